@@ -1,0 +1,265 @@
+//! The device trait.
+
+use std::os::fd::RawFd;
+
+use nook_regs::Width;
+
+use crate::DmaWindow;
+
+/// What can go wrong with a device. Every one of these is about the device or the machine, never about the driver.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// It no longer answers: unplugged, powered down, its process died.
+    #[error("the device is gone: {0}")]
+    Gone(String),
+    /// The device has no such BAR, or nothing at that offset.
+    #[error("BAR {bar} has nothing at {offset:#x} ({width})")]
+    NoSuchRegister {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from its start.
+        offset: u32,
+        /// Of the access.
+        width: Width,
+    },
+    /// The IOVA range is not free, or not one that the device can reach.
+    #[error("cannot map {len_bytes:#x} bytes at IOVA {iova:#x}: {why}")]
+    Unmappable {
+        /// Where.
+        iova: u64,
+        /// How much.
+        len_bytes: u64,
+        /// The reason, and what would help.
+        why: String,
+    },
+    /// The operation does not exist on this device.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The operating system refused.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was tried, on what.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl DeviceError {
+    /// An operating system error with what was tried.
+    pub fn os(what: impl Into<String>, source: std::io::Error) -> Self {
+        DeviceError::Os { what: what.into(), source }
+    }
+}
+
+/// What device operations return.
+pub type Result<T> = std::result::Result<T, DeviceError>;
+
+/// Which device it is (configuration space, offsets 0 to 0x2f).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciIdentity {
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+    /// Subsystem vendor id.
+    pub subsystem_vendor: u16,
+    /// Subsystem id.
+    pub subsystem: u16,
+    /// Class, subclass, programming interface: 24 bits.
+    pub class: u32,
+    /// Revision id.
+    pub revision: u8,
+}
+
+/// Where a BAR lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarSpace {
+    /// Memory space.
+    Memory,
+    /// I/O space.
+    Io,
+}
+
+/// One base address register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarInfo {
+    /// 0 to 5.
+    pub index: u8,
+    /// Memory or I/O.
+    pub space: BarSpace,
+    /// Its size.
+    pub len_bytes: u64,
+}
+
+/// Addresses, as the device sees them, that a window may be mapped at. Both ends are inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IovaRange {
+    /// The first address.
+    pub first: u64,
+    /// The last address.
+    pub last: u64,
+}
+
+/// How a device interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IrqKind {
+    /// A shared, level-triggered line. The bus side masks it when it fires; [`PciDevice::irq_unmask`] opens it again.
+    Intx,
+    /// Message signalled, one vector.
+    Msi,
+    /// Message signalled, a table of vectors.
+    MsiX,
+}
+
+/// What [`PciDevice::reset`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetKind {
+    /// The function was reset: registers at their defaults, DMA stopped.
+    Function,
+    /// This device has no function reset (an e1000 has none). Nothing was done; the caller must quiet it by other
+    /// means: bus mastering off, IOVAs unmapped, the driver's own reset.
+    None,
+}
+
+/// What [`PciDevice::service`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Vectors that are to be handled now, as a bit mask (INTx and MSI are vector 0).
+    pub irqs: u32,
+    /// When the device wants to be serviced again even if nothing happens, in nanoseconds of CLOCK_MONOTONIC.
+    pub due_ns: Option<u64>,
+}
+
+/// A PCI function, seen from the side that drives it.
+///
+/// All calls come from the one thread of the nook that owns the device. A device never calls back: what it has to
+/// say (interrupts) is fetched with [`service`](PciDevice::service).
+///
+/// DMA: a device reaches memory only through windows that were mapped with [`dma_map`](PciDevice::dma_map) and only
+/// while bus mastering is on. What it does outside of them goes nowhere and is counted in
+/// [`dma_faults`](PciDevice::dma_faults).
+pub trait PciDevice: Send {
+    /// What and where it is, for people: "Intel 82540EM (embedded model, seed 7)".
+    fn describe(&self) -> String;
+
+    /// Who it says it is.
+    fn identity(&self) -> PciIdentity;
+
+    /// The BARs that exist, ordered by index.
+    fn bars(&self) -> &[BarInfo];
+
+    /// Reads configuration space. `offset` is in bytes and aligned to `width` (never 8 bytes).
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32>;
+
+    /// Writes configuration space. Bus mastering, BARs and interrupt capabilities belong to the host: use
+    /// [`set_bus_master`](PciDevice::set_bus_master) and [`irq_enable`](PciDevice::irq_enable).
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()>;
+
+    /// Reads a register. `offset` is inside the BAR and aligned to `width`: the caller has checked.
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64>;
+
+    /// Writes a register. Writes arrive in order; they may be posted until a read or [`flush`](PciDevice::flush).
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()>;
+
+    /// Returns once all earlier writes have reached the device.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Addresses that windows may be mapped at.
+    fn iova_ranges(&self) -> Vec<IovaRange>;
+
+    /// Lets the device reach `window` at `iova`. The device keeps what it needs of the window (a duplicate of its
+    /// descriptor, or a clone of its mapping).
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()>;
+
+    /// Takes the window that was mapped at `iova` away. When this returns the device no longer writes to it.
+    fn dma_unmap(&mut self, iova: u64) -> Result<()>;
+
+    /// Accesses outside of mapped windows that were seen and blocked since the device was opened, where the device
+    /// or its bus can tell.
+    fn dma_faults(&self) -> u64;
+
+    /// Turns bus mastering on or off; off is read back before this returns.
+    fn set_bus_master(&mut self, on: bool) -> Result<()>;
+
+    /// Resets the function if it can be done without touching other functions.
+    fn reset(&mut self) -> Result<ResetKind>;
+
+    /// Starts interrupt delivery in the best way that the device and its bus offer, and says which.
+    /// `vectors` is how many the driver wants; the answer may be fewer.
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)>;
+
+    /// Ends interrupt delivery.
+    fn irq_disable(&mut self) -> Result<()>;
+
+    /// Opens a line that was masked when it fired. A line that is still asserted fires again. Nothing to do for MSI.
+    fn irq_unmask(&mut self, vector: u32) -> Result<()>;
+
+    /// Lets an embedded device work, and fetches interrupts that fired since the last call. Never blocks.
+    /// `now_ns` is CLOCK_MONOTONIC.
+    fn service(&mut self, now_ns: u64) -> Result<Service>;
+
+    /// Descriptors which become readable when [`service`](PciDevice::service) has something to do.
+    fn event_fds(&self, fds: &mut Vec<RawFd>);
+}
+
+impl<D: PciDevice + ?Sized> PciDevice for Box<D> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+    fn identity(&self) -> PciIdentity {
+        (**self).identity()
+    }
+    fn bars(&self) -> &[BarInfo] {
+        (**self).bars()
+    }
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
+        (**self).config_read(offset, width)
+    }
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
+        (**self).config_write(offset, width, value)
+    }
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        (**self).bar_read(bar, offset, width)
+    }
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        (**self).bar_write(bar, offset, width, value)
+    }
+    fn flush(&mut self) -> Result<()> {
+        (**self).flush()
+    }
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        (**self).iova_ranges()
+    }
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        (**self).dma_map(window, iova)
+    }
+    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
+        (**self).dma_unmap(iova)
+    }
+    fn dma_faults(&self) -> u64 {
+        (**self).dma_faults()
+    }
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        (**self).set_bus_master(on)
+    }
+    fn reset(&mut self) -> Result<ResetKind> {
+        (**self).reset()
+    }
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
+        (**self).irq_enable(vectors)
+    }
+    fn irq_disable(&mut self) -> Result<()> {
+        (**self).irq_disable()
+    }
+    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
+        (**self).irq_unmask(vector)
+    }
+    fn service(&mut self, now_ns: u64) -> Result<Service> {
+        (**self).service(now_ns)
+    }
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        (**self).event_fds(fds)
+    }
+}

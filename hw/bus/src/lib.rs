@@ -1,0 +1,20 @@
+//! What a PCI device is to nook: [`PciDevice`], and the middleware that can be put around one.
+//!
+//! Three devices implement the trait: the embedded model (`hw/e1000-model`), QEMU's own models (`hw/qemu`) and a
+//! real device through VFIO (`hw/pci-passthrough`). The runtime, the recovery layer and the native backend use it.
+//! Nothing here knows a chip, wasm or a driver.
+
+pub mod config;
+mod device;
+mod trace;
+mod window;
+mod wire;
+
+pub use device::{
+    BarInfo, BarSpace, DeviceError, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
+};
+pub use nook_regs::Width;
+pub use trace::{Access, TraceSink, Tracing};
+pub use vm_memory::VolatileSlice;
+pub use window::DmaWindow;
+pub use wire::Wire;

@@ -1,0 +1,150 @@
+//! Tracing middleware: tells a sink about every access, and passes it on.
+
+use std::os::fd::RawFd;
+
+use nook_regs::Width;
+
+use crate::{BarInfo, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service};
+
+/// One thing that crossed the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A register was read.
+    Read {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from its start.
+        offset: u32,
+        /// How wide.
+        width: Width,
+        /// What the device answered.
+        value: u64,
+    },
+    /// A register was written.
+    Write {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from its start.
+        offset: u32,
+        /// How wide.
+        width: Width,
+        /// What was written.
+        value: u64,
+    },
+    /// Interrupts fired (a mask of vectors).
+    Irq(u32),
+    /// The device was reset.
+    Reset(ResetKind),
+    /// Bus mastering was turned on or off.
+    BusMaster(bool),
+    /// A window was mapped at this IOVA.
+    Map(u64),
+    /// The window at this IOVA was unmapped.
+    Unmap(u64),
+}
+
+/// Where a trace goes.
+pub trait TraceSink: Send {
+    /// Called after each access that the device answered.
+    fn access(&mut self, access: Access);
+}
+
+impl<F: FnMut(Access) + Send> TraceSink for F {
+    fn access(&mut self, access: Access) {
+        self(access)
+    }
+}
+
+/// A device whose every access is told to a [`TraceSink`].
+pub struct Tracing<D, S> {
+    device: D,
+    sink: S,
+}
+
+impl<D: PciDevice, S: TraceSink> Tracing<D, S> {
+    /// Wraps `device`.
+    pub fn new(device: D, sink: S) -> Self {
+        Tracing { device, sink }
+    }
+
+    /// The device and the sink again.
+    pub fn into_parts(self) -> (D, S) {
+        (self.device, self.sink)
+    }
+}
+
+impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
+    fn describe(&self) -> String {
+        self.device.describe()
+    }
+    fn identity(&self) -> PciIdentity {
+        self.device.identity()
+    }
+    fn bars(&self) -> &[BarInfo] {
+        self.device.bars()
+    }
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
+        self.device.config_read(offset, width)
+    }
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
+        self.device.config_write(offset, width, value)
+    }
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        let value = self.device.bar_read(bar, offset, width)?;
+        self.sink.access(Access::Read { bar, offset, width, value });
+        Ok(value)
+    }
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        self.device.bar_write(bar, offset, width, value)?;
+        self.sink.access(Access::Write { bar, offset, width, value });
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.device.flush()
+    }
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        self.device.iova_ranges()
+    }
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        self.device.dma_map(window, iova)?;
+        self.sink.access(Access::Map(iova));
+        Ok(())
+    }
+    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
+        self.device.dma_unmap(iova)?;
+        self.sink.access(Access::Unmap(iova));
+        Ok(())
+    }
+    fn dma_faults(&self) -> u64 {
+        self.device.dma_faults()
+    }
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        self.device.set_bus_master(on)?;
+        self.sink.access(Access::BusMaster(on));
+        Ok(())
+    }
+    fn reset(&mut self) -> Result<ResetKind> {
+        let kind = self.device.reset()?;
+        self.sink.access(Access::Reset(kind));
+        Ok(kind)
+    }
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
+        self.device.irq_enable(vectors)
+    }
+    fn irq_disable(&mut self) -> Result<()> {
+        self.device.irq_disable()
+    }
+    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
+        self.device.irq_unmask(vector)
+    }
+    fn service(&mut self, now_ns: u64) -> Result<Service> {
+        let service = self.device.service(now_ns)?;
+        if service.irqs != 0 {
+            self.sink.access(Access::Irq(service.irqs));
+        }
+        Ok(service)
+    }
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        self.device.event_fds(fds)
+    }
+}

@@ -1,0 +1,111 @@
+//! A register map, declared once.
+//!
+//! [`registers!`] turns one readable declaration of a chip's registers into two things: typed constants for the
+//! driver that programs the chip, and a static table ([`RegisterMap`]) for everything that watches a driver do so
+//! (the host's register policy, the tracer, the transaction layer, reports).
+//!
+//! This crate knows no chip, no bus and no driver, and it runs in guests: `no_std`, no dependencies, no `unsafe`.
+//! Chips' maps live in crates of their own (`e1000-regs`).
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod declare;
+mod map;
+
+pub use map::{Access, FieldInfo, ReadEffect, RegisterInfo, RegisterMap, Width, WriteEffect};
+
+use core::marker::PhantomData;
+
+/// One register of a map, as a driver names it: its place and, in its type, its width.
+///
+/// `V` is `u8`, `u16`, `u32` or `u64`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Register<V> {
+    offset: u32,
+    width: PhantomData<V>,
+}
+
+impl<V> Clone for Register<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Register<V> {}
+
+impl<V> Register<V> {
+    /// The register at `offset` bytes from the start of its BAR.
+    pub const fn at(offset: u32) -> Self {
+        Register { offset, width: PhantomData }
+    }
+
+    /// Bytes from the start of the BAR.
+    pub const fn offset(self) -> u32 {
+        self.offset
+    }
+}
+
+/// An array of equal registers, `stride` bytes apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RegisterArray<V> {
+    first: u32,
+    stride: u32,
+    count: u32,
+    width: PhantomData<V>,
+}
+
+impl<V> Clone for RegisterArray<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for RegisterArray<V> {}
+
+impl<V> RegisterArray<V> {
+    /// `count` registers, the first at `first` bytes from the start of the BAR.
+    pub const fn at(first: u32, stride: u32, count: u32) -> Self {
+        RegisterArray { first, stride, count, width: PhantomData }
+    }
+
+    /// How many registers there are.
+    pub const fn count(self) -> u32 {
+        self.count
+    }
+
+    /// Register `index`; an index past the end names the last one, so that a driver's arithmetic mistake stays
+    /// inside the array that it named.
+    pub const fn get(self, index: u32) -> Register<V> {
+        let last = self.count - 1;
+        Register::at(self.first + self.stride * if index < last { index } else { last })
+    }
+}
+
+/// A field of more than one bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The lowest bit.
+    pub shift: u32,
+    /// How many bits.
+    pub bits: u32,
+}
+
+impl Field {
+    /// The field's bits, in place.
+    pub const fn mask(self) -> u32 {
+        (((1u64 << self.bits) - 1) as u32) << self.shift
+    }
+
+    /// `value` moved into place; what does not fit is cut off.
+    pub const fn put(self, value: u32) -> u32 {
+        (value << self.shift) & self.mask()
+    }
+
+    /// The field's value in `register`.
+    pub const fn get(self, register: u32) -> u32 {
+        (register & self.mask()) >> self.shift
+    }
+}

@@ -1,0 +1,45 @@
+//! What a network driver's interface is plugged into on the kernel's side: TAP, the in-process host, a capture.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use nook_abi::NetMeta;
+use vm_memory::VolatileSlice;
+
+/// The side of a network interface that faces the operating system.
+///
+/// Implemented by `net/`; used by the network class, on the nook's thread. Frames are whole Ethernet frames without
+/// frame check sequence; `up` goes from the driver to the host, `down` from the host to the driver. The slices lie in
+/// the DMA window, which a driver or a device can write at any time: read a byte once, then use it.
+pub trait Uplink: Send {
+    /// Takes a frame that the driver received. `false` means that the other side had no room: the frame is dropped
+    /// and counted.
+    fn up(&mut self, frame: VolatileSlice<'_>, meta: &NetMeta) -> io::Result<bool>;
+
+    /// Puts the next frame to send into `buffer` and says how long it is and what is still to be done to it;
+    /// `None` if there is none.
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>>;
+
+    /// Everything of one batch has been handed over.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The driver reported its link.
+    fn link(&mut self, up: bool) -> io::Result<()>;
+
+    /// The interface's address, once the driver has named it.
+    fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()>;
+
+    /// Lets an in-process host work; when it wants to be called again even if nothing happens (nanoseconds of
+    /// CLOCK_MONOTONIC).
+    fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
+        let _ = now_ns;
+        Ok(None)
+    }
+
+    /// Descriptors which become readable when [`down`](Uplink::down) has something.
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        let _ = fds;
+    }
+}
