@@ -1,1 +1,211 @@
-//! `registers!`: the declaration.
+//! [`registers!`]: the declaration.
+
+/// Declares a chip's registers once, for its driver and for those who watch the driver.
+///
+/// ```
+/// nook_regs::registers! {
+///     /// The registers of a clock.
+///     pub static MAP = "clock", bar 0, 0x100 bytes;
+///
+///     /// What the clock does.
+///     CTRL: u32 at 0x00, Rw, "2.1", write(Reset(CTRL::RST)) {
+///         /// Starts again from midnight.
+///         RST = 31,
+///         /// How fast, in ticks a second.
+///         RATE = 0..=3,
+///     }
+///     /// Which alarms rang; reading it clears it.
+///     RANG: u32 at 0x04, Ro, "2.2", read(ClearsOr);
+///     /// When they ring.
+///     ALARM: [u16; 8; 4] at 0x40, Rw, "2.3";
+/// }
+///
+/// assert_eq!(CTRL.offset(), 0);
+/// assert_eq!(CTRL::RATE.put(5) | CTRL::RST, 0x8000_0005);
+/// assert_eq!(ALARM.get(2).offset(), 0x48);
+/// assert_eq!(MAP.find(0x48).map(|(info, index)| (info.name, index)), Some(("ALARM", 2)));
+/// ```
+///
+/// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
+/// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
+/// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
+/// [`WriteEffect`](crate::WriteEffect) and `posts_only()`. It ends with its fields in braces, `NAME = bit` or
+/// `NAME = lowest..=highest`, or with a semicolon.
+///
+/// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
+/// module `NAME` with a `u32` mask for each single bit and a [`Field`](crate::Field) for each wider one; and the
+/// static [`RegisterMap`](crate::RegisterMap). The compiler refuses a map in which two registers or two fields of a
+/// register overlap, a register is not aligned to its width, or one passes the end of the BAR.
+#[macro_export]
+macro_rules! registers {
+    (
+        $(#[$map_doc:meta])*
+        $vis:vis static $map:ident = $map_name:literal, bar $bar:literal, $len:literal bytes;
+        $(
+            $(#[$doc:meta])*
+            $name:ident : $kind:tt at $offset:literal, $access:ident, $section:literal $(, $option:ident $argument:tt)*
+            $({
+                $( $(#[$field_doc:meta])* $field:ident = $low:literal $(..= $high:literal)? ),* $(,)?
+            })?
+            $(;)?
+        )*
+    ) => {
+        $(
+            $(#[$doc])*
+            $vis const $name: $crate::registers!(@type $kind) = $crate::registers!(@value $kind, $offset);
+
+            $(
+                #[doc = concat!("Bits and fields of `", stringify!($name), "`.")]
+                #[allow(non_snake_case)]
+                $vis mod $name {
+                    $( $(#[$field_doc])* pub const $field: $crate::registers!(@field_type $($high)?) =
+                        $crate::registers!(@field $low $(, $high)?); )*
+                }
+            )?
+        )*
+
+        $(#[$map_doc])*
+        $vis static $map: $crate::RegisterMap = {
+            #[allow(unused_imports)]
+            use $crate::{ReadEffect::*, WriteEffect::*};
+            $crate::RegisterMap::checked($map_name, $bar, $len, const { &[
+                $(
+                    $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section, const { &[
+                        $($(
+                            $crate::FieldInfo {
+                                name: stringify!($field),
+                                shift: $low,
+                                bits: $crate::registers!(@bits $low $(, $high)?),
+                            },
+                        )*)?
+                    ] })
+                    $( .$option $argument )*,
+                )*
+            ] })
+        };
+    };
+
+    (@type [$value:ident; $count:literal; $stride:literal]) => { $crate::RegisterArray<$value> };
+    (@type $value:ident) => { $crate::Register<$value> };
+    (@value [$value:ident; $count:literal; $stride:literal], $offset:literal) => {
+        $crate::RegisterArray::at($offset, $stride, $count)
+    };
+    (@value $value:ident, $offset:literal) => { $crate::Register::at($offset) };
+    (@info [$value:ident; $count:literal; $stride:literal], $name:expr, $offset:literal, $access:ident,
+        $section:literal, $fields:expr) => {
+        $crate::RegisterInfo::declared(
+            $name, $offset, <$value as $crate::Value>::WIDTH, $count, $stride, $crate::Access::$access, $section, $fields
+        )
+    };
+    (@info $value:ident, $name:expr, $offset:literal, $access:ident, $section:literal, $fields:expr) => {
+        $crate::RegisterInfo::declared(
+            $name, $offset, <$value as $crate::Value>::WIDTH, 1, 0, $crate::Access::$access, $section, $fields
+        )
+    };
+    (@field_type) => { u32 };
+    (@field_type $high:literal) => { $crate::Field };
+    (@field $low:literal) => { 1 << $low };
+    (@field $low:literal, $high:literal) => { $crate::Field { shift: $low, bits: $high - $low + 1 } };
+    (@bits $low:literal) => { 1 };
+    (@bits $low:literal, $high:literal) => { $high - $low + 1 };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Access, Field, ReadEffect, Width, WriteEffect};
+
+    registers! {
+        /// A chip that has one of everything.
+        pub static MAP = "sample", bar 2, 0x100 bytes;
+
+        /// Control.
+        CTRL: u32 at 0x00, Rw, "1.1", write(Reset(CTRL::RST)) {
+            /// Reset.
+            RST = 26,
+            /// Speed.
+            SPEED = 8..=9,
+        }
+        /// Status.
+        STATUS: u8 at 0x08, Ro, "1.2", posts_only(), read(ClearsOr) {
+            /// Link is up.
+            LU = 1,
+        }
+        /// Low halves.
+        LOW: [u32; 4; 8] at 0x40, Rw, "1.3";
+        /// High halves, between the low ones.
+        HIGH: [u32; 4; 8] at 0x44, Rw, "1.3", write(DmaBase);
+        /// Never to be touched.
+        FLASH: u16 at 0xfe, Forbidden, "1.4";
+    }
+
+    #[test]
+    fn a_declaration_gives_typed_constants() {
+        assert_eq!(CTRL.offset(), 0);
+        assert_eq!(CTRL::RST, 1 << 26);
+        assert_eq!(CTRL::SPEED, Field { shift: 8, bits: 2 });
+        assert_eq!(STATUS.width(), Width::B1);
+        assert_eq!(STATUS::LU, 2);
+        assert_eq!(HIGH.get(3).offset(), 0x5c);
+        assert_eq!((LOW.offset(), LOW.stride(), LOW.count()), (0x40, 8, 4));
+        assert_eq!(FLASH.width(), Width::B2);
+    }
+
+    #[test]
+    fn the_map_says_what_the_declaration_said() {
+        let (ctrl, _) = MAP.find(0).unwrap();
+        assert_eq!((ctrl.name, ctrl.section, ctrl.access), ("CTRL", "1.1", Access::Rw));
+        assert_eq!(ctrl.write, WriteEffect::Reset(CTRL::RST));
+        assert_eq!(ctrl.fields[1].name, "SPEED");
+        assert_eq!((ctrl.fields[1].shift, ctrl.fields[1].bits), (8, 2));
+        let status = MAP.named("STATUS").unwrap();
+        assert!(status.posts_only);
+        assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
+        assert_eq!((MAP.name, MAP.bar, MAP.len_bytes, MAP.registers.len()), ("sample", 2, 0x100, 5));
+    }
+
+    #[test]
+    fn interleaved_arrays_are_told_apart() {
+        assert_eq!(MAP.find(0x58).map(|(info, index)| (info.name, index)), Some(("LOW", 3)));
+        assert_eq!(MAP.find(0x5c).map(|(info, index)| (info.name, index)), Some(("HIGH", 3)));
+        assert!(MAP.find(0x60).is_none());
+        assert!(MAP.find(0x42).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "B")]
+    fn registers_that_overlap_are_refused() {
+        crate::RegisterMap::checked("bad", 0, 0x100, &OVERLAPPING);
+    }
+
+    #[test]
+    #[should_panic(expected = "A")]
+    fn a_register_past_the_end_of_its_bar_is_refused() {
+        crate::RegisterMap::checked("bad", 0, 0x2c, &OVERLAPPING);
+    }
+
+    /// A (four registers, 16 bytes apart) and B, which lies in A's last element.
+    static OVERLAPPING: [crate::RegisterInfo; 2] = [
+        crate::RegisterInfo::declared("A", 0, Width::B4, 4, 16, Access::Rw, "", &[]),
+        crate::RegisterInfo::declared("B", 0x32, Width::B2, 1, 0, Access::Rw, "", &[]),
+    ];
+
+    #[test]
+    #[should_panic(expected = "C")]
+    fn an_unaligned_register_is_refused() {
+        const UNALIGNED: &[crate::RegisterInfo] =
+            &[crate::RegisterInfo::declared("C", 2, Width::B4, 1, 0, Access::Rw, "", &[])];
+        crate::RegisterMap::checked("bad", 0, 0x100, UNALIGNED);
+    }
+
+    #[test]
+    #[should_panic(expected = "HALF")]
+    fn fields_that_overlap_are_refused() {
+        const FIELDS: &[crate::FieldInfo] = &[
+            crate::FieldInfo { name: "WHOLE", shift: 0, bits: 32 },
+            crate::FieldInfo { name: "HALF", shift: 16, bits: 16 },
+        ];
+        const SHARED: &[crate::RegisterInfo] =
+            &[crate::RegisterInfo::declared("D", 0, Width::B4, 1, 0, Access::Rw, "", FIELDS)];
+        crate::RegisterMap::checked("bad", 0, 0x100, SHARED);
+    }
+}

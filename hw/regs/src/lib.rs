@@ -19,9 +19,40 @@ pub use map::{Access, FieldInfo, ReadEffect, RegisterInfo, RegisterMap, Width, W
 
 use core::marker::PhantomData;
 
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// What a register can hold: `u8`, `u16`, `u32` or `u64`.
+pub trait Value: Copy + sealed::Sealed {
+    /// How wide an access to such a register is.
+    const WIDTH: Width;
+    /// The value as the bus carries it.
+    fn to_u64(self) -> u64;
+    /// A value that came from the bus; what is wider than the register is cut off.
+    fn from_u64(value: u64) -> Self;
+}
+
+macro_rules! values {
+    ($($value:ident $width:ident),*) => { $(
+        impl sealed::Sealed for $value {}
+        impl Value for $value {
+            const WIDTH: Width = Width::$width;
+            fn to_u64(self) -> u64 {
+                u64::from(self)
+            }
+            fn from_u64(value: u64) -> Self {
+                value as $value
+            }
+        }
+    )* };
+}
+
+values!(u8 B1, u16 B2, u32 B4, u64 B8);
+
 /// One register of a map, as a driver names it: its place and, in its type, its width.
 ///
-/// `V` is `u8`, `u16`, `u32` or `u64`.
+/// `V` is a [`Value`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Register<V> {
     offset: u32,
@@ -65,10 +96,27 @@ impl<V> Clone for RegisterArray<V> {
 
 impl<V> Copy for RegisterArray<V> {}
 
+impl<V: Value> Register<V> {
+    /// How wide an access is.
+    pub const fn width(self) -> Width {
+        V::WIDTH
+    }
+}
+
 impl<V> RegisterArray<V> {
     /// `count` registers, the first at `first` bytes from the start of the BAR.
     pub const fn at(first: u32, stride: u32, count: u32) -> Self {
         RegisterArray { first, stride, count, width: PhantomData }
+    }
+
+    /// Bytes from the start of the BAR to the first.
+    pub const fn offset(self) -> u32 {
+        self.first
+    }
+
+    /// Bytes from one to the next.
+    pub const fn stride(self) -> u32 {
+        self.stride
     }
 
     /// How many registers there are.

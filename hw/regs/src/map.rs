@@ -137,10 +137,109 @@ pub struct RegisterInfo {
 }
 
 impl RegisterInfo {
+    /// A register without effects, as [`registers!`](crate::registers) declares it.
+    #[expect(clippy::too_many_arguments, reason = "called by the macro alone, in which each argument has its place")]
+    pub const fn declared(
+        name: &'static str,
+        offset: u32,
+        width: Width,
+        count: u32,
+        stride: u32,
+        access: Access,
+        section: &'static str,
+        fields: &'static [FieldInfo],
+    ) -> Self {
+        RegisterInfo {
+            name,
+            offset,
+            width,
+            count,
+            stride,
+            access,
+            read: ReadEffect::None,
+            write: WriteEffect::Plain,
+            posts_only: false,
+            fields,
+            section,
+        }
+    }
+
+    /// The same, with what reading it does.
+    pub const fn read(mut self, effect: ReadEffect) -> Self {
+        self.read = effect;
+        self
+    }
+
+    /// The same, with what writing it does.
+    pub const fn write(mut self, effect: WriteEffect) -> Self {
+        self.write = effect;
+        self
+    }
+
+    /// The same, marked as [`posts_only`](RegisterInfo::posts_only).
+    pub const fn posts_only(mut self) -> Self {
+        self.posts_only = true;
+        self
+    }
+
+    /// The first byte after the last element.
+    pub const fn end(&self) -> u32 {
+        self.offset + self.stride * (self.count - 1) + self.width.bytes()
+    }
+
+    /// Whether an element of the one shares a byte with an element of the other.
+    const fn overlaps(&self, other: &RegisterInfo) -> bool {
+        if self.end() <= other.offset || other.end() <= self.offset {
+            return false;
+        }
+        let mut i = 0;
+        while i < self.count {
+            let mine = self.offset + self.stride * i;
+            let mut j = 0;
+            while j < other.count {
+                let theirs = other.offset + other.stride * j;
+                if mine < theirs + other.width.bytes() && theirs < mine + self.width.bytes() {
+                    return true;
+                }
+                j += 1;
+            }
+            i += 1;
+        }
+        false
+    }
+
+    /// Panics, in the compiler when it runs there, if the register cannot be as it is declared.
+    const fn check(&self, len_bytes: u32) {
+        if self.count == 0 || (self.count > 1 && self.stride < self.width.bytes()) {
+            array_without_room(self.name);
+        }
+        if !self.offset.is_multiple_of(self.width.bytes()) || !self.stride.is_multiple_of(self.width.bytes()) {
+            register_not_aligned_to_its_width(self.name);
+        }
+        if self.end() > len_bytes {
+            register_past_the_end_of_the_bar(self.name);
+        }
+        let mut used = 0u64;
+        let mut i = 0;
+        while i < self.fields.len() {
+            let field = &self.fields[i];
+            // Driver-side masks are u32, so no field may lie above bit 31.
+            if field.bits == 0 || field.shift + field.bits > 32 || field.shift + field.bits > self.width.bytes() * 8 {
+                field_outside_of_its_register(field.name);
+            }
+            let mask = ((1u64 << field.bits) - 1) << field.shift;
+            if used & mask != 0 {
+                field_overlaps_another(field.name);
+            }
+            used |= mask;
+            i += 1;
+        }
+    }
+
     /// Which element `offset` is, if it is the start of one.
     pub fn index_of(&self, offset: u32) -> Option<u32> {
         let from = offset.checked_sub(self.offset)?;
-        let index = if self.stride == 0 { 0 } else { from / self.stride };
+        let index = from.checked_div(self.stride).unwrap_or(0);
         (index < self.count && from == index * self.stride).then_some(index)
     }
 }
@@ -158,8 +257,57 @@ pub struct RegisterMap {
     pub registers: &'static [RegisterInfo],
 }
 
+// A panic in a constant cannot format more than one string. So the string is the name of what is wrong, and the name
+// of the function, which the compiler prints, says what is wrong with it.
+const fn array_without_room(name: &str) -> ! {
+    panic!("{}", name)
+}
+const fn register_not_aligned_to_its_width(name: &str) -> ! {
+    panic!("{}", name)
+}
+const fn register_past_the_end_of_the_bar(name: &str) -> ! {
+    panic!("{}", name)
+}
+const fn register_overlaps_another(name: &str) -> ! {
+    panic!("{}", name)
+}
+const fn field_outside_of_its_register(name: &str) -> ! {
+    panic!("{}", name)
+}
+const fn field_overlaps_another(name: &str) -> ! {
+    panic!("{}", name)
+}
+
 impl RegisterMap {
-    /// The register that starts at `offset`, and which element it is.
+    /// A map, after a check that its registers fit: each is aligned and inside the BAR, no two share a byte, and no
+    /// two fields of one share a bit.
+    ///
+    /// # Panics
+    /// With the name of the register or field that does not fit. In a static (as [`registers!`](crate::registers)
+    /// uses it) that is an error at compile time.
+    pub const fn checked(name: &'static str, bar: u8, len_bytes: u32, registers: &'static [RegisterInfo]) -> Self {
+        let mut i = 0;
+        while i < registers.len() {
+            registers[i].check(len_bytes);
+            let mut j = 0;
+            while j < i {
+                if registers[i].overlaps(&registers[j]) {
+                    register_overlaps_another(registers[i].name);
+                }
+                j += 1;
+            }
+            i += 1;
+        }
+        RegisterMap { name, bar, len_bytes, registers }
+    }
+
+    /// The register with this name.
+    pub fn named(&self, name: &str) -> Option<&'static RegisterInfo> {
+        self.registers.iter().find(|info| info.name == name)
+    }
+
+    /// The register that starts at `offset`, and which element it is. It walks the table: who asks on each access
+    /// makes itself an index first.
     pub fn find(&self, offset: u32) -> Option<(&'static RegisterInfo, u32)> {
         self.registers.iter().find_map(|info| Some((info, info.index_of(offset)?)))
     }
