@@ -1,1 +1,104 @@
-//! Under construction.
+//! The contract between a driver and the runtime that holds it.
+//!
+//! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
+//! ([`hostcalls!`], [`entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`], [`QueueEntry`]), the
+//! [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
+//!
+//! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
+//! guests: `no_std`, no dependencies, no `unsafe`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod fault;
+mod layout;
+mod manifest;
+mod net;
+mod status;
+mod table;
+
+pub use fault::{Fault, Owner, TrapKind};
+pub use layout::{HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, PoolLayout};
+pub use manifest::{Class, MANIFEST_SECTION, Manifest, ManifestError, TxCompletion};
+pub use net::{
+    Item, LinkState, NetMeta, NetStats, PacketStatus, QUEUE_CAPACITY, Queue, QueueEntry, RING_BYTES, RingHeader, gso,
+    item_flags, meta_flags, rx_checksum, rx_mode,
+};
+pub use status::Status;
+pub use table::{
+    ArgInfo, CallClass, Context, Contexts, ENTRIES, Entry, EntryInfo, HOSTCALLS, Hostcall, HostcallInfo, Value,
+};
+
+/// The wasm module name of every import.
+pub const IMPORT_MODULE: &str = "nook";
+
+/// Each entry `name` is exported as this prefix and the name, so that a C driver may have an `open` of its own.
+pub const ENTRY_PREFIX: &str = "nook_";
+
+/// Major and minor version of everything in this crate. A driver runs on a host of the same major version and the
+/// same or a later minor one.
+pub const ABI_VERSION: (u16, u16) = (0, 1);
+
+/// An address in the driver's own memory: 32 bits in a wasm driver, a pointer's bits in a native one.
+pub type Addr = usize;
+
+/// Why [`Entry::Probe`] is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProbeReason {
+    /// The first time: nothing is known of the device's state.
+    Cold = 0,
+    /// After a fault: the device may be in any state, DMA is off, the window keeps its contents.
+    Restart = 1,
+    /// After the machine slept.
+    Resume = 2,
+    /// Another version of the driver was here before.
+    Upgrade = 3,
+}
+
+impl ProbeReason {
+    /// The reason with this number.
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        Some(match value {
+            0 => ProbeReason::Cold,
+            1 => ProbeReason::Restart,
+            2 => ProbeReason::Resume,
+            3 => ProbeReason::Upgrade,
+            _ => return None,
+        })
+    }
+}
+
+/// Bits of what [`Entry::Irq`] returns.
+pub mod irq_result {
+    /// The device raised it, and the driver dealt with it.
+    pub const HANDLED: u32 = 1 << 0;
+    /// There is work for `poll`; the driver has masked the device's interrupt until `poll` says that it is done.
+    pub const POLL: u32 = 1 << 1;
+    /// Every bit that may be set.
+    pub const ALL: u32 = HANDLED | POLL;
+}
+
+/// What [`Entry::Poll`] returns.
+pub mod poll_result {
+    /// Nothing is left, and the driver has unmasked the device's interrupt.
+    pub const IDLE: u32 = 0;
+    /// The budget was used up: call again.
+    pub const AGAIN: u32 = 1;
+}
+
+/// Levels of the `log` hostcall.
+pub mod log_level {
+    /// Something failed and a person should look.
+    pub const ERROR: u32 = 1;
+    /// Something odd that the driver coped with.
+    pub const WARN: u32 = 2;
+    /// What an operator wants to see once: link changes, the chip that was found.
+    pub const INFO: u32 = 3;
+    /// For the driver's author.
+    pub const DEBUG: u32 = 4;
+    /// The longest message, in bytes of UTF-8.
+    pub const MAX_BYTES: u32 = 512;
+}

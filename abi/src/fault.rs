@@ -1,0 +1,216 @@
+//! Bad news that ends a call: who did what, with which argument, against which rule.
+
+use core::fmt;
+
+use crate::{Context, Entry, Hostcall, Queue};
+
+/// How a wasm trap came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapKind {
+    /// `unreachable`: in Rust, a panic or an abort.
+    Unreachable,
+    /// A load or store outside of linear memory.
+    MemoryOutOfBounds,
+    /// An atomic access to an address that is not a multiple of its width.
+    Misaligned,
+    /// Division by zero, or a quotient or conversion that does not fit.
+    Arithmetic,
+    /// An indirect call to nothing, or with the wrong signature.
+    IndirectCall,
+    /// The call stack is used up: recursion.
+    StackOverflow,
+    /// Anything else that the engine knows.
+    Other,
+}
+
+/// Who has a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The host: the driver must not touch it.
+    Host,
+    /// The driver, given through this queue.
+    Driver(Queue),
+}
+
+/// Why a call into a driver was ended. After one, nothing that the driver says is believed until it was recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The driver's code trapped.
+    Trap {
+        /// In this entry.
+        entry: Entry,
+        /// How.
+        kind: TrapKind,
+    },
+    /// The entry used more CPU time than it may.
+    CpuBudget {
+        /// Which entry.
+        entry: Entry,
+        /// What it may use, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// The entry did not return in time, whatever it did.
+    WallBudget {
+        /// Which entry.
+        entry: Entry,
+        /// What it may take, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// A pointer and length that leave the driver's memory.
+    OutOfBounds {
+        /// In this hostcall.
+        call: Hostcall,
+        /// The argument's name.
+        argument: &'static str,
+        /// Its value.
+        addr: u64,
+        /// The length that went with it.
+        len_bytes: u64,
+    },
+    /// An argument that breaks a rule.
+    BadArgument {
+        /// In this hostcall.
+        call: Hostcall,
+        /// The argument's name.
+        argument: &'static str,
+        /// Its value.
+        value: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A register that the policy does not let a driver touch like that.
+    RegisterForbidden {
+        /// In this hostcall.
+        call: Hostcall,
+        /// Which BAR.
+        bar: u32,
+        /// Bytes from its start.
+        offset: u32,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A handle that was never given out, or was given back.
+    StaleHandle {
+        /// In this hostcall.
+        call: Hostcall,
+        /// The handle.
+        handle: u32,
+    },
+    /// A hostcall where it may not be made.
+    WrongContext {
+        /// The hostcall.
+        call: Hostcall,
+        /// Where the driver was.
+        context: Context,
+    },
+    /// An entry returned what it cannot return.
+    BadReturn {
+        /// The entry.
+        entry: Entry,
+        /// What it returned.
+        value: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A ring's counters make no sense.
+    QueueCorrupt {
+        /// Which ring.
+        queue: Queue,
+        /// The counter's value.
+        value: u32,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A packet was returned by somebody who does not have it.
+    PacketNotOwned {
+        /// Through this ring.
+        queue: Queue,
+        /// The packet's id.
+        id: u32,
+        /// Who has it.
+        owner: Owner,
+    },
+    /// A returned entry breaks a rule.
+    PacketMalformed {
+        /// Through this ring.
+        queue: Queue,
+        /// The packet's id.
+        id: u32,
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// More messages than anybody can read.
+    LogFlood {
+        /// Messages allowed in one second.
+        limit_per_s: u32,
+    },
+    /// The device does not answer any more.
+    DeviceGone,
+    /// The device, or the way to it, failed; the host's log says how.
+    DeviceFailed,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Fault::Trap { entry, kind } => write!(f, "{entry}: trap: {kind}"),
+            Fault::CpuBudget { entry, limit_ns } => {
+                write!(f, "{entry}: used more than its {} us of CPU time", limit_ns / 1000)
+            }
+            Fault::WallBudget { entry, limit_ns } => {
+                write!(f, "{entry}: did not return within {} ms", limit_ns / 1_000_000)
+            }
+            Fault::OutOfBounds { call, argument, addr, len_bytes } => {
+                write!(f, "{call}: {argument}: {len_bytes} bytes at {addr:#x} leave the driver's memory")
+            }
+            Fault::BadArgument { call, argument, value, rule } => {
+                write!(f, "{call}: {argument} = {value:#x}: {rule}")
+            }
+            Fault::RegisterForbidden { call, bar, offset, rule } => {
+                write!(f, "{call}: BAR {bar} offset {offset:#x}: {rule}")
+            }
+            Fault::StaleHandle { call, handle } => {
+                write!(f, "{call}: handle {handle:#x} was never given out or was given back")
+            }
+            Fault::WrongContext { call, context } => write!(f, "{call}: not allowed in {context} context"),
+            Fault::BadReturn { entry, value, rule } => write!(f, "{entry}: returned {value:#x}: {rule}"),
+            Fault::QueueCorrupt { queue, value, rule } => write!(f, "{queue}: counter {value:#x}: {rule}"),
+            Fault::PacketNotOwned { queue, id, owner } => write!(f, "{queue}: packet {id}: {owner}"),
+            Fault::PacketMalformed { queue, id, field, value, rule } => {
+                write!(f, "{queue}: packet {id}: {field} = {value:#x}: {rule}")
+            }
+            Fault::LogFlood { limit_per_s } => write!(f, "log: more than {limit_per_s} messages in one second"),
+            Fault::DeviceGone => f.write_str("the device is gone"),
+            Fault::DeviceFailed => f.write_str("the device failed"),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+impl fmt::Display for TrapKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TrapKind::Unreachable => "unreachable code was reached (a panic, in Rust)",
+            TrapKind::MemoryOutOfBounds => "access outside of the driver's memory",
+            TrapKind::Misaligned => "misaligned atomic access",
+            TrapKind::Arithmetic => "division by zero or overflow",
+            TrapKind::IndirectCall => "indirect call to nothing or with the wrong signature",
+            TrapKind::StackOverflow => "call stack used up",
+            TrapKind::Other => "other trap",
+        })
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Host => f.write_str("belongs to the host"),
+            Owner::Driver(queue) => write!(f, "was given to the driver through {queue}"),
+        }
+    }
+}
