@@ -29,7 +29,8 @@
 /// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
-/// [`WriteEffect`](crate::WriteEffect) and `posts_only()`. It ends with its fields in braces, `NAME = bit` or
+/// [`WriteEffect`](crate::WriteEffect), `posts_only()`, and `fields(OTHER::FIELDS)` for a register that has the same
+/// bits as another. It ends with its fields in braces, `NAME = bit` or
 /// `NAME = lowest..=highest`, or with a semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
@@ -52,14 +53,24 @@ macro_rules! registers {
     ) => {
         $(
             $(#[$doc])*
-            $vis const $name: $crate::registers!(@type $kind) = $crate::registers!(@value $kind, $offset);
+            pub const $name: $crate::registers!(@type $kind) = $crate::registers!(@value $kind, $offset);
 
             $(
                 #[doc = concat!("Bits and fields of `", stringify!($name), "`.")]
                 #[allow(non_snake_case)]
-                $vis mod $name {
+                pub mod $name {
                     $( $(#[$field_doc])* pub const $field: $crate::registers!(@field_type $($high)?) =
                         $crate::registers!(@field $low $(, $high)?); )*
+                    /// All of them, for the map.
+                    pub const FIELDS: &[$crate::FieldInfo] = &[
+                        $(
+                            $crate::FieldInfo {
+                                name: stringify!($field),
+                                shift: $low,
+                                bits: $crate::registers!(@bits $low $(, $high)?),
+                            },
+                        )*
+                    ];
                 }
             )?
         )*
@@ -70,15 +81,8 @@ macro_rules! registers {
             use $crate::{ReadEffect::*, WriteEffect::*};
             $crate::RegisterMap::checked($map_name, $bar, $len, const { &[
                 $(
-                    $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section, const { &[
-                        $($(
-                            $crate::FieldInfo {
-                                name: stringify!($field),
-                                shift: $low,
-                                bits: $crate::registers!(@bits $low $(, $high)?),
-                            },
-                        )*)?
-                    ] })
+                    $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section)
+                    $( .fields($crate::registers!(@first $name::FIELDS $(, $field)*)) )?
                     $( .$option $argument )*,
                 )*
             ] })
@@ -92,16 +96,17 @@ macro_rules! registers {
     };
     (@value $value:ident, $offset:literal) => { $crate::Register::at($offset) };
     (@info [$value:ident; $count:literal; $stride:literal], $name:expr, $offset:literal, $access:ident,
-        $section:literal, $fields:expr) => {
+        $section:literal) => {
         $crate::RegisterInfo::declared(
-            $name, $offset, <$value as $crate::Value>::WIDTH, $count, $stride, $crate::Access::$access, $section, $fields
+            $name, $offset, <$value as $crate::Value>::WIDTH, $count, $stride, $crate::Access::$access, $section
         )
     };
-    (@info $value:ident, $name:expr, $offset:literal, $access:ident, $section:literal, $fields:expr) => {
+    (@info $value:ident, $name:expr, $offset:literal, $access:ident, $section:literal) => {
         $crate::RegisterInfo::declared(
-            $name, $offset, <$value as $crate::Value>::WIDTH, 1, 0, $crate::Access::$access, $section, $fields
+            $name, $offset, <$value as $crate::Value>::WIDTH, 1, 0, $crate::Access::$access, $section
         )
     };
+    (@first $fields:expr $(, $field:ident)*) => { $fields };
     (@field_type) => { u32 };
     (@field_type $high:literal) => { $crate::Field };
     (@field $low:literal) => { 1 << $low };
@@ -132,6 +137,8 @@ mod tests {
         }
         /// Low halves.
         LOW: [u32; 4; 8] at 0x40, Rw, "1.3";
+        /// Has the bits of control.
+        CTRL_DUP: u32 at 0x04, Rw, "1.1", fields(CTRL::FIELDS);
         /// High halves, between the low ones.
         HIGH: [u32; 4; 8] at 0x44, Rw, "1.3", write(DmaBase);
         /// Never to be touched.
@@ -147,6 +154,8 @@ mod tests {
         assert_eq!(STATUS::LU, 2);
         assert_eq!(HIGH.get(3).offset(), 0x5c);
         assert_eq!((LOW.offset(), LOW.stride(), LOW.count()), (0x40, 8, 4));
+        assert_eq!(CTRL_DUP.offset(), 4);
+        assert_eq!(LAST.width(), Width::B8);
         assert_eq!(FLASH.width(), Width::B2);
     }
 
@@ -157,10 +166,26 @@ mod tests {
         assert_eq!(ctrl.write, WriteEffect::Reset(CTRL::RST));
         assert_eq!(ctrl.fields[1].name, "SPEED");
         assert_eq!((ctrl.fields[1].shift, ctrl.fields[1].bits), (8, 2));
+        assert_eq!(MAP.named("CTRL_DUP").unwrap().fields, ctrl.fields);
         let status = MAP.named("STATUS").unwrap();
         assert!(status.posts_only);
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
-        assert_eq!((MAP.name, MAP.bar, MAP.len_bytes, MAP.registers.len()), ("sample", 2, 0x100, 5));
+        assert_eq!((MAP.name, MAP.bar, MAP.len_bytes, MAP.registers.len()), ("sample", 2, 0x100, 6));
+    }
+
+    #[test]
+    fn parts_are_joined_into_one_map() {
+        static ALL: [crate::RegisterInfo; 7] = crate::RegisterMap::joined([&MAP, &OTHER_PART]);
+        let map = crate::RegisterMap::checked("whole", 2, 0x100, &ALL);
+        assert_eq!(map.find(0xf0).map(|(info, _)| info.name), Some("LAST"));
+        assert_eq!(map.find(0).map(|(info, _)| info.name), Some("CTRL"));
+    }
+
+    registers! {
+        /// A part of the chip.
+        static OTHER_PART = "sample", bar 2, 0x100 bytes;
+        /// The last one.
+        LAST: u64 at 0xf0, Ro, "9.9", read(Pops);
     }
 
     #[test]
@@ -185,15 +210,15 @@ mod tests {
 
     /// A (four registers, 16 bytes apart) and B, which lies in A's last element.
     static OVERLAPPING: [crate::RegisterInfo; 2] = [
-        crate::RegisterInfo::declared("A", 0, Width::B4, 4, 16, Access::Rw, "", &[]),
-        crate::RegisterInfo::declared("B", 0x32, Width::B2, 1, 0, Access::Rw, "", &[]),
+        crate::RegisterInfo::declared("A", 0, Width::B4, 4, 16, Access::Rw, ""),
+        crate::RegisterInfo::declared("B", 0x32, Width::B2, 1, 0, Access::Rw, ""),
     ];
 
     #[test]
     #[should_panic(expected = "C")]
     fn an_unaligned_register_is_refused() {
         const UNALIGNED: &[crate::RegisterInfo] =
-            &[crate::RegisterInfo::declared("C", 2, Width::B4, 1, 0, Access::Rw, "", &[])];
+            &[crate::RegisterInfo::declared("C", 2, Width::B4, 1, 0, Access::Rw, "")];
         crate::RegisterMap::checked("bad", 0, 0x100, UNALIGNED);
     }
 
@@ -205,7 +230,7 @@ mod tests {
             crate::FieldInfo { name: "HALF", shift: 16, bits: 16 },
         ];
         const SHARED: &[crate::RegisterInfo] =
-            &[crate::RegisterInfo::declared("D", 0, Width::B4, 1, 0, Access::Rw, "", FIELDS)];
+            &[crate::RegisterInfo::declared("D", 0, Width::B4, 1, 0, Access::Rw, "").fields(FIELDS)];
         crate::RegisterMap::checked("bad", 0, 0x100, SHARED);
     }
 }

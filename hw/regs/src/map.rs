@@ -74,7 +74,8 @@ pub enum ReadEffect {
     ClearsOr,
     /// Clears it; two lost values are added (counters).
     ClearsAdd,
-    /// Clears it and its upper half, which is read second (64-bit counters in two registers).
+    /// The upper half of a 64-bit counter in two registers: reading it clears it and the lower half, which lies 4
+    /// bytes before it, is read first and has no read effect of its own. Two lost values are added, in 64 bits.
     ClearsPair,
     /// Takes one entry out of a queue.
     Pops,
@@ -137,8 +138,7 @@ pub struct RegisterInfo {
 }
 
 impl RegisterInfo {
-    /// A register without effects, as [`registers!`](crate::registers) declares it.
-    #[expect(clippy::too_many_arguments, reason = "called by the macro alone, in which each argument has its place")]
+    /// A register without effects and fields, as [`registers!`](crate::registers) declares it.
     pub const fn declared(
         name: &'static str,
         offset: u32,
@@ -147,7 +147,6 @@ impl RegisterInfo {
         stride: u32,
         access: Access,
         section: &'static str,
-        fields: &'static [FieldInfo],
     ) -> Self {
         RegisterInfo {
             name,
@@ -159,9 +158,15 @@ impl RegisterInfo {
             read: ReadEffect::None,
             write: WriteEffect::Plain,
             posts_only: false,
-            fields,
+            fields: &[],
             section,
         }
+    }
+
+    /// The same, with these fields.
+    pub const fn fields(mut self, fields: &'static [FieldInfo]) -> Self {
+        self.fields = fields;
+        self
     }
 
     /// The same, with what reading it does.
@@ -299,6 +304,27 @@ impl RegisterMap {
             i += 1;
         }
         RegisterMap { name, bar, len_bytes, registers }
+    }
+
+    /// The registers of several maps in one table, for a map that is declared in more than one file.
+    ///
+    /// # Panics
+    /// If `N` is not how many there are; in a static that is an error at compile time.
+    pub const fn joined<const N: usize, const PARTS: usize>(parts: [&RegisterMap; PARTS]) -> [RegisterInfo; N] {
+        let mut all = [RegisterInfo::declared("", 0, Width::B1, 1, 0, Access::Forbidden, ""); N];
+        let mut len = 0;
+        let mut part = 0;
+        while part < PARTS {
+            let mut i = 0;
+            while i < parts[part].registers.len() {
+                all[len] = parts[part].registers[i];
+                len += 1;
+                i += 1;
+            }
+            part += 1;
+        }
+        assert!(len == N, "the parts have fewer registers than the table");
+        all
     }
 
     /// The register with this name.
