@@ -1,1 +1,52 @@
-//! Under construction.
+//! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers and logging, all safe.
+//!
+//! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
+//! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is [`WasmKernel`]: the imports of module
+//! `nook`. Compiled natively, the same source runs on a kernel that the host provides, with static dispatch and no
+//! checks, for tests and as the honest baseline.
+//!
+//! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
+//! `unsafe`, in the modules that say so below. Drivers call it; the native backend calls [`Instance`].
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod driver;
+#[allow(unsafe_code)]
+mod export;
+#[allow(unsafe_code)]
+mod instance;
+#[allow(unsafe_code)]
+mod kernel;
+mod log;
+#[allow(unsafe_code)]
+mod nook;
+#[allow(unsafe_code)]
+mod queues;
+mod regs;
+#[allow(unsafe_code)]
+mod ring;
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod testing;
+
+pub use driver::{Irq, MacAddress, NetDriver, Poll, RxMode};
+pub use instance::Instance;
+pub use kernel::Kernel;
+#[cfg(target_arch = "wasm32")]
+pub use kernel::WasmKernel;
+pub use log::Level;
+pub use nook::{DmaRegion, Nook};
+pub use nook_abi as abi;
+pub use nook_abi::{LinkState, NetStats, PacketStatus, ProbeReason, QueueEntry, Status};
+pub use queues::{NetQueues, Packet, Pool, ProvideQueue, Provided, ReturnPlace, ReturnQueue, Returning};
+pub use regs::Regs;
+pub use ring::{DescriptorRing, Done, Fill, Reap, Vacant};
+
+/// What the macros of this crate need and nobody else does.
+#[doc(hidden)]
+pub mod export_support {
+    pub use crate::export::*;
+}

@@ -1,1 +1,39 @@
-//! Under construction.
+//! The host of one nook: it loads a driver, gives it a memory and a device, checks everything that passes between
+//! them, and calls it.
+//!
+//! It is not a policy (what to do after a fault is `recovery`'s business, and isolation holds without it), knows no
+//! chip and no descriptor format, and opens no device and no interface: those are given to it as
+//! [`PciDevice`](nook_bus::PciDevice) and [`Uplink`]. Its callers are `nook-run`, `recovery`, the tests and, for
+//! drivers that are not wasm, `native`.
+//!
+//! Where to start reading: [`DriverModule::load`] (what is checked before anything runs), [`Host`] (the services and
+//! their checks), [`WasmDriver`] (the way into a wasm driver), [`Nook`] (the loop that ties device, driver and
+//! interface together).
+
+mod budget;
+mod cache;
+mod clock;
+mod counters;
+mod dma;
+mod engine;
+mod isa;
+mod layout;
+mod load;
+mod memory;
+mod packets;
+mod policy;
+mod ring;
+mod space;
+mod uplink;
+
+pub use budget::Budgets;
+pub use cache::ModuleCache;
+pub use clock::now_ns;
+pub use counters::Counters;
+pub use engine::{Engine, EngineError};
+pub use isa::target_description;
+pub use layout::Layout;
+pub use load::{DriverModule, LoadError, OwnedManifest};
+pub use policy::RegisterPolicy;
+pub use space::Space;
+pub use uplink::Uplink;

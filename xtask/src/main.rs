@@ -1,1 +1,53 @@
-fn main() {}
+//! `cargo xtask <command>`: the project's own tasks, so that set-up, build, checks and tests are one command each.
+//!
+//! It is not part of nook: no crate imports it, and it imports no crate of the workspace, so it builds in seconds and
+//! works while the rest does not compile. People, `.ci/run` and the README call it.
+
+use anyhow::Result;
+use std::process::ExitCode;
+
+mod apt;
+mod cargo;
+mod cli;
+mod demo;
+mod drivers;
+mod manifest;
+mod setup;
+mod test;
+mod tidy;
+mod util;
+mod wasm_toolchain;
+
+use cli::Task;
+
+fn main() -> ExitCode {
+    let task = match cli::parse(std::env::args().skip(1)) {
+        Ok(task) => task,
+        Err(message) => {
+            eprintln!("xtask: {message}\n\n{}", cli::usage());
+            return ExitCode::from(2);
+        }
+    };
+    match run(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Help => {
+            println!("{}", cli::usage());
+            Ok(())
+        }
+        Task::Setup { minimal: true } => setup::minimal().map(|_| ()),
+        Task::Setup { minimal: false } => setup::full(),
+        Task::Drivers => drivers::build_all().map(|_| ()),
+        Task::Tidy => tidy::run(),
+        Task::Test { only } => test::run(only.as_deref()),
+        Task::Demo => demo::run(),
+    }
+}

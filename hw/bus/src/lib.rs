@@ -16,5 +16,5 @@ pub use device::{
 pub use nook_regs::Width;
 pub use trace::{Access, TraceSink, Tracing};
 pub use vm_memory::VolatileSlice;
-pub use window::DmaWindow;
+pub use window::{DmaWindow, WINDOW_ALIGN};
 pub use wire::Wire;

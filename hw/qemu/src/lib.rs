@@ -1,1 +1,38 @@
-//! Under construction.
+//! QEMU's network cards as [`PciDevice`](nook_bus::PciDevice)s: devices that we did not write.
+//!
+//! [`QemuDevice::start`] runs `qemu-system-x86_64` with one card, no guest (its processor halts at the first
+//! instruction) and no window on the screen, and drives the card over QEMU's *qtest* protocol: register and
+//! configuration accesses are lines of text on a socket, interrupts are lines that come back. DMA is shared memory,
+//! without copies: the [`DmaWindow`](nook_bus::DmaWindow) is a second PCI device's BAR (`ivshmem-plain`), so mapping
+//! it at an IOVA is programming that BAR and unmapping it is ending that device's memory decode. What the card does
+//! outside of it stays inside the QEMU process.
+//!
+//! Nothing is put into the file system: firmware, standard error and window are memory files, sockets are inherited
+//! pairs. QEMU ends when the device is dropped, and when our process ends in whatever way.
+//!
+//! This is not a virtual machine monitor, and it knows no driver, no register of any card and no wasm. It is called
+//! by `nook-run` and by tests.
+//!
+//! # What callers should know of QEMU's cards
+//!
+//! - `e1000*` receive nothing until one second after RCTL was written, and every write of RCTL starts that second
+//!   again. Frames sent to them meanwhile wait.
+//! - They set "ignore checksum" (IXSM) in each receive descriptor.
+//! - Transmission is over when the write of the tail register is.
+//! - None of them has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
+//!   [`ResetKind::None`](nook_bus::ResetKind::None).
+//! - Time is real: QEMU's clock is the host's.
+
+mod config;
+mod device;
+mod error;
+mod machine;
+mod net;
+mod pci;
+mod process;
+mod qtest;
+
+pub use config::{Model, QemuConfig, models};
+pub use device::QemuDevice;
+pub use error::QemuError;
+pub use net::{DgramPort, DgramWire, QemuNet};

@@ -1,0 +1,102 @@
+//! [`NetDriver`]: what a network driver is.
+
+use nook_abi::{NetStats, ProbeReason, Status, irq_result, poll_result, rx_mode};
+
+use crate::{Kernel, Nook};
+
+/// An Ethernet address, first byte on the wire first.
+pub type MacAddress = [u8; 6];
+
+/// What [`NetDriver::poll`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Poll {
+    /// Nothing is left, and the device's interrupt is unmasked.
+    Idle = poll_result::IDLE,
+    /// The budget was used up: call again. The device's interrupt is still masked.
+    Again = poll_result::AGAIN,
+}
+
+/// What [`NetDriver::irq`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Irq {
+    /// Another device's, on a shared line.
+    NotMine = 0,
+    /// Dealt with.
+    Handled = irq_result::HANDLED,
+    /// Dealt with, and `poll` is wanted; the device's interrupt is masked until it says [`Poll::Idle`].
+    HandledPoll = irq_result::HANDLED | irq_result::POLL,
+}
+
+/// What the host wants to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RxMode<'a> {
+    /// Everything on the wire.
+    pub promiscuous: bool,
+    /// All multicast frames, whatever the list says.
+    pub all_multicast: bool,
+    /// Multicast addresses to receive, at most 256.
+    pub multicast: &'a [MacAddress],
+}
+
+impl<'a> RxMode<'a> {
+    /// From `rx_mode` bits; `Invalid` if one is unknown.
+    pub(crate) fn from_bits(bits: u32, multicast: &'a [MacAddress]) -> Result<Self, Status> {
+        if bits & !rx_mode::ALL != 0 {
+            return Err(Status::Invalid);
+        }
+        let (promiscuous, all_multicast) = (bits & rx_mode::PROMISCUOUS != 0, bits & rx_mode::ALL_MULTICAST != 0);
+        Ok(RxMode { promiscuous, all_multicast, multicast })
+    }
+}
+
+/// A driver of a network interface, generic over who answers its hostcalls. The methods are the entries of the
+/// contract's table; the table says in which context each runs. They never overlap.
+pub trait NetDriver<K: Kernel>: Sized {
+    /// Finds out what the device is, brings it to a known state and attaches the interface. After
+    /// [`ProbeReason::Restart`] the device may be in any state, and DMA is off.
+    fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status>;
+
+    /// The driver is going away. The device must be quiet when this returns; DMA memory that the driver holds is
+    /// freed as it is dropped.
+    fn remove(self);
+
+    /// The interface goes up: rings, receiver, transmitter, interrupts.
+    fn open(&mut self) -> Result<(), Status>;
+
+    /// The interface goes down: DMA and interrupts stop, and every packet is returned.
+    fn stop(&mut self) -> Result<(), Status>;
+
+    /// Moves at most `budget` packets each way between the host's queues and the device.
+    fn poll(&mut self, queue: u32, budget: u32) -> Poll;
+
+    /// An interrupt fired on `vector`, perhaps another device's.
+    fn irq(&mut self, vector: u32) -> Irq;
+
+    /// The time asked for by [`Nook::timer_set`] has come. Must not sleep.
+    fn timer(&mut self) {}
+
+    /// What [`Nook::work_schedule`] asked for. May sleep.
+    fn work(&mut self) {}
+
+    /// Changes the interface's address.
+    fn set_mac(&mut self, _mac: MacAddress) -> Result<(), Status> {
+        Err(Status::Unsupported)
+    }
+
+    /// Changes the largest payload, in bytes, without the Ethernet header.
+    fn set_mtu(&mut self, _mtu_bytes: u32) -> Result<(), Status> {
+        Err(Status::Unsupported)
+    }
+
+    /// Changes what is received.
+    fn set_rx_mode(&mut self, _mode: RxMode<'_>) -> Result<(), Status> {
+        Err(Status::Unsupported)
+    }
+
+    /// Fresh counters, since the driver's start.
+    fn stats(&mut self) -> NetStats {
+        NetStats::default()
+    }
+}

@@ -1,0 +1,175 @@
+//! [`nook_driver!`](crate::nook_driver): manifest, exports and panic handler.
+
+use nook_abi::ABI_VERSION;
+
+#[cfg(target_arch = "wasm32")]
+pub use wasm::{Global, panic};
+
+/// The manifest's first line.
+pub const ABI_LINE: &str = {
+    assert!(ABI_VERSION.0 < 10 && ABI_VERSION.1 < 10, "one digit each is written below");
+    const LINE: [u8; 10] = {
+        let mut line = *b"abi = ?.?\n";
+        line[6] = b'0' + ABI_VERSION.0 as u8;
+        line[8] = b'0' + ABI_VERSION.1 as u8;
+        line
+    };
+    match core::str::from_utf8(&LINE) {
+        Ok(line) => line,
+        Err(_) => unreachable!(),
+    }
+};
+
+/// Two texts in a row, `N` bytes in all.
+pub const fn join<const N: usize>(first: &str, second: &str) -> [u8; N] {
+    let (first, second) = (first.as_bytes(), second.as_bytes());
+    assert!(first.len() + second.len() == N);
+    let mut joined = [0; N];
+    let mut i = 0;
+    while i < N {
+        joined[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    joined
+}
+
+/// What [`join`] made is text, because its parts were.
+pub const fn text(bytes: &'static [u8]) -> &'static str {
+    match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("the manifest is not UTF-8"),
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod wasm {
+    use core::cell::UnsafeCell;
+    use core::panic::PanicInfo;
+
+    use crate::{Instance, Level, NetDriver, WasmKernel};
+
+    /// The module's one instance.
+    pub struct Global<D>(UnsafeCell<Instance<WasmKernel, D>>);
+
+    // SAFETY: a driver's memory is not shared and a module has one thread, so nothing is ever used from two.
+    unsafe impl<D> Sync for Global<D> {}
+
+    impl<D: NetDriver<WasmKernel>> Global<D> {
+        /// For a static.
+        #[allow(clippy::new_without_default)]
+        pub const fn new() -> Self {
+            Global(UnsafeCell::new(Instance::new(WasmKernel)))
+        }
+
+        /// The instance.
+        ///
+        /// # Safety
+        /// Called once at the start of an entry that the host called; entries never overlap.
+        #[allow(clippy::mut_from_ref)]
+        pub unsafe fn get(&self) -> &mut Instance<WasmKernel, D> {
+            // SAFETY: by the contract above, no other reference exists.
+            unsafe { &mut *self.0.get() }
+        }
+    }
+
+    /// Says where and why, and ends the call with a trap.
+    pub fn panic(info: &PanicInfo<'_>) -> ! {
+        let message = info.message();
+        match info.location() {
+            Some(at) => {
+                crate::nook::log(
+                    WasmKernel,
+                    Level::Error,
+                    format_args!("panic at {}:{}: {message}", at.file(), at.line()),
+                );
+            }
+            None => crate::nook::log(WasmKernel, Level::Error, format_args!("panic: {message}")),
+        }
+        core::arch::wasm32::unreachable()
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = {
+    // `export_name` below takes only literals.
+    assert!(nook_abi::ENTRY_PREFIX.len() == 5);
+    let prefix = nook_abi::ENTRY_PREFIX.as_bytes();
+    assert!(prefix[0] == b'n' && prefix[1] == b'o' && prefix[2] == b'o' && prefix[3] == b'k' && prefix[4] == b'_');
+};
+
+/// Makes a crate a driver: `nook_driver! { Driver, key: value, … }`.
+///
+/// `Driver` is a type `Driver<K>` that implements [`NetDriver<K>`](crate::NetDriver) for every kernel. The keys are
+/// those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `class`, `version` and `license`, which are known:
+/// the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and, on wasm32 only, the custom
+/// section with that text, one exported function for each entry of the table, and the panic handler.
+#[macro_export]
+macro_rules! nook_driver {
+    ($driver:ident, $($key:ident: $value:literal),+ $(,)?) => {
+        /// What this driver says of itself: lines of `key = value`.
+        pub const MANIFEST: &str = {
+            const REST: &str = ::core::concat!(
+                "class = net\nversion = ", ::core::env!("CARGO_PKG_VERSION"),
+                "\nlicense = ", ::core::env!("CARGO_PKG_LICENSE"), "\n",
+                $(::core::stringify!($key), " = ", $value, "\n"),+
+            );
+            const LEN: usize = $crate::export_support::ABI_LINE.len() + REST.len();
+            const BYTES: [u8; LEN] = $crate::export_support::join($crate::export_support::ABI_LINE, REST);
+            $crate::export_support::text(&BYTES)
+        };
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::__nook_export_entries;
+
+            static NOOK_DRIVER: $crate::export_support::Global<$driver<$crate::WasmKernel>> =
+                $crate::export_support::Global::new();
+
+            #[used]
+            #[unsafe(link_section = "nook.manifest")]
+            static NOOK_MANIFEST: [u8; MANIFEST.len()] = $crate::export_support::join(MANIFEST, "");
+
+            $crate::abi::entries!(__nook_export_entries);
+
+            #[panic_handler]
+            fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
+                $crate::export_support::panic(info)
+            }
+        };
+    };
+}
+
+/// One exported function for each row of the entry table.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __nook_export_entries {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        #[allow(unused_imports)]
+        use $crate::abi::Addr;
+        $(
+            #[unsafe(export_name = ::core::concat!("nook_", ::core::stringify!($name)))]
+            extern "C" fn $name($($arg: $ty),*) -> $result {
+                // SAFETY: the host calls entries one at a time, and vouches for the addresses that it passes.
+                #[allow(unused_unsafe)]
+                unsafe { NOOK_DRIVER.get().$name($($arg),*) }
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use nook_abi::{ABI_VERSION, Manifest};
+
+    crate::nook_driver! { Unused, name: "sample", pci: "1234:11e8", registers: "edu", dma_bytes: 4096, dma_mask_bits: 28 }
+
+    #[test]
+    fn the_macro_writes_a_manifest_that_the_host_can_read() {
+        let manifest = Manifest::parse(MANIFEST.as_bytes()).unwrap();
+        assert_eq!(manifest.abi, ABI_VERSION);
+        assert_eq!((manifest.name, manifest.version, manifest.license), ("sample", "0.1.0", "Apache-2.0"));
+        assert!(manifest.pci_ids().eq([(0x1234, 0x11e8)]));
+        assert_eq!((manifest.dma_bytes, manifest.dma_mask_bits), (4096, 28));
+    }
+}

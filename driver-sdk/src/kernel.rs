@@ -1,0 +1,59 @@
+//! The hostcalls, as a trait: [`Kernel`]. Everything here expands from the one table in `nook-abi`.
+
+use nook_abi::Addr;
+
+macro_rules! define_kernel {
+    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// Who answers a driver's hostcalls: one method for each row of the table, scalars only.
+        ///
+        /// # Safety
+        /// Each method may be called only by the SDK, inside an entry of the instance that this kernel serves, in a
+        /// context that the table allows; an `Addr` argument and the length beside it must lie in the driver's own
+        /// memory.
+        #[allow(clippy::missing_safety_doc)] // Once for all of them, above.
+        pub trait Kernel: Copy + 'static {
+            $(#[doc = $doc] unsafe fn $name(self, $($arg: $ty),*) -> $result;)*
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        mod imports {
+            use nook_abi::Addr;
+
+            #[link(wasm_import_module = "nook")]
+            unsafe extern "C" {
+                $(pub fn $name($($arg: $ty),*) -> $result;)*
+            }
+        }
+
+        /// The host around a wasm instance: each method is an import of module `nook`.
+        #[cfg(target_arch = "wasm32")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct WasmKernel;
+
+        #[cfg(target_arch = "wasm32")]
+        impl Kernel for WasmKernel {
+            $(
+                #[inline(always)]
+                unsafe fn $name(self, $($arg: $ty),*) -> $result {
+                    // SAFETY: the import has this signature by the table; the caller keeps the method's contract.
+                    unsafe { imports::$name($($arg),*) }
+                }
+            )*
+        }
+    };
+}
+
+nook_abi::hostcalls!(define_kernel);
+
+#[cfg(target_arch = "wasm32")]
+const _: () = {
+    // `wasm_import_module` above takes only a literal.
+    let (module, expected) = (nook_abi::IMPORT_MODULE.as_bytes(), b"nook");
+    assert!(module.len() == expected.len());
+    let mut i = 0;
+    while i < expected.len() {
+        assert!(module[i] == expected[i]);
+        i += 1;
+    }
+};

@@ -1,0 +1,236 @@
+//! [`Nook`]: the host as a driver sees it. The only module that makes hostcalls.
+
+use core::fmt;
+
+use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, LinkState, NetStats, Status};
+
+use crate::log::Line;
+use crate::{Kernel, Level, MacAddress, NetQueues, Regs};
+
+/// The host around a driver: a small handle that can be copied and kept.
+#[derive(Clone, Copy)]
+pub struct Nook<K> {
+    kernel: K,
+    page: *const HostPage,
+}
+
+/// `0` or a negative [`Status`], as the table returns them.
+fn status(code: i32) -> Result<(), Status> {
+    match code {
+        0.. => Ok(()),
+        // A status of a later ABI version: it failed, that much is known.
+        _ => Err(Status::from_code(code).unwrap_or(Status::DeviceFailed)),
+    }
+}
+
+/// Wraps hostcalls that take and return plain numbers, under their own names.
+macro_rules! plain {
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) $(-> $result:ty)?;)*) => { $(
+        $(#[$doc])*
+        #[inline(always)]
+        $vis fn $name(&self, $($arg: $ty),*) $(-> $result)? {
+            // SAFETY: a `Nook` exists only inside an instance whose creator vouched for kernel and thread
+            // (`Nook::new`), and the call passes no address. The host checks values and context.
+            unsafe { self.kernel.$name($($arg),*) }
+        }
+    )* };
+}
+
+/// Wraps hostcalls that return a status.
+macro_rules! fallible {
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*);)*) => { $(
+        $(#[$doc])*
+        $vis fn $name(&self, $($arg: $ty),*) -> Result<(), Status> {
+            // SAFETY: as for the plain calls above: no address is passed.
+            status(unsafe { self.kernel.$name($($arg),*) })
+        }
+    )* };
+}
+
+impl<K: Kernel> Nook<K> {
+    /// The nook that `kernel` serves and whose host page is at `page`.
+    ///
+    /// # Safety
+    /// `page` is the address of a host page that the host keeps filled in as its documentation says: its addresses
+    /// are those of the window, the rings and the mailbox, in memory that is valid for as long as any copy of the
+    /// result (or what it made) is in use. `kernel` keeps the promises of the hostcall table. The result and all
+    /// that is made from it stay on the thread on which the host calls the driver.
+    pub(crate) unsafe fn new(kernel: K, page: Addr) -> Result<Self, Status> {
+        let nook = Nook { kernel, page: page as *const HostPage };
+        if nook.page().magic != HOST_PAGE_MAGIC {
+            return Err(Status::Invalid);
+        }
+        Ok(nook)
+    }
+
+    /// A copy of the host page.
+    pub(crate) fn page(&self) -> HostPage {
+        // SAFETY: `Nook::new`'s caller vouched for the page; the host writes it only between calls.
+        unsafe { self.page.read() }
+    }
+
+    /// The registers in `bar`.
+    pub fn regs(&self, bar: u32) -> Regs<K> {
+        Regs::new(*self, bar)
+    }
+
+    /// The packet queues. Called once, in `probe`: two handles to one ring would each miss what the other did.
+    pub fn queues(&self) -> NetQueues {
+        // SAFETY: the page's rings are vouched for by `Nook::new`'s caller.
+        unsafe { NetQueues::new(&self.page()) }
+    }
+
+    /// The monotonic clock when this call into the driver began, in nanoseconds. Free; see [`Nook::clock_ns`].
+    pub fn now_ns(&self) -> u64 {
+        // SAFETY: `Nook::new`'s caller vouched for the page.
+        unsafe { (&raw const (*self.page).now_ns).read() }
+    }
+
+    /// How many interrupt vectors the driver has.
+    pub fn irq_vectors(&self) -> u32 {
+        self.page().irq_vectors
+    }
+
+    plain! {
+        /// Reads 8 bits of configuration space.
+        pub fn config_read8(offset: u32) -> u32;
+        /// Reads 16 bits of configuration space; `offset` is even.
+        pub fn config_read16(offset: u32) -> u32;
+        /// Reads 32 bits of configuration space; `offset` is a multiple of 4.
+        pub fn config_read32(offset: u32) -> u32;
+        pub(crate) fn mmio_read8(bar: u32, offset: u32) -> u32;
+        pub(crate) fn mmio_read16(bar: u32, offset: u32) -> u32;
+        pub(crate) fn mmio_read32(bar: u32, offset: u32) -> u32;
+        pub(crate) fn mmio_read64(bar: u32, offset: u32) -> u64;
+        pub(crate) fn mmio_write8(bar: u32, offset: u32, value: u32);
+        pub(crate) fn mmio_write16(bar: u32, offset: u32, value: u32);
+        pub(crate) fn mmio_write32(bar: u32, offset: u32, value: u32);
+        pub(crate) fn mmio_write64(bar: u32, offset: u32, value: u64);
+        pub(crate) fn mmio_flush();
+        /// The monotonic clock, now, in nanoseconds.
+        pub fn clock_ns() -> u64;
+        /// Waits without sleeping, at least `ns` nanoseconds, at most 10 ms.
+        pub fn delay_ns(ns: u32);
+        /// Sleeps at least `ns` nanoseconds, at most 1 s. Process context only.
+        pub fn sleep_ns(ns: u64);
+        /// Asks for one call of `timer` at `due_ns` of the monotonic clock; replaces an earlier wish, 0 cancels it.
+        pub fn timer_set(due_ns: u64);
+        /// Asks for one call of `work`, in process context.
+        pub fn work_schedule();
+        /// Asks for a call of `poll`, as `irq` does with its result.
+        pub fn poll_schedule(queue: u32);
+    }
+
+    fallible! {
+        /// Lets the device start DMA. Process context only.
+        pub fn dma_enable();
+        /// Stops all DMA of the device. Process context only.
+        pub fn dma_disable();
+        /// Starts delivery of interrupt `vector` to `irq`. Process context only.
+        pub fn irq_enable(vector: u32);
+        /// Ends delivery of interrupt `vector`. Process context only.
+        pub fn irq_disable(vector: u32);
+    }
+
+    /// Makes the network interface, once, in `probe`. `max_mtu_bytes` does not count the Ethernet header.
+    pub fn net_attach(&self, mac: MacAddress, max_mtu_bytes: u32) -> Result<(), Status> {
+        let [a, b, c, d, e, f] = mac;
+        let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        // SAFETY: no address is passed.
+        status(unsafe { self.kernel.net_attach(mac, max_mtu_bytes, 0) })
+    }
+
+    /// Reports the link.
+    pub fn net_link(&self, link: LinkState) {
+        // SAFETY: no address is passed.
+        unsafe { self.kernel.net_link(link.up.into(), link.speed_mbps, link.full_duplex.into()) }
+    }
+
+    /// Sends a message to the host's log; see [`error!`](crate::error) and its siblings.
+    pub fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+        log(self.kernel, level, text);
+    }
+
+    /// Waits until `done`, looking every `interval_ns` and sleeping in between, or gives [`Status::Timeout`] after
+    /// `timeout_ns`. Looks once more after the time is up, so that a late wake-up is not an error. Process context
+    /// only.
+    pub fn poll_until(&self, timeout_ns: u64, interval_ns: u64, mut done: impl FnMut() -> bool) -> Result<(), Status> {
+        let end = self.clock_ns().saturating_add(timeout_ns);
+        loop {
+            let late = self.clock_ns() >= end;
+            if done() {
+                return Ok(());
+            }
+            if late {
+                return Err(Status::Timeout);
+            }
+            self.sleep_ns(interval_ns);
+        }
+    }
+
+    /// Allocates zeroed DMA memory, aligned to `align_bytes` (a power of two, at most 4096). Process context only.
+    pub fn dma_alloc(&self, len_bytes: u32, align_bytes: u32) -> Result<DmaRegion<K>, Status> {
+        // SAFETY: no address is passed.
+        let answer = unsafe { self.kernel.dma_alloc(len_bytes, align_bytes) };
+        if answer < 0 {
+            return Err(i32::try_from(answer).ok().and_then(Status::from_code).unwrap_or(Status::NoMemory));
+        }
+        let (handle, offset) = ((answer >> 32) as u32, answer as u32);
+        let page = self.page();
+        Ok(DmaRegion {
+            nook: *self,
+            handle,
+            addr: page.window_addr as usize + offset as usize,
+            iova: page.window_iova + u64::from(offset),
+            len_bytes,
+        })
+    }
+
+    /// Leaves counters where the host reads them after the `stats` entry.
+    pub(crate) fn post_stats(&self, stats: NetStats) {
+        // SAFETY: `Nook::new`'s caller vouched for the page; nobody else uses it during this call.
+        unsafe { (&raw mut (*self.page.cast_mut()).stats).write(stats) }
+    }
+}
+
+/// [`Nook::log`] for those who have no nook: the panic handler.
+pub(crate) fn log<K: Kernel>(kernel: K, level: Level, text: fmt::Arguments<'_>) {
+    let line = Line::format(text);
+    let bytes = line.as_bytes();
+    // SAFETY: address and length are those of a live slice of the driver's memory.
+    unsafe { kernel.log(level as u32, bytes.as_ptr() as Addr, bytes.len() as u32) }
+}
+
+/// DMA memory that the driver owns, in the window. Freed when it is dropped, which is a hostcall that only process
+/// context allows: the device must no longer use it then.
+pub struct DmaRegion<K: Kernel> {
+    nook: Nook<K>,
+    handle: u32,
+    addr: Addr,
+    iova: u64,
+    len_bytes: u32,
+}
+
+impl<K: Kernel> DmaRegion<K> {
+    /// Where the device sees it.
+    pub fn iova(&self) -> u64 {
+        self.iova
+    }
+
+    /// How long it is.
+    pub fn len_bytes(&self) -> u32 {
+        self.len_bytes
+    }
+
+    /// Where the driver sees it.
+    pub(crate) fn addr(&self) -> Addr {
+        self.addr
+    }
+}
+
+impl<K: Kernel> Drop for DmaRegion<K> {
+    fn drop(&mut self) {
+        // SAFETY: no address is passed; the handle is this region's, and nobody has it after this.
+        unsafe { self.nook.kernel.dma_free(self.handle) }
+    }
+}

@@ -1,0 +1,309 @@
+//! The four packet queues between host and driver.
+//!
+//! Host and driver use a ring on the same thread, never at the same time, so its counters and entries need no
+//! atomics: an entry call is a barrier. A batch loads the counters once and writes its own back once, when it ends.
+
+use nook_abi::{
+    HostPage, Item, NetMeta, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, item_flags,
+};
+
+/// A ring as memory.
+#[repr(C)]
+struct Ring {
+    header: RingHeader,
+    entries: [QueueEntry; QUEUE_CAPACITY as usize],
+}
+
+const _: () = assert!(size_of::<Ring>() == nook_abi::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
+
+/// Where counter `at` points.
+#[inline(always)]
+const fn index(at: u32) -> usize {
+    (at & (QUEUE_CAPACITY - 1)) as usize
+}
+
+/// The driver's ends of the four queues, and where the packets are.
+pub struct NetQueues {
+    /// Empty receive buffers come from here.
+    pub rx_provide: ProvideQueue,
+    /// Received frames, and buffers that were not used, go here.
+    pub rx_return: ReturnQueue,
+    /// Frames to send come from here.
+    pub tx_provide: ProvideQueue,
+    /// Frames that were sent, or not, go here.
+    pub tx_return: ReturnQueue,
+    /// Where the packets are.
+    pub pool: Pool,
+}
+
+impl NetQueues {
+    /// # Safety
+    /// The rings' addresses in `page` are those of rings that stay valid while the result is used, on this thread.
+    pub(crate) unsafe fn new(page: &HostPage) -> Self {
+        let ring = |queue: Queue| page.rings[queue as usize] as usize as *mut Ring;
+        NetQueues {
+            rx_provide: ProvideQueue(ring(Queue::RxProvide)),
+            rx_return: ReturnQueue(ring(Queue::RxReturn)),
+            tx_provide: ProvideQueue(ring(Queue::TxProvide)),
+            tx_return: ReturnQueue(ring(Queue::TxReturn)),
+            pool: Pool::new(page.window_iova, page.pool),
+        }
+    }
+}
+
+/// The end of a queue from which the driver takes.
+pub struct ProvideQueue(*mut Ring);
+
+impl ProvideQueue {
+    /// Begins a batch of taking.
+    #[inline(always)]
+    pub fn begin(&mut self) -> Provided<'_> {
+        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
+        let RingHeader { produced, consumed } = unsafe { (&raw const (*self.0).header).read() };
+        Provided { queue: self, at: consumed, end: produced }
+    }
+}
+
+/// A batch of taking. What was not taken stays in the queue.
+pub struct Provided<'a> {
+    queue: &'a mut ProvideQueue,
+    at: u32,
+    end: u32,
+}
+
+impl Iterator for Provided<'_> {
+    type Item = QueueEntry;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<QueueEntry> {
+        if self.at == self.end {
+            return None;
+        }
+        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
+        let entry = unsafe { (&raw const (*self.queue.0).entries).cast::<QueueEntry>().add(index(self.at)).read() };
+        self.at = self.at.wrapping_add(1);
+        Some(entry)
+    }
+}
+
+impl Drop for Provided<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
+        unsafe { (&raw mut (*self.queue.0).header.consumed).write(self.at) }
+    }
+}
+
+/// The end of a queue into which the driver puts.
+pub struct ReturnQueue(*mut Ring);
+
+impl ReturnQueue {
+    /// Begins a batch of putting.
+    #[inline(always)]
+    pub fn begin(&mut self) -> Returning<'_> {
+        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
+        let RingHeader { produced, consumed } = unsafe { (&raw const (*self.0).header).read() };
+        Returning { queue: self, at: produced, end: consumed.wrapping_add(QUEUE_CAPACITY) }
+    }
+}
+
+/// A batch of putting.
+pub struct Returning<'a> {
+    queue: &'a mut ReturnQueue,
+    at: u32,
+    end: u32,
+}
+
+impl<'a> Returning<'a> {
+    /// The next place, if the queue has one.
+    #[inline(always)]
+    pub fn vacant(&mut self) -> Option<ReturnPlace<'_, 'a>> {
+        (self.at != self.end).then_some(ReturnPlace(self))
+    }
+
+    /// How many places the queue has.
+    #[inline(always)]
+    pub fn room(&self) -> u32 {
+        self.end.wrapping_sub(self.at)
+    }
+}
+
+impl Drop for Returning<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
+        unsafe { (&raw mut (*self.queue.0).header.produced).write(self.at) }
+    }
+}
+
+/// A place in a queue to the host; nothing happens if it is not used.
+pub struct ReturnPlace<'r, 'a>(&'r mut Returning<'a>);
+
+impl ReturnPlace<'_, '_> {
+    /// Puts an entry there.
+    #[inline(always)]
+    pub fn put(self, entry: QueueEntry) {
+        let ReturnPlace(batch) = self;
+        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
+        unsafe { (&raw mut (*batch.queue.0).entries).cast::<QueueEntry>().add(index(batch.at)).write(entry) }
+        batch.at = batch.at.wrapping_add(1);
+    }
+}
+
+/// What a driver keeps of a packet while the device has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// Which packet buffer.
+    pub id: u32,
+    /// Payload in it, or room in it.
+    pub len_bytes: u32,
+    /// To be returned as it was given.
+    pub generation: u16,
+    /// `item_flags`.
+    pub flags: u8,
+}
+
+impl From<&QueueEntry> for Packet {
+    #[inline(always)]
+    fn from(entry: &QueueEntry) -> Self {
+        let Item { id, generation, flags, len_bytes, .. } = entry.item;
+        Packet { id, len_bytes, generation, flags }
+    }
+}
+
+impl Packet {
+    /// The first buffer of its frame.
+    #[inline(always)]
+    pub fn is_first(&self) -> bool {
+        self.flags & item_flags::FIRST != 0
+    }
+
+    /// The last buffer of its frame.
+    #[inline(always)]
+    pub fn is_last(&self) -> bool {
+        self.flags & item_flags::LAST != 0
+    }
+
+    /// The entry that gives it back, with the flags that it was given with.
+    #[inline(always)]
+    pub fn returned(self, len_bytes: u32, status: PacketStatus) -> QueueEntry {
+        let Packet { id, generation, flags, .. } = self;
+        let item = Item { id, generation, queue: 0, flags, len_bytes, deadline_ms: 0, status: status as u16 };
+        QueueEntry { item, net: NetMeta::default() }
+    }
+
+    /// The entry that gives it back as a whole received frame.
+    #[inline(always)]
+    pub fn received(self, len_bytes: u32) -> QueueEntry {
+        Packet { flags: item_flags::FIRST | item_flags::LAST, ..self }.returned(len_bytes, PacketStatus::Done)
+    }
+}
+
+/// Where the packet buffers are, as the device sees them.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    frames_iova: u64,
+    stride_bytes: u32,
+    count: u32,
+    room_bytes: u32,
+}
+
+impl Pool {
+    fn new(window_iova: u64, layout: PoolLayout) -> Self {
+        Pool {
+            frames_iova: window_iova + u64::from(layout.offset) + u64::from(layout.headroom_bytes),
+            stride_bytes: layout.stride_bytes,
+            count: layout.count,
+            room_bytes: layout.room_bytes,
+        }
+    }
+
+    /// Where the frame in the packet's buffer begins, for the device. `None` if there is no such buffer or the length
+    /// is larger than its room: the driver cannot point the device outside of the pool.
+    #[inline(always)]
+    pub fn frame_iova(&self, packet: &Packet) -> Option<u64> {
+        let inside = packet.id < self.count && packet.len_bytes <= self.room_bytes;
+        inside.then(|| self.frames_iova + u64::from(packet.id) * u64::from(self.stride_bytes))
+    }
+
+    /// Bytes for a frame in each buffer.
+    pub fn room_bytes(&self) -> u32 {
+        self.room_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Host;
+    use std::vec::Vec;
+
+    fn entry(id: u32) -> QueueEntry {
+        QueueEntry { item: Item { id, generation: 7, len_bytes: 60, ..Item::default() }, net: NetMeta::default() }
+    }
+
+    #[test]
+    fn what_the_host_provides_is_taken_once_and_in_order() {
+        let host = Host::new();
+        let mut queues = host.nook().queues();
+        let mut taken = Vec::new();
+        for round in 0..100u32 {
+            (0..5).for_each(|i| host.provide(Queue::TxProvide, entry(round * 5 + i)));
+            taken.extend(queues.tx_provide.begin().take(3).map(|entry| entry.item.id));
+            taken.extend(queues.tx_provide.begin().map(|entry| entry.item.id));
+            assert_eq!(queues.tx_provide.begin().next(), None);
+        }
+        assert_eq!(taken, (0..500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_full_return_queue_has_no_place() {
+        let host = Host::new();
+        let mut queues = host.nook().queues();
+        let mut batch = queues.rx_return.begin();
+        for id in 0..QUEUE_CAPACITY {
+            batch.vacant().unwrap().put(entry(id));
+        }
+        assert_eq!(batch.room(), 0);
+        assert!(batch.vacant().is_none());
+        drop(batch);
+        assert_eq!(host.returned(Queue::RxReturn).len(), 256);
+        assert_eq!(queues.rx_return.begin().room(), QUEUE_CAPACITY);
+    }
+
+    #[test]
+    fn a_place_that_is_not_used_returns_nothing() {
+        let host = Host::new();
+        let mut queues = host.nook().queues();
+        assert!(queues.tx_return.begin().vacant().is_some());
+        assert_eq!(host.returned(Queue::TxReturn), []);
+    }
+
+    #[test]
+    fn a_packet_is_returned_as_it_was_given() {
+        let packet = Packet::from(&entry(3));
+        let returned = packet.received(1514);
+        assert_eq!((returned.item.id, returned.item.generation, returned.item.len_bytes), (3, 7, 1514));
+        assert_eq!(returned.item.flags, item_flags::FIRST | item_flags::LAST);
+        assert_eq!(packet.returned(0, PacketStatus::Unused).item.status, 2);
+    }
+
+    #[test]
+    fn a_packet_outside_of_the_pool_has_no_address() {
+        let layout = PoolLayout {
+            offset: 0x1000,
+            count: 4,
+            stride_bytes: 2048,
+            headroom_bytes: 64,
+            room_bytes: 1984,
+            reserved: 0,
+        };
+        let pool = Pool::new(0x10_0000, layout);
+        let packet = |id, len_bytes| Packet { id, len_bytes, ..Packet::default() };
+        assert_eq!(pool.frame_iova(&packet(0, 1984)), Some(0x10_1040));
+        assert_eq!(pool.frame_iova(&packet(3, 0)), Some(0x10_1040 + 3 * 2048));
+        assert_eq!(pool.frame_iova(&packet(4, 60)), None);
+        assert_eq!(pool.frame_iova(&packet(u32::MAX, 60)), None);
+        assert_eq!(pool.frame_iova(&packet(0, 1985)), None);
+    }
+}

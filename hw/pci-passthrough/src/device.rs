@@ -1,0 +1,421 @@
+//! The device itself.
+
+use std::cell::RefCell;
+use std::os::fd::RawFd;
+
+use nook_bus::{
+    BarInfo, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service, Width,
+    config,
+};
+use vfio_bindings::bindings::vfio as vb;
+
+use crate::bars::Bar;
+use crate::config_space::ConfigSpace;
+use crate::faults::FaultLog;
+use crate::irq::{Interrupts, Notices};
+use crate::vfio::{self, Handles, OpenError};
+use crate::{PciAddress, Sysfs, sys};
+
+/// A PCI function that VFIO gave to this process.
+///
+/// Dropping it undoes everything: interrupts off, bus mastering off, windows unmapped, BARs unmapped, descriptors
+/// closed. If the process dies instead, the kernel does the same.
+///
+/// Once it is gone (removed, unplugged, an uncorrected error, memory decoding turned off) each access answers
+/// [`DeviceError::Gone`] with the first reason, until it is opened again; taking things away (interrupts, windows)
+/// still works.
+#[derive(Debug)]
+pub struct VfioDevice {
+    address: PciAddress,
+    identity: PciIdentity,
+    bar_infos: Vec<BarInfo>,
+    /// By index.
+    bars: [Option<Bar>; 6],
+    config: ConfigSpace,
+    resettable: bool,
+    interrupts: Option<Interrupts>,
+    notices: Option<Notices>,
+    windows: Vec<(u64, DmaWindow)>,
+    faults: RefCell<FaultLog>,
+    gone: Option<String>,
+    handles: Handles,
+}
+
+impl VfioDevice {
+    /// Opens the function at `address`, which must be bound to vfio-pci: decoding on, bus mastering and interrupts
+    /// off, nothing mapped for DMA.
+    pub fn open(address: PciAddress) -> std::result::Result<Self, OpenError> {
+        let handles = vfio::open(&Sysfs::default(), address)?;
+        Self::with(address, handles).map_err(|source| OpenError::Device { address, source })
+    }
+
+    fn with(address: PciAddress, handles: Handles) -> Result<Self> {
+        let info = sys::device_info(&handles.device).map_err(|e| DeviceError::os("asking what it is", e))?;
+        if info.flags & vb::VFIO_DEVICE_FLAGS_PCI == 0 {
+            return Err(DeviceError::Unsupported("VFIO says that it is not a PCI device".into()));
+        }
+        let asking = |e| DeviceError::os("reading configuration space", e);
+        let region = sys::region(&handles.device, vb::VFIO_PCI_CONFIG_REGION_INDEX).map_err(asking)?;
+        let config = ConfigSpace::open(&handles.device, region.file_offset, region.len_bytes).map_err(asking)?;
+        let read = |offset, width| config.read(&handles.device, offset, width).map_err(asking);
+        let class = read(config::REVISION, Width::B4)?;
+        let identity = PciIdentity {
+            vendor: read(config::VENDOR, Width::B2)? as u16,
+            device: read(config::DEVICE, Width::B2)? as u16,
+            subsystem_vendor: read(config::SUBSYSTEM_VENDOR, Width::B2)? as u16,
+            subsystem: read(config::SUBSYSTEM, Width::B2)? as u16,
+            class: class >> 8,
+            revision: class as u8,
+        };
+        let tables = config.msix_tables(&handles.device).map_err(asking)?;
+        let mut bars = [const { None }; 6];
+        for (index, bar) in (0u8..).zip(&mut bars) {
+            let register = read(config::BAR0 + 4 * u16::from(index), Width::B4)?;
+            let forbidden = tables.iter().filter(|(bar, _)| *bar == index).map(|(_, bytes)| bytes.clone()).collect();
+            *bar = Bar::open(&handles.device, index, register, forbidden)?;
+        }
+        let mut device = VfioDevice {
+            address,
+            identity,
+            bar_infos: bars.iter().flatten().map(|bar| bar.info).collect(),
+            bars,
+            config,
+            resettable: info.flags & vb::VFIO_DEVICE_FLAGS_RESET != 0,
+            interrupts: None,
+            notices: None,
+            windows: Vec::new(),
+            faults: RefCell::new(FaultLog::open(address)),
+            gone: None,
+            handles,
+        };
+        // From here on, dropping it undoes what was done.
+        device.set_command(config::COMMAND_MEMORY | config::COMMAND_IO, config::COMMAND_BUS_MASTER)?;
+        device.notices = Some(Notices::enable(&device.handles.device)?);
+        Ok(device)
+    }
+
+    /// Sets and clears bits of the command register, and reads them back. I/O decoding stays off in a device without
+    /// I/O BARs, so only memory decoding and bus mastering are checked.
+    fn set_command(&mut self, set: u16, clear: u16) -> Result<()> {
+        let failed = |e| DeviceError::os("writing the command register", e);
+        let file = &self.handles.device;
+        let now = self.config.read(file, config::COMMAND, Width::B2).map_err(failed)? as u16;
+        if now != u16::MAX {
+            let wanted = (now | set) & !clear;
+            self.config.write(file, config::COMMAND, Width::B2, wanted.into()).map_err(failed)?;
+            let checked = config::COMMAND_MEMORY | config::COMMAND_BUS_MASTER;
+            let now = self.config.read(file, config::COMMAND, Width::B2).map_err(failed)? as u16;
+            if now != u16::MAX {
+                if (now ^ wanted) & checked & (set | clear) != 0 && self.has_memory() {
+                    let error = std::io::Error::other(format!("wrote {wanted:#06x}, and it reads {now:#06x}"));
+                    return Err(failed(error));
+                }
+                return Ok(());
+            }
+        }
+        Err(self.lose("its configuration space reads as ones: unplugged, or without power".into()))
+    }
+
+    fn has_memory(&self) -> bool {
+        self.bar_infos.iter().any(|bar| bar.space == nook_bus::BarSpace::Memory)
+    }
+
+    fn alive(&self) -> Result<()> {
+        match &self.gone {
+            Some(why) => Err(DeviceError::Gone(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the device as gone; the first reason stays.
+    fn lose(&mut self, why: String) -> DeviceError {
+        let address = self.address;
+        let why = self.gone.get_or_insert_with(|| {
+            tracing::warn!(%address, why, "the device is gone");
+            format!("{address}: {why}")
+        });
+        DeviceError::Gone(why.clone())
+    }
+
+    /// Whether a register that reads as ones means that nobody answers. The command and status registers come from
+    /// the device itself (the ids do not: VFIO answers them from a copy).
+    #[cold]
+    fn check_presence(&mut self) -> Result<()> {
+        let read = self.config.read(&self.handles.device, config::COMMAND, Width::B4);
+        match read {
+            Ok(u32::MAX) => Err(self.lose("all its registers read as ones: unplugged, or without power".into())),
+            Ok(command) if self.has_memory() && command as u16 & config::COMMAND_MEMORY == 0 => {
+                Err(self.lose("its memory decoding was turned off behind nook's back".into()))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.lose(format!("its configuration space cannot be read: {error}"))),
+        }
+    }
+
+    fn bar(&self, bar: u8, offset: u32, width: Width) -> Result<&Bar> {
+        let found = self.bars.get(usize::from(bar)).and_then(Option::as_ref);
+        found.ok_or(DeviceError::NoSuchRegister { bar, offset, width })
+    }
+
+    fn lost_page(&mut self, bar: u8) -> DeviceError {
+        self.lose(format!("BAR {bar} vanished: unplugged, or its memory decoding was turned off"))
+    }
+
+    /// Why the kernel refused a window, with what would help.
+    fn explain_map(&self, error: &std::io::Error) -> String {
+        match error.raw_os_error() {
+            Some(libc::ENOMEM) => "the limit of locked memory is too low; raise it (`ulimit -l unlimited`, or \
+                                   LimitMEMLOCK=infinity in a systemd unit)"
+                .into(),
+            Some(libc::EEXIST) => "something is mapped there".into(),
+            Some(libc::EINVAL) => "the IOMMU cannot map this range".into(),
+            _ => error.to_string(),
+        }
+    }
+}
+
+impl PciDevice for VfioDevice {
+    fn describe(&self) -> String {
+        format!("{:04x}:{:04x} at {} (VFIO)", self.identity.vendor, self.identity.device, self.address)
+    }
+
+    fn identity(&self) -> PciIdentity {
+        self.identity
+    }
+
+    fn bars(&self) -> &[BarInfo] {
+        &self.bar_infos
+    }
+
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
+        self.alive()?;
+        self.config
+            .read(&self.handles.device, offset, width)
+            .map_err(|e| DeviceError::os(format!("reading configuration space at {offset:#x} ({width})"), e))
+    }
+
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
+        self.alive()?;
+        self.config.write_allowed(&self.handles.device, offset, width, value)
+    }
+
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        self.alive()?;
+        let found = self.bar(bar, offset, width)?;
+        match found.read(&self.handles.device, offset, width) {
+            Ok(_) if found.lost() => Err(self.lost_page(bar)),
+            Ok(value) => {
+                if value == width.all_ones() {
+                    self.check_presence()?;
+                }
+                Ok(value)
+            }
+            Err(DeviceError::Gone(why)) => Err(self.lose(why)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        self.alive()?;
+        let found = self.bar(bar, offset, width)?;
+        match found.write(&self.handles.device, offset, width, value) {
+            Ok(()) if found.lost() => Err(self.lost_page(bar)),
+            Err(DeviceError::Gone(why)) => Err(self.lose(why)),
+            other => other,
+        }
+    }
+
+    /// Reads the command register: a read from the function, by whatever way, returns after all writes to it (PCI
+    /// 3.0, 3.2.5), and that register has no side effect.
+    fn flush(&mut self) -> Result<()> {
+        self.config_read(config::COMMAND, Width::B2).map(drop)
+    }
+
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        self.handles.iommu.ranges.clone()
+    }
+
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        self.alive()?;
+        let len_bytes = window.len_bytes();
+        let unmappable = |why| DeviceError::Unmappable { iova, len_bytes, why };
+        placement(iova, len_bytes, &self.handles.iommu, &self.windows).map_err(unmappable)?;
+        let address = window.slice().ptr_guard_mut().as_ptr();
+        // SAFETY: a window is used through volatile accesses only, and `windows` keeps it mapped until `dma_unmap`
+        // or until the container is closed (fields drop after `Drop::drop`, which unmaps).
+        unsafe { sys::map_dma(&self.handles.container, address, iova, len_bytes) }
+            .map_err(|error| unmappable(self.explain_map(&error)))?;
+        self.windows.push((iova, window.clone()));
+        Ok(())
+    }
+
+    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
+        let Some(at) = self.windows.iter().position(|(mapped, _)| *mapped == iova) else {
+            return Err(DeviceError::Unmappable { iova, len_bytes: 0, why: "no window is mapped there".into() });
+        };
+        sys::unmap_dma(&self.handles.container, iova, self.windows[at].1.len_bytes())
+            .map_err(|e| DeviceError::os(format!("unmapping the window at IOVA {iova:#x}"), e))?;
+        self.windows.swap_remove(at);
+        Ok(())
+    }
+
+    /// What the kernel log says; a lower bound, because kernels limit how often they log such faults, and 0 for a
+    /// user who may not read the log.
+    fn dma_faults(&self) -> u64 {
+        self.faults.borrow_mut().count()
+    }
+
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        if on {
+            self.alive()?;
+            return self.set_command(config::COMMAND_BUS_MASTER, 0);
+        }
+        match self.set_command(0, config::COMMAND_BUS_MASTER) {
+            // What is not there does no DMA.
+            Err(DeviceError::Gone(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Bus mastering is off afterwards. Windows stay mapped and interrupts stay aimed.
+    fn reset(&mut self) -> Result<ResetKind> {
+        self.alive()?;
+        if !self.resettable {
+            return Ok(ResetKind::None);
+        }
+        self.set_bus_master(false)?;
+        sys::reset(&self.handles.device).map_err(|e| DeviceError::os("resetting the function", e))?;
+        self.set_command(config::COMMAND_MEMORY | config::COMMAND_IO, config::COMMAND_BUS_MASTER)?;
+        Ok(ResetKind::Function)
+    }
+
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
+        self.alive()?;
+        self.irq_disable()?;
+        let interrupts = Interrupts::enable(&self.handles.device, vectors)?;
+        let answer = (interrupts.kind, interrupts.vectors());
+        self.interrupts = Some(interrupts);
+        Ok(answer)
+    }
+
+    fn irq_disable(&mut self) -> Result<()> {
+        match self.interrupts.take() {
+            Some(interrupts) => interrupts.disable(&self.handles.device),
+            None => Ok(()),
+        }
+    }
+
+    fn irq_unmask(&mut self, _vector: u32) -> Result<()> {
+        self.alive()?;
+        if self.interrupts.as_ref().is_some_and(|interrupts| interrupts.kind == IrqKind::Intx) {
+            sys::unmask_intx(&self.handles.device).map_err(|e| DeviceError::os("unmasking INTx", e))?;
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, _now_ns: u64) -> Result<Service> {
+        self.alive()?;
+        if let Some(why) = self.notices.as_ref().and_then(Notices::take) {
+            return Err(self.lose(why.into()));
+        }
+        if let Some(bar) = self.bars.iter().flatten().find(|bar| bar.lost()).map(|bar| bar.info.index) {
+            return Err(self.lost_page(bar));
+        }
+        Ok(Service { irqs: self.interrupts.as_ref().map_or(0, Interrupts::take), due_ns: None })
+    }
+
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        fds.extend(self.interrupts.iter().flat_map(Interrupts::fds));
+        fds.extend(self.notices.iter().flat_map(Notices::fds));
+    }
+}
+
+impl Drop for VfioDevice {
+    fn drop(&mut self) {
+        let told = |what: &str, result: Result<()>| {
+            if let Err(error) = result {
+                tracing::warn!(address = %self.address, %error, "{what} failed while the device was given up");
+            }
+        };
+        let interrupts = self.irq_disable();
+        let mastering = self.set_bus_master(false);
+        let mut windows = Ok(());
+        while let Some((iova, _)) = self.windows.last() {
+            windows = self.dma_unmap(*iova);
+            if windows.is_err() {
+                // Closing the container unmaps; the windows live until then.
+                break;
+            }
+        }
+        if let Some(notices) = &self.notices {
+            notices.disable(&self.handles.device);
+        }
+        told("turning interrupts off", interrupts);
+        told("turning bus mastering off", mastering);
+        told("unmapping a window", windows);
+    }
+}
+
+/// Whether a window may be mapped at `iova`; if not, why, and what would do.
+fn placement(
+    iova: u64,
+    len_bytes: u64,
+    iommu: &sys::IommuInfo,
+    windows: &[(u64, DmaWindow)],
+) -> std::result::Result<(), String> {
+    let last = iova.checked_add(len_bytes - 1).ok_or("it would go past the end of the address space")?;
+    if iova % iommu.page_bytes != 0 {
+        return Err(format!("the IOMMU maps pages of {:#x} bytes; choose a multiple", iommu.page_bytes));
+    }
+    if !iommu.ranges.is_empty() && !iommu.ranges.iter().any(|range| iova >= range.first && last <= range.last) {
+        let ranges: Vec<String> = iommu.ranges.iter().map(|r| format!("{:#x}-{:#x}", r.first, r.last)).collect();
+        return Err(format!("the IOMMU maps only {}", ranges.join(" and ")));
+    }
+    let overlapping = windows.iter().find(|(mapped, window)| iova <= mapped + (window.len_bytes() - 1) && *mapped <= last);
+    match overlapping {
+        Some((mapped, _)) => Err(format!("a window is mapped at {mapped:#x}")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn iommu() -> sys::IommuInfo {
+        let ranges = vec![
+            IovaRange { first: 0, last: 0xfedf_ffff },
+            IovaRange { first: 0xfef0_0000, last: 0x7f_ffff_ffff },
+        ];
+        sys::IommuInfo { page_bytes: 4096, ranges }
+    }
+
+    #[test]
+    fn a_window_goes_anywhere_inside_one_range() {
+        assert_eq!(placement(0x1000_0000, 2 * MIB, &iommu(), &[]), Ok(()));
+        assert_eq!(placement(0xfec0_0000, 2 * MIB, &iommu(), &[]), Ok(()));
+        assert_eq!(placement(0x7f_ffe0_0000, 2 * MIB, &iommu(), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_window_over_a_hole_or_past_the_end_is_refused_with_the_ranges() {
+        for iova in [0xfee0_0000, 0xfecf_0000, 0x7f_fff0_0000, u64::MAX - MIB + 1] {
+            let why = placement(iova, 2 * MIB, &iommu(), &[]).unwrap_err();
+            assert!(why.contains("0xfedfffff") || why.contains("end of the address space"), "{iova:#x}: {why}");
+        }
+        assert!(placement(0x1000_0800, 2 * MIB, &iommu(), &[]).unwrap_err().contains("0x1000"));
+    }
+
+    #[test]
+    fn windows_do_not_overlap() {
+        let windows = [(0x1000_0000, DmaWindow::new(4 * MIB).unwrap())];
+        for iova in [0x0ff0_0000, 0x1000_0000, 0x1030_0000] {
+            assert!(placement(iova, 2 * MIB, &iommu(), &windows).is_err(), "{iova:#x}");
+        }
+        for iova in [0x0fe0_0000, 0x1040_0000] {
+            assert_eq!(placement(iova, 2 * MIB, &iommu(), &windows), Ok(()), "{iova:#x}");
+        }
+    }
+}

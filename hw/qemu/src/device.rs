@@ -1,0 +1,413 @@
+//! The device.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nook_bus::config::{
+    BAR0, COMMAND, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, DEVICE, INTERRUPT_PIN,
+    REVISION, SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
+};
+use nook_bus::{
+    BarInfo, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
+    Width,
+};
+
+use crate::config::{self, Model};
+use crate::machine::{self, CARD, WINDOW};
+use crate::pci::{Bar, CONFIG_BYTES};
+use crate::process::Process;
+use crate::qtest::{Qtest, QtestError, Space};
+use crate::{QemuConfig, QemuError};
+
+/// Bits of the command register that this type looks after.
+const HOST_COMMAND_BITS: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
+/// Capabilities for message signalled interrupts: MSI and MSI-X, and how many bytes of configuration space they fill
+/// at most.
+const INTERRUPT_CAPABILITIES: [(u8, u16); 2] = [(0x05, 24), (0x11, 12)];
+/// Where the BARs end and where the expansion ROM's register is.
+const BARS_END: u16 = BAR0 + 6 * 4;
+const ROM: u16 = 0x30;
+
+/// One of QEMU's cards. Dropping it ends the QEMU process.
+#[derive(Debug)]
+pub struct QemuDevice {
+    model: &'static Model,
+    process: Process,
+    qtest: Qtest,
+    identity: PciIdentity,
+    bars: Vec<BarInfo>,
+    placed: Vec<Bar>,
+    /// Configuration space that belongs to interrupt delivery: first byte and the one after the last.
+    reserved: Vec<(u16, u16)>,
+    window: DmaWindow,
+    mapped_at: Option<u64>,
+    /// The I/O APIC input that the card's pin is wired to.
+    line: u32,
+    irq: IrqState,
+    /// Readable while an interrupt waits to be fetched that was seen while reading something else.
+    knock: File,
+    knocked: bool,
+    gone: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IrqState {
+    Off,
+    Open,
+    /// It fired and waits for `irq_unmask`.
+    Masked,
+}
+
+impl QemuDevice {
+    /// Starts QEMU with the card of `config`, places its BARs and leaves it quiet: memory and I/O decoding on, bus
+    /// mastering off, no interrupts, nothing mapped. `window` is the only one that can be mapped later; its length
+    /// must be a power of two.
+    pub fn start(config: QemuConfig, window: &DmaWindow) -> std::result::Result<QemuDevice, QemuError> {
+        let model = config::find(&config.model)?;
+        let len_bytes = window.len_bytes();
+        if !len_bytes.is_power_of_two() {
+            return Err(QemuError::WindowSize { len_bytes, wanted: len_bytes.next_power_of_two() });
+        }
+        let firmware = machine::firmware().map_err(|e| QemuError::os("writing QEMU's firmware", e))?;
+        let knock = eventfd().map_err(|e| QemuError::os("making an eventfd", e))?;
+        let (ours, theirs) = UnixStream::pair().map_err(|e| QemuError::os("making the qtest socket", e))?;
+        let mut qtest =
+            Qtest::new(ours, config.timeout).map_err(|e| QemuError::os("setting up the qtest socket", e))?;
+
+        let arguments = machine::arguments(&config, model, window, &firmware, &theirs);
+        tracing::debug!(program = ?config.program, ?arguments, "starting QEMU");
+        let mut inherited = vec![window.fd().as_raw_fd(), firmware.as_raw_fd(), theirs.as_raw_fd()];
+        inherited.extend(config.net.descriptor());
+        let mut process = Process::spawn(&config.program, arguments, &inherited).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => QemuError::NotInstalled { program: config.program.clone() },
+            _ => QemuError::os(format!("starting {:?}", config.program), e),
+        })?;
+        // QEMU alone holds its ends from here on, so that its death closes them.
+        drop(theirs);
+        drop(config.net);
+
+        let found = probe(&mut qtest).map_err(|e| match e {
+            QtestError::Closed => QemuError::Ended { program: config.program.clone(), ending: process.ending() },
+            QtestError::Timeout { .. } => QemuError::Silent {
+                program: config.program.clone(),
+                timeout: config.timeout,
+                words: process.last_words(),
+            },
+            other => QemuError::Unexpected { program: config.program.clone(), what: other.to_string() },
+        })?;
+        let id = (found.identity.vendor, found.identity.device);
+        if id != model.id || found.window_id != machine::WINDOW_ID {
+            let what = format!("{} answers as {:04x}:{:04x}", model.name, id.0, id.1);
+            return Err(QemuError::Unexpected { program: config.program, what });
+        }
+        Ok(QemuDevice {
+            model,
+            process,
+            qtest,
+            identity: found.identity,
+            bars: found.bars.iter().map(|bar| bar.info).collect(),
+            placed: found.bars,
+            reserved: found.reserved,
+            window: window.clone(),
+            mapped_at: None,
+            line: found.line,
+            irq: IrqState::Off,
+            knock,
+            knocked: false,
+            gone: None,
+        })
+    }
+
+    /// The process id of QEMU.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Talks to QEMU. An error is the end of the device: the process is killed, so that whatever state it was in, it
+    /// no longer touches the window.
+    fn talk<T>(&mut self, talk: impl FnOnce(&mut Qtest) -> std::result::Result<T, QtestError>) -> Result<T> {
+        if let Some(why) = &self.gone {
+            return Err(DeviceError::Gone(why.clone()));
+        }
+        talk(&mut self.qtest).map_err(|error| {
+            let why = match error {
+                QtestError::Closed => self.process.ending(),
+                other => format!("{other}; QEMU's last words: {:?}", self.process.last_words()),
+            };
+            self.process.kill();
+            let why = format!("QEMU's {}: {why}", self.model.name);
+            self.gone = Some(why.clone());
+            DeviceError::Gone(why)
+        })
+    }
+
+    /// As [`talk`](Self::talk), and remembers interrupts that came in between for those who sleep on the
+    /// descriptors.
+    fn exchange<T>(&mut self, talk: impl FnOnce(&mut Qtest) -> std::result::Result<T, QtestError>) -> Result<T> {
+        let value = self.talk(talk)?;
+        self.knock_if_due()?;
+        Ok(value)
+    }
+
+    fn knock_if_due(&mut self) -> Result<()> {
+        if self.irq == IrqState::Open && self.qtest.line(self.line) && !self.knocked {
+            (&self.knock).write_all(&1u64.to_ne_bytes()).map_err(|e| DeviceError::os("signalling an eventfd", e))?;
+            self.knocked = true;
+        }
+        Ok(())
+    }
+
+    fn quiet_knock(&mut self) -> Result<()> {
+        if self.knocked {
+            (&self.knock).read_exact(&mut [0; 8]).map_err(|e| DeviceError::os("reading an eventfd", e))?;
+            self.knocked = false;
+        }
+        Ok(())
+    }
+
+    /// Where a register is.
+    fn register(&self, bar: u8, offset: u32, width: Width) -> Result<(Space, u64)> {
+        let nothing = || DeviceError::NoSuchRegister { bar, offset, width };
+        let place = self.placed.iter().find(|b| b.info.index == bar).ok_or_else(nothing)?;
+        let space = match place.info.space {
+            BarSpace::Memory => Space::Memory,
+            BarSpace::Io if width == Width::B8 => return Err(nothing()),
+            BarSpace::Io => Space::Io,
+        };
+        if u64::from(offset) + u64::from(width.bytes()) > place.info.len_bytes {
+            return Err(nothing());
+        }
+        Ok((space, place.address + u64::from(offset)))
+    }
+
+    fn unmappable(&self, iova: u64, why: String) -> DeviceError {
+        DeviceError::Unmappable { iova, len_bytes: self.window.len_bytes(), why }
+    }
+}
+
+/// What the card is, and where.
+struct Found {
+    identity: PciIdentity,
+    window_id: u32,
+    bars: Vec<Bar>,
+    reserved: Vec<(u16, u16)>,
+    line: u32,
+}
+
+/// Does a firmware's work.
+fn probe(q: &mut Qtest) -> std::result::Result<Found, QtestError> {
+    let class = CARD.read(q, REVISION, Width::B4)?;
+    let identity = PciIdentity {
+        vendor: CARD.read(q, VENDOR, Width::B2)? as u16,
+        device: CARD.read(q, DEVICE, Width::B2)? as u16,
+        subsystem_vendor: CARD.read(q, SUBSYSTEM_VENDOR, Width::B2)? as u16,
+        subsystem: CARD.read(q, SUBSYSTEM, Width::B2)? as u16,
+        class: class >> 8,
+        revision: class as u8,
+    };
+    let window_id = WINDOW.read(q, VENDOR, Width::B4)?;
+    CARD.command(q, 0, HOST_COMMAND_BITS)?;
+    let bars = CARD.place_bars(q, &mut machine::free_addresses())?;
+    CARD.command(q, COMMAND_IO | COMMAND_MEMORY, 0)?;
+    let reserved = CARD
+        .capabilities(q)?
+        .into_iter()
+        .filter_map(|(id, at)| {
+            INTERRUPT_CAPABILITIES.iter().find(|(which, _)| *which == id).map(|(_, len)| (at, at + len))
+        })
+        .collect();
+    // A card without a pin reads 0; it then has no line, and the one of INTA stays silent.
+    let pin = CARD.read(q, INTERRUPT_PIN, Width::B1)?.max(1);
+    q.command("irq_intercept_in ioapic")?;
+    Ok(Found { identity, window_id, bars, reserved, line: machine::interrupt_line(pin) })
+}
+
+/// Checks that an access lies in the part of configuration space that can be reached.
+fn check_config(offset: u16, width: Width) -> Result<()> {
+    if width == Width::B8 || u32::from(offset) + width.bytes() > u32::from(CONFIG_BYTES) {
+        return Err(DeviceError::Unsupported(format!(
+            "configuration space at {offset:#x} ({width}): QEMU's card is reached through I/O ports, 8 to 32 bit below {CONFIG_BYTES:#x}"
+        )));
+    }
+    Ok(())
+}
+
+impl PciDevice for QemuDevice {
+    fn describe(&self) -> String {
+        let (vendor, device) = self.model.id;
+        format!(
+            "{} (QEMU's {}, {vendor:04x}:{device:04x}, process {})",
+            self.model.chip,
+            self.model.name,
+            self.process.id()
+        )
+    }
+
+    fn identity(&self) -> PciIdentity {
+        self.identity
+    }
+
+    fn bars(&self) -> &[BarInfo] {
+        &self.bars
+    }
+
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
+        check_config(offset, width)?;
+        self.exchange(|q| CARD.read(q, offset, width))
+    }
+
+    /// Refuses what belongs to the host: BARs, the expansion ROM, the decoding, bus mastering and INTx bits of the
+    /// command register, and the capabilities of message signalled interrupts.
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
+        check_config(offset, width)?;
+        let end = offset + width.bytes() as u16;
+        let touches = |from: u16, to: u16| offset < to && from < end;
+        let refuse = |what: &str| {
+            Err(DeviceError::Unsupported(format!("writing {value:#x} to configuration space at {offset:#x}: {what}")))
+        };
+        if touches(BAR0, BARS_END) || touches(ROM, ROM + 4) {
+            return refuse("base addresses are placed by the host and stay where they are");
+        }
+        if self.reserved.iter().any(|&(from, to)| touches(from, to)) {
+            return refuse("interrupts belong to the host; use irq_enable");
+        }
+        if touches(COMMAND, COMMAND + 2) {
+            let old = self.exchange(|q| CARD.read(q, offset, width))?;
+            let host_bits = u32::from(HOST_COMMAND_BITS) >> (8 * (offset - COMMAND));
+            if (old ^ value) & host_bits != 0 {
+                return refuse("decoding, bus mastering and INTx belong to the host; use set_bus_master or irq_enable");
+            }
+        }
+        self.exchange(|q| CARD.write(q, offset, width, value))
+    }
+
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        let (space, address) = self.register(bar, offset, width)?;
+        self.exchange(|q| q.read(space, address, width))
+    }
+
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        let (space, address) = self.register(bar, offset, width)?;
+        self.exchange(|q| q.write(space, address, width, value))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.exchange(Qtest::finish)
+    }
+
+    /// The window becomes a BAR, so it lies at a multiple of its own length. The ranges begin and end at such
+    /// multiples, and each place in them will do.
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        machine::iova_ranges(self.window.len_bytes())
+    }
+
+    /// Maps the window that was passed to [`QemuDevice::start`], at a multiple of its length inside of
+    /// [`iova_ranges`](PciDevice::iova_ranges).
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        if !window.same_as(&self.window) {
+            let why = "QEMU shares only the window that it was started with: start another device for this one";
+            return Err(self.unmappable(iova, why.into()));
+        }
+        if let Some(at) = self.mapped_at {
+            return Err(self.unmappable(iova, format!("the window is mapped at {at:#x}: unmap it first")));
+        }
+        let len_bytes = window.len_bytes();
+        if !iova.is_multiple_of(len_bytes) {
+            let why = "QEMU's window is a PCI BAR, which lies at a multiple of its length".to_owned();
+            return Err(self.unmappable(iova, why));
+        }
+        let ranges = self.iova_ranges();
+        if !ranges.iter().any(|r| r.first <= iova && iova <= r.last) {
+            return Err(self.unmappable(iova, format!("outside of {ranges:x?}")));
+        }
+        let at = BAR0 + 4 * u16::from(machine::WINDOW_BAR);
+        self.exchange(|q| {
+            WINDOW.write(q, at, Width::B4, iova as u32)?;
+            WINDOW.write(q, at + 4, Width::B4, (iova >> 32) as u32)?;
+            WINDOW.command(q, COMMAND_MEMORY, 0)
+        })?;
+        self.mapped_at = Some(iova);
+        Ok(())
+    }
+
+    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
+        if self.mapped_at != Some(iova) {
+            return Err(self.unmappable(iova, "nothing is mapped there".into()));
+        }
+        // The answer to the read comes after the change of the memory map, and DMA is done by the same thread.
+        let command = self.exchange(|q| WINDOW.command(q, 0, COMMAND_MEMORY))?;
+        if command & COMMAND_MEMORY != 0 {
+            return Err(self.unmappable(iova, "the window's memory decode stays on".into()));
+        }
+        self.mapped_at = None;
+        Ok(())
+    }
+
+    /// Always 0: QEMU's bus drops such accesses and tells nobody.
+    fn dma_faults(&self) -> u64 {
+        0
+    }
+
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        let (set, clear) = if on { (COMMAND_BUS_MASTER, 0) } else { (0, COMMAND_BUS_MASTER) };
+        let command = self.exchange(|q| CARD.command(q, set, clear))?;
+        if (command & COMMAND_BUS_MASTER != 0) != on {
+            let what = format!(
+                "turning bus mastering {}: the command register holds {command:#x}",
+                if on { "on" } else { "off" }
+            );
+            return Err(DeviceError::Unsupported(what));
+        }
+        Ok(())
+    }
+
+    /// Does nothing: no card in [`models`](crate::models) has a function level reset.
+    fn reset(&mut self) -> Result<ResetKind> {
+        Ok(ResetKind::None)
+    }
+
+    /// INTx, one vector.
+    fn irq_enable(&mut self, _vectors: u32) -> Result<(IrqKind, u32)> {
+        self.irq = IrqState::Open;
+        self.exchange(Qtest::service)?;
+        Ok((IrqKind::Intx, 1))
+    }
+
+    fn irq_disable(&mut self) -> Result<()> {
+        self.irq = IrqState::Off;
+        self.quiet_knock()
+    }
+
+    fn irq_unmask(&mut self, _vector: u32) -> Result<()> {
+        if self.irq == IrqState::Masked {
+            self.irq = IrqState::Open;
+        }
+        self.knock_if_due()
+    }
+
+    fn service(&mut self, _now_ns: u64) -> Result<Service> {
+        self.talk(Qtest::service)?;
+        self.quiet_knock()?;
+        if self.irq == IrqState::Open && self.qtest.line(self.line) {
+            self.irq = IrqState::Masked;
+            return Ok(Service { irqs: 1, due_ns: None });
+        }
+        Ok(Service::default())
+    }
+
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        fds.extend([self.qtest.fd(), self.knock.as_raw_fd()]);
+    }
+}
+
+fn eventfd() -> io::Result<File> {
+    // SAFETY: takes a count and flags; the answer is checked.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}

@@ -1,0 +1,133 @@
+//! The machine around the card: QEMU's command line, and where things are in it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use nook_bus::{DmaWindow, IovaRange};
+
+use crate::QemuConfig;
+use crate::config::Model;
+use crate::pci::{FreeAddresses, Function};
+use crate::process::{inherited_path, memory_file};
+
+/// The card. Any slot below 25 will do: see [`interrupt_line`].
+pub(crate) const CARD: Function = Function { slot: 5 };
+/// The device whose BAR is the window.
+pub(crate) const WINDOW: Function = Function { slot: 6 };
+/// ivshmem's PCI id (QEMU, docs/specs/ivshmem-spec).
+pub(crate) const WINDOW_ID: u32 = 0x1110_1af4;
+/// ivshmem's BAR of shared memory: 64 bits wide.
+pub(crate) const WINDOW_BAR: u8 = 2;
+
+/// RAM begins at 0 and nobody uses it; the halted processor only has to have some.
+const RAM_BYTES: u64 = 16 << 20;
+/// The card's BARs; up from here to the I/O APIC at 0xfec00000 there is nothing else.
+const BARS_AT: u64 = 0xe000_0000;
+/// The card's I/O BARs: above all ports of the chipset.
+const PORTS_AT: u64 = 0xc000;
+/// What QEMU's default processor model, and so its bus, can address.
+const PHYSICAL_BITS: u32 = 40;
+
+/// Where the card's BARs go.
+pub(crate) fn free_addresses() -> FreeAddresses {
+    FreeAddresses { memory: BARS_AT, io: PORTS_AT }
+}
+
+/// Where a window of `len_bytes` (a power of two) may be mapped: at each multiple of its length, below and above
+/// 4 GiB. The ranges begin and end at such multiples.
+pub(crate) fn iova_ranges(len_bytes: u64) -> Vec<IovaRange> {
+    [(RAM_BYTES, BARS_AT), (1 << 32, 1 << PHYSICAL_BITS)]
+        .into_iter()
+        .map(|(from, to)| (from.next_multiple_of(len_bytes), to & !(len_bytes - 1)))
+        .filter(|(first, end)| first < end)
+        .map(|(first, end)| IovaRange { first, last: end - 1 })
+        .collect()
+}
+
+/// The I/O APIC's input for interrupt pin `pin` (1 is INTA) of the card: q35 wires the pins of slots 0 to 24 in
+/// rotation to inputs 20 to 23.
+pub(crate) fn interrupt_line(pin: u32) -> u32 {
+    20 + (CARD.slot + pin - 1) % 4
+}
+
+/// 64 KiB of firmware that does nothing: at the reset vector, `cli`, `hlt`, and again if something wakes it.
+pub(crate) fn firmware() -> io::Result<File> {
+    const CLI: u8 = 0xfa;
+    const HLT: u8 = 0xf4;
+    /// `jmp` to the `hlt` before it.
+    const JMP_BACK: [u8; 2] = [0xeb, 0xfd];
+    let mut image = vec![HLT; 64 << 10];
+    let reset_vector = image.len() - 16;
+    image[reset_vector..reset_vector + 4].copy_from_slice(&[CLI, HLT, JMP_BACK[0], JMP_BACK[1]]);
+    let mut file = memory_file(c"nook-qemu-firmware")?;
+    file.write_all(&image)?;
+    Ok(file)
+}
+
+/// QEMU's arguments.
+///
+/// `vmport`, `sata`, `smbus`, `usb`, `hpet` and `pit` are off because nobody uses them; the last two would also wake
+/// QEMU up and flood the interrupt lines. The processor is emulated (`tcg`) and halted, so the machine is idle.
+pub(crate) fn arguments(
+    config: &QemuConfig,
+    model: &Model,
+    window: &DmaWindow,
+    firmware: &File,
+    qtest: &UnixStream,
+) -> Vec<OsString> {
+    let [a, b, c, d, e, f] = config.mac;
+    let mut args: Vec<String> = Vec::new();
+    let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
+    option("-machine", "q35,hpet=off,pit=off,vmport=off,sata=off,smbus=off,usb=off".into());
+    option("-accel", "tcg".into());
+    option("-m", format!("{}M", RAM_BYTES >> 20));
+    option("-bios", inherited_path(firmware));
+    option("-display", "none".into());
+    option("-chardev", format!("socket,id=qtest,fd={}", qtest.as_raw_fd()));
+    option("-qtest", "chardev:qtest".into());
+    option("-qtest-log", "/dev/null".into());
+    option(
+        "-object",
+        format!(
+            "memory-backend-file,id=window,mem-path={},size={},share=on",
+            inherited_path(&window.fd()),
+            window.len_bytes()
+        ),
+    );
+    option("-device", format!("ivshmem-plain,memdev=window,addr={:#x}", WINDOW.slot));
+    option("-netdev", config.net.argument("cable"));
+    option(
+        "-device",
+        format!(
+            "{},netdev=cable,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},addr={:#x},romfile={}",
+            model.name, CARD.slot, model.properties
+        ),
+    );
+    args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
+    args.into_iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_finds_several_places_below_four_gigabytes_and_above() {
+        for len in [2 << 20, 16 << 20, 1 << 30] {
+            let ranges = iova_ranges(len);
+            assert_eq!(ranges.len(), 2, "{len:#x}");
+            for range in ranges {
+                assert_eq!((range.first % len, (range.last + 1) % len), (0, 0), "{len:#x} {range:x?}");
+                assert!((range.last - range.first + 1) / len >= 2, "{len:#x} {range:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_too_large_for_the_low_range_is_offered_the_high_one() {
+        assert_eq!(iova_ranges(4 << 30), [IovaRange { first: 4 << 30, last: (1 << 40) - 1 }]);
+    }
+}

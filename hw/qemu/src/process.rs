@@ -1,0 +1,202 @@
+//! Starting QEMU and ending it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How much of the end of standard error is shown.
+const TAIL_BYTES: u64 = 2048;
+/// How many lines of it.
+const TAIL_LINES: usize = 6;
+/// How long a process whose socket has closed may take until its exit status can be had.
+const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A running QEMU. Dropping it kills and reaps the process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    stderr: File,
+    /// Keeps the thread that started the process; see [`Process::spawn`].
+    keeper: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Process {
+    /// Starts `program`, which inherits `descriptors` under the same numbers. It writes its standard error to a
+    /// memory file that only we see.
+    ///
+    /// The kernel kills it when *the thread that started it* ends (prctl(2), PR_SET_PDEATHSIG), and devices move
+    /// between threads; so it is started by a thread of its own, which ends after it.
+    pub(crate) fn spawn(program: &Path, args: Vec<OsString>, descriptors: &[RawFd]) -> io::Result<Process> {
+        let stderr = memory_file(c"nook-qemu-stderr")?;
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.try_clone()?);
+        // Its own process group: a Ctrl-C at the terminal is ours to handle, and the device must outlive the clean
+        // stop of its driver.
+        command.process_group(0);
+        let descriptors = descriptors.to_vec();
+        let parent = std::process::id();
+        // SAFETY: between fork and exec it makes only async-signal-safe calls (prctl, getppid, fcntl) and touches
+        // nothing but what it owns.
+        unsafe { command.pre_exec(move || before_exec(parent, &descriptors)) };
+
+        let (started, answer) = mpsc::channel();
+        let (keep, kept) = mpsc::channel::<()>();
+        let thread = thread::Builder::new().name("nook-qemu".into()).spawn(move || {
+            if started.send(command.spawn()).is_ok() {
+                // Returns when the sender is dropped, after the process has ended.
+                let _ = kept.recv();
+            }
+        })?;
+        let child = answer.recv().map_err(|_| io::Error::other("the thread that starts QEMU has died"))??;
+        Ok(Process { child, stderr, keeper: Some((keep, thread)) })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it now.
+    pub(crate) fn kill(&mut self) {
+        // An error means that it was reaped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits a moment for a process that is believed to be ending, and says how it ended and its last words.
+    pub(crate) fn ending(&mut self) -> String {
+        let deadline = Instant::now() + EXIT_PATIENCE;
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break Some(status),
+                Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+                _ => break None,
+            }
+        };
+        let how = match status {
+            Some(status) => describe(status),
+            None => "it has closed its socket but is still running".to_owned(),
+        };
+        match self.last_words() {
+            words if words.is_empty() => format!("{how}; it said nothing on standard error"),
+            words => format!("{how}; its last words: {words}"),
+        }
+    }
+
+    /// The last lines of its standard error.
+    pub(crate) fn last_words(&self) -> String {
+        let len = self.stderr.metadata().map_or(0, |m| m.len());
+        let from = len.saturating_sub(TAIL_BYTES);
+        let mut bytes = vec![0; (len - from) as usize];
+        let read = self.stderr.read_at(&mut bytes, from).unwrap_or(0);
+        tail(&String::from_utf8_lossy(&bytes[..read]))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some((keep, thread)) = self.keeper.take() {
+            drop(keep);
+            // It cannot panic: it only waits.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    // "exit status: 1", "signal: 9 (SIGKILL)"
+    format!("QEMU ended with {status}")
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
+}
+
+/// Runs in the child.
+fn before_exec(parent: u32, descriptors: &[RawFd]) -> io::Result<()> {
+    // SAFETY: plain system calls without pointers.
+    unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // If the parent died before the line above, nobody will send that signal.
+        if libc::getppid() as u32 != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        for &fd in descriptors {
+            if libc::fcntl(fd, libc::F_SETFD, 0) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An empty file that is in no directory.
+pub(crate) fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
+    // SAFETY: the name is NUL-terminated; the answer is checked.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// How a child finds an inherited file by name.
+pub(crate) fn inherited_path(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        Process::spawn(Path::new("/bin/sh"), vec!["-c".into(), script.into()], &[]).unwrap()
+    }
+
+    #[test]
+    fn the_ending_has_the_exit_status_and_the_last_lines() {
+        let mut process = shell("for i in 1 2 3 4 5 6 7 8; do echo line $i >&2; done; exit 3");
+        let ending = process.ending();
+        assert!(ending.contains("exit status: 3"), "{ending}");
+        assert!(ending.contains("line 3 | ") && ending.ends_with("line 8"), "{ending}");
+        assert!(!ending.contains("line 2"), "{ending}");
+    }
+
+    #[test]
+    fn the_process_outlives_the_thread_that_asked_for_it() {
+        let mut process = thread::spawn(|| shell("sleep 0.2; exit 7")).join().unwrap();
+        let ending = process.ending();
+        assert!(ending.contains("exit status: 7"), "{ending}");
+    }
+
+    #[test]
+    fn dropping_it_leaves_no_process() {
+        let process = shell("exec sleep 1000");
+        let pid = process.id();
+        drop(process);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn only_the_named_descriptors_are_inherited() {
+        let (given, withheld) = (memory_file(c"given").unwrap(), memory_file(c"withheld").unwrap());
+        let script = format!("test -e {} && test ! -e {}", inherited_path(&given), inherited_path(&withheld));
+        let args = vec!["-c".into(), script.into()];
+        let mut process = Process::spawn(Path::new("/bin/sh"), args, &[given.as_raw_fd()]).unwrap();
+        let ending = process.ending();
+        assert!(ending.contains("exit status: 0"), "{ending}");
+    }
+}

@@ -1,0 +1,102 @@
+//! How long a call into a driver may run.
+//!
+//! An epoch ticks every [`TICK_NS`]; compiled code notices at its next back-edge or function entry and asks
+//! [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one tick, and a call that
+//! is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not charged.
+
+use nook_abi::{Context, Entry, Fault};
+
+use crate::clock::{now_ns, thread_cpu_ns};
+
+/// Nanoseconds between ticks.
+pub(crate) const TICK_NS: u64 = 2_000_000;
+
+/// What each kind of call may use, in nanoseconds.
+///
+/// CPU time is the driver's own doing and is limited tightly. Wall time also counts what a busy machine takes away,
+/// so that limit is much larger: a good driver on a noisy machine is not at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// `irq`.
+    pub interrupt_cpu_ns: u64,
+    /// `poll`, `timer`.
+    pub atomic_cpu_ns: u64,
+    /// Everything else.
+    pub process_cpu_ns: u64,
+    /// `irq`, `poll`, `timer`: from beginning to end.
+    pub short_wall_ns: u64,
+    /// Everything else: from beginning to end, sleeps not counted.
+    pub process_wall_ns: u64,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Budgets {
+            interrupt_cpu_ns: 20_000_000,
+            atomic_cpu_ns: 50_000_000,
+            process_cpu_ns: 2_000_000_000,
+            short_wall_ns: 2_000_000_000,
+            process_wall_ns: 20_000_000_000,
+        }
+    }
+}
+
+/// The budget of the call that is running.
+pub(crate) struct Budget {
+    limits: Budgets,
+    entry: Entry,
+    /// CPU and wall time at the first tick of this call.
+    first_tick: Option<(u64, u64)>,
+    /// Time in this call that is not charged: allowed sleeps (wall only) and delays (both).
+    slept_ns: u64,
+    delayed_ns: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(limits: Budgets) -> Self {
+        Budget { limits, entry: Entry::Probe, first_tick: None, slept_ns: 0, delayed_ns: 0 }
+    }
+
+    /// A call begins.
+    #[inline]
+    pub(crate) fn begin(&mut self, entry: Entry) {
+        self.entry = entry;
+        self.first_tick = None;
+        self.slept_ns = 0;
+        self.delayed_ns = 0;
+    }
+
+    /// The driver slept with leave.
+    pub(crate) fn excuse_sleep(&mut self, ns: u64) {
+        self.slept_ns += ns;
+    }
+
+    /// The driver spun with leave.
+    pub(crate) fn excuse_delay(&mut self, ns: u64) {
+        self.delayed_ns += ns;
+    }
+
+    /// A tick came during the call.
+    pub(crate) fn tick(&mut self) -> Result<(), Fault> {
+        let (cpu, wall) = (thread_cpu_ns(), now_ns());
+        let Some((first_cpu, first_wall)) = self.first_tick else {
+            // Up to one tick has passed unseen; what was excused until now belongs to it.
+            self.slept_ns = 0;
+            self.delayed_ns = 0;
+            self.first_tick = Some((cpu, wall));
+            return Ok(());
+        };
+        let (cpu_limit, wall_limit) = match self.entry.info().context {
+            Context::Interrupt => (self.limits.interrupt_cpu_ns, self.limits.short_wall_ns),
+            Context::Atomic => (self.limits.atomic_cpu_ns, self.limits.short_wall_ns),
+            Context::Process => (self.limits.process_cpu_ns, self.limits.process_wall_ns),
+        };
+        if (cpu - first_cpu).saturating_sub(self.delayed_ns) + TICK_NS > cpu_limit {
+            return Err(Fault::CpuBudget { entry: self.entry, limit_ns: cpu_limit });
+        }
+        if (wall - first_wall).saturating_sub(self.slept_ns + self.delayed_ns) > wall_limit {
+            return Err(Fault::WallBudget { entry: self.entry, limit_ns: wall_limit });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! Compiled modules, kept between runs.
+//!
+//! The key covers the laid-out module, wasmtime's version and settings, and the machine's instruction set: a module
+//! that was compiled by another version or for another machine is never loaded. What is loaded from the cache runs as
+//! it is, so the cache is only believed if nobody but this user can write to it.
+
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::engine::EngineError;
+use crate::isa::target_description;
+use crate::DriverModule;
+
+/// Where compiled modules are kept, if anywhere.
+#[derive(Clone, Debug)]
+pub struct ModuleCache {
+    directory: Option<PathBuf>,
+}
+
+impl ModuleCache {
+    /// No cache: every start compiles.
+    pub fn none() -> Self {
+        ModuleCache { directory: None }
+    }
+
+    /// The user's cache directory (`$XDG_CACHE_HOME/nook` or `~/.cache/nook`); no cache if there is neither.
+    pub fn of_user() -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        ModuleCache { directory: base.map(|base| base.join("nook")) }
+    }
+
+    /// In `directory`, which is made if it is missing.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        ModuleCache { directory: Some(directory.into()) }
+    }
+
+    /// A cache that cannot be used never stops a driver: it is compiled, and the reason is logged.
+    pub(crate) fn get_or_compile(
+        &self,
+        engine: &wasmtime::Engine,
+        module: &DriverModule,
+    ) -> Result<wasmtime::Module, EngineError> {
+        let path = self.directory.as_deref().and_then(|directory| match private_directory(directory) {
+            Ok(()) => Some(directory.join(format!("{}.cwasm", key(engine, module)))),
+            Err(why) => {
+                tracing::warn!("compiled modules are not kept in {}: {why}", directory.display());
+                None
+            }
+        });
+        if let Some(path) = path.as_deref().filter(|path| path.exists()) {
+            match load(engine, path) {
+                Ok(module) => return Ok(module),
+                Err(why) => tracing::warn!("{} cannot be used ({why}): compiling again", path.display()),
+            }
+        }
+        let compiled = wasmtime::Module::new(engine, module.wasm())
+            .map_err(|error| EngineError::Compile(format!("{error:#}")))?;
+        if let Some(path) = path {
+            if let Err(why) = keep(&compiled, &path) {
+                tracing::warn!("cannot keep the compiled module in {}: {why}", path.display());
+            }
+        }
+        Ok(compiled)
+    }
+}
+
+fn key(engine: &wasmtime::Engine, module: &DriverModule) -> String {
+    struct Sha(Sha256);
+    impl Hasher for Sha {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+    }
+    let mut sha = Sha(Sha256::new());
+    sha.write(module.wasm());
+    sha.write(target_description().as_bytes());
+    engine.precompile_compatibility_hash().hash(&mut sha);
+    sha.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes the directory, and makes sure that only this user can write to it.
+fn private_directory(directory: &Path) -> Result<(), String> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| error.to_string())?;
+    private(directory)
+}
+
+fn private(path: &Path) -> Result<(), String> {
+    let meta = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    // SAFETY: geteuid has no preconditions.
+    let user = unsafe { libc::geteuid() };
+    if meta.is_symlink() || meta.uid() != user || meta.permissions().mode() & 0o022 != 0 {
+        return Err("it is not owned by this user, or others can write to it".to_owned());
+    }
+    Ok(())
+}
+
+fn load(engine: &wasmtime::Engine, path: &Path) -> Result<wasmtime::Module, String> {
+    private(path)?;
+    // SAFETY: the file was written by `keep` of this user, in a directory that nobody else can write to, under a name
+    // that covers its contents' origin; wasmtime checks version and settings again.
+    unsafe { wasmtime::Module::deserialize_file(engine, path) }.map_err(|error| format!("{error:#}"))
+}
+
+/// Writes under another name first, so that a full disk or a second process never leaves half a module.
+fn keep(module: &wasmtime::Module, path: &Path) -> io::Result<()> {
+    let bytes = module.serialize().map_err(io::Error::other)?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(&bytes));
+    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}

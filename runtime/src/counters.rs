@@ -1,0 +1,48 @@
+//! What is counted about a nook.
+
+/// Counts since the nook was made; they survive the driver's restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Register reads, configuration space included.
+    pub reg_reads: u64,
+    /// Register writes.
+    pub reg_writes: u64,
+    /// Calls from the driver to the host, of every kind.
+    pub hostcalls: u64,
+    /// Calls from the host into the driver.
+    pub entries: u64,
+    /// Of those, calls of `poll`.
+    pub polls: u64,
+    /// Interrupts delivered.
+    pub irqs: u64,
+    /// Interrupts that the driver said were not its device's.
+    pub irqs_not_mine: u64,
+    /// Frames handed from the driver to the interface.
+    pub rx_packets: u64,
+    /// Bytes in them.
+    pub rx_bytes: u64,
+    /// Frames from the driver for which the interface had no room.
+    pub rx_no_room: u64,
+    /// Received buffers that the driver gave back as failed.
+    pub rx_failed: u64,
+    /// Frames handed from the interface to the driver.
+    pub tx_packets: u64,
+    /// Bytes in them.
+    pub tx_bytes: u64,
+    /// Frames that the driver gave back as not sent.
+    pub tx_failed: u64,
+    /// Times the driver was started.
+    pub starts: u64,
+}
+
+impl Counters {
+    /// Times the boundary was crossed, either way.
+    pub fn crossings(&self) -> u64 {
+        self.hostcalls + self.entries
+    }
+
+    /// Frames, both ways.
+    pub fn packets(&self) -> u64 {
+        self.rx_packets + self.tx_packets
+    }
+}

@@ -1,0 +1,120 @@
+//! DMA regions: what `dma_alloc` gives out of the part of the window before the packet buffers.
+
+use nook_abi::{Fault, Hostcall};
+
+/// The most regions at a time: a driver needs a few rings, not thousands.
+const MAX_REGIONS: usize = 256;
+
+/// One region.
+#[derive(Clone, Copy)]
+struct Region {
+    offset: u32,
+    len_bytes: u32,
+}
+
+/// A slot of the handle table: the generation changes each time it is used again.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    generation: u16,
+    region: Option<Region>,
+}
+
+/// All regions of one driver instance.
+pub(crate) struct DmaRegions {
+    len_bytes: u32,
+    slots: Vec<Slot>,
+}
+
+impl DmaRegions {
+    /// `len_bytes` from the start of the window can be given out.
+    pub(crate) fn new(len_bytes: u32) -> Self {
+        DmaRegions { len_bytes, slots: Vec::new() }
+    }
+
+    /// First fit. Returns the handle and the offset in the window.
+    pub(crate) fn alloc(&mut self, len_bytes: u32, align_bytes: u32) -> Option<(u32, u32)> {
+        let mut taken: Vec<Region> = self.slots.iter().filter_map(|slot| slot.region).collect();
+        taken.sort_by_key(|region| region.offset);
+        let mut offset = 0u32;
+        for region in &taken {
+            if offset.checked_add(len_bytes)? <= region.offset {
+                break;
+            }
+            offset = (region.offset + region.len_bytes).checked_next_multiple_of(align_bytes)?;
+        }
+        if offset.checked_add(len_bytes)? > self.len_bytes {
+            return None;
+        }
+        let index = match self.slots.iter().position(|slot| slot.region.is_none()) {
+            Some(index) => index,
+            None if self.slots.len() < MAX_REGIONS => {
+                self.slots.push(Slot::default());
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        let slot = &mut self.slots[index];
+        slot.region = Some(Region { offset, len_bytes });
+        Some((handle(index, slot.generation), offset))
+    }
+
+    /// Gives a region back.
+    pub(crate) fn free(&mut self, handle: u32) -> Result<(), Fault> {
+        let stale = Fault::StaleHandle { call: Hostcall::DmaFree, handle };
+        let (index, generation) = ((handle & 0xff) as usize, (handle >> 8) as u16 & GENERATION);
+        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation && handle >> 23 == 0);
+        let slot = slot.ok_or(stale)?;
+        slot.region.take().ok_or(stale)?;
+        slot.generation = slot.generation.wrapping_add(1) & GENERATION;
+        Ok(())
+    }
+
+    /// How many are given out.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.region.is_some()).count()
+    }
+}
+
+/// Generations have 15 bits, so that a handle in the upper half of a status-or-value is never negative.
+const GENERATION: u16 = 0x7fff;
+
+fn handle(index: usize, generation: u16) -> u32 {
+    u32::from(generation) << 8 | index as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_do_not_overlap_and_are_aligned() {
+        let mut regions = DmaRegions::new(65536);
+        let (_, a) = regions.alloc(100, 16).unwrap();
+        let (_, b) = regions.alloc(4096, 4096).unwrap();
+        let (_, c) = regions.alloc(16, 128).unwrap();
+        assert_eq!((a, b % 4096, c % 128), (0, 0, 0));
+        assert!(b >= 100 && (c >= b + 4096 || c + 16 <= b));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_what_was_freed_fits_again() {
+        let mut regions = DmaRegions::new(8192);
+        let (first, _) = regions.alloc(8192, 4096).unwrap();
+        assert!(regions.alloc(1, 1).is_none());
+        regions.free(first).unwrap();
+        assert!(regions.alloc(8192, 1).is_some());
+        assert!(regions.alloc(u32::MAX, 4096).is_none());
+    }
+
+    #[test]
+    fn a_handle_is_stale_once_it_was_given_back() {
+        let mut regions = DmaRegions::new(8192);
+        let (handle, _) = regions.alloc(16, 16).unwrap();
+        regions.free(handle).unwrap();
+        assert!(regions.free(handle).is_err());
+        let (again, _) = regions.alloc(16, 16).unwrap();
+        assert_ne!(handle, again);
+        assert!(regions.free(handle).is_err() && regions.free(0x7fff_ffff).is_err());
+        assert_eq!(regions.count(), 1);
+    }
+}

@@ -1,0 +1,65 @@
+//! The wasm engine, set up for drivers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Config, OptLevel};
+
+use crate::budget::TICK_NS;
+use crate::memory::Creator;
+use crate::{DriverModule, ModuleCache};
+
+/// Why a checked module could not be made to run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine cannot be set up on this machine.
+    #[error("cannot set up the wasm engine: {0}")]
+    Setup(String),
+    /// The compiler refused.
+    #[error("cannot compile the driver: {0}")]
+    Compile(String),
+}
+
+/// An engine with its clock. Cloning shares it.
+#[derive(Clone)]
+pub struct Engine {
+    engine: wasmtime::Engine,
+}
+
+impl Engine {
+    /// Sets up an engine and starts its clock; the clock ends with the last clone.
+    pub fn new() -> Result<Self, EngineError> {
+        let mut config = Config::new();
+        config
+            .cranelift_opt_level(OptLevel::Speed)
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            // A trap's backtrace costs ten times the trap; the fault says which entry it was.
+            .wasm_backtrace_max_frames(None)
+            .wasm_relaxed_simd(false)
+            .with_host_memory(Arc::new(Creator))
+            // Copy-on-write images do not go together with memories of our own making.
+            .memory_init_cow(false);
+        let engine = wasmtime::Engine::new(&config).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        let weak = engine.weak();
+        let clock = move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(Duration::from_nanos(TICK_NS));
+            }
+        };
+        let spawned = std::thread::Builder::new().name("nook-epoch".into()).spawn(clock);
+        spawned.map_err(|error| EngineError::Setup(format!("cannot start the epoch clock: {error}")))?;
+        Ok(Engine { engine })
+    }
+
+    /// Compiles a driver, or takes it from the cache.
+    pub fn compile(&self, module: &DriverModule, cache: &ModuleCache) -> Result<wasmtime::Module, EngineError> {
+        cache.get_or_compile(&self.engine, module)
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+}

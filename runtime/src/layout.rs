@@ -1,0 +1,70 @@
+//! Where things are in a driver's linear memory: `[data, stack | heap | host page, rings | DMA window]`.
+
+use nook_abi::{HOST_PAGE_BYTES, PoolLayout, RING_BYTES};
+
+use crate::OwnedManifest;
+
+const WASM_PAGE: u64 = 65536;
+/// As in `hw/bus`: the window is aligned to this in address, offset and IOVA.
+const WINDOW_ALIGN: u64 = nook_bus::WINDOW_ALIGN;
+/// Packet buffers begin on a cache line.
+const BUFFER_ALIGN: u32 = 64;
+/// What the host keeps before each frame, for the header that a TAP device may want in front of it.
+const HOST_HEADROOM: u32 = 64;
+
+/// Byte offsets in linear memory (and, for a native driver, sizes only).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Data and stack: what the module itself asked for.
+    pub own_bytes: u64,
+    /// The heap that the manifest asked for; it follows.
+    pub heap_bytes: u64,
+    /// Where the host page is.
+    pub host_page: u64,
+    /// Where the rings are.
+    pub rings: [u64; 4],
+    /// Where the window is.
+    pub window: u64,
+    /// How long it is.
+    pub window_bytes: u64,
+    /// Where the packet buffers are in it.
+    pub pool: PoolLayout,
+}
+
+impl Layout {
+    /// Lays out a memory for a module that asks for `own_bytes` itself.
+    pub fn new(own_bytes: u64, manifest: &OwnedManifest) -> Layout {
+        let heap_bytes = u64::from(manifest.heap_bytes);
+        let host_page = (own_bytes + heap_bytes).next_multiple_of(HOST_PAGE_BYTES as u64);
+        let mut end = host_page + HOST_PAGE_BYTES as u64;
+        let rings = [(); 4].map(|()| {
+            let ring = end;
+            end += (RING_BYTES as u64).next_multiple_of(64);
+            ring
+        });
+        let headroom = manifest.headroom_bytes.max(HOST_HEADROOM);
+        let pool = PoolLayout {
+            offset: manifest.dma_bytes.next_multiple_of(4096),
+            count: manifest.rx_buffers + manifest.tx_buffers,
+            stride_bytes: (headroom + manifest.buffer_bytes).next_multiple_of(BUFFER_ALIGN),
+            headroom_bytes: headroom,
+            room_bytes: manifest.buffer_bytes,
+            reserved: 0,
+        };
+        let used = u64::from(pool.offset) + u64::from(pool.count) * u64::from(pool.stride_bytes);
+        Layout {
+            own_bytes,
+            heap_bytes,
+            host_page,
+            rings,
+            window: end.next_multiple_of(WINDOW_ALIGN),
+            window_bytes: used.next_multiple_of(WINDOW_ALIGN),
+            pool,
+        }
+    }
+
+    /// The whole memory, in wasm pages of 64 KiB.
+    pub fn total_pages(&self) -> u64 {
+        (self.window + self.window_bytes) / WASM_PAGE
+    }
+}

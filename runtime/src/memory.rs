@@ -1,0 +1,122 @@
+//! Linear memories: 4 GiB of reserved addresses with guard pages, so that bounds cost nothing, and the DMA window
+//! mapped into each.
+
+use std::cell::RefCell;
+use std::os::fd::AsRawFd;
+
+use nook_bus::{DmaWindow, WINDOW_ALIGN};
+use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
+
+/// What the next memory of this thread is to hold. wasmtime does not tell a [`MemoryCreator`] for whom it makes a
+/// memory, so [`with_window`] leaves word here around instantiation.
+struct Order {
+    window: DmaWindow,
+    at: u64,
+}
+
+thread_local! {
+    static ORDER: RefCell<Option<Order>> = const { RefCell::new(None) };
+}
+
+/// Runs `instantiate`; a memory that it makes has `window` at byte offset `at`.
+pub(crate) fn with_window<R>(window: &DmaWindow, at: u64, instantiate: impl FnOnce() -> R) -> R {
+    ORDER.set(Some(Order { window: window.clone(), at }));
+    let result = instantiate();
+    ORDER.set(None);
+    result
+}
+
+/// Makes memories.
+pub(crate) struct Creator;
+
+/// One memory.
+struct Memory {
+    reservation: *mut libc::c_void,
+    reserved_bytes: usize,
+    base: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: the mapping has no ties to a thread; wasmtime guards access to it with its store.
+unsafe impl Send for Memory {}
+// SAFETY: as above; the methods only read plain fields.
+unsafe impl Sync for Memory {}
+
+// SAFETY: every memory is `reserved + guard` bytes of address space that nothing else uses, readable and writable in
+// its first `minimum` bytes and inaccessible beyond; it never moves, and its private part begins zeroed.
+unsafe impl MemoryCreator for Creator {
+    fn new_memory(
+        &self,
+        ty: MemoryType,
+        minimum: usize,
+        maximum: Option<usize>,
+        reserved: Option<usize>,
+        guard: usize,
+    ) -> Result<Box<dyn LinearMemory>, String> {
+        let order = ORDER.take().ok_or("a driver defines one memory")?;
+        if maximum != Some(minimum) {
+            return Err(format!("{ty:?} can grow; the loader fixes the size"));
+        }
+        let private = usize::try_from(order.at).map_err(|error| error.to_string())?;
+        let window_bytes = order.window.len_bytes() as usize;
+        if private + window_bytes != minimum {
+            return Err(format!("a memory of {minimum:#x} bytes does not end with its window at {private:#x}"));
+        }
+        // More than needed, so that the base can be aligned like the window.
+        let reserved_bytes = reserved.unwrap_or(minimum) + guard + WINDOW_ALIGN as usize;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
+        let reservation =
+            unsafe { libc::mmap(std::ptr::null_mut(), reserved_bytes, libc::PROT_NONE, flags, -1, 0) };
+        if reservation == libc::MAP_FAILED {
+            return Err(os_error("reserve address space"));
+        }
+        let base = reservation.cast::<u8>();
+        let base = base.wrapping_add(base.align_offset(WINDOW_ALIGN as usize));
+        let memory = Memory { reservation, reserved_bytes, base, bytes: minimum };
+        let rw = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: inside the reservation, which is ours alone.
+        if unsafe { libc::mprotect(base.cast(), private, rw) } != 0 {
+            return Err(os_error("make the private part accessible"));
+        }
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let fd = order.window.fd().as_raw_fd();
+        // SAFETY: replaces pages inside the reservation, which is ours alone; the window is sealed against shrinking,
+        // so its pages cannot vanish.
+        let window = unsafe { libc::mmap(base.wrapping_add(private).cast(), window_bytes, rw, flags, fd, 0) };
+        if window == libc::MAP_FAILED {
+            return Err(os_error("map the window"));
+        }
+        Ok(Box::new(memory))
+    }
+}
+
+fn os_error(what: &str) -> String {
+    format!("cannot {what}: {}", std::io::Error::last_os_error())
+}
+
+// SAFETY: `as_ptr` stays valid and `byte_size` bytes long for as long as the memory lives.
+unsafe impl LinearMemory for Memory {
+    fn byte_size(&self) -> usize {
+        self.bytes
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.bytes
+    }
+
+    fn grow_to(&mut self, _: usize) -> wasmtime::Result<()> {
+        wasmtime::bail!("a driver's memory does not grow")
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.base
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: unmaps exactly what `new_memory` mapped.
+        unsafe { libc::munmap(self.reservation, self.reserved_bytes) };
+    }
+}

@@ -1,0 +1,117 @@
+//! The host's ends of the rings. The host keeps its own counters; the driver's are read once and checked.
+
+use nook_abi::{Fault, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader};
+
+const MASK: u32 = QUEUE_CAPACITY - 1;
+
+/// Puts entries in for the driver.
+#[derive(Debug)]
+pub(crate) struct HostProducer {
+    header: *mut RingHeader,
+    entries: *mut QueueEntry,
+    /// Entries ever put in: the host's own count.
+    produced: u32,
+    /// Entries that the driver had taken out when it was last asked.
+    consumed: u32,
+}
+
+/// Takes entries out that the driver put in.
+#[derive(Debug)]
+pub(crate) struct HostConsumer {
+    header: *mut RingHeader,
+    entries: *mut QueueEntry,
+    /// Entries ever taken out: the host's own count.
+    consumed: u32,
+}
+
+// SAFETY: the pointers lead into the memory of a driver that moves between threads together with its host.
+unsafe impl Send for HostProducer {}
+// SAFETY: as above.
+unsafe impl Send for HostConsumer {}
+
+impl HostProducer {
+    /// # Safety
+    ///
+    /// `header` and the [`QUEUE_CAPACITY`] entries at `entries` are aligned and stay readable and writable while the
+    /// producer is used.
+    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut QueueEntry) -> Self {
+        // SAFETY: as the caller promises.
+        unsafe { header.write_volatile(RingHeader::default()) };
+        HostProducer { header, entries, produced: 0, consumed: 0 }
+    }
+
+    /// Reads how far the driver is, and checks it.
+    pub(crate) fn sync(&mut self, queue: Queue) -> Result<(), Fault> {
+        // SAFETY: as `new` was promised.
+        let consumed = unsafe { (&raw const (*self.header).consumed).read_volatile() };
+        // The driver may not take out more than was put in, nor put back.
+        if consumed.wrapping_sub(self.consumed) > self.produced.wrapping_sub(self.consumed) {
+            let rule = "more was taken out than had been put in";
+            return Err(Fault::QueueCorrupt { queue, value: consumed, rule });
+        }
+        self.consumed = consumed;
+        Ok(())
+    }
+
+    /// How many entries fit.
+    #[inline]
+    pub(crate) fn room(&self) -> u32 {
+        QUEUE_CAPACITY - self.produced.wrapping_sub(self.consumed)
+    }
+
+    /// Puts an entry in; the caller has asked [`room`](Self::room). Visible after [`publish`](Self::publish).
+    #[inline]
+    pub(crate) fn push(&mut self, entry: &QueueEntry) {
+        debug_assert!(self.room() > 0);
+        // SAFETY: the index is masked; otherwise as `new` was promised.
+        unsafe { self.entries.add((self.produced & MASK) as usize).write_volatile(*entry) };
+        self.produced = self.produced.wrapping_add(1);
+    }
+
+    /// Shows the driver what was put in. It runs on this thread, so order is the compiler's business only, and the
+    /// writes are volatile.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        // SAFETY: as `new` was promised.
+        unsafe { (&raw mut (*self.header).produced).write_volatile(self.produced) };
+    }
+}
+
+impl HostConsumer {
+    /// # Safety
+    ///
+    /// As for [`HostProducer::new`].
+    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut QueueEntry) -> Self {
+        // SAFETY: as the caller promises.
+        unsafe { header.write_volatile(RingHeader::default()) };
+        HostConsumer { header, entries, consumed: 0 }
+    }
+
+    /// How many entries the driver has put in, checked.
+    pub(crate) fn available(&self, queue: Queue) -> Result<u32, Fault> {
+        // SAFETY: as `new` was promised.
+        let produced = unsafe { (&raw const (*self.header).produced).read_volatile() };
+        let available = produced.wrapping_sub(self.consumed);
+        if available > QUEUE_CAPACITY {
+            let rule = "more was put in than the ring holds";
+            return Err(Fault::QueueCorrupt { queue, value: produced, rule });
+        }
+        Ok(available)
+    }
+
+    /// A copy of the next entry; the caller has asked [`available`](Self::available).
+    #[inline]
+    pub(crate) fn pop(&mut self) -> QueueEntry {
+        // SAFETY: the index is masked; an entry is integers only, so whatever is there is a valid one.
+        let entry = unsafe { self.entries.add((self.consumed & MASK) as usize).read_volatile() };
+        self.consumed = self.consumed.wrapping_add(1);
+        entry
+    }
+
+    /// Shows the driver how far the host is.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        // SAFETY: as `new` was promised.
+        unsafe { (&raw mut (*self.header).consumed).write_volatile(self.consumed) };
+    }
+}

@@ -1,0 +1,112 @@
+//! A driver's memory as the host sees it: addresses become pointers here and nowhere else.
+//!
+//! The host makes no Rust reference into this memory, because the driver or its device may write to it: every access
+//! is volatile, and what was read is used from the copy.
+
+use nook_abi::{HostPage, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader};
+use nook_bus::VolatileSlice;
+
+use crate::ring::{HostConsumer, HostProducer};
+
+/// Where a driver's memory and the shared things in it are.
+///
+/// For a wasm driver, addresses count from the start of linear memory; for a native one they are this process's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    base: *mut u8,
+    len_bytes: u64,
+    host_page: u64,
+    rings: [u64; 4],
+    window: u64,
+}
+
+// SAFETY: a Space is only ever used by the thread that drives the nook; moving the nook moves all of it.
+unsafe impl Send for Space {}
+
+impl Space {
+    /// Describes a memory of `len_bytes` at `base`, with the host page, the four rings and the window at these
+    /// addresses.
+    ///
+    /// # Safety
+    ///
+    /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
+    /// the rings ([`RING_BYTES`](nook_abi::RING_BYTES) each, aligned to 64) lie inside of it.
+    pub unsafe fn new(base: *mut u8, len_bytes: u64, host_page: u64, rings: [u64; 4], window: u64) -> Self {
+        Space { base, len_bytes, host_page, rings, window }
+    }
+
+    /// The address of the host page.
+    pub fn host_page_addr(&self) -> u64 {
+        self.host_page
+    }
+
+    /// The address of the window.
+    pub fn window_addr(&self) -> u64 {
+        self.window
+    }
+
+    /// The addresses of the rings.
+    pub fn ring_addrs(&self) -> [u64; 4] {
+        self.rings
+    }
+
+    fn at<T>(&self, addr: u64) -> *mut T {
+        self.base.wrapping_add(addr as usize).cast()
+    }
+
+    /// Memory that a driver named; `None` if it leaves the driver's memory.
+    pub fn slice(&self, addr: u64, len_bytes: u64) -> Option<VolatileSlice<'_>> {
+        let end = addr.checked_add(len_bytes)?;
+        if end > self.len_bytes {
+            return None;
+        }
+        // SAFETY: the range lies inside the memory, which stays mapped while `self` is used.
+        Some(unsafe { VolatileSlice::new(self.at(addr), len_bytes as usize) })
+    }
+
+    /// Writes the whole host page.
+    pub(crate) fn write_host_page(&self, page: &HostPage) {
+        // SAFETY: the host page lies inside the memory and is aligned; nobody holds a reference to it.
+        unsafe { self.at::<HostPage>(self.host_page).write_volatile(*page) }
+    }
+
+    /// Reads the whole host page, for what the driver mailed in it.
+    pub(crate) fn read_host_page(&self) -> HostPage {
+        // SAFETY: as above; a HostPage is integers only, so whatever is there is a valid one.
+        unsafe { self.at::<HostPage>(self.host_page).read_volatile() }
+    }
+
+    /// Tells the driver the time.
+    #[inline]
+    pub(crate) fn write_now(&self, now_ns: u64) {
+        let page = self.at::<HostPage>(self.host_page);
+        // SAFETY: as above; `now_ns` is a field of it.
+        unsafe { (&raw mut (*page).now_ns).write_volatile(now_ns) }
+    }
+
+    /// The mailbox.
+    pub(crate) fn mailbox(&self, addr: u64, len_bytes: usize) -> Option<VolatileSlice<'_>> {
+        self.slice(addr, len_bytes as u64)
+    }
+
+    /// The host's end of a ring to the driver.
+    pub(crate) fn producer(&self, queue: Queue) -> HostProducer {
+        let (header, entries) = self.ring(queue);
+        // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.
+        unsafe { HostProducer::new(header, entries) }
+    }
+
+    /// The host's end of a ring from the driver.
+    pub(crate) fn consumer(&self, queue: Queue) -> HostConsumer {
+        let (header, entries) = self.ring(queue);
+        // SAFETY: as above.
+        unsafe { HostConsumer::new(header, entries) }
+    }
+
+    fn ring(&self, queue: Queue) -> (*mut RingHeader, *mut QueueEntry) {
+        let addr = self.rings[queue as usize];
+        (self.at(addr), self.at(addr + size_of::<RingHeader>() as u64))
+    }
+}
+
+const _: () = assert!(QUEUE_CAPACITY.is_power_of_two());

@@ -1,0 +1,227 @@
+//! Calling cargo, and the few facts of `cargo metadata` that the other modules use.
+
+use crate::util;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// In which kind of build a dependency takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// In the crate itself.
+    Normal,
+    /// In its build script.
+    Build,
+    /// In its tests, benches and examples only.
+    Dev,
+}
+
+/// One line of a `[dependencies]` table.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    /// The package's own name, not what it is renamed to.
+    pub name: String,
+    /// Which table it stands in.
+    pub kind: Kind,
+}
+
+/// One package of the workspace.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Its name in Cargo.toml.
+    pub name: String,
+    /// Its folder, relative to the repository, with `/`.
+    pub dir: String,
+    /// What it asks for by name.
+    pub dependencies: Vec<Dependency>,
+    /// Whether one of its targets is a `cdylib`: what a driver is.
+    pub has_cdylib: bool,
+}
+
+/// Every package that a workspace package reaches through normal and build dependencies, by names.
+pub type Reach = BTreeMap<String, BTreeSet<String>>;
+
+/// A cargo command in the repository. Variables that `cargo run` sets for us are taken out again: with them cargo
+/// would see another environment than when a person types the command, and would build some crates twice.
+pub fn command() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(util::root());
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_PRIMARY_PACKAGE" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// The workspace's packages (`cargo metadata --no-deps`: no network, a tenth of a second).
+pub fn packages() -> Result<Vec<Package>> {
+    let metadata = metadata(&["--no-deps"])?;
+    let root = metadata["workspace_root"].as_str().context("cargo metadata names no workspace_root")?;
+    list(&metadata["packages"]).iter().map(|package| parse_package(package, Path::new(root))).collect()
+}
+
+/// What each workspace package reaches on this host's platform; other platforms' crates are not downloaded for it.
+pub fn reach() -> Result<Reach> {
+    let host = host_triple()?;
+    Ok(parse_reach(&metadata(&["--filter-platform", &host])?))
+}
+
+/// The triple that the active rustc compiles for by default.
+pub fn host_triple() -> Result<String> {
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let version = util::output(rustc.arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_string())
+}
+
+/// Runs a building cargo command and returns the files it made (or found fresh): executables and libraries.
+/// What cargo and the compiler have to say goes to stderr as usual.
+pub fn artifacts(cargo: &mut Command) -> Result<Vec<PathBuf>> {
+    cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = util::spawn(cargo)?;
+    let stdout = child.stdout.take().context("cargo's output is not a pipe")?;
+    let mut files = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.with_context(|| format!("reading from `{}`", util::shown(cargo)))?;
+        // Only lines that are messages matter; a build script may print anything.
+        if let Ok(message) = serde_json::from_str::<Value>(&line) {
+            files.extend(files_of(&message));
+        }
+    }
+    let status = child.wait().with_context(|| format!("waiting for `{}`", util::shown(cargo)))?;
+    util::check(cargo, status)?;
+    Ok(files)
+}
+
+fn files_of(message: &Value) -> Vec<PathBuf> {
+    if message["reason"] != "compiler-artifact" {
+        return Vec::new();
+    }
+    list(&message["filenames"]).iter().filter_map(Value::as_str).map(PathBuf::from).collect()
+}
+
+fn metadata(args: &[&str]) -> Result<Value> {
+    let mut cargo = command();
+    cargo.args(["metadata", "--format-version", "1"]).args(args);
+    let text = util::output(&mut cargo)?;
+    serde_json::from_str(&text).with_context(|| format!("`{}` printed what is not JSON", util::shown(&cargo)))
+}
+
+fn parse_package(package: &Value, root: &Path) -> Result<Package> {
+    let text = |key: &str| package[key].as_str().with_context(|| format!("cargo metadata: a package without {key}"));
+    let manifest = Path::new(text("manifest_path")?);
+    let Some(dir) = manifest.parent().and_then(|dir| dir.strip_prefix(root).ok()) else {
+        bail!("the package at {} lies outside the workspace at {}", manifest.display(), root.display());
+    };
+    let dependencies = list(&package["dependencies"]).iter().map(|dependency| {
+        let name = dependency["name"].as_str().context("cargo metadata: a dependency without name")?;
+        Ok(Dependency { name: name.to_string(), kind: kind(&dependency["kind"]) })
+    });
+    let crate_types = list(&package["targets"]).iter().flat_map(|target| list(&target["crate_types"]));
+    Ok(Package {
+        name: text("name")?.to_string(),
+        dir: dir.to_string_lossy().into_owned(),
+        dependencies: dependencies.collect::<Result<_>>()?,
+        has_cdylib: crate_types.into_iter().any(|kind| kind == "cdylib"),
+    })
+}
+
+fn parse_reach(metadata: &Value) -> Reach {
+    let names: BTreeMap<&str, &str> = list(&metadata["packages"])
+        .iter()
+        .filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?)))
+        .collect();
+    let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for node in list(&metadata["resolve"]["nodes"]) {
+        let taken = list(&node["deps"]).iter().filter(|dep| {
+            // A dependency counts if any of the tables that name it is not [dev-dependencies].
+            list(&dep["dep_kinds"]).iter().any(|entry| kind(&entry["kind"]) != Kind::Dev)
+        });
+        let taken = taken.filter_map(|dep| dep["pkg"].as_str()).collect();
+        edges.insert(node["id"].as_str().unwrap_or_default(), taken);
+    }
+    let members = list(&metadata["workspace_members"]).iter().filter_map(Value::as_str);
+    members
+        .map(|member| {
+            let mut seen = BTreeSet::from([member]);
+            let mut open = vec![member];
+            while let Some(id) = open.pop() {
+                for next in edges.get(id).into_iter().flatten() {
+                    if seen.insert(next) {
+                        open.push(next);
+                    }
+                }
+            }
+            seen.remove(member);
+            let name = |id: &str| names.get(id).copied().unwrap_or(id).to_string();
+            (name(member), seen.into_iter().map(name).collect())
+        })
+        .collect()
+}
+
+fn kind(value: &Value) -> Kind {
+    match value.as_str() {
+        Some("dev") => Kind::Dev,
+        Some("build") => Kind::Build,
+        _ => Kind::Normal,
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_package_has_its_folder_its_dependencies_and_whether_it_is_a_driver() {
+        let package = json!({
+            "name": "e1000-wasm",
+            "manifest_path": "/r/drivers/e1000-wasm/Cargo.toml",
+            "dependencies": [
+                {"name": "nook-sdk", "kind": null}, {"name": "cc", "kind": "build"}, {"name": "e1000-model", "kind": "dev"}
+            ],
+            "targets": [{"crate_types": ["cdylib", "rlib"]}],
+        });
+        let package = parse_package(&package, Path::new("/r")).unwrap();
+        assert_eq!(package.dir, "drivers/e1000-wasm");
+        assert!(package.has_cdylib);
+        let kinds: Vec<_> = package.dependencies.iter().map(|d| (d.name.as_str(), d.kind)).collect();
+        assert_eq!(kinds, [("nook-sdk", Kind::Normal), ("cc", Kind::Build), ("e1000-model", Kind::Dev)]);
+    }
+
+    #[test]
+    fn what_is_reached_goes_through_normal_and_build_dependencies_but_not_through_dev() {
+        let edge = |to: &str, kind: Value| json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
+        let metadata = json!({
+            "workspace_members": ["id-a"],
+            "packages": [
+                {"id": "id-a", "name": "a"}, {"id": "id-b", "name": "b"}, {"id": "id-c", "name": "c"},
+                {"id": "id-d", "name": "d"}, {"id": "id-e", "name": "e"}
+            ],
+            "resolve": {"nodes": [
+                {"id": "id-a", "deps": [edge("id-b", Value::Null), edge("id-d", json!("dev"))]},
+                {"id": "id-b", "deps": [edge("id-c", json!("build")), edge("id-a", Value::Null)]},
+                {"id": "id-c", "deps": [edge("id-e", json!("dev"))]},
+            ]},
+        });
+        let reached = &parse_reach(&metadata)["a"];
+        assert_eq!(reached.iter().map(String::as_str).collect::<Vec<_>>(), ["b", "c"]);
+    }
+
+    #[test]
+    fn only_messages_about_artifacts_name_files() {
+        let artifact = json!({"reason": "compiler-artifact", "filenames": ["/t/a.wasm"]});
+        assert_eq!(files_of(&artifact), [PathBuf::from("/t/a.wasm")]);
+        assert!(files_of(&json!({"reason": "build-finished", "filenames": ["/t/a.wasm"]})).is_empty());
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line, parsed by hand: six commands and two flags do not earn a parser that takes longer to build than
+//! the rest of this crate.
+
+use crate::test::PARTS;
+
+/// What the caller asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Print the usage text.
+    Help,
+    /// Find or make what building (`minimal`) or testing needs.
+    Setup {
+        /// Only what compiling drivers needs; no test tools, no root.
+        minimal: bool,
+    },
+    /// Compile every driver to `target/drivers/<manifest name>.wasm`.
+    Drivers,
+    /// Check the invariants of the tree.
+    Tidy,
+    /// Run every part of the tests, or the one that is named.
+    Test {
+        /// A name out of [`PARTS`].
+        only: Option<String>,
+    },
+    /// The first run: build the driver and the runtime, and exercise the embedded model.
+    Demo,
+}
+
+/// The usage text, with the parts of `test` as they are.
+pub fn usage() -> String {
+    let parts: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+    format!(
+        "\
+Usage: cargo xtask <command>
+
+  setup [--minimal]    find or make a way to compile drivers to wasm; install what the tests use
+                       (--minimal: only what compiling drivers needs)
+  drivers              compile every driver to target/drivers/<manifest name>.wasm
+  demo                 first run: bring up the e1000 driver on the embedded model and exercise it
+  test [--only PART]   run every check and test, then print the ten slowest parts
+  tidy                 check the tree's invariants: who imports whom, file sizes, links
+  help                 this text
+
+Parts of test: {}
+
+Environment:
+  NOOK_WASM_TOOLCHAIN=rustup|debian   compile drivers this way only, instead of the first that works",
+        parts.join(", ")
+    )
+}
+
+/// Parses the arguments after `cargo xtask`. The error says which word was not understood.
+pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
+    let mut args = args.into_iter();
+    let Some(command) = args.next() else {
+        return Err("which command?".into());
+    };
+    let task = match command.as_str() {
+        "help" | "-h" | "--help" => Task::Help,
+        "setup" => match args.next().as_deref() {
+            None => Task::Setup { minimal: false },
+            Some("--minimal") => Task::Setup { minimal: true },
+            Some(other) => return Err(format!("setup does not know `{other}`; it takes --minimal")),
+        },
+        "drivers" => Task::Drivers,
+        "demo" => Task::Demo,
+        "tidy" => Task::Tidy,
+        "test" => match args.next().as_deref() {
+            None => Task::Test { only: None },
+            Some("--only") => Task::Test { only: Some(part(args.next())?) },
+            Some(other) => return Err(format!("test does not know `{other}`; it takes --only PART")),
+        },
+        other => return Err(format!("there is no command `{other}`")),
+    };
+    match args.next() {
+        None => Ok(task),
+        Some(extra) => Err(format!("`{command}` does not take `{extra}`")),
+    }
+}
+
+fn part(name: Option<String>) -> Result<String, String> {
+    let name = name.ok_or("--only needs the name of a part")?;
+    if PARTS.iter().any(|part| part.name == name) {
+        Ok(name)
+    } else {
+        Err(format!("test has no part `{name}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn every_command_in_the_usage_text_is_understood() {
+        assert_eq!(parsed("setup"), Ok(Task::Setup { minimal: false }));
+        assert_eq!(parsed("setup --minimal"), Ok(Task::Setup { minimal: true }));
+        assert_eq!(parsed("drivers"), Ok(Task::Drivers));
+        assert_eq!(parsed("demo"), Ok(Task::Demo));
+        assert_eq!(parsed("tidy"), Ok(Task::Tidy));
+        assert_eq!(parsed("test"), Ok(Task::Test { only: None }));
+        assert_eq!(parsed("help"), Ok(Task::Help));
+    }
+
+    #[test]
+    fn every_part_of_test_can_be_run_alone() {
+        for part in PARTS {
+            let task = parsed(&format!("test --only {}", part.name));
+            assert_eq!(task, Ok(Task::Test { only: Some(part.name.into()) }));
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_not_understood_is_named() {
+        for (line, word) in [
+            ("tset", "tset"),
+            ("setup --fast", "--fast"),
+            ("test --only nothing", "nothing"),
+            ("test --only", "--only"),
+            ("tidy now", "now"),
+        ] {
+            let message = parsed(line).expect_err(line);
+            assert!(message.contains(word), "{line}: {message}");
+        }
+        assert!(parsed("").is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask drivers`: compiles every driver to `target/drivers/<manifest name>.wasm`.
+//!
+//! A driver is a package under `drivers/` with a `cdylib` target. It is built as a cdylib alone: with an rlib beside
+//! it, which the native build uses, cargo would leave link-time optimisation out.
+
+use crate::wasm_toolchain::Toolchain;
+use crate::{cargo, manifest, setup, util};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The compiler's flags for every driver.
+/// - Without `atomics`, atomic loads and stores become plain ones, which the host's compiler may merge or drop, and
+///   a descriptor that a device writes could not be polled.
+/// - A driver's stack is 64 KiB; it lies first in memory (rustc's default), so that an overflow traps.
+const FLAGS: &[&str] =
+    &["-Ctarget-feature=+atomics,+bulk-memory,+simd128", "-Clink-arg=-zstack-size=65536", "-Clink-arg=--stack-first"];
+
+/// Builds all drivers and returns where they are, by the names in their manifests.
+pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
+    let toolchain = setup::minimal()?;
+    let mut built = BTreeMap::new();
+    let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    for package in cargo::packages()?.iter().filter(|package| is_driver(package)) {
+        let module = build(&toolchain, &package.name)?;
+        let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
+        let name = manifest::driver_name(&bytes)
+            .with_context(|| format!("{} ({}) is not a driver", package.name, module.display()))?;
+        if let Some(other) = owners.insert(name.clone(), package.name.clone()) {
+            bail!("{other} and {} both have `name = {name}` in their manifests: give one another name", package.name);
+        }
+        let file = util::target_dir().join("drivers").join(format!("{name}.wasm"));
+        let news = if util::write_if_changed(&file, &bytes)? { "new" } else { "unchanged" };
+        println!("drivers: target/drivers/{name}.wasm from {}, {} bytes, {news}", package.dir, bytes.len());
+        built.insert(name, file);
+    }
+    ensure!(!built.is_empty(), "no package under drivers/ has a cdylib target, so there is no driver to build");
+    Ok(built)
+}
+
+fn is_driver(package: &cargo::Package) -> bool {
+    package.dir.starts_with("drivers/") && package.has_cdylib
+}
+
+/// Compiles one package and returns its module.
+fn build(toolchain: &Toolchain, package: &str) -> Result<PathBuf> {
+    let files = cargo::artifacts(&mut command(toolchain, package))?;
+    let mut modules = files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "wasm"));
+    modules.next_back().with_context(|| format!("building {package} made no .wasm file"))
+}
+
+fn command(toolchain: &Toolchain, package: &str) -> Command {
+    let mut cargo = cargo::command();
+    cargo.args(["rustc", "--package", package, "--lib", "--crate-type", "cdylib", "--profile", "driver"]);
+    cargo.arg("--target-dir").arg(util::target_dir().join("wasm"));
+    toolchain.apply(&mut cargo);
+    // The encoded variable comes before RUSTFLAGS and every configuration file, so flags that the user has for the
+    // host (such as target-cpu=native) do not reach the driver.
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(dir: &str, has_cdylib: bool) -> cargo::Package {
+        cargo::Package { name: "p".into(), dir: dir.into(), dependencies: Vec::new(), has_cdylib }
+    }
+
+    #[test]
+    fn a_driver_is_a_cdylib_under_drivers() {
+        assert!(is_driver(&package("drivers/e1000-wasm", true)));
+        assert!(!is_driver(&package("drivers/common", false)));
+        assert!(!is_driver(&package("tests/hostile-driver", true)));
+    }
+}
