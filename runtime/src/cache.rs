@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::DriverModule;
 use crate::engine::EngineError;
 use crate::isa::target_description;
-use crate::DriverModule;
 
 /// Where compiled modules are kept, if anywhere.
 #[derive(Clone, Debug)]
@@ -59,12 +59,12 @@ impl ModuleCache {
                 Err(why) => tracing::warn!("{} cannot be used ({why}): compiling again", path.display()),
             }
         }
-        let compiled = wasmtime::Module::new(engine, module.wasm())
-            .map_err(|error| EngineError::Compile(format!("{error:#}")))?;
-        if let Some(path) = path {
-            if let Err(why) = keep(&compiled, &path) {
-                tracing::warn!("cannot keep the compiled module in {}: {why}", path.display());
-            }
+        let compiled =
+            wasmtime::Module::new(engine, module.wasm()).map_err(|error| EngineError::Compile(format!("{error:#}")))?;
+        if let Some(path) = path
+            && let Err(why) = keep(&compiled, &path)
+        {
+            tracing::warn!("cannot keep the compiled module in {}: {why}", path.display());
         }
         Ok(compiled)
     }

@@ -31,6 +31,11 @@ impl DmaRegions {
         DmaRegions { len_bytes, slots: Vec::new() }
     }
 
+    /// How much can be given out.
+    pub(crate) fn len_bytes(&self) -> u32 {
+        self.len_bytes
+    }
+
     /// First fit. Returns the handle and the offset in the window.
     pub(crate) fn alloc(&mut self, len_bytes: u32, align_bytes: u32) -> Option<(u32, u32)> {
         let mut taken: Vec<Region> = self.slots.iter().filter_map(|slot| slot.region).collect();

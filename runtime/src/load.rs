@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nook_abi::{
-    ABI_VERSION, Class, ENTRIES, ENTRY_PREFIX, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Manifest, TxCompletion, Value,
+    ABI_VERSION, Class, ENTRIES, ENTRY_PREFIX, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Manifest, TxCompletion,
+    Value,
 };
 use sha2::{Digest, Sha256};
 use wasm_encoder::reencode::{self, Reencode};
@@ -12,6 +13,8 @@ use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType, Vali
 
 use crate::Layout;
 
+/// What a driver exports its memory as.
+pub(crate) const MEMORY_EXPORT: &str = "memory";
 /// The largest file that is read at all.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 /// The most memory that a module may ask for itself (data and stack).
@@ -300,6 +303,7 @@ struct Survey<'a> {
     imports: Vec<(&'a str, u32)>,
     exports: Vec<(&'a str, u32)>,
     memories: Vec<wasmparser::MemoryType>,
+    exports_memory: bool,
 }
 
 impl<'a> Survey<'a> {
@@ -340,8 +344,10 @@ impl<'a> Survey<'a> {
                 Payload::ExportSection(exports) => {
                     for export in exports {
                         let export = export.map_err(invalid)?;
-                        if export.kind == ExternalKind::Func {
-                            survey.exports.push((export.name, export.index));
+                        match export.kind {
+                            ExternalKind::Func => survey.exports.push((export.name, export.index)),
+                            ExternalKind::Memory if export.name == MEMORY_EXPORT => survey.exports_memory = true,
+                            _ => {}
                         }
                     }
                 }
@@ -350,10 +356,10 @@ impl<'a> Survey<'a> {
                         "a start function: a driver runs only when it is called; do the work in `probe`".into(),
                     ));
                 }
-                Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
-                    if survey.manifest.replace(section.data()).is_some() {
-                        return Err(LoadError::TwoManifests);
-                    }
+                Payload::CustomSection(section)
+                    if section.name() == MANIFEST_SECTION && survey.manifest.replace(section.data()).is_some() =>
+                {
+                    return Err(LoadError::TwoManifests);
                 }
                 _ => {}
             }
@@ -415,6 +421,9 @@ impl<'a> Survey<'a> {
         let [memory] = self.memories[..] else {
             return Err(LoadError::Memory(format!("{} memories; a driver defines one", self.memories.len())));
         };
+        if !self.exports_memory {
+            return Err(LoadError::Memory(format!("it is not exported as `{MEMORY_EXPORT}`")));
+        }
         if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
             return Err(LoadError::Memory("a driver's memory is 32-bit, unshared, with pages of 64 KiB".into()));
         }

@@ -66,8 +66,7 @@ unsafe impl MemoryCreator for Creator {
         let reserved_bytes = reserved.unwrap_or(minimum) + guard + WINDOW_ALIGN as usize;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
-        let reservation =
-            unsafe { libc::mmap(std::ptr::null_mut(), reserved_bytes, libc::PROT_NONE, flags, -1, 0) };
+        let reservation = unsafe { libc::mmap(std::ptr::null_mut(), reserved_bytes, libc::PROT_NONE, flags, -1, 0) };
         if reservation == libc::MAP_FAILED {
             return Err(os_error("reserve address space"));
         }

@@ -123,6 +123,13 @@ impl Packets {
         Ok(status)
     }
 
+    /// The buffer of a checked entry is not the driver's any more, but its frame still waits to be delivered: it can
+    /// neither be returned again nor given out before [`take`](Self::take).
+    #[inline]
+    pub(crate) fn hold(&mut self, id: u32) {
+        self.slots[id as usize].owner = Owner::Host;
+    }
+
     /// The buffer of a checked entry becomes the host's again.
     #[inline]
     pub(crate) fn take(&mut self, id: u32) {

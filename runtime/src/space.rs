@@ -15,39 +15,54 @@ use crate::ring::{HostConsumer, HostProducer};
 pub struct Space {
     base: *mut u8,
     len_bytes: u64,
-    host_page: u64,
-    rings: [u64; 4],
-    window: u64,
+    places: Places,
+}
+
+/// Addresses, in the driver's memory, of what it shares with the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// The heap.
+    pub heap: u64,
+    /// The host page.
+    pub host_page: u64,
+    /// The rings.
+    pub rings: [u64; 4],
+    /// The window.
+    pub window: u64,
 }
 
 // SAFETY: a Space is only ever used by the thread that drives the nook; moving the nook moves all of it.
 unsafe impl Send for Space {}
 
 impl Space {
-    /// Describes a memory of `len_bytes` at `base`, with the host page, the four rings and the window at these
-    /// addresses.
+    /// Describes a memory of `len_bytes` at `base`, with what is shared at these places.
     ///
     /// # Safety
     ///
     /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
     /// the rings ([`RING_BYTES`](nook_abi::RING_BYTES) each, aligned to 64) lie inside of it.
-    pub unsafe fn new(base: *mut u8, len_bytes: u64, host_page: u64, rings: [u64; 4], window: u64) -> Self {
-        Space { base, len_bytes, host_page, rings, window }
+    pub unsafe fn new(base: *mut u8, len_bytes: u64, places: Places) -> Self {
+        Space { base, len_bytes, places }
+    }
+
+    /// The address of the heap.
+    pub fn heap_addr(&self) -> u64 {
+        self.places.heap
     }
 
     /// The address of the host page.
     pub fn host_page_addr(&self) -> u64 {
-        self.host_page
+        self.places.host_page
     }
 
     /// The address of the window.
     pub fn window_addr(&self) -> u64 {
-        self.window
+        self.places.window
     }
 
     /// The addresses of the rings.
     pub fn ring_addrs(&self) -> [u64; 4] {
-        self.rings
+        self.places.rings
     }
 
     fn at<T>(&self, addr: u64) -> *mut T {
@@ -67,26 +82,21 @@ impl Space {
     /// Writes the whole host page.
     pub(crate) fn write_host_page(&self, page: &HostPage) {
         // SAFETY: the host page lies inside the memory and is aligned; nobody holds a reference to it.
-        unsafe { self.at::<HostPage>(self.host_page).write_volatile(*page) }
+        unsafe { self.at::<HostPage>(self.places.host_page).write_volatile(*page) }
     }
 
     /// Reads the whole host page, for what the driver mailed in it.
     pub(crate) fn read_host_page(&self) -> HostPage {
         // SAFETY: as above; a HostPage is integers only, so whatever is there is a valid one.
-        unsafe { self.at::<HostPage>(self.host_page).read_volatile() }
+        unsafe { self.at::<HostPage>(self.places.host_page).read_volatile() }
     }
 
     /// Tells the driver the time.
     #[inline]
     pub(crate) fn write_now(&self, now_ns: u64) {
-        let page = self.at::<HostPage>(self.host_page);
+        let page = self.at::<HostPage>(self.places.host_page);
         // SAFETY: as above; `now_ns` is a field of it.
         unsafe { (&raw mut (*page).now_ns).write_volatile(now_ns) }
-    }
-
-    /// The mailbox.
-    pub(crate) fn mailbox(&self, addr: u64, len_bytes: usize) -> Option<VolatileSlice<'_>> {
-        self.slice(addr, len_bytes as u64)
     }
 
     /// The host's end of a ring to the driver.
@@ -104,7 +114,7 @@ impl Space {
     }
 
     fn ring(&self, queue: Queue) -> (*mut RingHeader, *mut QueueEntry) {
-        let addr = self.rings[queue as usize];
+        let addr = self.places.rings[queue as usize];
         (self.at(addr), self.at(addr + size_of::<RingHeader>() as u64))
     }
 }

@@ -1,0 +1,236 @@
+//! The device of a nook and what the driver has of it: its window's place, DMA regions, interrupts.
+
+use nook_abi::{Fault, Status};
+use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, ResetKind, Service, WINDOW_ALIGN};
+
+use crate::dma::DmaRegions;
+
+/// The device, and the state of everything that was set up for the driver instance that runs.
+pub(crate) struct DeviceState {
+    pub(crate) device: Box<dyn PciDevice>,
+    window: DmaWindow,
+    dma_mask_bits: u8,
+    /// Where the device sees the window.
+    iova: Option<u64>,
+    /// How often the window was mapped: it alternates between places.
+    maps: u64,
+    pub(crate) regions: DmaRegions,
+    irq: Option<(IrqKind, u32)>,
+    irq_enabled: u32,
+    /// Vectors that fired and were not delivered yet.
+    irq_pending: u32,
+    /// The last thing that went wrong, for the report: a [`Fault`] holds no text.
+    last_error: Option<String>,
+}
+
+impl DeviceState {
+    pub(crate) fn new(device: Box<dyn PciDevice>, window: DmaWindow, dma_mask_bits: u8, dma_bytes: u32) -> Self {
+        DeviceState {
+            device,
+            window,
+            dma_mask_bits,
+            iova: None,
+            maps: 0,
+            regions: DmaRegions::new(dma_bytes),
+            irq: None,
+            irq_enabled: 0,
+            irq_pending: 0,
+            last_error: None,
+        }
+    }
+
+    pub(crate) fn window(&self) -> &DmaWindow {
+        &self.window
+    }
+
+    pub(crate) fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Notes what happened and says which fault it is.
+    #[cold]
+    pub(crate) fn failed(&mut self, error: DeviceError) -> Fault {
+        let gone = matches!(error, DeviceError::Gone(_));
+        tracing::error!("{}: {error}", self.device.describe());
+        self.last_error = Some(error.to_string());
+        if gone { Fault::DeviceGone } else { Fault::DeviceFailed }
+    }
+
+    /// Maps the window for a new driver instance, at another place than last time, so that a descriptor of the last
+    /// instance that the device still holds leads nowhere.
+    pub(crate) fn map_window(&mut self) -> Result<u64, DeviceError> {
+        self.unmap_window()?;
+        let ranges = self.device.iova_ranges();
+        let len_bytes = self.window.len_bytes();
+        let iova =
+            choose_iova(&ranges, len_bytes, self.dma_mask_bits, self.maps).ok_or_else(|| DeviceError::Unmappable {
+                iova: 0,
+                len_bytes,
+                why: format!(
+                    "no free range of {} MiB that is aligned to 2 MiB and below 2^{}; a smaller `dma_bytes`, \
+                     `rx_buffers` or `tx_buffers` in the driver's manifest would help",
+                    len_bytes >> 20,
+                    self.dma_mask_bits
+                ),
+            })?;
+        self.device.dma_map(&self.window, iova)?;
+        self.iova = Some(iova);
+        self.maps += 1;
+        Ok(iova)
+    }
+
+    pub(crate) fn unmap_window(&mut self) -> Result<(), DeviceError> {
+        match self.iova.take() {
+            Some(iova) => self.device.dma_unmap(iova),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the low half of an address that the device is to use lies in the window.
+    pub(crate) fn in_window(&self, low: u64) -> bool {
+        self.iova.is_some_and(|iova| {
+            let low_iova = iova & 0xffff_ffff;
+            (low_iova..low_iova + self.window.len_bytes()).contains(&low)
+        })
+    }
+
+    pub(crate) fn irq_enable(&mut self, vector: u32, wanted: u32) -> Result<Result<(), Status>, Fault> {
+        let have = match self.irq {
+            Some((_, have)) => have,
+            None => match self.device.irq_enable(wanted) {
+                Ok((kind, have)) => {
+                    tracing::debug!("interrupts: {kind:?}, {have} vectors");
+                    self.irq = Some((kind, have));
+                    have
+                }
+                Err(DeviceError::Unsupported(why)) => {
+                    tracing::warn!("{}: no interrupts: {why}", self.device.describe());
+                    return Ok(Err(Status::Unsupported));
+                }
+                Err(error) => return Err(self.failed(error)),
+            },
+        };
+        if vector >= have {
+            return Ok(Err(Status::Unsupported));
+        }
+        self.irq_enabled |= 1 << vector;
+        Ok(Ok(()))
+    }
+
+    pub(crate) fn irq_disable(&mut self, vector: u32) -> Result<(), DeviceError> {
+        self.irq_enabled &= !(1u32.checked_shl(vector).unwrap_or(0));
+        self.irq_pending &= self.irq_enabled;
+        if self.irq_enabled == 0 && self.irq.take().is_some() {
+            return self.device.irq_disable();
+        }
+        Ok(())
+    }
+
+    /// Lets the device work; vectors that fired are kept until [`take_irqs`](Self::take_irqs).
+    #[inline]
+    pub(crate) fn service(&mut self, now_ns: u64) -> Result<Option<u64>, DeviceError> {
+        let Service { irqs, due_ns } = self.device.service(now_ns)?;
+        self.irq_pending |= irqs & self.irq_enabled;
+        Ok(due_ns)
+    }
+
+    /// Vectors to deliver now.
+    #[inline]
+    pub(crate) fn take_irqs(&mut self) -> u32 {
+        std::mem::take(&mut self.irq_pending)
+    }
+
+    /// How interrupts arrive, once they are on.
+    pub(crate) fn irq_kind(&self) -> Option<IrqKind> {
+        self.irq.map(|(kind, _)| kind)
+    }
+
+    /// The driver is gone, or about to go: no interrupt, no DMA, nothing mapped, the function reset if it can be.
+    /// Everything is tried; the first thing that failed is returned.
+    pub(crate) fn quiet(&mut self) -> Result<ResetKind, DeviceError> {
+        let mut first = Ok(());
+        let mut note = |result: Result<(), DeviceError>| {
+            if first.is_ok() {
+                first = result;
+            }
+        };
+        self.irq_enabled = 0;
+        self.irq_pending = 0;
+        if self.irq.take().is_some() {
+            note(self.device.irq_disable());
+        }
+        note(self.device.set_bus_master(false));
+        note(self.unmap_window());
+        let reset = self.device.reset();
+        self.regions = DmaRegions::new(self.regions.len_bytes());
+        first.and(reset)
+    }
+}
+
+/// An address for a window of `len_bytes`, aligned to 2 MiB, inside one of `ranges` and reachable with `mask_bits`
+/// address bits. It never crosses a multiple of 4 GiB. `turn` picks among the possible places: consecutive turns give
+/// places that do not overlap, where there is room for two.
+pub fn choose_iova(ranges: &[IovaRange], len_bytes: u64, mask_bits: u8, turn: u64) -> Option<u64> {
+    const FOUR_GIB: u64 = 1 << 32;
+    // Address 0 is left out: a driver that forgets to set an address would otherwise hit the window.
+    const LOWEST: u64 = WINDOW_ALIGN;
+    let reach = if mask_bits >= 64 { u64::MAX } else { (1 << mask_bits) - 1 };
+    let fits = |first: u64| {
+        let last = first.checked_add(len_bytes - 1)?;
+        let inside = ranges.iter().any(|range| range.first <= first && last <= range.last);
+        (inside && last <= reach && first / FOUR_GIB == last / FOUR_GIB).then_some(first)
+    };
+    let mut places = Vec::new();
+    for range in ranges {
+        let mut at = range.first.max(LOWEST).checked_next_multiple_of(WINDOW_ALIGN);
+        // A few places in each range are enough to alternate between.
+        for _ in 0..4 {
+            let Some(first) = at else { break };
+            if let Some(place) = fits(first) {
+                places.push(place);
+                at = place.checked_add(len_bytes).and_then(|end| end.checked_next_multiple_of(WINDOW_ALIGN));
+            } else {
+                at = (first / FOUR_GIB + 1).checked_mul(FOUR_GIB).filter(|&next| next > first);
+            }
+        }
+    }
+    let count = places.len() as u64;
+    (count > 0).then(|| places[(turn % count) as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X86: [IovaRange; 2] =
+        [IovaRange { first: 0, last: 0xfedf_ffff }, IovaRange { first: 0xfef0_0000, last: (1 << 39) - 1 }];
+
+    #[test]
+    fn consecutive_places_do_not_overlap() {
+        let len = 6 << 20;
+        for turn in 0..8 {
+            let a = choose_iova(&X86, len, 64, turn).unwrap();
+            let b = choose_iova(&X86, len, 64, turn + 1).unwrap();
+            assert!(a + len <= b || b + len <= a, "{a:#x} and {b:#x}");
+            assert_eq!(a % WINDOW_ALIGN, 0);
+        }
+    }
+
+    #[test]
+    fn a_place_is_never_at_zero_nor_across_four_gib() {
+        for turn in 0..16 {
+            let at = choose_iova(&X86, 64 << 20, 64, turn).unwrap();
+            assert_ne!(at, 0);
+            assert_eq!(at >> 32, (at + (64 << 20) - 1) >> 32);
+        }
+    }
+
+    #[test]
+    fn the_address_mask_is_obeyed() {
+        for turn in 0..8 {
+            assert!(choose_iova(&X86, 2 << 20, 24, turn).unwrap() + (2 << 20) <= 1 << 24);
+        }
+        assert_eq!(choose_iova(&X86, 32 << 20, 24, 0), None);
+        assert_eq!(choose_iova(&[], 2 << 20, 64, 0), None);
+    }
+}

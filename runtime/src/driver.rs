@@ -1,0 +1,57 @@
+//! [`Driver`]: one running driver instance, whatever it is made of, and [`Launcher`], which makes one.
+
+use nook_abi::{Addr, Fault};
+
+use crate::Host;
+
+macro_rules! define_driver {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// A driver instance: one method for each row of the entry table, and the host that serves it.
+        ///
+        /// After a fault an instance answers every call with that fault: what it believes cannot be trusted.
+        pub trait Driver: Send {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// The [`Fault`] that ended the call.
+                fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault>;
+            )*
+
+            /// The host that serves it.
+            fn host(&self) -> &Host;
+
+            /// The same, to be changed.
+            fn host_mut(&mut self) -> &mut Host;
+
+            /// The address of its host page, for `probe`.
+            fn host_page(&self) -> Addr;
+
+            /// Ends the instance without calling it.
+            fn into_host(self: Box<Self>) -> Host;
+        }
+    };
+}
+
+nook_abi::entries!(define_driver);
+
+/// Makes driver instances: the first one, and one for each restart.
+pub trait Launcher: Send {
+    /// A fresh instance that `host` serves.
+    ///
+    /// # Errors
+    /// With the host, so that its device is not lost.
+    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>>;
+
+    /// How it isolates, as `--isolation` calls it.
+    fn isolation(&self) -> &'static str;
+}
+
+/// An instance could not be made.
+pub struct LaunchError {
+    /// What was to serve it.
+    pub host: Host,
+    /// Why.
+    pub why: String,
+}

@@ -1,0 +1,78 @@
+//! A driver's messages: bounded in rate, cleaned of what could confuse a terminal, and marked with its name.
+
+use nook_abi::{Fault, log_level};
+use tracing::Level;
+
+/// Messages that a driver may send in one second.
+const LIMIT_PER_S: u32 = 1000;
+
+/// Where a driver's messages go, and how many came lately.
+pub(crate) struct DriverLog {
+    driver: String,
+    second: u64,
+    in_second: u32,
+}
+
+impl DriverLog {
+    pub(crate) fn new(driver: String) -> Self {
+        DriverLog { driver, second: 0, in_second: 0 }
+    }
+
+    /// The level with this number.
+    pub(crate) fn level(level: u32) -> Option<Level> {
+        Some(match level {
+            log_level::ERROR => Level::ERROR,
+            log_level::WARN => Level::WARN,
+            log_level::INFO => Level::INFO,
+            log_level::DEBUG => Level::DEBUG,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn message(&mut self, level: Level, text: &[u8], now_ns: u64) -> Result<(), Fault> {
+        let second = now_ns / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            self.in_second = 0;
+        }
+        self.in_second += 1;
+        if self.in_second > LIMIT_PER_S {
+            return Err(Fault::LogFlood { limit_per_s: LIMIT_PER_S });
+        }
+        let driver = self.driver.as_str();
+        let text = clean(text);
+        match level {
+            Level::ERROR => tracing::error!(target: "driver", driver, "{text}"),
+            Level::WARN => tracing::warn!(target: "driver", driver, "{text}"),
+            Level::INFO => tracing::info!(target: "driver", driver, "{text}"),
+            _ => tracing::debug!(target: "driver", driver, "{text}"),
+        }
+        Ok(())
+    }
+}
+
+/// One printable line: control characters would let a driver write over other lines of a terminal.
+fn clean(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_move_a_terminals_cursor_is_taken_out() {
+        assert_eq!(clean(b"link\x1b[2Jup\nroot:"), "link\u{fffd}[2Jup\u{fffd}root:");
+        assert_eq!(clean(&[0xff, b'a']), "\u{fffd}a");
+    }
+
+    #[test]
+    fn a_flood_is_a_fault_and_the_next_second_begins_anew() {
+        let mut log = DriverLog::new("test".into());
+        for _ in 0..LIMIT_PER_S {
+            log.message(Level::DEBUG, b"x", 5).unwrap();
+        }
+        assert_eq!(log.message(Level::DEBUG, b"x", 6), Err(Fault::LogFlood { limit_per_s: LIMIT_PER_S }));
+        log.message(Level::DEBUG, b"x", 1_000_000_000).unwrap();
+    }
+}

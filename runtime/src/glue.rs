@@ -1,0 +1,51 @@
+//! From wasm imports to [`Services`]: expanded from the hostcall table.
+
+use nook_abi::{Addr, Hostcall, IMPORT_MODULE};
+use wasmtime::{Caller, Linker};
+
+use crate::{Host, Services};
+
+/// The wasm type of a table type, and back.
+macro_rules! wasm_type {
+    (Addr) => {
+        u32
+    };
+    ($ty:tt) => {
+        $ty
+    };
+}
+
+macro_rules! from_wasm {
+    ($value:ident Addr) => {
+        $value as Addr
+    };
+    ($value:ident $ty:tt) => {
+        $value
+    };
+}
+
+macro_rules! define_link {
+    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// Defines every hostcall. A fault becomes the error that ends the call.
+        pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+            $(
+                linker.func_wrap(
+                    IMPORT_MODULE,
+                    stringify!($name),
+                    |mut caller: Caller<'_, Host>, $($arg: wasm_type!($ty)),*| -> wasmtime::Result<wasm_type!($result)> {
+                        let host = caller.data_mut();
+                        let outcome = match host.admit(Hostcall::$variant) {
+                            Ok(()) => host.$name($(from_wasm!($arg $ty)),*),
+                            Err(fault) => Err(fault),
+                        };
+                        outcome.map_err(wasmtime::Error::new)
+                    },
+                )?;
+            )*
+            Ok(())
+        }
+    };
+}
+
+nook_abi::hostcalls!(define_link);

@@ -1,0 +1,557 @@
+//! [`Host`]: everything that a driver can reach besides its own memory, and the checks in front of it.
+
+use nook_abi::{
+    ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, LinkState, MAILBOX_BYTES, NetStats,
+    Status,
+};
+use nook_bus::{DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, ResetKind};
+use nook_regs::{RegisterMap, Width};
+
+use crate::budget::Budget;
+use crate::device::DeviceState;
+use crate::driver_log::DriverLog;
+use crate::netif::{Interface, NetClass};
+use crate::policy::Refusal;
+use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns};
+
+/// Why a host could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The driver is not for this device.
+    #[error(
+        "the driver `{driver}` drives {drives}, and this is {device} ({vendor:04x}:{id:04x}): use another driver or \
+         another device"
+    )]
+    WrongDevice {
+        /// The driver's name.
+        driver: String,
+        /// The ids that it names.
+        drives: String,
+        /// What the device is.
+        device: String,
+        /// Its vendor id.
+        vendor: u16,
+        /// Its device id.
+        id: u16,
+    },
+    /// The manifest names a register map that this host does not have.
+    #[error("the driver `{driver}` wants the register map `{wanted}`; this host has {have}")]
+    NoRegisterMap {
+        /// The driver's name.
+        driver: String,
+        /// The map's name.
+        wanted: String,
+        /// What there is.
+        have: String,
+    },
+    /// No memory for the window.
+    #[error("cannot make a DMA window of {len_bytes} bytes: {source}")]
+    Window {
+        /// Its length.
+        len_bytes: u64,
+        /// The operating system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a host is made of.
+pub struct HostConfig<'a> {
+    /// The device.
+    pub device: Box<dyn PciDevice>,
+    /// Register maps that this host knows; the driver's manifest names one.
+    pub maps: &'a [&'static RegisterMap],
+    /// What the driver says of itself.
+    pub manifest: &'a OwnedManifest,
+    /// How its memory is laid out.
+    pub layout: &'a Layout,
+    /// What its calls may use.
+    pub budgets: Budgets,
+}
+
+/// One nook's services: its device, window, packets, timers and messages. It outlives driver instances.
+pub struct Host {
+    pub(crate) device: DeviceState,
+    pub(crate) net: NetClass,
+    pub(crate) counters: Counters,
+    pub(crate) budget: Budget,
+    policy: RegisterPolicy,
+    manifest: OwnedManifest,
+    layout: Layout,
+    space: Option<Space>,
+    context: Context,
+    log: DriverLog,
+    pub(crate) timer_due_ns: Option<u64>,
+    pub(crate) work_wanted: bool,
+    pub(crate) poll_wanted: bool,
+}
+
+impl Host {
+    /// Makes the window and checks that driver and device belong together.
+    pub fn new(config: HostConfig<'_>) -> Result<Self, HostError> {
+        let HostConfig { device, maps, manifest, layout, budgets } = config;
+        let PciIdentity { vendor, device: id, .. } = device.identity();
+        if !manifest.drives(vendor, id) {
+            let ids = manifest.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
+            return Err(HostError::WrongDevice {
+                driver: manifest.name.clone(),
+                drives: ids.collect::<Vec<_>>().join(", "),
+                device: device.describe(),
+                vendor,
+                id,
+            });
+        }
+        let map = maps.iter().find(|map| map.name == manifest.registers).ok_or_else(|| HostError::NoRegisterMap {
+            driver: manifest.name.clone(),
+            wanted: manifest.registers.clone(),
+            have: maps.iter().map(|map| map.name).collect::<Vec<_>>().join(", "),
+        })?;
+        let window = DmaWindow::new(layout.window_bytes)
+            .map_err(|source| HostError::Window { len_bytes: layout.window_bytes, source })?;
+        Ok(Host {
+            net: NetClass::new(window.clone(), layout.pool, manifest.rx_buffers),
+            device: DeviceState::new(device, window, manifest.dma_mask_bits, layout.pool.offset),
+            counters: Counters::default(),
+            budget: Budget::new(budgets),
+            policy: RegisterPolicy::from_map(map),
+            manifest: manifest.clone(),
+            layout: *layout,
+            space: None,
+            context: Context::Process,
+            log: DriverLog::new(manifest.name.clone()),
+            timer_due_ns: None,
+            work_wanted: false,
+            poll_wanted: false,
+        })
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What the driver says of itself.
+    pub fn manifest(&self) -> &OwnedManifest {
+        &self.manifest
+    }
+
+    /// How the driver's memory is laid out.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The window, for those who make a driver's memory.
+    pub fn window(&self) -> &DmaWindow {
+        self.device.window()
+    }
+
+    /// The network interface, once the driver has attached it.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.net.interface.as_ref()
+    }
+
+    /// The device, for people.
+    pub fn describe_device(&self) -> String {
+        self.device.device.describe()
+    }
+
+    /// How interrupts arrive, once the driver has enabled them.
+    pub fn irq_kind(&self) -> Option<IrqKind> {
+        self.device.irq_kind()
+    }
+
+    /// DMA outside of the window that was seen and blocked.
+    pub fn dma_faults(&self) -> u64 {
+        self.device.device.dma_faults()
+    }
+
+    /// What the device last failed with.
+    pub fn last_device_error(&self) -> Option<&str> {
+        self.device.last_error()
+    }
+
+    /// Packet buffers that the driver has.
+    pub fn packets_with_driver(&self) -> usize {
+        self.net.packets_with_driver()
+    }
+
+    /// DMA regions that the driver has.
+    pub fn dma_regions(&self) -> usize {
+        self.device.regions.count()
+    }
+
+    /// A new driver instance is about to run in the memory that `space` describes: its window is mapped for the
+    /// device and its host page filled in. Returns the host page's address, for `probe`.
+    ///
+    /// # Errors
+    /// If the device cannot reach the window.
+    pub fn begin_instance(&mut self, space: Space) -> Result<Addr, DeviceError> {
+        let window_iova = self.device.map_window()?;
+        let page = HostPage {
+            magic: HOST_PAGE_MAGIC,
+            abi_major: ABI_VERSION.0,
+            abi_minor: ABI_VERSION.1,
+            window_addr: space.window_addr(),
+            window_len_bytes: self.layout.window_bytes,
+            window_iova,
+            heap_addr: space.heap_addr(),
+            heap_len_bytes: self.layout.heap_bytes,
+            rings: space.ring_addrs(),
+            pool: self.layout.pool,
+            mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
+            irq_vectors: self.manifest.irq_vectors.into(),
+            now_ns: now_ns(),
+            ..HostPage::default()
+        };
+        space.write_host_page(&page);
+        self.net.begin(&space);
+        let addr = space.host_page_addr() as Addr;
+        self.space = Some(space);
+        self.timer_due_ns = None;
+        self.work_wanted = false;
+        self.poll_wanted = false;
+        self.counters.starts += 1;
+        Ok(addr)
+    }
+
+    /// The driver instance is gone, and with it everything that it had: interrupts, DMA, packets, timers.
+    ///
+    /// # Errors
+    /// The first thing that the device refused; everything else was tried all the same.
+    pub fn end_instance(&mut self) -> Result<ResetKind, DeviceError> {
+        let quiet = self.device.quiet();
+        self.leave_memory();
+        self.timer_due_ns = None;
+        self.work_wanted = false;
+        self.poll_wanted = false;
+        quiet
+    }
+
+    /// The driver's memory is about to go: nothing of it is touched any more.
+    pub fn leave_memory(&mut self) {
+        self.net.end();
+        self.space = None;
+    }
+
+    /// A call into the driver begins.
+    #[inline]
+    pub fn begin_call(&mut self, entry: Entry) {
+        self.context = entry.info().context;
+        self.budget.begin(entry);
+        self.counters.entries += 1;
+    }
+
+    /// Counts a hostcall without asking whether it may be made; see [`admit`](Self::admit).
+    #[inline]
+    pub fn count_hostcall(&mut self) {
+        self.counters.hostcalls += 1;
+    }
+
+    /// Counts a hostcall and says whether it may be made where the driver is.
+    #[inline]
+    pub fn admit(&mut self, call: Hostcall) -> Result<(), Fault> {
+        self.count_hostcall();
+        if call.info().contexts.allows(self.context) {
+            return Ok(());
+        }
+        Err(Fault::WrongContext { call, context: self.context })
+    }
+
+    /// Tells the driver the time, in its host page.
+    #[inline]
+    pub(crate) fn tell_time(&mut self, now_ns: u64) {
+        if let Some(space) = &self.space {
+            space.write_now(now_ns);
+        }
+    }
+
+    /// Puts multicast addresses into the mailbox. Says how many fitted.
+    pub(crate) fn mail_addresses(&mut self, addresses: &[[u8; 6]]) -> u32 {
+        let Some(space) = &self.space else { return 0 };
+        let fit = addresses.len().min(MAILBOX_BYTES / 6);
+        let bytes: Vec<u8> = addresses[..fit].iter().flatten().copied().collect();
+        let mailbox = space.host_page_addr() + size_of::<HostPage>() as u64;
+        match space.slice(mailbox, bytes.len() as u64) {
+            Some(slice) => {
+                slice.copy_from(&bytes);
+                fit as u32
+            }
+            None => 0,
+        }
+    }
+
+    /// The counters that the driver left in the host page.
+    pub(crate) fn posted_stats(&self) -> NetStats {
+        self.space.as_ref().map_or_else(NetStats::default, |space| space.read_host_page().stats)
+    }
+
+    /// Reads a register without asking the policy. The native backend's way; a checked driver's is
+    /// [`Services`](crate::Services).
+    #[inline]
+    pub fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64, Fault> {
+        self.counters.reg_reads += 1;
+        self.device.device.bar_read(bar, offset, width).map_err(|error| self.device.failed(error))
+    }
+
+    /// Writes a register without asking the policy; see [`bar_read`](Self::bar_read).
+    #[inline]
+    pub fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<(), Fault> {
+        self.counters.reg_writes += 1;
+        self.device.device.bar_write(bar, offset, width, value).map_err(|error| self.device.failed(error))
+    }
+
+    #[inline]
+    fn checked_read(&mut self, call: Hostcall, bar: u32, offset: u32, width: Width) -> Result<u64, Fault> {
+        if let Err(rule) = self.policy.check_read(bar, offset, width) {
+            return Err(Fault::RegisterForbidden { call, bar, offset, rule });
+        }
+        self.bar_read(bar as u8, offset, width)
+    }
+
+    #[inline]
+    fn checked_write(&mut self, call: Hostcall, bar: u32, offset: u32, width: Width, value: u64) -> Result<(), Fault> {
+        if value > width.all_ones() {
+            let rule = "bits above the register's width are set";
+            return Err(Fault::BadArgument { call, argument: "value", value, rule });
+        }
+        match self.policy.check_write(bar, offset, width) {
+            Ok(()) => {}
+            Err(Refusal::Rule(rule)) => return Err(Fault::RegisterForbidden { call, bar, offset, rule }),
+            Err(Refusal::DmaBase) => {
+                if !self.device.in_window(value) {
+                    let rule = "the device would use an address outside of the driver's window";
+                    return Err(Fault::BadArgument { call, argument: "value", value, rule });
+                }
+            }
+        }
+        self.bar_write(bar as u8, offset, width, value)
+    }
+
+    fn config_read(&mut self, call: Hostcall, offset: u32, width: Width) -> Result<u32, Fault> {
+        let bad = |rule| Fault::BadArgument { call, argument: "offset", value: offset.into(), rule };
+        if !offset.is_multiple_of(width.bytes()) {
+            return Err(bad("not a multiple of the width"));
+        }
+        if offset >= CONFIG_BYTES {
+            return Err(bad("outside of configuration space (256 bytes)"));
+        }
+        self.counters.reg_reads += 1;
+        self.device.device.config_read(offset as u16, width).map_err(|error| self.device.failed(error))
+    }
+
+    /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.
+    fn wait(&mut self, ns: u64, sleep: bool) -> Result<(), Fault> {
+        let end = now_ns().saturating_add(ns);
+        loop {
+            let now = now_ns();
+            let due = self.device.service(now).map_err(|error| self.device.failed(error))?;
+            if now >= end {
+                return Ok(());
+            }
+            let until = due.map_or(end, |due| due.clamp(now, end));
+            if sleep && until > now {
+                std::thread::sleep(std::time::Duration::from_nanos(until - now));
+            } else {
+                while now_ns() < until {
+                    std::hint::spin_loop();
+                }
+            }
+        }
+    }
+}
+
+/// The part of configuration space that a driver can read.
+const CONFIG_BYTES: u32 = 256;
+
+mod serve {
+    use super::*;
+    use crate::Services;
+
+    /// The longest `delay_ns`.
+    const MAX_DELAY_NS: u32 = 10_000_000;
+    /// The longest `sleep_ns`.
+    const MAX_SLEEP_NS: u64 = 1_000_000_000;
+    /// The largest `align_bytes`.
+    const MAX_ALIGN_BYTES: u32 = 4096;
+
+    fn bad(call: Hostcall, argument: &'static str, value: u64, rule: &'static str) -> Fault {
+        Fault::BadArgument { call, argument, value, rule }
+    }
+
+    fn code(result: Result<(), Status>) -> i32 {
+        result.map_or_else(Status::code, |()| 0)
+    }
+
+    macro_rules! register_access {
+        ($($read:ident $read_call:ident $write:ident $write_call:ident $width:ident $value:ty;)*) => { $(
+            #[inline]
+            fn $read(&mut self, bar: u32, offset: u32) -> Result<$value, Fault> {
+                self.checked_read(Hostcall::$read_call, bar, offset, Width::$width).map(|value| value as $value)
+            }
+            #[inline]
+            fn $write(&mut self, bar: u32, offset: u32, value: $value) -> Result<(), Fault> {
+                self.checked_write(Hostcall::$write_call, bar, offset, Width::$width, value.into())
+            }
+        )* };
+    }
+
+    impl Services for Host {
+        register_access! {
+            mmio_read8 MmioRead8 mmio_write8 MmioWrite8 B1 u32;
+            mmio_read16 MmioRead16 mmio_write16 MmioWrite16 B2 u32;
+            mmio_read32 MmioRead32 mmio_write32 MmioWrite32 B4 u32;
+            mmio_read64 MmioRead64 mmio_write64 MmioWrite64 B8 u64;
+        }
+
+        fn config_read8(&mut self, offset: u32) -> Result<u32, Fault> {
+            self.config_read(Hostcall::ConfigRead8, offset, Width::B1)
+        }
+
+        fn config_read16(&mut self, offset: u32) -> Result<u32, Fault> {
+            self.config_read(Hostcall::ConfigRead16, offset, Width::B2)
+        }
+
+        fn config_read32(&mut self, offset: u32) -> Result<u32, Fault> {
+            self.config_read(Hostcall::ConfigRead32, offset, Width::B4)
+        }
+
+        fn mmio_flush(&mut self) -> Result<(), Fault> {
+            self.device.device.flush().map_err(|error| self.device.failed(error))
+        }
+
+        fn dma_alloc(&mut self, len_bytes: u32, align_bytes: u32) -> Result<i64, Fault> {
+            if len_bytes == 0 {
+                return Err(bad(Hostcall::DmaAlloc, "len_bytes", 0, "an empty region"));
+            }
+            if !align_bytes.is_power_of_two() || align_bytes > MAX_ALIGN_BYTES {
+                let rule = "not a power of two up to 4096";
+                return Err(bad(Hostcall::DmaAlloc, "align_bytes", align_bytes.into(), rule));
+            }
+            let Some((handle, offset)) = self.device.regions.alloc(len_bytes, align_bytes) else {
+                return Ok(Status::NoMemory.code().into());
+            };
+            let region = self.device.window().slice().subslice(offset as usize, len_bytes as usize);
+            region.expect("regions lie inside of the window").copy_from(&vec![0u8; len_bytes as usize]);
+            Ok(i64::from(handle) << 32 | i64::from(offset))
+        }
+
+        fn dma_free(&mut self, region: u32) -> Result<(), Fault> {
+            self.device.regions.free(region)
+        }
+
+        fn dma_enable(&mut self) -> Result<i32, Fault> {
+            self.device.device.set_bus_master(true).map_err(|error| self.device.failed(error)).map(|()| 0)
+        }
+
+        fn dma_disable(&mut self) -> Result<i32, Fault> {
+            self.device.device.set_bus_master(false).map_err(|error| self.device.failed(error)).map(|()| 0)
+        }
+
+        fn irq_enable(&mut self, vector: u32) -> Result<i32, Fault> {
+            let wanted = u32::from(self.manifest.irq_vectors);
+            if vector >= wanted {
+                let rule = "not below the manifest's irq_vectors";
+                return Err(bad(Hostcall::IrqEnable, "vector", vector.into(), rule));
+            }
+            self.device.irq_enable(vector, wanted).map(code)
+        }
+
+        fn irq_disable(&mut self, vector: u32) -> Result<i32, Fault> {
+            if vector >= u32::from(self.manifest.irq_vectors) {
+                let rule = "not below the manifest's irq_vectors";
+                return Err(bad(Hostcall::IrqDisable, "vector", vector.into(), rule));
+            }
+            self.device.irq_disable(vector).map_err(|error| self.device.failed(error)).map(|()| 0)
+        }
+
+        fn clock_ns(&mut self) -> Result<u64, Fault> {
+            Ok(now_ns())
+        }
+
+        fn delay_ns(&mut self, ns: u32) -> Result<(), Fault> {
+            if ns > MAX_DELAY_NS {
+                return Err(bad(Hostcall::DelayNs, "ns", ns.into(), "longer than 10 ms: sleep instead"));
+            }
+            self.budget.excuse_delay(ns.into());
+            self.wait(ns.into(), false)
+        }
+
+        fn sleep_ns(&mut self, ns: u64) -> Result<(), Fault> {
+            if ns > MAX_SLEEP_NS {
+                return Err(bad(Hostcall::SleepNs, "ns", ns, "longer than 1 s"));
+            }
+            self.budget.excuse_sleep(ns);
+            self.wait(ns, true)
+        }
+
+        fn timer_set(&mut self, due_ns: u64) -> Result<(), Fault> {
+            self.timer_due_ns = (due_ns != 0).then_some(due_ns);
+            Ok(())
+        }
+
+        fn work_schedule(&mut self) -> Result<(), Fault> {
+            self.work_wanted = true;
+            Ok(())
+        }
+
+        fn log(&mut self, level: u32, text: Addr, len_bytes: u32) -> Result<(), Fault> {
+            let level = DriverLog::level(level)
+                .ok_or_else(|| bad(Hostcall::Log, "level", level.into(), "not 1 (error) to 4 (debug)"))?;
+            if len_bytes > nook_abi::log_level::MAX_BYTES {
+                return Err(bad(Hostcall::Log, "len_bytes", len_bytes.into(), "longer than 512"));
+            }
+            let slice = self.space.as_ref().and_then(|space| space.slice(text as u64, len_bytes.into()));
+            let slice = slice.ok_or(Fault::OutOfBounds {
+                call: Hostcall::Log,
+                argument: "text",
+                addr: text as u64,
+                len_bytes: len_bytes.into(),
+            })?;
+            let mut bytes = vec![0; len_bytes as usize];
+            slice.copy_to(&mut bytes);
+            self.log.message(level, &bytes, now_ns())
+        }
+
+        fn net_attach(&mut self, mac: u64, max_mtu: u32, features: u64) -> Result<i32, Fault> {
+            let [a, b, c, d, e, f, rest @ ..] = mac.to_le_bytes();
+            if rest != [0, 0] {
+                return Err(bad(Hostcall::NetAttach, "mac", mac, "bits above 47 are set"));
+            }
+            if features != 0 {
+                return Err(bad(Hostcall::NetAttach, "features", features, "must be zero in this ABI version"));
+            }
+            if !(68..=65535).contains(&max_mtu) {
+                // 68 is the least that IPv4 works with (RFC 791, section 3.2).
+                return Err(bad(Hostcall::NetAttach, "max_mtu", max_mtu.into(), "not between 68 and 65535"));
+            }
+            if self.net.interface.is_some() {
+                return Err(bad(Hostcall::NetAttach, "mac", mac, "the interface is attached already"));
+            }
+            let mac = [a, b, c, d, e, f];
+            if mac == [0; 6] || mac[0] & 1 != 0 {
+                // What is stored in the device can be wrong: that is not the driver's misuse.
+                return Ok(Status::Corrupt.code());
+            }
+            self.net.interface = Some(Interface { mac, max_mtu_bytes: max_mtu, link: LinkState::default() });
+            Ok(0)
+        }
+
+        fn net_link(&mut self, up: u32, speed_mbps: u32, full_duplex: u32) -> Result<(), Fault> {
+            for (argument, value) in [("up", up), ("full_duplex", full_duplex)] {
+                if value > 1 {
+                    return Err(bad(Hostcall::NetLink, argument, value.into(), "not 0 or 1"));
+                }
+            }
+            self.net.set_link(LinkState { up: up == 1, speed_mbps, full_duplex: full_duplex == 1 });
+            Ok(())
+        }
+
+        fn poll_schedule(&mut self, queue: u32) -> Result<(), Fault> {
+            if queue != 0 {
+                return Err(bad(Hostcall::PollSchedule, "queue", queue.into(), "the interface has one queue pair"));
+            }
+            self.poll_wanted = true;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The network class: the interface that a driver attached, its queues, and the packets in them.
+
+use nook_abi::{Fault, Item, LinkState, NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_bus::{DmaWindow, VolatileSlice};
+
+use crate::packets::Packets;
+use crate::ring::{HostConsumer, HostProducer};
+use crate::{Counters, Space, Uplink};
+
+/// Ethernet header: two addresses and a type.
+const ETHERNET_HEADER_BYTES: u32 = 14;
+
+/// The network interface as the driver described it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its address, first byte on the wire first.
+    pub mac: [u8; 6],
+    /// The largest payload that the device can carry, without the Ethernet header.
+    pub max_mtu_bytes: u32,
+    /// The link, as last reported.
+    pub link: LinkState,
+}
+
+/// The host's ends of the four queues.
+struct Rings {
+    rx_provide: HostProducer,
+    rx_return: HostConsumer,
+    tx_provide: HostProducer,
+    tx_return: HostConsumer,
+}
+
+/// A received frame that was checked and is to be handed to the interface.
+struct Received {
+    id: u32,
+    len_bytes: u32,
+    meta: NetMeta,
+}
+
+/// Everything of the network class in one nook.
+pub(crate) struct NetClass {
+    window: DmaWindow,
+    packets: Packets,
+    rings: Option<Rings>,
+    pub(crate) interface: Option<Interface>,
+    /// The link changed and the interface was not told yet.
+    pub(crate) link_news: bool,
+    received: Vec<Received>,
+}
+
+impl NetClass {
+    pub(crate) fn new(window: DmaWindow, pool: PoolLayout, rx_count: u32) -> Self {
+        NetClass {
+            window,
+            packets: Packets::new(pool, rx_count),
+            rings: None,
+            interface: None,
+            link_news: false,
+            received: Vec::with_capacity(nook_abi::QUEUE_CAPACITY as usize),
+        }
+    }
+
+    /// A new driver instance begins with empty queues, no interface, and no packet.
+    pub(crate) fn begin(&mut self, space: &Space) {
+        self.packets.reclaim();
+        self.interface = None;
+        self.received.clear();
+        self.rings = Some(Rings {
+            rx_provide: space.producer(Queue::RxProvide),
+            rx_return: space.consumer(Queue::RxReturn),
+            tx_provide: space.producer(Queue::TxProvide),
+            tx_return: space.consumer(Queue::TxReturn),
+        });
+    }
+
+    /// The driver instance is gone: its queues must not be touched any more, its packets are the host's.
+    pub(crate) fn end(&mut self) {
+        self.rings = None;
+        self.packets.reclaim();
+        self.received.clear();
+        if let Some(interface) = &mut self.interface {
+            self.link_news |= interface.link.up;
+            interface.link = LinkState::default();
+        }
+    }
+
+    pub(crate) fn set_link(&mut self, link: LinkState) {
+        if let Some(interface) = &mut self.interface {
+            self.link_news |= interface.link != link;
+            interface.link = link;
+        }
+    }
+
+    /// How many buffers the driver has.
+    pub(crate) fn packets_with_driver(&self) -> usize {
+        self.packets.with_driver()
+    }
+
+    /// Whether another frame could be taken from the interface.
+    #[inline]
+    pub(crate) fn has_tx_room(&self) -> bool {
+        self.packets.free_tx() > 0 && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() > 0)
+    }
+
+    /// Gives the driver every receive buffer that the host has and the queue has room for.
+    pub(crate) fn provide_rx(&mut self) -> Result<(), Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(()) };
+        rings.rx_provide.sync(Queue::RxProvide)?;
+        let room_bytes = self.packets.room_bytes();
+        let mut provided = false;
+        while rings.rx_provide.room() > 0 {
+            let Some((id, generation)) = self.packets.give(Queue::RxProvide) else { break };
+            let item = Item { id, generation, len_bytes: room_bytes, ..Item::default() };
+            rings.rx_provide.push(&QueueEntry { item, net: NetMeta::default() });
+            provided = true;
+        }
+        if provided {
+            rings.rx_provide.publish();
+        }
+        Ok(())
+    }
+
+    /// Takes frames from the interface, straight into transmit buffers, and gives them to the driver. Says how many.
+    pub(crate) fn provide_tx(
+        &mut self,
+        uplink: &mut impl Uplink,
+        counters: &mut Counters,
+    ) -> Result<std::io::Result<u32>, Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(Ok(0)) };
+        rings.tx_provide.sync(Queue::TxProvide)?;
+        let room_bytes = self.packets.room_bytes() as usize;
+        let window = self.window.slice();
+        let mut provided = 0;
+        while rings.tx_provide.room() > 0 {
+            let Some(id) = self.packets.peek_tx() else { break };
+            let buffer = frame(&window, self.packets.frame_offset(id), room_bytes);
+            let (len, net) = match uplink.down(buffer) {
+                Ok(Some((len, meta))) => (len.min(room_bytes) as u32, meta),
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            };
+            let Some((id, generation)) = self.packets.give(Queue::TxProvide) else { break };
+            let flags = item_flags::FIRST | item_flags::LAST;
+            let item = Item { id, generation, flags, len_bytes: len, ..Item::default() };
+            rings.tx_provide.push(&QueueEntry { item, net });
+            counters.tx_packets += 1;
+            counters.tx_bytes += u64::from(len);
+            provided += 1;
+        }
+        if provided > 0 {
+            rings.tx_provide.publish();
+        }
+        Ok(Ok(provided))
+    }
+
+    /// Takes back what the driver returned, after checking every entry. Nothing is handed on before
+    /// [`deliver`](Self::deliver).
+    pub(crate) fn collect(&mut self, counters: &mut Counters) -> Result<(), Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(()) };
+        let returned = rings.rx_return.available(Queue::RxReturn)?;
+        for _ in 0..returned {
+            let entry = rings.rx_return.pop();
+            let status = self.packets.check(Queue::RxReturn, &entry)?;
+            match status {
+                PacketStatus::Done => {
+                    check_whole_frame(&entry)?;
+                    // The buffer stays the driver's until it was delivered.
+                    self.received.push(Received {
+                        id: entry.item.id,
+                        len_bytes: entry.item.len_bytes,
+                        meta: entry.net,
+                    });
+                    self.packets.hold(entry.item.id);
+                }
+                PacketStatus::Failed => {
+                    counters.rx_failed += 1;
+                    self.packets.take(entry.item.id);
+                }
+                PacketStatus::Unused => self.packets.take(entry.item.id),
+            }
+        }
+        if returned > 0 {
+            rings.rx_return.publish();
+        }
+        let returned = rings.tx_return.available(Queue::TxReturn)?;
+        for _ in 0..returned {
+            let entry = rings.tx_return.pop();
+            if self.packets.check(Queue::TxReturn, &entry)? != PacketStatus::Done {
+                counters.tx_failed += 1;
+            }
+            self.packets.take(entry.item.id);
+        }
+        if returned > 0 {
+            rings.tx_return.publish();
+        }
+        Ok(())
+    }
+
+    /// Hands the received frames to the interface and gets their buffers back.
+    pub(crate) fn deliver(&mut self, uplink: &mut impl Uplink, counters: &mut Counters) -> std::io::Result<()> {
+        if self.received.is_empty() {
+            return Ok(());
+        }
+        let window = self.window.slice();
+        let mut outcome = Ok(());
+        for Received { id, len_bytes, meta } in self.received.drain(..) {
+            if outcome.is_ok() {
+                match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize), &meta) {
+                    Ok(true) => {
+                        counters.rx_packets += 1;
+                        counters.rx_bytes += u64::from(len_bytes);
+                    }
+                    Ok(false) => counters.rx_no_room += 1,
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            self.packets.take(id);
+        }
+        outcome.and_then(|()| uplink.flush())
+    }
+}
+
+/// The part of a packet buffer that holds its frame.
+#[inline]
+fn frame<'a>(window: &VolatileSlice<'a>, offset: u64, len: usize) -> VolatileSlice<'a> {
+    // The pool lies inside the window by the layout, and ids and lengths were checked against it.
+    window.subslice(offset as usize, len).expect("packet buffers lie inside of the window")
+}
+
+/// A received frame is whole and in one buffer in this ABI version, and long enough to be a frame.
+fn check_whole_frame(entry: &QueueEntry) -> Result<(), Fault> {
+    let malformed =
+        |field, value, rule| Fault::PacketMalformed { queue: Queue::RxReturn, id: entry.item.id, field, value, rule };
+    if entry.item.flags != item_flags::FIRST | item_flags::LAST {
+        return Err(malformed("flags", entry.item.flags.into(), "a received frame is in one buffer: first and last"));
+    }
+    if entry.item.len_bytes < ETHERNET_HEADER_BYTES {
+        return Err(malformed("len_bytes", entry.item.len_bytes.into(), "shorter than an Ethernet header"));
+    }
+    Ok(())
+}

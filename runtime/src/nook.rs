@@ -1,0 +1,519 @@
+//! [`Nook`]: the loop that ties device, driver and interface together.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use nook_abi::{Fault, NetStats, ProbeReason, Status, irq_result, poll_result, rx_mode};
+use nook_bus::DeviceError;
+
+use crate::wait::Waiter;
+use crate::{Counters, Driver, Host, Interface, Launcher, Uplink, now_ns};
+
+/// Packets that one `poll` may move each way.
+const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
+
+/// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting, the driver
+/// instance is not called again: [`Nook::restart`] makes another, [`Nook::shut`] ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum NookError {
+    /// The driver broke a rule, trapped, used up its time, or its device became unusable.
+    #[error("{fault}{}", detail.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Fault {
+        /// What it was.
+        fault: Fault,
+        /// What the device said, where it is about the device.
+        detail: Option<String>,
+    },
+    /// The driver said no.
+    #[error("{entry}: the driver says: {status}")]
+    Refused {
+        /// To which entry.
+        entry: &'static str,
+        /// Why.
+        status: Status,
+    },
+    /// The driver came up without an interface.
+    #[error("probe: the driver returned success and attached no interface")]
+    NoInterface,
+    /// No instance could be made.
+    #[error("cannot start the driver: {0}")]
+    Launch(String),
+    /// The device refused something outside of a call.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The interface's other side failed.
+    #[error("the network interface: {0}")]
+    Uplink(#[source] io::Error),
+}
+
+/// What a [`turn`](Nook::turn) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Something: there may be more.
+    Worked,
+    /// Nothing was to be done, and it waited.
+    Waited,
+}
+
+/// What the interface was set to. It holds across restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Another address than the device's own.
+    pub mac: Option<[u8; 6]>,
+    /// The largest payload in bytes, without the Ethernet header.
+    pub mtu_bytes: Option<u32>,
+    /// Receives everything on the wire.
+    pub promiscuous: bool,
+    /// Receives all multicast frames.
+    pub all_multicast: bool,
+    /// Multicast addresses to receive, at most 256.
+    pub multicast: Vec<[u8; 6]>,
+}
+
+impl Default for Settings {
+    /// All multicast frames are received: the interface's other side does not tell which groups it joined.
+    fn default() -> Self {
+        Settings { mac: None, mtu_bytes: None, promiscuous: false, all_multicast: true, multicast: Vec::new() }
+    }
+}
+
+/// Who serves, while there is no instance or while there is one.
+enum State {
+    Running(Box<dyn Driver>),
+    Idle(Box<Host>),
+    /// Only while one of the others is being made of the other.
+    Between,
+}
+
+/// One nook: a driver, its device, and the network interface that it serves. All of it lives on one thread.
+pub struct Nook<U> {
+    state: State,
+    launcher: Box<dyn Launcher>,
+    uplink: U,
+    opened: bool,
+    waiter: Waiter,
+    settings: Settings,
+}
+
+impl<U: Uplink> Nook<U> {
+    /// Puts the pieces together; nothing runs yet.
+    pub fn new(host: Host, launcher: Box<dyn Launcher>, uplink: U) -> Self {
+        Nook {
+            state: State::Idle(Box::new(host)),
+            launcher,
+            uplink,
+            opened: false,
+            waiter: Waiter::default(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// A descriptor that ends a wait when it becomes readable: for signals.
+    pub fn watch(&mut self, fd: RawFd) {
+        self.waiter.always(fd);
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        match &self.state {
+            State::Running(driver) => driver.host(),
+            State::Idle(host) => host,
+            State::Between => unreachable!("a nook is left between two states only inside `exchange`"),
+        }
+    }
+
+    fn host_mut(&mut self) -> &mut Host {
+        match &mut self.state {
+            State::Running(driver) => driver.host_mut(),
+            State::Idle(host) => host,
+            State::Between => unreachable!("a nook is left between two states only inside `exchange`"),
+        }
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        self.host().counters()
+    }
+
+    /// The network interface, once the driver has attached it.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.host().interface()
+    }
+
+    /// What the interface is plugged into.
+    pub fn uplink(&self) -> &U {
+        &self.uplink
+    }
+
+    /// The same, to be changed.
+    pub fn uplink_mut(&mut self) -> &mut U {
+        &mut self.uplink
+    }
+
+    /// How the driver is isolated, as `--isolation` calls it.
+    pub fn isolation(&self) -> &'static str {
+        self.launcher.isolation()
+    }
+
+    /// Whether the interface is up.
+    pub fn is_open(&self) -> bool {
+        self.opened
+    }
+
+    /// Starts the driver for the first time and opens the interface.
+    ///
+    /// # Errors
+    /// If the driver does not come up. The device is quiet then.
+    pub fn start(&mut self) -> Result<(), NookError> {
+        self.come_up(ProbeReason::Cold)
+    }
+
+    /// Ends the instance that runs, if one does, without calling it, and starts a fresh one. The interface keeps its
+    /// place; what was in the driver's hands is lost.
+    ///
+    /// # Errors
+    /// If the driver does not come up. The device is quiet then.
+    pub fn restart(&mut self) -> Result<(), NookError> {
+        self.shut()?;
+        self.come_up(ProbeReason::Restart)
+    }
+
+    fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
+        let outcome = self.launch().and_then(|()| self.probe_and_open(reason));
+        if outcome.is_err()
+            && let Err(error) = self.shut()
+        {
+            tracing::warn!("the device did not become quiet: {error}");
+        }
+        outcome
+    }
+
+    fn launch(&mut self) -> Result<(), NookError> {
+        let host = match std::mem::replace(&mut self.state, State::Between) {
+            State::Idle(host) => *host,
+            State::Running(driver) => driver.into_host(),
+            State::Between => unreachable!("a nook is left between two states only inside `launch` and `shut`"),
+        };
+        match self.launcher.launch(host) {
+            Ok(driver) => {
+                self.state = State::Running(driver);
+                Ok(())
+            }
+            Err(error) => {
+                self.state = State::Idle(Box::new(error.host));
+                Err(NookError::Launch(error.why))
+            }
+        }
+    }
+
+    fn probe_and_open(&mut self, reason: ProbeReason) -> Result<(), NookError> {
+        let page = self.driver()?.host_page();
+        self.call("probe", |driver| driver.probe(reason as u32, page))?;
+        self.interface().ok_or(NookError::NoInterface)?;
+        // Before `open`, so that a device whose receiver is slow to change is set up once.
+        let settings = self.settings.clone();
+        self.apply(&settings).or_else(|error| match error {
+            NookError::Refused { entry, status: Status::Unsupported } => {
+                tracing::debug!("{entry}: the driver does not have it");
+                Ok(())
+            }
+            error => Err(error),
+        })?;
+        // The receiver finds buffers as soon as it is on.
+        self.host_mut().net.provide_rx().map_err(|fault| self.fault(fault))?;
+        self.call("open", |driver| driver.open())?;
+        self.opened = true;
+        self.host_mut().poll_wanted = true;
+        Ok(())
+    }
+
+    /// What the interface is set to.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes what the interface is set to, now if the driver runs, and for every later start.
+    ///
+    /// # Errors
+    /// If the driver refuses one of them; then the settings are as before, as far as the driver lets them be.
+    pub fn set(&mut self, settings: Settings) -> Result<(), NookError> {
+        if matches!(self.state, State::Running(_)) {
+            let outcome = self.apply(&settings);
+            if let Err(NookError::Refused { .. }) = outcome {
+                let before = self.settings.clone();
+                // What it took before it takes again; if not, the first refusal is the one to report.
+                let _ = self.apply(&before);
+            }
+            outcome?;
+        }
+        self.settings = settings;
+        Ok(())
+    }
+
+    fn apply(&mut self, settings: &Settings) -> Result<(), NookError> {
+        let own = self.interface().ok_or(NookError::NoInterface)?.mac;
+        let mac = settings.mac.unwrap_or(own);
+        if let Some([a, b, c, d, e, f]) = settings.mac {
+            let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+            self.call("set_mac", |driver| driver.set_mac(mac))?;
+        }
+        self.uplink.set_mac(mac).map_err(NookError::Uplink)?;
+        if let Some(mtu_bytes) = settings.mtu_bytes {
+            self.call("set_mtu", |driver| driver.set_mtu(mtu_bytes))?;
+        }
+        let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
+        let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
+        let count = self.host_mut().mail_addresses(&settings.multicast);
+        self.call("set_rx_mode", |driver| driver.set_rx_mode(promiscuous | all_multicast, count))
+    }
+
+    fn driver(&mut self) -> Result<&mut Box<dyn Driver>, NookError> {
+        match &mut self.state {
+            State::Running(driver) => Ok(driver),
+            _ => Err(NookError::Launch("it was ended and not started again".into())),
+        }
+    }
+
+    #[cold]
+    fn fault(&self, fault: Fault) -> NookError {
+        let about_device = matches!(fault, Fault::DeviceGone | Fault::DeviceFailed);
+        let detail = self.host().last_device_error().filter(|_| about_device).map(str::to_owned);
+        NookError::Fault { fault, detail }
+    }
+
+    /// Calls an entry that returns a status.
+    fn call(
+        &mut self,
+        entry: &'static str,
+        call: impl FnOnce(&mut Box<dyn Driver>) -> Result<i32, Fault>,
+    ) -> Result<(), NookError> {
+        self.host_mut().tell_time(now_ns());
+        let driver = self.driver()?;
+        match call(driver) {
+            Ok(0) => Ok(()),
+            Ok(code) => match Status::from_code(code) {
+                Some(status) => Err(NookError::Refused { entry, status }),
+                None => {
+                    let entry = nook_abi::ENTRIES.iter().find(|row| row.name == entry).map(|row| row.entry);
+                    let entry = entry.unwrap_or(nook_abi::Entry::Probe);
+                    let rule = "neither 0 nor a status";
+                    Err(self.fault(Fault::BadReturn { entry, value: code as u32 as u64, rule }))
+                }
+            },
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
+    /// Closes the interface and removes the driver, in order; then the device is quiet.
+    ///
+    /// # Errors
+    /// What the driver did wrong on its way out, or what the device refused. The device is quiet in the first case.
+    pub fn stop(&mut self) -> Result<(), NookError> {
+        let mut outcome = Ok(());
+        if matches!(self.state, State::Running(_)) {
+            if self.opened {
+                self.opened = false;
+                outcome = self.call("stop", |driver| driver.stop()).and_then(|()| self.hand_over());
+                let kept = self.host().packets_with_driver();
+                if kept > 0 && outcome.is_ok() {
+                    tracing::warn!("stop: the driver kept {kept} packet buffers");
+                }
+            }
+            if outcome.is_ok() {
+                outcome = match self.driver()?.remove() {
+                    Ok(()) => Ok(()),
+                    Err(fault) => Err(self.fault(fault)),
+                };
+            }
+        }
+        let shut = self.shut();
+        outcome.and(shut)
+    }
+
+    /// Ends the instance without calling it: the device is quiet, and everything that the driver had is the host's.
+    ///
+    /// # Errors
+    /// If the device could not be made quiet.
+    pub fn shut(&mut self) -> Result<(), NookError> {
+        self.opened = false;
+        // The device first: the driver's memory must stay until nothing can reach it.
+        let quiet = self.host_mut().end_instance();
+        self.state = match std::mem::replace(&mut self.state, State::Between) {
+            State::Running(driver) => State::Idle(Box::new(driver.into_host())),
+            other => other,
+        };
+        self.tell_link()?;
+        quiet?;
+        Ok(())
+    }
+
+    /// One round: lets the device work, calls the driver for what has happened, moves packets. If there was nothing
+    /// to do, waits for something, or until `until_ns` of the monotonic clock.
+    ///
+    /// # Errors
+    /// What went wrong; see [`NookError`].
+    pub fn turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
+        let now = now_ns();
+        let mut worked = false;
+        self.host_mut().tell_time(now);
+        let device_due = self.service(now)?;
+        worked |= self.deliver_irqs()?;
+        worked |= self.run_deferred(now)?;
+        self.tell_link()?;
+        let uplink_due = self.uplink.service(now).map_err(NookError::Uplink)?;
+        worked |= self.poll()?;
+        if worked {
+            return Ok(Turn::Worked);
+        }
+        let timer_due = self.host().timer_due_ns;
+        let due = [device_due, uplink_due, timer_due].into_iter().flatten().fold(until_ns, u64::min);
+        if due > now {
+            self.wait(due).map_err(NookError::Uplink)?;
+        }
+        Ok(Turn::Waited)
+    }
+
+    fn service(&mut self, now: u64) -> Result<Option<u64>, NookError> {
+        let host = self.host_mut();
+        let result = host.device.service(now).map_err(|error| host.device.failed(error));
+        result.map_err(|fault| self.fault(fault))
+    }
+
+    fn deliver_irqs(&mut self) -> Result<bool, NookError> {
+        let mut pending = self.host_mut().device.take_irqs();
+        let any = pending != 0;
+        while pending != 0 {
+            let vector = pending.trailing_zeros();
+            pending &= pending - 1;
+            let answer = match self.driver()?.irq(vector) {
+                Ok(answer) => answer,
+                Err(fault) => return Err(self.fault(fault)),
+            };
+            if answer & !irq_result::ALL != 0 {
+                let rule = "unknown bits are set";
+                let entry = nook_abi::Entry::Irq;
+                return Err(self.fault(Fault::BadReturn { entry, value: answer.into(), rule }));
+            }
+            let host = self.host_mut();
+            host.counters.irqs += 1;
+            if answer & irq_result::HANDLED == 0 {
+                host.counters.irqs_not_mine += 1;
+            }
+            host.poll_wanted |= answer & irq_result::POLL != 0;
+            let unmasked = host.device.device.irq_unmask(vector).map_err(|error| host.device.failed(error));
+            unmasked.map_err(|fault| self.fault(fault))?;
+        }
+        Ok(any)
+    }
+
+    /// The timer and the deferred work, if they are due.
+    fn run_deferred(&mut self, now: u64) -> Result<bool, NookError> {
+        let mut any = false;
+        if self.host().timer_due_ns.is_some_and(|due| due <= now) {
+            any = true;
+            self.host_mut().timer_due_ns = None;
+            let outcome = self.driver()?.timer();
+            outcome.map_err(|fault| self.fault(fault))?;
+        }
+        if std::mem::take(&mut self.host_mut().work_wanted) {
+            any = true;
+            let outcome = self.driver()?.work();
+            outcome.map_err(|fault| self.fault(fault))?;
+        }
+        Ok(any)
+    }
+
+    /// Tells the interface about the link, if it changed.
+    fn tell_link(&mut self) -> Result<(), NookError> {
+        let net = &mut self.host_mut().net;
+        if !std::mem::take(&mut net.link_news) {
+            return Ok(());
+        }
+        let link = net.interface.map(|interface| interface.link).unwrap_or_default();
+        match link.up {
+            true => tracing::info!(
+                "link up, {} Mbit/s, {} duplex",
+                link.speed_mbps,
+                if link.full_duplex { "full" } else { "half" }
+            ),
+            false => tracing::info!("link down"),
+        }
+        self.uplink.link(link.up).map_err(NookError::Uplink)
+    }
+
+    fn link_is_up(&self) -> bool {
+        self.interface().is_some_and(|interface| interface.link.up)
+    }
+
+    /// Moves packets both ways, with one call of the driver, if there is a reason to.
+    fn poll(&mut self) -> Result<bool, NookError> {
+        if !self.opened {
+            return Ok(false);
+        }
+        let link_is_up = self.link_is_up();
+        let Nook { state, uplink, .. } = self;
+        let State::Running(driver) = state else { return Ok(false) };
+        let host = driver.host_mut();
+        let provided = if link_is_up { host.net.provide_tx(uplink, &mut host.counters) } else { Ok(Ok(0)) };
+        let provided = match provided {
+            Ok(provided) => provided.map_err(NookError::Uplink)?,
+            Err(fault) => return Err(self.fault(fault)),
+        };
+        let wanted = std::mem::take(&mut host.poll_wanted);
+        if !wanted && provided == 0 {
+            return Ok(false);
+        }
+        host.counters.polls += 1;
+        let answer = match host.net.provide_rx() {
+            Ok(()) => driver.poll(0, BUDGET, 0),
+            Err(fault) => Err(fault),
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) => return Err(self.fault(fault)),
+        };
+        if answer > poll_result::AGAIN {
+            let entry = nook_abi::Entry::Poll;
+            let rule = "neither idle nor again";
+            return Err(self.fault(Fault::BadReturn { entry, value: answer.into(), rule }));
+        }
+        self.hand_over()?;
+        self.host_mut().poll_wanted |= answer == poll_result::AGAIN;
+        Ok(true)
+    }
+
+    /// What the driver returned goes where it belongs.
+    fn hand_over(&mut self) -> Result<(), NookError> {
+        let Nook { state, uplink, .. } = self;
+        let State::Running(driver) = state else { return Ok(()) };
+        let host = driver.host_mut();
+        match host.net.collect(&mut host.counters) {
+            Ok(()) => host.net.deliver(uplink, &mut host.counters).map_err(NookError::Uplink),
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
+    fn wait(&mut self, due_ns: u64) -> io::Result<()> {
+        self.waiter.begin();
+        let listens = self.opened && self.link_is_up();
+        let Nook { state, uplink, waiter, .. } = self;
+        let State::Running(driver) = state else { return waiter.wait(due_ns) };
+        let host = driver.host();
+        host.device.device.event_fds(waiter.fds());
+        // A readable interface whose frames cannot be taken now would end the wait at once, again and again.
+        if listens && host.net.has_tx_room() {
+            uplink.event_fds(waiter.fds());
+        }
+        waiter.wait(due_ns)
+    }
+
+    /// Fresh counters from the driver and its device.
+    ///
+    /// # Errors
+    /// What the driver did wrong.
+    pub fn stats(&mut self) -> Result<NetStats, NookError> {
+        let outcome = self.driver()?.stats();
+        outcome.map_err(|fault| self.fault(fault))?;
+        Ok(self.host().posted_stats())
+    }
+}

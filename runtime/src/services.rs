@@ -1,0 +1,27 @@
+//! The hostcalls, as a trait of checked methods: [`Services`]. Everything here expands from the one table.
+
+use nook_abi::{Addr, Fault};
+
+use crate::Host;
+
+macro_rules! define_services {
+    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// What a driver can ask for: one method for each row of the hostcall table. [`Host`] checks every argument;
+        /// [`Host::admit`] has been asked before.
+        pub trait Services {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// A [`Fault`] if the driver broke a rule or the device became unusable: the call is to be ended.
+                fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault>;
+            )*
+        }
+    };
+}
+
+nook_abi::hostcalls!(define_services);
+
+/// A `Host` must be able to serve every row: this fails to compile if a row is added and not served.
+const _: fn(&mut Host) -> &mut dyn Services = |host| host;

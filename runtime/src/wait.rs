@@ -1,0 +1,54 @@
+//! Waiting for descriptors and for a time of the monotonic clock.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use crate::now_ns;
+
+/// The descriptors of one wait; its memory is used again.
+#[derive(Default)]
+pub(crate) struct Waiter {
+    always: Vec<RawFd>,
+    fds: Vec<RawFd>,
+    polled: Vec<libc::pollfd>,
+}
+
+impl Waiter {
+    /// This descriptor is part of every wait.
+    pub(crate) fn always(&mut self, fd: RawFd) {
+        self.always.push(fd);
+    }
+
+    /// A new wait, with no other descriptors yet.
+    pub(crate) fn begin(&mut self) {
+        self.fds.clear();
+    }
+
+    /// The descriptors of this wait, to be added to.
+    pub(crate) fn fds(&mut self) -> &mut Vec<RawFd> {
+        &mut self.fds
+    }
+
+    /// Returns when a descriptor is readable, a signal came, or it is `due_ns`.
+    pub(crate) fn wait(&mut self, due_ns: u64) -> io::Result<()> {
+        let left = due_ns.saturating_sub(now_ns());
+        let timeout = libc::timespec {
+            tv_sec: (left / 1_000_000_000).min(i64::MAX as u64) as libc::time_t,
+            tv_nsec: (left % 1_000_000_000) as libc::c_long,
+        };
+        self.polled.clear();
+        let fds = self.always.iter().chain(&self.fds);
+        self.polled.extend(fds.map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }));
+        // SAFETY: the array and the time are ours and live through the call; no signal mask is given.
+        let ready = unsafe {
+            libc::ppoll(self.polled.as_mut_ptr(), self.polled.len() as libc::nfds_t, &timeout, std::ptr::null())
+        };
+        match ready {
+            0.. => Ok(()),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}

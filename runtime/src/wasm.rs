@@ -1,0 +1,198 @@
+//! The way into a wasm driver.
+
+use std::sync::Arc;
+
+use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind};
+use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
+
+use crate::load::MEMORY_EXPORT;
+use crate::space::Places;
+use crate::{Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, glue, memory};
+
+macro_rules! wasm_type {
+    (Addr) => {
+        u32
+    };
+    ($ty:tt) => {
+        $ty
+    };
+}
+
+macro_rules! to_wasm {
+    ($value:ident Addr) => {
+        $value as u32
+    };
+    ($value:ident $ty:tt) => {
+        $value
+    };
+}
+
+/// What the host takes an optional entry to say that a driver does not have.
+macro_rules! absent {
+    (i32) => {
+        Status::Unsupported.code()
+    };
+    (u32) => {
+        0
+    };
+    (()) => {
+        ()
+    };
+}
+
+macro_rules! define_wasm_driver {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// The entries that a module exports.
+        struct Entries {
+            $($name: Option<TypedFunc<($(wasm_type!($ty),)*), $result>>,)*
+        }
+
+        impl Entries {
+            fn of(instance: &wasmtime::Instance, store: &mut Store<Host>) -> wasmtime::Result<Self> {
+                Ok(Entries { $($name: {
+                    let name = format!("{ENTRY_PREFIX}{}", stringify!($name));
+                    match instance.get_func(&mut *store, &name) {
+                        Some(func) => Some(func.typed(&mut *store)?),
+                        None => None,
+                    }
+                },)* })
+            }
+        }
+
+        impl Driver for WasmDriver {
+            $(
+                #[inline]
+                fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
+                    let Some(entry) = &self.entries.$name else { return Ok(absent!($result)) };
+                    if let Some(fault) = self.fault {
+                        return Err(fault);
+                    }
+                    self.store.data_mut().begin_call(Entry::$variant);
+                    match entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*)) {
+                        Ok(result) => Ok(result),
+                        Err(error) => Err(self.died(Entry::$variant, &error)),
+                    }
+                }
+            )*
+
+            fn host(&self) -> &Host {
+                self.store.data()
+            }
+
+            fn host_mut(&mut self) -> &mut Host {
+                self.store.data_mut()
+            }
+
+            fn host_page(&self) -> Addr {
+                self.host_page
+            }
+
+            fn into_host(mut self: Box<Self>) -> Host {
+                self.store.data_mut().leave_memory();
+                self.store.into_data()
+            }
+        }
+    };
+}
+
+nook_abi::entries!(define_wasm_driver);
+
+/// A wasm driver instance.
+pub struct WasmDriver {
+    store: Store<Host>,
+    entries: Entries,
+    host_page: Addr,
+    fault: Option<Fault>,
+}
+
+impl WasmDriver {
+    #[cold]
+    fn died(&mut self, entry: Entry, error: &wasmtime::Error) -> Fault {
+        let fault = match (error.downcast_ref::<Fault>(), error.downcast_ref::<Trap>()) {
+            (Some(&fault), _) => fault,
+            (None, Some(&trap)) => Fault::Trap { entry, kind: trap_kind(trap) },
+            (None, None) => {
+                tracing::error!("{entry}: {error:#}");
+                Fault::Trap { entry, kind: TrapKind::Other }
+            }
+        };
+        self.fault = Some(fault);
+        fault
+    }
+}
+
+fn trap_kind(trap: Trap) -> TrapKind {
+    match trap {
+        Trap::UnreachableCodeReached => TrapKind::Unreachable,
+        Trap::MemoryOutOfBounds => TrapKind::MemoryOutOfBounds,
+        Trap::HeapMisaligned => TrapKind::Misaligned,
+        Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => TrapKind::Arithmetic,
+        Trap::IndirectCallToNull | Trap::BadSignature | Trap::TableOutOfBounds => TrapKind::IndirectCall,
+        Trap::StackOverflow => TrapKind::StackOverflow,
+        _ => TrapKind::Other,
+    }
+}
+
+/// Makes instances of one compiled module.
+pub struct WasmLauncher {
+    engine: Engine,
+    module: Arc<DriverModule>,
+    instance: InstancePre<Host>,
+}
+
+impl WasmLauncher {
+    /// Compiles the module, or takes it from the cache, and links it.
+    ///
+    /// # Errors
+    /// If the engine cannot be set up or the compiler refuses.
+    pub fn new(module: Arc<DriverModule>, cache: &ModuleCache) -> Result<Self, EngineError> {
+        let engine = Engine::new()?;
+        let compiled = engine.compile(&module, cache)?;
+        let mut linker = Linker::new(engine.wasmtime());
+        let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
+        glue::link(&mut linker).map_err(refused)?;
+        let instance = linker.instantiate_pre(&compiled).map_err(refused)?;
+        Ok(WasmLauncher { engine, module, instance })
+    }
+
+    fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<(Entries, Space)> {
+        let layout = *self.module.layout();
+        let window = store.data().window().clone();
+        let instance = memory::with_window(&window, layout.window, || self.instance.instantiate(&mut *store))?;
+        let memory = instance.get_memory(&mut *store, MEMORY_EXPORT);
+        let memory = memory.ok_or_else(|| wasmtime::format_err!("the module does not export its memory"))?;
+        let places =
+            Places { heap: layout.own_bytes, host_page: layout.host_page, rings: layout.rings, window: layout.window };
+        // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
+        // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
+        let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
+        Ok((Entries::of(&instance, store)?, space))
+    }
+}
+
+impl Launcher for WasmLauncher {
+    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        let mut store = Store::new(self.engine.wasmtime(), host);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| match context.data_mut().budget.tick() {
+            Ok(()) => Ok(UpdateDeadline::Continue(1)),
+            Err(fault) => Err(wasmtime::Error::new(fault)),
+        });
+        let begun = match self.instantiate(&mut store) {
+            Ok((entries, space)) => match store.data_mut().begin_instance(space) {
+                Ok(host_page) => Ok((entries, host_page)),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(format!("{error:#}")),
+        };
+        match begun {
+            Ok((entries, host_page)) => Ok(Box::new(WasmDriver { store, entries, host_page, fault: None })),
+            Err(why) => Err(Box::new(LaunchError { host: store.into_data(), why })),
+        }
+    }
+
+    fn isolation(&self) -> &'static str {
+        "sfi"
+    }
+}
