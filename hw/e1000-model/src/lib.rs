@@ -1,1 +1,36 @@
-//! Under construction.
+//! The embedded device: a model of Intel's 82540EM (and of the 82545EM, which differs in its id), made to be driven by
+//! drivers that have mistakes.
+//!
+//! It is a [`PciDevice`](nook_bus::PciDevice) whose cable is a [`Wire`](nook_bus::Wire). It answers by the register map
+//! in `e1000-regs` and does what Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*
+//! (revision 4.0; "section" in comments means its sections) says, but not in the way that is convenient for a driver:
+//! it completes late, in batches and in an order of its own, starts with garbage where the manual defines nothing, and
+//! shares its interrupt line with others. How much of that, is its [`Temper`]. All of it comes from one seed and the
+//! times given to [`service`](nook_bus::PciDevice::service), so that a run can be repeated.
+//!
+//! What it is not: a model of timing or of the PCI bus, and there is no fibre, management or wake-up in it. Of the
+//! offloads it has only the checksum of legacy transmit descriptors. It knows neither driver nor host; whoever owns a
+//! nook calls it.
+#![forbid(unsafe_code)]
+
+mod config_space;
+mod crc;
+mod dma;
+mod eeprom;
+mod fifo;
+mod filter;
+mod irq;
+mod model;
+mod phy;
+mod registers;
+mod ring;
+mod rx;
+mod stats;
+mod temper;
+mod tx;
+
+pub use model::{Chip, Model, ModelConfig};
+pub use temper::Temper;
+
+/// A time that does not come.
+const NEVER: u64 = u64::MAX;

@@ -1,0 +1,116 @@
+//! The device's way to memory: through mapped windows, while bus mastering is on, and nowhere else.
+
+use std::sync::atomic::Ordering;
+
+use nook_bus::{DeviceError, DmaWindow, IovaRange, Result, VolatileSlice, WINDOW_ALIGN};
+use vm_memory::{Bytes, VolatileMemory};
+
+/// What the device can address. The first addresses are left out, so that a descriptor full of zeros hits nothing.
+pub(crate) const RANGE: IovaRange = IovaRange { first: WINDOW_ALIGN, last: (1 << 46) - 1 };
+
+#[derive(Debug)]
+struct Mapped {
+    first: u64,
+    len: u64,
+    window: DmaWindow,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Dma {
+    windows: Vec<Mapped>,
+    /// Where the last access was found: the next is almost always there too.
+    last: usize,
+    pub(crate) bus_master: bool,
+    /// Accesses that went nowhere.
+    pub(crate) faults: u64,
+}
+
+impl Dma {
+    pub(crate) fn map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        let len = window.len_bytes();
+        let refuse = |why: String| Err(DeviceError::Unmappable { iova, len_bytes: len, why });
+        if !iova.is_multiple_of(WINDOW_ALIGN) {
+            return refuse(format!("windows are mapped at multiples of {WINDOW_ALIGN:#x}"));
+        }
+        if !(RANGE.first..=RANGE.last).contains(&iova) || len - 1 > RANGE.last - iova {
+            return refuse(format!("outside of {:#x} to {:#x}", RANGE.first, RANGE.last));
+        }
+        if let Some(other) =
+            self.windows.iter().find(|other| iova < other.first + other.len && other.first < iova + len)
+        {
+            return refuse(format!("{:#x} bytes are mapped at {:#x}: unmap them first", other.len, other.first));
+        }
+        self.windows.push(Mapped { first: iova, len, window: window.clone() });
+        Ok(())
+    }
+
+    pub(crate) fn unmap(&mut self, iova: u64) -> Result<()> {
+        let Some(at) = self.windows.iter().position(|mapped| mapped.first == iova) else {
+            let why = "nothing is mapped there".into();
+            return Err(DeviceError::Unmappable { iova, len_bytes: 0, why });
+        };
+        self.windows.swap_remove(at);
+        self.last = 0;
+        Ok(())
+    }
+
+    /// The memory behind `len` bytes at `address`; counts a fault if there is none.
+    #[inline]
+    fn at(&mut self, address: u64, len: u64) -> Option<VolatileSlice<'_>> {
+        let hit = |mapped: &Mapped| {
+            let offset = address.wrapping_sub(mapped.first);
+            offset < mapped.len && len <= mapped.len - offset
+        };
+        if self.bus_master {
+            if !self.windows.get(self.last).is_some_and(hit)
+                && let Some(at) = self.windows.iter().position(hit)
+            {
+                self.last = at;
+            }
+            if let Some(mapped) = self.windows.get(self.last).filter(|mapped| hit(mapped)) {
+                return mapped.window.slice().subslice((address - mapped.first) as usize, len as usize).ok();
+            }
+        }
+        self.faults += 1;
+        None
+    }
+
+    /// Eight bytes of a descriptor.
+    #[inline]
+    pub(crate) fn load(&mut self, address: u64) -> Option<u64> {
+        Some(u64::from_le(self.at(address, 8)?.load(0, Ordering::Relaxed).ok()?))
+    }
+
+    /// A whole descriptor. What the driver wrote before the doorbell is seen: the doorbell came through the same
+    /// thread.
+    #[inline]
+    pub(crate) fn descriptor(&mut self, address: u64) -> Option<[u64; 2]> {
+        let slice = self.at(address, 16)?;
+        let low = slice.get_atomic_ref::<std::sync::atomic::AtomicU64>(0).ok()?;
+        let high = slice.get_atomic_ref::<std::sync::atomic::AtomicU64>(8).ok()?;
+        Some([low, high].map(|half| u64::from_le(half.load(Ordering::Relaxed))))
+    }
+
+    /// The half of a descriptor that has the done bit, after everything that was written before.
+    #[inline]
+    pub(crate) fn write_back(&mut self, address: u64, value: u64) {
+        if let Some(slice) = self.at(address, 8) {
+            // Aligned: rings start at multiples of 16 and windows at larger ones.
+            let _ = slice.store(value.to_le(), 0, Ordering::Release);
+        }
+    }
+
+    /// Payload from memory; false if there is none.
+    #[inline]
+    pub(crate) fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        self.at(address, bytes.len() as u64).map(|slice| slice.copy_to(bytes)).is_some()
+    }
+
+    /// Payload to memory.
+    #[inline]
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) {
+        if let Some(slice) = self.at(address, bytes.len() as u64) {
+            slice.copy_from(bytes);
+        }
+    }
+}
