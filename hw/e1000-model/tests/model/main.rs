@@ -1,0 +1,11 @@
+//! The model, driven by a driver of few lines.
+
+mod cable;
+mod dma;
+mod interrupts;
+mod link;
+mod random;
+mod receive;
+mod registers;
+mod rig;
+mod transmit;
