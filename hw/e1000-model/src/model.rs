@@ -108,6 +108,8 @@ pub struct Model {
     pub(crate) now_ns: u64,
     /// The cable failed, and is not used before this.
     wire_rests_until_ns: u64,
+    /// The cable failed since a frame was last sent.
+    wire_told: bool,
 }
 
 impl Model {
@@ -145,6 +147,7 @@ impl Model {
             ioaddr: 0,
             now_ns: 0,
             wire_rests_until_ns: 0,
+            wire_told: false,
             rng,
         };
         model.reset_mac();
@@ -162,9 +165,19 @@ impl Model {
         self.now_ns < self.wire_rests_until_ns
     }
 
+    #[inline]
+    pub(crate) fn send(&mut self, frame: &[u8]) {
+        match self.wire.send(frame) {
+            Ok(_) => self.wire_told = false,
+            Err(error) => self.wire_failed("sending on", &error),
+        }
+    }
+
     /// The cable is as good as unplugged for a while.
     pub(crate) fn wire_failed(&mut self, what: &str, error: &std::io::Error) {
-        tracing::warn!(device = self.describe(), %error, "{what} the cable failed; the link goes down");
+        if !std::mem::replace(&mut self.wire_told, true) {
+            tracing::warn!(device = self.describe(), %error, "{what} the cable failed; the link goes down");
+        }
         self.wire_rests_until_ns = self.now_ns.saturating_add(WIRE_REST_NS);
     }
 
@@ -184,7 +197,10 @@ impl Model {
     pub(crate) fn settle_rx(&mut self, now_ns: u64) {
         self.rx.done.write(&mut self.dma);
         self.irq.raise(self.rx.done.causes);
-        if self.rx.done.delayed {
+        if self.rx.done.causes & ICR::SRPD != 0 {
+            // It reports what was delayed, too (section 3.2.7.1.2).
+            self.irq.rx.stop();
+        } else if self.rx.done.delayed {
             match RDTR::DELAY.get(self.plain.get(RDTR_AT)) {
                 0 => self.irq.raise(ICR::RXT0),
                 delay => self.irq.rx.event(now_ns, delay, RADV::DELAY.get(self.plain.get(RADV_AT))),
@@ -196,7 +212,10 @@ impl Model {
     fn settle_tx(&mut self, now_ns: u64) {
         self.tx.done.write(&mut self.dma);
         self.irq.raise(self.tx.done.causes);
-        if self.tx.done.delayed {
+        if self.tx.done.causes & ICR::TXDW != 0 {
+            // It reports what was delayed, too (section 13.4.44).
+            self.irq.tx.stop();
+        } else if self.tx.done.delayed {
             match TIDV::IDV.get(self.plain.get(TIDV_AT)) {
                 0 => self.irq.raise(ICR::TXDW),
                 delay => self.irq.tx.event(now_ns, delay, TADV::IDV.get(self.plain.get(TADV_AT))),
@@ -207,21 +226,11 @@ impl Model {
 
     /// Writes back what is due.
     fn settle(&mut self, now_ns: u64) {
-        if !self.tx.done.is_empty() {
-            if self.tx.done.due_ns == NEVER {
-                self.tx.done.due_ns = now_ns.saturating_add(self.late_ns());
-            }
-            if now_ns >= self.tx.done.due_ns {
-                self.settle_tx(now_ns);
-            }
+        if self.tx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.rng) {
+            self.settle_tx(now_ns);
         }
-        if !self.rx.done.is_empty() {
-            if self.rx.done.due_ns == NEVER {
-                self.rx.done.due_ns = now_ns.saturating_add(self.late_ns());
-            }
-            if now_ns >= self.rx.done.due_ns {
-                self.settle_rx(now_ns);
-            }
+        if self.rx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.rng) {
+            self.settle_rx(now_ns);
         }
         if self.irq.rx.expired(now_ns) {
             self.irq.raise(ICR::RXT0);

@@ -162,7 +162,7 @@ impl Model {
         match offset {
             at::TDT => self.tx.ring.set_tail(value),
             at::RDT => self.rx.ring.set_tail(value),
-            at::IMS => self.irq.enable(value),
+            at::IMS => self.irq.enable(value & CAUSES),
             at::IMC => self.irq.disable(value),
             at::ICR => self.irq.clear(value),
             at::ICS => self.irq.raise(value & CAUSES),

@@ -2,6 +2,7 @@
 
 use crate::NEVER;
 use crate::dma::Dma;
+use crate::temper::{Rng, Temper};
 use e1000_regs::{RDLEN, rx};
 
 /// Receive and transmit rings have the same registers and the same descriptor size.
@@ -66,7 +67,7 @@ impl Ring {
         self.tail = value & 0xffff;
         self.stalled = false;
         if self.tail >= self.count() && self.count() != 0 {
-            tracing::warn!(tail = self.tail, descriptors = self.count(), "tail is past the end of the ring");
+            tracing::debug!(tail = self.tail, descriptors = self.count(), "tail is past the end of the ring");
         }
     }
 
@@ -133,11 +134,6 @@ impl WriteBacks {
         WriteBacks { waiting: Vec::with_capacity(Self::ROOM), causes: 0, delayed: false, due_ns: NEVER }
     }
 
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.causes == 0 && !self.delayed
-    }
-
     /// Keeps the second half of the descriptor at `descriptor`, or writes all if there is no room.
     #[inline]
     pub(crate) fn push(&mut self, dma: &mut Dma, descriptor: u64, half: u64) {
@@ -148,10 +144,37 @@ impl WriteBacks {
     }
 
     pub(crate) fn write(&mut self, dma: &mut Dma) {
-        for &(address, half) in &self.waiting {
+        self.write_some(dma, self.waiting.len());
+    }
+
+    /// Writes the oldest `count`.
+    fn write_some(&mut self, dma: &mut Dma, count: usize) {
+        for (address, half) in self.waiting.drain(..count) {
             dma.write_back(address, half);
         }
-        self.waiting.clear();
+    }
+
+    /// Whether everything may be written now. One that is not calm writes a part of it first, which can end in the
+    /// middle of a packet, and the rest later.
+    pub(crate) fn ripe(&mut self, now_ns: u64, dma: &mut Dma, temper: &Temper, rng: &mut Rng) -> bool {
+        if self.waiting.is_empty() && self.causes == 0 && !self.delayed {
+            return false;
+        }
+        let later = |rng: &mut Rng| now_ns.saturating_add(rng.up_to(temper.late_ns));
+        if self.due_ns == NEVER {
+            self.due_ns = later(rng);
+        }
+        if now_ns < self.due_ns {
+            return false;
+        }
+        if temper.late_ns != 0 && self.waiting.len() > 1 && rng.one_in(4) {
+            // At least half, so that the end comes soon.
+            let half = self.waiting.len().div_ceil(2);
+            self.write_some(dma, half + rng.up_to((self.waiting.len() - half) as u64 - 1) as usize);
+            self.due_ns = later(rng);
+            return false;
+        }
+        true
     }
 
     pub(crate) fn forget(&mut self) {

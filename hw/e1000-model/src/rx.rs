@@ -1,7 +1,9 @@
 //! Receive (section 3.2).
 
 use e1000_regs::rx::{error, status, written_length};
-use e1000_regs::{BPRC, CRCERRS, GORCL, GPRC, ICR, MPC, MPRC, RCTL, RNBC, ROC, RSRPD, TORL, TPR, rctl_buffer_bytes};
+use e1000_regs::{
+    BPRC, CRCERRS, GORCL, GPRC, ICR, MPC, MPRC, RCTL, RLEC, RNBC, ROC, RSRPD, TORL, TPR, rctl_buffer_bytes,
+};
 
 use crate::NEVER;
 use crate::crc::frame_check;
@@ -159,12 +161,13 @@ impl Model {
         frame[len..end].fill(0);
         self.stats.count(TPR);
         self.stats.add_bytes(TORL, end + FCS);
+        let mut bits = self.filter.passes(std::array::from_fn(|i| frame[i]), rctl)?;
         let longest = if rctl & RCTL::LPE != 0 { LONGEST } else { LONGEST_NORMAL };
         if end + FCS > longest {
             self.stats.count(ROC);
+            self.stats.count(RLEC);
             return None;
         }
-        let mut bits = self.filter.passes(std::array::from_fn(|i| frame[i]), rctl)?;
         let damaged = self.rng.in_a_million(self.temper.receive_errors_ppm);
         if damaged {
             self.stats.count(CRCERRS);

@@ -29,9 +29,7 @@ pub(crate) struct Transmitter {
     damaged: bool,
     pub(crate) due_ns: u64,
     pub(crate) done: WriteBacks,
-    /// The driver was told of this once.
-    told_short: bool,
-    told_kind: bool,
+    told: bool,
 }
 
 impl Transmitter {
@@ -44,8 +42,7 @@ impl Transmitter {
             damaged: false,
             due_ns: NEVER,
             done: WriteBacks::new(),
-            told_short: false,
-            told_kind: false,
+            told: false,
         }
     }
 
@@ -87,7 +84,7 @@ impl Model {
             };
             self.take(descriptor, address, rest);
             self.tx.ring.advance();
-            if left == low && low != 0 {
+            if left == low {
                 self.tx.done.causes |= ICR::TXD_LOW;
             }
             if left == 0 {
@@ -114,10 +111,10 @@ impl Model {
                 command::DTYP_DATA => {
                     self.gather(address, tx::data_length_bytes(word2) as usize);
                     if word2 & command::TSE != 0 || word3 & (status::IXSM | status::TXSM) != 0 {
-                        self.tell_kind("an offload that this model does not have", word2);
+                        self.tell("a packet that asks for an offload of data descriptors is sent without it");
                     }
                 }
-                _ => self.tell_kind("a descriptor of a reserved type", word2),
+                _ => self.tell("a descriptor of a reserved type is skipped"),
             }
         }
         // EOP has another meaning in a context.
@@ -135,9 +132,10 @@ impl Model {
         }
     }
 
-    fn tell_kind(&mut self, what: &str, word2: u32) {
-        if !std::mem::replace(&mut self.tx.told_kind, true) {
-            tracing::warn!(command = format_args!("{word2:#010x}"), "transmit: {what}; said once");
+    /// Says once that the driver asks for what cannot be done.
+    fn tell(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.tx.told, true) {
+            tracing::warn!("transmit: {what}; this is said once");
         }
     }
 
@@ -146,10 +144,8 @@ impl Model {
     fn gather(&mut self, address: u64, len: usize) {
         let end = self.tx.len + len;
         if end > tx::LEGACY_MAX_BYTES as usize {
-            if !self.tx.damaged {
-                tracing::warn!(bytes = end, "transmit: a packet longer than the packet buffer takes is not sent");
-            }
             self.tx.damaged = true;
+            self.tell("a packet that is longer than the packet buffer takes is not sent");
         } else if len != 0 {
             self.tx.damaged |= !self.dma.read(address, &mut self.tx.frame[self.tx.len..end]);
             self.tx.len = end;
@@ -179,9 +175,9 @@ impl Model {
         }
         if good && len >= MIN_FRAME {
             self.put_on_cable(&mut frame, len);
-        } else if !std::mem::replace(&mut self.tx.told_short, true) {
+        } else {
             // TCTL.PSP pads and IFCS appends; without them such a frame leaves, and the first receiver drops it.
-            tracing::warn!(len, good, "transmit: a frame too short or with a bad check sequence is lost; said once");
+            self.tell("a frame that is too short or has a wrong check sequence is lost");
         }
         self.tx.frame = frame;
     }
@@ -199,8 +195,8 @@ impl Model {
         }
         if self.loopback() {
             self.arrive(frame, len);
-        } else if let Err(error) = self.wire.send(&frame[..len]) {
-            self.wire_failed("sending on", &error);
+        } else {
+            self.send(&frame[..len]);
         }
     }
 }

@@ -105,7 +105,9 @@ fn long_frames_need_permission() {
     let mut rig = Rig::calm();
     assert!(rig.receive(&frame(1518, 0)).is_some(), "1522 bytes with the check sequence");
     assert_eq!(rig.receive(&frame(1519, 0)), None);
-    assert_eq!(rig.read(ROC), 1);
+    assert_eq!((rig.read(ROC), rig.read(RLEC)), (1, 1));
+    assert_eq!(rig.receive(&frame_to(OTHER, 1519, 0)), None);
+    assert_eq!(rig.read(ROC), 0, "only what passes the filter counts");
     rig.write(RCTL, RCTL_USUAL | RCTL::LPE);
     assert_eq!(rig.receive(&frame(9000, 0)).unwrap().frame, frame(9000, 0));
     assert_eq!(rig.receive(&frame(16380, 0)).unwrap().frame.len(), 16380);
@@ -215,11 +217,33 @@ fn small_packets_are_told_at_once_if_they_shall_be() {
     let mut rig = Rig::calm();
     rig.write(RDTR, 100);
     rig.write(RSRPD, 128);
-    for (len, told) in [(128, true), (129, false)] {
+    for (len, told) in [(129, false), (128, true)] {
         rig.cable.push(frame(len, 0));
         rig.service();
         assert_eq!(rig.read(ICR) & ICR::SRPD != 0, told);
     }
+    rig.settle();
+    assert_eq!(rig.read(ICR) & ICR::RXT0, 0, "both were told with it");
+}
+
+#[test]
+fn parts_of_a_frame_can_be_seen_before_its_end() {
+    let seen = (0..20).any(|seed| {
+        let mut rig = Rig::adversarial(seed);
+        rig.write(RCTL, RCTL_USUAL | rctl_buffer_size(256).unwrap());
+        (0..20).any(|number| {
+            rig.cable.push(frame(1500, number));
+            let mut partial = false;
+            for _ in 0..20 {
+                rig.service();
+                let whole = rig.harvest(true);
+                partial |= whole.is_empty() && rig.has_part();
+                assert!(whole.iter().all(|received| received.frame == frame(1500, number)));
+            }
+            partial
+        })
+    });
+    assert!(seen);
 }
 
 #[test]

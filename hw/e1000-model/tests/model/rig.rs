@@ -230,6 +230,11 @@ impl Rig {
         self.poke(RX_RING + 16 * slot, rx::fresh(IOVA + u64::from(RX_BUFFERS + BUFFER * slot)));
     }
 
+    /// Whether a frame has begun and not ended.
+    pub fn has_part(&self) -> bool {
+        !self.rx_parts.is_empty()
+    }
+
     /// Frames that are whole, with their descriptors given back only if `refill`.
     pub fn harvest(&mut self, refill: bool) -> Vec<Received> {
         let mut frames = Vec::new();

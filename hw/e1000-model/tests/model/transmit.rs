@@ -177,7 +177,7 @@ fn causes_tell_written_back_empty_and_low() {
         rig.send(&frame(60, number));
     }
     rig.service();
-    assert_eq!(rig.read(ICR), ICR::TXDW | ICR::TXQE);
+    assert_eq!(rig.read(ICR), ICR::TXDW | ICR::TXQE, "there were never 8 descriptors");
     rig.reap();
     for number in 0..10 {
         rig.send(&frame(60, number));
@@ -201,4 +201,18 @@ fn an_interrupt_that_is_delayed_comes_when_the_timer_runs_out() {
     assert_eq!(rig.read(ICR) & ICR::TXDW, 0);
     rig.service_after(1);
     assert_eq!(rig.read(ICR) & ICR::TXDW, ICR::TXDW);
+}
+
+#[test]
+fn an_interrupt_that_is_not_delayed_tells_of_the_delayed_ones_too() {
+    let mut rig = Rig::calm();
+    rig.write(TIDV, 100);
+    rig.send_with(&frame(60, 1), command::IFCS | command::IDE);
+    rig.service();
+    assert_eq!(rig.read(ICR) & ICR::TXDW, 0);
+    rig.send(&frame(60, 2));
+    rig.service();
+    assert_eq!(rig.read(ICR) & ICR::TXDW, ICR::TXDW);
+    rig.settle();
+    assert_eq!(rig.read(ICR) & ICR::TXDW, 0, "the timer was stopped");
 }
