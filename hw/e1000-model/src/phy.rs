@@ -286,6 +286,12 @@ mod tests {
         phy.tick(2, true, 0, &mut rng);
         assert_eq!(get(&mut phy, BMSR) & bmsr::LINK, 0);
         assert_ne!(get(&mut phy, BMSR) & bmsr::LINK, 0);
+        // Reading it while the link is down does not forget it.
+        phy.tick(3, false, 0, &mut rng);
+        assert_eq!(get(&mut phy, BMSR) & bmsr::LINK, 0);
+        phy.tick(4, true, 0, &mut rng);
+        assert_eq!(get(&mut phy, BMSR) & bmsr::LINK, 0);
+        assert_ne!(get(&mut phy, BMSR) & bmsr::LINK, 0);
     }
 
     #[test]

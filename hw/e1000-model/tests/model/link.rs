@@ -35,6 +35,14 @@ fn a_link_comes_up_after_negotiation_with_gigabit_and_full_duplex() {
 }
 
 #[test]
+fn due_says_when_negotiation_ends() {
+    let mut rig = Rig::adversarial(9);
+    rig.set_phy(BMCR, bmcr::AN_ENABLE | bmcr::AN_RESTART);
+    rig.service_when_due();
+    assert_ne!(rig.read(STATUS) & STATUS::LU, 0);
+}
+
+#[test]
 fn the_link_follows_the_cable_and_every_change_is_told() {
     for mut rig in [Rig::calm(), Rig::adversarial(7)] {
         for plugged in [false, true, false, true] {
@@ -67,7 +75,7 @@ fn a_reset_phy_loses_the_link_and_negotiates_again() {
     rig.set_phy(BMCR, bmcr::RESET);
     assert_eq!(rig.phy(BMCR), bmcr::AN_ENABLE | bmcr::FULL_DUPLEX | bmcr::SPEED_1000);
     wait_for_link(&mut rig, true);
-    rig.set_phy(BMCR, bmcr::POWER_DOWN);
+    rig.set_phy(BMCR, bmcr::AN_ENABLE | bmcr::POWER_DOWN);
     rig.settle();
     assert_eq!(rig.read(STATUS) & STATUS::LU, 0);
 }
@@ -97,7 +105,8 @@ fn a_cable_that_fails_takes_the_link_down_until_it_works_again() {
     wait_for_link(&mut rig, false);
     rig.settle();
     rig.cable.break_it(false);
-    rig.service_after(1_000_000_000);
+    // It asks to be called when it will look again.
+    rig.service_when_due();
     wait_for_link(&mut rig, true);
     assert!(rig.receive(&frame(100, 2)).is_some());
 }

@@ -33,6 +33,17 @@ fn frames_arrive_in_order_over_many_turns_of_the_ring_and_none_is_lost() {
 }
 
 #[test]
+fn due_says_when_a_frame_is_in_memory() {
+    let mut rig = Rig::adversarial(11);
+    for number in 0..50 {
+        rig.cable.push(frame(100, number));
+        rig.service_when_due();
+        assert_eq!(rig.harvest(true).len(), 1);
+        assert_ne!(rig.read(ICR) & ICR::RXT0, 0);
+    }
+}
+
+#[test]
 fn the_filters_let_through_what_they_say() {
     for mut rig in [Rig::calm(), Rig::adversarial(3)] {
         for (bits, passing) in [
@@ -131,6 +142,7 @@ fn the_check_sequence_is_stored_unless_it_is_stripped() {
 #[test]
 fn short_frames_are_padded_by_the_cable() {
     let mut rig = Rig::calm();
+    rig.receive(&frame(200, 0)).unwrap();
     let mut short = frame(30, 1);
     let received = rig.receive(&short).unwrap().frame;
     short.resize(60, 0);

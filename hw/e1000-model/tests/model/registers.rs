@@ -55,6 +55,8 @@ fn reset_brings_defaults_back_and_takes_the_address_from_the_eeprom() {
     rig.write(IMS, ICR::LSC);
     rig.write(RAL.get(0), 0);
     rig.write(RAH.get(3), RAH::AV);
+    rig.write(VFTA.get(7), 0x1234);
+    rig.write(MTA.get(7), 0x5678);
     rig.write(CTRL, CTRL::RST);
     let busy = (0..100).take_while(|_| rig.read(CTRL) & CTRL::RST != 0).count();
     assert!(busy < 10, "CTRL.RST clears itself");
@@ -64,6 +66,7 @@ fn reset_brings_defaults_back_and_takes_the_address_from_the_eeprom() {
         assert_eq!(rig.read(register), value, "{register:?}");
     }
     assert_eq!(rig.read(PBA), 0x0010_0030);
+    assert_eq!((rig.read(VFTA.get(7)), rig.read(MTA.get(7))), (0x1234, 0x5678), "tables are left alone");
     assert_eq!(rig.read(RAL.get(0)), u32::from_le_bytes([MAC[0], MAC[1], MAC[2], MAC[3]]));
     assert_eq!(rig.read(RAH.get(0)), u32::from_le_bytes([MAC[4], MAC[5], 0, 0]) | RAH::AV);
     assert_eq!(rig.read(RAH.get(3)) & RAH::AV, 0);
@@ -79,6 +82,17 @@ fn what_the_manual_leaves_undefined_is_garbage() {
     };
     assert_eq!(garbage(Temper::adversarial()), (true, true, true, true));
     assert_eq!(garbage(Temper::calm()), (false, false, false, false));
+}
+
+#[test]
+fn rings_are_aligned_whatever_is_written() {
+    for seed in 0..20 {
+        let mut rig = Rig::cold(ModelConfig { seed, ..Default::default() });
+        assert_eq!((rig.read(TDBAL) & 0xf, rig.read(RDBAL) & 0xf), (0, 0));
+        rig.write(TDBAL, 0x1234_567f);
+        rig.write(TDLEN, 0xffff_ffff);
+        assert_eq!((rig.read(TDBAL), rig.read(TDLEN)), (0x1234_5670, 0xf_ff80));
+    }
 }
 
 fn eeprom_word(rig: &mut Rig, word: u32) -> u16 {
