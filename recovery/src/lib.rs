@@ -1,1 +1,14 @@
-//! Under construction.
+//! What happens after a fault: a policy that says how often a driver may come back, and a supervisor that brings it
+//! back.
+//!
+//! Isolation holds without this crate: the runtime ends a faulty instance by itself and knows nothing of what follows.
+//! The supervisor has the two levels that need no help from the driver's memory: restart (a fresh instance on the
+//! same device and window, while the interface above keeps its carrier) and quarantine (the device quiet, the
+//! interface down). `nook-run` and the tests call it.
+#![forbid(unsafe_code)]
+
+mod policy;
+mod supervisor;
+
+pub use policy::Policy;
+pub use supervisor::{Quarantine, Recovery, Supervisor};

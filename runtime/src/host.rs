@@ -44,21 +44,14 @@ pub enum HostError {
         /// What there is.
         have: String,
     },
-    /// No memory for the window.
-    #[error("cannot make a DMA window of {len_bytes} bytes: {source}")]
-    Window {
-        /// Its length.
-        len_bytes: u64,
-        /// The operating system's answer.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 /// What a host is made of.
 pub struct HostConfig<'a> {
     /// The device.
     pub device: Box<dyn PciDevice>,
+    /// The DMA window, of the layout's length. Some devices need it before they start, so it is the caller's to make.
+    pub window: DmaWindow,
     /// Register maps that this host knows; the driver's manifest names one.
     pub maps: &'a [&'static RegisterMap],
     /// What the driver says of itself.
@@ -87,9 +80,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes the window and checks that driver and device belong together.
+    /// Checks that driver and device belong together.
+    ///
+    /// # Panics
+    /// If the window is shorter than the layout says.
     pub fn new(config: HostConfig<'_>) -> Result<Self, HostError> {
-        let HostConfig { device, maps, manifest, layout, budgets } = config;
+        let HostConfig { device, window, maps, manifest, layout, budgets } = config;
         let PciIdentity { vendor, device: id, .. } = device.identity();
         if !manifest.drives(vendor, id) {
             let ids = manifest.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
@@ -106,8 +102,7 @@ impl Host {
             wanted: manifest.registers.clone(),
             have: maps.iter().map(|map| map.name).collect::<Vec<_>>().join(", "),
         })?;
-        let window = DmaWindow::new(layout.window_bytes)
-            .map_err(|source| HostError::Window { len_bytes: layout.window_bytes, source })?;
+        assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
             net: NetClass::new(window.clone(), layout.pool, manifest.rx_buffers),
             device: DeviceState::new(device, window, manifest.dma_mask_bits, layout.pool.offset),

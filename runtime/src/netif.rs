@@ -42,8 +42,6 @@ pub(crate) struct NetClass {
     packets: Packets,
     rings: Option<Rings>,
     pub(crate) interface: Option<Interface>,
-    /// The link changed and the interface was not told yet.
-    pub(crate) link_news: bool,
     received: Vec<Received>,
 }
 
@@ -54,7 +52,6 @@ impl NetClass {
             packets: Packets::new(pool, rx_count),
             rings: None,
             interface: None,
-            link_news: false,
             received: Vec::with_capacity(nook_abi::QUEUE_CAPACITY as usize),
         }
     }
@@ -78,14 +75,12 @@ impl NetClass {
         self.packets.reclaim();
         self.received.clear();
         if let Some(interface) = &mut self.interface {
-            self.link_news |= interface.link.up;
             interface.link = LinkState::default();
         }
     }
 
     pub(crate) fn set_link(&mut self, link: LinkState) {
         if let Some(interface) = &mut self.interface {
-            self.link_news |= interface.link != link;
             interface.link = link;
         }
     }

@@ -12,6 +12,10 @@ use crate::{Counters, Driver, Host, Interface, Launcher, Uplink, now_ns};
 /// Packets that one `poll` may move each way.
 const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
 
+/// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
+/// Copper gigabit negotiation takes up to about 3 s.
+const KEEP_CARRIER_NS: u64 = 6_000_000_000;
+
 /// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting, the driver
 /// instance is not called again: [`Nook::restart`] makes another, [`Nook::shut`] ends it.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,9 @@ pub struct Nook<U> {
     opened: bool,
     waiter: Waiter,
     settings: Settings,
+    /// What the interface's other side believes of the link.
+    told_up: bool,
+    keep_carrier_until_ns: u64,
 }
 
 impl<U: Uplink> Nook<U> {
@@ -105,6 +112,8 @@ impl<U: Uplink> Nook<U> {
             opened: false,
             waiter: Waiter::default(),
             settings: Settings::default(),
+            told_up: false,
+            keep_carrier_until_ns: 0,
         }
     }
 
@@ -172,16 +181,18 @@ impl<U: Uplink> Nook<U> {
     /// place; what was in the driver's hands is lost.
     ///
     /// # Errors
-    /// If the driver does not come up. The device is quiet then.
+    /// If the driver does not come up. The device is quiet then, and the interface's other side is told by
+    /// [`shut`](Self::shut).
     pub fn restart(&mut self) -> Result<(), NookError> {
-        self.shut()?;
+        self.end_instance()?;
+        self.keep_carrier_until_ns = now_ns() + KEEP_CARRIER_NS;
         self.come_up(ProbeReason::Restart)
     }
 
     fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
         let outcome = self.launch().and_then(|()| self.probe_and_open(reason));
         if outcome.is_err()
-            && let Err(error) = self.shut()
+            && let Err(error) = self.end_instance()
         {
             tracing::warn!("the device did not become quiet: {error}");
         }
@@ -335,6 +346,13 @@ impl<U: Uplink> Nook<U> {
     /// # Errors
     /// If the device could not be made quiet.
     pub fn shut(&mut self) -> Result<(), NookError> {
+        let ended = self.end_instance();
+        self.keep_carrier_until_ns = 0;
+        self.tell_link(0)?;
+        ended
+    }
+
+    fn end_instance(&mut self) -> Result<(), NookError> {
         self.opened = false;
         // The device first: the driver's memory must stay until nothing can reach it.
         let quiet = self.host_mut().end_instance();
@@ -342,7 +360,6 @@ impl<U: Uplink> Nook<U> {
             State::Running(driver) => State::Idle(Box::new(driver.into_host())),
             other => other,
         };
-        self.tell_link()?;
         quiet?;
         Ok(())
     }
@@ -359,7 +376,7 @@ impl<U: Uplink> Nook<U> {
         let device_due = self.service(now)?;
         worked |= self.deliver_irqs()?;
         worked |= self.run_deferred(now)?;
-        self.tell_link()?;
+        self.tell_link(now)?;
         let uplink_due = self.uplink.service(now).map_err(NookError::Uplink)?;
         worked |= self.poll()?;
         if worked {
@@ -423,21 +440,20 @@ impl<U: Uplink> Nook<U> {
         Ok(any)
     }
 
-    /// Tells the interface about the link, if it changed.
-    fn tell_link(&mut self) -> Result<(), NookError> {
-        let net = &mut self.host_mut().net;
-        if !std::mem::take(&mut net.link_news) {
+    /// Tells the interface's other side about the link, if it changed. A driver that was restarted gets a while to
+    /// find the link again, so that a connection does not notice.
+    fn tell_link(&mut self, now: u64) -> Result<(), NookError> {
+        let link = self.interface().map(|interface| interface.link).unwrap_or_default();
+        if link.up == self.told_up || (!link.up && now < self.keep_carrier_until_ns) {
             return Ok(());
         }
-        let link = net.interface.map(|interface| interface.link).unwrap_or_default();
-        match link.up {
-            true => tracing::info!(
-                "link up, {} Mbit/s, {} duplex",
-                link.speed_mbps,
-                if link.full_duplex { "full" } else { "half" }
-            ),
-            false => tracing::info!("link down"),
+        if link.up {
+            let duplex = if link.full_duplex { "full" } else { "half" };
+            tracing::info!("link up, {} Mbit/s, {duplex} duplex", link.speed_mbps);
+        } else {
+            tracing::info!("link down");
         }
+        self.told_up = link.up;
         self.uplink.link(link.up).map_err(NookError::Uplink)
     }
 

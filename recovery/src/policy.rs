@@ -1,0 +1,86 @@
+//! How often a driver may come back, and how soon.
+
+use std::collections::VecDeque;
+
+/// Limits of restarting. Times are nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Restarts that are allowed within [`window_ns`](Self::window_ns); one more is quarantine.
+    pub restarts: u32,
+    /// The time in which restarts are counted.
+    pub window_ns: u64,
+    /// The wait before the second restart in a row; the first one is at once. It doubles each time.
+    pub backoff_first_ns: u64,
+    /// The longest wait.
+    pub backoff_most_ns: u64,
+}
+
+impl Default for Policy {
+    /// Ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s.
+    fn default() -> Self {
+        Policy { restarts: 10, window_ns: 60_000_000_000, backoff_first_ns: 10_000_000, backoff_most_ns: 1_000_000_000 }
+    }
+}
+
+/// What to do after a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Restart when it is this time.
+    RestartAt(u64),
+    /// The budget is used up.
+    Quarantine,
+}
+
+/// The restarts that still count.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    restarts: VecDeque<u64>,
+}
+
+impl History {
+    /// Decides about a fault that came at `now_ns`.
+    pub(crate) fn judge(&mut self, policy: &Policy, now_ns: u64) -> Verdict {
+        while self.restarts.front().is_some_and(|&at| at + policy.window_ns <= now_ns) {
+            self.restarts.pop_front();
+        }
+        let count = self.restarts.len() as u32;
+        if count >= policy.restarts {
+            return Verdict::Quarantine;
+        }
+        let wait = match count {
+            0 => 0,
+            _ => policy.backoff_first_ns.saturating_mul(1 << (count - 1).min(32)).min(policy.backoff_most_ns),
+        };
+        self.restarts.push_back(now_ns);
+        Verdict::RestartAt(now_ns + wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy { restarts: 3, window_ns: 1000, backoff_first_ns: 10, backoff_most_ns: 15 };
+
+    #[test]
+    fn the_first_restart_is_at_once_and_later_ones_wait_longer_up_to_a_limit() {
+        let mut history = History::default();
+        assert_eq!(history.judge(&POLICY, 100), Verdict::RestartAt(100));
+        assert_eq!(history.judge(&POLICY, 200), Verdict::RestartAt(210));
+        assert_eq!(history.judge(&POLICY, 300), Verdict::RestartAt(315));
+    }
+
+    #[test]
+    fn one_restart_too_many_is_quarantine() {
+        let mut history = History::default();
+        (0..3).for_each(|i| assert!(matches!(history.judge(&POLICY, i), Verdict::RestartAt(_))));
+        assert_eq!(history.judge(&POLICY, 4), Verdict::Quarantine);
+    }
+
+    #[test]
+    fn old_restarts_do_not_count() {
+        let mut history = History::default();
+        (0..3).for_each(|i| assert!(matches!(history.judge(&POLICY, i), Verdict::RestartAt(_))));
+        assert_eq!(history.judge(&POLICY, 1002), Verdict::RestartAt(1002));
+    }
+}

@@ -1,0 +1,123 @@
+//! [`Supervisor`]: a nook that comes back.
+
+use nook_abi::Fault;
+use nook_runtime::{Nook, NookError, Turn, Uplink, now_ns};
+
+use crate::Policy;
+use crate::policy::{History, Verdict};
+
+/// A nook that was ended for good. Its device is quiet and its interface down.
+#[derive(Debug, thiserror::Error)]
+#[error("the driver is in quarantine after {restarts} restarts: {last}")]
+pub struct Quarantine {
+    /// How often it had been restarted.
+    pub restarts: u64,
+    /// What it did last.
+    #[source]
+    pub last: NookError,
+}
+
+/// One fault, and what was done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The fault, in words.
+    pub fault: String,
+    /// When it came, in nanoseconds of CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// How long it took until a fresh instance ran, if one did.
+    pub restarted_after_ns: Option<u64>,
+}
+
+/// Faults that are kept for the report; later ones are only counted.
+const KEPT: usize = 256;
+
+/// Drives a nook and restarts its driver after faults, as the policy allows.
+pub struct Supervisor<U> {
+    nook: Nook<U>,
+    policy: Policy,
+    history: History,
+    recoveries: Vec<Recovery>,
+    restarts: u64,
+    /// A fault that is waited out: when to restart, and what it was.
+    pending: Option<(u64, NookError)>,
+}
+
+impl<U: Uplink> Supervisor<U> {
+    /// A supervisor for a nook that was not started yet.
+    pub fn new(nook: Nook<U>, policy: Policy) -> Self {
+        Supervisor { nook, policy, history: History::default(), recoveries: Vec::new(), restarts: 0, pending: None }
+    }
+
+    /// The nook.
+    pub fn nook(&self) -> &Nook<U> {
+        &self.nook
+    }
+
+    /// The same, to be changed.
+    pub fn nook_mut(&mut self) -> &mut Nook<U> {
+        &mut self.nook
+    }
+
+    /// What happened so far, oldest first.
+    pub fn recoveries(&self) -> &[Recovery] {
+        &self.recoveries
+    }
+
+    /// How often the driver was restarted.
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// One round of [`Nook::turn`]. A fault is not an error here: it is recovered from, now or in a later round.
+    ///
+    /// # Errors
+    /// When the policy allows no further restart, or the interface's other side failed, which no restart mends.
+    pub fn turn(&mut self, until_ns: u64) -> Result<Turn, Quarantine> {
+        let outcome = match self.pending.take() {
+            None => self.nook.turn(until_ns),
+            Some((due_ns, error)) => {
+                let now = now_ns();
+                if now < due_ns {
+                    let wait = due_ns.min(until_ns).saturating_sub(now);
+                    self.pending = Some((due_ns, error));
+                    std::thread::sleep(std::time::Duration::from_nanos(wait));
+                    return Ok(Turn::Waited);
+                }
+                self.restarts += 1;
+                self.nook.restart().map(|()| {
+                    if let Some(recovery) = self.recoveries.last_mut() {
+                        recovery.restarted_after_ns = Some(now_ns().saturating_sub(recovery.at_ns));
+                    }
+                    tracing::info!("the driver was restarted");
+                    Turn::Worked
+                })
+            }
+        };
+        outcome.or_else(|error| self.judge(error))
+    }
+
+    fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
+        let now = now_ns();
+        tracing::error!("{error}");
+        if self.recoveries.len() < KEPT {
+            self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, restarted_after_ns: None });
+        }
+        let verdict = match error {
+            // No restart mends the interface's other side, nor brings back a device that was pulled out.
+            NookError::Uplink(_) | NookError::Fault { fault: Fault::DeviceGone, .. } => Verdict::Quarantine,
+            _ => self.history.judge(&self.policy, now),
+        };
+        match verdict {
+            Verdict::RestartAt(due_ns) => {
+                self.pending = Some((due_ns, error));
+                Ok(Turn::Worked)
+            }
+            Verdict::Quarantine => {
+                if let Err(error) = self.nook.shut() {
+                    tracing::error!("the device did not become quiet: {error}");
+                }
+                Err(Quarantine { restarts: self.restarts, last: error })
+            }
+        }
+    }
+}
