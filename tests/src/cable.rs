@@ -1,0 +1,93 @@
+//! Frames in memory: a cable between a device and a test, and the interface's other side.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nook_abi::NetMeta;
+use nook_bus::{VolatileSlice, Wire};
+use nook_runtime::Uplink;
+
+/// Frames that wait in one direction of a cable; more are lost, as on a real one.
+const WAITING: usize = 4096;
+
+type Queue = Arc<Mutex<VecDeque<Vec<u8>>>>;
+
+fn locked<R>(queue: &Queue, run: impl FnOnce(&mut VecDeque<Vec<u8>>) -> R) -> R {
+    run(&mut queue.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// One end of a cable in memory.
+pub struct CableEnd {
+    out: Queue,
+    inward: Queue,
+}
+
+/// Both ends of a cable.
+pub fn cable() -> (CableEnd, CableEnd) {
+    let (there, back) = (Queue::default(), Queue::default());
+    (CableEnd { out: there.clone(), inward: back.clone() }, CableEnd { out: back, inward: there })
+}
+
+impl Wire for CableEnd {
+    fn send(&mut self, frame: &[u8]) -> io::Result<bool> {
+        Ok(locked(&self.out, |queue| {
+            let fits = queue.len() < WAITING;
+            if fits {
+                queue.push_back(frame.to_vec());
+            }
+            fits
+        }))
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        Ok(locked(&self.inward, VecDeque::pop_front).map(|frame| {
+            let len = frame.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&frame[..len]);
+            len
+        }))
+    }
+
+    fn due_ns(&mut self, now_ns: u64) -> Option<u64> {
+        locked(&self.inward, |queue| !queue.is_empty()).then_some(now_ns)
+    }
+}
+
+/// The interface's other side: what the driver received, and what it is to send.
+#[derive(Default)]
+pub struct FrameQueues {
+    /// Frames that came up from the driver, oldest first.
+    pub received: Vec<Vec<u8>>,
+    /// Frames that the driver is to send.
+    pub to_send: VecDeque<Vec<u8>>,
+    /// The link as the driver reported it, each change.
+    pub links: Vec<bool>,
+    /// The interface's address.
+    pub mac: Option<[u8; 6]>,
+}
+
+impl Uplink for FrameQueues {
+    fn up(&mut self, frame: VolatileSlice<'_>, _: &NetMeta) -> io::Result<bool> {
+        let mut bytes = vec![0; frame.len()];
+        frame.copy_to(&mut bytes);
+        self.received.push(bytes);
+        Ok(true)
+    }
+
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+        Ok(self.to_send.pop_front().map(|frame| {
+            buffer.copy_from(&frame);
+            (frame.len(), NetMeta::default())
+        }))
+    }
+
+    fn link(&mut self, up: bool) -> io::Result<()> {
+        self.links.push(up);
+        Ok(())
+    }
+
+    fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
+        self.mac = Some(mac);
+        Ok(())
+    }
+}

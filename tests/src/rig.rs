@@ -1,0 +1,193 @@
+//! A nook on a device, between a cable's far end and the interface's other side.
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use e1000_model::{Model, ModelConfig};
+use e1000_wasm::E1000;
+use nook_bus::{DmaWindow, PciDevice, Wire};
+use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
+use nook_runtime::{
+    Budgets, DriverModule, Host, HostConfig, Launcher, Layout, ModuleCache, Nook, NookError, WasmLauncher, now_ns,
+};
+
+use crate::{FrameQueues, cable};
+
+/// How long a rig waits for what must come.
+const PATIENCE_NS: u64 = 60_000_000_000;
+
+/// `target/drivers/<name>.wasm`, as `cargo xtask drivers` makes it.
+pub fn driver_file(name: &str) -> PathBuf {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository");
+    root.join("target/drivers").join(format!("{name}.wasm"))
+}
+
+/// The e1000 driver, loaded once.
+///
+/// # Panics
+/// If it was not built.
+pub fn e1000_module() -> Arc<DriverModule> {
+    static MODULE: LazyLock<Arc<DriverModule>> = LazyLock::new(|| {
+        let file = driver_file("e1000");
+        Arc::new(DriverModule::load(&file).unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")))
+    });
+    MODULE.clone()
+}
+
+/// What to run the driver on.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// The embedded model.
+    Model(ModelConfig),
+    /// QEMU's model with this name.
+    Qemu(&'static str),
+}
+
+/// How to run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Compiled in, no checks.
+    Native,
+    /// Compiled in, with the host's checks.
+    Wrapped,
+    /// In wasm.
+    Sfi,
+}
+
+impl Isolation {
+    /// All of them.
+    pub const ALL: [Isolation; 3] = [Isolation::Native, Isolation::Wrapped, Isolation::Sfi];
+
+    /// A launcher of the e1000 driver.
+    ///
+    /// # Panics
+    /// If the module does not compile.
+    pub fn launcher(self) -> Box<dyn Launcher> {
+        let layout = self.layout();
+        match self {
+            Isolation::Native => Box::new(NativeLauncher::<Unchecked, E1000<NativeKernel<Unchecked>>>::new(layout)),
+            Isolation::Wrapped => Box::new(NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout)),
+            Isolation::Sfi => {
+                Box::new(WasmLauncher::new(e1000_module(), &ModuleCache::none()).expect("the driver compiles"))
+            }
+        }
+    }
+
+    fn layout(self) -> Layout {
+        *e1000_module().layout()
+    }
+}
+
+/// A nook between two queues of frames.
+pub struct Rig {
+    /// The nook; its uplink is the interface's other side.
+    pub nook: Nook<FrameQueues>,
+    /// The far end of the device's cable.
+    pub far: Box<dyn Wire>,
+}
+
+impl Rig {
+    /// Puts driver and device together; nothing runs yet.
+    ///
+    /// # Panics
+    /// If a part cannot be made.
+    pub fn new(device: &Device, isolation: Isolation) -> Rig {
+        let module = e1000_module();
+        let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
+        let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = match *device {
+            Device::Model(config) => {
+                let (near, far) = cable();
+                (Box::new(Model::new(config, Box::new(near))), Box::new(far))
+            }
+            Device::Qemu(name) => {
+                let (wire, port) = DgramWire::pair().expect("a pair of sockets");
+                let config = QemuConfig::new(name, QemuNet::Datagram(port));
+                (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Box::new(wire))
+            }
+        };
+        Rig { nook: Nook::new(host(device, window, &module), isolation.launcher(), FrameQueues::default()), far }
+    }
+
+    /// A rig whose link is up and whose receiver receives.
+    ///
+    /// # Panics
+    /// If the driver does not come up.
+    pub fn up(device: &Device, isolation: Isolation) -> Rig {
+        let mut rig = Rig::new(device, isolation);
+        rig.nook.start().expect("the driver comes up");
+        rig.until("the link is up", |rig| rig.nook.uplink().links.last() == Some(&true));
+        if let Device::Qemu(_) = device {
+            // QEMU's cards receive nothing for a second after RCTL was written: frames wait meanwhile.
+            rig.until("the receiver receives", |rig| {
+                let _ = rig.far.send(&frame(0, 60));
+                !rig.nook.uplink().received.is_empty()
+            });
+            rig.settle();
+        }
+        rig.nook.uplink_mut().received.clear();
+        rig
+    }
+
+    /// Lets everything work until `done`.
+    ///
+    /// # Panics
+    /// If the driver faults, or it takes a minute.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Rig) -> bool) {
+        let end = now_ns() + PATIENCE_NS;
+        while !done(self) {
+            assert!(now_ns() < end, "{what} did not happen; counters: {:?}", self.nook.counters());
+            self.turn().unwrap_or_else(|error| panic!("waiting until {what}: {error}"));
+        }
+    }
+
+    /// One round, with a wait of a millisecond at most.
+    ///
+    /// # Errors
+    /// As [`Nook::turn`].
+    pub fn turn(&mut self) -> Result<(), NookError> {
+        self.nook.turn(now_ns() + 1_000_000).map(|_| ())
+    }
+
+    /// Lets everything work for a while after nothing more is expected.
+    pub fn settle(&mut self) {
+        let end = now_ns() + 50_000_000;
+        self.until("a while has passed", |_| now_ns() >= end);
+    }
+
+    /// Everything that arrived at the far end.
+    pub fn arrived(&mut self) -> Vec<Vec<u8>> {
+        let mut buffer = vec![0; 65536];
+        let mut frames = Vec::new();
+        while let Ok(Some(len)) = self.far.recv(&mut buffer) {
+            frames.push(buffer[..len].to_vec());
+        }
+        frames
+    }
+}
+
+fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule) -> Host {
+    let config = HostConfig {
+        device,
+        window,
+        maps: &[&e1000_regs::MAP],
+        manifest: module.manifest(),
+        layout: module.layout(),
+        budgets: Budgets::default(),
+    };
+    Host::new(config).expect("driver and device belong together")
+}
+
+/// A broadcast frame of `len` bytes that tells its number, with a pattern that depends on it.
+///
+/// # Panics
+/// If `len` is less than an Ethernet header and the number.
+pub fn frame(number: u32, len: usize) -> Vec<u8> {
+    assert!(len >= 18);
+    let mut frame = vec![0xff; 6];
+    // A locally administered sender, and the type for experiments (IEEE 802).
+    frame.extend([0x02, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    frame.extend(number.to_be_bytes());
+    frame.extend((0..len - frame.len()).map(|i| (i as u32).wrapping_mul(31).wrapping_add(number) as u8));
+    frame
+}
