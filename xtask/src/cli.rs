@@ -80,11 +80,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
 
 fn part(name: Option<String>) -> Result<String, String> {
     let name = name.ok_or("--only needs the name of a part")?;
-    if PARTS.iter().any(|part| part.name == name) {
-        Ok(name)
-    } else {
-        Err(format!("test has no part `{name}`"))
-    }
+    if PARTS.iter().any(|part| part.name == name) { Ok(name) } else { Err(format!("test has no part `{name}`")) }
 }
 
 #[cfg(test)]

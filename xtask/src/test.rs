@@ -257,7 +257,11 @@ mod tests {
         let times: Vec<_> = watch.times.iter().map(|(name, time)| (name.as_str(), time.as_secs())).collect();
         assert_eq!(
             times,
-            [("test: compile", 5), ("test: nook_abi unittests src/lib.rs", 2), ("test: end_to_end tests/end_to_end.rs", 13)]
+            [
+                ("test: compile", 5),
+                ("test: nook_abi unittests src/lib.rs", 2),
+                ("test: end_to_end tests/end_to_end.rs", 13)
+            ]
         );
     }
 

@@ -79,7 +79,8 @@ pub fn run() -> Result<()> {
 
 /// All files below `folder` (relative, with `/`), except what is built or git's own.
 fn walk(root: &Path, folder: &str, files: &mut Vec<String>) -> Result<()> {
-    let entries = fs::read_dir(root.join(folder)).with_context(|| format!("listing {}", root.join(folder).display()))?;
+    let entries =
+        fs::read_dir(root.join(folder)).with_context(|| format!("listing {}", root.join(folder).display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("listing {}", root.join(folder).display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -124,8 +125,7 @@ mod tests {
 
     #[test]
     fn a_violation_is_one_line_with_its_place() {
-        let violation =
-            Violation { path: "abi/src/lib.rs".into(), line: 7, rule: "length", advice: "split it".into() };
+        let violation = Violation { path: "abi/src/lib.rs".into(), line: 7, rule: "length", advice: "split it".into() };
         assert_eq!(violation.to_string(), "abi/src/lib.rs:7: length: split it");
     }
 

@@ -203,9 +203,9 @@ fn debian_rustc() -> Command {
 fn wasm_linker() -> Option<PathBuf> {
     let sysroot = util::output(Command::new("rustc").args(["--print", "sysroot"])).ok();
     let host = crate::cargo::host_triple().ok();
-    let own = sysroot.zip(host).map(|(sysroot, host)| {
-        Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin").join("rust-lld")
-    });
+    let own = sysroot
+        .zip(host)
+        .map(|(sysroot, host)| Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin").join("rust-lld"));
     own.filter(|file| file.exists()).or_else(|| util::find_program("wasm-ld"))
 }
 

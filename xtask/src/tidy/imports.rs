@@ -300,10 +300,9 @@ mod tests {
 
     #[test]
     fn an_engine_that_comes_in_through_another_crate_is_seen() {
-        for (dir, name, through) in [
-            ("hw/e1000-model", "e1000-model", "wasmtime-environ"),
-            ("hw/bus", "nook-bus", "nook-runtime"),
-        ] {
+        for (dir, name, through) in
+            [("hw/e1000-model", "e1000-model", "wasmtime-environ"), ("hw/bus", "nook-bus", "nook-runtime")]
+        {
             let reach = Reach::from([(name.into(), BTreeSet::from(["helper".into(), through.into()]))]);
             let found = check(&with(dir, "helper", Kind::Normal), &reach, |_| String::new());
             assert_eq!(found.len(), 1, "{found:?}");
@@ -315,8 +314,7 @@ mod tests {
 
     #[test]
     fn a_folder_without_a_rule_is_a_violation() {
-        let package =
-            Package { name: "p".into(), dir: "attic".into(), dependencies: Vec::new(), has_cdylib: false };
+        let package = Package { name: "p".into(), dir: "attic".into(), dependencies: Vec::new(), has_cdylib: false };
         let found = check(&[package], &Reach::new(), |_| String::new());
         assert!(found[0].advice.contains("no known room"), "{found:?}");
     }

@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn a_link_to_a_file_that_is_there_is_fine() {
         assert!(broken("README.md", "see [a](docs/security.md#promises) and [b](docs/) and [c](#here)").is_empty());
-        assert!(broken("docs/security.md", "[up](../README.md), [same](security.md), [top](/README.md \"title\")").is_empty());
+        assert!(
+            broken("docs/security.md", "[up](../README.md), [same](security.md), [top](/README.md \"title\")")
+                .is_empty()
+        );
     }
 
     #[test]

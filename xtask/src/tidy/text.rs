@@ -7,20 +7,16 @@ use super::{Violation, matches};
 const MAX_LINES: usize = 500;
 
 /// Crates that drive or imitate a device, and the contract: safe code does.
-const SAFE_CRATES: &[&str] = &[
-    "abi/src/lib.rs",
-    "drivers/*/src/lib.rs",
-    "hw/regs/src/lib.rs",
-    "hw/*-regs/src/lib.rs",
-    "hw/*-model/src/lib.rs",
-];
+const SAFE_CRATES: &[&str] =
+    &["abi/src/lib.rs", "drivers/*/src/lib.rs", "hw/regs/src/lib.rs", "hw/*-regs/src/lib.rs", "hw/*-model/src/lib.rs"];
 
 /// In pieces, so that this file passes its own rule.
 const MARKS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const MACROS: &[&str] = &[concat!("to", "do!"), concat!("un", "implemented!")];
 
 /// Folders that exist on somebody's machine.
-const PRIVATE_FOLDERS: &[&str] = &[concat!("/", "work"), concat!("/", "home"), concat!("/", "root"), concat!("/", "Users")];
+const PRIVATE_FOLDERS: &[&str] =
+    &[concat!("/", "work"), concat!("/", "home"), concat!("/", "root"), concat!("/", "Users")];
 
 /// Parts of the names of hosts that serve packages.
 const REGISTRY_HOSTS: &[&str] = &["crates.io", "registry", "pypi", "npmjs", "artifactory", "nexus", "mirror", "proxy"];
@@ -105,9 +101,8 @@ fn is_word(c: char) -> bool {
 
 /// Whether the word stands in the line by itself and not within a longer one.
 fn has_word(line: &str, word: &str) -> bool {
-    line.match_indices(word).any(|(at, _)| {
-        !line[..at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word)
-    })
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word))
 }
 
 /// Whether the line names a path that begins with this folder; `network/work` and `a/home` do not.
@@ -121,7 +116,8 @@ fn has_folder(line: &str, folder: &str) -> bool {
 /// The hosts of the web addresses in a line.
 fn hosts(line: &str) -> impl Iterator<Item = &str> {
     let addresses = line.split("://").skip(1);
-    addresses.map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-')).next().unwrap_or(""))
+    addresses
+        .map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-')).next().unwrap_or(""))
 }
 
 #[cfg(test)]
