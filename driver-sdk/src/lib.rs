@@ -3,14 +3,14 @@
 //! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
 //! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is [`WasmKernel`]: the imports of module
 //! `nook`. Compiled natively, the same source runs on a kernel that the host provides, with static dispatch and no
-//! checks, for tests and as the honest baseline.
+//! checks, for tests and as the honest baseline. The feature `testing` brings such a kernel for a driver's unit tests.
 //!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
 //! `unsafe`, in the modules that say so below. Drivers call it; the native backend calls [`Instance`].
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 mod driver;
@@ -28,9 +28,9 @@ mod queues;
 mod regs;
 #[allow(unsafe_code)]
 mod ring;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 #[allow(unsafe_code)]
-mod testing;
+pub mod testing;
 
 pub use driver::{Irq, MacAddress, NetDriver, Poll, RxMode};
 pub use instance::Instance;

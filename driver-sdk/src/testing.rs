@@ -1,19 +1,73 @@
-//! A host for unit tests: memory that looks like a driver's, and a kernel that writes down every hostcall.
+//! A host for unit tests: memory that looks like a driver's, and a kernel that writes down every hostcall and passes
+//! register accesses to a device that the test brings.
+//!
+//! It checks nothing: that is the real host's business. It is not for running a driver.
 
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::format;
+use std::rc::Rc;
 use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
 use nook_abi::{
-    Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, Queue, QueueEntry, RING_BYTES, RingHeader, Status,
+    Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RING_BYTES,
+    RingHeader, Status,
 };
 
 use crate::{Kernel, Nook};
 
-const WINDOW_BYTES: usize = 64 * 1024;
+/// What `dma_alloc` can give out, at the start of the window.
+const DMA_BYTES: usize = 64 * 1024;
+/// The packet buffers, after it.
+const BUFFERS: usize = 600;
+const BUFFER_BYTES: usize = 2048;
+const WINDOW_BYTES: usize = DMA_BYTES + BUFFERS * BUFFER_BYTES;
+/// Where the device sees the window: past 4 GiB, so that a lost upper half is noticed.
+const WINDOW_IOVA: u64 = 0x1_1000_0000;
+
+/// A device under test: what register accesses do. It is shared with the test that drives it.
+pub trait Device {
+    /// A read of `width_bytes` at `offset` of configuration space.
+    fn config_read(&mut self, offset: u32, width_bytes: u32) -> u32;
+    /// A read of `width_bytes` at `offset` of `bar`.
+    fn read(&mut self, bar: u32, offset: u32, width_bytes: u32) -> u64;
+    /// A write of `width_bytes` at `offset` of `bar`.
+    fn write(&mut self, bar: u32, offset: u32, width_bytes: u32, value: u64);
+}
+
+/// The DMA window, as a device sees it.
+#[derive(Clone, Copy)]
+pub struct Window(*mut u32);
+
+impl Window {
+    fn at(self, iova: u64) -> *mut u32 {
+        let offset = iova.checked_sub(WINDOW_IOVA).filter(|offset| *offset < WINDOW_BYTES as u64);
+        let offset = offset.unwrap_or_else(|| panic!("DMA outside of the window, at {iova:#x}"));
+        assert_eq!(offset % 4, 0, "DMA to half a word, at {iova:#x}");
+        // SAFETY: the window has so many words.
+        unsafe { self.0.add(offset as usize / 4) }
+    }
+
+    /// Reads the word at `iova`.
+    ///
+    /// # Panics
+    /// If it is not a word of the window.
+    pub fn read(self, iova: u64) -> u32 {
+        // SAFETY: a word of leaked memory.
+        u32::from_le(unsafe { self.at(iova).read_volatile() })
+    }
+
+    /// Writes the word at `iova`.
+    ///
+    /// # Panics
+    /// If it is not a word of the window.
+    pub fn write(self, iova: u64, word: u32) {
+        // SAFETY: a word of leaked memory.
+        unsafe { self.at(iova).write_volatile(word.to_le()) }
+    }
+}
 
 /// Memory and kernel of one driver. What it holds is leaked: tests are short, and drivers keep raw addresses.
 pub struct Host {
@@ -30,6 +84,7 @@ struct State {
     dma_next: u32,
     dma_regions: u32,
     answers: Vec<(&'static str, u64)>,
+    device: Option<Rc<RefCell<dyn Device>>>,
 }
 
 /// The kernel.
@@ -40,7 +95,14 @@ fn leak(bytes: usize) -> *mut u8 {
     Box::leak(vec![0u128; bytes.div_ceil(16) + 4].into_boxed_slice()).as_mut_ptr().cast()
 }
 
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Host {
+    /// A host without a device: registers read as 0.
     pub fn new() -> Self {
         let state = &*Box::leak(Box::new(RefCell::new(State::default())));
         let rings = [0; 4].map(|_: u8| {
@@ -49,12 +111,21 @@ impl Host {
             unsafe { memory.add(memory.align_offset(64)) }
         });
         let window = leak(WINDOW_BYTES).cast::<u32>();
+        let pool = PoolLayout {
+            offset: DMA_BYTES as u32,
+            count: BUFFERS as u32,
+            stride_bytes: BUFFER_BYTES as u32,
+            headroom_bytes: 0,
+            room_bytes: BUFFER_BYTES as u32,
+            reserved: 0,
+        };
         let page = Box::leak(Box::new(HostPage {
             magic: HOST_PAGE_MAGIC,
             window_addr: window as u64,
             window_len_bytes: WINDOW_BYTES as u64,
-            window_iova: 0x1000_0000,
+            window_iova: WINDOW_IOVA,
             rings: rings.map(|ring| ring as u64),
+            pool,
             mailbox_addr: leak(MAILBOX_BYTES) as u64,
             irq_vectors: 1,
             ..HostPage::default()
@@ -62,27 +133,46 @@ impl Host {
         Host { state, page, window, rings }
     }
 
+    /// Puts a device behind the registers.
+    pub fn plug<D: Device + 'static>(&self, device: &Rc<RefCell<D>>) {
+        self.state.borrow_mut().device = Some(device.clone());
+    }
+
+    /// What answers a driver's hostcalls.
     pub fn kernel(&self) -> Fake {
         Fake(self.state)
     }
 
+    /// The address of the host page.
     pub fn page(&self) -> Addr {
         self.page as Addr
     }
 
+    /// A copy of the host page.
     pub fn page_now(&self) -> HostPage {
         // SAFETY: leaked memory of this host.
         unsafe { self.page.read() }
     }
 
+    /// What a driver gets in `probe`.
     pub fn nook(&self) -> Nook<Fake> {
         // SAFETY: the page and what it names is leaked memory; tests stay on their thread.
         unsafe { Nook::new(self.kernel(), self.page()) }.unwrap()
     }
 
-    /// The hostcalls so far, as `name [arguments]`.
+    /// The DMA window.
+    pub fn window(&self) -> Window {
+        Window(self.window)
+    }
+
+    /// The hostcalls so far, but for `clock_ns`, as `name [arguments]`.
     pub fn calls(&self) -> Vec<String> {
         self.state.borrow().calls.clone()
+    }
+
+    /// The hostcalls since the last time.
+    pub fn take_calls(&self) -> Vec<String> {
+        core::mem::take(&mut self.state.borrow_mut().calls)
     }
 
     /// What the hostcall `name` answers from now on.
@@ -90,25 +180,25 @@ impl Host {
         self.state.borrow_mut().answers.push((name, value));
     }
 
+    /// Lets time pass.
+    pub fn advance(&self, ns: u64) {
+        let now_ns = {
+            let mut state = self.state.borrow_mut();
+            state.clock_ns += ns;
+            state.clock_ns
+        };
+        // SAFETY: leaked memory of this host.
+        unsafe { (*self.page).now_ns = now_ns }
+    }
+
     /// Fills the mailbox.
+    ///
+    /// # Panics
+    /// If it is too small.
     pub fn mail(&self, bytes: &[u8]) {
         assert!(bytes.len() <= MAILBOX_BYTES);
         // SAFETY: the mailbox is leaked memory with room for so many bytes.
         unsafe { (self.page_now().mailbox_addr as usize as *mut u8).copy_from(bytes.as_ptr(), bytes.len()) }
-    }
-
-    /// Overwrites descriptor `slot` of the ring at `offset` in the window.
-    pub fn device_writes(&self, offset: usize, slot: usize, words: [u32; 4]) {
-        for (i, word) in words.into_iter().enumerate() {
-            // SAFETY: tests stay inside of the window.
-            unsafe { self.window.add(offset / 4 + slot * 4 + i).write_volatile(word) };
-        }
-    }
-
-    /// The words of descriptor `slot` of the ring at `offset` in the window.
-    pub fn slot(&self, offset: usize, slot: usize) -> [u32; 4] {
-        // SAFETY: tests stay inside of the window.
-        [0, 1, 2, 3].map(|i| unsafe { self.window.add(offset / 4 + slot * 4 + i).read_volatile() })
     }
 
     fn header(&self, queue: Queue) -> *mut RingHeader {
@@ -121,7 +211,12 @@ impl Host {
         unsafe { self.rings[queue as usize].add(offset) }.cast()
     }
 
+    /// Puts an entry into a queue to the driver.
+    ///
+    /// # Panics
+    /// If it is full.
     pub fn provide(&self, queue: Queue, entry: QueueEntry) {
+        assert!(self.waiting(queue) < QUEUE_CAPACITY, "{queue} is full");
         // SAFETY: leaked memory of this host.
         unsafe {
             let at = (*self.header(queue)).produced;
@@ -130,7 +225,14 @@ impl Host {
         }
     }
 
-    /// Takes everything out of a return queue.
+    /// How many entries wait in a queue to be taken.
+    pub fn waiting(&self, queue: Queue) -> u32 {
+        // SAFETY: leaked memory of this host.
+        let RingHeader { produced, consumed } = unsafe { self.header(queue).read() };
+        produced.wrapping_sub(consumed)
+    }
+
+    /// Takes everything out of a queue from the driver.
     pub fn returned(&self, queue: Queue) -> Vec<QueueEntry> {
         // SAFETY: leaked memory of this host.
         unsafe {
@@ -138,6 +240,21 @@ impl Host {
             (*self.header(queue)).consumed = produced;
             (0..produced.wrapping_sub(consumed)).map(|i| self.entry(queue, consumed.wrapping_add(i)).read()).collect()
         }
+    }
+}
+
+#[cfg(test)]
+impl Host {
+    /// Overwrites descriptor `slot` of the ring at `offset` in the window.
+    pub(crate) fn device_writes(&self, offset: usize, slot: usize, words: [u32; 4]) {
+        let at = WINDOW_IOVA + (offset + slot * 16) as u64;
+        (at..).step_by(4).zip(words).for_each(|(at, word)| self.window().write(at, word));
+    }
+
+    /// The words of descriptor `slot` of the ring at `offset` in the window.
+    pub(crate) fn slot(&self, offset: usize, slot: usize) -> [u32; 4] {
+        let at = WINDOW_IOVA + (offset + slot * 16) as u64;
+        [0, 4, 8, 12].map(|word| self.window().read(at + word))
     }
 }
 
@@ -150,20 +267,32 @@ impl Fake {
         if let Some(&(_, value)) = state.answers.iter().rfind(|(call, _)| *call == name) {
             return value;
         }
-        match name {
-            "clock_ns" => state.clock_ns,
-            "sleep_ns" | "delay_ns" => {
+        let device = state.device.clone();
+        let width_bytes = || name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap() / 8;
+        match (name, device) {
+            ("clock_ns", _) => state.clock_ns,
+            ("sleep_ns" | "delay_ns", _) => {
                 state.clock_ns += args[0];
                 0
             }
-            "dma_alloc" => {
+            ("dma_alloc", _) => {
                 let offset = state.dma_next.next_multiple_of(args[1] as u32);
-                if offset as usize + args[0] as usize > WINDOW_BYTES {
+                if offset as usize + args[0] as usize > DMA_BYTES {
                     return Status::NoMemory.code() as i64 as u64;
                 }
                 state.dma_next = offset + args[0] as u32;
                 state.dma_regions += 1;
                 u64::from(state.dma_regions) << 32 | u64::from(offset)
+            }
+            (_, Some(device)) if name.starts_with("config_read") => {
+                device.borrow_mut().config_read(args[0] as u32, width_bytes()).into()
+            }
+            (_, Some(device)) if name.starts_with("mmio_read") => {
+                device.borrow_mut().read(args[0] as u32, args[1] as u32, width_bytes())
+            }
+            (_, Some(device)) if name.starts_with("mmio_write") => {
+                device.borrow_mut().write(args[0] as u32, args[1] as u32, width_bytes(), args[2]);
+                0
             }
             _ => 0,
         }

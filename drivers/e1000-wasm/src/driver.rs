@@ -1,230 +1,276 @@
-//! The driver: what happens in each entry.
+//! [`E1000`]: the driver's state, and what the host calls.
 
-use e1000_regs::{ICR, IMC, IMS, ITR};
+use e1000_regs::{ICR, IMC, STATUS};
 use nook_sdk::{
-    Irq, Kernel, MacAddress, NetDriver, NetQueues, NetStats, Nook, Poll, ProbeReason, Regs, RxMode, Status, debug,
-    info, warn,
+    Irq, Kernel, LinkState, MacAddress, NetDriver, NetQueues, NetStats, Nook, PacketStatus, Poll, ProbeReason, Regs,
+    RxMode, Status, error, info, warn,
 };
 
-use crate::chip::{self, Chip};
-use crate::filter::Filter;
-use crate::link::Link;
-use crate::rx::RxRing;
-use crate::stats::Statistics;
-use crate::tx::TxRing;
+use crate::chip::Chip;
+use crate::filter::{Filter, write_rctl};
+use crate::verbs::{RX_BUFFER_BYTES, Ring};
+use crate::{eeprom, phy, setup, statistics};
 
-/// Causes that say that frames were received or sent: `poll` sees to all of them.
-const POLL_CAUSES: u32 = ICR::TXDW | ICR::RXDMT0 | ICR::RXO | ICR::RXT0;
-/// Causes that raise an interrupt. TXQE is left out: it would only say what TXDW has said.
-const CAUSES: u32 = POLL_CAUSES | ICR::LSC;
+/// Where PCI configuration space has the vendor and the device (PCI 3.0, section 6.2.1).
+const PCI_VENDOR: u32 = 0;
+const PCI_DEVICE: u32 = 2;
 
-/// Least time between two interrupts, in steps of 256 ns (section 13.4.18): 50 µs. A lone frame is announced at once,
-/// because the last interrupt is longer ago than that; a stream makes 20,000 interrupts a second at most. The delay
-/// timers of the receiver (RDTR, RADV) stay off: they would delay the lone frame too.
-const ITR_STEPS: u32 = 195;
+/// The BAR with the registers (section 4.1).
+const BAR: u32 = 0;
 
-/// How often the timer looks after the transmitter.
-const WATCHDOG_NS: u64 = 1_000_000_000;
+/// The interrupts that are wanted: a frame was received, a frame was sent, the link changed.
+pub(crate) const CAUSES: u32 = ICR::RXT0 | ICR::TXDW | ICR::LSC;
 
-/// The largest payload: frames of 1518 bytes fit one buffer of 2048.
+/// The largest payload of a frame that the chip takes without RCTL.LPE.
 const MAX_MTU_BYTES: u32 = 1500;
+/// The smallest that IPv4 works with (RFC 791).
+const MIN_MTU_BYTES: u32 = 68;
 
-/// One controller.
+/// How often the driver looks after the chip.
+const TICK_NS: u64 = 1_000_000_000;
+/// At so many looks in a row without progress the transmitter is stuck. At the first one an interrupt may have been
+/// lost, and `poll` is asked for.
+const STUCK_TICKS: u32 = 2;
+
+/// The driver of one chip.
 pub struct E1000<K: Kernel> {
     nook: Nook<K>,
-    regs: Regs<K>,
-    queues: NetQueues,
-    rx: RxRing<K>,
-    tx: TxRing<K>,
+    pub(crate) regs: Regs<K>,
+    chip: &'static Chip,
+    pub(crate) queues: NetQueues,
+    pub(crate) rx: Ring<K>,
+    pub(crate) tx: Ring<K>,
+    /// The last receive descriptor did not end its frame.
+    pub(crate) rx_mid_frame: bool,
+    /// The chip runs.
+    open: bool,
+    /// Its interrupts are masked.
+    masked: bool,
     filter: Filter,
-    link: Link,
-    statistics: Statistics,
-    is_open: bool,
-    /// The transmitter hangs: `work` is to reset the controller.
-    reset_wanted: bool,
+    /// As it was last reported.
+    link: LinkState,
+    stats: NetStats,
+    /// `tx.reaped()` when the driver last looked, and how often in a row it has not moved since.
+    tx_reaped: u32,
+    tx_stuck_ticks: u32,
 }
 
 impl<K: Kernel> NetDriver<K> for E1000<K> {
-    fn poll(&mut self, _queue: u32, budget: u32) -> Poll {
-        if !self.is_open {
-            return Poll::Idle;
+    fn probe(nook: Nook<K>, _reason: ProbeReason) -> Result<Self, Status> {
+        let (vendor, device) = (nook.config_read16(PCI_VENDOR) as u16, nook.config_read16(PCI_DEVICE) as u16);
+        let chip = Chip::find(vendor, device).ok_or(Status::NoDevice)?;
+        let queues = nook.queues();
+        if queues.pool.room_bytes() < RX_BUFFER_BYTES {
+            error!(nook, "packet buffers have {} bytes, and the chip writes up to 2048", queues.pool.room_bytes());
+            return Err(Status::Invalid);
         }
-        self.tx.reap(&mut self.queues.tx_return);
-        let received = self.rx.harvest(budget, &mut self.queues.rx_return);
-        self.rx.refill(&self.regs, &mut self.queues.rx_provide, &self.queues.pool);
-        let sent = self.tx.submit(budget, &self.regs, &mut self.queues, &mut self.statistics);
-        if received >= budget || sent >= budget {
-            return Poll::Again;
-        }
-        // What came after the rings were looked at has set its cause in ICR, so it interrupts now (section 13.4.20).
-        self.regs.write(IMS, CAUSES);
-        Poll::Idle
-    }
-
-    fn irq(&mut self, _vector: u32) -> Irq {
-        // Reading clears every cause (section 13.4.17), so each one that is set must be seen to from here on, also
-        // those that are masked while `poll` is at work.
-        let causes = self.regs.read(ICR);
-        if causes & CAUSES == 0 {
-            return Irq::NotMine;
-        }
-        if causes & ICR::LSC != 0 {
-            self.nook.work_schedule();
-        }
-        if causes & POLL_CAUSES == 0 || !self.is_open {
-            return Irq::Handled;
-        }
-        self.regs.write(IMC, u32::MAX);
-        Irq::HandledPoll
-    }
-
-    fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status> {
-        let chip = Chip::of(&nook)?;
-        let regs = nook.regs(0);
-        debug!(nook, "{}, probed for {:?}", chip.name, reason);
-        chip::reset(&nook, &regs)?;
-        let mac = chip::read_mac(&nook, &regs)?;
-        // Counters survive a reset and begin with anything (section 13.7).
-        let mut statistics = Statistics::default();
-        statistics.forget(&regs);
-        let mut link = Link::default();
-        link.set_up_phy(&nook, &regs)?;
+        // Whatever was before, even a driver that died: from here on the chip is as the manual says.
+        let regs = nook.regs(BAR);
+        setup::reset(&nook, &regs, chip)?;
+        let mac = eeprom::address(&nook, &regs)?;
+        phy::negotiate(&nook, &regs)?;
+        // What was counted before is not ours.
+        statistics::collect(&regs, &mut NetStats::default());
         let driver = E1000 {
             nook,
             regs,
-            queues: nook.queues(),
-            rx: RxRing::new(nook)?,
-            tx: TxRing::new(nook)?,
+            chip,
+            queues,
+            rx: Ring::new(nook)?,
+            tx: Ring::new(nook)?,
+            rx_mid_frame: false,
+            open: false,
+            masked: true,
             filter: Filter::new(mac),
-            link,
-            statistics,
-            is_open: false,
-            reset_wanted: false,
+            link: LinkState::default(),
+            stats: NetStats::default(),
+            tx_reaped: 0,
+            tx_stuck_ticks: 0,
         };
         nook.net_attach(mac, MAX_MTU_BYTES)?;
-        let [a, b, c, d, e, f] = mac;
-        info!(nook, "{} at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", chip.name);
+        info!(nook, "{}, address {mac:02x?}", chip.name);
         Ok(driver)
     }
 
     fn remove(mut self) {
-        if self.is_open
-            && let Err(status) = self.stop()
-        {
-            warn!(self.nook, "stopping for removal: {status}");
+        if let Err(status) = self.stop() {
+            error!(self.nook, "{}: does not become silent: {status}", self.chip.name);
         }
     }
 
     fn open(&mut self) -> Result<(), Status> {
-        if self.is_open {
+        if self.open {
             return Err(Status::Busy);
         }
         self.start()?;
-        self.nook.irq_enable(0)?;
-        self.is_open = true;
-        self.link.report(&self.nook, &self.regs);
-        self.nook.timer_set(self.nook.clock_ns() + WATCHDOG_NS);
-        self.regs.write(IMS, CAUSES);
+        self.rx_provide(u32::MAX);
+        if let Err(status) = self.nook.irq_enable(0) {
+            self.silence(PacketStatus::Unused)?;
+            return Err(status);
+        }
+        self.unmask();
+        self.nook.timer_set(self.nook.now_ns() + TICK_NS);
+        self.follow_link();
+        // Frames may have come, and the queues may hold some that wait to be sent.
+        self.nook.poll_schedule(0);
         Ok(())
     }
 
     fn stop(&mut self) -> Result<(), Status> {
-        self.is_open = false;
-        self.reset_wanted = false;
+        if !self.open {
+            return Ok(());
+        }
         self.nook.timer_set(0);
-        let quiet = self.halt();
-        self.nook.irq_disable(0)?;
-        self.link.lose(&self.nook);
-        quiet
+        statistics::collect(&self.regs, &mut self.stats);
+        let silent = self.silence(PacketStatus::Unused);
+        let disabled = self.nook.irq_disable(0);
+        self.report(LinkState::default());
+        silent.and(disabled)
+    }
+
+    #[inline]
+    fn poll(&mut self, _queue: u32, budget: u32) -> Poll {
+        if !self.open {
+            return Poll::Idle;
+        }
+        // Each of them runs, whatever the others say. Sent buffers first, so that there is room to send.
+        let more = self.tx_return(budget) | self.rx_return(budget) | self.rx_provide(budget) | self.tx_provide(budget);
+        if more {
+            self.mask();
+            Poll::Again
+        } else {
+            self.unmask();
+            Poll::Idle
+        }
+    }
+
+    #[inline]
+    fn irq(&mut self, _vector: u32) -> Irq {
+        // Reading clears the causes, those that are masked too (section 13.4.17). So `poll` is asked for even if it
+        // is running already: what it has not seen yet may have been reported only now.
+        let causes = self.regs.read(ICR) & CAUSES;
+        if causes & ICR::LSC != 0 {
+            self.follow_link();
+        }
+        if causes & (ICR::RXT0 | ICR::TXDW) != 0 {
+            self.mask();
+            return Irq::HandledPoll;
+        }
+        if causes == 0 { Irq::NotMine } else { Irq::Handled }
     }
 
     fn timer(&mut self) {
-        if !self.is_open {
+        if !self.open {
             return;
         }
-        if self.tx.hangs(self.link.is_up()) {
-            warn!(self.nook, "the transmitter makes no progress: resetting the controller");
-            self.reset_wanted = true;
+        self.nook.timer_set(self.nook.now_ns() + TICK_NS);
+        self.follow_link();
+        let reaped = self.tx.reaped();
+        let stuck = self.link.up && self.tx.in_flight() > 0 && self.tx_reaped == reaped;
+        self.tx_reaped = reaped;
+        self.tx_stuck_ticks = if stuck { self.tx_stuck_ticks + 1 } else { 0 };
+        if self.tx_stuck_ticks >= STUCK_TICKS {
             self.nook.work_schedule();
+        } else if stuck {
+            self.nook.poll_schedule(0);
         }
-        self.nook.timer_set(self.nook.now_ns() + WATCHDOG_NS);
     }
 
     fn work(&mut self) {
-        if !self.is_open {
+        if !self.open || self.tx_stuck_ticks < STUCK_TICKS {
             return;
         }
-        if core::mem::take(&mut self.reset_wanted) {
-            self.statistics.tx_timed_out();
-            match self.halt().and_then(|()| self.start()) {
-                Ok(()) => {
-                    self.regs.write(IMS, CAUSES);
-                    self.nook.poll_schedule(0);
-                }
-                Err(status) => {
-                    // The next tick of the timer finds the transmitter still stuck only if it is in use: ask again.
-                    warn!(self.nook, "the reset failed: {status}; trying again");
-                    self.reset_wanted = true;
-                    self.nook.work_schedule();
-                    self.nook.sleep_ns(WATCHDOG_NS / 10);
-                    return;
-                }
+        self.tx_stuck_ticks = 0;
+        warn!(self.nook, "{}: {} frames are not being sent; resetting", self.chip.name, self.tx.in_flight());
+        self.stats.tx_timeouts += 1;
+        statistics::collect(&self.regs, &mut self.stats);
+        let restarted = self.silence(PacketStatus::Failed).and_then(|()| self.start());
+        match restarted {
+            Ok(()) => self.unmask(),
+            Err(status) => {
+                error!(self.nook, "{}: cannot be started again: {status}", self.chip.name);
+                self.report(LinkState::default());
             }
         }
-        self.link.report(&self.nook, &self.regs);
+        // The host takes back what was returned, and `poll` gives the chip new buffers.
+        self.nook.poll_schedule(0);
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Status> {
-        if mac[0] & 1 != 0 || mac == [0; 6] {
+        if !eeprom::is_station(mac) {
             return Err(Status::Invalid);
         }
-        self.filter.set_mac(mac);
-        if self.is_open {
-            self.filter.write_addresses(&self.regs);
-        }
+        self.set_filter(self.filter.with_mac(mac));
         Ok(())
     }
 
     fn set_mtu(&mut self, mtu_bytes: u32) -> Result<(), Status> {
-        // Buffers hold any frame up to the largest payload, so there is nothing to change.
-        if (68..=MAX_MTU_BYTES).contains(&mtu_bytes) { Ok(()) } else { Err(Status::Invalid) }
+        // Every frame that the chip takes fits into one buffer, so there is nothing to change.
+        if (MIN_MTU_BYTES..=MAX_MTU_BYTES).contains(&mtu_bytes) { Ok(()) } else { Err(Status::Invalid) }
     }
 
     fn set_rx_mode(&mut self, mode: RxMode<'_>) -> Result<(), Status> {
-        self.filter.set_mode(mode);
-        if self.is_open {
-            self.filter.write(&self.regs);
-            self.rx.set_control(&self.regs, self.filter.control());
-        }
+        self.set_filter(self.filter.with_mode(mode)?);
         Ok(())
     }
 
     fn stats(&mut self) -> NetStats {
-        self.statistics.read(&self.regs)
+        statistics::collect(&self.regs, &mut self.stats);
+        self.stats
     }
 }
 
 impl<K: Kernel> E1000<K> {
-    /// From reset to running, with interrupts still masked. The order is that of section 14.4 and 14.5.
+    /// From reset to a chip that runs, with empty rings and interrupts masked.
     fn start(&mut self) -> Result<(), Status> {
-        self.nook.dma_enable()?;
-        self.filter.write_all(&self.regs);
-        self.regs.write(ITR, ITR_STEPS);
-        self.tx.start(&self.regs);
-        self.rx.start(&self.regs, self.filter.control());
-        self.rx.refill(&self.regs, &mut self.queues.rx_provide, &self.queues.pool);
-        // Causes from before are nobody's business.
-        self.regs.read(ICR);
+        setup::start(&self.nook, &self.regs, self.chip, &self.filter, &self.rx, &self.tx)?;
+        self.open = true;
+        self.masked = true;
         Ok(())
     }
 
-    /// From anything to quiet: after a reset the controller writes to no memory, so the packets in its rings can go
-    /// back.
-    fn halt(&mut self) -> Result<(), Status> {
-        let reset = chip::reset(&self.nook, &self.regs);
-        self.nook.dma_disable()?;
-        self.rx.give_back(&mut self.queues.rx_return);
-        self.tx.give_back(&mut self.queues.tx_return);
-        reset
+    /// Makes the chip silent and gives every packet back.
+    fn silence(&mut self, unsent: PacketStatus) -> Result<(), Status> {
+        self.open = false;
+        setup::silence(&self.nook, &self.regs, self.chip)?;
+        self.give_back(unsent);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn mask(&mut self) {
+        if !self.masked {
+            self.regs.write(IMC, u32::MAX);
+            self.masked = true;
+        }
+    }
+
+    #[inline(always)]
+    fn unmask(&mut self) {
+        if self.masked {
+            self.masked = false;
+            setup::unmask(&self.regs);
+        }
+    }
+
+    fn set_filter(&mut self, filter: Filter) {
+        if self.open {
+            filter.write(&self.regs, Some(&self.filter));
+            write_rctl(&self.regs, filter.rctl());
+        }
+        self.filter = filter;
+    }
+
+    /// Looks at the link.
+    #[cold]
+    fn follow_link(&mut self) {
+        self.report(phy::link(self.regs.read(STATUS)));
+    }
+
+    fn report(&mut self, link: LinkState) {
+        if link != self.link {
+            self.link = link;
+            self.nook.net_link(link);
+        }
     }
 }

@@ -1,80 +1,151 @@
-//! Which frames are received: addresses, multicast table, modes.
+//! Which frames are received: address registers, multicast table, and the bits of RCTL (sections 13.5 and 13.4.22).
 
-use e1000_regs::{MTA, RAH, RAL, RCTL, VFTA, multicast_hash};
-use nook_sdk::{Kernel, MacAddress, Regs, RxMode};
+use e1000_regs::{MTA, RAH, RAL, RCTL, multicast_hash, rctl_buffer_size};
+use nook_sdk::{Kernel, MacAddress, Regs, RxMode, Status};
 
-/// Exact filters; the first is the interface's own address (section 13.5.2).
-const EXACT: usize = 16;
-/// Which bits of an address the multicast table is indexed by: 47 to 36.
-const HASH_BITS: u32 = 0;
+use crate::verbs::RX_BUFFER_BYTES;
 
-/// What is to be received, as registers hold it.
+/// Address registers, and words of the multicast table.
+const EXACT: usize = RAL.count() as usize;
+const WORDS: usize = MTA.count() as usize;
+
+/// RCTL.MO: the multicast table is indexed by bits 47 to 36 of the address.
+const HASH: u32 = 0;
+
+/// What RCTL always has: the receiver is on, takes broadcasts, and strips the frame check sequence. Long frames and
+/// damaged ones are dropped by the chip.
+const ALWAYS: u32 = {
+    let size = rctl_buffer_size(RX_BUFFER_BYTES).expect("the chip has receive buffers of this size");
+    RCTL::EN | RCTL::BAM | RCTL::SECRC | RCTL::MO.put(HASH) | size
+};
+
+/// What is received, in the form in which the chip wants it.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Filter {
-    addresses: [Option<MacAddress>; EXACT],
-    table: [u32; MTA.count() as usize],
+    /// Compared as a whole. The first is the interface's own, the others are groups.
+    exact: [Option<MacAddress>; EXACT],
+    /// Groups that had no room in `exact`, by their hash.
+    table: [u32; WORDS],
     promiscuous: bool,
     all_multicast: bool,
 }
 
 impl Filter {
-    /// Only `mac` and broadcast.
+    /// Frames to `mac` and broadcasts.
     pub(crate) fn new(mac: MacAddress) -> Self {
-        let mut addresses = [None; EXACT];
-        addresses[0] = Some(mac);
-        Filter { addresses, table: [0; MTA.count() as usize], promiscuous: false, all_multicast: false }
+        let mut exact = [None; EXACT];
+        exact[0] = Some(mac);
+        Filter { exact, table: [0; WORDS], promiscuous: false, all_multicast: false }
     }
 
-    pub(crate) fn set_mac(&mut self, mac: MacAddress) {
-        self.addresses[0] = Some(mac);
+    /// The same for another address.
+    pub(crate) fn with_mac(mut self, mac: MacAddress) -> Self {
+        self.exact[0] = Some(mac);
+        self
     }
 
-    /// Multicast addresses go into exact filters while there are some, the others into the table, which lets others
-    /// with the same hash pass too.
-    pub(crate) fn set_mode(&mut self, mode: RxMode<'_>) {
-        self.promiscuous = mode.promiscuous;
-        self.all_multicast = mode.all_multicast;
-        self.table = [0; MTA.count() as usize];
-        let mut wanted = mode.multicast.iter();
-        for slot in &mut self.addresses[1..] {
-            *slot = wanted.next().copied();
+    /// The same address with another mode. `Invalid` if the list has what is not a group.
+    pub(crate) fn with_mode(&self, mode: RxMode<'_>) -> Result<Self, Status> {
+        let RxMode { promiscuous, all_multicast, multicast } = mode;
+        let mut filter = Filter { exact: [None; EXACT], table: [0; WORDS], promiscuous, all_multicast };
+        filter.exact[0] = self.exact[0];
+        if multicast.iter().any(|group| group[0] & 1 == 0) {
+            return Err(Status::Invalid);
         }
-        for &address in wanted {
-            let (register, bit) = multicast_hash(address, HASH_BITS);
-            self.table[register as usize % self.table.len()] |= bit;
+        let mut groups = multicast.iter();
+        for (place, &group) in filter.exact[1..].iter_mut().zip(&mut groups) {
+            *place = Some(group);
         }
+        for &group in groups {
+            let (word, bit) = multicast_hash(group, HASH);
+            filter.table[word as usize % WORDS] |= bit;
+        }
+        Ok(filter)
     }
 
-    /// The bits of RCTL that belong to the filter.
-    pub(crate) fn control(&self) -> u32 {
-        let promiscuous = if self.promiscuous { RCTL::UPE | RCTL::MPE } else { 0 };
-        let all_multicast = if self.all_multicast { RCTL::MPE } else { 0 };
-        RCTL::BAM | RCTL::MO.put(HASH_BITS) | promiscuous | all_multicast
+    /// The value of RCTL.
+    pub(crate) fn rctl(&self) -> u32 {
+        let unicast = if self.promiscuous { RCTL::UPE } else { 0 };
+        let multicast = if self.promiscuous || self.all_multicast { RCTL::MPE } else { 0 };
+        ALWAYS | unicast | multicast
     }
 
-    pub(crate) fn write_addresses<K: Kernel>(&self, regs: &Regs<K>) {
-        for (index, address) in (0..).zip(&self.addresses) {
-            let [a, b, c, d, e, f] = address.unwrap_or_default();
-            let valid = if address.is_some() { RAH::AV } else { 0 };
-            // Not valid while its two halves do not belong together.
-            regs.write(RAH.get(index), 0);
-            regs.write(RAL.get(index), u32::from_le_bytes([a, b, c, d]));
-            regs.write(RAH.get(index), u32::from_le_bytes([e, f, 0, 0]) | valid);
+    /// Writes what differs from `known`, which the chip has already; everything if that is not known. RCTL is not
+    /// among it.
+    pub(crate) fn write<K: Kernel>(&self, regs: &Regs<K>, known: Option<&Filter>) {
+        for (at, &word) in self.table.iter().enumerate() {
+            if known.is_none_or(|known| known.table[at] != word) {
+                regs.write(MTA.get(at as u32), word);
+            }
+        }
+        for (at, &address) in self.exact.iter().enumerate() {
+            if known.is_none_or(|known| known.exact[at] != address) {
+                write_exact(regs, at as u32, address);
+            }
         }
     }
+}
 
-    /// Addresses and multicast table.
-    pub(crate) fn write<K: Kernel>(&self, regs: &Regs<K>) {
-        self.write_addresses(regs);
-        for (index, &bits) in (0..).zip(&self.table) {
-            regs.write(MTA.get(index), bits);
-        }
+/// Writes one address register. While it is half written it is not valid (RAH.AV, section 13.5.3).
+fn write_exact<K: Kernel>(regs: &Regs<K>, at: u32, address: Option<MacAddress>) {
+    regs.write(RAH.get(at), 0);
+    if let Some([a, b, c, d, e, f]) = address {
+        regs.write(RAL.get(at), u32::from_le_bytes([a, b, c, d]));
+        regs.write(RAH.get(at), RAH::AV | RAH::ADDR.put(u32::from(u16::from_le_bytes([e, f]))));
+    }
+}
+
+/// Writes RCTL, unless it has the value already. A device may take its time to receive again after a write: QEMU's
+/// model takes 1 s.
+pub(crate) fn write_rctl<K: Kernel>(regs: &Regs<K>, value: u32) {
+    if regs.read(RCTL) != value {
+        regs.write(RCTL, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: MacAddress = [2, 0, 0, 0, 0, 1];
+
+    fn group(n: u8) -> MacAddress {
+        [0x01, 0x00, 0x5e, 0, 0, n]
     }
 
-    /// Everything, after a reset: the tables hold anything then (sections 13.5.1 and 13.5.4).
-    pub(crate) fn write_all<K: Kernel>(&self, regs: &Regs<K>) {
-        self.write(regs);
-        for index in 0..VFTA.count() {
-            regs.write(VFTA.get(index), 0);
-        }
+    fn listening(multicast: &[MacAddress]) -> Result<Filter, Status> {
+        Filter::new(MAC).with_mode(RxMode { promiscuous: false, all_multicast: false, multicast })
+    }
+
+    #[test]
+    fn the_first_groups_are_compared_as_a_whole_and_the_others_by_hash() {
+        let groups: [MacAddress; 18] = std::array::from_fn(|n| group(n as u8));
+        let filter = listening(&groups).unwrap();
+        assert_eq!(filter.exact[0], Some(MAC));
+        assert!((1..16).all(|at| filter.exact[at] == Some(group(at as u8 - 1))));
+        let bits: u32 = filter.table.iter().map(|word| word.count_ones()).sum();
+        assert_eq!(bits, 3);
+        let (word, bit) = multicast_hash(group(17), HASH);
+        assert_ne!(filter.table[word as usize] & bit, 0);
+    }
+
+    #[test]
+    fn a_station_in_the_list_of_groups_is_refused() {
+        assert!(matches!(listening(&[group(1), MAC]), Err(Status::Invalid)));
+    }
+
+    #[test]
+    fn another_address_keeps_the_groups() {
+        let filter = listening(&[group(1)]).unwrap().with_mac([2, 0, 0, 0, 0, 9]);
+        assert_eq!(filter.exact[..2], [Some([2, 0, 0, 0, 0, 9]), Some(group(1))]);
+    }
+
+    #[test]
+    fn promiscuous_takes_groups_too() {
+        let mode = |promiscuous, all_multicast| RxMode { promiscuous, all_multicast, multicast: &[] };
+        let rctl = |mode| Filter::new(MAC).with_mode(mode).unwrap().rctl() & (RCTL::UPE | RCTL::MPE);
+        assert_eq!(rctl(mode(true, false)), RCTL::UPE | RCTL::MPE);
+        assert_eq!(rctl(mode(false, true)), RCTL::MPE);
+        assert_eq!(rctl(mode(false, false)), 0);
     }
 }

@@ -1,23 +1,27 @@
-//! The driver of Intel's 8254x Gigabit Ethernet controllers: 82540EM and 82545EM, with legacy descriptors.
+//! The driver of Intel's 82540EM and 82545EM gigabit Ethernet controllers.
 //!
-//! It is written against the SDK alone and runs wherever there is a [`Kernel`](nook_sdk::Kernel): in wasm, behind the
-//! host's checks, or natively, from the same source. Start reading at [`E1000`]'s `poll`, `irq`, `open` and `probe`,
-//! in `driver.rs`; the rest is one subject a file. It holds no policy and no unsafe code.
+//! Where to begin: [`verbs`](mod@verbs) is what it does all day, the four moves of packets between the host's queues
+//! and the chip's rings. [`driver`](mod@driver) is the interface to the host, from `probe` to `remove`, with the
+//! interrupt and the timer. [`setup`](mod@setup) is the order in which registers are written to start and to silence
+//! the chip. The others are one part of the chip each. What differs from chip to chip is data in
+//! [`chip`](mod@chip).
 //!
-//! "Section" in comments means Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*,
-//! revision 4.0.
-// Natively the standard library brings what a shared object needs to link; the driver itself uses only `core`.
-#![cfg_attr(target_arch = "wasm32", no_std)]
-// In wasm the SDK's macro writes exports, which are unsafe attributes; nothing else differs there.
-#![cfg_attr(not(target_arch = "wasm32"), forbid(unsafe_code))]
+//! Sections are those of Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*,
+//! revision 4.0 (317453-006). Offsets and bits are in `e1000-regs`; none stand here.
+//!
+//! The driver knows no host: it is generic over the kernel that answers its hostcalls. It does not do offloads, frames
+//! longer than 1522 bytes, VLAN tags, PAUSE frames or fibre.
+#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
+#![forbid(unsafe_code)]
 
 mod chip;
 mod driver;
+mod eeprom;
 mod filter;
-mod link;
-mod rx;
-mod stats;
-mod tx;
+mod phy;
+mod setup;
+mod statistics;
+mod verbs;
 
 pub use driver::E1000;
 
@@ -26,7 +30,6 @@ nook_sdk::nook_driver! {
     name: "e1000",
     pci: "8086:100e 8086:100f",
     registers: "e1000",
-    // Two rings of 256 descriptors.
     dma_bytes: 8192,
     dma_mask_bits: 64,
 }

@@ -1,0 +1,108 @@
+//! The order in which registers are written: reset, start, silence (chapter 14).
+
+use e1000_regs::{
+    CTRL, IMC, IMS, ITR, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, STATUS, TADV, TCTL, TDBAH,
+    TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
+};
+use nook_sdk::{Kernel, Nook, Regs, Status, error};
+
+use crate::chip::Chip;
+use crate::driver::CAUSES;
+use crate::filter::{Filter, write_rctl};
+use crate::verbs::Ring;
+
+/// How much longer than it should a reset may take.
+const RESET_PATIENCE_NS: u64 = 10_000_000;
+/// How often to look.
+const LOOK_NS: u64 = 100_000;
+/// How long transfers that have begun may take to end once receiver and transmitter are off.
+const DRAIN_NS: u64 = 10_000_000;
+
+/// TCTL.CT: attempts to send a frame (section 13.4.33).
+const ATTEMPTS: u32 = 15;
+/// TCTL.COLD: in byte times; the same for full duplex and for half duplex at 10 and 100 Mbit/s (section 13.4.33).
+const COLLISION_DISTANCE: u32 = 64;
+
+/// Resets all but PCI configuration and PHY, from any state (section 13.4.1). DMA must be off. Interrupts are masked
+/// then.
+pub(crate) fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
+    // QEMU's 82540EM does nothing on a reset, so nobody relies on what it should do to other registers.
+    regs.write(IMC, u32::MAX);
+    // Nothing else is set: whatever held the PHY in reset, looped back or forced a speed is gone.
+    regs.write(CTRL, CTRL::RST);
+    // No access is allowed for 1 µs; the rest is for the EEPROM's content.
+    nook.sleep_ns(chip.reset_ns);
+    let done = nook.poll_until(RESET_PATIENCE_NS, LOOK_NS, || regs.read(CTRL) & CTRL::RST == 0);
+    if done.is_err() {
+        error!(nook, "{}: the reset does not end", chip.name);
+    }
+    regs.write(IMC, u32::MAX);
+    done
+}
+
+/// From reset to a chip that sends and receives, with empty rings and interrupts masked (sections 14.3 to 14.5).
+pub(crate) fn start<K: Kernel>(
+    nook: &Nook<K>,
+    regs: &Regs<K>,
+    chip: &Chip,
+    filter: &Filter,
+    rx: &Ring<K>,
+    tx: &Ring<K>,
+) -> Result<(), Status> {
+    // The MAC follows the PHY: speed and duplex are neither forced nor detected (section 8.6).
+    regs.write(CTRL, CTRL::SLU);
+    filter.write(regs, None);
+    moderate(regs);
+    // Heads and tails first: whatever was in them, an empty ring is never looked at.
+    for register in [RDH, RDT, TDH, TDT] {
+        regs.write(register, 0);
+    }
+    regs.write(RDBAL, rx.iova() as u32);
+    regs.write(RDBAH, (rx.iova() >> 32) as u32);
+    regs.write(RDLEN, rx.len_bytes());
+    regs.write(TDBAL, tx.iova() as u32);
+    regs.write(TDBAH, (tx.iova() >> 32) as u32);
+    regs.write(TDLEN, tx.len_bytes());
+    regs.write(RXDCTL, 0);
+    regs.write(TXDCTL, chip.txdctl);
+    regs.write(RXCSUM, 0);
+    regs.write(TIPG, chip.tipg);
+    nook.dma_enable()?;
+    regs.write(TCTL, TCTL::EN | TCTL::PSP | TCTL::CT.put(ATTEMPTS) | TCTL::COLD.put(COLLISION_DISTANCE));
+    write_rctl(regs, filter.rctl());
+    Ok(())
+}
+
+/// When the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).
+///
+/// - A received frame interrupts at once: RDTR, RADV and ITR would each make a lone request wait, and under load they
+///   are not needed, because from the first interrupt until `poll` has emptied the ring all others are masked.
+/// - A sent frame is not urgent: nobody waits for it but the host that wants its buffer back. It interrupts 33 µs
+///   after the last one, and at most 66 µs after the first. That is short enough that a ring full of the shortest
+///   frames (255 times 672 ns) is refilled before it runs dry.
+fn moderate<K: Kernel>(regs: &Regs<K>) {
+    for register in [RDTR, RADV, RSRPD, ITR] {
+        regs.write(register, 0);
+    }
+    regs.write(TIDV, TIDV::IDV.put(32));
+    regs.write(TADV, TADV::IDV.put(64));
+}
+
+/// Makes a chip that runs silent: no interrupt, no DMA. What it had is the driver's again.
+pub(crate) fn silence<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
+    regs.write(IMC, u32::MAX);
+    write_rctl(regs, 0);
+    regs.write(TCTL, 0);
+    // Pushes the writes out, before the wait begins.
+    regs.read(STATUS);
+    nook.sleep_ns(DRAIN_NS);
+    nook.dma_disable()?;
+    reset(nook, regs, chip)
+}
+
+/// Lets the chip interrupt. A cause that came while it was masked is in ICR still, and interrupts now (section
+/// 13.4.20): between looking at the rings and this nothing can be missed.
+#[inline(always)]
+pub(crate) fn unmask<K: Kernel>(regs: &Regs<K>) {
+    regs.write(IMS, CAUSES);
+}
