@@ -40,9 +40,11 @@ fn privileges() -> Option<&'static [&'static str]> {
 }
 
 fn apt_get(prefix: &[&str]) -> Command {
-    // sudo drops variables, hence `env` after it. The time-out keeps a dead mirror from holding up everything.
-    let words = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Acquire::http::Timeout=30"];
-    let mut words = prefix.iter().chain(&words);
+    // sudo drops variables, hence `env` after it.
+    let words = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"];
+    // A dead mirror must not hold up everything; another apt that is at work is waited for.
+    let limits = ["-o", "Acquire::http::Timeout=30", "-o", "DPkg::Lock::Timeout=300"];
+    let mut words = prefix.iter().chain(&words).chain(&limits);
     let mut command = Command::new(words.next().unwrap_or(&"env"));
     // Standard output belongs to the caller's own lines.
     command.args(words).stdin(Stdio::null()).stdout(std::io::stderr());

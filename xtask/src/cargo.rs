@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -46,10 +46,11 @@ pub struct Package {
 pub type Reach = BTreeMap<String, BTreeSet<String>>;
 
 /// A cargo command in the repository. Variables that `cargo run` sets for us are taken out again: with them cargo
-/// would see another environment than when a person types the command, and would build some crates twice.
+/// would see another environment than when a person types the command, and would build some crates twice. It reads
+/// nothing: with a terminal or without, a test finds the same.
 pub fn command() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(util::root());
+    command.current_dir(util::root()).stdin(Stdio::null());
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_PRIMARY_PACKAGE" {
@@ -81,9 +82,10 @@ pub fn host_triple() -> Result<String> {
 }
 
 /// Runs a building cargo command and returns the files it made (or found fresh): executables and libraries.
-/// What cargo and the compiler have to say goes to stderr as usual.
-pub fn artifacts(cargo: &mut Command) -> Result<Vec<PathBuf>> {
-    cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+/// What cargo and the compiler have to say goes to stderr as usual, except warnings with the text `expected`.
+pub fn artifacts(cargo: &mut Command, expected: Option<&str>) -> Result<Vec<PathBuf>> {
+    let format = if std::io::stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
+    cargo.arg(format!("--message-format={format}")).stdout(Stdio::piped());
     let mut child = util::spawn(cargo)?;
     let stdout = child.stdout.take().context("cargo's output is not a pipe")?;
     let mut files = Vec::new();
@@ -92,6 +94,9 @@ pub fn artifacts(cargo: &mut Command) -> Result<Vec<PathBuf>> {
         // Only lines that are messages matter; a build script may print anything.
         if let Ok(message) = serde_json::from_str::<Value>(&line) {
             files.extend(files_of(&message));
+            if let Some(text) = diagnostic(&message, expected) {
+                eprint!("{text}");
+            }
         }
     }
     let status = child.wait().with_context(|| format!("waiting for `{}`", util::shown(cargo)))?;
@@ -104,6 +109,15 @@ fn files_of(message: &Value) -> Vec<PathBuf> {
         return Vec::new();
     }
     list(&message["filenames"]).iter().filter_map(Value::as_str).map(PathBuf::from).collect()
+}
+
+/// What the compiler said, as it would have printed it.
+fn diagnostic<'a>(message: &'a Value, expected: Option<&str>) -> Option<&'a str> {
+    let said = &message["message"];
+    if message["reason"] != "compiler-message" || expected.is_some() && said["message"].as_str() == expected {
+        return None;
+    }
+    said["rendered"].as_str()
 }
 
 fn metadata(args: &[&str]) -> Result<Value> {
@@ -223,5 +237,14 @@ mod tests {
         let artifact = json!({"reason": "compiler-artifact", "filenames": ["/t/a.wasm"]});
         assert_eq!(files_of(&artifact), [PathBuf::from("/t/a.wasm")]);
         assert!(files_of(&json!({"reason": "build-finished", "filenames": ["/t/a.wasm"]})).is_empty());
+    }
+
+    #[test]
+    fn what_the_compiler_says_is_shown_unless_it_is_expected() {
+        let said = json!({"reason": "compiler-message", "message": {"message": "odd", "rendered": "warning: odd\n"}});
+        assert_eq!(diagnostic(&said, None), Some("warning: odd\n"));
+        assert_eq!(diagnostic(&said, Some("other")), Some("warning: odd\n"));
+        assert_eq!(diagnostic(&said, Some("odd")), None);
+        assert_eq!(diagnostic(&json!({"reason": "build-finished"}), None), None);
     }
 }

@@ -1,7 +1,11 @@
 //! `cargo xtask test`: every check and test, one after the other, with the ten slowest parts at the end.
 //!
 //! A part that fails does not keep the others from running. Tests that need root (they make network namespaces) are
-//! marked `#[ignore = "needs root"]`: root runs them, and anyone else is told which were left out.
+//! marked `#[ignore = "needs root"]`: root runs them, and anyone else, or root in a container that forbids namespaces,
+//! is told which were left out.
+//!
+//! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
+//! engine is compiled once for all of them and checked once for clippy and rustdoc.
 
 use crate::{cargo, drivers, setup, tidy, util};
 use anyhow::{Context, Result, bail};
@@ -27,6 +31,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "xtask", needs: &[], run: |_| cargo_run(&["test", "--package", "xtask", "--profile", "xtask"]) },
     Part { name: "drivers", needs: &[], run: |_| drivers::build_all().map(|_| ()) },
     Part { name: "clippy", needs: &[], run: |_| cargo_run(CLIPPY) },
+    Part { name: "rustdoc", needs: &[], run: |_| run_rustdoc() },
     Part { name: "build", needs: &[], run: |_| cargo_run(&[&["build"], WORKSPACE].concat()) },
     Part { name: "test", needs: &["setup", "drivers"], run: run_tests },
     Part { name: "doc", needs: &[], run: |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat()) },
@@ -37,6 +42,7 @@ pub const PARTS: &[Part] = &[
 /// One profile for all, and xtask apart, which has its own.
 const WORKSPACE: &[&str] = &["--release", "--workspace", "--exclude", "xtask"];
 const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
 const BENCHES: &[&str] = &["bench", "--workspace", "--exclude", "xtask", "--no-run"];
 /// Documentation tests are a part of their own: `--include-ignored` would run the ignored ones among them.
 const TEST: &[&str] = &["test", "--lib", "--bins", "--tests", "--no-fail-fast"];
@@ -89,6 +95,19 @@ fn cargo_run(args: &[&str]) -> Result<()> {
     util::run(&mut cargo)
 }
 
+/// A link in a comment that leads nowhere is an error.
+fn run_rustdoc() -> Result<()> {
+    let mut cargo = cargo::command();
+    cargo.args(RUSTDOC).args(WORKSPACE).env("RUSTDOCFLAGS", "-Dwarnings");
+    println!("RUSTDOCFLAGS=-Dwarnings {}", shown(&cargo));
+    util::run(&mut cargo)
+}
+
+/// Whether tests can do what root can on a machine of its own: a network namespace is the measure.
+fn has_namespaces() -> bool {
+    util::is_root() && util::output(Command::new("unshare").args(["--net", "true"])).is_ok()
+}
+
 /// The command as a person would type it: `cargo`, not the path of the toolchain's.
 fn shown(cargo: &Command) -> String {
     let line = util::shown(cargo);
@@ -100,7 +119,7 @@ fn run_tests(report: &mut Report) -> Result<()> {
     cargo.args(TEST).args(WORKSPACE);
     // Without a terminal's colours the lines can be read by us too.
     cargo.env("CARGO_TERM_COLOR", "never");
-    if util::is_root() {
+    if has_namespaces() {
         cargo.args(["--", "--include-ignored"]);
     }
     println!("{}", shown(&cargo));
@@ -214,7 +233,7 @@ fn summary(report: &Report, total: Duration) -> String {
     }
     if !report.left_out.is_empty() {
         let (count, names) = (report.left_out.len(), report.left_out.join(", "));
-        text += &format!("LEFT OUT, because they need root: {count} tests ({names}); run `cargo xtask test` as root\n");
+        text += &format!("LEFT OUT, because they need root and network namespaces: {count} tests ({names})\n");
     }
     for (name, error) in &report.failures {
         text += &format!("FAILED: {name}: {error}\n");
@@ -287,7 +306,7 @@ mod tests {
         assert_eq!(first.trim(), "12.0 s  part12");
         assert!(text.contains("part3\n") && !text.contains("part2\n"), "{text}");
         assert!(text.contains("FAILED: clippy: it ended with 101"), "{text}");
-        assert!(text.contains("need root: 1 tests (tap_carries_iperf3)"), "{text}");
+        assert!(text.contains("need root and network namespaces: 1 tests (tap_carries_iperf3)"), "{text}");
         assert!(text.ends_with("Not all parts passed, in 78 s\n"), "{text}");
         assert!(summary(&Report::default(), Duration::ZERO).ends_with("All parts passed, in 0 s\n"));
     }

@@ -63,7 +63,7 @@ pub fn run() -> Result<()> {
         let Ok(content) = String::from_utf8(bytes) else { continue };
         found.extend(text::check(path, &content));
         if path.ends_with(".md") {
-            found.extend(links::check(path, &content, |target| root.join(target).exists()));
+            found.extend(links::check(path, &content, |target| place(&root.join(target))));
         }
     }
     found.sort();
@@ -75,6 +75,14 @@ pub fn run() -> Result<()> {
     }
     println!("tidy: {} files of {} packages are in order", files.len(), packages.len());
     Ok(())
+}
+
+fn place(path: &Path) -> links::Place {
+    match path.extension().is_some_and(|extension| extension == "md").then(|| fs::read_to_string(path)) {
+        Some(Ok(text)) => links::Place::Document(text),
+        _ if path.exists() => links::Place::Other,
+        _ => links::Place::Nothing,
+    }
 }
 
 /// All files below `folder` (relative, with `/`), except what is built or git's own.

@@ -92,7 +92,10 @@ pub fn find_or_make() -> Result<Toolchain> {
     let stamp = util::target_dir().join("nook-setup");
     let remembered = fs::read_to_string(&stamp).ok().and_then(|text| parse_stamp(&text));
     let toolchain = choose(&ThisMachine, forced, remembered)?;
-    util::write_if_changed(&stamp, stamp_text(toolchain.way).as_bytes())?;
+    // What was forced holds for that call only.
+    if forced.is_none() {
+        util::write_if_changed(&stamp, stamp_text(toolchain.way).as_bytes())?;
+    }
     Ok(toolchain)
 }
 

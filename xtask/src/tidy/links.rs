@@ -1,49 +1,78 @@
-//! Links between documents: what a relative link names must exist.
+//! Links between documents: the file that a relative link names must exist, and the heading in it.
 
 use super::Violation;
 
-/// Checks the relative links of one Markdown file. `exists` answers for paths relative to the repository.
-pub fn check(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
+/// What a path within the repository is.
+pub enum Place {
+    /// Nothing is there.
+    Nothing,
+    /// A Markdown file with this text.
+    Document(String),
+    /// Something else: code, a folder.
+    Other,
+}
+
+/// Checks the relative links of one Markdown file. `look` answers for paths relative to the repository.
+pub fn check(path: &str, text: &str, look: impl Fn(&str) -> Place) -> Vec<Violation> {
     let mut found = Vec::new();
     for (line, target) in targets(text) {
-        let file = target.split(['#', '?']).next().unwrap_or_default();
-        // `#section` is this file; a scheme leads out of the repository, where we do not look.
-        if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
+        // A scheme leads out of the repository, where we do not look.
+        if target.contains("://") || target.starts_with("mailto:") {
             continue;
         }
-        let resolved = resolve(path, file);
-        if !resolved.as_deref().is_some_and(|file| file.is_empty() || exists(file)) {
-            found.push(Violation {
-                path: path.to_string(),
-                line,
-                rule: "links",
-                advice: format!("`{target}` leads nowhere; correct the link or add the file"),
-            });
+        let (file, heading) = target.split_once('#').unwrap_or((&target, ""));
+        let place = match resolve(path, file) {
+            None => Place::Nothing,
+            Some(_) if file.is_empty() => Place::Document(text.to_string()),
+            Some(top) if top.is_empty() => Place::Other,
+            Some(there) => look(&there),
+        };
+        let broken = match place {
+            Place::Nothing => Some("leads nowhere; correct the link or add the file"),
+            Place::Document(there) if !heading.is_empty() && !anchors(&there).any(|anchor| anchor == heading) => {
+                Some("names a heading that is not there")
+            }
+            Place::Document(_) | Place::Other => None,
+        };
+        if let Some(broken) = broken {
+            let advice = format!("`{target}` {broken}");
+            found.push(Violation { path: path.to_string(), line, rule: "links", advice });
         }
     }
     found
 }
 
+/// The anchors of a document's headings, as forges make them: lower case, spaces to dashes, no punctuation.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    prose(text).filter_map(|(_, line)| line.strip_prefix('#')).map(|heading| {
+        let kept = heading.trim_start_matches('#').trim().chars();
+        let kept = kept.filter(|&c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
+/// The lines outside of fenced code, with their numbers from 1.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let start = line.trim_start();
+        let fence = start.starts_with("```") || start.starts_with("~~~");
+        fenced ^= fence;
+        (!fence && !fenced).then_some((index + 1, line))
+    })
+}
+
 /// The targets of inline links `[..](target)` and definitions `[..]: target`, with their lines; code is skipped.
 fn targets(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let mut fenced = false;
-    for (index, line) in text.lines().enumerate() {
-        let start = line.trim_start();
-        if start.starts_with("```") || start.starts_with("~~~") {
-            fenced = !fenced;
-            continue;
-        }
-        if fenced {
-            continue;
-        }
+    for (number, line) in prose(text) {
         let line = without_code(line);
         let inline = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let definition = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("]:")).map(|(_, to)| to);
         for target in inline.chain(definition) {
             // A title in quotes may follow the target.
             if let Some(target) = target.split_whitespace().next() {
-                found.push((index + 1, target.trim_matches(['<', '>']).to_string()));
+                found.push((number, target.trim_matches(['<', '>']).to_string()));
             }
         }
     }
@@ -78,13 +107,18 @@ mod tests {
     use super::*;
 
     fn broken(path: &str, text: &str) -> Vec<usize> {
-        let there = ["README.md", "docs/security.md", "docs"];
-        check(path, text, |file| there.contains(&file)).iter().map(|violation| violation.line).collect()
+        let look = |file: &str| match file {
+            "README.md" => Place::Document("# nook\n## First run, without root\n```\n# not one\n```\n".into()),
+            "docs/security.md" => Place::Document("# Security\n### `PCI` & promises\n".into()),
+            "docs" | "abi/src/lib.rs" => Place::Other,
+            _ => Place::Nothing,
+        };
+        check(path, text, look).iter().map(|violation| violation.line).collect()
     }
 
     #[test]
     fn a_link_to_a_file_that_is_there_is_fine() {
-        assert!(broken("README.md", "see [a](docs/security.md#promises) and [b](docs/) and [c](#here)").is_empty());
+        assert!(broken("README.md", "see [a](docs/security.md) and [b](docs/) and [c](abi/src/lib.rs#L3)").is_empty());
         assert!(
             broken("docs/security.md", "[up](../README.md), [same](security.md), [top](/README.md \"title\")")
                 .is_empty()
@@ -96,6 +130,16 @@ mod tests {
         assert_eq!(broken("README.md", "fine\n[a](docs/absent.md)\n"), [2]);
         assert_eq!(broken("docs/security.md", "[a](README.md)\n\n[b]: absent.md\n"), [1, 3]);
         assert_eq!(broken("README.md", "[a](docs/security.md) then [b](gone.md)"), [1]);
+    }
+
+    #[test]
+    fn a_heading_that_a_link_names_must_be_there() {
+        let text = "# Top\n[a](#top) [b](README.md#first-run-without-root)\n[c](docs/security.md#pci--promises)\n";
+        assert!(broken("CHANGELOG.md", text).is_empty());
+        assert_eq!(
+            broken("CHANGELOG.md", "[a](#absent)\n[b](README.md#not-one)\n[c](README.md#first-run)\n"),
+            [1, 2, 3]
+        );
     }
 
     #[test]
