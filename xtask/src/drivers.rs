@@ -48,24 +48,41 @@ fn is_driver(package: &cargo::Package) -> bool {
     package.dir.starts_with("drivers/") && package.has_cdylib
 }
 
+/// Runs clippy on every driver as compiled for wasm, and on what the SDK has for wasm only.
+pub fn lint() -> Result<()> {
+    let toolchain = setup::minimal()?;
+    if !toolchain.has_clippy() {
+        println!("drivers: {} has no clippy for wasm, so the drivers were checked natively only", toolchain.describe());
+        return Ok(());
+    }
+    for package in cargo::packages()?.iter().filter(|package| is_driver(package)) {
+        println!("drivers: clippy on {} for wasm", package.name);
+        let mut cargo = cargo::command();
+        cargo.args(["clippy", "--quiet", "--package", &package.name, "--lib"]);
+        for_wasm(&mut cargo, &toolchain, &["-Dwarnings"]);
+        cargo::artifacts(&mut cargo, Some(EXPECTED))?;
+    }
+    Ok(())
+}
+
 /// Compiles one package and returns its module.
 fn build(toolchain: &Toolchain, package: &str) -> Result<PathBuf> {
     println!("drivers: compiling {package}");
-    let files = cargo::artifacts(&mut command(toolchain, package), Some(EXPECTED))?;
+    let mut cargo = cargo::command();
+    // Quiet, or cargo counts the expected warnings for each crate.
+    cargo.args(["rustc", "--quiet", "--package", package, "--lib", "--crate-type", "cdylib"]);
+    for_wasm(&mut cargo, toolchain, &[]);
+    let files = cargo::artifacts(&mut cargo, Some(EXPECTED))?;
     let mut modules = files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "wasm"));
     modules.next_back().with_context(|| format!("building {package} made no .wasm file"))
 }
 
-fn command(toolchain: &Toolchain, package: &str) -> Command {
-    let mut cargo = cargo::command();
-    // Quiet, or cargo counts the expected warnings for each crate.
-    cargo.args(["rustc", "--quiet", "--package", package, "--lib", "--crate-type", "cdylib", "--profile", "driver"]);
-    cargo.arg("--target-dir").arg(util::target_dir().join("wasm"));
-    toolchain.apply(&mut cargo);
+fn for_wasm(cargo: &mut Command, toolchain: &Toolchain, more_flags: &[&str]) {
+    cargo.args(["--profile", "driver"]).arg("--target-dir").arg(util::target_dir().join("wasm"));
+    toolchain.apply(cargo);
     // The encoded variable comes before RUSTFLAGS and every configuration file, so flags that the user has for the
     // host (such as target-cpu=native) do not reach the driver.
-    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
-    cargo
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", [FLAGS, more_flags].concat().join("\x1f"));
 }
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ impl Toolchain {
         }
     }
 
+    /// Whether `cargo clippy` works this way: Debian's compiler comes without it.
+    pub fn has_clippy(&self) -> bool {
+        self.way == Way::Rustup
+    }
+
     /// Adds what a cargo command needs to compile for the target this way.
     pub fn apply(&self, cargo: &mut Command) {
         cargo.args(["--target", TARGET]);
