@@ -162,8 +162,8 @@ macro_rules! hostcalls {
             { "Returns once all earlier register writes have reached the device." }
             Register ANY (0, 1) MmioFlush fn mmio_flush() -> ();
             { "Allocates zeroed DMA memory in the window, aligned to `align_bytes` (a power of two, at most 4096). \
-       The result is the region's handle in bits 32 to 62 and its offset in the window in bits 0 to 31, \
-       or `NoMemory`." }
+The result is the region's handle in bits 32 to 62 and its offset in the window in bits 0 to 31, \
+or `NoMemory`." }
             Dma PROCESS (0, 1) DmaAlloc fn dma_alloc(len_bytes: u32, align_bytes: u32) -> i64;
             { "Gives a region back. The device must no longer use it." }
             Dma PROCESS (0, 1) DmaFree fn dma_free(region: u32) -> ();
@@ -182,14 +182,14 @@ macro_rules! hostcalls {
             { "Sleeps at least `ns` nanoseconds, at most 1 s a call." }
             Time PROCESS (0, 1) SleepNs fn sleep_ns(ns: u64) -> ();
             { "Asks for one call of `timer` at `due_ns` of the monotonic clock; replaces an earlier wish, and 0 \
-       cancels it." }
+cancels it." }
             Time ANY (0, 1) TimerSet fn timer_set(due_ns: u64) -> ();
             { "Asks for one call of `work`, in process context." }
             Time ANY (0, 1) WorkSchedule fn work_schedule() -> ();
             { "A message for people: `len_bytes` of UTF-8 at `text`, at most 512; `level` is 1 (error) to 4 (debug)." }
             Log ANY (0, 1) Log fn log(level: u32, text: Addr, len_bytes: u32) -> ();
             { "Makes the network interface, once, in `probe`. `mac` holds the address's first byte in bits 0 to 7; \
-       `max_mtu` is in bytes; `features` is 0 in this version." }
+`max_mtu` is in bytes; `features` is 0 in this version." }
             Net PROCESS (0, 1) NetAttach fn net_attach(mac: u64, max_mtu: u32, features: u64) -> i32;
             { "Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1." }
             Net ANY (0, 1) NetLink fn net_link(up: u32, speed_mbps: u32, full_duplex: u32) -> ();
@@ -206,7 +206,7 @@ macro_rules! entries {
     ($with:ident) => {
         $with! {
             { "Finds out what the device is, brings it to a known state, attaches the interface. `reason` is a \
-       `ProbeReason`; `host_page` is the address of the `HostPage`." }
+`ProbeReason`; `host_page` is the address of the `HostPage`." }
             Process required (0, 1) Probe fn probe(reason: u32, host_page: Addr) -> i32;
             { "The driver is going away: the device is quiet when this returns." }
             Process required (0, 1) Remove fn remove() -> ();
@@ -215,7 +215,7 @@ macro_rules! entries {
             { "The interface goes down: DMA and interrupts stop, and every packet is returned." }
             Process required (0, 1) Stop fn stop() -> i32;
             { "Reaps transmissions, harvests and refills receive buffers, submits transmissions; at most `budget` \
-       packets each way. `flags` is 0 in this version. Returns a `poll_result`." }
+packets each way. `flags` is 0 in this version. Returns a `poll_result`." }
             Atomic required (0, 1) Poll fn poll(queue: u32, budget: u32, flags: u32) -> u32;
             { "An interrupt fired, perhaps another device's. Returns `irq_result` bits." }
             Interrupt required (0, 1) Irq fn irq(vector: u32) -> u32;
@@ -228,7 +228,7 @@ macro_rules! entries {
             { "Changes the largest payload, in bytes, without the Ethernet header." }
             Process optional (0, 1) SetMtu fn set_mtu(mtu_bytes: u32) -> i32;
             { "Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses \
-       of 6 bytes." }
+of 6 bytes." }
             Process optional (0, 1) SetRxMode fn set_rx_mode(mode: u32, multicast_count: u32) -> i32;
             { "Writes fresh counters into the host page's `stats`." }
             Process optional (0, 1) Stats fn stats() -> ();
