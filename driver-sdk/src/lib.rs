@@ -41,6 +41,7 @@ pub use log::Level;
 pub use nook::{DmaRegion, Nook};
 pub use nook_abi as abi;
 pub use nook_abi::{LinkState, NetStats, PacketStatus, ProbeReason, QueueEntry, Status};
+pub use nook_regs::{Register, RegisterArray};
 pub use queues::{NetQueues, Packet, Pool, ProvideQueue, Provided, ReturnPlace, ReturnQueue, Returning};
 pub use regs::Regs;
 pub use ring::{DescriptorRing, Done, Fill, Reap, Vacant};

@@ -30,7 +30,7 @@ fn halves([a, b, c, d]: [u32; 4]) -> (u64, u64) {
 }
 
 /// Gives back what lies in no packet buffer. A host that gives such a thing is broken.
-#[cold]
+#[inline(always)] // Called, it would have every packet written to the stack first.
 fn refuse(queue: &mut ReturnQueue, packet: Packet) {
     if let Some(place) = queue.begin().vacant() {
         place.put(packet.returned(packet.len_bytes, PacketStatus::Failed));
@@ -144,14 +144,14 @@ impl<K: Kernel> E1000<K> {
     }
 }
 
-/// What the host gets for a receive descriptor that is done. The chip strips no frame into two buffers, because it
-/// drops frames that are longer than one (RCTL.LPE is off); should it do so all the same, none of the parts passes.
-/// `mid_frame` remembers that the last descriptor did not end its frame.
+/// What the host gets for a receive descriptor that is done. No frame needs two buffers, because the chip drops those
+/// that are longer than one (RCTL.LPE is off); should one do so all the same, none of its parts passes. `mid_frame`
+/// remembers that the last descriptor did not end its frame.
 #[inline(always)]
 fn received(packet: Packet, len_bytes: u32, word3: u32, mid_frame: &mut bool) -> QueueEntry {
     let ends = word3 & rx::status::EOP != 0;
-    let whole = ends && !core::mem::replace(mid_frame, !ends);
-    if whole && word3 & rx::error::FRAME == 0 && (HEADER_BYTES..=RX_BUFFER_BYTES).contains(&len_bytes) {
+    let begins = !core::mem::replace(mid_frame, !ends);
+    if begins && ends && word3 & rx::error::FRAME == 0 && (HEADER_BYTES..=RX_BUFFER_BYTES).contains(&len_bytes) {
         packet.received(len_bytes)
     } else {
         packet.returned(0, PacketStatus::Failed)

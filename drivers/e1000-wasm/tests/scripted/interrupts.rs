@@ -1,0 +1,114 @@
+//! Who is told what, when: interrupts, the mask, the link.
+
+use e1000_regs::*;
+use nook_sdk::{Irq, NetDriver, Poll};
+
+use crate::rig::Rig;
+
+#[test]
+fn an_interrupt_masks_the_chip_until_the_poll_that_finds_nothing_left() {
+    let mut rig = Rig::open();
+    rig.chip().receive_frames(40);
+    assert!(rig.chip().interrupts());
+    assert_eq!(rig.irq(), Irq::HandledPoll);
+    assert_eq!(rig.chip().mask, 0);
+    assert_eq!(rig.poll(32), Poll::Again);
+    assert_eq!(rig.chip().mask, 0);
+    assert_eq!(rig.poll(32), Poll::Idle);
+    assert_eq!(rig.chip().mask, ICR::RXT0 | ICR::TXDW | ICR::LSC);
+    assert!(!rig.chip().interrupts());
+}
+
+#[test]
+fn a_frame_that_comes_while_interrupts_are_masked_interrupts_when_they_are_not() {
+    let mut rig = Rig::open();
+    rig.chip().receive_frames(1);
+    rig.irq();
+    rig.chip().receive_frames(1);
+    // As if it came after the poll had looked: the poll's answer is the same, and the cause is still there.
+    assert_eq!(rig.poll(32), Poll::Idle);
+    assert!(rig.chip().interrupts());
+    assert_eq!(rig.irq(), Irq::HandledPoll);
+}
+
+#[test]
+fn another_devices_interrupt_is_not_ours() {
+    let mut rig = Rig::open();
+    // Causes that were never asked for do not count.
+    rig.chip().causes = ICR::TXQE | ICR::RXO;
+    assert_eq!(rig.irq(), Irq::NotMine);
+    assert!(rig.host.calls().iter().all(|call| call.starts_with("mmio_read32")));
+}
+
+#[test]
+fn another_devices_interrupt_during_a_poll_takes_no_cause_away_unseen() {
+    let mut rig = Rig::open();
+    rig.chip().receive_frames(40);
+    rig.irq();
+    assert_eq!(rig.poll(32), Poll::Again);
+    // Reading ICR clears what the chip has to say, masked or not.
+    rig.chip().receive_frames(1);
+    assert_eq!(rig.irq(), Irq::HandledPoll);
+    assert_eq!(rig.poll(32), Poll::Idle);
+    assert_eq!(rig.rx.done, 41);
+}
+
+#[test]
+fn a_poll_that_used_its_budget_leaves_interrupts_masked_even_if_they_were_not() {
+    let mut rig = Rig::open();
+    rig.provide_tx(8);
+    assert_eq!(rig.poll(8), Poll::Again);
+    assert_eq!(rig.chip().mask, 0);
+}
+
+#[test]
+fn a_full_return_queue_is_a_reason_to_be_called_again() {
+    let mut rig = Rig::open();
+    rig.chip().receive_frames(255);
+    // The host does not take anything in between.
+    assert_eq!(rig.driver.poll(0, 512), Poll::Idle);
+    rig.chip().receive_frames(10);
+    assert_eq!(rig.driver.poll(0, 512), Poll::Again);
+    rig.collect();
+    assert_eq!(rig.poll(512), Poll::Idle);
+    assert_eq!(rig.rx.done, 256);
+}
+
+fn links(rig: &Rig) -> Vec<String> {
+    rig.host.take_calls().into_iter().filter(|call| call.starts_with("net_link")).collect()
+}
+
+#[test]
+fn a_link_change_is_reported_once() {
+    let mut rig = Rig::open();
+    for (status, report) in [
+        (0, "net_link [0, 0, 0]"),
+        (STATUS::LU | STATUS::FD | STATUS::SPEED.put(1), "net_link [1, 100, 1]"),
+        (STATUS::LU | STATUS::SPEED.put(0), "net_link [1, 10, 0]"),
+    ] {
+        rig.chip().set(STATUS, status);
+        for expected in [vec![report.to_owned()], vec![]] {
+            rig.chip().causes |= ICR::LSC;
+            assert_eq!(rig.irq(), Irq::Handled);
+            assert_eq!(links(&rig), expected);
+        }
+    }
+    assert_eq!(rig.chip().mask, ICR::RXT0 | ICR::TXDW | ICR::LSC, "a link change is no reason to poll");
+}
+
+#[test]
+fn a_link_that_goes_down_without_an_interrupt_is_noticed_by_the_timer() {
+    let mut rig = Rig::open();
+    rig.chip().set(STATUS, 0);
+    rig.host.advance(1_000_000_000);
+    rig.driver.timer();
+    assert_eq!(links(&rig), ["net_link [0, 0, 0]"]);
+}
+
+#[test]
+fn a_link_that_is_up_already_is_reported_by_open() {
+    let mut rig = Rig::probed(|_| ());
+    rig.chip().set(STATUS, STATUS::LU | STATUS::FD | STATUS::SPEED.put(2));
+    rig.driver.open().unwrap();
+    assert_eq!(links(&rig), ["net_link [1, 1000, 1]"]);
+}
