@@ -1,6 +1,6 @@
 //! Which chips there are, and how they differ.
 
-use e1000_regs::{DEVICE_82540EM, DEVICE_82545EM, TIPG, TXDCTL, VENDOR};
+use e1000_regs::{DEVICE_82540EM, DEVICE_82545EM, TIPG, VENDOR};
 
 /// What differs from chip to chip.
 #[derive(Debug)]
@@ -12,19 +12,14 @@ pub(crate) struct Chip {
     pub(crate) reset_ns: u64,
     /// Gaps between frames on copper (section 13.4.34).
     pub(crate) tipg: u32,
-    /// When transmit descriptors are fetched and written back (section 13.4.43).
-    pub(crate) txdctl: u32,
 }
 
-/// The values recommended for copper, in the units of section 13.4.34.
-const COPPER_TIPG: u32 = TIPG::IPGT.put(8) | TIPG::IPGR1.put(8) | TIPG::IPGR2.put(6);
-
-/// One descriptor is enough to be written back, as a whole (section 3.4.2).
-const ONE_BY_ONE: u32 = TXDCTL::GRAN | TXDCTL::WTHRESH.put(1);
+/// What section 13.4.34 recommends for all of the family but the 82544, in byte times.
+const COPPER_TIPG: u32 = TIPG::IPGT.put(10) | TIPG::IPGR1.put(8) | TIPG::IPGR2.put(6);
 
 static CHIPS: [Chip; 2] = [
-    Chip { device: DEVICE_82540EM, name: "82540EM", reset_ns: 5_000_000, tipg: COPPER_TIPG, txdctl: ONE_BY_ONE },
-    Chip { device: DEVICE_82545EM, name: "82545EM", reset_ns: 5_000_000, tipg: COPPER_TIPG, txdctl: ONE_BY_ONE },
+    Chip { device: DEVICE_82540EM, name: "82540EM", reset_ns: 5_000_000, tipg: COPPER_TIPG },
+    Chip { device: DEVICE_82545EM, name: "82545EM", reset_ns: 5_000_000, tipg: COPPER_TIPG },
 ];
 
 impl Chip {

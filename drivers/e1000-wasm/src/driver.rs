@@ -88,7 +88,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             tx_stuck_ticks: 0,
         };
         nook.net_attach(mac, MAX_MTU_BYTES)?;
-        info!(nook, "{}, address {mac:02x?}", chip.name);
+        let [a, b, c, d, e, f] = mac;
+        info!(nook, "{} at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", chip.name);
         Ok(driver)
     }
 
@@ -120,12 +121,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         if !self.open {
             return Ok(());
         }
-        self.nook.timer_set(0);
         statistics::collect(&self.regs, &mut self.stats);
         let silent = self.silence(PacketStatus::Unused);
-        let disabled = self.nook.irq_disable(0);
-        self.report(LinkState::default());
-        silent.and(disabled)
+        silent.and(self.close())
     }
 
     #[inline]
@@ -146,6 +144,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 
     #[inline]
     fn irq(&mut self, _vector: u32) -> Irq {
+        if !self.open {
+            return Irq::NotMine;
+        }
         // Reading clears the causes, those that are masked too (section 13.4.17). So `poll` is asked for even if it
         // is running already: what it has not seen yet may have been reported only now.
         let causes = self.regs.read(ICR) & CAUSES;
@@ -184,12 +185,13 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         warn!(self.nook, "{}: {} frames are not being sent; resetting", self.chip.name, self.tx.in_flight());
         self.stats.tx_timeouts += 1;
         statistics::collect(&self.regs, &mut self.stats);
-        let restarted = self.silence(PacketStatus::Failed).and_then(|()| self.start());
-        match restarted {
+        match self.silence(PacketStatus::Failed).and_then(|()| self.start()) {
             Ok(()) => self.unmask(),
             Err(status) => {
                 error!(self.nook, "{}: cannot be started again: {status}", self.chip.name);
-                self.report(LinkState::default());
+                if let Err(status) = self.close() {
+                    error!(self.nook, "{}: its interrupt stays on: {status}", self.chip.name);
+                }
             }
         }
         // The host takes back what was returned, and `poll` gives the chip new buffers.
@@ -229,12 +231,19 @@ impl<K: Kernel> E1000<K> {
         Ok(())
     }
 
-    /// Makes the chip silent and gives every packet back.
+    /// Makes the chip silent, gives every packet back, and resets it.
     fn silence(&mut self, unsent: PacketStatus) -> Result<(), Status> {
         self.open = false;
-        setup::silence(&self.nook, &self.regs, self.chip)?;
+        setup::silence(&self.nook, &self.regs)?;
         self.give_back(unsent);
-        Ok(())
+        setup::reset(&self.nook, &self.regs, self.chip)
+    }
+
+    /// A silent chip is not looked after any more.
+    fn close(&mut self) -> Result<(), Status> {
+        self.nook.timer_set(0);
+        self.report(LinkState::default());
+        self.nook.irq_disable(0)
     }
 
     #[inline(always)]

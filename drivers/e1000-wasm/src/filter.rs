@@ -86,7 +86,8 @@ impl Filter {
     }
 }
 
-/// Writes one address register. While it is half written it is not valid (RAH.AV, section 13.5.3).
+/// Writes one address register: cleared from the high half, written from the low one (section 13.5.3), so that it is
+/// not valid (RAH.AV) while it is half written.
 fn write_exact<K: Kernel>(regs: &Regs<K>, at: u32, address: Option<MacAddress>) {
     regs.write(RAH.get(at), 0);
     if let Some([a, b, c, d, e, f]) = address {

@@ -1,4 +1,4 @@
-//! The PHY inside the chip, and what it negotiates (sections 13.4.7 and 11.1).
+//! The PHY inside the chip, and what it negotiates (sections 8.6.2 and 13.4.7).
 
 use e1000_regs::phy::{ANAR, BMCR, GTCR, PHYID1, PHYID2, an, bmcr, gigabit, read_command, write_command};
 use e1000_regs::{MDIC, STATUS};
@@ -68,7 +68,7 @@ pub(crate) fn negotiate<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>) -> Result<(),
     write(nook, regs, BMCR, bmcr::AN_ENABLE | bmcr::AN_RESTART)
 }
 
-/// The link as the MAC uses it: the PHY tells the MAC what it negotiated (section 13.4.2).
+/// The link as the MAC uses it, from STATUS: the PHY tells the MAC what it negotiated (section 8.6.2.2.3).
 pub(crate) fn link(status: u32) -> LinkState {
     if status & STATUS::LU == 0 {
         return LinkState::default();

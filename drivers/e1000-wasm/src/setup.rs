@@ -1,8 +1,8 @@
 //! The order in which registers are written: reset, start, silence (chapter 14).
 
 use e1000_regs::{
-    CTRL, IMC, IMS, ITR, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, STATUS, TADV, TCTL, TDBAH,
-    TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
+    CTRL, IMC, IMS, ITR, MANC, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, STATUS, TADV, TCTL,
+    TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
 };
 use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
@@ -20,7 +20,8 @@ const DRAIN_NS: u64 = 10_000_000;
 
 /// TCTL.CT: attempts to send a frame (section 13.4.33).
 const ATTEMPTS: u32 = 15;
-/// TCTL.COLD: in byte times; the same for full duplex and for half duplex at 10 and 100 Mbit/s (section 13.4.33).
+/// TCTL.COLD: in byte times, for full duplex, and for half duplex at 10 and 100 Mbit/s. The 512 that section 13.4.33
+/// gives for half duplex are those of 1000 Mbit/s, which is not offered.
 const COLLISION_DISTANCE: u32 = 64;
 
 /// Resets all but PCI configuration and PHY, from any state (section 13.4.1). DMA must be off. Interrupts are masked
@@ -49,8 +50,10 @@ pub(crate) fn start<K: Kernel>(
     rx: &Ring<K>,
     tx: &Ring<K>,
 ) -> Result<(), Status> {
-    // The MAC follows the PHY: speed and duplex are neither forced nor detected (section 8.6).
+    // The MAC follows the PHY's link, speed and duplex: nothing is forced or guessed (section 8.6.2).
     regs.write(CTRL, CTRL::SLU);
+    // The host answers ARP requests, not the chip.
+    regs.modify(MANC, |manc| manc & !MANC::ARP_EN);
     filter.write(regs, None);
     moderate(regs);
     // Heads and tails first: whatever was in them, an empty ring is never looked at.
@@ -64,7 +67,8 @@ pub(crate) fn start<K: Kernel>(
     regs.write(TDBAH, (tx.iova() >> 32) as u32);
     regs.write(TDLEN, tx.len_bytes());
     regs.write(RXDCTL, 0);
-    regs.write(TXDCTL, chip.txdctl);
+    // Descriptors are written back at once (section 3.4.2).
+    regs.write(TXDCTL, 0);
     regs.write(RXCSUM, 0);
     regs.write(TIPG, chip.tipg);
     nook.dma_enable()?;
@@ -75,9 +79,11 @@ pub(crate) fn start<K: Kernel>(
 
 /// When the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).
 ///
-/// - A received frame interrupts at once: RDTR, RADV and ITR would each make a lone request wait, and under load they
-///   are not needed, because from the first interrupt until `poll` has emptied the ring all others are masked.
-/// - A sent frame is not urgent: nobody waits for it but the host that wants its buffer back. It interrupts 33 µs
+/// - A received frame interrupts at once. RDTR and RADV would make a lone frame wait, and the manual warns of them; ITR
+///   would make the second of two wait, as in any exchange of requests and answers. Under load none of them is needed:
+///   from the first interrupt until `poll` has emptied the ring all others are masked.
+/// - A sent frame is not urgent: nobody waits for it but the host that wants its buffer back, and a `poll` for another
+///   reason sees it too. It interrupts 33 µs
 ///   after the last one, and at most 66 µs after the first. That is short enough that a ring full of the shortest
 ///   frames (255 times 672 ns) is refilled before it runs dry.
 fn moderate<K: Kernel>(regs: &Regs<K>) {
@@ -89,15 +95,14 @@ fn moderate<K: Kernel>(regs: &Regs<K>) {
 }
 
 /// Makes a chip that runs silent: no interrupt, no DMA. What it had is the driver's again.
-pub(crate) fn silence<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
+pub(crate) fn silence<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>) -> Result<(), Status> {
     regs.write(IMC, u32::MAX);
     write_rctl(regs, 0);
     regs.write(TCTL, 0);
     // Pushes the writes out, before the wait begins.
     regs.read(STATUS);
     nook.sleep_ns(DRAIN_NS);
-    nook.dma_disable()?;
-    reset(nook, regs, chip)
+    nook.dma_disable()
 }
 
 /// Lets the chip interrupt. A cause that came while it was masked is in ICR still, and interrupts now (section

@@ -29,7 +29,7 @@ fn halves([a, b, c, d]: [u32; 4]) -> (u64, u64) {
     (u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32)
 }
 
-/// Gives back what lies in no packet buffer. A host that gives such a thing is broken.
+/// Gives back what no descriptor can say: a host that gives such a thing is broken.
 #[inline(always)] // Called, it would have every packet written to the stack first.
 fn refuse(queue: &mut ReturnQueue, packet: Packet) {
     if let Some(place) = queue.begin().vacant() {
@@ -91,7 +91,8 @@ impl<K: Kernel> E1000<K> {
             let Some(entry) = provided.next() else { break };
             moved += 1;
             let packet = Packet::from(&entry);
-            match self.queues.pool.frame_iova(&packet) {
+            let fits = (1..=tx::LEGACY_MAX_BYTES).contains(&packet.len_bytes);
+            match self.queues.pool.frame_iova(&packet).filter(|_| fits) {
                 Some(iova) => {
                     let end = if packet.is_last() { command::EOP } else { 0 };
                     let (low, high) = halves(tx::legacy(iova, packet.len_bytes as u16, SEND | end));

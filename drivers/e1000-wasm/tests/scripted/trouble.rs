@@ -1,7 +1,7 @@
 //! A transmitter that is stuck, and the ways out: stop, remove, restart.
 
 use e1000_regs::*;
-use nook_sdk::{NetDriver, Status};
+use nook_sdk::{Irq, NetDriver, Status};
 
 use crate::rig::{Rig, tally};
 
@@ -53,9 +53,13 @@ fn a_chip_that_cannot_be_started_again_takes_the_link_down() {
     rig.host.advance(1_000_000_000);
     rig.driver.timer();
     rig.driver.work();
+    rig.collect();
+    assert_silent(&rig);
+    assert_eq!((&rig.rx, &rig.tx), (&tally(0, 0, 255), &tally(0, 1, 0)));
     assert!(rig.host.calls().contains(&"net_link [0, 0, 0]".to_owned()));
-    assert_eq!(rig.chip().mask, 0);
-    // The host can still stop it.
+    // The host can still stop it, and nobody's interrupt is taken for its.
+    rig.chip().causes |= ICR::LSC;
+    assert_eq!(rig.irq(), Irq::NotMine);
     assert_eq!(rig.driver.stop(), Ok(()));
 }
 
