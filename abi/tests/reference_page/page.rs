@@ -1,0 +1,392 @@
+//! Makes the text of `docs/abi.md`.
+
+use std::mem::{align_of, offset_of, size_of};
+
+use nook_abi::*;
+
+use crate::source::{Member, members};
+
+const FAULT: &str = include_str!("../../src/fault.rs");
+const LAYOUT: &str = include_str!("../../src/layout.rs");
+const LIB: &str = include_str!("../../src/lib.rs");
+const MANIFEST: &str = include_str!("../../src/manifest.rs");
+const NET: &str = include_str!("../../src/net.rs");
+const STATUS: &str = include_str!("../../src/status.rs");
+const TABLE: &str = include_str!("../../src/table.rs");
+
+/// A field of a shared struct.
+struct Field {
+    name: &'static str,
+    offset: usize,
+    size: usize,
+}
+
+/// Size, alignment and fields of a struct; it does not compile if a field is left out.
+macro_rules! layout {
+    ($name:ident { $($field:ident),* $(,)? }) => {{
+        let $name { $($field: _),* } = $name::default();
+        fn size_of_field<T>(_: fn(&$name) -> &T) -> usize {
+            size_of::<T>()
+        }
+        let fields = vec![$(Field {
+            name: stringify!($field),
+            offset: offset_of!($name, $field),
+            size: size_of_field(|it| &it.$field),
+        }),*];
+        (stringify!($name), size_of::<$name>(), align_of::<$name>(), fields)
+    }};
+}
+
+/// The whole page.
+pub fn page() -> String {
+    let parts =
+        [opening(), types(), contexts(), entries(), hostcalls(), statuses(), numbers(), memory(), manifest(), faults()];
+    parts.join("\n")
+}
+
+fn opening() -> String {
+    let (major, minor) = ABI_VERSION;
+    format!(
+        "# The nook ABI, version {major}.{minor}
+
+Everything that a driver and the host that runs it agree on: for authors who write a driver in another language than
+Rust, and for readers of traces. In Rust the SDK says the same in types; begin with
+[writing a driver](writing-a-driver.md).
+
+This page is made from the tables and comments in `abi/src/`. Change them and write it again with
+`NOOK_BLESS=1 cargo test -p nook-abi --test reference_page`; without the variable the test fails if the two differ.
+
+A driver is a core WebAssembly module that
+
+- imports functions only, from module `{IMPORT_MODULE}`, out of the [hostcalls](#hostcalls);
+- exports the [entries](#entries), each under the prefix `{ENTRY_PREFIX}`, and its one memory as `memory`: 32-bit,
+  not shared; the host makes it larger and lays it out;
+- has the custom section `{MANIFEST_SECTION}` with its [manifest](#manifest);
+- has no start function.
+
+It runs on a host of the same major version and the same or a later minor one. All of this is checked before any of it
+runs; `nook-run inspect` says what is wrong.
+"
+    )
+}
+
+fn types() -> String {
+    let rows = [
+        (Value::U32, "unsigned"),
+        (Value::U64, "unsigned"),
+        (Value::I32, "0, or a negative [status](#status)"),
+        (Value::I64, "a value that is not negative, or a negative [status](#status)"),
+        (Value::Addr, "an address in the driver's memory"),
+        (Value::Unit, "no result"),
+    ];
+    let rows = rows.map(|(value, meaning)| vec![code(type_name(value)), code(wasm(value)), meaning.into()]);
+    format!(
+        "## Types\n\nAll values are scalars; the byte order in memory is little endian.\n\n{}",
+        table(&["type", "wasm", "meaning"], rows)
+    )
+}
+
+fn contexts() -> String {
+    let rows = members(TABLE, "pub enum Context {").into_iter().map(|context| {
+        let runs = ENTRIES.iter().filter(|entry| format!("{:?}", entry.context) == context.name());
+        let runs: Vec<_> = runs.map(|entry| code(entry.name)).collect();
+        vec![context.name().to_lowercase(), context.doc, runs.join(", ")]
+    });
+    format!(
+        "## Contexts
+
+Where a driver is when it makes a hostcall. Calls into a driver never overlap. A hostcall in a context in which it is
+not allowed ends the call with a [fault](#faults).
+
+{}",
+        table(&["context", "meaning", "entries"], rows)
+    )
+}
+
+fn entries() -> String {
+    let rows = ENTRIES.iter().map(|row| {
+        let signature = signature(&format!("{ENTRY_PREFIX}{}", row.name), row.args, row.result);
+        let needed = if row.required { "yes" } else { "" };
+        vec![
+            signature,
+            wasm_type(row.args, row.result),
+            row.context.to_string(),
+            needed.into(),
+            version(row.since),
+            row.doc.into(),
+        ]
+    });
+    format!(
+        "## Entries\n\nWhat the host calls. A driver of class `net` exports all that are required.\n\n{}",
+        table(&["export", "wasm type", "context", "required", "since", "what it does"], rows)
+    )
+}
+
+fn hostcalls() -> String {
+    let mut text = String::from("## Hostcalls\n\nWhat a driver can ask the host for. It imports only what it uses.\n");
+    for class in members(TABLE, "pub enum CallClass {") {
+        let rows = HOSTCALLS.iter().filter(|row| format!("{:?}", row.class) == class.name()).map(|row| {
+            let contexts = match row.contexts {
+                Contexts::ANY => "any".to_owned(),
+                some => {
+                    let all = [Context::Process, Context::Interrupt, Context::Atomic];
+                    let some = all.iter().filter(|context| some.allows(**context)).map(Context::to_string);
+                    some.collect::<Vec<_>>().join(", ")
+                }
+            };
+            vec![
+                signature(row.name, row.args, row.result),
+                wasm_type(row.args, row.result),
+                contexts,
+                version(row.since),
+                row.doc.into(),
+            ]
+        });
+        let rows = table(&["import", "wasm type", "contexts", "since", "what it does"], rows);
+        text += &format!("\n### {}\n\n{}\n\n{rows}", class.name(), class.doc);
+    }
+    text
+}
+
+fn statuses() -> String {
+    let comments = members(STATUS, "status! {");
+    let rows = Status::ALL.iter().map(|status| {
+        let name = format!("{status:?}");
+        let comment = comments.iter().find(|member| member.name() == name).expect("each status has a comment");
+        vec![status.code().to_string(), code(&name), comment.doc.clone()]
+    });
+    format!(
+        "## Status\n\nA bad day of the device or the world: it is returned, and the caller may carry on.\n\n{}",
+        table(&["code", "name", "meaning"], rows)
+    )
+}
+
+fn numbers() -> String {
+    let sets = [
+        ("ProbeReason", LIB, "pub enum ProbeReason {", "The argument `reason` of `probe`."),
+        ("irq_result", LIB, "pub mod irq_result {", "Bits of what `irq` returns."),
+        ("poll_result", LIB, "pub mod poll_result {", "What `poll` returns."),
+        ("log_level", LIB, "pub mod log_level {", "The argument `level` of `log`."),
+        ("rx_mode", NET, "pub mod rx_mode {", "Bits of the argument `mode` of `set_rx_mode`."),
+        ("item_flags", NET, "pub mod item_flags {", "Bits of `Item.flags`."),
+        ("PacketStatus", NET, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
+        ("meta_flags", NET, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
+        ("gso", NET, "pub mod gso {", "`NetMeta.gso_type`."),
+        ("rx_checksum", NET, "pub mod rx_checksum {", "`NetMeta.rx_checksum`."),
+    ];
+    let mut text = String::from("## Numbers\n\nBits that are not named are zero.\n");
+    for (name, source, opening, of) in sets {
+        // `ALL` is for checks in code.
+        let named = members(source, opening).into_iter().filter(|member| member.name() != "ALL");
+        let rows = named.map(|member| vec![code(member.name()), code(member.value()), member.doc.clone()]);
+        text += &format!("\n### {name}\n\n{of}\n\n{}", table(&["name", "value", "meaning"], rows));
+    }
+    text
+}
+
+fn memory() -> String {
+    let queues = members(NET, "pub enum Queue {").into_iter().zip(Queue::ALL).map(|(member, queue)| {
+        assert_eq!(member.name(), format!("{queue:?}"));
+        let (host, driver) = match queue {
+            Queue::RxProvide | Queue::TxProvide => ("`produced`", "`consumed`"),
+            Queue::RxReturn | Queue::TxReturn => ("`consumed`", "`produced`"),
+        };
+        let index = queue as usize;
+        vec![index.to_string(), code(queue.name()), member.doc, host.into(), driver.into()]
+    });
+    let mut text = format!(
+        "## Memory
+
+A driver's memory is `[data, stack | heap | host page, rings | DMA window]`. The module brings the first part; the host
+adds the others and never grows it. `probe` is given the address of the host page, and all else is found from there.
+
+The host page has {HOST_PAGE_BYTES} bytes; its last {MAILBOX_BYTES} are the mailbox. `magic` is {HOST_PAGE_MAGIC:#010x}
+(`nook` in ASCII). Packet buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins
+`headroom_bytes` after that.
+
+A ring is a `RingHeader` and {QUEUE_CAPACITY} times `QueueEntry`: {RING_BYTES} bytes. Its two counters run free: entry
+`n` stands at place `n % {QUEUE_CAPACITY}`, and the ring is empty when they are equal. The host takes and puts entries
+only between calls into the driver, on the same thread, so that counters need no barrier. It keeps its own count of both
+and checks what the driver says.
+
+{}",
+        table(&["ring", "queue", "what it carries", "host counts", "driver counts"], queues)
+    );
+    let structs = [
+        (
+            LAYOUT,
+            layout!(HostPage {
+                magic,
+                abi_major,
+                abi_minor,
+                window_addr,
+                window_len_bytes,
+                window_iova,
+                heap_addr,
+                heap_len_bytes,
+                rings,
+                pool,
+                mailbox_addr,
+                irq_vectors,
+                reserved,
+                now_ns,
+                stats
+            }),
+        ),
+        (LAYOUT, layout!(PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved })),
+        (NET, layout!(RingHeader { produced, consumed })),
+        (NET, layout!(QueueEntry { item, net })),
+        (NET, layout!(Item { id, generation, queue, flags, len_bytes, deadline_ms, status })),
+        (
+            NET,
+            layout!(NetMeta {
+                csum_start,
+                csum_offset,
+                gso_size,
+                gso_header_len,
+                vlan_tci,
+                gso_type,
+                rx_checksum,
+                flags,
+                reserved
+            }),
+        ),
+        (
+            NET,
+            layout!(NetStats {
+                rx_packets,
+                rx_bytes,
+                rx_errors,
+                rx_missed,
+                rx_crc_errors,
+                rx_length_errors,
+                multicast,
+                tx_packets,
+                tx_bytes,
+                tx_errors,
+                collisions,
+                tx_timeouts
+            }),
+        ),
+    ];
+    for (source, (name, size, align, fields)) in structs {
+        let comments = members(source, &format!("pub struct {name} {{"));
+        let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(names, comments.iter().map(Member::name).collect::<Vec<_>>(), "{name}");
+        let rows = fields.iter().zip(comments).map(|(field, member)| {
+            let ty = member.code.split_once(": ").map_or("", |(_, ty)| ty);
+            vec![field.offset.to_string(), field.size.to_string(), code(ty), code(field.name), member.doc]
+        });
+        let rows = table(&["offset", "bytes", "type", "name", "meaning"], rows);
+        text += &format!("\n### {name}\n\n{size} bytes, aligned to {align}.\n\n{rows}");
+    }
+    text
+}
+
+fn manifest() -> String {
+    const REST: &str = "name = sample\nversion = 1.0\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\n\
+                        registers = sample\ndma_bytes = 65536\ndma_mask_bits = 64\n";
+    let good = format!("abi = {}\n{REST}", version(ABI_VERSION));
+    let without = |key: &str| -> String {
+        let keeps = |line: &&str| line.split(' ').next() != Some(key);
+        good.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect()
+    };
+    let rows = members(MANIFEST, "pub struct Manifest<'a> {").into_iter().map(|member| {
+        let key = member.name();
+        let (_, meaning) = member.doc.split_once("`: ").expect("the comment begins with the key");
+        let rest = without(key);
+        let required = matches!(Manifest::parse(rest.as_bytes()), Err(ManifestError::Missing(it)) if it == key);
+        let bad = format!("{rest}{key} = ?\n");
+        let value = match Manifest::parse(bad.as_bytes()) {
+            Err(ManifestError::BadValue { expected, .. }) => expected.to_owned(),
+            Ok(_) => "text".to_owned(),
+            Err(error) => panic!("{key}: {error}"),
+        };
+        vec![code(key), if required { "yes" } else { "" }.into(), value, meaning.to_owned()]
+    });
+    format!(
+        "## Manifest
+
+The custom section `{MANIFEST_SECTION}` is UTF-8 text: lines of `key = value`. Empty lines and lines that begin with `#`
+are left out. Each key stands once, and a key that is not listed here is an error. Numbers are decimal.
+
+{}
+For example:
+
+```
+{good}```
+",
+        table(&["key", "required", "value", "meaning"], rows)
+    )
+}
+
+fn faults() -> String {
+    let rows = members(FAULT, "pub enum Fault {").into_iter().map(|member| {
+        let says = member.members.iter().map(|field| format!("{}: {}", code(field.name()), field.doc));
+        let says = says.map(|text| text.trim_end_matches('.').to_owned()).collect::<Vec<_>>().join("; ");
+        vec![code(member.name()), member.doc.clone(), says]
+    });
+    let traps = members(FAULT, "pub enum TrapKind {").into_iter();
+    let traps = traps.map(|member| vec![code(member.name()), member.doc.clone()]);
+    format!(
+        "## Faults
+
+What ends a call into a driver. After one, nothing that the driver says is believed until it was recovered.
+
+{}
+### TrapKind
+
+{}",
+        table(&["fault", "when", "what it says"], rows),
+        table(&["kind", "meaning"], traps)
+    )
+}
+
+fn type_name(value: Value) -> &'static str {
+    match value {
+        Value::U32 => "u32",
+        Value::U64 => "u64",
+        Value::I32 => "i32",
+        Value::I64 => "i64",
+        Value::Addr => "Addr",
+        Value::Unit => "()",
+    }
+}
+
+fn wasm(value: Value) -> &'static str {
+    match value {
+        Value::U32 | Value::I32 | Value::Addr => "i32",
+        Value::U64 | Value::I64 => "i64",
+        Value::Unit => "",
+    }
+}
+
+fn signature(name: &str, args: &[ArgInfo], result: Value) -> String {
+    let args: Vec<_> = args.iter().map(|arg| format!("{}: {}", arg.name, type_name(arg.value))).collect();
+    let result = if result == Value::Unit { String::new() } else { format!(" -> {}", type_name(result)) };
+    format!("`{name}({}){result}`", args.join(", "))
+}
+
+fn wasm_type(args: &[ArgInfo], result: Value) -> String {
+    let args: Vec<_> = args.iter().map(|arg| wasm(arg.value)).collect();
+    format!("`({}) -> ({})`", args.join(" "), wasm(result))
+}
+
+fn version((major, minor): (u16, u16)) -> String {
+    format!("{major}.{minor}")
+}
+
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{text}`") }
+}
+
+fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(head) + &line(&vec!["---"; head.len()]);
+    for row in rows {
+        assert_eq!(row.len(), head.len());
+        let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        text += &line(&cells.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    text
+}
