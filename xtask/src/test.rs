@@ -92,7 +92,7 @@ fn chosen(only: Option<&str>) -> impl Iterator<Item = &'static Part> {
 fn cargo_run(args: &[&str]) -> Result<()> {
     let mut cargo = cargo::command();
     cargo.args(args);
-    println!("{}", shown(&cargo));
+    println!("{}", util::shown(&cargo));
     util::run(&mut cargo)
 }
 
@@ -101,19 +101,13 @@ fn cargo_run(args: &[&str]) -> Result<()> {
 fn run_rustdoc() -> Result<()> {
     let mut cargo = cargo::command();
     cargo.args(RUSTDOC).args(WORKSPACE).env("RUSTDOCFLAGS", RUSTDOC_FLAGS);
-    println!("RUSTDOCFLAGS='{RUSTDOC_FLAGS}' {}", shown(&cargo));
+    println!("RUSTDOCFLAGS='{RUSTDOC_FLAGS}' {}", util::shown(&cargo));
     util::run(&mut cargo)
 }
 
 /// Whether tests can do what root can on a machine of its own: a network namespace is the measure.
 fn has_namespaces() -> bool {
     util::is_root() && util::output(Command::new("unshare").args(["--net", "true"])).is_ok()
-}
-
-/// The command as a person would type it: `cargo`, not the path of the toolchain's.
-fn shown(cargo: &Command) -> String {
-    let line = util::shown(cargo);
-    line.split_once(' ').map_or_else(|| "cargo".to_string(), |(_, args)| format!("cargo {args}"))
 }
 
 fn run_tests(report: &mut Report) -> Result<()> {
@@ -124,7 +118,7 @@ fn run_tests(report: &mut Report) -> Result<()> {
     if has_namespaces() {
         cargo.args(["--", "--include-ignored"]);
     }
-    println!("{}", shown(&cargo));
+    println!("{}", util::shown(&cargo));
     let mut watch = Watch::new(Instant::now());
     let outcome = stream(cargo, |line| watch.line(line, Instant::now()));
     watch.end(Instant::now());

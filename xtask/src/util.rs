@@ -22,9 +22,11 @@ pub fn target_dir() -> PathBuf {
     root().join("target")
 }
 
-/// The command as one would type it, for messages.
+/// The command as one would type it, for messages: `cargo`, not the path of the toolchain's.
 pub fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = command.get_program();
+    let program = if env::var_os("CARGO").is_some_and(|cargo| cargo == program) { "cargo".as_ref() } else { program };
+    let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
