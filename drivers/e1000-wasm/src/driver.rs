@@ -1,6 +1,6 @@
 //! [`E1000`]: the driver's state, and what the host calls.
 
-use e1000_regs::{ICR, IMC, STATUS};
+use e1000_regs::{ICR, IMC, IMS, STATUS};
 use nook_sdk::{
     Irq, Kernel, LinkState, MacAddress, NetDriver, NetQueues, NetStats, Nook, PacketStatus, Poll, ProbeReason, Regs,
     RxMode, Status, error, info, warn,
@@ -19,7 +19,7 @@ const PCI_DEVICE: u32 = 2;
 const BAR: u32 = 0;
 
 /// The interrupts that are wanted: a frame was received, a frame was sent, the link changed.
-pub(crate) const CAUSES: u32 = ICR::RXT0 | ICR::TXDW | ICR::LSC;
+const CAUSES: u32 = ICR::RXT0 | ICR::TXDW | ICR::LSC;
 
 /// The largest payload of a frame that the chip takes without RCTL.LPE.
 const MAX_MTU_BYTES: u32 = 1500;
@@ -109,7 +109,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             self.silence(PacketStatus::Unused)?;
             return Err(status);
         }
-        self.unmask();
+        self.mask(false);
         self.nook.timer_set(self.nook.now_ns() + TICK_NS);
         self.follow_link();
         // Frames may have come, and the queues may hold some that wait to be sent.
@@ -133,13 +133,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         }
         // Each of them runs, whatever the others say. Sent buffers first, so that there is room to send.
         let more = self.tx_return(budget) | self.rx_return(budget) | self.rx_provide(budget) | self.tx_provide(budget);
-        if more {
-            self.mask();
-            Poll::Again
-        } else {
-            self.unmask();
-            Poll::Idle
-        }
+        self.mask(more);
+        if more { Poll::Again } else { Poll::Idle }
     }
 
     #[inline]
@@ -154,7 +149,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             self.follow_link();
         }
         if causes & (ICR::RXT0 | ICR::TXDW) != 0 {
-            self.mask();
+            self.mask(true);
             return Irq::HandledPoll;
         }
         if causes == 0 { Irq::NotMine } else { Irq::Handled }
@@ -186,7 +181,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         self.stats.tx_timeouts += 1;
         statistics::collect(&self.regs, &mut self.stats);
         match self.silence(PacketStatus::Failed).and_then(|()| self.start()) {
-            Ok(()) => self.unmask(),
+            Ok(()) => self.mask(false),
             Err(status) => {
                 error!(self.nook, "{}: cannot be started again: {status}", self.chip.name);
                 if let Err(status) = self.close() {
@@ -246,20 +241,20 @@ impl<K: Kernel> E1000<K> {
         self.nook.irq_disable(0)
     }
 
+    /// Masks the chip's interrupts or lets them through. A cause that came while they were masked is still in ICR and
+    /// interrupts then (section 13.4.20): what comes between a look at the rings and this is not missed.
     #[inline(always)]
-    fn mask(&mut self) {
-        if !self.masked {
-            self.regs.write(IMC, u32::MAX);
-            self.masked = true;
+    fn mask(&mut self, masked: bool) {
+        if masked != self.masked {
+            self.change_mask(masked);
         }
     }
 
-    #[inline(always)]
-    fn unmask(&mut self) {
-        if self.masked {
-            self.masked = false;
-            setup::unmask(&self.regs);
-        }
+    #[inline(never)] // A busy driver seldom comes here.
+    fn change_mask(&mut self, masked: bool) {
+        self.masked = masked;
+        let (register, causes) = if masked { (IMC, u32::MAX) } else { (IMS, CAUSES) };
+        self.regs.write(register, causes);
     }
 
     fn set_filter(&mut self, filter: Filter) {

@@ -1,13 +1,12 @@
 //! The order in which registers are written: reset, start, silence (chapter 14).
 
 use e1000_regs::{
-    CTRL, IMC, IMS, ITR, MANC, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, STATUS, TADV, TCTL,
-    TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
+    CTRL, IMC, ITR, MANC, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, STATUS, TADV, TCTL, TDBAH,
+    TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
 };
 use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
 use crate::chip::Chip;
-use crate::driver::CAUSES;
 use crate::filter::{Filter, write_rctl};
 use crate::verbs::Ring;
 
@@ -103,11 +102,4 @@ pub(crate) fn silence<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>) -> Result<(), S
     regs.read(STATUS);
     nook.sleep_ns(DRAIN_NS);
     nook.dma_disable()
-}
-
-/// Lets the chip interrupt. A cause that came while it was masked is in ICR still, and interrupts now (section
-/// 13.4.20): between looking at the rings and this nothing can be missed.
-#[inline(always)]
-pub(crate) fn unmask<K: Kernel>(regs: &Regs<K>) {
-    regs.write(IMS, CAUSES);
 }
