@@ -18,6 +18,9 @@
 //! - `e1000*` receive nothing until one second after RCTL was written, and every write of RCTL starts that second
 //!   again. Frames sent to them meanwhile wait.
 //! - They set "ignore checksum" (IXSM) in each receive descriptor.
+//! - Their software reset (CTRL.RST) is over at once and restores no more than the MAC address: rings, receiver and
+//!   transmitter stay as they were. Who wants them to stop must say so in RCTL and TCTL, or take bus mastering away.
+//! - The e1000e leaves at least 128 microseconds between two interrupts, also with ITR at 0.
 //! - Transmission is over when the write of the tail register is.
 //! - None of them has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).

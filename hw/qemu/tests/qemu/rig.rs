@@ -19,6 +19,7 @@ pub const IMS: u32 = 0x00d0;
 pub const IMC: u32 = 0x00d8;
 pub const CAUSE_TXDW: u64 = 1 << 0;
 pub const CAUSE_LSC: u64 = 1 << 2;
+pub const CAUSE_RXO: u64 = 1 << 6;
 pub const RCTL: u32 = 0x0100;
 const RCTL_EN: u64 = 1 << 1;
 const RCTL_BAM: u64 = 1 << 15;
@@ -26,7 +27,7 @@ const RCTL_SECRC: u64 = 1 << 26;
 const TCTL: u32 = 0x0400;
 const TCTL_EN: u64 = 1 << 1;
 const TCTL_PSP: u64 = 1 << 3;
-const RDBAL: u32 = 0x2800;
+pub const RDBAL: u32 = 0x2800;
 pub const RDH: u32 = 0x2810;
 const RDT: u32 = 0x2818;
 pub const TDBAL: u32 = 0x3800;
@@ -125,8 +126,9 @@ impl Rig {
         (descriptor[12] & DONE != 0).then(|| self.get(RX_BUFFER + BUFFER * slot, len))
     }
 
-    /// The next frame at the far end of the cable.
+    /// The next frame at the far end of the cable, once all doorbells have been rung.
     pub fn arrives(&mut self) -> Vec<u8> {
+        self.card.flush().unwrap();
         let mut buffer = [0; 2048];
         let mut len = None;
         wait("a frame at the far end of the cable", || {

@@ -1,15 +1,13 @@
 //! How QEMU starts, fails to start, dies and ends.
 
-mod rig;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::rig::*;
 use nook_bus::{DeviceError, DmaWindow, PciDevice, Width};
 use nook_qemu::{QemuConfig, QemuDevice, QemuError, QemuNet, models};
-use rig::*;
 
 fn config(model: &str) -> QemuConfig {
     QemuConfig::new(model, QemuNet::User { restrict: true })

@@ -1,11 +1,9 @@
 //! Each of QEMU's cards keeps the promises of `PciDevice`.
 
-mod rig;
-
+use crate::rig::*;
 use nook_bus::config::{BAR0, COMMAND, COMMAND_BUS_MASTER, INTERRUPT_PIN, VENDOR};
 use nook_bus::{BarSpace, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Width, Wire};
 use nook_qemu::{Model, QemuConfig, QemuDevice, QemuNet, models};
-use rig::*;
 
 /// Makes each function of a model into one test for each model.
 macro_rules! for_each_model {
@@ -19,7 +17,8 @@ macro_rules! for_each_model {
 for_each_model! {
     it_starts_quiet_and_says_who_it_is
     its_mac_address_is_the_one_that_was_asked_for
-    registers_hold_what_is_written_until_a_reset
+    registers_hold_what_is_written
+    the_software_reset_is_over_at_once_and_stops_nothing
     accesses_outside_of_its_bars_are_refused
     what_belongs_to_the_host_cannot_be_written_in_configuration_space
     it_transmits_from_the_window
@@ -61,13 +60,22 @@ fn its_mac_address_is_the_one_that_was_asked_for(model: &Model) {
     assert_eq!(card.bar_read(0, RAH, Width::B4).unwrap() & 0xffff, 0x5544);
 }
 
-fn registers_hold_what_is_written_until_a_reset(model: &Model) {
+fn registers_hold_what_is_written(model: &Model) {
     let mut rig = Rig::new(model);
     rig.write(TDBAL, 0x1234_5670);
-    assert_eq!(rig.read(TDBAL), 0x1234_5670);
+    rig.write(RDBAL, 0x0bcd_ef00);
+    assert_eq!((rig.read(TDBAL), rig.read(RDBAL)), (0x1234_5670, 0x0bcd_ef00));
+}
+
+/// A driver that trusted its reset to silence the card would be wrong here: see this crate's documentation.
+fn the_software_reset_is_over_at_once_and_stops_nothing(model: &Model) {
+    let mut rig = Rig::new(model);
+    rig.bring_up(LOW);
     let ctrl = rig.read(CTRL);
     rig.write(CTRL, ctrl | CTRL_RST);
-    assert_eq!(rig.read(TDBAL), 0);
+    assert_eq!(rig.read(CTRL) & CTRL_RST, 0);
+    rig.transmit(LOW, 0, &frame(9));
+    assert_eq!(rig.arrives(), frame(9));
 }
 
 fn accesses_outside_of_its_bars_are_refused(model: &Model) {
@@ -150,7 +158,8 @@ fn an_interrupt_fires_once_until_it_is_unmasked(model: &Model) {
 
     rig.write(ICS, CAUSE_LSC);
     rig.card.flush().unwrap();
-    assert_eq!(rig.service().irqs, 1);
+    // The e1000e leaves some time between two of them.
+    wait("the next interrupt", || rig.service().irqs == 1);
     rig.card.irq_disable().unwrap();
     rig.card.irq_unmask(0).unwrap();
     assert_eq!(rig.service().irqs, 0, "it fired after it was disabled");
@@ -186,9 +195,10 @@ fn an_unmapped_window_is_neither_read_nor_written(model: &Model) {
         rig.put(0x10, &[0xaa; 16]);
         rig.memory()
     };
-    // Receive: the card takes the frame, which its own index shows, and has nowhere to put it.
+    // Receive: the card takes the frame and has nowhere to put it. The e1000e's index moves on; the e1000 looks for
+    // a buffer once round the ring and then reports an overrun.
     assert!(rig.wire.send(&frame(2)).unwrap());
-    wait("the card to take the frame", || rig.read(RDH) != 0);
+    wait("the card to take the frame", || rig.read(RDH) != 0 || rig.read(ICR) & CAUSE_RXO != 0);
     // Transmit: it looks for a descriptor and finds none that says what to send or where to report.
     rig.card.bar_write(0, TDH + 8, Width::B4, 2).unwrap();
     rig.card.flush().unwrap();
