@@ -51,3 +51,8 @@ pub use ring::{DescriptorRing, Done, Fill, Reap, Vacant};
 pub mod export_support {
     pub use crate::export::*;
 }
+
+/// Compiles the driver in the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-driver.md")]
+struct Guide;
