@@ -62,7 +62,7 @@ pub struct HostPage {
     pub irq_vectors: u32,
     /// Zero.
     pub reserved: u32,
-    /// The monotonic clock when the call began, in nanoseconds: fresh in every call.
+    /// The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event.
     pub now_ns: u64,
     /// Mail to the host: filled by the `stats` entry.
     pub stats: NetStats,

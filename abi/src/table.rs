@@ -175,7 +175,7 @@ or `NoMemory`." }
             Interrupt PROCESS (0, 1) IrqEnable fn irq_enable(vector: u32) -> i32;
             { "Ends delivery of interrupt `vector`; `irq` is not called again once this has returned." }
             Interrupt PROCESS (0, 1) IrqDisable fn irq_disable(vector: u32) -> i32;
-            { "Nanoseconds of a monotonic clock, now. The host page has the time at which the call began, for free." }
+            { "Nanoseconds of a monotonic clock, now. The host page has the time shortly before the call, for free." }
             Time ANY (0, 1) ClockNs fn clock_ns() -> u64;
             { "Waits without sleeping, at least `ns` nanoseconds, at most 10 ms a call." }
             Time ANY (0, 1) DelayNs fn delay_ns(ns: u32) -> ();
@@ -212,7 +212,7 @@ macro_rules! entries {
             Process required (0, 1) Remove fn remove() -> ();
             { "The interface goes up: rings, receiver, transmitter, interrupts." }
             Process required (0, 1) Open fn open() -> i32;
-            { "The interface goes down: DMA and interrupts stop, and every packet is returned." }
+            { "The interface goes down: DMA and interrupts stop, and every packet that it took is returned." }
             Process required (0, 1) Stop fn stop() -> i32;
             { "Reaps transmissions, harvests and refills receive buffers, submits transmissions; at most `budget` \
 packets each way. `flags` is 0 in this version. Returns a `poll_result`." }

@@ -80,7 +80,7 @@ impl<K: Kernel> Nook<K> {
         unsafe { NetQueues::new(&self.page()) }
     }
 
-    /// The monotonic clock when this call into the driver began, in nanoseconds. Free; see [`Nook::clock_ns`].
+    /// The monotonic clock shortly before this call into the driver, in nanoseconds. Free; see [`Nook::clock_ns`].
     pub fn now_ns(&self) -> u64 {
         // SAFETY: `Nook::new`'s caller vouched for the page.
         unsafe { (&raw const (*self.page).now_ns).read() }

@@ -1,1 +1,17 @@
-//! Under construction.
+//! The command `nook-run`, as a library with a thin binary: it puts the pieces together and knows every one of them.
+//!
+//! Nothing is decided here that a piece could decide: this is where options become a device, a driver and an
+//! interface, and where a run is told about. The binary and the tests call it.
+
+pub mod cli;
+mod device;
+mod drivers;
+pub mod inspect;
+pub mod logging;
+mod plug;
+mod report;
+mod run;
+mod signals;
+
+pub use report::Report;
+pub use run::{Ended, Outcome, run};

@@ -1,1 +1,32 @@
-fn main() {}
+//! The binary: options in, exit status out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nook_run::cli::{Cli, Command};
+use nook_run::{Outcome, inspect, logging};
+
+fn main() -> ExitCode {
+    // Backtraces would make each trap of a driver ten times as dear; a fault says where it was.
+    // SAFETY: nothing else runs yet, so nobody reads the environment.
+    unsafe { std::env::remove_var("RUST_BACKTRACE") };
+    let cli = Cli::parse();
+    let outcome = match (&cli.command, &cli.run) {
+        (Some(Command::Inspect(args)), _) => inspect::text(&args.driver).map(|text| {
+            print!("{text}");
+            Outcome::Done
+        }),
+        (None, Some(args)) => {
+            logging::set_up(args.verbose, args.log_format);
+            nook_run::run(args)
+        }
+        (None, None) => unreachable!("clap asks for a driver or a command"),
+    };
+    match outcome {
+        Ok(outcome) => ExitCode::from(outcome.status()),
+        Err(error) => {
+            eprintln!("nook-run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -165,8 +165,11 @@ impl Host {
         self.device.last_error()
     }
 
-    /// Packet buffers that the driver has.
-    pub fn packets_with_driver(&self) -> usize {
+    /// Packet buffers that the driver has; what still waits in a queue to it does not count.
+    ///
+    /// # Errors
+    /// If a queue's counter makes no sense.
+    pub fn packets_with_driver(&mut self) -> Result<usize, Fault> {
         self.net.packets_with_driver()
     }
 

@@ -85,9 +85,16 @@ impl NetClass {
         }
     }
 
-    /// How many buffers the driver has.
-    pub(crate) fn packets_with_driver(&self) -> usize {
-        self.packets.with_driver()
+    /// How many buffers the driver has; what still waits in a queue to it does not count.
+    ///
+    /// # Errors
+    /// If a queue's counter makes no sense.
+    pub(crate) fn packets_with_driver(&mut self) -> Result<usize, Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(self.packets.with_driver()) };
+        rings.rx_provide.sync(Queue::RxProvide)?;
+        rings.tx_provide.sync(Queue::TxProvide)?;
+        let waiting = rings.rx_provide.waiting() + rings.tx_provide.waiting();
+        Ok(self.packets.with_driver().saturating_sub(waiting as usize))
     }
 
     /// Whether another frame could be taken from the interface.

@@ -325,8 +325,9 @@ impl<U: Uplink> Nook<U> {
             if self.opened {
                 self.opened = false;
                 outcome = self.call("stop", |driver| driver.stop()).and_then(|()| self.hand_over());
-                let kept = self.host().packets_with_driver();
-                if kept > 0 && outcome.is_ok() {
+                if outcome.is_ok()
+                    && let Ok(kept @ 1..) = self.host_mut().packets_with_driver()
+                {
                     tracing::warn!("stop: the driver kept {kept} packet buffers");
                 }
             }

@@ -53,10 +53,15 @@ impl HostProducer {
         Ok(())
     }
 
+    /// Entries that the driver had not taken out when it was last asked.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.produced.wrapping_sub(self.consumed)
+    }
+
     /// How many entries fit.
     #[inline]
     pub(crate) fn room(&self) -> u32 {
-        QUEUE_CAPACITY - self.produced.wrapping_sub(self.consumed)
+        QUEUE_CAPACITY - self.waiting()
     }
 
     /// Puts an entry in; the caller has asked [`room`](Self::room). Visible after [`publish`](Self::publish).

@@ -1,0 +1,51 @@
+//! What the steady path may cost, counted.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use nook_benches::{nook, round};
+use nook_tests::Isolation;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, with a count for each thread.
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on to our caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: passed on to our caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_poll_of_32_packets_makes_three_hostcalls_at_most_and_no_allocation() {
+    for isolation in Isolation::ALL {
+        let mut nook = nook(isolation, 32);
+        let (before, allocations) = (*nook.counters(), ALLOCATIONS.get());
+        for _ in 0..1000 {
+            round(&mut nook);
+        }
+        assert_eq!(ALLOCATIONS.get(), allocations, "{isolation:?}");
+        let after = nook.counters();
+        assert_eq!(after.packets() - before.packets(), 64_000);
+        let polls = after.polls - before.polls;
+        assert_eq!(polls, 1000);
+        assert_eq!(after.reg_reads, before.reg_reads, "{isolation:?}: registers are not read on the steady path");
+        // One doorbell for each ring, and the interrupt's unmasking.
+        assert_eq!(after.hostcalls - before.hostcalls, 3 * polls, "{isolation:?}");
+        assert_eq!(after.reg_writes - before.reg_writes, 3 * polls, "{isolation:?}: every hostcall is a register write");
+    }
+}

@@ -1,0 +1,202 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
+///
+/// Without --qemu the driver runs on the embedded model of a network card, so a first run needs neither root nor
+/// hardware.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nook-run",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Exit status: 0 done, 1 failed (the message says what to do), 2 wrong usage, 3 an exercise did not \
+                  pass, 4 the driver is in quarantine."
+)]
+pub struct Cli {
+    /// Something else than running a driver.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to run.
+    #[command(flatten)]
+    pub run: Option<RunArgs>,
+}
+
+/// What can be done besides running a driver.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Nothing of it runs.
+    Inspect(InspectArgs),
+}
+
+/// `nook-run inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The driver's file.
+    pub driver: PathBuf,
+}
+
+/// How a driver is isolated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// Compiled into this process, no checks: the baseline.
+    Native,
+    /// Compiled into this process, every service checked.
+    Wrapped,
+    /// In a WebAssembly sandbox, every service checked.
+    Sfi,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the in-process host does with the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Exercise {
+    /// 100 echo requests.
+    Ping,
+    /// A TCP stream each way, with its hash checked.
+    Tcp,
+    /// UDP request and response.
+    Rr,
+}
+
+/// Where the embedded model's cable goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireArg {
+    /// An in-process host at 10.0.2.2.
+    Peer,
+    /// A TAP interface.
+    Tap(String),
+    /// Nowhere: no link.
+    None,
+}
+
+fn wire(text: &str) -> Result<WireArg, String> {
+    match text.split_once(':') {
+        None if text == "peer" => Ok(WireArg::Peer),
+        None if text == "none" => Ok(WireArg::None),
+        Some(("tap", name)) if !name.is_empty() => Ok(WireArg::Tap(name.to_owned())),
+        _ => Err("it can be `peer`, `tap:NAME` or `none`".into()),
+    }
+}
+
+/// `10s`, `250ms`, `2m`, or seconds without a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is no unit; it can be ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| "it should be like 10s or 250ms".to_owned())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+}
+
+/// A run.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The driver's file, for instance target/drivers/e1000.wasm.
+    pub driver: PathBuf,
+
+    /// Runs on QEMU's own model of this card (e1000, e1000-82545em), in its user network.
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
+    pub qemu: Option<String>,
+
+    /// Plugs the driver's interface into this TAP interface of the kernel, instead of an in-process host.
+    #[arg(long, value_name = "NAME")]
+    pub tap: Option<String>,
+
+    /// Where the embedded model's cable goes: `peer` (an in-process host at 10.0.2.2), `tap:NAME` or `none`.
+    #[arg(long, value_name = "WHERE", default_value = "peer", value_parser = wire)]
+    pub wire: WireArg,
+
+    /// Where the embedded model takes its whims from.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Runs on an embedded model without whims, for measurements.
+    #[arg(long)]
+    pub calm: bool,
+
+    /// Writes every frame that passes the interface to this file, for Wireshark or tcpdump.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+
+    /// Exercises the network from the in-process host, prints a table, and ends.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
+    pub exercise: Vec<Exercise>,
+
+    /// Ends after this time: 10s, 250ms, 2m.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+
+    /// Writes a report to this file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// How the driver is isolated.
+    #[arg(long, value_enum, default_value_t = Isolation::Sfi)]
+    pub isolation: Isolation,
+
+    /// Receives every frame on the wire, not only those for the interface.
+    #[arg(long)]
+    pub promiscuous: bool,
+
+    /// Compiles the driver anew and keeps nothing.
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Says more; twice, everything.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_driver_is_run_and_inspect_is_a_command() {
+        let cli = Cli::try_parse_from(["nook-run", "e1000.wasm", "--exercise", "ping,tcp", "--duration", "5s"]);
+        let run = cli.unwrap().run.unwrap();
+        assert_eq!(run.exercise, [Exercise::Ping, Exercise::Tcp]);
+        assert_eq!(run.duration, Some(Duration::from_secs(5)));
+        let cli = Cli::try_parse_from(["nook-run", "inspect", "e1000.wasm"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Inspect(_))) && cli.run.is_none());
+        assert!(Cli::try_parse_from(["nook-run"]).is_err_and(|error| error.exit_code() == 2));
+    }
+
+    #[test]
+    fn wires_and_times_are_read() {
+        assert_eq!(wire("tap:nook1"), Ok(WireArg::Tap("nook1".into())));
+        assert!(wire("tap:").is_err() && wire("bridge:br0").is_err());
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("5 parsecs").is_err() && duration("s").is_err() && duration("-1s").is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! Drivers and register maps that are compiled into this command.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use e1000_wasm::E1000;
+use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_regs::RegisterMap;
+use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, WasmLauncher};
+
+use crate::cli::Isolation;
+
+/// Every register map that a manifest may name.
+pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP];
+
+/// Makes instances of the driver in `module`, isolated as asked.
+///
+/// # Errors
+/// If the module does not compile, or if it is to run natively and is not compiled in.
+pub fn launcher(module: &Arc<DriverModule>, isolation: Isolation, cache: &ModuleCache) -> Result<Box<dyn Launcher>> {
+    let layout = *module.layout();
+    match isolation {
+        Isolation::Sfi => Ok(Box::new(WasmLauncher::new(module.clone(), cache)?)),
+        Isolation::Native => native::<Unchecked>(&module.manifest().name, layout),
+        Isolation::Wrapped => native::<Checked>(&module.manifest().name, layout),
+    }
+}
+
+fn native<L: nook_native::Level>(name: &str, layout: Layout) -> Result<Box<dyn Launcher>> {
+    match name {
+        "e1000" => Ok(Box::new(NativeLauncher::<L, E1000<NativeKernel<L>>>::new(layout))),
+        _ => bail!(
+            "the driver `{name}` is not compiled into nook-run, so it can run in the sandbox only (--isolation sfi); \
+             compiled in is: e1000"
+        ),
+    }
+}

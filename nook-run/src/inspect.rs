@@ -1,0 +1,67 @@
+//! `nook-run inspect`: what a driver's file holds.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nook_runtime::{DriverModule, Layout, target_description};
+
+/// The text that `inspect` prints for the file.
+///
+/// # Errors
+/// If the file is not a driver that this host would run.
+pub fn text(path: &Path) -> Result<String> {
+    let module = DriverModule::load(path).with_context(|| format!("{} is not a driver for this host", path.display()))?;
+    let mut text = String::new();
+    describe(&mut text, &module)?;
+    Ok(text)
+}
+
+fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
+    let m = module.manifest();
+    let ids = m.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
+    writeln!(out, "driver          {} {} ({})", m.name, m.version, m.license)?;
+    writeln!(out, "abi             {}.{}", m.abi.0, m.abi.1)?;
+    writeln!(out, "class           {:?}, PCI {}", m.class, ids.collect::<Vec<_>>().join(" "))?;
+    writeln!(out, "registers       map `{}`", m.registers)?;
+    writeln!(out, "interrupts      {} vector(s)", m.irq_vectors)?;
+    writeln!(out, "DMA             {} address bits, {} bytes for rings", m.dma_mask_bits, m.dma_bytes)?;
+    writeln!(
+        out,
+        "packet buffers  {} receive, {} transmit, {} bytes each, {} bytes before each frame; {:?} completion",
+        m.rx_buffers, m.tx_buffers, m.buffer_bytes, module.layout().pool.headroom_bytes, m.tx_completion
+    )?;
+    let hash: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(out, "file            {} bytes, SHA-256 {hash}", module.file_bytes())?;
+    writeln!(out, "compiled for    {}", target_description())?;
+    memory(out, module.layout())?;
+    let imports = module.imports();
+    writeln!(out, "imports         {}", imports.len())?;
+    for name in imports {
+        if let Some(row) = nook_abi::HOSTCALLS.iter().find(|row| row.name == name) {
+            writeln!(out, "  {:<16}{}", row.name, row.doc)?;
+        }
+    }
+    writeln!(out, "entries         {}", module.entries().len())?;
+    for name in module.entries() {
+        if let Some(row) = nook_abi::ENTRIES.iter().find(|row| row.name == *name) {
+            writeln!(out, "  {:<16}{} context", row.name, row.context)?;
+        }
+    }
+    Ok(())
+}
+
+fn memory(out: &mut String, layout: &Layout) -> Result<()> {
+    writeln!(out, "memory          {} KiB", layout.total_pages() * 64)?;
+    let rows = [
+        (0, layout.own_bytes, "data and stack"),
+        (layout.own_bytes, layout.heap_bytes, "heap"),
+        (layout.host_page, layout.window - layout.host_page, "host page and queues"),
+        (layout.window, layout.pool.offset.into(), "DMA window: rings"),
+        (layout.window + u64::from(layout.pool.offset), layout.window_bytes - u64::from(layout.pool.offset), "DMA window: packet buffers"),
+    ];
+    for (start, len, what) in rows.into_iter().filter(|(_, len, _)| *len > 0) {
+        writeln!(out, "  {start:#010x} {:>7} KiB  {what}", len.div_ceil(1024))?;
+    }
+    Ok(())
+}

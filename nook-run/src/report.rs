@@ -1,0 +1,212 @@
+//! The report of a run: `--json`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nook_abi::NetStats;
+use nook_net::ExerciseReport;
+use nook_recovery::Recovery;
+use nook_runtime::Counters;
+use serde::Serialize;
+
+/// All that is told about a run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Which driver.
+    pub driver: DriverReport,
+    /// The device, in words.
+    pub device: String,
+    /// `native`, `wrapped` or `sfi`.
+    pub isolation: &'static str,
+    /// "up" or "down", at the end of the run.
+    pub link: &'static str,
+    /// The interface's address, if the driver came so far.
+    pub mac: Option<String>,
+    /// "intx", "msi" or "msix", if interrupts were enabled.
+    pub interrupts: Option<&'static str>,
+    /// What the exercise found, if there was one.
+    pub exercise: Option<ExerciseReport>,
+    /// What was counted on the way through the boundary.
+    pub counters: CountersReport,
+    /// What driver and device counted, if they could be asked.
+    pub device_counters: Option<DeviceCounters>,
+    /// Faults, oldest first.
+    pub faults: Vec<FaultReport>,
+    /// How often the driver was restarted.
+    pub restarts: u64,
+    /// DMA outside of the window that was seen and blocked.
+    pub dma_faults: u64,
+    /// Why the run ended.
+    pub ended: String,
+    /// How long it was, from start to stop.
+    pub seconds: f64,
+}
+
+/// The driver's file.
+#[derive(Debug, Serialize)]
+pub struct DriverReport {
+    /// From the manifest.
+    pub name: String,
+    /// From the manifest.
+    pub version: String,
+    /// Of the file.
+    pub sha256: String,
+}
+
+/// Counters of the runtime.
+#[derive(Debug, Serialize)]
+pub struct CountersReport {
+    /// Register reads, configuration space included.
+    pub reg_reads: u64,
+    /// Register writes.
+    pub reg_writes: u64,
+    /// Calls from the driver to the host.
+    pub hostcalls: u64,
+    /// Interrupts delivered.
+    pub irqs: u64,
+    /// Calls of `poll`.
+    pub polls: u64,
+    /// Times the boundary was crossed, either way.
+    pub crossings: u64,
+    /// Frames, both ways.
+    pub packets: u64,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Frames that the interface's other side had no room for.
+    pub rx_no_room: u64,
+    /// Received buffers that came back as failed.
+    pub rx_failed: u64,
+    /// Frames that came back as not sent.
+    pub tx_failed: u64,
+    /// Packets per interrupt.
+    pub packets_per_irq: Option<f64>,
+    /// Hostcalls per packet.
+    pub hostcalls_per_packet: Option<f64>,
+    /// Register accesses per packet.
+    pub registers_per_packet: Option<f64>,
+}
+
+/// Counters of the device, as the driver gave them.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // The fields are those of nook_abi::NetStats.
+pub struct DeviceCounters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub rx_errors: u64,
+    pub rx_missed: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub tx_errors: u64,
+    pub tx_timeouts: u64,
+}
+
+/// One fault.
+#[derive(Debug, Serialize)]
+pub struct FaultReport {
+    /// In words.
+    pub fault: String,
+    /// Milliseconds from the start of the run.
+    pub at_ms: u64,
+    /// Microseconds until a fresh instance ran, if one did.
+    pub restarted_after_us: Option<u64>,
+}
+
+fn ratio(of: u64, to: u64) -> Option<f64> {
+    (to != 0).then(|| of as f64 / to as f64)
+}
+
+impl From<&Counters> for CountersReport {
+    fn from(c: &Counters) -> Self {
+        CountersReport {
+            reg_reads: c.reg_reads,
+            reg_writes: c.reg_writes,
+            hostcalls: c.hostcalls,
+            irqs: c.irqs,
+            polls: c.polls,
+            crossings: c.crossings(),
+            packets: c.packets(),
+            rx_packets: c.rx_packets,
+            tx_packets: c.tx_packets,
+            rx_no_room: c.rx_no_room,
+            rx_failed: c.rx_failed,
+            tx_failed: c.tx_failed,
+            packets_per_irq: ratio(c.packets(), c.irqs),
+            hostcalls_per_packet: ratio(c.hostcalls, c.packets()),
+            registers_per_packet: ratio(c.reg_reads + c.reg_writes, c.packets()),
+        }
+    }
+}
+
+impl From<&NetStats> for DeviceCounters {
+    fn from(s: &NetStats) -> Self {
+        DeviceCounters {
+            rx_packets: s.rx_packets,
+            rx_bytes: s.rx_bytes,
+            rx_errors: s.rx_errors,
+            rx_missed: s.rx_missed,
+            tx_packets: s.tx_packets,
+            tx_bytes: s.tx_bytes,
+            tx_errors: s.tx_errors,
+            tx_timeouts: s.tx_timeouts,
+        }
+    }
+}
+
+impl FaultReport {
+    /// `start_ns` is when the run began.
+    pub fn new(recovery: &Recovery, start_ns: u64) -> Self {
+        FaultReport {
+            fault: recovery.fault.clone(),
+            at_ms: recovery.at_ns.saturating_sub(start_ns) / 1_000_000,
+            restarted_after_us: recovery.restarted_after_ns.map(|ns| ns / 1000),
+        }
+    }
+}
+
+impl Report {
+    /// The lines that are printed at the end of every run.
+    pub fn summary(&self) -> String {
+        let c = &self.counters;
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        let mut text = format!(
+            "{} packets in {:.1} s; per packet: {} hostcalls, {} register accesses; {} packets per interrupt\n",
+            c.packets,
+            self.seconds,
+            number(c.hostcalls_per_packet),
+            number(c.registers_per_packet),
+            number(c.packets_per_irq),
+        );
+        if !self.faults.is_empty() {
+            text += &format!("{} fault(s), {} restart(s)\n", self.faults.len(), self.restarts);
+        }
+        text
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written; nothing is left of it then.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("the report")?;
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let written = fs::write(&temporary, text + "\n").and_then(|()| fs::rename(&temporary, path));
+        written.inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| {
+            format!("cannot write the report to {} (is there room, and may you write there?)", path.display())
+        })
+    }
+}
+
+/// Refuses a path that the report could not be written to, before the run and not after it.
+///
+/// # Errors
+/// If its folder is not there.
+pub fn check_path(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        bail!("--json: there is no folder {} to write the report to", folder.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! A run, from options to report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nook_bus::{DmaWindow, IrqKind};
+use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
+use nook_recovery::{Policy, Supervisor};
+use nook_runtime::{Budgets, DriverModule, Host, ModuleCache, Nook, now_ns};
+
+use crate::cli::{Exercise, RunArgs};
+use crate::plug::Plug;
+use crate::report::{CountersReport, DeviceCounters, DriverReport, FaultReport, Report, check_path};
+use crate::signals::Signals;
+use crate::{device, drivers};
+
+/// The longest wait of one turn, so that the end of a run is noticed.
+const TURN_NS: u64 = 100_000_000;
+/// Bytes of each exercise's TCP stream, each way.
+const STREAM_BYTES: u64 = 64 << 20;
+/// How long the link may take before an exercise is given up.
+const LINK_NS: u64 = 30_000_000_000;
+
+/// How a run that could be made ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Done,
+    /// An exercise lost something.
+    ExerciseFailed,
+    /// The driver faulted too often.
+    Quarantined,
+}
+
+impl Outcome {
+    /// The exit status.
+    pub fn status(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::ExerciseFailed => 3,
+            Outcome::Quarantined => 4,
+        }
+    }
+}
+
+/// Why a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A signal came.
+    Signal(&'static str),
+    /// Its time was up.
+    Duration,
+    /// The exercise was over.
+    Exercise,
+    /// The link did not come up.
+    NoLink,
+    /// The driver is in quarantine.
+    Quarantine(String),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Signal(name) => write!(f, "{name}"),
+            Ended::Duration => f.write_str("the time was up"),
+            Ended::Exercise => f.write_str("the exercise was over"),
+            Ended::NoLink => write!(f, "the link did not come up within {} s", LINK_NS / 1_000_000_000),
+            Ended::Quarantine(why) => f.write_str(why),
+        }
+    }
+}
+
+type Supervised = Supervisor<Captured<Plug>>;
+
+/// Runs a driver as asked, prints what it found, and writes the report.
+///
+/// # Errors
+/// If something could not be set up, or the driver did not come up at all. Nothing is left behind in either case.
+pub fn run(args: &RunArgs) -> Result<Outcome> {
+    let mut signals = Signals::take().context("cannot take signals")?;
+    if let Some(path) = &args.json {
+        check_path(path)?;
+    }
+    let module = DriverModule::load(&args.driver)
+        .with_context(|| format!("{} is not a driver for this host", args.driver.display()))?;
+    let module = Arc::new(module);
+    let server = server(args)?;
+    let mut supervisor = assemble(args, &module, server.as_ref())?;
+    supervisor.nook_mut().watch(signals.fd());
+    tracing::info!(
+        "{} {} drives {}, isolation {}",
+        module.manifest().name,
+        module.manifest().version,
+        supervisor.nook().host().describe_device(),
+        supervisor.nook().isolation()
+    );
+    let start_ns = now_ns();
+    supervisor.nook_mut().start()?;
+    let ended = drive(args, &mut supervisor, &mut signals, start_ns);
+    let report = finish(args, &mut supervisor, &module, ended.clone(), start_ns);
+    tell(args, &report)?;
+    supervisor.nook_mut().uplink_mut().take_capture().map(Pcap::finish).transpose().context("--pcap")?;
+    Ok(match (&ended, &report.exercise) {
+        (Ended::Quarantine(_), _) => Outcome::Quarantined,
+        (Ended::NoLink, _) => Outcome::ExerciseFailed,
+        (_, Some(exercise)) if !passed(exercise) => Outcome::ExerciseFailed,
+        _ => Outcome::Done,
+    })
+}
+
+/// The other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
+fn server(args: &RunArgs) -> Result<Option<Server>> {
+    let wanted = args.qemu.is_some() && !args.exercise.is_empty();
+    let server = wanted.then(|| Server::start(Content::Generated)).transpose();
+    server.context("cannot start the exercise's server on 127.0.0.1")
+}
+
+fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>) -> Result<Supervised> {
+    let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
+    let launcher = drivers::launcher(module, args.isolation, &cache)?;
+    let layout = module.layout();
+    let window = DmaWindow::new(layout.window_bytes)
+        .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
+    let capture = args.pcap.as_ref().map(|path| {
+        Pcap::create(path).with_context(|| format!("--pcap: cannot write to {}", path.display()))
+    });
+    let device = device::open(args, module.manifest(), &window)?;
+    let host = Host::new(nook_runtime::HostConfig {
+        device,
+        window,
+        maps: drivers::MAPS,
+        manifest: module.manifest(),
+        layout,
+        budgets: Budgets::default(),
+    })?;
+    let plug = match &args.tap {
+        Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
+        None => {
+            let mut host = nook_net::Host::new(HostConfig::default());
+            if let Some(plan) = plan(args, server) {
+                host.start(plan);
+            }
+            Plug::Host(host)
+        }
+    };
+    let uplink = Captured::new(plug, capture.transpose()?);
+    let mut nook = Nook::new(host, launcher, uplink);
+    let mut settings = nook.settings().clone();
+    settings.promiscuous = args.promiscuous;
+    nook.set(settings)?;
+    Ok(Supervisor::new(nook, Policy::default()))
+}
+
+fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
+    if args.exercise.is_empty() {
+        return None;
+    }
+    let wanted = |exercise| args.exercise.contains(&exercise);
+    let at_least = args.duration.unwrap_or(Duration::ZERO);
+    let plan = Plan {
+        ping: wanted(Exercise::Ping).then(PingPlan::default),
+        tcp: wanted(Exercise::Tcp).then(|| TcpPlan { bytes: STREAM_BYTES, at_least, ..TcpPlan::default() }),
+        rr: wanted(Exercise::Rr).then(|| RrPlan { at_least, ..RrPlan::default() }),
+        ..Plan::default()
+    };
+    Some(match server {
+        Some(server) => Plan { port: server.port(), ..plan },
+        None => plan,
+    })
+}
+
+/// Turns until something ends the run.
+fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &mut Signals, start_ns: u64) -> Ended {
+    let exercising = !args.exercise.is_empty();
+    // With an exercise the duration is that of its parts.
+    let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
+    let mut link_was_up = false;
+    // The exercise and the time are looked at now and then, not after every turn of a few microseconds.
+    let mut look_ns = 0;
+    loop {
+        let now = now_ns();
+        if now >= look_ns {
+            look_ns = now + 1_000_000;
+            if let Some(signal) = signals.came() {
+                return Ended::Signal(signal);
+            }
+            if end_ns.is_some_and(|end| now >= end) {
+                return Ended::Duration;
+            }
+            let nook = supervisor.nook();
+            if exercising && nook.uplink().inner().host().is_some_and(nook_net::Host::finished) {
+                return Ended::Exercise;
+            }
+            link_was_up |= nook.interface().is_some_and(|interface| interface.link.up);
+            if exercising && !link_was_up && now >= start_ns + LINK_NS {
+                return Ended::NoLink;
+            }
+        }
+        let until = end_ns.unwrap_or(u64::MAX).min(now + TURN_NS);
+        if let Err(quarantine) = supervisor.turn(until) {
+            return Ended::Quarantine(quarantine.to_string());
+        }
+    }
+}
+
+/// Stops the driver and collects what there is to tell.
+fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, ended: Ended, start_ns: u64) -> Report {
+    let seconds = (now_ns() - start_ns) as f64 / 1e9;
+    let nook = supervisor.nook_mut();
+    let link_is_up = nook.interface().is_some_and(|interface| interface.link.up);
+    let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
+    let interrupts = nook.host().irq_kind().map(|kind| match kind {
+        IrqKind::Intx => "intx",
+        IrqKind::Msi => "msi",
+        IrqKind::MsiX => "msix",
+    });
+    let counters = CountersReport::from(nook.counters());
+    let mut late_faults = Vec::new();
+    let mut note = |what: &str, error: nook_runtime::NookError| {
+        tracing::error!("{what}: {error}");
+        late_faults.push(FaultReport {
+            fault: error.to_string(),
+            at_ms: (now_ns() - start_ns) / 1_000_000,
+            restarted_after_us: None,
+        });
+    };
+    let device_counters = match (nook.is_open(), nook.is_open().then(|| nook.stats())) {
+        (true, Some(Ok(stats))) => Some(DeviceCounters::from(&stats)),
+        (true, Some(Err(error))) => {
+            note("counters", error);
+            None
+        }
+        _ => None,
+    };
+    if let Err(error) = nook.stop() {
+        note("stop", error);
+    }
+    let exercise = nook.uplink().inner().host().map(|host| host.report().clone());
+    let dma_faults = nook.host().dma_faults();
+    let device = nook.host().describe_device();
+    let isolation = nook.isolation();
+    let faults = supervisor.recoveries().iter().map(|recovery| FaultReport::new(recovery, start_ns));
+    Report {
+        driver: DriverReport {
+            name: module.manifest().name.clone(),
+            version: module.manifest().version.clone(),
+            sha256: module.sha256().iter().map(|byte| format!("{byte:02x}")).collect(),
+        },
+        device,
+        isolation,
+        link: if link_is_up { "up" } else { "down" },
+        mac,
+        interrupts,
+        exercise: exercise.filter(|_| !args.exercise.is_empty()),
+        counters,
+        device_counters,
+        faults: faults.chain(late_faults).collect(),
+        restarts: supervisor.restarts(),
+        dma_faults,
+        ended: ended.to_string(),
+        seconds,
+    }
+}
+
+/// Nothing lost, nothing changed.
+fn passed(exercise: &ExerciseReport) -> bool {
+    exercise.error.is_none()
+        && exercise.ping.as_ref().is_none_or(|ping| ping.received == ping.sent)
+        && exercise.tcp.as_ref().is_none_or(|tcp| tcp.hash_ok)
+        && exercise.rr.as_ref().is_none_or(|rr| rr.lost == 0)
+}
+
+fn tell(args: &RunArgs, report: &Report) -> Result<()> {
+    tracing::info!("ended: {}", report.ended);
+    if let Some(exercise) = &report.exercise {
+        print!("{exercise}");
+    }
+    print!("{}", report.summary());
+    match &args.json {
+        Some(path) => report.write(path),
+        None => Ok(()),
+    }
+}
