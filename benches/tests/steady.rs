@@ -44,8 +44,9 @@ fn a_poll_of_32_packets_makes_three_hostcalls_at_most_and_no_allocation() {
         let polls = after.polls - before.polls;
         assert_eq!(polls, 1000);
         assert_eq!(after.reg_reads, before.reg_reads, "{isolation:?}: registers are not read on the steady path");
-        // One doorbell for each ring, and the interrupt's unmasking.
-        assert_eq!(after.hostcalls - before.hostcalls, 3 * polls, "{isolation:?}");
-        assert_eq!(after.reg_writes - before.reg_writes, 3 * polls, "{isolation:?}: every hostcall is a register write");
+        // One doorbell for each ring, and the interrupt's unmasking if it had been masked.
+        let hostcalls = after.hostcalls - before.hostcalls;
+        assert!((2 * polls..=3 * polls).contains(&hostcalls), "{isolation:?}: {hostcalls} in {polls} polls");
+        assert_eq!(after.reg_writes - before.reg_writes, hostcalls, "{isolation:?}: each of them is a register write");
     }
 }
