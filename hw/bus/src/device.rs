@@ -1,10 +1,11 @@
 //! The device trait.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use nook_regs::Width;
 
-use crate::DmaWindow;
+use crate::{BarMemory, DmaWindow};
 
 /// What can go wrong with a device. Every one of these is about the device or the machine, never about the driver.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +164,15 @@ pub trait PciDevice: Send {
     /// Writes a register. Writes arrive in order; they may be posted until a read or [`flush`](PciDevice::flush).
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()>;
 
+    /// Maps a whole BAR for *direct* registers, at the start of `reserve_bytes` of address space of which the rest is
+    /// inaccessible. Only memory BARs of whole host pages without an interrupt table can be handed out; where that is
+    /// not so the answer is [`DeviceError::Unsupported`] with the reason, and registers are emulated. A mapping that
+    /// outlives the device is revoked.
+    fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
+        let _ = reserve_bytes;
+        Err(DeviceError::Unsupported(format!("BAR {bar} of {} cannot be mapped", self.describe())))
+    }
+
     /// Returns once all earlier writes have reached the device.
     fn flush(&mut self) -> Result<()>;
 
@@ -225,6 +235,9 @@ impl<D: PciDevice + ?Sized> PciDevice for Box<D> {
     }
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         (**self).bar_write(bar, offset, width, value)
+    }
+    fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
+        (**self).bar_map(bar, reserve_bytes)
     }
     fn flush(&mut self) -> Result<()> {
         (**self).flush()

@@ -4,12 +4,14 @@
 //! real device through VFIO (`hw/pci-passthrough`). The runtime, the recovery layer and the native backend use it.
 //! Nothing here knows a chip, wasm or a driver.
 
+mod bar_memory;
 pub mod config;
 mod device;
 mod trace;
 mod window;
 mod wire;
 
+pub use bar_memory::BarMemory;
 pub use device::{
     BarInfo, BarSpace, DeviceError, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
 };

@@ -1,10 +1,13 @@
 //! Tracing middleware: tells a sink about every access, and passes it on.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use nook_regs::Width;
 
-use crate::{BarInfo, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service};
+use crate::{
+    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
+};
 
 /// One thing that crossed the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,10 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
         self.device.bar_write(bar, offset, width, value)?;
         self.sink.access(Access::Write { bar, offset, width, value });
         Ok(())
+    }
+    fn bar_map(&mut self, bar: u8, _: usize) -> Result<Arc<dyn BarMemory>> {
+        let why = format!("direct accesses to BAR {bar} cannot be traced: choose a trace or direct registers");
+        Err(DeviceError::Unsupported(why))
     }
     fn flush(&mut self) -> Result<()> {
         self.device.flush()
