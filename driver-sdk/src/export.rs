@@ -103,6 +103,8 @@ const _: () = {
 /// those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `class`, `version` and `license`, which are known:
 /// the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and, on wasm32 only, the custom
 /// section with that text, one exported function for each entry of the table, and the panic handler.
+///
+/// The crate may say `#![forbid(unsafe_code)]`: what it forbids is its own code, not what this macro writes.
 #[macro_export]
 macro_rules! nook_driver {
     ($driver:ident, $($key:ident: $value:literal),+ $(,)?) => {

@@ -1,10 +1,9 @@
 //! The driver of Intel's 82540EM and 82545EM gigabit Ethernet controllers.
 //!
-//! Where to begin: [`verbs`](mod@verbs) is what it does all day, the four moves of packets between the host's queues
-//! and the chip's rings. [`driver`](mod@driver) is the interface to the host, from `probe` to `remove`, with the
-//! interrupt and the timer. [`setup`](mod@setup) is the order in which registers are written to start and to silence
-//! the chip. The others are one part of the chip each. What differs from chip to chip is data in
-//! [`chip`](mod@chip).
+//! Where to begin: `verbs.rs` is what it does all day, the four moves of packets between the host's queues and the
+//! chip's rings. `driver.rs` is the interface to the host, from `probe` to `remove`, with the interrupt and the timer.
+//! `setup.rs` is the order in which registers are written to start and to silence the chip. Each other file is one part
+//! of the chip. What differs from chip to chip is data in `chip.rs`.
 //!
 //! Sections are those of Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*,
 //! revision 4.0 (317453-006). Offsets and bits are in `e1000-regs`; none stand here.

@@ -80,17 +80,47 @@ fn a_phy_in_any_state_ends_up_negotiating() {
         let chip = chip.borrow();
         assert_eq!(chip.phy[BMCR as usize], bmcr::AN_ENABLE);
         assert_eq!((chip.phy[ANAR as usize], chip.phy[GTCR as usize]), (0x01e1, 0x0200));
+        assert_eq!(chip.bmcr_writes, [bmcr::AN_ENABLE | bmcr::RESET, bmcr::AN_ENABLE | bmcr::AN_RESTART]);
     }
+}
+
+#[test]
+fn a_phy_that_offers_something_else_negotiates_again() {
+    for (register, value) in [(ANAR, 0x05e1), (GTCR, 0x0300)] {
+        let (host, chip, driver) = probe(|_| ());
+        drop(driver);
+        chip.borrow_mut().phy[register as usize] = value;
+        chip.borrow_mut().bmcr_writes.clear();
+        assert!(E1000::probe(host.nook(), ProbeReason::Restart).is_ok());
+        assert_eq!(chip.borrow().bmcr_writes.last(), Some(&(bmcr::AN_ENABLE | bmcr::AN_RESTART)));
+    }
+}
+
+#[test]
+fn interrupts_are_masked_before_anything_else() {
+    let (host, _, driver) = probe(|_| ());
+    assert!(driver.is_ok());
+    let first = host.calls().into_iter().find(|call| call.starts_with("mmio"));
+    assert_eq!(first, Some(format!("mmio_write32 [0, {}, {}]", IMC.offset(), u32::MAX)));
+}
+
+#[test]
+fn an_interface_that_goes_up_has_buffers_and_asks_for_a_poll() {
+    let mut rig = Rig::probed(|_| ());
+    rig.provide_rx(256);
+    rig.driver.open().unwrap();
+    assert_eq!(rig.get(RDT), 255);
+    assert!(rig.host.calls().contains(&"poll_schedule [0]".to_owned()));
 }
 
 #[test]
 fn a_link_that_was_negotiated_before_is_not_broken() {
     let (host, chip, driver) = probe(|_| ());
     drop(driver);
-    assert_ne!(std::mem::take(&mut chip.borrow_mut().bmcr_writes), 0);
+    assert!(!std::mem::take(&mut chip.borrow_mut().bmcr_writes).is_empty());
     // Another instance of the driver, as after a fault.
     assert!(E1000::probe(host.nook(), ProbeReason::Restart).is_ok());
-    assert_eq!(chip.borrow().bmcr_writes, 0);
+    assert!(chip.borrow().bmcr_writes.is_empty());
 }
 
 #[test]
@@ -138,7 +168,7 @@ fn whatever_was_in_the_registers_the_driver_ends_up_in_the_same_state() {
         for at in (0..RAH.count()).filter(valid) {
             state.extend([at, chip.get(RAL.get(at)), chip.get(RAH.get(at))]);
         }
-        state.push(chip.mask);
+        state.extend([chip.mask, chip.get(MANC) & MANC::ARP_EN]);
         state
     };
     let clean = opened(None);

@@ -20,8 +20,8 @@ pub struct Chip {
     pub eeprom_answers: bool,
     pub phy: [u16; 32],
     pub phy_fails: bool,
-    /// How often BMCR was written.
-    pub bmcr_writes: u32,
+    /// What was written to BMCR.
+    pub bmcr_writes: Vec<u16>,
     /// Whether CTRL.RST does anything, and whether it ends.
     pub resets: bool,
     pub reset_ends: bool,
@@ -57,7 +57,7 @@ impl Chip {
             eeprom_answers: true,
             phy,
             phy_fails: false,
-            bmcr_writes: 0,
+            bmcr_writes: Vec::new(),
             resets: true,
             reset_ends: true,
             registers: BTreeMap::new(),
@@ -157,7 +157,7 @@ impl Chip {
         }
         let mut data = MDIC::DATA.get(value) as u16;
         if register == BMCR {
-            self.bmcr_writes += 1;
+            self.bmcr_writes.push(data);
             data &= !(bmcr::RESET | bmcr::AN_RESTART);
         }
         self.phy[register as usize] = data;
@@ -167,7 +167,7 @@ impl Chip {
     fn reset(&mut self) {
         let ctrl = if self.reset_ends { 0 } else { CTRL::RST };
         if self.resets {
-            self.registers.retain(|offset, _| is_counter(*offset));
+            self.registers.clear();
             (self.causes, self.mask) = (0, 0);
         }
         self.set(CTRL, ctrl);

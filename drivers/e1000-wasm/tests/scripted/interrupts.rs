@@ -20,6 +20,16 @@ fn an_interrupt_masks_the_chip_until_the_poll_that_finds_nothing_left() {
 }
 
 #[test]
+fn a_frame_that_was_sent_is_a_reason_to_poll() {
+    let mut rig = Rig::open();
+    rig.provide_tx(1);
+    rig.poll(32);
+    rig.chip().send(1, 0);
+    assert_eq!(rig.chip().causes, ICR::TXDW);
+    assert_eq!(rig.irq(), Irq::HandledPoll);
+}
+
+#[test]
 fn a_frame_that_comes_while_interrupts_are_masked_interrupts_when_they_are_not() {
     let mut rig = Rig::open();
     rig.chip().receive_frames(1);
@@ -64,8 +74,18 @@ fn a_poll_that_used_its_budget_leaves_interrupts_masked_even_if_they_were_not() 
 #[test]
 fn a_full_return_queue_is_a_reason_to_be_called_again() {
     let mut rig = Rig::open();
-    rig.chip().receive_frames(255);
+    rig.provide_tx(255);
+    rig.poll(512);
+    rig.chip().send(255, 0);
+    rig.provide_tx(9);
+    assert_eq!(rig.driver.poll(0, 512), Poll::Idle);
+    rig.chip().send(9, 0);
     // The host does not take anything in between.
+    assert_eq!(rig.driver.poll(0, 512), Poll::Again);
+    rig.collect();
+    assert_eq!(rig.poll(512), Poll::Idle);
+    assert_eq!(rig.tx.done, 264);
+    rig.chip().receive_frames(255);
     assert_eq!(rig.driver.poll(0, 512), Poll::Idle);
     rig.chip().receive_frames(10);
     assert_eq!(rig.driver.poll(0, 512), Poll::Again);
@@ -102,7 +122,10 @@ fn a_link_that_goes_down_without_an_interrupt_is_noticed_by_the_timer() {
     rig.chip().set(STATUS, 0);
     rig.host.advance(1_000_000_000);
     rig.driver.timer();
-    assert_eq!(links(&rig), ["net_link [0, 0, 0]"]);
+    let calls = rig.host.take_calls();
+    assert!(calls.contains(&"net_link [0, 0, 0]".to_owned()));
+    let next = rig.host.page_now().now_ns + 1_000_000_000;
+    assert!(calls.contains(&format!("timer_set [{next}]")), "and it looks again");
 }
 
 #[test]

@@ -136,6 +136,18 @@ fn counters_are_summed_up_from_registers_that_clear() {
 
 #[test]
 fn what_was_counted_before_the_driver_came_does_not_count() {
-    let mut rig = Rig::probed(|chip| chip.set(GPRC, 1000));
+    let mut rig = Rig::probed(|chip| {
+        chip.resets = false;
+        chip.set(GPRC, 1000);
+    });
     assert_eq!(rig.driver.stats(), NetStats::default());
+}
+
+#[test]
+fn what_was_counted_before_the_interface_went_down_still_counts() {
+    let mut rig = Rig::open();
+    rig.chip().set(GPRC, 5);
+    // Here a reset clears the counters.
+    rig.driver.stop().unwrap();
+    assert_eq!(rig.driver.stats().rx_packets, 5);
 }

@@ -2,8 +2,8 @@
 
 use e1000_regs::tx::command;
 use e1000_regs::*;
-use nook_sdk::Poll;
 use nook_sdk::abi::{Item, NetMeta, PacketStatus, Queue, QueueEntry, item_flags};
+use nook_sdk::{NetDriver, Poll};
 
 use crate::rig::{Rig, tally};
 
@@ -11,7 +11,7 @@ use crate::rig::{Rig, tally};
 fn a_received_frame_comes_back_with_its_length() {
     let mut rig = Rig::open();
     assert!(rig.chip().receive(1514, rx::status::EOP | rx::status::IXSM));
-    nook_sdk::NetDriver::poll(&mut rig.driver, 0, 32);
+    rig.driver.poll(0, 32);
     let entries = rig.host.returned(Queue::RxReturn);
     let expected = Item { id: 0, flags: item_flags::FIRST | item_flags::LAST, len_bytes: 1514, ..Item::default() };
     assert_eq!(entries, [QueueEntry { item: expected, net: NetMeta::default() }]);
@@ -52,6 +52,20 @@ fn a_frame_in_several_descriptors_is_dropped_as_a_whole() {
     rig.chip().receive(60, rx::status::EOP);
     rig.poll(32);
     assert_eq!(rig.rx, tally(1, 3, 0));
+}
+
+#[test]
+fn a_frame_that_was_cut_off_by_a_stop_does_not_spoil_the_next_one() {
+    let mut rig = Rig::open();
+    rig.chip().receive(2048, 0);
+    rig.poll(32);
+    rig.driver.stop().unwrap();
+    rig.collect();
+    rig.provide_rx(256);
+    rig.driver.open().unwrap();
+    rig.chip().receive_frames(1);
+    rig.poll(32);
+    assert_eq!((rig.rx.done, rig.rx.failed), (1, 1));
 }
 
 #[test]
@@ -118,7 +132,7 @@ fn what_no_descriptor_can_say_is_refused() {
         let entry = QueueEntry { item: Item { id, len_bytes, ..Item::default() }, net: NetMeta::default() };
         rig.host.provide(Queue::TxProvide, entry);
     }
-    nook_sdk::NetDriver::poll(&mut rig.driver, 0, 32);
+    rig.driver.poll(0, 32);
     assert_eq!(rig.chip().to_send(), 0);
     let returned = rig.host.returned(Queue::TxReturn);
     let failed = PacketStatus::Failed as u16;

@@ -32,6 +32,21 @@ fn a_stuck_transmitter_is_reset_and_what_it_had_is_returned_as_failed() {
 }
 
 #[test]
+fn a_transmitter_that_was_reset_gets_as_much_time_as_before() {
+    let mut rig = Rig::open();
+    for resets in 1..4 {
+        rig.provide_tx(10);
+        rig.poll(256);
+        rig.chip().set(GPTC, 100);
+        assert_eq!((rig.tick().0, rig.tick().0), (false, true));
+        rig.chip().set(STATUS, STATUS::LU | STATUS::FD | STATUS::SPEED.put(2));
+        let stats = rig.driver.stats();
+        assert_eq!((stats.tx_timeouts, stats.tx_packets), (resets, 100 * resets));
+    }
+    assert_eq!(rig.tx, tally(0, 30, 0));
+}
+
+#[test]
 fn a_transmitter_without_a_link_is_not_stuck() {
     let mut rig = Rig::open();
     rig.provide_tx(10);
