@@ -1,7 +1,7 @@
 //! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers and logging, all safe.
 //!
 //! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
-//! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is [`WasmKernel`]: the imports of module
+//! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is `WasmKernel`: the imports of module
 //! `nook`. Compiled natively, the same source runs on a kernel that the host provides, with static dispatch and no
 //! checks, for tests and as the honest baseline. The feature `testing` brings such a kernel for a driver's unit tests.
 //!
