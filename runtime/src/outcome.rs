@@ -1,0 +1,71 @@
+//! What a nook says of itself: settings, outcomes of its turns, and why it does not go on.
+
+use std::io;
+
+use nook_abi::{Fault, Status};
+use nook_bus::DeviceError;
+
+/// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting, the driver
+/// instance is not called again: [`Nook::restart`](crate::Nook::restart) makes another, [`Nook::shut`](crate::Nook::shut) ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum NookError {
+    /// The driver broke a rule, trapped, used up its time, or its device became unusable.
+    #[error("{fault}{}", detail.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Fault {
+        /// What it was.
+        fault: Fault,
+        /// What the device said, where it is about the device.
+        detail: Option<String>,
+    },
+    /// The driver said no.
+    #[error("{entry}: the driver says: {status}")]
+    Refused {
+        /// To which entry.
+        entry: &'static str,
+        /// Why.
+        status: Status,
+    },
+    /// The driver came up without an interface.
+    #[error("probe: the driver returned success and attached no interface")]
+    NoInterface,
+    /// No instance could be made.
+    #[error("cannot start the driver: {0}")]
+    Launch(String),
+    /// The device refused something outside of a call.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The interface's other side failed.
+    #[error("the network interface: {0}")]
+    Uplink(#[source] io::Error),
+}
+
+/// What a [`turn`](crate::Nook::turn) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Something: there may be more.
+    Worked,
+    /// Nothing was to be done, and it waited.
+    Waited,
+}
+
+/// What the interface was set to. It holds across restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Another address than the device's own.
+    pub mac: Option<[u8; 6]>,
+    /// The largest payload in bytes, without the Ethernet header.
+    pub mtu_bytes: Option<u32>,
+    /// Receives everything on the wire.
+    pub promiscuous: bool,
+    /// Receives all multicast frames.
+    pub all_multicast: bool,
+    /// Multicast addresses to receive, at most 256.
+    pub multicast: Vec<[u8; 6]>,
+}
+
+impl Default for Settings {
+    /// All multicast frames are received: the interface's other side does not tell which groups it joined.
+    fn default() -> Self {
+        Settings { mac: None, mtu_bytes: None, promiscuous: false, all_multicast: true, multicast: Vec::new() }
+    }
+}
