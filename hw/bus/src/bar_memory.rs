@@ -22,7 +22,7 @@ pub unsafe trait BarMemory: Debug + Send + Sync {
     /// How much address space belongs to it.
     fn reserved_bytes(&self) -> usize;
 
-    /// Whether pages of it were replaced because the device no longer answered, or by [`revoke`](Self::revoke).
+    /// Whether pages of it were replaced because the device no longer answered.
     fn lost(&self) -> bool;
 
     /// Takes the device away from whoever uses the range: all of it reads as 0xff from now on, and writes go nowhere.

@@ -55,8 +55,7 @@ impl FromStr for PciAddress {
         }
         let domain = hex(domain, 8).ok_or_else(|| wrong("the domain is not a hexadecimal number"))?;
         let bus = hex(bus, 2).ok_or_else(|| wrong("the bus is not one from 00 to ff"))?;
-        let device =
-            hex(device, 2).filter(|d| *d < 32).ok_or_else(|| wrong("the device is not one from 00 to 1f"))?;
+        let device = hex(device, 2).filter(|d| *d < 32).ok_or_else(|| wrong("the device is not one from 00 to 1f"))?;
         let function =
             hex(function, 1).filter(|f| *f < 8).ok_or_else(|| wrong("the function is not one from 0 to 7"))?;
         Ok(PciAddress { domain, bus: bus as u8, device: device as u8, function: function as u8 })

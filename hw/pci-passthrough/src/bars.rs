@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-use nook_bus::{BarInfo, BarSpace, DeviceError, Result, Width};
+use nook_bus::{BarInfo, BarMemory, BarSpace, DeviceError, Result, Width};
 use vfio_bindings::bindings::vfio as vb;
 
 use crate::sigbus::Registered;
@@ -18,30 +18,34 @@ pub(crate) struct Mapping {
     registered: Option<Registered>,
     base: *mut u8,
     len: usize,
+    /// Address space from `base`; inaccessible beyond `len`.
+    reserved: usize,
 }
 
 // SAFETY: device memory that is only accessed through volatile operations; which thread does so does not matter.
 unsafe impl Send for Mapping {}
+// SAFETY: as above; nothing but that memory changes behind a shared reference.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of `file` from `offset`, both multiples of the page size.
-    pub(crate) fn new(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+    /// Maps `len` bytes of `file` from `offset`, both multiples of the page size, at the start of `reserved` bytes of
+    /// address space (`len` if that is more).
+    pub(crate) fn new(file: BorrowedFd<'_>, offset: u64, len: usize, reserved: usize) -> io::Result<Self> {
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-        // SAFETY: a fresh mapping at an address that the kernel picks.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                offset,
-            )
-        };
+        let reserved = reserved.max(len);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let mut mapping = Mapping { registered: None, base: base.cast(), len };
+        // From here on, dropping it unmaps what was mapped.
+        let mut mapping = Mapping { registered: None, base: base.cast(), len, reserved };
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: replaces pages of the fresh mapping, which is ours alone.
+        if unsafe { libc::mmap(base, len, access, flags, file.as_raw_fd(), offset) } == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
         mapping.registered = Some(Registered::new(mapping.base, len)?);
         Ok(mapping)
     }
@@ -49,7 +53,7 @@ impl Mapping {
     /// Reads at `offset`, which is inside and aligned to `width`.
     #[inline]
     pub(crate) fn read(&self, offset: usize, width: Width) -> u64 {
-        assert!(offset % width.bytes() as usize == 0 && offset + width.bytes() as usize <= self.len);
+        assert!(offset.is_multiple_of(width.bytes() as usize) && offset + width.bytes() as usize <= self.len);
         // SAFETY: inside the mapping and aligned, as asserted; one volatile access of exactly the width.
         unsafe {
             let at = self.base.add(offset);
@@ -65,7 +69,7 @@ impl Mapping {
     /// Writes at `offset`, which is inside and aligned to `width`.
     #[inline]
     pub(crate) fn write(&self, offset: usize, width: Width, value: u64) {
-        assert!(offset % width.bytes() as usize == 0 && offset + width.bytes() as usize <= self.len);
+        assert!(offset.is_multiple_of(width.bytes() as usize) && offset + width.bytes() as usize <= self.len);
         // SAFETY: inside the mapping and aligned, as asserted; one volatile access of exactly the width.
         unsafe {
             let at = self.base.add(offset);
@@ -76,12 +80,6 @@ impl Mapping {
                 Width::B8 => at.cast::<u64>().write_volatile(value),
             }
         }
-    }
-
-    /// Whether a page of it vanished.
-    #[inline]
-    pub(crate) fn lost(&self) -> bool {
-        self.registered.as_ref().is_some_and(Registered::lost)
     }
 
     /// Leaks the mapping and takes it out of the SIGBUS table.
@@ -99,7 +97,34 @@ impl Drop for Mapping {
         // Out of the table first: the address may be somebody else's a moment after it is unmapped.
         self.registered = None;
         // SAFETY: unmaps exactly what `new` mapped.
-        unsafe { libc::munmap(self.base.cast(), self.len) };
+        unsafe { libc::munmap(self.base.cast(), self.reserved) };
+    }
+}
+
+// SAFETY: the pages stay mapped at `base`, and the reservation stays its own, until it is dropped; what replaces
+// pages that vanished can be read and written as they could. `Bar::hand_out` maps nothing with an interrupt table.
+unsafe impl BarMemory for Mapping {
+    fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.len
+    }
+
+    fn reserved_bytes(&self) -> usize {
+        self.reserved
+    }
+
+    #[inline]
+    fn lost(&self) -> bool {
+        self.registered.as_ref().is_some_and(Registered::lost)
+    }
+
+    fn revoke(&self) {
+        if let Some(registered) = &self.registered {
+            registered.replace_all();
+        }
     }
 }
 
@@ -129,16 +154,37 @@ impl Bar {
         let mut mapped = Vec::new();
         if region.flags & vb::VFIO_REGION_INFO_FLAG_MMAP != 0 {
             let allowed = region.sparse.unwrap_or_else(|| vec![(0, region.len_bytes)]);
-            // SAFETY: a plain question.
-            let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
-            for part in mappable(&allowed, &forbidden, page) {
+            for part in mappable(&allowed, &forbidden, page_bytes()) {
                 let len = (part.end - part.start) as usize;
-                let mapping = Mapping::new(device.as_fd(), region.file_offset + part.start, len)
+                let mapping = Mapping::new(device.as_fd(), region.file_offset + part.start, len, len)
                     .map_err(|e| DeviceError::os(what("mapping"), e))?;
                 mapped.push((part.start, mapping));
             }
         }
         Ok(Some(Bar { info, file_offset: region.file_offset, forbidden, mapped }))
+    }
+
+    /// Maps the whole BAR once more, for somebody who is not asked what he accesses.
+    pub(crate) fn hand_out(&self, device: &File, reserve_bytes: usize) -> Result<Mapping> {
+        let index = self.info.index;
+        let refused = |why: &str| {
+            DeviceError::Unsupported(format!("BAR {index} cannot be handed out for direct registers: {why}"))
+        };
+        if self.info.space == BarSpace::Io {
+            return Err(refused("it is in I/O space"));
+        }
+        if !self.forbidden.is_empty() {
+            return Err(refused("it holds an MSI-X table"));
+        }
+        let len = self.info.len_bytes;
+        if !len.is_multiple_of(page_bytes()) {
+            return Err(refused("it is not made of whole pages, and something else may share the last one"));
+        }
+        if !self.mapped.iter().any(|(first, mapping)| *first == 0 && mapping.len as u64 == len) {
+            return Err(refused("the kernel does not let all of it be mapped"));
+        }
+        Mapping::new(device.as_fd(), self.file_offset, len as usize, reserve_bytes)
+            .map_err(|e| DeviceError::os(format!("mapping BAR {index} for direct registers"), e))
     }
 
     #[inline]
@@ -183,7 +229,7 @@ impl Bar {
     /// Whether the access is one that the device's file may be asked for.
     fn check(&self, offset: u32, width: Width) -> Result<()> {
         let (start, end) = (u64::from(offset), u64::from(offset) + u64::from(width.bytes()));
-        let inside = end <= self.info.len_bytes && offset % width.bytes() == 0;
+        let inside = end <= self.info.len_bytes && offset.is_multiple_of(width.bytes());
         let hidden = self.forbidden.iter().any(|table| start < table.end && end > table.start);
         // I/O space has no accesses of 8 bytes.
         let exists = self.info.space == BarSpace::Memory || width != Width::B8;
@@ -200,6 +246,11 @@ impl Bar {
         }
         DeviceError::os(format!("{what} at {offset:#x} of BAR {}", self.info.index), error)
     }
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: a plain question.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
 }
 
 /// Whole pages of `allowed` (offset, length) without any byte of `forbidden`.
@@ -225,20 +276,23 @@ mod tests {
 
     #[test]
     fn a_bar_without_tables_is_mapped_whole() {
-        assert_eq!(mappable(&[(0, 0x20000)], &[], 0x1000), [0..0x20000]);
+        assert_eq!(mappable(&[(0, 0x20000)], &[], 0x1000), std::slice::from_ref(&(0..0x20000)));
     }
 
     #[test]
     fn the_pages_of_an_interrupt_table_are_left_out() {
         let table = 0x2000..0x2050;
         assert_eq!(mappable(&[(0, 0x4000)], std::slice::from_ref(&table), 0x1000), [0..0x2000, 0x3000..0x4000]);
-        assert_eq!(mappable(&[(0, 0x4000)], &[0..0x10, 0x3ff0..0x4000], 0x1000), [0x1000..0x3000]);
+        assert_eq!(
+            mappable(&[(0, 0x4000)], &[0..0x10, 0x3ff0..0x4000], 0x1000),
+            std::slice::from_ref(&(0x1000..0x3000))
+        );
         assert!(mappable(&[(0, 0x4000)], std::slice::from_ref(&table), 0x4000).is_empty());
     }
 
     #[test]
     fn parts_that_the_kernel_allows_are_rounded_inwards() {
-        assert_eq!(mappable(&[(0x10, 0x2000), (0x8000, 0x800)], &[], 0x1000), [0x1000..0x2000]);
+        assert_eq!(mappable(&[(0x10, 0x2000), (0x8000, 0x800)], &[], 0x1000), std::slice::from_ref(&(0x1000..0x2000)));
     }
 
     #[test]
@@ -264,5 +318,60 @@ mod tests {
         let bar = Bar { info, file_offset: 0, forbidden: vec![], mapped: vec![] };
         assert!(bar.read(&file, 0, Width::B4).is_ok());
         assert!(bar.read(&file, 0, Width::B8).is_err());
+    }
+
+    /// A BAR of two pages in a file, mapped as its real counterpart is.
+    fn made_up(file: &File, space: BarSpace, forbidden: Vec<Range<u64>>) -> Bar {
+        let len_bytes = 2 * page_bytes();
+        file.set_len(len_bytes).unwrap();
+        let mapped = mappable(&[(0, len_bytes)], &forbidden, page_bytes())
+            .into_iter()
+            .map(|part| {
+                let len = (part.end - part.start) as usize;
+                (part.start, Mapping::new(file.as_fd(), part.start, len, len).unwrap())
+            })
+            .collect();
+        Bar { info: BarInfo { index: 0, space, len_bytes }, file_offset: 0, forbidden, mapped }
+    }
+
+    #[test]
+    fn a_bar_that_is_handed_out_is_the_same_memory_inside_its_reservation() {
+        let file = tempfile::tempfile().unwrap();
+        let bar = made_up(&file, BarSpace::Memory, vec![]);
+        let direct = bar.hand_out(&file, 1 << 20).unwrap();
+        assert_eq!((direct.len_bytes() as u64, direct.reserved_bytes()), (2 * page_bytes(), 1 << 20));
+        direct.write(8, Width::B4, 0x1234_5678);
+        assert_eq!(bar.read(&file, 8, Width::B4).unwrap(), 0x1234_5678);
+    }
+
+    #[test]
+    fn a_revoked_mapping_reads_as_ones_and_no_longer_reaches_the_device() {
+        let file = tempfile::tempfile().unwrap();
+        let bar = made_up(&file, BarSpace::Memory, vec![]);
+        let direct = bar.hand_out(&file, 0).unwrap();
+        direct.revoke();
+        for page in [0, page_bytes()] {
+            assert_eq!(direct.read(page as usize, Width::B4), 0xffff_ffff);
+            direct.write(page as usize, Width::B4, 7);
+            assert_eq!(bar.read(&file, page as u32, Width::B4).unwrap(), 0);
+        }
+        assert!(!direct.lost() && !bar.lost(), "a mapping that was taken away is not a device that went");
+    }
+
+    #[test]
+    fn io_ports_interrupt_tables_and_parts_of_pages_are_never_handed_out() {
+        let refusal = |bar: &Bar, file: &File| match bar.hand_out(file, 0).unwrap_err() {
+            DeviceError::Unsupported(why) => why,
+            other => panic!("{other}"),
+        };
+        let file = tempfile::tempfile().unwrap();
+        assert!(refusal(&made_up(&file, BarSpace::Io, vec![]), &file).contains("I/O space"));
+        let table = std::iter::once(0..16).collect();
+        assert!(refusal(&made_up(&file, BarSpace::Memory, table), &file).contains("MSI-X"));
+        let mut bar = made_up(&file, BarSpace::Memory, vec![]);
+        bar.mapped.clear();
+        assert!(refusal(&bar, &file).contains("the kernel"));
+        bar.info.len_bytes = 256;
+        assert!(refusal(&bar, &file).contains("whole pages"));
     }
 }

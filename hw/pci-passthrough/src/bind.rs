@@ -38,8 +38,10 @@ pub enum BindError {
         remedy: String,
     },
     /// No confinement, so no passthrough.
-    #[error("{address} {why}, and nook never drives a device without an IOMMU. Enable VT-d or AMD-Vi in the \
-             firmware and boot with intel_iommu=on (Intel); `nook-run doctor` checks")]
+    #[error(
+        "{address} {why}, and nook never drives a device without an IOMMU. Enable VT-d or AMD-Vi in the \
+             firmware and boot with intel_iommu=on (Intel); `nook-run doctor` checks"
+    )]
     NoIommu {
         /// The device.
         address: PciAddress,
@@ -126,7 +128,10 @@ pub struct RealKernel;
 
 impl Kernel for RealKernel {
     fn write(&mut self, path: &Path, text: &str) -> io::Result<()> {
-        fs::OpenOptions::new().write(true).open(path).and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
+        fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
     }
 
     fn load_module(&mut self, name: &str) -> Result<(), String> {
@@ -237,12 +242,7 @@ impl<K: Kernel> Binder<K> {
     }
 
     /// Takes the device from its driver and lets the kernel bind it again under `driver_override`.
-    fn move_to(
-        &mut self,
-        address: PciAddress,
-        driver: &str,
-        driver_override: Option<&str>,
-    ) -> Result<(), BindError> {
+    fn move_to(&mut self, address: PciAddress, driver: &str, driver_override: Option<&str>) -> Result<(), BindError> {
         self.detach(address, driver_override)?;
         self.put(self.sysfs.root().join("bus/pci/drivers_probe"), &address.to_string())?;
         let found = self.sysfs.device(address)?.driver;
@@ -262,11 +262,7 @@ impl<K: Kernel> Binder<K> {
     }
 
     fn put(&mut self, path: PathBuf, text: &str) -> Result<(), BindError> {
-        self.kernel.write(&path, text).map_err(|source| BindError::Write {
-            path,
-            text: text.trim().to_owned(),
-            source,
-        })
+        self.kernel.write(&path, text).map_err(|source| BindError::Write { path, text: text.trim().to_owned(), source })
     }
 
     /// The other members of the device's group that are in use by kernel drivers, in words.
@@ -325,7 +321,8 @@ struct Remembered {
 
 impl Remembered {
     fn to_text(&self) -> String {
-        let line = |key: &str, value: &Option<String>| value.as_ref().map(|v| format!("{key}={v}\n")).unwrap_or_default();
+        let line =
+            |key: &str, value: &Option<String>| value.as_ref().map(|v| format!("{key}={v}\n")).unwrap_or_default();
         line("driver", &self.driver) + &line("driver_override", &self.driver_override)
     }
 
@@ -341,13 +338,7 @@ impl Remembered {
 
 /// Why `device` must not be bound to vfio-pci, if there is a reason. Looks only; `others` are the other members of
 /// its group that are in use, in words.
-fn objection(
-    device: &PciFunction,
-    sysfs: &Sysfs,
-    net: &NetUse,
-    others: &[String],
-    force: bool,
-) -> Option<BindError> {
+fn objection(device: &PciFunction, sysfs: &Sysfs, net: &NetUse, others: &[String], force: bool) -> Option<BindError> {
     let address = device.address;
     // Base class 6: bridges (PCI Code and ID Assignment Specification, 1.7).
     if device.class >> 16 == 0x06 {
@@ -378,14 +369,14 @@ fn objection(
     }
     let network = device.class >> 16 == 0x02;
     if let Some(driver) = device.driver.as_deref().filter(|driver| !network && !HARMLESS.contains(driver)) {
-        reasons.push(format!("{driver} drives it, and for a device of class {:06x} nook cannot tell what for", device.class));
+        reasons.push(format!(
+            "{driver} drives it, and for a device of class {:06x} nook cannot tell what for",
+            device.class
+        ));
         remedies.push("make sure that nothing needs it".into());
     }
     if !others.is_empty() {
-        reasons.push(format!(
-            "its IOMMU group cannot be taken in part, and it also holds {}",
-            others.join(", ")
-        ));
+        reasons.push(format!("its IOMMU group cannot be taken in part, and it also holds {}", others.join(", ")));
         remedies.push("bind every member with --force, or put the card into another slot".into());
     }
     (!reasons.is_empty()).then(|| BindError::InUse { address, reasons, remedy: remedies.join("; ") })

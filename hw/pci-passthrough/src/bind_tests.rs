@@ -64,12 +64,7 @@ fn a_free_device_is_bound_and_later_given_back_to_its_driver() {
     assert_eq!(tree.sysfs().device(at).unwrap().driver.as_deref(), Some("vfio-pci"));
     assert_eq!(
         binder.kernel.log,
-        [
-            "modprobe vfio-pci",
-            "unbind < 0000:03:00.0",
-            "driver_override < vfio-pci",
-            "drivers_probe < 0000:03:00.0"
-        ]
+        ["modprobe vfio-pci", "unbind < 0000:03:00.0", "driver_override < vfio-pci", "drivers_probe < 0000:03:00.0"]
     );
     assert!(binder.bind(at, &NetUse::default(), false).unwrap().already);
     let released = binder.unbind(at, false).unwrap();

@@ -1,24 +1,31 @@
 //! The device itself.
 
 use std::cell::RefCell;
+use std::io;
 use std::os::fd::RawFd;
+use std::sync::{Arc, Weak};
 
 use nook_bus::{
-    BarInfo, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service, Width,
-    config,
+    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
+    Width, config,
 };
 use vfio_bindings::bindings::vfio as vb;
 
-use crate::bars::Bar;
+use crate::bars::{Bar, Mapping};
 use crate::config_space::ConfigSpace;
 use crate::faults::FaultLog;
 use crate::irq::{Interrupts, Notices};
+use crate::placement::placement;
 use crate::vfio::{self, Handles, OpenError};
 use crate::{PciAddress, Sysfs, sys};
 
+/// How often [`service`](PciDevice::service) asks the device whether it is still there. What reads as ones is noticed
+/// at once; this is for those who only write, only wait, or have direct registers.
+const PRESENCE_PERIOD_NS: u64 = 250_000_000;
+
 /// A PCI function that VFIO gave to this process.
 ///
-/// Dropping it undoes everything: interrupts off, bus mastering off, windows unmapped, BARs unmapped, descriptors
+/// Dropping it undoes everything: handed-out BARs revoked, interrupts off, bus mastering off, windows unmapped, BARs unmapped, descriptors
 /// closed. If the process dies instead, the kernel does the same.
 ///
 /// Once it is gone (removed, unplugged, an uncorrected error, memory decoding turned off) each access answers
@@ -31,14 +38,19 @@ pub struct VfioDevice {
     bar_infos: Vec<BarInfo>,
     /// By index.
     bars: [Option<Bar>; 6],
+    /// Mappings that were handed out, each with its BAR.
+    direct: Vec<(u8, Weak<Mapping>)>,
     config: ConfigSpace,
     resettable: bool,
     interrupts: Option<Interrupts>,
     notices: Option<Notices>,
-    windows: Vec<(u64, DmaWindow)>,
     faults: RefCell<FaultLog>,
     gone: Option<String>,
+    /// When it was last asked whether it is there.
+    seen_ns: u64,
     handles: Handles,
+    /// After the handles: a window that could not be unmapped lives until the container is closed.
+    windows: Vec<(u64, DmaWindow)>,
 }
 
 impl VfioDevice {
@@ -79,14 +91,16 @@ impl VfioDevice {
             identity,
             bar_infos: bars.iter().flatten().map(|bar| bar.info).collect(),
             bars,
+            direct: Vec::new(),
             config,
             resettable: info.flags & vb::VFIO_DEVICE_FLAGS_RESET != 0,
             interrupts: None,
             notices: None,
-            windows: Vec::new(),
             faults: RefCell::new(FaultLog::open(address)),
             gone: None,
+            seen_ns: 0,
             handles,
+            windows: Vec::new(),
         };
         // From here on, dropping it undoes what was done.
         device.set_command(config::COMMAND_MEMORY | config::COMMAND_IO, config::COMMAND_BUS_MASTER)?;
@@ -94,8 +108,8 @@ impl VfioDevice {
         Ok(device)
     }
 
-    /// Sets and clears bits of the command register, and reads them back. I/O decoding stays off in a device without
-    /// I/O BARs, so only memory decoding and bus mastering are checked.
+    /// Sets and clears bits of the command register, and reads them back. Decoding stays off where a device has no
+    /// BARs of that kind, so only bus mastering, and memory decoding where there is memory, are checked.
     fn set_command(&mut self, set: u16, clear: u16) -> Result<()> {
         let failed = |e| DeviceError::os("writing the command register", e);
         let file = &self.handles.device;
@@ -103,11 +117,11 @@ impl VfioDevice {
         if now != u16::MAX {
             let wanted = (now | set) & !clear;
             self.config.write(file, config::COMMAND, Width::B2, wanted.into()).map_err(failed)?;
-            let checked = config::COMMAND_MEMORY | config::COMMAND_BUS_MASTER;
             let now = self.config.read(file, config::COMMAND, Width::B2).map_err(failed)? as u16;
             if now != u16::MAX {
-                if (now ^ wanted) & checked & (set | clear) != 0 && self.has_memory() {
-                    let error = std::io::Error::other(format!("wrote {wanted:#06x}, and it reads {now:#06x}"));
+                let memory = if self.has_memory() { config::COMMAND_MEMORY } else { 0 };
+                if (now ^ wanted) & (config::COMMAND_BUS_MASTER | memory) & (set | clear) != 0 {
+                    let error = io::Error::other(format!("wrote {wanted:#06x}, and it reads {now:#06x}"));
                     return Err(failed(error));
                 }
                 return Ok(());
@@ -162,7 +176,7 @@ impl VfioDevice {
     }
 
     /// Why the kernel refused a window, with what would help.
-    fn explain_map(&self, error: &std::io::Error) -> String {
+    fn explain_map(error: &io::Error) -> String {
         match error.raw_os_error() {
             Some(libc::ENOMEM) => "the limit of locked memory is too low; raise it (`ulimit -l unlimited`, or \
                                    LimitMEMLOCK=infinity in a systemd unit)"
@@ -189,9 +203,14 @@ impl PciDevice for VfioDevice {
 
     fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
         self.alive()?;
-        self.config
+        let value = self
+            .config
             .read(&self.handles.device, offset, width)
-            .map_err(|e| DeviceError::os(format!("reading configuration space at {offset:#x} ({width})"), e))
+            .map_err(|e| DeviceError::os(format!("reading configuration space at {offset:#x} ({width})"), e))?;
+        if u64::from(value) == width.all_ones() {
+            self.check_presence()?;
+        }
+        Ok(value)
     }
 
     fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
@@ -225,6 +244,16 @@ impl PciDevice for VfioDevice {
         }
     }
 
+    fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
+        self.alive()?;
+        let found = self.bars.get(usize::from(bar)).and_then(Option::as_ref);
+        let found = found.ok_or_else(|| DeviceError::Unsupported(format!("there is no BAR {bar}")))?;
+        let mapping = Arc::new(found.hand_out(&self.handles.device, reserve_bytes)?);
+        self.direct.retain(|(_, direct)| direct.strong_count() > 0);
+        self.direct.push((bar, Arc::downgrade(&mapping)));
+        Ok(mapping)
+    }
+
     /// Reads the command register: a read from the function, by whatever way, returns after all writes to it (PCI
     /// 3.0, 3.2.5), and that register has no side effect.
     fn flush(&mut self) -> Result<()> {
@@ -244,7 +273,7 @@ impl PciDevice for VfioDevice {
         // SAFETY: a window is used through volatile accesses only, and `windows` keeps it mapped until `dma_unmap`
         // or until the container is closed (fields drop after `Drop::drop`, which unmaps).
         unsafe { sys::map_dma(&self.handles.container, address, iova, len_bytes) }
-            .map_err(|error| unmappable(self.explain_map(&error)))?;
+            .map_err(|error| unmappable(Self::explain_map(&error)))?;
         self.windows.push((iova, window.clone()));
         Ok(())
     }
@@ -313,15 +342,23 @@ impl PciDevice for VfioDevice {
         Ok(())
     }
 
-    fn service(&mut self, _now_ns: u64) -> Result<Service> {
+    fn service(&mut self, now_ns: u64) -> Result<Service> {
         self.alive()?;
         if let Some(why) = self.notices.as_ref().and_then(Notices::take) {
             return Err(self.lose(why.into()));
         }
-        if let Some(bar) = self.bars.iter().flatten().find(|bar| bar.lost()).map(|bar| bar.info.index) {
+        let own = self.bars.iter().flatten().find(|bar| bar.lost()).map(|bar| bar.info.index);
+        let lost = |direct: &Weak<Mapping>| direct.upgrade().is_some_and(|mapping| mapping.lost());
+        let direct = || self.direct.iter().find(|(_, direct)| lost(direct)).map(|(bar, _)| *bar);
+        if let Some(bar) = own.or_else(direct) {
             return Err(self.lost_page(bar));
         }
-        Ok(Service { irqs: self.interrupts.as_ref().map_or(0, Interrupts::take), due_ns: None })
+        if now_ns >= self.seen_ns + PRESENCE_PERIOD_NS {
+            self.check_presence()?;
+            self.seen_ns = now_ns;
+        }
+        let irqs = self.interrupts.as_ref().map_or(0, Interrupts::take);
+        Ok(Service { irqs, due_ns: Some(self.seen_ns + PRESENCE_PERIOD_NS) })
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
@@ -332,90 +369,31 @@ impl PciDevice for VfioDevice {
 
 impl Drop for VfioDevice {
     fn drop(&mut self) {
-        let told = |what: &str, result: Result<()>| {
-            if let Err(error) = result {
-                tracing::warn!(address = %self.address, %error, "{what} failed while the device was given up");
+        for (_, direct) in &self.direct {
+            if let Some(direct) = direct.upgrade() {
+                direct.revoke();
             }
-        };
+        }
         let interrupts = self.irq_disable();
         let mastering = self.set_bus_master(false);
         let mut windows = Ok(());
-        while let Some((iova, _)) = self.windows.last() {
-            windows = self.dma_unmap(*iova);
+        while let Some(iova) = self.windows.last().map(|(iova, _)| *iova) {
+            windows = self.dma_unmap(iova);
             if windows.is_err() {
-                // Closing the container unmaps; the windows live until then.
+                // Closing the container unmaps it.
                 break;
             }
         }
         if let Some(notices) = &self.notices {
             notices.disable(&self.handles.device);
         }
+        let told = |what: &str, result: Result<()>| {
+            if let Err(error) = result {
+                tracing::warn!(address = %self.address, %error, "{what} failed while the device was given up");
+            }
+        };
         told("turning interrupts off", interrupts);
         told("turning bus mastering off", mastering);
         told("unmapping a window", windows);
-    }
-}
-
-/// Whether a window may be mapped at `iova`; if not, why, and what would do.
-fn placement(
-    iova: u64,
-    len_bytes: u64,
-    iommu: &sys::IommuInfo,
-    windows: &[(u64, DmaWindow)],
-) -> std::result::Result<(), String> {
-    let last = iova.checked_add(len_bytes - 1).ok_or("it would go past the end of the address space")?;
-    if iova % iommu.page_bytes != 0 {
-        return Err(format!("the IOMMU maps pages of {:#x} bytes; choose a multiple", iommu.page_bytes));
-    }
-    if !iommu.ranges.is_empty() && !iommu.ranges.iter().any(|range| iova >= range.first && last <= range.last) {
-        let ranges: Vec<String> = iommu.ranges.iter().map(|r| format!("{:#x}-{:#x}", r.first, r.last)).collect();
-        return Err(format!("the IOMMU maps only {}", ranges.join(" and ")));
-    }
-    let overlapping = windows.iter().find(|(mapped, window)| iova <= mapped + (window.len_bytes() - 1) && *mapped <= last);
-    match overlapping {
-        Some((mapped, _)) => Err(format!("a window is mapped at {mapped:#x}")),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: u64 = 1 << 20;
-
-    fn iommu() -> sys::IommuInfo {
-        let ranges = vec![
-            IovaRange { first: 0, last: 0xfedf_ffff },
-            IovaRange { first: 0xfef0_0000, last: 0x7f_ffff_ffff },
-        ];
-        sys::IommuInfo { page_bytes: 4096, ranges }
-    }
-
-    #[test]
-    fn a_window_goes_anywhere_inside_one_range() {
-        assert_eq!(placement(0x1000_0000, 2 * MIB, &iommu(), &[]), Ok(()));
-        assert_eq!(placement(0xfec0_0000, 2 * MIB, &iommu(), &[]), Ok(()));
-        assert_eq!(placement(0x7f_ffe0_0000, 2 * MIB, &iommu(), &[]), Ok(()));
-    }
-
-    #[test]
-    fn a_window_over_a_hole_or_past_the_end_is_refused_with_the_ranges() {
-        for iova in [0xfee0_0000, 0xfecf_0000, 0x7f_fff0_0000, u64::MAX - MIB + 1] {
-            let why = placement(iova, 2 * MIB, &iommu(), &[]).unwrap_err();
-            assert!(why.contains("0xfedfffff") || why.contains("end of the address space"), "{iova:#x}: {why}");
-        }
-        assert!(placement(0x1000_0800, 2 * MIB, &iommu(), &[]).unwrap_err().contains("0x1000"));
-    }
-
-    #[test]
-    fn windows_do_not_overlap() {
-        let windows = [(0x1000_0000, DmaWindow::new(4 * MIB).unwrap())];
-        for iova in [0x0ff0_0000, 0x1000_0000, 0x1030_0000] {
-            assert!(placement(iova, 2 * MIB, &iommu(), &windows).is_err(), "{iova:#x}");
-        }
-        for iova in [0x0fe0_0000, 0x1040_0000] {
-            assert_eq!(placement(iova, 2 * MIB, &iommu(), &windows), Ok(()), "{iova:#x}");
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nook_bus::{IrqKind, Result};
 use nook_bus::DeviceError;
+use nook_bus::{IrqKind, Result};
 use vfio_bindings::bindings::vfio as vb;
 
 use crate::sys;
@@ -112,7 +112,9 @@ impl Interrupts {
             }
         }
         Err(refused.unwrap_or_else(|| {
-            DeviceError::Unsupported("the device has no interrupt that VFIO can deliver: no INTx pin, MSI or MSI-X".into())
+            DeviceError::Unsupported(
+                "the device has no interrupt that VFIO can deliver: no INTx pin, MSI or MSI-X".into(),
+            )
         }))
     }
 
@@ -181,9 +183,7 @@ impl Notices {
 
     /// Ends the notices, as far as the device still answers.
     pub(crate) fn disable(&self, device: &File) {
-        for (fd, index) in
-            [(&self.error, vb::VFIO_PCI_ERR_IRQ_INDEX), (&self.request, vb::VFIO_PCI_REQ_IRQ_INDEX)]
-        {
+        for (fd, index) in [(&self.error, vb::VFIO_PCI_ERR_IRQ_INDEX), (&self.request, vb::VFIO_PCI_REQ_IRQ_INDEX)] {
             if fd.is_some()
                 && let Err(error) = sys::set_irq_eventfds(device, index, &[])
             {

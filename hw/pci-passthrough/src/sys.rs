@@ -258,7 +258,12 @@ fn capability(bytes: &[u8], offset: u32, id: u32) -> Option<&[u8]> {
 fn pairs(body: &[u8], skip: usize) -> Vec<(u64, u64)> {
     let count = word(body, 0).unwrap_or(0) as usize;
     let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
-    body.get(skip..).unwrap_or_default().chunks_exact(16).take(count).map(|pair| (number(&pair[..8]), number(&pair[8..]))).collect()
+    body.get(skip..)
+        .unwrap_or_default()
+        .chunks_exact(16)
+        .take(count)
+        .map(|pair| (number(&pair[..8]), number(&pair[8..])))
+        .collect()
 }
 
 #[cfg(test)]

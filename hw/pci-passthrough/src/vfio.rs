@@ -28,8 +28,10 @@ pub enum OpenError {
         driver: Option<String>,
     },
     /// Its DMA would reach all of memory.
-    #[error("{address} {why}, so its DMA could reach all of memory, and nook does not drive it. Enable VT-d or \
-             AMD-Vi in the firmware and boot with intel_iommu=on (Intel); `nook-run doctor` checks")]
+    #[error(
+        "{address} {why}, so its DMA could reach all of memory, and nook does not drive it. Enable VT-d or \
+             AMD-Vi in the firmware and boot with intel_iommu=on (Intel); `nook-run doctor` checks"
+    )]
     NoIommu {
         /// The device.
         address: PciAddress,
@@ -68,8 +70,10 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The machine cannot confine interrupts.
-    #[error("the kernel refuses VFIO for {address} because interrupts cannot be remapped: a device could send any \
-             interrupt. Enable interrupt remapping (x2APIC, VT-d) in the firmware; `nook-run doctor` checks")]
+    #[error(
+        "the kernel refuses VFIO for {address} because interrupts cannot be remapped: a device could send any \
+             interrupt. Enable interrupt remapping (x2APIC, VT-d) in the firmware; `nook-run doctor` checks"
+    )]
     NoInterruptRemapping {
         /// The device.
         address: PciAddress,
