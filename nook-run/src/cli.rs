@@ -157,6 +157,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub promiscuous: bool,
 
+    /// Gives a driver that was built for WASI an empty world, for development: what it prints goes to the log.
+    #[arg(long)]
+    pub wasi: bool,
+
     /// Compiles the driver anew and keeps nothing.
     #[arg(long)]
     pub no_cache: bool,

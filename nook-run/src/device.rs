@@ -24,10 +24,7 @@ pub fn open(args: &RunArgs, manifest: &OwnedManifest, window: &DmaWindow) -> Res
 }
 
 fn model(args: &RunArgs, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
-    let chips = [
-        (Chip::I82540em, e1000_regs::DEVICE_82540EM),
-        (Chip::I82545em, e1000_regs::DEVICE_82545EM),
-    ];
+    let chips = [(Chip::I82540em, e1000_regs::DEVICE_82540EM), (Chip::I82545em, e1000_regs::DEVICE_82545EM)];
     let Some((chip, _)) = chips.into_iter().find(|&(_, device)| manifest.drives(e1000_regs::VENDOR, device)) else {
         bail!(
             "the embedded model is an Intel 82540EM or 82545EM (8086:100e, 8086:100f), which the driver `{}` does not \

@@ -4,14 +4,15 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nook_runtime::{DriverModule, Layout, target_description};
+use nook_runtime::{DriverModule, Layout, Wasi, target_description};
 
 /// The text that `inspect` prints for the file.
 ///
 /// # Errors
 /// If the file is not a driver that this host would run.
 pub fn text(path: &Path) -> Result<String> {
-    let module = DriverModule::load(path).with_context(|| format!("{} is not a driver for this host", path.display()))?;
+    let module = DriverModule::load(path, Wasi::Empty)
+        .with_context(|| format!("{} is not a driver for this host", path.display()))?;
     let mut text = String::new();
     describe(&mut text, &module)?;
     Ok(text)
@@ -29,7 +30,11 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     writeln!(
         out,
         "packet buffers  {} receive, {} transmit, {} bytes each, {} bytes before each frame; {:?} completion",
-        m.rx_buffers, m.tx_buffers, m.buffer_bytes, module.layout().pool.headroom_bytes, m.tx_completion
+        m.rx_buffers,
+        m.tx_buffers,
+        m.buffer_bytes,
+        module.layout().pool.headroom_bytes,
+        m.tx_completion
     )?;
     let hash: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "file            {} bytes, SHA-256 {hash}", module.file_bytes())?;
@@ -58,7 +63,11 @@ fn memory(out: &mut String, layout: &Layout) -> Result<()> {
         (layout.own_bytes, layout.heap_bytes, "heap"),
         (layout.host_page, layout.window - layout.host_page, "host page and queues"),
         (layout.window, layout.pool.offset.into(), "DMA window: rings"),
-        (layout.window + u64::from(layout.pool.offset), layout.window_bytes - u64::from(layout.pool.offset), "DMA window: packet buffers"),
+        (
+            layout.window + u64::from(layout.pool.offset),
+            layout.window_bytes - u64::from(layout.pool.offset),
+            "DMA window: packet buffers",
+        ),
     ];
     for (start, len, what) in rows.into_iter().filter(|(_, len, _)| *len > 0) {
         writeln!(out, "  {start:#010x} {:>7} KiB  {what}", len.div_ceil(1024))?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use nook_bus::{DmaWindow, IrqKind};
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{Policy, Supervisor};
-use nook_runtime::{Budgets, DriverModule, Host, ModuleCache, Nook, now_ns};
+use nook_runtime::{Budgets, DriverModule, Host, ModuleCache, Nook, Wasi, now_ns};
 
 use crate::cli::{Exercise, RunArgs};
 use crate::plug::Plug;
@@ -82,7 +82,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     if let Some(path) = &args.json {
         check_path(path)?;
     }
-    let module = DriverModule::load(&args.driver)
+    let module = DriverModule::load(&args.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })
         .with_context(|| format!("{} is not a driver for this host", args.driver.display()))?;
     let module = Arc::new(module);
     let server = server(args)?;
@@ -122,9 +122,10 @@ fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>)
     let layout = module.layout();
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
-    let capture = args.pcap.as_ref().map(|path| {
-        Pcap::create(path).with_context(|| format!("--pcap: cannot write to {}", path.display()))
-    });
+    let capture = args
+        .pcap
+        .as_ref()
+        .map(|path| Pcap::create(path).with_context(|| format!("--pcap: cannot write to {}", path.display())));
     let device = device::open(args, module.manifest(), &window)?;
     let host = Host::new(nook_runtime::HostConfig {
         device,

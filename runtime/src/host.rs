@@ -5,13 +5,14 @@ use nook_abi::{
 };
 use nook_bus::{DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, ResetKind};
 use nook_regs::{RegisterMap, Width};
+use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::budget::Budget;
 use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::netif::{Interface, NetClass};
 use crate::policy::Refusal;
-use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns};
+use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns, wasi};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,7 @@ pub struct Host {
     pub(crate) space: Option<Space>,
     context: Context,
     pub(crate) log: DriverLog,
+    wasi: Option<WasiP1Ctx>,
     pub(crate) timer_due_ns: Option<u64>,
     pub(crate) work_wanted: bool,
     pub(crate) poll_wanted: bool,
@@ -113,10 +115,24 @@ impl Host {
             space: None,
             context: Context::Process,
             log: DriverLog::new(manifest.name.clone()),
+            wasi: None,
             timer_due_ns: None,
             work_wanted: false,
             poll_wanted: false,
         })
+    }
+
+    /// A fresh WASI world for the next instance.
+    pub(crate) fn give_wasi(&mut self) {
+        self.wasi = Some(wasi::world(&self.manifest.name));
+    }
+
+    /// The WASI world, where WASI's functions find it.
+    ///
+    /// # Panics
+    /// If there is none; the launcher makes one before it links WASI's functions.
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        self.wasi.as_mut().expect("a module that imports WASI was given a world")
     }
 
     /// What is counted.

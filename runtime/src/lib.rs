@@ -36,6 +36,7 @@ mod services;
 mod space;
 mod uplink;
 mod wait;
+mod wasi;
 mod wasm;
 
 pub use budget::Budgets;
@@ -48,7 +49,7 @@ pub use engine::{Engine, EngineError};
 pub use host::{Host, HostConfig, HostError};
 pub use isa::target_description;
 pub use layout::Layout;
-pub use load::{DriverModule, LoadError, OwnedManifest};
+pub use load::{DriverModule, LoadError, OwnedManifest, Wasi};
 pub use netif::Interface;
 pub use nook::Nook;
 pub use outcome::{NookError, Settings, Turn};

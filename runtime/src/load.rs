@@ -12,6 +12,7 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures};
 
 use crate::Layout;
+use crate::wasi::{WASI_FUNCTIONS, WASI_MODULE};
 
 /// What a driver exports its memory as.
 pub(crate) const MEMORY_EXPORT: &str = "memory";
@@ -75,6 +76,16 @@ pub enum LoadError {
         module: String,
         /// Its name.
         name: String,
+    },
+    /// An import of WASI that was not asked for, or that the empty world does not have.
+    #[error("imports `{module}.{name}`: {why}")]
+    Wasi {
+        /// WASI's module.
+        module: &'static str,
+        /// The function.
+        name: String,
+        /// What to do.
+        why: &'static str,
     },
     /// An import that is not a function.
     #[error("imports the {kind} `{module}.{name}`; a driver imports functions only")]
@@ -189,6 +200,17 @@ pub struct DriverModule {
     imports: Vec<String>,
     entries: Vec<&'static str>,
     original_bytes: usize,
+    imports_wasi: bool,
+}
+
+/// Whether a driver may import WASI's functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wasi {
+    /// It may not.
+    #[default]
+    Refused,
+    /// It gets an empty world, for development.
+    Empty,
 }
 
 impl fmt::Debug for DriverModule {
@@ -199,17 +221,23 @@ impl fmt::Debug for DriverModule {
 
 impl DriverModule {
     /// Reads and checks a file.
-    pub fn load(path: &Path) -> Result<Self, LoadError> {
+    ///
+    /// # Errors
+    /// If it is not a driver for this host.
+    pub fn load(path: &Path, wasi: Wasi) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
         let len_bytes = std::fs::metadata(path).map_err(unreadable)?.len();
         if len_bytes > MAX_FILE_BYTES {
             return Err(LoadError::TooLong { path: path.to_owned(), len_bytes });
         }
-        Self::from_bytes(&std::fs::read(path).map_err(unreadable)?)
+        Self::from_bytes(&std::fs::read(path).map_err(unreadable)?, wasi)
     }
 
     /// Checks a module.
-    pub fn from_bytes(wasm: &[u8]) -> Result<Self, LoadError> {
+    ///
+    /// # Errors
+    /// If it is not a driver for this host.
+    pub fn from_bytes(wasm: &[u8], wasi: Wasi) -> Result<Self, LoadError> {
         if !wasm.starts_with(b"\0asm") {
             let found = match wasm {
                 [] => "the file is empty".to_owned(),
@@ -224,7 +252,7 @@ impl DriverModule {
         Validator::new_with_features(features())
             .validate_all(wasm)
             .map_err(|error| LoadError::Invalid(error.to_string()))?;
-        let survey = Survey::of(wasm)?;
+        let survey = Survey::of(wasm, wasi)?;
         let manifest = OwnedManifest::parse(survey.manifest.ok_or(LoadError::NoManifest)?)?;
         survey.check_entries()?;
         let layout = Layout::new(survey.memory_bytes()?, &manifest);
@@ -238,6 +266,7 @@ impl DriverModule {
             imports: survey.imports.iter().map(|(name, _)| (*name).to_owned()).collect(),
             entries,
             original_bytes: wasm.len(),
+            imports_wasi: survey.imports_wasi,
         })
     }
 
@@ -269,6 +298,11 @@ impl DriverModule {
     /// The entries that it has, in the table's order.
     pub fn entries(&self) -> &[&'static str] {
         &self.entries
+    }
+
+    /// Whether it needs the empty WASI world.
+    pub(crate) fn imports_wasi(&self) -> bool {
+        self.imports_wasi
     }
 
     /// Bytes of the file.
@@ -304,12 +338,14 @@ struct Survey<'a> {
     exports: Vec<(&'a str, u32)>,
     memories: Vec<wasmparser::MemoryType>,
     exports_memory: bool,
+    wasi: Wasi,
+    imports_wasi: bool,
 }
 
 impl<'a> Survey<'a> {
-    fn of(wasm: &'a [u8]) -> Result<Self, LoadError> {
+    fn of(wasm: &'a [u8], wasi: Wasi) -> Result<Self, LoadError> {
         let invalid = |error: wasmparser::BinaryReaderError| LoadError::Invalid(error.to_string());
-        let mut survey = Survey::default();
+        let mut survey = Survey { wasi, ..Survey::default() };
         for payload in Parser::new(0).parse_all(wasm) {
             match payload.map_err(invalid)? {
                 Payload::TypeSection(types) => {
@@ -371,6 +407,11 @@ impl<'a> Survey<'a> {
         let (module, name) = (import.module.to_owned(), import.name.to_owned());
         let kind = match import.ty {
             TypeRef::Func(index) | TypeRef::FuncExact(index) => {
+                if import.module == WASI_MODULE {
+                    self.wasi_import(import.name)?;
+                    self.functions.push(index);
+                    return Ok(());
+                }
                 let row = HOSTCALLS.iter().find(|row| import.module == IMPORT_MODULE && row.name == import.name);
                 let row = row.ok_or(LoadError::UnknownImport { module, name })?;
                 let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
@@ -385,6 +426,20 @@ impl<'a> Survey<'a> {
             TypeRef::Tag(_) => "tag",
         };
         Err(LoadError::NotAFunction { module, name, kind })
+    }
+
+    fn wasi_import(&mut self, name: &str) -> Result<(), LoadError> {
+        let why = match (self.wasi, WASI_FUNCTIONS.contains(&name)) {
+            (Wasi::Empty, true) => {
+                self.imports_wasi = true;
+                return Ok(());
+            }
+            (Wasi::Refused, _) => {
+                "built for WASI; for development it can have an empty WASI world, whose output goes to the log (--wasi)"
+            }
+            (Wasi::Empty, false) => "the empty WASI world has no such function",
+        };
+        Err(LoadError::Wasi { module: WASI_MODULE, name: name.to_owned(), why })
     }
 
     fn check(&self, what: &'static str, name: &str, ty: u32, expected: &FuncType) -> Result<(), LoadError> {

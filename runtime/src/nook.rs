@@ -370,6 +370,7 @@ impl<U: Uplink> Nook<U> {
             any = true;
             let outcome = self.driver()?.work();
             outcome.map_err(|fault| self.fault(fault))?;
+            self.hand_over()?;
         }
         Ok(any)
     }

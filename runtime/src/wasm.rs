@@ -7,7 +7,9 @@ use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 
 use crate::load::MEMORY_EXPORT;
 use crate::space::Places;
-use crate::{Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, glue, memory};
+use crate::{
+    Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, glue, memory, wasi,
+};
 
 macro_rules! wasm_type {
     (Addr) => {
@@ -152,6 +154,9 @@ impl WasmLauncher {
         let mut linker = Linker::new(engine.wasmtime());
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
         glue::link(&mut linker).map_err(refused)?;
+        if module.imports_wasi() {
+            wasi::link(&mut linker).map_err(refused)?;
+        }
         let instance = linker.instantiate_pre(&compiled).map_err(refused)?;
         Ok(WasmLauncher { engine, module, instance })
     }
@@ -172,7 +177,10 @@ impl WasmLauncher {
 }
 
 impl Launcher for WasmLauncher {
-    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+    fn launch(&self, mut host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        if self.module.imports_wasi() {
+            host.give_wasi();
+        }
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| match context.data_mut().budget.tick() {

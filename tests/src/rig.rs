@@ -9,7 +9,7 @@ use nook_bus::{DmaWindow, PciDevice, Wire};
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Layout, ModuleCache, Nook, NookError, WasmLauncher, now_ns,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Layout, ModuleCache, Nook, NookError, Wasi, WasmLauncher, now_ns,
 };
 
 use crate::{FrameQueues, cable};
@@ -30,7 +30,10 @@ pub fn driver_file(name: &str) -> PathBuf {
 pub fn e1000_module() -> Arc<DriverModule> {
     static MODULE: LazyLock<Arc<DriverModule>> = LazyLock::new(|| {
         let file = driver_file("e1000");
-        Arc::new(DriverModule::load(&file).unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")))
+        Arc::new(
+            DriverModule::load(&file, Wasi::Refused)
+                .unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")),
+        )
     });
     MODULE.clone()
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use e1000_model::{ModelConfig, Temper};
 use nook_runtime::Settings;
 use nook_tests::{Device, Isolation, Rig, frame};
+use rayon::prelude::*;
 
 const QEMU: [&str; 2] = ["e1000", "e1000-82545em"];
 
@@ -15,17 +16,14 @@ fn models() -> impl Iterator<Item = Device> {
 }
 
 /// Runs a case on every device: at every level on the models, in wasm on QEMU's cards, which are slow to start.
-fn everywhere(case: impl Fn(&mut Rig)) {
-    for device in models() {
-        for isolation in Isolation::ALL {
-            println!("{device:?} {isolation:?}");
-            case(&mut Rig::up(&device, isolation));
-        }
-    }
-    for name in QEMU {
-        println!("QEMU {name}");
-        case(&mut Rig::up(&Device::Qemu(name), Isolation::Sfi));
-    }
+fn everywhere(case: impl Fn(&mut Rig) + Sync) {
+    let at_every_level = |device: Device| Isolation::ALL.map(|isolation| (device.clone(), isolation));
+    let on_qemu = QEMU.into_iter().map(|name| (Device::Qemu(name), Isolation::Sfi));
+    let all: Vec<_> = models().flat_map(at_every_level).chain(on_qemu).collect();
+    all.into_par_iter().for_each(|(device, isolation)| {
+        println!("{device:?} {isolation:?}");
+        case(&mut Rig::up(&device, isolation));
+    });
 }
 
 fn number(frame: &[u8]) -> u32 {

@@ -1,0 +1,171 @@
+# What is shown inside the guest, and the words it is said in. Sourced by init; a case is a function `case_NAME`.
+#
+# The line above a case says in one sentence what it shows, and in brackets how many seconds it may take. A case fails
+# when a command fails, or when it calls `fail`.
+# Its settings: NICS (slots, in hexadecimal), FILE_PORT and FILE_SHA256 (a file behind 10.0.2.2), IPERF_PORT (an iperf3
+# server there).
+# Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on a user network of its own.
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+# Ends the case with a reason.
+fail() {
+    echo "why $*" >&3
+    exit 1
+}
+
+# Hands one JSON object to the host; the objects of a case are merged.
+result() {
+    echo "result $1" >&3
+}
+
+# Where the card in a slot is in sysfs.
+card() {
+    echo "/sys/bus/pci/devices/0000:00:$1.0"
+}
+
+# The name of the last part of what a link points to.
+points_to() {
+    basename "$(readlink "$1")"
+}
+
+# Loads a module and what it needs.
+load() {
+    for module in $(cat "/modules/$1.order"); do
+        [ -e "/sys/module/$(echo "$module" | tr - _)" ] || insmod "/modules/$module.ko"
+    done
+}
+
+# Gives the card in slot $1 to driver $2: vfio-pci, e1000, e1000e, or none.
+give() {
+    card=$(card "$1")
+    if [ -e "$card/driver" ]; then
+        [ "$(points_to "$card/driver")" != "$2" ] || return 0
+        echo "0000:00:$1.0" > "$card/driver/unbind"
+    fi
+    echo "$2" > "$card/driver_override"
+    [ "$2" != none ] || return 0
+    [ "$2" != vfio-pci ] || load vfio_iommu_type1
+    load "$2"
+    # Loading the module may have bound it already.
+    [ -e "$card/driver" ] || echo "0000:00:$1.0" > /sys/bus/pci/drivers_probe
+    [ -e "$card/driver" ] || fail "$2 does not take the card in slot $1"
+}
+
+# Gives the card in slot $1 to the kernel's driver $2, brings its interface up as 10.0.2.15 and says its name.
+linux_up() {
+    give "$1" "$2"
+    interface=$(ls "$(card "$1")/net")
+    ip link set "$interface" up
+    ip addr add 10.0.2.15/24 dev "$interface"
+    wait_for 10 carrier "$interface" || fail "$interface has no carrier"
+    # QEMU's cards receive nothing in the first second after RCTL was written.
+    wait_for 10 ping -c 1 -W 1 10.0.2.2 || fail "10.0.2.2 does not answer through $interface"
+    echo "$interface"
+}
+
+carrier() {
+    [ "$(cat "/sys/class/net/$1/carrier")" = 1 ]
+}
+
+# Repeats a command each tenth of a second until it succeeds, for $1 seconds.
+wait_for() {
+    end=$(($(cut -d. -f1 /proc/uptime) + $1))
+    shift
+    until "$@" > /dev/null 2>&1; do
+        [ "$(cut -d. -f1 /proc/uptime)" -le "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+# How many interrupts the handler named $1 has seen.
+interrupts() {
+    awk -v name="$1" '$NF == name || $0 ~ ("[ ,]" name "(,|$)") { n += $2 } END { print n + 0 }' /proc/interrupts
+}
+
+# From here to `count_end`, the host counts the register accesses of all cards.
+count_begin() {
+    echo "count begin" >&3
+    read -r answer <&3
+    [ "$answer" = ok ] || fail "the host does not count: $answer"
+}
+
+# Leaves in $reads and $writes how often the registers of the card in slot $1 were accessed; the host also keeps the
+# counts by register under the name $2.
+count_end() {
+    echo "count end $1 $2" >&3
+    read -r answer reads writes <&3
+    [ "$answer" = counted ] || fail "the host did not count: $answer $reads"
+}
+
+# $1 / $2 with two decimals.
+ratio() {
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'
+}
+
+# `received` out of ping's summary in file $1.
+received() {
+    awk '/packets received/ { print $4 }' "$1"
+}
+
+# Bits per second out of iperf3's JSON in file $1, as the receiver saw them.
+bits_per_second() {
+    awk '/"sum_received"/ { in_it = 1 } in_it && /"bits_per_second"/ { sub(/.*:[ \t]*/, ""); sub(/[,.].*/, ""); print; exit }' "$1"
+}
+
+# --- cases ---------------------------------------------------------------------------------------------------------
+
+# Each card can be given to vfio-pci, alone in its group, and tells its identity. [30]
+case_vfio_takes_each_card() {
+    for expected in 05:8086:100e 06:8086:100f 07:8086:10d3; do
+        slot=${expected%%:*}
+        give "$slot" vfio-pci
+        found=$(od -An -tx2 -N4 "$(card "$slot")/config" | sed 's/^ *//; s/ /:/')
+        [ "$slot:$found" = "$expected" ] || fail "slot $slot holds $found"
+        group=$(points_to "$(card "$slot")/iommu_group")
+        [ "$(ls "/sys/kernel/iommu_groups/$group/devices" | wc -l)" = 1 ] || fail "slot $slot shares group $group"
+        [ -c "/dev/vfio/$group" ] || fail "there is no /dev/vfio/$group"
+        result "{\"$slot\": {\"id\": \"$found\", \"group\": $group}}"
+    done
+}
+
+# Linux's own e1000 driver answers pings, and this is what each costs it. [60]
+case_linux_e1000_pings() {
+    interface=$(linux_up 05 e1000)
+    before=$(interrupts "$interface")
+    count_begin
+    ping -c 50 -i 0.05 -q 10.0.2.2 > /tmp/ping
+    count_end 05 ping
+    after=$(interrupts "$interface")
+    cat /tmp/ping
+    [ "$(received /tmp/ping)" = 50 ] || fail "$(received /tmp/ping) of 50 pings came back"
+    # Each is one packet out and one in.
+    result "{\"sent\": 50, \"received\": 50, \"per_packet\": {\"reads\": $(ratio "$reads" 100),
+        \"writes\": $(ratio "$writes" 100), \"interrupts\": $(ratio $((after - before)) 100)}}"
+}
+
+# Linux's own e1000 driver fetches a 64 MiB file without an error and carries TCP both ways. [120]
+case_linux_e1000_carries_tcp() {
+    linux_up 05 e1000
+    sum=$(nc 10.0.2.2 "$FILE_PORT" < /dev/null | sha256sum | cut -d' ' -f1)
+    [ "$sum" = "$FILE_SHA256" ] || fail "the file arrived as $sum"
+    iperf3 -c 10.0.2.2 -p "$IPERF_PORT" -t 3 -J > /tmp/out
+    iperf3 -c 10.0.2.2 -p "$IPERF_PORT" -t 3 -R -J > /tmp/in
+    result "{\"hash_ok\": true, \"out_bits_per_second\": $(bits_per_second /tmp/out),
+        \"in_bits_per_second\": $(bits_per_second /tmp/in)}"
+}
+
+# A card that vfio-pci has had works again under Linux's own driver. [60]
+case_a_card_goes_back_to_linux() {
+    for card in 05:e1000 06:e1000 07:e1000e; do
+        give "${card%:*}" vfio-pci
+        linux_up "${card%:*}" "${card#*:}"
+        give "${card%:*}" none
+    done
+}
+
+# nook-run and its driver work in the guest at all: on the embedded model. [90]
+case_nook_run_works_on_the_embedded_model() {
+    nook-run /drivers/e1000.wasm --exercise ping --duration 2 --json /tmp/report
+    result "$(cat /tmp/report)"
+}
