@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
-/// Without --qemu the driver runs on the embedded model of a network card, so a first run needs neither root nor
+/// Without --pci or --qemu the driver runs on the embedded model of a network card, so a first run needs neither root nor
 /// hardware.
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +32,14 @@ pub struct Cli {
 pub enum Command {
     /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Nothing of it runs.
     Inspect(InspectArgs),
+    /// Lists this machine's PCI devices, who has them, and which of the given drivers drive them.
+    Devices(DevicesArgs),
+    /// Takes a device from its kernel driver and binds it to vfio-pci, for --pci.
+    Bind(BindArgs),
+    /// Gives a device back to the driver that it was taken from.
+    Unbind(UnbindArgs),
+    /// Says what this machine lacks for --pci, and what mends it.
+    Doctor(DoctorArgs),
 }
 
 /// `nook-run inspect`.
@@ -39,6 +47,44 @@ pub enum Command {
 pub struct InspectArgs {
     /// The driver's file.
     pub driver: PathBuf,
+}
+
+/// `nook-run devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Drivers' files: the list says which device each of them drives.
+    pub drivers: Vec<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nook-run bind`.
+#[derive(Debug, Args)]
+pub struct BindArgs {
+    /// The device's address, such as 03:00.0.
+    pub device: String,
+    /// Takes it even if the machine uses it.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `nook-run unbind`.
+#[derive(Debug, Args)]
+pub struct UnbindArgs {
+    /// The device's address, such as 03:00.0.
+    pub device: String,
+    /// Takes it from a process that drives it.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `nook-run doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How a driver is isolated.
@@ -116,6 +162,10 @@ pub struct RunArgs {
     /// Runs on QEMU's own model of this card (e1000, e1000-82545em), in its user network.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
     pub qemu: Option<String>,
+
+    /// Runs on the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu", "exercise"])]
+    pub pci: Option<String>,
 
     /// Plugs the driver's interface into this TAP interface of the kernel, instead of an in-process host.
     #[arg(long, value_name = "NAME")]

@@ -6,6 +6,7 @@ use nook_bus::{DmaWindow, PciDevice, Wire};
 use nook_net::{Peer, PeerConfig, Tap, Unplugged};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::OwnedManifest;
+use pci_passthrough::VfioDevice;
 
 use crate::cli::{RunArgs, WireArg};
 
@@ -14,12 +15,13 @@ use crate::cli::{RunArgs, WireArg};
 /// # Errors
 /// If it cannot be made or opened.
 pub fn open(args: &RunArgs, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
-    match &args.qemu {
-        Some(model) => {
+    match (&args.pci, &args.qemu) {
+        (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
+        (None, Some(model)) => {
             let config = QemuConfig::new(model, QemuNet::User { restrict: false });
             Ok(Box::new(QemuDevice::start(config, window)?))
         }
-        None => model(args, manifest),
+        (None, None) => model(args, manifest),
     }
 }
 

@@ -2,9 +2,20 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
 use nook_run::cli::{Cli, Command};
-use nook_run::{Outcome, inspect, logging};
+use nook_run::{Outcome, inspect, logging, pci};
+
+fn command_text(command: &Command) -> Result<String> {
+    match command {
+        Command::Inspect(args) => inspect::text(&args.driver),
+        Command::Devices(args) => pci::devices(args),
+        Command::Bind(args) => pci::bind(args),
+        Command::Unbind(args) => pci::unbind(args),
+        Command::Doctor(args) => pci::check(args),
+    }
+}
 
 fn main() -> ExitCode {
     // Backtraces would make each trap of a driver ten times as dear; a fault says where it was.
@@ -12,7 +23,7 @@ fn main() -> ExitCode {
     unsafe { std::env::remove_var("RUST_BACKTRACE") };
     let cli = Cli::parse();
     let outcome = match (&cli.command, &cli.run) {
-        (Some(Command::Inspect(args)), _) => inspect::text(&args.driver).map(|text| {
+        (Some(command), _) => command_text(command).map(|text| {
             print!("{text}");
             Outcome::Done
         }),
