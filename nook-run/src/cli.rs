@@ -98,6 +98,15 @@ pub enum Isolation {
     Sfi,
 }
 
+/// How a driver reaches its device's registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MmioArg {
+    /// Through the host, which checks each access.
+    Emulated,
+    /// As memory.
+    Direct,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -202,6 +211,11 @@ pub struct RunArgs {
     /// How the driver is isolated.
     #[arg(long, value_enum, default_value_t = Isolation::Sfi)]
     pub isolation: Isolation,
+
+    /// How the driver reaches registers. `direct` is a statement of trust in this driver with this device: nothing
+    /// but the BAR's length is checked, and nothing is traced. It needs a device whose registers can be mapped.
+    #[arg(long, value_enum, default_value_t = MmioArg::Emulated)]
+    pub mmio: MmioArg,
 
     /// Receives every frame on the wire, not only those for the interface.
     #[arg(long)]

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use e1000_wasm::E1000;
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
 use nook_regs::RegisterMap;
-use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, WasmLauncher};
+use nook_runtime::{DriverModule, Launcher, Layout, Mmio, ModuleCache, WasmLauncher};
 
-use crate::cli::Isolation;
+use crate::cli::{Isolation, MmioArg};
 
 /// Every register map that a manifest may name.
 pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP];
@@ -17,10 +17,20 @@ pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP];
 ///
 /// # Errors
 /// If the module does not compile, or if it is to run natively and is not compiled in.
-pub fn launcher(module: &Arc<DriverModule>, isolation: Isolation, cache: &ModuleCache) -> Result<Box<dyn Launcher>> {
+pub fn launcher(
+    module: &Arc<DriverModule>,
+    isolation: Isolation,
+    mmio: MmioArg,
+    cache: &ModuleCache,
+) -> Result<Box<dyn Launcher>> {
+    let mmio = match (mmio, isolation) {
+        (MmioArg::Emulated, _) => Mmio::Emulated,
+        (MmioArg::Direct, Isolation::Sfi) => Mmio::Direct,
+        (MmioArg::Direct, _) => bail!("--mmio direct is for the sandbox: a native driver's accesses need no shim"),
+    };
     let layout = *module.layout();
     match isolation {
-        Isolation::Sfi => Ok(Box::new(WasmLauncher::new(module.clone(), cache)?)),
+        Isolation::Sfi => Ok(Box::new(WasmLauncher::new(module.clone(), cache, mmio)?)),
         Isolation::Native => native::<Unchecked>(&module.manifest().name, layout),
         Isolation::Wrapped => native::<Checked>(&module.manifest().name, layout),
     }

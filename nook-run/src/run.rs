@@ -118,7 +118,7 @@ fn server(args: &RunArgs) -> Result<Option<Server>> {
 
 fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>) -> Result<Supervised> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
-    let launcher = drivers::launcher(module, args.isolation, &cache)?;
+    let launcher = drivers::launcher(module, args.isolation, args.mmio, &cache)?;
     let layout = module.layout();
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;

@@ -1,9 +1,11 @@
 //! [`Host`]: everything that a driver can reach besides its own memory, and the checks in front of it.
 
+use std::sync::Arc;
+
 use nook_abi::{
     ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, NetStats,
 };
-use nook_bus::{DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, ResetKind};
+use nook_bus::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, ResetKind};
 use nook_regs::{RegisterMap, Width};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
@@ -75,6 +77,8 @@ pub struct Host {
     context: Context,
     pub(crate) log: DriverLog,
     wasi: Option<WasiP1Ctx>,
+    /// The BAR that the instance has as memory, with direct registers.
+    bar: Option<Arc<dyn BarMemory>>,
     pub(crate) timer_due_ns: Option<u64>,
     pub(crate) work_wanted: bool,
     pub(crate) poll_wanted: bool,
@@ -116,10 +120,29 @@ impl Host {
             context: Context::Process,
             log: DriverLog::new(manifest.name.clone()),
             wasi: None,
+            bar: None,
             timer_due_ns: None,
             work_wanted: false,
             poll_wanted: false,
         })
+    }
+
+    /// A BAR as memory for the next instance.
+    ///
+    /// # Errors
+    /// If this device's cannot be mapped; the emulated way works for every device.
+    pub(crate) fn map_bar(&mut self, bar: u8, reserve_bytes: usize) -> wasmtime::Result<Arc<dyn BarMemory>> {
+        let memory = self.device.device.bar_map(bar, reserve_bytes).map_err(|error| {
+            wasmtime::format_err!("{error}; without direct registers (--mmio emulated) this device can be driven")
+        })?;
+        self.bar = Some(memory.clone());
+        Ok(memory)
+    }
+
+    /// Whether the device went while a driver had its BAR as memory.
+    #[inline]
+    pub(crate) fn bar_is_lost(&self) -> bool {
+        self.bar.as_ref().is_some_and(|bar| bar.lost())
     }
 
     /// A fresh WASI world for the next instance.
@@ -242,6 +265,7 @@ impl Host {
 
     /// The driver's memory is about to go: nothing of it is touched any more.
     pub fn leave_memory(&mut self) {
+        self.bar = None;
         self.net.end();
         self.space = None;
     }

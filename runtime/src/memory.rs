@@ -3,15 +3,18 @@
 
 use std::cell::RefCell;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
-use nook_bus::{DmaWindow, WINDOW_ALIGN};
+use nook_bus::{BarMemory, DmaWindow, WINDOW_ALIGN};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 /// What the next memory of this thread is to hold. wasmtime does not tell a [`MemoryCreator`] for whom it makes a
 /// memory, so [`with_window`] leaves word here around instantiation.
-struct Order {
-    window: DmaWindow,
-    at: u64,
+enum Order {
+    /// A driver's memory: its DMA window begins at this byte offset.
+    Driver(DmaWindow, u64),
+    /// A shim's memory: the BAR itself.
+    Bar(Arc<dyn BarMemory>),
 }
 
 thread_local! {
@@ -20,7 +23,16 @@ thread_local! {
 
 /// Runs `instantiate`; a memory that it makes has `window` at byte offset `at`.
 pub(crate) fn with_window<R>(window: &DmaWindow, at: u64, instantiate: impl FnOnce() -> R) -> R {
-    ORDER.set(Some(Order { window: window.clone(), at }));
+    with_order(Order::Driver(window.clone(), at), instantiate)
+}
+
+/// Runs `instantiate`; a memory that it makes is `bar`.
+pub(crate) fn with_bar<R>(bar: Arc<dyn BarMemory>, instantiate: impl FnOnce() -> R) -> R {
+    with_order(Order::Bar(bar), instantiate)
+}
+
+fn with_order<R>(order: Order, instantiate: impl FnOnce() -> R) -> R {
+    ORDER.set(Some(order));
     let result = instantiate();
     ORDER.set(None);
     result
@@ -53,12 +65,21 @@ unsafe impl MemoryCreator for Creator {
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let order = ORDER.take().ok_or("a driver defines one memory")?;
+        let (window, at) = match ORDER.take().ok_or("a driver defines one memory")? {
+            Order::Driver(window, at) => (window, at),
+            Order::Bar(bar) => {
+                let wanted = reserved.unwrap_or(minimum) + guard;
+                if bar.reserved_bytes() < wanted {
+                    return Err(format!("{bar:?} has less than {wanted:#x} bytes of address space to itself"));
+                }
+                return Ok(Box::new(Bar(bar)));
+            }
+        };
         if maximum != Some(minimum) {
             return Err(format!("{ty:?} can grow; the loader fixes the size"));
         }
-        let private = usize::try_from(order.at).map_err(|error| error.to_string())?;
-        let window_bytes = order.window.len_bytes() as usize;
+        let private = usize::try_from(at).map_err(|error| error.to_string())?;
+        let window_bytes = window.len_bytes() as usize;
         if private + window_bytes != minimum {
             return Err(format!("a memory of {minimum:#x} bytes does not end with its window at {private:#x}"));
         }
@@ -79,11 +100,11 @@ unsafe impl MemoryCreator for Creator {
             return Err(os_error("make the private part accessible"));
         }
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let fd = order.window.fd().as_raw_fd();
+        let fd = window.fd().as_raw_fd();
         // SAFETY: replaces pages inside the reservation, which is ours alone; the window is sealed against shrinking,
         // so its pages cannot vanish.
-        let window = unsafe { libc::mmap(base.wrapping_add(private).cast(), window_bytes, rw, flags, fd, 0) };
-        if window == libc::MAP_FAILED {
+        let mapped = unsafe { libc::mmap(base.wrapping_add(private).cast(), window_bytes, rw, flags, fd, 0) };
+        if mapped == libc::MAP_FAILED {
             return Err(os_error("map the window"));
         }
         Ok(Box::new(memory))
@@ -110,6 +131,28 @@ unsafe impl LinearMemory for Memory {
 
     fn as_ptr(&self) -> *mut u8 {
         self.base
+    }
+}
+
+/// A BAR as a memory.
+struct Bar(Arc<dyn BarMemory>);
+
+// SAFETY: `BarMemory` promises that the range stays in place, `len_bytes` of it accessible, for as long as it lives.
+unsafe impl LinearMemory for Bar {
+    fn byte_size(&self) -> usize {
+        self.0.len_bytes()
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.0.len_bytes()
+    }
+
+    fn grow_to(&mut self, _: usize) -> wasmtime::Result<()> {
+        wasmtime::bail!("a BAR does not grow")
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.base()
     }
 }
 

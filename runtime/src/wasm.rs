@@ -8,7 +8,8 @@ use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 use crate::load::MEMORY_EXPORT;
 use crate::space::Places;
 use crate::{
-    Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, glue, memory, wasi,
+    Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, direct, glue, memory,
+    wasi,
 };
 
 macro_rules! wasm_type {
@@ -72,6 +73,7 @@ macro_rules! define_wasm_driver {
                     }
                     self.store.data_mut().begin_call(Entry::$variant);
                     match entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*)) {
+                        Ok(_) if self.store.data().bar_is_lost() => Err(self.lost()),
                         Ok(result) => Ok(result),
                         Err(error) => Err(self.died(Entry::$variant, &error)),
                     }
@@ -108,7 +110,17 @@ pub struct WasmDriver {
     fault: Option<Fault>,
 }
 
+/// The BAR that a shim gives direct access to: what the register maps of all drivers describe.
+const DIRECT_BAR: u8 = 0;
+
 impl WasmDriver {
+    /// The device went while the driver had it as memory.
+    #[cold]
+    fn lost(&mut self) -> Fault {
+        self.fault = Some(Fault::DeviceGone);
+        Fault::DeviceGone
+    }
+
     #[cold]
     fn died(&mut self, entry: Entry, error: &wasmtime::Error) -> Fault {
         let fault = match (error.downcast_ref::<Fault>(), error.downcast_ref::<Trap>()) {
@@ -136,11 +148,30 @@ fn trap_kind(trap: Trap) -> TrapKind {
     }
 }
 
+/// How a driver reaches its device's registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mmio {
+    /// Through the host: policy, trace, counts.
+    #[default]
+    Emulated,
+    /// Through a shim whose memory is the BAR: the BAR's length is the only check. For a driver and a device that one
+    /// trusts with each other.
+    Direct,
+}
+
+/// How the imports of the next instance are answered.
+enum Link {
+    /// By the host alone: everything was looked up beforehand.
+    Host(InstancePre<Host>),
+    /// Registers by a shim, which is made anew for each instance.
+    Shim { linker: Linker<Host>, driver: wasmtime::Module, shim: wasmtime::Module },
+}
+
 /// Makes instances of one compiled module.
 pub struct WasmLauncher {
     engine: Engine,
     module: Arc<DriverModule>,
-    instance: InstancePre<Host>,
+    link: Link,
 }
 
 impl WasmLauncher {
@@ -148,7 +179,7 @@ impl WasmLauncher {
     ///
     /// # Errors
     /// If the engine cannot be set up or the compiler refuses.
-    pub fn new(module: Arc<DriverModule>, cache: &ModuleCache) -> Result<Self, EngineError> {
+    pub fn new(module: Arc<DriverModule>, cache: &ModuleCache, mmio: Mmio) -> Result<Self, EngineError> {
         let engine = Engine::new()?;
         let compiled = engine.compile(&module, cache)?;
         let mut linker = Linker::new(engine.wasmtime());
@@ -157,14 +188,29 @@ impl WasmLauncher {
         if module.imports_wasi() {
             wasi::link(&mut linker).map_err(refused)?;
         }
-        let instance = linker.instantiate_pre(&compiled).map_err(refused)?;
-        Ok(WasmLauncher { engine, module, instance })
+        let link = match mmio {
+            Mmio::Emulated => Link::Host(linker.instantiate_pre(&compiled).map_err(refused)?),
+            Mmio::Direct => {
+                let shim = wasmtime::Module::new(engine.wasmtime(), direct::shim(DIRECT_BAR)).map_err(refused)?;
+                Link::Shim { linker, driver: compiled, shim }
+            }
+        };
+        Ok(WasmLauncher { engine, module, link })
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<(Entries, Space)> {
         let layout = *self.module.layout();
         let window = store.data().window().clone();
-        let instance = memory::with_window(&window, layout.window, || self.instance.instantiate(&mut *store))?;
+        let pre = match &self.link {
+            Link::Host(pre) => pre,
+            Link::Shim { linker, driver, shim } => {
+                let bar = store.data_mut().map_bar(DIRECT_BAR, direct::RESERVE_BYTES)?;
+                let mut linker = linker.clone();
+                direct::link(&mut linker, store, shim, bar)?;
+                &linker.instantiate_pre(driver)?
+            }
+        };
+        let instance = memory::with_window(&window, layout.window, || pre.instantiate(&mut *store))?;
         let memory = instance.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the module does not export its memory"))?;
         let places =

@@ -16,7 +16,7 @@ fail() {
 
 # Hands one JSON object to the host; the objects of a case are merged.
 result() {
-    echo "result $1" >&3
+    echo "result $(echo "$1" | tr '\n' ' ')" >&3
 }
 
 # Where the card in a slot is in sysfs.
@@ -31,6 +31,7 @@ points_to() {
 
 # Loads a module and what it needs.
 load() {
+    local module
     for module in $(cat "/modules/$1.order"); do
         [ -e "/sys/module/$(echo "$module" | tr - _)" ] || insmod "/modules/$module.ko"
     done
@@ -38,6 +39,7 @@ load() {
 
 # Gives the card in slot $1 to driver $2: vfio-pci, e1000, e1000e, or none.
 give() {
+    local card
     card=$(card "$1")
     if [ -e "$card/driver" ]; then
         [ "$(points_to "$card/driver")" != "$2" ] || return 0
@@ -54,6 +56,7 @@ give() {
 
 # Gives the card in slot $1 to the kernel's driver $2, brings its interface up as 10.0.2.15 and says its name.
 linux_up() {
+    local interface
     give "$1" "$2"
     interface=$(ls "$(card "$1")/net")
     ip link set "$interface" up
@@ -70,6 +73,7 @@ carrier() {
 
 # Repeats a command each tenth of a second until it succeeds, for $1 seconds.
 wait_for() {
+    local end
     end=$(($(cut -d. -f1 /proc/uptime) + $1))
     shift
     until "$@" > /dev/null 2>&1; do
@@ -85,6 +89,7 @@ interrupts() {
 
 # From here to `count_end`, the host counts the register accesses of all cards.
 count_begin() {
+    local answer
     echo "count begin" >&3
     read -r answer <&3
     [ "$answer" = ok ] || fail "the host does not count: $answer"
@@ -93,6 +98,7 @@ count_begin() {
 # Leaves in $reads and $writes how often the registers of the card in slot $1 were accessed; the host also keeps the
 # counts by register under the name $2.
 count_end() {
+    local answer
     echo "count end $1 $2" >&3
     read -r answer reads writes <&3
     [ "$answer" = counted ] || fail "the host did not count: $answer $reads"

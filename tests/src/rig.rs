@@ -9,7 +9,8 @@ use nook_bus::{DmaWindow, PciDevice, Wire};
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Layout, ModuleCache, Nook, NookError, Wasi, WasmLauncher, now_ns,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Layout, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher,
+    now_ns,
 };
 
 use crate::{FrameQueues, cable};
@@ -71,9 +72,9 @@ impl Isolation {
         match self {
             Isolation::Native => Box::new(NativeLauncher::<Unchecked, E1000<NativeKernel<Unchecked>>>::new(layout)),
             Isolation::Wrapped => Box::new(NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout)),
-            Isolation::Sfi => {
-                Box::new(WasmLauncher::new(e1000_module(), &ModuleCache::none()).expect("the driver compiles"))
-            }
+            Isolation::Sfi => Box::new(
+                WasmLauncher::new(e1000_module(), &ModuleCache::none(), Mmio::Emulated).expect("the driver compiles"),
+            ),
         }
     }
 

@@ -3,7 +3,9 @@
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Status;
 use nook_bus::DmaWindow;
-use nook_runtime::{Budgets, DriverModule, Host, HostConfig, Launcher, LoadError, ModuleCache, Wasi, WasmLauncher};
+use nook_runtime::{
+    Budgets, DriverModule, Host, HostConfig, Launcher, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher,
+};
 use nook_tests::cable;
 
 /// A driver whose `probe` writes a line to standard output, and answers `NoDevice` if that went well.
@@ -57,7 +59,7 @@ fn in_the_empty_world_a_driver_can_print() {
         budgets: Budgets::default(),
     };
     let host = Host::new(config).unwrap();
-    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none()).unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     let mut driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
     let page = driver.host_page();
     assert_eq!(driver.probe(0, page), Ok(Status::NoDevice.code()));

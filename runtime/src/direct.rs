@@ -1,0 +1,110 @@
+//! Direct registers: a trusted shim instance whose memory is the BAR.
+//!
+//! The shim has one function for each register hostcall, which is one load or store. A driver that is linked to it
+//! reaches its device without the host: an access costs a call between two instances. What is left of the checks is
+//! the BAR's length. There is no register policy, no trace and no count, so this is a statement of trust in this
+//! driver with this device; the operator makes it, never a manifest.
+
+use std::sync::Arc;
+
+use nook_abi::{HOSTCALLS, IMPORT_MODULE, Value};
+use nook_bus::BarMemory;
+use wasm_encoder::{
+    BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, InstructionSink, MemArg,
+    MemorySection, MemoryType, Module, TypeSection, ValType,
+};
+use wasmtime::{Linker, Store};
+
+use crate::{Host, memory};
+
+/// Address space that a BAR must have around it, so that bounds cost nothing: what the engine reserves for a memory,
+/// and its guard.
+pub(crate) const RESERVE_BYTES: usize = (4 << 30) + (64 << 20);
+
+/// The register hostcalls, and the one instruction that each of them is.
+type Access = fn(&mut InstructionSink<'_>, MemArg);
+const ACCESSES: [(&str, u32, Access); 8] = [
+    ("mmio_read8", 0, |sink, at| {
+        sink.i32_load8_u(at);
+    }),
+    ("mmio_read16", 1, |sink, at| {
+        sink.i32_load16_u(at);
+    }),
+    ("mmio_read32", 2, |sink, at| {
+        sink.i32_load(at);
+    }),
+    ("mmio_read64", 3, |sink, at| {
+        sink.i64_load(at);
+    }),
+    ("mmio_write8", 0, |sink, at| {
+        sink.i32_store8(at);
+    }),
+    ("mmio_write16", 1, |sink, at| {
+        sink.i32_store16(at);
+    }),
+    ("mmio_write32", 2, |sink, at| {
+        sink.i32_store(at);
+    }),
+    ("mmio_write64", 3, |sink, at| {
+        sink.i64_store(at);
+    }),
+];
+
+/// The shim for BAR `bar`. An access to another BAR traps, and so does one past the BAR's end.
+pub(crate) fn shim(bar: u8) -> Vec<u8> {
+    let (mut types, mut functions, mut exports, mut code) =
+        (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
+    for (index, (name, align, access)) in (0..).zip(ACCESSES) {
+        let row = HOSTCALLS.iter().find(|row| row.name == name).expect("a register hostcall of the table");
+        let wasm = |value| match value {
+            Value::U64 | Value::I64 => Some(ValType::I64),
+            Value::Unit => None,
+            _ => Some(ValType::I32),
+        };
+        let params: Vec<_> = row.args.iter().filter_map(|arg| wasm(arg.value)).collect();
+        types.ty().function(params, wasm(row.result));
+        functions.function(index);
+        exports.export(name, ExportKind::Func, index);
+        let mut body = Function::new([]);
+        let mut sink = body.instructions();
+        sink.local_get(0).i32_const(bar.into()).i32_ne().if_(BlockType::Empty).unreachable().end();
+        sink.local_get(1);
+        if row.args.len() == 3 {
+            sink.local_get(2);
+        }
+        access(&mut sink, MemArg { offset: 0, align, memory_index: 0 });
+        sink.end();
+        code.function(&body);
+    }
+    let mut memories = MemorySection::new();
+    // The size is the BAR's, whatever stands here: the memory is made from it.
+    memories.memory(MemoryType { minimum: 1, maximum: Some(1), memory64: false, shared: false, page_size_log2: None });
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&memories).section(&exports).section(&code);
+    module.finish()
+}
+
+/// Makes an instance of the shim whose memory is `bar`, and defines the register hostcalls by it.
+pub(crate) fn link(
+    linker: &mut Linker<Host>,
+    store: &mut Store<Host>,
+    shim: &wasmtime::Module,
+    bar: Arc<dyn BarMemory>,
+) -> wasmtime::Result<()> {
+    let instance = memory::with_bar(bar, || wasmtime::Instance::new(&mut *store, shim, &[]))?;
+    linker.allow_shadowing(true);
+    for (name, _, _) in ACCESSES {
+        if let Some(function) = instance.get_func(&mut *store, name) {
+            linker.define(&*store, IMPORT_MODULE, name, function)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_shim_is_a_valid_module() {
+        wasmparser::Validator::new().validate_all(&super::shim(0)).unwrap();
+    }
+}
