@@ -1,0 +1,134 @@
+//! Middleware that records what passes between a driver's interface and what it is plugged into.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nook_abi::NetMeta;
+use nook_bus::VolatileSlice;
+use nook_runtime::Uplink;
+
+use crate::Pcap;
+
+/// For how long a recorded frame may wait before it is written to the file.
+const WRITE_AFTER_NS: u64 = 250_000_000;
+
+/// An [`Uplink`] whose frames are recorded, both ways.
+///
+/// A capture that cannot be written, as on a full disk, is said once in the log and ends; the traffic goes on.
+pub struct Captured<U> {
+    inner: U,
+    capture: Option<Pcap>,
+    error: Option<io::Error>,
+    frame: Vec<u8>,
+    /// When what waits in the capture is to be written.
+    write_at_ns: Option<u64>,
+}
+
+impl<U: Uplink> Captured<U> {
+    /// Wraps `inner`; with no capture, frames just pass.
+    pub fn new(inner: U, capture: Option<Pcap>) -> Self {
+        Captured { inner, capture, error: None, frame: Vec::new(), write_at_ns: None }
+    }
+
+    /// What is wrapped.
+    pub fn inner(&self) -> &U {
+        &self.inner
+    }
+
+    /// The same, to be changed.
+    pub fn inner_mut(&mut self) -> &mut U {
+        &mut self.inner
+    }
+
+    /// Takes the capture out, to [`finish`](Pcap::finish) it. None if there was none or it has ended.
+    pub fn take_capture(&mut self) -> Option<Pcap> {
+        self.capture.take()
+    }
+
+    /// Why the capture ended before the traffic did.
+    pub fn capture_error(&self) -> Option<&io::Error> {
+        self.error.as_ref()
+    }
+
+    /// Copies a frame out of the window, so that what is recorded is what is handed on.
+    fn copy(&mut self, frame: &VolatileSlice<'_>) {
+        self.frame.resize(frame.len(), 0);
+        frame.copy_to(&mut self.frame[..]);
+    }
+
+    fn record(&mut self) {
+        let Some(capture) = &mut self.capture else { return };
+        let outcome = capture.record(wall_clock_ns(), &self.frame);
+        self.check(outcome);
+    }
+
+    fn check(&mut self, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            tracing::error!("{error}; the capture ends here, the traffic goes on");
+            self.error = Some(error);
+            self.capture = None;
+        }
+    }
+}
+
+impl<U: Uplink> Uplink for Captured<U> {
+    fn up(&mut self, frame: VolatileSlice<'_>, meta: &NetMeta) -> io::Result<bool> {
+        if self.capture.is_none() {
+            return self.inner.up(frame, meta);
+        }
+        self.copy(&frame);
+        self.record();
+        self.inner.up(VolatileSlice::from(&mut self.frame[..]), meta)
+    }
+
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+        let taken = self.inner.down(buffer)?;
+        if self.capture.is_some()
+            && let Some((len, _)) = taken
+            && let Ok(frame) = buffer.subslice(0, len.min(buffer.len()))
+        {
+            self.copy(&frame);
+            self.record();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+
+    fn link(&mut self, up: bool) -> io::Result<()> {
+        self.inner.link(up)
+    }
+
+    fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
+        self.inner.set_mac(mac)
+    }
+
+    fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
+        match self.write_at_ns {
+            Some(at) if at <= now_ns => {
+                self.write_at_ns = None;
+                let outcome = self.capture.as_mut().map_or(Ok(()), Pcap::flush);
+                self.check(outcome);
+            }
+            Some(_) => {}
+            None if self.capture.as_ref().is_some_and(Pcap::is_dirty) => {
+                self.write_at_ns = Some(now_ns.saturating_add(WRITE_AFTER_NS));
+            }
+            None => {}
+        }
+        let due = self.inner.service(now_ns)?;
+        Ok([due, self.write_at_ns].into_iter().flatten().min())
+    }
+
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        self.inner.event_fds(fds);
+    }
+}
+
+/// The time that a capture file stamps its packets with.
+fn wall_clock_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+}

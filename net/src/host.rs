@@ -1,0 +1,144 @@
+//! A host in this process, above a driver's interface.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use nook_abi::NetMeta;
+use nook_bus::VolatileSlice;
+use nook_runtime::Uplink;
+
+use crate::exercise::{Exercise, ExerciseReport, Plan};
+use crate::frames::FrameQueues;
+use crate::stack::Stack;
+
+/// The address before the driver has named its own.
+const NO_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
+
+/// How often exercise and stack are looked at in turn, at most, before the driver gets its turn again.
+const ROUNDS: u32 = 16;
+
+/// Who the host is.
+#[derive(Clone, Copy, Debug)]
+pub struct HostConfig {
+    /// Its IP address.
+    pub address: Ipv4Addr,
+    /// Bits of the network's part of it.
+    pub prefix_len: u8,
+    /// From which sequence numbers and ports come.
+    pub seed: u64,
+}
+
+impl Default for HostConfig {
+    /// 10.0.2.15/24, as a guest is called in QEMU's user network.
+    fn default() -> Self {
+        HostConfig { address: Ipv4Addr::new(10, 0, 2, 15), prefix_len: 24, seed: 1 }
+    }
+}
+
+/// A host in this process: what a driver's interface is plugged into when there is no right to make a TAP interface.
+///
+/// It answers ARP and ICMP echo requests, and carries out an exercise with another host ([`start`](Self::start)).
+/// It works when [`service`](Uplink::service) tells it the time, and only while the link is up.
+pub struct Host {
+    stack: Stack,
+    config: HostConfig,
+    link_up: bool,
+    exercise: Option<Exercise>,
+    report: ExerciseReport,
+}
+
+impl Host {
+    /// A host with nothing to do.
+    pub fn new(config: HostConfig) -> Self {
+        let stack = Stack::new(NO_MAC, config.address, config.prefix_len, config.seed, FrameQueues::new(0));
+        Host { stack, config, link_up: false, exercise: None, report: ExerciseReport::default() }
+    }
+
+    /// Begins an exercise; one that runs already is forgotten. It goes on when the link is up.
+    pub fn start(&mut self, plan: Plan) {
+        if let Some(exercise) = self.exercise.take() {
+            exercise.abandon(&mut self.stack);
+        }
+        self.report = ExerciseReport::default();
+        self.exercise = Some(Exercise::new(plan, self.config.seed));
+        self.stack.touch();
+    }
+
+    /// Whether no exercise runs: it is over, or there was none.
+    pub fn finished(&self) -> bool {
+        self.exercise.is_none()
+    }
+
+    /// What the exercise has found out up to now. Each of its parts is there when that part is over.
+    pub fn report(&self) -> &ExerciseReport {
+        &self.report
+    }
+
+    fn run(&mut self, now_ns: u64) {
+        for _ in 0..ROUNDS {
+            let exercise_wants =
+                self.exercise.as_ref().and_then(Exercise::due_ns).is_some_and(|due_ns| due_ns <= now_ns);
+            if !exercise_wants && !self.stack.wants(now_ns) {
+                break;
+            }
+            self.stack.poll(now_ns);
+            let Some(exercise) = &mut self.exercise else { continue };
+            if exercise.step(&mut self.stack, &mut self.report, now_ns) {
+                self.stack.touch();
+            }
+            if exercise.is_over() {
+                self.exercise = None;
+            }
+        }
+    }
+}
+
+impl Uplink for Host {
+    fn up(&mut self, frame: VolatileSlice<'_>, _meta: &NetMeta) -> io::Result<bool> {
+        Ok(self.stack.frames.arrive(frame.len(), |bytes| {
+            frame.copy_to(bytes);
+        }))
+    }
+
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+        while let Some(frame) = self.stack.frames.leave() {
+            if frame.len() > buffer.len() {
+                tracing::debug!("host: a frame of {} bytes does not fit into {}", frame.len(), buffer.len());
+                continue;
+            }
+            buffer.copy_from(&frame[..]);
+            return Ok(Some((frame.len(), NetMeta::default())));
+        }
+        Ok(None)
+    }
+
+    fn link(&mut self, up: bool) -> io::Result<()> {
+        self.link_up = up;
+        if !up {
+            self.stack.frames.clear();
+        }
+        self.stack.touch();
+        Ok(())
+    }
+
+    fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
+        if self.stack.set_mac(mac) {
+            return Ok(());
+        }
+        let [a, b, c, d, e, f] = mac;
+        let message = format!(
+            "the driver calls its interface {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, which is a multicast \
+             address"
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    }
+
+    fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
+        if !self.link_up {
+            return Ok(None);
+        }
+        self.run(now_ns);
+        let exercise_due = self.exercise.as_ref().and_then(Exercise::due_ns);
+        Ok([self.stack.due_ns(), exercise_due].into_iter().flatten().min())
+    }
+}

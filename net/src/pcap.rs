@@ -1,0 +1,142 @@
+//! A capture file that Wireshark and tcpdump open: classic pcap with nanoseconds.
+//!
+//! The format is that of draft-ietf-opsawg-pcap: a file header of 24 bytes, then for each packet a header of 16 bytes
+//! and its bytes, all in the byte order of the magic number.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Says that times are seconds and nanoseconds, and in which byte order the file is.
+const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+
+/// The version of the format: 2.4.
+const VERSION: (u16, u16) = (2, 4);
+
+/// No packet is longer than this; tcpdump's own limit.
+const SNAPSHOT_BYTES: u32 = 262_144;
+
+/// LINKTYPE_ETHERNET.
+const LINK_ETHERNET: u32 = 1;
+
+/// Written to the file when this much has been collected.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What a capture held at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PcapTotals {
+    /// Packets recorded.
+    pub packets: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+/// A pcap file that is being written.
+///
+/// Packets are collected and written in large pieces: when the buffer is full, on [`flush`](Self::flush), and on
+/// drop. The file always ends with a whole packet, also after a failed write.
+pub struct Pcap {
+    file: File,
+    path: PathBuf,
+    buffer: Vec<u8>,
+    totals: PcapTotals,
+    /// Bytes of the file that are known to be whole packets.
+    written_bytes: u64,
+}
+
+impl Pcap {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// If it cannot be created; the error names it.
+    pub fn create(path: impl AsRef<Path>) -> io::Result<Pcap> {
+        let path = path.as_ref().to_path_buf();
+        let file = File::create(&path)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display())))?;
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        buffer.extend_from_slice(&MAGIC_NANOSECONDS.to_ne_bytes());
+        buffer.extend_from_slice(&VERSION.0.to_ne_bytes());
+        buffer.extend_from_slice(&VERSION.1.to_ne_bytes());
+        // Two fields that are zero in every file: the time zone and the accuracy of the stamps.
+        buffer.extend_from_slice(&[0; 8]);
+        buffer.extend_from_slice(&SNAPSHOT_BYTES.to_ne_bytes());
+        buffer.extend_from_slice(&LINK_ETHERNET.to_ne_bytes());
+        let totals = PcapTotals { packets: 0, file_bytes: buffer.len() as u64 };
+        Ok(Pcap { file, path, buffer, totals, written_bytes: 0 })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it holds up to now, written or not.
+    pub fn totals(&self) -> PcapTotals {
+        self.totals
+    }
+
+    /// Adds a frame that passed at `at_ns` (nanoseconds since 1970).
+    ///
+    /// # Errors
+    /// If the file cannot be written, as when the disk is full.
+    pub fn record(&mut self, at_ns: u64, frame: &[u8]) -> io::Result<()> {
+        let kept = &frame[..frame.len().min(SNAPSHOT_BYTES as usize)];
+        if self.buffer.len() + RECORD_HEADER_BYTES + kept.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        // Seconds are 32 bits, which end in 2106.
+        self.buffer.extend_from_slice(&((at_ns / 1_000_000_000) as u32).to_ne_bytes());
+        self.buffer.extend_from_slice(&((at_ns % 1_000_000_000) as u32).to_ne_bytes());
+        self.buffer.extend_from_slice(&(kept.len() as u32).to_ne_bytes());
+        self.buffer.extend_from_slice(&(frame.len() as u32).to_ne_bytes());
+        self.buffer.extend_from_slice(kept);
+        self.totals.packets += 1;
+        self.totals.file_bytes += (RECORD_HEADER_BYTES + kept.len()) as u64;
+        Ok(())
+    }
+
+    /// Writes to the file what has been collected.
+    ///
+    /// # Errors
+    /// If the file cannot be written. It is cut back to the last whole packet then, and what was collected is lost.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.file.write_all(&self.buffer);
+        match outcome {
+            Ok(()) => self.written_bytes += self.buffer.len() as u64,
+            Err(_) => {
+                // Not possible on a pipe, and then there is nothing to cut.
+                let _ = self.file.set_len(self.written_bytes);
+                let _ = self.file.seek(io::SeekFrom::End(0));
+            }
+        }
+        self.buffer.clear();
+        outcome.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write the capture {}: {error}", self.path.display()))
+        })
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Writes the rest and says what was captured.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn finish(mut self) -> io::Result<PcapTotals> {
+        self.flush()?;
+        Ok(self.totals)
+    }
+}
+
+impl Drop for Pcap {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// What stands before each packet.
+const RECORD_HEADER_BYTES: usize = 16;
