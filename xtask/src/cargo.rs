@@ -104,6 +104,14 @@ pub fn artifacts(cargo: &mut Command, expected: Option<&str>) -> Result<Vec<Path
     Ok(files)
 }
 
+/// Builds the workspace's program of this name, in the package of the same name, and says where it is.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let mut build = command();
+    let files = artifacts(build.args(["build", "--release", "--package", name]), None)?;
+    let binary = files.into_iter().rfind(|file| file.file_name().is_some_and(|file| file == name));
+    binary.with_context(|| format!("`{}` made no {name}", util::shown(&build)))
+}
+
 fn files_of(message: &Value) -> Vec<PathBuf> {
     if message["reason"] != "compiler-artifact" {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: six commands and two flags do not earn a parser that takes longer to build than
+//! The command line, parsed by hand: seven commands and two flags do not earn a parser that takes longer to build than
 //! the rest of this crate.
 
 use crate::test::PARTS;
@@ -24,6 +24,11 @@ pub enum Task {
     },
     /// The first run: build the driver and the runtime, and exercise the embedded model.
     Demo,
+    /// Run the guest's cases that are named, or all.
+    GuestTest {
+        /// Names out of `tests/guest/cases.sh`.
+        cases: Vec<String>,
+    },
 }
 
 /// The usage text, with the parts of `test` as they are.
@@ -38,6 +43,7 @@ Usage: cargo xtask <command>
   drivers              compile every driver to target/drivers/<manifest name>.wasm
   demo                 first run: bring up the e1000 driver on the embedded model and exercise it
   test [--only PART]   run every check and test, then print the ten slowest parts
+  guest-test [CASE...] run the cases of tests/guest/cases.sh in an emulated machine with an IOMMU
   tidy                 check the tree's invariants: who imports whom, file sizes, links
   help                 this text
 
@@ -64,6 +70,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         },
         "drivers" => Task::Drivers,
         "demo" => Task::Demo,
+        "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
         "tidy" => Task::Tidy,
         "test" => match args.next().as_deref() {
             None => Task::Test { only: None },
@@ -97,6 +104,8 @@ mod tests {
         assert_eq!(parsed("setup --minimal"), Ok(Task::Setup { minimal: true }));
         assert_eq!(parsed("drivers"), Ok(Task::Drivers));
         assert_eq!(parsed("demo"), Ok(Task::Demo));
+        assert_eq!(parsed("guest-test"), Ok(Task::GuestTest { cases: vec![] }));
+        assert_eq!(parsed("guest-test a b"), Ok(Task::GuestTest { cases: vec!["a".into(), "b".into()] }));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
         assert_eq!(parsed("test"), Ok(Task::Test { only: None }));
         assert_eq!(parsed("help"), Ok(Task::Help));

@@ -14,10 +14,7 @@ pub fn run() -> Result<()> {
     let drivers = drivers::build_all()?;
     let driver = drivers.get(DRIVER).with_context(|| format!("no driver has `name = {DRIVER}` in its manifest"))?;
     println!("demo: 2/3 build nook-run (the first time takes minutes: it has a WebAssembly compiler in it)");
-    let mut build = cargo::command();
-    let files = cargo::artifacts(build.args(["build", "--release", "--package", "nook-run"]), None)?;
-    let binary = files.into_iter().rfind(|file| file.file_name().is_some_and(|name| name == "nook-run"));
-    let binary = binary.with_context(|| format!("`{}` made no nook-run", util::shown(&build)))?;
+    let binary = cargo::binary("nook-run")?;
     let root = util::root();
     let mut nook_run = Command::new(binary.strip_prefix(&root).unwrap_or(&binary));
     nook_run.current_dir(&root).arg(driver.strip_prefix(&root).unwrap_or(driver));

@@ -11,6 +11,7 @@ mod cargo;
 mod cli;
 mod demo;
 mod drivers;
+mod guest;
 mod manifest;
 mod setup;
 mod test;
@@ -49,5 +50,6 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Test { only } => test::run(only.as_deref()),
         Task::Demo => demo::run(),
+        Task::GuestTest { cases } => guest::run(&cases),
     }
 }

@@ -7,7 +7,7 @@
 //! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
 //! engine is compiled once for all of them and checked once for clippy and rustdoc.
 
-use crate::{cargo, drivers, setup, tidy, util};
+use crate::{cargo, drivers, guest, setup, tidy, util};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::process::Command;
@@ -35,6 +35,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "build", needs: &[], run: |_| cargo_run(&[&["build"], WORKSPACE].concat()) },
     Part { name: "test", needs: &["setup", "drivers"], run: run_tests },
     Part { name: "doc", needs: &[], run: |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat()) },
+    Part { name: "guest", needs: &["setup", "drivers"], run: |_| guest::run(&[]) },
     // Compiled only: what they measure is for a quiet machine.
     Part { name: "benches", needs: &[], run: |_| cargo_run(BENCHES) },
 ];

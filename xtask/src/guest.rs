@@ -1,0 +1,217 @@
+//! `cargo xtask guest-test`: a guest with Debian's kernel, an emulated IOMMU and QEMU's cards, in which drivers meet
+//! vfio-pci as they do on hardware. The cases are shell functions in `tests/guest/cases.sh`; this side fetches, boots,
+//! keeps the time limits, counts register accesses and collects what the cases report.
+//!
+//! Nothing is installed and nobody has to be root: all of it lies in `target/guest`. Times under emulation say nothing
+//! about hardware; the counts do.
+
+mod cases;
+mod cpio;
+mod debian;
+mod machine;
+mod servers;
+mod trace;
+
+use crate::{cargo, drivers, util};
+use anyhow::{Context, Result, bail};
+use cases::{Case, Outcome};
+use cpio::Archive;
+use debian::Debian;
+use machine::Machine;
+use serde_json::{Value, json};
+use servers::{FileServer, Iperf};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the cases load with `load` and `give`; what these need is found by itself.
+const MODULES: [&str; 5] = ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "tun"];
+
+/// Runs the named cases, or all. An error names those that failed.
+pub fn run(only: &[String]) -> Result<()> {
+    let scripts = util::root().join("tests/guest");
+    let chosen = choose(cases::parse(&read_text(&scripts.join("cases.sh"))?)?, only)?;
+    let debian = Debian::find_or_fetch()?;
+    let folder = debian::folder();
+    let kernel = debian.vmlinux()?;
+    let programs = [cargo::binary("nook-run")?, find("iperf3")?];
+    let drivers: Vec<_> = drivers::build_all()?.into_values().collect();
+    let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
+    let settings = format!(
+        "NICS='{}'\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
+        machine::slots(),
+        file.port,
+        file.sha256,
+        iperf.port
+    );
+    let initramfs = folder.join("initramfs.cpio");
+    let archive = root_file_system(&debian, &scripts, &programs, &drivers, &settings)?;
+    fs::write(&initramfs, archive).with_context(|| format!("writing {}", initramfs.display()))?;
+
+    println!("guest: Linux {} with an Intel IOMMU, emulated", debian.release);
+    let mut machine = None;
+    let mut report = serde_json::Map::new();
+    let mut failed = Vec::new();
+    for case in &chosen {
+        // One machine serves all cases, until one leaves it in an unknown state.
+        let mut running = match machine.take() {
+            Some(running) => running,
+            None => Machine::boot(&kernel, &initramfs, &folder.join("run"))?,
+        };
+        let (outcome, usable) = cases::run(&mut running, case);
+        match usable {
+            Ok(()) => machine = Some(running),
+            Err(_) => println!("guest: starting again after {}", case.name),
+        }
+        println!("{}", shown(case, &outcome));
+        if outcome.failure.is_some() {
+            failed.push(case.name.as_str());
+        }
+        report.insert(case.name.clone(), to_json(case, &outcome));
+    }
+    let path = folder.join("report.json");
+    let text = serde_json::to_string_pretty(&Value::Object(report)).context("writing the report")?;
+    fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+    println!("guest: {} of {} cases passed; {}", chosen.len() - failed.len(), chosen.len(), path.display());
+    if !failed.is_empty() {
+        bail!("failed: {} (one alone: `cargo xtask guest-test {}`)", failed.join(", "), failed[0]);
+    }
+    Ok(())
+}
+
+fn choose(all: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
+    if only.is_empty() {
+        return Ok(all);
+    }
+    if let Some(unknown) = only.iter().find(|name| all.iter().all(|case| case.name != **name)) {
+        let names: Vec<_> = all.iter().map(|case| case.name.as_str()).collect();
+        bail!("there is no case {unknown}; there are: {}", names.join(", "));
+    }
+    Ok(all.into_iter().filter(|case| only.contains(&case.name)).collect())
+}
+
+fn shown(case: &Case, outcome: &Outcome) -> String {
+    let seconds = outcome.time.as_secs_f64();
+    match &outcome.failure {
+        None => {
+            // The counts by register are for the report.
+            let data: serde_json::Map<_, _> = outcome
+                .data
+                .iter()
+                .filter(|(key, _)| *key != "accesses")
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            let data = if data.is_empty() { String::new() } else { format!("\n     {}", Value::Object(data)) };
+            format!("ok   {} ({seconds:.1} s): {}{data}", case.name, case.sentence)
+        }
+        Some(failure) => format!("FAIL {} ({seconds:.1} s): {}\n{failure}", case.name, case.sentence),
+    }
+}
+
+fn to_json(case: &Case, outcome: &Outcome) -> Value {
+    json!({
+        "shows": case.sentence,
+        "passed": outcome.failure.is_none(),
+        "failure": outcome.failure,
+        "seconds": outcome.time.as_secs_f64(),
+        "data": outcome.data,
+    })
+}
+
+/// What the guest's kernel unpacks.
+fn root_file_system(
+    debian: &Debian,
+    scripts: &Path,
+    programs: &[PathBuf],
+    drivers: &[PathBuf],
+    settings: &str,
+) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.program("init", &read(&scripts.join("init"))?);
+    archive.file("cases.sh", &read(&scripts.join("cases.sh"))?);
+    archive.file("settings", settings.as_bytes());
+    archive.program("bin/busybox", &debian.busybox()?);
+    let mut modules = BTreeSet::new();
+    for module in MODULES {
+        let order = debian.load_order(module)?;
+        archive.file(&format!("modules/{module}.order"), order.join(" ").as_bytes());
+        modules.extend(order);
+    }
+    for module in &modules {
+        archive.file(&format!("modules/{module}.ko"), &debian.module(module)?);
+    }
+    for driver in drivers {
+        archive.file(&format!("drivers/{}", file_name(driver)?), &read(driver)?);
+    }
+    let mut libraries = BTreeSet::new();
+    for program in programs {
+        archive.program(&format!("usr/bin/{}", file_name(program)?), &stripped(program)?);
+        libraries.extend(needed_libraries(&util::output(Command::new("ldd").arg(program))?));
+    }
+    for library in libraries {
+        archive.program(library.trim_start_matches('/'), &read(Path::new(&library))?);
+    }
+    Ok(archive.finish())
+}
+
+/// The program without what only debuggers read, if there is a tool for that: the guest has it in memory twice.
+fn stripped(program: &Path) -> Result<Vec<u8>> {
+    if util::find_program("strip").is_none() {
+        return read(program);
+    }
+    let small = debian::folder().join(format!("{}.stripped", file_name(program)?));
+    util::run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&small).arg(program))?;
+    read(&small)
+}
+
+/// Files that the dynamic linker maps, out of what `ldd` prints.
+fn needed_libraries(ldd: &str) -> Vec<String> {
+    let path = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let file = match words.as_slice() {
+            [_, "=>", file, ..] => file,
+            [file, ..] => file,
+            [] => return None,
+        };
+        file.starts_with('/').then(|| file.to_string())
+    };
+    ldd.lines().filter_map(path).collect()
+}
+
+fn find(program: &str) -> Result<PathBuf> {
+    util::find_program(program).with_context(|| format!("{program} is not installed; `cargo xtask setup` installs it"))
+}
+
+fn file_name(path: &Path) -> Result<&str> {
+    path.file_name().and_then(|name| name.to_str()).with_context(|| format!("{} has no name", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_libraries_are_those_with_a_path() {
+        let ldd = "\tlinux-vdso.so.1 (0x00007fff)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f1)\n\
+                   \t/lib64/ld-linux-x86-64.so.2 (0x00007f2)\n\tstatically linked\n";
+        assert_eq!(needed_libraries(ldd), ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
+    }
+
+    #[test]
+    fn a_case_that_is_not_there_is_answered_with_those_that_are() {
+        let all = cases::parse("# A. [1]\ncase_a() {\n# B. [1]\ncase_b() {\n").unwrap();
+        assert_eq!(choose(all.clone(), &["b".into()]).unwrap()[0].name, "b");
+        assert_eq!(choose(all.clone(), &[]).unwrap().len(), 2);
+        let message = choose(all, &["c".into()]).unwrap_err().to_string();
+        assert!(message.contains("no case c") && message.contains("a, b"), "{message}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The cases: what `tests/guest/cases.sh` holds, and how one is run.
+
+use crate::guest::machine::Machine;
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+use std::time::{Duration, Instant};
+
+/// One case of `cases.sh`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Its name: the function's, without `case_`.
+    pub name: String,
+    /// What it shows.
+    pub sentence: String,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// What came of one.
+pub struct Outcome {
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// What the guest and the trace said.
+    pub data: Map<String, Value>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// The cases in a script, in its order. Each is a function with a sentence and a limit in the line above:
+///
+/// ```sh
+/// # The card does this. [30]
+/// case_the_card_does_this() {
+/// ```
+pub fn parse(script: &str) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let mut above = "";
+    for line in script.lines() {
+        if let Some(rest) = line.strip_prefix("case_") {
+            let name = rest.split('(').next().unwrap_or_default().to_string();
+            let described = described(above);
+            let (sentence, limit) = described.with_context(|| {
+                format!("case_{name} has no line `# It shows this. [seconds]` above it, but {above:?}")
+            })?;
+            cases.push(Case { name, sentence, limit });
+        }
+        above = line;
+    }
+    Ok(cases)
+}
+
+fn described(line: &str) -> Option<(String, Duration)> {
+    let (sentence, limit) = line.strip_prefix("# ")?.strip_suffix(']')?.rsplit_once(" [")?;
+    Some((sentence.to_string(), Duration::from_secs(limit.parse().ok()?)))
+}
+
+/// Runs one. An error means that the machine is of no more use.
+pub fn run(machine: &mut Machine, case: &Case) -> (Outcome, Result<()>) {
+    let (start, console) = (Instant::now(), machine.console_len());
+    let mut outcome = Outcome { failure: None, data: Map::new(), time: Duration::ZERO };
+    let talked = talk(machine, case, start + case.limit, &mut outcome);
+    outcome.time = start.elapsed();
+    if let Err(error) = &talked {
+        let late = outcome.time >= case.limit;
+        let limit = if late { format!(" of {} s", case.limit.as_secs()) } else { String::new() };
+        outcome.failure = Some(format!("{error:#}{limit}"));
+    }
+    if let Some(failure) = &mut outcome.failure {
+        *failure += &format!("\nThe console's last lines:\n{}", machine.console_tail(console, 40));
+    }
+    (outcome, talked)
+}
+
+fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Outcome) -> Result<()> {
+    machine.say(&format!("run {}", case.name))?;
+    let mut reasons = Vec::new();
+    loop {
+        let line = machine.hear(deadline)?;
+        match line.split_once(' ') {
+            Some(("result", text)) => {
+                let value = serde_json::from_str(text).with_context(|| format!("the case's result is {text:?}"))?;
+                let Value::Object(object) = value else { bail!("the case's result is no object: {text:?}") };
+                outcome.data.extend(object);
+            }
+            Some(("why", text)) => reasons.push(text.to_string()),
+            Some(("count", "begin")) => {
+                machine.count_begin()?;
+                machine.say("ok")?;
+            }
+            Some(("count", end)) => {
+                let (slot, label) = counted_card(end).with_context(|| format!("the case says {line:?}"))?;
+                let counts = machine.count_end(slot)?;
+                let (reads, writes) = counts.totals();
+                let all = outcome.data.entry("accesses").or_insert_with(|| Value::Object(Map::new()));
+                all[label] = counts.to_json();
+                machine.say(&format!("counted {reads} {writes}"))?;
+            }
+            Some(("done", status)) => {
+                if status != "0" || !reasons.is_empty() {
+                    let reason = if reasons.is_empty() { "a command failed".into() } else { reasons.join("; ") };
+                    outcome.failure = Some(format!("{reason} (status {status})"));
+                }
+                return Ok(());
+            }
+            _ => bail!("the guest says {line:?}, which means nothing"),
+        }
+    }
+}
+
+/// Slot and label out of `end 05 ping`.
+fn counted_card(text: &str) -> Option<(u32, &str)> {
+    let (slot, label) = text.strip_prefix("end ")?.split_once(' ')?;
+    Some((u32::from_str_radix(slot, 16).ok()?, label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util;
+
+    #[test]
+    fn a_case_has_a_sentence_and_a_limit() {
+        let cases = parse("# Words.\nhelp() {\n}\n\n# It pings [twice]. [30]\ncase_it_pings() {\n}\n").unwrap();
+        let sentence = "It pings [twice].".to_string();
+        assert_eq!(cases, [Case { name: "it_pings".into(), sentence, limit: Duration::from_secs(30) }]);
+    }
+
+    #[test]
+    fn a_case_without_them_is_refused_by_its_name() {
+        for above in ["", "# It pings.", "# It pings. [soon]"] {
+            let message = parse(&format!("{above}\ncase_it_pings() {{\n")).unwrap_err().to_string();
+            assert!(message.contains("case_it_pings"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_trees_cases_can_be_read() {
+        let script = std::fs::read_to_string(util::root().join("tests/guest/cases.sh")).unwrap();
+        assert!(!parse(&script).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_card_to_be_counted_is_given_in_hexadecimal() {
+        assert_eq!(counted_card("end 1f tcp"), Some((0x1f, "tcp")));
+        assert_eq!(counted_card("end tcp"), None);
+    }
+}
