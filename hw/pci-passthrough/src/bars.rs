@@ -123,7 +123,7 @@ unsafe impl BarMemory for Mapping {
 
     fn revoke(&self) {
         if let Some(registered) = &self.registered {
-            registered.replace_all();
+            registered.replace();
         }
     }
 }
@@ -220,7 +220,7 @@ impl Bar {
         device.write_all_at(bytes, self.file_offset + u64::from(offset)).map_err(|e| self.failed("write", offset, e))
     }
 
-    /// Whether a mapped page vanished.
+    /// Whether a mapped part vanished.
     #[inline]
     pub(crate) fn lost(&self) -> bool {
         self.mapped.iter().any(|(_, mapping)| mapping.lost())

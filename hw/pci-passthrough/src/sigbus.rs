@@ -2,11 +2,13 @@
 //!
 //! The kernel answers an access to a BAR that is no longer there (device unplugged, memory decoding turned off, a
 //! power state without memory) with SIGBUS. The handler looks the address up in a table of registered mappings,
-//! puts a page of 0xff where the BAR page was, which is what a bus answers for a missing device, and marks the
+//! puts memory full of 0xff where the mapping was, which is what a bus answers for a missing device, and marks the
 //! mapping; the interrupted access then goes on. Any other SIGBUS goes to the handler that was there before.
+//!
+//! The whole mapping is replaced and not the one page: a BAR is decoded or it is not, and kernels complain in their
+//! log ("x86/PAT: freeing invalid memtype", seen with 6.1) when a part of one is unmapped.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -20,7 +22,7 @@ struct Slot {
     start: AtomicUsize,
     /// In bytes.
     len: AtomicUsize,
-    /// A page of it vanished.
+    /// It vanished.
     lost: AtomicBool,
 }
 
@@ -30,15 +32,8 @@ static TABLE: [Slot; SLOTS] =
 /// Held while a slot is taken.
 static CLAIM: Mutex<()> = Mutex::new(());
 
-/// What the handler needs; set before it is installed.
-struct Context {
-    /// One page of 0xff. (A memfd: mapping it is one step, so no other thread sees a page of zeros.)
-    ones: OwnedFd,
-    page: usize,
-    previous: libc::sigaction,
-}
-
-static CONTEXT: OnceLock<Context> = OnceLock::new();
+/// What SIGBUS did before the handler was installed.
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// A registered mapping; ends with the value, which must happen before the memory is unmapped.
 #[derive(Debug)]
@@ -59,7 +54,7 @@ impl Registered {
         Ok(Registered { slot })
     }
 
-    /// Whether a page of it vanished. Sticks.
+    /// Whether it vanished. Sticks.
     #[inline]
     pub(crate) fn lost(&self) -> bool {
         // The handler runs inside an earlier access of this thread: the question must not be moved before that.
@@ -67,17 +62,10 @@ impl Registered {
         TABLE[self.slot].lost.load(Ordering::Relaxed)
     }
 
-    /// Puts pages of ones in the place of all of it, which does not count as lost.
-    pub(crate) fn replace_all(&self) {
-        let slot = &TABLE[self.slot];
-        let (start, len) = (slot.start.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
-        let Some(context) = CONTEXT.get() else { return };
-        let left = (start..start + len).step_by(context.page).filter(|page| !replace(context, *page)).count();
-        if left > 0 {
-            tracing::error!(
-                left,
-                "pages of a BAR could not be taken away: too many mappings in this process (vm.max_map_count)"
-            );
+    /// Puts ones in its place, as if it had vanished; this does not count as lost.
+    pub(crate) fn replace(&self) {
+        if !replace(&TABLE[self.slot]) {
+            tracing::error!("a mapped BAR could not be taken away: no memory for what should take its place");
         }
     }
 }
@@ -90,20 +78,17 @@ impl Drop for Registered {
 
 /// Installs the handler, once. The caller holds `CLAIM`.
 fn install() -> io::Result<()> {
-    if CONTEXT.get().is_some() {
+    if PREVIOUS.get().is_some() {
         return Ok(());
     }
-    // SAFETY: a plain question.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
     // SAFETY: an all-zero sigaction is a valid value.
     let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: asks for the present action only.
     if unsafe { libc::sigaction(libc::SIGBUS, std::ptr::null(), &mut previous) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let context = Context { ones: page_of_ones(page)?, page, previous };
-    // Nobody else sets it: the caller holds the lock.
-    let _ = CONTEXT.set(context);
+    // Before the handler needs it. Nobody else sets it: the caller holds the lock.
+    let _ = PREVIOUS.set(previous);
     // SAFETY: an all-zero sigaction is a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_sigbus as *const () as usize;
@@ -116,21 +101,9 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-fn page_of_ones(page: usize) -> io::Result<OwnedFd> {
-    // SAFETY: memfd_create takes a NUL-terminated name and flags; the answer is checked.
-    let fd = unsafe { libc::memfd_create(c"nook-vanished-bar".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let mut file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    io::Write::write_all(&mut file, &vec![0xff; page])?;
-    Ok(file.into())
-}
-
 /// Runs inside the interrupted access: system calls and atomics only, errno kept.
 extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, machine: *mut libc::c_void) {
-    let Some(context) = CONTEXT.get() else { return };
+    let Some(previous) = PREVIOUS.get() else { return };
     // SAFETY: the kernel hands a valid siginfo to a handler with SA_SIGINFO.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // BUS_ADRERR: no such physical address. Signals that a process sends have another code, and no address.
@@ -138,11 +111,11 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, machine
         && let Some(slot) = slot_of(address)
     {
         slot.lost.store(true, Ordering::Relaxed);
-        if replace(context, address) {
+        if replace(slot) {
             return;
         }
     }
-    pass_on(&context.previous, signal, info, machine);
+    pass_on(previous, signal, info, machine);
 }
 
 /// The registered mapping that `address` lies in.
@@ -153,25 +126,26 @@ fn slot_of(address: usize) -> Option<&'static Slot> {
     })
 }
 
-/// Puts a page of ones at `address`, which lies in a registered mapping.
-fn replace(context: &Context, address: usize) -> bool {
+/// Puts memory full of ones where the slot's mapping is. System calls and plain stores only: it runs in the handler.
+fn replace(slot: &Slot) -> bool {
+    let (start, len) = (slot.start.load(Ordering::Acquire), slot.len.load(Ordering::Relaxed));
+    let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: errno belongs to this thread.
     let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: replaces one page of a mapping that is registered, so it is live and is used through volatile accesses
-    // only; private, so that a write does not reach the page that all lost pages share.
-    let mapped = unsafe {
-        libc::mmap(
-            (address & !(context.page - 1)) as *mut libc::c_void,
-            context.page,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_FIXED,
-            context.ones.as_raw_fd(),
-            0,
-        )
+    // SAFETY: a fresh mapping, filled by its only user. It is then moved, in one step for all threads, over a mapping
+    // that is registered, so is live, is all of the slot's range, and is used through volatile accesses only.
+    let done = unsafe {
+        let ones = libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        ones != libc::MAP_FAILED && {
+            ones.cast::<u8>().write_bytes(0xff, len);
+            let to = start as *mut libc::c_void;
+            let moved = libc::mremap(ones, len, len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, to);
+            moved != libc::MAP_FAILED
+        }
     };
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
-    mapped != libc::MAP_FAILED
+    done
 }
 
 /// Does what would have been done without this module.
@@ -231,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vanished_page_reads_as_ones_and_is_reported() {
+    fn a_bar_that_vanished_reads_as_ones_and_is_reported() {
         let (file, mapping) = bar();
         mapping.write(8, nook_bus::Width::B4, 0x1234_5678);
         assert_eq!(mapping.read(8, nook_bus::Width::B4), 0x1234_5678);
@@ -239,11 +213,11 @@ mod tests {
         file.set_len(page() as u64).unwrap();
         assert_eq!(mapping.read(page() + 4, nook_bus::Width::B4), 0xffff_ffff);
         assert!(mapping.lost());
-        assert_eq!(mapping.read(8, nook_bus::Width::B4), 0x1234_5678, "the page that is left was replaced too");
+        assert_eq!(mapping.read(8, nook_bus::Width::B4), 0xffff_ffff, "half of a BAR still answers");
     }
 
     #[test]
-    fn a_write_to_a_vanished_page_is_swallowed() {
+    fn a_write_to_a_vanished_bar_is_swallowed() {
         let (file, mapping) = bar();
         let (second, other) = bar();
         file.set_len(0).unwrap();
@@ -251,7 +225,7 @@ mod tests {
         mapping.write(0, nook_bus::Width::B8, 7);
         assert!(mapping.lost());
         assert!(!other.lost(), "the other mapping was marked");
-        assert_eq!(other.read(0, nook_bus::Width::B8), u64::MAX, "a write reached the shared page of ones");
+        assert_eq!(other.read(0, nook_bus::Width::B8), u64::MAX, "a write to the other mapping is seen");
     }
 
     #[test]
