@@ -229,7 +229,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_cache: bool,
 
-    /// Says more; twice, everything.
+    /// Says more; twice, everything, each register access among it.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 

@@ -2,19 +2,30 @@
 
 use anyhow::{Context, Result, bail};
 use e1000_model::{Chip, Model, ModelConfig, Temper};
-use nook_bus::{DmaWindow, PciDevice, Wire};
+use nook_bus::{DmaWindow, PciDevice, Tracing, Wire};
 use nook_net::{Peer, PeerConfig, Tap, Unplugged};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::OwnedManifest;
 use pci_passthrough::VfioDevice;
 
 use crate::cli::{RunArgs, WireArg};
+use crate::drivers::MAPS;
+use crate::trace::RegisterLog;
 
 /// The device that was asked for, ready to be driven.
 ///
 /// # Errors
 /// If it cannot be made or opened.
 pub fn open(args: &RunArgs, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
+    let device = untraced(args, manifest, window)?;
+    if args.verbose < 2 {
+        return Ok(device);
+    }
+    let map = MAPS.iter().copied().find(|map| map.name == manifest.registers);
+    Ok(Box::new(Tracing::new(device, RegisterLog::new(map))))
+}
+
+fn untraced(args: &RunArgs, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
     match (&args.pci, &args.qemu) {
         (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
         (None, Some(model)) => {

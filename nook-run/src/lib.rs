@@ -13,6 +13,7 @@ mod plug;
 mod report;
 mod run;
 mod signals;
+mod trace;
 
 pub use report::Report;
 pub use run::{Ended, Outcome, run};

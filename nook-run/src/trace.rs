@@ -1,0 +1,52 @@
+//! `-vv`: every register access, by the register's name.
+
+use nook_bus::{Access, TraceSink};
+use nook_regs::RegisterMap;
+
+/// Writes what crosses the bus to the log.
+pub struct RegisterLog {
+    map: Option<&'static RegisterMap>,
+}
+
+impl RegisterLog {
+    /// With the names of `map`, if there is one.
+    pub fn new(map: Option<&'static RegisterMap>) -> Self {
+        RegisterLog { map }
+    }
+
+    fn name(&self, bar: u8, offset: u32) -> String {
+        match self.map.filter(|map| map.bar == bar).and_then(|map| map.find(offset)) {
+            Some((info, _)) if info.count == 1 => info.name.to_owned(),
+            Some((info, index)) => format!("{}[{index}]", info.name),
+            None => format!("BAR {bar} {offset:#x}"),
+        }
+    }
+}
+
+impl TraceSink for RegisterLog {
+    fn access(&mut self, access: Access) {
+        match access {
+            Access::Read { bar, offset, value, .. } => {
+                tracing::trace!(target: "registers", "{} -> {value:#010x}", self.name(bar, offset));
+            }
+            Access::Write { bar, offset, value, .. } => {
+                tracing::trace!(target: "registers", "{} <- {value:#010x}", self.name(bar, offset));
+            }
+            other => tracing::trace!(target: "registers", "{other:x?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_are_called_by_their_names() {
+        let log = RegisterLog::new(Some(&e1000_regs::MAP));
+        assert_eq!(log.name(0, e1000_regs::CTRL.offset()), "CTRL");
+        assert_eq!(log.name(0, e1000_regs::MTA.get(5).offset()), "MTA[5]");
+        assert_eq!(log.name(0, 0x4), "BAR 0 0x4");
+        assert_eq!(log.name(1, 0), "BAR 1 0x0");
+    }
+}
