@@ -1,4 +1,4 @@
-//! The EEPROM's words (section 5.6), read through [`EERD`](crate::EERD).
+//! The EEPROM's words (section 5.6), read through [`EERD`](const@crate::EERD).
 
 /// Words that the checksum covers, itself among them.
 pub const WORDS: u32 = 64;
@@ -23,7 +23,7 @@ pub const SUM: u16 = 0xbaba;
 /// [`CONTROL1`] of a valid image.
 pub const CONTROL1_SIGNATURE: u16 = 0x4000;
 
-/// The [`EERD`](crate::EERD) value that starts a read of `word`.
+/// The [`EERD`](const@crate::EERD) value that starts a read of `word`.
 pub const fn read_command(word: u32) -> u32 {
     crate::EERD::START | crate::EERD::ADDR.put(word)
 }

@@ -257,21 +257,21 @@ nook_regs::registers! {
     PBM: [u32; 16384; 4] at 0x1_0000, Forbidden, "13.8";
 }
 
-/// [`MDIC`] operation: write.
+/// [`const@MDIC`] operation: write.
 pub const MDIC_OP_WRITE: u32 = 1;
-/// [`MDIC`] operation: read.
+/// [`const@MDIC`] operation: read.
 pub const MDIC_OP_READ: u32 = 2;
-/// The address of the only PHY, for [`MDIC`] (section 13.4.7).
+/// The address of the only PHY, for [`const@MDIC`] (section 13.4.7).
 pub const MDIC_PHY: u32 = 1;
 
-/// Speeds as the two-bit fields of [`CTRL`] and [`STATUS`] have them.
+/// Speeds as the two-bit fields of [`const@CTRL`] and [`const@STATUS`] have them.
 pub const SPEED_10: u32 = 0;
 /// 100 Mbit/s.
 pub const SPEED_100: u32 = 1;
 /// 1000 Mbit/s.
 pub const SPEED_1000: u32 = 2;
 
-/// Nanoseconds in one step of [`ITR`] (section 13.4.18).
+/// Nanoseconds in one step of [`const@ITR`] (section 13.4.18).
 pub const ITR_STEP_NS: u64 = 256;
 /// Nanoseconds in one step of the delay timers RDTR, RADV, TIDV and TADV (sections 13.4.30, 31, 41 and 44).
 pub const DELAY_STEP_NS: u64 = 1024;

@@ -1,4 +1,4 @@
-//! [`registers!`]: the declaration.
+//! [`registers!`](crate::registers): the declaration.
 
 /// Declares a chip's registers once, for its driver and for those who watch the driver.
 ///
