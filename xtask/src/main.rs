@@ -4,6 +4,7 @@
 //! works while the rest does not compile. People, `.ci/run` and the README call it.
 
 use anyhow::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 mod apt;
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Help => {
-            println!("{}", cli::usage());
+            // Who reads only the first lines closes the pipe: that is no error.
+            let _ = writeln!(std::io::stdout(), "{}", cli::usage());
             Ok(())
         }
         Task::Setup { minimal: true } => setup::minimal().map(|_| ()),
