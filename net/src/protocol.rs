@@ -231,8 +231,13 @@ impl Pump {
 
 enum Serving {
     Request(Collect<REQUEST_BYTES>),
-    Receiving { left: u64 },
-    Sending { source: Source, left: u64 },
+    Receiving {
+        left: u64,
+    },
+    Sending {
+        source: Source,
+        left: u64,
+    },
     /// Everything was said.
     Closing,
 }
@@ -315,13 +320,20 @@ fn open(content: &Content, at_most: u64) -> io::Result<(Source, u64)> {
 
 enum Asking {
     /// The stream to the server.
-    Sending { left: u64 },
+    Sending {
+        left: u64,
+    },
     /// The length of the stream from the server.
     Length(Collect<8>),
     /// The stream from the server.
-    Receiving { left: u64 },
+    Receiving {
+        left: u64,
+    },
     /// Its hash, which is compared with ours.
-    Comparing { theirs: Collect<HASH_BYTES>, ours: Hash },
+    Comparing {
+        theirs: Collect<HASH_BYTES>,
+        ours: Hash,
+    },
     Done(Outcome),
 }
 

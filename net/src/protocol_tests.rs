@@ -78,14 +78,16 @@ fn what_is_not_a_request_ends_the_conversation() {
 
 #[test]
 fn both_ends_of_a_put_compute_the_same_hash() {
-    let (client, _) = converse(Request { verb: Verb::Put, bytes: 100_001 }, &Content::Generated, |_| {}).expect("a put");
+    let (client, _) =
+        converse(Request { verb: Verb::Put, bytes: 100_001 }, &Content::Generated, |_| {}).expect("a put");
     assert!(client.outcome().expect("an outcome").hash_ok);
     assert_eq!(client.moved_bytes(), 100_001);
 }
 
 #[test]
 fn both_ends_of_a_get_compute_the_same_hash() {
-    let (client, _) = converse(Request { verb: Verb::Get, bytes: 100_001 }, &Content::Generated, |_| {}).expect("a get");
+    let (client, _) =
+        converse(Request { verb: Verb::Get, bytes: 100_001 }, &Content::Generated, |_| {}).expect("a get");
     assert!(client.outcome().expect("an outcome").hash_ok);
     assert_eq!(client.moved_bytes(), 100_001);
 }

@@ -35,6 +35,7 @@ mod ring;
 mod serve;
 mod services;
 mod space;
+mod survey;
 mod uplink;
 mod wait;
 mod wasi;

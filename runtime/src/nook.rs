@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::wait::Waiter;
 use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Turn, Uplink, now_ns};
-use nook_abi::{Fault, NetStats, ProbeReason, Status, irq_result, poll_result, rx_mode};
+use nook_abi::{Fault, NetStats, ProbeReason, Status, irq_result, loopback_mode, poll_result, rx_mode};
 
 /// Packets that one `poll` may move each way.
 const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
@@ -194,6 +194,14 @@ impl<U: Uplink> Nook<U> {
         Ok(())
     }
 
+    /// Turns loopback inside of the device on or off: one of the settings.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_loopback(&mut self, on: bool) -> Result<(), NookError> {
+        self.set(Settings { loopback: on, ..self.settings.clone() })
+    }
+
     fn apply(&mut self, settings: &Settings) -> Result<(), NookError> {
         let own = self.interface().ok_or(NookError::NoInterface)?.mac;
         let mac = settings.mac.unwrap_or(own);
@@ -208,7 +216,13 @@ impl<U: Uplink> Nook<U> {
         let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
         let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
         let count = self.host_mut().mail_addresses(&settings.multicast);
-        self.call("set_rx_mode", |driver| driver.set_rx_mode(promiscuous | all_multicast, count))
+        self.call("set_rx_mode", |driver| driver.set_rx_mode(promiscuous | all_multicast, count))?;
+        // A driver that was never asked for loopback need not have it.
+        if settings.loopback || self.settings.loopback {
+            let mode = if settings.loopback { loopback_mode::ON } else { loopback_mode::OFF };
+            self.call("set_loopback", |driver| driver.set_loopback(mode))?;
+        }
+        Ok(())
     }
 
     fn driver(&mut self) -> Result<&mut Box<dyn Driver>, NookError> {

@@ -61,11 +61,20 @@ pub struct Settings {
     pub all_multicast: bool,
     /// Multicast addresses to receive, at most 256.
     pub multicast: Vec<[u8; 6]>,
+    /// Frames turn round inside of the device instead of passing the cable.
+    pub loopback: bool,
 }
 
 impl Default for Settings {
     /// All multicast frames are received: the interface's other side does not tell which groups it joined.
     fn default() -> Self {
-        Settings { mac: None, mtu_bytes: None, promiscuous: false, all_multicast: true, multicast: Vec::new() }
+        Settings {
+            mac: None,
+            mtu_bytes: None,
+            promiscuous: false,
+            all_multicast: true,
+            multicast: Vec::new(),
+            loopback: false,
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind};
 use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 
-use crate::load::MEMORY_EXPORT;
 use crate::space::Places;
+use crate::survey::MEMORY_EXPORT;
 use crate::{
     Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, direct, glue, memory,
     wasi,

@@ -110,6 +110,7 @@ enum Step {
     Failed(String),
 }
 
+#[allow(clippy::large_enum_variant)] // There is one of them.
 enum Part {
     Ping(Ping),
     Tcp(Tcp),

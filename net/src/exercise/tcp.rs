@@ -16,6 +16,7 @@ const FIRST_PORT: u16 = 49_152;
 /// How many there are.
 const PORTS: u64 = 16_384;
 
+#[allow(clippy::large_enum_variant)] // There is one of them.
 enum Stage {
     /// No connection; the next stream is to be begun.
     Idle,

@@ -1,0 +1,231 @@
+//! One walk over a module: what it imports and exports, and whether a driver may.
+
+use nook_abi::{ENTRIES, ENTRY_PREFIX, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Value};
+use wasm_encoder::reencode::{self, Reencode};
+use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType, WasmFeatures};
+
+use crate::LoadError;
+use crate::load::Wasi;
+use crate::wasi::{WASI_FUNCTIONS, WASI_MODULE};
+
+/// What a driver exports its memory as.
+pub(crate) const MEMORY_EXPORT: &str = "memory";
+/// The most memory that a module may ask for itself (data and stack).
+const MAX_OWN_BYTES: u64 = 16 << 20;
+/// The most table elements; a driver's tables hold its indirect calls.
+const MAX_TABLE: u64 = 65536;
+
+/// What a driver's module may use: core wasm with the vector, bulk and atomic instructions. What is left out has no
+/// use in a driver and would have to be covered by rollback (reference types, exceptions, a second memory) or is not
+/// deterministic (relaxed vectors).
+pub(crate) fn features() -> WasmFeatures {
+    WasmFeatures::WASM1
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::THREADS
+}
+
+/// What one walk over the module finds.
+#[derive(Default)]
+pub(crate) struct Survey<'a> {
+    pub(crate) manifest: Option<&'a [u8]>,
+    types: Vec<FuncType>,
+    functions: Vec<u32>,
+    pub(crate) imports: Vec<(&'a str, u32)>,
+    exports: Vec<(&'a str, u32)>,
+    memories: Vec<wasmparser::MemoryType>,
+    exports_memory: bool,
+    wasi: Wasi,
+    pub(crate) imports_wasi: bool,
+}
+
+impl<'a> Survey<'a> {
+    pub(crate) fn of(wasm: &'a [u8], wasi: Wasi) -> Result<Self, LoadError> {
+        let invalid = |error: wasmparser::BinaryReaderError| LoadError::Invalid(error.to_string());
+        let mut survey = Survey { wasi, ..Survey::default() };
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload.map_err(invalid)? {
+                Payload::TypeSection(types) => {
+                    for ty in types.into_iter_err_on_gc_types() {
+                        survey.types.push(ty.map_err(invalid)?);
+                    }
+                }
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        survey.import(import.map_err(invalid)?)?;
+                    }
+                }
+                Payload::FunctionSection(functions) => {
+                    for function in functions {
+                        survey.functions.push(function.map_err(invalid)?);
+                    }
+                }
+                Payload::TableSection(tables) => {
+                    for table in tables {
+                        let initial = table.map_err(invalid)?.ty.initial;
+                        if initial > MAX_TABLE {
+                            let text = format!("a table with {initial} elements; a driver has at most {MAX_TABLE}");
+                            return Err(LoadError::Refused(text));
+                        }
+                    }
+                }
+                Payload::MemorySection(memories) => {
+                    for memory in memories {
+                        survey.memories.push(memory.map_err(invalid)?);
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        let export = export.map_err(invalid)?;
+                        match export.kind {
+                            ExternalKind::Func => survey.exports.push((export.name, export.index)),
+                            ExternalKind::Memory if export.name == MEMORY_EXPORT => survey.exports_memory = true,
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::StartSection { .. } => {
+                    return Err(LoadError::Refused(
+                        "a start function: a driver runs only when it is called; do the work in `probe`".into(),
+                    ));
+                }
+                Payload::CustomSection(section)
+                    if section.name() == MANIFEST_SECTION && survey.manifest.replace(section.data()).is_some() =>
+                {
+                    return Err(LoadError::TwoManifests);
+                }
+                _ => {}
+            }
+        }
+        Ok(survey)
+    }
+
+    fn import(&mut self, import: wasmparser::Import<'a>) -> Result<(), LoadError> {
+        let (module, name) = (import.module.to_owned(), import.name.to_owned());
+        let kind = match import.ty {
+            TypeRef::Func(index) | TypeRef::FuncExact(index) => {
+                if import.module == WASI_MODULE {
+                    self.wasi_import(import.name)?;
+                    self.functions.push(index);
+                    return Ok(());
+                }
+                let row = HOSTCALLS.iter().find(|row| import.module == IMPORT_MODULE && row.name == import.name);
+                let row = row.ok_or(LoadError::UnknownImport { module, name })?;
+                let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
+                self.check("import", import.name, index, &expected)?;
+                self.functions.push(index);
+                self.imports.push((import.name, index));
+                return Ok(());
+            }
+            TypeRef::Memory(_) => "memory",
+            TypeRef::Table(_) => "table",
+            TypeRef::Global(_) => "global",
+            TypeRef::Tag(_) => "tag",
+        };
+        Err(LoadError::NotAFunction { module, name, kind })
+    }
+
+    fn wasi_import(&mut self, name: &str) -> Result<(), LoadError> {
+        let why = match (self.wasi, WASI_FUNCTIONS.contains(&name)) {
+            (Wasi::Empty, true) => {
+                self.imports_wasi = true;
+                return Ok(());
+            }
+            (Wasi::Refused, _) => {
+                "built for WASI; for development it can have an empty WASI world, whose output goes to the log (--wasi)"
+            }
+            (Wasi::Empty, false) => "the empty WASI world has no such function",
+        };
+        Err(LoadError::Wasi { module: WASI_MODULE, name: name.to_owned(), why })
+    }
+
+    fn check(&self, what: &'static str, name: &str, ty: u32, expected: &FuncType) -> Result<(), LoadError> {
+        let found = self.types.get(ty as usize).ok_or_else(|| LoadError::Invalid(format!("no type {ty}")))?;
+        if found == expected {
+            return Ok(());
+        }
+        let (found, expected) = (found.to_string(), expected.to_string());
+        Err(LoadError::Signature { what, name: name.to_owned(), found, expected })
+    }
+
+    pub(crate) fn has_entry(&self, name: &str) -> bool {
+        self.exports.iter().any(|(export, _)| export.strip_prefix(ENTRY_PREFIX) == Some(name))
+    }
+
+    pub(crate) fn check_entries(&self) -> Result<(), LoadError> {
+        for &(export, function) in &self.exports {
+            let Some(name) = export.strip_prefix(ENTRY_PREFIX) else { continue };
+            let row = ENTRIES.iter().find(|row| row.name == name);
+            let row = row.ok_or_else(|| LoadError::UnknownEntry { name: export.to_owned() })?;
+            let ty = self.functions.get(function as usize).copied();
+            let ty = ty.ok_or_else(|| LoadError::Invalid(format!("no function {function}")))?;
+            let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
+            self.check("export", export, ty, &expected)?;
+        }
+        match ENTRIES.iter().find(|row| row.required && !self.has_entry(row.name)) {
+            Some(row) => Err(LoadError::MissingEntry(format!("{ENTRY_PREFIX}{}", row.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// What the module wants for itself, in bytes.
+    pub(crate) fn memory_bytes(&self) -> Result<u64, LoadError> {
+        let [memory] = self.memories[..] else {
+            return Err(LoadError::Memory(format!("{} memories; a driver defines one", self.memories.len())));
+        };
+        if !self.exports_memory {
+            return Err(LoadError::Memory(format!("it is not exported as `{MEMORY_EXPORT}`")));
+        }
+        if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
+            return Err(LoadError::Memory("a driver's memory is 32-bit, unshared, with pages of 64 KiB".into()));
+        }
+        let bytes = memory.initial.saturating_mul(65536);
+        if bytes > MAX_OWN_BYTES {
+            return Err(LoadError::Memory(format!(
+                "the module asks for {} MiB of data and stack; the most is {} MiB. A heap is asked for with \
+                 `heap_bytes` in the manifest, packet buffers with `rx_buffers` and `tx_buffers`",
+                bytes >> 20,
+                MAX_OWN_BYTES >> 20
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The wasm type of a table row.
+fn signature(args: impl Iterator<Item = Value>, result: Value) -> FuncType {
+    let wasm = |value| match value {
+        Value::U32 | Value::I32 | Value::Addr => Some(ValType::I32),
+        Value::U64 | Value::I64 => Some(ValType::I64),
+        Value::Unit => None,
+    };
+    FuncType::new(args.filter_map(wasm), wasm(result))
+}
+
+/// The same module with a memory of exactly `pages`: nothing grows afterwards.
+pub(crate) fn with_memory_pages(wasm: &[u8], pages: u64) -> Result<Vec<u8>, LoadError> {
+    struct Resize(u64);
+    impl Reencode for Resize {
+        type Error = std::convert::Infallible;
+
+        fn memory_type(
+            &mut self,
+            ty: wasmparser::MemoryType,
+        ) -> Result<wasm_encoder::MemoryType, reencode::Error<Self::Error>> {
+            let ty = wasmparser::MemoryType { initial: self.0, maximum: Some(self.0), ..ty };
+            Ok(reencode::utils::memory_type(self, ty))
+        }
+    }
+    let mut module = wasm_encoder::Module::new();
+    Resize(pages)
+        .parse_core_module(&mut module, Parser::new(0), wasm)
+        .map_err(|error| LoadError::Invalid(error.to_string()))?;
+    Ok(module.finish())
+}
