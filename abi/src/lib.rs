@@ -89,6 +89,14 @@ pub mod poll_result {
     pub const AGAIN: u32 = 1;
 }
 
+/// What [`Entry::SetLoopback`] is given.
+pub mod loopback_mode {
+    /// Frames pass the cable.
+    pub const OFF: u32 = 0;
+    /// Frames turn round inside of the device.
+    pub const ON: u32 = 1;
+}
+
 /// Levels of the `log` hostcall.
 pub mod log_level {
     /// Something failed and a person should look.

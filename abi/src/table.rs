@@ -230,6 +230,9 @@ packets each way. `flags` is 0 in this version. Returns a `poll_result`." }
             { "Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses \
 of 6 bytes." }
             Process optional (0, 1) SetRxMode fn set_rx_mode(mode: u32, multicast_count: u32) -> i32;
+            { "Turns loopback inside of the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent \
+is received, nothing passes the cable, and the driver reports a link." }
+            Process optional (0, 1) SetLoopback fn set_loopback(mode: u32) -> i32;
             { "Writes fresh counters into the host page's `stats`." }
             Process optional (0, 1) Stats fn stats() -> ();
         }

@@ -95,6 +95,12 @@ pub trait NetDriver<K: Kernel>: Sized {
         Err(Status::Unsupported)
     }
 
+    /// Turns loopback inside of the device on or off. While it is on, what is sent is received and nothing passes the
+    /// cable; the driver reports a link, because frames can pass.
+    fn set_loopback(&mut self, _on: bool) -> Result<(), Status> {
+        Err(Status::Unsupported)
+    }
+
     /// Fresh counters, since the driver's start.
     fn stats(&mut self) -> NetStats {
         NetStats::default()

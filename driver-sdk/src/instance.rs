@@ -1,6 +1,6 @@
 //! [`Instance`]: from the raw calls of the entry table to a [`NetDriver`].
 
-use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, poll_result};
+use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, loopback_mode, poll_result};
 
 use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};
 
@@ -126,6 +126,15 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
         // this call; byte arrays have no alignment.
         let multicast = unsafe { core::slice::from_raw_parts(mailbox, count) };
         code(RxMode::from_bits(mode, multicast).and_then(|mode| driver.set_rx_mode(mode)))
+    }
+
+    /// See the entry table.
+    pub fn set_loopback(&mut self, mode: u32) -> i32 {
+        match mode {
+            loopback_mode::OFF => self.with(|driver| driver.set_loopback(false)),
+            loopback_mode::ON => self.with(|driver| driver.set_loopback(true)),
+            _ => Status::Invalid.code(),
+        }
     }
 
     /// See the entry table.

@@ -168,6 +168,7 @@ fn numbers() -> String {
         ("poll_result", LIB, "pub mod poll_result {", "What `poll` returns."),
         ("log_level", LIB, "pub mod log_level {", "The argument `level` of `log`."),
         ("rx_mode", NET, "pub mod rx_mode {", "Bits of the argument `mode` of `set_rx_mode`."),
+        ("loopback_mode", LIB, "pub mod loopback_mode {", "The argument `mode` of `set_loopback`."),
         ("item_flags", NET, "pub mod item_flags {", "Bits of `Item.flags`."),
         ("PacketStatus", NET, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
         ("meta_flags", NET, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
