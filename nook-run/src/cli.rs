@@ -168,7 +168,7 @@ pub struct RunArgs {
     /// The driver's file, for instance target/drivers/e1000.wasm.
     pub driver: PathBuf,
 
-    /// Runs on QEMU's own model of this card (e1000, e1000-82545em), in its user network.
+    /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e), in its user network.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
     pub qemu: Option<String>,
 

@@ -1,6 +1,11 @@
 //! Which chips there are, and how they differ.
 
-use e1000_regs::{DEVICE_82540EM, DEVICE_82545EM, TIPG, VENDOR};
+use e1000_regs::eeprom::{READ_8254X, READ_82574, ReadLayout};
+use e1000_regs::{
+    CTRL, CTRL_EXT, DEVICE_82540EM, DEVICE_82545EM, DEVICE_82574L, GCR, GCR2, IAM, MRQC, RCTL, RFCTL, TARC0, TIPG,
+    TXDCTL, VENDOR,
+};
+use nook_sdk::Register;
 
 /// What differs from chip to chip.
 #[derive(Debug)]
@@ -10,16 +15,98 @@ pub(crate) struct Chip {
     pub(crate) name: &'static str,
     /// How long a reset takes, in nanoseconds, with the EEPROM's content that is loaded after it.
     pub(crate) reset_ns: u64,
-    /// Gaps between frames on copper (section 13.4.34).
+    /// It sits on PCI Express and shares its PHY with firmware: see `express.rs`.
+    pub(crate) express: bool,
+    /// How EERD is laid out.
+    pub(crate) eerd: ReadLayout,
+    /// Bits of CTRL that are always set.
+    pub(crate) ctrl: u32,
+    /// Gaps between frames on copper.
     pub(crate) tipg: u32,
+    /// When transmit descriptors are written back: at once.
+    pub(crate) txdctl: u32,
+    /// Bits that are set or cleared once after a reset.
+    pub(crate) tuning: &'static [Tuning],
+    /// Where frames turn round in loopback.
+    pub(crate) loopback: Loopback,
 }
 
-/// What section 13.4.34 recommends for all of the family but the 82544, in byte times.
-const COPPER_TIPG: u32 = TIPG::IPGT.put(10) | TIPG::IPGR1.put(8) | TIPG::IPGR2.put(6);
+/// Bits of one register: those to clear, then those to set.
+#[derive(Debug)]
+pub(crate) struct Tuning(pub(crate) Register<u32>, pub(crate) u32, pub(crate) u32);
 
-static CHIPS: [Chip; 2] = [
-    Chip { device: DEVICE_82540EM, name: "82540EM", reset_ns: 5_000_000, tipg: COPPER_TIPG },
-    Chip { device: DEVICE_82545EM, name: "82545EM", reset_ns: 5_000_000, tipg: COPPER_TIPG },
+/// Where frames turn round in loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loopback {
+    /// In the PHY (IEEE 802.3, 22.2.4.1.2). RCTL.LBM stays 0: section 13.4.22 has a value for it, but drivers that are
+    /// known to work on these chips (Linux's) leave it.
+    Phy,
+    /// In the MAC, which the 82574 can (82574, section 10.2.5.1).
+    Mac,
+}
+
+impl Loopback {
+    /// RCTL.LBM.
+    pub(crate) const fn rctl(self) -> u32 {
+        match self {
+            Loopback::Phy => 0,
+            Loopback::Mac => RCTL::LBM.put(1),
+        }
+    }
+
+    /// What CTRL has besides a forced mode. The PHY's signal is lost in its loopback, so its sense is turned round.
+    pub(crate) const fn ctrl(self) -> u32 {
+        match self {
+            Loopback::Phy => CTRL::ILOS,
+            Loopback::Mac => 0,
+        }
+    }
+}
+
+/// What all chips on PCI have in common. TIPG is what section 13.4.34 recommends for all of the family but the 82544, in
+/// byte times; TXDCTL 0 writes descriptors back at once (section 3.4.2).
+const PCI: Chip = Chip {
+    device: 0,
+    name: "",
+    reset_ns: 5_000_000,
+    express: false,
+    eerd: READ_8254X,
+    ctrl: 0,
+    tipg: TIPG::IPGT.put(10) | TIPG::IPGR1.put(8) | TIPG::IPGR2.put(6),
+    txdctl: 0,
+    tuning: &[],
+    loopback: Loopback::Phy,
+};
+
+/// Bits 3 and 20 of the 82574's CTRL are reserved and must be set (82574, section 10.2.2.1); TIPG and TXDCTL are what
+/// its section 4.6.6 suggests, with bit 22, which Linux's and DPDK's drivers set on the whole generation.
+static CHIPS: [Chip; 3] = [
+    Chip { device: DEVICE_82540EM, name: "82540EM", ..PCI },
+    Chip { device: DEVICE_82545EM, name: "82545EM", ..PCI },
+    Chip {
+        device: DEVICE_82574L,
+        name: "82574L",
+        reset_ns: 25_000_000,
+        express: true,
+        eerd: READ_82574,
+        ctrl: CTRL::LRST | CTRL::ADVD3WUC,
+        tipg: TIPG::IPGT.put(8) | TIPG::IPGR1.put(2) | TIPG::IPGR2.put(10),
+        txdctl: TXDCTL::GRAN | TXDCTL::WTHRESH.put(1) | 1 << 22,
+        tuning: &EXPRESS_TUNING,
+        loopback: Loopback::Mac,
+    },
+];
+
+/// Legacy descriptors, one queue, and interrupts that nothing masks but the driver, whoever had the chip before; the
+/// firmware is told; and the reserved bits that public drivers set.
+static EXPRESS_TUNING: [Tuning; 7] = [
+    Tuning(RFCTL, u32::MAX, 0),
+    Tuning(MRQC, u32::MAX, 0),
+    Tuning(IAM, u32::MAX, 0),
+    Tuning(CTRL_EXT, CTRL_EXT::IAME | 1 << 23, CTRL_EXT::DRV_LOAD | 1 << 22),
+    Tuning(TARC0, TARC0::CLEAR.mask(), TARC0::SET),
+    Tuning(GCR, 0, GCR::SET),
+    Tuning(GCR2, 0, GCR2::SET),
 ];
 
 impl Chip {

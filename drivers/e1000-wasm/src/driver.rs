@@ -6,7 +6,7 @@ use nook_sdk::{
     RxMode, Status, error, info, warn,
 };
 
-use crate::chip::Chip;
+use crate::chip::{Chip, Loopback};
 use crate::filter::{Filter, write_rctl};
 use crate::verbs::{RX_BUFFER_BYTES, Ring};
 use crate::{eeprom, phy, setup, statistics};
@@ -47,6 +47,8 @@ pub struct E1000<K: Kernel> {
     /// Its interrupts are masked.
     masked: bool,
     filter: Filter,
+    /// Frames turn round inside of the chip.
+    loopback: bool,
     /// As it was last reported.
     link: LinkState,
     stats: NetStats,
@@ -67,8 +69,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         // Whatever was before, even a driver that died: from here on the chip is as the manual says.
         let regs = nook.regs(BAR);
         setup::reset(&nook, &regs, chip)?;
-        let mac = eeprom::address(&nook, &regs)?;
-        phy::negotiate(&nook, &regs)?;
+        let mac = eeprom::address(&nook, &regs, chip.eerd)?;
+        phy::negotiate(&nook, &regs, chip)?;
         // What was counted before is not ours.
         statistics::collect(&regs, &mut NetStats::default());
         let driver = E1000 {
@@ -82,6 +84,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             open: false,
             masked: true,
             filter: Filter::new(mac),
+            loopback: false,
             link: LinkState::default(),
             stats: NetStats::default(),
             tx_reaped: 0,
@@ -211,6 +214,24 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         Ok(())
     }
 
+    fn set_loopback(&mut self, on: bool) -> Result<(), Status> {
+        if on == self.loopback {
+            return Ok(());
+        }
+        match (self.chip.loopback, on) {
+            (Loopback::Phy, true) => phy::loop_back(&self.nook, &self.regs, self.chip)?,
+            (Loopback::Phy, false) => phy::negotiate(&self.nook, &self.regs, self.chip)?,
+            (Loopback::Mac, _) => {}
+        }
+        self.loopback = on;
+        if self.open {
+            setup::write_ctrl(&self.regs, self.chip, on);
+            write_rctl(&self.regs, setup::rctl(self.chip, &self.filter, on));
+            self.follow_link();
+        }
+        Ok(())
+    }
+
     fn stats(&mut self) -> NetStats {
         statistics::collect(&self.regs, &mut self.stats);
         self.stats
@@ -220,7 +241,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 impl<K: Kernel> E1000<K> {
     /// From reset to a chip that runs, with empty rings and interrupts masked.
     fn start(&mut self) -> Result<(), Status> {
-        setup::start(&self.nook, &self.regs, self.chip, &self.filter, &self.rx, &self.tx)?;
+        setup::start(&self.nook, &self.regs, self.chip, &self.filter, self.loopback, &self.rx, &self.tx)?;
         self.open = true;
         self.masked = true;
         Ok(())
@@ -260,7 +281,7 @@ impl<K: Kernel> E1000<K> {
     fn set_filter(&mut self, filter: Filter) {
         if self.open {
             filter.write(&self.regs, Some(&self.filter));
-            write_rctl(&self.regs, filter.rctl());
+            write_rctl(&self.regs, setup::rctl(self.chip, &filter, self.loopback));
         }
         self.filter = filter;
     }
@@ -268,7 +289,8 @@ impl<K: Kernel> E1000<K> {
     /// Looks at the link.
     #[cold]
     fn follow_link(&mut self) {
-        self.report(phy::link(self.regs.read(STATUS)));
+        // In loopback frames pass, whatever is on the cable.
+        self.report(if self.loopback { phy::LOOPED } else { phy::link(self.regs.read(STATUS)) });
     }
 
     fn report(&mut self, link: LinkState) {

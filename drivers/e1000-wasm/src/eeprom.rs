@@ -1,5 +1,6 @@
 //! The EEPROM: where the card's address is (sections 5.6 and 13.4.4).
 
+use e1000_regs::eeprom::ReadLayout;
 use e1000_regs::{EERD, eeprom};
 use nook_sdk::{Kernel, MacAddress, Nook, Regs, Status, error};
 
@@ -9,22 +10,22 @@ const WORD_NS: u64 = 10_000_000;
 const LOOK_NS: u64 = 20_000;
 
 /// Reads one word.
-fn read<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, word: u32) -> Result<u16, Status> {
-    regs.write(EERD, eeprom::read_command(word));
+fn read<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, layout: ReadLayout, word: u32) -> Result<u16, Status> {
+    regs.write(EERD, layout.command(word));
     let mut eerd = 0;
     nook.poll_until(WORD_NS, LOOK_NS, || {
         eerd = regs.read(EERD);
-        eerd & EERD::DONE != 0
+        eerd & layout.done != 0
     })?;
     Ok(EERD::DATA.get(eerd) as u16)
 }
 
 /// The card's address, if the content is what the manufacturer wrote: `Corrupt` if the checksum is wrong (section
 /// 5.6.35) or the address is not one that a card can have.
-pub(crate) fn address<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>) -> Result<MacAddress, Status> {
+pub(crate) fn address<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, layout: ReadLayout) -> Result<MacAddress, Status> {
     let mut words = [0; eeprom::WORDS as usize];
     for (at, word) in words.iter_mut().enumerate() {
-        *word = read(nook, regs, at as u32)?;
+        *word = read(nook, regs, layout, at as u32)?;
     }
     let sum = words.iter().fold(0u16, |sum, &word| sum.wrapping_add(word));
     if sum != eeprom::SUM {

@@ -1,12 +1,12 @@
-//! The driver of Intel's 82540EM and 82545EM gigabit Ethernet controllers.
+//! The driver of Intel's gigabit Ethernet controllers 82540EM, 82545EM and 82574L.
 //!
 //! Where to begin: `verbs.rs` is what it does all day, the four moves of packets between the host's queues and the
 //! chip's rings. `driver.rs` is the interface to the host, from `probe` to `remove`, with the interrupt and the timer.
 //! `setup.rs` is the order in which registers are written to start and to silence the chip. Each other file is one part
-//! of the chip. What differs from chip to chip is data in `chip.rs`.
+//! of the chip. What differs from chip to chip is data in `chip.rs`; what the 82574 does besides is in `express.rs`.
 //!
 //! Sections are those of Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*,
-//! revision 4.0 (317453-006). Offsets and bits are in `e1000-regs`; none stand here.
+//! revision 4.0 (317453-006), unless the 82574 is named. Offsets and bits are in `e1000-regs`; none stand here.
 //!
 //! The driver knows no host: it is generic over the kernel that answers its hostcalls. It does not do offloads, frames
 //! longer than 1522 bytes, VLAN tags, PAUSE frames or fibre.
@@ -16,6 +16,7 @@
 mod chip;
 mod driver;
 mod eeprom;
+mod express;
 mod filter;
 mod phy;
 mod setup;
@@ -27,7 +28,7 @@ pub use driver::E1000;
 nook_sdk::nook_driver! {
     E1000,
     name: "e1000",
-    pci: "8086:100e 8086:100f",
+    pci: "8086:100e 8086:100f 8086:10d3",
     registers: "e1000",
     dma_bytes: 8192,
     dma_mask_bits: 64,

@@ -1,8 +1,11 @@
 //! The PHY inside the chip, and what it negotiates (sections 8.6.2 and 13.4.7).
 
-use e1000_regs::phy::{ANAR, BMCR, GTCR, PHYID1, PHYID2, an, bmcr, gigabit, read_command, write_command};
+use e1000_regs::phy::{ANAR, BMCR, GTCR, PAGE, PHYID1, PHYID2, an, bmcr, gigabit, read_command, write_command};
 use e1000_regs::{MDIC, STATUS};
 use nook_sdk::{Kernel, LinkState, Nook, Regs, Status, debug, error};
+
+use crate::chip::Chip;
+use crate::express::with_phy;
 
 /// How long one access may take: it is 64 bits at 2.5 MHz, and the rest is patience.
 const ACCESS_NS: u64 = 10_000_000;
@@ -18,6 +21,9 @@ const OFFERED_GIGABIT: u16 = gigabit::FULL;
 
 /// The bits of BMCR that keep a PHY from negotiating, and the one that lets it.
 const MODE: u16 = bmcr::RESET | bmcr::LOOPBACK | bmcr::AN_ENABLE | bmcr::POWER_DOWN | bmcr::ISOLATE;
+
+/// The mode of a loopback: the fastest.
+const FORCED: u16 = bmcr::FULL_DUPLEX | bmcr::SPEED_1000;
 
 /// Makes one access, and waits for it.
 fn access<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, command: u32) -> Result<u16, Status> {
@@ -44,29 +50,52 @@ fn write<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, register: u32, value: u16) -
 
 /// Lets the PHY negotiate what we offer. One that does already is left alone: a link that is up stays up, and a
 /// driver that was restarted does not make its users wait for it.
-pub(crate) fn negotiate<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>) -> Result<(), Status> {
-    let id = u32::from(read(nook, regs, PHYID1)?) << 16 | u32::from(read(nook, regs, PHYID2)?);
-    if id == 0 || id == u32::MAX {
-        error!(nook, "PHY: there is none (its id is {id:#010x})");
-        return Err(Status::DeviceFailed);
-    }
-    let ready = read(nook, regs, BMCR)? & MODE == bmcr::AN_ENABLE
-        && read(nook, regs, ANAR)? == OFFERED
-        && read(nook, regs, GTCR)? == OFFERED_GIGABIT;
-    if ready {
-        return Ok(());
-    }
-    debug!(nook, "PHY: negotiates from scratch");
-    write(nook, regs, BMCR, bmcr::RESET | bmcr::AN_ENABLE)?;
+pub(crate) fn negotiate<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
+    with_phy(nook, regs, chip, || {
+        if chip.express {
+            // Whoever was here before may have left another page on top.
+            write(nook, regs, PAGE, 0)?;
+        }
+        let id = u32::from(read(nook, regs, PHYID1)?) << 16 | u32::from(read(nook, regs, PHYID2)?);
+        if id == 0 || id == u32::MAX {
+            error!(nook, "PHY: there is none (its id is {id:#010x})");
+            return Err(Status::DeviceFailed);
+        }
+        let ready = read(nook, regs, BMCR)? & MODE == bmcr::AN_ENABLE
+            && read(nook, regs, ANAR)? == OFFERED
+            && read(nook, regs, GTCR)? == OFFERED_GIGABIT;
+        if ready {
+            return Ok(());
+        }
+        debug!(nook, "PHY: negotiates from scratch");
+        reset(nook, regs, bmcr::AN_ENABLE)?;
+        write(nook, regs, ANAR, OFFERED)?;
+        write(nook, regs, GTCR, OFFERED_GIGABIT)?;
+        write(nook, regs, BMCR, bmcr::AN_ENABLE | bmcr::AN_RESTART)
+    })
+}
+
+/// Has the PHY send back what it is given, at 1000 Mbit/s; [`negotiate`] ends it. What is to be forced counts only
+/// after a reset, loopback at once (section 13.4.7.1.1).
+pub(crate) fn loop_back<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
+    with_phy(nook, regs, chip, || {
+        reset(nook, regs, FORCED)?;
+        write(nook, regs, BMCR, FORCED | bmcr::LOOPBACK)
+    })
+}
+
+/// Resets the PHY into `mode`, a value of BMCR.
+fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, mode: u16) -> Result<(), Status> {
+    write(nook, regs, BMCR, mode | bmcr::RESET)?;
     let mut answer = Ok(0);
     nook.poll_until(RESET_NS, ACCESS_NS, || {
         answer = read(nook, regs, BMCR);
         answer.is_ok_and(|value| value & bmcr::RESET == 0)
-    })?;
-    write(nook, regs, ANAR, OFFERED)?;
-    write(nook, regs, GTCR, OFFERED_GIGABIT)?;
-    write(nook, regs, BMCR, bmcr::AN_ENABLE | bmcr::AN_RESTART)
+    })
 }
+
+/// The link of a loopback.
+pub(crate) const LOOPED: LinkState = LinkState { up: true, speed_mbps: 1000, full_duplex: true };
 
 /// The link as the MAC uses it, from STATUS: the PHY tells the MAC what it negotiated (section 8.6.2.2.3).
 pub(crate) fn link(status: u32) -> LinkState {

@@ -1,12 +1,13 @@
 //! The order in which registers are written: reset, start, silence (chapter 14).
 
 use e1000_regs::{
-    CTRL, IMC, ITR, MANC, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, STATUS, TADV, TCTL, TDBAH,
-    TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
+    CTRL, IMC, ITR, MANC, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, SPEED_1000, STATUS, TADV,
+    TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
 };
 use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
-use crate::chip::Chip;
+use crate::chip::{Chip, Tuning};
+use crate::express;
 use crate::filter::{Filter, write_rctl};
 use crate::verbs::Ring;
 
@@ -28,8 +29,11 @@ const COLLISION_DISTANCE: u32 = 64;
 pub(crate) fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
     // QEMU's 82540EM does nothing on a reset, so nobody relies on what it should do to other registers.
     regs.write(IMC, u32::MAX);
+    if chip.express {
+        express::end_dma(nook, regs, chip);
+    }
     // Nothing else is set: whatever held the PHY in reset, looped back or forced a speed is gone.
-    regs.write(CTRL, CTRL::RST);
+    regs.write(CTRL, chip.ctrl | CTRL::RST);
     // No access is allowed for 1 µs; the rest is for the EEPROM's content.
     nook.sleep_ns(chip.reset_ns);
     let done = nook.poll_until(RESET_PATIENCE_NS, LOOK_NS, || regs.read(CTRL) & CTRL::RST == 0);
@@ -46,11 +50,14 @@ pub(crate) fn start<K: Kernel>(
     regs: &Regs<K>,
     chip: &Chip,
     filter: &Filter,
+    loopback: bool,
     rx: &Ring<K>,
     tx: &Ring<K>,
 ) -> Result<(), Status> {
-    // The MAC follows the PHY's link, speed and duplex: nothing is forced or guessed (section 8.6.2).
-    regs.write(CTRL, CTRL::SLU);
+    for &Tuning(register, clear, set) in chip.tuning {
+        regs.modify(register, |value| value & !clear | set);
+    }
+    write_ctrl(regs, chip, loopback);
     // The host answers ARP requests, not the chip.
     regs.modify(MANC, |manc| manc & !MANC::ARP_EN);
     filter.write(regs, None);
@@ -66,14 +73,26 @@ pub(crate) fn start<K: Kernel>(
     regs.write(TDBAH, (tx.iova() >> 32) as u32);
     regs.write(TDLEN, tx.len_bytes());
     regs.write(RXDCTL, 0);
-    // Descriptors are written back at once (section 3.4.2).
-    regs.write(TXDCTL, 0);
+    regs.write(TXDCTL, chip.txdctl);
     regs.write(RXCSUM, 0);
     regs.write(TIPG, chip.tipg);
     nook.dma_enable()?;
     regs.write(TCTL, TCTL::EN | TCTL::PSP | TCTL::CT.put(ATTEMPTS) | TCTL::COLD.put(COLLISION_DISTANCE));
-    write_rctl(regs, filter.rctl());
+    write_rctl(regs, rctl(chip, filter, loopback));
     Ok(())
+}
+
+/// CTRL of a chip that runs. The MAC follows the PHY's link, speed and duplex: nothing is forced or guessed (section
+/// 8.6.2), except in loopback, where nothing is to be found out.
+pub(crate) fn write_ctrl<K: Kernel>(regs: &Regs<K>, chip: &Chip, loopback: bool) {
+    const FORCED: u32 = CTRL::FRCSPD | CTRL::FRCDPLX | CTRL::FD | CTRL::SPEED.put(SPEED_1000);
+    let mode = if loopback { FORCED | chip.loopback.ctrl() } else { 0 };
+    regs.write(CTRL, chip.ctrl | CTRL::SLU | mode);
+}
+
+/// The value of RCTL.
+pub(crate) fn rctl(chip: &Chip, filter: &Filter, loopback: bool) -> u32 {
+    filter.rctl() | if loopback { chip.loopback.rctl() } else { 0 }
 }
 
 /// When the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).

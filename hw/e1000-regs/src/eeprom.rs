@@ -23,9 +23,25 @@ pub const SUM: u16 = 0xbaba;
 /// [`CONTROL1`] of a valid image.
 pub const CONTROL1_SIGNATURE: u16 = 0x4000;
 
-/// The [`EERD`](const@crate::EERD) value that starts a read of `word`.
-pub const fn read_command(word: u32) -> u32 {
-    crate::EERD::START | crate::EERD::ADDR.put(word)
+/// How the read register is laid out. The chips share its place, its `START` and its `DATA`, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLayout {
+    /// Which word.
+    pub word: nook_regs::Field,
+    /// The read is done.
+    pub done: u32,
+}
+
+/// Up to the 82545: as the map has it (section 13.4.4).
+pub const READ_8254X: ReadLayout = ReadLayout { word: crate::EERD::ADDR, done: crate::EERD::DONE };
+/// The 82574's (82574, section 10.2.2.4).
+pub const READ_82574: ReadLayout = ReadLayout { word: nook_regs::Field { shift: 2, bits: 14 }, done: 1 << 1 };
+
+impl ReadLayout {
+    /// The [`EERD`](const@crate::EERD) value that starts a read of `word`.
+    pub const fn command(self, word: u32) -> u32 {
+        crate::EERD::START | self.word.put(word)
+    }
 }
 
 /// The Ethernet address in words 0 to 2.

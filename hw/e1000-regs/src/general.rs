@@ -8,6 +8,8 @@ nook_regs::registers! {
     CTRL: u32 at 0x0_0000, Rw, "13.4.1", write(Reset(CTRL::RST | CTRL::PHY_RST)) {
         /// Full duplex; counts only with `FRCDPLX`.
         FD = 0,
+        /// 82574: no new DMA is begun (82574, section 10.2.2.1).
+        GIO_MASTER_DISABLE = 2,
         /// Link reset (fibre).
         LRST = 3,
         /// Detects the speed automatically from the PHY's receive clock.
@@ -69,6 +71,8 @@ nook_regs::registers! {
         PCIX_MODE = 13,
         /// PCI-X speed.
         PCIXSPD = 14..=15,
+        /// 82574: DMA is allowed or still under way (82574, section 10.2.2.2).
+        GIO_MASTER_ENABLE = 19,
     }
     /// EEPROM and flash pins. Forbidden: they can also write and erase; EERD reads.
     EECD: u32 at 0x0_0010, Forbidden, "13.4.3" {
@@ -122,6 +126,10 @@ nook_regs::registers! {
         RO_DIS = 17,
         /// What is behind the MAC: 0 is the internal PHY.
         LINK_MODE = 22..=23,
+        /// 82574: reading ICR changes the mask as IAM says (82574, section 10.2.2.5).
+        IAME = 27,
+        /// 82574: tells the management firmware that a driver has the chip (82574, section 10.2.2.5).
+        DRV_LOAD = 28,
     }
     /// Flash access. Forbidden: it writes non-volatile memory.
     FLA: u32 at 0x0_001c, Forbidden, "13.4.5";

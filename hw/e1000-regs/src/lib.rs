@@ -1,5 +1,4 @@
-//! The one map of the 8254x family of Ethernet controllers (82540EM and 82545EM): registers, descriptors, PHY and
-//! EEPROM.
+//! The one map of the Ethernet controllers 82540EM, 82545EM and 82574L: registers, descriptors, PHY and EEPROM.
 //!
 //! The driver programs the chip with these constants, the host checks the driver against [`MAP`], and the embedded
 //! model answers by them: a number stands here once. It holds facts and pure functions over words; it touches no
@@ -11,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod eeprom;
+mod express;
 mod general;
 pub mod phy;
 pub mod rx;
@@ -18,6 +18,7 @@ mod statistics;
 mod transfer;
 pub mod tx;
 
+pub use express::*;
 pub use general::*;
 pub use statistics::*;
 pub use transfer::*;
@@ -33,13 +34,22 @@ pub const VENDOR: u16 = 0x8086;
 pub const DEVICE_82540EM: u16 = 0x100e;
 /// PCI device id of the 82545EM, copper (section 5.2).
 pub const DEVICE_82545EM: u16 = 0x100f;
+/// PCI device id of the 82574L (82574 datasheet, section 9).
+pub const DEVICE_82574L: u16 = 0x10d3;
 /// PCI class, subclass and interface: Ethernet controller.
 pub const CLASS: u32 = 0x02_0000;
 
-const COUNT: usize =
-    general::GENERAL.registers.len() + transfer::TRANSFER.registers.len() + statistics::STATISTICS.registers.len();
-static REGISTERS: [RegisterInfo; COUNT] =
-    RegisterMap::joined([&general::GENERAL, &transfer::TRANSFER, &statistics::STATISTICS]);
+const PARTS: [&RegisterMap; 4] = [&general::GENERAL, &transfer::TRANSFER, &statistics::STATISTICS, &express::EXPRESS];
+const COUNT: usize = {
+    let mut count = 0;
+    let mut part = 0;
+    while part < PARTS.len() {
+        count += PARTS[part].registers.len();
+        part += 1;
+    }
+    count
+};
+static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. What is not in it is nobody's to touch.
 pub static MAP: RegisterMap = RegisterMap::checked("e1000", 0, BAR0_LEN_BYTES, &REGISTERS);
@@ -51,7 +61,9 @@ mod tests {
 
     #[test]
     fn ways_to_write_non_volatile_memory_are_forbidden() {
-        for register in ["EECD", "FLA"] {
+        let elder = ["EECD", "FLA"];
+        let express = ["EEMNGCTL", "EEWR", "FLASHT", "FLSWCTL", "FLSWDATA", "FLSWCNT", "FLOP"];
+        for register in elder.into_iter().chain(express) {
             assert_eq!(MAP.named(register).unwrap().access, Access::Forbidden, "{register}");
         }
     }
@@ -80,6 +92,12 @@ mod tests {
             };
             assert_eq!(info.read, expected, "{}", info.name);
         }
+    }
+
+    #[test]
+    fn no_alias_of_a_register_that_resets_is_anybodys() {
+        // The 82574 has CTRL again at 4.
+        assert!(MAP.find(CTRL.offset() + 4).is_none());
     }
 
     #[test]

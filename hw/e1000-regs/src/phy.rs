@@ -1,4 +1,4 @@
-//! Registers of the PHY inside the 82540EM and 82545EM, reached through [`MDIC`](const@crate::MDIC) (section 13.4.7.1).
+//! Registers of the PHY inside of the chip, reached through [`MDIC`](const@crate::MDIC) (section 13.4.7.1).
 //!
 //! Registers 0 to 15 are IEEE 802.3's (clause 22 and 28); 16 and up are the PHY's own (a Marvell 88E1011 design).
 
@@ -30,6 +30,9 @@ pub const PSSR: u32 = 17;
 pub const PIER: u32 = 18;
 /// PHY interrupt status: clears when read.
 pub const PISR: u32 = 19;
+
+/// Which page registers 0 to 31 are of (82574): the standard's are on page 0.
+pub const PAGE: u32 = 22;
 
 /// Bits of [`BMCR`].
 pub mod bmcr {

@@ -16,7 +16,7 @@ nook_regs::registers! {
         MPE = 4,
         /// Takes frames longer than 1522 bytes.
         LPE = 5,
-        /// Loopback: 0 is none, 3 is in the PHY.
+        /// Loopback: 0 is none, 1 is in the MAC (82574), 3 is behind it.
         LBM = 6..=7,
         /// RXDMT0 comes when this part of the ring is left: 0 is 1/2, 1 is 1/4, 2 is 1/8.
         RDMTS = 8..=9,

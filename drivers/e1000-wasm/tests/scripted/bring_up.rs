@@ -15,7 +15,7 @@ fn number(mac: [u8; 6]) -> u64 {
 
 #[test]
 fn the_address_in_the_eeprom_is_the_interfaces() {
-    for device in [DEVICE_82540EM, DEVICE_82545EM] {
+    for device in [DEVICE_82540EM, DEVICE_82545EM, DEVICE_82574L] {
         let (host, _, driver) = probe(|chip| chip.device = device);
         assert!(driver.is_ok());
         assert!(host.calls().contains(&format!("net_attach [{}, 1500, 0]", number(MAC))));
@@ -24,7 +24,7 @@ fn the_address_in_the_eeprom_is_the_interfaces() {
 
 #[test]
 fn a_device_of_another_kind_is_not_touched() {
-    let (_, chip, driver) = probe(|chip| chip.device = 0x10d3);
+    let (_, chip, driver) = probe(|chip| chip.device = 0x1533);
     assert_eq!(driver.err(), Some(Status::NoDevice));
     assert_eq!(chip.borrow_mut().take_reads(), 0);
     assert!(chip.borrow().registers().is_empty());
@@ -142,8 +142,9 @@ fn dma_is_off_until_the_rings_are_where_they_should_be() {
 
 #[test]
 fn whatever_was_in_the_registers_the_driver_ends_up_in_the_same_state() {
-    let opened = |garbage: Option<u32>| {
+    let opened = |device: u16, garbage: Option<u32>| {
         let mut rig = Rig::probed(|chip| {
+            chip.device = device;
             // As QEMU's: a reset changes nothing.
             chip.resets = false;
             chip.mask = garbage.unwrap_or(0);
@@ -160,8 +161,10 @@ fn whatever_was_in_the_registers_the_driver_ends_up_in_the_same_state() {
         let chip = rig.chip();
         let relied_on = [
             CTRL, RCTL, TCTL, TIPG, RDBAL, RDBAH, RDLEN, RDH, RDT, TDBAL, TDBAH, TDLEN, TDH, TDT, RDTR, RADV, RSRPD,
-            ITR, TIDV, TADV, RXDCTL, TXDCTL, RXCSUM,
+            ITR, TIDV, TADV, RXDCTL, TXDCTL, RXCSUM, RFCTL, MRQC, IAM,
         ];
+        // An 82540 has not all of them.
+        let relied_on = &relied_on[..if device == DEVICE_82574L { 26 } else { 23 }];
         let mut state: Vec<u32> = relied_on.iter().map(|register| chip.get(*register)).collect();
         state.extend((0..MTA.count()).map(|at| chip.get(MTA.get(at))));
         let valid = |at: &u32| chip.get(RAH.get(*at)) & RAH::AV != 0;
@@ -171,10 +174,51 @@ fn whatever_was_in_the_registers_the_driver_ends_up_in_the_same_state() {
         state.extend([chip.mask, chip.get(MANC) & MANC::ARP_EN]);
         state
     };
-    let clean = opened(None);
-    for garbage in [u32::MAX, 0xdead_beef, 0x1234_5678] {
-        assert_eq!(opened(Some(garbage)), clean);
+    for device in [DEVICE_82540EM, DEVICE_82574L] {
+        let clean = opened(device, None);
+        for garbage in [u32::MAX, 0xdead_beef, 0x1234_5678] {
+            assert_eq!(opened(device, Some(garbage)), clean);
+        }
     }
+}
+
+#[test]
+fn the_phy_of_an_82574_is_given_back_to_the_firmware() {
+    let (_, chip, driver) = probe(|chip| chip.device = DEVICE_82574L);
+    assert!(driver.is_ok());
+    let chip = chip.borrow();
+    assert!(!chip.bmcr_writes.is_empty());
+    assert_eq!(chip.get(EXTCNF_CTRL) & EXTCNF_CTRL::MDIO_SW, 0);
+}
+
+#[test]
+fn a_phy_that_the_firmware_keeps_is_a_timeout() {
+    let (_, chip, driver) = probe(|chip| {
+        chip.device = DEVICE_82574L;
+        chip.firmware_has_phy = true;
+    });
+    assert_eq!(driver.err(), Some(Status::Timeout));
+    assert!(chip.borrow().bmcr_writes.is_empty());
+}
+
+#[test]
+fn an_82574_that_never_ends_its_dma_is_reset_all_the_same() {
+    let (_, _, driver) = probe(|chip| {
+        chip.device = DEVICE_82574L;
+        chip.resets = false;
+        chip.set(STATUS, STATUS::GIO_MASTER_ENABLE);
+    });
+    assert!(driver.is_ok());
+}
+
+#[test]
+fn reserved_bits_of_an_82574_are_as_its_datasheet_wants_them() {
+    let mut rig = Rig::probed(|chip| chip.device = DEVICE_82574L);
+    rig.driver.open().unwrap();
+    let must_be_set = 1 << 3 | 1 << 20;
+    assert_eq!(rig.get(CTRL), must_be_set | CTRL::SLU);
+    rig.driver.stop().unwrap();
+    assert_eq!(rig.get(RCTL), 0);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Chip {
     pub phy_fails: bool,
     /// What was written to BMCR.
     pub bmcr_writes: Vec<u16>,
+    /// The 82574's firmware keeps the PHY to itself.
+    pub firmware_has_phy: bool,
     /// Whether CTRL.RST does anything, and whether it ends.
     pub resets: bool,
     pub reset_ends: bool,
@@ -57,6 +59,7 @@ impl Chip {
             eeprom_answers: true,
             phy,
             phy_fails: false,
+            firmware_has_phy: false,
             bmcr_writes: Vec::new(),
             resets: true,
             reset_ends: true,
@@ -148,6 +151,8 @@ impl Chip {
     }
 
     fn mdic(&mut self, value: u32) -> u32 {
+        let owned = self.get(EXTCNF_CTRL) & EXTCNF_CTRL::MDIO_SW != 0;
+        assert!(owned || !self.is_express(), "the PHY may be the firmware's");
         let register = MDIC::REGADD.get(value);
         if self.phy_fails || MDIC::PHYADD.get(value) != MDIC_PHY {
             return value | MDIC::R | MDIC::E;
@@ -164,7 +169,19 @@ impl Chip {
         value | MDIC::R
     }
 
+    fn is_express(&self) -> bool {
+        self.device == DEVICE_82574L
+    }
+
+    fn eerd(&self) -> eeprom::ReadLayout {
+        if self.is_express() { eeprom::READ_82574 } else { eeprom::READ_8254X }
+    }
+
     fn reset(&mut self) {
+        assert!(
+            !self.is_express() || self.get(CTRL) & CTRL::GIO_MASTER_DISABLE != 0,
+            "the chip may be in the middle of a transfer"
+        );
         let ctrl = if self.reset_ends { 0 } else { CTRL::RST };
         if self.resets {
             self.registers.clear();
@@ -197,8 +214,8 @@ impl Device for Chip {
         u64::from(match offset {
             _ if offset == ICR.offset() => std::mem::take(&mut self.causes),
             _ if offset == EERD.offset() && self.eeprom_answers => {
-                let word = self.eeprom[EERD::ADDR.get(value) as usize];
-                value & !EERD::START | EERD::DONE | EERD::DATA.put(word.into())
+                let word = self.eeprom[self.eerd().word.get(value) as usize];
+                value & !EERD::START | self.eerd().done | EERD::DATA.put(word.into())
             }
             // The lower half of a pair stays until the upper one is read.
             _ if [GORCL, GOTCL].iter().any(|low| low.offset() == offset) => value,
@@ -221,6 +238,7 @@ impl Device for Chip {
             _ if offset == IMS.offset() => self.mask |= value,
             _ if offset == IMC.offset() => self.mask &= !value,
             _ if offset == CTRL.offset() && value & CTRL::RST != 0 => self.reset(),
+            _ if offset == EXTCNF_CTRL.offset() && self.firmware_has_phy => {}
             _ if offset == MDIC.offset() => {
                 let answer = self.mdic(value);
                 self.set(MDIC, answer);
