@@ -45,6 +45,9 @@ pub struct Package {
 /// Every package that a workspace package reaches through normal and build dependencies, by names.
 pub type Reach = BTreeMap<String, BTreeSet<String>>;
 
+/// The lists of features with which packages are compiled: more than one if a package is needed twice.
+pub type Features = BTreeMap<String, BTreeSet<String>>;
+
 /// A cargo command in the repository. Variables that `cargo run` sets for us are taken out again: with them cargo
 /// would see another environment than when a person types the command, and would build some crates twice. It reads
 /// nothing: with a terminal or without, a test finds the same.
@@ -71,6 +74,27 @@ pub fn packages() -> Result<Vec<Package>> {
 pub fn reach() -> Result<Reach> {
     let host = host_triple()?;
     Ok(parse_reach(&metadata(&["--filter-platform", &host])?))
+}
+
+/// The features with which each package of the workspace's builds is compiled, as `name vX.Y.Z` and a list, with or
+/// without what tests and benches ask for besides; xtask is left out.
+pub fn features(with_dev: bool) -> Result<Features> {
+    let mut cargo = command();
+    let edges = if with_dev { "normal,build,dev" } else { "normal,build" };
+    cargo.args(["tree", "--workspace", "--exclude", "xtask", "--edges", edges]);
+    cargo.args(["--prefix", "none", "--format", "{p}|{f}"]);
+    Ok(parse_features(&util::output(&mut cargo)?))
+}
+
+fn parse_features(tree: &str) -> Features {
+    let mut found = Features::new();
+    for (package, features) in tree.lines().filter_map(|line| line.split_once('|')) {
+        // Behind the version may stand where it comes from, and behind the features that it was listed before.
+        let package = package.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        let features = features.trim_end_matches("(*)").trim_end();
+        found.entry(package).or_default().insert(features.to_string());
+    }
+    found
 }
 
 /// The triple that the active rustc compiles for by default.
@@ -104,10 +128,14 @@ pub fn artifacts(cargo: &mut Command, expected: Option<&str>) -> Result<Vec<Path
     Ok(files)
 }
 
-/// Builds the workspace's program of this name, in the package of the same name, and says where it is.
+/// Which packages every command is about, and how they are built: all, in one profile, with the same features, so that
+/// the wasm engine is compiled once. xtask is apart; it has its own profile.
+pub const WORKSPACE: &[&str] = &["--release", "--workspace", "--exclude", "xtask"];
+
+/// Builds the workspace's program of this name and says where it is.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let mut build = command();
-    let files = artifacts(build.args(["build", "--release", "--package", name]), None)?;
+    let files = artifacts(build.arg("build").args(WORKSPACE).args(["--bin", name]), None)?;
     let binary = files.into_iter().rfind(|file| file.file_name().is_some_and(|file| file == name));
     binary.with_context(|| format!("`{}` made no {name}", util::shown(&build)))
 }
@@ -238,6 +266,15 @@ mod tests {
         });
         let reached = &parse_reach(&metadata)["a"];
         assert_eq!(reached.iter().map(String::as_str).collect::<Vec<_>>(), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_package_has_every_list_of_features_that_it_is_compiled_with() {
+        let tree =
+            "memchr v2.8.3|alloc,std\nserde v1.0.0 (proc-macro)|default\nmemchr v2.8.3|default,std (*)\nlibc v0.2.0|\n";
+        let found = parse_features(tree);
+        assert_eq!(found["memchr v2.8.3"].iter().map(String::as_str).collect::<Vec<_>>(), ["alloc,std", "default,std"]);
+        assert!(found.contains_key("serde v1.0.0") && found["libc v0.2.0"].contains(""));
     }
 
     #[test]

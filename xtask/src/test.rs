@@ -7,6 +7,7 @@
 //! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
 //! engine is compiled once for all of them and checked once for clippy and rustdoc.
 
+use crate::cargo::WORKSPACE;
 use crate::{cargo, drivers, guest, setup, tidy, util};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, PipeReader, Write};
@@ -40,8 +41,6 @@ pub const PARTS: &[Part] = &[
     Part { name: "benches", needs: &[], run: |_| cargo_run(BENCHES) },
 ];
 
-/// One profile for all, and xtask apart, which has its own.
-const WORKSPACE: &[&str] = &["--release", "--workspace", "--exclude", "xtask"];
 const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
 const RUSTDOC_FLAGS: &str = "-Dwarnings -Arustdoc::private_intra_doc_links";

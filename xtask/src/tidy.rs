@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+mod features;
 mod imports;
 mod links;
 mod text;
@@ -53,7 +54,11 @@ pub fn run() -> Result<()> {
     let root = util::root();
     let packages = cargo::packages()?;
     let manifest = |dir: &str| fs::read_to_string(root.join(dir).join("Cargo.toml")).unwrap_or_default();
-    let mut found = imports::check(&packages, &cargo::reach()?, manifest);
+    let reach = cargo::reach()?;
+    let mut found = imports::check(&packages, &reach, manifest);
+    let runtime = packages.iter().find(|package| package.dir == "runtime").and_then(|it| reach.get(&it.name));
+    let engine = runtime.context("no package in runtime/, which holds the engine")?;
+    found.extend(features::check(&cargo::features(false)?, &cargo::features(true)?, engine));
     found.extend(missing_paths(|path| root.join(path).exists()));
     let mut files = Vec::new();
     walk(&root, "", &mut files)?;
