@@ -380,7 +380,7 @@ impl PciDevice for Model {
             self.irq.due_ns(),
             self.phy.due_ns(),
             rest,
-            self.wire.due_ns(now).unwrap_or(NEVER),
+            if self.cable_waits() { NEVER } else { self.wire.due_ns(now).unwrap_or(NEVER) },
         ]
         .into_iter()
         .fold(NEVER, u64::min);
@@ -389,6 +389,9 @@ impl PciDevice for Model {
 
     /// Those of the cable.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        self.wire.event_fds(fds);
+        // What cannot be taken now must not end a wait again and again.
+        if !self.cable_waits() {
+            self.wire.event_fds(fds);
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Model {
         }
         let mut frame = std::mem::take(&mut self.rx.arriving);
         let mut taken = 0;
-        while taken < BURST && !self.wire_rests() {
+        while taken < BURST && !self.wire_rests() && !self.cable_waits() {
             let len = match self.wire.recv(&mut frame[..LONGEST - FCS]) {
                 Ok(Some(len)) => len.min(LONGEST - FCS),
                 Ok(None) => break,
@@ -111,6 +111,12 @@ impl Model {
         if late && self.rx.due_ns == NEVER && !self.rx.fifo.is_empty() && !self.rx.starved {
             self.rx.due_ns = now_ns.saturating_add(self.late_ns());
         }
+    }
+
+    /// Whether frames stay on the cable until there is room for one.
+    pub(crate) fn cable_waits(&self) -> bool {
+        let listens = self.link_up && self.rx.rctl & RCTL::EN != 0;
+        self.temper.full_fifo_waits && listens && !self.rx.fifo.has_room(LONGEST_NORMAL)
     }
 
     /// A frame that was sent to this device itself. `frame` has room for what a receiver adds.

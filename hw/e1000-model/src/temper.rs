@@ -16,6 +16,9 @@ pub struct Temper {
     /// Frames of a million that arrive with a bad frame check sequence. The only way in which this device loses
     /// frames that it could take, so it is never on by default.
     pub receive_errors_ppm: u32,
+    /// Whether the cable waits while the receive FIFO is full, as a link partner does that obeys PAUSE frames. If not,
+    /// frames are lost then.
+    pub full_fifo_waits: bool,
     /// Whether registers that power-up leaves undefined hold garbage instead of zero.
     pub garbage: bool,
 }
@@ -29,6 +32,7 @@ impl Temper {
             negotiation_ns: 0,
             spurious_one_in: 0,
             receive_errors_ppm: 0,
+            full_fifo_waits: true,
             garbage: false,
         }
     }
@@ -41,6 +45,7 @@ impl Temper {
             negotiation_ns: 20_000_000,
             spurious_one_in: 200,
             receive_errors_ppm: 0,
+            full_fifo_waits: true,
             garbage: true,
         }
     }

@@ -154,7 +154,9 @@ fn short_frames_are_padded_by_the_cable() {
 
 #[test]
 fn a_full_ring_keeps_frames_in_the_fifo_and_then_loses_them() {
-    for mut rig in [Rig::calm(), Rig::adversarial(5)] {
+    for temper in [Temper::calm(), Temper::adversarial()] {
+        let temper = Temper { full_fifo_waits: false, ..temper };
+        let mut rig = Rig::with(ModelConfig { mac: MAC, seed: 5, temper, ..Default::default() });
         let fifo_frames = 48 * 1024 / 1500;
         let (ring, fits) = (RING as usize - 1, RING as usize - 1 + fifo_frames);
         (0..fits as u32 + 10).for_each(|number| rig.cable.push(frame(1500, number)));
@@ -176,6 +178,23 @@ fn a_full_ring_keeps_frames_in_the_fifo_and_then_loses_them() {
             assert_eq!(received.frame, frame(1500, number as u32), "frame {number}");
         }
         assert!(rig.receive(&frame(60, 0)).is_some());
+    }
+}
+
+#[test]
+fn a_cable_that_waits_loses_nothing() {
+    for mut rig in [Rig::calm(), Rig::adversarial(5)] {
+        let count = 3 * RING;
+        (0..count).for_each(|number| rig.cable.push(frame(1500, number)));
+        let mut seen = Vec::new();
+        while seen.len() < count as usize {
+            rig.settle();
+            let more = rig.harvest(true);
+            assert!(!more.is_empty(), "frames are stuck after {}", seen.len());
+            seen.extend(more);
+        }
+        assert!((0..).zip(&seen).all(|(number, received)| received.frame == frame(1500, number)));
+        assert_eq!(rig.read(MPC), 0);
     }
 }
 

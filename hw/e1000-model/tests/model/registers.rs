@@ -96,7 +96,7 @@ fn rings_are_aligned_whatever_is_written() {
 }
 
 fn eeprom_word(rig: &mut Rig, word: u32) -> u16 {
-    rig.write(EERD, eeprom::read_command(word));
+    rig.write(EERD, EERD::START | EERD::ADDR.put(word));
     let answer = (0..100).map(|_| rig.read(EERD)).find(|value| value & EERD::DONE != 0);
     EERD::DATA.get(answer.expect("EERD is never done")) as u16
 }
