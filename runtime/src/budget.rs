@@ -2,7 +2,8 @@
 //!
 //! An epoch ticks every [`TICK_NS`]; compiled code notices at its next back-edge or function entry and asks
 //! [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one tick, and a call that
-//! is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not charged.
+//! is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not charged as
+//! work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently it waits.
 
 use nook_abi::{Context, Entry, Fault};
 
@@ -27,6 +28,8 @@ pub struct Budgets {
     pub short_wall_ns: u64,
     /// Everything else: from beginning to end, sleeps not counted.
     pub process_wall_ns: u64,
+    /// Everything else: from beginning to end, sleeps counted.
+    pub process_total_ns: u64,
 }
 
 impl Default for Budgets {
@@ -37,6 +40,7 @@ impl Default for Budgets {
             process_cpu_ns: 2_000_000_000,
             short_wall_ns: 2_000_000_000,
             process_wall_ns: 20_000_000_000,
+            process_total_ns: 60_000_000_000,
         }
     }
 }
@@ -86,16 +90,21 @@ impl Budget {
             self.first_tick = Some((cpu, wall));
             return Ok(());
         };
-        let (cpu_limit, wall_limit) = match self.entry.info().context {
-            Context::Interrupt => (self.limits.interrupt_cpu_ns, self.limits.short_wall_ns),
-            Context::Atomic => (self.limits.atomic_cpu_ns, self.limits.short_wall_ns),
-            Context::Process => (self.limits.process_cpu_ns, self.limits.process_wall_ns),
+        let limits = &self.limits;
+        let (cpu_limit, awake_limit, total_limit) = match self.entry.info().context {
+            Context::Interrupt => (limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),
+            Context::Atomic => (limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),
+            Context::Process => (limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns),
         };
         if (cpu - first_cpu).saturating_sub(self.delayed_ns) + TICK_NS > cpu_limit {
             return Err(Fault::CpuBudget { entry: self.entry, limit_ns: cpu_limit });
         }
-        if (wall - first_wall).saturating_sub(self.slept_ns + self.delayed_ns) > wall_limit {
-            return Err(Fault::WallBudget { entry: self.entry, limit_ns: wall_limit });
+        let total = wall - first_wall;
+        let awake = total.saturating_sub(self.slept_ns + self.delayed_ns);
+        for (used, limit_ns) in [(awake, awake_limit), (total, total_limit)] {
+            if used > limit_ns {
+                return Err(Fault::WallBudget { entry: self.entry, limit_ns });
+            }
         }
         Ok(())
     }
