@@ -16,15 +16,14 @@ const MAX_OWN_BYTES: u64 = 16 << 20;
 const MAX_TABLE: u64 = 65536;
 
 /// What a driver's module may use: core wasm with the vector, bulk and atomic instructions. What is left out has no
-/// use in a driver and would have to be covered by rollback (reference types, exceptions, a second memory) or is not
-/// deterministic (relaxed vectors).
+/// use in a driver and would have to be covered by rollback (reference types, exceptions, a second memory), takes the
+/// host's memory without end (reference types again: `table.grow`) or is not deterministic (relaxed vectors).
 pub(crate) fn features() -> WasmFeatures {
     WasmFeatures::WASM1
         | WasmFeatures::BULK_MEMORY
         | WasmFeatures::CALL_INDIRECT_OVERLONG
         | WasmFeatures::MULTI_VALUE
         | WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::REFERENCE_TYPES
         | WasmFeatures::SATURATING_FLOAT_TO_INT
         | WasmFeatures::SIGN_EXTENSION
         | WasmFeatures::SIMD
