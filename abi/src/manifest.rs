@@ -65,7 +65,7 @@ pub struct Manifest<'a> {
 /// What is wrong with a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestError<'a> {
-    /// The section is not UTF-8 text.
+    /// The section is not UTF-8 text, or has control characters in it.
     NotText,
     /// A line is not `key = value`.
     NotAPair(&'a str),
@@ -89,7 +89,7 @@ pub enum ManifestError<'a> {
 impl fmt::Display for ManifestError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            ManifestError::NotText => f.write_str("is not UTF-8 text"),
+            ManifestError::NotText => f.write_str("is not plain UTF-8 text"),
             ManifestError::NotAPair(line) => write!(f, "line {line:?} is not `key = value`"),
             ManifestError::UnknownKey(key) => write!(f, "has the unknown key {key:?}"),
             ManifestError::Repeated(key) => write!(f, "has the key {key:?} twice"),
@@ -140,6 +140,10 @@ impl<'a> Manifest<'a> {
     /// Reads a manifest from the section's bytes.
     pub fn parse(section: &'a [u8]) -> Result<Manifest<'a>, ManifestError<'a>> {
         let text = core::str::from_utf8(section).map_err(|_| ManifestError::NotText)?;
+        // It is shown to people: control characters would let a driver write over other lines of a terminal.
+        if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            return Err(ManifestError::NotText);
+        }
         let mut pairs = Pairs::default();
         for line in text.split('\n').map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (key, value) = line.split_once('=').ok_or(ManifestError::NotAPair(line))?;
@@ -247,6 +251,13 @@ mod tests {
             let text: String = GOOD.lines().filter(|line| !line.starts_with(key)).flat_map(|l| [l, "\n"]).collect();
             assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::Missing(key));
         }
+    }
+
+    #[test]
+    fn what_could_move_a_terminals_cursor_is_not_text() {
+        let text = std::format!("{GOOD}# \x1b[2J\n");
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::NotText);
+        assert!(Manifest::parse(GOOD.replace('\n', "\r\n").as_bytes()).is_ok());
     }
 
     #[test]
