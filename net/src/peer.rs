@@ -56,7 +56,7 @@ impl Default for PeerConfig {
 /// A host in this process, as the far end of a cable.
 ///
 /// It answers ARP, ICMP echo requests, UDP on port 7 (echo), and the exercise over TCP and UDP (see
-/// [`protocol`](crate::protocol)). It works when [`due_ns`](Wire::due_ns) tells it the time.
+/// [`protocol`]). It works when [`due_ns`](Wire::due_ns) tells it the time.
 pub struct Peer {
     stack: Stack,
     connections: Vec<Connection>,

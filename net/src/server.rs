@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 8;
 /// How many ports are tried until one is free for both TCP and UDP.
 const PORTS_TRIED: u32 = 32;
 
-/// A server of the exercise (see [`protocol`](crate::protocol)) on 127.0.0.1, over TCP and UDP on one port.
+/// A server of the exercise (see [`protocol`]) on 127.0.0.1, over TCP and UDP on one port.
 ///
 /// It has threads of its own, which end when it is dropped. It is reached from this machine only, and through QEMU's
 /// user network, where a guest calls it 10.0.2.2.
