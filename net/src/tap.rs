@@ -31,6 +31,15 @@ pub enum TapError {
         /// What was asked for.
         name: String,
     },
+    /// This user may not even ask the kernel.
+    #[error(
+        "no right to open /dev/net/tun, so none to use the TAP interface `{name}`: run as root, or let root open it \
+         and make the interface: chmod 666 /dev/net/tun; ip tuntap add dev {name} mode tap user $USER"
+    )]
+    NoAccess {
+        /// What was asked for.
+        name: String,
+    },
     /// Another process has it.
     #[error("the TAP interface `{name}` is in use by another process: end that one or choose another name")]
     Busy {
@@ -99,6 +108,8 @@ impl Tap {
             .with(|builder| {
                 builder.packet_information(false).offload(false);
             })
+            // Otherwise it would be brought up, which is not ours to do and which the owner of one may not.
+            .inherit_enable_state()
             .build_sync()
             .map_err(|error| explain(name, error))?;
         let other = |what| move |source| TapError::Other { name: name.into(), what, source };
@@ -254,7 +265,9 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 fn explain(name: &str, error: io::Error) -> TapError {
     let name = name.to_string();
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => TapError::NotAllowed { name },
+        Some(libc::EPERM) => TapError::NotAllowed { name },
+        // From /dev/net/tun itself: the kernel's answer about an interface is the other one.
+        Some(libc::EACCES) => TapError::NoAccess { name },
         Some(libc::EBUSY) => TapError::Busy { name },
         Some(libc::EINVAL | libc::EEXIST) => TapError::NotATap { name },
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TapError::NoDriver,
@@ -278,6 +291,12 @@ mod tests {
         let error = explain("nook0", io::Error::from_raw_os_error(libc::EPERM));
         assert!(error.to_string().contains("CAP_NET_ADMIN"));
         assert!(error.to_string().contains("ip tuntap add dev nook0 mode tap user $USER"));
+    }
+
+    #[test]
+    fn a_device_file_that_is_closed_to_this_user_is_named() {
+        let error = explain("nook0", io::Error::from_raw_os_error(libc::EACCES));
+        assert!(error.to_string().contains("chmod 666 /dev/net/tun"));
     }
 
     #[test]

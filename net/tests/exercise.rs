@@ -127,7 +127,7 @@ fn on_a_cable_that_loses_one_in_a_hundred_streams_arrive_whole_after_retransmiss
 
 #[test]
 fn streams_go_on_until_their_time_is_over() {
-    let at_least = Duration::from_secs(1);
+    let at_least = Duration::from_millis(20);
     let tcp = TcpPlan { bytes: 1 << 20, at_least, upload: true, download: false };
     let (report, _) = exercise(Plan { tcp: Some(tcp), ..Plan::default() }, 0);
     let upload = report.tcp.and_then(|tcp| tcp.upload).expect("a report of streams");
@@ -141,6 +141,16 @@ fn every_request_over_udp_gets_its_response() {
     let rr = report.rr.expect("a report of requests");
     assert_eq!((rr.requests, rr.lost), (1000, 0));
     assert!(rr.p50_us > 0.0 && rr.p50_us <= rr.p99_us && rr.requests_per_second > 0, "{rr:?}");
+}
+
+#[test]
+fn on_a_bad_cable_lost_requests_are_counted_as_lost() {
+    let (report, _) =
+        exercise(Plan { rr: Some(RrPlan { requests: 500, ..RrPlan::default() }), ..Plan::default() }, 100);
+    let rr = report.rr.expect("a report of requests");
+    assert_eq!(rr.requests, 500);
+    // A request and its response both get through in 81 of 100.
+    assert!((50..150).contains(&rr.lost), "{rr:?}");
 }
 
 #[test]

@@ -1,0 +1,165 @@
+//! What a capture file holds, and what happens to the traffic when it cannot be written.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+
+use nook_abi::NetMeta;
+use nook_bus::VolatileSlice;
+use nook_net::{Captured, Pcap};
+use nook_runtime::Uplink;
+
+/// Takes frames, and gives those that the test put there.
+#[derive(Default)]
+struct Outlet {
+    taken: Vec<Vec<u8>>,
+    to_give: VecDeque<Vec<u8>>,
+}
+
+impl Uplink for Outlet {
+    fn up(&mut self, frame: VolatileSlice<'_>, _meta: &NetMeta) -> io::Result<bool> {
+        let mut bytes = vec![0; frame.len()];
+        frame.copy_to(&mut bytes[..]);
+        self.taken.push(bytes);
+        Ok(true)
+    }
+
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+        Ok(self.to_give.pop_front().map(|frame| {
+            buffer.copy_from(&frame[..]);
+            (frame.len(), NetMeta::default())
+        }))
+    }
+
+    fn link(&mut self, _up: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_mac(&mut self, _mac: [u8; 6]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One packet of a file: seconds, nanoseconds, its length on the cable, its bytes.
+type Packet = (u32, u32, u32, Vec<u8>);
+
+/// Reads a capture file of this machine's byte order, and fails on anything that is not one to its last byte.
+fn parse(path: &Path) -> Vec<Packet> {
+    let file = std::fs::read(path).expect("the capture file");
+    let mut rest = &file[..];
+    let mut bytes = |len: usize| {
+        let (taken, left) = rest.split_at_checked(len)?;
+        rest = left;
+        Some(taken.to_vec())
+    };
+    let word = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().expect("four bytes"));
+    let header = bytes(24).expect("a file header");
+    assert_eq!(word(&header[0..4]), 0xa1b2_3c4d, "the magic number for nanoseconds");
+    assert_eq!(header[4..8], [2_u16.to_ne_bytes(), 4_u16.to_ne_bytes()].concat(), "version 2.4");
+    assert_eq!(header[8..16], [0; 8], "reserved fields");
+    assert_eq!(word(&header[20..24]), 1, "LINKTYPE_ETHERNET");
+    let mut packets = Vec::new();
+    while let Some(record) = bytes(16) {
+        let kept = word(&record[8..12]);
+        assert!(kept <= word(&header[16..20]), "longer than the file says that packets are");
+        let packet = bytes(kept as usize).expect("the packet's bytes");
+        packets.push((word(&record[0..4]), word(&record[4..8]), word(&record[12..16]), packet));
+    }
+    assert!(bytes(1).is_none(), "a record that is cut off");
+    packets
+}
+
+fn up(uplink: &mut impl Uplink, frame: &[u8]) -> bool {
+    uplink.up(VolatileSlice::from(&mut frame.to_vec()[..]), &NetMeta::default()).expect("the outlet takes frames")
+}
+
+fn down(uplink: &mut impl Uplink) -> Option<Vec<u8>> {
+    let mut buffer = vec![0xee; 2048];
+    let (len, _) = uplink.down(VolatileSlice::from(&mut buffer[..])).expect("the outlet gives frames")?;
+    buffer.truncate(len);
+    Some(buffer)
+}
+
+#[test]
+fn a_capture_holds_the_frames_of_both_directions_in_their_order() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("both.pcap");
+    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")));
+    uplink.inner_mut().to_give.push_back(vec![2; 1514]);
+    up(&mut uplink, &[1; 60]);
+    assert_eq!(down(&mut uplink), Some(vec![2; 1514]));
+    assert_eq!(down(&mut uplink), None);
+    up(&mut uplink, &[3; 61]);
+    assert_eq!(uplink.inner().taken, [vec![1; 60], vec![3; 61]]);
+    let totals = uplink.take_capture().expect("the capture").finish().expect("it can be written");
+    let packets = parse(&path);
+    let frames: Vec<_> = packets.iter().map(|packet| packet.3.clone()).collect();
+    assert_eq!(frames, [vec![1; 60], vec![2; 1514], vec![3; 61]]);
+    assert!(
+        packets.iter().all(|(_, nanoseconds, len, bytes)| *nanoseconds < 1_000_000_000 && *len as usize == bytes.len())
+    );
+    assert_eq!(totals.packets, 3);
+    assert_eq!(totals.file_bytes, std::fs::metadata(&path).expect("the file").len());
+}
+
+#[test]
+fn a_packet_is_stamped_with_seconds_and_nanoseconds() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("stamp.pcap");
+    let mut capture = Pcap::create(&path).expect("a capture");
+    capture.record(1_700_000_000_123_456_789, &[9; 60]).expect("recording");
+    capture.finish().expect("writing");
+    assert_eq!(parse(&path), [(1_700_000_000, 123_456_789, 60, vec![9; 60])]);
+}
+
+#[test]
+fn a_capture_that_is_dropped_is_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("dropped.pcap");
+    let mut capture = Pcap::create(&path).expect("a capture");
+    for number in 0..1000_u32 {
+        capture.record(u64::from(number), &[number as u8; 1000]).expect("recording");
+    }
+    drop(capture);
+    assert_eq!(parse(&path).len(), 1000);
+}
+
+#[test]
+fn what_is_recorded_reaches_the_file_after_a_while_though_nothing_more_happens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("later.pcap");
+    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")));
+    up(&mut uplink, &[1; 60]);
+    let due = uplink.service(1_000_000_000).expect("it works").expect("it wants to be called again");
+    assert!(due > 1_000_000_000);
+    uplink.service(due).expect("it works");
+    assert_eq!(parse(&path).len(), 1);
+    assert_eq!(uplink.service(due + 1).expect("it works"), None, "with nothing to write it wants nothing");
+}
+
+#[test]
+fn a_full_disk_ends_the_capture_and_not_the_traffic() {
+    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create("/dev/full").expect("a capture")));
+    for _ in 0..1000 {
+        assert!(up(&mut uplink, &[1; 1000]));
+    }
+    assert_eq!(uplink.inner().taken.len(), 1000, "every frame came through");
+    let error = uplink.capture_error().expect("the capture ended");
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(error.to_string().contains("/dev/full"), "{error}");
+    assert!(uplink.take_capture().is_none());
+}
+
+#[test]
+fn a_capture_that_cannot_be_created_is_an_error_that_names_it() {
+    let Err(error) = Pcap::create("/nonexistent/x.pcap") else { panic!("there is no such directory") };
+    assert!(error.to_string().contains("/nonexistent/x.pcap"), "{error}");
+}
+
+#[test]
+fn without_a_capture_frames_just_pass() {
+    let mut uplink = Captured::new(Outlet::default(), None);
+    assert!(up(&mut uplink, &[1; 60]));
+    assert_eq!(uplink.inner().taken, [[1; 60]]);
+    assert_eq!(uplink.service(1).expect("it works"), None);
+}

@@ -1,0 +1,274 @@
+//! TAP interfaces of the kernel, each test in a network namespace of its own that ends with its thread.
+
+use std::io;
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nook_abi::NetMeta;
+use nook_bus::{VolatileSlice, Wire};
+use nook_net::protocol::{Progress, Request, Transfer, Verb};
+use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
+use nook_runtime::Uplink;
+
+const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+
+/// Runs `test` on a thread in a new network namespace; processes that it starts are in it too.
+fn in_namespace(test: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: changes this thread's network namespace and nothing else.
+            let outcome = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(outcome, 0, "unshare: {}", io::Error::last_os_error());
+            test();
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+fn ip(arguments: &str) -> Output {
+    Command::new("ip").args(arguments.split(' ')).output().expect("ip runs")
+}
+
+/// An `ip` command that must succeed.
+fn ip_ok(arguments: &str) -> String {
+    let output = ip(arguments);
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn now_ns() -> u64 {
+    nook_runtime::now_ns()
+}
+
+/// Moves frames between two ends until `done`.
+fn pump(mut step: impl FnMut() -> bool, done: &AtomicBool) {
+    while !done.load(Ordering::Relaxed) {
+        if !step() {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+/// Sets its flag at the end of its life, also of one that ends in a panic.
+struct Set<'a>(&'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_talks_to_a_peer_through_a_tap_interface() {
+    in_namespace(|| {
+        let mut tap = Tap::interface("nook0").expect("a TAP interface");
+        tap.set_mac(MAC).expect("setting the address");
+        ip_ok("addr add 10.0.2.15/24 dev nook0");
+        ip_ok("link set nook0 up");
+        tap.link(true).expect("the carrier");
+        let mut peer = Peer::new(PeerConfig::default());
+        let mut buffer = vec![0; 2048];
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let set = Set(&done);
+            let asks = scope.spawn(move || {
+                let _set = set;
+                let ping = Command::new("ping").args(["-c5", "-i0.2", "-W5", "10.0.2.2"]).output().expect("ping runs");
+                assert!(ping.status.success(), "{}", String::from_utf8_lossy(&ping.stdout));
+                let socket = UdpSocket::bind("10.0.2.15:0").expect("a socket");
+                socket.send_to(b"say it again", "10.0.2.2:7").expect("sending");
+                let mut echo = [0; 100];
+                let len = socket.recv(&mut echo).expect("an echo");
+                assert_eq!(echo[..len], *b"say it again");
+                for verb in [Verb::Put, Verb::Get] {
+                    let mut stream = TcpStream::connect(("10.0.2.2", EXERCISE_PORT)).expect("a connection");
+                    let mut transfer = Transfer::new(Request { verb, bytes: 3_000_001 });
+                    assert_eq!(transfer.advance(&mut stream).expect("a stream"), Progress::Done);
+                    assert!(transfer.outcome().expect("an outcome").hash_ok);
+                }
+            });
+            let step = || {
+                let mut moved = false;
+                while let Some((len, _)) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read") {
+                    moved = true;
+                    peer.send(&buffer[..len]).expect("the peer takes it");
+                }
+                peer.due_ns(now_ns());
+                while let Some(len) = peer.recv(&mut buffer).expect("a frame") {
+                    moved = true;
+                    tap.up(VolatileSlice::from(&mut buffer[..len]), &NetMeta::default()).expect("a write");
+                }
+                moved
+            };
+            pump(step, &done);
+            if let Err(panic) = asks.join() {
+                std::panic::resume_unwind(panic);
+            }
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_host_pings_the_kernel_at_the_other_end_of_a_cable() {
+    in_namespace(|| {
+        let mut tap = Tap::cable("cable0").expect("a TAP interface");
+        ip_ok("addr add 10.0.2.2/24 dev cable0");
+        ip_ok("link set cable0 up");
+        let mut host = Host::new(HostConfig::default());
+        host.set_mac(MAC).expect("an address");
+        host.link(true).expect("the link");
+        host.start(Plan { ping: Some(PingPlan { count: 20 }), ..Plan::default() });
+        let mut buffer = vec![0; 2048];
+        while !host.finished() {
+            host.service(now_ns()).expect("the host works");
+            while let Some((len, _)) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame") {
+                Wire::send(&mut tap, &buffer[..len]).expect("a write");
+            }
+            while let Some(len) = Wire::recv(&mut tap, &mut buffer).expect("a read") {
+                host.up(VolatileSlice::from(&mut buffer[..len]), &NetMeta::default()).expect("the host takes it");
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let report = host.report();
+        assert_eq!(report.error, None);
+        assert_eq!(report.ping.map(|ping| (ping.sent, ping.received)), Some((20, 20)));
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn address_and_carrier_are_the_drivers_and_the_interface_is_gone_in_the_end() {
+    in_namespace(|| {
+        let mut tap = Tap::interface("nook0").expect("a TAP interface");
+        assert_eq!(tap.name(), "nook0");
+        ip_ok("link set nook0 up");
+        assert!(ip_ok("link show nook0").contains("NO-CARRIER"));
+        tap.set_mac(MAC).expect("setting the address");
+        tap.link(true).expect("the carrier");
+        let shown = ip_ok("link show nook0");
+        assert!(shown.contains("52:54:00:12:34:56") && shown.contains("LOWER_UP"), "{shown}");
+        tap.link(false).expect("the carrier");
+        assert!(ip_ok("link show nook0").contains("NO-CARRIER"));
+        drop(tap);
+        assert!(!ip("link show nook0").status.success());
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_cable_has_a_carrier_from_the_start() {
+    in_namespace(|| {
+        let _tap = Tap::cable("cable0").expect("a TAP interface");
+        ip_ok("link set cable0 up");
+        assert!(ip_ok("link show cable0").contains("LOWER_UP"));
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn while_the_interface_is_down_frames_are_dropped_and_reading_finds_nothing() {
+    in_namespace(|| {
+        let mut tap = Tap::interface("nook0").expect("a TAP interface");
+        let mut frame = [0xff; 60];
+        let taken = tap.up(VolatileSlice::from(&mut frame[..]), &NetMeta::default());
+        assert!(!taken.expect("it is not an error"));
+        let mut buffer = [0; 2048];
+        assert!(tap.down(VolatileSlice::from(&mut buffer[..])).expect("it does not wait").is_none());
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_is_taken_away_is_an_error_that_names_it() {
+    in_namespace(|| {
+        let mut tap = Tap::interface("nook0").expect("a TAP interface");
+        ip_ok("link del nook0");
+        let mut buffer = [0; 2048];
+        let Err(error) = tap.down(VolatileSlice::from(&mut buffer[..])) else { panic!("it is gone") };
+        assert!(error.to_string().contains("nook0") && error.to_string().contains("removed"), "{error}");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_name_that_is_in_use_or_is_no_tap_is_refused_with_the_reason() {
+    in_namespace(|| {
+        let _tap = Tap::interface("nook0").expect("a TAP interface");
+        assert!(matches!(Tap::interface("nook0"), Err(TapError::Busy { .. })));
+        assert!(matches!(Tap::interface("lo"), Err(TapError::NotATap { .. })));
+    });
+}
+
+/// Gives up this thread's right to manage the network, and keeps its user, who is root.
+fn drop_net_admin() {
+    /// _LINUX_CAPABILITY_VERSION_3: two words of each set.
+    const VERSION: u32 = 0x2008_0522;
+    const CAP_NET_ADMIN: u32 = 12;
+    // Version and process (0: this thread), then effective, permitted and inheritable bits, twice.
+    let header = [VERSION, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: capget writes six words, which are there.
+    let outcome = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    assert_eq!(outcome, 0, "capget: {}", io::Error::last_os_error());
+    sets[0] &= !(1 << CAP_NET_ADMIN);
+    sets[1] &= !(1 << CAP_NET_ADMIN);
+    // SAFETY: capset reads six words, and changes the rights of this thread alone.
+    let outcome = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    assert_eq!(outcome, 0, "capset: {}", io::Error::last_os_error());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn its_owner_can_use_an_interface_without_the_right_to_make_one() {
+    in_namespace(|| {
+        ip_ok("tuntap add dev nook0 mode tap user 0");
+        ip_ok("tuntap add dev nook1 mode tap user 65534");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                drop_net_admin();
+                let mut tap = Tap::interface("nook0").expect("the interface of this user");
+                tap.set_mac(MAC).expect("setting the address");
+                tap.link(true).expect("the carrier");
+                for name in ["nook1", "nook2"] {
+                    let Err(error) = Tap::interface(name) else { panic!("{name} is not this user's") };
+                    assert!(matches!(error, TapError::NotAllowed { .. }), "{name}: {error}");
+                }
+            });
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        });
+        let shown = ip_ok("link show nook0");
+        assert!(shown.contains("52:54:00:12:34:56"), "it stays, as the driver left it: {shown}");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
+    in_namespace(|| {
+        let mut tap = Tap::interface("nook0").expect("a TAP interface");
+        ip_ok("addr add 10.0.2.15/24 dev nook0");
+        ip_ok("link set nook0 up");
+        tap.link(true).expect("the carrier");
+        let socket = UdpSocket::bind("10.0.2.15:0").expect("a socket");
+        socket.send_to(b"anybody there?", "10.0.2.2:7").expect("sending");
+        let mut fds = Vec::new();
+        Uplink::event_fds(&tap, &mut fds);
+        assert_eq!(fds.len(), 1);
+        let begun = Instant::now();
+        let mut polled = libc::pollfd { fd: fds[0], events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd that lives through the call.
+        let ready = unsafe { libc::poll(&mut polled, 1, 10_000) };
+        assert_eq!(ready, 1, "nothing for {:?}", begun.elapsed());
+        let mut buffer = [0; 2048];
+        let (len, _) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");
+        assert!(len >= 14);
+    });
+}
