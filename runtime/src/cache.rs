@@ -7,8 +7,9 @@
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -110,12 +111,36 @@ fn load(engine: &wasmtime::Engine, path: &Path) -> Result<wasmtime::Module, Stri
     unsafe { wasmtime::Module::deserialize_file(engine, path) }.map_err(|error| format!("{error:#}"))
 }
 
-/// Writes under another name first, so that a full disk or a second process never leaves half a module.
+/// Writes under another name first, one that nobody else writes to, so that a full disk, a second process or a second
+/// thread never leaves half a module; and to the disk before it gets its name, so that a power cut does not either.
 fn keep(module: &wasmtime::Module, path: &Path) -> io::Result<()> {
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
     let bytes = module.serialize().map_err(io::Error::other)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(&bytes));
+    let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("{}-{writer}.tmp", std::process::id()));
+    // Whatever the user's umask is: what others can write to is not believed.
+    let file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    let written = file.and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
     written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_module_is_for_its_user_alone() {
+        let directory = std::env::temp_dir().join(format!("nook-cache-{}", std::process::id()));
+        private_directory(&directory).unwrap();
+        let engine = wasmtime::Engine::default();
+        let module = wasmtime::Module::new(&engine, b"\0asm\x01\0\0\0").unwrap();
+        let path = directory.join("module.cwasm");
+        keep(&module, &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+        assert!(load(&engine, &path).is_ok());
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }
