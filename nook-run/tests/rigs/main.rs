@@ -1,0 +1,5 @@
+//! The command on every rig: the exercise at every level and on every device, and between two network namespaces.
+
+mod command;
+mod namespaces;
+mod runs;
