@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Exit status: 0 done, 1 failed (the message says what to do), 2 wrong usage, 3 an exercise did not \
-                  pass, 4 the driver is in quarantine."
+    after_help = "Exit status: 0 done, 1 failed (the message says what to do), 2 wrong usage, 3 an exercise or \
+                  the self-test did not pass, 4 the driver is in quarantine."
 )]
 pub struct Cli {
     /// Something else than running a driver.
@@ -32,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Nothing of it runs.
     Inspect(InspectArgs),
+    /// Tries a driver and its device without a peer: frames turn round inside of the device and are checked.
+    Selftest(SelftestArgs),
     /// Lists this machine's PCI devices, who has them, and which of the given drivers drive them.
     Devices(DevicesArgs),
     /// Takes a device from its kernel driver and binds it to vfio-pci, for --pci.
@@ -47,6 +49,28 @@ pub enum Command {
 pub struct InspectArgs {
     /// The driver's file.
     pub driver: PathBuf,
+}
+
+/// `nook-run selftest`.
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// The driver's file.
+    pub driver: PathBuf,
+    /// Tests it on QEMU's own model of this card (e1000, e1000-82545em, e1000e) instead of the embedded model.
+    #[arg(long, value_name = "MODEL", conflicts_with = "pci")]
+    pub qemu: Option<String>,
+    /// Tests it with the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
+    #[arg(long, value_name = "ADDR")]
+    pub pci: Option<String>,
+    /// How many frames to send.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
+    pub packets: u32,
+    /// Where the frames' sizes and contents come from, and the embedded model's whims.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// Writes a report to this file, to be sent to those who want to know.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `nook-run devices`.

@@ -12,31 +12,61 @@ use crate::cli::{RunArgs, WireArg};
 use crate::drivers::MAPS;
 use crate::trace::RegisterLog;
 
-/// The device that was asked for, ready to be driven.
+/// Which device is asked for: the first of these that is there, or else the embedded model.
+pub struct Choice<'a> {
+    /// A real device's address.
+    pub pci: Option<&'a str>,
+    /// QEMU's model of this name.
+    pub qemu: Option<&'a str>,
+    /// Where the embedded model's cable goes.
+    pub wire: &'a WireArg,
+    /// Where it takes its whims from.
+    pub seed: u64,
+    /// It has none.
+    pub calm: bool,
+}
+
+impl<'a> From<&'a RunArgs> for Choice<'a> {
+    fn from(args: &'a RunArgs) -> Self {
+        let RunArgs { pci, qemu, wire, seed, calm, .. } = args;
+        Choice { pci: pci.as_deref(), qemu: qemu.as_deref(), wire, seed: *seed, calm: *calm }
+    }
+}
+
+/// The device that was asked for, ready to be driven; `traced` logs each register access.
 ///
 /// # Errors
 /// If it cannot be made or opened.
-pub fn open(args: &RunArgs, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
-    let device = untraced(args, manifest, window)?;
-    if args.verbose < 2 {
+pub fn open_traced(
+    choice: &Choice<'_>,
+    traced: bool,
+    manifest: &OwnedManifest,
+    window: &DmaWindow,
+) -> Result<Box<dyn PciDevice>> {
+    let device = open(choice, manifest, window)?;
+    if !traced {
         return Ok(device);
     }
     let map = MAPS.iter().copied().find(|map| map.name == manifest.registers);
     Ok(Box::new(Tracing::new(device, RegisterLog::new(map))))
 }
 
-fn untraced(args: &RunArgs, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
-    match (&args.pci, &args.qemu) {
+/// The same without a log.
+///
+/// # Errors
+/// If it cannot be made or opened.
+pub fn open(choice: &Choice<'_>, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
+    match (choice.pci, choice.qemu) {
         (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
         (None, Some(model)) => {
             let config = QemuConfig::new(model, QemuNet::User { restrict: false });
             Ok(Box::new(QemuDevice::start(config, window)?))
         }
-        (None, None) => model(args, manifest),
+        (None, None) => model(choice, manifest),
     }
 }
 
-fn model(args: &RunArgs, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
+fn model(choice: &Choice<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
     let chips = [(Chip::I82540em, e1000_regs::DEVICE_82540EM), (Chip::I82545em, e1000_regs::DEVICE_82545EM)];
     let Some((chip, _)) = chips.into_iter().find(|&(_, device)| manifest.drives(e1000_regs::VENDOR, device)) else {
         bail!(
@@ -45,13 +75,13 @@ fn model(args: &RunArgs, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>>
             manifest.name
         );
     };
-    let wire: Box<dyn Wire> = match &args.wire {
+    let wire: Box<dyn Wire> = match choice.wire {
         WireArg::Peer => Box::new(Peer::new(PeerConfig::default())),
         WireArg::Tap(name) => Box::new(Tap::cable(name).context("--wire: the cable's far end")?),
         WireArg::None => Box::new(Unplugged),
     };
-    let temper = if args.calm { Temper::calm() } else { Temper::adversarial() };
-    let model = Model::new(ModelConfig { chip, seed: args.seed, temper, ..ModelConfig::default() }, wire);
+    let temper = if choice.calm { Temper::calm() } else { Temper::adversarial() };
+    let model = Model::new(ModelConfig { chip, seed: choice.seed, temper, ..ModelConfig::default() }, wire);
     tracing::info!("no device was named: using the embedded one, {}", model.describe());
     Ok(Box::new(model))
 }

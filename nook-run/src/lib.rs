@@ -12,8 +12,10 @@ pub mod pci;
 mod plug;
 mod report;
 mod run;
+mod selftest;
 mod signals;
 mod trace;
 
 pub use report::Report;
 pub use run::{Ended, Outcome, run};
+pub use selftest::{SelftestReport, selftest};

@@ -4,17 +4,23 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use nook_run::cli::{Cli, Command};
+use nook_run::cli::{Cli, Command, LogFormat};
 use nook_run::{Outcome, inspect, logging, pci};
 
-fn command_text(command: &Command) -> Result<String> {
-    match command {
+fn command(command: &Command) -> Result<Outcome> {
+    let text = match command {
+        Command::Selftest(args) => {
+            logging::set_up(0, LogFormat::Text);
+            return nook_run::selftest(args);
+        }
         Command::Inspect(args) => inspect::text(&args.driver),
         Command::Devices(args) => pci::devices(args),
         Command::Bind(args) => pci::bind(args),
         Command::Unbind(args) => pci::unbind(args),
         Command::Doctor(args) => pci::check(args),
-    }
+    }?;
+    print!("{text}");
+    Ok(Outcome::Done)
 }
 
 fn main() -> ExitCode {
@@ -23,10 +29,7 @@ fn main() -> ExitCode {
     unsafe { std::env::remove_var("RUST_BACKTRACE") };
     let cli = Cli::parse();
     let outcome = match (&cli.command, &cli.run) {
-        (Some(command), _) => command_text(command).map(|text| {
-            print!("{text}");
-            Outcome::Done
-        }),
+        (Some(asked), _) => command(asked),
         (None, Some(args)) => {
             logging::set_up(args.verbose, args.log_format);
             nook_run::run(args)

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nook_abi::NetStats;
+use nook_bus::IrqKind;
 use nook_net::ExerciseReport;
 use nook_recovery::Recovery;
-use nook_runtime::Counters;
+use nook_runtime::{Counters, DriverModule};
 use serde::Serialize;
 
 /// All that is told about a run.
@@ -52,6 +53,17 @@ pub struct DriverReport {
     pub version: String,
     /// Of the file.
     pub sha256: String,
+}
+
+impl DriverReport {
+    /// Of a module.
+    pub fn new(module: &DriverModule) -> Self {
+        DriverReport {
+            name: module.manifest().name.clone(),
+            version: module.manifest().version.clone(),
+            sha256: module.sha256().iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
 }
 
 /// Counters of the runtime.
@@ -184,18 +196,27 @@ impl Report {
         }
         text
     }
+}
 
-    /// Writes it, whole or not at all.
-    ///
-    /// # Errors
-    /// If the file cannot be written; nothing is left of it then.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("the report")?;
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let written = fs::write(&temporary, text + "\n").and_then(|()| fs::rename(&temporary, path));
-        written.inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| {
-            format!("cannot write the report to {} (is there room, and may you write there?)", path.display())
-        })
+/// Writes a report, whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written; nothing is left of it then.
+pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(report).context("the report")?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = fs::write(&temporary, text + "\n").and_then(|()| fs::rename(&temporary, path));
+    written.inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| {
+        format!("cannot write the report to {} (is there room, and may you write there?)", path.display())
+    })
+}
+
+/// How reports call a kind of interrupt.
+pub fn irq_name(kind: IrqKind) -> &'static str {
+    match kind {
+        IrqKind::Intx => "intx",
+        IrqKind::Msi => "msi",
+        IrqKind::MsiX => "msix",
     }
 }
 

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nook_bus::{DmaWindow, IrqKind};
+use nook_bus::DmaWindow;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{Policy, Supervisor};
 use nook_runtime::{Budgets, DriverModule, Host, ModuleCache, Nook, Wasi, now_ns};
 
 use crate::cli::{Exercise, RunArgs};
+use crate::device::Choice;
 use crate::plug::Plug;
-use crate::report::{CountersReport, DeviceCounters, DriverReport, FaultReport, Report, check_path};
+use crate::report::{
+    CountersReport, DeviceCounters, DriverReport, FaultReport, Report, check_path, irq_name, write_json,
+};
 use crate::signals::Signals;
 use crate::{device, drivers};
 
@@ -126,7 +129,7 @@ fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>)
         .pcap
         .as_ref()
         .map(|path| Pcap::create(path).with_context(|| format!("--pcap: cannot write to {}", path.display())));
-    let device = device::open(args, module.manifest(), &window)?;
+    let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), &window)?;
     let host = Host::new(nook_runtime::HostConfig {
         device,
         window,
@@ -211,11 +214,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
     let nook = supervisor.nook_mut();
     let link_is_up = nook.interface().is_some_and(|interface| interface.link.up);
     let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
-    let interrupts = nook.host().irq_kind().map(|kind| match kind {
-        IrqKind::Intx => "intx",
-        IrqKind::Msi => "msi",
-        IrqKind::MsiX => "msix",
-    });
+    let interrupts = nook.host().irq_kind().map(irq_name);
     let counters = CountersReport::from(nook.counters());
     let mut late_faults = Vec::new();
     let mut note = |what: &str, error: nook_runtime::NookError| {
@@ -243,11 +242,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
     let isolation = nook.isolation();
     let faults = supervisor.recoveries().iter().map(|recovery| FaultReport::new(recovery, start_ns));
     Report {
-        driver: DriverReport {
-            name: module.manifest().name.clone(),
-            version: module.manifest().version.clone(),
-            sha256: module.sha256().iter().map(|byte| format!("{byte:02x}")).collect(),
-        },
+        driver: DriverReport::new(module),
         device,
         isolation,
         link: if link_is_up { "up" } else { "down" },
@@ -279,7 +274,7 @@ fn tell(args: &RunArgs, report: &Report) -> Result<()> {
     }
     print!("{}", report.summary());
     match &args.json {
-        Some(path) => report.write(path),
+        Some(path) => write_json(report, path),
         None => Ok(()),
     }
 }

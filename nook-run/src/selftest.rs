@@ -1,0 +1,386 @@
+//! `nook-run selftest`: tries a driver and its device without a peer. Frames turn round inside of the device, and each is
+//! checked when it comes back.
+
+mod frames;
+mod report;
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use nook_abi::NetStats;
+use nook_bus::{DmaWindow, PciDevice, PciIdentity};
+use nook_runtime::{
+    Budgets, DriverModule, Host, HostConfig, Launcher, ModuleCache, Nook, NookError, OwnedManifest, Wasi, now_ns,
+};
+
+use crate::cli::{Isolation, MmioArg, SelftestArgs, WireArg};
+use crate::device::{self, Choice};
+use crate::drivers;
+use crate::report::{CountersReport, DriverReport, check_path, irq_name, write_json};
+use crate::run::Outcome;
+use crate::signals::Signals;
+
+use frames::Frames;
+pub use report::{Check, DeviceReport, FramesReport, MachineReport, SelftestReport};
+
+/// How long the first frame may take to come round: QEMU's receivers rest for a second, a PHY for less.
+const FIRST_FRAME_NS: u64 = 10_000_000_000;
+/// How long any other may take.
+const FRAME_NS: u64 = 5_000_000_000;
+/// After so long without anything, nothing more comes.
+const QUIET_NS: u64 = 20_000_000;
+/// How long the device's counters may take to agree.
+const COUNTERS_NS: u64 = 500_000_000;
+/// The longest wait of one turn.
+const TURN_NS: u64 = 5_000_000;
+
+/// Runs the test, prints a table, and writes the report.
+///
+/// # Errors
+/// If there is no device to be tested; nothing is left behind then. What the test finds is no error.
+pub fn selftest(args: &SelftestArgs) -> Result<Outcome> {
+    let signals = Signals::take().context("cannot take signals")?;
+    if let Some(path) = &args.json {
+        check_path(path)?;
+    }
+    let module = DriverModule::load(&args.driver, Wasi::Refused)
+        .with_context(|| format!("{} is not a driver for this host", args.driver.display()))?;
+    let module = Arc::new(module);
+    let launcher = drivers::launcher(&module, Isolation::Sfi, MmioArg::Emulated, &ModuleCache::of_user())?;
+    let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
+    let choice = Choice {
+        pci: args.pci.as_deref(),
+        qemu: args.qemu.as_deref(),
+        wire: &WireArg::None,
+        seed: args.seed,
+        calm: false,
+    };
+    let device = device::open(&choice, module.manifest(), &window)?;
+    let identity = device.identity();
+    let mut test = Selftest::new(device, window, module.manifest(), module.layout(), launcher, args.seed, signals)?;
+    let from = match (&args.pci, &args.qemu) {
+        (Some(_), _) => "pci",
+        (None, Some(_)) => "qemu",
+        (None, None) => "model",
+    };
+    let (checks, seconds) = test.run(args.packets);
+    let report = test.report(args, &module, from, identity, checks, seconds);
+    print!("{}", report.table());
+    if let Some(path) = &args.json {
+        write_json(&report, path)?;
+    }
+    Ok(if report.passed { Outcome::Done } else { Outcome::ExerciseFailed })
+}
+
+/// What one part of the test found, or why it failed.
+type Found = std::result::Result<String, String>;
+
+/// The test under way.
+struct Selftest {
+    nook: Nook<Frames>,
+    signals: Signals,
+    checks: Vec<Check>,
+    /// How interrupts come, while they do.
+    interrupts: Option<&'static str>,
+    /// Frames that the device counted, and those that passed the interface: sent, received.
+    counted: [u64; 2],
+    moved: [u64; 2],
+    /// What the device found wrong with frames.
+    errors: u64,
+}
+
+impl Selftest {
+    fn new(
+        device: Box<dyn PciDevice>,
+        window: DmaWindow,
+        manifest: &OwnedManifest,
+        layout: &nook_runtime::Layout,
+        launcher: Box<dyn Launcher>,
+        seed: u64,
+        signals: Signals,
+    ) -> Result<Self> {
+        let config = HostConfig { device, window, maps: drivers::MAPS, manifest, layout, budgets: Budgets::default() };
+        let mut nook = Nook::new(Host::new(config)?, launcher, Frames::new(seed));
+        nook.watch(signals.fd());
+        Ok(Selftest { nook, signals, checks: Vec::new(), interrupts: None, counted: [0; 2], moved: [0; 2], errors: 0 })
+    }
+
+    /// Makes every check that makes sense, and leaves the device quiet. How long it took is in seconds.
+    fn run(&mut self, packets: u32) -> (Vec<Check>, f64) {
+        let start_ns = now_ns();
+        let reached = self.parts(packets);
+        if reached.is_ok() {
+            self.verdicts(packets);
+        }
+        let stopped = match reached {
+            // A PHY stays as it was left.
+            Ok(()) => self.nook.set_loopback(false).and_then(|()| self.nook.stop()),
+            Err(()) => self.nook.shut(),
+        };
+        let _ = self.check("the driver stops", stopped.map(|()| "the device is quiet".into()).map_err(text));
+        (std::mem::take(&mut self.checks), (now_ns() - start_ns) as f64 / 1e9)
+    }
+
+    /// Up to the end of the traffic. An error was told already, and makes the rest pointless.
+    fn parts(&mut self, packets: u32) -> std::result::Result<(), ()> {
+        let started = self.start();
+        self.check("the driver starts", started)?;
+        let first = self.loop_back();
+        self.check("frames come round", first)?;
+        let half = self.pass(packets / 2);
+        self.check("first half", half)?;
+        let restarted = self.restart();
+        self.check("the driver restarts", restarted)?;
+        let rest = self.pass(packets);
+        self.check("second half", rest)
+    }
+
+    fn check(&mut self, name: &'static str, found: Found) -> std::result::Result<(), ()> {
+        let passed = found.is_ok();
+        let found = found.unwrap_or_else(|why| why);
+        self.checks.push(Check { name, passed, found });
+        if passed { Ok(()) } else { Err(()) }
+    }
+
+    /// The driver finds registers that answer, an EEPROM whose checksum is right, and whatever else it looks at.
+    fn start(&mut self) -> Found {
+        let mut settings = self.nook.settings().clone();
+        settings.all_multicast = false;
+        self.nook.set(settings).map_err(text)?;
+        self.nook.start().map_err(text)?;
+        let interface = self.nook.interface().ok_or("it attached no interface")?;
+        let mac = interface.mac.map(|byte| format!("{byte:02x}")).join(":");
+        Ok(format!("registers, EEPROM and PHY answer; its address is {mac}"))
+    }
+
+    fn loop_back(&mut self) -> Found {
+        self.nook.set_loopback(true).map_err(|error| match error {
+            NookError::Refused { status: nook_abi::Status::Unsupported, .. } => {
+                "the driver has no loopback (its entry `set_loopback`)".into()
+            }
+            error => text(error),
+        })?;
+        self.knock()
+    }
+
+    fn restart(&mut self) -> Found {
+        self.nook.restart().map_err(text)?;
+        self.knock()
+    }
+
+    /// Sends frames until one comes round, and lets the others.
+    fn knock(&mut self) -> Found {
+        let (start_ns, before) = (now_ns(), self.nook.uplink().knocks_back());
+        while self.nook.uplink().knocks_back() == before {
+            if now_ns() - start_ns > FIRST_FRAME_NS {
+                return Err(format!("none within {} s", FIRST_FRAME_NS / 1_000_000_000));
+            }
+            self.nook.uplink_mut().knock();
+            self.quiet()?;
+        }
+        self.interrupts = self.nook.host().irq_kind().map(irq_name);
+        let link = self.nook.interface().map(|interface| interface.link).unwrap_or_default();
+        self.quiet()?;
+        Ok(format!("after {} ms, at {} Mbit/s", (now_ns() - start_ns) / 1_000_000, link.speed_mbps))
+    }
+
+    /// Turns until nothing has come for a while.
+    fn quiet(&mut self) -> std::result::Result<(), String> {
+        let came = |test: &Selftest| test.nook.counters().packets();
+        let (mut since, mut before) = (now_ns(), came(self));
+        while now_ns() - since < QUIET_NS {
+            self.turn()?;
+            let now = came(self);
+            if now != before {
+                (since, before) = (now_ns(), now);
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> std::result::Result<(), String> {
+        if let Some(signal) = self.signals.came() {
+            return Err(format!("ended by {signal}"));
+        }
+        self.nook.turn(now_ns() + TURN_NS).map(|_| ()).map_err(text)
+    }
+
+    /// Sends what is left of the first `until` frames and compares the device's counters with what was moved.
+    fn pass(&mut self, until: u32) -> Found {
+        let (counted, moved) = (self.stats()?, self.moved());
+        let (first, start_ns) = (self.nook.uplink().expected(), now_ns());
+        self.nook.uplink_mut().send_until(until);
+        let (mut due, mut progress) = (first, now_ns());
+        while !self.nook.uplink().all_back() {
+            self.turn()?;
+            let now = now_ns();
+            let expected = self.nook.uplink().expected();
+            if expected != due {
+                (due, progress) = (expected, now);
+            } else if now - progress > FRAME_NS {
+                let trouble = self.nook.uplink().tally().trouble.clone().unwrap_or_default();
+                return Err(format!(
+                    "frame {expected} did not come round within {} s; {trouble}",
+                    FRAME_NS / 1_000_000_000
+                ));
+            }
+        }
+        let took_ms = (now_ns() - start_ns) / 1_000_000;
+        // The last frame's buffer may not be back yet, and a counter may lag behind.
+        let end = now_ns() + COUNTERS_NS;
+        loop {
+            self.quiet()?;
+            let (now, moved_now) = (self.stats()?, self.moved());
+            // What a driver says may be anything.
+            let since = |now: u64, before: u64| now.saturating_sub(before);
+            let device = [since(now.tx_packets, counted.tx_packets), since(now.rx_packets, counted.rx_packets)];
+            let host = [0, 1].map(|way| moved_now[way] - moved[way]);
+            if device == host || now_ns() >= end {
+                for way in [0, 1] {
+                    self.counted[way] = self.counted[way].saturating_add(device[way]);
+                    self.moved[way] += host[way];
+                }
+                self.errors = self.errors.saturating_add(since(errors(&now), errors(&counted)));
+                return Ok(format!("{} frames came round in {took_ms} ms", until - first));
+            }
+        }
+    }
+
+    fn stats(&mut self) -> std::result::Result<NetStats, String> {
+        self.nook.stats().map_err(text)
+    }
+
+    /// Frames sent and received, as the host counts them.
+    fn moved(&self) -> [u64; 2] {
+        let counters = self.nook.counters();
+        [counters.tx_packets, counters.rx_packets]
+    }
+
+    /// The checks that are about all of the traffic.
+    fn verdicts(&mut self, packets: u32) {
+        let tally = self.nook.uplink().tally().clone();
+        let [sent, received] = self.nook.uplink().hashes();
+        let whole = tally.received == packets && tally.sent == packets && tally.trouble.is_none() && sent == received;
+        let found = match &tally.trouble {
+            None => format!("{} of {packets}, SHA-256 {}…", tally.received, &received[..16]),
+            Some(trouble) => format!(
+                "{} of {packets} are right; {} lost, {} repeated, {} changed; first: {trouble}",
+                tally.received, tally.lost, tally.repeated, tally.damaged
+            ),
+        };
+        let _ = self.check("order and content", if whole { Ok(found) } else { Err(found) });
+
+        let counters = *self.nook.counters();
+        let found = format!("{}, {}", counters.irqs, self.interrupts.unwrap_or("never turned on"));
+        let own = counters.irqs > counters.irqs_not_mine;
+        let _ = self.check("interrupts", if own { Ok(found) } else { Err(found) });
+
+        let ([tx, rx], [sent, received]) = (self.counted, self.moved);
+        let found =
+            format!("the device counted {tx} of {sent} sent, {rx} of {received} received, {} errors", self.errors);
+        let agree = self.counted == self.moved && self.errors == 0;
+        let _ = self.check("the device's counters", if agree { Ok(found) } else { Err(found) });
+
+        let faults = self.nook.host().dma_faults();
+        let found = format!("{faults} outside of the window");
+        let _ = self.check("DMA", if faults == 0 { Ok(found) } else { Err(found) });
+    }
+
+    fn report(
+        &self,
+        args: &SelftestArgs,
+        module: &DriverModule,
+        from: &'static str,
+        identity: PciIdentity,
+        checks: Vec<Check>,
+        seconds: f64,
+    ) -> SelftestReport {
+        let tally = self.nook.uplink().tally();
+        let [sha256_sent, sha256_received] = self.nook.uplink().hashes();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        SelftestReport {
+            nook: env!("CARGO_PKG_VERSION"),
+            passed: checks.iter().all(|check| check.passed),
+            driver: DriverReport::new(module),
+            device: DeviceReport {
+                name: self.nook.host().describe_device(),
+                from,
+                id: format!("{:04x}:{:04x}", identity.vendor, identity.device),
+                subsystem: format!("{:04x}:{:04x}", identity.subsystem_vendor, identity.subsystem),
+                revision: identity.revision,
+                interrupts: self.interrupts,
+                // A real device without an IOMMU is refused.
+                iommu: if from == "pci" { "the kernel's, through VFIO" } else { "none: an emulated device" },
+            },
+            machine: MachineReport { kernel: kernel.trim().to_owned(), architecture: std::env::consts::ARCH },
+            frames: FramesReport {
+                wanted: args.packets,
+                sent: tally.sent,
+                received: tally.received,
+                lost: tally.lost,
+                repeated: tally.repeated,
+                damaged: tally.damaged,
+                trouble: tally.trouble.clone(),
+                sha256_sent,
+                sha256_received,
+                seed: args.seed,
+            },
+            checks,
+            counters: CountersReport::from(self.nook.counters()),
+            dma_faults: self.nook.host().dma_faults(),
+            seconds,
+        }
+    }
+}
+
+/// Everything that a device and its driver count as gone wrong.
+fn errors(stats: &NetStats) -> u64 {
+    let all = [stats.rx_errors, stats.rx_missed, stats.tx_errors, stats.tx_timeouts];
+    all.into_iter().fold(0, u64::saturating_add)
+}
+
+fn text(error: NookError) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use e1000_model::{Model, ModelConfig, Temper};
+    use e1000_wasm::{E1000, MANIFEST};
+    use nook_native::{Checked, NativeKernel, NativeLauncher};
+    use nook_net::Unplugged;
+    use nook_runtime::Layout;
+
+    use super::*;
+
+    /// The checks that fail on a model of this temper.
+    fn failures(temper: Temper) -> Vec<(&'static str, String)> {
+        let manifest = OwnedManifest::parse(MANIFEST.as_bytes()).unwrap();
+        let layout = Layout::new(0, &manifest);
+        let window = DmaWindow::new(layout.window_bytes).unwrap();
+        let model = Model::new(ModelConfig { temper, ..ModelConfig::default() }, Box::new(Unplugged));
+        let launcher = NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout);
+        let signals = Signals::take().unwrap();
+        let mut test =
+            Selftest::new(Box::new(model), window, &manifest, &layout, Box::new(launcher), 1, signals).unwrap();
+        let (checks, _) = test.run(2000);
+        checks.into_iter().filter(|check| !check.passed).map(|check| (check.name, check.found)).collect()
+    }
+
+    #[test]
+    fn a_device_that_is_in_order_passes() {
+        assert_eq!(failures(Temper::adversarial()), []);
+    }
+
+    #[test]
+    fn a_device_that_loses_frames_does_not_pass() {
+        let lossy = Temper { receive_errors_ppm: 20_000, ..Temper::calm() };
+        let failed = failures(lossy);
+        assert!(
+            failed.iter().any(|(name, found)| *name == "order and content" && found.contains("lost")),
+            "{failed:?}"
+        );
+        assert!(failed.iter().any(|(name, _)| *name == "the device's counters"), "{failed:?}");
+    }
+}
