@@ -97,10 +97,23 @@ impl NetClass {
         Ok(self.packets.with_driver().saturating_sub(waiting as usize))
     }
 
+    /// How many frames that were given to be sent before `given_before_ns` the driver still has.
+    pub(crate) fn overdue_tx(&self, given_before_ns: u64) -> u32 {
+        self.packets.overdue_tx(given_before_ns) as u32
+    }
+
     /// Whether another frame could be taken from the interface.
     #[inline]
     pub(crate) fn has_tx_room(&self) -> bool {
         self.packets.free_tx() > 0 && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() > 0)
+    }
+
+    /// Whether the driver has next to nothing to receive into while the host could give it more: it took all that was
+    /// provided and gave nearly all of it back, and its device, without a buffer, may never interrupt again.
+    pub(crate) fn rx_runs_dry(&mut self) -> Result<bool, Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(false) };
+        rings.rx_provide.sync(Queue::RxProvide)?;
+        Ok(rings.rx_provide.waiting() == 0 && self.packets.rx_is_nearly_all_free())
     }
 
     /// Gives the driver every receive buffer that the host has and the queue has room for.
@@ -110,7 +123,7 @@ impl NetClass {
         let room_bytes = self.packets.room_bytes();
         let mut provided = false;
         while rings.rx_provide.room() > 0 {
-            let Some((id, generation)) = self.packets.give(Queue::RxProvide) else { break };
+            let Some((id, generation)) = self.packets.give(Queue::RxProvide, 0) else { break };
             let item = Item { id, generation, len_bytes: room_bytes, ..Item::default() };
             rings.rx_provide.push(&QueueEntry { item, net: NetMeta::default() });
             provided = true;
@@ -126,6 +139,7 @@ impl NetClass {
         &mut self,
         uplink: &mut impl Uplink,
         counters: &mut Counters,
+        now_ns: u64,
     ) -> Result<std::io::Result<u32>, Fault> {
         let Some(rings) = &mut self.rings else { return Ok(Ok(0)) };
         rings.tx_provide.sync(Queue::TxProvide)?;
@@ -140,7 +154,7 @@ impl NetClass {
                 Ok(None) => break,
                 Err(error) => return Ok(Err(error)),
             };
-            let Some((id, generation)) = self.packets.give(Queue::TxProvide) else { break };
+            let Some((id, generation)) = self.packets.give(Queue::TxProvide, now_ns) else { break };
             let flags = item_flags::FIRST | item_flags::LAST;
             let item = Item { id, generation, flags, len_bytes: len, ..Item::default() };
             rings.tx_provide.push(&QueueEntry { item, net });
@@ -186,8 +200,9 @@ impl NetClass {
         let returned = rings.tx_return.available(Queue::TxReturn)?;
         for _ in 0..returned {
             let entry = rings.tx_return.pop();
-            if self.packets.check(Queue::TxReturn, &entry)? != PacketStatus::Done {
-                counters.tx_failed += 1;
+            match self.packets.check(Queue::TxReturn, &entry)? {
+                PacketStatus::Done => counters.tx_done += 1,
+                PacketStatus::Failed | PacketStatus::Unused => counters.tx_failed += 1,
             }
             self.packets.take(entry.item.id);
         }

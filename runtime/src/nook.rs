@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::wait::Waiter;
 use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Turn, Uplink, now_ns};
-use nook_abi::{Fault, NetStats, ProbeReason, Status, irq_result, loopback_mode, poll_result, rx_mode};
+use nook_abi::{Fault, NetStats, ProbeReason, Status, TxCompletion, irq_result, loopback_mode, poll_result, rx_mode};
 
 /// Packets that one `poll` may move each way.
 const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
@@ -13,6 +13,9 @@ const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
 /// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
 /// Copper gigabit negotiation takes up to about 3 s.
 const KEEP_CARRIER_NS: u64 = 6_000_000_000;
+
+/// The longest rest that a driver is made to take between two turns.
+const MAX_REST_NS: u64 = 1_000_000_000;
 
 /// Who serves, while there is no instance or while there is one.
 enum State {
@@ -33,6 +36,8 @@ pub struct Nook<U> {
     /// What the interface's other side believes of the link.
     told_up: bool,
     keep_carrier_until_ns: u64,
+    /// The driver is not called before: it used long calls.
+    rest_until_ns: u64,
 }
 
 impl<U: Uplink> Nook<U> {
@@ -47,6 +52,7 @@ impl<U: Uplink> Nook<U> {
             settings: Settings::default(),
             told_up: false,
             keep_carrier_until_ns: 0,
+            rest_until_ns: 0,
         }
     }
 
@@ -319,6 +325,11 @@ impl<U: Uplink> Nook<U> {
     /// What went wrong; see [`NookError`].
     pub fn turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
         let now = now_ns();
+        if now < self.rest_until_ns {
+            self.waiter.begin();
+            self.waiter.wait(self.rest_until_ns.min(until_ns)).map_err(NookError::Uplink)?;
+            return Ok(Turn::Waited);
+        }
         let mut worked = false;
         self.host_mut().tell_time(now);
         let device_due = self.service(now)?;
@@ -326,12 +337,14 @@ impl<U: Uplink> Nook<U> {
         worked |= self.run_deferred(now)?;
         self.tell_link(now)?;
         let uplink_due = self.uplink.service(now).map_err(NookError::Uplink)?;
-        worked |= self.poll()?;
+        let quiet_due = self.watch_over(now)?;
+        worked |= self.poll(now)?;
+        self.charge();
         if worked {
             return Ok(Turn::Worked);
         }
         let timer_due = self.host().timer_due_ns;
-        let due = [device_due, uplink_due, timer_due].into_iter().flatten().fold(until_ns, u64::min);
+        let due = [device_due, uplink_due, timer_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
         if due > now {
             self.wait(due).map_err(NookError::Uplink)?;
         }
@@ -345,7 +358,9 @@ impl<U: Uplink> Nook<U> {
     }
 
     fn deliver_irqs(&mut self) -> Result<bool, NookError> {
-        let mut pending = self.host_mut().device.take_irqs();
+        let host = self.host_mut();
+        let mut pending = host.device.take_irqs();
+        host.watch.irqs(pending, &host.counters).map_err(|fault| self.fault(fault))?;
         let any = pending != 0;
         while pending != 0 {
             let vector = pending.trailing_zeros();
@@ -411,7 +426,7 @@ impl<U: Uplink> Nook<U> {
     }
 
     /// Moves packets both ways, with one call of the driver, if there is a reason to.
-    fn poll(&mut self) -> Result<bool, NookError> {
+    fn poll(&mut self, now: u64) -> Result<bool, NookError> {
         if !self.opened {
             return Ok(false);
         }
@@ -419,15 +434,18 @@ impl<U: Uplink> Nook<U> {
         let Nook { state, uplink, .. } = self;
         let State::Running(driver) = state else { return Ok(false) };
         let host = driver.host_mut();
-        let provided = if link_is_up { host.net.provide_tx(uplink, &mut host.counters) } else { Ok(Ok(0)) };
+        let provided = if link_is_up { host.net.provide_tx(uplink, &mut host.counters, now) } else { Ok(Ok(0)) };
         let provided = match provided {
             Ok(provided) => provided.map_err(NookError::Uplink)?,
             Err(fault) => return Err(self.fault(fault)),
         };
         let wanted = std::mem::take(&mut host.poll_wanted);
-        if !wanted && provided == 0 {
+        let looks = !wanted && provided == 0;
+        if looks && !(link_is_up && host.watches_interrupts() && host.watch.is_quiet(now)) {
             return Ok(false);
         }
+        host.watch.polled(now, host.budget.limits().quiet_ns);
+        let received = host.counters.rx_packets;
         host.counters.polls += 1;
         let answer = match host.net.provide_rx() {
             Ok(()) => driver.poll(0, BUDGET, 0),
@@ -443,8 +461,45 @@ impl<U: Uplink> Nook<U> {
             return Err(self.fault(Fault::BadReturn { entry, value: answer.into(), rule }));
         }
         self.hand_over()?;
-        self.host_mut().poll_wanted |= answer == poll_result::AGAIN;
-        Ok(true)
+        let host = self.host_mut();
+        let received = host.counters.rx_packets - received;
+        if looks {
+            host.watch.looked(received, &host.counters).map_err(|fault| self.fault(fault))?;
+        }
+        let dry = self.host_mut().net.rx_runs_dry().map_err(|fault| self.fault(fault))?;
+        self.host_mut().poll_wanted |= dry || answer == poll_result::AGAIN;
+        // What was looked for in vain was not worth a turn of its own.
+        Ok(!looks || received > 0)
+    }
+
+    /// Looks for what goes wrong without a wrong act. Says when it wants to look again.
+    fn watch_over(&mut self, now: u64) -> Result<Option<u64>, NookError> {
+        let link_is_up = self.opened && self.link_is_up();
+        let host = self.host_mut();
+        let limit_ns = host.budget.limits().transmit_ns;
+        if let Some(given_before_ns) = host.watch.transmit_due(now, link_is_up, limit_ns) {
+            // A lazy driver keeps what it sent until it needs the room.
+            let lazy = host.manifest.tx_completion == TxCompletion::Lazy && host.net.has_tx_room();
+            let overdue = if lazy { 0 } else { host.net.overdue_tx(given_before_ns) };
+            let suspect = host.watch.overdue(overdue, limit_ns).map_err(|fault| self.fault(fault))?;
+            self.host_mut().poll_wanted |= suspect;
+        }
+        let host = self.host_mut();
+        if link_is_up && host.watch.counters_due(now, &host.counters, host.budget.limits().counters_ns) {
+            self.stats()?;
+        }
+        let host = self.host();
+        Ok((link_is_up && host.watches_interrupts()).then(|| host.watch.quiet_due_ns()))
+    }
+
+    /// A driver that uses long calls rests as long as they took: it gets half of its thread's time at most.
+    fn charge(&mut self) {
+        let long_ns = self.host_mut().budget.take_long_ns();
+        if long_ns > 0 {
+            let rest_ns = long_ns.min(MAX_REST_NS);
+            self.rest_until_ns = now_ns() + rest_ns;
+            self.host_mut().counters.throttled_ns += rest_ns;
+        }
     }
 
     /// What the driver returned goes where it belongs.
@@ -477,8 +532,9 @@ impl<U: Uplink> Nook<U> {
     /// # Errors
     /// What the driver did wrong.
     pub fn stats(&mut self) -> Result<NetStats, NookError> {
+        self.host_mut().clear_stats();
         let outcome = self.driver()?.stats();
         outcome.map_err(|fault| self.fault(fault))?;
-        Ok(self.host().posted_stats())
+        self.host().posted_stats().map_err(|fault| self.fault(fault))
     }
 }

@@ -7,6 +7,16 @@ use nook_abi::{Fault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, item_f
 struct Slot {
     owner: Owner,
     generation: u16,
+    /// When it was given to the driver, for frames to be sent.
+    given_ns: u64,
+}
+
+impl Slot {
+    /// It is the host's again, and who returns it another time has another generation.
+    fn come_back(&mut self) {
+        self.owner = Owner::Host;
+        self.generation = self.generation.wrapping_add(1);
+    }
 }
 
 /// The ownership map of a pool.
@@ -24,7 +34,7 @@ impl Packets {
     pub(crate) fn new(layout: PoolLayout, rx_count: u32) -> Self {
         let mut packets = Packets {
             layout,
-            slots: vec![Slot { owner: Owner::Host, generation: 0 }; layout.count as usize],
+            slots: vec![Slot { owner: Owner::Host, generation: 0, given_ns: 0 }; layout.count as usize],
             free_rx: Vec::with_capacity(rx_count as usize),
             free_tx: Vec::with_capacity((layout.count - rx_count) as usize),
             rx_count,
@@ -37,7 +47,7 @@ impl Packets {
     pub(crate) fn reclaim(&mut self) {
         for slot in &mut self.slots {
             if slot.owner != Owner::Host {
-                *slot = Slot { owner: Owner::Host, generation: slot.generation.wrapping_add(1) };
+                slot.come_back();
             }
         }
         self.free_rx.clear();
@@ -65,6 +75,11 @@ impl Packets {
         self.free_tx.len()
     }
 
+    /// Whether the driver has less than a quarter of the receive buffers.
+    pub(crate) fn rx_is_nearly_all_free(&self) -> bool {
+        (self.rx_count as usize - self.free_rx.len()) * 4 < self.rx_count as usize
+    }
+
     /// A buffer that the next frame to send can go into. It stays the host's until [`give`](Self::give).
     #[inline]
     pub(crate) fn peek_tx(&self) -> Option<u32> {
@@ -73,11 +88,12 @@ impl Packets {
 
     /// Gives the driver a receive buffer or the buffer that [`peek_tx`](Self::peek_tx) named: its id and generation.
     #[inline]
-    pub(crate) fn give(&mut self, queue: Queue) -> Option<(u32, u16)> {
+    pub(crate) fn give(&mut self, queue: Queue, now_ns: u64) -> Option<(u32, u16)> {
         let free = if queue == Queue::RxProvide { &mut self.free_rx } else { &mut self.free_tx };
         let id = free.pop()?;
         let slot = &mut self.slots[id as usize];
         slot.owner = Owner::Driver(queue);
+        slot.given_ns = now_ns;
         Some((id, slot.generation))
     }
 
@@ -108,12 +124,15 @@ impl Packets {
         if item.deadline_ms != 0 {
             return Err(malformed("deadline_ms", item.deadline_ms.into(), "must be zero when returned"));
         }
+        if entry.net.reserved != 0 {
+            return Err(malformed("net.reserved", entry.net.reserved.into(), "must be zero"));
+        }
         if queue == Queue::RxReturn {
             if item.len_bytes > self.layout.room_bytes {
                 return Err(malformed("len_bytes", item.len_bytes.into(), "longer than the buffer"));
             }
             let net = &entry.net;
-            if net.flags & !meta_flags::VLAN != 0 || net.reserved != 0 {
+            if net.flags & !meta_flags::VLAN != 0 {
                 return Err(malformed("net.flags", net.flags.into(), "reserved or transmit bits are set"));
             }
             if net.rx_checksum > rx_checksum::BAD {
@@ -133,9 +152,14 @@ impl Packets {
     /// The buffer of a checked entry becomes the host's again.
     #[inline]
     pub(crate) fn take(&mut self, id: u32) {
-        let slot = &mut self.slots[id as usize];
-        *slot = Slot { owner: Owner::Host, generation: slot.generation.wrapping_add(1) };
+        self.slots[id as usize].come_back();
         if id < self.rx_count { self.free_rx.push(id) } else { self.free_tx.push(id) }
+    }
+
+    /// How many frames that were given to be sent before `given_before_ns` the driver still has.
+    pub(crate) fn overdue_tx(&self, given_before_ns: u64) -> usize {
+        let given = |slot: &&Slot| slot.owner == Owner::Driver(Queue::TxProvide) && slot.given_ns < given_before_ns;
+        self.slots[self.rx_count as usize..].iter().filter(given).count()
     }
 
     /// How many buffers the driver has.

@@ -1,0 +1,44 @@
+//! A driver that gives back all its receive buffers at once gets them again, though nothing else calls it.
+
+use e1000_model::{Model, ModelConfig, Temper};
+use e1000_wasm::E1000;
+use nook_bus::{DmaWindow, Wire};
+use nook_native::{Checked, NativeKernel, NativeLauncher};
+use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, now_ns};
+use nook_tests::{FrameQueues, cable, e1000_module, frame};
+
+const BUFFERS: u32 = 4;
+
+#[test]
+fn buffers_that_were_all_given_back_are_provided_again() {
+    let mut manifest = e1000_module().manifest().clone();
+    manifest.rx_buffers = BUFFERS;
+    let layout = Layout::new(0, &manifest);
+    let (near, mut far) = cable();
+    let config = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
+    let host = Host::new(HostConfig {
+        device: Box::new(Model::new(config, Box::new(near))),
+        window: DmaWindow::new(layout.window_bytes).unwrap(),
+        maps: &[&e1000_regs::MAP],
+        manifest: &manifest,
+        layout: &layout,
+        budgets: Budgets::default(),
+    })
+    .unwrap();
+    let launcher = NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout);
+    let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
+    nook.start().unwrap();
+    let end = now_ns() + 60_000_000_000;
+    let mut sent = 0;
+    while nook.uplink().received.len() < 100 {
+        assert!(now_ns() < end, "{} of {sent} frames, {:?}", nook.uplink().received.len(), nook.counters());
+        // A burst that takes every buffer that the device has.
+        if nook.uplink().links.last() == Some(&true) && sent == nook.uplink().received.len() as u32 {
+            for _ in 0..BUFFERS {
+                far.send(&frame(sent, 60)).unwrap();
+                sent += 1;
+            }
+        }
+        nook.turn(now_ns() + 1_000_000).unwrap();
+    }
+}
