@@ -219,3 +219,12 @@ case_nook_run_carries_tcp() {
         nook_down
     done
 }
+
+# nook-run's self-test passes with each card through vfio-pci: INTx, and MSI on the e1000e. [90]
+case_nook_run_selftest() {
+    for slot in 05 06 07; do
+        give "$slot" vfio-pci
+        nook-run selftest /drivers/e1000.wasm --pci "00:$slot.0" --json /tmp/report || fail "slot $slot: it ended with $?"
+        result "{\"$slot\": $(cat /tmp/report)}"
+    done
+}

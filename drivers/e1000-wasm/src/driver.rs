@@ -8,7 +8,7 @@ use nook_sdk::{
 
 use crate::chip::{Chip, Loopback};
 use crate::filter::{Filter, write_rctl};
-use crate::verbs::{RX_BUFFER_BYTES, Ring};
+use crate::verbs::{LONGEST_BYTES, Ring};
 use crate::{eeprom, phy, setup, statistics};
 
 /// Where PCI configuration space has the vendor and the device (PCI 3.0, section 6.2.1).
@@ -62,8 +62,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         let (vendor, device) = (nook.config_read16(PCI_VENDOR) as u16, nook.config_read16(PCI_DEVICE) as u16);
         let chip = Chip::find(vendor, device).ok_or(Status::NoDevice)?;
         let queues = nook.queues();
-        if queues.pool.room_bytes() < RX_BUFFER_BYTES {
-            error!(nook, "packet buffers have {} bytes, and the chip writes up to 2048", queues.pool.room_bytes());
+        if queues.pool.room_bytes() < LONGEST_BYTES {
+            error!(nook, "packet buffers have {} bytes, and frames up to {LONGEST_BYTES}", queues.pool.room_bytes());
             return Err(Status::Invalid);
         }
         // Whatever was before, even a driver that died: from here on the chip is as the manual says.

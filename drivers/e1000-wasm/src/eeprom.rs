@@ -4,8 +4,8 @@ use e1000_regs::eeprom::ReadLayout;
 use e1000_regs::{EERD, eeprom};
 use nook_sdk::{Kernel, MacAddress, Nook, Regs, Status, error};
 
-/// How long one word may take. The bits come out one by one, at about 1 MHz.
-const WORD_NS: u64 = 10_000_000;
+/// How long one word may take. The bits come out one by one, at about 1 MHz; the rest is patience with a busy machine.
+const WORD_NS: u64 = 200_000_000;
 /// How often to look.
 const LOOK_NS: u64 = 20_000;
 

@@ -3,7 +3,7 @@
 use e1000_regs::{MTA, RAH, RAL, RCTL, multicast_hash, rctl_buffer_size};
 use nook_sdk::{Kernel, MacAddress, Regs, RxMode, Status};
 
-use crate::verbs::RX_BUFFER_BYTES;
+use crate::verbs::LONGEST_BYTES;
 
 /// Address registers, and words of the multicast table.
 const EXACT: usize = RAL.count() as usize;
@@ -12,10 +12,14 @@ const WORDS: usize = MTA.count() as usize;
 /// RCTL.MO: the multicast table is indexed by bits 47 to 36 of the address.
 const HASH: u32 = 0;
 
+/// What the chip is told of the size of a receive buffer. It has no size between this and 1024.
+const BUFFER_BYTES: u32 = 2048;
+
 /// What RCTL always has: the receiver is on, takes broadcasts, and strips the frame check sequence. Long frames and
 /// damaged ones are dropped by the chip.
 const ALWAYS: u32 = {
-    let size = rctl_buffer_size(RX_BUFFER_BYTES).expect("the chip has receive buffers of this size");
+    assert!(LONGEST_BYTES <= BUFFER_BYTES, "a frame would take two buffers");
+    let size = rctl_buffer_size(BUFFER_BYTES).expect("the chip has receive buffers of this size");
     RCTL::EN | RCTL::BAM | RCTL::SECRC | RCTL::MO.put(HASH) | size
 };
 

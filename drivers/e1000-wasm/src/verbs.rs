@@ -11,8 +11,9 @@ use crate::driver::E1000;
 
 /// Descriptors in each ring. One of them is never used, because head = tail means empty (section 3.2.6).
 pub(crate) const RING: usize = 256;
-/// Bytes that the chip may write into one receive buffer: a whole frame of 1522 bytes fits (section 13.4.22).
-pub(crate) const RX_BUFFER_BYTES: u32 = 2048;
+/// The longest frame that the chip receives without RCTL.LPE, with VLAN tag and frame check sequence (section 13.4.22):
+/// it writes no more into a buffer, though it is told that there are 2048 bytes.
+pub(crate) const LONGEST_BYTES: u32 = 1522;
 /// Bytes of the shortest thing that can be a frame: an Ethernet header.
 const HEADER_BYTES: u32 = 14;
 
@@ -152,7 +153,7 @@ impl<K: Kernel> E1000<K> {
 fn received(packet: Packet, len_bytes: u32, word3: u32, mid_frame: &mut bool) -> QueueEntry {
     let ends = word3 & rx::status::EOP != 0;
     let begins = !core::mem::replace(mid_frame, !ends);
-    if begins && ends && word3 & rx::error::FRAME == 0 && (HEADER_BYTES..=RX_BUFFER_BYTES).contains(&len_bytes) {
+    if begins && ends && word3 & rx::error::FRAME == 0 && (HEADER_BYTES..=LONGEST_BYTES).contains(&len_bytes) {
         packet.received(len_bytes)
     } else {
         packet.returned(0, PacketStatus::Failed)
