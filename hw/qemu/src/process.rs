@@ -43,8 +43,8 @@ impl Process {
         command.process_group(0);
         let descriptors = descriptors.to_vec();
         let parent = std::process::id();
-        // SAFETY: between fork and exec it makes only async-signal-safe calls (prctl, getppid, fcntl) and touches
-        // nothing but what it owns.
+        // SAFETY: between fork and exec it makes only async-signal-safe calls (prctl, sigprocmask, getppid, fcntl) and
+        // touches nothing but what it owns.
         unsafe { command.pre_exec(move || before_exec(parent, &descriptors)) };
 
         let (started, answer) = mpsc::channel();
@@ -124,9 +124,15 @@ fn tail(text: &str) -> String {
 
 /// Runs in the child.
 fn before_exec(parent: u32, descriptors: &[RawFd]) -> io::Result<()> {
-    // SAFETY: plain system calls without pointers.
+    // SAFETY: plain system calls; the only pointer is to a set of our own.
     unsafe {
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The thread that starts it may hold signals back for its own use; QEMU ends by them.
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
         // If the parent died before the line above, nobody will send that signal.
@@ -180,6 +186,23 @@ mod tests {
         let mut process = thread::spawn(|| shell("sleep 0.2; exit 7")).join().unwrap();
         let ending = process.ending();
         assert!(ending.contains("exit status: 7"), "{ending}");
+    }
+
+    #[test]
+    fn signals_that_we_hold_back_reach_it() {
+        // The mask is that of a thread of the test's own.
+        let held_back = thread::spawn(|| {
+            // SAFETY: the set is ours and lives through the calls.
+            unsafe {
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&mut set);
+                libc::sigaddset(&mut set, libc::SIGTERM);
+                assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()), 0);
+            }
+            shell("kill $$; exit 3").ending()
+        });
+        let ending = held_back.join().unwrap();
+        assert!(ending.contains("signal: 15"), "{ending}");
     }
 
     #[test]
