@@ -198,3 +198,10 @@ fn a_bar_that_was_lost_is_a_fault_of_the_call_that_used_it() {
     assert_eq!(driver.poll(0, 0, 0), Err(Fault::DeviceGone));
     assert_eq!(driver.poll(0, 0, 0), Err(Fault::DeviceGone));
 }
+
+#[test]
+fn a_driver_that_trips_over_a_lost_bar_is_not_at_fault() {
+    let (mut driver, bar) = driver();
+    bar.revoke();
+    assert_eq!(driver.poll(0, u32::MAX - 3, 0), Err(Fault::DeviceGone));
+}
