@@ -80,10 +80,12 @@ impl DeviceState {
     }
 
     pub(crate) fn unmap_window(&mut self) -> Result<(), DeviceError> {
-        match self.iova.take() {
-            Some(iova) => self.device.dma_unmap(iova),
-            None => Ok(()),
+        if let Some(iova) = self.iova {
+            // What could not be taken away is still there: forgotten, it would be within reach of a later instance.
+            self.device.dma_unmap(iova)?;
+            self.iova = None;
         }
+        Ok(())
     }
 
     /// Whether the low half of an address that the device is to use lies in the window.
