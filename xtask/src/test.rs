@@ -44,7 +44,7 @@ pub const PARTS: &[Part] = &[
 const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
 const RUSTDOC_FLAGS: &str = "-Dwarnings -Arustdoc::private_intra_doc_links";
-const BENCHES: &[&str] = &["bench", "--workspace", "--exclude", "xtask", "--no-run"];
+const BENCHES: &[&str] = &["bench", "--workspace", "--exclude", "xtask", "--bench", "*", "--no-run"];
 /// Documentation tests are a part of their own: `--include-ignored` would run the ignored ones among them.
 const TEST: &[&str] = &["test", "--lib", "--bins", "--tests", "--no-fail-fast"];
 
