@@ -29,12 +29,25 @@ points_to() {
     basename "$(readlink "$1")"
 }
 
+# The name under which the kernel counts the interrupts of the card in slot $1 that vfio-pci has: MSI on the e1000e.
+vfio_interrupt() {
+    case $1 in
+        07) echo "vfio-msi[0](0000:00:$1.0)" ;;
+        *) echo "vfio-intx(0000:00:$1.0)" ;;
+    esac
+}
+
 # Loads a module and what it needs.
 load() {
     local module
     for module in $(cat "/modules/$1.order"); do
         [ -e "/sys/module/$(echo "$module" | tr - _)" ] || insmod "/modules/$module.ko"
     done
+}
+
+# The number under the key $1 in the JSON file $2, at its first place.
+number() {
+    awk -v key="\"$1\":" '$1 == key { sub(/,$/, "", $2); print $2; exit }' "$2"
 }
 
 # Gives the card in slot $1 to driver $2: vfio-pci, e1000, e1000e, or none.
@@ -137,19 +150,19 @@ bits_per_second() {
     awk '/"sum_received"/ { in_it = 1 } in_it && /"bits_per_second"/ { sub(/.*:[ \t]*/, ""); sub(/[,.].*/, ""); print; exit }' "$1"
 }
 
-# Sends 50 pings to 10.0.2.2 and reports what a packet costs on the card in slot $1, whose interrupts are handled
+# Sends 100 pings to 10.0.2.2 and reports what a packet costs on the card in slot $1, whose interrupts are handled
 # under the name $2. Each ping is one packet out and one in.
 ping_and_count() {
     local before after
     before=$(interrupts "$2")
     count_begin
-    ping -c 50 -i 0.05 -q 10.0.2.2 > /tmp/ping
+    ping -c 100 -i 0.05 -q 10.0.2.2 > /tmp/ping
     count_end "$1" "ping_$1"
     after=$(interrupts "$2")
     cat /tmp/ping
-    [ "$(received /tmp/ping)" = 50 ] || fail "$(received /tmp/ping) of 50 pings came back through slot $1"
-    result "{\"$1\": {\"reads_per_packet\": $(ratio "$reads" 100), \"writes_per_packet\": $(ratio "$writes" 100),
-        \"interrupts_per_packet\": $(ratio $((after - before)) 100)}}"
+    [ "$(received /tmp/ping)" = 100 ] || fail "$(received /tmp/ping) of 100 pings came back through slot $1"
+    result "{\"$1\": {\"pings\": 100, \"reads_per_packet\": $(ratio "$reads" 200), \"writes_per_packet\": $(ratio "$writes" 200),
+        \"interrupts_per_packet\": $(ratio $((after - before)) 200)}}"
 }
 
 # Fetches the host's file and compares its hash, then runs iperf3 both ways; reports as of slot $1.
@@ -202,18 +215,21 @@ case_a_card_goes_back_to_linux() {
     done
 }
 
-# nook-run's e1000 driver answers pings through vfio-pci, and this is what each costs it. [90]
+# nook-run's e1000 driver answers pings through vfio-pci, and this is what each costs it. [150]
 case_nook_run_pings() {
-    for slot in 05 06; do
+    for slot in $NICS; do
         nook_up "$slot"
-        ping_and_count "$slot" "vfio-intx(0000:00:$slot.0)"
+        ping_and_count "$slot" "$(vfio_interrupt "$slot")"
         nook_down
+        crossings=$(number crossings /tmp/report.json)
+        packets=$(number packets /tmp/report.json)
+        result "{\"crossings_per_packet_$slot\": $(ratio "$crossings" "$packets")}"
     done
 }
 
-# nook-run's e1000 driver fetches a 64 MiB file through vfio-pci without an error and carries TCP both ways. [240]
+# nook-run's e1000 driver fetches a 64 MiB file through vfio-pci without an error and carries TCP both ways. [300]
 case_nook_run_carries_tcp() {
-    for slot in 05 06; do
+    for slot in $NICS; do
         nook_up "$slot"
         carry_tcp "$slot"
         nook_down
