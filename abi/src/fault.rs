@@ -148,6 +148,36 @@ pub enum Fault {
         /// Messages allowed in one second.
         limit_per_s: u32,
     },
+    /// A frame was given to be sent and never returned, while the link was up.
+    TransmitStuck {
+        /// How many frames wait for so long.
+        packets: u32,
+        /// For how long a frame may be kept, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// The interrupt came again and again, and nothing came of it: nobody makes the device take it back.
+    InterruptStorm {
+        /// Which one.
+        vector: u32,
+        /// How often in a row.
+        interrupts: u32,
+    },
+    /// Frames had been received and no interrupt said so: it was left masked.
+    InterruptsMasked {
+        /// How often in a row the host had to look for itself.
+        polls: u32,
+    },
+    /// The device's counters, which the driver reports, and what it delivered do not agree.
+    CountersDisagree {
+        /// The counter's name.
+        counter: &'static str,
+        /// Frames that the device counted.
+        device: u64,
+        /// Frames that the driver returned.
+        driver: u64,
+        /// The rule.
+        rule: &'static str,
+    },
     /// The device does not answer any more.
     DeviceGone,
     /// The device, or the way to it, failed; the host's log says how.
@@ -184,6 +214,18 @@ impl fmt::Display for Fault {
                 write!(f, "{queue}: packet {id}: {field} = {value:#x}: {rule}")
             }
             Fault::LogFlood { limit_per_s } => write!(f, "log: more than {limit_per_s} messages in one second"),
+            Fault::TransmitStuck { packets, limit_ns } => {
+                write!(f, "transmit: {packets} frames were not returned within {} ms", limit_ns / 1_000_000)
+            }
+            Fault::InterruptStorm { vector, interrupts } => {
+                write!(f, "interrupt {vector}: came {interrupts} times in a row, and nothing came of it")
+            }
+            Fault::InterruptsMasked { polls } => {
+                write!(f, "receive: {polls} times in a row frames had come and no interrupt had said so")
+            }
+            Fault::CountersDisagree { counter, device, driver, rule } => {
+                write!(f, "{counter}: the device counted {device}, the driver returned {driver}: {rule}")
+            }
             Fault::DeviceGone => f.write_str("the device is gone"),
             Fault::DeviceFailed => f.write_str("the device failed"),
         }

@@ -30,6 +30,12 @@ pub struct Budgets {
     pub process_wall_ns: u64,
     /// Everything else: from beginning to end, sleeps counted.
     pub process_total_ns: u64,
+    /// Until a frame that was given to be sent is returned, while the link is up.
+    pub transmit_ns: u64,
+    /// Without an interrupt, until the host looks for itself whether something was received.
+    pub quiet_ns: u64,
+    /// Between two looks at the device's counters, while there is traffic.
+    pub counters_ns: u64,
 }
 
 impl Default for Budgets {
@@ -41,6 +47,9 @@ impl Default for Budgets {
             short_wall_ns: 2_000_000_000,
             process_wall_ns: 20_000_000_000,
             process_total_ns: 60_000_000_000,
+            transmit_ns: 10_000_000_000,
+            quiet_ns: 1_000_000_000,
+            counters_ns: 10_000_000_000,
         }
     }
 }
@@ -54,11 +63,40 @@ pub(crate) struct Budget {
     /// Time in this call that is not charged: allowed sleeps (wall only) and delays (both).
     slept_ns: u64,
     delayed_ns: u64,
+    /// CPU time that this call and earlier ones used after their first tick, and that nobody asked for yet.
+    long_ns: u64,
+    /// The part of it that is this call's.
+    long_in_call_ns: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limits: Budgets) -> Self {
-        Budget { limits, entry: Entry::Probe, first_tick: None, slept_ns: 0, delayed_ns: 0 }
+        Budget {
+            limits,
+            entry: Entry::Probe,
+            first_tick: None,
+            slept_ns: 0,
+            delayed_ns: 0,
+            long_ns: 0,
+            long_in_call_ns: 0,
+        }
+    }
+
+    /// What may be used.
+    pub(crate) fn limits(&self) -> &Budgets {
+        &self.limits
+    }
+
+    /// The entry that runs, or ran last.
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// CPU time that long calls have used since this was last asked: calls that a tick did not find under way cost
+    /// nothing, so an ordinary driver is never charged.
+    #[inline]
+    pub(crate) fn take_long_ns(&mut self) -> u64 {
+        std::mem::take(&mut self.long_ns)
     }
 
     /// A call begins.
@@ -68,6 +106,7 @@ impl Budget {
         self.first_tick = None;
         self.slept_ns = 0;
         self.delayed_ns = 0;
+        self.long_in_call_ns = 0;
     }
 
     /// The driver slept with leave.
@@ -90,6 +129,8 @@ impl Budget {
             self.first_tick = Some((cpu, wall));
             return Ok(());
         };
+        self.long_ns += (cpu - first_cpu).saturating_sub(self.long_in_call_ns);
+        self.long_in_call_ns = cpu - first_cpu;
         let limits = &self.limits;
         let (cpu_limit, awake_limit, total_limit) = match self.entry.info().context {
             Context::Interrupt => (limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),

@@ -29,10 +29,14 @@ pub struct Counters {
     pub tx_packets: u64,
     /// Bytes in them.
     pub tx_bytes: u64,
+    /// Frames that the driver gave back as sent.
+    pub tx_done: u64,
     /// Frames that the driver gave back as not sent.
     pub tx_failed: u64,
     /// Times the driver was started.
     pub starts: u64,
+    /// Nanoseconds that a driver of long calls was made to rest.
+    pub throttled_ns: u64,
 }
 
 impl Counters {

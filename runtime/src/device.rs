@@ -17,6 +17,8 @@ pub(crate) struct DeviceState {
     pub(crate) regions: DmaRegions,
     irq: Option<(IrqKind, u32)>,
     irq_enabled: u32,
+    /// Interrupts have been on for this instance, whether they still are or not.
+    had_interrupts: bool,
     /// Vectors that fired and were not delivered yet.
     irq_pending: u32,
     /// The last thing that went wrong, for the report: a [`Fault`] holds no text.
@@ -34,6 +36,7 @@ impl DeviceState {
             regions: DmaRegions::new(dma_bytes),
             irq: None,
             irq_enabled: 0,
+            had_interrupts: false,
             irq_pending: 0,
             last_error: None,
         }
@@ -116,6 +119,7 @@ impl DeviceState {
             return Ok(Err(Status::Unsupported));
         }
         self.irq_enabled |= 1 << vector;
+        self.had_interrupts = true;
         Ok(Ok(()))
     }
 
@@ -142,6 +146,12 @@ impl DeviceState {
         std::mem::take(&mut self.irq_pending)
     }
 
+    /// Whether interrupts have been on for this instance.
+    #[inline]
+    pub(crate) fn had_interrupts(&self) -> bool {
+        self.had_interrupts
+    }
+
     /// How interrupts arrive, once they are on.
     pub(crate) fn irq_kind(&self) -> Option<IrqKind> {
         self.irq.map(|(kind, _)| kind)
@@ -157,6 +167,7 @@ impl DeviceState {
             }
         };
         self.irq_enabled = 0;
+        self.had_interrupts = false;
         self.irq_pending = 0;
         if self.irq.take().is_some() {
             note(self.device.irq_disable());

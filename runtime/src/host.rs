@@ -14,6 +14,7 @@ use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::netif::{Interface, NetClass};
 use crate::policy::Refusal;
+use crate::watch::Watch;
 use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns, wasi};
 
 /// Why a host could not be made.
@@ -70,6 +71,7 @@ pub struct Host {
     pub(crate) net: NetClass,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
+    pub(crate) watch: Watch,
     policy: RegisterPolicy,
     pub(crate) manifest: OwnedManifest,
     layout: Layout,
@@ -113,6 +115,7 @@ impl Host {
             device: DeviceState::new(device, window, manifest.dma_mask_bits, layout.pool.offset),
             counters: Counters::default(),
             budget: Budget::new(budgets),
+            watch: Watch::default(),
             policy: RegisterPolicy::from_map(map),
             manifest: manifest.clone(),
             layout: *layout,
@@ -216,6 +219,11 @@ impl Host {
         self.device.regions.count()
     }
 
+    /// Whether received frames are to be announced by interrupts: the driver has enabled them since it began.
+    pub(crate) fn watches_interrupts(&self) -> bool {
+        self.device.had_interrupts()
+    }
+
     /// A new driver instance is about to run in the memory that `space` describes: its window is mapped for the
     /// device and its host page filled in. Returns the host page's address, for `probe`.
     ///
@@ -247,6 +255,7 @@ impl Host {
         self.work_wanted = false;
         self.poll_wanted = false;
         self.counters.starts += 1;
+        self.watch = Watch::new(self.counters);
         Ok(addr)
     }
 
@@ -317,9 +326,23 @@ impl Host {
         }
     }
 
-    /// The counters that the driver left in the host page.
-    pub(crate) fn posted_stats(&self) -> NetStats {
-        self.space.as_ref().map_or_else(NetStats::default, |space| space.read_host_page().stats)
+    /// Empties the place for the driver's counters, so that it can be seen whether it filled it.
+    pub(crate) fn clear_stats(&mut self) {
+        if let Some(space) = &self.space {
+            space.write_stats(&NO_STATS);
+        }
+    }
+
+    /// The counters that the driver left in the host page; all zero if it has none. They are compared with what it
+    /// moved.
+    pub(crate) fn posted_stats(&self) -> Result<NetStats, Fault> {
+        let stats = self.space.as_ref().map_or(NO_STATS, |space| space.read_host_page().stats);
+        if stats.rx_packets == u64::MAX || stats.tx_packets == u64::MAX {
+            return Ok(NetStats::default());
+        }
+        let OwnedManifest { rx_buffers, tx_buffers, .. } = self.manifest;
+        self.watch.compare(&stats, &self.counters, rx_buffers, tx_buffers)?;
+        Ok(stats)
     }
 
     /// Reads a register without asking the policy. The native backend's way; a checked driver's is
@@ -403,6 +426,22 @@ impl Host {
         }
     }
 }
+
+/// What a driver that counts nothing leaves: no counter comes so far.
+const NO_STATS: NetStats = NetStats {
+    rx_packets: u64::MAX,
+    rx_bytes: 0,
+    rx_errors: 0,
+    rx_missed: 0,
+    rx_crc_errors: 0,
+    rx_length_errors: 0,
+    multicast: 0,
+    tx_packets: u64::MAX,
+    tx_bytes: 0,
+    tx_errors: 0,
+    collisions: 0,
+    tx_timeouts: 0,
+};
 
 /// The part of configuration space that a driver can read.
 const CONFIG_BYTES: u32 = 256;

@@ -40,6 +40,7 @@ mod uplink;
 mod wait;
 mod wasi;
 mod wasm;
+mod watch;
 
 pub use budget::Budgets;
 pub use cache::ModuleCache;

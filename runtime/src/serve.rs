@@ -1,6 +1,6 @@
 //! The hostcalls: every argument is checked here, before [`Host`] does what is asked.
 
-use nook_abi::{Addr, Fault, Hostcall, LinkState, Status};
+use nook_abi::{Addr, Entry, Fault, Hostcall, LinkState, Status};
 use nook_regs::Width;
 
 use crate::driver_log::DriverLog;
@@ -163,6 +163,9 @@ impl Services for Host {
         if !(68..=65535).contains(&max_mtu) {
             // 68 is the least that IPv4 works with (RFC 791, section 3.2).
             return Err(bad(Hostcall::NetAttach, "max_mtu", max_mtu.into(), "not between 68 and 65535"));
+        }
+        if self.budget.entry() != Entry::Probe {
+            return Err(bad(Hostcall::NetAttach, "mac", mac, "the interface is attached in `probe`"));
         }
         if self.net.interface.is_some() {
             return Err(bad(Hostcall::NetAttach, "mac", mac, "the interface is attached already"));

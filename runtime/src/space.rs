@@ -3,7 +3,7 @@
 //! The host makes no Rust reference into this memory, because the driver or its device may write to it: every access
 //! is volatile, and what was read is used from the copy.
 
-use nook_abi::{HostPage, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader};
+use nook_abi::{HostPage, NetStats, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader};
 use nook_bus::VolatileSlice;
 
 use crate::ring::{HostConsumer, HostProducer};
@@ -89,6 +89,13 @@ impl Space {
     pub(crate) fn read_host_page(&self) -> HostPage {
         // SAFETY: as above; a HostPage is integers only, so whatever is there is a valid one.
         unsafe { self.at::<HostPage>(self.places.host_page).read_volatile() }
+    }
+
+    /// Writes the place for the driver's counters.
+    pub(crate) fn write_stats(&self, stats: &NetStats) {
+        let page = self.at::<HostPage>(self.places.host_page);
+        // SAFETY: as above; `stats` is a field of it.
+        unsafe { (&raw mut (*page).stats).write_volatile(*stats) }
     }
 
     /// Tells the driver the time.

@@ -16,6 +16,9 @@ const BUDGETS: Budgets = Budgets {
     short_wall_ns: 100_000_000,
     process_wall_ns: 5_000_000_000,
     process_total_ns: 200_000_000,
+    transmit_ns: 10_000_000_000,
+    quiet_ns: 1_000_000_000,
+    counters_ns: 10_000_000_000,
 };
 
 /// A driver with these bodies of `probe` and `poll`.
