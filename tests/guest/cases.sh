@@ -2,8 +2,8 @@
 #
 # The line above a case says in one sentence what it shows, and in brackets how many seconds it may take. A case fails
 # when a command fails, or when it calls `fail`.
-# Its settings: NICS (slots, in hexadecimal), FILE_PORT and FILE_SHA256 (a file behind 10.0.2.2), IPERF_PORT (an iperf3
-# server there).
+# Its settings: NICS (slots, in hexadecimal), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file
+# behind 10.0.2.2), IPERF_PORT (an iperf3 server there).
 # Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on a user network of its own.
 
 # --- words ---------------------------------------------------------------------------------------------------------
@@ -80,22 +80,57 @@ linux_up() {
     echo "$interface"
 }
 
-# Drives the card in slot $1 with nook-run, and brings its interface nook0 up as 10.0.2.15.
+# Drives the card in slot $1 with nook-run and the options after it, and brings its interface nook0 up as 10.0.2.15.
 nook_up() {
-    give "$1" vfio-pci
+    local slot
+    slot=$1
+    shift
+    give "$slot" vfio-pci
     load tun
-    nook-run /drivers/e1000.wasm --pci "00:$1.0" --tap nook0 --json /tmp/report.json &
+    nook-run /drivers/e1000.wasm --pci "00:$slot.0" --tap nook0 --json /tmp/report.json "$@" &
     nook=$!
-    wait_for 20 test -e /sys/class/net/nook0 || fail "nook-run makes no nook0 in slot $1"
+    wait_for 20 test -e /sys/class/net/nook0 || fail "nook-run makes no nook0 in slot $slot"
     ip link set nook0 up
     ip addr add 10.0.2.15/24 dev nook0
-    wait_for 20 ping -c 1 -W 1 10.0.2.2 || fail "10.0.2.2 does not answer through nook0 in slot $1"
+    wait_for 20 ping -c 1 -W 1 10.0.2.2 || fail "10.0.2.2 does not answer through nook0 in slot $slot"
 }
 
 # Stops it as Ctrl-C does, and fails if it does not end well.
 nook_down() {
     kill -INT "$nook"
     wait "$nook" || fail "nook-run ended with $?"
+}
+
+# Keeps frames going both ways through the present interface, until `traffic_ends`.
+traffic_begins() {
+    ping -i 0.01 -q 10.0.2.2 > /dev/null 2>&1 &
+    pings=$!
+    nc 10.0.2.2 "$FILE_PORT" < /dev/null > /dev/null 2>&1 &
+    file=$!
+    sleep 0.5
+}
+
+traffic_ends() {
+    kill -KILL "$pings" "$file" 2> /dev/null || true
+    wait "$pings" "$file" 2> /dev/null || true
+}
+
+# Sends 20 pings and fails if one is lost.
+pings_20() {
+    ping -c 20 -i 0.05 -q 10.0.2.2 > /tmp/ping || true
+    [ "$(received /tmp/ping)" = 20 ] || fail "$(received /tmp/ping) of 20 pings came back"
+}
+
+# Runs the command after $1, which must end with status 1 and say $1.
+refused() {
+    local words status
+    words=$1
+    status=0
+    shift
+    "$@" > /tmp/said 2>&1 || status=$?
+    cat /tmp/said
+    [ "$status" = 1 ] || fail "$* ended with $status and said: $(tr '\n' ' ' < /tmp/said)"
+    grep -q "$words" /tmp/said || fail "$* did not say \"$words\" but: $(tr '\n' ' ' < /tmp/said)"
 }
 
 carrier() {
@@ -242,5 +277,106 @@ case_nook_run_selftest() {
         give "$slot" vfio-pci
         nook-run selftest /drivers/e1000.wasm --pci "00:$slot.0" --json /tmp/report || fail "slot $slot: it ended with $?"
         result "{\"$slot\": $(cat /tmp/report)}"
+    done
+}
+
+# nook-run is killed under traffic and started again; the card comes up each time and then works for Linux. [400]
+case_nook_run_is_killed_and_starts_again() {
+    round=0
+    while [ "$round" -lt "$KILLS" ]; do
+        nook_up 05
+        traffic_begins
+        kill -0 "$nook" || fail "nook-run ended by itself in round $round"
+        kill -KILL "$nook"
+        wait "$nook" || true
+        traffic_ends
+        round=$((round + 1))
+    done
+    nook_up 05
+    pings_20
+    nook_down
+    linux_up 05 e1000
+    pings_20
+    result "{\"kills\": $KILLS}"
+}
+
+# nook-run takes a card from Linux and gives it back, and not while its interface is up. [60]
+case_nook_run_binds_and_unbinds() {
+    load vfio_iommu_type1
+    load vfio-pci
+    interface=$(linux_up 05 e1000)
+    refused "in use" nook-run bind 00:05.0
+    [ "$(points_to "$(card 05)/driver")" = e1000 ] || fail "a refused bind changed the driver"
+    ip link set "$interface" down
+    ip addr flush dev "$interface"
+    nook-run bind 00:05.0
+    [ "$(points_to "$(card 05)/driver")" = vfio-pci ] || fail "bind did not bind"
+    nook_up 05
+    refused "in use" nook-run unbind 00:05.0
+    pings_20
+    nook_down
+    nook-run unbind 00:05.0
+    [ "$(points_to "$(card 05)/driver")" = e1000 ] || fail "unbind did not give the card back to e1000"
+    linux_up 05 e1000
+    pings_20
+}
+
+# What cannot be driven is refused with a message that says why and what to do. [60]
+case_nook_run_refuses() {
+    give 05 e1000
+    refused "nook-run bind" nook-run /drivers/e1000.wasm --pci 00:05.0 --duration 5s
+    refused "nook-run devices" nook-run /drivers/e1000.wasm --pci 00:0f.0 --duration 5s
+    refused "nook-run devices" nook-run bind 00:0f.0
+    [ "$(points_to "$(card 05)/driver")" = e1000 ] || fail "a refused run changed the driver"
+}
+
+# Registers as memory, by the operator's word: pings on each card. [120]
+case_nook_run_pings_with_direct_registers() {
+    for slot in $NICS; do
+        nook_up "$slot" --mmio direct
+        pings_20
+        nook_down
+    done
+}
+
+# A card that vanishes under traffic ends the run with a message, whichever way its registers are reached. [200]
+case_nook_run_sees_a_card_vanish() {
+    for mode in emulated direct; do
+        for way in decoding remove; do
+            nook_up 05 --mmio "$mode" 2> /tmp/said
+            traffic_begins
+            if [ "$way" = remove ]; then
+                # The write returns when nook-run has let the card go.
+                echo 1 > "$(card 05)/remove"
+            else
+                printf '\000\000' | dd of="$(card 05)/config" bs=1 seek=4 conv=notrunc 2> /dev/null
+            fi
+            status=0
+            wait "$nook" || status=$?
+            traffic_ends
+            cat /tmp/said
+            [ "$status" = 1 ] || [ "$status" = 4 ] || fail "$way, $mode: nook-run ended with $status"
+            grep -q "gone" /tmp/said || fail "$way, $mode: it said: $(tail -n 3 /tmp/said | tr '\n' ' ')"
+            result "{\"${way}_${mode}_status\": $status}"
+            [ "$way" = decoding ] || echo 1 > /sys/bus/pci/rescan
+        done
+    done
+    nook_up 05
+    pings_20
+    nook_down
+}
+
+# A card that is told to reach outside of its window is stopped by the IOMMU, which tells whom it stopped. [120]
+case_the_iommu_confines_each_card() {
+    load vfio_iommu_type1
+    load vfio-pci
+    for card in 05:e1000 06:e1000 07:e1000e; do
+        slot=${card%:*}
+        give "$slot" "${card#*:}"
+        dmesg -c > /dev/null
+        vfio_check "00:$slot.0" card > /tmp/said 2>&1 || fail "slot $slot: $(tail -n 2 /tmp/said | tr '\n' ' ')"
+        faults=$(dmesg | grep -c "DMAR:.*Request device \[00:$slot.0\].*fault addr" || true)
+        [ "$faults" -gt 0 ] || fail "slot $slot: the kernel tells of no DMAR fault"
+        result "{\"$slot\": {\"dmar_faults\": $faults}}"
     done
 }

@@ -134,8 +134,17 @@ pub const WORKSPACE: &[&str] = &["--release", "--workspace", "--exclude", "xtask
 
 /// Builds the workspace's program of this name and says where it is.
 pub fn binary(name: &str) -> Result<PathBuf> {
+    program("--bin", name)
+}
+
+/// Builds the workspace's example of this name and says where it is.
+pub fn example(name: &str) -> Result<PathBuf> {
+    program("--example", name)
+}
+
+fn program(kind: &str, name: &str) -> Result<PathBuf> {
     let mut build = command();
-    let files = artifacts(build.arg("build").args(WORKSPACE).args(["--bin", name]), None)?;
+    let files = artifacts(build.arg("build").args(WORKSPACE).args([kind, name]), None)?;
     let binary = files.into_iter().rfind(|file| file.file_name().is_some_and(|file| file == name));
     binary.with_context(|| format!("`{}` made no {name}", util::shown(&build)))
 }

@@ -50,7 +50,8 @@ Usage: cargo xtask <command>
 Parts of test: {}
 
 Environment:
-  NOOK_WASM_TOOLCHAIN=rustup|debian   compile drivers this way only, instead of the first that works",
+  NOOK_WASM_TOOLCHAIN=rustup|debian   compile drivers this way only, instead of the first that works
+  NOOK_LONG=1                         guest-test kills nook-run 20 times instead of 5",
         parts.join(", ")
     )
 }

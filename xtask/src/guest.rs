@@ -21,6 +21,7 @@ use machine::Machine;
 use serde_json::{Value, json};
 use servers::{FileServer, Iperf};
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,12 +36,13 @@ pub fn run(only: &[String]) -> Result<()> {
     let debian = Debian::find_or_fetch()?;
     let folder = debian::folder();
     let kernel = debian.vmlinux()?;
-    let programs = [cargo::binary("nook-run")?, find("iperf3")?];
+    let programs = [cargo::binary("nook-run")?, cargo::example("vfio_check")?, find("iperf3")?];
     let drivers: Vec<_> = drivers::build_all()?.into_values().collect();
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
     let settings = format!(
-        "NICS='{}'\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
+        "NICS='{}'\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
         machine::slots(),
+        if env::var_os("NOOK_LONG").is_some() { 20 } else { 5 },
         file.port,
         file.sha256,
         iperf.port
