@@ -1,17 +1,30 @@
 //! Drivers and register maps that are compiled into this command.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use e1000_wasm::E1000;
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
 use nook_regs::RegisterMap;
-use nook_runtime::{DriverModule, Launcher, Layout, Mmio, ModuleCache, WasmLauncher};
+use nook_runtime::{DriverModule, Launcher, Layout, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher};
 
 use crate::cli::{Isolation, MmioArg};
 
 /// Every register map that a manifest may name.
 pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP];
+
+/// Reads a driver's file.
+///
+/// # Errors
+/// If it cannot be read, or is not a driver for this host.
+pub fn load(path: &Path, wasi: Wasi) -> Result<DriverModule> {
+    match DriverModule::load(path, wasi) {
+        // It may well be one.
+        Err(error @ LoadError::Unreadable { .. }) => Err(error.into()),
+        outcome => outcome.with_context(|| format!("{} is not a driver for this host", path.display())),
+    }
+}
 
 /// Makes instances of the driver in `module`, isolated as asked.
 ///

@@ -3,16 +3,17 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nook_runtime::{DriverModule, Layout, Wasi, target_description};
+
+use crate::drivers;
 
 /// The text that `inspect` prints for the file.
 ///
 /// # Errors
 /// If the file is not a driver that this host would run.
 pub fn text(path: &Path) -> Result<String> {
-    let module = DriverModule::load(path, Wasi::Empty)
-        .with_context(|| format!("{} is not a driver for this host", path.display()))?;
+    let module = drivers::load(path, Wasi::Empty)?;
     let mut text = String::new();
     describe(&mut text, &module)?;
     Ok(text)

@@ -8,6 +8,7 @@ mod device;
 mod drivers;
 pub mod inspect;
 pub mod logging;
+pub mod output;
 pub mod pci;
 mod plug;
 mod report;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{Outcome, inspect, logging, pci};
+use nook_run::{Outcome, inspect, logging, output, pci};
 
 fn command(command: &Command) -> Result<Outcome> {
     let text = match command {
@@ -19,7 +19,7 @@ fn command(command: &Command) -> Result<Outcome> {
         Command::Unbind(args) => pci::unbind(args),
         Command::Doctor(args) => pci::check(args),
     }?;
-    print!("{text}");
+    output::print(&text)?;
     Ok(Outcome::Done)
 }
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(outcome) => ExitCode::from(outcome.status()),
         Err(error) => {
-            eprintln!("nook-run: {error:#}");
+            output::complain(&error);
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,6 @@
 //! The commands about real devices: `devices`, `bind`, `unbind`, `doctor`.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nook_runtime::{DriverModule, Wasi};
@@ -9,6 +8,7 @@ use pci_passthrough::{Binder, NetUse, PciAddress, PciFunction, Roots, Sysfs, Ver
 use serde::Serialize;
 
 use crate::cli::{BindArgs, DevicesArgs, DoctorArgs, UnbindArgs};
+use crate::{drivers, output};
 
 /// One device as `devices --json` prints it.
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ fn json(value: &impl Serialize) -> Result<String> {
 /// # Errors
 /// If sysfs or a driver's file cannot be read.
 pub fn devices(args: &DevicesArgs) -> Result<String> {
-    let modules = args.drivers.iter().map(|path| load(path)).collect::<Result<Vec<_>>>()?;
+    let modules = args.drivers.iter().map(|path| drivers::load(path, Wasi::Empty)).collect::<Result<Vec<_>>>()?;
     let listed = Sysfs::default().devices()?.into_iter().map(|function| {
         let drives = |module: &&DriverModule| module.manifest().drives(function.vendor, function.device);
         let drivers = modules.iter().filter(drives).map(|module| module.manifest().name.clone()).collect();
@@ -66,10 +66,6 @@ pub fn devices(args: &DevicesArgs) -> Result<String> {
         writeln!(text, "{}", line.trim_end())?;
     }
     Ok(text)
-}
-
-fn load(path: &Path) -> Result<DriverModule> {
-    DriverModule::load(path, Wasi::Empty).with_context(|| format!("{} is not a driver for this host", path.display()))
 }
 
 /// Binds a device to vfio-pci and says what was done.
@@ -135,7 +131,7 @@ pub fn check(args: &DoctorArgs) -> Result<String> {
     }
     let missing = checks.iter().filter(|check| check.verdict == Verdict::Missing).count();
     if missing > 0 {
-        print!("{text}");
+        output::print(&text)?;
         bail!("passthrough cannot work on this machine as it is: {missing} of {} checks failed", checks.len());
     }
     Ok(text)

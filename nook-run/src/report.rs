@@ -1,7 +1,8 @@
 //! The report of a run: `--json`.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nook_abi::NetStats;
@@ -198,17 +199,36 @@ impl Report {
     }
 }
 
-/// Writes a report, whole or not at all.
+/// Writes a report, whole or not at all; into a device or a pipe, as it comes.
 ///
 /// # Errors
 /// If the file cannot be written; nothing is left of it then.
 pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
-    let text = serde_json::to_string_pretty(report).context("the report")?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = fs::write(&temporary, text + "\n").and_then(|()| fs::rename(&temporary, path));
-    written.inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| {
-        format!("cannot write the report to {} (is there room, and may you write there?)", path.display())
-    })
+    let text = serde_json::to_string_pretty(report).context("the report")? + "\n";
+    let written = match is_special(path) {
+        // To put a file in its place would be to remove it.
+        true => fs::write(path, text),
+        false => replace(path, &text),
+    };
+    written.with_context(|| format!("--json: cannot write the report to {}", path.display()))
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // A link stays, and what it leads to is replaced.
+    let path = if path.is_symlink() { &fs::canonicalize(path)? } else { path };
+    let temporary = temporary(path);
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// Something else than a file or a folder is there: a pipe with a name, or /dev/stdout when it is one.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+/// Where a report is written before it is renamed: in the same folder.
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension(format!("{}.tmp", std::process::id()))
 }
 
 /// How reports call a kind of interrupt.
@@ -223,11 +243,20 @@ pub fn irq_name(kind: IrqKind) -> &'static str {
 /// Refuses a path that the report could not be written to, before the run and not after it.
 ///
 /// # Errors
-/// If its folder is not there.
+/// If it is a folder, or its folder is not there or takes no file.
 pub fn check_path(path: &Path) -> Result<()> {
+    // A link is looked through when the report is written.
+    if is_special(path) || path.is_symlink() {
+        return Ok(());
+    }
+    if path.is_dir() {
+        bail!("--json: {} is a folder: name a file in it", path.display());
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
         bail!("--json: there is no folder {} to write the report to", folder.display());
     }
-    Ok(())
+    let temporary = temporary(path);
+    let made = fs::File::create_new(&temporary).and_then(|_| fs::remove_file(&temporary));
+    made.with_context(|| format!("--json: cannot make a file in {}: choose another folder", folder.display()))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nook_bus::DmaWindow;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{Policy, Supervisor};
@@ -16,7 +16,7 @@ use crate::report::{
     CountersReport, DeviceCounters, DriverReport, FaultReport, Report, check_path, irq_name, write_json,
 };
 use crate::signals::Signals;
-use crate::{device, drivers};
+use crate::{device, drivers, output};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -81,13 +81,11 @@ type Supervised = Supervisor<Captured<Plug>>;
 /// # Errors
 /// If something could not be set up, or the driver did not come up at all. Nothing is left behind in either case.
 pub fn run(args: &RunArgs) -> Result<Outcome> {
-    let mut signals = Signals::take().context("cannot take signals")?;
+    let signals = Signals::take().context("cannot take signals")?;
     if let Some(path) = &args.json {
         check_path(path)?;
     }
-    let module = DriverModule::load(&args.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })
-        .with_context(|| format!("{} is not a driver for this host", args.driver.display()))?;
-    let module = Arc::new(module);
+    let module = Arc::new(drivers::load(&args.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })?);
     let server = server(args)?;
     let mut supervisor = assemble(args, &module, server.as_ref())?;
     supervisor.nook_mut().watch(signals.fd());
@@ -99,17 +97,27 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         supervisor.nook().isolation()
     );
     let start_ns = now_ns();
-    supervisor.nook_mut().start()?;
-    let ended = drive(args, &mut supervisor, &mut signals, start_ns);
+    supervisor.start()?;
+    let ended = drive(args, &mut supervisor, &signals, start_ns);
     let report = finish(args, &mut supervisor, &module, ended.clone(), start_ns);
     tell(args, &report)?;
-    supervisor.nook_mut().uplink_mut().take_capture().map(Pcap::finish).transpose().context("--pcap")?;
-    Ok(match (&ended, &report.exercise) {
-        (Ended::Quarantine(_), _) => Outcome::Quarantined,
-        (Ended::NoLink, _) => Outcome::ExerciseFailed,
-        (_, Some(exercise)) if !passed(exercise) => Outcome::ExerciseFailed,
-        _ => Outcome::Done,
-    })
+    let captured = finish_capture(supervisor.nook_mut().uplink_mut());
+    match (&ended, &report.exercise) {
+        (Ended::Quarantine(_), _) => Ok(Outcome::Quarantined),
+        (Ended::Exercise, Some(exercise)) if passed(exercise) => captured.map(|()| Outcome::Done),
+        // It found something, or was cut short.
+        (_, Some(_)) => Ok(Outcome::ExerciseFailed),
+        (_, None) => captured.map(|()| Outcome::Done),
+    }
+}
+
+/// The capture's end. One that ended early did not end the run, but it is not what was asked for.
+fn finish_capture(captured: &mut Captured<Plug>) -> Result<()> {
+    if let Some(error) = captured.capture_error() {
+        bail!("--pcap: {error}; the run went on without it");
+    }
+    captured.take_capture().map(Pcap::finish).transpose().context("--pcap")?;
+    Ok(())
 }
 
 /// The other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
@@ -125,10 +133,6 @@ fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>)
     let layout = module.layout();
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
-    let capture = args
-        .pcap
-        .as_ref()
-        .map(|path| Pcap::create(path).with_context(|| format!("--pcap: cannot write to {}", path.display())));
     let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), &window)?;
     let host = Host::new(nook_runtime::HostConfig {
         device,
@@ -148,8 +152,12 @@ fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>)
             Plug::Host(host)
         }
     };
-    let uplink = Captured::new(plug, capture.transpose()?);
-    let mut nook = Nook::new(host, launcher, uplink);
+    // At last, so that whatever cannot be set up leaves an earlier capture as it was.
+    let capture = args.pcap.as_deref().map(|path| {
+        tracing::debug!("--pcap: opening {}", path.display());
+        Pcap::create(path).context("--pcap")
+    });
+    let mut nook = Nook::new(host, launcher, Captured::new(plug, capture.transpose()?));
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.promiscuous;
     nook.set(settings)?;
@@ -175,7 +183,7 @@ fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
 }
 
 /// Turns until something ends the run.
-fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &mut Signals, start_ns: u64) -> Ended {
+fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_ns: u64) -> Ended {
     let exercising = !args.exercise.is_empty();
     // With an exercise the duration is that of its parts.
     let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
@@ -233,7 +241,10 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
         }
         _ => None,
     };
-    if let Err(error) = nook.stop() {
+    // In quarantine there is nothing left to stop.
+    if !matches!(ended, Ended::Quarantine(_))
+        && let Err(error) = nook.stop()
+    {
         note("stop", error);
     }
     let exercise = nook.uplink().inner().host().map(|host| host.report().clone());
@@ -269,12 +280,8 @@ fn passed(exercise: &ExerciseReport) -> bool {
 
 fn tell(args: &RunArgs, report: &Report) -> Result<()> {
     tracing::info!("ended: {}", report.ended);
-    if let Some(exercise) = &report.exercise {
-        print!("{exercise}");
-    }
-    print!("{}", report.summary());
-    match &args.json {
-        Some(path) => write_json(report, path),
-        None => Ok(()),
-    }
+    // Whoever cannot have the one can have the other.
+    let written = args.json.as_deref().map_or(Ok(()), |path| write_json(report, path));
+    let exercise = report.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default();
+    written.and(output::print(&(exercise + &report.summary())))
 }

@@ -16,10 +16,10 @@ use nook_runtime::{
 
 use crate::cli::{Isolation, MmioArg, SelftestArgs, WireArg};
 use crate::device::{self, Choice};
-use crate::drivers;
 use crate::report::{CountersReport, DriverReport, check_path, irq_name, write_json};
 use crate::run::Outcome;
 use crate::signals::Signals;
+use crate::{drivers, output};
 
 use frames::Frames;
 pub use report::{Check, DeviceReport, FramesReport, MachineReport, SelftestReport};
@@ -44,9 +44,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<Outcome> {
     if let Some(path) = &args.json {
         check_path(path)?;
     }
-    let module = DriverModule::load(&args.driver, Wasi::Refused)
-        .with_context(|| format!("{} is not a driver for this host", args.driver.display()))?;
-    let module = Arc::new(module);
+    let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
     let launcher = drivers::launcher(&module, Isolation::Sfi, MmioArg::Emulated, &ModuleCache::of_user())?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
     let choice = Choice {
@@ -66,10 +64,8 @@ pub fn selftest(args: &SelftestArgs) -> Result<Outcome> {
     };
     let (checks, seconds) = test.run(args.packets);
     let report = test.report(args, &module, from, identity, checks, seconds);
-    print!("{}", report.table());
-    if let Some(path) = &args.json {
-        write_json(&report, path)?;
-    }
+    let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
+    written.and(output::print(&report.table().to_string()))?;
     Ok(if report.passed { Outcome::Done } else { Outcome::ExerciseFailed })
 }
 

@@ -1,58 +1,90 @@
-//! Ctrl-C and its like end a run in order: a descriptor becomes readable.
+//! Ctrl-C and its like end a run in order: a descriptor becomes readable. A second one ends it at once.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-/// SIGINT, SIGTERM and SIGHUP, taken as a descriptor while this lives. A second signal ends the process at once, so
-/// that nobody has to wait for a device that hangs.
+/// The signals by which a person, the system or a terminal that goes away asks for an end.
+const ASKED: [(libc::c_int, &str); 3] =
+    [(libc::SIGINT, "SIGINT"), (libc::SIGTERM, "SIGTERM"), (libc::SIGHUP, "SIGHUP")];
+
+/// SIGINT, SIGTERM and SIGHUP, taken by a thread of their own from now to the end of the process.
+///
+/// The run looks for the first one when it can. A second one does not wait for it: the thread lets it end the
+/// process, so that nobody has to wait for a device or a file that hangs. What the process has made goes with it
+/// (a TAP interface with its descriptor, QEMU with its parent).
 pub struct Signals {
-    fd: OwnedFd,
-    before: libc::sigset_t,
+    came: Arc<AtomicI32>,
+    event: File,
 }
 
 impl Signals {
-    /// Blocks the signals for this thread and those that it will start: call it first.
+    /// Blocks the signals for this thread and those that it will start, so that they come to ours: call it first.
     pub fn take() -> io::Result<Self> {
-        // SAFETY: the sets are ours; each call's answer is checked.
-        unsafe {
-            let mut wanted: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&mut wanted);
-            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-                libc::sigaddset(&mut wanted, signal);
-            }
-            if libc::pthread_sigmask(libc::SIG_BLOCK, &wanted, &mut before) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let fd = libc::signalfd(-1, &wanted, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(Signals { fd: OwnedFd::from_raw_fd(fd), before })
+        let set = set()?;
+        // SAFETY: the set is ours and lives through the call.
+        if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) } != 0 {
+            return Err(io::Error::last_os_error());
         }
+        // SAFETY: no pointers; the answer is checked.
+        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if event < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let event = File::from(unsafe { OwnedFd::from_raw_fd(event) });
+        let came = Arc::new(AtomicI32::new(0));
+        let (thread_came, thread_event) = (came.clone(), event.try_clone()?);
+        let thread = std::thread::Builder::new().name("nook-signals".into());
+        thread.spawn(move || watch(&set, &thread_came, &thread_event))?;
+        Ok(Signals { came, event })
     }
 
     /// Becomes readable when a signal comes.
     pub fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.event.as_raw_fd()
     }
 
-    /// The signal that came, if one did; the next one is not held back any more.
-    pub fn came(&mut self) -> Option<&'static str> {
-        // SAFETY: a plain structure of integers, filled by read.
-        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
-        let len = size_of_val(&info);
-        // SAFETY: writes at most `len` bytes into our structure.
-        let read = unsafe { libc::read(self.fd(), (&raw mut info).cast(), len) };
-        if read != len as isize {
-            return None;
+    /// The signal that came, if one did.
+    pub fn came(&self) -> Option<&'static str> {
+        name(self.came.load(Ordering::Relaxed))
+    }
+}
+
+fn name(signal: libc::c_int) -> Option<&'static str> {
+    ASKED.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name)
+}
+
+fn set() -> io::Result<libc::sigset_t> {
+    // SAFETY: a set is plain data, and the first call makes it an empty one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours.
+    unsafe { libc::sigemptyset(&mut set) };
+    for (signal, _) in ASKED {
+        // SAFETY: as before.
+        if unsafe { libc::sigaddset(&mut set, signal) } != 0 {
+            return Err(io::Error::last_os_error());
         }
-        // SAFETY: restores the mask that this thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
-        Some(match info.ssi_signo as i32 {
-            libc::SIGINT => "SIGINT",
-            libc::SIGTERM => "SIGTERM",
-            _ => "SIGHUP",
-        })
+    }
+    Ok(set)
+}
+
+/// The thread.
+fn watch(set: &libc::sigset_t, came: &AtomicI32, mut event: &File) {
+    let mut signal = 0;
+    // SAFETY: both live through the call.
+    while unsafe { libc::sigwait(set, &mut signal) } == 0 {
+        if came.swap(signal, Ordering::Relaxed) != 0 {
+            // SAFETY: the set is ours; the signal, whose default action is to end the process, comes to this thread.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_UNBLOCK, set, std::ptr::null_mut());
+                libc::raise(signal);
+            }
+        }
+        // Its counter cannot be full after one.
+        let _ = event.write_all(&1u64.to_ne_bytes());
+        tracing::info!("{}: stopping; once more ends it at once", name(signal).unwrap_or("a signal"));
     }
 }

@@ -68,6 +68,17 @@ impl<U: Uplink> Supervisor<U> {
         self.restarts
     }
 
+    /// Starts the driver for the first time. A fault on the way is recovered from like any later one.
+    ///
+    /// # Errors
+    /// If the driver refuses, or what it needs is not there; or if the policy allows no restart.
+    pub fn start(&mut self) -> Result<(), NookError> {
+        match self.nook.start() {
+            Err(error @ NookError::Fault { .. }) => self.judge(error).map(|_| ()).map_err(|quarantine| quarantine.last),
+            outcome => outcome,
+        }
+    }
+
     /// One round of [`Nook::turn`]. A fault is not an error here: it is recovered from, now or in a later round.
     ///
     /// # Errors

@@ -13,13 +13,18 @@ use crate::survey::{Survey, features, with_memory_pages};
 /// The largest file that is read at all.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 /// What the manifest may ask for together with its packet buffers.
-const MAX_WINDOW_BYTES: u64 = 256 << 20;
+const MAX_WINDOW_BYTES: u64 = 128 << 20;
+
+/// What most authors should read.
+const GUIDE: &str = "docs/writing-a-driver.md";
+/// What mends a driver that was made for another contract.
+const REBUILD: &str = "rebuild the driver with this host's SDK";
 
 /// Why a file is not a driver that can run here.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; drivers are built by `cargo xtask drivers`, into target/drivers/")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -36,31 +41,34 @@ pub enum LoadError {
         len_bytes: u64,
     },
     /// Not wasm at all.
-    #[error("not a WebAssembly module: {0}")]
+    #[error("not a WebAssembly module: {0}; {GUIDE} says how a driver is built")]
     NotWasm(String),
     /// wasm, but not valid, or with features that drivers cannot use.
-    #[error("not a valid WebAssembly module: {0}")]
+    #[error("not a valid WebAssembly module: {0}; it is damaged or uses what drivers may not, see {GUIDE}")]
     Invalid(String),
     /// A component.
-    #[error("this is a WebAssembly component; a driver is a core module")]
+    #[error("this is a WebAssembly component; a driver is a core module, see {GUIDE}")]
     Component,
     /// No manifest section.
     #[error("no `{MANIFEST_SECTION}` section: not a nook driver (the SDK's nook_driver! macro writes it)")]
     NoManifest,
     /// More than one.
-    #[error("more than one `{MANIFEST_SECTION}` section")]
+    #[error("more than one `{MANIFEST_SECTION}` section: keep one")]
     TwoManifests,
     /// A manifest with a mistake.
-    #[error("the manifest {0}")]
+    #[error("the manifest {0}; {GUIDE} has a right one")]
     BadManifest(String),
     /// Built for another host.
     #[error(
-        "built for nook ABI {}.{}, this host has {}.{}: rebuild the driver with this SDK",
+        "built for nook ABI {}.{}, this host has {}.{}: {REBUILD}",
         .0.0, .0.1, ABI_VERSION.0, ABI_VERSION.1
     )]
     AbiVersion((u16, u16)),
     /// An import that the host does not have.
-    #[error("imports `{module}.{name}`, which this host (ABI {}.{}) does not have", ABI_VERSION.0, ABI_VERSION.1)]
+    #[error(
+        "imports `{module}.{name}`, which this host (ABI {}.{}) does not have: {REBUILD}",
+        ABI_VERSION.0, ABI_VERSION.1
+    )]
     UnknownImport {
         /// Its module.
         module: String,
@@ -88,7 +96,7 @@ pub enum LoadError {
         kind: &'static str,
     },
     /// An import or export with a type that is not the table's.
-    #[error("{what} `{name}` has type {found}, the ABI says {expected}")]
+    #[error("{what} `{name}` has type {found}, the ABI says {expected}: {REBUILD}")]
     Signature {
         /// "import" or "export".
         what: &'static str,
@@ -100,10 +108,13 @@ pub enum LoadError {
         expected: String,
     },
     /// An entry that every driver has is missing.
-    #[error("does not export `{0}`, which every driver of its class has")]
+    #[error("does not export `{0}`, which every driver of its class has: docs/abi.md lists them")]
     MissingEntry(String),
     /// An export that looks like an entry and is none.
-    #[error("exports `{name}`, which is not an entry of ABI {}.{}", ABI_VERSION.0, ABI_VERSION.1)]
+    #[error(
+        "exports `{name}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",
+        ABI_VERSION.0, ABI_VERSION.1
+    )]
     UnknownEntry {
         /// Its name.
         name: String,
@@ -216,7 +227,12 @@ impl DriverModule {
     /// If it is not a driver for this host.
     pub fn load(path: &Path, wasi: Wasi) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-        let len_bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+        let meta = std::fs::metadata(path).map_err(unreadable)?;
+        // A device may have no end, and a pipe may never begin.
+        if !meta.is_file() {
+            return Err(unreadable(std::io::Error::other("it is not a regular file")));
+        }
+        let len_bytes = meta.len();
         if len_bytes > MAX_FILE_BYTES {
             return Err(LoadError::TooLong { path: path.to_owned(), len_bytes });
         }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::wait::Waiter;
 use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Turn, Uplink, now_ns};
-use nook_abi::{Fault, NetStats, ProbeReason, Status, TxCompletion, irq_result, loopback_mode, poll_result, rx_mode};
+use nook_abi::{Fault, NetStats, ProbeReason, Status, TxCompletion, irq_result, poll_result};
 
 /// Packets that one `poll` may move each way.
 const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
@@ -16,6 +16,8 @@ const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
 /// The longest rest that a driver is made to take between two turns.
 const MAX_REST_NS: u64 = 1_000_000_000;
+
+mod settings;
 
 /// Who serves, while there is no instance or while there is one.
 enum State {
@@ -174,60 +176,6 @@ impl<U: Uplink> Nook<U> {
         self.call("open", |driver| driver.open())?;
         self.opened = true;
         self.host_mut().poll_wanted = true;
-        Ok(())
-    }
-
-    /// What the interface is set to.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Changes what the interface is set to, now if the driver runs, and for every later start.
-    ///
-    /// # Errors
-    /// If the driver refuses one of them; then the settings are as before, as far as the driver lets them be.
-    pub fn set(&mut self, settings: Settings) -> Result<(), NookError> {
-        if matches!(self.state, State::Running(_)) {
-            let outcome = self.apply(&settings);
-            if let Err(NookError::Refused { .. }) = outcome {
-                let before = self.settings.clone();
-                // What it took before it takes again; if not, the first refusal is the one to report.
-                let _ = self.apply(&before);
-            }
-            outcome?;
-        }
-        self.settings = settings;
-        Ok(())
-    }
-
-    /// Turns loopback inside of the device on or off: one of the settings.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set).
-    pub fn set_loopback(&mut self, on: bool) -> Result<(), NookError> {
-        self.set(Settings { loopback: on, ..self.settings.clone() })
-    }
-
-    fn apply(&mut self, settings: &Settings) -> Result<(), NookError> {
-        let own = self.interface().ok_or(NookError::NoInterface)?.mac;
-        let mac = settings.mac.unwrap_or(own);
-        if let Some([a, b, c, d, e, f]) = settings.mac {
-            let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-            self.call("set_mac", |driver| driver.set_mac(mac))?;
-        }
-        self.uplink.set_mac(mac).map_err(NookError::Uplink)?;
-        if let Some(mtu_bytes) = settings.mtu_bytes {
-            self.call("set_mtu", |driver| driver.set_mtu(mtu_bytes))?;
-        }
-        let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
-        let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
-        let count = self.host_mut().mail_addresses(&settings.multicast);
-        self.call("set_rx_mode", |driver| driver.set_rx_mode(promiscuous | all_multicast, count))?;
-        // A driver that was never asked for loopback need not have it.
-        if settings.loopback || self.settings.loopback {
-            let mode = if settings.loopback { loopback_mode::ON } else { loopback_mode::OFF };
-            self.call("set_loopback", |driver| driver.set_loopback(mode))?;
-        }
         Ok(())
     }
 

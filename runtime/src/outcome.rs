@@ -10,7 +10,7 @@ use nook_bus::DeviceError;
 #[derive(Debug, thiserror::Error)]
 pub enum NookError {
     /// The driver broke a rule, trapped, used up its time, or its device became unusable.
-    #[error("{fault}{}", detail.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    #[error("{}", fault_text(*fault, detail.as_deref()))]
     Fault {
         /// What it was.
         fault: Fault,
@@ -37,6 +37,16 @@ pub enum NookError {
     /// The interface's other side failed.
     #[error("the network interface: {0}")]
     Uplink(#[source] io::Error),
+}
+
+/// The fault, and what the device said unless that begins with the same words.
+fn fault_text(fault: Fault, detail: Option<&str>) -> String {
+    let fault = fault.to_string();
+    match detail {
+        Some(detail) if detail.starts_with(&fault) => detail.to_owned(),
+        Some(detail) => format!("{fault} ({detail})"),
+        None => fault,
+    }
 }
 
 /// What a [`turn`](crate::Nook::turn) did.

@@ -133,7 +133,13 @@ impl Watch {
 
     /// Compares what the driver reports of its device with what it moved. Frames under way are nobody's mistake, nor
     /// are those that were in the rings when a driver reset its device.
-    pub(crate) fn compare(&self, stats: &NetStats, now: &Counters, rx_buffers: u32, tx_buffers: u32) -> Result<(), Fault> {
+    pub(crate) fn compare(
+        &self,
+        stats: &NetStats,
+        now: &Counters,
+        rx_buffers: u32,
+        tx_buffers: u32,
+    ) -> Result<(), Fault> {
         let lost = stats.tx_timeouts.saturating_add(1);
         let under_way = |buffers: u32| lost.saturating_mul(u64::from(buffers + 2 * QUEUE_CAPACITY));
         let received = handed_up(now) - handed_up(&self.base);

@@ -14,6 +14,8 @@ const ACCESS_NS: u64 = 200_000_000;
 const LOOK_NS: u64 = 20_000;
 /// How long a PHY may take to reset (IEEE 802.3, 22.2.4.1.1).
 const RESET_NS: u64 = 500_000_000;
+/// How often to look whether it has.
+const RESET_LOOK_NS: u64 = 10_000_000;
 
 /// What we offer: everything but PAUSE, which the driver does not turn on, and half duplex at 1000 Mbit/s.
 const OFFERED: u16 = an::SELECTOR | an::T10_HALF | an::T10_FULL | an::T100_HALF | an::T100_FULL;
@@ -89,7 +91,7 @@ pub(crate) fn loop_back<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) 
 fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, mode: u16) -> Result<(), Status> {
     write(nook, regs, BMCR, mode | bmcr::RESET)?;
     let mut answer = Ok(0);
-    nook.poll_until(RESET_NS, ACCESS_NS, || {
+    nook.poll_until(RESET_NS, RESET_LOOK_NS, || {
         answer = read(nook, regs, BMCR);
         answer.is_ok_and(|value| value & bmcr::RESET == 0)
     })

@@ -1,5 +1,6 @@
 //! The command on every rig: the exercise at every level and on every device, and between two network namespaces.
 
 mod command;
+mod file;
 mod namespaces;
 mod runs;

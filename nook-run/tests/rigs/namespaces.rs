@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::command::{driver, nook_run};
+use crate::command::driver;
 
 /// Two namespaces; they go with the value.
 struct Namespaces {

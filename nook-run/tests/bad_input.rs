@@ -1,0 +1,427 @@
+//! What nook-run does with what it cannot use: it says what is wrong and what to do, ends with a status that says so,
+//! and leaves nothing behind.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use support::module::{MANIFEST, Module};
+use support::{Asked, Place, assert_is_said, e1000, has_interface};
+
+/// A file that is not a driver, and the parts of the message about it: what is wrong, and what to do.
+struct Unfit {
+    what: &'static str,
+    bytes: Vec<u8>,
+    says: [&'static str; 2],
+}
+
+fn unfit_files() -> Vec<Unfit> {
+    let file = |what, bytes: &[u8], says| Unfit { what, bytes: bytes.to_owned(), says };
+    let module = |what, module: Module, says| Unfit { what, bytes: module.wasm(), says };
+    let sdk = "rebuild the driver with this host's SDK";
+    let guide = "docs/writing-a-driver.md";
+    let driver = fs::read(e1000()).expect("the driver");
+    vec![
+        file("an empty file", b"", ["the file is empty", guide]),
+        file("an ELF file", b"\x7fELF\x02\x01\x01", ["it is an ELF file", guide]),
+        file("a text", b"#!/bin/sh\n", ["it begins with [23, 21, 2f, 62]", guide]),
+        file("a driver that was cut off", &driver[..driver.len() / 2], ["not a valid WebAssembly module", guide]),
+        file("a component", b"\0asm\x0d\0\x01\0", ["a WebAssembly component", "a driver is a core module"]),
+        module(
+            "an import that no host has",
+            Module { imports: r#"(import "nook" "teleport" (func))"#, probe: NO_PROBE, ..Module::default() },
+            ["imports `nook.teleport`, which this host (ABI 0.1) does not have", sdk],
+        ),
+        module(
+            "an import from another world",
+            Module { imports: r#"(import "env" "memcpy" (func))"#, probe: NO_PROBE, ..Module::default() },
+            ["imports `env.memcpy`", sdk],
+        ),
+        module(
+            "an import whose name would clear the terminal",
+            Module { imports: r#"(import "nook" "\1b[2J" (func))"#, probe: NO_PROBE, ..Module::default() },
+            ["imports `nook.\u{fffd}[2J`", sdk],
+        ),
+        module(
+            "an imported memory",
+            Module {
+                imports: r#"(import "nook" "memory" (memory 1))"#,
+                memory: "",
+                probe: NO_PROBE,
+                ..Module::default()
+            },
+            ["imports the memory `nook.memory`", "a driver imports functions only"],
+        ),
+        module(
+            "an import of WASI",
+            Module {
+                imports: r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#,
+                probe: NO_PROBE,
+                ..Module::default()
+            },
+            ["imports `wasi_snapshot_preview1.fd_write`: built for WASI", "--wasi"],
+        ),
+        module(
+            "an import with another signature",
+            Module {
+                imports: r#"(import "nook" "mmio_flush" (func (param i64)))"#,
+                probe: NO_PROBE,
+                ..Module::default()
+            },
+            ["import `mmio_flush` has type", sdk],
+        ),
+        module(
+            "an entry with another signature",
+            Module { poll: r#"(func (export "nook_poll"))"#, ..Module::default() },
+            ["export `nook_poll` has type", sdk],
+        ),
+        module(
+            "no manifest",
+            Module { manifests: vec![], ..Module::default() },
+            ["no `nook.manifest` section: not a nook driver", "nook_driver! macro writes it"],
+        ),
+        module(
+            "two manifests",
+            Module { manifests: vec![MANIFEST.into(), MANIFEST.into()], ..Module::default() },
+            ["more than one `nook.manifest` section", "keep one"],
+        ),
+        module(
+            "a manifest with an unknown key",
+            Module::with_line("license", "license = MIT\ncolour = red"),
+            ["the manifest has the unknown key \"colour\"", guide],
+        ),
+        module(
+            "a manifest without a name",
+            Module::with_line("name", ""),
+            ["the manifest lacks the key \"name\"", guide],
+        ),
+        module(
+            "a manifest with a PCI id that is none",
+            Module::with_line("pci", "pci = e1000"),
+            ["has pci = \"e1000\", which should be vendor:device ids such as 8086:100e", guide],
+        ),
+        module(
+            "a manifest that is not text",
+            Module { manifests: vec!["\u{1b}[2J".into()], ..Module::default() },
+            ["the manifest is not plain UTF-8 text", guide],
+        ),
+        module(
+            "another ABI",
+            Module::with_line("abi", "abi = 9.0"),
+            ["built for nook ABI 9.0, this host has 0.1", "rebuild the driver"],
+        ),
+        module(
+            "a newer ABI",
+            Module::with_line("abi", "abi = 0.999"),
+            ["built for nook ABI 0.999, this host has 0.1", "rebuild the driver"],
+        ),
+        module(
+            "a missing entry",
+            Module { poll: "", ..Module::default() },
+            ["does not export `nook_poll`, which every driver of its class has", "docs/abi.md"],
+        ),
+        module(
+            "a misspelt entry",
+            Module { more: r#"(func (export "nook_set_mack"))"#, ..Module::default() },
+            ["exports `nook_set_mack`, which is not an entry", "docs/abi.md"],
+        ),
+        module(
+            "a memory that is too large",
+            Module { memory: r#"(memory (export "memory") 4096)"#, ..Module::default() },
+            ["the module asks for 256 MiB of data and stack; the most is 16 MiB", "`heap_bytes` in the manifest"],
+        ),
+        module(
+            "a memory that is not exported",
+            Module { memory: "(memory 1)", ..Module::default() },
+            ["memory: it is not exported", "as `memory`"],
+        ),
+        module("no memory", Module { memory: "", ..Module::default() }, ["memory: 0 memories", "a driver defines one"]),
+        module(
+            "a start function",
+            Module { more: "(func $go) (start $go)", ..Module::default() },
+            ["a start function", "do the work in `probe`"],
+        ),
+        module(
+            "a table that is too large",
+            Module { more: "(table 100000 funcref)", ..Module::default() },
+            ["a table with 100000 elements", "a driver has at most 65536"],
+        ),
+    ]
+}
+
+const NO_PROBE: &str = r#"(func (export "nook_probe") (param i32 i32) (result i32) (i32.const -2))"#;
+
+#[test]
+fn a_file_that_is_not_a_driver_is_refused_with_what_is_wrong_and_what_to_do() {
+    for Unfit { what, bytes, says } in unfit_files() {
+        let place = Place::new();
+        let file = place.file("bad.wasm", bytes);
+        for args in [vec![&file], vec![&"inspect".into(), &file]] {
+            // Inspecting shows a driver that was built for WASI: nothing of it runs.
+            if args.len() == 2 && what == "an import of WASI" {
+                continue;
+            }
+            let ended = place.nook_run(args).end();
+            assert_is_said(what, &ended, 1, &says);
+            assert!(ended.stderr.contains("bad.wasm is not a driver for this host: "), "{what}: {}", ended.stderr);
+        }
+        assert_eq!(place.names(), ["bad.wasm"], "{what}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_as_a_file_is_refused() {
+    let place = Place::new();
+    let rows = [
+        ("a file that is not there", "missing.wasm", "No such file"),
+        ("a folder", "/", "it is not a regular file"),
+        ("a device without end", "/dev/zero", "it is not a regular file"),
+    ];
+    for (what, file, says) in rows {
+        let advice = "drivers are built by `cargo xtask drivers`, into target/drivers/";
+        assert_is_said(what, &place.nook_run([file]).end(), 1, &["cannot read", file, says, advice]);
+        assert_is_said(what, &place.nook_run(["inspect", file]).end(), 1, &["cannot read", file, says, advice]);
+    }
+    assert!(place.names().is_empty());
+}
+
+/// A run that cannot be set up: the arguments after the driver, the exit status, and parts of the message.
+struct Refused {
+    what: &'static str,
+    args: &'static [&'static str],
+    code: i32,
+    says: &'static [&'static str],
+}
+
+const REFUSED: &[Refused] = &[
+    Refused {
+        what: "a QEMU model that nook does not know",
+        args: &["--qemu", "rtl8139"],
+        code: 1,
+        says: &["\"rtl8139\" is not one that nook knows", "it knows e1000 (Intel 82540EM), e1000-82545em"],
+    },
+    Refused { what: "an address that is none", args: &["--pci", "eth0"], code: 1, says: &["eth0", "03:00.0"] },
+    Refused {
+        what: "a device that is not there",
+        args: &["--pci", "ff:1f.7"],
+        code: 1,
+        says: &["ff:1f.7", "nook-run devices"],
+    },
+    Refused {
+        what: "a name too long for an interface",
+        args: &["--tap", "a-name-of-sixteen"],
+        code: 1,
+        says: &["--tap: `a-name-of-sixteen` cannot be the name of a network interface", "longer than 15 bytes"],
+    },
+    Refused {
+        what: "a name with a space for the cable's end",
+        args: &["--wire", "tap:a b"],
+        code: 1,
+        says: &["--wire: the cable's far end: `a b` cannot be the name of a network interface", "spaces"],
+    },
+    Refused {
+        what: "a report in a folder that is not there",
+        args: &["--json", "no/such/report.json"],
+        code: 1,
+        says: &["--json: there is no folder no/such"],
+    },
+    Refused { what: "a report over a folder", args: &["--json", "/"], code: 1, says: &["--json: / is a folder"] },
+    Refused {
+        what: "a capture in a folder that is not there",
+        args: &["--pcap", "no/such/capture.pcap"],
+        code: 1,
+        says: &["--pcap: cannot create no/such/capture.pcap", "No such file or directory"],
+    },
+    Refused {
+        what: "direct registers for a native driver",
+        args: &["--isolation", "native", "--mmio", "direct"],
+        code: 1,
+        says: &["--mmio direct is for the sandbox"],
+    },
+    Refused {
+        what: "an exercise that does not exist",
+        args: &["--exercise", "juggle"],
+        code: 2,
+        says: &["invalid value 'juggle'", "ping, tcp, rr"],
+    },
+    Refused {
+        what: "a time that is none",
+        args: &["--duration", "soon"],
+        code: 2,
+        says: &["invalid value 'soon'", "it can be ms, s, m or h"],
+    },
+    Refused {
+        what: "a cable into nowhere",
+        args: &["--wire", "bridge:br0"],
+        code: 2,
+        says: &["it can be `peer`, `tap:NAME` or `none`"],
+    },
+    Refused {
+        what: "an exercise over a TAP, which has no host in this process",
+        args: &["--tap", "nook0", "--exercise", "ping"],
+        code: 2,
+        says: &["cannot be used with"],
+    },
+    Refused {
+        what: "a cable for QEMU's card",
+        args: &["--qemu", "e1000", "--wire", "none"],
+        code: 2,
+        says: &["cannot be used with"],
+    },
+];
+
+#[test]
+fn a_run_that_cannot_be_set_up_says_what_to_do_instead() {
+    for Refused { what, args, code, says } in REFUSED {
+        let place = Place::new();
+        let driver = e1000();
+        let args = [driver.as_os_str()].into_iter().chain(args.iter().map(|arg| arg.as_ref()));
+        assert_is_said(what, &place.nook_run(args).end(), *code, says);
+        assert!(place.names().is_empty(), "{what}: {:?}", place.names());
+    }
+    let nothing: [&str; 0] = [];
+    assert_is_said("no driver", &Place::new().nook_run(nothing).end(), 2, &["Usage: nook-run"]);
+}
+
+#[test]
+fn a_driver_is_not_run_on_a_device_that_it_does_not_drive() {
+    let place = Place::new();
+    let file = place.file("other.wasm", Module::with_line("pci", "pci = 10ec:8139").wasm());
+    let on =
+        |args: &[&str]| place.nook_run([file.as_os_str()].into_iter().chain(args.iter().map(|a| a.as_ref()))).end();
+    let says = ["which the driver `crash-dummy` does not drive", "choose another device with --qemu"];
+    assert_is_said("the embedded model", &on(&[]), 1, &says);
+    let says = ["the driver `crash-dummy` drives 10ec:8139, and this is", "use another driver or another device"];
+    assert_is_said("QEMU's card", &on(&["--qemu", "e1000"]), 1, &says);
+    let says = ["`crash-dummy` is not compiled into nook-run", "--isolation sfi"];
+    assert_is_said("a native build", &on(&["--isolation", "native"]), 1, &says);
+    assert_eq!(place.names(), ["other.wasm"]);
+}
+
+#[test]
+fn a_driver_that_wants_unknown_registers_is_refused() {
+    let place = Place::new();
+    let file = place.file("other.wasm", Module::with_line("registers", "registers = rtl8139").wasm());
+    let says = ["`crash-dummy` wants the register map `rtl8139`; this host has e1000"];
+    assert_is_said("registers", &place.nook_run([file]).end(), 1, &says);
+}
+
+#[test]
+fn without_the_right_to_make_a_tap_the_two_ways_to_get_one_are_named() {
+    let place = Place::new();
+    for args in [["--tap", "nook-none"], ["--wire", "tap:nook-none"]] {
+        let ended = place.nook_run([e1000().to_str().unwrap()].into_iter().chain(args)).without_net_admin().end();
+        let says = ["no right to use the TAP interface `nook-none`", "CAP_NET_ADMIN", "ip tuntap add dev nook-none"];
+        assert_is_said(args[0], &ended, 1, &says);
+        assert!(!has_interface("nook-none"));
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_is_not_a_tap_is_left_alone() {
+    let ended = Place::new().nook_run([e1000().to_str().unwrap(), "--tap", "lo"]).end();
+    assert_is_said("lo", &ended, 1, &["`lo` exists and is not a plain TAP interface", "choose another name"]);
+    assert!(has_interface("lo"));
+}
+
+/// A place with a program called qemu-system-x86_64 that does this.
+fn with_fake_qemu(place: &Place, script: &str) -> Asked {
+    let folder = place.at("bin");
+    fs::create_dir(&folder).unwrap();
+    let program = place.file("bin/qemu-system-x86_64", format!("#!/bin/sh\n{script}\n"));
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    place.nook_run([e1000().to_str().unwrap(), "--qemu", "e1000"]).env("PATH", path)
+}
+
+#[test]
+fn a_machine_without_qemu_is_told_which_package_has_it() {
+    let ended = Place::new().nook_run([e1000().to_str().unwrap(), "--qemu", "e1000"]).env("PATH", "").end();
+    let says = ["\"qemu-system-x86_64\" is not installed", "apt-get install --no-install-recommends qemu-system-x86"];
+    assert_is_said("no QEMU", &ended, 1, &says);
+}
+
+#[test]
+fn a_qemu_that_dies_at_once_is_quoted() {
+    let ended = with_fake_qemu(&Place::new(), "echo 'no such machine: q35' >&2; exit 1").end();
+    let says = ["ended while starting", "exit status: 1", "no such machine: q35", "nook needs QEMU 7.2 or newer"];
+    assert_is_said("a dying QEMU", &ended, 1, &says);
+}
+
+#[test]
+fn a_qemu_that_says_nothing_is_given_up_and_ended() {
+    let ended = with_fake_qemu(&Place::new(), "exec sleep 1000").end();
+    assert_is_said("a silent QEMU", &ended, 1, &["did not answer within 10s"]);
+}
+
+#[test]
+fn a_qemu_that_dies_under_the_driver_is_quarantine() {
+    let place = Place::new();
+    let mut run = place.nook_run([e1000().to_str().unwrap(), "--qemu", "e1000", "--json", "report.json"]).start();
+    assert!(run.says("link up"), "{}", run.stderr());
+    let helpers = run.helpers();
+    let [(qemu, _)] = helpers[..] else { panic!("one QEMU: {helpers:?}") };
+    // SAFETY: a system call without pointers, about the process that this run has started.
+    unsafe { libc::kill(qemu as libc::pid_t, libc::SIGKILL) };
+    let ended = run.end();
+    assert_is_said("a killed QEMU", &ended, 4, &["the device is gone", "SIGKILL"]);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(place.at("report.json")).unwrap()).unwrap();
+    assert_eq!(report["faults"].as_array().unwrap().len(), 1, "{report:#}");
+}
+
+/// A driver that faults whenever it gets so far.
+struct Faulty {
+    what: &'static str,
+    module: Module,
+    fault: &'static str,
+}
+
+#[test]
+fn a_driver_that_faults_for_ever_ends_in_quarantine() {
+    let rows = [
+        Faulty {
+            what: "a trap in probe",
+            module: Module {
+                probe: r#"(func (export "nook_probe") (param i32 i32) (result i32) unreachable)"#,
+                ..Module::default()
+            },
+            fault: "probe: trap: unreachable code was reached",
+        },
+        Faulty {
+            what: "a trap in poll",
+            module: Module {
+                poll: r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) unreachable)"#,
+                ..Module::default()
+            },
+            fault: "poll: trap: unreachable code was reached",
+        },
+        Faulty {
+            what: "an endless loop in poll",
+            module: Module {
+                poll: r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (loop (br 0)) unreachable)"#,
+                ..Module::default()
+            },
+            fault: "poll: used more than its",
+        },
+    ];
+    for Faulty { what, module, fault } in rows {
+        let place = Place::new();
+        let file = place.file("faulty.wasm", module.wasm());
+        let ended = place.nook_run([file.to_str().unwrap(), "--json", "report.json"]).end();
+        assert_is_said(what, &ended, 4, &[fault, "the driver is in quarantine after 10 restarts"]);
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(place.at("report.json")).unwrap()).unwrap();
+        let faults = report["faults"].as_array().unwrap();
+        assert_eq!(faults.len(), 11, "{what}: {report:#}");
+        assert!(faults.iter().all(|it| it["fault"].as_str().unwrap().contains(fault)), "{what}: {report:#}");
+        assert_eq!(report["link"], "down", "{what}");
+    }
+}
+
+#[test]
+fn a_driver_that_says_no_is_not_asked_again() {
+    let place = Place::new();
+    let file = place.file("refuses.wasm", Module { imports: "", probe: NO_PROBE, ..Module::default() }.wasm());
+    assert_is_said("no device", &place.nook_run([file]).end(), 1, &["probe: the driver says: no such device"]);
+}

@@ -1,0 +1,47 @@
+//! What `inspect` prints about the e1000 driver, held by a golden file, and where compiled modules are not kept.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use support::{Place, e1000};
+
+/// What differs from build to build and from machine to machine.
+fn masked(text: &str) -> String {
+    let mask = |line: &str| match line.split_whitespace().next() {
+        Some("file") => "file            (bytes, SHA-256)\n".to_owned(),
+        Some("compiled") => "compiled for    (this machine)\n".to_owned(),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(mask).collect()
+}
+
+#[test]
+fn inspect_prints_what_the_golden_file_has() {
+    let place = Place::new();
+    let ended = place.nook_run(["inspect", e1000().to_str().unwrap()]).end().with(0);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/inspect.txt");
+    let found = masked(&ended.stdout);
+    if std::env::var_os("NOOK_BLESS").is_some() {
+        fs::write(&file, &found).unwrap();
+    }
+    let golden = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(found, golden, "if that is right: NOOK_BLESS=1 cargo test --release -p nook-run --test inspect");
+    assert_eq!(ended.stderr, "");
+    assert!(place.names().is_empty(), "nothing of it was compiled or run: {:?}", place.names());
+}
+
+#[test]
+fn a_cache_that_others_can_write_to_is_not_used() {
+    let place = Place::new();
+    let folder = place.at("cache/nook");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let run = [e1000().to_str().unwrap().to_owned(), "--duration".into(), "50ms".into()];
+    let ended = place.nook_run(run).env("XDG_CACHE_HOME", place.at("cache")).end().with(0);
+    assert!(ended.stderr.contains("WARN compiled modules are not kept in"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("or others can write to it"), "{}", ended.stderr);
+    assert!(place.names().is_empty(), "{:?}", place.names());
+}
