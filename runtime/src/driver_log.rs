@@ -18,6 +18,11 @@ impl DriverLog {
         DriverLog { driver, second: 0, in_second: 0 }
     }
 
+    /// A new instance begins: it is not blamed for what the last one said.
+    pub(crate) fn begin(&mut self) {
+        self.in_second = 0;
+    }
+
     /// The level with this number.
     pub(crate) fn level(level: u32) -> Option<Level> {
         Some(match level {
@@ -74,5 +79,13 @@ mod tests {
         }
         assert_eq!(log.message(Level::DEBUG, b"x", 6), Err(Fault::LogFlood { limit_per_s: LIMIT_PER_S }));
         log.message(Level::DEBUG, b"x", 1_000_000_000).unwrap();
+    }
+
+    #[test]
+    fn a_new_instance_is_not_blamed_for_what_the_last_one_said() {
+        let mut log = DriverLog::new("test".into());
+        while log.message(Level::DEBUG, b"x", 5).is_ok() {}
+        log.begin();
+        log.message(Level::DEBUG, b"x", 6).unwrap();
     }
 }

@@ -256,6 +256,7 @@ impl Host {
         self.poll_wanted = false;
         self.counters.starts += 1;
         self.watch = Watch::new(self.counters);
+        self.log.begin();
         Ok(addr)
     }
 

@@ -234,6 +234,8 @@ impl Launcher for WasmLauncher {
             Ok(()) => Ok(UpdateDeadline::Continue(1)),
             Err(fault) => Err(wasmtime::Error::new(fault)),
         });
+        // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
+        store.data_mut().budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {
             Ok((entries, space)) => match store.data_mut().begin_instance(space) {
                 Ok(host_page) => Ok((entries, host_page)),
