@@ -1,0 +1,132 @@
+//! What a case is: a driver that does one wrong thing, and what is to come of it.
+
+use std::fmt;
+
+use nook_abi::Fault;
+use nook_runtime::{Budgets, Host};
+
+/// A kind of driver bug, as the literature counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Stray loads, stores and jumps. Swift et al., *Improving the Reliability of Commodity Operating Systems* (Nooks,
+    /// 2003), injects these.
+    Stray,
+    /// Arguments that were not checked. Huang et al., *SoK: Understanding the Attack Surface in Device Driver Isolation
+    /// Frameworks* (ACSAC 2025), calls this and the next two compartment interface vulnerabilities.
+    Argument,
+    /// What lies in shared memory is forged, or changes between check and use.
+    SharedData,
+    /// Control passes where it should not: wrong context, wrong return value, wrong function.
+    ControlTransfer,
+    /// The driver breaks the operating system's protocol: order, pairing, state. Ryzhyk et al., *Dingo: Taming Device
+    /// Drivers* (2009), counts these and the next.
+    SystemProtocol,
+    /// The driver programs the device against its rules.
+    DeviceProtocol,
+    /// It waits or loops for ever: left open by Nooks; Kadav et al., *Tolerating Hardware Device Failures in Software*
+    /// (Carburizer, 2009), finds loops that wait for a device.
+    Hang,
+    /// It uses up what others need.
+    Resources,
+    /// The device fails, and the driver believes it (Carburizer, 2009).
+    DeviceFailure,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Class::Stray => "stray access",
+            Class::Argument => "unchecked argument",
+            Class::SharedData => "shared data",
+            Class::ControlTransfer => "control transfer",
+            Class::SystemProtocol => "system protocol",
+            Class::DeviceProtocol => "device protocol",
+            Class::Hang => "hang",
+            Class::Resources => "resources",
+            Class::DeviceFailure => "device failure",
+        })
+    }
+}
+
+/// What the device does besides what a device does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// It interrupts a few times, and otherwise behaves.
+    Behaves,
+    /// It never interrupts.
+    Silent,
+    /// Its interrupt line never goes away.
+    Storms,
+    /// Registers do not answer.
+    Unplugged,
+    /// Registers fail in another way.
+    Fails,
+}
+
+/// What is to come of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Exactly this.
+    Fault(Fault),
+    /// Nothing: what the driver did can harm itself only.
+    Harmless,
+}
+
+/// Limits of a case that does not name its own: a good driver keeps to them even on a busy machine, because they count
+/// CPU time.
+pub const BUDGETS: Budgets = Budgets {
+    interrupt_cpu_ns: 20_000_000,
+    atomic_cpu_ns: 50_000_000,
+    process_cpu_ns: 300_000_000,
+    short_wall_ns: 60_000_000_000,
+    process_wall_ns: 60_000_000_000,
+    process_total_ns: 60_000_000_000,
+    transmit_ns: 60_000_000_000,
+    quiet_ns: 1_000_000_000,
+    counters_ns: 10_000_000_000,
+};
+
+/// One hostile driver.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of bug it has.
+    pub class: Class,
+    /// Entries whose bodies differ from those of the harmless driver.
+    pub entries: &'static [(&'static str, &'static str)],
+    /// Functions and data of its own.
+    pub extra: &'static str,
+    /// What the device does.
+    pub script: Script,
+    /// Other limits than a driver usually has. The good driver that follows is then given a device of its own.
+    pub budgets: Option<Budgets>,
+    /// What is to come of it.
+    pub expect: Expect,
+    /// What holds afterwards besides.
+    pub holds: fn(&Host) -> bool,
+}
+
+/// The harmless driver, which every case changes.
+pub const HARMLESS: Case = Case {
+    name: "harmless",
+    class: Class::Stray,
+    entries: &[],
+    extra: "",
+    script: Script::Behaves,
+    budgets: None,
+    expect: Expect::Harmless,
+    holds: |_| true,
+};
+
+impl Case {
+    /// A case that changes one entry.
+    pub const fn of(name: &'static str, class: Class, expect: Expect, entries: &'static [(&str, &str)]) -> Case {
+        Case { name, class, entries, expect, ..HARMLESS }
+    }
+}
+
+/// Short for [`Expect::Fault`].
+pub const fn fault(fault: Fault) -> Expect {
+    Expect::Fault(fault)
+}

@@ -1,0 +1,95 @@
+//! Devices that fail under their driver.
+
+use nook_abi::Fault::{CountersDisagree, DeviceFailed, DeviceGone};
+
+use crate::case::{Case, Class, HARMLESS, Script, fault};
+
+/// See [`super::all`].
+pub const CASES: &[Case] = &[
+    Case::of(
+        "delivers_less_than_its_device_received",
+        Class::DeviceFailure,
+        fault(CountersDisagree {
+            counter: "rx_packets",
+            device: 1_000_000,
+            driver: 0,
+            rule: "received frames are missing",
+        }),
+        &[("stats", "(call $count (i64.const 1000000) (i64.const 0))")],
+    ),
+    Case::of(
+        "says_that_it_sent_what_it_did_not",
+        Class::DeviceFailure,
+        fault(CountersDisagree {
+            counter: "tx_packets",
+            device: 0,
+            driver: 2000,
+            rule: "frames that were returned as sent were not",
+        }),
+        &[
+            ("stats", "(call $count (i64.const 0) (i64.const 0))"),
+            (
+                "poll",
+                "(local $entry i32)
+                 (loop $again
+                     (local.set $entry (call $take (i32.const 2)))
+                     (if (local.get $entry) (then (call $put (i32.const 3) (local.get $entry)) (br $again))))
+                 (i32.const 1)",
+            ),
+        ],
+    ),
+    Case {
+        name: "sends_its_device_outside_of_the_window",
+        class: Class::DeviceProtocol,
+        // The low half of a ring's address is checked by the host; the high half leads to memory that is not there,
+        // and the device's own reach is what stops it.
+        entries: &[
+            (
+                "open",
+                "(call $timer_set (i64.const 1)) (drop (call $dma_enable))
+             (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x41))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x3800) (i32.load offset=24 (global.get $page)))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x3804) (i32.const 0x7fffffff))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x3808) (i32.const 4096))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x3810) (i32.const 0))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x400) (i32.const 2))
+             (i32.const 0)",
+            ),
+            // The device sends once its link is up.
+            (
+                "timer",
+                "(call $timer_set (i64.add (call $clock_ns) (i64.const 1000000)))
+                 (call $mmio_write32 (i32.const 0) (i32.const 0x3818) (i32.const 8))",
+            ),
+        ],
+        holds: |host| host.dma_faults() > 0,
+        ..HARMLESS
+    },
+    Case {
+        script: Script::Unplugged,
+        ..Case::of(
+            "device_is_pulled_out",
+            Class::DeviceFailure,
+            fault(DeviceGone),
+            &[("poll", "(call $mmio_read32 (i32.const 0) (i32.const 8))")],
+        )
+    },
+    Case {
+        script: Script::Unplugged,
+        ..Case::of(
+            "device_is_gone_at_the_flush",
+            Class::DeviceFailure,
+            fault(DeviceGone),
+            &[("poll", "(call $mmio_flush) (i32.const 0)")],
+        )
+    },
+    Case {
+        script: Script::Fails,
+        ..Case::of(
+            "register_write_fails",
+            Class::DeviceFailure,
+            fault(DeviceFailed),
+            &[("poll", "(call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0)")],
+        )
+    },
+];

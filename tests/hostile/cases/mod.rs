@@ -1,0 +1,25 @@
+//! The table of cases: each file is one subject.
+
+mod arguments;
+mod device;
+mod packets;
+mod registers;
+mod self_harm;
+mod time;
+mod traps;
+
+use crate::case::Case;
+
+/// Every case.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    let subjects: [&[Case]; 7] = [
+        traps::CASES,
+        arguments::CASES,
+        registers::CASES,
+        packets::CASES,
+        time::CASES,
+        device::CASES,
+        self_harm::CASES,
+    ];
+    subjects.into_iter().flatten()
+}

@@ -1,0 +1,69 @@
+//! Drivers that harm themselves only: no fault is due, and nobody else notices.
+
+use crate::case::{Case, Class, Expect, HARMLESS};
+
+const fn harmless(name: &'static str, class: Class, entries: &'static [(&str, &str)]) -> Case {
+    Case { name, class, entries, expect: Expect::Harmless, ..HARMLESS }
+}
+
+/// See [`super::all`].
+pub const CASES: &[Case] = &[
+    HARMLESS,
+    harmless(
+        "host_page_full_of_garbage",
+        Class::SharedData,
+        &[(
+            "open",
+            "(memory.fill (global.get $page) (i32.const 255) (i32.const 4096))
+             (call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0)",
+        )],
+    ),
+    harmless(
+        "window_full_of_garbage",
+        Class::SharedData,
+        &[(
+            "poll",
+            "(local $window i32) (local.set $window (i32.wrap_i64 (i64.load offset=8 (global.get $page))))
+             (memory.fill (local.get $window) (i32.const 255)
+                 (i32.sub (i32.shl (memory.size) (i32.const 16)) (local.get $window))) (i32.const 1)",
+        )],
+    ),
+    harmless(
+        "timer_for_ever",
+        Class::Resources,
+        &[("open", "(call $timer_set (i64.const 1)) (i32.const 0)"), ("timer", "(call $timer_set (i64.const 1))")],
+    ),
+    harmless(
+        "work_for_ever",
+        Class::Resources,
+        &[("open", "(call $work_schedule) (i32.const 0)"), ("work", "(call $work_schedule)")],
+    ),
+    harmless("poll_for_ever", Class::Resources, &[("poll", "(i32.const 1)")]),
+    harmless(
+        "link_goes_up_and_down_for_ever",
+        Class::SystemProtocol,
+        &[(
+            "poll",
+            "(call $net_link (i32.and (global.get $calls) (i32.const 1)) (i32.const 0) (i32.const 0))
+                    (drop (call $times (i32.const 0))) (i32.const 1)",
+        )],
+    ),
+    harmless(
+        "takes_every_packet_and_keeps_it",
+        Class::Resources,
+        &[(
+            "poll",
+            "(loop $again (br_if $again (call $take (i32.const 0)))) (drop (call $take (i32.const 2)))
+                    (i32.const 1)",
+        )],
+    ),
+    harmless(
+        "allocates_all_dma_memory",
+        Class::Resources,
+        &[(
+            "open",
+            "(loop $again (br_if $again (i64.ge_s (call $dma_alloc (i32.const 64) (i32.const 1)) (i64.const 0))))
+             (call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0)",
+        )],
+    ),
+];

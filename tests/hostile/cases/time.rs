@@ -1,0 +1,183 @@
+//! Drivers that take time that is not theirs.
+
+use nook_abi::Entry;
+use nook_abi::Fault::{CpuBudget, InterruptStorm, InterruptsMasked, TransmitStuck, WallBudget};
+use nook_runtime::Budgets;
+
+use crate::case::{BUDGETS, Case, Class, Expect, HARMLESS, Script, fault};
+
+const fn cpu(entry: Entry, limit_ns: u64) -> Expect {
+    fault(CpuBudget { entry, limit_ns })
+}
+
+/// See [`super::all`].
+pub const CASES: &[Case] = &[
+    Case::of(
+        "probe_never_ends",
+        Class::Hang,
+        cpu(Entry::Probe, 300_000_000),
+        &[("probe", "(call $spin) (i32.const 0)")],
+    ),
+    Case::of("open_never_ends", Class::Hang, cpu(Entry::Open, 300_000_000), &[("open", "(call $spin) (i32.const 0)")]),
+    Case::of("poll_never_ends", Class::Hang, cpu(Entry::Poll, 50_000_000), &[("poll", "(call $spin) (i32.const 0)")]),
+    Case::of("irq_never_ends", Class::Hang, cpu(Entry::Irq, 20_000_000), &[("irq", "(call $spin) (i32.const 0)")]),
+    Case::of(
+        "timer_never_ends",
+        Class::Hang,
+        cpu(Entry::Timer, 50_000_000),
+        &[("irq", "(call $timer_set (i64.const 1)) (i32.const 0)"), ("timer", "(call $spin)")],
+    ),
+    Case::of(
+        "work_never_ends",
+        Class::Hang,
+        cpu(Entry::Work, 300_000_000),
+        &[("irq", "(call $work_schedule) (i32.const 0)"), ("work", "(call $spin)")],
+    ),
+    Case::of("stats_never_end", Class::Hang, cpu(Entry::Stats, 300_000_000), &[("stats", "(call $spin)")]),
+    Case::of("stop_never_ends", Class::Hang, cpu(Entry::Stop, 300_000_000), &[("stop", "(call $spin) (i32.const 0)")]),
+    Case::of("remove_never_ends", Class::Hang, cpu(Entry::Remove, 300_000_000), &[("remove", "(call $spin)")]),
+    Case::of(
+        "a_loop_of_hostcalls",
+        Class::Hang,
+        cpu(Entry::Poll, 50_000_000),
+        &[("poll", "(loop $again (drop (call $clock_ns)) (br $again)) (i32.const 0)")],
+    ),
+    Case::of(
+        "waits_for_a_bit_of_the_device_for_ever",
+        Class::DeviceFailure,
+        cpu(Entry::Open, 300_000_000),
+        // STATUS bit 30 is reserved and reads as 0.
+        &[(
+            "open",
+            "(loop $again
+                 (br_if $again (i32.eqz (i32.and
+                     (call $mmio_read32 (i32.const 0) (i32.const 8)) (i32.const 0x40000000)))))
+             (i32.const 0)",
+        )],
+    ),
+    Case {
+        budgets: Some(Budgets { process_total_ns: 50_000_000, ..BUDGETS }),
+        ..Case::of(
+            "sleeps_for_ever",
+            Class::Hang,
+            fault(WallBudget { entry: Entry::Work, limit_ns: 50_000_000 }),
+            &[
+                ("irq", "(call $work_schedule) (i32.const 0)"),
+                ("work", "(loop $again (call $sleep_ns (i64.const 1000000)) (br $again))"),
+            ],
+        )
+    },
+    Case {
+        budgets: Some(Budgets { short_wall_ns: 50_000_000, ..BUDGETS }),
+        ..Case::of(
+            "delays_for_ever_in_irq",
+            Class::Hang,
+            fault(WallBudget { entry: Entry::Irq, limit_ns: 50_000_000 }),
+            &[("irq", "(loop $again (call $delay_ns (i32.const 1000000)) (br $again)) (i32.const 0)")],
+        )
+    },
+    Case {
+        budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
+        ..Case::of(
+            "never_takes_what_is_to_be_sent",
+            Class::SystemProtocol,
+            fault(TransmitStuck { packets: 256, limit_ns: 40_000_000 }),
+            &[("poll", "(i32.const 0)")],
+        )
+    },
+    Case {
+        budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
+        ..Case::of(
+            "keeps_one_frame_and_sends_the_others",
+            Class::Resources,
+            fault(TransmitStuck { packets: 1, limit_ns: 40_000_000 }),
+            &[(
+                "poll",
+                "(local $entry i32)
+                 (loop $again
+                     (local.set $entry (call $take (i32.const 2)))
+                     (if (local.get $entry) (then
+                         (if (i32.eqz (call $times (i32.const 1))) (then (call $put (i32.const 3) (local.get $entry))))
+                         (br $again))))
+                 (i32.const 0)",
+            )],
+        )
+    },
+    Case {
+        script: Script::Storms,
+        ..Case::of(
+            "interrupt_that_nobody_takes_back",
+            Class::DeviceFailure,
+            fault(InterruptStorm { vector: 0, interrupts: 10_000 }),
+            &[("irq", "(i32.const 1)")],
+        )
+    },
+    Case {
+        script: Script::Storms,
+        ..Case::of(
+            "interrupt_that_nobody_claims",
+            Class::DeviceFailure,
+            fault(InterruptStorm { vector: 0, interrupts: 10_000 }),
+            &[("irq", "(i32.const 0)")],
+        )
+    },
+    Case {
+        script: Script::Storms,
+        ..Case::of(
+            "interrupt_that_asks_for_a_poll_each_time",
+            Class::DeviceFailure,
+            fault(InterruptStorm { vector: 0, interrupts: 10_000 }),
+            &[("irq", "(i32.const 3)"), ("poll", "(i32.const 0)")],
+        )
+    },
+    Case {
+        script: Script::Silent,
+        budgets: Some(Budgets { quiet_ns: 5_000_000, ..BUDGETS }),
+        ..Case::of(
+            "interrupt_left_masked",
+            Class::DeviceProtocol,
+            fault(InterruptsMasked { polls: 5 }),
+            &[("poll", "(call $put (i32.const 1) (call $received (call $take (i32.const 0)))) (i32.const 0)")],
+        )
+    },
+    Case {
+        budgets: Some(Budgets { quiet_ns: 5_000_000, ..BUDGETS }),
+        ..Case::of(
+            "interrupt_disabled_for_ever",
+            Class::SystemProtocol,
+            fault(InterruptsMasked { polls: 5 }),
+            &[
+                ("irq", "(call $work_schedule) (i32.const 0)"),
+                ("work", "(drop (call $irq_disable (i32.const 0)))"),
+                ("poll", "(call $put (i32.const 1) (call $received (call $take (i32.const 0)))) (i32.const 0)"),
+            ],
+        )
+    },
+    Case {
+        holds: |host| host.counters().throttled_ns > 0,
+        name: "uses_most_of_every_budget",
+        class: Class::Resources,
+        entries: &[(
+            "poll",
+            "(local $end i64)
+             (local.set $end (i64.add (call $clock_ns) (i64.const 20000000)))
+             (loop $again (br_if $again (i64.lt_u (call $clock_ns) (local.get $end)))) (i32.const 1)",
+        )],
+        ..HARMLESS
+    },
+    Case::of(
+        "allocates_and_frees_for_ever",
+        Class::Resources,
+        cpu(Entry::Work, 300_000_000),
+        &[
+            ("irq", "(call $work_schedule) (i32.const 0)"),
+            (
+                "work",
+                "(loop $again
+                     (call $dma_free (i32.wrap_i64 (i64.shr_u
+                         (call $dma_alloc (i32.const 4096) (i32.const 4096)) (i64.const 32))))
+                     (br $again))",
+            ),
+        ],
+    ),
+];

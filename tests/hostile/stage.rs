@@ -1,0 +1,208 @@
+//! Where a case is played: its driver on a device, a good one after it on the same device, and a neighbour beside both.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use e1000_model::{Model, ModelConfig};
+use nook_abi::Fault;
+use nook_bus::{DmaWindow, PciDevice, Wire};
+use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
+use nook_runtime::{
+    Driver, DriverModule, Host, HostConfig, LaunchError, Launcher, Mmio, ModuleCache, Nook, NookError, Settings, Wasi,
+    WasmLauncher, now_ns,
+};
+use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module};
+
+use crate::case::{BUDGETS, Case, Expect};
+use crate::neighbour::{Neighbour, exchange, until};
+use crate::scripted::{Handle, Scripted};
+use crate::template;
+
+/// How long a case waits for its fault.
+const PATIENCE_NS: u64 = 60_000_000_000;
+/// Rounds that a harmless case gets, and for how long at most.
+const ROUNDS: u32 = 300;
+const ROUNDS_NS: u64 = 1_000_000_000;
+/// Frames that the driver is given to send: more than what may be under way.
+const FRAMES: u32 = 2000;
+/// Rounds before the interface's settings are changed, for cases that wait for that.
+const EARLY_ROUNDS: u32 = 30;
+/// Entries that are called when an operator asks for something, not in a round.
+const LATE: [&str; 7] = ["set_mac", "set_mtu", "set_rx_mode", "set_loopback", "stats", "stop", "remove"];
+
+/// What came of a case.
+pub struct Outcome {
+    /// The fault, if there was one.
+    pub fault: Option<Fault>,
+    /// What is not as it should be: empty if the host is unharmed and the fault is the expected one.
+    pub problems: Vec<String>,
+}
+
+/// Launches the hostile driver once, and good ones after it.
+struct Sequence {
+    hostile: WasmLauncher,
+    launched: AtomicBool,
+}
+
+impl Launcher for Sequence {
+    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        static GOOD: LazyLock<WasmLauncher> = LazyLock::new(|| launcher(e1000_module()));
+        if self.launched.swap(true, Ordering::Relaxed) { GOOD.launch(host) } else { self.hostile.launch(host) }
+    }
+
+    fn isolation(&self) -> &'static str {
+        self.hostile.isolation()
+    }
+}
+
+fn launcher(module: Arc<DriverModule>) -> WasmLauncher {
+    WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).expect("the driver compiles")
+}
+
+/// Plays a case on the embedded model, or on QEMU's.
+pub fn play(case: &Case, on_qemu: bool, neighbour: &Neighbour) -> Outcome {
+    let before = Holdings::now();
+    let mut problems = Vec::new();
+    let (mut rig, handle) = set_up(case, on_qemu);
+    let fault = drive(&mut rig, case, &mut problems);
+    let expected = match case.expect {
+        Expect::Fault(fault) => Some(fault),
+        Expect::Harmless => None,
+    };
+    if fault != expected {
+        problems.push(format!("expected {expected:?}, got {fault:?}"));
+    }
+    if !(case.holds)(rig.nook.host()) {
+        problems.push(format!("what should hold afterwards does not: {:?}", rig.nook.counters()));
+    }
+    after(&mut rig, case, &handle, &mut problems);
+    drop(rig);
+    let left = Holdings::now();
+    if left != before {
+        problems.push(format!("before: {before:?}, afterwards: {left:?}"));
+    }
+    problems.extend(neighbour.goes_on().err());
+    Outcome { fault, problems }
+}
+
+fn set_up(case: &Case, on_qemu: bool) -> (Rig, Handle) {
+    let wasm = wat::parse_str(template::module(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    let module =
+        DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
+    let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = if on_qemu {
+        let (wire, port) = DgramWire::pair().expect("a pair of sockets");
+        let config = QemuConfig::new("e1000", QemuNet::Datagram(port));
+        (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Box::new(wire))
+    } else {
+        let (near, far) = cable();
+        (Box::new(Model::new(ModelConfig::default(), Box::new(near))), Box::new(far))
+    };
+    let (device, handle) = Scripted::new(device, case.script);
+    let config = HostConfig {
+        device: Box::new(device),
+        window,
+        maps: &[&e1000_regs::MAP],
+        manifest: module.manifest(),
+        layout: module.layout(),
+        budgets: case.budgets.unwrap_or(BUDGETS),
+    };
+    let host = Host::new(config).expect("driver and device belong together");
+    let sequence = Sequence { hostile: launcher(module.into()), launched: AtomicBool::new(false) };
+    (Rig { nook: Nook::new(host, Box::new(sequence), FrameQueues::default()), far }, handle)
+}
+
+/// Gives the driver every occasion to do what it does, until it faults.
+fn drive(rig: &mut Rig, case: &Case, problems: &mut Vec<String>) -> Option<Fault> {
+    let mut act = || -> Result<(), NookError> {
+        rig.nook.start()?;
+        rig.nook.uplink_mut().to_send.extend((0..FRAMES).map(|n| nook_tests::frame(n, 60)));
+        let late = case.entries.iter().any(|(entry, _)| LATE.contains(entry));
+        let (mut rounds, begun) = (0, now_ns());
+        let more = |rounds: u32| match case.expect {
+            Expect::Fault(_) if !late => now_ns() < begun + PATIENCE_NS,
+            Expect::Fault(_) => rounds < EARLY_ROUNDS,
+            Expect::Harmless => rounds < ROUNDS && now_ns() < begun + ROUNDS_NS,
+        };
+        while more(rounds) {
+            rig.turn()?;
+            rounds += 1;
+        }
+        rig.nook.stats()?;
+        let mac = Some([2, 0, 0, 0, 0, 9]);
+        rig.nook.set(Settings { mac, mtu_bytes: Some(1000), loopback: true, ..Settings::default() })?;
+        rig.nook.stop()
+    };
+    match act() {
+        Ok(()) => None,
+        Err(NookError::Fault { fault, .. }) => Some(fault),
+        Err(other) => {
+            problems.push(format!("not a fault: {other}"));
+            None
+        }
+    }
+}
+
+/// The host, the device and the memory after the driver.
+fn after(rig: &mut Rig, case: &Case, handle: &Handle, problems: &mut Vec<String>) {
+    handle.state().script = crate::case::Script::Behaves;
+    if let Err(error) = rig.nook.shut() {
+        problems.push(format!("the device did not become quiet: {error}"));
+    }
+    {
+        let state = handle.state();
+        if state.bus_master || state.irq || !state.mapped.is_empty() {
+            problems.push(format!("the device was left on: {state:?}"));
+        }
+    }
+    let host = rig.nook.host();
+    if host.dma_regions() != 0 {
+        problems.push(format!("{} DMA regions are left", host.dma_regions()));
+    }
+    let fresh = case.budgets.is_some();
+    let mut other = fresh.then(|| Rig::new(&Device::Model(ModelConfig::default()), Isolation::Sfi));
+    let rig = other.as_mut().unwrap_or(rig);
+    let started =
+        if fresh { rig.nook.start() } else { rig.nook.set(Settings::default()).and_then(|()| rig.nook.restart()) };
+    match started {
+        Ok(()) => {
+            // What the hostile one received or sent does not count.
+            *rig.nook.uplink_mut() = FrameQueues::default();
+            rig.arrived();
+            let up = |rig: &mut Rig| rig.nook.interface().is_some_and(|interface| interface.link.up);
+            let worked = until(rig, "the link is up", up).and_then(|()| exchange(rig, 0, 16));
+            let stopped = worked.and_then(|()| rig.nook.stop().map_err(|error| error.to_string()));
+            problems.extend(stopped.err().map(|error| format!("the good driver: {error}")));
+        }
+        Err(error) => problems.push(format!("a good driver does not come up afterwards: {error}")),
+    }
+}
+
+/// What this process holds for nooks: there is one neighbour before and after a case.
+#[derive(Debug, PartialEq, Eq)]
+struct Holdings {
+    windows_open: usize,
+    windows_mapped: usize,
+    reservations: usize,
+}
+
+/// The least that is reserved for a linear memory.
+const RESERVATION_BYTES: u64 = 3 << 30;
+
+impl Holdings {
+    fn now() -> Holdings {
+        let descriptors = fs::read_dir("/proc/self/fd").expect("/proc").filter_map(Result::ok);
+        let links = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+        let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
+        let bytes = |line: &str| {
+            let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+            Some(u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?)
+        };
+        Holdings {
+            windows_open: links.filter(|link| link.to_string_lossy().contains("nook-window")).count(),
+            windows_mapped: maps.lines().filter(|line| line.contains("nook-window")).count(),
+            reservations: maps.lines().filter_map(bytes).filter(|&bytes| bytes >= RESERVATION_BYTES).count(),
+        }
+    }
+}

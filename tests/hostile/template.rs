@@ -1,0 +1,112 @@
+//! The harmless driver as text, into which a case puts its own bodies.
+
+use std::fmt::Write;
+use std::mem::offset_of;
+
+use nook_abi::{ArgInfo, ENTRIES, ENTRY_PREFIX, HOSTCALLS, HostPage, IMPORT_MODULE, RingHeader, Value};
+
+use crate::case::Case;
+
+/// Helpers that every driver has; a body may use them, its entry's arguments, and `$page`.
+///
+/// `$ring(queue)` is a ring's address; `$take(queue)` takes an entry out of a ring from the host and gives its address
+/// (0 if there is none); `$put(queue, entry)` puts a copy of an entry into a ring to the host; `$unused(entry)` marks it
+/// as not used, and `$received(entry)` as a received frame of 60 bytes; `$times(n)` is true for the first `n` calls of
+/// it; `$count(received, sent)` posts counters; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the start of 64 KiB that nothing else uses.
+const HELPERS: &str = r#"
+    (memory (export "memory") 2)
+    (table $functions 2 funcref)
+    (elem (i32.const 0) $spin)
+    (type $other (func (param i64) (result i64)))
+    (global $page (mut i32) (i32.const 0))
+    (global $calls (mut i32) (i32.const 0))
+    (func $ring (param $queue i32) (result i32)
+        (i32.wrap_i64 (i64.load offset=@RINGS
+            (i32.add (global.get $page) (i32.shl (local.get $queue) (i32.const 3))))))
+    (func $slot (param $ring i32) (param $index i32) (result i32)
+        (i32.add (i32.add (local.get $ring) (i32.const @HEADER))
+            (i32.shl (i32.and (local.get $index) (i32.const 255)) (i32.const 5))))
+    (func $take (param $queue i32) (result i32) (local $ring i32) (local $at i32)
+        (local.set $ring (call $ring (local.get $queue)))
+        (local.set $at (i32.load offset=4 (local.get $ring)))
+        (if (i32.eq (local.get $at) (i32.load (local.get $ring))) (then (return (i32.const 0))))
+        (i32.store offset=4 (local.get $ring) (i32.add (local.get $at) (i32.const 1)))
+        (call $slot (local.get $ring) (local.get $at)))
+    (func $put (param $queue i32) (param $entry i32) (local $ring i32) (local $at i32)
+        (local.set $ring (call $ring (local.get $queue)))
+        (local.set $at (i32.load (local.get $ring)))
+        (memory.copy (call $slot (local.get $ring) (local.get $at)) (local.get $entry) (i32.const 32))
+        (i32.store (local.get $ring) (i32.add (local.get $at) (i32.const 1))))
+    (func $unused (param $entry i32) (result i32)
+        (i32.store16 offset=14 (local.get $entry) (i32.const 2))
+        (local.get $entry))
+    (func $received (param $entry i32) (result i32)
+        (i32.store8 offset=7 (local.get $entry) (i32.const 3))
+        (i32.store offset=8 (local.get $entry) (i32.const 60))
+        (local.get $entry))
+    (func $times (param $most i32) (result i32)
+        (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (i32.le_u (global.get $calls) (local.get $most)))
+    (func $count (param $received i64) (param $sent i64)
+        (i64.store offset=@RX_PACKETS (global.get $page) (local.get $received))
+        (i64.store offset=@TX_PACKETS (global.get $page) (local.get $sent)))
+    (func $spin (loop $again (br $again)))
+    (func $recurse (param $n i64) (result i64)
+        (i64.add (call $recurse (i64.add (local.get $n) (i64.const 1))) (local.get $n)))
+"#;
+
+/// What the harmless driver does where doing nothing would not be harmless.
+const BODIES: [(&str, &str); 2] = [
+    (
+        "probe",
+        "(global.set $page (local.get $host_page))
+         (call $net_attach (i64.const 0x563412005452) (i32.const 1500) (i64.const 0))",
+    ),
+    (
+        "open",
+        "(call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (drop (call $irq_enable (i32.const 0)))
+         (call $dma_enable)",
+    ),
+];
+
+/// The whole module of a case. Its manifest asks for what the e1000 driver's asks for, so that this driver can follow
+/// on the same host.
+pub fn module(case: &Case) -> String {
+    let mut text = String::from("(module\n");
+    for row in HOSTCALLS {
+        let (params, result) = signature(row.args, row.result);
+        let name = row.name;
+        writeln!(text, "(import \"{IMPORT_MODULE}\" \"{name}\" (func ${name} {params} {result}))").expect("a string");
+    }
+    text += &HELPERS
+        .replace("@RINGS", &offset_of!(HostPage, rings).to_string())
+        .replace("@RX_PACKETS", &offset_of!(HostPage, stats.rx_packets).to_string())
+        .replace("@TX_PACKETS", &offset_of!(HostPage, stats.tx_packets).to_string())
+        .replace("@HEADER", &size_of::<RingHeader>().to_string());
+    text += case.extra;
+    for row in ENTRIES {
+        let (params, result) = signature(row.args, row.result);
+        let own = case.entries.iter().chain(&BODIES).find(|(entry, _)| *entry == row.name);
+        let body = match (own, row.result) {
+            (Some((_, body)), _) => body,
+            (None, Value::Unit) => "",
+            (None, _) => "(i32.const 0)",
+        };
+        writeln!(text, "(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})", row.name).expect("a string");
+    }
+    let manifest = e1000_wasm::MANIFEST.replace("name = e1000", "name = hostile").escape_default().to_string();
+    text + "(@custom \"nook.manifest\" \"" + &manifest + "\"))"
+}
+
+fn signature(args: &[ArgInfo], result: Value) -> (String, String) {
+    let wasm = |value| match value {
+        Value::U64 | Value::I64 => "i64",
+        _ => "i32",
+    };
+    let params = args.iter().map(|arg| format!("(param ${} {})", arg.name, wasm(arg.value))).collect();
+    let result = match result {
+        Value::Unit => String::new(),
+        value => format!("(result {})", wasm(value)),
+    };
+    (params, result)
+}
