@@ -255,3 +255,104 @@ fn check_whole_frame(entry: &QueueEntry) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::Places;
+    use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY, RING_BYTES};
+
+    /// An interface that looks at what it is given.
+    #[derive(Default)]
+    struct Looks(usize);
+
+    impl Uplink for Looks {
+        fn up(&mut self, frame: VolatileSlice<'_>, _: &NetMeta) -> std::io::Result<bool> {
+            assert!((14..=2048).contains(&frame.len()), "a frame of {} bytes", frame.len());
+            self.0 += 1;
+            Ok(true)
+        }
+        fn down(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<(usize, NetMeta)>> {
+            Ok(None)
+        }
+        fn link(&mut self, _: bool) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn set_mac(&mut self, _: [u8; 6]) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Memory that another thread writes to while the host reads it.
+    struct Memory(*mut u64, usize);
+
+    // SAFETY: only volatile accesses are made to it.
+    unsafe impl Sync for Memory {}
+
+    #[test]
+    fn what_changes_between_check_and_use_is_used_as_it_was_checked() {
+        let ring = RING_BYTES.next_multiple_of(64);
+        let mut words = vec![0u64; (HOST_PAGE_BYTES + 4 * ring) / 8 + 8];
+        let at = words.as_mut_ptr().cast::<u8>();
+        let base = at.wrapping_add(at.align_offset(64));
+        let place = |index: usize| (HOST_PAGE_BYTES + index * ring) as u64;
+        let places = Places { heap: 0, host_page: 0, rings: [place(0), place(1), place(2), place(3)], window: 0 };
+        let len = HOST_PAGE_BYTES + 4 * ring;
+        // SAFETY: the vector lives to the end of the test, and is accessed through the space and the thread only.
+        let space = unsafe { Space::new(base, len as u64, places) };
+        let window = DmaWindow::new(4 << 20).unwrap();
+        let pool = PoolLayout {
+            offset: 4096,
+            count: 1024,
+            stride_bytes: 2112,
+            headroom_bytes: 64,
+            room_bytes: 2048,
+            reserved: 0,
+        };
+        let done = AtomicBool::new(false);
+        let entries = base.wrapping_add(place(1) as usize + 64).cast::<u64>();
+        let memory = Memory(entries, QUEUE_CAPACITY as usize * 4);
+        let (memory, done) = (&memory, &done);
+        std::thread::scope(|scope| {
+            // Lengths that are right and wrong, flags, states and reserved bits, everywhere, all the time.
+            scope.spawn(move || {
+                let mut value = 1u64;
+                while !done.load(Ordering::Relaxed) {
+                    for index in (0..memory.1).filter(|index| index % 4 == 1) {
+                        value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let len = if value >> 62 == 0 { u64::MAX } else { 60 };
+                        // SAFETY: inside of the ring.
+                        unsafe { memory.0.add(index).write_volatile(len & 0xffff_ffff) };
+                    }
+                }
+            });
+            let mut looks = Looks::default();
+            let (mut taken, mut faults) = (0, 0);
+            for round in 0..2000u32 {
+                let mut net = NetClass::new(window.clone(), pool, 512);
+                net.begin(&space);
+                net.provide_rx().unwrap();
+                for id in 0..64u32 {
+                    let flags = u64::from(item_flags::FIRST | item_flags::LAST) << 56;
+                    // SAFETY: inside of the ring; id, generation 0 and flags of entry `id`.
+                    unsafe { memory.0.add(id as usize * 4).write_volatile(u64::from(id) | flags) };
+                }
+                // SAFETY: the ring's header.
+                unsafe { base.wrapping_add(place(1) as usize).cast::<u32>().write_volatile(1 + round % 64) };
+                let mut counters = Counters::default();
+                match net.collect(&mut counters) {
+                    Ok(()) => {
+                        net.deliver(&mut looks, &mut counters).unwrap();
+                        taken += 1;
+                    }
+                    Err(Fault::PacketMalformed { field: "len_bytes", .. }) => faults += 1,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(taken + faults == 2000 && faults > 0);
+        });
+    }
+}

@@ -13,9 +13,9 @@ mod template;
 mod tests;
 
 use std::fs;
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::neighbour::Neighbour;
@@ -36,20 +36,26 @@ struct Report {
     failed: usize,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let json = match &arguments[..] {
         [] => None,
         [flag, file] if flag == "--json" => Some(file),
-        _ => bail!("usage: nook-hostile [--json FILE]"),
+        _ => {
+            eprintln!("usage: nook-hostile [--json FILE]");
+            return ExitCode::from(2);
+        }
     };
     let report = report();
-    if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&report)?;
-        fs::write(file, text).with_context(|| format!("cannot write {file}"))?;
-    }
     println!("{} cases, {} failed", report.cases.len(), report.failed);
-    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(&report).map_err(io::Error::other);
+        if let Err(error) = text.and_then(|text| fs::write(file, text)) {
+            eprintln!("cannot write {file}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn report() -> Report {

@@ -25,7 +25,7 @@ const PATIENCE_NS: u64 = 60_000_000_000;
 const ROUNDS: u32 = 300;
 const ROUNDS_NS: u64 = 1_000_000_000;
 /// Frames that the driver is given to send: more than what may be under way.
-const FRAMES: u32 = 2000;
+pub const FRAMES: u32 = 2000;
 /// Rounds before the interface's settings are changed, for cases that wait for that.
 const EARLY_ROUNDS: u32 = 30;
 /// Entries that are called when an operator asks for something, not in a round.

@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: seven commands and two flags do not earn a parser that takes longer to build than
+//! The command line, parsed by hand: eight commands and three flags do not earn a parser that takes longer to build than
 //! the rest of this crate.
 
 use crate::test::PARTS;
@@ -24,6 +24,11 @@ pub enum Task {
     },
     /// The first run: build the driver and the runtime, and exercise the embedded model.
     Demo,
+    /// Play the hostile suite and print its table.
+    Hostile {
+        /// Where the table goes as JSON.
+        json: Option<String>,
+    },
     /// Run the guest's cases that are named, or all.
     GuestTest {
         /// Names out of `tests/guest/cases.sh`.
@@ -43,6 +48,8 @@ Usage: cargo xtask <command>
   drivers              compile every driver to target/drivers/<manifest name>.wasm
   demo                 first run: bring up the e1000 driver on the embedded model and exercise it
   test [--only PART]   run every check and test, then print the ten slowest parts
+  hostile [--json FILE]
+                       play every hostile driver and print what came of it
   guest-test [CASE...] run the cases of tests/guest/cases.sh in an emulated machine with an IOMMU
   tidy                 check the tree's invariants: who imports whom, file sizes, links
   help                 this text
@@ -72,6 +79,11 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         "drivers" => Task::Drivers,
         "demo" => Task::Demo,
         "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
+        "hostile" => match args.next().as_deref() {
+            None => Task::Hostile { json: None },
+            Some("--json") => Task::Hostile { json: Some(args.next().ok_or("--json needs the name of a file")?) },
+            Some(other) => return Err(format!("hostile does not know `{other}`; it takes --json FILE")),
+        },
         "tidy" => Task::Tidy,
         "test" => match args.next().as_deref() {
             None => Task::Test { only: None },
@@ -107,6 +119,8 @@ mod tests {
         assert_eq!(parsed("demo"), Ok(Task::Demo));
         assert_eq!(parsed("guest-test"), Ok(Task::GuestTest { cases: vec![] }));
         assert_eq!(parsed("guest-test a b"), Ok(Task::GuestTest { cases: vec!["a".into(), "b".into()] }));
+        assert_eq!(parsed("hostile"), Ok(Task::Hostile { json: None }));
+        assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
         assert_eq!(parsed("test"), Ok(Task::Test { only: None }));
         assert_eq!(parsed("help"), Ok(Task::Help));
@@ -128,6 +142,7 @@ mod tests {
             ("test --only nothing", "nothing"),
             ("test --only", "--only"),
             ("tidy now", "now"),
+            ("hostile --json", "--json"),
         ] {
             let message = parsed(line).expect_err(line);
             assert!(message.contains(word), "{line}: {message}");

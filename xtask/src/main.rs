@@ -13,6 +13,7 @@ mod cli;
 mod demo;
 mod drivers;
 mod guest;
+mod hostile;
 mod manifest;
 mod setup;
 mod test;
@@ -52,6 +53,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Test { only } => test::run(only.as_deref()),
         Task::Demo => demo::run(),
+        Task::Hostile { json } => hostile::run(json.as_deref()),
         Task::GuestTest { cases } => guest::run(&cases),
     }
 }
