@@ -75,8 +75,8 @@ pub enum Expect {
 /// Limits of a case that does not name its own: a good driver keeps to them even on a busy machine, because they count
 /// CPU time.
 pub const BUDGETS: Budgets = Budgets {
-    interrupt_cpu_ns: 20_000_000,
-    atomic_cpu_ns: 50_000_000,
+    interrupt_cpu_ns: 100_000_000,
+    atomic_cpu_ns: 200_000_000,
     process_cpu_ns: 300_000_000,
     short_wall_ns: 60_000_000_000,
     process_wall_ns: 60_000_000_000,

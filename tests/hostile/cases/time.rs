@@ -19,12 +19,12 @@ pub const CASES: &[Case] = &[
         &[("probe", "(call $spin) (i32.const 0)")],
     ),
     Case::of("open_never_ends", Class::Hang, cpu(Entry::Open, 300_000_000), &[("open", "(call $spin) (i32.const 0)")]),
-    Case::of("poll_never_ends", Class::Hang, cpu(Entry::Poll, 50_000_000), &[("poll", "(call $spin) (i32.const 0)")]),
-    Case::of("irq_never_ends", Class::Hang, cpu(Entry::Irq, 20_000_000), &[("irq", "(call $spin) (i32.const 0)")]),
+    Case::of("poll_never_ends", Class::Hang, cpu(Entry::Poll, 200_000_000), &[("poll", "(call $spin) (i32.const 0)")]),
+    Case::of("irq_never_ends", Class::Hang, cpu(Entry::Irq, 100_000_000), &[("irq", "(call $spin) (i32.const 0)")]),
     Case::of(
         "timer_never_ends",
         Class::Hang,
-        cpu(Entry::Timer, 50_000_000),
+        cpu(Entry::Timer, 200_000_000),
         &[("irq", "(call $timer_set (i64.const 1)) (i32.const 0)"), ("timer", "(call $spin)")],
     ),
     Case::of(
@@ -39,7 +39,7 @@ pub const CASES: &[Case] = &[
     Case::of(
         "a_loop_of_hostcalls",
         Class::Hang,
-        cpu(Entry::Poll, 50_000_000),
+        cpu(Entry::Poll, 200_000_000),
         &[("poll", "(loop $again (drop (call $clock_ns)) (br $again)) (i32.const 0)")],
     ),
     Case::of(
@@ -160,7 +160,7 @@ pub const CASES: &[Case] = &[
         entries: &[(
             "poll",
             "(local $end i64)
-             (local.set $end (i64.add (call $clock_ns) (i64.const 20000000)))
+             (local.set $end (i64.add (call $clock_ns) (i64.const 150000000)))
              (loop $again (br_if $again (i64.lt_u (call $clock_ns) (local.get $end)))) (i32.const 1)",
         )],
         ..HARMLESS

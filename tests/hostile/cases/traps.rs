@@ -158,7 +158,7 @@ pub const CASES: &[Case] = &[
         ..Case::of(
             "tail_calls_for_ever",
             Class::Hang,
-            fault(nook_abi::Fault::CpuBudget { entry: Entry::Poll, limit_ns: 50_000_000 }),
+            fault(nook_abi::Fault::CpuBudget { entry: Entry::Poll, limit_ns: 200_000_000 }),
             &[("poll", "(call $deep (i32.const 0))")],
         )
     },
