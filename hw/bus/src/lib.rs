@@ -8,6 +8,7 @@ mod bar_memory;
 pub mod config;
 mod device;
 mod trace;
+mod transaction;
 mod window;
 mod wire;
 
@@ -17,6 +18,7 @@ pub use device::{
 };
 pub use nook_regs::Width;
 pub use trace::{Access, TraceSink, Tracing};
+pub use transaction::{Aborted, Transactional};
 pub use vm_memory::VolatileSlice;
 pub use window::{DmaWindow, WINDOW_ALIGN};
 pub use wire::Wire;

@@ -1,0 +1,358 @@
+//! Transactional middleware: what a driver's call does to its device is held back until the call has ended well.
+//!
+//! Inside a transaction, register writes wait in a queue. They reach the device, in order, at
+//! [`commit`](Transactional::commit), or earlier where the driver could tell that they had not: at a register read
+//! (unless the register map says that the value does not depend on them), a flush, a full queue, and everything else
+//! that the device is asked for. Who lets the driver sleep or wait for DMA calls [`release`](Transactional::release).
+//! Once something has reached the device that cannot be taken back the call is no longer
+//! [undoable](Transactional::is_undoable), and from there on writes pass straight through.
+//!
+//! Values that reading clears are the other direction. What an aborted call had read is owed: the next read of that
+//! register gets it too, merged as the map says.
+
+mod effects;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use nook_regs::{RegisterMap, Width};
+
+use self::effects::{Effects, Read, Written};
+use crate::{
+    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
+};
+
+/// How many writes can be held back. A `poll` writes a handful of registers; a queue that is full is no error.
+const CAPACITY: usize = 256;
+
+/// A write that is held back.
+#[derive(Clone, Copy)]
+struct Held {
+    value: u64,
+    offset: u32,
+    bar: u8,
+    width: Width,
+}
+
+/// What reads of a register that clears itself have taken out of the device.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    /// By the transaction that is open.
+    now: u64,
+    /// By transactions that were aborted, and not read again since.
+    owed: u64,
+    /// What the lower half of a pair last answered: the device forgets it when the upper half is read.
+    lower: u64,
+}
+
+/// What [`Transactional::abort`] leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aborted {
+    /// The device is as it was when the transaction began.
+    pub undone: bool,
+    /// Interrupt causes that were read are owed. The device has forgotten them and its line has dropped, so it will
+    /// not interrupt for them again: the driver's `irq` must be called without it.
+    pub causes_owed: bool,
+}
+
+/// A device whose register accesses can be undone, as far as the device allows.
+pub struct Transactional {
+    device: Box<dyn PciDevice>,
+    effects: Effects,
+    held: Vec<Held>,
+    /// One for each register that reading clears.
+    taken: Vec<Taken>,
+    /// Which of them the open transaction has read.
+    touched: Vec<u16>,
+    /// How many of them owe something.
+    owing: usize,
+    open: bool,
+    undoable: bool,
+}
+
+impl Transactional {
+    /// Wraps `device`, whose registers `map` describes.
+    pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap) -> Self {
+        let effects = Effects::of(map);
+        let slots = effects.slots();
+        Transactional {
+            device,
+            effects,
+            held: Vec::with_capacity(CAPACITY),
+            taken: vec![Taken::default(); slots],
+            touched: Vec::with_capacity(slots),
+            owing: 0,
+            open: false,
+            undoable: false,
+        }
+    }
+
+    /// From here on writes are held back.
+    ///
+    /// # Panics
+    /// If a transaction is open already: nested calls belong to the outer one.
+    #[inline]
+    pub fn begin(&mut self) {
+        assert!(!self.open, "a transaction is open already");
+        self.open = true;
+        self.undoable = true;
+    }
+
+    /// Whether a transaction is open.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether the open transaction can still be undone: nothing that cannot be taken back has reached the device.
+    #[inline]
+    pub fn is_undoable(&self) -> bool {
+        self.undoable
+    }
+
+    /// The call ended well: what it wrote reaches the device.
+    ///
+    /// # Errors
+    /// The first write that the device refused; the ones after it are dropped, and the transaction is over.
+    #[inline]
+    pub fn commit(&mut self) -> Result<()> {
+        let released = if self.held.is_empty() { Ok(()) } else { self.release() };
+        self.open = false;
+        self.undoable = false;
+        if !self.touched.is_empty() {
+            for slot in self.touched.drain(..) {
+                self.taken[usize::from(slot)].now = 0;
+            }
+        }
+        released
+    }
+
+    /// The call did not end well: what it wrote is dropped, as far as it was still held back, and what it read out of
+    /// registers that clear themselves is owed to later reads.
+    pub fn abort(&mut self) -> Aborted {
+        let undone = self.undoable;
+        self.open = false;
+        self.undoable = false;
+        self.held.clear();
+        for slot in self.touched.drain(..) {
+            let read = self.effects.slot(slot);
+            let taken = &mut self.taken[usize::from(slot)];
+            let owed = read.merged(taken.owed, std::mem::take(&mut taken.now));
+            if taken.owed == 0 && owed != 0 {
+                self.owing += 1;
+            }
+            taken.owed = owed;
+        }
+        let causes_owed = self.owing > 0
+            && self.taken.iter().zip(self.effects.all_slots()).any(|(taken, read)| taken.owed != 0 && read.is_causes());
+        Aborted { undone, causes_owed }
+    }
+
+    /// Lets what is held back reach the device, because the driver is about to wait for what the device makes of it.
+    ///
+    /// # Errors
+    /// The first write that the device refused; the ones after it are dropped.
+    pub fn release(&mut self) -> Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        self.undoable = false;
+        let mut released = Ok(());
+        // By index: handing a write on needs all of self.
+        for at in 0..self.held.len() {
+            let Held { value, offset, bar, width } = self.held[at];
+            released = self.write_through(bar, offset, width, value);
+            if released.is_err() {
+                break;
+            }
+        }
+        self.held.clear();
+        released
+    }
+
+    /// A new driver instance: what was held back, or read by the old one, is nobody's any more.
+    pub fn forget(&mut self) {
+        self.open = false;
+        self.undoable = false;
+        self.held.clear();
+        self.forget_taken();
+    }
+
+    fn forget_taken(&mut self) {
+        self.touched.clear();
+        self.taken.fill(Taken::default());
+        self.owing = 0;
+    }
+
+    /// Something is about to reach the device that cannot be taken back.
+    fn spoil(&mut self) -> Result<()> {
+        let released = self.release();
+        self.undoable = false;
+        released
+    }
+
+    /// A read in a transaction, or while something is owed.
+    fn read_watched(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        let effect = self.effects.of_register(bar, offset, width);
+        if !effect.posts_only {
+            self.release()?;
+        }
+        let value = self.device.bar_read(bar, offset, width)?;
+        match effect.read {
+            Read::Keeps => Ok(value),
+            Read::CannotBeGivenBack => {
+                self.undoable = false;
+                Ok(value)
+            }
+            Read::Clears(slot) => Ok(self.take(slot, value)),
+            Read::PairLower(slot) => {
+                let taken = &mut self.taken[usize::from(slot)];
+                taken.lower = value;
+                Ok(taken.owed.saturating_add(value) & Width::B4.all_ones())
+            }
+            Read::PairUpper(slot) => {
+                let lower = std::mem::take(&mut self.taken[usize::from(slot)].lower);
+                Ok(self.take(slot, value << 32 | lower) >> 32)
+            }
+        }
+    }
+
+    /// The device has given `value` out of a register and cleared it. Returns what the driver gets.
+    fn take(&mut self, slot: u16, value: u64) -> u64 {
+        let read = self.effects.slot(slot);
+        let taken = &mut self.taken[usize::from(slot)];
+        let given = read.merged(taken.owed, value);
+        if taken.owed != 0 {
+            taken.owed = 0;
+            self.owing -= 1;
+        }
+        if self.open && given != 0 {
+            // A register that the transaction has touched holds something: what it took is never zero.
+            if taken.now == 0 {
+                self.touched.push(slot);
+            }
+            taken.now = read.merged(taken.now, given);
+        }
+        given
+    }
+
+    /// A write that reaches the device in a transaction, or while something is owed.
+    fn write_through(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        self.device.bar_write(bar, offset, width, value)?;
+        match self.effects.of_register(bar, offset, width).written {
+            Written::Plain => {}
+            Written::Reset(bits) => {
+                if value & u64::from(bits) != 0 {
+                    self.forget_taken();
+                }
+            }
+            Written::OneClears(slot) => {
+                let taken = &mut self.taken[usize::from(slot)];
+                if taken.owed != 0 && taken.owed & !value == 0 {
+                    self.owing -= 1;
+                }
+                taken.owed &= !value;
+                if taken.now != 0 && taken.now & !value == 0 {
+                    self.touched.retain(|&touched| touched != slot);
+                }
+                taken.now &= !value;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PciDevice for Transactional {
+    fn describe(&self) -> String {
+        self.device.describe()
+    }
+    fn identity(&self) -> PciIdentity {
+        self.device.identity()
+    }
+    fn bars(&self) -> &[BarInfo] {
+        self.device.bars()
+    }
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
+        self.release()?;
+        self.device.config_read(offset, width)
+    }
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
+        self.spoil()?;
+        self.device.config_write(offset, width, value)
+    }
+    #[inline]
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        if self.open || self.owing > 0 {
+            return self.read_watched(bar, offset, width);
+        }
+        self.device.bar_read(bar, offset, width)
+    }
+    #[inline]
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        if self.undoable {
+            if self.held.len() < CAPACITY {
+                self.held.push(Held { value, offset, bar, width });
+                return Ok(());
+            }
+            self.release()?;
+        }
+        if self.open || self.owing > 0 {
+            return self.write_through(bar, offset, width, value);
+        }
+        self.device.bar_write(bar, offset, width, value)
+    }
+    fn bar_map(&mut self, bar: u8, _: usize) -> Result<Arc<dyn BarMemory>> {
+        let why = format!("direct accesses to BAR {bar} cannot be held back: choose transactions or direct registers");
+        Err(DeviceError::Unsupported(why))
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.release()?;
+        self.device.flush()
+    }
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        self.device.iova_ranges()
+    }
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        self.spoil()?;
+        self.device.dma_map(window, iova)
+    }
+    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
+        self.spoil()?;
+        self.device.dma_unmap(iova)
+    }
+    fn dma_faults(&self) -> u64 {
+        self.device.dma_faults()
+    }
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        self.spoil()?;
+        self.device.set_bus_master(on)
+    }
+    fn reset(&mut self) -> Result<ResetKind> {
+        self.spoil()?;
+        let kind = self.device.reset()?;
+        if kind == ResetKind::Function {
+            self.forget_taken();
+        }
+        Ok(kind)
+    }
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
+        self.spoil()?;
+        self.device.irq_enable(vectors)
+    }
+    fn irq_disable(&mut self) -> Result<()> {
+        self.spoil()?;
+        self.device.irq_disable()
+    }
+    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
+        self.spoil()?;
+        self.device.irq_unmask(vector)
+    }
+    fn service(&mut self, now_ns: u64) -> Result<Service> {
+        self.device.service(now_ns)
+    }
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        self.device.event_fds(fds)
+    }
+}
