@@ -159,17 +159,16 @@ impl Transactional {
             return Ok(());
         }
         self.undoable = false;
-        let mut released = Ok(());
         // By index: handing a write on needs all of self.
         for at in 0..self.held.len() {
             let Held { value, offset, bar, width } = self.held[at];
-            released = self.write_through(bar, offset, width, value);
-            if released.is_err() {
-                break;
+            if let Err(error) = self.write_through(bar, offset, width, value) {
+                self.held.clear();
+                return Err(error);
             }
         }
         self.held.clear();
-        released
+        Ok(())
     }
 
     /// A new driver instance: what was held back, or read by the old one, is nobody's any more.
@@ -241,6 +240,9 @@ impl Transactional {
     /// A write that reaches the device in a transaction, or while something is owed.
     fn write_through(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.device.bar_write(bar, offset, width, value)?;
+        if self.owing == 0 && self.touched.is_empty() {
+            return Ok(());
+        }
         match self.effects.of_register(bar, offset, width).written {
             Written::Plain => {}
             Written::Reset(bits) => {
