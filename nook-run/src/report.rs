@@ -33,8 +33,10 @@ pub struct Report {
     pub counters: CountersReport,
     /// What driver and device counted, if they could be asked.
     pub device_counters: Option<DeviceCounters>,
-    /// Faults, oldest first.
+    /// Faults, oldest first. Of a driver that faults very often only the first are listed.
     pub faults: Vec<FaultReport>,
+    /// How many there were in all.
+    pub fault_count: u64,
     /// How often the driver was restarted.
     pub restarts: u64,
     /// DMA outside of the window that was seen and blocked.
@@ -192,8 +194,8 @@ impl Report {
             number(c.registers_per_packet),
             number(c.packets_per_irq),
         );
-        if !self.faults.is_empty() {
-            text += &format!("{} fault(s), {} restart(s)\n", self.faults.len(), self.restarts);
+        if self.fault_count > 0 {
+            text += &format!("{} fault(s), {} restart(s)\n", self.fault_count, self.restarts);
         }
         text
     }

@@ -262,6 +262,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
         exercise: exercise.filter(|_| !args.exercise.is_empty()),
         counters,
         device_counters,
+        fault_count: supervisor.faults() + late_faults.len() as u64,
         faults: faults.chain(late_faults).collect(),
         restarts: supervisor.restarts(),
         dma_faults,

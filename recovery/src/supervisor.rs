@@ -37,15 +37,31 @@ pub struct Supervisor<U> {
     policy: Policy,
     history: History,
     recoveries: Vec<Recovery>,
+    faults: u64,
     restarts: u64,
-    /// A fault that is waited out: when to restart, and what it was.
-    pending: Option<(u64, NookError)>,
+    pending: Option<Pending>,
+}
+
+/// A fault that is waited out: the instance is gone, the device quiet.
+struct Pending {
+    /// When to restart.
+    due_ns: u64,
+    /// Which of the recoveries is this one's, if it was kept.
+    kept: Option<usize>,
 }
 
 impl<U: Uplink> Supervisor<U> {
     /// A supervisor for a nook that was not started yet.
     pub fn new(nook: Nook<U>, policy: Policy) -> Self {
-        Supervisor { nook, policy, history: History::default(), recoveries: Vec::new(), restarts: 0, pending: None }
+        Supervisor {
+            nook,
+            policy,
+            history: History::default(),
+            recoveries: Vec::new(),
+            faults: 0,
+            restarts: 0,
+            pending: None,
+        }
     }
 
     /// The nook.
@@ -58,9 +74,14 @@ impl<U: Uplink> Supervisor<U> {
         &mut self.nook
     }
 
-    /// What happened so far, oldest first.
+    /// What happened first, oldest first: of a driver that faults very often not every fault is kept.
     pub fn recoveries(&self) -> &[Recovery] {
         &self.recoveries
+    }
+
+    /// How many faults there were.
+    pub fn faults(&self) -> u64 {
+        self.faults
     }
 
     /// How often the driver was restarted.
@@ -86,31 +107,36 @@ impl<U: Uplink> Supervisor<U> {
     pub fn turn(&mut self, until_ns: u64) -> Result<Turn, Quarantine> {
         let outcome = match self.pending.take() {
             None => self.nook.turn(until_ns),
-            Some((due_ns, error)) => {
+            Some(pending) => {
                 let now = now_ns();
-                if now < due_ns {
-                    let wait = due_ns.min(until_ns).saturating_sub(now);
-                    self.pending = Some((due_ns, error));
+                if now < pending.due_ns {
+                    let wait = pending.due_ns.min(until_ns).saturating_sub(now);
+                    self.pending = Some(pending);
                     std::thread::sleep(std::time::Duration::from_nanos(wait));
                     return Ok(Turn::Waited);
                 }
-                self.restarts += 1;
-                self.nook.restart().map(|()| {
-                    if let Some(recovery) = self.recoveries.last_mut() {
-                        recovery.restarted_after_ns = Some(now_ns().saturating_sub(recovery.at_ns));
-                    }
-                    tracing::info!("the driver was restarted");
-                    Turn::Worked
-                })
+                self.restart(pending.kept)
             }
         };
         outcome.or_else(|error| self.judge(error))
     }
 
+    fn restart(&mut self, kept: Option<usize>) -> Result<Turn, NookError> {
+        self.restarts += 1;
+        self.nook.restart()?;
+        if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
+            recovery.restarted_after_ns = Some(now_ns().saturating_sub(recovery.at_ns));
+        }
+        tracing::info!("the driver was restarted");
+        Ok(Turn::Worked)
+    }
+
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
         let now = now_ns();
         tracing::error!("{error}");
-        if self.recoveries.len() < KEPT {
+        self.faults += 1;
+        let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
+        if kept.is_some() {
             self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, restarted_after_ns: None });
         }
         let verdict = match error {
@@ -120,7 +146,12 @@ impl<U: Uplink> Supervisor<U> {
         };
         match verdict {
             Verdict::RestartAt(due_ns) => {
-                self.pending = Some((due_ns, error));
+                // At once, not when the wait is over: a driver that is not believed any more would reach memory through
+                // its device meanwhile. If that fails, the restart tries again and fails too.
+                if let Err(error) = self.nook.end() {
+                    tracing::error!("the device did not become quiet: {error}");
+                }
+                self.pending = Some(Pending { due_ns, kept });
                 Ok(Turn::Worked)
             }
             Verdict::Quarantine => {

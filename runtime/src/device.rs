@@ -1,7 +1,7 @@
 //! The device of a nook and what the driver has of it: its window's place, DMA regions, interrupts.
 
 use nook_abi::{Fault, Status};
-use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, ResetKind, Service, WINDOW_ALIGN};
+use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, WINDOW_ALIGN};
 
 use crate::dma::DmaRegions;
 
@@ -21,6 +21,8 @@ pub(crate) struct DeviceState {
     had_interrupts: bool,
     /// Vectors that fired and were not delivered yet.
     irq_pending: u32,
+    /// The last instance is gone, and nothing was given to another.
+    is_quiet: bool,
     /// The last thing that went wrong, for the report: a [`Fault`] holds no text.
     last_error: Option<String>,
 }
@@ -38,6 +40,7 @@ impl DeviceState {
             irq_enabled: 0,
             had_interrupts: false,
             irq_pending: 0,
+            is_quiet: false,
             last_error: None,
         }
     }
@@ -63,6 +66,7 @@ impl DeviceState {
     /// instance that the device still holds leads nowhere.
     pub(crate) fn map_window(&mut self) -> Result<u64, DeviceError> {
         self.unmap_window()?;
+        self.is_quiet = false;
         let ranges = self.device.iova_ranges();
         let len_bytes = self.window.len_bytes();
         let iova =
@@ -159,7 +163,11 @@ impl DeviceState {
 
     /// The driver is gone, or about to go: no interrupt, no DMA, nothing mapped, the function reset if it can be.
     /// Everything is tried; the first thing that failed is returned.
-    pub(crate) fn quiet(&mut self) -> Result<ResetKind, DeviceError> {
+    pub(crate) fn quiet(&mut self) -> Result<(), DeviceError> {
+        // A reset can take long: it is not done twice.
+        if self.is_quiet {
+            return Ok(());
+        }
         let mut first = Ok(());
         let mut note = |result: Result<(), DeviceError>| {
             if first.is_ok() {
@@ -174,9 +182,10 @@ impl DeviceState {
         }
         note(self.device.set_bus_master(false));
         note(self.unmap_window());
-        let reset = self.device.reset();
+        note(self.device.reset().map(drop));
         self.regions = DmaRegions::new(self.regions.len_bytes());
-        first.and(reset)
+        self.is_quiet = first.is_ok();
+        first
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nook_abi::{
     ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, NetStats,
 };
-use nook_bus::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, ResetKind};
+use nook_bus::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::{RegisterMap, Width};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
@@ -264,7 +264,7 @@ impl Host {
     ///
     /// # Errors
     /// The first thing that the device refused; everything else was tried all the same.
-    pub fn end_instance(&mut self) -> Result<ResetKind, DeviceError> {
+    pub fn end_instance(&mut self) -> Result<(), DeviceError> {
         let quiet = self.device.quiet();
         self.leave_memory();
         self.timer_due_ns = None;

@@ -244,6 +244,15 @@ impl<U: Uplink> Nook<U> {
     }
 
     /// Ends the instance without calling it: the device is quiet, and everything that the driver had is the host's.
+    /// The interface's other side is told nothing, for [`restart`](Self::restart) is to follow.
+    ///
+    /// # Errors
+    /// If the device could not be made quiet.
+    pub fn end(&mut self) -> Result<(), NookError> {
+        self.end_instance()
+    }
+
+    /// The same for good: the interface goes down.
     ///
     /// # Errors
     /// If the device could not be made quiet.

@@ -1,0 +1,114 @@
+//! Coming back: what holds between a fault and the restart, and what is told about both.
+
+use std::sync::{Arc, Mutex};
+
+use e1000_model::{Model, ModelConfig, Temper};
+use nook_bus::{Access, DmaWindow, Tracing};
+use nook_recovery::{Policy, Supervisor};
+use nook_runtime::{Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns};
+use nook_tests::{FrameQueues, cable};
+
+const FOR_EVER_NS: u64 = 3_600_000_000_000;
+
+/// A driver that says that its link is up, turns everything on, and dies at the first poll.
+const DIES_IN_POLL: &str = r#"(module
+    (import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))
+    (import "nook" "net_link" (func $link (param i32 i32 i32)))
+    (import "nook" "irq_enable" (func $irq (param i32) (result i32)))
+    (import "nook" "dma_enable" (func $dma (result i32)))
+    (memory (export "memory") 1)
+    (func (export "nook_probe") (param i32 i32) (result i32)
+        (call $attach (i64.const 2) (i32.const 1500) (i64.const 0)))
+    (func (export "nook_remove"))
+    (func (export "nook_open") (result i32)
+        (drop (call $irq (i32.const 0))) (drop (call $dma))
+        (call $link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0))
+    (func (export "nook_stop") (result i32) (i32.const 0))
+    (func (export "nook_poll") (param i32 i32 i32) (result i32) unreachable)
+    (func (export "nook_irq") (param i32) (result i32) (i32.const 1))
+    (@custom "nook.manifest" "abi = 0.1\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#;
+
+/// What the device was told last.
+#[derive(Default)]
+struct Device {
+    bus_master: bool,
+    maps: usize,
+    unmaps: usize,
+    resets: usize,
+}
+
+fn supervisor(policy: Policy) -> (Supervisor<FrameQueues>, Arc<Mutex<Device>>) {
+    let module = Arc::new(DriverModule::from_bytes(&wat::parse_str(DIES_IN_POLL).unwrap(), Wasi::Refused).unwrap());
+    let (near, _far) = cable();
+    let model = Model::new(ModelConfig { temper: Temper::calm(), ..ModelConfig::default() }, Box::new(near));
+    let device = Arc::new(Mutex::new(Device::default()));
+    let told = device.clone();
+    let sink = move |access: Access| {
+        let mut device = told.lock().unwrap();
+        match access {
+            Access::BusMaster(on) => device.bus_master = on,
+            Access::Map(_) => device.maps += 1,
+            Access::Unmap(_) => device.unmaps += 1,
+            Access::Reset(_) => device.resets += 1,
+            _ => {}
+        }
+    };
+    let config = HostConfig {
+        device: Box::new(Tracing::new(model, sink)),
+        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
+        maps: &[&e1000_regs::MAP],
+        manifest: module.manifest(),
+        layout: module.layout(),
+        budgets: Budgets::default(),
+    };
+    let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let nook = Nook::new(Host::new(config).unwrap(), Box::new(launcher), FrameQueues::default());
+    (Supervisor::new(nook, policy), device)
+}
+
+/// Turns until the driver has faulted this often.
+fn until_faults(supervisor: &mut Supervisor<FrameQueues>, faults: u64) {
+    for _ in 0..10_000 * faults {
+        if supervisor.faults() >= faults {
+            return;
+        }
+        supervisor.turn(now_ns() + 1_000_000).unwrap();
+    }
+    panic!("{} faults, not {faults}", supervisor.faults());
+}
+
+#[test]
+fn while_the_back_off_waits_the_device_is_quiet_and_the_carrier_stays() {
+    let policy = Policy { backoff_first_ns: FOR_EVER_NS, backoff_most_ns: FOR_EVER_NS, ..Policy::default() };
+    let (mut supervisor, device) = supervisor(policy);
+    supervisor.start().unwrap();
+    assert!(device.lock().unwrap().bus_master);
+    until_faults(&mut supervisor, 2);
+    for _ in 0..10 {
+        supervisor.turn(now_ns() + 1_000_000).unwrap();
+    }
+    assert_eq!(supervisor.restarts(), 1, "the second restart waits");
+    {
+        let device = device.lock().unwrap();
+        assert!(!device.bus_master, "nothing reaches memory");
+        assert_eq!((device.maps, device.unmaps), (2, 2));
+        assert_eq!(device.resets, 2, "once for each instance that ended");
+    }
+    assert_eq!(supervisor.nook().uplink().links, [true], "nobody was told");
+    supervisor.nook_mut().shut().unwrap();
+    assert_eq!(supervisor.nook().uplink().links, [true, false]);
+}
+
+#[test]
+fn of_very_many_faults_the_first_are_kept_as_they_were() {
+    let policy = Policy { restarts: u32::MAX, backoff_first_ns: 0, ..Policy::default() };
+    let (mut supervisor, _device) = supervisor(policy);
+    supervisor.start().unwrap();
+    until_faults(&mut supervisor, 257);
+    let first = supervisor.recoveries().to_vec();
+    assert_eq!(first.len(), 256);
+    assert!(first.iter().all(|recovery| recovery.restarted_after_ns.is_some()));
+    until_faults(&mut supervisor, 300);
+    assert_eq!(supervisor.recoveries(), first);
+    assert_eq!((supervisor.faults(), supervisor.restarts()), (300, 299));
+}
