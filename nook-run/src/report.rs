@@ -197,6 +197,9 @@ impl Report {
         if self.fault_count > 0 {
             text += &format!("{} fault(s), {} restart(s)\n", self.fault_count, self.restarts);
         }
+        if self.dma_faults > 0 {
+            text += &format!("{} DMA accesses outside of its window were blocked\n", self.dma_faults);
+        }
         text
     }
 }

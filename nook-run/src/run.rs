@@ -22,6 +22,8 @@ use crate::{device, drivers, output};
 const TURN_NS: u64 = 100_000_000;
 /// Bytes of each exercise's TCP stream, each way.
 const STREAM_BYTES: u64 = 64 << 20;
+/// How often it is looked whether DMA was blocked.
+const DMA_LOOK_NS: u64 = 1_000_000_000;
 /// How long the link may take before an exercise is given up.
 const LINK_NS: u64 = 30_000_000_000;
 
@@ -190,6 +192,7 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
     let mut link_was_up = false;
     // The exercise and the time are looked at now and then, not after every turn of a few microseconds.
     let mut look_ns = 0;
+    let (mut dma_look_ns, mut dma_faults) = (0, 0);
     loop {
         let now = now_ns();
         if now >= look_ns {
@@ -207,6 +210,17 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
             link_was_up |= nook.interface().is_some_and(|interface| interface.link.up);
             if exercising && !link_was_up && now >= start_ns + LINK_NS {
                 return Ended::NoLink;
+            }
+        }
+        if now >= dma_look_ns {
+            dma_look_ns = now + DMA_LOOK_NS;
+            let blocked = supervisor.nook().host().dma_faults();
+            if blocked > dma_faults {
+                tracing::warn!(
+                    "the device was blocked from memory outside of its window, {blocked} times so far: the driver is \
+                     faulty or hostile"
+                );
+                dma_faults = blocked;
             }
         }
         let until = end_ns.unwrap_or(u64::MAX).min(now + TURN_NS);

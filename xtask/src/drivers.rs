@@ -48,6 +48,11 @@ fn is_driver(package: &cargo::Package) -> bool {
     package.dir.starts_with("drivers/") && package.has_cdylib
 }
 
+/// Builds a driver that only tests use and returns where its module is.
+pub fn build_for_tests(package: &str) -> Result<PathBuf> {
+    build(&setup::minimal()?, package)
+}
+
 /// Runs clippy on every driver as compiled for wasm, and on what the SDK has for wasm only.
 pub fn lint() -> Result<()> {
     let toolchain = setup::minimal()?;

@@ -11,6 +11,7 @@ mod debian;
 mod machine;
 mod servers;
 mod trace;
+mod wire;
 
 use crate::{cargo, drivers, util};
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,9 @@ use std::process::Command;
 /// What the cases load with `load` and `give`; what these need is found by itself.
 const MODULES: [&str; 5] = ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "tun"];
 
+/// The driver that points its card outside of its window: tests/stray-dma.
+const STRAY: &str = "stray-dma";
+
 /// Runs the named cases, or all. An error names those that failed.
 pub fn run(only: &[String]) -> Result<()> {
     let scripts = util::root().join("tests/guest");
@@ -37,7 +41,8 @@ pub fn run(only: &[String]) -> Result<()> {
     let folder = debian::folder();
     let kernel = debian.vmlinux()?;
     let programs = [cargo::binary("nook-run")?, cargo::example("vfio_check")?, find("iperf3")?];
-    let drivers: Vec<_> = drivers::build_all()?.into_values().collect();
+    let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
+    drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
     let settings = format!(
         "NICS='{}'\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
@@ -126,12 +131,14 @@ fn root_file_system(
     debian: &Debian,
     scripts: &Path,
     programs: &[PathBuf],
-    drivers: &[PathBuf],
+    drivers: &[(String, PathBuf)],
     settings: &str,
 ) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.program("init", &read(&scripts.join("init"))?);
-    archive.file("cases.sh", &read(&scripts.join("cases.sh"))?);
+    for script in ["words.sh", "cases.sh"] {
+        archive.file(script, &read(&scripts.join(script))?);
+    }
     archive.file("settings", settings.as_bytes());
     archive.program("bin/busybox", &debian.busybox()?);
     let mut modules = BTreeSet::new();
@@ -143,8 +150,8 @@ fn root_file_system(
     for module in &modules {
         archive.file(&format!("modules/{module}.ko"), &debian.module(module)?);
     }
-    for driver in drivers {
-        archive.file(&format!("drivers/{}", file_name(driver)?), &read(driver)?);
+    for (name, module) in drivers {
+        archive.file(&format!("drivers/{name}.wasm"), &read(module)?);
     }
     let mut libraries = BTreeSet::new();
     for program in programs {

@@ -95,6 +95,17 @@ fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Out
                 all[label] = counts.to_json();
                 machine.say(&format!("counted {reads} {writes}"))?;
             }
+            Some(("wire", words)) => {
+                let (verb, slot) = words.split_once(' ').with_context(|| format!("the case says {line:?}"))?;
+                let slot = u32::from_str_radix(slot, 16).with_context(|| format!("the case says {line:?}"))?;
+                if verb == "begin" {
+                    machine.wire_begin(slot)?;
+                    machine.say("ok")?;
+                } else {
+                    let frames = machine.wire_end(slot)?;
+                    machine.say(&format!("passed {} {}", frames.all, frames.with_content))?;
+                }
+            }
             Some(("done", status)) => {
                 if status != "0" || !reasons.is_empty() {
                     let reason = if reasons.is_empty() { "a command failed".into() } else { reasons.join("; ") };

@@ -1,6 +1,7 @@
 //! The emulated machine: QEMU with an IOMMU and the cards, one line to talk to the guest's process 1 and one to QEMU.
 
 use crate::guest::trace::{self, Counts};
+use crate::guest::wire::Frames;
 use crate::util;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -124,6 +125,23 @@ impl Machine {
         }
         let log = fs::read(self.trace()).context("reading QEMU's trace")?;
         Ok(Counts::of(&String::from_utf8_lossy(log.get(self.counted_to as usize..).unwrap_or_default()), &bars))
+    }
+
+    /// Starts keeping what passes the cable of the card in `slot`.
+    pub fn wire_begin(&mut self, slot: u32) -> Result<()> {
+        let (id, netdev, file) = (format!("wire{slot}"), format!("net{slot}"), self.wire(slot));
+        let filter = json!({"qom-type": "filter-dump", "id": id, "netdev": netdev, "file": file});
+        self.execute("object-add", &filter).map(drop)
+    }
+
+    /// Ends keeping it; says what passed.
+    pub fn wire_end(&mut self, slot: u32) -> Result<Frames> {
+        self.execute("object-del", &json!({"id": format!("wire{slot}")}))?;
+        Frames::of(&fs::read(self.wire(slot)).context("reading what passed the cable")?)
+    }
+
+    fn wire(&self, slot: u32) -> PathBuf {
+        self.folder.join(format!("wire{slot}.pcap"))
     }
 
     fn trace(&self) -> PathBuf {

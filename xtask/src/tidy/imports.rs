@@ -99,6 +99,12 @@ const ROOMS: &[Room] = &[
         because: "nothing of xtask is for use elsewhere",
     },
     Room { at: "tests", workspace: EVERYTHING, foreign: true, because: "nothing of xtask is for use elsewhere" },
+    Room {
+        at: "tests/*",
+        workspace: &["driver-sdk", "hw/*-regs"],
+        foreign: false,
+        because: "a test's driver imports what a driver imports",
+    },
     Room { at: "xtask", workspace: &[], foreign: true, because: "xtask works while the rest does not compile" },
 ];
 
