@@ -39,7 +39,7 @@ pub const ENTRY_PREFIX: &str = "nook_";
 
 /// Major and minor version of everything in this crate. A driver runs on a host of the same major version and the
 /// same or a later minor one.
-pub const ABI_VERSION: (u16, u16) = (0, 1);
+pub const ABI_VERSION: (u16, u16) = (0, 2);
 
 /// An address in the driver's own memory: 32 bits in a wasm driver, a pointer's bits in a native one.
 pub type Addr = usize;
@@ -87,6 +87,13 @@ pub mod poll_result {
     pub const IDLE: u32 = 0;
     /// The budget was used up: call again.
     pub const AGAIN: u32 = 1;
+}
+
+/// Bits of what [`Entry::Poll`] is told.
+pub mod poll_flags {
+    /// If a received frame is there, return one as failed without looking at what is in it: the driver faulted at it
+    /// before. Nothing else is received in this call.
+    pub const DISCARD_NEXT_RX: u32 = 1 << 0;
 }
 
 /// What [`Entry::SetLoopback`] is given.

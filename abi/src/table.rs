@@ -215,7 +215,8 @@ macro_rules! entries {
             { "The interface goes down: DMA and interrupts stop, and every packet that it took is returned." }
             Process required (0, 1) Stop fn stop() -> i32;
             { "Reaps transmissions, harvests and refills receive buffers, submits transmissions; at most `budget` \
-packets each way. `flags` is 0 in this version. Returns a `poll_result`." }
+packets each way. `flags` holds `poll_flags` bits, which drivers of ABI 0.1 are not given. Returns a \
+`poll_result`." }
             Atomic required (0, 1) Poll fn poll(queue: u32, budget: u32, flags: u32) -> u32;
             { "An interrupt fired, perhaps another device's. Returns `irq_result` bits." }
             Interrupt required (0, 1) Irq fn irq(vector: u32) -> u32;

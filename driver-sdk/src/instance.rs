@@ -1,6 +1,6 @@
 //! [`Instance`]: from the raw calls of the entry table to a [`NetDriver`].
 
-use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, loopback_mode, poll_result};
+use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, loopback_mode, poll_flags, poll_result};
 
 use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};
 
@@ -69,10 +69,14 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
         self.with(D::stop)
     }
 
-    /// See the entry table. `flags` has no bits in this ABI version.
+    /// See the entry table.
     #[inline]
-    pub fn poll(&mut self, queue: u32, budget: u32, _flags: u32) -> u32 {
+    pub fn poll(&mut self, queue: u32, budget: u32, flags: u32) -> u32 {
         match &mut self.running {
+            Some((_, driver)) if flags & poll_flags::DISCARD_NEXT_RX != 0 => {
+                driver.discard_rx(queue);
+                poll_result::AGAIN
+            }
             Some((_, driver)) => driver.poll(queue, budget) as u32,
             None => poll_result::IDLE,
         }

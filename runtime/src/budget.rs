@@ -121,6 +121,11 @@ impl Budget {
         self.delayed_ns += ns;
     }
 
+    /// Whether a tick has come during the call already.
+    pub(crate) fn is_long(&self) -> bool {
+        self.first_tick.is_some()
+    }
+
     /// A tick came during the call.
     pub(crate) fn tick(&mut self) -> Result<(), Fault> {
         let (cpu, wall) = (thread_cpu_ns(), now_ns());

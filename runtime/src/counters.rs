@@ -33,6 +33,12 @@ pub struct Counters {
     pub tx_done: u64,
     /// Frames that the driver gave back as not sent.
     pub tx_failed: u64,
+    /// Frames to be sent that were given up because the driver faulted at them.
+    pub tx_poison: u64,
+    /// Received frames that were given up because the driver faulted at them.
+    pub rx_poison: u64,
+    /// Calls that faulted and were taken back.
+    pub rolled_back: u64,
     /// Times the driver was started.
     pub starts: u64,
     /// Nanoseconds that a driver of long calls was made to rest.

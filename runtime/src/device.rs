@@ -1,13 +1,16 @@
 //! The device of a nook and what the driver has of it: its window's place, DMA regions, interrupts.
 
 use nook_abi::{Fault, Status};
-use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, WINDOW_ALIGN};
+use nook_bus::{
+    DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Transactional, WINDOW_ALIGN,
+};
+use nook_regs::RegisterMap;
 
 use crate::dma::DmaRegions;
 
 /// The device, and the state of everything that was set up for the driver instance that runs.
 pub(crate) struct DeviceState {
-    pub(crate) device: Box<dyn PciDevice>,
+    pub(crate) device: Transactional,
     window: DmaWindow,
     dma_mask_bits: u8,
     /// Where the device sees the window.
@@ -28,9 +31,15 @@ pub(crate) struct DeviceState {
 }
 
 impl DeviceState {
-    pub(crate) fn new(device: Box<dyn PciDevice>, window: DmaWindow, dma_mask_bits: u8, dma_bytes: u32) -> Self {
+    pub(crate) fn new(
+        device: Box<dyn PciDevice>,
+        map: &'static RegisterMap,
+        window: DmaWindow,
+        dma_mask_bits: u8,
+        dma_bytes: u32,
+    ) -> Self {
         DeviceState {
-            device,
+            device: Transactional::new(device, map),
             window,
             dma_mask_bits,
             iova: None,
@@ -144,10 +153,28 @@ impl DeviceState {
         Ok(due_ns)
     }
 
-    /// Vectors to deliver now.
+    /// Vectors to deliver now, as a mask.
     #[inline]
-    pub(crate) fn take_irqs(&mut self) -> u32 {
-        std::mem::take(&mut self.irq_pending)
+    pub(crate) fn pending_irqs(&self) -> u32 {
+        self.irq_pending
+    }
+
+    /// The next vector to deliver.
+    #[inline]
+    pub(crate) fn take_irq(&mut self) -> Option<u32> {
+        let vector = (self.irq_pending != 0).then(|| self.irq_pending.trailing_zeros())?;
+        self.irq_pending &= self.irq_pending - 1;
+        Some(vector)
+    }
+
+    /// Delivers a vector again: the driver's answer to it was taken back, and the line has dropped meanwhile.
+    pub(crate) fn deliver_again(&mut self, vector: u32) {
+        self.irq_pending |= (1 << vector) & self.irq_enabled;
+    }
+
+    /// Causes that a call had read are to be read again, whichever vector they belong to.
+    pub(crate) fn deliver_all_again(&mut self) {
+        self.irq_pending |= self.irq_enabled;
     }
 
     /// Whether interrupts have been on for this instance.

@@ -65,13 +65,21 @@ impl DmaRegions {
 
     /// Gives a region back.
     pub(crate) fn free(&mut self, handle: u32) -> Result<(), Fault> {
-        let stale = Fault::StaleHandle { call: Hostcall::DmaFree, handle };
-        let (index, generation) = ((handle & 0xff) as usize, (handle >> 8) as u16 & GENERATION);
-        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation && handle >> 23 == 0);
-        let slot = slot.ok_or(stale)?;
-        slot.region.take().ok_or(stale)?;
+        let slot = self.given(handle)?;
+        slot.region = None;
         slot.generation = slot.generation.wrapping_add(1) & GENERATION;
         Ok(())
+    }
+
+    /// Checks that a region is given out, to be given back later.
+    pub(crate) fn check(&mut self, handle: u32) -> Result<(), Fault> {
+        self.given(handle).map(|_| ())
+    }
+
+    fn given(&mut self, handle: u32) -> Result<&mut Slot, Fault> {
+        let (index, generation) = ((handle & 0xff) as usize, (handle >> 8) as u16 & GENERATION);
+        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation && handle >> 23 == 0);
+        slot.filter(|slot| slot.region.is_some()).ok_or(Fault::StaleHandle { call: Hostcall::DmaFree, handle })
     }
 
     /// How many are given out.

@@ -19,6 +19,21 @@ macro_rules! define_driver {
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault>;
             )*
 
+            /// Makes what the last call did final.
+            ///
+            /// # Errors
+            /// If the device or the host cannot do what the call left to be done.
+            #[inline]
+            fn commit(&mut self) -> Result<(), Fault> {
+                self.host_mut().commit_transaction()
+            }
+
+            /// Takes the last call back: memory, host and device are as before it, and the instance can be called
+            /// again. `None` if that cannot be done; then nothing has changed.
+            fn roll_back(&mut self) -> Option<RolledBack> {
+                None
+            }
+
             /// The host that serves it.
             fn host(&self) -> &Host;
 
@@ -35,6 +50,15 @@ macro_rules! define_driver {
 }
 
 nook_abi::entries!(define_driver);
+
+/// What a rollback put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RolledBack {
+    /// Entries of the undo log.
+    pub entries: u64,
+    /// Bytes of memory in them.
+    pub bytes: u64,
+}
 
 /// Makes driver instances: the first one, and one for each restart.
 pub trait Launcher: Send {

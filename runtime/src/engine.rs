@@ -15,6 +15,9 @@ pub enum EngineError {
     /// The engine cannot be set up on this machine.
     #[error("cannot set up the wasm engine: {0}")]
     Setup(String),
+    /// Calls of this driver cannot be taken back.
+    #[error("calls of this driver cannot be taken back (--isolation sfi runs it without that): {0}")]
+    NotUndoable(String),
     /// The compiler refused.
     #[error("cannot compile the driver: {0}")]
     Compile(String),

@@ -14,6 +14,7 @@ use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::netif::{Interface, NetClass};
 use crate::policy::Refusal;
+use crate::transaction::Transaction;
 use crate::watch::Watch;
 use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns, wasi};
 
@@ -84,6 +85,7 @@ pub struct Host {
     pub(crate) timer_due_ns: Option<u64>,
     pub(crate) work_wanted: bool,
     pub(crate) poll_wanted: bool,
+    pub(crate) transaction: Transaction,
 }
 
 impl Host {
@@ -112,7 +114,7 @@ impl Host {
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
             net: NetClass::new(window.clone(), layout.pool, manifest.rx_buffers),
-            device: DeviceState::new(device, window, manifest.dma_mask_bits, layout.pool.offset),
+            device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset),
             counters: Counters::default(),
             budget: Budget::new(budgets),
             watch: Watch::default(),
@@ -127,6 +129,7 @@ impl Host {
             timer_due_ns: None,
             work_wanted: false,
             poll_wanted: false,
+            transaction: Transaction::default(),
         })
     }
 
@@ -265,6 +268,7 @@ impl Host {
     /// # Errors
     /// The first thing that the device refused; everything else was tried all the same.
     pub fn end_instance(&mut self) -> Result<(), DeviceError> {
+        self.forget_transaction();
         let quiet = self.device.quiet();
         self.leave_memory();
         self.timer_due_ns = None;
@@ -276,6 +280,7 @@ impl Host {
     /// The driver's memory is about to go: nothing of it is touched any more.
     pub fn leave_memory(&mut self) {
         self.bar = None;
+        self.forget_transaction();
         self.net.end();
         self.space = None;
     }
@@ -286,6 +291,17 @@ impl Host {
         self.context = entry.info().context;
         self.budget.begin(entry);
         self.counters.entries += 1;
+    }
+
+    /// A tick came during a call. Writes that are held back reach the device: the driver may be waiting, without a
+    /// hostcall, for what they bring about.
+    pub(crate) fn tick(&mut self) -> Result<(), Fault> {
+        let waits = self.budget.is_long();
+        self.budget.tick()?;
+        if !waits {
+            return Ok(());
+        }
+        self.device.device.release().map_err(|error| self.device.failed(error))
     }
 
     /// Counts a hostcall without asking whether it may be made; see [`admit`](Self::admit).
@@ -409,6 +425,7 @@ impl Host {
 
     /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.
     pub(crate) fn wait(&mut self, ns: u64, sleep: bool) -> Result<(), Fault> {
+        self.device.device.release().map_err(|error| self.device.failed(error))?;
         let end = now_ns().saturating_add(ns);
         loop {
             let now = now_ns();

@@ -291,6 +291,11 @@ impl DriverModule {
         &self.wasm
     }
 
+    /// The same driver with a module that was prepared from this one's.
+    pub(crate) fn with_wasm(&self, wasm: Vec<u8>) -> Self {
+        DriverModule { wasm, ..self.clone() }
+    }
+
     /// Of the file.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256

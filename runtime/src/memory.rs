@@ -15,6 +15,8 @@ enum Order {
     Driver(DmaWindow, u64),
     /// A shim's memory: the BAR itself.
     Bar(Arc<dyn BarMemory>),
+    /// A second memory of a driver's module, which the driver cannot name: plain memory.
+    Plain,
 }
 
 thread_local! {
@@ -66,7 +68,12 @@ unsafe impl MemoryCreator for Creator {
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
         let (window, at) = match ORDER.take().ok_or("a driver defines one memory")? {
-            Order::Driver(window, at) => (window, at),
+            // The loader lets a driver define one memory; a second one was added by a preparation.
+            Order::Driver(window, at) => {
+                ORDER.set(Some(Order::Plain));
+                (Some(window), at)
+            }
+            Order::Plain => (None, minimum as u64),
             Order::Bar(bar) => {
                 let wanted = reserved.unwrap_or(minimum) + guard;
                 if bar.reserved_bytes() < wanted {
@@ -79,7 +86,7 @@ unsafe impl MemoryCreator for Creator {
             return Err(format!("{ty:?} can grow; the loader fixes the size"));
         }
         let private = usize::try_from(at).map_err(|error| error.to_string())?;
-        let window_bytes = window.len_bytes() as usize;
+        let window_bytes = window.as_ref().map_or(0, |window| window.len_bytes() as usize);
         if private + window_bytes != minimum {
             return Err(format!("a memory of {minimum:#x} bytes does not end with its window at {private:#x}"));
         }
@@ -99,6 +106,7 @@ unsafe impl MemoryCreator for Creator {
         if unsafe { libc::mprotect(base.cast(), private, rw) } != 0 {
             return Err(os_error("make the private part accessible"));
         }
+        let Some(window) = window else { return Ok(Box::new(memory)) };
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         let fd = window.fd().as_raw_fd();
         // SAFETY: replaces pages inside the reservation, which is ours alone; the window is sealed against shrinking,

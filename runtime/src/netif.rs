@@ -1,9 +1,11 @@
 //! The network class: the interface that a driver attached, its queues, and the packets in them.
 
-use nook_abi::{Fault, Item, LinkState, NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_abi::{
+    Fault, Item, LinkState, NetMeta, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, item_flags,
+};
 use nook_bus::{DmaWindow, VolatileSlice};
 
-use crate::packets::Packets;
+use crate::packets::{Frame, Packets};
 use crate::ring::{HostConsumer, HostProducer};
 use crate::{Counters, Space, Uplink};
 
@@ -29,11 +31,24 @@ struct Rings {
     tx_return: HostConsumer,
 }
 
-/// A received frame that was checked and is to be handed to the interface.
-struct Received {
+/// What the driver returned, checked: `len_bytes` and `meta` are those of a received frame.
+struct Returned {
+    queue: Queue,
     id: u32,
+    status: PacketStatus,
     len_bytes: u32,
     meta: NetMeta,
+}
+
+/// Which frames to be sent that a driver had when it ended its successor is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resubmit {
+    /// Those that it had not even looked at.
+    Waiting,
+    /// Those that it had taken too: some of them may have been sent already, and are sent twice, which every network
+    /// protocol must bear.
+    #[default]
+    All,
 }
 
 /// Everything of the network class in one nook.
@@ -42,7 +57,13 @@ pub(crate) struct NetClass {
     packets: Packets,
     rings: Option<Rings>,
     pub(crate) interface: Option<Interface>,
-    received: Vec<Received>,
+    /// What was taken back and checked, and is not accepted yet.
+    returned: Vec<Returned>,
+    /// Which buffer the driver got at which place of `tx_provide`.
+    tx_ids: [u32; QUEUE_CAPACITY as usize],
+    /// Buffers whose frames the next instance is given first, oldest first.
+    kept: Vec<u32>,
+    pub(crate) resubmit: Resubmit,
 }
 
 impl NetClass {
@@ -52,15 +73,16 @@ impl NetClass {
             packets: Packets::new(pool, rx_count),
             rings: None,
             interface: None,
-            received: Vec::with_capacity(nook_abi::QUEUE_CAPACITY as usize),
+            returned: Vec::with_capacity(2 * QUEUE_CAPACITY as usize),
+            tx_ids: [0; QUEUE_CAPACITY as usize],
+            kept: Vec::new(),
+            resubmit: Resubmit::default(),
         }
     }
 
     /// A new driver instance begins with empty queues, no interface, and no packet.
     pub(crate) fn begin(&mut self, space: &Space) {
-        self.packets.reclaim();
         self.interface = None;
-        self.received.clear();
         self.rings = Some(Rings {
             rx_provide: space.producer(Queue::RxProvide),
             rx_return: space.consumer(Queue::RxReturn),
@@ -69,11 +91,19 @@ impl NetClass {
         });
     }
 
-    /// The driver instance is gone: its queues must not be touched any more, its packets are the host's.
+    /// The driver instance is gone: its queues must not be touched any more, its packets are the host's. Frames that
+    /// were to be sent are kept for the next instance, but one that a second instance took in vain is given up: it may
+    /// be what ends them.
     pub(crate) fn end(&mut self) {
-        self.rings = None;
-        self.packets.reclaim();
-        self.received.clear();
+        self.disregard();
+        let waiting = self.rings.take().map_or(0, |rings| rings.tx_provide.waiting() as usize);
+        let mut taken = self.packets.sending();
+        let waiting = taken.split_off(taken.len().saturating_sub(waiting));
+        taken.retain(|&id| self.packets.ended_with(id) && self.resubmit == Resubmit::All);
+        // What this instance was not given is younger.
+        let younger = std::mem::take(&mut self.kept);
+        self.kept = [taken, waiting, younger].concat();
+        self.packets.reclaim(&self.kept);
         if let Some(interface) = &mut self.interface {
             interface.link = LinkState::default();
         }
@@ -123,7 +153,7 @@ impl NetClass {
         let room_bytes = self.packets.room_bytes();
         let mut provided = false;
         while rings.rx_provide.room() > 0 {
-            let Some((id, generation)) = self.packets.give(Queue::RxProvide, 0) else { break };
+            let Some((id, generation)) = self.packets.give_rx() else { break };
             let item = Item { id, generation, len_bytes: room_bytes, ..Item::default() };
             rings.rx_provide.push(&QueueEntry { item, net: NetMeta::default() });
             provided = true;
@@ -134,7 +164,8 @@ impl NetClass {
         Ok(())
     }
 
-    /// Takes frames from the interface, straight into transmit buffers, and gives them to the driver. Says how many.
+    /// Gives the driver frames to be sent: those that were kept for it, then new ones, which go from the interface
+    /// straight into transmit buffers. Says how many.
     pub(crate) fn provide_tx(
         &mut self,
         uplink: &mut impl Uplink,
@@ -145,95 +176,145 @@ impl NetClass {
         rings.tx_provide.sync(Queue::TxProvide)?;
         let room_bytes = self.packets.room_bytes() as usize;
         let window = self.window.slice();
-        let mut provided = 0;
+        let before = rings.tx_provide.produced();
+        let again = self.kept.len().min(rings.tx_provide.room() as usize);
+        for id in self.kept.drain(..again) {
+            let generation = self.packets.give_tx_again(id, now_ns);
+            push_tx(rings, &mut self.tx_ids, id, generation, self.packets.frame_in(id));
+        }
+        let mut outcome = Ok(());
         while rings.tx_provide.room() > 0 {
             let Some(id) = self.packets.peek_tx() else { break };
             let buffer = frame(&window, self.packets.frame_offset(id), room_bytes);
-            let (len, net) = match uplink.down(buffer) {
+            let (len, meta) = match uplink.down(buffer) {
                 Ok(Some((len, meta))) => (len.min(room_bytes) as u32, meta),
                 Ok(None) => break,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             };
-            let Some((id, generation)) = self.packets.give(Queue::TxProvide, now_ns) else { break };
-            let flags = item_flags::FIRST | item_flags::LAST;
-            let item = Item { id, generation, flags, len_bytes: len, ..Item::default() };
-            rings.tx_provide.push(&QueueEntry { item, net });
+            let frame = Frame { len_bytes: len, meta };
+            let generation = self.packets.give_tx(frame, now_ns);
+            push_tx(rings, &mut self.tx_ids, id, generation, frame);
             counters.tx_packets += 1;
             counters.tx_bytes += u64::from(len);
-            provided += 1;
         }
+        let provided = rings.tx_provide.produced().wrapping_sub(before);
         if provided > 0 {
             rings.tx_provide.publish();
         }
-        Ok(Ok(provided))
+        Ok(outcome.map(|()| provided))
     }
 
-    /// Takes back what the driver returned, after checking every entry. Nothing is handed on before
-    /// [`deliver`](Self::deliver).
-    pub(crate) fn collect(&mut self, counters: &mut Counters) -> Result<(), Fault> {
+    /// Takes back the frames to be sent that the driver has not taken yet; they will be given again, in order.
+    pub(crate) fn withhold_tx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
-        let returned = rings.rx_return.available(Queue::RxReturn)?;
-        for _ in 0..returned {
-            let entry = rings.rx_return.pop();
-            let status = self.packets.check(Queue::RxReturn, &entry)?;
-            match status {
-                PacketStatus::Done => {
+        rings.tx_provide.sync(Queue::TxProvide)?;
+        let (waiting, end) = (rings.tx_provide.waiting(), rings.tx_provide.produced());
+        let ids = (0..waiting).map(|at| self.tx_ids[(end.wrapping_sub(waiting - at) % QUEUE_CAPACITY) as usize]);
+        let ids: Vec<u32> = ids.collect();
+        rings.tx_provide.retract(waiting);
+        ids.iter().for_each(|&id| self.packets.hold(id));
+        self.kept.splice(0..0, ids);
+        Ok(())
+    }
+
+    /// Gives up the oldest frame that was withheld. Says whether there was one.
+    pub(crate) fn drop_withheld_tx(&mut self) -> bool {
+        let dropped = (!self.kept.is_empty()).then(|| self.kept.remove(0));
+        dropped.map(|id| self.packets.take(id)).is_some()
+    }
+
+    /// Takes back what the driver returned, after checking every entry. Nothing counts before
+    /// [`accept`](Self::accept); after a fault, everything is as it was.
+    pub(crate) fn check(&mut self) -> Result<(), Fault> {
+        let outcome = self.check_ring(Queue::RxReturn).and_then(|()| self.check_ring(Queue::TxReturn));
+        if outcome.is_err() {
+            self.disregard();
+        }
+        outcome
+    }
+
+    fn check_ring(&mut self, queue: Queue) -> Result<(), Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(()) };
+        let ring = if queue == Queue::RxReturn { &mut rings.rx_return } else { &mut rings.tx_return };
+        for _ in 0..ring.available(queue)? {
+            let entry = ring.pop();
+            let checked = self.packets.check(queue, &entry).and_then(|status| {
+                if queue == Queue::RxReturn && status == PacketStatus::Done {
                     check_whole_frame(&entry)?;
-                    // The buffer stays the driver's until it was delivered.
-                    self.received.push(Received {
-                        id: entry.item.id,
-                        len_bytes: entry.item.len_bytes,
-                        meta: entry.net,
-                    });
-                    self.packets.hold(entry.item.id);
                 }
-                PacketStatus::Failed => {
-                    counters.rx_failed += 1;
-                    self.packets.take(entry.item.id);
+                Ok(status)
+            });
+            match checked {
+                Ok(status) => {
+                    let QueueEntry { item: Item { id, len_bytes, .. }, net: meta } = entry;
+                    self.packets.hold(id);
+                    self.returned.push(Returned { queue, id, status, len_bytes, meta });
                 }
-                PacketStatus::Unused => self.packets.take(entry.item.id),
+                Err(fault) => {
+                    ring.rewind(1);
+                    return Err(fault);
+                }
             }
-        }
-        if returned > 0 {
-            rings.rx_return.publish();
-        }
-        let returned = rings.tx_return.available(Queue::TxReturn)?;
-        for _ in 0..returned {
-            let entry = rings.tx_return.pop();
-            match self.packets.check(Queue::TxReturn, &entry)? {
-                PacketStatus::Done => counters.tx_done += 1,
-                PacketStatus::Failed | PacketStatus::Unused => counters.tx_failed += 1,
-            }
-            self.packets.take(entry.item.id);
-        }
-        if returned > 0 {
-            rings.tx_return.publish();
         }
         Ok(())
     }
 
-    /// Hands the received frames to the interface and gets their buffers back.
-    pub(crate) fn deliver(&mut self, uplink: &mut impl Uplink, counters: &mut Counters) -> std::io::Result<()> {
-        if self.received.is_empty() {
+    /// What was checked and not accepted counts as not returned.
+    pub(crate) fn disregard(&mut self) {
+        for Returned { queue, id, .. } in self.returned.drain(..) {
+            self.packets.unhold(id);
+            if let Some(rings) = &mut self.rings {
+                let ring = if queue == Queue::RxReturn { &mut rings.rx_return } else { &mut rings.tx_return };
+                ring.rewind(1);
+            }
+        }
+    }
+
+    /// Accepts what was checked: received frames go to the interface, and all buffers are the host's again.
+    pub(crate) fn accept(&mut self, uplink: &mut impl Uplink, counters: &mut Counters) -> std::io::Result<()> {
+        if self.returned.is_empty() {
             return Ok(());
         }
+        if let Some(rings) = &mut self.rings {
+            rings.rx_return.publish();
+            rings.tx_return.publish();
+        }
         let window = self.window.slice();
-        let mut outcome = Ok(());
-        for Received { id, len_bytes, meta } in self.received.drain(..) {
-            if outcome.is_ok() {
-                match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize), &meta) {
-                    Ok(true) => {
-                        counters.rx_packets += 1;
-                        counters.rx_bytes += u64::from(len_bytes);
+        let (mut outcome, mut delivered) = (Ok(()), false);
+        for Returned { queue, id, status, len_bytes, meta } in self.returned.drain(..) {
+            match (queue, status) {
+                (Queue::RxReturn, PacketStatus::Done) if outcome.is_ok() => {
+                    delivered = true;
+                    match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize), &meta) {
+                        Ok(true) => {
+                            counters.rx_packets += 1;
+                            counters.rx_bytes += u64::from(len_bytes);
+                        }
+                        Ok(false) => counters.rx_no_room += 1,
+                        Err(error) => outcome = Err(error),
                     }
-                    Ok(false) => counters.rx_no_room += 1,
-                    Err(error) => outcome = Err(error),
                 }
+                (Queue::RxReturn, PacketStatus::Failed) => counters.rx_failed += 1,
+                (Queue::RxReturn, _) => {}
+                (_, PacketStatus::Done) => counters.tx_done += 1,
+                (_, PacketStatus::Failed | PacketStatus::Unused) => counters.tx_failed += 1,
             }
             self.packets.take(id);
         }
-        outcome.and_then(|()| uplink.flush())
+        outcome.and_then(|()| if delivered { uplink.flush() } else { Ok(()) })
     }
+}
+
+/// Puts a frame to be sent into its ring.
+#[inline]
+fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32, generation: u16, frame: Frame) {
+    ids[(rings.tx_provide.produced() % QUEUE_CAPACITY) as usize] = id;
+    let flags = item_flags::FIRST | item_flags::LAST;
+    let item = Item { id, generation, flags, len_bytes: frame.len_bytes, ..Item::default() };
+    rings.tx_provide.push(&QueueEntry { item, net: frame.meta });
 }
 
 /// The part of a packet buffer that holds its frame.
@@ -342,9 +423,9 @@ mod tests {
                 // SAFETY: the ring's header.
                 unsafe { base.wrapping_add(place(1) as usize).cast::<u32>().write_volatile(1 + round % 64) };
                 let mut counters = Counters::default();
-                match net.collect(&mut counters) {
+                match net.check() {
                     Ok(()) => {
-                        net.deliver(&mut looks, &mut counters).unwrap();
+                        net.accept(&mut looks, &mut counters).unwrap();
                         taken += 1;
                     }
                     Err(Fault::PacketMalformed { field: "len_bytes", .. }) => faults += 1,

@@ -1,14 +1,29 @@
 //! Who has which packet buffer.
 
-use nook_abi::{Fault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags, meta_flags, rx_checksum};
+use nook_abi::{
+    Fault, NetMeta, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags, meta_flags, rx_checksum,
+};
 
 /// One buffer.
 #[derive(Clone, Copy)]
 struct Slot {
     owner: Owner,
     generation: u16,
-    /// When it was given to the driver, for frames to be sent.
+    /// For frames to be sent: when the driver got it, what it is, and its place in the order of giving.
     given_ns: u64,
+    frame: Frame,
+    order: u64,
+    /// An earlier instance ended with it.
+    again: bool,
+}
+
+/// A frame to be sent, in the buffer that it lies in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Its length.
+    pub(crate) len_bytes: u32,
+    /// What is still to be done to it.
+    pub(crate) meta: NetMeta,
 }
 
 impl Slot {
@@ -27,24 +42,30 @@ pub(crate) struct Packets {
     free_rx: Vec<u32>,
     free_tx: Vec<u32>,
     rx_count: u32,
+    /// Frames ever given to be sent.
+    given: u64,
 }
 
 impl Packets {
     /// The first `rx_count` buffers are for receiving, the others for sending.
     pub(crate) fn new(layout: PoolLayout, rx_count: u32) -> Self {
+        let free =
+            Slot { owner: Owner::Host, generation: 0, given_ns: 0, frame: Frame::default(), order: 0, again: false };
         let mut packets = Packets {
             layout,
-            slots: vec![Slot { owner: Owner::Host, generation: 0, given_ns: 0 }; layout.count as usize],
+            slots: vec![free; layout.count as usize],
             free_rx: Vec::with_capacity(rx_count as usize),
             free_tx: Vec::with_capacity((layout.count - rx_count) as usize),
             rx_count,
+            given: 0,
         };
-        packets.reclaim();
+        packets.reclaim(&[]);
         packets
     }
 
-    /// The driver is gone: everything is the host's again, under new generations.
-    pub(crate) fn reclaim(&mut self) {
+    /// The driver is gone: everything is the host's again, under new generations. The buffers in `kept` hold frames
+    /// that will be given again, and are not free.
+    pub(crate) fn reclaim(&mut self, kept: &[u32]) {
         for slot in &mut self.slots {
             if slot.owner != Owner::Host {
                 slot.come_back();
@@ -54,7 +75,21 @@ impl Packets {
         self.free_tx.clear();
         // Taken from the end: low ids first, which keeps the working set small.
         self.free_rx.extend((0..self.rx_count).rev());
-        self.free_tx.extend((self.rx_count..self.layout.count).rev());
+        self.free_tx.extend((self.rx_count..self.layout.count).rev().filter(|id| !kept.contains(id)));
+    }
+
+    /// The buffers of frames to be sent that the driver has, in the order in which it got them.
+    pub(crate) fn sending(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = (self.rx_count..self.layout.count)
+            .filter(|&id| self.slots[id as usize].owner == Owner::Driver(Queue::TxProvide))
+            .collect();
+        ids.sort_unstable_by_key(|&id| self.slots[id as usize].order);
+        ids
+    }
+
+    /// The frame that buffer `id` was last given with.
+    pub(crate) fn frame_in(&self, id: u32) -> Frame {
+        self.slots[id as usize].frame
     }
 
     /// Where a buffer's frame begins in the window.
@@ -86,15 +121,41 @@ impl Packets {
         self.free_tx.last().copied()
     }
 
-    /// Gives the driver a receive buffer or the buffer that [`peek_tx`](Self::peek_tx) named: its id and generation.
+    /// Gives the driver a receive buffer: its id and generation.
     #[inline]
-    pub(crate) fn give(&mut self, queue: Queue, now_ns: u64) -> Option<(u32, u16)> {
-        let free = if queue == Queue::RxProvide { &mut self.free_rx } else { &mut self.free_tx };
-        let id = free.pop()?;
+    pub(crate) fn give_rx(&mut self) -> Option<(u32, u16)> {
+        let id = self.free_rx.pop()?;
         let slot = &mut self.slots[id as usize];
-        slot.owner = Owner::Driver(queue);
-        slot.given_ns = now_ns;
+        slot.owner = Owner::Driver(Queue::RxProvide);
         Some((id, slot.generation))
+    }
+
+    /// Gives the driver the buffer that [`peek_tx`](Self::peek_tx) named, with a frame to be sent: its generation.
+    #[inline]
+    pub(crate) fn give_tx(&mut self, frame: Frame, now_ns: u64) -> u16 {
+        let id = self.free_tx.pop().expect("`peek_tx` has named a buffer");
+        self.give_frame(id, frame, now_ns, false)
+    }
+
+    /// Gives the driver a buffer that was kept with its frame: its generation.
+    #[inline]
+    pub(crate) fn give_tx_again(&mut self, id: u32, now_ns: u64) -> u16 {
+        let Slot { frame, again, .. } = self.slots[id as usize];
+        self.give_frame(id, frame, now_ns, again)
+    }
+
+    #[inline]
+    fn give_frame(&mut self, id: u32, frame: Frame, given_ns: u64, again: bool) -> u16 {
+        self.given += 1;
+        let slot = &mut self.slots[id as usize];
+        let owner = Owner::Driver(Queue::TxProvide);
+        *slot = Slot { owner, generation: slot.generation, given_ns, frame, order: self.given, again };
+        slot.generation
+    }
+
+    /// An instance ended with the frame in buffer `id`. Says whether that was the first time.
+    pub(crate) fn ended_with(&mut self, id: u32) -> bool {
+        !std::mem::replace(&mut self.slots[id as usize].again, true)
     }
 
     /// Checks an entry that the driver put into `queue` (`rx_return` or `tx_return`); the buffer stays the driver's
@@ -142,11 +203,17 @@ impl Packets {
         Ok(status)
     }
 
-    /// The buffer of a checked entry is not the driver's any more, but its frame still waits to be delivered: it can
-    /// neither be returned again nor given out before [`take`](Self::take).
+    /// The buffer of a checked entry is not the driver's any more, but the host does not use it yet: it can neither be
+    /// returned again nor given out before [`take`](Self::take).
     #[inline]
     pub(crate) fn hold(&mut self, id: u32) {
         self.slots[id as usize].owner = Owner::Host;
+    }
+
+    /// The buffer is the driver's as before [`hold`](Self::hold): the call that returned it does not count.
+    pub(crate) fn unhold(&mut self, id: u32) {
+        let queue = if id < self.rx_count { Queue::RxProvide } else { Queue::TxProvide };
+        self.slots[id as usize].owner = Owner::Driver(queue);
     }
 
     /// The buffer of a checked entry becomes the host's again.

@@ -73,6 +73,20 @@ impl HostProducer {
         self.produced = self.produced.wrapping_add(1);
     }
 
+    /// Takes the newest `count` entries out again, which the driver had not taken when it was last asked; the caller
+    /// has asked [`waiting`](Self::waiting).
+    pub(crate) fn retract(&mut self, count: u32) {
+        debug_assert!(count <= self.waiting());
+        self.produced = self.produced.wrapping_sub(count);
+        self.publish();
+    }
+
+    /// The number of the next entry to be put in: counts entries ever put in.
+    #[inline]
+    pub(crate) fn produced(&self) -> u32 {
+        self.produced
+    }
+
     /// Shows the driver what was put in. It runs on this thread, so order is the compiler's business only, and the
     /// writes are volatile.
     #[inline]
@@ -111,6 +125,11 @@ impl HostConsumer {
         let entry = unsafe { self.entries.add((self.consumed & MASK) as usize).read_volatile() };
         self.consumed = self.consumed.wrapping_add(1);
         entry
+    }
+
+    /// The last `count` entries count as not taken out; not after [`publish`](Self::publish).
+    pub(crate) fn rewind(&mut self, count: u32) {
+        self.consumed = self.consumed.wrapping_sub(count);
     }
 
     /// Shows the driver how far the host is.

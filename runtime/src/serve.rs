@@ -1,6 +1,7 @@
 //! The hostcalls: every argument is checked here, before [`Host`] does what is asked.
 
 use nook_abi::{Addr, Entry, Fault, Hostcall, LinkState, Status};
+use nook_bus::PciDevice;
 use nook_regs::Width;
 
 use crate::driver_log::DriverLog;
@@ -70,13 +71,14 @@ impl Services for Host {
         let Some((handle, offset)) = self.device.regions.alloc(len_bytes, align_bytes) else {
             return Ok(Status::NoMemory.code().into());
         };
+        self.transaction.allocated(handle);
         let region = self.device.window().slice().subslice(offset as usize, len_bytes as usize);
         region.expect("regions lie inside of the window").copy_from(&vec![0u8; len_bytes as usize]);
         Ok(i64::from(handle) << 32 | i64::from(offset))
     }
 
     fn dma_free(&mut self, region: u32) -> Result<(), Fault> {
-        self.device.regions.free(region)
+        self.free_region(region)
     }
 
     fn dma_enable(&mut self) -> Result<i32, Fault> {

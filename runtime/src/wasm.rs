@@ -8,8 +8,8 @@ use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 use crate::space::Places;
 use crate::survey::MEMORY_EXPORT;
 use crate::{
-    Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache, Space, direct, glue, memory,
-    wasi,
+    Checkpoint, Checkpointing, Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache,
+    RolledBack, Space, direct, glue, is_transaction, memory, wasi,
 };
 
 macro_rules! wasm_type {
@@ -71,7 +71,11 @@ macro_rules! define_wasm_driver {
                     if let Some(fault) = self.fault {
                         return Err(fault);
                     }
-                    self.store.data_mut().begin_call(Entry::$variant);
+                    let host = self.store.data_mut();
+                    host.begin_call(Entry::$variant);
+                    if self.checkpoint.is_some() && is_transaction(Entry::$variant) {
+                        host.begin_transaction();
+                    }
                     match entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*)) {
                         // Whatever else the call came to: it was made of 0xff.
                         _ if self.store.data().bar_is_lost() => Err(self.lost()),
@@ -80,6 +84,20 @@ macro_rules! define_wasm_driver {
                     }
                 }
             )*
+
+            fn roll_back(&mut self) -> Option<RolledBack> {
+                let done = self.checkpoint.as_mut()?.roll_back(&mut self.store);
+                match done {
+                    Ok(done) => {
+                        self.fault = None;
+                        Some(done)
+                    }
+                    Err(error) => {
+                        tracing::error!("the call cannot be taken back: {error:#}");
+                        None
+                    }
+                }
+            }
 
             fn host(&self) -> &Host {
                 self.store.data()
@@ -109,6 +127,7 @@ pub struct WasmDriver {
     entries: Entries,
     host_page: Addr,
     fault: Option<Fault>,
+    checkpoint: Option<Box<dyn Checkpoint>>,
 }
 
 /// The BAR that a shim gives direct access to: what the register maps of all drivers describe.
@@ -173,6 +192,7 @@ pub struct WasmLauncher {
     engine: Engine,
     module: Arc<DriverModule>,
     link: Link,
+    checkpointing: Option<Arc<dyn Checkpointing>>,
 }
 
 impl WasmLauncher {
@@ -181,6 +201,29 @@ impl WasmLauncher {
     /// # Errors
     /// If the engine cannot be set up or the compiler refuses.
     pub fn new(module: Arc<DriverModule>, cache: &ModuleCache, mmio: Mmio) -> Result<Self, EngineError> {
+        Self::linked(module, cache, mmio, None)
+    }
+
+    /// The same, with calls that can be taken back. Registers are emulated: what reached a register directly cannot be
+    /// held back.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if this module's calls cannot be taken back.
+    pub fn undoable(
+        module: &DriverModule,
+        cache: &ModuleCache,
+        checkpointing: Arc<dyn Checkpointing>,
+    ) -> Result<Self, EngineError> {
+        let prepared = checkpointing.prepare(module.wasm()).map_err(EngineError::NotUndoable)?;
+        Self::linked(Arc::new(module.with_wasm(prepared)), cache, Mmio::Emulated, Some(checkpointing))
+    }
+
+    fn linked(
+        module: Arc<DriverModule>,
+        cache: &ModuleCache,
+        mmio: Mmio,
+        checkpointing: Option<Arc<dyn Checkpointing>>,
+    ) -> Result<Self, EngineError> {
         let engine = Engine::new()?;
         let compiled = engine.compile(&module, cache)?;
         let mut linker = Linker::new(engine.wasmtime());
@@ -196,10 +239,10 @@ impl WasmLauncher {
                 Link::Shim { linker, driver: compiled, shim }
             }
         };
-        Ok(WasmLauncher { engine, module, link })
+        Ok(WasmLauncher { engine, module, link, checkpointing })
     }
 
-    fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<(Entries, Space)> {
+    fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<(Entries, Space, Option<Box<dyn Checkpoint>>)> {
         let layout = *self.module.layout();
         let window = store.data().window().clone();
         let pre = match &self.link {
@@ -219,7 +262,8 @@ impl WasmLauncher {
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
-        Ok((Entries::of(&instance, store)?, space))
+        let checkpoint = self.checkpointing.as_ref().map(|way| way.attach(store, &instance)).transpose()?;
+        Ok((Entries::of(&instance, store)?, space, checkpoint))
     }
 }
 
@@ -230,26 +274,28 @@ impl Launcher for WasmLauncher {
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| match context.data_mut().budget.tick() {
+        store.epoch_deadline_callback(|mut context| match context.data_mut().tick() {
             Ok(()) => Ok(UpdateDeadline::Continue(1)),
             Err(fault) => Err(wasmtime::Error::new(fault)),
         });
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {
-            Ok((entries, space)) => match store.data_mut().begin_instance(space) {
-                Ok(host_page) => Ok((entries, host_page)),
+            Ok((entries, space, checkpoint)) => match store.data_mut().begin_instance(space) {
+                Ok(host_page) => Ok((entries, checkpoint, host_page)),
                 Err(error) => Err(error.to_string()),
             },
             Err(error) => Err(format!("{error:#}")),
         };
         match begun {
-            Ok((entries, host_page)) => Ok(Box::new(WasmDriver { store, entries, host_page, fault: None })),
+            Ok((entries, checkpoint, host_page)) => {
+                Ok(Box::new(WasmDriver { store, entries, host_page, fault: None, checkpoint }))
+            }
             Err(why) => Err(Box::new(LaunchError { host: store.into_data(), why })),
         }
     }
 
     fn isolation(&self) -> &'static str {
-        "sfi"
+        self.checkpointing.as_ref().map_or("sfi", |way| way.isolation())
     }
 }

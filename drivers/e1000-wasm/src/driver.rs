@@ -140,6 +140,10 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         if more { Poll::Again } else { Poll::Idle }
     }
 
+    fn discard_rx(&mut self, _queue: u32) {
+        self.rx_discard();
+    }
+
     #[inline]
     fn irq(&mut self, _vector: u32) -> Irq {
         if !self.open {

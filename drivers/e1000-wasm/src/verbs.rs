@@ -80,6 +80,17 @@ impl<K: Kernel> E1000<K> {
         true
     }
 
+    /// Gives the host one receive buffer back that the chip is done with, as failed, whatever is in it.
+    pub(crate) fn rx_discard(&mut self) {
+        let mut reap = self.rx.reap(rx::status::DD);
+        let mut returning = self.queues.rx_return.begin();
+        let Some(place) = returning.vacant() else { return };
+        if let Some(done) = reap.next() {
+            self.rx_mid_frame = done.last_word() & rx::status::EOP == 0;
+            place.put(done.kept.returned(0, PacketStatus::Failed));
+        }
+    }
+
     /// Gives the host's frames to the chip. A frame in several buffers takes several descriptors.
     #[inline(always)]
     pub(crate) fn tx_provide(&mut self, budget: u32) -> bool {

@@ -1,0 +1,93 @@
+//! Taking back the call that faulted, and going on with care.
+
+use nook_abi::{Entry, Fault};
+
+use super::{Nook, State};
+use crate::{NookError, RolledBack, Uplink, now_ns};
+
+/// How the next calls of `poll` differ from ordinary ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Care {
+    /// So many of them move one packet each way.
+    pub(super) single: u32,
+    /// The next one is given no frame to send.
+    pub(super) withhold_tx: bool,
+    /// The next one completes a received frame without looking at it.
+    pub(super) discard_rx: bool,
+}
+
+/// A call that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// What was called.
+    pub entry: Entry,
+    /// What was put back in memory.
+    pub memory: RolledBack,
+}
+
+impl<U: Uplink> Nook<U> {
+    /// Takes back the call that ended with `error`, if it can be: everything is then as before the call, except for
+    /// what is history (counters, messages), and the call is due again. `None` if something of it had reached the
+    /// device, if this isolation cannot undo, or if the error is not about one call.
+    pub fn undo(&mut self, error: &NookError) -> Option<Undone> {
+        let NookError::Fault { fault, .. } = error else { return None };
+        if matches!(fault, Fault::DeviceGone | Fault::DeviceFailed) {
+            return None;
+        }
+        let State::Running(driver) = &mut self.state else { return None };
+        if !driver.host().can_roll_back() {
+            return None;
+        }
+        let memory = driver.roll_back()?;
+        let vector = self.vector;
+        let host = driver.host_mut();
+        host.abort_transaction();
+        host.counters.rolled_back += 1;
+        let entry = host.budget.entry();
+        match entry {
+            Entry::Poll => host.poll_wanted = true,
+            Entry::Irq => host.device.deliver_again(vector),
+            Entry::Timer => host.timer_due_ns = Some(now_ns()),
+            Entry::Work => host.work_wanted = true,
+            _ => {}
+        }
+        Some(Undone { entry, memory })
+    }
+
+    /// The next `calls` of `poll` move one packet each way, so that one that ends the driver is found.
+    pub fn poll_singly(&mut self, calls: u32) {
+        self.care.single = calls;
+    }
+
+    /// Whether [`poll_singly`](Self::poll_singly) still holds.
+    pub fn polls_singly(&self) -> bool {
+        self.care.single > 0
+    }
+
+    /// The next `poll` moves one packet each way at most and is given no frame to send: those that the driver has not
+    /// taken yet are withheld from it, and given to it afterwards.
+    ///
+    /// # Errors
+    /// If the driver's queue makes no sense.
+    pub fn withhold_tx(&mut self) -> Result<(), NookError> {
+        self.care.withhold_tx = true;
+        self.care.single = self.care.single.max(1);
+        let outcome = self.host_mut().net.withhold_tx();
+        outcome.map_err(|fault| self.fault(fault))
+    }
+
+    /// Gives up the oldest frame that was withheld. Says whether there was one.
+    pub fn drop_withheld_tx(&mut self) -> bool {
+        let host = self.host_mut();
+        let dropped = host.net.drop_withheld_tx();
+        host.counters.tx_poison += u64::from(dropped);
+        dropped
+    }
+
+    /// The next `poll` completes one received frame as failed, without looking at it, and does nothing else. Says
+    /// whether the driver can do that: those of ABI 0.1 cannot.
+    pub fn discard_next_rx(&mut self) -> bool {
+        self.care.discard_rx = self.host().manifest().abi >= (0, 2);
+        self.care.discard_rx
+    }
+}

@@ -1,0 +1,128 @@
+//! The host's share of a transaction: what a call did to the host's objects and to the device, kept so that it can be
+//! taken back.
+//!
+//! A driver that can be rolled back opens one for each call of `poll`, `irq`, `timer` and `work`. Acquisitions in it
+//! are undone by an abort; releases wait for the commit; register writes wait in the device's middleware. Counters,
+//! messages and what was used of a budget are history, and stay.
+
+use nook_abi::{Entry, Fault, LinkState};
+
+use crate::Host;
+
+/// What a call may change in the host, as it was when the call began.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    timer_due_ns: Option<u64>,
+    work_wanted: bool,
+    poll_wanted: bool,
+    link: LinkState,
+}
+
+/// The transaction of the call that runs, or ran last and waits for its verdict.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    before: Option<Before>,
+    /// DMA regions that the call allocated.
+    allocated: Vec<u32>,
+    /// DMA regions that it freed: they are its own until the commit.
+    freed: Vec<u32>,
+}
+
+impl Transaction {
+    /// Whether one is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// The call allocated this region.
+    pub(crate) fn allocated(&mut self, region: u32) {
+        if self.is_open() {
+            self.allocated.push(region);
+        }
+    }
+
+    /// Whether the call freed this region already.
+    pub(crate) fn has_freed(&self, region: u32) -> bool {
+        self.freed.contains(&region)
+    }
+}
+
+/// Whether calls of this entry are transactions; the others write through.
+pub fn is_transaction(entry: Entry) -> bool {
+    matches!(entry, Entry::Poll | Entry::Irq | Entry::Timer | Entry::Work)
+}
+
+impl Host {
+    /// From here on the call can be taken back. For drivers whose memory can be rolled back; called after
+    /// [`begin_call`](Host::begin_call).
+    #[inline]
+    pub(crate) fn begin_transaction(&mut self) {
+        let link = self.net.interface.as_ref().map(|interface| interface.link).unwrap_or_default();
+        self.transaction.before = Some(Before {
+            timer_due_ns: self.timer_due_ns,
+            work_wanted: self.work_wanted,
+            poll_wanted: self.poll_wanted,
+            link,
+        });
+        self.device.device.begin();
+    }
+
+    /// Makes the last call final: register writes that waited reach the device, and what the call freed is free.
+    ///
+    /// # Errors
+    /// If the device or a freed region's handle is bad; then it cannot be taken back any more either.
+    #[inline]
+    pub fn commit_transaction(&mut self) -> Result<(), Fault> {
+        if self.transaction.before.take().is_none() {
+            return Ok(());
+        }
+        self.transaction.allocated.clear();
+        self.device.device.commit().map_err(|error| self.device.failed(error))?;
+        while let Some(region) = self.transaction.freed.pop() {
+            self.device.regions.free(region)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the call that is open can still be taken back: nothing of it has reached the device.
+    pub(crate) fn can_roll_back(&self) -> bool {
+        self.transaction.is_open() && self.device.device.is_undoable()
+    }
+
+    /// Takes back what the call did here. The caller has asked [`can_roll_back`](Host::can_roll_back).
+    pub(crate) fn abort_transaction(&mut self) {
+        let Some(before) = self.transaction.before.take() else { return };
+        if self.device.device.abort() {
+            self.device.deliver_all_again();
+        }
+        self.net.disregard();
+        self.timer_due_ns = before.timer_due_ns;
+        self.work_wanted = before.work_wanted;
+        self.poll_wanted = before.poll_wanted;
+        self.net.set_link(before.link);
+        self.transaction.freed.clear();
+        for region in self.transaction.allocated.drain(..) {
+            // It was given out by this call, and `freed` regions are given back only at a commit.
+            let _ = self.device.regions.free(region);
+        }
+    }
+
+    /// Forgets a transaction whose instance is gone.
+    pub(crate) fn forget_transaction(&mut self) {
+        self.transaction = Transaction::default();
+        self.device.device.forget();
+    }
+
+    /// Gives a region back, now or when the call is final.
+    pub(crate) fn free_region(&mut self, region: u32) -> Result<(), Fault> {
+        if !self.transaction.is_open() {
+            return self.device.regions.free(region);
+        }
+        self.device.regions.check(region)?;
+        if self.transaction.has_freed(region) {
+            return Err(Fault::StaleHandle { call: nook_abi::Hostcall::DmaFree, handle: region });
+        }
+        self.transaction.freed.push(region);
+        Ok(())
+    }
+}
