@@ -109,12 +109,12 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "another ABI",
             Module::with_line("abi", "abi = 9.0"),
-            ["built for nook ABI 9.0, this host has 0.1", "rebuild the driver"],
+            ["built for nook ABI 9.0, this host has 0.2", "rebuild the driver"],
         ),
         module(
             "a newer ABI",
             Module::with_line("abi", "abi = 0.999"),
-            ["built for nook ABI 0.999, this host has 0.1", "rebuild the driver"],
+            ["built for nook ABI 0.999, this host has 0.2", "rebuild the driver"],
         ),
         module(
             "a missing entry",

@@ -263,6 +263,8 @@ impl<U: Uplink> Nook<U> {
     /// If the device could not be made quiet.
     pub fn shut(&mut self) -> Result<(), NookError> {
         let ended = self.end_instance();
+        // Nobody is to come who could send what was kept.
+        while self.host_mut().net.drop_withheld_tx() {}
         self.keep_carrier_until_ns = 0;
         self.tell_link(0)?;
         ended

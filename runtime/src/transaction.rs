@@ -57,6 +57,10 @@ impl Host {
     /// [`begin_call`](Host::begin_call).
     #[inline]
     pub(crate) fn begin_transaction(&mut self) {
+        if self.transaction.is_open() {
+            // Somebody goes on after a fault without having taken the call back: it stands as far as it went.
+            self.forget_transaction();
+        }
         let link = self.net.interface.as_ref().map(|interface| interface.link).unwrap_or_default();
         self.transaction.before = Some(Before {
             timer_due_ns: self.timer_due_ns,
@@ -92,7 +96,7 @@ impl Host {
     /// Takes back what the call did here. The caller has asked [`can_roll_back`](Host::can_roll_back).
     pub(crate) fn abort_transaction(&mut self) {
         let Some(before) = self.transaction.before.take() else { return };
-        if self.device.device.abort() {
+        if self.device.device.abort().causes_owed {
             self.device.deliver_all_again();
         }
         self.net.disregard();

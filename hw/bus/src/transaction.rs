@@ -305,9 +305,13 @@ impl PciDevice for Transactional {
         }
         self.device.bar_write(bar, offset, width, value)
     }
-    fn bar_map(&mut self, bar: u8, _: usize) -> Result<Arc<dyn BarMemory>> {
-        let why = format!("direct accesses to BAR {bar} cannot be held back: choose transactions or direct registers");
-        Err(DeviceError::Unsupported(why))
+    fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
+        if self.open {
+            let why = format!("direct accesses to BAR {bar} cannot be held back: not in a transaction");
+            return Err(DeviceError::Unsupported(why));
+        }
+        // Who hands this to a driver opens no transactions for it.
+        self.device.bar_map(bar, reserve_bytes)
     }
     fn flush(&mut self) -> Result<()> {
         self.release()?;

@@ -466,7 +466,8 @@ fn a_new_generation_drops_the_old_ones_writes() {
 }
 
 #[test]
-fn direct_registers_are_refused() {
+fn direct_registers_are_refused_in_a_transaction() {
     let (mut device, _) = device();
+    device.begin();
     assert!(matches!(device.bar_map(0, 4096), Err(DeviceError::Unsupported(why)) if why.contains("held back")));
 }
