@@ -1,9 +1,7 @@
 //! The device of a nook and what the driver has of it: its window's place, DMA regions, interrupts.
 
 use nook_abi::{Fault, Status};
-use nook_bus::{
-    DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Transactional, WINDOW_ALIGN,
-};
+use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Transactional, WINDOW_ALIGN};
 use nook_regs::RegisterMap;
 
 use crate::dma::DmaRegions;
