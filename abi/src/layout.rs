@@ -60,8 +60,8 @@ pub struct HostPage {
     pub mailbox_addr: u64,
     /// How many interrupt vectors the driver has.
     pub irq_vectors: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 if a filter is to be asked about each frame (`net_filter`), else 0.
+    pub filters: u32,
     /// The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event.
     pub now_ns: u64,
     /// Mail to the host: filled by the `stats` entry.

@@ -1,7 +1,7 @@
 //! The contract between a driver and the runtime that holds it.
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
-//! ([`hostcalls!`], [`entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`], [`QueueEntry`]), the
+//! ([`hostcalls!`], [`entries!`], [`filter_entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`], [`QueueEntry`]), the
 //! [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
 //!
 //! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
@@ -28,7 +28,8 @@ pub use net::{
 };
 pub use status::Status;
 pub use table::{
-    ArgInfo, CallClass, Context, Contexts, ENTRIES, Entry, EntryInfo, HOSTCALLS, Hostcall, HostcallInfo, Value,
+    ArgInfo, CallClass, Context, Contexts, ENTRIES, Entry, EntryInfo, FILTER_ENTRIES, FilterEntryInfo, HOSTCALLS,
+    Hostcall, HostcallInfo, Value,
 };
 
 /// The wasm module name of every import.
@@ -102,6 +103,22 @@ pub mod loopback_mode {
     pub const OFF: u32 = 0;
     /// Frames turn round inside of the device.
     pub const ON: u32 = 1;
+}
+
+/// Which way a frame goes that [`Hostcall::NetFilter`] asks about.
+pub mod filter_direction {
+    /// From the device to the host.
+    pub const RECEIVED: u32 = 0;
+    /// From the host to the device.
+    pub const SENDING: u32 = 1;
+}
+
+/// What a filter answers.
+pub mod filter_verdict {
+    /// It goes on.
+    pub const PASS: u32 = 0;
+    /// It does not: its buffer is returned as [`PacketStatus::Dropped`](crate::PacketStatus::Dropped).
+    pub const DROP: u32 = 1;
 }
 
 /// Levels of the `log` hostcall.

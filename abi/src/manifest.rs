@@ -14,6 +14,8 @@ pub const MANIFEST_SECTION: &str = "nook.manifest";
 pub enum Class {
     /// Network interface.
     Net,
+    /// No device: a module beside a driver of class `net` that sees each frame and may drop it.
+    Filter,
 }
 
 /// When a driver gives sent packets back.
@@ -25,7 +27,7 @@ pub enum TxCompletion {
     Lazy,
 }
 
-/// What a driver says of itself.
+/// What a module says of itself. A filter has `abi`, `name`, `version`, `license`, `class` and `heap_bytes` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manifest<'a> {
     /// `abi`: the version that it was built for.
@@ -36,7 +38,7 @@ pub struct Manifest<'a> {
     pub version: &'a str,
     /// `license`: an SPDX expression.
     pub license: &'a str,
-    /// `class`: `net`.
+    /// `class`: `net` or `filter`.
     pub class: Class,
     /// `pci`: `vendor:device` in hexadecimal, separated by spaces.
     pci: &'a str,
@@ -75,6 +77,8 @@ pub enum ManifestError<'a> {
     Repeated(&'a str),
     /// A key that every manifest has is missing.
     Missing(&'static str),
+    /// A key that a filter does not have.
+    NotOfAFilter(&'static str),
     /// A value that the key cannot have.
     BadValue {
         /// The key.
@@ -94,6 +98,7 @@ impl fmt::Display for ManifestError<'_> {
             ManifestError::UnknownKey(key) => write!(f, "has the unknown key {key:?}"),
             ManifestError::Repeated(key) => write!(f, "has the key {key:?} twice"),
             ManifestError::Missing(key) => write!(f, "lacks the key {key:?}"),
+            ManifestError::NotOfAFilter(key) => write!(f, "has the key {key:?}, which a filter does not have"),
             ManifestError::BadValue { key, value, expected } => {
                 write!(f, "has {key} = {value:?}, which should be {expected}")
             }
@@ -153,20 +158,42 @@ impl<'a> Manifest<'a> {
                 return Err(ManifestError::Repeated(key));
             }
         }
+        let class = match pairs.class.ok_or(ManifestError::Missing("class"))? {
+            "net" => Class::Net,
+            "filter" => Class::Filter,
+            value => return Err(ManifestError::BadValue { key: "class", value, expected: "net or filter" }),
+        };
+        let device = |key, value: Option<&'a str>| match (class, value) {
+            (Class::Net, None) => Err(ManifestError::Missing(key)),
+            (Class::Filter, Some(_)) => Err(ManifestError::NotOfAFilter(key)),
+            (_, value) => Ok(value),
+        };
+        let ids = device("pci", pairs.pci)?.map_or(Ok(""), pci)?;
+        let registers = device("registers", pairs.registers)?.unwrap_or("");
+        let dma_bytes = device("dma_bytes", pairs.dma_bytes)?;
+        let dma_mask_bits = device("dma_mask_bits", pairs.dma_mask_bits)?;
+        let packets = [
+            ("irq_vectors", pairs.irq_vectors),
+            ("rx_buffers", pairs.rx_buffers),
+            ("tx_buffers", pairs.tx_buffers),
+            ("buffer_bytes", pairs.buffer_bytes),
+            ("headroom_bytes", pairs.headroom_bytes),
+            ("tx_completion", pairs.tx_completion),
+        ];
+        if let Some((key, _)) = packets.iter().find(|(_, value)| class == Class::Filter && value.is_some()) {
+            return Err(ManifestError::NotOfAFilter(key));
+        }
         let manifest = Manifest {
             abi: version(pairs.abi.ok_or(ManifestError::Missing("abi"))?)?,
             name: name(pairs.name.ok_or(ManifestError::Missing("name"))?)?,
             version: pairs.version.ok_or(ManifestError::Missing("version"))?,
             license: pairs.license.ok_or(ManifestError::Missing("license"))?,
-            class: match pairs.class.ok_or(ManifestError::Missing("class"))? {
-                "net" => Class::Net,
-                value => return Err(ManifestError::BadValue { key: "class", value, expected: "net" }),
-            },
-            pci: pci(pairs.pci.ok_or(ManifestError::Missing("pci"))?)?,
-            registers: pairs.registers.ok_or(ManifestError::Missing("registers"))?,
+            class,
+            pci: ids,
+            registers,
             heap_bytes: number("heap_bytes", pairs.heap_bytes, Some(0), 0..=64 << 20, "0 to 67108864")?,
-            dma_bytes: number("dma_bytes", pairs.dma_bytes, None, 4096..=64 << 20, "4096 to 67108864")?,
-            dma_mask_bits: number("dma_mask_bits", pairs.dma_mask_bits, None, 24..=64, "24 to 64")? as u8,
+            dma_bytes: number("dma_bytes", dma_bytes, Some(0), 4096..=64 << 20, "4096 to 67108864")?,
+            dma_mask_bits: number("dma_mask_bits", dma_mask_bits, Some(64), 24..=64, "24 to 64")? as u8,
             irq_vectors: number("irq_vectors", pairs.irq_vectors, Some(1), 1..=32, "1 to 32")? as u8,
             rx_buffers: number("rx_buffers", pairs.rx_buffers, Some(512), 1..=4096, "1 to 4096")?,
             tx_buffers: number("tx_buffers", pairs.tx_buffers, Some(512), 1..=4096, "1 to 4096")?,
@@ -243,6 +270,17 @@ mod tests {
         assert_eq!(manifest.name, "e1000");
         assert!(manifest.pci_ids().eq([(0x8086, 0x100e), (0x8086, 0x100f)]));
         assert_eq!((manifest.rx_buffers, manifest.heap_bytes), (512, 0));
+    }
+
+    #[test]
+    fn a_filter_has_no_keys_of_a_device() {
+        let text = "abi = 0.1\nname = drop\nversion = 1.0\nlicense = Apache-2.0\nclass = filter\n";
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!((manifest.class, manifest.pci_ids().count(), manifest.dma_bytes), (Class::Filter, 0, 0));
+        for key in ["pci", "registers", "dma_bytes", "rx_buffers", "tx_completion"] {
+            let text = std::format!("{text}{key} = 1\n");
+            assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::NotOfAFilter(key));
+        }
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub enum PacketStatus {
     Failed = 1,
     /// Not used: the interface went down first.
     Unused = 2,
+    /// The nook's filter does not let it pass.
+    Dropped = 3,
 }
 
 impl PacketStatus {
@@ -104,6 +106,7 @@ impl PacketStatus {
             0 => PacketStatus::Done,
             1 => PacketStatus::Failed,
             2 => PacketStatus::Unused,
+            3 => PacketStatus::Dropped,
             _ => return None,
         })
     }

@@ -130,6 +130,23 @@ pub struct EntryInfo {
     pub doc: &'static str,
 }
 
+/// One row of the table of a filter's entries.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterEntryInfo {
+    /// The export's name is [`ENTRY_PREFIX`](crate::ENTRY_PREFIX) and this.
+    pub name: &'static str,
+    /// In order.
+    pub args: &'static [ArgInfo],
+    /// The result.
+    pub result: Value,
+    /// Where the filter is while it runs.
+    pub context: Context,
+    /// The ABI version that brought it.
+    pub since: (u16, u16),
+    /// For the reference page.
+    pub doc: &'static str,
+}
+
 /// Expands `$with! { rows }` with every hostcall. A row is
 /// `{ doc } Class CONTEXTS (major, minor) Variant fn name(arg: type, ...) -> type;`
 /// where a type is `u32`, `u64`, `i32` (status), `i64` (value or status), `Addr` or `()`.
@@ -195,6 +212,10 @@ cancels it." }
             Net ANY (0, 1) NetLink fn net_link(up: u32, speed_mbps: u32, full_duplex: u32) -> ();
             { "Asks for a call of `poll`, as `irq` does with its result." }
             Net ANY (0, 1) PollSchedule fn poll_schedule(queue: u32) -> ();
+            { "Asks the nook's filter about a frame of `len_bytes` at `offset` in the window; `direction` is a \
+`filter_direction`, the answer a `filter_verdict`. The filter is called without the host; if the nook has none (the \
+host page's `filters` is 0), the host answers `PASS`. The SDK makes this call." }
+            Net ANY (0, 2) NetFilter fn net_filter(direction: u32, offset: u32, len_bytes: u32) -> u32;
         }
     };
 }
@@ -236,6 +257,22 @@ is received, nothing passes the cable, and the driver reports a link." }
             Process optional (0, 1) SetLoopback fn set_loopback(mode: u32) -> i32;
             { "Writes fresh counters into the host page's `stats`." }
             Process optional (0, 1) Stats fn stats() -> ();
+        }
+    };
+}
+
+/// Expands `$with! { rows }` with every entry of a filter: the module beside a driver that sees each frame. Rows are as
+/// those of [`entries!`].
+#[macro_export]
+macro_rules! filter_entries {
+    ($with:ident) => {
+        $with! {
+            { "Begins. `host_page` is the address of a `HostPage` in the filter's own memory, of which only the window, \
+the packet buffers and the mailbox are filled in; the mailbox holds `rules_len_bytes` of UTF-8: what the operator asks \
+for, a rule a line. `Invalid` refuses them." }
+            Process required (0, 2) Begin fn begin(host_page: Addr, rules_len_bytes: u32) -> i32;
+            { "A frame passes: the driver calls it, as `net_filter`. Returns a `filter_verdict`." }
+            Atomic required (0, 2) Frame fn frame(direction: u32, offset: u32, len_bytes: u32) -> u32;
         }
     };
 }
@@ -314,8 +351,24 @@ macro_rules! define_entries {
     };
 }
 
+macro_rules! define_filter_entries {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// The entries of a filter. Every filter exports all of them.
+        pub static FILTER_ENTRIES: &[FilterEntryInfo] = &[$(FilterEntryInfo {
+            name: stringify!($name),
+            args: &[$(ArgInfo { name: stringify!($arg), value: value!($ty) }),*],
+            result: value!($result),
+            context: Context::$context,
+            since: $since,
+            doc: $doc,
+        }),*];
+    };
+}
+
 hostcalls!(define_hostcalls);
 entries!(define_entries);
+filter_entries!(define_filter_entries);
 
 impl Hostcall {
     /// Its row.
@@ -359,7 +412,12 @@ mod tests {
 
     #[test]
     fn nothing_is_newer_than_the_abi() {
-        for since in HOSTCALLS.iter().map(|row| row.since).chain(ENTRIES.iter().map(|row| row.since)) {
+        for since in HOSTCALLS
+            .iter()
+            .map(|row| row.since)
+            .chain(ENTRIES.iter().map(|row| row.since))
+            .chain(FILTER_ENTRIES.iter().map(|row| row.since))
+        {
             assert!(since <= crate::ABI_VERSION);
         }
     }

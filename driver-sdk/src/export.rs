@@ -46,27 +46,26 @@ mod wasm {
     use core::cell::UnsafeCell;
     use core::panic::PanicInfo;
 
-    use crate::{Instance, Level, NetDriver, WasmKernel};
+    use crate::{Level, WasmKernel};
 
     /// The module's one instance.
-    pub struct Global<D>(UnsafeCell<Instance<WasmKernel, D>>);
+    pub struct Global<I>(UnsafeCell<I>);
 
-    // SAFETY: a driver's memory is not shared and a module has one thread, so nothing is ever used from two.
-    unsafe impl<D> Sync for Global<D> {}
+    // SAFETY: a module's memory is not shared and it has one thread, so nothing is ever used from two.
+    unsafe impl<I> Sync for Global<I> {}
 
-    impl<D: NetDriver<WasmKernel>> Global<D> {
+    impl<I> Global<I> {
         /// For a static.
-        #[allow(clippy::new_without_default)]
-        pub const fn new() -> Self {
-            Global(UnsafeCell::new(Instance::new(WasmKernel)))
+        pub const fn new(instance: I) -> Self {
+            Global(UnsafeCell::new(instance))
         }
 
         /// The instance.
         ///
         /// # Safety
-        /// Called once at the start of an entry that the host called; entries never overlap.
+        /// Called once at the start of an entry; entries never overlap.
         #[allow(clippy::mut_from_ref)]
-        pub unsafe fn get(&self) -> &mut Instance<WasmKernel, D> {
+        pub unsafe fn get(&self) -> &mut I {
             // SAFETY: by the contract above, no other reference exists.
             unsafe { &mut *self.0.get() }
         }
@@ -108,10 +107,35 @@ const _: () = {
 #[macro_export]
 macro_rules! nook_driver {
     ($driver:ident, $($key:ident: $value:literal),+ $(,)?) => {
-        /// What this driver says of itself: lines of `key = value`.
+        $crate::__nook_manifest! { "net", $($key: $value),+ }
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::__nook_export_entries;
+
+            static NOOK_DRIVER: $crate::export_support::Global<
+                $crate::Instance<$crate::WasmKernel, $driver<$crate::WasmKernel>>,
+            > = $crate::export_support::Global::new($crate::Instance::new($crate::WasmKernel));
+
+            $crate::abi::entries!(__nook_export_entries);
+
+            #[panic_handler]
+            fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
+                $crate::export_support::panic(info)
+            }
+        };
+    };
+}
+
+/// The manifest, as text and, on wasm32, in its section.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __nook_manifest {
+    ($class:literal, $($key:ident: $value:literal),+) => {
+        /// What this module says of itself: lines of `key = value`.
         pub const MANIFEST: &str = {
             const REST: &str = ::core::concat!(
-                "class = net\nversion = ", ::core::env!("CARGO_PKG_VERSION"),
+                "class = ", $class, "\nversion = ", ::core::env!("CARGO_PKG_VERSION"),
                 "\nlicense = ", ::core::env!("CARGO_PKG_LICENSE"), "\n",
                 $(::core::stringify!($key), " = ", $value, "\n"),+
             );
@@ -122,21 +146,9 @@ macro_rules! nook_driver {
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            use $crate::__nook_export_entries;
-
-            static NOOK_DRIVER: $crate::export_support::Global<$driver<$crate::WasmKernel>> =
-                $crate::export_support::Global::new();
-
             #[used]
             #[unsafe(link_section = "nook.manifest")]
             static NOOK_MANIFEST: [u8; MANIFEST.len()] = $crate::export_support::join(MANIFEST, "");
-
-            $crate::abi::entries!(__nook_export_entries);
-
-            #[panic_handler]
-            fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
-                $crate::export_support::panic(info)
-            }
         };
     };
 }

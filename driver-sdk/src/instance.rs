@@ -2,6 +2,7 @@
 
 use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, loopback_mode, poll_flags, poll_result};
 
+use crate::sieve::Sieve;
 use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};
 
 /// One driver and where its entries arrive, with the names, arguments and results of the entry table. The wasm
@@ -9,7 +10,31 @@ use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};
 /// or 0.
 pub struct Instance<K: Kernel, D> {
     kernel: K,
-    running: Option<(Nook<K>, D)>,
+    running: Option<Running<K, D>>,
+}
+
+/// A driver that was probed.
+struct Running<K, D> {
+    nook: Nook<K>,
+    driver: D,
+    /// What asks the nook's filter, if it has one.
+    sieve: Option<Sieve>,
+}
+
+impl<K: Kernel, D> Running<K, D> {
+    /// Calls the driver. A filter sees each frame before the driver gets it, and before the host gets it.
+    #[inline(always)]
+    fn enter<R>(&mut self, run: impl FnOnce(&Nook<K>, &mut D) -> R) -> R {
+        let Running { nook, driver, sieve } = self;
+        if let Some(sieve) = sieve {
+            sieve.before(nook);
+        }
+        let result = run(nook, driver);
+        if let Some(sieve) = sieve {
+            sieve.after(nook);
+        }
+        result
+    }
 }
 
 fn code(result: Result<(), Status>) -> i32 {
@@ -23,7 +48,7 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
     }
 
     fn with(&mut self, run: impl FnOnce(&mut D) -> Result<(), Status>) -> i32 {
-        code(self.running.as_mut().map_or(Err(Status::Busy), |(_, driver)| run(driver)))
+        code(self.running.as_mut().map_or(Err(Status::Busy), |running| running.enter(|_, driver| run(driver))))
     }
 
     /// See the entry table. `Busy` if the driver is already there.
@@ -45,7 +70,9 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
         };
         match D::probe(nook, reason) {
             Ok(driver) => {
-                self.running = Some((nook, driver));
+                // SAFETY: as for `Nook::new`.
+                let sieve = unsafe { Sieve::new(&nook.page()) };
+                self.running = Some(Running { nook, driver, sieve });
                 0
             }
             Err(status) => status.code(),
@@ -54,8 +81,8 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
 
     /// See the entry table.
     pub fn remove(&mut self) {
-        if let Some((_, driver)) = self.running.take() {
-            driver.remove();
+        if let Some(running) = self.running.take() {
+            running.driver.remove();
         }
     }
 
@@ -73,11 +100,11 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
     #[inline]
     pub fn poll(&mut self, queue: u32, budget: u32, flags: u32) -> u32 {
         match &mut self.running {
-            Some((_, driver)) if flags & poll_flags::DISCARD_NEXT_RX != 0 => {
-                driver.discard_rx(queue);
+            Some(running) if flags & poll_flags::DISCARD_NEXT_RX != 0 => {
+                running.enter(|_, driver| driver.discard_rx(queue));
                 poll_result::AGAIN
             }
-            Some((_, driver)) => driver.poll(queue, budget) as u32,
+            Some(running) => running.enter(|_, driver| driver.poll(queue, budget)) as u32,
             None => poll_result::IDLE,
         }
     }
@@ -85,22 +112,22 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
     /// See the entry table.
     #[inline]
     pub fn irq(&mut self, vector: u32) -> u32 {
-        let answer = self.running.as_mut().map_or(0, |(_, driver)| driver.irq(vector) as u32);
+        let answer = self.running.as_mut().map_or(0, |running| running.enter(|_, driver| driver.irq(vector)) as u32);
         debug_assert_eq!(answer & !irq_result::ALL, 0);
         answer
     }
 
     /// See the entry table.
     pub fn timer(&mut self) {
-        if let Some((_, driver)) = &mut self.running {
-            driver.timer();
+        if let Some(running) = &mut self.running {
+            running.enter(|_, driver| driver.timer());
         }
     }
 
     /// See the entry table.
     pub fn work(&mut self) {
-        if let Some((_, driver)) = &mut self.running {
-            driver.work();
+        if let Some(running) = &mut self.running {
+            running.enter(|_, driver| driver.work());
         }
     }
 
@@ -120,16 +147,17 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
 
     /// See the entry table.
     pub fn set_rx_mode(&mut self, mode: u32, multicast_count: u32) -> i32 {
-        let Some((nook, driver)) = &mut self.running else { return Status::Busy.code() };
+        let Some(running) = &mut self.running else { return Status::Busy.code() };
         let count = multicast_count as usize;
         if count > MAILBOX_BYTES / size_of::<MacAddress>() {
             return Status::Invalid.code();
         }
-        let mailbox = nook.page().mailbox_addr as Addr as *const MacAddress;
+        let mailbox = running.nook.page().mailbox_addr as Addr as *const MacAddress;
         // SAFETY: `probe`'s caller vouched for the mailbox, which has room for so many and is not written to during
         // this call; byte arrays have no alignment.
         let multicast = unsafe { core::slice::from_raw_parts(mailbox, count) };
-        code(RxMode::from_bits(mode, multicast).and_then(|mode| driver.set_rx_mode(mode)))
+        let mode = RxMode::from_bits(mode, multicast);
+        code(running.enter(|_, driver| mode.and_then(|mode| driver.set_rx_mode(mode))))
     }
 
     /// See the entry table.
@@ -143,9 +171,8 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
 
     /// See the entry table.
     pub fn stats(&mut self) {
-        if let Some((nook, driver)) = &mut self.running {
-            let stats = driver.stats();
-            nook.post_stats(stats);
+        if let Some(running) = &mut self.running {
+            running.enter(|nook, driver| nook.post_stats(driver.stats()));
         }
     }
 }

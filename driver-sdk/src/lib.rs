@@ -17,6 +17,8 @@ mod driver;
 #[allow(unsafe_code)]
 mod export;
 #[allow(unsafe_code)]
+mod filter;
+#[allow(unsafe_code)]
 mod instance;
 #[allow(unsafe_code)]
 mod kernel;
@@ -28,11 +30,14 @@ mod queues;
 mod regs;
 #[allow(unsafe_code)]
 mod ring;
+#[allow(unsafe_code)]
+mod sieve;
 #[cfg(any(test, feature = "testing"))]
 #[allow(unsafe_code)]
 pub mod testing;
 
 pub use driver::{Irq, MacAddress, NetDriver, Poll, RxMode};
+pub use filter::{Direction, Filter, FilterInstance, Frame, Verdict};
 pub use instance::Instance;
 pub use kernel::Kernel;
 #[cfg(target_arch = "wasm32")]

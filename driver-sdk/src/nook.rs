@@ -119,6 +119,7 @@ impl<K: Kernel> Nook<K> {
         pub fn work_schedule();
         /// Asks for a call of `poll`, as `irq` does with its result.
         pub fn poll_schedule(queue: u32);
+        pub(crate) fn net_filter(direction: u32, offset: u32, len_bytes: u32) -> u32;
     }
 
     fallible! {

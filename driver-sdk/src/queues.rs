@@ -9,16 +9,16 @@ use nook_abi::{
 
 /// A ring as memory.
 #[repr(C)]
-struct Ring {
-    header: RingHeader,
-    entries: [QueueEntry; QUEUE_CAPACITY as usize],
+pub(crate) struct Ring {
+    pub(crate) header: RingHeader,
+    pub(crate) entries: [QueueEntry; QUEUE_CAPACITY as usize],
 }
 
 const _: () = assert!(size_of::<Ring>() == nook_abi::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
 
 /// Where counter `at` points.
 #[inline(always)]
-const fn index(at: u32) -> usize {
+pub(crate) const fn index(at: u32) -> usize {
     (at & (QUEUE_CAPACITY - 1)) as usize
 }
 

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use crate::DriverModule;
 use crate::engine::EngineError;
 use crate::isa::target_description;
 
@@ -45,10 +44,10 @@ impl ModuleCache {
     pub(crate) fn get_or_compile(
         &self,
         engine: &wasmtime::Engine,
-        module: &DriverModule,
+        wasm: &[u8],
     ) -> Result<wasmtime::Module, EngineError> {
         let path = self.directory.as_deref().and_then(|directory| match private_directory(directory) {
-            Ok(()) => Some(directory.join(format!("{}.cwasm", key(engine, module)))),
+            Ok(()) => Some(directory.join(format!("{}.cwasm", key(engine, wasm)))),
             Err(why) => {
                 tracing::warn!("compiled modules are not kept in {}: {why}", directory.display());
                 None
@@ -61,7 +60,7 @@ impl ModuleCache {
             }
         }
         let compiled =
-            wasmtime::Module::new(engine, module.wasm()).map_err(|error| EngineError::Compile(format!("{error:#}")))?;
+            wasmtime::Module::new(engine, wasm).map_err(|error| EngineError::Compile(format!("{error:#}")))?;
         if let Some(path) = path
             && let Err(why) = keep(&compiled, &path)
         {
@@ -71,7 +70,7 @@ impl ModuleCache {
     }
 }
 
-fn key(engine: &wasmtime::Engine, module: &DriverModule) -> String {
+fn key(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
     struct Sha(Sha256);
     impl Hasher for Sha {
         fn finish(&self) -> u64 {
@@ -82,7 +81,7 @@ fn key(engine: &wasmtime::Engine, module: &DriverModule) -> String {
         }
     }
     let mut sha = Sha(Sha256::new());
-    sha.write(module.wasm());
+    sha.write(wasm);
     sha.write(target_description().as_bytes());
     engine.precompile_compatibility_hash().hash(&mut sha);
     sha.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()

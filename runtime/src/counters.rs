@@ -25,6 +25,8 @@ pub struct Counters {
     pub rx_no_room: u64,
     /// Received buffers that the driver gave back as failed.
     pub rx_failed: u64,
+    /// Received frames that the nook's filter did not let pass.
+    pub rx_dropped: u64,
     /// Frames handed from the interface to the driver.
     pub tx_packets: u64,
     /// Bytes in them.
@@ -39,6 +41,8 @@ pub struct Counters {
     pub rx_poison: u64,
     /// Calls that faulted and were taken back.
     pub rolled_back: u64,
+    /// Frames to be sent that the nook's filter did not let pass.
+    pub tx_dropped: u64,
     /// Times the driver was started.
     pub starts: u64,
     /// Nanoseconds that a driver of long calls was made to rest.

@@ -84,7 +84,8 @@ pub(crate) fn shim(bar: u8) -> Vec<u8> {
     module.finish()
 }
 
-/// Makes an instance of the shim whose memory is `bar`, and defines the register hostcalls by it.
+/// Makes an instance of the shim whose memory is `bar`, and defines the register hostcalls by it. The linker allows
+/// shadowing.
 pub(crate) fn link(
     linker: &mut Linker<Host>,
     store: &mut Store<Host>,
@@ -92,7 +93,6 @@ pub(crate) fn link(
     bar: Arc<dyn BarMemory>,
 ) -> wasmtime::Result<()> {
     let instance = memory::with_bar(bar, || wasmtime::Instance::new(&mut *store, shim, &[]))?;
-    linker.allow_shadowing(true);
     for (name, _, _) in ACCESSES {
         if let Some(function) = instance.get_func(&mut *store, name) {
             linker.define(&*store, IMPORT_MODULE, name, function)?;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use wasmtime::{Config, OptLevel};
 
+use crate::ModuleCache;
 use crate::budget::TICK_NS;
 use crate::memory::Creator;
-use crate::{DriverModule, ModuleCache};
 
 /// Why a checked module could not be made to run.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,17 @@ pub enum EngineError {
     /// Calls of this driver cannot be taken back.
     #[error("calls of this driver cannot be taken back (--isolation sfi runs it without that): {0}")]
     NotUndoable(String),
+    /// A filter was named for a driver that calls none.
+    #[error(
+        "the driver `{driver}` asks no filter (it does not import `{import}`): build it with this host's SDK, or run \
+         it without one"
+    )]
+    AsksNoFilter {
+        /// Its name.
+        driver: String,
+        /// What it would import.
+        import: &'static str,
+    },
     /// The compiler refused.
     #[error("cannot compile the driver: {0}")]
     Compile(String),
@@ -57,9 +68,9 @@ impl Engine {
         Ok(Engine { engine })
     }
 
-    /// Compiles a driver, or takes it from the cache.
-    pub fn compile(&self, module: &DriverModule, cache: &ModuleCache) -> Result<wasmtime::Module, EngineError> {
-        cache.get_or_compile(&self.engine, module)
+    /// Compiles a module that was checked and laid out, or takes it from the cache.
+    pub(crate) fn compile(&self, wasm: &[u8], cache: &ModuleCache) -> Result<wasmtime::Module, EngineError> {
+        cache.get_or_compile(&self.engine, wasm)
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

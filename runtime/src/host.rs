@@ -80,6 +80,10 @@ pub struct Host {
     context: Context,
     pub(crate) log: DriverLog,
     wasi: Option<WasiP1Ctx>,
+    /// The name of the filter in the nook.
+    filter: Option<String>,
+    /// The last fault was the filter's doing.
+    filter_faulted: bool,
     /// The BAR that the instance has as memory, with direct registers.
     bar: Option<Arc<dyn BarMemory>>,
     pub(crate) timer_due_ns: Option<u64>,
@@ -125,6 +129,8 @@ impl Host {
             context: Context::Process,
             log: DriverLog::new(manifest.name.clone()),
             wasi: None,
+            filter: None,
+            filter_faulted: false,
             bar: None,
             timer_due_ns: None,
             work_wanted: false,
@@ -149,6 +155,22 @@ impl Host {
     #[inline]
     pub(crate) fn bar_is_lost(&self) -> bool {
         self.bar.as_ref().is_some_and(|bar| bar.lost())
+    }
+
+    /// The next instance has this filter beside it.
+    pub(crate) fn give_filter(&mut self, name: &str) {
+        self.filter = Some(name.to_owned());
+    }
+
+    /// The filter, and not the driver, did what ended the call.
+    pub(crate) fn accuse_filter(&mut self) {
+        self.filter_faulted = true;
+    }
+
+    /// Which of the nook's modules did what ended the last call, if there is more than one.
+    pub(crate) fn culprit(&self) -> Option<&str> {
+        let filter = self.filter.as_deref()?;
+        Some(if self.filter_faulted { filter } else { &self.manifest.name })
     }
 
     /// A fresh WASI world for the next instance.
@@ -247,6 +269,7 @@ impl Host {
             pool: self.layout.pool,
             mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
             irq_vectors: self.manifest.irq_vectors.into(),
+            filters: self.filter.is_some().into(),
             now_ns: now_ns(),
             ..HostPage::default()
         };
@@ -254,6 +277,7 @@ impl Host {
         self.net.begin(&space);
         let addr = space.host_page_addr() as Addr;
         self.space = Some(space);
+        self.filter_faulted = false;
         self.timer_due_ns = None;
         self.work_wanted = false;
         self.poll_wanted = false;

@@ -11,7 +11,10 @@ use crate::Layout;
 use crate::survey::{Survey, features, with_memory_pages};
 
 /// The largest file that is read at all.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+///
+/// The most that one gets for it: the compiler needs some hundred times a module's length for a while, and a driver
+/// has some ten thousand bytes.
+const MAX_FILE_BYTES: u64 = 8 << 20;
 /// What the manifest may ask for together with its packet buffers.
 const MAX_WINDOW_BYTES: u64 = 128 << 20;
 
@@ -127,6 +130,38 @@ pub enum LoadError {
     Refused(String),
 }
 
+/// A file's bytes, if it can be a module.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
+    // A device may have no end, and a pipe may never begin.
+    if !meta.is_file() {
+        return Err(unreadable(std::io::Error::other("it is not a regular file")));
+    }
+    let len_bytes = meta.len();
+    if len_bytes > MAX_FILE_BYTES {
+        return Err(LoadError::TooLong { path: path.to_owned(), len_bytes });
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// A core module with nothing but what drivers may use.
+pub(crate) fn validate(wasm: &[u8]) -> Result<(), LoadError> {
+    if !wasm.starts_with(b"\0asm") {
+        let found = match wasm {
+            [] => "the file is empty".to_owned(),
+            [0x7f, b'E', b'L', b'F', ..] => "it is an ELF file".to_owned(),
+            _ => format!("it begins with {:02x?}, not with \\0asm", &wasm[..wasm.len().min(4)]),
+        };
+        return Err(LoadError::NotWasm(found));
+    }
+    if Parser::is_component(wasm) {
+        return Err(LoadError::Component);
+    }
+    let valid = Validator::new_with_features(features()).validate_all(wasm);
+    valid.map(|_| ()).map_err(|error| LoadError::Invalid(error.to_string()))
+}
+
 /// A [`Manifest`] that owns its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of nook_abi::Manifest")]
@@ -226,17 +261,7 @@ impl DriverModule {
     /// # Errors
     /// If it is not a driver for this host.
     pub fn load(path: &Path, wasi: Wasi) -> Result<Self, LoadError> {
-        let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-        let meta = std::fs::metadata(path).map_err(unreadable)?;
-        // A device may have no end, and a pipe may never begin.
-        if !meta.is_file() {
-            return Err(unreadable(std::io::Error::other("it is not a regular file")));
-        }
-        let len_bytes = meta.len();
-        if len_bytes > MAX_FILE_BYTES {
-            return Err(LoadError::TooLong { path: path.to_owned(), len_bytes });
-        }
-        Self::from_bytes(&std::fs::read(path).map_err(unreadable)?, wasi)
+        Self::from_bytes(&read(path)?, wasi)
     }
 
     /// Checks a module.
@@ -244,22 +269,16 @@ impl DriverModule {
     /// # Errors
     /// If it is not a driver for this host.
     pub fn from_bytes(wasm: &[u8], wasi: Wasi) -> Result<Self, LoadError> {
-        if !wasm.starts_with(b"\0asm") {
-            let found = match wasm {
-                [] => "the file is empty".to_owned(),
-                [0x7f, b'E', b'L', b'F', ..] => "it is an ELF file".to_owned(),
-                _ => format!("it begins with {:02x?}, not with \\0asm", &wasm[..wasm.len().min(4)]),
-            };
-            return Err(LoadError::NotWasm(found));
-        }
-        if Parser::is_component(wasm) {
-            return Err(LoadError::Component);
-        }
-        Validator::new_with_features(features())
-            .validate_all(wasm)
-            .map_err(|error| LoadError::Invalid(error.to_string()))?;
+        validate(wasm)?;
         let survey = Survey::of(wasm, wasi)?;
         let manifest = OwnedManifest::parse(survey.manifest.ok_or(LoadError::NoManifest)?)?;
+        if manifest.class != Class::Net {
+            let text = format!(
+                "a filter, which has no device: name it after its driver, as in `driver.wasm+{}.wasm`",
+                manifest.name
+            );
+            return Err(LoadError::Refused(text));
+        }
         survey.check_entries()?;
         let layout = Layout::new(survey.memory_bytes()?, &manifest);
         let entries = ENTRIES.iter().map(|row| row.name).filter(|name| survey.has_entry(name)).collect();

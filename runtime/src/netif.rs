@@ -298,8 +298,10 @@ impl NetClass {
                     }
                 }
                 (Queue::RxReturn, PacketStatus::Failed) => counters.rx_failed += 1,
+                (Queue::RxReturn, PacketStatus::Dropped) => counters.rx_dropped += 1,
                 (Queue::RxReturn, _) => {}
                 (_, PacketStatus::Done) => counters.tx_done += 1,
+                (_, PacketStatus::Dropped) => counters.tx_dropped += 1,
                 (_, PacketStatus::Failed | PacketStatus::Unused) => counters.tx_failed += 1,
             }
             self.packets.take(id);

@@ -195,6 +195,7 @@ impl<U: Uplink> Nook<U> {
     fn fault(&self, fault: Fault) -> NookError {
         let about_device = matches!(fault, Fault::DeviceGone | Fault::DeviceFailed);
         let detail = self.host().last_device_error().filter(|_| about_device).map(str::to_owned);
+        let detail = detail.or_else(|| self.host().culprit().map(|name| format!("in `{name}`")));
         NookError::Fault { fault, detail }
     }
 

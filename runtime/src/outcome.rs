@@ -14,7 +14,7 @@ pub enum NookError {
     Fault {
         /// What it was.
         fault: Fault,
-        /// What the device said, where it is about the device.
+        /// What the device said, where it is about the device; or which module it was, if the nook has two.
         detail: Option<String>,
     },
     /// The driver said no.

@@ -1,6 +1,9 @@
 //! One walk over a module: what it imports and exports, and whether a driver may.
 
-use nook_abi::{ENTRIES, ENTRY_PREFIX, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Value};
+use nook_abi::{
+    ArgInfo, ENTRIES, ENTRY_PREFIX, EntryInfo, FILTER_ENTRIES, FilterEntryInfo, HOSTCALLS, IMPORT_MODULE,
+    MANIFEST_SECTION, Value,
+};
 use wasm_encoder::reencode::{self, Reencode};
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType, WasmFeatures};
 
@@ -29,6 +32,14 @@ pub(crate) fn features() -> WasmFeatures {
         | WasmFeatures::SIMD
         | WasmFeatures::TAIL_CALL
         | WasmFeatures::THREADS
+}
+
+/// What a module's entries are held to.
+struct Row {
+    name: &'static str,
+    args: &'static [ArgInfo],
+    result: Value,
+    required: bool,
 }
 
 /// What one walk over the module finds.
@@ -159,16 +170,37 @@ impl<'a> Survey<'a> {
     }
 
     pub(crate) fn check_entries(&self) -> Result<(), LoadError> {
+        let row = |row: &'static EntryInfo| Row {
+            name: row.name,
+            args: row.args,
+            result: row.result,
+            required: row.required,
+        };
+        self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())
+    }
+
+    /// A filter imports nothing and has entries of its own.
+    pub(crate) fn check_filter(&self) -> Result<(), LoadError> {
+        if let Some((name, _)) = self.imports.first() {
+            let text = format!("imports `{IMPORT_MODULE}.{name}`; a filter imports nothing");
+            return Err(LoadError::Refused(text));
+        }
+        let row =
+            |row: &'static FilterEntryInfo| Row { name: row.name, args: row.args, result: row.result, required: true };
+        self.check_rows(&FILTER_ENTRIES.iter().map(row).collect::<Vec<_>>())
+    }
+
+    fn check_rows(&self, rows: &[Row]) -> Result<(), LoadError> {
         for &(export, function) in &self.exports {
             let Some(name) = export.strip_prefix(ENTRY_PREFIX) else { continue };
-            let row = ENTRIES.iter().find(|row| row.name == name);
+            let row = rows.iter().find(|row| row.name == name);
             let row = row.ok_or_else(|| LoadError::UnknownEntry { name: export.to_owned() })?;
             let ty = self.functions.get(function as usize).copied();
             let ty = ty.ok_or_else(|| LoadError::Invalid(format!("no function {function}")))?;
             let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
             self.check("export", export, ty, &expected)?;
         }
-        match ENTRIES.iter().find(|row| row.required && !self.has_entry(row.name)) {
+        match rows.iter().find(|row| row.required && !self.has_entry(row.name)) {
             Some(row) => Err(LoadError::MissingEntry(format!("{ENTRY_PREFIX}{}", row.name))),
             None => Ok(()),
         }

@@ -8,8 +8,8 @@ use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 use crate::space::Places;
 use crate::survey::MEMORY_EXPORT;
 use crate::{
-    Checkpoint, Checkpointing, Driver, DriverModule, Engine, EngineError, Host, LaunchError, Launcher, ModuleCache,
-    RolledBack, Space, direct, glue, is_transaction, memory, wasi,
+    Checkpoint, Checkpointing, Driver, DriverModule, Engine, EngineError, FilterModule, Host, LaunchError, Launcher,
+    ModuleCache, RolledBack, Space, direct, filter, glue, is_transaction, memory, wasi,
 };
 
 macro_rules! wasm_type {
@@ -128,6 +128,16 @@ pub struct WasmDriver {
     host_page: Addr,
     fault: Option<Fault>,
     checkpoint: Option<Box<dyn Checkpoint>>,
+    /// Whether the filter runs, if there is one.
+    inside: Option<filter::Inside>,
+}
+
+/// What [`WasmLauncher::instantiate`] makes.
+struct Made {
+    entries: Entries,
+    space: Space,
+    checkpoint: Option<Box<dyn Checkpoint>>,
+    inside: Option<filter::Inside>,
 }
 
 /// The BAR that a shim gives direct access to: what the register maps of all drivers describe.
@@ -152,6 +162,9 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
+        if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
+            self.store.data_mut().accuse_filter();
+        }
         fault
     }
 }
@@ -183,8 +196,13 @@ pub enum Mmio {
 enum Link {
     /// By the host alone: everything was looked up beforehand.
     Host(InstancePre<Host>),
-    /// Registers by a shim, which is made anew for each instance.
-    Shim { linker: Linker<Host>, driver: wasmtime::Module, shim: wasmtime::Module },
+    /// Some by other instances, which are made anew for each instance: registers by a shim, and a filter.
+    Instances {
+        linker: Linker<Host>,
+        driver: wasmtime::Module,
+        registers: Option<wasmtime::Module>,
+        filter: Option<Box<filter::Compiled>>,
+    },
 }
 
 /// Makes instances of one compiled module.
@@ -201,7 +219,25 @@ impl WasmLauncher {
     /// # Errors
     /// If the engine cannot be set up or the compiler refuses.
     pub fn new(module: Arc<DriverModule>, cache: &ModuleCache, mmio: Mmio) -> Result<Self, EngineError> {
-        Self::linked(module, cache, mmio, None)
+        Self::linked(module, None, cache, mmio, None)
+    }
+
+    /// The same, with a filter beside the driver, which gets `rules`: one nook and one fate.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if the driver asks no filter.
+    pub fn filtered(
+        module: Arc<DriverModule>,
+        filter: &FilterModule,
+        rules: String,
+        cache: &ModuleCache,
+        mmio: Mmio,
+    ) -> Result<Self, EngineError> {
+        if !module.imports().iter().any(|name| name == filter::IMPORT) {
+            let name = module.manifest().name.clone();
+            return Err(EngineError::AsksNoFilter { driver: name, import: filter::IMPORT });
+        }
+        Self::linked(module, Some((filter, rules)), cache, mmio, None)
     }
 
     /// The same, with calls that can be taken back. Registers are emulated: what reached a register directly cannot be
@@ -215,42 +251,55 @@ impl WasmLauncher {
         checkpointing: Arc<dyn Checkpointing>,
     ) -> Result<Self, EngineError> {
         let prepared = checkpointing.prepare(module.wasm()).map_err(EngineError::NotUndoable)?;
-        Self::linked(Arc::new(module.with_wasm(prepared)), cache, Mmio::Emulated, Some(checkpointing))
+        Self::linked(Arc::new(module.with_wasm(prepared)), None, cache, Mmio::Emulated, Some(checkpointing))
     }
 
     fn linked(
         module: Arc<DriverModule>,
+        filter: Option<(&FilterModule, String)>,
         cache: &ModuleCache,
         mmio: Mmio,
         checkpointing: Option<Arc<dyn Checkpointing>>,
     ) -> Result<Self, EngineError> {
         let engine = Engine::new()?;
-        let compiled = engine.compile(&module, cache)?;
+        let compiled = engine.compile(module.wasm(), cache)?;
         let mut linker = Linker::new(engine.wasmtime());
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
         glue::link(&mut linker).map_err(refused)?;
         if module.imports_wasi() {
             wasi::link(&mut linker).map_err(refused)?;
         }
-        let link = match mmio {
-            Mmio::Emulated => Link::Host(linker.instantiate_pre(&compiled).map_err(refused)?),
-            Mmio::Direct => {
-                let shim = wasmtime::Module::new(engine.wasmtime(), direct::shim(DIRECT_BAR)).map_err(refused)?;
-                Link::Shim { linker, driver: compiled, shim }
+        let filter =
+            filter.map(|(filter, rules)| filter.compile(&engine, cache, &module, rules)).transpose()?.map(Box::new);
+        let registers = match mmio {
+            Mmio::Emulated => None,
+            Mmio::Direct => Some(wasmtime::Module::new(engine.wasmtime(), direct::shim(DIRECT_BAR)).map_err(refused)?),
+        };
+        let link = match (registers, filter) {
+            (None, None) => Link::Host(linker.instantiate_pre(&compiled).map_err(refused)?),
+            (registers, filter) => {
+                linker.allow_shadowing(true);
+                Link::Instances { linker, driver: compiled, registers, filter }
             }
         };
         Ok(WasmLauncher { engine, module, link, checkpointing })
     }
 
-    fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<(Entries, Space, Option<Box<dyn Checkpoint>>)> {
+    fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
+        let mut inside = None;
         let layout = *self.module.layout();
         let window = store.data().window().clone();
         let pre = match &self.link {
             Link::Host(pre) => pre,
-            Link::Shim { linker, driver, shim } => {
-                let bar = store.data_mut().map_bar(DIRECT_BAR, direct::RESERVE_BYTES)?;
+            Link::Instances { linker, driver, registers, filter } => {
                 let mut linker = linker.clone();
-                direct::link(&mut linker, store, shim, bar)?;
+                if let Some(shim) = registers {
+                    let bar = store.data_mut().map_bar(DIRECT_BAR, direct::RESERVE_BYTES)?;
+                    direct::link(&mut linker, store, shim, bar)?;
+                }
+                if let Some(filter) = filter {
+                    inside = Some(filter.link(&mut linker, store)?);
+                }
                 &linker.instantiate_pre(driver)?
             }
         };
@@ -263,7 +312,7 @@ impl WasmLauncher {
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
         let checkpoint = self.checkpointing.as_ref().map(|way| way.attach(store, &instance)).transpose()?;
-        Ok((Entries::of(&instance, store)?, space, checkpoint))
+        Ok(Made { entries: Entries::of(&instance, store)?, space, checkpoint, inside })
     }
 }
 
@@ -281,15 +330,15 @@ impl Launcher for WasmLauncher {
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {
-            Ok((entries, space, checkpoint)) => match store.data_mut().begin_instance(space) {
-                Ok(host_page) => Ok((entries, checkpoint, host_page)),
+            Ok(made) => match store.data_mut().begin_instance(made.space) {
+                Ok(host_page) => Ok((made, host_page)),
                 Err(error) => Err(error.to_string()),
             },
             Err(error) => Err(format!("{error:#}")),
         };
         match begun {
-            Ok((entries, checkpoint, host_page)) => {
-                Ok(Box::new(WasmDriver { store, entries, host_page, fault: None, checkpoint }))
+            Ok((Made { entries, checkpoint, inside, .. }, host_page)) => {
+                Ok(Box::new(WasmDriver { store, entries, host_page, fault: None, checkpoint, inside }))
             }
             Err(why) => Err(Box::new(LaunchError { host: store.into_data(), why })),
         }

@@ -160,12 +160,12 @@ impl Watch {
 
 /// Received frames that came out of the driver.
 fn handed_up(counters: &Counters) -> u64 {
-    counters.rx_packets + counters.rx_no_room + counters.rx_failed
+    counters.rx_packets + counters.rx_no_room + counters.rx_failed + counters.rx_dropped
 }
 
 /// Frames that came out of the driver, of either direction.
 fn returned(counters: &Counters) -> u64 {
-    handed_up(counters) + counters.tx_done + counters.tx_failed
+    handed_up(counters) + counters.tx_done + counters.tx_failed + counters.tx_dropped
 }
 
 #[cfg(test)]

@@ -39,8 +39,19 @@ macro_rules! layout {
 
 /// The whole page.
 pub fn page() -> String {
-    let parts =
-        [opening(), types(), contexts(), entries(), hostcalls(), statuses(), numbers(), memory(), manifest(), faults()];
+    let parts = [
+        opening(),
+        types(),
+        contexts(),
+        entries(),
+        hostcalls(),
+        filters(),
+        statuses(),
+        numbers(),
+        memory(),
+        manifest(),
+        faults(),
+    ];
     parts.join("\n")
 }
 
@@ -148,6 +159,24 @@ fn hostcalls() -> String {
     text
 }
 
+fn filters() -> String {
+    let rows = FILTER_ENTRIES.iter().map(|row| {
+        let name = format!("{ENTRY_PREFIX}{}", row.name);
+        let signature = signature(&name, row.args, row.result);
+        vec![signature, wasm_type(row.args, row.result), row.context.to_string(), version(row.since), row.doc.into()]
+    });
+    format!(
+        "## Filters
+
+A filter is a second module in a driver's nook, of class `filter`. It has a memory of its own, laid out as a driver's,
+with the same window at its end; it imports nothing and exports all of these. Driver and filter trust each other: they
+call each other without the host, and a fault of either ends both.
+
+{}",
+        table(&["export", "wasm type", "context", "since", "what it does"], rows)
+    )
+}
+
 fn statuses() -> String {
     let comments = members(STATUS, "status! {");
     let rows = Status::ALL.iter().map(|status| {
@@ -169,6 +198,8 @@ fn numbers() -> String {
         ("log_level", LIB, "pub mod log_level {", "The argument `level` of `log`."),
         ("rx_mode", NET, "pub mod rx_mode {", "Bits of the argument `mode` of `set_rx_mode`."),
         ("loopback_mode", LIB, "pub mod loopback_mode {", "The argument `mode` of `set_loopback`."),
+        ("filter_direction", LIB, "pub mod filter_direction {", "The argument `direction` of `net_filter`."),
+        ("filter_verdict", LIB, "pub mod filter_verdict {", "What `net_filter` returns."),
         ("item_flags", NET, "pub mod item_flags {", "Bits of `Item.flags`."),
         ("PacketStatus", NET, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
         ("meta_flags", NET, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
@@ -229,7 +260,7 @@ and checks what the driver says.
                 pool,
                 mailbox_addr,
                 irq_vectors,
-                reserved,
+                filters,
                 now_ns,
                 stats
             }),

@@ -43,6 +43,18 @@ pub const CASES: &[Case] = &[
         ],
     ),
     Case::of(
+        "filter_asked_for_a_third_direction",
+        Class::Argument,
+        bad(Hostcall::NetFilter, "direction", 2, "not 0 or 1"),
+        &[("poll", "(drop (call $net_filter (i32.const 2) (i32.const 0) (i32.const 60))) (i32.const 0)")],
+    ),
+    Case::of(
+        "filter_asked_about_what_is_not_in_the_window",
+        Class::Argument,
+        fault(OutOfBounds { call: Hostcall::NetFilter, argument: "offset", addr: 0xffff_ffff, len_bytes: 60 }),
+        &[("poll", "(drop (call $net_filter (i32.const 0) (i32.const -1) (i32.const 60))) (i32.const 0)")],
+    ),
+    Case::of(
         "dma_alloc_of_nothing",
         Class::Argument,
         bad(Hostcall::DmaAlloc, "len_bytes", 0, "an empty region"),

@@ -131,9 +131,9 @@ pub const CASES: &[Case] = &[
     ),
     edited!(
         "status_that_does_not_exist",
-        "(i32.store16 offset=14 (local.get $entry) (i32.const 3))",
+        "(i32.store16 offset=14 (local.get $entry) (i32.const 4))",
         "status",
-        3,
+        4,
         "no such status"
     ),
     edited!(

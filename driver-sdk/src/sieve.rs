@@ -1,0 +1,171 @@
+//! [`Sieve`]: asks the nook's filter about each frame that passes the driver.
+//!
+//! It works on the queues themselves, before and after each call into the driver, so a driver need not know of it: what
+//! is dropped on the way to the device never comes out of `tx_provide`, and what is dropped on the way to the host is
+//! marked so in `rx_return`.
+
+use nook_abi::{
+    HostPage, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, filter_direction, filter_verdict,
+};
+
+use crate::queues::{Ring, index};
+use crate::{Kernel, Nook, Packet};
+
+/// The queues that frames come out of, and how far they were looked at.
+pub(crate) struct Sieve {
+    tx_provide: *mut Ring,
+    tx_return: *mut Ring,
+    rx_return: *mut Ring,
+    pool: PoolLayout,
+    tx_seen: u32,
+    rx_seen: u32,
+}
+
+/// An entry's place in a ring.
+///
+/// # Safety
+/// The ring is valid.
+unsafe fn entry(ring: *mut Ring, at: u32) -> *mut QueueEntry {
+    // SAFETY: the caller vouches for the ring, and the index is below its capacity.
+    unsafe { (&raw mut (*ring).entries).cast::<QueueEntry>().add(index(at)) }
+}
+
+impl Sieve {
+    /// `None` if the nook has no filter.
+    ///
+    /// # Safety
+    /// The rings' addresses in `page` are those of rings that stay valid while the result is used, on this thread.
+    pub(crate) unsafe fn new(page: &HostPage) -> Option<Self> {
+        let ring = |queue: Queue| page.rings[queue as usize] as usize as *mut Ring;
+        let (tx_provide, tx_return, rx_return) = (ring(Queue::TxProvide), ring(Queue::TxReturn), ring(Queue::RxReturn));
+        let pool = page.pool;
+        (page.filters != 0).then_some(Sieve { tx_provide, tx_return, rx_return, pool, tx_seen: 0, rx_seen: 0 })
+    }
+
+    fn drops<K: Kernel>(&self, nook: &Nook<K>, direction: u32, entry: &QueueEntry) -> bool {
+        let PoolLayout { offset, stride_bytes, headroom_bytes, .. } = self.pool;
+        let at = entry.item.id.wrapping_mul(stride_bytes).wrapping_add(offset + headroom_bytes);
+        nook.net_filter(direction, at, entry.item.len_bytes) != filter_verdict::PASS
+    }
+
+    /// Before a call: frames that the host has given and the driver is to send.
+    #[inline(never)]
+    pub(crate) fn before<K: Kernel>(&mut self, nook: &Nook<K>) {
+        // SAFETY: the rings are valid (`new`), and only this thread uses them now.
+        unsafe {
+            let RingHeader { produced, consumed } = (*self.tx_provide).header;
+            let returned = (*self.tx_return).header;
+            let mut put = returned.produced;
+            while self.tx_seen != produced {
+                let place = entry(self.tx_provide, self.tx_seen);
+                let given = place.read();
+                if self.drops(nook, filter_direction::SENDING, &given) {
+                    // The host takes everything back after each call that moves frames, so this has room.
+                    assert!(put.wrapping_sub(returned.consumed) < QUEUE_CAPACITY, "tx_return is full");
+                    let dropped = Packet::from(&given).returned(given.item.len_bytes, PacketStatus::Dropped);
+                    entry(self.tx_return, put).write(dropped);
+                    put = put.wrapping_add(1);
+                    (*place).item.status = PacketStatus::Dropped as u16;
+                }
+                self.tx_seen = self.tx_seen.wrapping_add(1);
+            }
+            if put == returned.produced {
+                return;
+            }
+            (*self.tx_return).header.produced = put;
+            // What passes moves up, so that what does not is behind the driver.
+            let (mut at, mut to) = (produced, produced);
+            while at != consumed {
+                at = at.wrapping_sub(1);
+                let given = entry(self.tx_provide, at).read();
+                if given.item.status == 0 {
+                    to = to.wrapping_sub(1);
+                    entry(self.tx_provide, to).write(given);
+                }
+            }
+            (*self.tx_provide).header.consumed = to;
+        }
+    }
+
+    /// After a call: frames that the driver has received.
+    #[inline(never)]
+    pub(crate) fn after<K: Kernel>(&mut self, nook: &Nook<K>) {
+        // SAFETY: the rings are valid (`new`), and only this thread uses them now.
+        unsafe {
+            let produced = (*self.rx_return).header.produced;
+            while self.rx_seen != produced {
+                let place = entry(self.rx_return, self.rx_seen);
+                let returned = place.read();
+                let received = returned.item.status == PacketStatus::Done as u16;
+                if received && self.drops(nook, filter_direction::RECEIVED, &returned) {
+                    (*place).item.status = PacketStatus::Dropped as u16;
+                }
+                self.rx_seen = self.rx_seen.wrapping_add(1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Host;
+    use nook_abi::{Item, NetMeta};
+    use std::vec::Vec;
+
+    fn given(id: u32) -> QueueEntry {
+        QueueEntry { item: Item { id, generation: 7, len_bytes: 60, ..Item::default() }, net: NetMeta::default() }
+    }
+
+    fn sieve(host: &Host) -> Sieve {
+        // SAFETY: the page's rings are leaked memory of this host.
+        unsafe { Sieve::new(&HostPage { filters: 1, ..host.page_now() }) }.unwrap()
+    }
+
+    fn ids(entries: &[QueueEntry]) -> Vec<(u32, u16)> {
+        entries.iter().map(|entry| (entry.item.id, entry.item.status)).collect()
+    }
+
+    #[test]
+    fn without_a_filter_there_is_no_sieve() {
+        // SAFETY: as above.
+        assert!(unsafe { Sieve::new(&Host::new().page_now()) }.is_none());
+    }
+
+    #[test]
+    fn what_is_dropped_on_its_way_to_the_device_comes_back_and_the_rest_keeps_its_order() {
+        let host = Host::new();
+        let (mut sieve, mut queues) = (sieve(&host), host.nook().queues());
+        for round in 0..200u32 {
+            let base = round % 100 * 4;
+            (0..3).for_each(|id| host.provide(Queue::TxProvide, given(base + id)));
+            sieve.before(&host.nook());
+            // Looked at once: the answer has changed, and these pass all the same.
+            host.answer("net_filter", 1);
+            sieve.before(&host.nook());
+            host.provide(Queue::TxProvide, given(base + 3));
+            sieve.before(&host.nook());
+            let taken: Vec<_> = queues.tx_provide.begin().map(|entry| entry.item.id).collect();
+            assert_eq!(taken, [base, base + 1, base + 2]);
+            assert_eq!(ids(&host.returned(Queue::TxReturn)), [(base + 3, PacketStatus::Dropped as u16)]);
+            host.answer("net_filter", 0);
+        }
+        assert_eq!(host.calls().iter().filter(|call| call.starts_with("net_filter [1, ")).count(), 800);
+    }
+
+    #[test]
+    fn what_is_dropped_on_its_way_to_the_host_is_marked_and_what_failed_is_not_looked_at() {
+        let host = Host::new();
+        let (mut sieve, mut queues) = (sieve(&host), host.nook().queues());
+        host.answer("net_filter", 1);
+        let (received, failed) = (Packet::from(&given(1)), Packet::from(&given(2)));
+        let mut batch = queues.rx_return.begin();
+        batch.vacant().unwrap().put(received.received(60));
+        batch.vacant().unwrap().put(failed.returned(0, PacketStatus::Failed));
+        drop(batch);
+        sieve.after(&host.nook());
+        let at = host.page_now().pool.offset + host.page_now().pool.stride_bytes;
+        assert_eq!(host.calls(), [std::format!("net_filter [0, {at}, 60]")]);
+        assert_eq!(ids(&host.returned(Queue::RxReturn)), [(1, 3), (2, 1)]);
+    }
+}

@@ -1,0 +1,202 @@
+//! Two modules in one nook: a network driver and a filter, which call each other without the host.
+
+use std::sync::Arc;
+
+use e1000_model::{Model, ModelConfig};
+use nook_abi::{Entry, Fault, TrapKind};
+use nook_bus::DmaWindow;
+use nook_runtime::{Budgets, FilterModule, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, WasmLauncher};
+use nook_tests::{FrameQueues, Rig, cable, driver_file, e1000_module, frame};
+
+const FRAMES: u32 = 600;
+
+fn filter() -> FilterModule {
+    FilterModule::load(&driver_file("filter")).unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`"))
+}
+
+/// A filter whose `frame` has this body, after another 64 KiB of memory than the driver has.
+fn wat(body: &str) -> FilterModule {
+    let text = format!(
+        r#"(module (memory (export "memory") 3)
+            (global $seen (mut i32) (i32.const 0))
+            (func $again (param i32) (result i32) (i32.add (call $again (local.get 0)) (i32.const 1)))
+            (func (export "nook_begin") (param i32 i32) (result i32) (i32.const 0))
+            (func (export "nook_frame") (param $direction i32) (param $offset i32) (param $len i32) (result i32) {body})
+            (@custom "nook.manifest" "abi = 0.2\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#
+    );
+    FilterModule::from_bytes(&wat::parse_str(text).unwrap()).unwrap()
+}
+
+fn launcher(filter: &FilterModule, rules: &str) -> WasmLauncher {
+    let cache = ModuleCache::none();
+    WasmLauncher::filtered(e1000_module(), filter, rules.into(), &cache, Mmio::Emulated).unwrap()
+}
+
+fn nook_with(launcher: WasmLauncher) -> Rig {
+    let module = e1000_module();
+    let window = DmaWindow::new(module.layout().window_bytes).unwrap();
+    let (near, far) = cable();
+    let host = Host::new(HostConfig {
+        device: Box::new(Model::new(ModelConfig::default(), Box::new(near))),
+        window,
+        maps: &[&e1000_regs::MAP],
+        manifest: module.manifest(),
+        layout: module.layout(),
+        budgets: Budgets { atomic_cpu_ns: 100_000_000, ..Budgets::default() },
+    });
+    Rig { nook: Nook::new(host.unwrap(), Box::new(launcher), FrameQueues::default()), far: Box::new(far) }
+}
+
+fn up(launcher: WasmLauncher) -> Rig {
+    let mut rig = nook_with(launcher);
+    rig.nook.start().unwrap();
+    rig.until("the link is up", |rig| rig.nook.uplink().links.last() == Some(&true));
+    rig
+}
+
+/// The type of every third frame is another.
+fn typed(number: u32) -> Vec<u8> {
+    let mut frame = frame(number, 60 + number as usize % 1400);
+    if number.is_multiple_of(3) {
+        frame[13] = 0xb6;
+    }
+    frame
+}
+
+#[test]
+fn a_filter_drops_what_its_rules_name_both_ways_and_the_rest_arrives_in_order() {
+    let mut rig = up(launcher(&filter(), "udp:53\nethertype:0x88b6"));
+    let (mut arrived, mut next) = (Vec::new(), 0);
+    let passing: Vec<_> = (0..FRAMES).filter(|number| !number.is_multiple_of(3)).map(typed).collect();
+    rig.until("what passes has arrived at both ends", |rig| {
+        while next < FRAMES && rig.nook.uplink().to_send.len() < 64 {
+            rig.nook.uplink_mut().to_send.push_back(typed(next));
+            assert!(rig.far.send(&typed(next)).unwrap());
+            next += 1;
+        }
+        arrived.extend(rig.arrived());
+        arrived.len() >= passing.len() && rig.nook.uplink().received.len() >= passing.len()
+    });
+    rig.settle();
+    arrived.extend(rig.arrived());
+    assert!(arrived == passing && rig.nook.uplink().received == passing);
+    rig.nook.stats().unwrap();
+    let counters = *rig.nook.counters();
+    assert_eq!((counters.rx_dropped, counters.tx_dropped), (u64::from(FRAMES / 3), u64::from(FRAMES / 3)));
+    rig.nook.stop().unwrap();
+}
+
+#[test]
+fn driver_and_filter_call_each_other_without_the_host() {
+    let calls = |launcher: WasmLauncher| {
+        let mut rig = up(launcher);
+        (0..100).for_each(|number| rig.nook.uplink_mut().to_send.push_back(frame(number, 60)));
+        let before = rig.nook.counters().hostcalls;
+        let reads = |rig: &Rig| rig.nook.counters().reg_reads + rig.nook.counters().reg_writes;
+        let registers = reads(&rig);
+        let mut arrived = 0;
+        rig.until("all were sent", |rig| {
+            arrived += rig.arrived().len();
+            arrived == 100
+        });
+        // What is not a register access is a timer and its like.
+        rig.nook.counters().hostcalls - before - (reads(&rig) - registers)
+    };
+    assert!(calls(launcher(&filter(), "udp:53")) < 100);
+}
+
+#[test]
+fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
+    let told = |filter: &FilterModule| {
+        let mut rig = up(launcher(filter, ""));
+        rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
+        let error = loop {
+            if let Err(error) = rig.turn() {
+                break error;
+            }
+        };
+        rig.nook.restart().unwrap();
+        rig.until("the link is up again", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
+        let NookError::Fault { fault, .. } = error else { panic!("{error}") };
+        (fault, error.to_string())
+    };
+    let trap = |kind| Fault::Trap { entry: Entry::Poll, kind };
+    for (body, fault) in [
+        ("unreachable", trap(TrapKind::Unreachable)),
+        ("(i32.load (i32.const -4))", trap(TrapKind::MemoryOutOfBounds)),
+        ("(call $again (i32.const 0))", trap(TrapKind::StackOverflow)),
+        ("(loop $l (br $l)) (i32.const 0)", Fault::CpuBudget { entry: Entry::Poll, limit_ns: 100_000_000 }),
+    ] {
+        let (found, text) = told(&wat(body));
+        assert_eq!(found, fault);
+        assert!(text.ends_with("(in `odd`)"), "{text}");
+    }
+    // A filter that answers nonsense drops everything, and what it cannot do to its driver's memory it does to its own.
+    let mut rig =
+        up(launcher(&wat("(memory.fill (i32.const 0) (i32.const 255) (i32.const 196608)) (i32.const 77)"), ""));
+    rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
+    rig.until("all were dropped", |rig| rig.nook.counters().tx_dropped == 8);
+}
+
+#[test]
+fn a_second_instance_of_a_filter_begins_anew() {
+    // It passes three frames and traps at the fourth: each life has three.
+    let body = "(global.set $seen (i32.add (global.get $seen) (i32.const 1)))
+                (if (i32.gt_u (global.get $seen) (i32.const 3)) (then unreachable)) (i32.const 0)";
+    let mut rig = up(launcher(&wat(body), ""));
+    for _ in 0..3 {
+        rig.nook.uplink_mut().to_send.extend((0..4).map(|number| frame(number, 60)));
+        while rig.turn().is_ok() {}
+        *rig.nook.uplink_mut() = FrameQueues::default();
+        rig.nook.restart().unwrap();
+    }
+}
+
+#[test]
+fn rules_that_a_filter_does_not_know_keep_the_nook_from_starting() {
+    let mut rig = nook_with(launcher(&filter(), "udp:53\nfrobnicate"));
+    let error = rig.nook.start().unwrap_err().to_string();
+    assert!(error.contains("the filter `filter` refuses its rules") && error.contains("frobnicate"), "{error}");
+}
+
+#[test]
+fn a_filter_is_no_driver_and_a_driver_is_no_filter() {
+    let bytes = std::fs::read(driver_file("filter")).unwrap();
+    let error = nook_runtime::DriverModule::from_bytes(&bytes, nook_runtime::Wasi::Refused).unwrap_err().to_string();
+    assert!(error.contains("driver.wasm+filter.wasm"), "{error}");
+    let error = FilterModule::load(&driver_file("e1000")).unwrap_err().to_string();
+    assert!(error.contains("`e1000` is a driver"), "{error}");
+}
+
+#[test]
+fn a_filter_with_imports_is_refused_and_so_is_a_driver_that_asks_none() {
+    let text = r#"(module (import "nook" "clock_ns" (func (result i64))) (memory (export "memory") 1)
+        (@custom "nook.manifest" "abi = 0.2\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#;
+    let error = FilterModule::from_bytes(&wat::parse_str(text).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("imports `nook.clock_ns`; a filter imports nothing"), "{error}");
+    let entries: String = nook_abi::ENTRIES
+        .iter()
+        .map(|row| {
+            let params: String = row
+                .args
+                .iter()
+                .map(|arg| match arg.value {
+                    nook_abi::Value::U64 | nook_abi::Value::I64 => "(param i64)",
+                    _ => "(param i32)",
+                })
+                .collect();
+            let (result, body) = match row.result {
+                nook_abi::Value::Unit => ("", ""),
+                _ => ("(result i32)", "(i32.const 0)"),
+            };
+            format!("(func (export \"nook_{}\") {params} {result} {body})", row.name)
+        })
+        .collect();
+    let manifest = e1000_wasm::MANIFEST.escape_default();
+    let text = format!("(module (memory (export \"memory\") 1) {entries} (@custom \"nook.manifest\" \"{manifest}\"))");
+    let module = nook_runtime::DriverModule::from_bytes(&wat::parse_str(text).unwrap(), nook_runtime::Wasi::Refused);
+    let cache = ModuleCache::none();
+    let made = WasmLauncher::filtered(Arc::new(module.unwrap()), &filter(), String::new(), &cache, Mmio::Emulated);
+    let error = made.err().unwrap().to_string();
+    assert!(error.contains("asks no filter"), "{error}");
+}
