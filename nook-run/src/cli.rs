@@ -241,6 +241,10 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = MmioArg::Emulated)]
     pub mmio: MmioArg,
 
+    /// Reads from this file what happens after a fault of the driver; docs/policy.md describes it.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
     /// Receives every frame on the wire, not only those for the interface.
     #[arg(long)]
     pub promiscuous: bool,

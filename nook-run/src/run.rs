@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nook_bus::DmaWindow;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
-use nook_recovery::{Policy, Supervisor};
+use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Budgets, DriverModule, Host, ModuleCache, Nook, Wasi, now_ns};
 
 use crate::cli::{Exercise, RunArgs};
@@ -87,9 +87,10 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     if let Some(path) = &args.json {
         check_path(path)?;
     }
+    let policy = policy(args)?;
     let module = Arc::new(drivers::load(&args.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })?);
     let server = server(args)?;
-    let mut supervisor = assemble(args, &module, server.as_ref())?;
+    let mut supervisor = assemble(args, &module, &policy, server.as_ref())?;
     supervisor.nook_mut().watch(signals.fd());
     tracing::info!(
         "{} {} drives {}, isolation {}",
@@ -122,6 +123,12 @@ fn finish_capture(captured: &mut Captured<Plug>) -> Result<()> {
     Ok(())
 }
 
+/// What happens after a fault.
+fn policy(args: &RunArgs) -> Result<PolicyFile> {
+    let Some(path) = &args.policy else { return Ok(PolicyFile::default()) };
+    PolicyFile::read(path).with_context(|| format!("--policy: {} is not used", path.display()))
+}
+
 /// The other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
 fn server(args: &RunArgs) -> Result<Option<Server>> {
     let wanted = args.qemu.is_some() && !args.exercise.is_empty();
@@ -129,7 +136,12 @@ fn server(args: &RunArgs) -> Result<Option<Server>> {
     server.context("cannot start the exercise's server on 127.0.0.1")
 }
 
-fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>) -> Result<Supervised> {
+fn assemble(
+    args: &RunArgs,
+    module: &Arc<DriverModule>,
+    policy: &PolicyFile,
+    server: Option<&Server>,
+) -> Result<Supervised> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let launcher = drivers::launcher(module, args.isolation, args.mmio, &cache)?;
     let layout = module.layout();
@@ -163,7 +175,7 @@ fn assemble(args: &RunArgs, module: &Arc<DriverModule>, server: Option<&Server>)
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.promiscuous;
     nook.set(settings)?;
-    Ok(Supervisor::new(nook, Policy::default()))
+    Ok(Supervisor::new(nook, policy.policy()))
 }
 
 fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {

@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod policy;
+mod policy_file;
 mod supervisor;
 
 pub use policy::Policy;
+pub use policy_file::{PolicyError, PolicyFile};
 pub use supervisor::{Quarantine, Recovery, Supervisor};

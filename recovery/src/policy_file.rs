@@ -1,0 +1,233 @@
+//! The policy as an operator writes it down: TOML, every key optional, none unknown.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::Policy;
+
+/// The largest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+/// The longest time that a key may have: a week.
+const MOST_NS: u64 = 7 * 24 * 3_600_000_000_000;
+
+/// Why a policy file is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It cannot be read.
+    #[error("cannot read the policy file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has a key or a value that it cannot have.
+    #[error("line {line}, `{text}`: {why}")]
+    Malformed {
+        /// Which line, from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+        /// What is wrong, and what is allowed.
+        why: String,
+    },
+    /// A value that does not go together with another, or is out of range.
+    #[error("{key}: {rule}")]
+    Rule {
+        /// The key.
+        key: &'static str,
+        /// What is allowed.
+        rule: String,
+    },
+}
+
+/// All that a policy file can say. What it leaves out is as [`Policy::default`] has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyFile {
+    restart: Restart,
+}
+
+/// `[restart]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Restart {
+    budget: u32,
+    window: Time,
+    backoff_first: Time,
+    backoff_most: Time,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Restart {
+            budget: policy.restarts,
+            window: Time(policy.window_ns),
+            backoff_first: Time(policy.backoff_first_ns),
+            backoff_most: Time(policy.backoff_most_ns),
+        }
+    }
+}
+
+impl PolicyFile {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or breaks a rule; the message names the file and the key.
+    pub fn read(path: &Path) -> Result<Self, PolicyError> {
+        let unreadable = |source| PolicyError::Unreadable { path: path.to_owned(), source };
+        let meta = std::fs::metadata(path).map_err(unreadable)?;
+        if !meta.is_file() {
+            return Err(unreadable(std::io::Error::other("it is not a regular file")));
+        }
+        if meta.len() > MAX_BYTES {
+            return Err(unreadable(std::io::Error::other("it is longer than 1 MiB")));
+        }
+        Self::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    /// Reads and checks a file's text.
+    ///
+    /// # Errors
+    /// With the key, and what it may be.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let file: PolicyFile = toml::from_str(text).map_err(|error| malformed(text, &error))?;
+        file.check()?;
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<(), PolicyError> {
+        let Restart { window, backoff_first, backoff_most, .. } = &self.restart;
+        if window.0 == 0 {
+            let rule = "restarts are counted within this time, so it is longer than nothing".into();
+            return Err(PolicyError::Rule { key: "restart.window", rule });
+        }
+        if backoff_first > backoff_most {
+            let rule = "not longer than restart.backoff_most".into();
+            return Err(PolicyError::Rule { key: "restart.backoff_first", rule });
+        }
+        Ok(())
+    }
+
+    /// What happens after a fault.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            restarts: self.restart.budget,
+            window_ns: self.restart.window.0,
+            backoff_first_ns: self.restart.backoff_first.0,
+            backoff_most_ns: self.restart.backoff_most.0,
+        }
+    }
+}
+
+fn malformed(text: &str, error: &toml::de::Error) -> PolicyError {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count();
+    PolicyError::Malformed {
+        line: line + 1,
+        text: text.lines().nth(line).unwrap_or_default().trim().to_owned(),
+        why: error.message().lines().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A time in nanoseconds, written with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Time(u64);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Time;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a time with its unit (us, ms, s, m or h) of at most a week, such as \"250ms\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                time(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+fn time(text: &str) -> Option<Time> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let unit_ns = match unit {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let ns = number.parse::<u64>().ok()?.checked_mul(unit_ns)?;
+    (ns <= MOST_NS).then_some(Time(ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        PolicyFile::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(PolicyFile::parse("").unwrap().policy(), Policy::default());
+        assert_eq!(PolicyFile::parse("[restart]").unwrap(), PolicyFile::default());
+    }
+
+    #[test]
+    fn every_key_is_heard() {
+        let text = "[restart]\nbudget = 3\nwindow = \"2m\"\nbackoff_first = \"50us\"\nbackoff_most = \"7s\"\n";
+        let expected = Policy {
+            restarts: 3,
+            window_ns: 120_000_000_000,
+            backoff_first_ns: 50_000,
+            backoff_most_ns: 7_000_000_000,
+        };
+        assert_eq!(PolicyFile::parse(text).unwrap().policy(), expected);
+    }
+
+    #[test]
+    fn the_documented_file_is_the_default() {
+        let text = include_str!("../../docs/policy.md");
+        let toml = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(PolicyFile::parse(toml).unwrap(), PolicyFile::default());
+    }
+
+    #[test]
+    fn what_is_refused_is_named_together_with_what_is_allowed() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("[restart\nbudget = 1", &["line 1", "`[restart`"]),
+            ("[restart]\nwindw = \"1s\"", &["windw", "line 2", "`window`", "`backoff_first`"]),
+            ("[restrat]", &["restrat", "`restart`"]),
+            ("restart = 3", &["restart", "line 1"]),
+            ("[restart]\nbudget = -1", &["budget", "line 2", "u32"]),
+            ("[restart]\nwindow = 60", &["window", "line 2", "such as \"250ms\""]),
+            ("[restart]\nwindow = \"60 parsecs\"", &["window", "60 parsecs", "us, ms, s, m or h"]),
+            ("[restart]\nwindow = \"0s\"", &["restart.window", "longer than nothing"]),
+            ("[restart]\nbackoff_first = \"2s\"", &["restart.backoff_first", "restart.backoff_most"]),
+        ];
+        for (text, words) in cases {
+            let refusal = refusal(text);
+            assert_eq!(refusal.lines().count(), 1, "{refusal}");
+            for word in words {
+                assert!(refusal.contains(word), "{text:?}: `{word}` is not in: {refusal}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_an_end() {
+        assert_eq!(time("168h"), Some(Time(MOST_NS)));
+        for text in ["169h", "", "s", "10", "-1s", "1.5s", "1S", "99999999999999999999s", "1s "] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+}
