@@ -3,6 +3,7 @@
 use nook_abi::{Addr, Hostcall, IMPORT_MODULE};
 use wasmtime::{Caller, Linker};
 
+use crate::trail::padded;
 use crate::{Host, Services};
 
 /// The wasm type of a table type, and back.
@@ -39,6 +40,7 @@ macro_rules! define_link {
                             Ok(()) => host.$name($(from_wasm!($arg $ty)),*),
                             Err(fault) => Err(fault),
                         };
+                        host.trail.hostcall(Hostcall::$variant, padded([$($arg as u64),*]), &outcome);
                         outcome.map_err(wasmtime::Error::new)
                     },
                 )?;

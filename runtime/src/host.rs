@@ -14,6 +14,7 @@ use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::netif::{Interface, NetClass};
 use crate::policy::Refusal;
+use crate::trail::Trail;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
 use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns, wasi};
@@ -90,6 +91,7 @@ pub struct Host {
     pub(crate) work_wanted: bool,
     pub(crate) poll_wanted: bool,
     pub(crate) transaction: Transaction,
+    pub(crate) trail: Trail,
 }
 
 impl Host {
@@ -136,6 +138,7 @@ impl Host {
             work_wanted: false,
             poll_wanted: false,
             transaction: Transaction::default(),
+            trail: Trail::default(),
         })
     }
 
@@ -284,6 +287,7 @@ impl Host {
         self.counters.starts += 1;
         self.watch = Watch::new(self.counters);
         self.log.begin();
+        self.trail.begin();
         Ok(addr)
     }
 
@@ -294,6 +298,7 @@ impl Host {
     pub fn end_instance(&mut self) -> Result<(), DeviceError> {
         self.forget_transaction();
         let quiet = self.device.quiet();
+        self.look_at_memory();
         self.leave_memory();
         self.timer_due_ns = None;
         self.work_wanted = false;

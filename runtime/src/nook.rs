@@ -12,6 +12,7 @@ use nook_bus::PciDevice;
 /// Copper gigabit negotiation takes up to about 3 s.
 const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
+mod scene;
 mod settings;
 mod turn;
 mod undo;

@@ -45,6 +45,11 @@ impl Space {
         Space { base, len_bytes, places }
     }
 
+    /// The length of the whole memory.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
     /// The address of the heap.
     pub fn heap_addr(&self) -> u64 {
         self.places.heap

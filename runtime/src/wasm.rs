@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind};
-use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
+use wasmtime::{FrameInfo, InstancePre, Linker, Module, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace};
 
 use crate::space::Places;
 use crate::survey::MEMORY_EXPORT;
+use crate::trail::{Frame, padded};
 use crate::{
     Checkpoint, Checkpointing, Driver, DriverModule, Engine, EngineError, FilterModule, Host, LaunchError, Launcher,
     ModuleCache, RolledBack, Space, direct, filter, glue, is_transaction, memory, wasi,
@@ -73,6 +74,7 @@ macro_rules! define_wasm_driver {
                     }
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
+                    host.trail.entry(Entry::$variant, padded([$($arg as u64),*]));
                     if self.checkpoint.is_some() && is_transaction(Entry::$variant) {
                         host.begin_transaction();
                     }
@@ -90,6 +92,7 @@ macro_rules! define_wasm_driver {
                 match done {
                     Ok(done) => {
                         self.fault = None;
+                        self.store.data_mut().trail.begin();
                         Some(done)
                     }
                     Err(error) => {
@@ -162,11 +165,25 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
+        self.store.data_mut().trail.frames = frames(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().accuse_filter();
         }
         fault
     }
+}
+
+/// The call stack at the fault, innermost first.
+fn frames(error: &wasmtime::Error) -> Vec<Frame> {
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    let frame = |frame: &FrameInfo| Frame {
+        function: frame.func_index(),
+        name: frame.func_name().map(str::to_owned),
+        module_offset: frame.module_offset().map(|offset| offset as u64),
+        // The host calls the driver, and the driver calls its filter.
+        in_driver: frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module())),
+    };
+    frames.iter().map(frame).collect()
 }
 
 fn trap_kind(trap: Trap) -> TrapKind {

@@ -1,0 +1,19 @@
+//! What is left of a driver that faulted, for those who want to know why.
+
+use super::Nook;
+use crate::{KeepMemory, Scene, Uplink};
+
+impl<U: Uplink> Nook<U> {
+    /// Says what is kept of an instance's memory when it ends.
+    pub fn keep_memory(&mut self, keep: KeepMemory) {
+        self.host_mut().trail.keep = keep;
+    }
+
+    /// The scene of the last fault. An instance that still is there is looked at as it is now; of one that was ended
+    /// the memory is what it was at its end. What was taken once is not there again.
+    pub fn take_scene(&mut self) -> Scene {
+        let host = self.host_mut();
+        host.look_at_memory();
+        host.trail.take()
+    }
+}

@@ -1,0 +1,225 @@
+//! What a driver did last, for whoever looks into its end: a short ring of calls each way, which costs a few stores
+//! per call, and what was on its call stack and in its memory when it died.
+
+use nook_abi::{Entry, Fault, Hostcall, RING_BYTES};
+
+use crate::{Host, Space};
+
+/// Calls that are kept.
+const STEPS: usize = 256;
+/// The grain of a memory image.
+const PAGE_BYTES: u64 = 4096;
+
+/// One call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was called.
+    pub call: Call,
+    /// Its arguments, in the table's order; the rest is zero.
+    pub args: [u64; 3],
+    /// What a hostcall returned; zero for an entry, which is noted before it runs.
+    pub result: u64,
+}
+
+/// What was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// The driver, by the host.
+    Entry(Entry),
+    /// The host, by the driver.
+    Hostcall(Hostcall),
+    /// The host, by the driver, and it ended in a fault.
+    Refused(Hostcall),
+}
+
+/// One function that had been called and had not returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number in the module that runs.
+    pub function: u32,
+    /// Its name, if the module has one for it.
+    pub name: Option<String>,
+    /// Where it was: bytes from the start of the module that runs.
+    pub module_offset: Option<u64>,
+    /// It is the driver's own code, not that of a filter beside it.
+    pub in_driver: bool,
+}
+
+/// A page of memory that is not all zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its address in the driver's memory.
+    pub addr: u64,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+/// What of a driver's memory is looked at when it dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepMemory {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What is its own: data, stack, heap, and what it shares with the host.
+    Private,
+    /// That and the DMA window.
+    All,
+}
+
+/// What is known of a driver's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// Its last calls, oldest first. Only what passes the sandbox's border is seen.
+    pub steps: Vec<Step>,
+    /// Its call stack, innermost first, if its own code was running.
+    pub frames: Vec<Frame>,
+    /// Its memory, by address; pages that are not there were zero.
+    pub memory: Vec<Page>,
+}
+
+/// The ring, and what was found at the last fault.
+pub(crate) struct Trail {
+    steps: Box<[Step; STEPS]>,
+    count: usize,
+    pub(crate) keep: KeepMemory,
+    pub(crate) frames: Vec<Frame>,
+    memory: Vec<Page>,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        let never = Step { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0 };
+        let steps = Box::new([never; STEPS]);
+        Trail { steps, count: 0, keep: KeepMemory::Nothing, frames: Vec::new(), memory: Vec::new() }
+    }
+}
+
+impl Trail {
+    /// The driver is about to be called.
+    #[inline]
+    pub(crate) fn entry(&mut self, entry: Entry, args: [u64; 3]) {
+        self.push(Step { call: Call::Entry(entry), args, result: 0 });
+    }
+
+    /// The host was called.
+    #[inline]
+    pub(crate) fn hostcall<R: Word>(&mut self, call: Hostcall, args: [u64; 3], result: &Result<R, Fault>) {
+        let step = match result {
+            Ok(result) => Step { call: Call::Hostcall(call), args, result: result.word() },
+            Err(_) => Step { call: Call::Refused(call), args, result: 0 },
+        };
+        self.push(step);
+    }
+
+    #[inline]
+    fn push(&mut self, step: Step) {
+        self.steps[self.count % STEPS] = step;
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// A new instance: what the last one had is not its own.
+    pub(crate) fn begin(&mut self) {
+        self.frames.clear();
+        self.memory.clear();
+    }
+
+    fn keep_memory(&mut self, space: &Space, used_bytes: u64) {
+        let window = (space.window_addr(), space.len_bytes());
+        self.memory = match self.keep {
+            KeepMemory::Nothing => Vec::new(),
+            KeepMemory::Private => pages(space, [(0, used_bytes)]),
+            KeepMemory::All => pages(space, [(0, used_bytes), window]),
+        };
+    }
+
+    /// All of it; the stack and the memory are gone from here afterwards.
+    pub(crate) fn take(&mut self) -> Scene {
+        let oldest = self.count.saturating_sub(STEPS);
+        Scene {
+            steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
+            frames: std::mem::take(&mut self.frames),
+            memory: std::mem::take(&mut self.memory),
+        }
+    }
+}
+
+impl Host {
+    /// What is to be kept of the driver's memory is copied, if there is a driver.
+    pub(crate) fn look_at_memory(&mut self) {
+        let layout = *self.layout();
+        // A native driver's places are this process's own addresses: what is its private memory is not known.
+        if let Some(space) = self.space.as_ref().filter(|space| space.window_addr() == layout.window) {
+            self.trail.keep_memory(space, layout.rings[3] + RING_BYTES as u64);
+        }
+    }
+}
+
+fn pages<const N: usize>(space: &Space, ranges: [(u64, u64); N]) -> Vec<Page> {
+    let addrs = ranges.into_iter().flat_map(|(from, to)| (from..to).step_by(PAGE_BYTES as usize));
+    let mut bytes = vec![0; PAGE_BYTES as usize];
+    addrs
+        .filter_map(|addr| {
+            space.slice(addr, PAGE_BYTES)?.copy_to(&mut bytes);
+            bytes.iter().any(|&byte| byte != 0).then(|| Page { addr, bytes: bytes.clone() })
+        })
+        .collect()
+}
+
+/// The arguments of a call, however many.
+#[inline]
+pub(crate) fn padded<const N: usize>(args: [u64; N]) -> [u64; 3] {
+    const { assert!(N <= 3, "a call has at most three arguments") };
+    std::array::from_fn(|at| if at < N { args[at] } else { 0 })
+}
+
+/// What a hostcall can return, as a number.
+pub(crate) trait Word {
+    fn word(&self) -> u64;
+}
+
+impl Word for () {
+    fn word(&self) -> u64 {
+        0
+    }
+}
+
+macro_rules! words {
+    ($($ty:ident)*) => { $(
+        impl Word for $ty {
+            #[inline]
+            fn word(&self) -> u64 {
+                *self as i64 as u64
+            }
+        }
+    )* };
+}
+
+words!(u32 i32 u64 i64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_calls_are_kept_oldest_first() {
+        let mut trail = Trail::default();
+        assert!(trail.take().steps.is_empty());
+        for n in 0..STEPS as u64 + 3 {
+            trail.entry(Entry::Poll, padded([n]));
+        }
+        trail.hostcall(Hostcall::ClockNs, padded([]), &Ok(7u64));
+        trail.hostcall(Hostcall::DmaFree, padded([9]), &Err::<(), _>(Fault::DeviceFailed));
+        let steps = trail.take().steps;
+        assert_eq!(steps.len(), STEPS);
+        assert_eq!(steps[0].args, [5, 0, 0]);
+        let hostcall = Step { call: Call::Hostcall(Hostcall::ClockNs), args: [0; 3], result: 7 };
+        let refused = Step { call: Call::Refused(Hostcall::DmaFree), args: [9, 0, 0], result: 0 };
+        assert_eq!(steps[STEPS - 2..], [hostcall, refused]);
+    }
+
+    #[test]
+    fn a_negative_result_keeps_its_sign() {
+        assert_eq!((-5i32).word() as i64, -5);
+        assert_eq!(u32::MAX.word(), 0xffff_ffff);
+    }
+}
