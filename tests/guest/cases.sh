@@ -183,6 +183,19 @@ case_a_stray_driver_is_confined() {
     done
 }
 
+# A driver that is ended under traffic with its receiver on, and started again, finds no stale write in its window. [120]
+case_no_stale_write_lands_after_a_restart() {
+    # The 82540EM has no function reset, the 82574L has one.
+    for slot in 05 07; do
+        give "$slot" vfio-pci
+        nook-restarts "00:$slot.0" > /tmp/seen 2> /tmp/said || fail "slot $slot: $(tail -n 2 /tmp/said) $(cat /tmp/seen)"
+        result "{\"$slot\": $(cat /tmp/seen)}"
+        nook_up "$slot"
+        pings_20
+        nook_down
+    done
+}
+
 # A card that vanishes under traffic ends the run with a message, whichever way its registers are reached. [200]
 case_nook_run_sees_a_card_vanish() {
     for mode in emulated direct; do

@@ -40,7 +40,8 @@ pub fn run(only: &[String]) -> Result<()> {
     let debian = Debian::find_or_fetch()?;
     let folder = debian::folder();
     let kernel = debian.vmlinux()?;
-    let programs = [cargo::binary("nook-run")?, cargo::example("vfio_check")?, find("iperf3")?];
+    let programs =
+        [cargo::binary("nook-run")?, cargo::binary("nook-restarts")?, cargo::example("vfio_check")?, find("iperf3")?];
     let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
     drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
