@@ -175,7 +175,11 @@ fn assemble(
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.promiscuous;
     nook.set(settings)?;
-    Ok(Supervisor::new(nook, policy.policy()))
+    let mut supervisor = Supervisor::new(nook, policy.policy());
+    if let Some(bundles) = policy.bundles(&args.driver, module.sha256()) {
+        supervisor.leave_bundles(bundles);
+    }
+    Ok(supervisor)
 }
 
 fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {

@@ -7,10 +7,12 @@
 //! interface down). `nook-run` and the tests call it.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod policy;
 mod policy_file;
 mod supervisor;
 
+pub use bundle::{BUNDLE_FORMAT, BundleConfig};
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
 pub use supervisor::{Quarantine, Recovery, Supervisor};

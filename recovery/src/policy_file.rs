@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::Policy;
+use nook_runtime::KeepMemory;
+
+use crate::{BundleConfig, Policy};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -48,6 +50,31 @@ pub enum PolicyError {
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyFile {
     restart: Restart,
+    bundles: Bundles,
+}
+
+/// `[bundles]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Bundles {
+    folder: Option<PathBuf>,
+    keep: u16,
+    every: Time,
+    memory: Memory,
+}
+
+impl Default for Bundles {
+    fn default() -> Self {
+        Bundles { folder: None, keep: 8, every: Time(1_000_000_000), memory: Memory::Private }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Memory {
+    Nothing,
+    Private,
+    All,
 }
 
 /// `[restart]`.
@@ -110,6 +137,27 @@ impl PolicyFile {
             return Err(PolicyError::Rule { key: "restart.backoff_first", rule });
         }
         Ok(())
+    }
+
+    /// Where crash bundles of this driver go, if any are to be written. Unless the file names a folder, it is
+    /// `$XDG_STATE_HOME/nook/crashes` or `~/.local/state/nook/crashes`.
+    pub fn bundles(&self, driver_file: &Path, driver_sha256: [u8; 32]) -> Option<BundleConfig> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let state = || set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+        let Bundles { folder, keep, every, memory } = &self.bundles;
+        let folder = folder.clone().or_else(|| state().map(|state| state.join("nook/crashes")))?;
+        (*keep > 0).then(|| BundleConfig {
+            folder,
+            keep: (*keep).into(),
+            every_ns: every.0,
+            memory: match memory {
+                Memory::Nothing => KeepMemory::Nothing,
+                Memory::Private => KeepMemory::Private,
+                Memory::All => KeepMemory::All,
+            },
+            driver_file: std::path::absolute(driver_file).unwrap_or_else(|_| driver_file.to_owned()),
+            driver_sha256,
+        })
     }
 
     /// What happens after a fault.
@@ -195,6 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn bundles_go_where_the_file_says_or_nowhere() {
+        let text = "[bundles]\nfolder = \"/x\"\nkeep = 2\nevery = \"0s\"\nmemory = \"all\"\n";
+        let expected = BundleConfig {
+            folder: "/x".into(),
+            keep: 2,
+            every_ns: 0,
+            memory: KeepMemory::All,
+            driver_file: "/d.wasm".into(),
+            driver_sha256: [7; 32],
+        };
+        assert_eq!(PolicyFile::parse(text).unwrap().bundles(Path::new("/d.wasm"), [7; 32]), Some(expected));
+        let none = PolicyFile::parse("[bundles]\nfolder = \"/x\"\nkeep = 0").unwrap();
+        assert_eq!(none.bundles(Path::new("/d.wasm"), [7; 32]), None);
+    }
+
+    #[test]
     fn the_documented_file_is_the_default() {
         let text = include_str!("../../docs/policy.md");
         let toml = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
@@ -203,7 +267,9 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_named_together_with_what_is_allowed() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 11] = [
+            ("[bundles]\nmemory = \"some\"", &["memory", "`nothing`", "`private`", "`all`"]),
+            ("[bundles]\nkeep = 100000", &["keep", "u16"]),
             ("[restart\nbudget = 1", &["line 1", "`[restart`"]),
             ("[restart]\nwindw = \"1s\"", &["windw", "line 2", "`window`", "`backoff_first`"]),
             ("[restrat]", &["restrat", "`restart`"]),

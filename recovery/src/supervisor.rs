@@ -3,8 +3,9 @@
 use nook_abi::Fault;
 use nook_runtime::{Nook, NookError, Turn, Uplink, now_ns};
 
-use crate::Policy;
+use crate::bundle::{Bundles, Circumstances};
 use crate::policy::{History, Verdict};
+use crate::{BundleConfig, Policy};
 
 /// A nook that was ended for good. Its device is quiet and its interface down.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,7 @@ pub struct Supervisor<U> {
     faults: u64,
     restarts: u64,
     pending: Option<Pending>,
+    bundles: Option<Bundles>,
 }
 
 /// A fault that is waited out: the instance is gone, the device quiet.
@@ -61,7 +63,19 @@ impl<U: Uplink> Supervisor<U> {
             faults: 0,
             restarts: 0,
             pending: None,
+            bundles: None,
         }
+    }
+
+    /// From here on faults leave crash bundles.
+    pub fn leave_bundles(&mut self, config: BundleConfig) {
+        self.nook.keep_memory(config.memory);
+        self.bundles = Some(Bundles::new(config));
+    }
+
+    /// Waits until bundles that are being written are there.
+    pub fn finish_bundles(&mut self) {
+        self.bundles.iter_mut().for_each(Bundles::finish);
     }
 
     /// The nook.
@@ -139,6 +153,16 @@ impl<U: Uplink> Supervisor<U> {
         if kept.is_some() {
             self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, restarted_after_ns: None });
         }
+        // At once, not when a wait is over: a driver that is not believed any more would reach memory through its device
+        // meanwhile. If that fails, the restart tries again and fails too.
+        if let Err(error) = self.nook.end() {
+            tracing::error!("the device did not become quiet: {error}");
+        }
+        if let Some(bundles) = &mut self.bundles {
+            let Supervisor { policy, faults, restarts, .. } = self;
+            let about = Circumstances { error: &error, policy, faults: *faults, restarts: *restarts, now_ns: now };
+            bundles.leave(&mut self.nook, &about);
+        }
         let verdict = match error {
             // No restart mends the interface's other side, nor brings back a device that was pulled out.
             NookError::Uplink(_) | NookError::Fault { fault: Fault::DeviceGone, .. } => Verdict::Quarantine,
@@ -146,11 +170,6 @@ impl<U: Uplink> Supervisor<U> {
         };
         match verdict {
             Verdict::RestartAt(due_ns) => {
-                // At once, not when the wait is over: a driver that is not believed any more would reach memory through
-                // its device meanwhile. If that fails, the restart tries again and fails too.
-                if let Err(error) = self.nook.end() {
-                    tracing::error!("the device did not become quiet: {error}");
-                }
                 self.pending = Some(Pending { due_ns, kept });
                 Ok(Turn::Worked)
             }

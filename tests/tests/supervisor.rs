@@ -1,11 +1,15 @@
 //! Coming back: what holds between a fault and the restart, and what is told about both.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_bus::{Access, DmaWindow, Tracing};
-use nook_recovery::{Policy, Supervisor};
-use nook_runtime::{Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns};
+use nook_recovery::{BundleConfig, Policy, Supervisor};
+use nook_runtime::{
+    Budgets, DriverModule, Host, HostConfig, KeepMemory, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns,
+};
 use nook_tests::{FrameQueues, cable};
 
 const FOR_EVER_NS: u64 = 3_600_000_000_000;
@@ -16,6 +20,7 @@ const DIES_IN_POLL: &str = r#"(module
     (import "nook" "net_link" (func $link (param i32 i32 i32)))
     (import "nook" "irq_enable" (func $irq (param i32) (result i32)))
     (import "nook" "dma_enable" (func $dma (result i32)))
+    (import "nook" "mmio_read32" (func $read (param i32 i32) (result i32)))
     (memory (export "memory") 1)
     (func (export "nook_probe") (param i32 i32) (result i32)
         (call $attach (i64.const 2) (i32.const 1500) (i64.const 0)))
@@ -24,7 +29,10 @@ const DIES_IN_POLL: &str = r#"(module
         (drop (call $irq (i32.const 0))) (drop (call $dma))
         (call $link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0))
     (func (export "nook_stop") (result i32) (i32.const 0))
-    (func (export "nook_poll") (param i32 i32 i32) (result i32) unreachable)
+    (func (export "nook_poll") (param i32 i32 i32) (result i32)
+        (i32.store (i32.const 0x1234) (i32.const 0x600dcafe)) (drop (call $read (i32.const 0) (i32.const 8)))
+        (call $breaks) (i32.const 0))
+    (func $breaks unreachable)
     (func (export "nook_irq") (param i32) (result i32) (i32.const 1))
     (@custom "nook.manifest" "abi = 0.1\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#;
 
@@ -111,4 +119,77 @@ fn of_very_many_faults_the_first_are_kept_as_they_were() {
     until_faults(&mut supervisor, 300);
     assert_eq!(supervisor.recoveries(), first);
     assert_eq!((supervisor.faults(), supervisor.restarts()), (300, 299));
+}
+
+fn leaves(folder: &Path) -> BundleConfig {
+    BundleConfig {
+        folder: folder.to_owned(),
+        keep: 2,
+        every_ns: 0,
+        memory: KeepMemory::Private,
+        driver_file: "/mortal.wasm".into(),
+        driver_sha256: [0xab; 32],
+    }
+}
+
+/// Lets the driver fault so often, each time with a bundle.
+fn fault_with_bundles(config: BundleConfig, faults: u64) -> Supervisor<FrameQueues> {
+    let (mut supervisor, _device) = supervisor(Policy { backoff_first_ns: 0, ..Policy::default() });
+    supervisor.leave_bundles(config);
+    supervisor.start().unwrap();
+    for n in 1..=faults {
+        until_faults(&mut supervisor, n);
+        supervisor.finish_bundles();
+    }
+    supervisor
+}
+
+fn bundles(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_fault_leaves_a_bundle_that_says_what_happened_and_only_the_newest_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("somebody's folder")).unwrap();
+    drop(fault_with_bundles(leaves(folder.path()), 4));
+    let found = bundles(folder.path());
+    assert_eq!(found.len(), 3, "two, and what is not a bundle: {found:?}");
+    let newest = &found[1];
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(newest.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["fault"]["kind"], "Trap");
+    assert_eq!(report["fault"]["entry"], "poll");
+    assert_eq!((&report["faults_so_far"], &report["restarts_so_far"]), (&4.into(), &3.into()));
+    assert_eq!(report["driver"]["sha256"].as_str().unwrap(), "ab".repeat(32));
+    assert_eq!(report["frames"][0]["name"], "breaks");
+    assert_eq!(report["frames"].as_array().unwrap().len(), 2);
+    let calls = fs::read_to_string(newest.join("calls.jsonl")).unwrap();
+    let last: Vec<serde_json::Value> =
+        calls.lines().rev().take(2).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(last[0]["hostcall"], "mmio_read32");
+    assert_eq!(last[0]["args"]["offset"], 8);
+    assert_eq!(last[1]["entry"], "poll");
+    assert_eq!(last[1]["args"]["queue"], 0);
+    let memory = fs::read(newest.join("memory.bin")).unwrap();
+    assert_eq!(memory[0x1234..0x1238], 0x600d_cafe_u32.to_le_bytes());
+    assert_eq!(memory.len() as u64, report["memory"]["window"].as_u64().unwrap() + (2 << 20) * 2, "all addresses");
+}
+
+#[test]
+fn faults_that_come_soon_after_a_bundle_leave_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = fault_with_bundles(BundleConfig { every_ns: FOR_EVER_NS, ..leaves(folder.path()) }, 3);
+    assert_eq!((supervisor.faults(), bundles(folder.path()).len()), (3, 1));
+}
+
+#[test]
+fn where_no_bundle_can_be_written_the_driver_comes_back_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let supervisor = fault_with_bundles(leaves(&file), 3);
+    assert_eq!(supervisor.restarts(), 2);
+    assert_eq!(bundles(folder.path()), [file]);
 }

@@ -1,0 +1,274 @@
+//! Crash bundles: what a fault leaves behind for whoever looks into it. `nook-run postmortem` reads them.
+//!
+//! A bundle is a directory: `report.json` says what happened, `calls.jsonl` holds the last calls in and out of the
+//! driver (one a line, oldest first), `memory.bin` its memory, where zero pages are holes, so that offsets are
+//! addresses. Writing is a thread's business and never delays or stops a recovery.
+
+mod fault;
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nook_runtime::{Call, Counters, Frame, KeepMemory, Nook, NookError, Scene, Uplink};
+use serde_json::{Map, Value, json};
+
+use crate::Policy;
+
+/// The layout of bundles; a reader refuses another.
+pub const BUNDLE_FORMAT: u64 = 1;
+
+/// Where bundles go, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleConfig {
+    /// The folder, which is made if it is missing.
+    pub folder: PathBuf,
+    /// The newest so many are kept.
+    pub keep: usize,
+    /// Faults that come sooner after the last bundle than this leave none.
+    pub every_ns: u64,
+    /// What of the driver's memory goes into them.
+    pub memory: KeepMemory,
+    /// The driver's file, for the reader.
+    pub driver_file: PathBuf,
+    /// Its hash.
+    pub driver_sha256: [u8; 32],
+}
+
+/// What the supervisor knows of a fault.
+pub(crate) struct Circumstances<'a> {
+    pub(crate) error: &'a NookError,
+    pub(crate) policy: &'a Policy,
+    pub(crate) faults: u64,
+    pub(crate) restarts: u64,
+    pub(crate) now_ns: u64,
+}
+
+/// Leaves bundles.
+pub(crate) struct Bundles {
+    config: BundleConfig,
+    last_ns: Option<u64>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Bundles {
+    pub(crate) fn new(config: BundleConfig) -> Self {
+        Bundles { config, last_ns: None, writer: None }
+    }
+
+    /// Leaves a bundle, unless it is too soon for another.
+    pub(crate) fn leave<U: Uplink>(&mut self, nook: &mut Nook<U>, about: &Circumstances<'_>) {
+        let busy = self.writer.as_ref().is_some_and(|writer| !writer.is_finished());
+        let soon = self.last_ns.is_some_and(|last| about.now_ns.saturating_sub(last) < self.config.every_ns);
+        // Taken in any case: the next fault's is another.
+        let scene = nook.take_scene();
+        if self.config.keep == 0 || busy || soon {
+            return;
+        }
+        self.last_ns = Some(about.now_ns);
+        let report = report(nook, about, &self.config, &scene);
+        let config = self.config.clone();
+        let name = nook.host().manifest().name.clone();
+        let total_bytes = nook.host().layout().total_pages() * 65536;
+        let write = move || match write(&config, &name, &report, &scene, total_bytes) {
+            Ok(path) => tracing::info!("crash bundle: {}", path.display()),
+            Err(error) => tracing::warn!("no crash bundle in {}: {error}", config.folder.display()),
+        };
+        match std::thread::Builder::new().name("nook-bundle".into()).spawn(write) {
+            Ok(writer) => self.writer = Some(writer),
+            Err(error) => tracing::warn!("no crash bundle: {error}"),
+        }
+    }
+
+    /// Waits until what was begun is written.
+    pub(crate) fn finish(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Bundles {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn report<U: Uplink>(nook: &Nook<U>, about: &Circumstances<'_>, config: &BundleConfig, scene: &Scene) -> Value {
+    let host = nook.host();
+    let manifest = host.manifest();
+    let layout = host.layout();
+    let hash: String = config.driver_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "format": BUNDLE_FORMAT,
+        "time": utc(SystemTime::now()).0,
+        "fault": fault::describe(about.error),
+        "faults_so_far": about.faults,
+        "restarts_so_far": about.restarts,
+        "driver": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "registers": manifest.registers,
+            "sha256": hash,
+            "file": config.driver_file,
+        },
+        "device": host.describe_device(),
+        "isolation": nook.isolation(),
+        "frames": scene.frames.iter().map(frame).collect::<Vec<_>>(),
+        "counters": counters(nook.counters()),
+        "policy": {
+            "restarts": about.policy.restarts,
+            "window_ns": about.policy.window_ns,
+            "backoff_first_ns": about.policy.backoff_first_ns,
+            "backoff_most_ns": about.policy.backoff_most_ns,
+        },
+        "memory": {
+            "pages": scene.memory.len(),
+            "own_bytes": layout.own_bytes,
+            "heap_bytes": layout.heap_bytes,
+            "host_page": layout.host_page,
+            "rings": layout.rings,
+            "window": layout.window,
+            "window_bytes": layout.window_bytes,
+        },
+    })
+}
+
+fn frame(frame: &Frame) -> Value {
+    json!({
+        "function": frame.function,
+        "name": frame.name,
+        "module_offset": frame.module_offset,
+        "in_driver": frame.in_driver,
+    })
+}
+
+fn counters(c: &Counters) -> Value {
+    json!({
+        "starts": c.starts,
+        "entries": c.entries,
+        "hostcalls": c.hostcalls,
+        "polls": c.polls,
+        "irqs": c.irqs,
+        "reg_reads": c.reg_reads,
+        "reg_writes": c.reg_writes,
+        "rx_packets": c.rx_packets,
+        "tx_packets": c.tx_packets,
+    })
+}
+
+/// The lines of `calls.jsonl`.
+fn calls(scene: &Scene, out: &mut impl Write) -> io::Result<()> {
+    for step in &scene.steps {
+        let (kind, name, args) = match step.call {
+            Call::Entry(entry) => ("entry", entry.info().name, entry.info().args),
+            Call::Hostcall(call) | Call::Refused(call) => ("hostcall", call.info().name, call.info().args),
+        };
+        let args: Map<String, Value> =
+            args.iter().zip(step.args).map(|(arg, value)| (arg.name.to_owned(), value.into())).collect();
+        let mut line = json!({ kind: name, "args": args });
+        match step.call {
+            Call::Entry(_) => {}
+            Call::Hostcall(_) => line["result"] = step.result.into(),
+            Call::Refused(_) => line["refused"] = true.into(),
+        }
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Writes a bundle, whole or not at all, and removes old ones.
+fn write(config: &BundleConfig, driver: &str, report: &Value, scene: &Scene, total_bytes: u64) -> io::Result<PathBuf> {
+    // What a driver's memory holds is nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(&config.folder)?;
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let driver: String = driver.chars().map(plain).take(40).collect();
+    // Two may come in one millisecond.
+    let number = report["faults_so_far"].as_u64().unwrap_or_default();
+    let name = format!("{}-{number:06}-{driver}-{}", utc(SystemTime::now()).1, std::process::id());
+    let path = config.folder.join(&name);
+    let temporary = config.folder.join(format!(".{name}.tmp"));
+    let written = fill(&temporary, report, scene, total_bytes).and_then(|()| fs::rename(&temporary, &path));
+    if let Err(error) = written {
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
+    }
+    remove_old(&config.folder, config.keep)?;
+    Ok(path)
+}
+
+fn fill(folder: &Path, report: &Value, scene: &Scene, total_bytes: u64) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)?;
+    fs::write(folder.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
+    let mut out = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
+    calls(scene, &mut out)?;
+    out.flush()?;
+    if !scene.memory.is_empty() {
+        let file = File::create(folder.join("memory.bin"))?;
+        file.set_len(total_bytes)?;
+        for page in &scene.memory {
+            file.write_all_at(&page.bytes, page.addr)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the oldest bundles until `keep` are left. What is not a bundle is left alone.
+fn remove_old(folder: &Path, keep: usize) -> io::Result<()> {
+    let is_bundle = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.len() > 20
+            && name.as_bytes()[8] == b'T'
+            && name[18..].starts_with("Z-")
+            && path.join("report.json").exists()
+    };
+    let mut bundles: Vec<PathBuf> =
+        fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_bundle).collect();
+    // Their names begin with the time.
+    bundles.sort();
+    let too_many = bundles.len().saturating_sub(keep);
+    bundles[..too_many].iter().try_for_each(fs::remove_dir_all)
+}
+
+/// A moment in UTC, for people (RFC 3339) and for names.
+fn utc(time: SystemTime) -> (String, String) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second, millis) = (since.as_secs() / 86_400, since.as_secs() % 86_400, since.subsec_millis());
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let (mut year, mut day) = (1970, days);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while day >= lengths[month] {
+        day -= lengths[month];
+        month += 1;
+    }
+    let (month, day) = (month + 1, day + 1);
+    (
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"),
+        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}{millis:03}Z"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn moments_are_told_in_utc() {
+        let at = |secs: u64| utc(UNIX_EPOCH + Duration::from_millis(secs * 1000 + 7));
+        assert_eq!(at(0).0, "1970-01-01T00:00:00.007Z");
+        // 2024 was a leap year: its 29 February, and its last second.
+        assert_eq!(at(1_709_210_096).0, "2024-02-29T12:34:56.007Z");
+        assert_eq!(at(1_735_689_599).1, "20241231T235959007Z");
+    }
+}
