@@ -124,7 +124,56 @@ case_nook_run_refuses() {
     refused "nook-run bind" nook-run /drivers/e1000.wasm --pci 00:05.0 --duration 5s
     refused "nook-run devices" nook-run /drivers/e1000.wasm --pci 00:0f.0 --duration 5s
     refused "nook-run devices" nook-run bind 00:0f.0
+    refused "03:00.0" nook-run /drivers/e1000.wasm --pci five --duration 5s
     [ "$(points_to "$(card 05)/driver")" = e1000 ] || fail "a refused run changed the driver"
+    # Slot 09 holds QEMU's `edu`.
+    give 09 vfio-pci
+    refused "use another driver or another device" nook-run /drivers/e1000.wasm --pci 00:09.0 --duration 5s
+    give 09 none
+    give 05 vfio-pci
+    refused "no permission to open /dev/vfio" /usr/bin/setpriv --reuid 1000 --clear-groups \
+        nook-run /drivers/e1000.wasm --pci 00:05.0 --duration 5s --no-cache
+    refused "needs root" /usr/bin/setpriv --reuid 1000 --clear-groups nook-run unbind 00:05.0
+    nook_up 05
+    refused "in use by process $nook" nook-run /drivers/e1000.wasm --pci 00:05.0 --duration 5s
+    pings_20
+    nook_down
+    [ "$(points_to "$(card 05)/driver")" = vfio-pci ] || fail "a refused run changed the driver"
+}
+
+# A card whose IOMMU group has another user is refused until that one lets go. [60]
+case_nook_run_refuses_a_group_that_others_use() {
+    bus=$(basename "$(dirname "$(ls -d "$(card 08)"/0000:*:01.0/vendor)")")
+    bus=${bus%:*}
+    for member in 01:vfio-pci 02:e1000; do
+        give_at "$bus:${member%%:*}.0" "${member#*:}"
+    done
+    refused "is not viable: $bus:02.0 (e1000)" nook-run /drivers/e1000.wasm --pci "$bus:01.0" --duration 5s
+    give_at "$bus:01.0" none
+    refused "cannot be taken in part" nook-run bind "$bus:01.0"
+    [ ! -e "/sys/bus/pci/devices/$bus:01.0/driver" ] || fail "a refused bind left it bound"
+    give_at "$bus:02.0" none
+    nook-run bind "$bus:01.0"
+    nook-run /drivers/e1000.wasm --pci "$bus:01.0" --duration 2s
+    give_at "$bus:01.0" none
+}
+
+# The list of devices and the doctor tell what is so. [30]
+case_nook_run_tells_what_there_is() {
+    load tun
+    give 05 vfio-pci
+    give 06 e1000
+    nook-run devices --json /drivers/e1000.wasm > /tmp/devices
+    for card in 05:vfio-pci:100e 06:e1000:100f; do
+        awk -v address="\"0000:00:${card%%:*}.0\"," '$1 == "\"address\":" { it = $2 == address } it' /tmp/devices > /tmp/one
+        driver=${card#*:}
+        driver=${driver%:*}
+        for expected in "\"driver\": \"$driver\"" "\"e1000\"" "\"vendor\": 32902" "\"device\": $((0x${card##*:}))"; do
+            grep -q "$expected" /tmp/one || fail "of ${card%%:*} it does not say $expected: $(tr -d '\n' < /tmp/one)"
+        done
+    done
+    nook-run doctor --json > /tmp/doctor || fail "the doctor ended with $?: $(tr -d '\n' < /tmp/doctor)"
+    [ "$(grep -c '"verdict": "good"' /tmp/doctor)" = 6 ] || fail "the doctor says: $(tr -d '\n' < /tmp/doctor)"
 }
 
 # Registers as memory, by the operator's word: pings on each card. [120]
@@ -221,4 +270,15 @@ case_nook_run_sees_a_card_vanish() {
     nook_up 05
     pings_20
     nook_down
+}
+
+# Without an IOMMU nothing is bound and nothing is driven. [60]
+case_without_an_iommu_nook_run_refuses() {
+    load vfio_iommu_type1
+    load vfio-pci
+    refused "has no IOMMU group" nook-run /drivers/e1000.wasm --pci 00:05.0 --duration 5s
+    refused "never drives a device without an IOMMU" nook-run bind 00:05.0
+    [ ! -e "$(card 05)/driver" ] || fail "a refused bind left it bound"
+    refused "passthrough cannot work" nook-run doctor
+    grep -q "this virtual machine has none" /tmp/said || fail "the doctor does not say what is missing"
 }

@@ -48,19 +48,24 @@ number() {
 
 # Gives the card in slot $1 to driver $2: vfio-pci, e1000, e1000e, or none.
 give() {
+    give_at "0000:00:$1.0" "$2"
+}
+
+# The same for the card at address $1.
+give_at() {
     local card
-    card=$(card "$1")
+    card=/sys/bus/pci/devices/$1
     if [ -e "$card/driver" ]; then
         [ "$(points_to "$card/driver")" != "$2" ] || return 0
-        echo "0000:00:$1.0" > "$card/driver/unbind"
+        echo "$1" > "$card/driver/unbind"
     fi
     echo "$2" > "$card/driver_override"
     [ "$2" != none ] || return 0
     [ "$2" != vfio-pci ] || load vfio_iommu_type1
     load "$2"
     # Loading the module may have bound it already.
-    [ -e "$card/driver" ] || echo "0000:00:$1.0" > /sys/bus/pci/drivers_probe
-    [ -e "$card/driver" ] || fail "$2 does not take the card in slot $1"
+    [ -e "$card/driver" ] || echo "$1" > /sys/bus/pci/drivers_probe
+    [ -e "$card/driver" ] || fail "$2 does not take the card at $1"
 }
 
 # Gives the card in slot $1 to the kernel's driver $2, brings its interface up as 10.0.2.15 and says its name.

@@ -30,6 +30,9 @@ use std::process::Command;
 /// What the cases load with `load` and `give`; what these need is found by itself.
 const MODULES: [&str; 5] = ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "tun"];
 
+/// How the names of cases begin that run in a machine without an IOMMU.
+const WITHOUT_IOMMU: &str = "without_an_iommu";
+
 /// The driver that points its card outside of its window: tests/stray-dma.
 const STRAY: &str = "stray-dma";
 
@@ -40,8 +43,13 @@ pub fn run(only: &[String]) -> Result<()> {
     let debian = Debian::find_or_fetch()?;
     let folder = debian::folder();
     let kernel = debian.vmlinux()?;
-    let programs =
-        [cargo::binary("nook-run")?, cargo::binary("nook-restarts")?, cargo::example("vfio_check")?, find("iperf3")?];
+    let programs = [
+        cargo::binary("nook-run")?,
+        cargo::binary("nook-restarts")?,
+        cargo::example("vfio_check")?,
+        find("iperf3")?,
+        find("setpriv")?,
+    ];
     let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
     drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
@@ -58,14 +66,18 @@ pub fn run(only: &[String]) -> Result<()> {
     fs::write(&initramfs, archive).with_context(|| format!("writing {}", initramfs.display()))?;
 
     println!("guest: Linux {} with an Intel IOMMU, emulated", debian.release);
-    let mut machine = None;
+    let mut machine: Option<Machine> = None;
     let mut report = serde_json::Map::new();
     let mut failed = Vec::new();
     for case in &chosen {
-        // One machine serves all cases, until one leaves it in an unknown state.
+        // One machine serves all cases of a kind, until one leaves it in an unknown state.
+        let iommu = !case.name.starts_with(WITHOUT_IOMMU);
         let mut running = match machine.take() {
-            Some(running) => running,
-            None => Machine::boot(&kernel, &initramfs, &folder.join("run"))?,
+            Some(running) if running.iommu == iommu => running,
+            other => {
+                drop(other);
+                Machine::boot(&kernel, &initramfs, &folder.join("run"), iommu)?
+            }
         };
         let (outcome, usable) = cases::run(&mut running, case);
         match usable {

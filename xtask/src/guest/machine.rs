@@ -30,6 +30,15 @@ const CARDS: [Card; 3] = [
     Card { slot: 7, device: "e1000e" },
 ];
 
+/// Two cards behind one bridge, which are in one IOMMU group because the bridge speaks for both; and a device that no
+/// driver here drives.
+const OTHERS: [&str; 4] = [
+    "pcie-pci-bridge,id=shared,addr=0x8",
+    "e1000,bus=shared,addr=0x1,romfile=",
+    "e1000,bus=shared,addr=0x2,romfile=",
+    "edu,addr=0x9",
+];
+
 /// What is done with the IOMMU is what drivers do on hardware; protection of the guest's kernel from its own user
 /// space is not what is measured here and would slow everything down.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=5 intel_iommu=on mitigations=off panic=-1";
@@ -48,6 +57,8 @@ pub fn slots() -> String {
 
 /// A running machine. Dropping it ends QEMU.
 pub struct Machine {
+    /// Whether it has an IOMMU.
+    pub iommu: bool,
     qemu: Child,
     guest: Line,
     qmp: Line,
@@ -58,7 +69,7 @@ pub struct Machine {
 
 impl Machine {
     /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`.
-    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path) -> Result<Machine> {
+    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool) -> Result<Machine> {
         let name = "qemu-system-x86_64";
         let qemu = util::find_program(name)
             .with_context(|| format!("{name} is not installed; `cargo xtask setup` installs it"))?;
@@ -68,13 +79,14 @@ impl Machine {
         let (qmp, qmp_end) = UnixStream::pair().context("making a socket")?;
         // It must not outlive us, however we end.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder));
+        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder, iommu));
         command.stdin(Stdio::from(OwnedFd::from(guest_end))).stdout(Stdio::from(OwnedFd::from(qmp_end))).stderr(stderr);
         let child = util::spawn(&mut command)?;
         // The command holds their ends of the sockets, which must close when QEMU ends.
         drop(command);
         let folder = folder.to_path_buf();
-        let mut machine = Machine { qemu: child, guest: Line::new(guest), qmp: Line::new(qmp), folder, counted_to: 0 };
+        let (guest, qmp) = (Line::new(guest), Line::new(qmp));
+        let mut machine = Machine { iommu, qemu: child, guest, qmp, folder, counted_to: 0 };
         machine.greet().map_err(|error| machine.explain(error).context("starting the guest"))?;
         Ok(machine)
     }
@@ -191,7 +203,7 @@ impl Drop for Machine {
     }
 }
 
-fn arguments(kernel: &Path, initramfs: &Path, folder: &Path) -> Vec<String> {
+fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_string(), value]);
     option("-machine", "q35,kernel-irqchip=split,hpet=off,vmport=off,usb=off".into());
@@ -199,11 +211,16 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path) -> Vec<String> {
     option("-cpu", "max".into());
     option("-m", MEMORY_MIB.to_string());
     option("-display", "none".into());
-    option("-device", "intel-iommu,intremap=on".into());
+    if iommu {
+        option("-device", "intel-iommu,intremap=on".into());
+    }
     for card in &CARDS {
         let (slot, device) = (card.slot, card.device);
         option("-netdev", format!("user,id=net{slot},ipv6=off"));
         option("-device", format!("{device},netdev=net{slot},addr={slot:#x},romfile="));
+    }
+    for device in OTHERS {
+        option("-device", device.into());
     }
     option("-chardev", format!("file,id=console,path={}", folder.join("console.log").display()));
     option("-serial", "chardev:console".into());
