@@ -40,6 +40,8 @@ pub enum Command {
     Bind(BindArgs),
     /// Gives a device back to the driver that it was taken from.
     Unbind(UnbindArgs),
+    /// Explains a crash bundle: what happened, where in the driver's source, and what it did before.
+    Postmortem(PostmortemArgs),
     /// Says what this machine lacks for --pci, and what mends it.
     Doctor(DoctorArgs),
 }
@@ -49,6 +51,16 @@ pub enum Command {
 pub struct InspectArgs {
     /// The driver's file.
     pub driver: PathBuf,
+}
+
+/// `nook-run postmortem`.
+#[derive(Debug, Args)]
+pub struct PostmortemArgs {
+    /// The bundle: a folder that a fault left.
+    pub bundle: PathBuf,
+    /// The driver's file, if it is not where it was.
+    #[arg(long, value_name = "FILE")]
+    pub driver: Option<PathBuf>,
 }
 
 /// `nook-run selftest`.

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod output;
 pub mod pci;
 mod plug;
+pub mod postmortem;
 mod report;
 mod run;
 mod selftest;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{Outcome, inspect, logging, output, pci};
+use nook_run::{Outcome, inspect, logging, output, pci, postmortem};
 
 fn command(command: &Command) -> Result<Outcome> {
     let text = match command {
@@ -14,6 +14,7 @@ fn command(command: &Command) -> Result<Outcome> {
             return nook_run::selftest(args);
         }
         Command::Inspect(args) => inspect::text(&args.driver),
+        Command::Postmortem(args) => postmortem::text(&args.bundle, args.driver.as_deref()),
         Command::Devices(args) => pci::devices(args),
         Command::Bind(args) => pci::bind(args),
         Command::Unbind(args) => pci::unbind(args),

@@ -1,0 +1,229 @@
+//! `nook-run postmortem`: what a crash bundle says, for people.
+
+mod source;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nook_recovery::BUNDLE_FORMAT;
+use nook_regs::{RegisterInfo, RegisterMap};
+use serde_json::Value;
+
+use self::source::Source;
+use crate::drivers::MAPS;
+
+/// Calls that are printed; the bundle has more.
+const CALLS: usize = 64;
+/// The largest file of a bundle that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The text that `postmortem` prints. `driver` is the driver's file, if it is not where it was.
+///
+/// # Errors
+/// If the folder is not a crash bundle, or of another version.
+pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
+    let report = read(&folder.join("report.json"))
+        .with_context(|| format!("{} is not a crash bundle: see `[bundles]` in docs/policy.md", folder.display()))?;
+    let report: Value = serde_json::from_str(&report).context("the bundle's report.json is damaged")?;
+    if report["format"] != BUNDLE_FORMAT {
+        bail!("the bundle has format {}, this nook-run reads {BUNDLE_FORMAT}", report["format"]);
+    }
+    let mut out = String::new();
+    head(&mut out, &report)?;
+    stack(&mut out, &report, driver)?;
+    let calls = read(&folder.join("calls.jsonl")).unwrap_or_default();
+    last_calls(&mut out, &report, &calls)?;
+    memory(&mut out, &report)?;
+    Ok(out)
+}
+
+fn read(path: &Path) -> Result<String> {
+    let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !meta.is_file() || meta.len() > MAX_BYTES {
+        bail!("{} is not a file of a bundle", path.display());
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+fn head(out: &mut String, report: &Value) -> Result<()> {
+    let driver = &report["driver"];
+    writeln!(out, "what       {}", word(&report["fault"]["text"]))?;
+    writeln!(out, "when       {}", word(&report["time"]))?;
+    writeln!(
+        out,
+        "driver     {} {}, isolation {}",
+        word(&driver["name"]),
+        word(&driver["version"]),
+        word(&report["isolation"])
+    )?;
+    writeln!(out, "file       {}, SHA-256 {}", word(&driver["file"]), word(&driver["sha256"]))?;
+    writeln!(out, "device     {}", word(&report["device"]))?;
+    let (faults, restarts) = (&report["faults_so_far"], &report["restarts_so_far"]);
+    writeln!(out, "history    fault {faults}, after {restarts} restart(s)")?;
+    let fault = &report["fault"];
+    if fault["kind"] == "RegisterForbidden"
+        && let (Some(map), Some(offset)) = (map(report), fault["value"].as_u64())
+    {
+        writeln!(out, "register   {}", register(map, fault["bar"].as_u64(), offset).0)?;
+    }
+    Ok(())
+}
+
+fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> {
+    let frames = report["frames"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if frames.is_empty() {
+        writeln!(out, "\ncall stack: none; the driver's own code was not running, or not in the sandbox")?;
+        return Ok(());
+    }
+    writeln!(out, "\ncall stack, innermost first:")?;
+    let file = driver.map(Path::to_owned).unwrap_or_else(|| PathBuf::from(word(&report["driver"]["file"])));
+    // Instructions were added to other modules, so offsets are not those of the file.
+    let source = match word(&report["isolation"]) {
+        "sfi" => Source::load(&file, word(&report["driver"]["sha256"]))
+            .map_err(|error| format!("{error:#}; --driver FILE names it")),
+        isolation => Err(format!("isolation {isolation} runs a changed module")),
+    };
+    for frame in frames {
+        let number = &frame["function"];
+        let name = frame["name"].as_str().map_or_else(|| format!("function {number}"), str::to_owned);
+        let in_driver = frame["in_driver"] == true;
+        writeln!(out, "  {name}{}", if in_driver { "" } else { " (in the filter)" })?;
+        if let (true, Ok(source), Some(offset)) = (in_driver, &source, frame["module_offset"].as_u64()) {
+            source.lines(offset).iter().try_for_each(|line| writeln!(out, "      {line}"))?;
+        }
+    }
+    if let Err(why) = source {
+        writeln!(out, "  (no files and lines: {why})")?;
+    }
+    Ok(())
+}
+
+fn last_calls(out: &mut String, report: &Value, calls: &str) -> Result<()> {
+    let calls: Vec<Value> = calls.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if calls.is_empty() {
+        writeln!(out, "\nlast calls: none were seen")?;
+        return Ok(());
+    }
+    writeln!(out, "\nlast calls, oldest first ({} more in calls.jsonl):", calls.len().saturating_sub(CALLS))?;
+    let map = map(report);
+    for call in &calls[calls.len().saturating_sub(CALLS)..] {
+        writeln!(out, "{}", line(map, call))?;
+    }
+    Ok(())
+}
+
+/// One call, the registers by their names.
+fn line(map: Option<&'static RegisterMap>, call: &Value) -> String {
+    let args = &call["args"];
+    // In the tables' order: a JSON object has none.
+    let entry = nook_abi::ENTRIES.iter().find(|row| call["entry"] == row.name).map(|row| row.args);
+    let hostcall = nook_abi::HOSTCALLS.iter().find(|row| call["hostcall"] == row.name).map(|row| row.args);
+    let names = entry.or(hostcall).unwrap_or_default().iter().map(|arg| arg.name);
+    let listed = names.map(|name| format!("{name} {}", hex(&args[name]))).collect::<Vec<_>>().join(", ");
+    if let Some(entry) = call["entry"].as_str() {
+        return format!("  {entry}({listed})");
+    }
+    let name = word(&call["hostcall"]);
+    let refused = if call["refused"] == true { "  REFUSED" } else { "" };
+    let (Some(map), Some(offset), true) = (map, args["offset"].as_u64(), name.starts_with("mmio_")) else {
+        let result = call["result"].as_u64().filter(|&result| result != 0);
+        return format!(
+            "    {name}({listed}){}{refused}",
+            result.map_or(String::new(), |result| format!(" = {result:#x}"))
+        );
+    };
+    let (register, info) = register(map, args["bar"].as_u64(), offset);
+    let (arrow, value) = match args["value"].as_u64() {
+        Some(value) => ("<-", value),
+        None => ("->", call["result"].as_u64().unwrap_or_default()),
+    };
+    if !refused.is_empty() {
+        return format!("    {name} {register}{refused}");
+    }
+    format!("    {register} {arrow} {value:#x}{}", info.map_or(String::new(), |info| fields(info, value)))
+}
+
+fn hex(value: &Value) -> String {
+    value.as_u64().map_or("?".into(), |value| if value < 10 { value.to_string() } else { format!("{value:#x}") })
+}
+
+/// The register map that the driver's manifest named.
+fn map(report: &Value) -> Option<&'static RegisterMap> {
+    MAPS.iter().copied().find(|map| report["driver"]["registers"] == map.name)
+}
+
+/// What a register is called, and what is known of it.
+fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String, Option<&'static RegisterInfo>) {
+    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+    match Some(map).filter(|map| bar == Some(map.bar.into())).and_then(|map| map.find(offset)) {
+        Some((info, _)) if info.count == 1 => (info.name.to_owned(), Some(info)),
+        Some((info, index)) => (format!("{}[{index}]", info.name), Some(info)),
+        None => (format!("BAR {} {offset:#x}", bar.unwrap_or_default()), None),
+    }
+}
+
+/// The fields of a value that are not zero.
+fn fields(info: &RegisterInfo, value: u64) -> String {
+    let set = info.fields.iter().filter_map(|field| {
+        let part = value >> field.shift & ((1 << field.bits) - 1);
+        match (part, field.bits) {
+            (0, _) => None,
+            (_, 1) => Some(field.name.to_owned()),
+            _ => Some(format!("{}={part:#x}", field.name)),
+        }
+    });
+    let set = set.collect::<Vec<_>>().join(" ");
+    if set.is_empty() { set } else { format!("  [{set}]") }
+}
+
+fn memory(out: &mut String, report: &Value) -> Result<()> {
+    let memory = &report["memory"];
+    let at = |name: &str| memory[name].as_u64().unwrap_or_default();
+    if at("pages") == 0 {
+        writeln!(out, "\nmemory: none was kept")?;
+        return Ok(());
+    }
+    writeln!(out, "\nmemory: {} pages in memory.bin, whose offsets are the driver's addresses:", at("pages"))?;
+    let (own, heap) = (at("own_bytes"), at("heap_bytes"));
+    let rows = [
+        (0, own, "data and stack"),
+        (own, heap, "heap"),
+        (at("host_page"), at("window") - at("host_page").min(at("window")), "host page and queues"),
+        (at("window"), at("window_bytes"), "DMA window"),
+    ];
+    for (start, len, what) in rows.into_iter().filter(|(_, len, _)| *len > 0) {
+        writeln!(out, "  {start:#010x} {len:#10x}  {what}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn register_accesses_are_told_with_names_and_fields() {
+        let map = Some(&e1000_regs::MAP);
+        let read = json!({"hostcall": "mmio_read32", "args": {"bar": 0, "offset": 0xc0}, "result": 0x84});
+        assert_eq!(line(map, &read), "    ICR -> 0x84  [LSC RXT0]");
+        let write = json!({"hostcall": "mmio_write32", "args": {"bar": 0, "offset": 0, "value": 0x0400_0200}});
+        assert_eq!(line(map, &write), "    CTRL <- 0x4000200  [SPEED=0x2 RST]");
+        let refused = json!({"hostcall": "mmio_write32", "args": {"bar": 0, "offset": 4, "value": 1}, "refused": true});
+        assert_eq!(line(map, &refused), "    mmio_write32 BAR 0 0x4  REFUSED");
+    }
+
+    #[test]
+    fn other_calls_are_told_with_their_arguments() {
+        let poll = json!({"entry": "poll", "args": {"queue": 0, "budget": 256, "flags": 0}});
+        assert_eq!(line(None, &poll), "  poll(queue 0, budget 0x100, flags 0)");
+        assert_eq!(line(None, &json!({})), "    ?()");
+    }
+}

@@ -1,0 +1,108 @@
+//! From a place in the module that ran to the author's file and line.
+//!
+//! The loader rewrites a module before it is compiled: the instructions stay, and what their operands take in bytes
+//! may change. So a place is carried over as the n-th instruction of a function.
+
+use std::fs;
+use std::path::Path;
+
+use addr2line::Context;
+use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
+use anyhow::{Context as _, Result, bail};
+use nook_runtime::{DriverModule, Wasi};
+use wasmparser::{FunctionBody, Parser, Payload};
+
+use crate::drivers;
+
+type Reader<'a> = EndianSlice<'a, LittleEndian>;
+
+/// A driver's file, to be asked about places in it.
+pub struct Source {
+    file: Vec<u8>,
+    module: DriverModule,
+}
+
+impl Source {
+    /// Reads the file that `sha256` is of.
+    ///
+    /// # Errors
+    /// If it is not there, or is another.
+    pub fn load(path: &Path, sha256: &str) -> Result<Source> {
+        let module = drivers::load(path, Wasi::Empty)?;
+        let found: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        if found != sha256 {
+            bail!("{} is not the driver that ran: its SHA-256 is {found}", path.display());
+        }
+        let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Source { file, module })
+    }
+
+    /// The functions and lines at an offset of the module that ran, innermost first: one, or more where functions
+    /// were compiled into their callers.
+    pub fn lines(&self, module_offset: u64) -> Vec<String> {
+        self.try_lines(module_offset).unwrap_or_default()
+    }
+
+    fn try_lines(&self, module_offset: u64) -> Option<Vec<String>> {
+        let (function, instruction) = instruction_at(self.module.wasm(), usize::try_from(module_offset).ok()?)?;
+        let address = address_of(&self.file, function, instruction)?;
+        let dwarf = Dwarf::load(|id| Ok::<_, ()>(Reader::new(section(&self.file, id.name()), LittleEndian))).ok()?;
+        let context = Context::from_dwarf(dwarf).ok()?;
+        let mut frames = context.find_frames(address).skip_all_loads().ok()?;
+        let mut lines = Vec::new();
+        while let Ok(Some(frame)) = frames.next() {
+            let name = frame.function.and_then(|function| function.raw_name().ok().map(|name| demangled(&name)));
+            let place = frame.location.map(|at| {
+                let (file, line) = (at.file.unwrap_or("?"), at.line.unwrap_or_default());
+                format!("{file}:{line}:{}", at.column.unwrap_or_default())
+            });
+            lines.push(format!("{}  {}", name.as_deref().unwrap_or("?"), place.as_deref().unwrap_or("?")));
+        }
+        Some(lines)
+    }
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+/// The bodies of a module's functions, and where its code section begins.
+fn bodies(wasm: &[u8]) -> (usize, Vec<FunctionBody<'_>>) {
+    let (mut start, mut bodies) = (0, Vec::new());
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload {
+            Ok(Payload::CodeSectionStart { range, .. }) => start = range.start,
+            Ok(Payload::CodeSectionEntry(body)) => bodies.push(body),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    (start, bodies)
+}
+
+/// Which function of the module an offset lies in, and at which of its instructions.
+fn instruction_at(wasm: &[u8], offset: usize) -> Option<(usize, usize)> {
+    let (_, bodies) = bodies(wasm);
+    let function = bodies.iter().position(|body| body.range().contains(&offset))?;
+    let instructions = bodies[function].get_operators_reader().ok()?.into_iter_with_offsets();
+    let before = instructions.map_while(|item| item.ok()).take_while(|(_, at)| *at <= offset).count();
+    Some((function, before.checked_sub(1)?))
+}
+
+/// Where an instruction is, as debug information counts: from the start of the code section.
+fn address_of(wasm: &[u8], function: usize, instruction: usize) -> Option<u64> {
+    let (start, bodies) = bodies(wasm);
+    let mut instructions = bodies.get(function)?.get_operators_reader().ok()?.into_iter_with_offsets();
+    let (_, at) = instructions.nth(instruction)?.ok()?;
+    Some((at - start) as u64)
+}
+
+/// A custom section's content; empty if there is none.
+fn section<'a>(wasm: &'a [u8], name: &str) -> &'a [u8] {
+    let mut payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    let found = payloads.find_map(|payload| match payload {
+        Payload::CustomSection(custom) if custom.name() == name => Some(custom.data()),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}

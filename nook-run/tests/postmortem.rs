@@ -1,0 +1,103 @@
+//! `nook-run postmortem`: from a fault to the line that did it.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use support::module::Module;
+use support::{Place, assert_is_said, e1000};
+use wasmparser::{ExternalKind, Operator, Parser, Payload};
+
+/// The e1000 driver, with one instruction of `poll` made a trap.
+fn driver_with_a_trap_in_poll() -> Vec<u8> {
+    let mut wasm = fs::read(e1000()).unwrap();
+    let (mut imports, mut poll, mut bodies) = (0, None, Vec::new());
+    for payload in Parser::new(0).parse_all(&wasm) {
+        match payload.unwrap() {
+            Payload::ImportSection(section) => imports = section.count(),
+            Payload::ExportSection(section) => {
+                let mut exports = section.into_iter().map(Result::unwrap);
+                poll = exports.find(|it| it.name == "nook_poll" && it.kind == ExternalKind::Func).map(|it| it.index);
+            }
+            Payload::CodeSectionEntry(body) => bodies.push(body),
+            _ => {}
+        }
+    }
+    let body = &bodies[(poll.unwrap() - imports) as usize];
+    let instructions = body.get_operators_reader().unwrap().into_iter_with_offsets().map(Result::unwrap);
+    // Two bytes, `local.get` and a small index: in their place, `unreachable` and `nop` are valid whatever follows.
+    let mut gets = instructions.filter(|(operator, _)| matches!(operator, Operator::LocalGet { local_index: ..=127 }));
+    let (_, at) = gets.next().unwrap();
+    wasm[at..at + 2].copy_from_slice(&[0x00, 0x01]);
+    wasm
+}
+
+/// Runs a faulty driver and returns the newest bundle that it leaves.
+fn bundle(place: &Place, driver: &[u8]) -> PathBuf {
+    place.file("driver.wasm", driver);
+    place.file("policy.toml", "[restart]\nbudget = 1\n[bundles]\nfolder = \"bundles\"\nevery = \"0s\"\n");
+    let ended = place.nook_run(["driver.wasm", "--policy", "policy.toml"]).end();
+    assert_is_said("a faulty driver", &ended, 4, &["crash bundle: bundles/"]);
+    let mut bundles: Vec<_> = fs::read_dir(place.at("bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    bundles.sort();
+    bundles.pop().unwrap()
+}
+
+#[test]
+fn a_trap_is_traced_to_the_authors_file_and_line_and_to_what_the_driver_did_before() {
+    let place = Place::new();
+    let bundle = bundle(&place, &driver_with_a_trap_in_poll());
+    let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
+    for part in [
+        "poll: trap: unreachable code was reached",
+        "embedded model",
+        "call stack, innermost first:\n  nook_poll\n",
+        ".rs:",
+        "driver-sdk/src/instance.rs:",
+        "    RCTL <- ",
+        "  [EN",
+        "\n  irq(vector 0)\n    ICR -> ",
+        "\n  poll(queue 0, budget ",
+        "data and stack",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn without_the_drivers_file_the_rest_is_told_all_the_same() {
+    let place = Place::new();
+    let bundle = bundle(&place, &driver_with_a_trap_in_poll());
+    fs::remove_file(place.at("driver.wasm")).unwrap();
+    let bundle = bundle.to_str().unwrap();
+    let told = place.nook_run(["postmortem", bundle]).end().with(0).stdout;
+    assert!(told.contains("(no files and lines: ") && told.contains("--driver FILE names it"), "{told}");
+    assert!(told.contains("nook_poll") && told.contains("RCTL <- "), "{told}");
+    let other = e1000();
+    let told = place.nook_run(["postmortem", bundle, "--driver", other.to_str().unwrap()]).end().with(0).stdout;
+    assert!(told.contains("is not the driver that ran"), "{told}");
+}
+
+#[test]
+fn a_register_that_was_refused_is_named() {
+    let place = Place::new();
+    let poll = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32)
+        (call $write (i32.const 0) (i32.const 0x5838) (i32.const 1)) (i32.const 0))"#;
+    let imports = r#"(import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))
+        (import "nook" "mmio_write32" (func $write (param i32 i32 i32)))"#;
+    let bundle = bundle(&place, &Module { poll, imports, ..Module::default() }.wasm());
+    let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
+    assert!(told.contains("not a driver's to touch"), "{told}");
+    assert!(told.contains("register   IPAV\n") && told.contains("mmio_write32 IPAV  REFUSED"), "{told}");
+}
+
+#[test]
+fn what_is_not_a_bundle_is_refused() {
+    let place = Place::new();
+    assert_is_said("a folder", &place.nook_run(["postmortem", "."]).end(), 1, &["is not a crash bundle"]);
+    place.file("report.json", "{}");
+    assert_is_said("another format", &place.nook_run(["postmortem", "."]).end(), 1, &["has format null"]);
+    place.file("report.json", "{");
+    assert_is_said("half a report", &place.nook_run(["postmortem", "."]).end(), 1, &["report.json is damaged"]);
+}
