@@ -101,3 +101,18 @@ fn what_is_not_a_bundle_is_refused() {
     place.file("report.json", "{");
     assert_is_said("half a report", &place.nook_run(["postmortem", "."]).end(), 1, &["report.json is damaged"]);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_disk_is_a_warning_and_the_driver_comes_back_all_the_same() {
+    let place = Place::new();
+    place.file("driver.wasm", driver_with_a_trap_in_poll());
+    place.file("policy.toml", "[restart]\nbudget = 1\n[bundles]\nfolder = \"full\"\nevery = \"0s\"\n");
+    let script = r#"mkdir full && mount -t tmpfs -o size=8k tmpfs full && head -c 8k /dev/zero >full/filler
+        "$0" driver.wasm --policy policy.toml; code=$?
+        ls -A full; exit $code"#;
+    let ended = place.command("unshare", ["--mount", "sh", "-c", script, support::NOOK_RUN]).end();
+    let says = ["no crash bundle in full: No space left on device", "the driver was restarted"];
+    assert_is_said("a full disk", &ended, 4, &says);
+    assert!(ended.stdout.ends_with("\nfiller\n"), "nothing is left of it: {}", ended.stdout);
+}
