@@ -22,6 +22,9 @@ use crate::{PciAddress, Sysfs, sys};
 /// How often [`service`](PciDevice::service) asks the device whether it is still there. What reads as ones is noticed
 /// at once; this is for those who only write, only wait, or have direct registers.
 const PRESENCE_PERIOD_NS: u64 = 250_000_000;
+/// After how many interrupts on a line it is asked at the latest. What was cut off from its registers cannot be told to
+/// take its line back, and would interrupt again each time that the line is opened.
+const PRESENCE_INTERRUPTS: u32 = 64;
 
 /// A PCI function that VFIO gave to this process.
 ///
@@ -46,8 +49,9 @@ pub struct VfioDevice {
     notices: Option<Notices>,
     faults: RefCell<FaultLog>,
     gone: Option<String>,
-    /// When it was last asked whether it is there.
+    /// When it was last asked whether it is there, and how often its line was opened since.
     seen_ns: u64,
+    opened_since_seen: u32,
     handles: Handles,
     /// After the handles: a window that could not be unmapped lives until the container is closed.
     windows: Vec<(u64, DmaWindow)>,
@@ -99,6 +103,7 @@ impl VfioDevice {
             faults: RefCell::new(FaultLog::open(address)),
             gone: None,
             seen_ns: 0,
+            opened_since_seen: 0,
             handles,
             windows: Vec::new(),
         };
@@ -337,6 +342,11 @@ impl PciDevice for VfioDevice {
     fn irq_unmask(&mut self, _vector: u32) -> Result<()> {
         self.alive()?;
         if self.interrupts.as_ref().is_some_and(|interrupts| interrupts.kind == IrqKind::Intx) {
+            self.opened_since_seen += 1;
+            if self.opened_since_seen >= PRESENCE_INTERRUPTS {
+                self.opened_since_seen = 0;
+                self.check_presence()?;
+            }
             sys::unmask_intx(&self.handles.device).map_err(|e| DeviceError::os("unmasking INTx", e))?;
         }
         Ok(())
@@ -355,7 +365,7 @@ impl PciDevice for VfioDevice {
         }
         if now_ns >= self.seen_ns + PRESENCE_PERIOD_NS {
             self.check_presence()?;
-            self.seen_ns = now_ns;
+            (self.seen_ns, self.opened_since_seen) = (now_ns, 0);
         }
         let irqs = self.interrupts.as_ref().map_or(0, Interrupts::take);
         Ok(Service { irqs, due_ns: Some(self.seen_ns + PRESENCE_PERIOD_NS) })
