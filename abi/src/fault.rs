@@ -21,6 +21,8 @@ pub enum TrapKind {
     StackOverflow,
     /// Anything else that the engine knows.
     Other,
+    /// None of the driver's doing: somebody wanted to see what comes of a trap.
+    Injected,
 }
 
 /// Who has a packet.
@@ -244,6 +246,7 @@ impl fmt::Display for TrapKind {
             TrapKind::IndirectCall => "indirect call to nothing or with the wrong signature",
             TrapKind::StackOverflow => "call stack used up",
             TrapKind::Other => "other trap",
+            TrapKind::Injected => "trap made on request",
         })
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use nook_abi::NetStats;
 use nook_bus::IrqKind;
 use nook_net::ExerciseReport;
-use nook_recovery::Recovery;
-use nook_runtime::{Counters, DriverModule};
+use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
+use nook_runtime::{Counters, DriverModule, Uplink};
 use serde::Serialize;
 
 /// All that is told about a run.
@@ -19,7 +19,7 @@ pub struct Report {
     pub driver: DriverReport,
     /// The device, in words.
     pub device: String,
-    /// `native`, `wrapped` or `sfi`.
+    /// As `--isolation` calls it.
     pub isolation: &'static str,
     /// "up" or "down", at the end of the run.
     pub link: &'static str,
@@ -37,8 +37,8 @@ pub struct Report {
     pub faults: Vec<FaultReport>,
     /// How many there were in all.
     pub fault_count: u64,
-    /// How often the driver was restarted.
-    pub restarts: u64,
+    /// What was done about them.
+    pub recovery: RecoveryReport,
     /// DMA outside of the window that was seen and blocked.
     pub dma_faults: u64,
     /// Why the run ended.
@@ -125,8 +125,65 @@ pub struct FaultReport {
     pub fault: String,
     /// Milliseconds from the start of the run.
     pub at_ms: u64,
+    /// Nanoseconds until the call was taken back, if it was.
+    pub taken_back_after_ns: Option<u64>,
     /// Microseconds until a fresh instance ran, if one did.
     pub restarted_after_us: Option<u64>,
+}
+
+/// What recovery did, in numbers.
+#[derive(Debug, Serialize)]
+pub struct RecoveryReport {
+    /// Faults whose call was taken back: the instance went on.
+    pub taken_back: u64,
+    /// Restarts.
+    pub restarts: u64,
+    /// Received frames that were given up because the driver faulted at them.
+    pub rx_poison: u64,
+    /// Frames to be sent that were given up because the driver faulted at them.
+    pub tx_poison: u64,
+    /// Calls that were transactions and went well.
+    pub transactions: u64,
+    /// Of those, calls that could have been taken back until they were committed.
+    pub undoable: u64,
+    /// From the end of the faulty call until everything was as before it.
+    pub rollback_ns: Option<Times>,
+    /// From the end of the faulty call until a fresh instance had opened the interface.
+    pub restart_ns: Option<Times>,
+}
+
+/// A distribution of times, in nanoseconds.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // The names say it.
+pub struct Times {
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+impl Times {
+    fn of(downtime: &Downtime) -> Option<Self> {
+        let [p50, p90, p99, max] = [500, 900, 990, 1000].map(|thousandths| downtime.quantile_ns(thousandths));
+        Some(Times { p50: p50?, p90: p90?, p99: p99?, max: max? })
+    }
+}
+
+impl RecoveryReport {
+    /// Of a run.
+    pub fn new<U: Uplink>(supervisor: &Supervisor<U>) -> Self {
+        let counters = supervisor.nook().counters();
+        RecoveryReport {
+            taken_back: supervisor.rollbacks().count(),
+            restarts: supervisor.restarts(),
+            rx_poison: counters.rx_poison,
+            tx_poison: counters.tx_poison,
+            transactions: counters.transactions,
+            undoable: counters.undoable,
+            rollback_ns: Times::of(supervisor.rollbacks()),
+            restart_ns: Times::of(supervisor.restart_times()),
+        }
+    }
 }
 
 fn ratio(of: u64, to: u64) -> Option<f64> {
@@ -173,10 +230,16 @@ impl From<&NetStats> for DeviceCounters {
 impl FaultReport {
     /// `start_ns` is when the run began.
     pub fn new(recovery: &Recovery, start_ns: u64) -> Self {
+        let (taken_back_after_ns, restarted_after_us) = match recovery.outcome {
+            Outcome::TakenBack { after_ns } => (Some(after_ns), None),
+            Outcome::Restarted { after_ns } => (None, Some(after_ns / 1000)),
+            Outcome::Ended => (None, None),
+        };
         FaultReport {
             fault: recovery.fault.clone(),
             at_ms: recovery.at_ns.saturating_sub(start_ns) / 1_000_000,
-            restarted_after_us: recovery.restarted_after_ns.map(|ns| ns / 1000),
+            taken_back_after_ns,
+            restarted_after_us,
         }
     }
 }
@@ -195,7 +258,13 @@ impl Report {
             number(c.packets_per_irq),
         );
         if self.fault_count > 0 {
-            text += &format!("{} fault(s), {} restart(s)\n", self.fault_count, self.restarts);
+            let RecoveryReport { taken_back, restarts, rx_poison, tx_poison, .. } = self.recovery;
+            text += &format!("{} fault(s): {taken_back} call(s) taken back, {restarts} restart(s)\n", self.fault_count);
+            if rx_poison + tx_poison > 0 {
+                text += &format!(
+                    "frames given up because the driver faulted at them: {rx_poison} received, {tx_poison} to be sent\n"
+                );
+            }
         }
         if self.dma_faults > 0 {
             text += &format!("{} DMA accesses outside of its window were blocked\n", self.dma_faults);

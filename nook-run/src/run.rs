@@ -13,7 +13,7 @@ use crate::cli::{Exercise, RunArgs};
 use crate::device::Choice;
 use crate::plug::Plug;
 use crate::report::{
-    CountersReport, DeviceCounters, DriverReport, FaultReport, Report, check_path, irq_name, write_json,
+    CountersReport, DeviceCounters, DriverReport, FaultReport, RecoveryReport, Report, check_path, irq_name, write_json,
 };
 use crate::signals::Signals;
 use crate::{device, drivers, output};
@@ -260,6 +260,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
         late_faults.push(FaultReport {
             fault: error.to_string(),
             at_ms: (now_ns() - start_ns) / 1_000_000,
+            taken_back_after_ns: None,
             restarted_after_us: None,
         });
     };
@@ -294,7 +295,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
         device_counters,
         fault_count: supervisor.faults() + late_faults.len() as u64,
         faults: faults.chain(late_faults).collect(),
-        restarts: supervisor.restarts(),
+        recovery: RecoveryReport::new(supervisor),
         dma_faults,
         ended: ended.to_string(),
         seconds,

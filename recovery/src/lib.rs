@@ -8,11 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod downtime;
 mod policy;
 mod policy_file;
 mod supervisor;
+mod trouble;
 
 pub use bundle::{BUNDLE_FORMAT, BundleConfig};
+pub use downtime::Downtime;
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
-pub use supervisor::{Quarantine, Recovery, Supervisor};
+pub use supervisor::{Outcome, Quarantine, Recovery, Supervisor};

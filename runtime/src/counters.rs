@@ -39,6 +39,10 @@ pub struct Counters {
     pub tx_poison: u64,
     /// Received frames that were given up because the driver faulted at them.
     pub rx_poison: u64,
+    /// Calls that were transactions and were committed.
+    pub transactions: u64,
+    /// Of those, calls that could have been taken back until then.
+    pub undoable: u64,
     /// Calls that faulted and were taken back.
     pub rolled_back: u64,
     /// Frames to be sent that the nook's filter did not let pass.

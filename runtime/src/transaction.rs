@@ -80,6 +80,8 @@ impl Host {
         if self.transaction.before.take().is_none() {
             return Ok(());
         }
+        self.counters.transactions += 1;
+        self.counters.undoable += u64::from(self.device.device.is_undoable());
         self.transaction.allocated.clear();
         self.device.device.commit().map_err(|error| self.device.failed(error))?;
         while let Some(region) = self.transaction.freed.pop() {

@@ -1,0 +1,177 @@
+//! What to try next with a driver whose call was taken back.
+
+use nook_abi::Entry;
+
+/// Calls of `poll` that move one packet each way, until a batch is believed again: more than the largest batch.
+pub(crate) const SINGLE_POLLS: u32 = 2 * nook_abi::QUEUE_CAPACITY;
+
+/// What to do about a fault whose call was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Call again: it may have been a whim.
+    Retry,
+    /// Call again with one packet each way, to find the one.
+    Single,
+    /// Call again without frames to send, to find out which way it goes.
+    WithoutTx,
+    /// It is a received frame: complete it unread.
+    DiscardRx,
+    /// It is not this call alone.
+    Restart,
+}
+
+/// What to do about a call that went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relief {
+    /// Nothing.
+    None,
+    /// The frame that was withheld from the call is the one.
+    GiveUpTx,
+}
+
+/// How far the search has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Well,
+    Retried(Entry),
+    Single,
+    WithoutTx,
+    Discarding,
+    /// There was no received frame to discard: it is no single frame.
+    Stuck,
+}
+
+/// What a turn did in which the driver was called and which went well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// `poll` was called.
+    pub(crate) polled: bool,
+    /// Batches are not believed yet.
+    pub(crate) single: bool,
+    /// A received frame was completed unread.
+    pub(crate) discarded: bool,
+}
+
+/// One driver's present trouble.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    stage: Stage,
+}
+
+impl Trouble {
+    /// Whether nothing is the matter.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stage == Stage::Well
+    }
+
+    /// A fresh instance runs.
+    pub(crate) fn forget(&mut self) {
+        self.stage = Stage::Well;
+    }
+
+    /// A call of `entry` faulted and was taken back.
+    pub(crate) fn faulted(&mut self, entry: Entry) -> Step {
+        let (stage, step) = match (self.stage, entry) {
+            (Stage::Well, _) => (Stage::Retried(entry), Step::Retry),
+            // Another entry's whim in between is its own.
+            (Stage::Retried(before), _) if before != entry => (Stage::Retried(entry), Step::Retry),
+            (Stage::Retried(_), Entry::Poll) => (Stage::Single, Step::Single),
+            (Stage::Single, Entry::Poll) => (Stage::WithoutTx, Step::WithoutTx),
+            (Stage::WithoutTx, Entry::Poll) => (Stage::Discarding, Step::DiscardRx),
+            _ => (Stage::Well, Step::Restart),
+        };
+        self.stage = stage;
+        step
+    }
+
+    /// A turn went well.
+    pub(crate) fn went_well(&mut self, progress: Progress) -> Relief {
+        let Progress { polled, single, discarded } = progress;
+        let (stage, relief) = match self.stage {
+            Stage::Retried(Entry::Poll) if !polled => (self.stage, Relief::None),
+            Stage::Retried(_) => (Stage::Well, Relief::None),
+            _ if !polled => (self.stage, Relief::None),
+            Stage::WithoutTx => (Stage::Single, Relief::GiveUpTx),
+            Stage::Discarding if !discarded => (Stage::Stuck, Relief::None),
+            Stage::Discarding | Stage::Stuck => (Stage::Single, Relief::None),
+            Stage::Single if !single => (Stage::Well, Relief::None),
+            stage => (stage, Relief::None),
+        };
+        self.stage = stage;
+        relief
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SINGLE: Progress = Progress { polled: true, single: true, discarded: false };
+
+    #[test]
+    fn a_whim_is_retried_and_forgotten() {
+        let mut trouble = Trouble::default();
+        for _ in 0..3 {
+            assert_eq!(trouble.faulted(Entry::Irq), Step::Retry);
+            assert_eq!(trouble.went_well(Progress::default()), Relief::None);
+            assert!(trouble.is_over());
+        }
+    }
+
+    #[test]
+    fn an_interrupt_handler_that_faults_twice_is_restarted() {
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.faulted(Entry::Irq), Step::Retry);
+        assert_eq!(trouble.faulted(Entry::Irq), Step::Restart);
+        assert!(trouble.is_over());
+    }
+
+    #[test]
+    fn a_frame_to_send_that_ends_the_driver_is_given_up() {
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.faulted(Entry::Poll), Step::Retry);
+        assert_eq!(trouble.faulted(Entry::Poll), Step::Single);
+        // The frames before it.
+        assert_eq!(trouble.went_well(SINGLE), Relief::None);
+        assert_eq!(trouble.faulted(Entry::Poll), Step::WithoutTx);
+        assert_eq!(trouble.went_well(SINGLE), Relief::GiveUpTx);
+        assert_eq!(trouble.went_well(SINGLE), Relief::None);
+        assert_eq!(trouble.went_well(Progress { polled: true, ..Progress::default() }), Relief::None);
+        assert!(trouble.is_over());
+    }
+
+    #[test]
+    fn a_received_frame_that_ends_the_driver_is_discarded() {
+        let mut trouble = Trouble::default();
+        let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll));
+        assert_eq!(steps, [Step::Retry, Step::Single, Step::WithoutTx, Step::DiscardRx]);
+        assert_eq!(trouble.went_well(Progress { discarded: true, ..SINGLE }), Relief::None);
+        // The next one is sought from there.
+        assert_eq!(trouble.faulted(Entry::Poll), Step::WithoutTx);
+    }
+
+    #[test]
+    fn what_no_single_frame_explains_is_a_restart() {
+        let mut trouble = Trouble::default();
+        let steps = [(); 5].map(|()| trouble.faulted(Entry::Poll));
+        assert_eq!(steps[4], Step::Restart);
+        assert!(trouble.is_over());
+    }
+
+    #[test]
+    fn with_no_received_frame_to_discard_it_is_a_restart() {
+        let mut trouble = Trouble::default();
+        (0..4).for_each(|_| assert_ne!(trouble.faulted(Entry::Poll), Step::Restart));
+        assert_eq!(trouble.went_well(SINGLE), Relief::None);
+        assert_eq!(trouble.faulted(Entry::Poll), Step::Restart);
+    }
+
+    #[test]
+    fn a_turn_without_a_poll_proves_nothing_about_polls() {
+        let mut trouble = Trouble::default();
+        trouble.faulted(Entry::Poll);
+        trouble.went_well(Progress::default());
+        assert!(!trouble.is_over());
+    }
+}
