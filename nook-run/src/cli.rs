@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nook_abi::Entry;
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -132,6 +133,9 @@ pub enum Isolation {
     Wrapped,
     /// In a WebAssembly sandbox, every service checked.
     Sfi,
+    /// The same, and a call that faults is taken back: memory, host and device are as before it.
+    #[value(name = "sfi+txn")]
+    SfiTxn,
 }
 
 /// How a driver reaches its device's registers.
@@ -180,6 +184,20 @@ fn wire(text: &str) -> Result<WireArg, String> {
         None if text == "none" => Ok(WireArg::None),
         Some(("tap", name)) if !name.is_empty() => Ok(WireArg::Tap(name.to_owned())),
         _ => Err("it can be `peer`, `tap:NAME` or `none`".into()),
+    }
+}
+
+/// `poll:1000`.
+fn crash_at(text: &str) -> Result<(Entry, u64), String> {
+    let (name, number) = text.split_once(':').ok_or("it should be like poll:1000")?;
+    let row = nook_abi::ENTRIES.iter().find(|row| row.name == name);
+    let row = row.ok_or_else(|| {
+        let names: Vec<&str> = nook_abi::ENTRIES.iter().map(|row| row.name).collect();
+        format!("`{name}` is no entry; it can be {}", names.join(", "))
+    })?;
+    match number.parse() {
+        Ok(number @ 1..) => Ok((row.entry, number)),
+        _ => Err(format!("`{number}` is no number of a call; the first call is 1")),
     }
 }
 
@@ -256,6 +274,14 @@ pub struct RunArgs {
     /// Reads from this file what happens after a fault of the driver; docs/policy.md describes it.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+
+    /// Ends one call of the driver in a trap each such time, inside of the call, to see it recovered: 1s, 50ms.
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "crash_at")]
+    pub crash_every: Option<Duration>,
+
+    /// Ends one call of the driver in a trap: the call of this entry with this number, for instance poll:1000.
+    #[arg(long, value_name = "ENTRY:NUMBER", value_parser = crash_at)]
+    pub crash_at: Option<(Entry, u64)>,
 
     /// Receives every frame on the wire, not only those for the interface.
     #[arg(long)]

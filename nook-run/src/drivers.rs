@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use e1000_wasm::E1000;
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_recovery::UndoLogging;
 use nook_regs::RegisterMap;
 use nook_runtime::{DriverModule, Launcher, Layout, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher};
 
@@ -39,11 +40,15 @@ pub fn launcher(
     let mmio = match (mmio, isolation) {
         (MmioArg::Emulated, _) => Mmio::Emulated,
         (MmioArg::Direct, Isolation::Sfi) => Mmio::Direct,
+        (MmioArg::Direct, Isolation::SfiTxn) => {
+            bail!("--mmio direct reaches the device at once, so such a call cannot be taken back: --isolation sfi")
+        }
         (MmioArg::Direct, _) => bail!("--mmio direct is for the sandbox: a native driver's accesses need no shim"),
     };
     let layout = *module.layout();
     match isolation {
         Isolation::Sfi => Ok(Box::new(WasmLauncher::new(module.clone(), cache, mmio)?)),
+        Isolation::SfiTxn => Ok(Box::new(WasmLauncher::undoable(module, cache, Arc::new(UndoLogging))?)),
         Isolation::Native => native::<Unchecked>(&module.manifest().name, layout),
         Isolation::Wrapped => native::<Checked>(&module.manifest().name, layout),
     }

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use nook_bus::DmaWindow;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
-use nook_runtime::{Budgets, DriverModule, Host, ModuleCache, Nook, Wasi, now_ns};
+use nook_runtime::{Budgets, CrashWhen, DriverModule, Host, ModuleCache, Nook, Wasi, now_ns};
 
-use crate::cli::{Exercise, RunArgs};
+use crate::cli::{Exercise, Isolation, RunArgs};
 use crate::device::Choice;
 use crate::plug::Plug;
 use crate::report::{
@@ -148,7 +148,7 @@ fn assemble(
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
     let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), &window)?;
-    let host = Host::new(nook_runtime::HostConfig {
+    let mut host = Host::new(nook_runtime::HostConfig {
         device,
         window,
         maps: drivers::MAPS,
@@ -156,6 +156,12 @@ fn assemble(
         layout,
         budgets: Budgets::default(),
     })?;
+    if let Some(when) = crash(args) {
+        if matches!(args.isolation, Isolation::Native | Isolation::Wrapped) {
+            bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it");
+        }
+        host.crash(when, args.seed);
+    }
     let plug = match &args.tap {
         Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
         None => {
@@ -180,6 +186,12 @@ fn assemble(
         supervisor.leave_bundles(bundles);
     }
     Ok(supervisor)
+}
+
+/// Which calls are to end in a trap.
+fn crash(args: &RunArgs) -> Option<CrashWhen> {
+    let every = args.crash_every.map(|period| CrashWhen::Every(period.as_nanos() as u64));
+    every.or(args.crash_at.map(|(entry, number)| CrashWhen::At(entry, number)))
 }
 
 fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {

@@ -2,10 +2,11 @@
 //! back.
 //!
 //! Isolation holds without this crate: the runtime ends a faulty instance by itself and knows nothing of what follows.
-//! The supervisor has the two levels that need no help from the driver's memory: restart (a fresh instance on the
-//! same device and window, while the interface above keeps its carrier) and quarantine (the device quiet, the
-//! interface down). `nook-run` and the tests call it.
-#![forbid(unsafe_code)]
+//! The supervisor has these levels: take the call back and try again; find the one frame that ends the driver and give
+//! it up; restart (a fresh instance on the same device and window, while the interface above keeps its carrier); and
+//! quarantine (the device quiet, the interface down). The first two need a driver whose calls can be taken back:
+//! [`undo`] makes one of a module. `nook-run` and the tests call it.
+#![deny(unsafe_code)]
 
 mod bundle;
 mod downtime;
@@ -13,9 +14,12 @@ mod policy;
 mod policy_file;
 mod supervisor;
 mod trouble;
+pub mod undo;
+mod undoable;
 
 pub use bundle::{BUNDLE_FORMAT, BundleConfig};
 pub use downtime::Downtime;
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
 pub use supervisor::{Outcome, Quarantine, Recovery, Supervisor};
+pub use undoable::UndoLogging;

@@ -3,7 +3,7 @@
 
 use wasmtime::{Instance, Store};
 
-use crate::{Host, RolledBack};
+use crate::{DriverModule, Host, RolledBack};
 
 /// A way to take back what a call did to a driver's memory and globals.
 pub trait Checkpointing: Send + Sync {
@@ -15,7 +15,7 @@ pub trait Checkpointing: Send + Sync {
     ///
     /// # Errors
     /// Why this module's calls cannot be taken back.
-    fn prepare(&self, wasm: &[u8]) -> Result<Vec<u8>, String>;
+    fn prepare(&self, module: &DriverModule) -> Result<Vec<u8>, String>;
 
     /// The checkpoint of one instance of that module.
     ///
@@ -26,9 +26,10 @@ pub trait Checkpointing: Send + Sync {
 
 /// The checkpoint of one instance.
 pub trait Checkpoint: Send {
-    /// Memory and globals are as they were when the last call of a transaction's entry began.
+    /// Memory and globals are as they were when the last call of a transaction's entry began. `returned` says that it
+    /// returned, and was found wrong afterwards.
     ///
     /// # Errors
     /// If that cannot be done; then the instance must not be called again.
-    fn roll_back(&mut self, store: &mut Store<Host>) -> wasmtime::Result<RolledBack>;
+    fn roll_back(&mut self, store: &mut Store<Host>, returned: bool) -> wasmtime::Result<RolledBack>;
 }

@@ -10,6 +10,7 @@ use nook_regs::{RegisterMap, Width};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::budget::Budget;
+use crate::crash::Crash;
 use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::netif::{Interface, NetClass};
@@ -91,6 +92,7 @@ pub struct Host {
     pub(crate) work_wanted: bool,
     pub(crate) poll_wanted: bool,
     pub(crate) transaction: Transaction,
+    pub(crate) crash: Option<Crash>,
     pub(crate) trail: Trail,
 }
 
@@ -138,6 +140,7 @@ impl Host {
             work_wanted: false,
             poll_wanted: false,
             transaction: Transaction::default(),
+            crash: None,
             trail: Trail::default(),
         })
     }

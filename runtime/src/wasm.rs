@@ -78,7 +78,16 @@ macro_rules! define_wasm_driver {
                     if self.checkpoint.is_some() && is_transaction(Entry::$variant) {
                         host.begin_transaction();
                     }
-                    match entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*)) {
+                    let watched = host.crash_begins(Entry::$variant);
+                    if watched {
+                        // Each look at the time finds it up.
+                        self.store.set_epoch_deadline(0);
+                    }
+                    let outcome = entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*));
+                    if watched {
+                        self.store.set_epoch_deadline(1);
+                    }
+                    match outcome {
                         // Whatever else the call came to: it was made of 0xff.
                         _ if self.store.data().bar_is_lost() => Err(self.lost()),
                         Ok(result) => Ok(result),
@@ -88,7 +97,8 @@ macro_rules! define_wasm_driver {
             )*
 
             fn roll_back(&mut self) -> Option<RolledBack> {
-                let done = self.checkpoint.as_mut()?.roll_back(&mut self.store);
+                let returned = self.fault.is_none();
+                let done = self.checkpoint.as_mut()?.roll_back(&mut self.store, returned);
                 match done {
                     Ok(done) => {
                         self.fault = None;
@@ -267,7 +277,7 @@ impl WasmLauncher {
         cache: &ModuleCache,
         checkpointing: Arc<dyn Checkpointing>,
     ) -> Result<Self, EngineError> {
-        let prepared = checkpointing.prepare(module.wasm()).map_err(EngineError::NotUndoable)?;
+        let prepared = checkpointing.prepare(module).map_err(EngineError::NotUndoable)?;
         Self::linked(Arc::new(module.with_wasm(prepared)), None, cache, Mmio::Emulated, Some(checkpointing))
     }
 
@@ -340,9 +350,13 @@ impl Launcher for WasmLauncher {
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| match context.data_mut().tick() {
-            Ok(()) => Ok(UpdateDeadline::Continue(1)),
-            Err(fault) => Err(wasmtime::Error::new(fault)),
+        store.epoch_deadline_callback(|mut context| {
+            let host = context.data_mut();
+            let (outcome, next) = match host.crash_looks() {
+                Some(outcome) => (outcome, 0),
+                None => (host.tick(), 1),
+            };
+            outcome.map(|()| UpdateDeadline::Continue(next)).map_err(wasmtime::Error::new)
         });
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().budget.begin(Entry::Probe);

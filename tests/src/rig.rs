@@ -8,6 +8,7 @@ use e1000_wasm::E1000;
 use nook_bus::{DmaWindow, PciDevice, Wire};
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
+use nook_recovery::UndoLogging;
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Launcher, Layout, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher,
     now_ns,
@@ -57,11 +58,13 @@ pub enum Isolation {
     Wrapped,
     /// In wasm.
     Sfi,
+    /// In wasm, with calls that can be taken back.
+    SfiTxn,
 }
 
 impl Isolation {
     /// All of them.
-    pub const ALL: [Isolation; 3] = [Isolation::Native, Isolation::Wrapped, Isolation::Sfi];
+    pub const ALL: [Isolation; 4] = [Isolation::Native, Isolation::Wrapped, Isolation::Sfi, Isolation::SfiTxn];
 
     /// A launcher of the e1000 driver.
     ///
@@ -74,6 +77,10 @@ impl Isolation {
             Isolation::Wrapped => Box::new(NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout)),
             Isolation::Sfi => Box::new(
                 WasmLauncher::new(e1000_module(), &ModuleCache::none(), Mmio::Emulated).expect("the driver compiles"),
+            ),
+            Isolation::SfiTxn => Box::new(
+                WasmLauncher::undoable(&e1000_module(), &ModuleCache::none(), Arc::new(UndoLogging))
+                    .expect("the driver compiles, and its calls can be taken back"),
             ),
         }
     }

@@ -1,0 +1,207 @@
+//! Calls into a driver that can be undone: a pass over its module adds a log of what each call overwrites.
+//!
+//! [`instrument`] rewrites a module, and [`UndoLog`] is the handle of one instance of it.
+//!
+//! - Each exported function becomes a wrapper. `nook_poll`, `nook_irq`, `nook_timer` and `nook_work` are transactions:
+//!   the wrapper begins the log anew and saves the mutable globals, all in wasm. The other entries (`probe`, `open` …)
+//!   begin the log anew too, but nothing of them can be undone; see "Limits". A call that is made while another one
+//!   runs (a host that calls back in from a hostcall) is part of that one.
+//! - A call that ended in an error (trap, fault in a hostcall) is undone by [`UndoLog::roll_back`]. One that returned,
+//!   but must not count (its results were found wrong), by [`UndoLog::roll_back_returned`]; that is possible until the
+//!   next call begins. Committing is nothing.
+//! - The host calls [`UndoLog::note_host_write`] before it writes into the driver's memory inside of a call.
+//! - The module has a second memory, the log, which driver code cannot name. The engine needs multi-memory; the host's
+//!   `MemoryCreator` is asked for it right after the driver's own memory: 64 MiB, min = max, an ordinary mapping that
+//!   is touched as far as it is used, with a guard behind it.
+//!
+//! # What "as before" means
+//!
+//! Memory and globals are byte for byte as they were, except for the memory below the stack pointer at the beginning:
+//! what a call leaves there belongs to nobody, so stores to a function's own frame are not logged. That is sound
+//! because every write of the stack pointer is checked: one above its value at the beginning traps. It is done only
+//! where the stack surely lies first in memory (`--stack-first`).
+//! What a device wrote meanwhile stays, because only what the driver stores is logged, at its own width.
+//!
+//! # Limits
+//!
+//! - A transaction that logs more than 64 MiB traps (out of bounds), and can be undone as any other.
+//! - Outside of transactions the log begins again at each hostcall and bulk instructions are not logged; code that
+//!   makes more than four million scalar stores between two hostcalls there traps.
+//! - A store that traps may do so a few instructions early: its group's old values are read together.
+//! - Tables, `memory.grow`, `data.drop` and the like are refused, see [`Refused`].
+
+mod code;
+mod facts;
+mod layout;
+mod module;
+mod offsets;
+mod raw;
+mod rewrite;
+mod rollback;
+mod stores;
+mod values;
+mod write;
+
+use std::fmt;
+
+pub use offsets::OffsetMap;
+pub use rollback::{CorruptLog, RolledBack, UndoLog};
+
+/// What the pass is told beside the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Below this address no device writes: the beginning of the DMA window. Reading and logging ahead of the stores
+    /// (at the beginning of loops) is confined to it. Without it, all of memory is taken to be private.
+    pub private_bytes: Option<u32>,
+    /// A mistake to make, for the tests that show that they would notice.
+    #[doc(hidden)]
+    pub flaw: Option<Flaw>,
+}
+
+/// A mistake that the pass can be told to make.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Logs bytes between two stores, which a device may write.
+    MergeAcrossGap,
+    /// Takes an address that changes in a loop for one that does not.
+    HoistVariantAddress,
+    /// Logs ahead of the store what a device may write.
+    HoistSharedMemory,
+    /// Does not check the stack pointer.
+    NoStackCheck,
+    /// Goes on with the log's top of before a call.
+    KeepTopAfterCall,
+    /// Logs what was just stored.
+    LogAfterStore,
+    /// Logs four bytes of longer stores.
+    WrongWidth,
+    /// Takes what one path logged for logged on the other one too.
+    KeepFactsOfOtherPath,
+    /// Does not save globals.
+    ForgetGlobals,
+}
+
+/// A module whose calls can be undone.
+#[derive(Clone, Debug)]
+pub struct Instrumented {
+    /// The module.
+    pub wasm: Vec<u8>,
+    /// What was added to it.
+    pub effect: Effect,
+    /// Where its code comes from.
+    pub offsets: OffsetMap,
+}
+
+/// What the pass did to a module; all counts are of places in the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// Entries that are transactions.
+    pub transactions: usize,
+    /// Stores, read-modify-writes and compare-and-exchanges that can be reached.
+    pub stores: usize,
+    /// Of them: to the function's own frame, not logged.
+    pub own_frame: usize,
+    /// Of them: to bytes that are in the log by then on every path.
+    pub covered: usize,
+    /// Of them: to bytes that are in the log by then unless the loop's beginning could not read them.
+    pub covered_by_flag: usize,
+    /// Places where stores are logged, each for all that surely follow.
+    pub groups: usize,
+    /// Records that these append.
+    pub records: usize,
+    /// Records that the beginnings of loops append for their bodies.
+    pub hoisted: usize,
+    /// Bulk instructions.
+    pub bulk: usize,
+    /// Of them: to the function's own frame, not logged.
+    pub bulk_own_frame: usize,
+    /// Whether the module's stack is where its own frames need no log.
+    pub own_frames_known: bool,
+    /// Checked writes of the stack pointer.
+    pub stack_checks: usize,
+    /// Branches back to the beginning of a loop.
+    pub back_edges: usize,
+    /// Of them: each round appends to the log, so that the log's end stops a loop without end.
+    pub back_edges_logged: usize,
+    /// The module's length before.
+    pub bytes_before: usize,
+    /// And after.
+    pub bytes_after: usize,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Effect { stores, own_frame, covered, covered_by_flag, groups, records, hoisted, bulk, .. } = self;
+        writeln!(
+            f,
+            "{stores} stores: {own_frame} to own frames, {covered} logged before, {covered_by_flag} by their loop"
+        )?;
+        writeln!(f, "{groups} groups with {records} records, {hoisted} records before loops")?;
+        writeln!(f, "{bulk} bulk instructions, {} of them to own frames", self.bulk_own_frame)?;
+        let stack = if self.own_frames_known { "first in memory" } else { "not known to be first in memory" };
+        writeln!(f, "stack {stack}, {} checks of its pointer", self.stack_checks)?;
+        writeln!(f, "{} of {} back-edges append to the log", self.back_edges_logged, self.back_edges)?;
+        write!(f, "{} bytes, {} before", self.bytes_after, self.bytes_before)
+    }
+}
+
+/// Why calls into a module cannot be undone.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Not valid, or with features that no driver may use.
+    #[error("not a module that can be rewritten: {0}")]
+    Invalid(String),
+    /// An instruction with an effect that no log holds.
+    #[error("function {function} uses {what} (at byte {offset:#x} of the module)")]
+    Instruction {
+        /// The instruction, and why not.
+        what: &'static str,
+        /// Its function's index.
+        function: u32,
+        /// Where it is in the module.
+        offset: usize,
+    },
+    /// Something that others can change too.
+    #[error("{what}: others can change it, and their changes are not logged; a driver imports functions only")]
+    Shared {
+        /// What it is.
+        what: String,
+    },
+    /// Its memory.
+    #[error("the module's memory cannot be covered: {0}")]
+    Memory(String),
+    /// An export with a name that the pass uses.
+    #[error("exports `{0}`, a name that is reserved for the undo log")]
+    ReservedExport(String),
+    /// Too much to save at each call.
+    #[error("{found} mutable globals; at most {most} are saved at the beginning of a call")]
+    TooManyGlobals {
+        /// How many it has.
+        found: usize,
+        /// How many are saved.
+        most: usize,
+    },
+}
+
+impl From<wasmparser::Error> for Refused {
+    fn from(error: wasmparser::Error) -> Self {
+        Refused::Invalid(error.to_string())
+    }
+}
+
+/// Rewrites a module so that calls into it can be undone, with all of its memory taken to be private.
+///
+/// # Errors
+/// If it does something that cannot be undone.
+pub fn instrument(wasm: &[u8]) -> Result<Instrumented, Refused> {
+    instrument_with(wasm, &Options::default())
+}
+
+/// Rewrites a module so that calls into it can be undone.
+///
+/// # Errors
+/// If it does something that cannot be undone.
+pub fn instrument_with(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
+    write::instrument(wasm, options)
+}

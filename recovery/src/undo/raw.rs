@@ -1,0 +1,47 @@
+//! Writing old bytes back into memory that a device may share: no reference is made to it.
+#![expect(unsafe_code, reason = "memory that others can write is reached through raw pointers only")]
+
+use std::ptr;
+
+use wasmtime::{AsContext, Memory};
+
+/// Writes `bytes` at `address` of `memory`: 1, 2, 4 and 8 aligned bytes in one access, so that no neighbour is touched
+/// and nobody sees half a value; more in address order. False, and nothing written, if that is not inside of memory.
+pub(super) fn put(store: impl AsContext, memory: &Memory, address: u32, bytes: &[u8]) -> bool {
+    let end = u64::from(address) + bytes.len() as u64;
+    if end > memory.data_size(&store) as u64 {
+        return false;
+    }
+    // SAFETY: in bounds, as was just checked: `data_ptr` has `data_size` bytes behind it, and memories of drivers
+    // neither move nor shrink.
+    let to = unsafe { memory.data_ptr(&store).add(address as usize) };
+    let aligned = to.addr().is_multiple_of(bytes.len().max(1));
+    // SAFETY: each writes `bytes.len()` bytes at `to`, inside of memory and aligned; the caller has the store, so no
+    // wasm code runs, and what a device does meanwhile is no access of this program's.
+    unsafe {
+        match *bytes {
+            [a] => to.write_volatile(a),
+            [a, b] if aligned => to.cast::<u16>().write_volatile(u16::from_ne_bytes([a, b])),
+            [a, b, c, d] if aligned => to.cast::<u32>().write_volatile(u32::from_ne_bytes([a, b, c, d])),
+            [a, b, c, d, e, f, g, h] if aligned => {
+                to.cast::<u64>().write_volatile(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+            }
+            _ => ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()),
+        }
+    }
+    true
+}
+
+/// Reads from `address` of `memory`. False, and nothing read, if that is not inside of memory.
+pub(super) fn get(store: impl AsContext, memory: &Memory, address: u32, into: &mut [u8]) -> bool {
+    let end = u64::from(address) + into.len() as u64;
+    if end > memory.data_size(&store) as u64 {
+        return false;
+    }
+    // SAFETY: in bounds, as was just checked; `into` is memory of ours that does not overlap with a driver's.
+    unsafe {
+        let from = memory.data_ptr(&store).add(address as usize);
+        ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
+    }
+    true
+}

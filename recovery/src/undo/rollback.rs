@@ -1,0 +1,222 @@
+//! One instance's log: rolling a call back, and what the host adds to the log.
+
+use wasmtime::{AsContext, AsContextMut, Global, Instance, Memory, Store, V128, Val, ValType};
+
+use super::layout::{
+    BULK, GLOBAL_EXPORT, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT, TRAILER_BYTES,
+    first_record, padded,
+};
+use super::raw;
+
+/// What a driver exports its memory as.
+const MEMORY_EXPORT: &str = "memory";
+
+/// What was undone, or could be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RolledBack {
+    /// Records in the log.
+    pub entries: usize,
+    /// Bytes of memory that they hold.
+    pub bytes: usize,
+}
+
+/// Why a call cannot be undone. The instance is then in an unknown state: restart it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CorruptLog {
+    /// The last call was none that can be undone.
+    #[error("the last call was not a transaction: only poll, irq, timer and work can be undone")]
+    NotATransaction,
+    /// A record does not make sense.
+    #[error("the undo log has no sensible record below byte {top:#x}")]
+    Record {
+        /// Where the record ends.
+        top: u32,
+    },
+    /// A state that the module never takes.
+    #[error("the undo log's state is {0}, which does not exist")]
+    Mode(i32),
+}
+
+/// The host wants to write more than the log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the undo log has no room for {len_bytes} bytes of a host's write at {address:#x}, or they are not in memory")]
+pub struct LogFull {
+    /// Where it wants to write.
+    pub address: u32,
+    /// How much.
+    pub len_bytes: u32,
+}
+
+/// The undo log of one instance.
+#[derive(Clone, Debug)]
+pub struct UndoLog {
+    memory: Memory,
+    log: Memory,
+    top: Global,
+    mode: Global,
+    globals: Vec<Global>,
+}
+
+/// Where the bytes of one record are in the log.
+struct Record {
+    address: u32,
+    old: std::ops::Range<usize>,
+    next_top: u32,
+}
+
+impl UndoLog {
+    /// The log of an instance.
+    ///
+    /// # Errors
+    /// If its module was not made by [`instrument`](super::instrument).
+    pub fn of<T>(store: &mut Store<T>, instance: &Instance) -> wasmtime::Result<UndoLog> {
+        let missing = |name: &str| wasmtime::format_err!("the module has no `{name}`: it has no undo log");
+        let memory = |store: &mut Store<T>, name| instance.get_memory(store, name).ok_or_else(|| missing(name));
+        let global = |store: &mut Store<T>, name| instance.get_global(store, name).ok_or_else(|| missing(name));
+        let mut globals = Vec::new();
+        while let Some(global) = instance.get_global(&mut *store, &format!("{GLOBAL_EXPORT}{}", globals.len())) {
+            globals.push(global);
+        }
+        Ok(UndoLog {
+            memory: memory(store, MEMORY_EXPORT)?,
+            log: memory(store, LOG_EXPORT)?,
+            top: global(store, TOP_EXPORT)?,
+            mode: global(store, MODE_EXPORT)?,
+            globals,
+        })
+    }
+
+    /// Undoes a call that ended in an error: memory and globals are as when it began, and the instance can be called
+    /// again. If the call failed before it began (its stack pointer was wrong, its time was up), there is nothing to
+    /// undo, and nothing is changed; so for a call that returned, take [`roll_back_returned`](Self::roll_back_returned).
+    ///
+    /// # Errors
+    /// If the call is none that can be undone.
+    pub fn roll_back<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
+        match self.mode(&mut *store)? {
+            Mode::Transaction => self.undo(store),
+            Mode::Plain => Err(CorruptLog::NotATransaction),
+            Mode::Idle | Mode::TransactionReturned | Mode::PlainReturned => Ok(RolledBack::default()),
+        }
+    }
+
+    /// Undoes the last call, which returned but must not count.
+    ///
+    /// # Errors
+    /// If the call is none that can be undone.
+    pub fn roll_back_returned<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
+        match self.mode(&mut *store)? {
+            Mode::TransactionReturned => self.undo(store),
+            _ => Err(CorruptLog::NotATransaction),
+        }
+    }
+
+    /// To be called before the host writes `len` bytes at `address` of the driver's memory inside of a call. Outside of
+    /// transactions it does nothing.
+    ///
+    /// # Errors
+    /// If the log is full or the bytes are not in memory; then nothing may be written.
+    pub fn note_host_write(&self, store: &mut impl AsContextMut, address: u32, len: u32) -> Result<(), LogFull> {
+        let full = LogFull { address, len_bytes: len };
+        if self.number(&mut *store, self.mode) != Mode::Transaction as i32 {
+            return Ok(());
+        }
+        let top = self.number(&mut *store, self.top).cast_unsigned();
+        let record = u64::from(padded(len)) + u64::from(TRAILER_BYTES);
+        if u64::from(top) + record > self.log.data_size(&mut *store) as u64 {
+            return Err(full);
+        }
+        let mut bytes = vec![0; record as usize];
+        if !raw::get(&mut *store, &self.memory, address, &mut bytes[..len as usize]) {
+            return Err(full);
+        }
+        let trailer = padded(len) as usize;
+        bytes[trailer..trailer + 4].copy_from_slice(&address.to_le_bytes());
+        bytes[trailer + 4..].copy_from_slice(&(len | BULK).to_le_bytes());
+        self.log.write(&mut *store, top as usize, &bytes).map_err(|_| full)?;
+        let new_top = (top + record as u32).cast_signed();
+        self.top.set(&mut *store, Val::I32(new_top)).map_err(|_| full)
+    }
+
+    /// What the log holds of the last call.
+    ///
+    /// # Errors
+    /// If a record makes no sense.
+    pub fn entries<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
+        let mut found = RolledBack::default();
+        let mut top = self.number(&mut *store, self.top).cast_unsigned();
+        while let Some(record) = self.record(&*store, top)? {
+            found.entries += 1;
+            found.bytes += record.old.len();
+            top = record.next_top;
+        }
+        Ok(found)
+    }
+
+    fn number(&self, store: impl AsContextMut, global: Global) -> i32 {
+        global.get(store).i32().unwrap_or_default()
+    }
+
+    fn mode(&self, store: impl AsContextMut) -> Result<Mode, CorruptLog> {
+        let number = self.number(store, self.mode);
+        Mode::of(number).ok_or(CorruptLog::Mode(number))
+    }
+
+    /// The record that ends at `top`, if any is left.
+    fn record(&self, store: impl AsContext, top: u32) -> Result<Option<Record>, CorruptLog> {
+        let first = first_record(self.globals.len());
+        if top == first {
+            return Ok(None);
+        }
+        let bad = CorruptLog::Record { top };
+        let log = self.log.data(&store);
+        let word = |at: u32| Some(u32::from_le_bytes(*log.get(at as usize..)?.first_chunk()?));
+        let trailer = top.checked_sub(TRAILER_BYTES).ok_or(bad)?;
+        let (address, length) = word(trailer).zip(word(trailer + 4)).ok_or(bad)?;
+        let len = length & !BULK;
+        if length & BULK == 0 && !matches!(len, 1 | 2 | 4 | 8 | 16) {
+            return Err(bad);
+        }
+        let at = trailer.checked_sub(len.checked_next_multiple_of(8).ok_or(bad)?).ok_or(bad)?;
+        if at < first {
+            return Err(bad);
+        }
+        Ok(Some(Record { address, old: at as usize..(at + len) as usize, next_top: at }))
+    }
+
+    fn undo<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
+        let mut undone = RolledBack::default();
+        let mut top = self.number(&mut *store, self.top).cast_unsigned();
+        // The last change first: where a byte was logged twice, the older value is the right one.
+        while let Some(record) = self.record(&*store, top)? {
+            let old = &self.log.data(&*store)[record.old.clone()];
+            if !raw::put(&*store, &self.memory, record.address, old) {
+                return Err(CorruptLog::Record { top });
+            }
+            undone.entries += 1;
+            undone.bytes += record.old.len();
+            top = record.next_top;
+        }
+        for (number, global) in self.globals.iter().enumerate() {
+            let at = SAVED_GLOBALS as usize + number * SAVED_GLOBAL_BYTES as usize;
+            let saved: [u8; 16] = *self.log.data(&*store)[at..].first_chunk().ok_or(CorruptLog::Record { top })?;
+            let low = u64::from_le_bytes(*saved.first_chunk().expect("16 bytes hold 8"));
+            let value = match global.ty(&*store).content() {
+                ValType::I32 => Val::I32(low as i32),
+                ValType::I64 => Val::I64(low.cast_signed()),
+                ValType::F32 => Val::F32(low as u32),
+                ValType::F64 => Val::F64(low),
+                _ => Val::V128(V128::from(u128::from_le_bytes(saved))),
+            };
+            self.set(store, *global, value)?;
+        }
+        self.set(store, self.top, Val::I32(first_record(self.globals.len()).cast_signed()))?;
+        self.set(store, self.mode, Val::I32(Mode::Idle as i32))?;
+        Ok(undone)
+    }
+
+    fn set<T>(&self, store: &mut Store<T>, global: Global, value: Val) -> Result<(), CorruptLog> {
+        // It is a mutable global of the type that was asked for.
+        global.set(store, value).map_err(|_| CorruptLog::Record { top: 0 })
+    }
+}

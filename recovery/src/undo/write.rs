@@ -1,0 +1,329 @@
+//! The rewritten module: the original's sections, each with what is added at its end, so that no index changes.
+
+use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
+use wasm_encoder::{
+    CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
+    Instruction, MemArg, MemorySection, MemoryType, RawSection, TypeSection, ValType,
+};
+use wasmparser::{ExternalKind, Parser, Payload, Validator, WasmFeatures};
+
+use super::code::{self, Names};
+use super::layout::{
+    GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT,
+    first_record,
+};
+use super::module::{Shape, features};
+use super::rewrite::{Module, Part, Rewritten, rewrite};
+use super::values::Analysis;
+use super::{Effect, Flaw, Instrumented, OffsetMap, Options, Refused};
+
+/// An export that gets a wrapper: its name and the function behind it.
+struct Entry<'a> {
+    name: &'a str,
+    function: u32,
+}
+
+struct Writer<'a> {
+    wasm: &'a [u8],
+    shape: Shape<'a>,
+    names: Names,
+    entries: Vec<Entry<'a>>,
+    flaw: Option<Flaw>,
+}
+
+/// A function whose place in the finished module is not known yet.
+struct Placed {
+    /// Byte offset in the new body, and in the original module.
+    offsets: Vec<(usize, Option<usize>)>,
+}
+
+pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
+    let mut shape = Shape::of(wasm)?;
+    let bodies = std::mem::take(&mut shape.bodies);
+    let globals = shape.globals.len() as u32;
+    let names = Names {
+        top: globals,
+        mode: globals + 1,
+        stack_limit: globals + 2,
+        log_range: shape.functions.len() as u32,
+        first_record: first_record(shape.mutable_globals().count()),
+    };
+    let functions = shape.exports.iter().filter(|export| export.kind == ExternalKind::Func);
+    let entries: Vec<_> = functions.map(|export| Entry { name: export.name, function: export.index }).collect();
+    let mut effect = Effect {
+        transactions: entries.iter().filter(|entry| Shape::is_transaction(entry.name)).count(),
+        own_frames_known: shape.stack.is_some(),
+        ..Effect::default()
+    };
+    let module = Module {
+        names,
+        imported_functions: shape.imported_functions,
+        memory_bytes: shape.memory_bytes,
+        private_bytes: options.private_bytes.map_or(shape.memory_bytes, u64::from),
+        flaw: options.flaw,
+    };
+    let writer = Writer { wasm, shape, names, entries, flaw: options.flaw };
+    let mut code = CodeSection::new();
+    let mut placed = Vec::new();
+    for (number, body) in bodies.into_iter().enumerate() {
+        let function = writer.shape.imported_functions + number as u32;
+        let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let parameters = writer.shape.function_type(function).params().len() as u32;
+        let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
+        let analysis = Analysis::of(body, &writer.shape, function, options.flaw)?;
+        let rewritten = rewrite(&module, &analysis, locals, &mut effect);
+        let (function, places) = writer.function(&declared, &analysis, &rewritten)?;
+        code.function(&function);
+        placed.push(places);
+    }
+    writer.added_functions(&mut code);
+    let wasm = writer.module(&code)?;
+    let map = offset_map(&wasm, &placed)?;
+    Validator::new_with_features(features() | WasmFeatures::MULTI_MEMORY).validate_all(&wasm)?;
+    effect.bytes_before = writer.wasm.len();
+    effect.bytes_after = wasm.len();
+    Ok(Instrumented { wasm, effect, offsets: map })
+}
+
+impl Writer<'_> {
+    fn function(
+        &self,
+        declared: &[(u32, wasmparser::ValType)],
+        analysis: &Analysis<'_>,
+        rewritten: &Rewritten,
+    ) -> Result<(Function, Placed), Refused> {
+        let mut locals = Vec::with_capacity(declared.len() + rewritten.added_locals.len());
+        for &(count, ty) in declared {
+            locals.push((count, RoundtripReencoder.val_type(ty).map_err(reencoding)?));
+        }
+        locals.extend(rewritten.added_locals.iter().map(|&ty| (1, ty)));
+        let mut body = Function::new(locals);
+        let mut placed = Placed { offsets: Vec::new() };
+        // Added code belongs to the instruction that follows.
+        placed.offsets.push((body.byte_len(), analysis.offsets.first().copied()));
+        let reload = rewritten.top.map(|top| [Instruction::GlobalGet(self.names.top), Instruction::LocalSet(top)]);
+        let emit = |body: &mut Function, code: &[Instruction<'_>]| {
+            for instruction in code {
+                body.instruction(instruction);
+            }
+        };
+        emit(&mut body, reload.as_ref().map_or(&[], |code| &code[..]));
+        for part in &rewritten.parts {
+            match part {
+                Part::Added(code) => emit(&mut body, code),
+                Part::Reload => emit(&mut body, reload.as_ref().map_or(&[], |code| &code[..])),
+                Part::Original(at) => {
+                    let (from, to) = (analysis.offsets[*at], analysis.offsets[*at + 1]);
+                    body.raw(self.wasm[from..to].iter().copied());
+                    placed.offsets.push((body.byte_len(), analysis.offsets.get(*at + 1).copied()));
+                }
+            }
+        }
+        Ok((body, placed))
+    }
+
+    /// The range logger, and one wrapper for each exported function.
+    fn added_functions(&self, code: &mut CodeSection) {
+        let mut logger = Function::new([(1, ValType::I32)]);
+        for instruction in code::log_range(&self.names) {
+            logger.instruction(&instruction);
+        }
+        code.function(&logger);
+        for entry in &self.entries {
+            code.function(&self.wrapper(entry));
+        }
+    }
+
+    /// Begins a call, unless one is running already: then this is part of it.
+    fn wrapper(&self, entry: &Entry<'_>) -> Function {
+        let names = &self.names;
+        let parameters = self.shape.function_type(entry.function).params().len() as u32;
+        let mut body = Function::new([]);
+        let call = |body: &mut Function| {
+            for parameter in 0..parameters {
+                body.instruction(&Instruction::LocalGet(parameter));
+            }
+            body.instruction(&Instruction::Call(entry.function));
+        };
+        let set = |body: &mut Function, global, value: i32| {
+            body.instruction(&Instruction::I32Const(value)).instruction(&Instruction::GlobalSet(global));
+        };
+        let (running, returned) = if Shape::is_transaction(entry.name) {
+            (Mode::Transaction, Mode::TransactionReturned)
+        } else {
+            (Mode::Plain, Mode::PlainReturned)
+        };
+        // Transaction and plain are 1 and 2.
+        body.instruction(&Instruction::GlobalGet(names.mode))
+            .instruction(&Instruction::I32Const(Mode::Transaction as i32))
+            .instruction(&Instruction::I32Sub)
+            .instruction(&Instruction::I32Const(2))
+            .instruction(&Instruction::I32LtU)
+            .instruction(&Instruction::If(wasm_encoder::BlockType::Empty));
+        call(&mut body);
+        body.instruction(&Instruction::Return).instruction(&Instruction::End);
+        if let Some(stack) = self.shape.stack {
+            // With a stack pointer in the data, what is below it would be more than a stack.
+            body.instruction(&Instruction::GlobalGet(stack.pointer))
+                .instruction(&Instruction::I32Const(stack.top.cast_signed()))
+                .instruction(&Instruction::I32GtU)
+                .instruction(&Instruction::If(wasm_encoder::BlockType::Empty))
+                .instruction(&Instruction::Unreachable)
+                .instruction(&Instruction::End)
+                .instruction(&Instruction::GlobalGet(stack.pointer))
+                .instruction(&Instruction::GlobalSet(names.stack_limit));
+        }
+        if running == Mode::Transaction && self.flaw != Some(Flaw::ForgetGlobals) {
+            for (number, (global, ty)) in self.shape.mutable_globals().enumerate() {
+                save_global(&mut body, number as u32, global, ty);
+            }
+        }
+        set(&mut body, names.top, names.first_record.cast_signed());
+        set(&mut body, names.mode, running as i32);
+        call(&mut body);
+        set(&mut body, names.mode, returned as i32);
+        body.instruction(&Instruction::End);
+        body
+    }
+
+    fn module(&self, code: &CodeSection) -> Result<Vec<u8>, Refused> {
+        let mut module = wasm_encoder::Module::new();
+        let mut globals_written = false;
+        for payload in Parser::new(0).parse_all(self.wasm) {
+            let payload = payload?;
+            // The globals are added even if the module has none of its own; these sections come after them.
+            let after_globals = matches!(
+                payload,
+                Payload::ExportSection(_)
+                    | Payload::StartSection { .. }
+                    | Payload::ElementSection(_)
+                    | Payload::DataCountSection { .. }
+                    | Payload::CodeSectionStart { .. }
+                    | Payload::DataSection(_)
+                    | Payload::End(_)
+            );
+            if after_globals && !globals_written {
+                globals_written = true;
+                module.section(&self.globals()?);
+            }
+            match payload {
+                Payload::TypeSection(types) => {
+                    let mut section = TypeSection::new();
+                    RoundtripReencoder.parse_type_section(&mut section, types).map_err(reencoding)?;
+                    section.ty().function([ValType::I32, ValType::I32], []);
+                    module.section(&section);
+                }
+                Payload::FunctionSection(functions) => {
+                    let mut section = FunctionSection::new();
+                    RoundtripReencoder.parse_function_section(&mut section, functions).map_err(reencoding)?;
+                    section.function(self.shape.types.len() as u32);
+                    for entry in &self.entries {
+                        section.function(self.shape.functions[entry.function as usize]);
+                    }
+                    module.section(&section);
+                }
+                Payload::MemorySection(memories) => {
+                    let mut section = MemorySection::new();
+                    RoundtripReencoder.parse_memory_section(&mut section, memories).map_err(reencoding)?;
+                    let pages = LOG_BYTES / 65536;
+                    section.memory(MemoryType {
+                        minimum: pages,
+                        maximum: Some(pages),
+                        memory64: false,
+                        shared: false,
+                        page_size_log2: None,
+                    });
+                    module.section(&section);
+                }
+                // Written above, before whatever follows them.
+                Payload::GlobalSection(_) => {}
+                Payload::ExportSection(_) => {
+                    module.section(&self.exports()?);
+                }
+                Payload::CodeSectionStart { .. } => {
+                    module.section(code);
+                }
+                // Line tables of the original; the offset map leads to them.
+                Payload::CustomSection(section) if section.name().starts_with(".debug_") => {}
+                other => {
+                    if let Some((id, range)) = other.as_section() {
+                        module.section(&RawSection { id, data: &self.wasm[range] });
+                    }
+                }
+            }
+        }
+        Ok(module.finish())
+    }
+
+    fn globals(&self) -> Result<GlobalSection, Refused> {
+        let mut section = GlobalSection::new();
+        for payload in Parser::new(0).parse_all(self.wasm) {
+            if let Payload::GlobalSection(globals) = payload? {
+                RoundtripReencoder.parse_global_section(&mut section, globals).map_err(reencoding)?;
+            }
+        }
+        let top = self.names.first_record;
+        let limit = self.shape.stack.map_or(0, |stack| stack.top);
+        for initial in [top, Mode::Idle as u32, limit] {
+            let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+            section.global(ty, &ConstExpr::i32_const(initial.cast_signed()));
+        }
+        Ok(section)
+    }
+
+    fn exports(&self) -> Result<ExportSection, Refused> {
+        let mut section = ExportSection::new();
+        let mut wrapper = self.names.log_range + 1;
+        for export in &self.shape.exports {
+            let kind = RoundtripReencoder.export_kind(export.kind).map_err(reencoding)?;
+            if export.kind == ExternalKind::Func {
+                section.export(export.name, ExportKind::Func, wrapper);
+                wrapper += 1;
+            } else {
+                section.export(export.name, kind, export.index);
+            }
+        }
+        section.export(LOG_EXPORT, ExportKind::Memory, 1);
+        section.export(TOP_EXPORT, ExportKind::Global, self.names.top);
+        section.export(MODE_EXPORT, ExportKind::Global, self.names.mode);
+        for (number, (global, _)) in self.shape.mutable_globals().enumerate() {
+            section.export(&format!("{GLOBAL_EXPORT}{number}"), ExportKind::Global, global);
+        }
+        Ok(section)
+    }
+}
+
+fn save_global(body: &mut Function, number: u32, global: u32, ty: wasmparser::ValType) {
+    let at = MemArg { offset: u64::from(SAVED_GLOBALS + number * SAVED_GLOBAL_BYTES), align: 2, memory_index: 1 };
+    body.instruction(&Instruction::I32Const(0)).instruction(&Instruction::GlobalGet(global));
+    body.instruction(&match ty {
+        wasmparser::ValType::I32 => Instruction::I32Store(at),
+        wasmparser::ValType::I64 => Instruction::I64Store(at),
+        wasmparser::ValType::F32 => Instruction::F32Store(at),
+        wasmparser::ValType::F64 => Instruction::F64Store(at),
+        wasmparser::ValType::V128 => Instruction::V128Store(at),
+        wasmparser::ValType::Ref(_) => unreachable!("the module was validated without reference types"),
+    });
+}
+
+fn offset_map(wasm: &[u8], placed: &[Placed]) -> Result<OffsetMap, Refused> {
+    let mut map = OffsetMap::default();
+    let mut placed = placed.iter();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Payload::CodeSectionEntry(body) = payload? else { continue };
+        let start = body.range().start;
+        match placed.next() {
+            Some(places) => {
+                for (at, original) in &places.offsets {
+                    map.push(start + at, *original);
+                }
+            }
+            None => map.push(start, None),
+        }
+    }
+    Ok(map)
+}
+
+fn reencoding(error: reencode::Error) -> Refused {
+    Refused::Invalid(error.to_string())
+}
