@@ -3,7 +3,7 @@
 use nook_abi::{Entry, Fault};
 
 use super::{Nook, State};
-use crate::{NookError, RolledBack, Uplink, now_ns};
+use crate::{CrashWhen, NookError, RolledBack, Uplink, now_ns};
 
 /// How the next calls of `poll` differ from ordinary ones.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +52,11 @@ impl<U: Uplink> Nook<U> {
             _ => {}
         }
         Some(Undone { entry, memory })
+    }
+
+    /// Ends calls of a wasm driver in traps, at places that `seed` picks; see [`CrashWhen`].
+    pub fn crash(&mut self, when: CrashWhen, seed: u64) {
+        self.host_mut().crash(when, seed);
     }
 
     /// The next `calls` of `poll` move one packet each way, so that one that ends the driver is found.
