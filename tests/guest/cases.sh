@@ -176,6 +176,19 @@ case_nook_run_tells_what_there_is() {
     [ "$(grep -c '"verdict": "good"' /tmp/doctor)" = 6 ] || fail "the doctor says: $(tr -d '\n' < /tmp/doctor)"
 }
 
+# Calls of the driver that end in traps are taken back: no ping is lost, and the driver is never restarted. [90]
+case_nook_run_takes_calls_back() {
+    for slot in $NICS; do
+        nook_up "$slot" --isolation sfi+txn --crash-every 100ms
+        pings_20
+        nook_down
+        taken_back=$(number taken_back /tmp/report.json)
+        [ "$taken_back" -gt 0 ] || fail "slot $slot: no call was ended and taken back"
+        [ "$(number restarts /tmp/report.json)" = 0 ] || fail "slot $slot: the driver was restarted"
+        result "{\"$slot\": {\"taken_back\": $taken_back, \"transactions\": $(number transactions /tmp/report.json), \"undoable\": $(number undoable /tmp/report.json)}}"
+    done
+}
+
 # Registers as memory, by the operator's word: pings on each card. [120]
 case_nook_run_pings_with_direct_registers() {
     for slot in $NICS; do
