@@ -13,6 +13,8 @@ use rayon::prelude::*;
 const PATIENCE_NS: u64 = 60_000_000_000;
 const FRAMES: u32 = 300;
 
+type Frames = Vec<Vec<u8>>;
+
 /// A driver that runs and has a link, under supervision, and the far end of its cable.
 struct Supervised {
     supervisor: Supervisor<FrameQueues>,
@@ -34,8 +36,8 @@ impl Supervised {
         }
     }
 
-    /// Numbered frames both ways, as the far end and the interface saw them.
-    fn exchange(&mut self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    /// Numbered frames both ways: as they were given, as the far end saw them, and as the interface did.
+    fn exchange(&mut self) -> (Frames, Frames, Frames) {
         let frames: Vec<_> = (1..=FRAMES).map(|n| frame(n, 60 + n as usize % 1400)).collect();
         self.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
         let (mut sent, mut arrived, mut buffer) = (0, Vec::new(), vec![0; 65536]);

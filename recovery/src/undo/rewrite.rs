@@ -127,15 +127,16 @@ impl Rewrite<'_, '_> {
                 return self.store(at, store, *address, locals);
             }
             Some(Seen { event: Event::Bulk(to, len), .. }) => self.bulk(*to, *len),
-            Some(Seen { event: Event::StackPointer(unchanged), .. }) => {
-                if !unchanged && self.module.flaw != Some(Flaw::NoStackCheck) {
-                    let scratch = self.scratch(ValType::I32, 0);
-                    let mut code = Code::new();
-                    code::check_stack_pointer(scratch, &self.module.names, &mut code);
-                    self.add(code);
-                    self.effect.stack_checks += 1;
-                }
+            Some(Seen { event: Event::StackPointer(unchanged), .. })
+                if !unchanged && self.module.flaw != Some(Flaw::NoStackCheck) =>
+            {
+                let scratch = self.scratch(ValType::I32, 0);
+                let mut code = Code::new();
+                code::check_stack_pointer(scratch, &self.module.names, &mut code);
+                self.add(code);
+                self.effect.stack_checks += 1;
             }
+            Some(Seen { event: Event::StackPointer(_), .. }) => {}
             Some(Seen { event: Event::Loop(end), locals }) => self.hoist(at, *end, locals),
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-/// Bytes before the first frame, and before each (https://datatracker.ietf.org/doc/draft-ietf-opsawg-pcap/, 4 and 5).
+/// Bytes before the first frame, and before each (draft-ietf-opsawg-pcap, sections 4 and 5).
 const FILE_HEADER_BYTES: usize = 24;
 const FRAME_HEADER_BYTES: usize = 16;
 

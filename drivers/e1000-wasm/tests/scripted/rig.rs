@@ -142,6 +142,7 @@ impl Rig {
                     PacketStatus::Done => tally.done += 1,
                     PacketStatus::Failed => tally.failed += 1,
                     PacketStatus::Unused => tally.unused += 1,
+                    PacketStatus::Dropped => panic!("{queue}: packet {id} was dropped without a filter"),
                 }
             }
         }
