@@ -143,7 +143,7 @@ impl DeviceState {
         Ok(())
     }
 
-    /// Lets the device work; vectors that fired are kept until [`take_irqs`](Self::take_irqs).
+    /// Lets the device work; vectors that fired are kept until [`take_irq`](Self::take_irq).
     #[inline]
     pub(crate) fn service(&mut self, now_ns: u64) -> Result<Option<u64>, DeviceError> {
         let Service { irqs, due_ns } = self.device.service(now_ns)?;

@@ -115,7 +115,7 @@ impl Packets {
         (self.rx_count as usize - self.free_rx.len()) * 4 < self.rx_count as usize
     }
 
-    /// A buffer that the next frame to send can go into. It stays the host's until [`give`](Self::give).
+    /// A buffer that the next frame to send can go into. It stays the host's until [`give_tx`](Self::give_tx).
     #[inline]
     pub(crate) fn peek_tx(&self) -> Option<u32> {
         self.free_tx.last().copied()

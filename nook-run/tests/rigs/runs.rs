@@ -30,7 +30,7 @@ fn check(report: &Value, pings: u64) {
         assert!(report["counters"][counter].as_u64().unwrap() > 0, "{counter}: {report}");
     }
     assert_eq!(report["faults"].as_array().unwrap().len(), 0, "{report}");
-    assert_eq!((report["dma_faults"].as_u64(), report["restarts"].as_u64()), (Some(0), Some(0)));
+    assert_eq!((report["dma_faults"].as_u64(), report["recovery"]["restarts"].as_u64()), (Some(0), Some(0)));
     // What the device counted is what passed the boundary.
     let (device, counters) = (&report["device_counters"], &report["counters"]);
     assert_eq!(device["tx_packets"], counters["tx_packets"], "{report}");
