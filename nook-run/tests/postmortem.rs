@@ -57,7 +57,6 @@ fn a_trap_is_traced_to_the_authors_file_and_line_and_to_what_the_driver_did_befo
         "driver-sdk/src/instance.rs:",
         "    RCTL <- ",
         "  [EN",
-        "\n  irq(vector 0)\n    ICR -> ",
         "\n  poll(queue 0, budget ",
         "data and stack",
     ] {
