@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use nook_recovery::UndoLogging;
 use nook_runtime::{DriverModule, Layout, Wasi, target_description};
 
 use crate::drivers;
@@ -53,6 +54,20 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
         if let Some(row) = nook_abi::ENTRIES.iter().find(|row| row.name == *name) {
             writeln!(out, "  {:<16}{} context", row.name, row.context)?;
         }
+    }
+    undo(out, module)
+}
+
+/// What it takes to make calls undoable.
+fn undo(out: &mut String, module: &DriverModule) -> Result<()> {
+    match UndoLogging::instrument(module) {
+        Ok(instrumented) => {
+            writeln!(out, "undo log        for --isolation sfi+txn")?;
+            for line in instrumented.effect.to_string().lines() {
+                writeln!(out, "  {line}")?;
+            }
+        }
+        Err(why) => writeln!(out, "undo log        none, so no --isolation sfi+txn: {why}")?,
     }
     Ok(())
 }

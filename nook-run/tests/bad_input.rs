@@ -127,6 +127,11 @@ fn unfit_files() -> Vec<Unfit> {
             ["exports `nook_set_mack`, which is not an entry", "docs/abi.md"],
         ),
         module(
+            "a global with a name of the undo log's",
+            Module { more: r#"(global (export "nook_undo_top") i32 (i32.const 0))"#, ..Module::default() },
+            ["exports `nook_undo_top`, which is not an entry", "docs/abi.md"],
+        ),
+        module(
             "a memory that is too large",
             Module { memory: r#"(memory (export "memory") 4096)"#, ..Module::default() },
             ["the module asks for 256 MiB of data and stack; the most is 16 MiB", "`heap_bytes` in the manifest"],

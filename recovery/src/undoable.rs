@@ -3,11 +3,22 @@
 use nook_runtime::{Checkpoint, Checkpointing, DriverModule, Host, RolledBack};
 use wasmtime::{Instance, Store};
 
-use crate::undo::{self, Options, UndoLog};
+use crate::undo::{self, Instrumented, Options, Refused, UndoLog};
 
 /// Drivers' calls can be taken back because each of their stores logs what it overwrites; see [`undo`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UndoLogging;
+
+impl UndoLogging {
+    /// The module with its log, and what that took.
+    ///
+    /// # Errors
+    /// If the module does something that cannot be undone.
+    pub fn instrument(module: &DriverModule) -> Result<Instrumented, Refused> {
+        let options = Options { private_bytes: u32::try_from(module.layout().window).ok(), ..Options::default() };
+        undo::instrument_with(module.wasm(), &options)
+    }
+}
 
 impl Checkpointing for UndoLogging {
     fn isolation(&self) -> &'static str {
@@ -15,9 +26,7 @@ impl Checkpointing for UndoLogging {
     }
 
     fn prepare(&self, module: &DriverModule) -> Result<Vec<u8>, String> {
-        let options = Options { private_bytes: u32::try_from(module.layout().window).ok(), ..Options::default() };
-        let instrumented = undo::instrument_with(module.wasm(), &options).map_err(|error| error.to_string())?;
-        Ok(instrumented.wasm)
+        Ok(Self::instrument(module).map_err(|error| error.to_string())?.wasm)
     }
 
     fn attach(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Box<dyn Checkpoint>> {

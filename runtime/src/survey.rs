@@ -97,6 +97,10 @@ impl<'a> Survey<'a> {
                         match export.kind {
                             ExternalKind::Func => survey.exports.push((export.name, export.index)),
                             ExternalKind::Memory if export.name == MEMORY_EXPORT => survey.exports_memory = true,
+                            // Such names belong to what a preparation adds: the undo log and its globals.
+                            _ if export.name.starts_with(ENTRY_PREFIX) => {
+                                return Err(LoadError::UnknownEntry { name: export.name.to_owned() });
+                            }
                             _ => {}
                         }
                     }

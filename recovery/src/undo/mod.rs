@@ -124,10 +124,10 @@ pub struct Effect {
     pub back_edges: usize,
     /// Of them: each round appends to the log, so that the log's end stops a loop without end.
     pub back_edges_logged: usize,
-    /// The module's length before.
-    pub bytes_before: usize,
+    /// The length of its code before.
+    pub code_bytes_before: usize,
     /// And after.
-    pub bytes_after: usize,
+    pub code_bytes_after: usize,
 }
 
 impl fmt::Display for Effect {
@@ -142,7 +142,7 @@ impl fmt::Display for Effect {
         let stack = if self.own_frames_known { "first in memory" } else { "not known to be first in memory" };
         writeln!(f, "stack {stack}, {} checks of its pointer", self.stack_checks)?;
         writeln!(f, "{} of {} back-edges append to the log", self.back_edges_logged, self.back_edges)?;
-        write!(f, "{} bytes, {} before", self.bytes_after, self.bytes_before)
+        write!(f, "{} bytes of code, {} before", self.code_bytes_after, self.code_bytes_before)
     }
 }
 

@@ -80,8 +80,8 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
     let wasm = writer.module(&code)?;
     let map = offset_map(&wasm, &placed)?;
     Validator::new_with_features(features() | WasmFeatures::MULTI_MEMORY).validate_all(&wasm)?;
-    effect.bytes_before = writer.wasm.len();
-    effect.bytes_after = wasm.len();
+    effect.code_bytes_before = code_bytes(writer.wasm)?;
+    effect.code_bytes_after = code_bytes(&wasm)?;
     Ok(Instrumented { wasm, effect, offsets: map })
 }
 
@@ -304,6 +304,16 @@ fn save_global(body: &mut Function, number: u32, global: u32, ty: wasmparser::Va
         wasmparser::ValType::V128 => Instruction::V128Store(at),
         wasmparser::ValType::Ref(_) => unreachable!("the module was validated without reference types"),
     });
+}
+
+fn code_bytes(wasm: &[u8]) -> Result<usize, Refused> {
+    let mut bytes = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionStart { size, .. } = payload? {
+            bytes = size as usize;
+        }
+    }
+    Ok(bytes)
 }
 
 fn offset_map(wasm: &[u8], placed: &[Placed]) -> Result<OffsetMap, Refused> {
