@@ -148,7 +148,7 @@ fn assemble(
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
     let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), &window)?;
-    let mut host = Host::new(nook_runtime::HostConfig {
+    let host = Host::new(nook_runtime::HostConfig {
         device,
         window,
         maps: drivers::MAPS,
@@ -156,12 +156,6 @@ fn assemble(
         layout,
         budgets: Budgets::default(),
     })?;
-    if let Some(when) = crash(args) {
-        if matches!(args.isolation, Isolation::Native | Isolation::Wrapped) {
-            bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it");
-        }
-        host.crash(when, args.seed);
-    }
     let plug = match &args.tap {
         Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
         None => {
@@ -178,6 +172,12 @@ fn assemble(
         Pcap::create(path).context("--pcap")
     });
     let mut nook = Nook::new(host, launcher, Captured::new(plug, capture.transpose()?));
+    if let Some(when) = crash(args) {
+        if matches!(args.isolation, Isolation::Native | Isolation::Wrapped) {
+            bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it");
+        }
+        nook.crash(when, args.seed);
+    }
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.promiscuous;
     nook.set(settings)?;

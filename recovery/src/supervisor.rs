@@ -227,8 +227,8 @@ impl<U: Uplink> Supervisor<U> {
         if kept.is_some() {
             self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: Outcome::Ended });
         }
-        if undone.is_some_and(|undone| self.go_on(&undone)) {
-            tracing::warn!("{error}; the call was taken back");
+        if let Some(undone) = undone.filter(|undone| self.go_on(undone)) {
+            tracing::warn!("{error}; the call was taken back, with {} bytes in memory", undone.memory.bytes);
             self.rollbacks.note(after_ns);
             if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
                 recovery.outcome = Outcome::TakenBack { after_ns };

@@ -97,7 +97,7 @@ impl Crash {
 
 impl Host {
     /// Ends calls of a wasm driver in traps, at places that `seed` picks.
-    pub fn crash(&mut self, when: CrashWhen, seed: u64) {
+    pub(crate) fn crash(&mut self, when: CrashWhen, seed: u64) {
         self.crash = Some(Crash::new(when, seed));
     }
 

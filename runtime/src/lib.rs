@@ -61,7 +61,7 @@ pub use host::{Host, HostConfig, HostError};
 pub use isa::target_description;
 pub use layout::Layout;
 pub use load::{DriverModule, LoadError, OwnedManifest, Wasi};
-pub use netif::{Interface, Resubmit};
+pub use netif::Interface;
 pub use nook::{Nook, Undone};
 pub use outcome::{NookError, Settings, Turn};
 pub use policy::RegisterPolicy;

@@ -40,17 +40,6 @@ struct Returned {
     meta: NetMeta,
 }
 
-/// Which frames to be sent that a driver had when it ended its successor is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resubmit {
-    /// Those that it had not even looked at.
-    Waiting,
-    /// Those that it had taken too: some of them may have been sent already, and are sent twice, which every network
-    /// protocol must bear.
-    #[default]
-    All,
-}
-
 /// Everything of the network class in one nook.
 pub(crate) struct NetClass {
     window: DmaWindow,
@@ -63,7 +52,6 @@ pub(crate) struct NetClass {
     tx_ids: [u32; QUEUE_CAPACITY as usize],
     /// Buffers whose frames the next instance is given first, oldest first.
     kept: Vec<u32>,
-    pub(crate) resubmit: Resubmit,
 }
 
 impl NetClass {
@@ -76,7 +64,6 @@ impl NetClass {
             returned: Vec::with_capacity(2 * QUEUE_CAPACITY as usize),
             tx_ids: [0; QUEUE_CAPACITY as usize],
             kept: Vec::new(),
-            resubmit: Resubmit::default(),
         }
     }
 
@@ -99,7 +86,8 @@ impl NetClass {
         let waiting = self.rings.take().map_or(0, |rings| rings.tx_provide.waiting() as usize);
         let mut taken = self.packets.sending();
         let waiting = taken.split_off(taken.len().saturating_sub(waiting));
-        taken.retain(|&id| self.packets.ended_with(id) && self.resubmit == Resubmit::All);
+        // Some of them may have been sent already, and are sent twice: every network protocol must bear that.
+        taken.retain(|&id| self.packets.ended_with(id));
         // What this instance was not given is younger.
         let younger = std::mem::take(&mut self.kept);
         self.kept = [taken, waiting, younger].concat();

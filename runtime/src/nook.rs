@@ -274,6 +274,8 @@ impl<U: Uplink> Nook<U> {
 
     fn end_instance(&mut self) -> Result<(), NookError> {
         self.opened = false;
+        // It was taken with the instance that goes.
+        self.care = Care::default();
         // The device first: the driver's memory must stay until nothing can reach it.
         let quiet = self.host_mut().end_instance();
         self.state = match std::mem::replace(&mut self.state, State::Between) {
