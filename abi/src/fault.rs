@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::{Context, Entry, Hostcall, Queue};
 
-/// How a wasm trap came about.
+/// How a driver's code came to its end: by a wasm trap, or by what its process did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrapKind {
     /// `unreachable`: in Rust, a panic or an abort.
@@ -19,6 +19,14 @@ pub enum TrapKind {
     IndirectCall,
     /// The call stack is used up: recursion.
     StackOverflow,
+    /// A system call that the sandbox of the driver's process forbids.
+    Syscall,
+    /// The driver's process ended of its own accord, or was ended from outside.
+    Ended,
+    /// What the driver's process said to the host makes no sense.
+    Channel,
+    /// The call changed more memory than can be taken back.
+    UndoLogFull,
     /// Anything else that the engine knows.
     Other,
     /// None of the driver's doing: somebody wanted to see what comes of a trap.
@@ -184,6 +192,8 @@ pub enum Fault {
     DeviceGone,
     /// The device, or the way to it, failed; the host's log says how.
     DeviceFailed,
+    /// The device was taken away from the driver while it ran.
+    Revoked,
 }
 
 impl fmt::Display for Fault {
@@ -230,6 +240,7 @@ impl fmt::Display for Fault {
             }
             Fault::DeviceGone => f.write_str("the device is gone"),
             Fault::DeviceFailed => f.write_str("the device failed"),
+            Fault::Revoked => f.write_str("the device was taken away from the driver"),
         }
     }
 }
@@ -245,7 +256,11 @@ impl fmt::Display for TrapKind {
             TrapKind::Arithmetic => "division by zero or overflow",
             TrapKind::IndirectCall => "indirect call to nothing or with the wrong signature",
             TrapKind::StackOverflow => "call stack used up",
+            TrapKind::Syscall => "system call that its sandbox forbids",
+            TrapKind::Ended => "its process ended",
+            TrapKind::Channel => "its process said what makes no sense",
             TrapKind::Other => "other trap",
+            TrapKind::UndoLogFull => "more changes in one call than the undo log holds",
             TrapKind::Injected => "trap made on request",
         })
     }

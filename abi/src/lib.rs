@@ -1,8 +1,8 @@
 //! The contract between a driver and the runtime that holds it.
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
-//! ([`hostcalls!`], [`entries!`], [`filter_entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`], [`QueueEntry`]), the
-//! [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
+//! ([`hostcalls!`], [`entries!`], [`filter_entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`],
+//! [`QueueEntry`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
 //!
 //! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
 //! guests: `no_std`, no dependencies, no `unsafe`.
@@ -18,6 +18,8 @@ mod manifest;
 mod net;
 mod status;
 mod table;
+mod text;
+mod words;
 
 pub use fault::{Fault, Owner, TrapKind};
 pub use layout::{HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, PoolLayout};
@@ -31,6 +33,8 @@ pub use table::{
     ArgInfo, CallClass, Context, Contexts, ENTRIES, Entry, EntryInfo, FILTER_ENTRIES, FilterEntryInfo, HOSTCALLS,
     Hostcall, HostcallInfo, Value,
 };
+pub use text::{Plain, is_plain};
+pub use words::{MOST_ARGS, padded};
 
 /// The wasm module name of every import.
 pub const IMPORT_MODULE: &str = "nook";

@@ -67,7 +67,7 @@ pub struct Manifest<'a> {
 /// What is wrong with a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestError<'a> {
-    /// The section is not UTF-8 text, or has control characters in it.
+    /// The section is not UTF-8 text, or has characters in it that [are not plain](crate::is_plain).
     NotText,
     /// A line is not `key = value`.
     NotAPair(&'a str),
@@ -145,8 +145,8 @@ impl<'a> Manifest<'a> {
     /// Reads a manifest from the section's bytes.
     pub fn parse(section: &'a [u8]) -> Result<Manifest<'a>, ManifestError<'a>> {
         let text = core::str::from_utf8(section).map_err(|_| ManifestError::NotText)?;
-        // It is shown to people: control characters would let a driver write over other lines of a terminal.
-        if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        // It is shown to people, whom such characters would mislead.
+        if text.contains(|c: char| !crate::is_plain(c) && !matches!(c, '\n' | '\r' | '\t')) {
             return Err(ManifestError::NotText);
         }
         let mut pairs = Pairs::default();
@@ -292,9 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn what_could_move_a_terminals_cursor_is_not_text() {
-        let text = std::format!("{GOOD}# \x1b[2J\n");
-        assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::NotText);
+    fn what_could_mislead_a_reader_is_not_text() {
+        for trick in ["\x1b[2J", "\u{202e}"] {
+            let text = std::format!("{GOOD}# {trick}\n");
+            assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::NotText);
+        }
         assert!(Manifest::parse(GOOD.replace('\n', "\r\n").as_bytes()).is_ok());
     }
 

@@ -184,7 +184,7 @@ or `NoMemory`." }
             Dma PROCESS (0, 1) DmaAlloc fn dma_alloc(len_bytes: u32, align_bytes: u32) -> i64;
             { "Gives a region back. The device must no longer use it." }
             Dma PROCESS (0, 1) DmaFree fn dma_free(region: u32) -> ();
-            { "Lets the device start DMA (bus mastering). Nothing else ever turns it on." }
+            { "Lets the device start DMA (bus mastering). Nothing else turns it on for a driver that never asked." }
             Dma PROCESS (0, 1) DmaEnable fn dma_enable() -> i32;
             { "Stops all DMA of the device." }
             Dma PROCESS (0, 1) DmaDisable fn dma_disable() -> i32;

@@ -1,52 +1,44 @@
-//! What it costs to enter a driver and to leave it again: nothing else happens.
+//! What it costs to enter a driver, to leave it again and to reach a register, for those who change something there.
+//! The figures that are told to others come from `cargo xtask bench`, which measures all levels interleaved.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nook_benches::driver;
-use nook_tests::Isolation;
+use nook_benches::levels::{DIRECT, LEVELS, Program};
+use nook_benches::rig::{driver, nook, round};
+use touch_driver::job;
 
-/// Registers that the driver reads in `stats`, and writes in `set_rx_mode` on an open interface.
-fn count(isolation: Isolation) -> (u64, u64) {
-    let mut driver = driver(isolation);
-    assert_eq!(driver.open(), Ok(0));
-    let before = *driver.host().counters();
-    driver.stats().unwrap();
-    let between = *driver.host().counters();
-    assert_eq!(driver.set_rx_mode(0, 0), Ok(0));
-    let after = *driver.host().counters();
-    (between.reg_reads - before.reg_reads, after.reg_writes - between.reg_writes)
-}
+/// So many crossings in a call.
+const AMOUNT: u32 = 64;
 
 fn crossings(criterion: &mut Criterion) {
-    let (reads, writes) = count(Isolation::Native);
-    for isolation in Isolation::ALL {
-        let name = format!("{isolation:?}").to_lowercase();
-
-        // Before `open`, `poll` looks at one flag and returns.
-        let mut closed = driver(isolation);
-        criterion.benchmark_group("null call").bench_function(&name, |bencher| {
-            bencher.iter(|| closed.poll(black_box(0), 32, 0).unwrap());
-        });
-
-        let mut open = driver(isolation);
-        assert_eq!(open.open(), Ok(0));
-        let mut group = criterion.benchmark_group("register read");
-        group.throughput(Throughput::Elements(reads));
-        group.bench_function(&name, |bencher| bencher.iter(|| open.stats().unwrap()));
-        drop(group);
-        let mut group = criterion.benchmark_group("register write");
-        group.throughput(Throughput::Elements(writes));
-        // Alternating, so that nothing is found unchanged.
-        let mut mode = 0;
-        group.bench_function(&name, |bencher| {
-            bencher.iter(|| {
-                mode ^= nook_abi::rx_mode::PROMISCUOUS;
-                open.set_rx_mode(mode, 0).unwrap()
+    for (group, what, amount) in [
+        ("null call", job::NOTHING, 1),
+        ("hostcall", job::HOSTCALL, AMOUNT),
+        ("register read", job::READ_REGISTER, AMOUNT),
+        ("register write", job::WRITE_REGISTER, AMOUNT),
+    ] {
+        let mut group = criterion.benchmark_group(group);
+        group.throughput(Throughput::Elements(amount.into()));
+        for level in LEVELS.iter().chain([&DIRECT]) {
+            let mut driver = driver(level, Program::Touch);
+            group.bench_function(level.name, |bencher| {
+                bencher.iter(|| {
+                    driver.poll(black_box(what), amount, 0).unwrap();
+                    driver.commit().unwrap();
+                });
             });
-        });
+        }
     }
 }
 
-criterion_group!(benches, crossings);
+fn interrupt(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("interrupt and poll of 8 packets each way");
+    for level in LEVELS {
+        let (mut nook, _) = nook(&level.launcher(Program::E1000), 8, true);
+        group.bench_function(level.name, |bencher| bencher.iter(|| round(&mut nook)));
+    }
+}
+
+criterion_group!(benches, crossings, interrupt);
 criterion_main!(benches);

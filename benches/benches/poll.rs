@@ -1,17 +1,16 @@
-//! What a packet costs: one `poll` that receives and sends a batch, with the host's work on the queues.
+//! What a packet costs: one turn of the loop, whose `poll` receives and sends a batch.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nook_benches::{nook, round};
-use nook_tests::Isolation;
+use nook_benches::levels::{LEVELS, Program};
+use nook_benches::rig::{nook, round};
 
 fn poll(criterion: &mut Criterion) {
-    for batch in [1, 32, 250] {
+    for batch in [1, 8, 32, 128, 255] {
         let mut group = criterion.benchmark_group(format!("poll, batch {batch}"));
         group.throughput(Throughput::Elements(u64::from(batch)));
-        for isolation in Isolation::ALL {
-            let mut nook = nook(isolation, batch);
-            let name = format!("{isolation:?}").to_lowercase();
-            group.bench_function(name, |bencher| bencher.iter(|| round(&mut nook)));
+        for level in LEVELS {
+            let (mut nook, _) = nook(&level.launcher(Program::E1000), batch, false);
+            group.bench_function(level.name, |bencher| bencher.iter(|| round(&mut nook)));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A device that answers an e1000's doorbells at once.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use e1000_regs::{CTRL, EERD, ICR, MDIC, RDBAL, RDT, STATUS, TDBAL, TDT, eeprom, phy, rx, tx};
 use nook_bus::{
-    BarInfo, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
-    Width,
+    BarInfo, BarMemory, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, MappedBar, PciDevice, PciIdentity,
+    ResetKind, Result, Service, Width,
 };
 
 /// Descriptors in the driver's rings.
@@ -24,9 +25,16 @@ pub struct Instant {
     receives: u32,
     rx_head: u32,
     tx_head: u32,
+    /// Whether it interrupts before each poll.
+    interrupts: bool,
 }
 
 impl Instant {
+    /// A device that receives `receives` frames between two polls, and interrupts to say so.
+    pub fn interrupting(receives: u32) -> Self {
+        Instant { interrupts: true, ..Self::new(receives) }
+    }
+
     /// A device that receives `receives` frames between two polls.
     pub fn new(receives: u32) -> Self {
         let mut phy = [0; 32];
@@ -38,6 +46,7 @@ impl Instant {
             receives,
             rx_head: 0,
             tx_head: 0,
+            interrupts: false,
         }
     }
 
@@ -160,6 +169,15 @@ impl PciDevice for Instant {
         Ok(())
     }
 
+    /// As memory they are only memory: what is written to a doorbell is not seen.
+    fn bar_map(&mut self, _: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
+        let failed = |error| DeviceError::os("memory for the registers", error);
+        let len_bytes = e1000_regs::BAR0_LEN_BYTES;
+        // A window is nothing but a file of memory, and the mapping keeps that.
+        let memory = DmaWindow::new(len_bytes.into()).map_err(failed)?;
+        Ok(Arc::new(MappedBar::new(memory.fd(), 0, len_bytes as usize, reserve_bytes).map_err(failed)?))
+    }
+
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
@@ -206,7 +224,7 @@ impl PciDevice for Instant {
     fn service(&mut self, _: u64) -> Result<Service> {
         self.receive();
         self.regs[ICR.offset() as usize / 4] = ICR::RXT0;
-        Ok(Service::default())
+        Ok(Service { irqs: self.interrupts.into(), due_ns: None })
     }
 
     fn event_fds(&self, _: &mut Vec<RawFd>) {}

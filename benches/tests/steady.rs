@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use nook_benches::{nook, round};
-use nook_tests::Isolation;
+use nook_benches::levels::{LEVELS, Program};
+use nook_benches::rig::{nook, round};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -32,21 +32,22 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_poll_of_32_packets_makes_three_hostcalls_at_most_and_no_allocation() {
-    for isolation in Isolation::ALL {
-        let mut nook = nook(isolation, 32);
+    for level in LEVELS {
+        let isolation = level.name;
+        let (mut nook, _) = nook(&level.launcher(Program::E1000), 32, false);
         let (before, allocations) = (*nook.counters(), ALLOCATIONS.get());
         for _ in 0..1000 {
             round(&mut nook);
         }
-        assert_eq!(ALLOCATIONS.get(), allocations, "{isolation:?}");
+        assert_eq!(ALLOCATIONS.get(), allocations, "{isolation}");
         let after = nook.counters();
         assert_eq!(after.packets() - before.packets(), 64_000);
         let polls = after.polls - before.polls;
         assert_eq!(polls, 1000);
-        assert_eq!(after.reg_reads, before.reg_reads, "{isolation:?}: registers are not read on the steady path");
+        assert_eq!(after.reg_reads, before.reg_reads, "{isolation}: registers are not read on the steady path");
         // One doorbell for each ring, and the interrupt's unmasking if it had been masked.
         let hostcalls = after.hostcalls - before.hostcalls;
-        assert!((2 * polls..=3 * polls).contains(&hostcalls), "{isolation:?}: {hostcalls} in {polls} polls");
-        assert_eq!(after.reg_writes - before.reg_writes, hostcalls, "{isolation:?}: each of them is a register write");
+        assert!((2 * polls..=3 * polls).contains(&hostcalls), "{isolation}: {hostcalls} in {polls} polls");
+        assert_eq!(after.reg_writes - before.reg_writes, hostcalls, "{isolation}: each of them is a register write");
     }
 }

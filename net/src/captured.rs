@@ -94,7 +94,7 @@ impl<U: Uplink> Uplink for Captured<U> {
         Ok(taken)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<u32> {
         self.inner.flush()
     }
 

@@ -13,6 +13,7 @@ mod captured;
 mod exercise;
 mod frames;
 mod host;
+mod offload;
 mod pcap;
 mod peer;
 pub mod protocol;

@@ -8,6 +8,8 @@ use nook_bus::{VolatileSlice, Wire};
 use nook_runtime::Uplink;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
+use crate::offload::{Merger, Next, Splitter, VnetHeader};
+
 /// The longest name of a network interface, in bytes (IFNAMSIZ without its zero).
 const LONGEST_NAME: usize = libc::IFNAMSIZ - 1;
 
@@ -67,7 +69,11 @@ pub enum TapError {
     },
 }
 
-/// A TAP interface: plain frames, no packet information, no offloads, never waiting.
+/// A TAP interface, never waiting.
+///
+/// The far end of a cable carries frames as they are. The interface that a driver serves passes TCP segments of one
+/// connection to the kernel as one packet, and gets them as one; to the driver they are frames. Only they are copied in
+/// this process.
 ///
 /// It is created if there is none of that name, and is gone when this value is dropped. One that root made for this
 /// user (`ip tuntap add ... user`) is used as it is, and stays. Either way its addresses and whether it is up are the
@@ -75,12 +81,23 @@ pub enum TapError {
 ///
 /// tun-rs makes and names the interface. Frames do not go through it, because its `send` and `recv` take references
 /// to bytes, which must not point into memory that a driver or a device can write: here the kernel copies between
-/// the interface and that memory itself, with `read` and `write`, and there is no copy in user space. Address and
+/// the interface and that memory itself. Address and
 /// carrier are set through the TAP's own descriptor, which its owner may do without CAP_NET_ADMIN; tun-rs would do
 /// the first through a socket, and the second not at all.
 pub struct Tap {
     device: SyncDevice,
     name: String,
+    /// Of an interface that a driver serves.
+    offload: Option<Box<Offload>>,
+}
+
+struct Offload {
+    merger: Merger,
+    splitter: Splitter,
+    /// Frames that were taken, and for which there was no room then.
+    no_room: u32,
+    /// Whether it was said that a packet was too long.
+    said_too_long: bool,
 }
 
 impl Tap {
@@ -100,13 +117,13 @@ impl Tap {
         Tap::open(name, true)
     }
 
-    fn open(name: &str, carrier: bool) -> Result<Tap, TapError> {
+    fn open(name: &str, cable: bool) -> Result<Tap, TapError> {
         check_name(name).map_err(|rule| TapError::Name { name: name.into(), rule })?;
         let device = DeviceBuilder::new()
             .name(name)
             .layer(Layer::L2)
             .with(|builder| {
-                builder.packet_information(false).offload(false);
+                builder.packet_information(false).offload(!cable);
             })
             // Otherwise it would be brought up, which is not ours to do and which the owner of one may not.
             .inherit_enable_state()
@@ -114,8 +131,15 @@ impl Tap {
             .map_err(|error| explain(name, error))?;
         let other = |what| move |source| TapError::Other { name: name.into(), what, source };
         device.set_nonblocking(true).map_err(other("making it non-blocking"))?;
-        let tap = Tap { device, name: name.into() };
-        tap.set_carrier(carrier).map_err(other("setting its carrier"))?;
+        let offload = (!cable).then(|| {
+            let (merger, splitter) = (Merger::default(), Splitter::new());
+            Box::new(Offload { merger, splitter, no_room: 0, said_too_long: false })
+        });
+        let tap = Tap { device, name: name.into(), offload };
+        if !cable {
+            tap.set_offloads().map_err(other("setting its offloads"))?;
+        }
+        tap.set_carrier(cable).map_err(other("setting its carrier"))?;
         Ok(tap)
     }
 
@@ -133,13 +157,23 @@ impl Tap {
         }
     }
 
+    /// Of a packet from the kernel, checksums and TCP's segmentation are ours to do.
+    fn set_offloads(&self) -> io::Result<()> {
+        let offloads = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+        // SAFETY: TUNSETOFFLOAD takes a number.
+        match unsafe { libc::ioctl(self.device.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// # Safety
-    /// `len` bytes from `frame` on must be mapped and readable. They may change meanwhile.
+    /// What the parts name must be mapped and readable. It may change meanwhile.
     #[inline]
-    unsafe fn write(&self, frame: *const u8, len: usize) -> io::Result<bool> {
+    unsafe fn write(&self, parts: &[libc::iovec]) -> io::Result<bool> {
         loop {
             // SAFETY: the caller vouches for the memory; the kernel copies it once, whatever it is at that moment.
-            let written = unsafe { libc::write(self.device.as_raw_fd(), frame.cast(), len) };
+            let written = unsafe { libc::writev(self.device.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
             if written >= 0 {
                 return Ok(true);
             }
@@ -156,12 +190,12 @@ impl Tap {
     }
 
     /// # Safety
-    /// `len` bytes from `buffer` on must be mapped and writable, and nothing may hold a reference to them.
+    /// What the parts name must be mapped and writable, and nothing may hold a reference to it.
     #[inline]
-    unsafe fn read(&self, buffer: *mut u8, len: usize) -> io::Result<Option<usize>> {
+    unsafe fn read(&self, parts: &[libc::iovec]) -> io::Result<Option<usize>> {
         loop {
             // SAFETY: the caller vouches for the memory.
-            let read = unsafe { libc::read(self.device.as_raw_fd(), buffer.cast(), len) };
+            let read = unsafe { libc::readv(self.device.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
             if read > 0 {
                 return Ok(Some(read as usize));
             }
@@ -174,6 +208,56 @@ impl Tap {
                 Some(libc::EAGAIN) => return Ok(None),
                 _ => return Err(self.failed("read", error)),
             }
+        }
+    }
+
+    /// Lets the merger work, if there is one; what it writes goes to the interface.
+    #[inline]
+    fn with_merger<T>(
+        &mut self,
+        work: impl FnOnce(&mut Merger, &mut dyn FnMut(&[u8], u16) -> io::Result<()>) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let Some(mut offload) = self.offload.take() else { return Ok(None) };
+        let no_room = &mut offload.no_room;
+        let outcome = work(&mut offload.merger, &mut |packet: &[u8], frames| {
+            // SAFETY: a slice is mapped memory.
+            if !unsafe { self.write(&[part(packet.as_ptr(), packet.len())]) }? {
+                *no_room += u32::from(frames);
+            }
+            Ok(())
+        });
+        self.offload = Some(offload);
+        outcome.map(Some)
+    }
+
+    /// Puts the next frame to send into the buffer.
+    fn next_frame(&self, offload: &mut Offload, buffer: &VolatileSlice<'_>) -> io::Result<Option<usize>> {
+        let mut next = offload.splitter.next(buffer);
+        loop {
+            match next {
+                Some(Next::Frame(len)) => return Ok(Some(len)),
+                Some(Next::Nothing) if !offload.said_too_long => {
+                    offload.said_too_long = true;
+                    let name = &self.name;
+                    tracing::warn!(
+                        "{name}: a packet that makes no frame for this driver is dropped; is its MTU too large?"
+                    );
+                }
+                _ => {}
+            }
+            let mut header = [0; VnetHeader::BYTES];
+            let memory = buffer.ptr_guard_mut();
+            let rest = offload.splitter.rest(buffer.len());
+            let parts = [
+                part(header.as_mut_ptr(), header.len()),
+                part(memory.as_ptr(), buffer.len()),
+                part(rest.as_mut_ptr(), rest.len()),
+            ];
+            // SAFETY: two of ours; and the slice's memory, which stays mapped while its guard lives, and to which, being
+            // volatile, there are no references.
+            let Some(read) = (unsafe { self.read(&parts) })? else { return Ok(None) };
+            let vnet = VnetHeader::from_bytes(header);
+            next = Some(offload.splitter.begin(vnet, buffer, read.saturating_sub(header.len())));
         }
     }
 
@@ -190,17 +274,33 @@ impl Tap {
 impl Uplink for Tap {
     #[inline]
     fn up(&mut self, frame: VolatileSlice<'_>, _meta: &NetMeta) -> io::Result<bool> {
+        if self.with_merger(|merger, write| merger.take(&frame, write))? == Some(true) {
+            return Ok(true);
+        }
         let memory = frame.ptr_guard();
+        let header = VnetHeader::default().to_bytes();
+        let header = part(header.as_ptr(), if self.offload.is_some() { header.len() } else { 0 });
         // SAFETY: the slice's memory stays mapped while its guard lives.
-        unsafe { self.write(memory.as_ptr(), frame.len()) }
+        unsafe { self.write(&[header, part(memory.as_ptr(), frame.len())]) }
+    }
+
+    fn flush(&mut self) -> io::Result<u32> {
+        self.with_merger(|merger, write| merger.flush(write))?;
+        Ok(self.offload.as_mut().map_or(0, |offload| std::mem::take(&mut offload.no_room)))
     }
 
     #[inline]
     fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
-        let memory = buffer.ptr_guard_mut();
-        // SAFETY: the slice's memory stays mapped while its guard lives, and volatile memory has no references to it.
-        let read = unsafe { self.read(memory.as_ptr(), buffer.len()) }?;
-        Ok(read.map(|len| (len, NetMeta::default())))
+        let Some(mut offload) = self.offload.take() else {
+            let memory = buffer.ptr_guard_mut();
+            // SAFETY: the slice's memory stays mapped while its guard lives, and volatile memory has no references to
+            // it.
+            let read = unsafe { self.read(&[part(memory.as_ptr(), buffer.len())]) }?;
+            return Ok(read.map(|len| (len, NetMeta::default())));
+        };
+        let frame = self.next_frame(&mut offload, &buffer);
+        self.offload = Some(offload);
+        Ok(frame?.map(|len| (len, NetMeta::default())))
     }
 
     fn link(&mut self, up: bool) -> io::Result<()> {
@@ -231,17 +331,21 @@ impl Uplink for Tap {
 impl Wire for Tap {
     fn send(&mut self, frame: &[u8]) -> io::Result<bool> {
         // SAFETY: a slice is mapped memory.
-        unsafe { self.write(frame.as_ptr(), frame.len()) }
+        unsafe { self.write(&[part(frame.as_ptr(), frame.len())]) }
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         // SAFETY: the slice is ours alone.
-        unsafe { self.read(buffer.as_mut_ptr(), buffer.len()) }
+        unsafe { self.read(&[part(buffer.as_mut_ptr(), buffer.len())]) }
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         fds.push(self.device.as_raw_fd());
     }
+}
+
+fn part(base: *const u8, len: usize) -> libc::iovec {
+    libc::iovec { iov_base: base.cast_mut().cast(), iov_len: len }
 }
 
 /// What the kernel takes as a name (`dev_valid_name`), and what `ip` and the kernel read as something else.

@@ -1,8 +1,11 @@
 //! The command line.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 
@@ -17,7 +20,8 @@ use nook_abi::Entry;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Exit status: 0 done, 1 failed (the message says what to do), 2 wrong usage, 3 an exercise or \
-                  the self-test did not pass, 4 the driver is in quarantine."
+                  the self-test did not pass, 4 the driver is in quarantine. With --nook, the worst of all nooks': \
+                  4, then 3, 1, 0."
 )]
 pub struct Cli {
     /// Something else than running a driver.
@@ -136,6 +140,18 @@ pub enum Isolation {
     /// The same, and a call that faults is taken back: memory, host and device are as before it.
     #[value(name = "sfi+txn")]
     SfiTxn,
+    /// Natively, in a process of its own without rights, over shared memory; every service checked. The driver's
+    /// program lies beside its file, with the ending .elf.
+    Process,
+}
+
+/// How a driver's process and its host wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProcessWait {
+    /// Asleep, until the other wakes it.
+    Futex,
+    /// Awake, each on a processor of its own; asleep only when nothing has come for a while.
+    Poll,
 }
 
 /// How a driver reaches its device's registers.
@@ -216,11 +232,83 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
 }
 
+/// The modules of one nook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modules {
+    /// The driver's file.
+    pub driver: PathBuf,
+    /// The file of a filter beside it.
+    pub filter: Option<PathBuf>,
+}
+
+/// `driver.wasm` or `driver.wasm+filter.wasm`. A `+` elsewhere is part of a name.
+fn modules(text: OsString) -> Result<Modules, &'static str> {
+    const BETWEEN: &[u8] = b".wasm+";
+    let bytes = text.as_bytes();
+    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    let Some(at) = bytes.windows(BETWEEN.len()).position(|part| part == BETWEEN) else {
+        return Ok(Modules { driver: path(bytes), filter: None });
+    };
+    let (driver, filter) = (&bytes[..at + BETWEEN.len() - 1], &bytes[at + BETWEEN.len()..]);
+    if filter.is_empty() || filter.windows(BETWEEN.len()).any(|part| part == BETWEEN) {
+        return Err("a nook holds a driver and at most one filter: driver.wasm+filter.wasm");
+    }
+    Ok(Modules { driver: path(driver), filter: Some(path(filter)) })
+}
+
+/// One `--nook`.
+#[derive(Clone, Debug)]
+pub struct NookArg {
+    /// As it was given.
+    pub text: String,
+    /// What it says.
+    pub args: RunArgs,
+}
+
+/// A run's arguments without a command's name.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+struct Line {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+fn nook(text: &str) -> Result<NookArg, String> {
+    let line = Line::try_parse_from(text.split_whitespace()).map_err(|error| {
+        // What is wrong; the usage that follows is that of the whole command.
+        let text = error.to_string();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let what = lines.take_while(|line| !line.starts_with("Usage:")).collect::<Vec<_>>().join(" ");
+        what.trim_start_matches("error: ").to_owned()
+    })?;
+    let args = line.run;
+    if !args.nook.is_empty() || args.json.is_some() || args.verbose > 0 || args.log_format != LogFormat::Text {
+        return Err("--nook, --json, --verbose and --log-format are for all nooks: give them outside".into());
+    }
+    Ok(NookArg { text: text.to_owned(), args })
+}
+
 /// A run.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// The driver's file, for instance target/drivers/e1000.wasm.
-    pub driver: PathBuf,
+    /// The driver's file, for instance target/drivers/e1000.wasm; with a filter beside it, both:
+    /// e1000.wasm+filter.wasm.
+    #[arg(required_unless_present = "nook", value_parser = OsStringValueParser::new().try_map(modules))]
+    pub driver: Option<Modules>,
+
+    /// A nook of its own, on a thread of its own: modules and options as they would stand alone, without blanks in
+    /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
+    /// and what is logged are for all of them.
+    #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
+        "driver", "filter_rule", "qemu", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation", "mmio",
+        "policy", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
+    ])]
+    pub nook: Vec<NookArg>,
+
+    /// A rule for the filter. target/drivers/filter.wasm drops what its rules name, in both directions: udp:53, tcp:80
+    /// (either port), vlan:7, ethertype:0x86dd. Can be given more than once.
+    #[arg(long, value_name = "RULE")]
+    pub filter_rule: Vec<String>,
 
     /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e), in its user network.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
@@ -262,9 +350,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// How the driver is isolated.
-    #[arg(long, value_enum, default_value_t = Isolation::Sfi)]
-    pub isolation: Isolation,
+    /// How the driver is isolated. Without this it is sfi+txn, or sfi if this driver's calls cannot be taken back or the
+    /// other options exclude it; the log says so then.
+    #[arg(long, value_enum)]
+    pub isolation: Option<Isolation>,
+
+    /// With --isolation process: how its process and the host wait for each other; futex if nothing is said.
+    #[arg(long, value_enum)]
+    pub process_wait: Option<ProcessWait>,
 
     /// How the driver reaches registers. `direct` is a statement of trust in this driver with this device: nothing
     /// but the BAR's length is checked, and nothing is traced. It needs a device whose registers can be mapped.
@@ -275,7 +368,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
-    /// Ends one call of the driver in a trap each such time, inside of the call, to see it recovered: 1s, 50ms.
+    /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms. The trap comes inside of the
+    /// call, where its code looks at the time (at a function's beginning or the end of a loop's round), at a place that
+    /// --seed picks; a call that has too few of them leaves it to the next.
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "crash_at")]
     pub crash_every: Option<Duration>,
 
@@ -306,11 +401,12 @@ pub struct RunArgs {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
@@ -323,6 +419,42 @@ mod tests {
         let cli = Cli::try_parse_from(["nook-run", "inspect", "e1000.wasm"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Inspect(_))) && cli.run.is_none());
         assert!(Cli::try_parse_from(["nook-run"]).is_err_and(|error| error.exit_code() == 2));
+    }
+
+    #[test]
+    fn beside_nooks_there_are_only_options_that_are_for_all_of_them() {
+        const FOR_ALL: [&str; 5] = ["duration", "json", "no_cache", "verbose", "log_format"];
+        let command = Cli::command();
+        let nook = command.get_arguments().find(|arg| arg.get_id() == "nook").unwrap();
+        let refused = command.get_arg_conflicts_with(nook);
+        for arg in command.get_arguments().filter(|arg| arg.get_id() != "nook") {
+            let id = arg.get_id().as_str();
+            assert_ne!(refused.contains(&arg), FOR_ALL.contains(&id), "{id}");
+        }
+    }
+
+    #[test]
+    fn modules_are_told_apart_by_their_ending() {
+        let read = |text: &str| modules(text.into()).map(|it| (it.driver, it.filter));
+        assert_eq!(read("a+b.wasm"), Ok(("a+b.wasm".into(), None)));
+        assert_eq!(read("/c++/a.wasm+/c++/b.wasm"), Ok(("/c++/a.wasm".into(), Some("/c++/b.wasm".into()))));
+        assert!(read("a.wasm+").is_err() && read("a.wasm+b.wasm+c.wasm").is_err());
+    }
+
+    #[test]
+    fn nooks_have_their_own_options_and_share_some() {
+        let read = |args: &[&str]| Cli::try_parse_from([&["nook-run"], args].concat()).map(|cli| cli.run.unwrap());
+        let both = ["--nook", "a.wasm --tap t0", "--nook", "b.wasm+f.wasm  --filter-rule udp:9", "--json", "out"];
+        let run = read(&both).unwrap();
+        assert_eq!(run.nook[0].args.tap.as_deref(), Some("t0"));
+        assert_eq!(run.nook[1].args.filter_rule, ["udp:9"]);
+        assert!(run.driver.is_none() && run.json.is_some());
+        for wrong in ["", "--tap t0", "a.wasm --json x", "a.wasm --frob", "a.wasm --nook b.wasm", "a.wasm b.wasm"] {
+            let error = read(&["--nook", wrong]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong}");
+        }
+        assert!(read(&["a.wasm", "--nook", "b.wasm"]).is_err() && read(&["--nook", "b.wasm", "--tap", "t0"]).is_err());
+        assert!(read(&["--nook", "a.wasm --frob"]).unwrap_err().to_string().contains("'--frob'"));
     }
 
     #[test]

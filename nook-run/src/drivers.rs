@@ -2,15 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use e1000_wasm::E1000;
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
-use nook_recovery::UndoLogging;
+use nook_process::{ProcessLauncher, Wait};
+use nook_recovery::Method;
 use nook_regs::RegisterMap;
-use nook_runtime::{DriverModule, Launcher, Layout, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher};
+use nook_runtime::{
+    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, Layout, LoadError, Mmio, ModuleCache,
+    Wasi, WasmLauncher,
+};
 
-use crate::cli::{Isolation, MmioArg};
+use crate::cli::{Isolation, MmioArg, ProcessWait};
 
 /// Every register map that a manifest may name.
 pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP];
@@ -27,31 +32,142 @@ pub fn load(path: &Path, wasi: Wasi) -> Result<DriverModule> {
     }
 }
 
-/// Makes instances of the driver in `module`, isolated as asked.
+/// Reads a filter's file.
 ///
 /// # Errors
-/// If the module does not compile, or if it is to run natively and is not compiled in.
+/// If it cannot be read, or is not a filter for this host.
+pub fn load_filter(path: &Path) -> Result<FilterModule> {
+    match FilterModule::load(path) {
+        Err(error @ LoadError::Unreadable { .. }) => Err(error.into()),
+        outcome => outcome.with_context(|| format!("{} is not a filter for this host", path.display())),
+    }
+}
+
+/// How a driver is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// What is between it and the host, if that was asked for.
+    pub isolation: Option<Isolation>,
+    /// How it reaches its device's registers.
+    pub mmio: MmioArg,
+    /// How a process of its own is waited for.
+    pub process: Option<ProcessWait>,
+    /// How its calls are taken back, if they can be.
+    pub method: Method,
+}
+
+/// Makes instances of the driver in `module`, which was read from `path`, with a filter and its rules beside it, isolated
+/// as asked. Whoever asks for nothing gets calls that can be taken back, unless something stands against it; then the log
+/// says what.
+///
+/// # Errors
+/// If the module does not compile, if it is to run natively and is not compiled in, or if what was asked for does not go
+/// together.
 pub fn launcher(
+    path: &Path,
     module: &Arc<DriverModule>,
-    isolation: Isolation,
-    mmio: MmioArg,
+    how: How,
+    filter: Option<(&FilterModule, String)>,
     cache: &ModuleCache,
 ) -> Result<Box<dyn Launcher>> {
-    let mmio = match (mmio, isolation) {
-        (MmioArg::Emulated, _) => Mmio::Emulated,
-        (MmioArg::Direct, Isolation::Sfi) => Mmio::Direct,
-        (MmioArg::Direct, Isolation::SfiTxn) => {
-            bail!("--mmio direct reaches the device at once, so such a call cannot be taken back: --isolation sfi")
-        }
-        (MmioArg::Direct, _) => bail!("--mmio direct is for the sandbox: a native driver's accesses need no shim"),
-    };
-    let layout = *module.layout();
-    match isolation {
-        Isolation::Sfi => Ok(Box::new(WasmLauncher::new(module.clone(), cache, mmio)?)),
-        Isolation::SfiTxn => Ok(Box::new(WasmLauncher::undoable(module, cache, Arc::new(UndoLogging))?)),
-        Isolation::Native => native::<Unchecked>(&module.manifest().name, layout),
-        Isolation::Wrapped => native::<Checked>(&module.manifest().name, layout),
+    let How { isolation: asked, mmio, process, method } = how;
+    if process.is_some() && asked != Some(Isolation::Process) {
+        bail!("--process-wait is about a process that there is not: use --isolation process");
     }
+    let layout = *module.layout();
+    if matches!(asked, Some(Isolation::Native | Isolation::Wrapped | Isolation::Process)) {
+        if filter.is_some() {
+            bail!("a filter stands beside a driver in the sandbox: use --isolation sfi");
+        }
+        if mmio == MmioArg::Direct {
+            bail!("--mmio direct is for the sandbox: a native driver's accesses need no shim");
+        }
+    }
+    match asked {
+        Some(Isolation::Native) => native::<Unchecked>(&module.manifest().name, layout),
+        Some(Isolation::Wrapped) => native::<Checked>(&module.manifest().name, layout),
+        Some(Isolation::Process) => {
+            let wait = match process {
+                None | Some(ProcessWait::Futex) => Wait::Futex,
+                Some(ProcessWait::Poll) => Wait::Poll,
+            };
+            Ok(Box::new(ProcessLauncher::new(&path.with_extension("elf"), module.manifest(), wait)?))
+        }
+        Some(Isolation::Sfi) => sandbox(module, mmio, filter, cache),
+        Some(Isolation::SfiTxn) => match why_not_undoable(mmio, filter.is_some()) {
+            Some(why) => bail!("{why}: use --isolation sfi"),
+            None => Ok(Box::new(WasmLauncher::undoable(module, cache, method.checkpointing())?)),
+        },
+        None => {
+            let why = match why_not_undoable(mmio, filter.is_some()) {
+                Some(why) => why.to_owned(),
+                None => match WasmLauncher::undoable(module, cache, method.checkpointing()) {
+                    Ok(launcher) => return Ok(Box::new(launcher)),
+                    Err(EngineError::NotUndoable(why)) => why,
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            tracing::warn!("isolation sfi, not sfi+txn: after a fault the driver is restarted, for {why}");
+            sandbox(module, mmio, filter, cache)
+        }
+    }
+}
+
+/// `sfi` for the first instance, and what is better after a fault for every later one.
+struct AfterFault {
+    first: WasmLauncher,
+    later: Box<dyn Launcher>,
+    launches: AtomicU64,
+}
+
+/// Runs the driver without transactions until its first fault.
+///
+/// # Errors
+/// If the module does not compile.
+pub fn after_fault(
+    module: &Arc<DriverModule>,
+    later: Box<dyn Launcher>,
+    cache: &ModuleCache,
+) -> Result<Box<dyn Launcher>> {
+    let first = WasmLauncher::new(module.clone(), cache, Mmio::Emulated)?;
+    Ok(Box::new(AfterFault { first, later, launches: AtomicU64::new(0) }))
+}
+
+impl Launcher for AfterFault {
+    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        match self.launches.fetch_add(1, Ordering::Relaxed) {
+            0 => self.first.launch(host),
+            _ => self.later.launch(host),
+        }
+    }
+
+    fn isolation(&self) -> &'static str {
+        if self.launches.load(Ordering::Relaxed) < 2 { self.first.isolation() } else { self.later.isolation() }
+    }
+}
+
+/// What stands against calls that can be taken back, whatever the driver.
+fn why_not_undoable(mmio: MmioArg, filtered: bool) -> Option<&'static str> {
+    match mmio {
+        MmioArg::Direct => Some("--mmio direct reaches the device at once, so such a call cannot be taken back"),
+        MmioArg::Emulated => filtered.then_some("a filter's memory cannot be rolled back together with its driver's"),
+    }
+}
+
+fn sandbox(
+    module: &Arc<DriverModule>,
+    mmio: MmioArg,
+    filter: Option<(&FilterModule, String)>,
+    cache: &ModuleCache,
+) -> Result<Box<dyn Launcher>> {
+    let mmio = match mmio {
+        MmioArg::Emulated => Mmio::Emulated,
+        MmioArg::Direct => Mmio::Direct,
+    };
+    Ok(Box::new(match filter {
+        None => WasmLauncher::new(module.clone(), cache, mmio)?,
+        Some((filter, rules)) => WasmLauncher::filtered(module.clone(), filter, rules, cache, mmio)?,
+    }))
 }
 
 fn native<L: nook_native::Level>(name: &str, layout: Layout) -> Result<Box<dyn Launcher>> {

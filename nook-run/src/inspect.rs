@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use nook_recovery::UndoLogging;
+use nook_recovery::Method;
 use nook_runtime::{DriverModule, Layout, Wasi, target_description};
 
 use crate::drivers;
@@ -60,7 +60,7 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
 
 /// What it takes to make calls undoable.
 fn undo(out: &mut String, module: &DriverModule) -> Result<()> {
-    match UndoLogging::instrument(module) {
+    match Method::Log.instrument(module) {
         Ok(instrumented) => {
             writeln!(out, "undo log        for --isolation sfi+txn")?;
             for line in instrumented.effect.to_string().lines() {

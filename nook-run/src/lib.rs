@@ -8,6 +8,7 @@ mod device;
 mod drivers;
 pub mod inspect;
 pub mod logging;
+mod nooks;
 pub mod output;
 pub mod pci;
 mod plug;

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::LogFormat;
+use crate::nooks;
 
 /// Sets up logging for the process: `NOOK_LOG` (as of tracing-subscriber's `EnvFilter`) overrides `verbose`.
 pub fn set_up(verbose: u8, format: LogFormat) {
@@ -53,6 +54,9 @@ where
             write!(out, "\x1b[{}m{level:>5}\x1b[0m ", colour(level))?;
         } else {
             write!(out, "{level:>5} ")?;
+        }
+        if let Some(nook) = nooks::current() {
+            write!(out, "[{nook}] ")?;
         }
         if let Some(driver) = parts.driver {
             write!(out, "{driver}: ")?;

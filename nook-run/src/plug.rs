@@ -47,7 +47,7 @@ impl Uplink for Plug {
         each!(self, plug => plug.down(buffer))
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<u32> {
         each!(self, plug => plug.flush())
     }
 

@@ -65,7 +65,8 @@ fn head(out: &mut String, report: &Value) -> Result<()> {
     writeln!(out, "file       {}, SHA-256 {}", word(&driver["file"]), word(&driver["sha256"]))?;
     writeln!(out, "device     {}", word(&report["device"]))?;
     let (faults, restarts) = (&report["faults_so_far"], &report["restarts_so_far"]);
-    writeln!(out, "history    fault {faults}, after {restarts} restart(s)")?;
+    let went_on = if report["taken_back"] == true { "; the call was taken back, and the driver went on" } else { "" };
+    writeln!(out, "history    fault {faults}, after {restarts} restart(s){went_on}")?;
     let fault = &report["fault"];
     if fault["kind"] == "RegisterForbidden"
         && let (Some(map), Some(offset)) = (map(report), fault["value"].as_u64())
@@ -83,12 +84,7 @@ fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> 
     }
     writeln!(out, "\ncall stack, innermost first:")?;
     let file = driver.map(Path::to_owned).unwrap_or_else(|| PathBuf::from(word(&report["driver"]["file"])));
-    // Instructions were added to other modules, so offsets are not those of the file.
-    let source = match word(&report["isolation"]) {
-        "sfi" => Source::load(&file, word(&report["driver"]["sha256"]))
-            .map_err(|error| format!("{error:#}; --driver FILE names it")),
-        isolation => Err(format!("isolation {isolation} runs a changed module")),
-    };
+    let source = Source::load(&file, word(&report["driver"]["sha256"]));
     for frame in frames {
         let number = &frame["function"];
         let name = frame["name"].as_str().map_or_else(|| format!("function {number}"), str::to_owned);
@@ -99,7 +95,7 @@ fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> 
         }
     }
     if let Err(why) = source {
-        writeln!(out, "  (no files and lines: {why})")?;
+        writeln!(out, "  (no files and lines: {why:#}; --driver FILE names it)")?;
     }
     Ok(())
 }
@@ -107,7 +103,8 @@ fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> 
 fn last_calls(out: &mut String, report: &Value, calls: &str) -> Result<()> {
     let calls: Vec<Value> = calls.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if calls.is_empty() {
-        writeln!(out, "\nlast calls: none were seen")?;
+        let level = word(&report["isolation"]);
+        writeln!(out, "\nlast calls: none were seen; a driver's are at sfi and sfi+txn, and this one ran at {level}")?;
         return Ok(());
     }
     writeln!(out, "\nlast calls, oldest first ({} more in calls.jsonl):", calls.len().saturating_sub(CALLS))?;

@@ -1,7 +1,7 @@
 //! The report of a run: `--json`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,14 +9,19 @@ use nook_abi::NetStats;
 use nook_bus::IrqKind;
 use nook_net::ExerciseReport;
 use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
-use nook_runtime::{Counters, DriverModule, Uplink};
+use nook_runtime::{Counters, DriverModule, FilterModule, OwnedManifest, Uplink};
 use serde::Serialize;
+
+/// Names for a temporary file that are tried.
+const TEMPORARY_NAMES: u32 = 16;
 
 /// All that is told about a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Which driver.
-    pub driver: DriverReport,
+    pub driver: ModuleReport,
+    /// The filter beside it, if there was one.
+    pub filter: Option<ModuleReport>,
     /// The device, in words.
     pub device: String,
     /// As `--isolation` calls it.
@@ -47,9 +52,9 @@ pub struct Report {
     pub seconds: f64,
 }
 
-/// The driver's file.
+/// A module's file.
 #[derive(Debug, Serialize)]
-pub struct DriverReport {
+pub struct ModuleReport {
     /// From the manifest.
     pub name: String,
     /// From the manifest.
@@ -58,14 +63,25 @@ pub struct DriverReport {
     pub sha256: String,
 }
 
-impl DriverReport {
-    /// Of a module.
-    pub fn new(module: &DriverModule) -> Self {
-        DriverReport {
-            name: module.manifest().name.clone(),
-            version: module.manifest().version.clone(),
-            sha256: module.sha256().iter().map(|byte| format!("{byte:02x}")).collect(),
+impl ModuleReport {
+    fn new(manifest: &OwnedManifest, sha256: [u8; 32]) -> Self {
+        ModuleReport {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
+    }
+}
+
+impl From<&DriverModule> for ModuleReport {
+    fn from(module: &DriverModule) -> Self {
+        ModuleReport::new(module.manifest(), module.sha256())
+    }
+}
+
+impl From<&FilterModule> for ModuleReport {
+    fn from(module: &FilterModule) -> Self {
+        ModuleReport::new(module.manifest(), module.sha256())
     }
 }
 
@@ -96,6 +112,10 @@ pub struct CountersReport {
     pub rx_failed: u64,
     /// Frames that came back as not sent.
     pub tx_failed: u64,
+    /// Received frames that the filter dropped.
+    pub rx_dropped: u64,
+    /// Frames to be sent that the filter dropped.
+    pub tx_dropped: u64,
     /// Packets per interrupt.
     pub packets_per_irq: Option<f64>,
     /// Hostcalls per packet.
@@ -127,6 +147,8 @@ pub struct FaultReport {
     pub at_ms: u64,
     /// Nanoseconds until the call was taken back, if it was.
     pub taken_back_after_ns: Option<u64>,
+    /// Microseconds until driver and device were as in a snapshot, if they were brought back to one.
+    pub brought_back_after_us: Option<u64>,
     /// Microseconds until a fresh instance ran, if one did.
     pub restarted_after_us: Option<u64>,
 }
@@ -136,6 +158,8 @@ pub struct FaultReport {
 pub struct RecoveryReport {
     /// Faults whose call was taken back: the instance went on.
     pub taken_back: u64,
+    /// Faults after which the driver was brought back to a snapshot.
+    pub brought_back: u64,
     /// Restarts.
     pub restarts: u64,
     /// Received frames that were given up because the driver faulted at them.
@@ -148,6 +172,8 @@ pub struct RecoveryReport {
     pub undoable: u64,
     /// From the end of the faulty call until everything was as before it.
     pub rollback_ns: Option<Times>,
+    /// From the end of the faulty call until driver and device were as in a snapshot.
+    pub snapshot_ns: Option<Times>,
     /// From the end of the faulty call until a fresh instance had opened the interface.
     pub restart_ns: Option<Times>,
 }
@@ -175,12 +201,14 @@ impl RecoveryReport {
         let counters = supervisor.nook().counters();
         RecoveryReport {
             taken_back: supervisor.rollbacks().count(),
+            brought_back: supervisor.returns().count(),
             restarts: supervisor.restarts(),
             rx_poison: counters.rx_poison,
             tx_poison: counters.tx_poison,
             transactions: counters.transactions,
             undoable: counters.undoable,
             rollback_ns: Times::of(supervisor.rollbacks()),
+            snapshot_ns: Times::of(supervisor.returns()),
             restart_ns: Times::of(supervisor.restart_times()),
         }
     }
@@ -205,6 +233,8 @@ impl From<&Counters> for CountersReport {
             rx_no_room: c.rx_no_room,
             rx_failed: c.rx_failed,
             tx_failed: c.tx_failed,
+            rx_dropped: c.rx_dropped,
+            tx_dropped: c.tx_dropped,
             packets_per_irq: ratio(c.packets(), c.irqs),
             hostcalls_per_packet: ratio(c.hostcalls, c.packets()),
             registers_per_packet: ratio(c.reg_reads + c.reg_writes, c.packets()),
@@ -230,23 +260,29 @@ impl From<&NetStats> for DeviceCounters {
 impl FaultReport {
     /// `start_ns` is when the run began.
     pub fn new(recovery: &Recovery, start_ns: u64) -> Self {
-        let (taken_back_after_ns, restarted_after_us) = match recovery.outcome {
-            Outcome::TakenBack { after_ns } => (Some(after_ns), None),
-            Outcome::Restarted { after_ns } => (None, Some(after_ns / 1000)),
-            Outcome::Ended => (None, None),
+        let (taken_back_after_ns, brought_back_after_us, restarted_after_us) = match recovery.outcome {
+            Outcome::TakenBack { after_ns } => (Some(after_ns), None, None),
+            Outcome::BroughtBack { after_ns } => (None, Some(after_ns / 1000), None),
+            Outcome::Restarted { after_ns } => (None, None, Some(after_ns / 1000)),
+            Outcome::Ended => (None, None, None),
         };
         FaultReport {
             fault: recovery.fault.clone(),
             at_ms: recovery.at_ns.saturating_sub(start_ns) / 1_000_000,
             taken_back_after_ns,
+            brought_back_after_us,
             restarted_after_us,
         }
     }
 }
 
 impl Report {
-    /// The lines that are printed at the end of every run.
-    pub fn summary(&self) -> String {
+    /// What is printed at the end of every run.
+    pub fn text(&self) -> String {
+        self.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default() + &self.summary()
+    }
+
+    fn summary(&self) -> String {
         let c = &self.counters;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         let mut text = format!(
@@ -257,9 +293,18 @@ impl Report {
             number(c.registers_per_packet),
             number(c.packets_per_irq),
         );
+        if let Some(filter) = &self.filter {
+            let (name, rx, tx) = (&filter.name, c.rx_dropped, c.tx_dropped);
+            text += &format!("the filter `{name}` dropped {rx} received frames and {tx} frames to be sent\n");
+        }
         if self.fault_count > 0 {
-            let RecoveryReport { taken_back, restarts, rx_poison, tx_poison, .. } = self.recovery;
-            text += &format!("{} fault(s): {taken_back} call(s) taken back, {restarts} restart(s)\n", self.fault_count);
+            let RecoveryReport { taken_back, brought_back, restarts, rx_poison, tx_poison, .. } = self.recovery;
+            let snapshots =
+                if brought_back > 0 { format!("{brought_back} return(s) to a snapshot, ") } else { "".into() };
+            text += &format!(
+                "{} fault(s): {taken_back} call(s) taken back, {snapshots}{restarts} restart(s)\n",
+                self.fault_count
+            );
             if rx_poison + tx_poison > 0 {
                 text += &format!(
                     "frames given up because the driver faulted at them: {rx_poison} received, {tx_poison} to be sent\n"
@@ -290,8 +335,8 @@ pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A link stays, and what it leads to is replaced.
     let path = if path.is_symlink() { &fs::canonicalize(path)? } else { path };
-    let temporary = temporary(path);
-    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    let (temporary, mut file) = temporary(path)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&temporary, path));
     written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
@@ -300,9 +345,18 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
 
-/// Where a report is written before it is renamed: in the same folder.
-fn temporary(path: &Path) -> PathBuf {
-    path.with_extension(format!("{}.tmp", std::process::id()))
+/// Where a report is written before it is renamed: in the same folder, into a file that was not there before. Somebody
+/// else's, or a link that leads somewhere else, is left alone.
+fn temporary(path: &Path) -> io::Result<(PathBuf, fs::File)> {
+    let mut tries = 0;
+    loop {
+        let temporary = path.with_extension(format!("{}-{tries}.tmp", std::process::id()));
+        match fs::File::create_new(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TEMPORARY_NAMES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// How reports call a kind of interrupt.
@@ -330,7 +384,25 @@ pub fn check_path(path: &Path) -> Result<()> {
     if !folder.is_dir() {
         bail!("--json: there is no folder {} to write the report to", folder.display());
     }
-    let temporary = temporary(path);
-    let made = fs::File::create_new(&temporary).and_then(|_| fs::remove_file(&temporary));
+    let made = temporary(path).and_then(|(temporary, _)| fs::remove_file(temporary));
     made.with_context(|| format!("--json: cannot make a file in {}: choose another folder", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_goes_into_a_file_of_its_own_and_never_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("report.json"), folder.path().join("elsewhere"));
+        fs::write(&elsewhere, "kept").unwrap();
+        let (first, _) = temporary(&path).unwrap();
+        fs::remove_file(&first).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &first).unwrap();
+        write_json(&7, &path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7\n");
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 }

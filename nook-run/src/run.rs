@@ -1,5 +1,6 @@
 //! A run, from options to report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,17 @@ use anyhow::{Context, Result, bail};
 use nook_bus::DmaWindow;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, DriverModule, Host, ModuleCache, Nook, Wasi, now_ns};
+use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Nook, Wasi, now_ns};
 
 use crate::cli::{Exercise, Isolation, RunArgs};
 use crate::device::Choice;
+use crate::drivers::How;
 use crate::plug::Plug;
 use crate::report::{
-    CountersReport, DeviceCounters, DriverReport, FaultReport, RecoveryReport, Report, check_path, irq_name, write_json,
+    CountersReport, DeviceCounters, FaultReport, RecoveryReport, Report, check_path, irq_name, write_json,
 };
 use crate::signals::Signals;
-use crate::{device, drivers, output};
+use crate::{device, drivers, nooks, output};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -87,10 +89,43 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     if let Some(path) = &args.json {
         check_path(path)?;
     }
+    if !args.nook.is_empty() {
+        return nooks::run(args, &signals);
+    }
+    let (report, outcome) = run_one(args, &signals)?;
+    // Whoever cannot have the one can have the other.
+    let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
+    written.and(output::print(&report.text()))?;
+    outcome
+}
+
+/// The modules of a nook.
+struct Loaded {
+    /// The driver's file.
+    path: PathBuf,
+    driver: Arc<DriverModule>,
+    filter: Option<FilterModule>,
+}
+
+impl Loaded {
+    fn new(args: &RunArgs) -> Result<Self> {
+        let modules = args.driver.as_ref().context("no driver was named")?;
+        let driver = Arc::new(drivers::load(&modules.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })?);
+        let filter = modules.filter.as_deref().map(drivers::load_filter).transpose()?;
+        if filter.is_none() && !args.filter_rule.is_empty() {
+            bail!("--filter-rule: there is no filter; name one after the driver, as in e1000.wasm+filter.wasm");
+        }
+        Ok(Loaded { path: modules.driver.clone(), driver, filter })
+    }
+}
+
+/// One nook, from options to its report, and how it ended.
+pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Result<Outcome>)> {
     let policy = policy(args)?;
-    let module = Arc::new(drivers::load(&args.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })?);
+    let modules = Loaded::new(args)?;
+    let module = &modules.driver;
     let server = server(args)?;
-    let mut supervisor = assemble(args, &module, &policy, server.as_ref())?;
+    let mut supervisor = assemble(args, &modules, &policy, server.as_ref())?;
     supervisor.nook_mut().watch(signals.fd());
     tracing::info!(
         "{} {} drives {}, isolation {}",
@@ -101,17 +136,18 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     );
     let start_ns = now_ns();
     supervisor.start()?;
-    let ended = drive(args, &mut supervisor, &signals, start_ns);
-    let report = finish(args, &mut supervisor, &module, ended.clone(), start_ns);
-    tell(args, &report)?;
+    let ended = drive(args, &mut supervisor, signals, start_ns);
+    let report = finish(args, &mut supervisor, &modules, ended.clone(), start_ns);
+    tracing::info!("ended: {}", report.ended);
     let captured = finish_capture(supervisor.nook_mut().uplink_mut());
-    match (&ended, &report.exercise) {
+    let outcome = match (&ended, &report.exercise) {
         (Ended::Quarantine(_), _) => Ok(Outcome::Quarantined),
         (Ended::Exercise, Some(exercise)) if passed(exercise) => captured.map(|()| Outcome::Done),
         // It found something, or was cut short.
         (_, Some(_)) => Ok(Outcome::ExerciseFailed),
         (_, None) => captured.map(|()| Outcome::Done),
-    }
+    };
+    Ok((report, outcome))
 }
 
 /// The capture's end. One that ended early did not end the run, but it is not what was asked for.
@@ -136,14 +172,16 @@ fn server(args: &RunArgs) -> Result<Option<Server>> {
     server.context("cannot start the exercise's server on 127.0.0.1")
 }
 
-fn assemble(
-    args: &RunArgs,
-    module: &Arc<DriverModule>,
-    policy: &PolicyFile,
-    server: Option<&Server>,
-) -> Result<Supervised> {
+fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Option<&Server>) -> Result<Supervised> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
-    let launcher = drivers::launcher(module, args.isolation, args.mmio, &cache)?;
+    let module = &modules.driver;
+    let filter = modules.filter.as_ref().map(|filter| (filter, args.filter_rule.join("\n")));
+    let RunArgs { isolation, mmio, process_wait: process, .. } = *args;
+    let how = How { isolation, mmio, process, method: policy.method() };
+    let mut launcher = drivers::launcher(&modules.path, module, how, filter, &cache)?;
+    if policy.begins_with_sfi() && launcher.isolation() == "sfi+txn" {
+        launcher = drivers::after_fault(module, launcher, &cache)?;
+    }
     let layout = module.layout();
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
@@ -173,8 +211,14 @@ fn assemble(
     });
     let mut nook = Nook::new(host, launcher, Captured::new(plug, capture.transpose()?));
     if let Some(when) = crash(args) {
-        if matches!(args.isolation, Isolation::Native | Isolation::Wrapped) {
-            bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it");
+        match args.isolation {
+            Some(Isolation::Native | Isolation::Wrapped) => {
+                bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it")
+            }
+            Some(Isolation::Process) => {
+                bail!("--crash-every and --crash-at are for the sandbox: kill the driver's process, nook-driver")
+            }
+            Some(Isolation::Sfi | Isolation::SfiTxn) | None => {}
         }
         nook.crash(when, args.seed);
     }
@@ -182,7 +226,7 @@ fn assemble(
     settings.promiscuous = args.promiscuous;
     nook.set(settings)?;
     let mut supervisor = Supervisor::new(nook, policy.policy());
-    if let Some(bundles) = policy.bundles(&args.driver, module.sha256()) {
+    if let Some(bundles) = policy.bundles(&modules.path, module.sha256()) {
         supervisor.leave_bundles(bundles);
     }
     Ok(supervisor)
@@ -259,7 +303,7 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
 }
 
 /// Stops the driver and collects what there is to tell.
-fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, ended: Ended, start_ns: u64) -> Report {
+fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, ended: Ended, start_ns: u64) -> Report {
     let seconds = (now_ns() - start_ns) as f64 / 1e9;
     let nook = supervisor.nook_mut();
     let link_is_up = nook.interface().is_some_and(|interface| interface.link.up);
@@ -273,6 +317,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
             fault: error.to_string(),
             at_ms: (now_ns() - start_ns) / 1_000_000,
             taken_back_after_ns: None,
+            brought_back_after_us: None,
             restarted_after_us: None,
         });
     };
@@ -296,7 +341,8 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, module: &DriverModule, en
     let isolation = nook.isolation();
     let faults = supervisor.recoveries().iter().map(|recovery| FaultReport::new(recovery, start_ns));
     Report {
-        driver: DriverReport::new(module),
+        driver: modules.driver.as_ref().into(),
+        filter: modules.filter.as_ref().map(Into::into),
         device,
         isolation,
         link: if link_is_up { "up" } else { "down" },
@@ -320,12 +366,4 @@ fn passed(exercise: &ExerciseReport) -> bool {
         && exercise.ping.as_ref().is_none_or(|ping| ping.received == ping.sent)
         && exercise.tcp.as_ref().is_none_or(|tcp| tcp.hash_ok)
         && exercise.rr.as_ref().is_none_or(|rr| rr.lost == 0)
-}
-
-fn tell(args: &RunArgs, report: &Report) -> Result<()> {
-    tracing::info!("ended: {}", report.ended);
-    // Whoever cannot have the one can have the other.
-    let written = args.json.as_deref().map_or(Ok(()), |path| write_json(report, path));
-    let exercise = report.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default();
-    written.and(output::print(&(exercise + &report.summary())))
 }

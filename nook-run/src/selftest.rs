@@ -10,13 +10,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use nook_abi::NetStats;
 use nook_bus::{DmaWindow, PciDevice, PciIdentity};
+use nook_recovery::Method;
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Launcher, ModuleCache, Nook, NookError, OwnedManifest, Wasi, now_ns,
 };
 
-use crate::cli::{Isolation, MmioArg, SelftestArgs, WireArg};
+use crate::cli::{MmioArg, SelftestArgs, WireArg};
 use crate::device::{self, Choice};
-use crate::report::{CountersReport, DriverReport, check_path, irq_name, write_json};
+use crate::drivers::How;
+use crate::report::{CountersReport, ModuleReport, check_path, irq_name, write_json};
 use crate::run::Outcome;
 use crate::signals::Signals;
 use crate::{drivers, output};
@@ -45,7 +47,8 @@ pub fn selftest(args: &SelftestArgs) -> Result<Outcome> {
         check_path(path)?;
     }
     let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
-    let launcher = drivers::launcher(&module, Isolation::Sfi, MmioArg::Emulated, &ModuleCache::of_user())?;
+    let how = How { isolation: None, mmio: MmioArg::Emulated, process: None, method: Method::Log };
+    let launcher = drivers::launcher(&args.driver, &module, how, None, &ModuleCache::of_user())?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
     let choice = Choice {
         pci: args.pci.as_deref(),
@@ -152,9 +155,7 @@ impl Selftest {
 
     fn loop_back(&mut self) -> Found {
         self.nook.set_loopback(true).map_err(|error| match error {
-            NookError::Refused { status: nook_abi::Status::Unsupported, .. } => {
-                "the driver has no loopback (its entry `set_loopback`)".into()
-            }
+            NookError::Lacks { .. } => "the driver has no loopback (its entry `set_loopback`)".into(),
             error => text(error),
         })?;
         self.knock()
@@ -298,7 +299,7 @@ impl Selftest {
         SelftestReport {
             nook: env!("CARGO_PKG_VERSION"),
             passed: checks.iter().all(|check| check.passed),
-            driver: DriverReport::new(module),
+            driver: ModuleReport::from(module),
             device: DeviceReport {
                 name: self.nook.host().describe_device(),
                 from,

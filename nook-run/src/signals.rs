@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 const ASKED: [(libc::c_int, &str); 3] =
     [(libc::SIGINT, "SIGINT"), (libc::SIGTERM, "SIGTERM"), (libc::SIGHUP, "SIGHUP")];
 
-/// SIGINT, SIGTERM and SIGHUP, taken by a thread of their own from now to the end of the process.
+/// SIGINT, SIGTERM and SIGHUP, taken by a thread of their own from now to the end of the process. One that is ignored
+/// when the process begins stays so: `nohup` means it, and so does a shell that starts a command in the background.
 ///
 /// The run looks for the first one when it can. A second one does not wait for it: the thread lets it end the
 /// process, so that nobody has to wait for a device or a file that hangs. What the process has made goes with it
@@ -63,12 +64,25 @@ fn set() -> io::Result<libc::sigset_t> {
     // SAFETY: the set is ours.
     unsafe { libc::sigemptyset(&mut set) };
     for (signal, _) in ASKED {
+        if is_ignored(signal)? {
+            continue;
+        }
         // SAFETY: as before.
         if unsafe { libc::sigaddset(&mut set, signal) } != 0 {
             return Err(io::Error::last_os_error());
         }
     }
     Ok(set)
+}
+
+fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: an action is plain data.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: asks for the present action only; the answer goes to a value of ours.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
 /// The thread.

@@ -134,6 +134,19 @@ fn the_other_ways_to_ask_for_an_end_are_clean_too() {
 }
 
 #[test]
+fn a_signal_that_is_ignored_from_the_beginning_stays_ignored() {
+    for signal in [libc::SIGHUP, libc::SIGINT] {
+        let mut run = Place::new().nook_run([e1000().to_str().unwrap()]).ignoring(signal).start();
+        assert!(run.says("link up"), "{}", run.stderr());
+        // Had it been taken, the next one would be the second.
+        run.signal(signal);
+        run.signal(libc::SIGTERM);
+        let ended = run.end().with(0);
+        assert!(ended.stderr.contains("ended: SIGTERM"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_second_signal_ends_a_run_that_hangs() {
     let place = Place::new();
     // Nobody reads the capture, so that opening it waits for ever.

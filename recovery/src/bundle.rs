@@ -8,11 +8,14 @@ mod fault;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write};
+use std::mem::{Discriminant, discriminant};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nook_abi::Fault;
 use nook_runtime::{Call, Counters, Frame, KeepMemory, Nook, NookError, Scene, Uplink};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +33,8 @@ pub struct BundleConfig {
     pub keep: usize,
     /// Faults that come sooner after the last bundle than this leave none.
     pub every_ns: u64,
+    /// Of calls that are taken back, so many in all leave one, and of one place in the driver's code only the first.
+    pub taken_back: usize,
     /// What of the driver's memory goes into them.
     pub memory: KeepMemory,
     /// The driver's file, for the reader.
@@ -45,38 +50,72 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) faults: u64,
     pub(crate) restarts: u64,
     pub(crate) now_ns: u64,
+    /// The call was taken back, and the driver goes on.
+    pub(crate) taken_back: bool,
 }
 
 /// Leaves bundles.
 pub(crate) struct Bundles {
     config: BundleConfig,
-    last_ns: Option<u64>,
+    /// When the last one was left of a driver that was ended, and of a call that was taken back.
+    last_ns: [Option<u64>; 2],
+    /// What bundles of calls that were taken back were about: which fault, and where.
+    places: Vec<(Discriminant<Fault>, Option<u64>)>,
     writer: Option<JoinHandle<()>>,
+    /// What is being written is about a call that was taken back.
+    writes_taken_back: bool,
 }
 
 impl Bundles {
     pub(crate) fn new(config: BundleConfig) -> Self {
-        Bundles { config, last_ns: None, writer: None }
+        Bundles { config, last_ns: [None; 2], places: Vec::new(), writer: None, writes_taken_back: false }
     }
 
-    /// Leaves a bundle, unless it is too soon for another.
-    pub(crate) fn leave<U: Uplink>(&mut self, nook: &mut Nook<U>, about: &Circumstances<'_>) {
-        let busy = self.writer.as_ref().is_some_and(|writer| !writer.is_finished());
-        let soon = self.last_ns.is_some_and(|last| about.now_ns.saturating_sub(last) < self.config.every_ns);
+    /// Whether one can be left now. A driver's end does not wait for those of calls that were taken back.
+    fn has_time(&self, taken_back: bool, now_ns: u64) -> bool {
+        let writes = self.writer.as_ref().is_some_and(|writer| !writer.is_finished());
+        let busy = writes && (taken_back || !self.writes_taken_back);
+        let last_ns = self.last_ns[usize::from(taken_back)];
+        !busy && last_ns.is_none_or(|last| now_ns.saturating_sub(last) >= self.config.every_ns)
+    }
+
+    /// A call is about to be taken back, and nothing of it is to be seen afterwards: says what there is to see, if this
+    /// is to be kept.
+    pub(crate) fn look<U: Uplink>(&mut self, nook: &mut Nook<U>, error: &NookError, now_ns: u64) -> Option<Scene> {
+        let NookError::Fault { fault, .. } = error else { return None };
+        if self.places.len() >= self.config.taken_back || !self.has_time(true, now_ns) {
+            return None;
+        }
+        let place = (discriminant(fault), nook.place_of_fault());
+        if self.places.contains(&place) {
+            return None;
+        }
+        self.places.push(place);
+        Some(nook.take_scene())
+    }
+
+    /// Leaves a bundle, unless it is too soon for another. Without a scene it is what is to be seen now.
+    pub(crate) fn leave<U: Uplink>(&mut self, nook: &mut Nook<U>, scene: Option<Scene>, about: &Circumstances<'_>) {
         // Taken in any case: the next fault's is another.
-        let scene = nook.take_scene();
-        if self.config.keep == 0 || busy || soon {
+        let scene = scene.unwrap_or_else(|| nook.take_scene());
+        if self.config.keep == 0 || !self.has_time(about.taken_back, about.now_ns) {
             return;
         }
-        self.last_ns = Some(about.now_ns);
+        self.last_ns[usize::from(about.taken_back)] = Some(about.now_ns);
         let report = report(nook, about, &self.config, &scene);
         let config = self.config.clone();
         let name = nook.host().manifest().name.clone();
         let total_bytes = nook.host().layout().total_pages() * 65536;
-        let write = move || match write(&config, &name, &report, &scene, total_bytes) {
-            Ok(path) => tracing::info!("crash bundle: {}", path.display()),
-            Err(error) => tracing::warn!("no crash bundle in {}: {error}", config.folder.display()),
+        let before = self.writer.take();
+        let write = move || {
+            // One at a time, or they would remove old ones together.
+            before.map(JoinHandle::join);
+            match write(&config, &name, &report, &scene, total_bytes) {
+                Ok(path) => tracing::info!("crash bundle: {}", path.display()),
+                Err(error) => tracing::warn!("no crash bundle in {}: {error}", config.folder.display()),
+            }
         };
+        self.writes_taken_back = about.taken_back;
         match std::thread::Builder::new().name("nook-bundle".into()).spawn(write) {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => tracing::warn!("no crash bundle: {error}"),
@@ -106,6 +145,7 @@ fn report<U: Uplink>(nook: &Nook<U>, about: &Circumstances<'_>, config: &BundleC
         "format": BUNDLE_FORMAT,
         "time": utc(SystemTime::now()).0,
         "fault": fault::describe(about.error),
+        "taken_back": about.taken_back,
         "faults_so_far": about.faults,
         "restarts_so_far": about.restarts,
         "driver": {
@@ -124,6 +164,8 @@ fn report<U: Uplink>(nook: &Nook<U>, about: &Circumstances<'_>, config: &BundleC
             "window_ns": about.policy.window_ns,
             "backoff_first_ns": about.policy.backoff_first_ns,
             "backoff_most_ns": about.policy.backoff_most_ns,
+            "snapshots": about.policy.snapshots,
+            "snapshot_every_ns": about.policy.snapshot_every_ns,
         },
         "memory": {
             "pages": scene.memory.len(),
@@ -186,8 +228,9 @@ fn write(config: &BundleConfig, driver: &str, report: &Value, scene: &Scene, tot
     DirBuilder::new().recursive(true).mode(0o700).create(&config.folder)?;
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let driver: String = driver.chars().map(plain).take(40).collect();
-    // Two may come in one millisecond.
-    let number = report["faults_so_far"].as_u64().unwrap_or_default();
+    // Two may come in one millisecond, of one nook or of two in this process.
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number:06}-{driver}-{}", utc(SystemTime::now()).1, std::process::id());
     let path = config.folder.join(&name);
     let temporary = config.folder.join(format!(".{name}.tmp"));
@@ -230,7 +273,11 @@ fn remove_old(folder: &Path, keep: usize) -> io::Result<()> {
     // Their names begin with the time.
     bundles.sort();
     let too_many = bundles.len().saturating_sub(keep);
-    bundles[..too_many].iter().try_for_each(fs::remove_dir_all)
+    bundles[..too_many].iter().try_for_each(|bundle| match fs::remove_dir_all(bundle) {
+        // Another nook, or another process, has cleared it away meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    })
 }
 
 /// A moment in UTC, for people (RFC 3339) and for names.

@@ -3,15 +3,18 @@
 //!
 //! Isolation holds without this crate: the runtime ends a faulty instance by itself and knows nothing of what follows.
 //! The supervisor has these levels: take the call back and try again; find the one frame that ends the driver and give
-//! it up; restart (a fresh instance on the same device and window, while the interface above keeps its carrier); and
-//! quarantine (the device quiet, the interface down). The first two need a driver whose calls can be taken back:
-//! [`undo`] makes one of a module. `nook-run` and the tests call it.
+//! it up; go back to a snapshot, for faults that are older than the call; restart (a fresh instance on the same device
+//! and window, while the interface above keeps its carrier); and quarantine (the device quiet, the interface down). The
+//! first three need a driver whose calls can be taken back: [`undo`] makes one of a module. `nook-run` and the tests
+//! call it.
 #![deny(unsafe_code)]
 
 mod bundle;
 mod downtime;
+mod pages;
 mod policy;
 mod policy_file;
+mod snapshots;
 mod supervisor;
 mod trouble;
 pub mod undo;
@@ -19,7 +22,8 @@ mod undoable;
 
 pub use bundle::{BUNDLE_FORMAT, BundleConfig};
 pub use downtime::Downtime;
+pub use pages::Pages;
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
 pub use supervisor::{Outcome, Quarantine, Recovery, Supervisor};
-pub use undoable::UndoLogging;
+pub use undoable::Method;

@@ -2,23 +2,43 @@
 
 use std::collections::VecDeque;
 
-/// Limits of restarting. Times are nanoseconds.
+/// Limits of coming back. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// How often a call that was taken back is called again as it was, before its frame is looked for or the driver
+    /// restarted.
+    pub retries: u16,
     /// Restarts that are allowed within [`window_ns`](Self::window_ns); one more is quarantine.
     pub restarts: u32,
-    /// The time in which restarts are counted.
+    /// The time in which restarts are counted, and in which another fault says that a snapshot was of no use.
     pub window_ns: u64,
     /// The wait before the second restart in a row; the first one is at once. It doubles each time.
     pub backoff_first_ns: u64,
     /// The longest wait.
     pub backoff_most_ns: u64,
+    /// Snapshots that are kept, to go back to one before the driver is restarted.
+    pub snapshots: u16,
+    /// The time between two of them.
+    pub snapshot_every_ns: u64,
+}
+
+impl Policy {
+    /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s; three snapshots, of every ten
+    /// seconds.
+    pub const DEFAULT: Policy = Policy {
+        retries: 1,
+        restarts: 10,
+        window_ns: 60_000_000_000,
+        backoff_first_ns: 10_000_000,
+        backoff_most_ns: 1_000_000_000,
+        snapshots: 3,
+        snapshot_every_ns: 10_000_000_000,
+    };
 }
 
 impl Default for Policy {
-    /// Ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s.
     fn default() -> Self {
-        Policy { restarts: 10, window_ns: 60_000_000_000, backoff_first_ns: 10_000_000, backoff_most_ns: 1_000_000_000 }
+        Self::DEFAULT
     }
 }
 
@@ -60,7 +80,8 @@ impl History {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { restarts: 3, window_ns: 1000, backoff_first_ns: 10, backoff_most_ns: 15 };
+    const POLICY: Policy =
+        Policy { restarts: 3, window_ns: 1000, backoff_first_ns: 10, backoff_most_ns: 15, ..Policy::DEFAULT };
 
     #[test]
     fn the_first_restart_is_at_once_and_later_ones_wait_longer_up_to_a_limit() {

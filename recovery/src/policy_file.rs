@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use nook_runtime::KeepMemory;
 
-use crate::{BundleConfig, Policy};
+use crate::{BundleConfig, Method, Policy};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -49,8 +49,41 @@ pub enum PolicyError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyFile {
+    isolation: Isolation,
+    take_back: TakeBack,
     restart: Restart,
+    snapshots: Snapshots,
+    checkpoint: Checkpoint,
     bundles: Bundles,
+}
+
+/// `[isolation]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Isolation {
+    begin: Begin,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+enum Begin {
+    #[serde(rename = "sfi")]
+    Sfi,
+    #[default]
+    #[serde(rename = "sfi+txn")]
+    SfiTxn,
+}
+
+/// `[take_back]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TakeBack {
+    retries: u16,
+}
+
+impl Default for TakeBack {
+    fn default() -> Self {
+        TakeBack { retries: Policy::DEFAULT.retries }
+    }
 }
 
 /// `[bundles]`.
@@ -60,12 +93,13 @@ struct Bundles {
     folder: Option<PathBuf>,
     keep: u16,
     every: Time,
+    taken_back: u16,
     memory: Memory,
 }
 
 impl Default for Bundles {
     fn default() -> Self {
-        Bundles { folder: None, keep: 8, every: Time(1_000_000_000), memory: Memory::Private }
+        Bundles { folder: None, keep: 8, every: Time(1_000_000_000), taken_back: 4, memory: Memory::Private }
     }
 }
 
@@ -97,6 +131,35 @@ impl Default for Restart {
             backoff_most: Time(policy.backoff_most_ns),
         }
     }
+}
+
+/// `[snapshots]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Snapshots {
+    keep: u16,
+    every: Time,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Snapshots { keep: Policy::DEFAULT.snapshots, every: Time(Policy::DEFAULT.snapshot_every_ns) }
+    }
+}
+
+/// `[checkpoint]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Checkpoint {
+    method: Way,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Way {
+    #[default]
+    Log,
+    Pages,
 }
 
 impl PolicyFile {
@@ -144,12 +207,13 @@ impl PolicyFile {
     pub fn bundles(&self, driver_file: &Path, driver_sha256: [u8; 32]) -> Option<BundleConfig> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let state = || set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
-        let Bundles { folder, keep, every, memory } = &self.bundles;
+        let Bundles { folder, keep, every, taken_back, memory } = &self.bundles;
         let folder = folder.clone().or_else(|| state().map(|state| state.join("nook/crashes")))?;
         (*keep > 0).then(|| BundleConfig {
             folder,
             keep: (*keep).into(),
             every_ns: every.0,
+            taken_back: (*taken_back).into(),
             memory: match memory {
                 Memory::Nothing => KeepMemory::Nothing,
                 Memory::Private => KeepMemory::Private,
@@ -160,13 +224,29 @@ impl PolicyFile {
         })
     }
 
+    /// How calls are taken back.
+    pub fn method(&self) -> Method {
+        match self.checkpoint.method {
+            Way::Log => Method::Log,
+            Way::Pages => Method::Pages,
+        }
+    }
+
+    /// Whether a driver for `sfi+txn` is to run at `sfi` until its first fault.
+    pub fn begins_with_sfi(&self) -> bool {
+        self.isolation.begin == Begin::Sfi
+    }
+
     /// What happens after a fault.
     pub fn policy(&self) -> Policy {
         Policy {
+            retries: self.take_back.retries,
             restarts: self.restart.budget,
             window_ns: self.restart.window.0,
             backoff_first_ns: self.restart.backoff_first.0,
             backoff_most_ns: self.restart.backoff_most.0,
+            snapshots: self.snapshots.keep,
+            snapshot_every_ns: self.snapshots.every.0,
         }
     }
 }
@@ -232,23 +312,42 @@ mod tests {
 
     #[test]
     fn every_key_is_heard() {
-        let text = "[restart]\nbudget = 3\nwindow = \"2m\"\nbackoff_first = \"50us\"\nbackoff_most = \"7s\"\n";
+        let text = "[restart]\nbudget = 3\nwindow = \"2m\"\nbackoff_first = \"50us\"\nbackoff_most = \"7s\"\n\
+                    [snapshots]\nkeep = 5\nevery = \"1m\"\n[take_back]\nretries = 2\n";
         let expected = Policy {
+            retries: 2,
             restarts: 3,
             window_ns: 120_000_000_000,
             backoff_first_ns: 50_000,
             backoff_most_ns: 7_000_000_000,
+            snapshots: 5,
+            snapshot_every_ns: 60_000_000_000,
         };
         assert_eq!(PolicyFile::parse(text).unwrap().policy(), expected);
     }
 
     #[test]
+    fn calls_are_taken_back_by_the_log_unless_the_file_says_pages() {
+        assert_eq!(PolicyFile::default().method(), Method::Log);
+        assert_eq!(PolicyFile::parse("[checkpoint]\nmethod = \"pages\"").unwrap().method(), Method::Pages);
+    }
+
+    #[test]
+    fn a_driver_begins_with_transactions_unless_the_file_says_otherwise() {
+        let begins = |text| PolicyFile::parse(text).unwrap().begins_with_sfi();
+        assert!(!begins("") && !begins("[isolation]\nbegin = \"sfi+txn\"") && begins("[isolation]\nbegin = \"sfi\""));
+        let refusal = refusal("[isolation]\nbegin = \"native\"");
+        assert!(refusal.contains("`sfi`") && refusal.contains("`sfi+txn`"), "{refusal}");
+    }
+
+    #[test]
     fn bundles_go_where_the_file_says_or_nowhere() {
-        let text = "[bundles]\nfolder = \"/x\"\nkeep = 2\nevery = \"0s\"\nmemory = \"all\"\n";
+        let text = "[bundles]\nfolder = \"/x\"\nkeep = 2\nevery = \"0s\"\ntaken_back = 1\nmemory = \"all\"\n";
         let expected = BundleConfig {
             folder: "/x".into(),
             keep: 2,
             every_ns: 0,
+            taken_back: 1,
             memory: KeepMemory::All,
             driver_file: "/d.wasm".into(),
             driver_sha256: [7; 32],
@@ -267,7 +366,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_named_together_with_what_is_allowed() {
-        let cases: [(&str, &[&str]); 11] = [
+        let cases: [(&str, &[&str]); 12] = [
+            ("[checkpoint]\nmethod = \"copy\"", &["method", "`log`", "`pages`"]),
             ("[bundles]\nmemory = \"some\"", &["memory", "`nothing`", "`private`", "`all`"]),
             ("[bundles]\nkeep = 100000", &["keep", "u16"]),
             ("[restart\nbudget = 1", &["line 1", "`[restart`"]),

@@ -1,10 +1,11 @@
 //! [`Supervisor`]: a nook that comes back.
 
 use nook_abi::Fault;
-use nook_runtime::{Nook, NookError, Turn, Undone, Uplink, now_ns};
+use nook_runtime::{Nook, NookError, Scene, Turn, Uplink, now_ns};
 
 use crate::bundle::{Bundles, Circumstances};
 use crate::policy::{History, Verdict};
+use crate::snapshots::Snapshots;
 use crate::trouble::{Progress, Relief, SINGLE_POLLS, Step, Trouble};
 use crate::{BundleConfig, Downtime, Policy};
 
@@ -25,6 +26,11 @@ pub enum Outcome {
     /// The call was taken back, and the same instance went on.
     TakenBack {
         /// Nanoseconds from the end of the call until everything was as before it.
+        after_ns: u64,
+    },
+    /// The same instance went on from a snapshot.
+    BroughtBack {
+        /// Nanoseconds from the end of the call until driver and device were as in the snapshot.
         after_ns: u64,
     },
     /// A fresh instance took over.
@@ -61,7 +67,9 @@ pub struct Supervisor<U> {
     pending: Option<Pending>,
     bundles: Option<Bundles>,
     trouble: Trouble,
+    snapshots: Snapshots,
     rollbacks: Downtime,
+    returns: Downtime,
     restart_times: Downtime,
 }
 
@@ -88,7 +96,9 @@ impl<U: Uplink> Supervisor<U> {
             pending: None,
             bundles: None,
             trouble: Trouble::default(),
+            snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
+            returns: Downtime::default(),
             restart_times: Downtime::default(),
         }
     }
@@ -129,9 +139,19 @@ impl<U: Uplink> Supervisor<U> {
         self.restarts
     }
 
+    /// How many snapshots of the instance that runs there are.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots.count()
+    }
+
     /// How long it took, from the end of a call that faulted, until everything was as before it.
     pub fn rollbacks(&self) -> &Downtime {
         &self.rollbacks
+    }
+
+    /// How long it took, from the end of a call that faulted, until driver and device were as in a snapshot.
+    pub fn returns(&self) -> &Downtime {
+        &self.returns
     }
 
     /// How long it took, from the end of a call that faulted, until a fresh instance had opened the interface.
@@ -172,6 +192,14 @@ impl<U: Uplink> Supervisor<U> {
     }
 
     fn supervised_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
+        let turn = self.troubled_turn(self.snapshots.until_ns(until_ns))?;
+        if self.policy.snapshots > 0 {
+            self.snapshots.after_turn(&mut self.nook, &self.policy, now_ns())?;
+        }
+        Ok(turn)
+    }
+
+    fn troubled_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
         if self.trouble.is_over() {
             return self.nook.turn(until_ns);
         }
@@ -191,9 +219,9 @@ impl<U: Uplink> Supervisor<U> {
         Ok(turn)
     }
 
-    /// Goes on with the driver whose call was taken back. Says whether that is worth a try.
-    fn go_on(&mut self, undone: &Undone) -> bool {
-        match self.trouble.faulted(undone.entry) {
+    /// Goes on with the driver whose call was taken back. Says whether that can be done.
+    fn go_on(&mut self, step: Step) -> bool {
+        match step {
             Step::Retry => true,
             Step::Single => {
                 self.nook.poll_singly(SINGLE_POLLS);
@@ -205,10 +233,37 @@ impl<U: Uplink> Supervisor<U> {
         }
     }
 
+    /// Goes back to a snapshot, if there is one for this. Says whether the driver goes on.
+    fn go_back(&mut self, error: &NookError, scene: &mut Option<Scene>, at_ns: u64) -> bool {
+        let about_driver = |fault: &Fault| !matches!(fault, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked);
+        if !matches!(error, NookError::Fault { fault, .. } if about_driver(fault)) {
+            return false;
+        }
+        let Supervisor { nook, policy, snapshots, bundles, faults, restarts, .. } = self;
+        let Some(snapshot) = snapshots.choose(policy, at_ns, |snapshot| nook.fits(snapshot)) else { return false };
+        if let Some(bundles) = bundles {
+            let about =
+                Circumstances { error, policy, faults: *faults, restarts: *restarts, now_ns: at_ns, taken_back: false };
+            bundles.leave(nook, scene.take(), &about);
+        }
+        let age_ms = at_ns.saturating_sub(snapshot.at_ns()) / 1_000_000;
+        match nook.bring_back(snapshot) {
+            Ok(()) => {
+                tracing::warn!("{error}; the driver was brought back to what it was {age_ms} ms before");
+                true
+            }
+            Err(error) => {
+                tracing::error!("the driver cannot be brought back to a snapshot: {error}");
+                false
+            }
+        }
+    }
+
     fn restart(&mut self, kept: Option<usize>, at_ns: u64) -> Result<Turn, NookError> {
         self.restarts += 1;
         self.nook.restart()?;
         self.trouble.forget();
+        self.snapshots.forget();
         let after_ns = now_ns().saturating_sub(at_ns);
         self.restart_times.note(after_ns);
         if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
@@ -218,20 +273,45 @@ impl<U: Uplink> Supervisor<U> {
         Ok(Turn::Worked)
     }
 
+    fn leave_bundle(&mut self, scene: Option<Scene>, error: &NookError, taken_back: bool, now_ns: u64) {
+        let Supervisor { nook, policy, faults, restarts, bundles, .. } = self;
+        let Some(bundles) = bundles else { return };
+        let about = Circumstances { error, policy, faults: *faults, restarts: *restarts, now_ns, taken_back };
+        bundles.leave(nook, scene, &about);
+    }
+
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
         let now = now_ns();
-        let undone = self.nook.undo(&error);
-        let after_ns = now_ns().saturating_sub(now);
         self.faults += 1;
         let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
         if kept.is_some() {
             self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: Outcome::Ended });
         }
-        if let Some(undone) = undone.filter(|undone| self.go_on(undone)) {
-            tracing::warn!("{error}; the call was taken back, with {} bytes in memory", undone.memory.bytes);
-            self.rollbacks.note(after_ns);
+        let (undoable, retries) = (self.nook.undoable(&error), self.policy.retries);
+        let step = undoable.map_or(Step::Restart, |entry| self.trouble.faulted(entry, retries));
+        let mut scene = None;
+        if step != Step::Restart {
+            scene = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, &error, now));
+            let undone = self.nook.undo(&error);
+            let after_ns = now_ns().saturating_sub(now);
+            if let Some(undone) = undone.filter(|_| self.go_on(step)) {
+                tracing::warn!("{error}; the call was taken back, with {} bytes in memory", undone.memory.bytes);
+                self.rollbacks.note(after_ns);
+                if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
+                    recovery.outcome = Outcome::TakenBack { after_ns };
+                }
+                if scene.is_some() {
+                    self.leave_bundle(scene, &error, true, now);
+                }
+                return Ok(Turn::Worked);
+            }
+        }
+        if self.go_back(&error, &mut scene, now) {
+            self.trouble.forget();
+            let after_ns = now_ns().saturating_sub(now);
+            self.returns.note(after_ns);
             if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                recovery.outcome = Outcome::TakenBack { after_ns };
+                recovery.outcome = Outcome::BroughtBack { after_ns };
             }
             return Ok(Turn::Worked);
         }
@@ -241,14 +321,12 @@ impl<U: Uplink> Supervisor<U> {
         if let Err(error) = self.nook.end() {
             tracing::error!("the device did not become quiet: {error}");
         }
-        if let Some(bundles) = &mut self.bundles {
-            let Supervisor { policy, faults, restarts, .. } = self;
-            let about = Circumstances { error: &error, policy, faults: *faults, restarts: *restarts, now_ns: now };
-            bundles.leave(&mut self.nook, &about);
-        }
+        self.leave_bundle(scene, &error, false, now);
         let verdict = match error {
-            // No restart mends the interface's other side, nor brings back a device that was pulled out.
-            NookError::Uplink(_) | NookError::Fault { fault: Fault::DeviceGone, .. } => Verdict::Quarantine,
+            // No restart mends the interface's other side, nor brings back a device that was pulled out or taken away.
+            NookError::Uplink(_) | NookError::Fault { fault: Fault::DeviceGone | Fault::Revoked, .. } => {
+                Verdict::Quarantine
+            }
             _ => self.history.judge(&self.policy, now),
         };
         match verdict {

@@ -34,7 +34,8 @@ pub(crate) enum Relief {
 enum Stage {
     #[default]
     Well,
-    Retried(Entry),
+    /// So often.
+    Retried(Entry, u16),
     Single,
     WithoutTx,
     Discarding,
@@ -70,13 +71,17 @@ impl Trouble {
         self.stage = Stage::Well;
     }
 
-    /// A call of `entry` faulted and was taken back.
-    pub(crate) fn faulted(&mut self, entry: Entry) -> Step {
-        let (stage, step) = match (self.stage, entry) {
-            (Stage::Well, _) => (Stage::Retried(entry), Step::Retry),
+    /// A call of `entry` faulted and can be taken back; it is called again so often before more is done.
+    pub(crate) fn faulted(&mut self, entry: Entry, retries: u16) -> Step {
+        let tried = match self.stage {
+            Stage::Retried(before, tried) if before == entry => tried,
             // Another entry's whim in between is its own.
-            (Stage::Retried(before), _) if before != entry => (Stage::Retried(entry), Step::Retry),
-            (Stage::Retried(_), Entry::Poll) => (Stage::Single, Step::Single),
+            Stage::Well | Stage::Retried(..) => 0,
+            _ => retries,
+        };
+        let (stage, step) = match (self.stage, entry) {
+            _ if tried < retries => (Stage::Retried(entry, tried + 1), Step::Retry),
+            (Stage::Well | Stage::Retried(..), Entry::Poll) => (Stage::Single, Step::Single),
             (Stage::Single, Entry::Poll) => (Stage::WithoutTx, Step::WithoutTx),
             (Stage::WithoutTx, Entry::Poll) => (Stage::Discarding, Step::DiscardRx),
             _ => (Stage::Well, Step::Restart),
@@ -89,8 +94,8 @@ impl Trouble {
     pub(crate) fn went_well(&mut self, progress: Progress) -> Relief {
         let Progress { polled, single, discarded } = progress;
         let (stage, relief) = match self.stage {
-            Stage::Retried(Entry::Poll) if !polled => (self.stage, Relief::None),
-            Stage::Retried(_) => (Stage::Well, Relief::None),
+            Stage::Retried(Entry::Poll, _) if !polled => (self.stage, Relief::None),
+            Stage::Retried(..) => (Stage::Well, Relief::None),
             _ if !polled => (self.stage, Relief::None),
             Stage::WithoutTx => (Stage::Single, Relief::GiveUpTx),
             Stage::Discarding if !discarded => (Stage::Stuck, Relief::None),
@@ -113,28 +118,37 @@ mod tests {
     fn a_whim_is_retried_and_forgotten() {
         let mut trouble = Trouble::default();
         for _ in 0..3 {
-            assert_eq!(trouble.faulted(Entry::Irq), Step::Retry);
+            assert_eq!(trouble.faulted(Entry::Irq, 1), Step::Retry);
             assert_eq!(trouble.went_well(Progress::default()), Relief::None);
             assert!(trouble.is_over());
         }
     }
 
     #[test]
+    fn the_policy_says_how_often_a_call_is_tried_again() {
+        let mut trouble = Trouble::default();
+        let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll, 3));
+        assert_eq!(steps, [Step::Retry, Step::Retry, Step::Retry, Step::Single]);
+        assert_eq!(Trouble::default().faulted(Entry::Poll, 0), Step::Single);
+        assert_eq!(Trouble::default().faulted(Entry::Irq, 0), Step::Restart);
+    }
+
+    #[test]
     fn an_interrupt_handler_that_faults_twice_is_restarted() {
         let mut trouble = Trouble::default();
-        assert_eq!(trouble.faulted(Entry::Irq), Step::Retry);
-        assert_eq!(trouble.faulted(Entry::Irq), Step::Restart);
+        assert_eq!(trouble.faulted(Entry::Irq, 1), Step::Retry);
+        assert_eq!(trouble.faulted(Entry::Irq, 1), Step::Restart);
         assert!(trouble.is_over());
     }
 
     #[test]
     fn a_frame_to_send_that_ends_the_driver_is_given_up() {
         let mut trouble = Trouble::default();
-        assert_eq!(trouble.faulted(Entry::Poll), Step::Retry);
-        assert_eq!(trouble.faulted(Entry::Poll), Step::Single);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Retry);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Single);
         // The frames before it.
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
-        assert_eq!(trouble.faulted(Entry::Poll), Step::WithoutTx);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::WithoutTx);
         assert_eq!(trouble.went_well(SINGLE), Relief::GiveUpTx);
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
         assert_eq!(trouble.went_well(Progress { polled: true, ..Progress::default() }), Relief::None);
@@ -144,17 +158,17 @@ mod tests {
     #[test]
     fn a_received_frame_that_ends_the_driver_is_discarded() {
         let mut trouble = Trouble::default();
-        let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll));
+        let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll, 1));
         assert_eq!(steps, [Step::Retry, Step::Single, Step::WithoutTx, Step::DiscardRx]);
         assert_eq!(trouble.went_well(Progress { discarded: true, ..SINGLE }), Relief::None);
         // The next one is sought from there.
-        assert_eq!(trouble.faulted(Entry::Poll), Step::WithoutTx);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::WithoutTx);
     }
 
     #[test]
     fn what_no_single_frame_explains_is_a_restart() {
         let mut trouble = Trouble::default();
-        let steps = [(); 5].map(|()| trouble.faulted(Entry::Poll));
+        let steps = [(); 5].map(|()| trouble.faulted(Entry::Poll, 1));
         assert_eq!(steps[4], Step::Restart);
         assert!(trouble.is_over());
     }
@@ -162,15 +176,15 @@ mod tests {
     #[test]
     fn with_no_received_frame_to_discard_it_is_a_restart() {
         let mut trouble = Trouble::default();
-        (0..4).for_each(|_| assert_ne!(trouble.faulted(Entry::Poll), Step::Restart));
+        (0..4).for_each(|_| assert_ne!(trouble.faulted(Entry::Poll, 1), Step::Restart));
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
-        assert_eq!(trouble.faulted(Entry::Poll), Step::Restart);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Restart);
     }
 
     #[test]
     fn a_turn_without_a_poll_proves_nothing_about_polls() {
         let mut trouble = Trouble::default();
-        trouble.faulted(Entry::Poll);
+        trouble.faulted(Entry::Poll, 1);
         trouble.went_well(Progress::default());
         assert!(!trouble.is_over());
     }

@@ -1,45 +1,128 @@
-//! [`UndoLogging`]: the undo log as the runtime's way to take calls back.
+//! [`Method`]: the ways in which the runtime takes calls back.
 
-use nook_runtime::{Checkpoint, Checkpointing, DriverModule, Host, RolledBack};
-use wasmtime::{Instance, Store};
+use std::sync::Arc;
 
+use nook_runtime::{Checkpoint, Checkpointing, DriverModule, Host, Prepared, RolledBack};
+use wasmtime::{Func, Instance, Memory, Store, Val};
+
+use crate::Pages;
 use crate::undo::{self, Instrumented, Options, Refused, UndoLog};
 
-/// Drivers' calls can be taken back because each of their stores logs what it overwrites; see [`undo`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct UndoLogging;
+/// How calls are taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Each store logs what it overwrites: the price is per store. See [`undo`].
+    #[default]
+    Log,
+    /// The kernel notes which pages of private memory a call writes: the price is per page. What the driver stores in
+    /// the DMA window is logged all the same, because pages see no device and would overwrite what it wrote.
+    Pages,
+}
 
-impl UndoLogging {
+impl Method {
+    /// This way of taking calls back, or the log, with a warning, where the kernel cannot watch pages.
+    pub fn checkpointing(self) -> Arc<dyn Checkpointing> {
+        let method = match (self, Pages::supported()) {
+            (Method::Pages, Err(error)) => {
+                tracing::warn!(
+                    "this kernel does not say which pages were written (Linux 6.7 and later do): {error}; calls are \
+                     taken back by the log instead"
+                );
+                Method::Log
+            }
+            (method, _) => method,
+        };
+        Arc::new(method)
+    }
+
     /// The module with its log, and what that took.
     ///
     /// # Errors
     /// If the module does something that cannot be undone.
-    pub fn instrument(module: &DriverModule) -> Result<Instrumented, Refused> {
-        let options = Options { private_bytes: u32::try_from(module.layout().window).ok(), ..Options::default() };
+    pub fn instrument(self, module: &DriverModule) -> Result<Instrumented, Refused> {
+        if module.imports_wasi() {
+            return Err(Refused::Wasi);
+        }
+        let private_bytes = u32::try_from(module.layout().window).ok();
+        let options = Options { private_bytes, private_is_kept: self == Method::Pages, ..Options::default() };
         undo::instrument_with(module.wasm(), &options)
     }
 }
 
-impl Checkpointing for UndoLogging {
+impl Checkpointing for Method {
     fn isolation(&self) -> &'static str {
         "sfi+txn"
     }
 
-    fn prepare(&self, module: &DriverModule) -> Result<Vec<u8>, String> {
-        Ok(Self::instrument(module).map_err(|error| error.to_string())?.wasm)
+    fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
+        let Instrumented { wasm, offsets, .. } = self.instrument(module).map_err(|error| error.to_string())?;
+        let origin = move |offset| offsets.original(u32::try_from(offset).ok()?).map(u64::from);
+        Ok(Prepared { wasm, origin: Arc::new(origin) })
     }
 
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Box<dyn Checkpoint>> {
-        Ok(Box::new(Log(UndoLog::of(store, instance)?)))
+    fn keeps_time(&self) -> bool {
+        true
+    }
+
+    fn attach(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        look: Func,
+    ) -> wasmtime::Result<Box<dyn Checkpoint>> {
+        let log = UndoLog::of(store, instance)?;
+        log.ask(store, look)?;
+        let private_bytes = store.data().layout().window as usize;
+        let pages = match self {
+            Method::Log => None,
+            Method::Pages => Some(Pages::of(&mut *store, log.memory(), private_bytes).map_err(wasmtime::Error::new)?),
+        };
+        Ok(Box::new(Undoable { log, pages }))
     }
 }
 
-struct Log(UndoLog);
+/// An instance whose calls can be taken back.
+struct Undoable {
+    log: UndoLog,
+    /// Of private memory; without them, the log holds that too.
+    pages: Option<Pages>,
+}
 
-impl Checkpoint for Log {
+impl Checkpoint for Undoable {
+    fn begins(&self) -> bool {
+        self.pages.is_some()
+    }
+
+    fn begin(&mut self, store: &mut Store<Host>) {
+        if let Some(pages) = &mut self.pages {
+            pages.begin(&*store);
+        }
+    }
+
     fn roll_back(&mut self, store: &mut Store<Host>, returned: bool) -> wasmtime::Result<RolledBack> {
-        let done = if returned { self.0.roll_back_returned(store) } else { self.0.roll_back(store) };
-        let undo::RolledBack { entries, bytes } = done.map_err(wasmtime::Error::new)?;
+        // The log first: of a store across the window's beginning it has bytes of a page too.
+        let logged = if returned { self.log.roll_back_returned(store) } else { self.log.roll_back(store) };
+        let undo::RolledBack { entries, mut bytes } = logged.map_err(wasmtime::Error::new)?;
+        if let Some(pages) = &mut self.pages {
+            bytes += pages.roll_back(&*store).map_err(wasmtime::Error::new)?;
+        }
         Ok(RolledBack { entries: entries as u64, bytes: bytes as u64 })
+    }
+
+    fn is_full(&mut self, store: &mut Store<Host>) -> bool {
+        self.log.is_full(store)
+    }
+
+    fn time_cell(&self) -> Option<(Memory, u32)> {
+        Some(self.log.time_cell())
+    }
+
+    fn globals(&mut self, store: &mut Store<Host>) -> Vec<Val> {
+        self.log.globals(store)
+    }
+
+    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
+        // What the host wrote into pages is found when the next call begins.
+        self.log.begin_again(store, globals)
     }
 }

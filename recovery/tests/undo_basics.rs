@@ -94,6 +94,30 @@ fn what_is_no_transaction_is_not_rolled_back() {
 }
 
 #[test]
+fn a_log_that_is_full_is_told_from_an_address_that_is_wrong_and_can_be_undone() {
+    let fills = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 65536))".repeat(1100);
+    let stores = "(local $i i32) (loop $l (i32.store (local.get $i) (i32.const 9))
+        (local.set $i (i32.and (i32.add (local.get $i) (i32.const 4)) (i32.const 0xfffc))) (br $l))";
+    for (body, full) in [
+        (&fills[..], true),
+        (stores, true),
+        ("(memory.fill (i32.const 0) (i32.const 1) (i32.const 65537))", false),
+        ("(memory.fill (i32.const 9) (i32.const 1) (i32.const -1))", false),
+        ("(i32.store (i32.const 65533) (i32.const 1))", false),
+    ] {
+        let mut bench = Bench::new(&format!(
+            r#"(module (memory (export "memory") 1 1) (data (i32.const 7) "x") (func (export "nook_timer") {body}))"#
+        ));
+        let memory = bench.memory();
+        bench.call("nook_timer").unwrap_err();
+        assert_eq!(bench.undo.is_full(&mut bench.store), full, "{body:.60}");
+        bench.undo.roll_back(&mut bench.store).unwrap();
+        assert_eq!(bench.memory(), memory);
+        assert!(!bench.undo.is_full(&mut bench.store));
+    }
+}
+
+#[test]
 fn what_cannot_be_covered_is_refused_with_its_name() {
     let refusals = [
         ("memory.grow", "(func (drop (memory.grow (i32.const 1))))"),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nook_recovery::undo::instrument;
+use wasmparser::{Parser, Payload};
 
 /// `cargo xtask drivers` makes it.
 fn driver() -> Vec<u8> {
@@ -19,4 +20,48 @@ fn the_e1000_driver_can_be_undone_and_its_own_frames_are_known() {
     assert!(effect.transactions >= 2, "poll and irq");
     assert!(effect.own_frames_known, "drivers are linked with the stack first");
     assert!(effect.groups < effect.stores);
+}
+
+/// Each instruction of each function: where it begins, and its bytes.
+fn instructions(wasm: &[u8]) -> Vec<Vec<(usize, &[u8])>> {
+    let mut functions = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionEntry(body) = payload.unwrap() {
+            let mut reader = body.get_operators_reader().unwrap();
+            let mut instructions = Vec::new();
+            while !reader.eof() {
+                let at = reader.original_position();
+                reader.read().unwrap();
+                instructions.push((at, &wasm[at..reader.original_position()]));
+            }
+            functions.push(instructions);
+        }
+    }
+    functions
+}
+
+#[test]
+fn every_place_in_the_rewritten_driver_leads_to_its_instruction_in_the_original() {
+    let driver = driver();
+    let rewritten = instrument(&driver).unwrap();
+    let (before, after) = (instructions(&driver), instructions(&rewritten.wasm));
+    assert!(before.len() < after.len(), "wrappers were added");
+    for (number, function) in after.iter().enumerate() {
+        // What belongs to one instruction: the code that was added for it, then itself.
+        let mut led = Vec::new();
+        for &(at, bytes) in function {
+            let original = rewritten.offsets.original(at as u32).map(|original| original as usize);
+            match led.last_mut() {
+                Some((last, instruction)) if *last == original => *instruction = bytes,
+                _ => led.push((original, bytes)),
+            }
+        }
+        match before.get(number) {
+            Some(original) => {
+                let expected: Vec<_> = original.iter().map(|&(at, bytes)| (Some(at), bytes)).collect();
+                assert!(led == expected, "function {number}");
+            }
+            None => assert!(led.iter().all(|(original, _)| original.is_none()), "function {number} is no one's"),
+        }
+    }
 }

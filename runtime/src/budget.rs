@@ -1,16 +1,20 @@
 //! How long a call into a driver may run.
 //!
-//! An epoch ticks every [`TICK_NS`]; compiled code notices at its next back-edge or function entry and asks
-//! [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one tick, and a call that
-//! is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not charged as
+//! An epoch ticks every [`TICK_NS`], and time cells are set; compiled code notices at its next back-edge or function
+//! entry and asks [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one tick, and
+//! a call that is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not charged as
 //! work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently it waits.
 
 use nook_abi::{Context, Entry, Fault};
 
-use crate::clock::{now_ns, thread_cpu_ns};
+use crate::now_ns;
 
 /// Nanoseconds between ticks.
-pub(crate) const TICK_NS: u64 = 2_000_000;
+pub const TICK_NS: u64 = 2_000_000;
+
+/// CPU time after which a call may be waiting for what its held-back writes are to bring about. Much more than a good
+/// call takes, also on a busy virtual machine: what was released cannot be taken back.
+const MAY_WAIT_NS: u64 = 20_000_000;
 
 /// What each kind of call may use, in nanoseconds.
 ///
@@ -121,14 +125,14 @@ impl Budget {
         self.delayed_ns += ns;
     }
 
-    /// Whether a tick has come during the call already.
-    pub(crate) fn is_long(&self) -> bool {
-        self.first_tick.is_some()
+    /// Whether the call has worked for so long that it may be waiting for something.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.long_in_call_ns >= MAY_WAIT_NS
     }
 
-    /// A tick came during the call.
-    pub(crate) fn tick(&mut self) -> Result<(), Fault> {
-        let (cpu, wall) = (thread_cpu_ns(), now_ns());
+    /// A tick came during the call. `cpu` is a clock of the CPU time that whoever runs it has used.
+    pub(crate) fn tick(&mut self, cpu: u64) -> Result<(), Fault> {
+        let wall = now_ns();
         let Some((first_cpu, first_wall)) = self.first_tick else {
             // Up to one tick has passed unseen; what was excused until now belongs to it.
             self.slept_ns = 0;
@@ -136,21 +140,22 @@ impl Budget {
             self.first_tick = Some((cpu, wall));
             return Ok(());
         };
-        self.long_ns += (cpu - first_cpu).saturating_sub(self.long_in_call_ns);
-        self.long_in_call_ns = cpu - first_cpu;
+        let used = cpu.saturating_sub(first_cpu);
+        self.long_ns += used.saturating_sub(self.long_in_call_ns);
+        self.long_in_call_ns = used;
         let limits = &self.limits;
         let (cpu_limit, awake_limit, total_limit) = match self.entry.info().context {
             Context::Interrupt => (limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),
             Context::Atomic => (limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),
             Context::Process => (limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns),
         };
-        if (cpu - first_cpu).saturating_sub(self.delayed_ns) + TICK_NS > cpu_limit {
+        if used.saturating_sub(self.delayed_ns) + TICK_NS > cpu_limit {
             return Err(Fault::CpuBudget { entry: self.entry, limit_ns: cpu_limit });
         }
         let total = wall - first_wall;
         let awake = total.saturating_sub(self.slept_ns + self.delayed_ns);
-        for (used, limit_ns) in [(awake, awake_limit), (total, total_limit)] {
-            if used > limit_ns {
+        for (took, limit_ns) in [(awake, awake_limit), (total, total_limit)] {
+            if took > limit_ns {
                 return Err(Fault::WallBudget { entry: self.entry, limit_ns });
             }
         }

@@ -87,17 +87,33 @@ fn key(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
     sha.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes the directory, and makes sure that only this user can write to it.
+/// Makes the directory, and makes sure that only this user can write to it, and nobody else can put another in its place.
 fn private_directory(directory: &Path) -> Result<(), String> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| error.to_string())?;
-    private(directory)
+    private(directory)?;
+    let real = fs::canonicalize(directory).map_err(|error| error.to_string())?;
+    real.ancestors().skip(1).try_for_each(unmoved)
+}
+
+/// Whether only this user and root can rename what is in the folder, or each only what is theirs.
+fn unmoved(folder: &Path) -> Result<(), String> {
+    const STICKY: u32 = 0o1000;
+    let meta = fs::metadata(folder).map_err(|error| error.to_string())?;
+    let mode = meta.permissions().mode();
+    if ![0, user()].contains(&meta.uid()) || (mode & 0o022 != 0 && mode & STICKY == 0) {
+        return Err(format!("others than this user can rename what is in {}", folder.display()));
+    }
+    Ok(())
+}
+
+fn user() -> u32 {
+    // SAFETY: geteuid has no preconditions.
+    unsafe { libc::geteuid() }
 }
 
 fn private(path: &Path) -> Result<(), String> {
     let meta = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
-    // SAFETY: geteuid has no preconditions.
-    let user = unsafe { libc::geteuid() };
-    if meta.is_symlink() || meta.uid() != user || meta.permissions().mode() & 0o022 != 0 {
+    if meta.is_symlink() || meta.uid() != user() || meta.permissions().mode() & 0o022 != 0 {
         return Err("it is not owned by this user, or others can write to it".to_owned());
     }
     Ok(())
@@ -128,6 +144,18 @@ fn keep(module: &wasmtime::Module, path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_in_whose_place_others_can_put_theirs_is_not_believed() {
+        let base = std::env::temp_dir().join(format!("nook-cache-parents-{}", std::process::id()));
+        let directory = base.join("open/nook");
+        private_directory(&directory).unwrap();
+        for (mode, believed) in [(0o777, false), (0o720, false), (0o1777, true), (0o755, true)] {
+            fs::set_permissions(base.join("open"), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(private_directory(&directory).is_ok(), believed, "{mode:o}");
+        }
+        fs::remove_dir_all(&base).unwrap();
+    }
 
     #[test]
     fn a_kept_module_is_for_its_user_alone() {

@@ -1,7 +1,9 @@
 //! What makes the memory of a wasm driver recoverable, for [`WasmLauncher`](crate::WasmLauncher). How it is done is
 //! `recovery`'s business; the runtime keeps the order of events.
 
-use wasmtime::{Instance, Store};
+use std::sync::Arc;
+
+use wasmtime::{Func, Instance, Memory, Store, Val};
 
 use crate::{DriverModule, Host, RolledBack};
 
@@ -11,25 +13,77 @@ pub trait Checkpointing: Send + Sync {
     fn isolation(&self) -> &'static str;
 
     /// The module as it has to be for this: each call of an entry that [is a transaction](crate::is_transaction)
-    /// begins a new checkpoint by itself. The imports and the exports of the contract stay.
+    /// begins a new checkpoint by itself, as far as that is not the [host's to do](Checkpoint::begins). The imports and
+    /// the exports of the contract stay.
     ///
     /// # Errors
     /// Why this module's calls cannot be taken back.
-    fn prepare(&self, module: &DriverModule) -> Result<Vec<u8>, String>;
+    fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
-    /// The checkpoint of one instance of that module.
+    /// Whether a prepared module looks at a [time cell](Checkpoint::time_cell) wherever code may run for long, so that it
+    /// needs no epochs.
+    fn keeps_time(&self) -> bool {
+        false
+    }
+
+    /// The checkpoint of one instance of that module. If it keeps time, calls that find their time cell set ask `look`,
+    /// which takes nothing and returns the cell's next value.
     ///
     /// # Errors
     /// If the instance is not of a module that was prepared.
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Box<dyn Checkpoint>>;
+    fn attach(&self, store: &mut Store<Host>, instance: &Instance, look: Func)
+    -> wasmtime::Result<Box<dyn Checkpoint>>;
 }
+
+/// A module whose calls can be taken back.
+pub struct Prepared {
+    /// The module.
+    pub wasm: Vec<u8>,
+    /// Where its code comes from.
+    pub origin: Origin,
+}
+
+/// For an offset in the prepared module: the offset in the module as it was of the instruction to which it belongs, if
+/// it belongs to one of them.
+pub type Origin = Arc<dyn Fn(u64) -> Option<u64> + Send + Sync>;
 
 /// The checkpoint of one instance.
 pub trait Checkpoint: Send {
+    /// Whether the host has a share in beginning a new checkpoint.
+    fn begins(&self) -> bool {
+        false
+    }
+
+    /// A call of a transaction's entry is about to begin. If that goes wrong, the call cannot be taken back.
+    fn begin(&mut self, store: &mut Store<Host>) {
+        let _ = store;
+    }
+
     /// Memory and globals are as they were when the last call of a transaction's entry began. `returned` says that it
     /// returned, and was found wrong afterwards.
     ///
     /// # Errors
     /// If that cannot be done; then the instance must not be called again.
     fn roll_back(&mut self, store: &mut Store<Host>, returned: bool) -> wasmtime::Result<RolledBack>;
+
+    /// The module's mutable globals. Not in a call.
+    fn globals(&mut self, store: &mut Store<Host>) -> Vec<Val>;
+
+    /// The host has changed memory to what it was at an earlier moment, when [`globals`](Self::globals) were these:
+    /// they are so again, and there is no call to be taken back.
+    ///
+    /// # Errors
+    /// If these are not the module's globals.
+    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()>;
+
+    /// Whether a call that just trapped did so because it changed more than can be taken back. It can be taken back.
+    fn is_full(&mut self, store: &mut Store<Host>) -> bool {
+        let _ = store;
+        false
+    }
+
+    /// An aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to look at the time.
+    fn time_cell(&self) -> Option<(Memory, u32)> {
+        None
+    }
 }

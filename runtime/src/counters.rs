@@ -43,13 +43,17 @@ pub struct Counters {
     pub transactions: u64,
     /// Of those, calls that could have been taken back until then.
     pub undoable: u64,
+    /// Snapshots that were taken.
+    pub snapshots: u64,
+    /// Times the driver was brought back to a snapshot.
+    pub brought_back: u64,
     /// Calls that faulted and were taken back.
     pub rolled_back: u64,
     /// Frames to be sent that the nook's filter did not let pass.
     pub tx_dropped: u64,
     /// Times the driver was started.
     pub starts: u64,
-    /// Nanoseconds that a driver of long calls was made to rest.
+    /// Nanoseconds that a driver was made to rest that makes long calls, or asks for calls in which nothing happens.
     pub throttled_ns: u64,
 }
 

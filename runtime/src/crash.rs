@@ -17,7 +17,7 @@ pub enum CrashWhen {
 }
 
 /// Where in a call the trap comes, counted in looks at the time: at most.
-const MOST_LOOKS: u64 = 64;
+const MOST_LOOKS: u64 = 16;
 
 /// Traps that are to be made.
 #[derive(Debug)]

@@ -1,14 +1,21 @@
 //! The device of a nook and what the driver has of it: its window's place, DMA regions, interrupts.
 
+mod image;
+
+pub(crate) use image::{DeviceImage, Rest};
+
 use nook_abi::{Fault, Status};
-use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Transactional, WINDOW_ALIGN};
+use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional, WINDOW_ALIGN};
 use nook_regs::RegisterMap;
 
 use crate::dma::DmaRegions;
 
+/// Errors of the device that are told of one driver instance.
+const MAX_ERRORS_TOLD: u32 = 8;
+
 /// The device, and the state of everything that was set up for the driver instance that runs.
 pub(crate) struct DeviceState {
-    pub(crate) device: Transactional,
+    pub(crate) device: Transactional<Shadowed>,
     window: DmaWindow,
     dma_mask_bits: u8,
     /// Where the device sees the window.
@@ -26,6 +33,8 @@ pub(crate) struct DeviceState {
     is_quiet: bool,
     /// The last thing that went wrong, for the report: a [`Fault`] holds no text.
     last_error: Option<String>,
+    /// How often something went wrong since an instance began.
+    errors: u32,
 }
 
 impl DeviceState {
@@ -37,7 +46,7 @@ impl DeviceState {
         dma_bytes: u32,
     ) -> Self {
         DeviceState {
-            device: Transactional::new(device, map),
+            device: Transactional::new(Shadowed::new(device, map), map),
             window,
             dma_mask_bits,
             iova: None,
@@ -49,6 +58,7 @@ impl DeviceState {
             irq_pending: 0,
             is_quiet: false,
             last_error: None,
+            errors: 0,
         }
     }
 
@@ -64,7 +74,12 @@ impl DeviceState {
     #[cold]
     pub(crate) fn failed(&mut self, error: DeviceError) -> Fault {
         let gone = matches!(error, DeviceError::Gone(_));
-        tracing::error!("{}: {error}", self.device.describe());
+        self.errors = self.errors.saturating_add(1);
+        // A native driver cannot be ended in the middle of a call, and may go on asking a device that is gone.
+        if self.errors <= MAX_ERRORS_TOLD {
+            let more = if self.errors == MAX_ERRORS_TOLD { " (what else it does is not told)" } else { "" };
+            tracing::error!("{}: {error}{more}", self.device.describe());
+        }
         self.last_error = Some(error.to_string());
         if gone { Fault::DeviceGone } else { Fault::DeviceFailed }
     }
@@ -73,7 +88,9 @@ impl DeviceState {
     /// instance that the device still holds leads nowhere.
     pub(crate) fn map_window(&mut self) -> Result<u64, DeviceError> {
         self.unmap_window()?;
+        self.device.device_mut().forget();
         self.is_quiet = false;
+        self.errors = 0;
         let ranges = self.device.iova_ranges();
         let len_bytes = self.window.len_bytes();
         let iova =

@@ -103,6 +103,98 @@ pub(crate) fn link(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+    use nook_bus::MappedBar;
+
+    use super::*;
+    use crate::CodeGen;
+    use crate::engine::{Engine, Watch};
+
+    const BAR_BYTES: usize = 64 << 10;
+
+    /// A module whose one function copies half of its memory into the other half, and fills all of it, so many times.
+    fn bulk() -> Vec<u8> {
+        let (mut types, mut functions, mut exports) =
+            (TypeSection::new(), FunctionSection::new(), ExportSection::new());
+        types.ty().function([ValType::I32], []);
+        functions.function(0);
+        exports.export("bulk", ExportKind::Func, 0);
+        let (mut memories, mut code) = (MemorySection::new(), CodeSection::new());
+        let ty = MemoryType { minimum: 1, maximum: Some(1), memory64: false, shared: false, page_size_log2: None };
+        memories.memory(ty);
+        let mut body = Function::new([]);
+        let (half, all) = (BAR_BYTES as i32 / 2, BAR_BYTES as i32);
+        let mut sink = body.instructions();
+        sink.loop_(BlockType::Empty);
+        sink.i32_const(half).i32_const(0).i32_const(half).memory_copy(0, 0);
+        sink.i32_const(0).i32_const(0x5a).i32_const(all).memory_fill(0);
+        sink.local_get(0).i32_const(1).i32_sub().local_tee(0).br_if(0);
+        sink.end().end();
+        code.function(&body);
+        let mut module = Module::new();
+        module.section(&types).section(&functions).section(&memories).section(&exports).section(&code);
+        module.finish()
+    }
+
+    /// Runs it on a BAR to which `act` happens meanwhile.
+    fn bulk_on_a_bar(act: impl FnOnce(&OwnedFd, &MappedBar) + Send) -> Arc<MappedBar> {
+        // SAFETY: a name that ends in zero and flags; the answer is checked.
+        let fd = unsafe { libc::memfd_create(c"bar".as_ptr(), libc::MFD_CLOEXEC) };
+        assert!(fd >= 0, "{}", io::Error::last_os_error());
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd, BAR_BYTES as i64) }, 0);
+        let bar = Arc::new(MappedBar::new(file.as_fd(), 0, BAR_BYTES, RESERVE_BYTES).unwrap());
+        let engine = Engine::new(Watch::Epoch, &CodeGen::default()).unwrap();
+        let mut store = Store::new(engine.wasmtime(), ());
+        store.set_epoch_deadline(u64::MAX / 2);
+        let module = wasmtime::Module::new(engine.wasmtime(), bulk()).unwrap();
+        let instance = memory::with_bar(bar.clone(), || wasmtime::Instance::new(&mut store, &module, &[])).unwrap();
+        let bulk = instance.get_typed_func::<u32, ()>(&mut store, "bulk").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while bar.read(BAR_BYTES - 8, nook_bus::Width::B8) == 0 {
+                    std::thread::yield_now();
+                }
+                act(&file, &bar);
+            });
+            bulk.call(&mut store, 10_000).unwrap();
+        });
+        bar
+    }
+
+    #[test]
+    fn a_bulk_instruction_on_a_bar_that_vanishes_goes_on() {
+        for _ in 0..5 {
+            let bar = bulk_on_a_bar(|file, _| {
+                use std::os::fd::AsRawFd;
+                // SAFETY: no pointers.
+                assert_eq!(unsafe { libc::ftruncate(file.as_raw_fd(), 0) }, 0);
+            });
+            bar.write(0, nook_bus::Width::B1, 0);
+            assert!(bar.lost());
+        }
+    }
+
+    #[test]
+    fn a_bulk_instruction_on_a_bar_that_is_taken_away_goes_on_and_reaches_nobody() {
+        for _ in 0..5 {
+            bulk_on_a_bar(|file, bar| {
+                bar.revoke();
+                let again = MappedBar::new(file.as_fd(), 0, BAR_BYTES, 0).unwrap();
+                again.write(0, nook_bus::Width::B1, 1);
+                for _ in 0..1000 {
+                    assert_eq!(again.read(0, nook_bus::Width::B1), 1);
+                    std::thread::yield_now();
+                }
+                assert!(!again.lost());
+            });
+        }
+    }
+
     #[test]
     fn the_shim_is_a_valid_module() {
         wasmparser::Validator::new().validate_all(&super::shim(0)).unwrap();

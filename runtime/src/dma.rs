@@ -6,20 +6,21 @@ use nook_abi::{Fault, Hostcall};
 const MAX_REGIONS: usize = 256;
 
 /// One region.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Region {
     offset: u32,
     len_bytes: u32,
 }
 
 /// A slot of the handle table: the generation changes each time it is used again.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     generation: u16,
     region: Option<Region>,
 }
 
 /// All regions of one driver instance.
+#[derive(Clone, Debug)]
 pub(crate) struct DmaRegions {
     len_bytes: u32,
     slots: Vec<Slot>,
@@ -80,6 +81,12 @@ impl DmaRegions {
         let (index, generation) = ((handle & 0xff) as usize, (handle >> 8) as u16 & GENERATION);
         let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation && handle >> 23 == 0);
         slot.filter(|slot| slot.region.is_some()).ok_or(Fault::StaleHandle { call: Hostcall::DmaFree, handle })
+    }
+
+    /// Where the last of them ends.
+    pub(crate) fn end(&self) -> u32 {
+        let regions = self.slots.iter().filter_map(|slot| slot.region);
+        regions.map(|region| region.offset + region.len_bytes).max().unwrap_or(0)
     }
 
     /// How many are given out.

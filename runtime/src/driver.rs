@@ -1,8 +1,10 @@
 //! [`Driver`]: one running driver instance, whatever it is made of, and [`Launcher`], which makes one.
 
+use std::sync::Arc;
+
 use nook_abi::{Addr, Fault};
 
-use crate::Host;
+use crate::{Host, Image};
 
 macro_rules! define_driver {
     ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
@@ -33,6 +35,26 @@ macro_rules! define_driver {
             /// again. `None` if that cannot be done; then nothing has changed.
             fn roll_back(&mut self) -> Option<RolledBack> {
                 None
+            }
+
+            /// Whether it can be [kept](Self::keep).
+            fn keeps(&self) -> bool {
+                false
+            }
+
+            /// What the instance is now, so that it can be that again; `None` if this isolation cannot say. Not in a
+            /// call.
+            fn keep(&mut self) -> Option<Image> {
+                None
+            }
+
+            /// The instance is what it was, and can be called again whatever it did since. Its device is silent.
+            ///
+            /// # Errors
+            /// Why it cannot be; then it must not be called again.
+            fn bring_back(&mut self, image: &Image) -> Result<(), String> {
+                let _ = image;
+                Err("this isolation takes no snapshots".into())
             }
 
             /// The host that serves it.
@@ -71,6 +93,17 @@ pub trait Launcher: Send {
 
     /// How it isolates, as `--isolation` calls it.
     fn isolation(&self) -> &'static str;
+}
+
+/// One launcher for many nooks: what was compiled once is shared.
+impl<L: Launcher + Sync + ?Sized> Launcher for Arc<L> {
+    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        L::launch(self, host)
+    }
+
+    fn isolation(&self) -> &'static str {
+        L::isolation(self)
+    }
 }
 
 /// An instance could not be made.

@@ -1,6 +1,6 @@
 //! A driver's messages: bounded in rate, cleaned of what could confuse a terminal, and marked with its name.
 
-use nook_abi::{Fault, log_level};
+use nook_abi::{Fault, is_plain, log_level};
 use tracing::Level;
 
 /// Messages that a driver may send in one second.
@@ -56,9 +56,10 @@ impl DriverLog {
     }
 }
 
-/// One printable line: control characters would let a driver write over other lines of a terminal.
+/// One printable line: other characters would let a driver write over other lines of a terminal, or say something else
+/// than it seems to.
 fn clean(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    String::from_utf8_lossy(text).chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]
@@ -66,9 +67,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_move_a_terminals_cursor_is_taken_out() {
+    fn what_could_move_a_terminals_cursor_or_mislead_a_reader_is_taken_out() {
         assert_eq!(clean(b"link\x1b[2Jup\nroot:"), "link\u{fffd}[2Jup\u{fffd}root:");
         assert_eq!(clean(&[0xff, b'a']), "\u{fffd}a");
+        assert_eq!(clean("no \u{202e}link\u{200b}".as_bytes()), "no \u{fffd}link\u{fffd}");
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use wasmtime::{Config, OptLevel};
 
-use crate::ModuleCache;
 use crate::budget::TICK_NS;
 use crate::memory::Creator;
+use crate::time_cell::Cells;
+use crate::{ModuleCache, isa};
 
 /// Functions of a faulty driver's call stack that are kept.
 const FRAMES: usize = 8;
@@ -38,43 +39,86 @@ pub enum EngineError {
     Compile(String),
 }
 
+/// How drivers are compiled, as far as that is a choice. The default is how all are; the others are for those who
+/// measure what each part of it costs, and nothing of a driver that one does not trust is safe with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeGen {
+    /// Guard pages stop accesses past the memory's end; otherwise compiled code compares each address.
+    pub guard_pages: bool,
+    /// What is out of bounds is not reached speculatively either.
+    pub spectre: bool,
+    /// Loops and functions look whether their time is up; otherwise a call may run for ever. Modules that see to that
+    /// by themselves are compiled without it in any case.
+    pub epochs: bool,
+}
+
+impl Default for CodeGen {
+    fn default() -> Self {
+        CodeGen { guard_pages: true, spectre: true, epochs: true }
+    }
+}
+
 /// An engine with its clock. Cloning shares it.
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
+    cells: Cells,
+}
+
+/// What compiled code looks at, now and then, so that a call that does not end can be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The engine's epoch: the compiler sees to it.
+    Epoch,
+    /// A cell: the module does it by itself.
+    Cell,
 }
 
 impl Engine {
     /// Sets up an engine and starts its clock; the clock ends with the last clone.
-    pub fn new() -> Result<Self, EngineError> {
+    pub(crate) fn new(watch: Watch, how: &CodeGen) -> Result<Self, EngineError> {
         let mut config = Config::new();
         config
             .cranelift_opt_level(OptLevel::Speed)
             .concurrency_support(false)
-            .epoch_interruption(true)
+            .epoch_interruption(watch == Watch::Epoch && how.epochs)
             // A few frames cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
             .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
             .wasm_relaxed_simd(false)
             .with_host_memory(Arc::new(Creator))
             // Copy-on-write images do not go together with memories of our own making.
             .memory_init_cow(false);
+        if !how.guard_pages {
+            config.memory_reservation(0).memory_guard_size(0).memory_may_move(false);
+        }
+        for (setting, value) in isa::settings(how).map_err(EngineError::Setup)? {
+            // SAFETY: Cranelift knows the setting (`isa::settings` asked it), and it changes what is computed
+            // speculatively, not what is computed.
+            unsafe { config.cranelift_flag_set(setting, value) };
+        }
         let engine = wasmtime::Engine::new(&config).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
-        let weak = engine.weak();
+        let cells = Cells::default();
+        let (weak, ticking) = (engine.weak(), cells.clone());
         let clock = move || {
             while let Some(engine) = weak.upgrade() {
                 engine.increment_epoch();
+                ticking.tick();
                 drop(engine);
                 std::thread::sleep(Duration::from_nanos(TICK_NS));
             }
         };
         let spawned = std::thread::Builder::new().name("nook-epoch".into()).spawn(clock);
         spawned.map_err(|error| EngineError::Setup(format!("cannot start the epoch clock: {error}")))?;
-        Ok(Engine { engine })
+        Ok(Engine { engine, cells })
     }
 
     /// Compiles a module that was checked and laid out, or takes it from the cache.
     pub(crate) fn compile(&self, wasm: &[u8], cache: &ModuleCache) -> Result<wasmtime::Module, EngineError> {
         cache.get_or_compile(&self.engine, wasm)
+    }
+
+    pub(crate) fn cells(&self) -> &Cells {
+        &self.cells
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

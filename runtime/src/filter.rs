@@ -10,7 +10,6 @@ use std::path::Path;
 use nook_abi::{
     ABI_VERSION, Class, ENTRY_PREFIX, FILTER_ENTRIES, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status,
 };
-use nook_bus::DmaWindow;
 use sha2::{Digest, Sha256};
 use wasm_encoder::{
     CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
@@ -115,8 +114,8 @@ impl Compiled {
     /// Makes an instance, begins it, and defines the driver's import by it. The linker allows shadowing.
     pub(crate) fn link(&self, linker: &mut Linker<Host>, store: &mut Store<Host>) -> wasmtime::Result<Inside> {
         let Layout { own_bytes, host_page, rings, window: at, window_bytes, .. } = self.layout;
-        let window: DmaWindow = store.data().window().clone();
-        let filter = memory::with_window(&window, at, || wasmtime::Instance::new(&mut *store, &self.module, &[]))?;
+        let lend = store.data().lend_window(at);
+        let filter = memory::with_window(lend, || wasmtime::Instance::new(&mut *store, &self.module, &[]))?;
         let memory = filter.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the filter does not export its memory"))?;
         let places = Places { heap: own_bytes, host_page, rings, window: at };

@@ -1,9 +1,8 @@
 //! From wasm imports to [`Services`]: expanded from the hostcall table.
 
-use nook_abi::{Addr, Hostcall, IMPORT_MODULE};
+use nook_abi::{Addr, Hostcall, IMPORT_MODULE, padded};
 use wasmtime::{Caller, Linker};
 
-use crate::trail::padded;
 use crate::{Host, Services};
 
 /// The wasm type of a table type, and back.

@@ -18,7 +18,7 @@ use crate::policy::Refusal;
 use crate::trail::Trail;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
-use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Space, now_ns, wasi};
+use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Revoker, Space, now_ns, wasi};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub struct Host {
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
     pub(crate) watch: Watch,
-    policy: RegisterPolicy,
+    pub(crate) policy: RegisterPolicy,
     pub(crate) manifest: OwnedManifest,
     layout: Layout,
     pub(crate) space: Option<Space>,
@@ -87,10 +87,13 @@ pub struct Host {
     /// The last fault was the filter's doing.
     filter_faulted: bool,
     /// The BAR that the instance has as memory, with direct registers.
-    bar: Option<Arc<dyn BarMemory>>,
+    pub(crate) bar: Option<Arc<dyn BarMemory>>,
+    pub(crate) revoker: Revoker,
     pub(crate) timer_due_ns: Option<u64>,
     pub(crate) work_wanted: bool,
     pub(crate) poll_wanted: bool,
+    /// The driver asks to be called again, at once.
+    pub(crate) asks: bool,
     pub(crate) transaction: Transaction,
     pub(crate) crash: Option<Crash>,
     pub(crate) trail: Trail,
@@ -136,31 +139,15 @@ impl Host {
             filter: None,
             filter_faulted: false,
             bar: None,
+            revoker: Revoker::default(),
             timer_due_ns: None,
             work_wanted: false,
             poll_wanted: false,
+            asks: false,
             transaction: Transaction::default(),
             crash: None,
             trail: Trail::default(),
         })
-    }
-
-    /// A BAR as memory for the next instance.
-    ///
-    /// # Errors
-    /// If this device's cannot be mapped; the emulated way works for every device.
-    pub(crate) fn map_bar(&mut self, bar: u8, reserve_bytes: usize) -> wasmtime::Result<Arc<dyn BarMemory>> {
-        let memory = self.device.device.bar_map(bar, reserve_bytes).map_err(|error| {
-            wasmtime::format_err!("{error}; without direct registers (--mmio emulated) this device can be driven")
-        })?;
-        self.bar = Some(memory.clone());
-        Ok(memory)
-    }
-
-    /// Whether the device went while a driver had its BAR as memory.
-    #[inline]
-    pub(crate) fn bar_is_lost(&self) -> bool {
-        self.bar.as_ref().is_some_and(|bar| bar.lost())
     }
 
     /// The next instance has this filter beside it.
@@ -259,8 +246,11 @@ impl Host {
     /// device and its host page filled in. Returns the host page's address, for `probe`.
     ///
     /// # Errors
-    /// If the device cannot reach the window.
+    /// If the device cannot reach the window, or was taken away from this nook.
     pub fn begin_instance(&mut self, space: Space) -> Result<Addr, DeviceError> {
+        if self.is_revoked() {
+            return Err(DeviceError::Gone("it was taken away from this nook".into()));
+        }
         let window_iova = self.device.map_window()?;
         let page = HostPage {
             magic: HOST_PAGE_MAGIC,
@@ -311,7 +301,7 @@ impl Host {
 
     /// The driver's memory is about to go: nothing of it is touched any more.
     pub fn leave_memory(&mut self) {
-        self.bar = None;
+        self.take_bar_back();
         self.forget_transaction();
         self.net.end();
         self.space = None;
@@ -327,10 +317,12 @@ impl Host {
 
     /// A tick came during a call. Writes that are held back reach the device: the driver may be waiting, without a
     /// hostcall, for what they bring about.
-    pub(crate) fn tick(&mut self) -> Result<(), Fault> {
-        let waits = self.budget.is_long();
-        self.budget.tick()?;
-        if !waits {
+    pub(crate) fn tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
+        if let Some(fault) = self.device_is_taken() {
+            return Err(fault);
+        }
+        self.budget.tick(cpu_ns)?;
+        if !self.budget.may_wait() {
             return Ok(());
         }
         self.device.device.release().map_err(|error| self.device.failed(error))
@@ -346,6 +338,9 @@ impl Host {
     #[inline]
     pub fn admit(&mut self, call: Hostcall) -> Result<(), Fault> {
         self.count_hostcall();
+        if self.is_revoked() {
+            return Err(Fault::Revoked);
+        }
         if call.info().contexts.allows(self.context) {
             return Ok(());
         }
@@ -430,15 +425,15 @@ impl Host {
             let rule = "bits above the register's width are set";
             return Err(Fault::BadArgument { call, argument: "value", value, rule });
         }
+        let refused = |rule| Fault::BadArgument { call, argument: "value", value, rule };
         match self.policy.check_write(bar, offset, width) {
             Ok(()) => {}
             Err(Refusal::Rule(rule)) => return Err(Fault::RegisterForbidden { call, bar, offset, rule }),
+            Err(Refusal::DmaBase) if self.device.in_window(value) => {}
             Err(Refusal::DmaBase) => {
-                if !self.device.in_window(value) {
-                    let rule = "the device would use an address outside of the driver's window";
-                    return Err(Fault::BadArgument { call, argument: "value", value, rule });
-                }
+                return Err(refused("the device would use an address outside of the driver's window"));
             }
+            Err(Refusal::Value) => self.policy.look(offset, value).map_err(refused)?,
         }
         self.bar_write(bar as u8, offset, width, value)
     }

@@ -2,7 +2,23 @@
 
 use std::sync::OnceLock;
 
-use cranelift_codegen::settings;
+use cranelift_codegen::settings::{self, Configurable};
+
+use crate::CodeGen;
+
+/// What stands between a bounds check that fails and what is computed speculatively after it.
+const SPECTRE: [&str; 2] = ["enable_heap_access_spectre_mitigation", "enable_table_access_spectre_mitigation"];
+
+/// The compiler's settings that differ from its own defaults. An error if it does not know one of them: a measurement
+/// of a setting that does nothing would be worse than none.
+pub(crate) fn settings(how: &CodeGen) -> Result<Vec<(&'static str, &'static str)>, String> {
+    let wanted: Vec<_> = if how.spectre { Vec::new() } else { SPECTRE.map(|name| (name, "false")).to_vec() };
+    let mut known = settings::builder();
+    for (name, value) in &wanted {
+        known.set(name, value).map_err(|error| format!("Cranelift's setting {name}: {error}"))?;
+    }
+    Ok(wanted)
+}
 
 /// The target and every instruction set flag that is on: `x86_64 has_avx has_sse41 ...`. Part of the key under which
 /// compiled modules are kept, and printed by `nook-run inspect`.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, TxCompletion};
+use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, Plain, TxCompletion};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
 
@@ -47,7 +47,7 @@ pub enum LoadError {
     #[error("not a WebAssembly module: {0}; {GUIDE} says how a driver is built")]
     NotWasm(String),
     /// wasm, but not valid, or with features that drivers cannot use.
-    #[error("not a valid WebAssembly module: {0}; it is damaged or uses what drivers may not, see {GUIDE}")]
+    #[error("not a valid WebAssembly module: {}; it is damaged or uses what drivers may not, see {GUIDE}", Plain(.0))]
     Invalid(String),
     /// A component.
     #[error("this is a WebAssembly component; a driver is a core module, see {GUIDE}")]
@@ -69,8 +69,8 @@ pub enum LoadError {
     AbiVersion((u16, u16)),
     /// An import that the host does not have.
     #[error(
-        "imports `{module}.{name}`, which this host (ABI {}.{}) does not have: {REBUILD}",
-        ABI_VERSION.0, ABI_VERSION.1
+        "imports `{}.{}`, which this host (ABI {}.{}) does not have: {REBUILD}",
+        Plain(.module), Plain(.name), ABI_VERSION.0, ABI_VERSION.1
     )]
     UnknownImport {
         /// Its module.
@@ -79,7 +79,7 @@ pub enum LoadError {
         name: String,
     },
     /// An import of WASI that was not asked for, or that the empty world does not have.
-    #[error("imports `{module}.{name}`: {why}")]
+    #[error("imports `{module}.{}`: {why}", Plain(.name))]
     Wasi {
         /// WASI's module.
         module: &'static str,
@@ -89,7 +89,7 @@ pub enum LoadError {
         why: &'static str,
     },
     /// An import that is not a function.
-    #[error("imports the {kind} `{module}.{name}`; a driver imports functions only")]
+    #[error("imports the {kind} `{}.{}`; a driver imports functions only", Plain(.module), Plain(.name))]
     NotAFunction {
         /// Its module.
         module: String,
@@ -115,8 +115,8 @@ pub enum LoadError {
     MissingEntry(String),
     /// An export that looks like an entry and is none.
     #[error(
-        "exports `{name}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",
-        ABI_VERSION.0, ABI_VERSION.1
+        "exports `{}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",
+        Plain(.name), ABI_VERSION.0, ABI_VERSION.1
     )]
     UnknownEntry {
         /// Its name.
@@ -331,7 +331,7 @@ impl DriverModule {
     }
 
     /// Whether it needs the empty WASI world.
-    pub(crate) fn imports_wasi(&self) -> bool {
+    pub fn imports_wasi(&self) -> bool {
         self.imports_wasi
     }
 

@@ -5,14 +5,16 @@ use std::cell::RefCell;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use nook_bus::{BarMemory, DmaWindow, WINDOW_ALIGN};
+use nook_bus::{BarMemory, WINDOW_ALIGN};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
+
+use crate::revoke::{Lend, LentWindow};
 
 /// What the next memory of this thread is to hold. wasmtime does not tell a [`MemoryCreator`] for whom it makes a
 /// memory, so [`with_window`] leaves word here around instantiation.
 enum Order {
-    /// A driver's memory: its DMA window begins at this byte offset.
-    Driver(DmaWindow, u64),
+    /// A driver's memory, with its DMA window.
+    Driver(Lend),
     /// A shim's memory: the BAR itself.
     Bar(Arc<dyn BarMemory>),
     /// A second memory of a driver's module, which the driver cannot name: plain memory.
@@ -23,9 +25,9 @@ thread_local! {
     static ORDER: RefCell<Option<Order>> = const { RefCell::new(None) };
 }
 
-/// Runs `instantiate`; a memory that it makes has `window` at byte offset `at`.
-pub(crate) fn with_window<R>(window: &DmaWindow, at: u64, instantiate: impl FnOnce() -> R) -> R {
-    with_order(Order::Driver(window.clone(), at), instantiate)
+/// Runs `instantiate`; a memory that it makes has this window.
+pub(crate) fn with_window<R>(lend: Lend, instantiate: impl FnOnce() -> R) -> R {
+    with_order(Order::Driver(lend), instantiate)
 }
 
 /// Runs `instantiate`; a memory that it makes is `bar`.
@@ -49,6 +51,7 @@ struct Memory {
     reserved_bytes: usize,
     base: *mut u8,
     bytes: usize,
+    window: Option<LentWindow>,
 }
 
 // SAFETY: the mapping has no ties to a thread; wasmtime guards access to it with its store.
@@ -67,11 +70,12 @@ unsafe impl MemoryCreator for Creator {
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let (window, at) = match ORDER.take().ok_or("a driver defines one memory")? {
+        let (lend, at) = match ORDER.take().ok_or("a driver defines one memory")? {
             // The loader lets a driver define one memory; a second one was added by a preparation.
-            Order::Driver(window, at) => {
+            Order::Driver(lend) => {
                 ORDER.set(Some(Order::Plain));
-                (Some(window), at)
+                let at = lend.at;
+                (Some(lend), at)
             }
             Order::Plain => (None, minimum as u64),
             Order::Bar(bar) => {
@@ -86,12 +90,12 @@ unsafe impl MemoryCreator for Creator {
             return Err(format!("{ty:?} can grow; the loader fixes the size"));
         }
         let private = usize::try_from(at).map_err(|error| error.to_string())?;
-        let window_bytes = window.as_ref().map_or(0, |window| window.len_bytes() as usize);
+        let window_bytes = lend.as_ref().map_or(0, |lend| lend.window.len_bytes() as usize);
         if private + window_bytes != minimum {
             return Err(format!("a memory of {minimum:#x} bytes does not end with its window at {private:#x}"));
         }
         // More than needed, so that the base can be aligned like the window.
-        let reserved_bytes = reserved.unwrap_or(minimum) + guard + WINDOW_ALIGN as usize;
+        let reserved_bytes = reserved.unwrap_or(0).max(minimum) + guard + WINDOW_ALIGN as usize;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
         let reservation = unsafe { libc::mmap(std::ptr::null_mut(), reserved_bytes, libc::PROT_NONE, flags, -1, 0) };
@@ -100,21 +104,23 @@ unsafe impl MemoryCreator for Creator {
         }
         let base = reservation.cast::<u8>();
         let base = base.wrapping_add(base.align_offset(WINDOW_ALIGN as usize));
-        let memory = Memory { reservation, reserved_bytes, base, bytes: minimum };
+        let mut memory = Memory { reservation, reserved_bytes, base, bytes: minimum, window: None };
         let rw = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: inside the reservation, which is ours alone.
         if unsafe { libc::mprotect(base.cast(), private, rw) } != 0 {
             return Err(os_error("make the private part accessible"));
         }
-        let Some(window) = window else { return Ok(Box::new(memory)) };
+        let Some(lend) = lend else { return Ok(Box::new(memory)) };
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let fd = window.fd().as_raw_fd();
+        let (fd, window_base) = (lend.window.fd().as_raw_fd(), base.wrapping_add(private));
         // SAFETY: replaces pages inside the reservation, which is ours alone; the window is sealed against shrinking,
         // so its pages cannot vanish.
-        let mapped = unsafe { libc::mmap(base.wrapping_add(private).cast(), window_bytes, rw, flags, fd, 0) };
+        let mapped = unsafe { libc::mmap(window_base.cast(), window_bytes, rw, flags, fd, 0) };
         if mapped == libc::MAP_FAILED {
             return Err(os_error("map the window"));
         }
+        // SAFETY: it was just mapped there, and stays until `memory` is dropped, which first drops what is kept here.
+        memory.window = Some(unsafe { lend.mapped(window_base) });
         Ok(Box::new(memory))
     }
 }
@@ -166,6 +172,8 @@ unsafe impl LinearMemory for Bar {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        // First: the addresses may be somebody else's a moment after they are unmapped.
+        self.window = None;
         // SAFETY: unmaps exactly what `new_memory` mapped.
         unsafe { libc::munmap(self.reservation, self.reserved_bytes) };
     }

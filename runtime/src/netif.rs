@@ -1,5 +1,9 @@
 //! The network class: the interface that a driver attached, its queues, and the packets in them.
 
+mod still;
+
+pub(crate) use still::NetImage;
+
 use nook_abi::{
     Fault, Item, LinkState, NetMeta, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, item_flags,
 };
@@ -52,6 +56,8 @@ pub(crate) struct NetClass {
     tx_ids: [u32; QUEUE_CAPACITY as usize],
     /// Buffers whose frames the next instance is given first, oldest first.
     kept: Vec<u32>,
+    /// Batches of packets that changed hands.
+    moves: u64,
 }
 
 impl NetClass {
@@ -64,6 +70,7 @@ impl NetClass {
             returned: Vec::with_capacity(2 * QUEUE_CAPACITY as usize),
             tx_ids: [0; QUEUE_CAPACITY as usize],
             kept: Vec::new(),
+            moves: 0,
         }
     }
 
@@ -82,19 +89,26 @@ impl NetClass {
     /// were to be sent are kept for the next instance, but one that a second instance took in vain is given up: it may
     /// be what ends them.
     pub(crate) fn end(&mut self) {
+        self.reclaim(true);
+        self.rings = None;
+        if let Some(interface) = &mut self.interface {
+            interface.link = LinkState::default();
+        }
+    }
+
+    /// Every packet is the host's. Frames that were to be sent are kept to be given again; those that the driver had
+    /// taken at its end only once.
+    fn reclaim(&mut self, at_its_end: bool) {
         self.disregard();
-        let waiting = self.rings.take().map_or(0, |rings| rings.tx_provide.waiting() as usize);
+        let waiting = self.rings.as_ref().map_or(0, |rings| rings.tx_provide.waiting() as usize);
         let mut taken = self.packets.sending();
         let waiting = taken.split_off(taken.len().saturating_sub(waiting));
         // Some of them may have been sent already, and are sent twice: every network protocol must bear that.
-        taken.retain(|&id| self.packets.ended_with(id));
+        taken.retain(|&id| !at_its_end || self.packets.ended_with(id));
         // What this instance was not given is younger.
         let younger = std::mem::take(&mut self.kept);
         self.kept = [taken, waiting, younger].concat();
         self.packets.reclaim(&self.kept);
-        if let Some(interface) = &mut self.interface {
-            interface.link = LinkState::default();
-        }
     }
 
     pub(crate) fn set_link(&mut self, link: LinkState) {
@@ -147,6 +161,7 @@ impl NetClass {
             provided = true;
         }
         if provided {
+            self.moves += 1;
             rings.rx_provide.publish();
         }
         Ok(())
@@ -190,6 +205,7 @@ impl NetClass {
         }
         let provided = rings.tx_provide.produced().wrapping_sub(before);
         if provided > 0 {
+            self.moves += 1;
             rings.tx_provide.publish();
         }
         Ok(outcome.map(|()| provided))
@@ -218,10 +234,19 @@ impl NetClass {
     /// [`accept`](Self::accept); after a fault, everything is as it was.
     pub(crate) fn check(&mut self) -> Result<(), Fault> {
         let outcome = self.check_ring(Queue::RxReturn).and_then(|()| self.check_ring(Queue::TxReturn));
+        let outcome = outcome.and_then(|()| self.look_at_provided());
         if outcome.is_err() {
             self.disregard();
         }
         outcome
+    }
+
+    /// What the driver says that it took: wrong counters are found while the call that wrote them can be taken back.
+    fn look_at_provided(&self) -> Result<(), Fault> {
+        let Some(rings) = &self.rings else { return Ok(()) };
+        rings.rx_provide.look(Queue::RxProvide)?;
+        rings.tx_provide.look(Queue::TxProvide)?;
+        Ok(())
     }
 
     fn check_ring(&mut self, queue: Queue) -> Result<(), Fault> {
@@ -266,6 +291,7 @@ impl NetClass {
         if self.returned.is_empty() {
             return Ok(());
         }
+        self.moves += 1;
         if let Some(rings) = &mut self.rings {
             rings.rx_return.publish();
             rings.tx_return.publish();
@@ -294,7 +320,13 @@ impl NetClass {
             }
             self.packets.take(id);
         }
-        outcome.and_then(|()| if delivered { uplink.flush() } else { Ok(()) })
+        outcome?;
+        if delivered {
+            let no_room = u64::from(uplink.flush()?);
+            counters.rx_packets = counters.rx_packets.saturating_sub(no_room);
+            counters.rx_no_room += no_room;
+        }
+        Ok(())
     }
 }
 

@@ -14,9 +14,12 @@ const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
 mod scene;
 mod settings;
+mod still;
 mod turn;
 mod undo;
 
+pub use still::Look;
+use still::Still;
 use undo::Care;
 pub use undo::Undone;
 
@@ -36,6 +39,8 @@ pub struct Nook<U> {
     opened: bool,
     waiter: Waiter,
     settings: Settings,
+    /// The driver, or an earlier one, was told another address than its own.
+    told_mac: bool,
     /// What the interface's other side believes of the link.
     told_up: bool,
     keep_carrier_until_ns: u64,
@@ -44,6 +49,7 @@ pub struct Nook<U> {
     /// The vector that `irq` was last called for.
     vector: u32,
     care: Care,
+    still: Option<Still>,
 }
 
 impl<U: Uplink> Nook<U> {
@@ -56,11 +62,13 @@ impl<U: Uplink> Nook<U> {
             opened: false,
             waiter: Waiter::default(),
             settings: Settings::default(),
+            told_mac: false,
             told_up: false,
             keep_carrier_until_ns: 0,
             rest_until_ns: 0,
             vector: 0,
             care: Care::default(),
+            still: None,
         }
     }
 
@@ -132,8 +140,13 @@ impl<U: Uplink> Nook<U> {
     /// [`shut`](Self::shut).
     pub fn restart(&mut self) -> Result<(), NookError> {
         self.end_instance()?;
-        self.keep_carrier_until_ns = now_ns() + KEEP_CARRIER_NS;
+        self.keep_carrier();
         self.come_up(ProbeReason::Restart)
+    }
+
+    /// The link may be down for a while before anybody is told.
+    fn keep_carrier(&mut self) {
+        self.keep_carrier_until_ns = now_ns() + KEEP_CARRIER_NS;
     }
 
     fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
@@ -170,13 +183,10 @@ impl<U: Uplink> Nook<U> {
         self.interface().ok_or(NookError::NoInterface)?;
         // Before `open`, so that a device whose receiver is slow to change is set up once.
         let settings = self.settings.clone();
-        self.apply(&settings).or_else(|error| match error {
-            NookError::Refused { entry, status: Status::Unsupported } => {
-                tracing::debug!("{entry}: the driver does not have it");
-                Ok(())
-            }
-            error => Err(error),
-        })?;
+        let lacking = self.apply(&settings)?;
+        if !lacking.is_empty() {
+            tracing::warn!("{}; the other settings hold", NookError::Lacks { entries: lacking });
+        }
         // The receiver finds buffers as soon as it is on.
         self.host_mut().net.provide_rx().map_err(|fault| self.fault(fault))?;
         self.call("open", |driver| driver.open())?;
@@ -276,6 +286,7 @@ impl<U: Uplink> Nook<U> {
         self.opened = false;
         // It was taken with the instance that goes.
         self.care = Care::default();
+        self.still = None;
         // The device first: the driver's memory must stay until nothing can reach it.
         let quiet = self.host_mut().end_instance();
         self.state = match std::mem::replace(&mut self.state, State::Between) {

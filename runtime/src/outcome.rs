@@ -5,8 +5,8 @@ use std::io;
 use nook_abi::{Fault, Status};
 use nook_bus::DeviceError;
 
-/// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting, the driver
-/// instance is not called again: [`Nook::restart`](crate::Nook::restart) makes another, [`Nook::shut`](crate::Nook::shut) ends it.
+/// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting and
+/// [`Lacks`](NookError::Lacks), the driver instance is not called again: [`Nook::restart`](crate::Nook::restart) makes another, [`Nook::shut`](crate::Nook::shut) ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum NookError {
     /// The driver broke a rule, trapped, used up its time, or its device became unusable.
@@ -24,6 +24,12 @@ pub enum NookError {
         entry: &'static str,
         /// Why.
         status: Status,
+    },
+    /// The driver does not have some of the settings. The others are as wanted.
+    #[error("the driver does not have {}", entries.join(", "))]
+    Lacks {
+        /// The entries that it does not have.
+        entries: Vec<&'static str>,
     },
     /// The driver came up without an interface.
     #[error("probe: the driver returned success and attached no interface")]

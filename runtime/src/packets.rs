@@ -87,6 +87,23 @@ impl Packets {
         ids
     }
 
+    /// The receive buffers that the driver has, with their generations.
+    pub(crate) fn receiving(&self) -> Vec<(u32, u16)> {
+        let slots = self.slots[..self.rx_count as usize].iter().zip(0..);
+        slots.filter(|(slot, _)| slot.owner != Owner::Host).map(|(slot, id)| (id, slot.generation)).collect()
+    }
+
+    /// After [`reclaim`](Self::reclaim): the driver has the receive buffers that it had when
+    /// [`receiving`](Self::receiving) said so.
+    pub(crate) fn bring_back(&mut self, receiving: &[(u32, u16)]) {
+        for &(id, generation) in receiving {
+            let slot = &mut self.slots[id as usize];
+            (slot.owner, slot.generation) = (Owner::Driver(Queue::RxProvide), generation);
+        }
+        let Packets { slots, free_rx, .. } = self;
+        free_rx.retain(|&id| slots[id as usize].owner == Owner::Host);
+    }
+
     /// The frame that buffer `id` was last given with.
     pub(crate) fn frame_in(&self, id: u32) -> Frame {
         self.slots[id as usize].frame

@@ -1,7 +1,7 @@
 //! The register policy: what of a device a driver may touch. Default deny: what the register map does not name is
 //! forbidden.
 
-use nook_regs::{RegisterInfo, RegisterMap, Width, WriteEffect};
+use nook_regs::{Guard, RegisterInfo, RegisterMap, Width, WriteEffect};
 
 /// Bits of a rule.
 const READ: u8 = 1 << 0;
@@ -14,6 +14,8 @@ pub enum Refusal {
     Rule(&'static str),
     /// The value is the low half of an address that the device will use: it must lie in the window.
     DmaBase,
+    /// It depends on the value: [`RegisterPolicy::look`].
+    Value,
 }
 
 /// A register map as a table that is quick to ask.
@@ -23,22 +25,33 @@ pub struct RegisterPolicy {
     /// One rule for each naturally aligned 32-bit register: what nearly all registers are.
     words: Vec<u8>,
     map: &'static RegisterMap,
+    guards: Vec<Guarded>,
+}
+
+/// A register with a guard, and what its guard knows.
+#[derive(Clone, Debug)]
+struct Guarded {
+    offset: u32,
+    guard: Guard,
+    state: u64,
 }
 
 impl RegisterPolicy {
     /// The policy that a map stands for.
     pub fn from_map(map: &'static RegisterMap) -> Self {
         let mut words = vec![0; map.len_bytes as usize / 4];
+        let guards = |info: &RegisterInfo| info.guard.map(|guard| Guarded { offset: info.offset, guard, state: 0 });
+        let guards: Vec<_> = map.registers.iter().filter_map(guards).collect();
         for info in map.registers {
             for index in 0..info.count {
                 let offset = info.offset + index * info.stride;
                 let Some(word) = words.get_mut(offset as usize / 4) else { continue };
                 if info.width == Width::B4 && offset.is_multiple_of(4) {
-                    *word |= rule(info);
+                    *word |= rule(info, !guards.is_empty());
                 }
             }
         }
-        RegisterPolicy { bar: u32::from(map.bar), words, map }
+        RegisterPolicy { bar: u32::from(map.bar), words, map, guards }
     }
 
     /// Whether a register may be read; if not, by which rule.
@@ -61,7 +74,32 @@ impl RegisterPolicy {
         match (info.access.writes(), info.write) {
             (false, _) => Err(Refusal::Rule(refused(info, "the register is read-only"))),
             (true, WriteEffect::DmaBase) => Err(Refusal::DmaBase),
+            (true, write) if depends_on_value(info, write, !self.guards.is_empty()) => Err(Refusal::Value),
             (true, _) => Ok(()),
+        }
+    }
+
+    /// Looks at a value for which [`check_write`](Self::check_write) said that it depends on it. Refuses it with a rule,
+    /// or takes note that it is written.
+    #[cold]
+    pub fn look(&mut self, offset: u32, value: u64) -> Result<(), &'static str> {
+        if let Some(guarded) = self.guards.iter_mut().find(|guarded| guarded.offset == offset) {
+            let Guard(step) = guarded.guard;
+            guarded.state = step(guarded.state, value)?;
+        }
+        if let Some((RegisterInfo { write: WriteEffect::Reset(bits), .. }, _)) = self.map.find(offset)
+            && value & u64::from(*bits) != 0
+        {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    /// What the guards know of the device is not so any more: it was reset, or what was written did not reach it.
+    #[inline]
+    pub fn forget(&mut self) {
+        for guarded in &mut self.guards {
+            guarded.state = 0;
         }
     }
 
@@ -101,10 +139,16 @@ impl RegisterPolicy {
 }
 
 /// What a driver may do with a register without a look at the value.
-fn rule(info: &RegisterInfo) -> u8 {
+fn rule(info: &RegisterInfo, guards: bool) -> u8 {
     let read = if info.access.reads() { READ } else { 0 };
-    let write = if info.access.writes() && info.write != WriteEffect::DmaBase { WRITE } else { 0 };
+    let looked_at = info.write == WriteEffect::DmaBase || depends_on_value(info, info.write, guards);
+    let write = if info.access.writes() && !looked_at { WRITE } else { 0 };
     read | write
+}
+
+/// Whether a write must be looked at: by a guard, or because guards begin anew after a reset.
+fn depends_on_value(info: &RegisterInfo, write: WriteEffect, guards: bool) -> bool {
+    info.guard.is_some() || (guards && matches!(write, WriteEffect::Reset(_)))
 }
 
 fn refused(info: &RegisterInfo, otherwise: &'static str) -> &'static str {
@@ -132,6 +176,14 @@ mod tests {
         NARROW: u16 at 0x16, Rw, "6";
         /// Many.
         MANY: [u32; 4; 8] at 0x40, Rw, "7";
+        /// Only in steps of one.
+        STEPS: u32 at 0x20, Rw, "8", guard(one_more);
+        /// Starts again.
+        RESET: u32 at 0x24, Rw, "9", write(Reset(2));
+    }
+
+    fn one_more(state: u64, value: u64) -> Result<u64, &'static str> {
+        if value == state + 1 { Ok(value) } else { Err("not one more") }
     }
 
     fn reads(offset: u32, width: Width) -> bool {
@@ -145,7 +197,7 @@ mod tests {
     #[test]
     fn what_the_map_does_not_name_is_forbidden() {
         for offset in (0..0x104).step_by(4) {
-            let named = [0x00, 0x04, 0x10, 0x40, 0x48, 0x50, 0x58].contains(&offset);
+            let named = [0x00, 0x04, 0x10, 0x20, 0x24, 0x40, 0x48, 0x50, 0x58].contains(&offset);
             assert_eq!(reads(offset, Width::B4), named, "{offset:#x}");
         }
         assert!(RegisterPolicy::from_map(&MAP).check_read(0, 0, Width::B4).is_err());
@@ -167,5 +219,22 @@ mod tests {
         assert_eq!(write(NO.offset(), Width::B4), Err(Refusal::Rule("the register is not a driver's to touch")));
         assert_eq!(write(BASE.offset(), Width::B4), Err(Refusal::DmaBase));
         assert!(write(WO.offset(), Width::B4).is_ok() && !reads(WO.offset(), Width::B4));
+    }
+
+    #[test]
+    fn a_guard_sees_each_value_and_begins_anew_after_a_reset() {
+        let mut policy = RegisterPolicy::from_map(&MAP);
+        assert_eq!(policy.check_write(1, STEPS.offset(), Width::B4), Err(Refusal::Value));
+        assert_eq!(policy.look(STEPS.offset(), 1), Ok(()));
+        assert_eq!(policy.look(STEPS.offset(), 1), Err("not one more"));
+        assert_eq!(policy.look(STEPS.offset(), 2), Ok(()));
+        assert_eq!(policy.check_write(1, RESET.offset(), Width::B4), Err(Refusal::Value));
+        assert_eq!(policy.look(RESET.offset(), 1), Ok(()));
+        assert_eq!(policy.look(STEPS.offset(), 3), Ok(()));
+        assert_eq!(policy.look(RESET.offset(), 2), Ok(()));
+        assert_eq!(policy.look(STEPS.offset(), 4), Err("not one more"));
+        assert_eq!(policy.look(STEPS.offset(), 1), Ok(()));
+        policy.forget();
+        assert_eq!(policy.look(STEPS.offset(), 1), Ok(()));
     }
 }

@@ -40,8 +40,8 @@ impl HostProducer {
         HostProducer { header, entries, produced: 0, consumed: 0 }
     }
 
-    /// Reads how far the driver is, and checks it.
-    pub(crate) fn sync(&mut self, queue: Queue) -> Result<(), Fault> {
+    /// Reads how far the driver is, and checks it; that counts only after [`sync`](Self::sync).
+    pub(crate) fn look(&self, queue: Queue) -> Result<u32, Fault> {
         // SAFETY: as `new` was promised.
         let consumed = unsafe { (&raw const (*self.header).consumed).read_volatile() };
         // The driver may not take out more than was put in, nor put back.
@@ -49,7 +49,12 @@ impl HostProducer {
             let rule = "more was taken out than had been put in";
             return Err(Fault::QueueCorrupt { queue, value: consumed, rule });
         }
-        self.consumed = consumed;
+        Ok(consumed)
+    }
+
+    /// The same, and from here on it counts: the call that took entries out is final.
+    pub(crate) fn sync(&mut self, queue: Queue) -> Result<(), Fault> {
+        self.consumed = self.look(queue)?;
         Ok(())
     }
 
@@ -85,6 +90,16 @@ impl HostProducer {
     #[inline]
     pub(crate) fn produced(&self) -> u32 {
         self.produced
+    }
+
+    /// Entries ever put in, and how many of them the driver had taken out.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        (self.produced, self.consumed)
+    }
+
+    /// The ring is as it was when these were its [`counts`](Self::counts); its memory was made so.
+    pub(crate) fn bring_back(&mut self, (produced, consumed): (u32, u32)) {
+        (self.produced, self.consumed) = (produced, consumed);
     }
 
     /// Shows the driver what was put in. It runs on this thread, so order is the compiler's business only, and the
@@ -125,6 +140,16 @@ impl HostConsumer {
         let entry = unsafe { self.entries.add((self.consumed & MASK) as usize).read_volatile() };
         self.consumed = self.consumed.wrapping_add(1);
         entry
+    }
+
+    /// Entries ever taken out.
+    pub(crate) fn count(&self) -> u32 {
+        self.consumed
+    }
+
+    /// The ring is as it was when this was its [`count`](Self::count); its memory was made so.
+    pub(crate) fn bring_back(&mut self, consumed: u32) {
+        self.consumed = consumed;
     }
 
     /// The last `count` entries count as not taken out; not after [`publish`](Self::publish).

@@ -208,6 +208,7 @@ impl Services for Host {
             return Err(bad(Hostcall::PollSchedule, "queue", queue.into(), "the interface has one queue pair"));
         }
         self.poll_wanted = true;
+        self.asks = true;
         Ok(())
     }
 }

@@ -10,10 +10,13 @@ use crate::ring::{HostConsumer, HostProducer};
 
 /// Where a driver's memory and the shared things in it are.
 ///
-/// For a wasm driver, addresses count from the start of linear memory; for a native one they are this process's own.
+/// For a wasm driver, addresses count from the start of linear memory; for a native one they are this process's own; for
+/// one in another process they are those of that process.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
     base: *mut u8,
+    /// The driver's address of what is at `base`.
+    origin: u64,
     len_bytes: u64,
     places: Places,
 }
@@ -42,7 +45,16 @@ impl Space {
     /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
     /// the rings ([`RING_BYTES`](nook_abi::RING_BYTES) each, aligned to 64) lie inside of it.
     pub unsafe fn new(base: *mut u8, len_bytes: u64, places: Places) -> Self {
-        Space { base, len_bytes, places }
+        Space { base, origin: 0, len_bytes, places }
+    }
+
+    /// The same, of a memory that the driver has at `origin` and this process at `base`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`new`](Self::new).
+    pub unsafe fn beginning_at(origin: u64, base: *mut u8, len_bytes: u64, places: Places) -> Self {
+        Space { base, origin, len_bytes, places }
     }
 
     /// The length of the whole memory.
@@ -71,12 +83,12 @@ impl Space {
     }
 
     fn at<T>(&self, addr: u64) -> *mut T {
-        self.base.wrapping_add(addr as usize).cast()
+        self.base.wrapping_add(addr.wrapping_sub(self.origin) as usize).cast()
     }
 
     /// Memory that a driver named; `None` if it leaves the driver's memory.
     pub fn slice(&self, addr: u64, len_bytes: u64) -> Option<VolatileSlice<'_>> {
-        let end = addr.checked_add(len_bytes)?;
+        let end = addr.checked_sub(self.origin)?.checked_add(len_bytes)?;
         if end > self.len_bytes {
             return None;
         }

@@ -8,7 +8,7 @@ use crate::{Host, Space};
 /// Calls that are kept.
 const STEPS: usize = 256;
 /// The grain of a memory image.
-const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +154,8 @@ impl Host {
     }
 }
 
-fn pages<const N: usize>(space: &Space, ranges: [(u64, u64); N]) -> Vec<Page> {
+/// The pages of these ranges that are not all zero.
+pub(crate) fn pages<const N: usize>(space: &Space, ranges: [(u64, u64); N]) -> Vec<Page> {
     let addrs = ranges.into_iter().flat_map(|(from, to)| (from..to).step_by(PAGE_BYTES as usize));
     let mut bytes = vec![0; PAGE_BYTES as usize];
     addrs
@@ -163,13 +164,6 @@ fn pages<const N: usize>(space: &Space, ranges: [(u64, u64); N]) -> Vec<Page> {
             bytes.iter().any(|&byte| byte != 0).then(|| Page { addr, bytes: bytes.clone() })
         })
         .collect()
-}
-
-/// The arguments of a call, however many.
-#[inline]
-pub(crate) fn padded<const N: usize>(args: [u64; N]) -> [u64; 3] {
-    const { assert!(N <= 3, "a call has at most three arguments") };
-    std::array::from_fn(|at| if at < N { args[at] } else { 0 })
 }
 
 /// What a hostcall can return, as a number.
@@ -198,6 +192,8 @@ words!(u32 i32 u64 i64);
 
 #[cfg(test)]
 mod tests {
+    use nook_abi::padded;
+
     use super::*;
 
     #[test]

@@ -98,6 +98,7 @@ impl Host {
     /// Takes back what the call did here. The caller has asked [`can_roll_back`](Host::can_roll_back).
     pub(crate) fn abort_transaction(&mut self) {
         let Some(before) = self.transaction.before.take() else { return };
+        self.policy.forget();
         if self.device.device.abort().causes_owed {
             self.device.deliver_all_again();
         }
@@ -116,6 +117,7 @@ impl Host {
     /// Forgets a transaction whose instance is gone.
     pub(crate) fn forget_transaction(&mut self) {
         self.transaction = Transaction::default();
+        self.policy.forget();
         self.device.device.forget();
     }
 

@@ -20,9 +20,10 @@ pub trait Uplink: Send {
     /// `None` if there is none.
     fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>>;
 
-    /// Everything of one batch has been handed over.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Everything of one batch has been handed over. Says for how many of the frames that were taken the other side had
+    /// no room after all.
+    fn flush(&mut self) -> io::Result<u32> {
+        Ok(0)
     }
 
     /// The driver reported its link.

@@ -40,11 +40,15 @@ pub(crate) const WASI_FUNCTIONS: &[&str] = &[
 /// Bytes of one write; a longer one is done in parts.
 const WRITE_BYTES: usize = 4096;
 
+/// Bytes that `random_get` gives at most: no budget ends a call of it, and the host takes as much memory.
+const RANDOM_BYTES: u64 = 64 << 10;
+
 /// The world of one driver.
 pub(crate) fn world(driver: &str) -> WasiP1Ctx {
     WasiCtxBuilder::new()
         .stdout(ToLog { driver: driver.to_owned(), level: Level::INFO })
         .stderr(ToLog { driver: driver.to_owned(), level: Level::WARN })
+        .max_random_size(RANDOM_BYTES)
         .build_p1()
 }
 

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind};
-use wasmtime::{FrameInfo, InstancePre, Linker, Module, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace};
+use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Plain, Status, TrapKind, padded};
+use wasmtime::{
+    Caller, FrameInfo, Func, InstancePre, Linker, Module, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
+};
 
+use crate::clock::thread_cpu_ns;
+use crate::engine::Watch;
 use crate::space::Places;
 use crate::survey::MEMORY_EXPORT;
-use crate::trail::{Frame, padded};
+use crate::time_cell::TimeCell;
+use crate::trail::Frame;
 use crate::{
-    Checkpoint, Checkpointing, Driver, DriverModule, Engine, EngineError, FilterModule, Host, LaunchError, Launcher,
-    ModuleCache, RolledBack, Space, direct, filter, glue, is_transaction, memory, wasi,
+    Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
+    LaunchError, Launcher, ModuleCache, Origin, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
+    memory, wasi,
 };
 
 macro_rules! wasm_type {
@@ -69,29 +75,33 @@ macro_rules! define_wasm_driver {
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
                     let Some(entry) = &self.entries.$name else { return Ok(absent!($result)) };
-                    if let Some(fault) = self.fault {
-                        return Err(fault);
+                    if let Some(fault) = self.fault.or(self.store.data().device_is_taken()) {
+                        return Err(self.lost(fault));
                     }
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
                     host.trail.entry(Entry::$variant, padded([$($arg as u64),*]));
                     if self.checkpoint.is_some() && is_transaction(Entry::$variant) {
                         host.begin_transaction();
+                        if let Some(checkpoint) = &mut self.checkpoint
+                            && self.begins
+                        {
+                            checkpoint.begin(&mut self.store);
+                        }
                     }
-                    let watched = host.crash_begins(Entry::$variant);
+                    let watched = self.store.data_mut().crash_begins(Entry::$variant);
                     if watched {
-                        // Each look at the time finds it up.
-                        self.store.set_epoch_deadline(0);
+                        look_at_once(self.time.as_ref(), &mut self.store);
                     }
                     let outcome = entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*));
                     if watched {
                         self.store.set_epoch_deadline(1);
                     }
-                    match outcome {
-                        // Whatever else the call came to: it was made of 0xff.
-                        _ if self.store.data().bar_is_lost() => Err(self.lost()),
-                        Ok(result) => Ok(result),
-                        Err(error) => Err(self.died(Entry::$variant, &error)),
+                    match (self.store.data().device_is_taken(), outcome) {
+                        // Whatever else the call came to: it was made of ones or zeros.
+                        (Some(fault), _) => Err(self.lost(fault)),
+                        (None, Ok(result)) => Ok(result),
+                        (None, Err(error)) => Err(self.died(Entry::$variant, &error)),
                     }
                 }
             )*
@@ -112,6 +122,28 @@ macro_rules! define_wasm_driver {
                 }
             }
 
+            fn keeps(&self) -> bool {
+                self.checkpoint.is_some()
+            }
+
+            fn keep(&mut self) -> Option<Image> {
+                let globals = self.checkpoint.as_mut()?.globals(&mut self.store);
+                let host = self.store.data();
+                Some(Image::of(host.space.as_ref()?, host.layout(), globals))
+            }
+
+            fn bring_back(&mut self, image: &Image) -> Result<(), String> {
+                let (host, checkpoint) = (self.store.data(), self.checkpoint.as_mut());
+                let (Some(space), Some(checkpoint)) = (&host.space, checkpoint) else {
+                    return Err("there is no instance that could be brought back".into());
+                };
+                image.put_back(space, host.layout());
+                let done = checkpoint.begin_again(&mut self.store, &image.globals);
+                done.map_err(|error| format!("{error:#}"))?;
+                self.fault = None;
+                Ok(())
+            }
+
             fn host(&self) -> &Host {
                 self.store.data()
             }
@@ -126,6 +158,7 @@ macro_rules! define_wasm_driver {
 
             fn into_host(mut self: Box<Self>) -> Host {
                 self.store.data_mut().leave_memory();
+                self.time = None;
                 self.store.into_data()
             }
         }
@@ -136,11 +169,17 @@ nook_abi::entries!(define_wasm_driver);
 
 /// A wasm driver instance.
 pub struct WasmDriver {
+    /// In place of epochs. It lies in the store, and so goes before it.
+    time: Option<TimeCell>,
     store: Store<Host>,
     entries: Entries,
     host_page: Addr,
     fault: Option<Fault>,
     checkpoint: Option<Box<dyn Checkpoint>>,
+    /// Where its code comes from, if it is not that of the loader's module.
+    origin: Option<Origin>,
+    /// The checkpoint has a share in the beginning of calls.
+    begins: bool,
     /// Whether the filter runs, if there is one.
     inside: Option<filter::Inside>,
 }
@@ -150,6 +189,7 @@ struct Made {
     entries: Entries,
     space: Space,
     checkpoint: Option<Box<dyn Checkpoint>>,
+    time: Option<TimeCell>,
     inside: Option<filter::Inside>,
 }
 
@@ -157,25 +197,28 @@ struct Made {
 const DIRECT_BAR: u8 = 0;
 
 impl WasmDriver {
-    /// The device went while the driver had it as memory.
+    /// The device went, or was taken away.
     #[cold]
-    fn lost(&mut self) -> Fault {
-        self.fault = Some(Fault::DeviceGone);
-        Fault::DeviceGone
+    fn lost(&mut self, fault: Fault) -> Fault {
+        self.fault = Some(fault);
+        fault
     }
 
     #[cold]
     fn died(&mut self, entry: Entry, error: &wasmtime::Error) -> Fault {
         let fault = match (error.downcast_ref::<Fault>(), error.downcast_ref::<Trap>()) {
             (Some(&fault), _) => fault,
-            (None, Some(&trap)) => Fault::Trap { entry, kind: trap_kind(trap) },
+            (None, Some(&trap)) => {
+                let full = self.checkpoint.as_mut().is_some_and(|log| log.is_full(&mut self.store));
+                Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { trap_kind(trap) } }
+            }
             (None, None) => {
                 tracing::error!("{entry}: {error:#}");
                 Fault::Trap { entry, kind: TrapKind::Other }
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().trail.frames = frames(error);
+        self.store.data_mut().trail.frames = frames(error, self.origin.as_ref());
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().accuse_filter();
         }
@@ -183,17 +226,21 @@ impl WasmDriver {
     }
 }
 
-/// The call stack at the fault, innermost first.
-fn frames(error: &wasmtime::Error) -> Vec<Frame> {
+/// The call stack at the fault, innermost first, with offsets in the module as the loader made it.
+fn frames(error: &wasmtime::Error, origin: Option<&Origin>) -> Vec<Frame> {
     let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-    let frame = |frame: &FrameInfo| Frame {
-        function: frame.func_index(),
-        name: frame.func_name().map(str::to_owned),
-        module_offset: frame.module_offset().map(|offset| offset as u64),
+    let frame = |frame: &FrameInfo| {
         // The host calls the driver, and the driver calls its filter.
-        in_driver: frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module())),
+        let in_driver = frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module()));
+        let mut module_offset = frame.module_offset().map(|offset| offset as u64);
+        if let (Some(origin), true) = (origin, in_driver) {
+            // What is of no instruction of the driver's was added to it, and is nothing to its author.
+            module_offset = Some(origin(module_offset?)?);
+        }
+        let name = frame.func_name().map(|name| Plain(name).to_string());
+        Some(Frame { function: frame.func_index(), name, module_offset, in_driver })
     };
-    frames.iter().map(frame).collect()
+    frames.iter().filter_map(frame).collect()
 }
 
 fn trap_kind(trap: Trap) -> TrapKind {
@@ -206,6 +253,23 @@ fn trap_kind(trap: Trap) -> TrapKind {
         Trap::StackOverflow => TrapKind::StackOverflow,
         _ => TrapKind::Other,
     }
+}
+
+/// The call that begins looks at the time wherever it can.
+fn look_at_once(time: Option<&TimeCell>, store: &mut Store<Host>) {
+    match time {
+        Some(cell) => cell.set(),
+        None => store.set_epoch_deadline(0),
+    }
+}
+
+/// A call looks at the time. Says whether it is to look again as soon as it can, rather than at the next tick.
+fn look(host: &mut Host) -> wasmtime::Result<bool> {
+    let (outcome, at_once) = match host.crash_looks() {
+        Some(outcome) => (outcome, true),
+        None => (host.tick(thread_cpu_ns()), false),
+    };
+    outcome.map(|()| at_once).map_err(wasmtime::Error::new)
 }
 
 /// How a driver reaches its device's registers.
@@ -237,7 +301,13 @@ pub struct WasmLauncher {
     engine: Engine,
     module: Arc<DriverModule>,
     link: Link,
-    checkpointing: Option<Arc<dyn Checkpointing>>,
+    undoable: Option<Undoable>,
+}
+
+/// How calls are taken back.
+struct Undoable {
+    way: Arc<dyn Checkpointing>,
+    origin: Origin,
 }
 
 impl WasmLauncher {
@@ -246,7 +316,7 @@ impl WasmLauncher {
     /// # Errors
     /// If the engine cannot be set up or the compiler refuses.
     pub fn new(module: Arc<DriverModule>, cache: &ModuleCache, mmio: Mmio) -> Result<Self, EngineError> {
-        Self::linked(module, None, cache, mmio, None)
+        Self::linked(&CodeGen::default(), module, None, cache, mmio, None)
     }
 
     /// The same, with a filter beside the driver, which gets `rules`: one nook and one fate.
@@ -264,7 +334,7 @@ impl WasmLauncher {
             let name = module.manifest().name.clone();
             return Err(EngineError::AsksNoFilter { driver: name, import: filter::IMPORT });
         }
-        Self::linked(module, Some((filter, rules)), cache, mmio, None)
+        Self::linked(&CodeGen::default(), module, Some((filter, rules)), cache, mmio, None)
     }
 
     /// The same, with calls that can be taken back. Registers are emulated: what reached a register directly cannot be
@@ -277,18 +347,30 @@ impl WasmLauncher {
         cache: &ModuleCache,
         checkpointing: Arc<dyn Checkpointing>,
     ) -> Result<Self, EngineError> {
-        let prepared = checkpointing.prepare(module).map_err(EngineError::NotUndoable)?;
-        Self::linked(Arc::new(module.with_wasm(prepared)), None, cache, Mmio::Emulated, Some(checkpointing))
+        let Prepared { wasm, origin } = checkpointing.prepare(module).map_err(EngineError::NotUndoable)?;
+        let undoable = Undoable { way: checkpointing, origin };
+        let module = Arc::new(module.with_wasm(wasm));
+        Self::linked(&CodeGen::default(), module, None, cache, Mmio::Emulated, Some(undoable))
+    }
+
+    /// As [`new`](Self::new), with registers emulated, and compiled in another way.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn compiled(how: &CodeGen, module: Arc<DriverModule>, cache: &ModuleCache) -> Result<Self, EngineError> {
+        Self::linked(how, module, None, cache, Mmio::Emulated, None)
     }
 
     fn linked(
+        how: &CodeGen,
         module: Arc<DriverModule>,
         filter: Option<(&FilterModule, String)>,
         cache: &ModuleCache,
         mmio: Mmio,
-        checkpointing: Option<Arc<dyn Checkpointing>>,
+        undoable: Option<Undoable>,
     ) -> Result<Self, EngineError> {
-        let engine = Engine::new()?;
+        let keeps_time = undoable.as_ref().is_some_and(|undoable| undoable.way.keeps_time());
+        let engine = Engine::new(if keeps_time { Watch::Cell } else { Watch::Epoch }, how)?;
         let compiled = engine.compile(module.wasm(), cache)?;
         let mut linker = Linker::new(engine.wasmtime());
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
@@ -309,19 +391,18 @@ impl WasmLauncher {
                 Link::Instances { linker, driver: compiled, registers, filter }
             }
         };
-        Ok(WasmLauncher { engine, module, link, checkpointing })
+        Ok(WasmLauncher { engine, module, link, undoable })
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
         let mut inside = None;
         let layout = *self.module.layout();
-        let window = store.data().window().clone();
         let pre = match &self.link {
             Link::Host(pre) => pre,
             Link::Instances { linker, driver, registers, filter } => {
                 let mut linker = linker.clone();
                 if let Some(shim) = registers {
-                    let bar = store.data_mut().map_bar(DIRECT_BAR, direct::RESERVE_BYTES)?;
+                    let bar = store.data_mut().lend_bar(DIRECT_BAR, direct::RESERVE_BYTES)?;
                     direct::link(&mut linker, store, shim, bar)?;
                 }
                 if let Some(filter) = filter {
@@ -330,7 +411,8 @@ impl WasmLauncher {
                 &linker.instantiate_pre(driver)?
             }
         };
-        let instance = memory::with_window(&window, layout.window, || pre.instantiate(&mut *store))?;
+        let lend = store.data().lend_window(layout.window);
+        let instance = memory::with_window(lend, || pre.instantiate(&mut *store))?;
         let memory = instance.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the module does not export its memory"))?;
         let places =
@@ -338,8 +420,15 @@ impl WasmLauncher {
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
-        let checkpoint = self.checkpointing.as_ref().map(|way| way.attach(store, &instance)).transpose()?;
-        Ok(Made { entries: Entries::of(&instance, store)?, space, checkpoint, inside })
+        let (mut checkpoint, mut time) = (None, None);
+        if let Some(Undoable { way, .. }) = &self.undoable {
+            let look = Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| look(caller.data_mut()).map(i32::from));
+            let attached = way.attach(store, &instance, look)?;
+            let cell = attached.time_cell();
+            time = cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?;
+            checkpoint = Some(attached);
+        }
+        Ok(Made { entries: Entries::of(&instance, store)?, space, checkpoint, time, inside })
     }
 }
 
@@ -351,12 +440,7 @@ impl Launcher for WasmLauncher {
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
-            let host = context.data_mut();
-            let (outcome, next) = match host.crash_looks() {
-                Some(outcome) => (outcome, 0),
-                None => (host.tick(), 1),
-            };
-            outcome.map(|()| UpdateDeadline::Continue(next)).map_err(wasmtime::Error::new)
+            look(context.data_mut()).map(|at_once| UpdateDeadline::Continue(u64::from(!at_once)))
         });
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().budget.begin(Entry::Probe);
@@ -368,14 +452,17 @@ impl Launcher for WasmLauncher {
             Err(error) => Err(format!("{error:#}")),
         };
         match begun {
-            Ok((Made { entries, checkpoint, inside, .. }, host_page)) => {
-                Ok(Box::new(WasmDriver { store, entries, host_page, fault: None, checkpoint, inside }))
+            Ok((Made { entries, checkpoint, time, inside, .. }, host_page)) => {
+                let origin = self.undoable.as_ref().map(|undoable| undoable.origin.clone());
+                let begins = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.begins());
+                let fault = None;
+                Ok(Box::new(WasmDriver { time, store, entries, host_page, fault, checkpoint, begins, origin, inside }))
             }
             Err(why) => Err(Box::new(LaunchError { host: store.into_data(), why })),
         }
     }
 
     fn isolation(&self) -> &'static str {
-        self.checkpointing.as_ref().map_or("sfi", |way| way.isolation())
+        self.undoable.as_ref().map_or("sfi", |undoable| undoable.way.isolation())
     }
 }

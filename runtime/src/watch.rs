@@ -13,12 +13,17 @@ const STORM: u32 = 10_000;
 /// How often in a row the host may find frames that no interrupt announced. Once or twice can be chance: a frame comes
 /// just before the host looks, and its interrupt just afterwards.
 const UNANNOUNCED: u32 = 5;
+/// Turns in a row that a driver may ask for though nothing moves: it may be waiting for its device, which is nearly done.
+const VAIN_TURNS: u32 = 64;
+/// The longest rest after a turn that was asked for in vain. A driver that polls its device, as some do instead of having
+/// interrupts, finds a frame at most so much later.
+const MAX_VAIN_REST_NS: u64 = 1 << 20;
 
 /// What is watched about one driver instance.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// Counters when the instance began.
-    base: Counters,
+    /// Frames that had come out of the driver, received and sent, when the instance began.
+    base: (u64, u64),
     /// Interrupts in consecutive turns, and the frames that had moved when they began.
     irqs_in_row: u32,
     moved: u64,
@@ -34,12 +39,42 @@ pub(crate) struct Watch {
     /// When the device's counters are looked at next.
     next_counters_ns: u64,
     moved_at_counters: u64,
+    /// Turns in a row that the driver asked for in vain, and what had happened when they began.
+    vain: u32,
+    happened: u64,
 }
 
 impl Watch {
     /// For a new instance.
-    pub(crate) fn new(base: Counters) -> Self {
+    pub(crate) fn new(now: Counters) -> Self {
+        Self::moved_before((0, 0), &now)
+    }
+
+    /// For one that has moved this many frames, received and sent, when `now` is what was counted.
+    pub(crate) fn moved_before(moved: (u64, u64), now: &Counters) -> Self {
+        let base = (handed_up(now).saturating_sub(moved.0), now.tx_done.saturating_sub(moved.1));
         Watch { base, ..Watch::default() }
+    }
+
+    /// Frames that the instance has moved, received and sent.
+    pub(crate) fn moved(&self, now: &Counters) -> (u64, u64) {
+        (handed_up(now) - self.base.0, now.tx_done - self.base.1)
+    }
+
+    /// A turn has ended. If the driver asks for the next one, and nothing has come of those that it asked for before (no
+    /// frame, no interrupt), then the next one waits: longer each time, and at least as long as this one took. So a driver
+    /// that always asks gets half of its thread at most, and one whose device needs a while waits not much longer for it.
+    #[inline]
+    pub(crate) fn rest_ns(&mut self, asks: bool, counters: &Counters, took_ns: impl FnOnce() -> u64) -> Option<u64> {
+        let happened = returned(counters) + counters.irqs;
+        if !asks || happened != self.happened {
+            self.happened = happened;
+            self.vain = 0;
+            return None;
+        }
+        self.vain += 1;
+        let beyond = self.vain.checked_sub(VAIN_TURNS)?;
+        Some(took_ns().max(MAX_VAIN_REST_NS.min(1024 << beyond.min(32))))
     }
 
     /// One turn's interrupts.
@@ -142,13 +177,12 @@ impl Watch {
     ) -> Result<(), Fault> {
         let lost = stats.tx_timeouts.saturating_add(1);
         let under_way = |buffers: u32| lost.saturating_mul(u64::from(buffers + 2 * QUEUE_CAPACITY));
-        let received = handed_up(now) - handed_up(&self.base);
+        let (received, sent) = self.moved(now);
         if stats.rx_packets > received.saturating_add(under_way(rx_buffers)) {
             let rule = "received frames are missing";
             let (counter, device) = ("rx_packets", stats.rx_packets);
             return Err(Fault::CountersDisagree { counter, device, driver: received, rule });
         }
-        let sent = now.tx_done - self.base.tx_done;
         if sent > stats.tx_packets.saturating_add(under_way(tx_buffers)) {
             let rule = "frames that were returned as sent were not";
             let (counter, device) = ("tx_packets", stats.tx_packets);
@@ -186,6 +220,23 @@ mod tests {
         }
         let storm = (0..2 * STORM).find_map(|_| watch.irqs(4, &counters).err());
         assert_eq!(storm, Some(Fault::InterruptStorm { vector: 2, interrupts: STORM }));
+    }
+
+    #[test]
+    fn who_asks_in_vain_rests_longer_each_time_until_something_happens() {
+        let mut watch = Watch::default();
+        let mut counters = Counters { polls: 1, ..Counters::default() };
+        let mut rests = |asks, happens: bool, took_ns, turns: u32| -> Vec<u64> {
+            counters.tx_done += u64::from(happens);
+            let mut rest = |_| watch.rest_ns(asks, &counters, || took_ns);
+            (0..turns).filter_map(&mut rest).collect()
+        };
+        let vain = rests(true, false, 10, 2 * VAIN_TURNS);
+        assert!(vain.is_sorted() && vain[0] < 2048 && vain[vain.len() - 1] == MAX_VAIN_REST_NS, "{vain:?}");
+        assert_eq!(rests(true, true, 10, VAIN_TURNS), [0; 0]);
+        assert_eq!(rests(true, false, 50_000_000, 1), [50_000_000]);
+        assert_eq!(rests(false, false, 10, 1), [0; 0]);
+        assert_eq!(rests(true, false, 10, VAIN_TURNS - 1), [0; 0]);
     }
 
     #[test]

@@ -90,25 +90,28 @@ nook_runs() {
     shift 2
     nook-run "/drivers/$driver.wasm" --pci "00:$slot.0" --tap nook0 --json /tmp/report.json "$@" &
     nook=$!
-    wait_for 20 test -e /sys/class/net/nook0 || fail "nook-run makes no nook0 in slot $slot"
+    # A driver is compiled first, which takes long on an emulated processor the first time.
+    wait_for 180 test -e /sys/class/net/nook0 || fail "nook-run makes no nook0 in slot $slot"
     ip link set nook0 up
     ip addr add 10.0.2.15/24 dev nook0
 }
 
-# Drives the card in slot $1 with nook-run and the options after it, and brings its interface nook0 up as 10.0.2.15.
+# Drives the card in slot $1 with nook-run and the options after it, and brings its interface nook0 up as 10.0.2.15. The
+# driver is ours, or the one that DRIVER names.
 nook_up() {
     local slot
     slot=$1
     shift
     give "$slot" vfio-pci
     load tun
-    nook_runs e1000 "$slot" "$@"
+    nook_runs "${DRIVER:-e1000}" "$slot" "$@"
     wait_for 20 ping -c 1 -W 1 10.0.2.2 || fail "10.0.2.2 does not answer through nook0 in slot $slot"
 }
 
-# Stops it as Ctrl-C does, and fails if it does not end well.
+# Stops it, and fails if it does not end well. Ctrl-C would not: what a shell without job control starts in the background
+# ignores SIGINT, and nook-run leaves that as it is.
 nook_down() {
-    kill -INT "$nook"
+    kill -TERM "$nook"
     wait "$nook" || fail "nook-run ended with $?"
 }
 

@@ -61,6 +61,8 @@ pub enum Script {
     Unplugged,
     /// Registers fail in another way.
     Fails,
+    /// The operator takes it away when a register is read.
+    TakenAway,
 }
 
 /// What is to come of a case.
@@ -70,6 +72,52 @@ pub enum Expect {
     Fault(Fault),
     /// Nothing: what the driver did can harm itself only.
     Harmless,
+}
+
+impl Expect {
+    /// The fault that is due, if one is.
+    pub const fn fault(self) -> Option<Fault> {
+        match self {
+            Expect::Fault(fault) => Some(fault),
+            Expect::Harmless => None,
+        }
+    }
+}
+
+/// What comes of a fault of a driver whose calls can be taken back (`sfi+txn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Txn {
+    /// If it came in a call that is a transaction, this is taken back, and does the same again.
+    Usual,
+    /// It is not taken back, for this reason.
+    Stands(&'static str),
+    /// Another fault comes, for this reason. It is taken back as usual.
+    Other(Fault, &'static str),
+    /// The driver is not run at all. The message has this reason.
+    Refused(&'static str),
+}
+
+/// How the driver is isolated, as `--isolation` calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// `sfi`.
+    Sfi,
+    /// `sfi+txn`: a call that faults can be taken back.
+    SfiTxn,
+}
+
+impl Level {
+    /// All of them: what a case comes to is the same at each, unless it says otherwise.
+    pub const ALL: [Level; 2] = [Level::Sfi, Level::SfiTxn];
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Level::Sfi => "sfi",
+            Level::SfiTxn => "sfi+txn",
+        })
+    }
 }
 
 /// Limits of a case that does not name its own: a good driver keeps to them even on a busy machine, because they count
@@ -103,6 +151,8 @@ pub struct Case {
     pub budgets: Option<Budgets>,
     /// What is to come of it.
     pub expect: Expect,
+    /// What comes of it at `sfi+txn`.
+    pub txn: Txn,
     /// What holds afterwards besides.
     pub holds: fn(&Host) -> bool,
 }
@@ -116,6 +166,7 @@ pub const HARMLESS: Case = Case {
     script: Script::Behaves,
     budgets: None,
     expect: Expect::Harmless,
+    txn: Txn::Usual,
     holds: |_| true,
 };
 
@@ -123,6 +174,31 @@ impl Case {
     /// A case that changes one entry.
     pub const fn of(name: &'static str, class: Class, expect: Expect, entries: &'static [(&str, &str)]) -> Case {
         Case { name, class, entries, expect, ..HARMLESS }
+    }
+
+    /// The fault that is due at a level.
+    pub fn fault_at(&self, level: Level) -> Option<Fault> {
+        match (level, self.txn) {
+            (Level::SfiTxn, Txn::Other(fault, _)) => Some(fault),
+            _ => self.expect.fault(),
+        }
+    }
+
+    /// Why it is not run at a level.
+    pub fn refusal_at(&self, level: Level) -> Option<&'static str> {
+        match (level, self.txn) {
+            (Level::SfiTxn, Txn::Refused(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether its faulty call is taken back at a level: a case that has a wrong call that is a transaction is about it.
+    pub fn is_taken_back_at(&self, level: Level) -> bool {
+        let transaction = |entry: &str| matches!(entry, "poll" | "irq" | "timer" | "work");
+        level == Level::SfiTxn
+            && !matches!(self.txn, Txn::Stands(_))
+            && self.fault_at(level).is_some()
+            && self.entries.iter().any(|(entry, _)| transaction(entry))
     }
 }
 

@@ -3,36 +3,50 @@
 //! `nook-hostile [--json FILE]` plays every case and prints the table (`cargo xtask hostile` calls it); the tests in
 //! `tests.rs` play the same cases, and fail if a fault or a row of the tables has none. It is test equipment.
 
+#[cfg(test)]
+mod apart;
+mod beside;
 mod case;
 mod cases;
 mod neighbour;
 mod scripted;
 mod stage;
-mod template;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::beside::Beside;
+use crate::case::{Level, Txn};
 use crate::neighbour::Neighbour;
+
+/// How long each stream beside a hostile driver is offered.
+const STREAM_NS: u64 = 1_000_000_000;
 
 /// One line of the table.
 #[derive(Serialize)]
 struct Line {
     name: &'static str,
+    level: String,
     class: String,
     fault: Option<String>,
+    taken_back: bool,
+    refusal: Option<String>,
+    host_unharmed: bool,
     problems: Vec<String>,
 }
 
-/// The whole table.
-#[derive(Serialize)]
+/// Both tables.
+#[derive(Default, Serialize)]
 struct Report {
     cases: Vec<Line>,
+    /// A good driver that is offered half of what it can do alone, beside some of the hostile ones.
+    beside: Vec<Beside>,
     failed: usize,
 }
 
@@ -46,31 +60,98 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let report = report();
-    println!("{} cases, {} failed", report.cases.len(), report.failed);
-    if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&report).map_err(io::Error::other);
-        if let Err(error) = text.and_then(|text| fs::write(file, text)) {
-            eprintln!("cannot write {file}: {error}");
-            return ExitCode::FAILURE;
+    match run(json) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("nook-hostile: cannot write {}: {error}", json.map_or("the report", String::as_str));
+            ExitCode::FAILURE
         }
     }
-    if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays everything, and says how much failed.
+fn run(json: Option<&String>) -> io::Result<usize> {
+    // That it cannot be written is told before, and what an earlier run left does not pass for this one's.
+    let file = json.map(File::create).transpose()?;
+    let report = report();
+    println!(
+        "{} cases and {} streams beside a hostile driver: {} failed",
+        report.cases.len(),
+        report.beside.len(),
+        report.failed
+    );
+    if let Some(mut file) = file {
+        let text = serde_json::to_string_pretty(&report).map_err(io::Error::other)?;
+        file.write_all((text + "\n").as_bytes())?;
+    }
+    Ok(report.failed)
 }
 
 fn report() -> Report {
+    let mut report = Report::default();
+    play_beside(&mut report);
+    play_all(&mut report);
+    report
+}
+
+/// A good driver beside hostile ones, while nothing else runs.
+fn play_beside(report: &mut Report) {
+    for level in Level::ALL {
+        let told = |result: &Beside| {
+            let Beside { name, faults, alone, beside, problems, .. } = result;
+            let harm = if problems.is_empty() { "nothing lost" } else { "FAILED" };
+            let (p99, hash) = beside
+                .as_ref()
+                .map_or(("-".to_owned(), "-"), |stream| (format!("{:.1}", stream.p99_us), &stream.sha256[..8]));
+            println!(
+                "beside {name:37} {level:7} {harm:13} p99 {p99:>9} µs, alone {:>8.1} µs; hash {hash}, alone {}; {faults} \
+                 faults",
+                alone.p99_us,
+                &alone.sha256[..8]
+            );
+            problems.iter().for_each(|problem| println!("    {problem}"));
+        };
+        match beside::play(level, STREAM_NS, told) {
+            Ok(results) => {
+                report.failed += results.iter().filter(|result| !result.problems.is_empty()).count();
+                report.beside.extend(results);
+            }
+            Err(error) => {
+                println!("the good driver alone, {level}: FAILED: {error}");
+                report.failed += 1;
+            }
+        }
+    }
+}
+
+fn play_all(report: &mut Report) {
     let neighbour = Neighbour::new();
-    let mut report = Report { cases: Vec::new(), failed: 0 };
-    for case in cases::all() {
-        let stage::Outcome { fault, problems } = stage::play(case, false, &neighbour);
+    for (level, case) in Level::ALL.into_iter().flat_map(|level| cases::all().map(move |case| (level, case))) {
+        let played = catch_unwind(AssertUnwindSafe(|| stage::play(case, level, false, &neighbour)));
+        let stage::Outcome { fault, taken_back, refusal, problems } = played.unwrap_or_else(|_| stage::Outcome {
+            problems: vec!["the host panicked; why stands on standard error".to_owned()],
+            ..stage::Outcome::default()
+        });
         let fault = fault.map(|fault| fault.to_string());
-        let harm = if problems.is_empty() { "host unharmed" } else { "FAILED" };
-        println!("{:44} {:18} {harm:13}  {}", case.name, case.class, fault.as_deref().unwrap_or("no fault is due"));
+        let host_unharmed = problems.is_empty();
+        let harm = if host_unharmed { "host unharmed" } else { "FAILED" };
+        let came = match (&fault, &refusal) {
+            (Some(fault), _) => fault.clone(),
+            (None, Some(refusal)) => format!("not run: {refusal}"),
+            (None, None) => "no fault is due".to_owned(),
+        };
+        let back = if taken_back { "; taken back, and again" } else { "" };
+        let why = match (level, case.txn) {
+            (Level::SfiTxn, Txn::Stands(why) | Txn::Other(_, why)) => format!(" ({why})"),
+            _ => String::new(),
+        };
+        println!("{:44} {level:7} {:18} {harm:13}  {came}{back}{why}", case.name, case.class);
         for problem in &problems {
             println!("    {problem}");
         }
-        report.failed += usize::from(!problems.is_empty());
-        report.cases.push(Line { name: case.name, class: case.class.to_string(), fault, problems });
+        report.failed += usize::from(!host_unharmed);
+        let (level, class) = (level.to_string(), case.class.to_string());
+        report.cases.push(Line { name: case.name, level, class, fault, taken_back, refusal, host_unharmed, problems });
     }
-    report
 }

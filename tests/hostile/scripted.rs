@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nook_bus::{
-    BarInfo, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service, Width,
-};
+use nook_bus::{DeviceError, DmaWindow, IrqKind, PciDevice, Result, Service, Width};
+use nook_runtime::Revoker;
 
 use crate::case::Script;
 
@@ -27,6 +25,8 @@ pub struct State {
     pub mapped: BTreeSet<u64>,
     /// Interrupts are delivered.
     pub irq: bool,
+    /// What takes it away from its driver.
+    pub revoker: Option<Revoker>,
 }
 
 /// The device.
@@ -49,7 +49,14 @@ impl Handle {
 impl<D: PciDevice> Scripted<D> {
     /// `device`, as `script` has it.
     pub fn new(device: D, script: Script) -> (Self, Handle) {
-        let state = State { script, interrupts: INTERRUPTS, bus_master: false, mapped: BTreeSet::new(), irq: false };
+        let state = State {
+            script,
+            interrupts: INTERRUPTS,
+            bus_master: false,
+            mapped: BTreeSet::new(),
+            irq: false,
+            revoker: None,
+        };
         let state = Arc::new(Mutex::new(state));
         (Scripted { device, state: state.clone() }, Handle(state))
     }
@@ -62,29 +69,24 @@ impl<D: PciDevice> Scripted<D> {
         match self.state().script {
             Script::Unplugged => Err(DeviceError::Gone("somebody pulled it out".into())),
             Script::Fails => Err(DeviceError::os("a register", io::Error::from(io::ErrorKind::BrokenPipe))),
-            Script::Behaves | Script::Silent | Script::Storms => Ok(()),
+            Script::Behaves | Script::Silent | Script::Storms | Script::TakenAway => Ok(()),
         }
     }
 }
 
 impl<D: PciDevice> PciDevice for Scripted<D> {
-    fn describe(&self) -> String {
-        self.device.describe()
-    }
-    fn identity(&self) -> PciIdentity {
-        self.device.identity()
-    }
-    fn bars(&self) -> &[BarInfo] {
-        self.device.bars()
-    }
-    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        self.device.config_read(offset, width)
-    }
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        self.device.config_write(offset, width, value)
-    }
+    nook_bus::forward_pci_device!(|self| self.device =>
+        describe identity bars config_read config_write iova_ranges dma_faults reset irq_unmask
+        event_fds);
+
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         self.answers()?;
+        {
+            let state = self.state();
+            if let (Script::TakenAway, Some(revoker)) = (state.script, &state.revoker) {
+                revoker.revoke();
+            }
+        }
         self.device.bar_read(bar, offset, width)
     }
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
@@ -94,9 +96,6 @@ impl<D: PciDevice> PciDevice for Scripted<D> {
     fn flush(&mut self) -> Result<()> {
         self.answers()?;
         self.device.flush()
-    }
-    fn iova_ranges(&self) -> Vec<IovaRange> {
-        self.device.iova_ranges()
     }
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
         self.device.dma_map(window, iova)?;
@@ -108,16 +107,10 @@ impl<D: PciDevice> PciDevice for Scripted<D> {
         self.state().mapped.remove(&iova);
         Ok(())
     }
-    fn dma_faults(&self) -> u64 {
-        self.device.dma_faults()
-    }
     fn set_bus_master(&mut self, on: bool) -> Result<()> {
         self.device.set_bus_master(on)?;
         self.state().bus_master = on;
         Ok(())
-    }
-    fn reset(&mut self) -> Result<ResetKind> {
-        self.device.reset()
     }
     fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
         let answer = self.device.irq_enable(vectors)?;
@@ -128,9 +121,6 @@ impl<D: PciDevice> PciDevice for Scripted<D> {
         self.device.irq_disable()?;
         self.state().irq = false;
         Ok(())
-    }
-    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
-        self.device.irq_unmask(vector)
     }
     fn service(&mut self, now_ns: u64) -> Result<Service> {
         let mut service = self.device.service(now_ns)?;
@@ -145,8 +135,5 @@ impl<D: PciDevice> PciDevice for Scripted<D> {
             _ => {}
         }
         Ok(service)
-    }
-    fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        self.device.event_fds(fds)
     }
 }

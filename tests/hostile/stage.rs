@@ -8,16 +8,16 @@ use e1000_model::{Model, ModelConfig};
 use nook_abi::Fault;
 use nook_bus::{DmaWindow, PciDevice, Wire};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
+use nook_recovery::Method;
 use nook_runtime::{
-    Driver, DriverModule, Host, HostConfig, LaunchError, Launcher, Mmio, ModuleCache, Nook, NookError, Settings, Wasi,
+    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Mmio, ModuleCache, Nook, NookError, Settings,
     WasmLauncher, now_ns,
 };
-use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module};
+use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module, host, wat_driver};
 
-use crate::case::{BUDGETS, Case, Expect};
+use crate::case::{BUDGETS, Case, Expect, Level, Script};
 use crate::neighbour::{Neighbour, exchange, until};
 use crate::scripted::{Handle, Scripted};
-use crate::template;
 
 /// How long a case waits for its fault.
 const PATIENCE_NS: u64 = 60_000_000_000;
@@ -32,9 +32,14 @@ const EARLY_ROUNDS: u32 = 30;
 const LATE: [&str; 7] = ["set_mac", "set_mtu", "set_rx_mode", "set_loopback", "stats", "stop", "remove"];
 
 /// What came of a case.
+#[derive(Default)]
 pub struct Outcome {
     /// The fault, if there was one.
     pub fault: Option<Fault>,
+    /// The call that faulted was taken back, and called again.
+    pub taken_back: bool,
+    /// Why the driver was not run at all.
+    pub refusal: Option<String>,
     /// What is not as it should be: empty if the host is unharmed and the fault is the expected one.
     pub problems: Vec<String>,
 }
@@ -47,7 +52,8 @@ struct Sequence {
 
 impl Launcher for Sequence {
     fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
-        static GOOD: LazyLock<WasmLauncher> = LazyLock::new(|| launcher(e1000_module()));
+        static GOOD: LazyLock<WasmLauncher> =
+            LazyLock::new(|| launcher(e1000_module(), Level::Sfi).expect("the driver compiles"));
         if self.launched.swap(true, Ordering::Relaxed) { GOOD.launch(host) } else { self.hostile.launch(host) }
     }
 
@@ -56,40 +62,79 @@ impl Launcher for Sequence {
     }
 }
 
-fn launcher(module: Arc<DriverModule>) -> WasmLauncher {
-    WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).expect("the driver compiles")
+/// Makes instances of a driver at a level.
+pub fn launcher(module: Arc<DriverModule>, level: Level) -> Result<WasmLauncher, EngineError> {
+    match level {
+        Level::Sfi => WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated),
+        Level::SfiTxn => WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)),
+    }
 }
 
-/// Plays a case on the embedded model, or on QEMU's.
-pub fn play(case: &Case, on_qemu: bool, neighbour: &Neighbour) -> Outcome {
+/// Plays a case at a level, on the embedded model or on QEMU's.
+pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> Outcome {
     let before = Holdings::now();
-    let mut problems = Vec::new();
-    let (mut rig, handle) = set_up(case, on_qemu);
-    let fault = drive(&mut rig, case, &mut problems);
-    let expected = match case.expect {
-        Expect::Fault(fault) => Some(fault),
-        Expect::Harmless => None,
-    };
-    if fault != expected {
+    let mut outcome = Outcome::default();
+    match set_up(case, level, on_qemu) {
+        Ok((rig, handle)) => play_on(rig, case, level, &handle, &mut outcome),
+        Err(refusal) => {
+            let refusal = refusal.to_string();
+            if !case.refusal_at(level).is_some_and(|due| refusal.contains(due)) {
+                outcome.problems.push(format!("not run: {refusal}"));
+            }
+            outcome.refusal = Some(refusal);
+        }
+    }
+    let left = Holdings::now();
+    if left != before {
+        outcome.problems.push(format!("before: {before:?}, afterwards: {left:?}"));
+    }
+    outcome.problems.extend(neighbour.goes_on().err());
+    outcome
+}
+
+fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &mut Outcome) {
+    let Outcome { fault, taken_back, problems, .. } = outcome;
+    let ended = drive(&mut rig, case).err();
+    *fault = ended.as_ref().and_then(|error| fault_in(error, problems));
+    let expected = case.fault_at(level);
+    if *fault != expected {
         problems.push(format!("expected {expected:?}, got {fault:?}"));
+    }
+    if let Some(undone) = ended.and_then(|error| rig.nook.undo(&error)) {
+        *taken_back = true;
+        // It was as if it had never been called, so it does the same again.
+        let again = call_again(&mut rig).err().and_then(|error| fault_in(&error, problems));
+        if again != expected {
+            problems.push(format!("{} was taken back, and then came to {again:?}", undone.entry));
+        }
+    }
+    if *taken_back != case.is_taken_back_at(level) {
+        problems.push(format!("taken back: {taken_back}"));
     }
     if !(case.holds)(rig.nook.host()) {
         problems.push(format!("what should hold afterwards does not: {:?}", rig.nook.counters()));
     }
-    after(&mut rig, case, &handle, &mut problems);
-    drop(rig);
-    let left = Holdings::now();
-    if left != before {
-        problems.push(format!("before: {before:?}, afterwards: {left:?}"));
-    }
-    problems.extend(neighbour.goes_on().err());
-    Outcome { fault, problems }
+    after(&mut rig, case, handle, problems);
 }
 
-fn set_up(case: &Case, on_qemu: bool) -> (Rig, Handle) {
-    let wasm = wat::parse_str(template::module(case)).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-    let module =
-        DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+/// A nook in which a case's driver runs once, and good ones after it.
+fn set_up(case: &Case, level: Level, on_qemu: bool) -> Result<(Rig, Handle), EngineError> {
+    let module = Arc::new(wat_driver(case.entries, case.extra));
+    let sequence = Sequence { hostile: launcher(module.clone(), level)?, launched: AtomicBool::new(false) };
+    Ok(assemble(case, &module, Box::new(sequence), on_qemu))
+}
+
+/// A nook in which a case's driver comes back each time.
+///
+/// # Errors
+/// If the driver is not run at this level.
+pub fn persistent(case: &Case, level: Level) -> Result<Nook<FrameQueues>, EngineError> {
+    let module = Arc::new(wat_driver(case.entries, case.extra));
+    let launcher = launcher(module.clone(), level)?;
+    Ok(assemble(case, &module, Box::new(launcher), false).0.nook)
+}
+
+fn assemble(case: &Case, module: &DriverModule, launcher: Box<dyn Launcher>, on_qemu: bool) -> (Rig, Handle) {
     let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
     let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = if on_qemu {
         let (wire, port) = DgramWire::pair().expect("a pair of sockets");
@@ -100,44 +145,45 @@ fn set_up(case: &Case, on_qemu: bool) -> (Rig, Handle) {
         (Box::new(Model::new(ModelConfig::default(), Box::new(near))), Box::new(far))
     };
     let (device, handle) = Scripted::new(device, case.script);
-    let config = HostConfig {
-        device: Box::new(device),
-        window,
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets: case.budgets.unwrap_or(BUDGETS),
-    };
-    let host = Host::new(config).expect("driver and device belong together");
-    let sequence = Sequence { hostile: launcher(module.into()), launched: AtomicBool::new(false) };
-    (Rig { nook: Nook::new(host, Box::new(sequence), FrameQueues::default()), far }, handle)
+    let host = host(Box::new(device), window, module, case.budgets.unwrap_or(BUDGETS));
+    handle.state().revoker = Some(host.revoker());
+    (Rig { nook: Nook::new(host, launcher, FrameQueues::default()), far }, handle)
 }
 
 /// Gives the driver every occasion to do what it does, until it faults.
-fn drive(rig: &mut Rig, case: &Case, problems: &mut Vec<String>) -> Option<Fault> {
-    let mut act = || -> Result<(), NookError> {
-        rig.nook.start()?;
-        rig.nook.uplink_mut().to_send.extend((0..FRAMES).map(|n| nook_tests::frame(n, 60)));
-        let late = case.entries.iter().any(|(entry, _)| LATE.contains(entry));
-        let (mut rounds, begun) = (0, now_ns());
-        let more = |rounds: u32| match case.expect {
-            Expect::Fault(_) if !late => now_ns() < begun + PATIENCE_NS,
-            Expect::Fault(_) => rounds < EARLY_ROUNDS,
-            Expect::Harmless => rounds < ROUNDS && now_ns() < begun + ROUNDS_NS,
-        };
-        while more(rounds) {
-            rig.turn()?;
-            rounds += 1;
-        }
-        rig.nook.stats()?;
-        let mac = Some([2, 0, 0, 0, 0, 9]);
-        rig.nook.set(Settings { mac, mtu_bytes: Some(1000), loopback: true, ..Settings::default() })?;
-        rig.nook.stop()
+fn drive(rig: &mut Rig, case: &Case) -> Result<(), NookError> {
+    rig.nook.start()?;
+    rig.nook.uplink_mut().to_send.extend((0..FRAMES).map(|n| nook_tests::frame(n, 60)));
+    let late = case.entries.iter().any(|(entry, _)| LATE.contains(entry));
+    let (mut rounds, begun) = (0, now_ns());
+    let more = |rounds: u32| match case.expect {
+        Expect::Fault(_) if !late => now_ns() < begun + PATIENCE_NS,
+        Expect::Fault(_) => rounds < EARLY_ROUNDS,
+        Expect::Harmless => rounds < ROUNDS && now_ns() < begun + ROUNDS_NS,
     };
-    match act() {
-        Ok(()) => None,
-        Err(NookError::Fault { fault, .. }) => Some(fault),
-        Err(other) => {
+    while more(rounds) {
+        rig.turn()?;
+        rounds += 1;
+    }
+    rig.nook.stats()?;
+    let mac = Some([2, 0, 0, 0, 0, 9]);
+    rig.nook.set(Settings { mac, mtu_bytes: Some(1000), loopback: true, ..Settings::default() })?;
+    rig.nook.stop()
+}
+
+/// Goes on with a driver whose call was taken back.
+fn call_again(rig: &mut Rig) -> Result<(), NookError> {
+    let begun = now_ns();
+    while now_ns() < begun + PATIENCE_NS {
+        rig.turn()?;
+    }
+    Ok(())
+}
+
+fn fault_in(error: &NookError, problems: &mut Vec<String>) -> Option<Fault> {
+    match error {
+        NookError::Fault { fault, .. } => Some(*fault),
+        other => {
             problems.push(format!("not a fault: {other}"));
             None
         }
@@ -146,7 +192,7 @@ fn drive(rig: &mut Rig, case: &Case, problems: &mut Vec<String>) -> Option<Fault
 
 /// The host, the device and the memory after the driver.
 fn after(rig: &mut Rig, case: &Case, handle: &Handle, problems: &mut Vec<String>) {
-    handle.state().script = crate::case::Script::Behaves;
+    handle.state().script = Script::Behaves;
     if let Err(error) = rig.nook.shut() {
         problems.push(format!("the device did not become quiet: {error}"));
     }
@@ -160,7 +206,8 @@ fn after(rig: &mut Rig, case: &Case, handle: &Handle, problems: &mut Vec<String>
     if host.dma_regions() != 0 {
         problems.push(format!("{} DMA regions are left", host.dma_regions()));
     }
-    let fresh = case.budgets.is_some();
+    // What was taken away does not come back.
+    let fresh = case.budgets.is_some() || case.script == Script::TakenAway;
     let mut other = fresh.then(|| Rig::new(&Device::Model(ModelConfig::default()), Isolation::Sfi));
     let rig = other.as_mut().unwrap_or(rig);
     let started =

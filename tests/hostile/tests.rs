@@ -5,21 +5,26 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use nook_abi::{ENTRIES, Fault, HOSTCALLS, Hostcall};
 
-use crate::case::{Case, Expect, Script};
+use crate::beside;
+use crate::case::{Case, Expect, Level, Script};
 use crate::cases;
 use crate::neighbour::Neighbour;
 use crate::stage::play;
 
 /// Cases are played one at a time: what a process holds is counted before and after each.
-static NEIGHBOUR: LazyLock<Mutex<Neighbour>> = LazyLock::new(|| Mutex::new(Neighbour::new()));
+pub static NEIGHBOUR: LazyLock<Mutex<Neighbour>> = LazyLock::new(|| Mutex::new(Neighbour::new()));
 
 fn play_all(chosen: impl Fn(&Case) -> bool, on_qemu: bool) {
     let (mut played, mut bad) = (0, Vec::new());
     for case in cases::all().filter(|case| chosen(case)) {
-        let neighbour = NEIGHBOUR.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = play(case, on_qemu, &neighbour);
-        bad.extend(outcome.problems.into_iter().map(|problem| format!("{}: {problem}", case.name)));
-        played += 1;
+        // On QEMU, which is slow, at the level that does more.
+        let levels = if on_qemu { &[Level::SfiTxn][..] } else { &Level::ALL };
+        for &level in levels {
+            let neighbour = NEIGHBOUR.lock().unwrap_or_else(PoisonError::into_inner);
+            let outcome = play(case, level, on_qemu, &neighbour);
+            bad.extend(outcome.problems.into_iter().map(|problem| format!("{} at {level}: {problem}", case.name)));
+            played += 1;
+        }
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
     assert!(played > 0, "no case");
@@ -63,6 +68,7 @@ faults! {
     fault_counters_disagree CountersDisagree;
     fault_device_gone DeviceGone;
     fault_device_failed DeviceFailed;
+    fault_revoked Revoked;
 }
 
 #[test]
@@ -130,5 +136,18 @@ fn every_entry_goes_wrong_in_some_case() {
     for row in ENTRIES {
         let wrong = |case: &Case| case.entries.iter().any(|(entry, _)| *entry == row.name);
         assert!(cases::all().any(wrong), "no case has a wrong {}", row.name);
+    }
+}
+
+#[test]
+fn a_neighbour_that_is_offered_half_of_what_it_can_do_alone_loses_nothing_beside_a_hostile_driver() {
+    let _alone = NEIGHBOUR.lock().unwrap_or_else(PoisonError::into_inner);
+    for level in Level::ALL {
+        let results = beside::play(level, 100_000_000, |_| {}).unwrap();
+        assert_eq!(results.len(), beside::HOSTILE.len());
+        for result in results {
+            assert!(result.problems.is_empty(), "{result:?}");
+            assert!(result.beside.is_some_and(|stream| stream.offered > 0));
+        }
     }
 }

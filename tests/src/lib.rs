@@ -3,8 +3,16 @@
 //!
 //! It is test equipment and no part of nook; only the tests in this crate and the benchmarks use it.
 
+mod bare;
 mod cable;
+mod planted;
 mod rig;
+mod supervised;
+mod text;
 
+pub use bare::{BAR_BYTES, Bare, BareHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
-pub use rig::{Device, Isolation, Rig, driver_file, e1000_module, frame};
+pub use planted::corrupted_at;
+pub use rig::{Device, Isolation, Rig, driver_file, e1000_module, frame, host};
+pub use supervised::{Exchanged, Supervised};
+pub use text::wat_driver;

@@ -7,8 +7,9 @@ use e1000_model::{Model, ModelConfig};
 use e1000_wasm::E1000;
 use nook_bus::{DmaWindow, PciDevice, Wire};
 use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
-use nook_recovery::UndoLogging;
+use nook_recovery::Method;
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Launcher, Layout, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher,
     now_ns,
@@ -25,13 +26,17 @@ pub fn driver_file(name: &str) -> PathBuf {
     root.join("target/drivers").join(format!("{name}.wasm"))
 }
 
+/// What the tests call e1000 is this driver instead, if the variable is set: another one for the same cards, for which
+/// the same must hold.
+const OTHER_DRIVER: &str = "NOOK_TEST_DRIVER";
+
 /// The e1000 driver, loaded once.
 ///
 /// # Panics
 /// If it was not built.
 pub fn e1000_module() -> Arc<DriverModule> {
     static MODULE: LazyLock<Arc<DriverModule>> = LazyLock::new(|| {
-        let file = driver_file("e1000");
+        let file = driver_file(&std::env::var(OTHER_DRIVER).unwrap_or_else(|_| "e1000".into()));
         Arc::new(
             DriverModule::load(&file, Wasi::Refused)
                 .unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")),
@@ -56,6 +61,10 @@ pub enum Isolation {
     Native,
     /// Compiled in, with the host's checks.
     Wrapped,
+    /// In a process of its own, which is woken.
+    Process,
+    /// In a process of its own, which polls.
+    ProcessPoll,
     /// In wasm.
     Sfi,
     /// In wasm, with calls that can be taken back.
@@ -63,8 +72,18 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// All of them.
-    pub const ALL: [Isolation; 4] = [Isolation::Native, Isolation::Wrapped, Isolation::Sfi, Isolation::SfiTxn];
+    /// All of them; those in wasm for a driver that is not compiled in.
+    pub fn all() -> &'static [Isolation] {
+        const ALL: [Isolation; 6] = [
+            Isolation::Native,
+            Isolation::Wrapped,
+            Isolation::Process,
+            Isolation::ProcessPoll,
+            Isolation::Sfi,
+            Isolation::SfiTxn,
+        ];
+        if std::env::var_os(OTHER_DRIVER).is_some() { &ALL[4..] } else { &ALL }
+    }
 
     /// A launcher of the e1000 driver.
     ///
@@ -75,11 +94,13 @@ impl Isolation {
         match self {
             Isolation::Native => Box::new(NativeLauncher::<Unchecked, E1000<NativeKernel<Unchecked>>>::new(layout)),
             Isolation::Wrapped => Box::new(NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout)),
+            Isolation::Process => process(Wait::Futex),
+            Isolation::ProcessPoll => process(Wait::Poll),
             Isolation::Sfi => Box::new(
                 WasmLauncher::new(e1000_module(), &ModuleCache::none(), Mmio::Emulated).expect("the driver compiles"),
             ),
             Isolation::SfiTxn => Box::new(
-                WasmLauncher::undoable(&e1000_module(), &ModuleCache::none(), Arc::new(UndoLogging))
+                WasmLauncher::undoable(&e1000_module(), &ModuleCache::none(), Arc::new(Method::Log))
                     .expect("the driver compiles, and its calls can be taken back"),
             ),
         }
@@ -88,6 +109,12 @@ impl Isolation {
     fn layout(self) -> Layout {
         *e1000_module().layout()
     }
+}
+
+fn process(wait: Wait) -> Box<dyn Launcher> {
+    let program = driver_file("e1000").with_extension("elf");
+    let launcher = ProcessLauncher::new(&program, e1000_module().manifest(), wait);
+    Box::new(launcher.unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// A nook between two queues of frames.
@@ -104,6 +131,14 @@ impl Rig {
     /// # Panics
     /// If a part cannot be made.
     pub fn new(device: &Device, isolation: Isolation) -> Rig {
+        Rig::with(device, isolation.launcher())
+    }
+
+    /// The same with another launcher, of a driver with the e1000's manifest.
+    ///
+    /// # Panics
+    /// If a part cannot be made.
+    pub fn with(device: &Device, launcher: Box<dyn Launcher>) -> Rig {
         let module = e1000_module();
         let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
         let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = match *device {
@@ -117,7 +152,8 @@ impl Rig {
                 (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Box::new(wire))
             }
         };
-        Rig { nook: Nook::new(host(device, window, &module), isolation.launcher(), FrameQueues::default()), far }
+        let host = host(device, window, &module, Budgets::default());
+        Rig { nook: Nook::new(host, launcher, FrameQueues::default()), far }
     }
 
     /// A rig whose link is up and whose receiver receives.
@@ -125,7 +161,15 @@ impl Rig {
     /// # Panics
     /// If the driver does not come up.
     pub fn up(device: &Device, isolation: Isolation) -> Rig {
-        let mut rig = Rig::new(device, isolation);
+        Rig::up_with(device, isolation.launcher())
+    }
+
+    /// The same with another launcher, of a driver with the e1000's manifest.
+    ///
+    /// # Panics
+    /// If the driver does not come up.
+    pub fn up_with(device: &Device, launcher: Box<dyn Launcher>) -> Rig {
+        let mut rig = Rig::with(device, launcher);
         rig.nook.start().expect("the driver comes up");
         rig.until("the link is up", |rig| rig.nook.uplink().links.last() == Some(&true));
         if let Device::Qemu(_) = device {
@@ -160,10 +204,16 @@ impl Rig {
         self.nook.turn(now_ns() + 1_000_000).map(|_| ())
     }
 
-    /// Lets everything work for a while after nothing more is expected.
+    /// Lets everything work until no packet has moved for a while: a busy machine may be late with the last ones.
     pub fn settle(&mut self) {
-        let end = now_ns() + 50_000_000;
-        self.until("a while has passed", |_| now_ns() >= end);
+        let (mut moved, mut end) = (0, 0);
+        self.until("nothing moves", |rig| {
+            let now_moved = rig.nook.counters().packets() + rig.nook.counters().tx_done;
+            if now_moved != std::mem::replace(&mut moved, now_moved) || end == 0 {
+                end = now_ns() + 100_000_000;
+            }
+            now_ns() >= end
+        });
     }
 
     /// Everything that arrived at the far end.
@@ -177,14 +227,18 @@ impl Rig {
     }
 }
 
-fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule) -> Host {
+/// A host for a driver on a device.
+///
+/// # Panics
+/// If they do not belong together.
+pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule, budgets: Budgets) -> Host {
     let config = HostConfig {
         device,
         window,
         maps: &[&e1000_regs::MAP],
         manifest: module.manifest(),
         layout: module.layout(),
-        budgets: Budgets::default(),
+        budgets,
     };
     Host::new(config).expect("driver and device belong together")
 }

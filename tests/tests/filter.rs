@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use e1000_model::{Model, ModelConfig};
-use nook_abi::{Entry, Fault, TrapKind};
+use nook_abi::{Entry, Fault, Hostcall, TrapKind};
 use nook_bus::DmaWindow;
-use nook_runtime::{Budgets, FilterModule, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, WasmLauncher};
-use nook_tests::{FrameQueues, Rig, cable, driver_file, e1000_module, frame};
+use nook_runtime::{Budgets, DriverModule, FilterModule, Launcher, Mmio, ModuleCache, Nook, NookError, WasmLauncher};
+use nook_tests::{FrameQueues, Rig, cable, driver_file, e1000_module, frame, host, wat_driver};
 
 const FRAMES: u32 = 600;
 
@@ -14,37 +14,42 @@ fn filter() -> FilterModule {
     FilterModule::load(&driver_file("filter")).unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`"))
 }
 
-/// A filter whose `frame` has this body, after another 64 KiB of memory than the driver has.
+/// A filter, `strange`, whose `frame` has this body, after another 64 KiB of memory than the driver has.
 fn wat(body: &str) -> FilterModule {
+    beginning("(i32.const 0)", body)
+}
+
+/// The same, and this is how it begins.
+fn beginning(begin: &str, body: &str) -> FilterModule {
     let text = format!(
         r#"(module (memory (export "memory") 3)
             (global $seen (mut i32) (i32.const 0))
             (func $again (param i32) (result i32) (i32.add (call $again (local.get 0)) (i32.const 1)))
-            (func (export "nook_begin") (param i32 i32) (result i32) (i32.const 0))
+            (func (export "nook_begin") (param i32 i32) (result i32) {begin})
             (func (export "nook_frame") (param $direction i32) (param $offset i32) (param $len i32) (result i32) {body})
-            (@custom "nook.manifest" "abi = 0.2\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#
+            (@custom "nook.manifest" "abi = 0.2\nname = strange\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#
     );
     FilterModule::from_bytes(&wat::parse_str(text).unwrap()).unwrap()
 }
 
 fn launcher(filter: &FilterModule, rules: &str) -> WasmLauncher {
-    let cache = ModuleCache::none();
-    WasmLauncher::filtered(e1000_module(), filter, rules.into(), &cache, Mmio::Emulated).unwrap()
+    launcher_of(e1000_module(), filter, rules)
+}
+
+fn launcher_of(driver: Arc<DriverModule>, filter: &FilterModule, rules: &str) -> WasmLauncher {
+    WasmLauncher::filtered(driver, filter, rules.into(), &ModuleCache::none(), Mmio::Emulated).unwrap()
 }
 
 fn nook_with(launcher: WasmLauncher) -> Rig {
-    let module = e1000_module();
+    nook_of(&e1000_module(), launcher)
+}
+
+fn nook_of(module: &DriverModule, launcher: WasmLauncher) -> Rig {
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let (near, far) = cable();
-    let host = Host::new(HostConfig {
-        device: Box::new(Model::new(ModelConfig::default(), Box::new(near))),
-        window,
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets: Budgets { atomic_cpu_ns: 100_000_000, ..Budgets::default() },
-    });
-    Rig { nook: Nook::new(host.unwrap(), Box::new(launcher), FrameQueues::default()), far: Box::new(far) }
+    let budgets = Budgets { atomic_cpu_ns: 100_000_000, ..Budgets::default() };
+    let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, module, budgets);
+    Rig { nook: Nook::new(host, Box::new(launcher), FrameQueues::default()), far: Box::new(far) }
 }
 
 fn up(launcher: WasmLauncher) -> Rig {
@@ -110,15 +115,10 @@ fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
     let told = |filter: &FilterModule| {
         let mut rig = up(launcher(filter, ""));
         rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
-        let error = loop {
-            if let Err(error) = rig.turn() {
-                break error;
-            }
-        };
+        let told = fault_of(&mut rig);
         rig.nook.restart().unwrap();
         rig.until("the link is up again", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
-        let NookError::Fault { fault, .. } = error else { panic!("{error}") };
-        (fault, error.to_string())
+        told
     };
     let trap = |kind| Fault::Trap { entry: Entry::Poll, kind };
     for (body, fault) in [
@@ -129,13 +129,73 @@ fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
     ] {
         let (found, text) = told(&wat(body));
         assert_eq!(found, fault);
-        assert!(text.ends_with("(in `odd`)"), "{text}");
+        assert!(text.ends_with("(in `strange`)"), "{text}");
     }
     // A filter that answers nonsense drops everything, and what it cannot do to its driver's memory it does to its own.
     let mut rig =
         up(launcher(&wat("(memory.fill (i32.const 0) (i32.const 255) (i32.const 196608)) (i32.const 77)"), ""));
     rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
     rig.until("all were dropped", |rig| rig.nook.counters().tx_dropped == 8);
+}
+
+/// Lets a nook work until it faults: the fault, and what is said of it.
+fn fault_of(rig: &mut Rig) -> (Fault, String) {
+    let error = loop {
+        if let Err(error) = rig.turn() {
+            break error;
+        }
+    };
+    let NookError::Fault { fault, .. } = error else { panic!("{error}") };
+    (fault, error.to_string())
+}
+
+#[test]
+fn a_fault_of_the_drivers_own_beside_a_filter_names_the_driver() {
+    // Each has asked the filter before.
+    let trap = |kind| Fault::Trap { entry: Entry::Poll, kind };
+    for (body, fault) in [
+        ("unreachable", trap(TrapKind::Unreachable)),
+        ("(drop (i32.load (i32.const -4))) (i32.const 0)", trap(TrapKind::MemoryOutOfBounds)),
+        ("(drop (call $recurse (i64.const 0))) (i32.const 0)", trap(TrapKind::StackOverflow)),
+        ("(call $spin) (i32.const 0)", Fault::CpuBudget { entry: Entry::Poll, limit_ns: 100_000_000 }),
+        (
+            "(call $delay_ns (i32.const -1)) (i32.const 0)",
+            Fault::BadArgument {
+                call: Hostcall::DelayNs,
+                argument: "ns",
+                value: 0xffff_ffff,
+                rule: "longer than 10 ms: sleep instead",
+            },
+        ),
+        // Found by the host after the call.
+        ("(i32.const 2)", Fault::BadReturn { entry: Entry::Poll, value: 2, rule: "neither idle nor again" }),
+    ] {
+        let poll = format!("(drop (call $net_filter (i32.const 0) (i32.const 0) (i32.const 60))) {body}");
+        let driver = Arc::new(wat_driver(&[("poll", &poll)], ""));
+        let mut rig = nook_of(&driver, launcher_of(driver.clone(), &wat("(i32.const 0)"), ""));
+        rig.nook.start().unwrap();
+        let (found, text) = fault_of(&mut rig);
+        assert_eq!(found, fault);
+        assert!(text.ends_with("(in `odd`)"), "{text}");
+    }
+}
+
+#[test]
+fn a_filter_is_not_blamed_for_what_the_driver_does_in_its_next_life() {
+    // The window outlives both: in its first life the driver asks the filter, in its second it traps itself.
+    let poll = "(local $window i32) (local.set $window (i32.wrap_i64 (i64.load offset=8 (global.get $page))))
+                (if (i32.load (local.get $window)) (then unreachable))
+                (i32.store (local.get $window) (i32.const 1))
+                (call $net_filter (i32.const 0) (i32.const 0) (i32.const 60))";
+    assert_eq!(std::mem::offset_of!(nook_abi::HostPage, window_addr), 8);
+    let driver = Arc::new(wat_driver(&[("poll", poll)], ""));
+    let mut rig = nook_of(&driver, launcher_of(driver.clone(), &wat("unreachable"), ""));
+    rig.nook.start().unwrap();
+    let (_, text) = fault_of(&mut rig);
+    assert!(text.ends_with("(in `strange`)"), "{text}");
+    rig.nook.restart().unwrap();
+    let (_, text) = fault_of(&mut rig);
+    assert!(text.ends_with("(in `odd`)"), "{text}");
 }
 
 #[test]
@@ -199,4 +259,38 @@ fn a_filter_with_imports_is_refused_and_so_is_a_driver_that_asks_none() {
     let made = WasmLauncher::filtered(Arc::new(module.unwrap()), &filter(), String::new(), &cache, Mmio::Emulated);
     let error = made.err().unwrap().to_string();
     assert!(error.contains("asks no filter"), "{error}");
+}
+
+#[test]
+fn what_runs_while_an_instance_is_made_is_not_charged_to_the_last_call() {
+    const SHORT_NS: u64 = 2_000_000_000;
+    const LONG_NS: u64 = 60_000_000_000;
+    let budgets = Budgets {
+        atomic_cpu_ns: LONG_NS,
+        process_cpu_ns: LONG_NS,
+        short_wall_ns: SHORT_NS,
+        process_wall_ns: LONG_NS,
+        ..Budgets::default()
+    };
+    // Long enough that the clock ticks meanwhile, both in the call and in the filter's beginning.
+    let spins = "(local $end i64)
+        (local.set $end (i64.add (call $clock_ns) (i64.const 100000000)))
+        (loop $again (br_if $again (i64.lt_u (call $clock_ns) (local.get $end)))) (i32.const 0)";
+    let begins = "(local $n i32)
+        (loop $again
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $n) (i32.const 100000000))))
+        (i32.const 0)";
+    let driver = Arc::new(wat_driver(&[("poll", spins)], ""));
+    let launcher = launcher_of(driver.clone(), &beginning(begins, "(i32.const 0)"), "");
+    let window = DmaWindow::new(driver.layout().window_bytes).unwrap();
+    let (near, _far) = cable();
+    let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, &driver, budgets);
+    let mut instance = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
+    assert_eq!(instance.poll(0, 0, 0), Ok(0));
+    instance.host_mut().end_instance().unwrap();
+    // What the call may take is over long ago when the next instance is made.
+    std::thread::sleep(std::time::Duration::from_nanos(SHORT_NS));
+    let again = launcher.launch(instance.into_host());
+    assert!(again.is_ok(), "{}", again.err().unwrap().why);
 }

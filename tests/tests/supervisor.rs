@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex};
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_bus::{Access, DmaWindow, Tracing};
 use nook_recovery::{BundleConfig, Outcome, Policy, Supervisor};
-use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, KeepMemory, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns,
-};
-use nook_tests::{FrameQueues, cable};
+use nook_runtime::{Budgets, DriverModule, KeepMemory, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns};
+use nook_tests::{FrameQueues, cable, host};
 
 const FOR_EVER_NS: u64 = 3_600_000_000_000;
 
@@ -61,16 +59,10 @@ fn supervisor(policy: Policy) -> (Supervisor<FrameQueues>, Arc<Mutex<Device>>) {
             _ => {}
         }
     };
-    let config = HostConfig {
-        device: Box::new(Tracing::new(model, sink)),
-        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets: Budgets::default(),
-    };
+    let window = DmaWindow::new(module.layout().window_bytes).unwrap();
+    let host = host(Box::new(Tracing::new(model, sink)), window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let nook = Nook::new(Host::new(config).unwrap(), Box::new(launcher), FrameQueues::default());
+    let nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
     (Supervisor::new(nook, policy), device)
 }
 
@@ -126,6 +118,7 @@ fn leaves(folder: &Path) -> BundleConfig {
         folder: folder.to_owned(),
         keep: 2,
         every_ns: 0,
+        taken_back: 0,
         memory: KeepMemory::Private,
         driver_file: "/mortal.wasm".into(),
         driver_sha256: [0xab; 32],

@@ -3,10 +3,8 @@
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Status;
 use nook_bus::DmaWindow;
-use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher,
-};
-use nook_tests::cable;
+use nook_runtime::{Budgets, DriverModule, Launcher, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher};
+use nook_tests::{cable, host};
 
 /// A driver whose `probe` writes a line to standard output, and answers `NoDevice` if that went well.
 fn prints(import: &str) -> Vec<u8> {
@@ -50,15 +48,9 @@ fn what_the_empty_world_does_not_have_is_named() {
 fn in_the_empty_world_a_driver_can_print() {
     let module = DriverModule::from_bytes(&prints(FD_WRITE), Wasi::Empty).unwrap();
     let (near, _far) = cable();
-    let config = HostConfig {
-        device: Box::new(Model::new(ModelConfig::default(), Box::new(near))),
-        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets: Budgets::default(),
-    };
-    let host = Host::new(config).unwrap();
+    let device = Box::new(Model::new(ModelConfig::default(), Box::new(near)));
+    let window = DmaWindow::new(module.layout().window_bytes).unwrap();
+    let host = host(device, window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     let mut driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
     let page = driver.host_page();

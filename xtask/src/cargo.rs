@@ -76,6 +76,17 @@ pub fn reach() -> Result<Reach> {
     Ok(parse_reach(&metadata(&["--filter-platform", &host])?))
 }
 
+/// The packages from elsewhere that are downloaded for this host's platform: their names and the folders of their sources.
+pub fn foreign_sources() -> Result<Vec<(String, PathBuf)>> {
+    let metadata = metadata(&["--filter-platform", &host_triple()?])?;
+    let foreign = list(&metadata["packages"]).iter().filter(|package| package["source"].is_string());
+    let place = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str()?);
+        Some((package["name"].as_str()?.to_string(), manifest.parent()?.join("src")))
+    };
+    Ok(foreign.filter_map(place).filter(|(_, source)| source.is_dir()).collect())
+}
+
 /// The features with which each package of the workspace's builds is compiled, as `name vX.Y.Z` and a list, with or
 /// without what tests and benches ask for besides; xtask is left out.
 pub fn features(with_dev: bool) -> Result<Features> {
@@ -108,8 +119,16 @@ pub fn host_triple() -> Result<String> {
 /// Runs a building cargo command and returns the files it made (or found fresh): executables and libraries.
 /// What cargo and the compiler have to say goes to stderr as usual, except warnings with the text `expected`.
 pub fn artifacts(cargo: &mut Command, expected: Option<&str>) -> Result<Vec<PathBuf>> {
+    artifacts_with(cargo, expected, &[])
+}
+
+/// The same of a `cargo rustc`, with flags for the compiler of the last crate alone.
+pub fn artifacts_with(cargo: &mut Command, expected: Option<&str>, flags: &[&str]) -> Result<Vec<PathBuf>> {
     let format = if std::io::stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
     cargo.arg(format!("--message-format={format}")).stdout(Stdio::piped());
+    if !flags.is_empty() {
+        cargo.arg("--").args(flags);
+    }
     let mut child = util::spawn(cargo)?;
     let stdout = child.stdout.take().context("cargo's output is not a pipe")?;
     let mut files = Vec::new();

@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: eight commands and three flags do not earn a parser that takes longer to build than
+//! The command line, parsed by hand: ten commands and three flags do not earn a parser that takes longer to build than
 //! the rest of this crate.
 
 use crate::test::PARTS;
@@ -14,9 +14,14 @@ pub enum Task {
         minimal: bool,
     },
     /// Compile every driver to `target/drivers/<manifest name>.wasm`.
-    Drivers,
+    Drivers {
+        /// DPDK's too, from Debian's source package.
+        with_dpdk: bool,
+    },
     /// Check the invariants of the tree.
     Tidy,
+    /// Count the code that has to be right for what is promised.
+    Trusted,
     /// Run every part of the tests, or the one that is named.
     Test {
         /// A name out of [`PARTS`].
@@ -28,6 +33,11 @@ pub enum Task {
     Hostile {
         /// Where the table goes as JSON.
         json: Option<String>,
+    },
+    /// Measure what each isolation level costs.
+    Bench {
+        /// Arguments of `nook-bench`, which checks them.
+        args: Vec<String>,
     },
     /// Run the guest's cases that are named, or all.
     GuestTest {
@@ -45,13 +55,20 @@ Usage: cargo xtask <command>
 
   setup [--minimal]    find or make a way to compile drivers to wasm; install what the tests use
                        (--minimal: only what compiling drivers needs)
-  drivers              compile every driver to target/drivers/<manifest name>.wasm
+  drivers [--with dpdk]
+                       compile every driver to target/drivers/<manifest name>.wasm
+                       (--with dpdk: DPDK's driver of the e1000 too, from Debian's source package)
   demo                 first run: bring up the e1000 driver on the embedded model and exercise it
   test [--only PART]   run every check and test, then print the ten slowest parts
   hostile [--json FILE]
                        play every hostile driver and print what came of it
   guest-test [CASE...] run the cases of tests/guest/cases.sh in an emulated machine with an IOMMU
-  tidy                 check the tree's invariants: who imports whom, file sizes, links
+                       (those named dpdk_...: only by name)
+  bench [--full] ...   measure what each isolation level costs; the report is target/bench-report/index.html
+                       (--help: what else it takes)
+  tidy                 check the tree's invariants: who imports whom, file sizes, links,
+                       and the tests behind what docs/security.md promises
+  trusted              count the code that has to be right for what docs/security.md promises
   help                 this text
 
 Parts of test: {}
@@ -76,8 +93,16 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             Some("--minimal") => Task::Setup { minimal: true },
             Some(other) => return Err(format!("setup does not know `{other}`; it takes --minimal")),
         },
-        "drivers" => Task::Drivers,
+        "drivers" => match args.next().as_deref() {
+            None => Task::Drivers { with_dpdk: false },
+            Some("--with") => match args.next().as_deref() {
+                Some("dpdk") => Task::Drivers { with_dpdk: true },
+                other => return Err(format!("--with takes dpdk, not `{}`", other.unwrap_or(""))),
+            },
+            Some(other) => return Err(format!("drivers does not know `{other}`; it takes --with dpdk")),
+        },
         "demo" => Task::Demo,
+        "bench" => Task::Bench { args: args.by_ref().collect() },
         "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
         "hostile" => match args.next().as_deref() {
             None => Task::Hostile { json: None },
@@ -85,6 +110,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             Some(other) => return Err(format!("hostile does not know `{other}`; it takes --json FILE")),
         },
         "tidy" => Task::Tidy,
+        "trusted" => Task::Trusted,
         "test" => match args.next().as_deref() {
             None => Task::Test { only: None },
             Some("--only") => Task::Test { only: Some(part(args.next())?) },
@@ -115,13 +141,16 @@ mod tests {
     fn every_command_in_the_usage_text_is_understood() {
         assert_eq!(parsed("setup"), Ok(Task::Setup { minimal: false }));
         assert_eq!(parsed("setup --minimal"), Ok(Task::Setup { minimal: true }));
-        assert_eq!(parsed("drivers"), Ok(Task::Drivers));
+        assert_eq!(parsed("drivers"), Ok(Task::Drivers { with_dpdk: false }));
+        assert_eq!(parsed("drivers --with dpdk"), Ok(Task::Drivers { with_dpdk: true }));
         assert_eq!(parsed("demo"), Ok(Task::Demo));
         assert_eq!(parsed("guest-test"), Ok(Task::GuestTest { cases: vec![] }));
         assert_eq!(parsed("guest-test a b"), Ok(Task::GuestTest { cases: vec!["a".into(), "b".into()] }));
+        assert_eq!(parsed("bench --full"), Ok(Task::Bench { args: vec!["--full".into()] }));
         assert_eq!(parsed("hostile"), Ok(Task::Hostile { json: None }));
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
+        assert_eq!(parsed("trusted"), Ok(Task::Trusted));
         assert_eq!(parsed("test"), Ok(Task::Test { only: None }));
         assert_eq!(parsed("help"), Ok(Task::Help));
     }
@@ -142,6 +171,8 @@ mod tests {
             ("test --only nothing", "nothing"),
             ("test --only", "--only"),
             ("tidy now", "now"),
+            ("drivers --with linux", "linux"),
+            ("drivers dpdk", "dpdk"),
             ("hostile --json", "--json"),
         ] {
             let message = parsed(line).expect_err(line);

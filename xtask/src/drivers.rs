@@ -1,10 +1,13 @@
 //! `cargo xtask drivers`: compiles every driver to `target/drivers/<manifest name>.wasm`.
 //!
-//! A driver is a package under `drivers/` with a `cdylib` target. It is built as a cdylib alone: with an rlib beside
+//! Those that can run in a process of their own are compiled for that too ([`programs`]).
+//!
+//! A driver is a package under `drivers/` or `benches/` with a `cdylib` target; those of the benchmarks are compiled a
+//! second time, without SIMD, to `<manifest name>-scalar.wasm`. It is built as a cdylib alone: with an rlib beside
 //! it, which the native build uses, cargo would leave link-time optimisation out.
 
 use crate::wasm_toolchain::Toolchain;
-use crate::{cargo, manifest, setup, util};
+use crate::{cargo, manifest, programs, setup, util};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +21,9 @@ use std::process::Command;
 const FLAGS: &[&str] =
     &["-Ctarget-feature=+atomics,+bulk-memory,+simd128", "-Clink-arg=-zstack-size=65536", "-Clink-arg=--stack-first"];
 
+/// For a driver of the benchmarks, to see what SIMD brings.
+const SCALAR: &str = "-Ctarget-feature=-simd128";
+
 /// The compiler's remark on `atomics` above, once for each crate. That the instructions come out as they should is
 /// pinned by a test on the compiled driver.
 const EXPECTED: &str = "unstable feature specified for `-Ctarget-feature`: `atomics`";
@@ -28,29 +34,45 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     let mut built = BTreeMap::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for package in cargo::packages()?.iter().filter(|package| is_driver(package)) {
-        let module = build(&toolchain, &package.name)?;
+        let module = build(&toolchain, &package.name, &[])?;
         let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
         let name = manifest::driver_name(&bytes)
             .with_context(|| format!("{} ({}) is not a driver", package.name, module.display()))?;
         if let Some(other) = owners.insert(name.clone(), package.name.clone()) {
             bail!("{other} and {} both have `name = {name}` in their manifests: give one another name", package.name);
         }
-        let file = util::target_dir().join("drivers").join(format!("{name}.wasm"));
-        let news = if util::write_if_changed(&file, &bytes)? { "new" } else { "unchanged" };
-        println!("drivers: target/drivers/{name}.wasm from {}, {} bytes, {news}", package.dir, bytes.len());
+        let file = keep(&name, package, &bytes)?;
+        if is_for_benches(package) {
+            let module = build(&toolchain, &package.name, &[SCALAR])?;
+            let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
+            keep(&format!("{name}-scalar"), package, &bytes)?;
+        }
         built.insert(name, file);
     }
     ensure!(!built.is_empty(), "no package under drivers/ has a cdylib target, so there is no driver to build");
+    programs::build_all()?;
     Ok(built)
 }
 
+/// Puts a module where tests and people look for it.
+fn keep(name: &str, package: &cargo::Package, bytes: &[u8]) -> Result<PathBuf> {
+    let file = util::target_dir().join("drivers").join(format!("{name}.wasm"));
+    let news = if util::write_if_changed(&file, bytes)? { "new" } else { "unchanged" };
+    println!("drivers: target/drivers/{name}.wasm from {}, {} bytes, {news}", package.dir, bytes.len());
+    Ok(file)
+}
+
 fn is_driver(package: &cargo::Package) -> bool {
-    package.dir.starts_with("drivers/") && package.has_cdylib
+    (package.dir.starts_with("drivers/") || is_for_benches(package)) && package.has_cdylib
+}
+
+fn is_for_benches(package: &cargo::Package) -> bool {
+    package.dir.starts_with("benches/")
 }
 
 /// Builds a driver that only tests use and returns where its module is.
 pub fn build_for_tests(package: &str) -> Result<PathBuf> {
-    build(&setup::minimal()?, package)
+    build(&setup::minimal()?, package, &[])
 }
 
 /// Runs clippy on every driver as compiled for wasm, and on what the SDK has for wasm only.
@@ -71,12 +93,12 @@ pub fn lint() -> Result<()> {
 }
 
 /// Compiles one package and returns its module.
-fn build(toolchain: &Toolchain, package: &str) -> Result<PathBuf> {
+fn build(toolchain: &Toolchain, package: &str, more_flags: &[&str]) -> Result<PathBuf> {
     println!("drivers: compiling {package}");
     let mut cargo = cargo::command();
     // Quiet, or cargo counts the expected warnings for each crate.
     cargo.args(["rustc", "--quiet", "--package", package, "--lib", "--crate-type", "cdylib"]);
-    for_wasm(&mut cargo, toolchain, &[]);
+    for_wasm(&mut cargo, toolchain, more_flags);
     let files = cargo::artifacts(&mut cargo, Some(EXPECTED))?;
     let mut modules = files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "wasm"));
     modules.next_back().with_context(|| format!("building {package} made no .wasm file"))
@@ -99,8 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_is_a_cdylib_under_drivers() {
+    fn a_driver_is_a_cdylib_under_drivers_or_benches() {
         assert!(is_driver(&package("drivers/e1000-wasm", true)));
+        assert!(is_driver(&package("benches/touch-driver", true)));
         assert!(!is_driver(&package("drivers/common", false)));
         assert!(!is_driver(&package("tests/hostile-driver", true)));
     }

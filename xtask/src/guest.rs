@@ -13,7 +13,7 @@ mod servers;
 mod trace;
 mod wire;
 
-use crate::{cargo, drivers, util};
+use crate::{cargo, dpdk, drivers, util};
 use anyhow::{Context, Result, bail};
 use cases::{Case, Outcome};
 use cpio::Archive;
@@ -33,13 +33,21 @@ const MODULES: [&str; 5] = ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "
 /// How the names of cases begin that run in a machine without an IOMMU.
 const WITHOUT_IOMMU: &str = "without_an_iommu";
 
+/// How the names of cases begin that are about DPDK's driver.
+const DPDK: &str = "dpdk";
+
 /// The driver that points its card outside of its window: tests/stray-dma.
 const STRAY: &str = "stray-dma";
 
-/// Runs the named cases, or all. An error names those that failed.
+/// Runs the named cases, or all but those about DPDK's driver, which must be fetched and built. An error names those that
+/// failed.
 pub fn run(only: &[String]) -> Result<()> {
     let scripts = util::root().join("tests/guest");
-    let chosen = choose(cases::parse(&read_text(&scripts.join("cases.sh"))?)?, only)?;
+    let mut chosen = choose(cases::parse(&read_text(&scripts.join("cases.sh"))?)?, only)?;
+    let is_about_dpdk = |case: &Case| case.name.starts_with(DPDK);
+    if only.is_empty() {
+        chosen.retain(|case| !is_about_dpdk(case));
+    }
     let debian = Debian::find_or_fetch()?;
     let folder = debian::folder();
     let kernel = debian.vmlinux()?;
@@ -51,6 +59,9 @@ pub fn run(only: &[String]) -> Result<()> {
         find("setpriv")?,
     ];
     let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
+    if chosen.iter().any(is_about_dpdk) {
+        drivers.extend(dpdk::build()?);
+    }
     drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
     let settings = format!(

@@ -8,16 +8,20 @@ use std::io::Write;
 use std::process::ExitCode;
 
 mod apt;
+mod bench;
 mod cargo;
 mod cli;
 mod demo;
+mod dpdk;
 mod drivers;
 mod guest;
 mod hostile;
 mod manifest;
+mod programs;
 mod setup;
 mod test;
 mod tidy;
+mod trusted;
 mod util;
 mod wasm_toolchain;
 
@@ -49,11 +53,16 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Setup { minimal: true } => setup::minimal().map(|_| ()),
         Task::Setup { minimal: false } => setup::full(),
-        Task::Drivers => drivers::build_all().map(|_| ()),
+        Task::Drivers { with_dpdk } => {
+            drivers::build_all()?;
+            if with_dpdk { dpdk::build().map(|_| ()) } else { Ok(()) }
+        }
         Task::Tidy => tidy::run(),
+        Task::Trusted => trusted::run(),
         Task::Test { only } => test::run(only.as_deref()),
         Task::Demo => demo::run(),
         Task::Hostile { json } => hostile::run(json.as_deref()),
+        Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
     }
 }

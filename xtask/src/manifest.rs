@@ -1,6 +1,6 @@
 //! Reads a driver's name out of a compiled module: the custom section `nook.manifest` holds lines `key = value`.
 //!
-//! Only the name is read, to name the file. The runtime checks the whole manifest before it runs anything.
+//! Only the name is read, to name the file, and of C drivers what they import. The runtime checks the whole manifest before it runs anything.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,6 +10,10 @@ const SECTION: &str = "nook.manifest";
 const HEADER: [u8; 8] = [0, b'a', b's', b'm', 1, 0, 0, 0];
 /// The id of custom sections (same specification, section 5.5.3).
 const CUSTOM: u8 = 0;
+/// The id of the import section (same section).
+const IMPORT: u8 = 2;
+/// An import of a function (section 5.5.5).
+const FUNCTION: u8 = 0;
 
 /// The driver's name from its manifest: lower-case letters, digits, `-` and `_`, as it becomes a file's name.
 pub fn driver_name(module: &[u8]) -> Result<String> {
@@ -28,32 +32,64 @@ pub fn driver_name(module: &[u8]) -> Result<String> {
     Ok(name.to_string())
 }
 
+/// The module and name of each function that is imported. An import of anything else is an error.
+pub fn imports(module: &[u8]) -> Result<Vec<(String, String)>> {
+    let Some((_, body)) = sections(module)?.into_iter().find(|(id, _)| *id == IMPORT) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    let (count, mut rest) = number(body).context("the import section is cut short")?;
+    for _ in 0..count {
+        let (from, after) = sized(rest).context("an import is cut short")?;
+        let (name, after) = sized(after).context("an import is cut short")?;
+        let [from, name] = [from, name].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let (&kind, after) = after.split_first().context("an import is cut short")?;
+        ensure!(kind == FUNCTION, "`{from}.{name}` is imported, which is no function");
+        rest = number(after).context("an import is cut short")?.1;
+        found.push((from, name));
+    }
+    Ok(found)
+}
+
 /// The content of the first custom section with this name.
 fn custom_section<'a>(module: &'a [u8], wanted: &str) -> Result<Option<&'a [u8]>> {
-    let Some(mut rest) = module.strip_prefix(&HEADER) else {
-        bail!("it is not a WebAssembly core module, version 1");
-    };
-    while let Some((&id, after)) = rest.split_first() {
-        let (body, after) = sized(after).context("a section of the module is cut short")?;
-        rest = after;
-        if id == CUSTOM {
-            let (name, content) = sized(body).context("a custom section's name is cut short")?;
-            if name == wanted.as_bytes() {
-                return Ok(Some(content));
-            }
+    for (_, body) in sections(module)?.into_iter().filter(|(id, _)| *id == CUSTOM) {
+        let (name, content) = sized(body).context("a custom section's name is cut short")?;
+        if name == wanted.as_bytes() {
+            return Ok(Some(content));
         }
     }
     Ok(None)
 }
 
-/// Splits off a byte string that its LEB128 length precedes; `None` if the bytes end before it does.
+/// The sections of a module: ids and contents.
+fn sections(module: &[u8]) -> Result<Vec<(u8, &[u8])>> {
+    let Some(mut rest) = module.strip_prefix(&HEADER) else {
+        bail!("it is not a WebAssembly core module, version 1");
+    };
+    let mut sections = Vec::new();
+    while let Some((&id, after)) = rest.split_first() {
+        let (body, after) = sized(after).context("a section of the module is cut short")?;
+        sections.push((id, body));
+        rest = after;
+    }
+    Ok(sections)
+}
+
+/// Splits off a byte string that its length precedes; `None` if the bytes end before it does.
 fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut length: u64 = 0;
+    let (length, rest) = number(bytes)?;
+    rest.split_at_checked(usize::try_from(length).ok()?)
+}
+
+/// Splits off a number in LEB128; `None` if the bytes end before it does.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number: u64 = 0;
     // A u32 takes five groups of seven bits at most.
     for (index, byte) in bytes.iter().take(5).enumerate() {
-        length |= u64::from(byte & 0x7f) << (7 * index);
+        number |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            return bytes[index + 1..].split_at_checked(usize::try_from(length).ok()?);
+            return Some((number, &bytes[index + 1..]));
         }
     }
     None

@@ -3,7 +3,9 @@
 
 use crate::wasm_toolchain::{self, Toolchain};
 use crate::{apt, util};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A program that tests start, and the Debian package that has it.
 struct Tool {
@@ -19,6 +21,54 @@ const TOOLS: &[Tool] = &[
     Tool { program: "iperf3", package: "iperf3" },
 ];
 
+/// What drivers in C are compiled with: only asked for when there are such drivers to build.
+const C_TOOLS: &[Tool] =
+    &[Tool { program: COMPILER, package: "clang-14" }, Tool { program: LINKER, package: "lld-14" }];
+const COMPILER: &str = "clang-14";
+const LINKER: &str = "wasm-ld-14";
+/// Debian's wasi-libc, and a file that it must have.
+const LIBC_PACKAGE: &str = "wasi-libc";
+const LIBC_HEADERS: &str = "/usr/include/wasm32-wasi";
+const LIBC_LIBRARIES: &str = "/usr/lib/wasm32-wasi";
+
+/// Where they are.
+pub struct CTools {
+    /// clang.
+    pub compiler: PathBuf,
+    /// wasm-ld.
+    pub linker: PathBuf,
+    /// The folder of the headers that come with the compiler.
+    pub builtin_headers: PathBuf,
+    /// The folder of wasi-libc's headers.
+    pub libc_headers: PathBuf,
+    /// The folder of wasi-libc's libraries.
+    pub libraries: PathBuf,
+}
+
+/// The tools for drivers in C, installed if they are missing.
+pub fn for_c() -> Result<CTools> {
+    let has_libc = || Path::new(LIBC_LIBRARIES).join("libc.a").is_file();
+    let mut packages: Vec<_> =
+        missing(C_TOOLS, |program| util::find_program(program).is_some()).iter().map(|tool| tool.package).collect();
+    if !has_libc() {
+        packages.push(LIBC_PACKAGE);
+    }
+    if !packages.is_empty() {
+        apt::install(&packages).context("drivers in C are compiled with Debian's clang, lld and wasi-libc")?;
+    }
+    let find = |program| util::find_program(program).with_context(|| format!("{program} is not in PATH"));
+    ensure!(has_libc(), "{LIBC_PACKAGE} is installed but has no {LIBC_LIBRARIES}/libc.a");
+    let compiler = find(COMPILER)?;
+    let resources = util::output(Command::new(&compiler).arg("-print-resource-dir"))?;
+    Ok(CTools {
+        linker: find(LINKER)?,
+        builtin_headers: Path::new(resources.trim()).join("include"),
+        compiler,
+        libc_headers: LIBC_HEADERS.into(),
+        libraries: LIBC_LIBRARIES.into(),
+    })
+}
+
 /// A way to compile drivers; all that a first run needs. Works without root wherever that way is there already.
 pub fn minimal() -> Result<Toolchain> {
     let toolchain = wasm_toolchain::find_or_make()?;
@@ -29,7 +79,7 @@ pub fn minimal() -> Result<Toolchain> {
 /// Everything that `cargo xtask test` uses.
 pub fn full() -> Result<()> {
     let toolchain = wasm_toolchain::find_or_make()?;
-    let missing = missing(|program| util::find_program(program).is_some());
+    let missing = missing(TOOLS, |program| util::find_program(program).is_some());
     if !missing.is_empty() {
         let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
         let programs: Vec<_> = missing.iter().map(|tool| tool.program).collect();
@@ -40,8 +90,8 @@ pub fn full() -> Result<()> {
     Ok(())
 }
 
-fn missing(is_there: impl Fn(&str) -> bool) -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| !is_there(tool.program)).collect()
+fn missing(tools: &'static [Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static Tool> {
+    tools.iter().filter(|tool| !is_there(tool.program)).collect()
 }
 
 #[cfg(test)]
@@ -50,9 +100,9 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_installed() {
-        let packages: Vec<_> = missing(|program| program != "ping").iter().map(|tool| tool.package).collect();
+        let packages: Vec<_> = missing(TOOLS, |program| program != "ping").iter().map(|tool| tool.package).collect();
         assert_eq!(packages, ["iputils-ping"]);
-        assert!(missing(|_| true).is_empty());
-        assert_eq!(missing(|_| false).len(), TOOLS.len());
+        assert!(missing(TOOLS, |_| true).is_empty());
+        assert_eq!(missing(TOOLS, |_| false).len(), TOOLS.len());
     }
 }

@@ -8,7 +8,7 @@
 //! engine is compiled once for all of them and checked once for clippy and rustdoc.
 
 use crate::cargo::WORKSPACE;
-use crate::{cargo, drivers, guest, setup, tidy, util};
+use crate::{cargo, dpdk, drivers, guest, setup, tidy, util};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::process::Command;
@@ -35,18 +35,20 @@ pub const PARTS: &[Part] = &[
     Part { name: "rustdoc", needs: &[], run: |_| run_rustdoc() },
     Part { name: "build", needs: &[], run: |_| cargo_run(&[&["build"], WORKSPACE].concat()) },
     Part { name: "test", needs: &["setup", "drivers"], run: run_tests },
+    Part { name: "existing", needs: &["setup", "drivers"], run: |_| dpdk::test() },
     Part { name: "doc", needs: &[], run: |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat()) },
     Part { name: "guest", needs: &["setup", "drivers"], run: |_| guest::run(&[]) },
     // Compiled only: what they measure is for a quiet machine.
     Part { name: "benches", needs: &[], run: |_| cargo_run(BENCHES) },
 ];
 
-const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const CLIPPY: &[&str] =
+    &["clippy", "--release", "--workspace", "--all-targets", "--features", "nook-tests/dpdk", "--", "-D", "warnings"];
 const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
 const RUSTDOC_FLAGS: &str = "-Dwarnings -Arustdoc::private_intra_doc_links";
 const BENCHES: &[&str] = &["bench", "--workspace", "--exclude", "xtask", "--bench", "*", "--no-run"];
 /// Documentation tests are a part of their own: `--include-ignored` would run the ignored ones among them.
-const TEST: &[&str] = &["test", "--lib", "--bins", "--tests", "--no-fail-fast"];
+const TEST: &[&str] = &["test", "--tests", "--no-fail-fast"];
 
 /// What the summary at the end tells.
 #[derive(Default)]

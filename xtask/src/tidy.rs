@@ -12,6 +12,7 @@ use std::path::Path;
 mod features;
 mod imports;
 mod links;
+mod promises;
 mod text;
 
 /// One place that breaks a rule.
@@ -62,6 +63,8 @@ pub fn run() -> Result<()> {
     found.extend(missing_paths(|path| root.join(path).exists()));
     let mut files = Vec::new();
     walk(&root, "", &mut files)?;
+    let mut sources = Vec::new();
+    let mut promises = None;
     for path in &files {
         let bytes = fs::read(root.join(path)).with_context(|| format!("reading {path}"))?;
         // What is not UTF-8 is data (a capture, an image), and the rules are about text.
@@ -70,7 +73,15 @@ pub fn run() -> Result<()> {
         if path.ends_with(".md") {
             found.extend(links::check(path, &content, |target| place(&root.join(target))));
         }
+        if path == promises::DOCUMENT {
+            promises = Some(content);
+        } else if path.ends_with(".rs") || path.ends_with(".sh") {
+            sources.push(content);
+        }
     }
+    let defines = |name: &str| sources.iter().any(|source| promises::defines(source, name));
+    let promises = promises.with_context(|| format!("no {}", promises::DOCUMENT))?;
+    found.extend(promises::check(&promises, defines, |path| root.join(path).exists()));
     found.sort();
     for violation in &found {
         println!("{violation}");

@@ -215,64 +215,8 @@ pub trait PciDevice: Send {
 }
 
 impl<D: PciDevice + ?Sized> PciDevice for Box<D> {
-    fn describe(&self) -> String {
-        (**self).describe()
-    }
-    fn identity(&self) -> PciIdentity {
-        (**self).identity()
-    }
-    fn bars(&self) -> &[BarInfo] {
-        (**self).bars()
-    }
-    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        (**self).config_read(offset, width)
-    }
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        (**self).config_write(offset, width, value)
-    }
-    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
-        (**self).bar_read(bar, offset, width)
-    }
-    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
-        (**self).bar_write(bar, offset, width, value)
-    }
-    fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
-        (**self).bar_map(bar, reserve_bytes)
-    }
-    fn flush(&mut self) -> Result<()> {
-        (**self).flush()
-    }
-    fn iova_ranges(&self) -> Vec<IovaRange> {
-        (**self).iova_ranges()
-    }
-    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
-        (**self).dma_map(window, iova)
-    }
-    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
-        (**self).dma_unmap(iova)
-    }
-    fn dma_faults(&self) -> u64 {
-        (**self).dma_faults()
-    }
-    fn set_bus_master(&mut self, on: bool) -> Result<()> {
-        (**self).set_bus_master(on)
-    }
-    fn reset(&mut self) -> Result<ResetKind> {
-        (**self).reset()
-    }
-    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
-        (**self).irq_enable(vectors)
-    }
-    fn irq_disable(&mut self) -> Result<()> {
-        (**self).irq_disable()
-    }
-    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
-        (**self).irq_unmask(vector)
-    }
-    fn service(&mut self, now_ns: u64) -> Result<Service> {
-        (**self).service(now_ns)
-    }
-    fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        (**self).event_fds(fds)
-    }
+    crate::forward_pci_device!(|self| **self =>
+        describe identity bars config_read config_write bar_read bar_write bar_map flush
+        iova_ranges dma_map dma_unmap dma_faults set_bus_master reset irq_enable irq_disable irq_unmask
+        service event_fds);
 }

@@ -7,6 +7,12 @@
 mod bar_memory;
 pub mod config;
 mod device;
+mod forward;
+mod mapped_bar;
+#[cfg(test)]
+mod scripted;
+mod shadow;
+mod sigbus;
 mod trace;
 mod transaction;
 mod window;
@@ -16,7 +22,9 @@ pub use bar_memory::BarMemory;
 pub use device::{
     BarInfo, BarSpace, DeviceError, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
 };
+pub use mapped_bar::MappedBar;
 pub use nook_regs::Width;
+pub use shadow::{Programmed, Shadowed};
 pub use trace::{Access, TraceSink, Tracing};
 pub use transaction::{Aborted, Transactional};
 pub use vm_memory::VolatileSlice;

@@ -1,13 +1,10 @@
 //! Tracing middleware: tells a sink about every access, and passes it on.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use nook_regs::Width;
 
-use crate::{
-    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
-};
+use crate::{BarMemory, DeviceError, DmaWindow, PciDevice, ResetKind, Result, Service};
 
 /// One thing that crossed the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,21 +74,10 @@ impl<D: PciDevice, S: TraceSink> Tracing<D, S> {
 }
 
 impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
-    fn describe(&self) -> String {
-        self.device.describe()
-    }
-    fn identity(&self) -> PciIdentity {
-        self.device.identity()
-    }
-    fn bars(&self) -> &[BarInfo] {
-        self.device.bars()
-    }
-    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        self.device.config_read(offset, width)
-    }
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        self.device.config_write(offset, width, value)
-    }
+    crate::forward_pci_device!(|self| self.device =>
+        describe identity bars config_read config_write flush iova_ranges dma_faults irq_enable
+        irq_disable irq_unmask event_fds);
+
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         let value = self.device.bar_read(bar, offset, width)?;
         self.sink.access(Access::Read { bar, offset, width, value });
@@ -106,12 +92,6 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
         let why = format!("direct accesses to BAR {bar} cannot be traced: choose a trace or direct registers");
         Err(DeviceError::Unsupported(why))
     }
-    fn flush(&mut self) -> Result<()> {
-        self.device.flush()
-    }
-    fn iova_ranges(&self) -> Vec<IovaRange> {
-        self.device.iova_ranges()
-    }
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
         self.device.dma_map(window, iova)?;
         self.sink.access(Access::Map(iova));
@@ -121,9 +101,6 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
         self.device.dma_unmap(iova)?;
         self.sink.access(Access::Unmap(iova));
         Ok(())
-    }
-    fn dma_faults(&self) -> u64 {
-        self.device.dma_faults()
     }
     fn set_bus_master(&mut self, on: bool) -> Result<()> {
         self.device.set_bus_master(on)?;
@@ -135,23 +112,11 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
         self.sink.access(Access::Reset(kind));
         Ok(kind)
     }
-    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
-        self.device.irq_enable(vectors)
-    }
-    fn irq_disable(&mut self) -> Result<()> {
-        self.device.irq_disable()
-    }
-    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
-        self.device.irq_unmask(vector)
-    }
     fn service(&mut self, now_ns: u64) -> Result<Service> {
         let service = self.device.service(now_ns)?;
         if service.irqs != 0 {
             self.sink.access(Access::Irq(service.irqs));
         }
         Ok(service)
-    }
-    fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        self.device.event_fds(fds)
     }
 }

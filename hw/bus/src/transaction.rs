@@ -14,15 +14,12 @@ mod effects;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use nook_regs::{RegisterMap, Width};
 
 use self::effects::{Effects, Read, Written};
-use crate::{
-    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
-};
+use crate::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Result};
 
 /// How many writes can be held back. A `poll` writes a handful of registers; a queue that is full is no error.
 const CAPACITY: usize = 256;
@@ -58,8 +55,8 @@ pub struct Aborted {
 }
 
 /// A device whose register accesses can be undone, as far as the device allows.
-pub struct Transactional {
-    device: Box<dyn PciDevice>,
+pub struct Transactional<D> {
+    device: D,
     effects: Effects,
     held: Vec<Held>,
     /// One for each register that reading clears.
@@ -72,9 +69,9 @@ pub struct Transactional {
     undoable: bool,
 }
 
-impl Transactional {
+impl<D: PciDevice> Transactional<D> {
     /// Wraps `device`, whose registers `map` describes.
-    pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap) -> Self {
+    pub fn new(device: D, map: &'static RegisterMap) -> Self {
         let effects = Effects::of(map);
         let slots = effects.slots();
         Transactional {
@@ -87,6 +84,15 @@ impl Transactional {
             open: false,
             undoable: false,
         }
+    }
+
+    /// The device itself, for what is no part of any transaction.
+    ///
+    /// # Panics
+    /// If one is open.
+    pub fn device_mut(&mut self) -> &mut D {
+        assert!(!self.open, "a transaction is open");
+        &mut self.device
     }
 
     /// From here on writes are held back.
@@ -266,16 +272,10 @@ impl Transactional {
     }
 }
 
-impl PciDevice for Transactional {
-    fn describe(&self) -> String {
-        self.device.describe()
-    }
-    fn identity(&self) -> PciIdentity {
-        self.device.identity()
-    }
-    fn bars(&self) -> &[BarInfo] {
-        self.device.bars()
-    }
+impl<D: PciDevice> PciDevice for Transactional<D> {
+    crate::forward_pci_device!(|self| self.device =>
+        describe identity bars iova_ranges dma_faults service event_fds);
+
     fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
         self.release()?;
         self.device.config_read(offset, width)
@@ -317,9 +317,6 @@ impl PciDevice for Transactional {
         self.release()?;
         self.device.flush()
     }
-    fn iova_ranges(&self) -> Vec<IovaRange> {
-        self.device.iova_ranges()
-    }
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
         self.spoil()?;
         self.device.dma_map(window, iova)
@@ -327,9 +324,6 @@ impl PciDevice for Transactional {
     fn dma_unmap(&mut self, iova: u64) -> Result<()> {
         self.spoil()?;
         self.device.dma_unmap(iova)
-    }
-    fn dma_faults(&self) -> u64 {
-        self.device.dma_faults()
     }
     fn set_bus_master(&mut self, on: bool) -> Result<()> {
         self.spoil()?;
@@ -354,11 +348,5 @@ impl PciDevice for Transactional {
     fn irq_unmask(&mut self, vector: u32) -> Result<()> {
         self.spoil()?;
         self.device.irq_unmask(vector)
-    }
-    fn service(&mut self, now_ns: u64) -> Result<Service> {
-        self.device.service(now_ns)
-    }
-    fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        self.device.event_fds(fds)
     }
 }

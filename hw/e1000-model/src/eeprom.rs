@@ -1,6 +1,9 @@
-//! The EEPROM, read word by word through EERD (sections 5.6 and 13.4.4).
+//! The EEPROM, read word by word through EERD (sections 5.6 and 13.4.4), or bit by bit over its pins (section 13.4.3).
 
-use e1000_regs::{EERD, eeprom};
+use e1000_regs::{EECD, EERD, eeprom};
+
+/// Bits of a word's address: 64 words.
+const ADDRESS_BITS: u32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct Eeprom {
@@ -8,6 +11,23 @@ pub(crate) struct Eeprom {
     eerd: u32,
     /// Reads of EERD until it is done.
     busy: u32,
+    pins: Pins,
+}
+
+/// The serial chip's side of its pins. It can only be read: it takes other commands and does nothing.
+#[derive(Debug, Default)]
+struct Pins {
+    /// EECD as it was written.
+    written: u32,
+    /// Reads of EECD until the pins are software's.
+    waits: u32,
+    /// Bits that came in since the chip was selected, the last one in bit 0, and how many.
+    bits: u32,
+    count: u32,
+    /// What goes out with the next rising edges: bit 15 first.
+    out: Option<u16>,
+    /// The level of the data line.
+    data: bool,
 }
 
 impl Eeprom {
@@ -26,7 +46,7 @@ impl Eeprom {
         words[eeprom::CHECKSUM as usize] = 0;
         let sum = words.iter().fold(0u16, |sum, &word| sum.wrapping_add(word));
         words[eeprom::CHECKSUM as usize] = eeprom::SUM.wrapping_sub(sum);
-        Eeprom { words, eerd: EERD::DONE, busy: 0 }
+        Eeprom { words, eerd: EERD::DONE, busy: 0, pins: Pins::default() }
     }
 
     pub(crate) fn address(&self) -> [u8; 6] {
@@ -51,5 +71,63 @@ impl Eeprom {
             self.eerd = self.eerd & EERD::ADDR.mask() | EERD::DONE | EERD::DATA.put(u32::from(word));
         }
         self.eerd
+    }
+
+    /// The device was reset: nobody has the pins, and the chip is not selected.
+    pub(crate) fn reset(&mut self) {
+        self.pins = Pins::default();
+    }
+
+    pub(crate) fn read_pins(&mut self) -> u32 {
+        let pins = &mut self.pins;
+        let mut value = pins.written | EECD::EE_PRES | EECD::FWE.put(1);
+        if pins.written & EECD::EE_REQ != 0 {
+            if pins.waits == 0 {
+                value |= EECD::EE_GNT;
+            } else {
+                pins.waits -= 1;
+            }
+        }
+        // Nobody pulls the line down but a chip that was asked something.
+        if pins.data { value | EECD::DO } else { value }
+    }
+
+    /// Who asks for the pins gets them after `waits` reads. Without them, the chip notices nothing.
+    pub(crate) fn write_pins(&mut self, value: u32, waits: u32) {
+        let Eeprom { words, pins, .. } = self;
+        let value = value & (EECD::SK | EECD::CS | EECD::DI | EECD::EE_REQ);
+        let before = std::mem::replace(&mut pins.written, value);
+        if before & EECD::EE_REQ == 0 {
+            pins.waits = waits;
+        }
+        if value & EECD::EE_REQ == 0 || pins.waits > 0 || value & EECD::CS == 0 {
+            *pins = Pins { written: value, waits: pins.waits, data: true, ..Pins::default() };
+            return;
+        }
+        if value & EECD::SK == 0 || before & EECD::SK != 0 {
+            return;
+        }
+        match &mut pins.out {
+            Some(out) => {
+                pins.data = *out >> 15 != 0;
+                *out <<= 1;
+            }
+            None => {
+                let bit = u32::from(value & EECD::DI != 0);
+                if pins.count == 0 && bit == 0 {
+                    return;
+                }
+                pins.bits = pins.bits << 1 | bit;
+                pins.count += 1;
+                if pins.count == eeprom::MICROWIRE_READ_BITS + ADDRESS_BITS
+                    && pins.bits >> ADDRESS_BITS == eeprom::MICROWIRE_READ
+                {
+                    let address = pins.bits & ((1 << ADDRESS_BITS) - 1);
+                    pins.out = words.get(address as usize).copied();
+                    // A zero precedes the word.
+                    pins.data = false;
+                }
+            }
+        }
     }
 }

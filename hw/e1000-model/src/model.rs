@@ -102,8 +102,9 @@ pub struct Model {
     pub(crate) plain: Plain,
     /// The MAC's view of the link.
     pub(crate) link_up: bool,
-    /// Reads of CTRL during which a reset is still under way.
+    /// Reads of CTRL during which a reset is still under way, and when it is over however it is read.
     pub(crate) resetting: u32,
+    pub(crate) reset_until_ns: u64,
     ioaddr: u32,
     pub(crate) now_ns: u64,
     /// The cable failed, and is not used before this.
@@ -144,6 +145,7 @@ impl Model {
             stats: Stats::new(garbage.then_some(&mut rng)),
             link_up: false,
             resetting: 0,
+            reset_until_ns: 0,
             ioaddr: 0,
             now_ns: 0,
             wire_rests_until_ns: 0,

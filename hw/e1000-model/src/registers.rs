@@ -1,6 +1,6 @@
 //! What reading and writing each register does, and what reset leaves in them.
 
-use e1000_regs::{CTRL, CTRL_EXT, EECD, ICR, LEDCTL, MAP, PBA, RCTL, RDTR, SPEED_1000, STATUS, TIPG, VET, VFTA};
+use e1000_regs::{CTRL, CTRL_EXT, ICR, LEDCTL, MAP, PBA, RCTL, RDTR, SPEED_1000, STATUS, TIPG, VET, VFTA};
 
 use crate::model::Model;
 use crate::stats::Stats;
@@ -69,9 +69,11 @@ impl Model {
         self.rx.reset(base());
         self.rx.fifo.set_size(PBA::RXA.get(self.plain.get(at::PBA)));
         self.irq.reset();
+        self.eeprom.reset();
         self.filter.reset(self.eeprom.address());
         self.link_up = false;
         self.resetting = self.rng.up_to(u64::from(self.temper.busy_reads)) as u32;
+        self.reset_until_ns = self.now_ns.saturating_add(RESET_NS);
     }
 
     fn busy_reads(&mut self) -> u32 {
@@ -119,17 +121,13 @@ impl Model {
             at::STATUS => self.status(),
             at::CTRL => {
                 let ctrl = self.plain.get(at::CTRL);
-                if self.resetting > 0 {
+                if self.resetting > 0 && self.now_ns <= self.reset_until_ns {
                     self.resetting -= 1;
                     return ctrl | CTRL::RST;
                 }
                 ctrl
             }
-            at::EECD => {
-                let eecd = self.plain.get(at::EECD);
-                let granted = if eecd & EECD::EE_REQ != 0 { EECD::EE_GNT } else { 0 };
-                eecd | granted | EECD::EE_PRES | EECD::FWE.put(1)
-            }
+            at::EECD => self.eeprom.read_pins(),
             at::EERD => self.eeprom.read(),
             at::MDIC => {
                 let (value, interrupts) = self.phy.read_mdic();
@@ -175,7 +173,8 @@ impl Model {
                 }
             }
             at::EECD => {
-                self.plain.set(at::EECD, value & (EECD::SK | EECD::CS | EECD::DI | EECD::EE_REQ));
+                let waits = self.busy_reads();
+                self.eeprom.write_pins(value, waits);
             }
             at::EERD => {
                 let busy = self.busy_reads();
@@ -236,6 +235,9 @@ impl Model {
         self.follow_link();
     }
 }
+
+/// How long a reset takes at most: who waits so long need not look whether it is over (section 13.4.1, RST).
+const RESET_NS: u64 = 1_000;
 
 /// Every cause that there is.
 const CAUSES: u32 = {

@@ -5,7 +5,7 @@ nook_regs::registers! {
     pub(crate) static GENERAL = "e1000: general", bar 0, 0x2_0000 bytes;
 
     /// Device control.
-    CTRL: u32 at 0x0_0000, Rw, "13.4.1", write(Reset(CTRL::RST | CTRL::PHY_RST)) {
+    CTRL: u32 at 0x0_0000, Rw, "13.4.1", write(Reset(CTRL::RST | CTRL::PHY_RST)), restore(ResetBy(CTRL::RST)) {
         /// Full duplex; counts only with `FRCDPLX`.
         FD = 0,
         /// 82574: no new DMA is begun (82574, section 10.2.2.1).
@@ -74,8 +74,8 @@ nook_regs::registers! {
         /// 82574: DMA is allowed or still under way (82574, section 10.2.2.2).
         GIO_MASTER_ENABLE = 19,
     }
-    /// EEPROM and flash pins. Forbidden: they can also write and erase; EERD reads.
-    EECD: u32 at 0x0_0010, Forbidden, "13.4.3" {
+    /// EEPROM and flash pins. What could write or erase is refused.
+    EECD: u32 at 0x0_0010, Rw, "13.4.3", guard(crate::eeprom::guard) {
         /// Clock.
         SK = 0,
         /// Chip select.
@@ -92,8 +92,12 @@ nook_regs::registers! {
         EE_GNT = 7,
         /// There is an EEPROM.
         EE_PRES = 8,
-        /// 256 words instead of 64.
+        /// 256 words instead of 64. 82574: the configuration was read (82574, section 10.2.2.3).
         EE_SIZE = 9,
+        /// 82574: writes the flash (82574, section 10.2.2.3).
+        FLUPD = 19,
+        /// 82574: lets hardware write the flash when it likes (82574, section 10.2.2.3).
+        AUPDEN = 20,
     }
     /// Reads one EEPROM word.
     EERD: u32 at 0x0_0014, Rw, "13.4.4" {
@@ -107,7 +111,7 @@ nook_regs::registers! {
         DATA = 16..=31,
     }
     /// Extended device control.
-    CTRL_EXT: u32 at 0x0_0018, Rw, "13.4.6", write(Reset(CTRL_EXT::EE_RST)) {
+    CTRL_EXT: u32 at 0x0_0018, Rw, "13.4.6", write(Reset(CTRL_EXT::EE_RST)), restore(Written) {
         /// General-purpose interrupts, one enable bit for each of the pins 4 to 7.
         GPI_EN = 0..=3,
         /// Values of the pins 6 and 7.
@@ -151,13 +155,13 @@ nook_regs::registers! {
         E = 30,
     }
     /// Flow control address, low 32 bits.
-    FCAL: u32 at 0x0_0028, Rw, "13.4.8";
+    FCAL: u32 at 0x0_0028, Rw, "13.4.8", restore(Written);
     /// Flow control address, high 16 bits.
-    FCAH: u32 at 0x0_002c, Rw, "13.4.9";
+    FCAH: u32 at 0x0_002c, Rw, "13.4.9", restore(Written);
     /// Flow control type.
-    FCT: u32 at 0x0_0030, Rw, "13.4.10";
+    FCT: u32 at 0x0_0030, Rw, "13.4.10", restore(Written);
     /// VLAN ether type.
-    VET: u32 at 0x0_0038, Rw, "13.4.11" {
+    VET: u32 at 0x0_0038, Rw, "13.4.11", restore(Written) {
         /// The type, in host order.
         VET = 0..=15,
     }
@@ -191,40 +195,40 @@ nook_regs::registers! {
         SRPD = 16,
     }
     /// Least time between two interrupts.
-    ITR: u32 at 0x0_00c4, Rw, "13.4.18" {
+    ITR: u32 at 0x0_00c4, Rw, "13.4.18", restore(Written) {
         /// In units of 256 ns; 0 is no limit.
         INTERVAL = 0..=15,
     }
     /// Sets interrupt causes (bits of ICR).
     ICS: u32 at 0x0_00c8, Wo, "13.4.19", fields(ICR::FIELDS);
     /// Enables interrupt causes (bits of ICR) by writing ones; reads what is enabled.
-    IMS: u32 at 0x0_00d0, Rw, "13.4.20", fields(ICR::FIELDS);
+    IMS: u32 at 0x0_00d0, Rw, "13.4.20", fields(ICR::FIELDS), restore(Held);
     /// Disables interrupt causes (bits of ICR) by writing ones.
-    IMC: u32 at 0x0_00d8, Wo, "13.4.21", fields(ICR::FIELDS);
+    IMC: u32 at 0x0_00d8, Wo, "13.4.21", fields(ICR::FIELDS), restore(Quiet(0xffff_ffff));
     /// Flow control transmit timer.
-    FCTTV: u32 at 0x0_0170, Rw, "13.4.12" {
+    FCTTV: u32 at 0x0_0170, Rw, "13.4.12", restore(Written) {
         /// The time in a PAUSE frame.
         TTV = 0..=15,
     }
     /// Transmit configuration word (fibre auto-negotiation).
-    TXCW: u32 at 0x0_0178, Rw, "13.4.13";
+    TXCW: u32 at 0x0_0178, Rw, "13.4.13", restore(Written);
     /// Receive configuration word (fibre auto-negotiation).
     RXCW: u32 at 0x0_0180, Ro, "13.4.14";
     /// What the LEDs show.
-    LEDCTL: u32 at 0x0_0e00, Rw, "13.4.15";
+    LEDCTL: u32 at 0x0_0e00, Rw, "13.4.15", restore(Written);
     /// How the packet buffer is divided.
-    PBA: u32 at 0x0_1000, Rw, "13.4.16" {
+    PBA: u32 at 0x0_1000, Rw, "13.4.16", restore(Written) {
         /// For receive, in KiB.
         RXA = 0..=15,
         /// For transmit, in KiB (what is left).
         TXA = 16..=31,
     }
     /// Multicast table: 4096 bits.
-    MTA: [u32; 128; 4] at 0x0_5200, Rw, "13.5.1";
+    MTA: [u32; 128; 4] at 0x0_5200, Rw, "13.5.1", restore(Written);
     /// Receive addresses, low 32 bits.
-    RAL: [u32; 16; 8] at 0x0_5400, Rw, "13.5.2";
+    RAL: [u32; 16; 8] at 0x0_5400, Rw, "13.5.2", restore(Written);
     /// Receive addresses, high 16 bits and control.
-    RAH: [u32; 16; 8] at 0x0_5404, Rw, "13.5.3" {
+    RAH: [u32; 16; 8] at 0x0_5404, Rw, "13.5.3", restore(Written) {
         /// The fifth and sixth byte.
         ADDR = 0..=15,
         /// Compared with: 0 is the destination address.
@@ -233,15 +237,15 @@ nook_regs::registers! {
         AV = 31,
     }
     /// VLAN filter table: 4096 bits.
-    VFTA: [u32; 128; 4] at 0x0_5600, Rw, "13.5.4";
+    VFTA: [u32; 128; 4] at 0x0_5600, Rw, "13.5.4", restore(Written);
     /// Wake-up control.
-    WUC: u32 at 0x0_5800, Rw, "13.6.1";
+    WUC: u32 at 0x0_5800, Rw, "13.6.1", restore(Written);
     /// Wake-up filters.
-    WUFC: u32 at 0x0_5808, Rw, "13.6.2";
+    WUFC: u32 at 0x0_5808, Rw, "13.6.2", restore(Written);
     /// Wake-up status.
     WUS: u32 at 0x0_5810, Ro, "13.6.3";
     /// Management control.
-    MANC: u32 at 0x0_5820, Rw, "13.6" {
+    MANC: u32 at 0x0_5820, Rw, "13.6", restore(Written) {
         /// Answers ARP requests by itself.
         ARP_EN = 13,
     }

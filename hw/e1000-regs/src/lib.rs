@@ -9,6 +9,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod eeprom;
 mod express;
 mod general;
@@ -57,15 +60,16 @@ pub static MAP: RegisterMap = RegisterMap::checked("e1000", 0, BAR0_LEN_BYTES, &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nook_regs::{Access, ReadEffect, WriteEffect};
+    use nook_regs::{Access, ReadEffect, Restore, WriteEffect};
 
     #[test]
     fn ways_to_write_non_volatile_memory_are_forbidden() {
-        let elder = ["EECD", "FLA"];
         let express = ["EEMNGCTL", "EEWR", "FLASHT", "FLSWCTL", "FLSWDATA", "FLSWCNT", "FLOP"];
-        for register in elder.into_iter().chain(express) {
+        for register in ["FLA"].into_iter().chain(express) {
             assert_eq!(MAP.named(register).unwrap().access, Access::Forbidden, "{register}");
         }
+        let nook_regs::Guard(look) = MAP.named("EECD").unwrap().guard.unwrap();
+        assert!(look(0, EECD::FWE.put(2).into()).is_err());
     }
 
     #[test]
@@ -78,6 +82,25 @@ mod tests {
             ("CTRL", WriteEffect::Reset(CTRL::RST | CTRL::PHY_RST)),
         ] {
             assert_eq!(MAP.named(register).unwrap().write, effect, "{register}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_written_is_brought_back_unless_it_is_a_command_or_not_the_drivers_alone() {
+        let commands = ["EECD", "EERD", "MDIC", "ICR", "ICS"];
+        let shared = ["EXTCNF_CTRL", "SWSM"];
+        for info in MAP.registers.iter().filter(|info| info.access.writes()) {
+            let left_alone = commands.into_iter().chain(shared).any(|name| name == info.name);
+            assert_eq!(info.restore == Restore::Nothing, left_alone, "{}", info.name);
+        }
+        for (register, restore) in [
+            ("CTRL", Restore::ResetBy(CTRL::RST)),
+            ("IMC", Restore::Quiet(0xffff_ffff)),
+            ("RDH", Restore::Held),
+            ("RCTL", Restore::Switch),
+            ("TCTL", Restore::Switch),
+        ] {
+            assert_eq!(MAP.named(register).unwrap().restore, restore, "{register}");
         }
     }
 

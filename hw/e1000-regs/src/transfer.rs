@@ -5,7 +5,7 @@ nook_regs::registers! {
     pub(crate) static TRANSFER = "e1000: transfer", bar 0, 0x2_0000 bytes;
 
     /// Receive control.
-    RCTL: u32 at 0x0_0100, Rw, "13.4.22" {
+    RCTL: u32 at 0x0_0100, Rw, "13.4.22", restore(Switch) {
         /// Receives.
         EN = 1,
         /// Stores bad packets.
@@ -42,7 +42,7 @@ nook_regs::registers! {
         SECRC = 26,
     }
     /// Transmit control.
-    TCTL: u32 at 0x0_0400, Rw, "13.4.33" {
+    TCTL: u32 at 0x0_0400, Rw, "13.4.33", restore(Switch) {
         /// Transmits.
         EN = 1,
         /// Pads short packets to 64 bytes.
@@ -59,7 +59,7 @@ nook_regs::registers! {
         NRTU = 25,
     }
     /// Gaps between frames.
-    TIPG: u32 at 0x0_0410, Rw, "13.4.34" {
+    TIPG: u32 at 0x0_0410, Rw, "13.4.34", restore(Written) {
         /// Between back-to-back frames.
         IPGT = 0..=9,
         /// First part, after a reception.
@@ -68,19 +68,19 @@ nook_regs::registers! {
         IPGR2 = 20..=29,
     }
     /// Adaptive inter-frame spacing.
-    AIT: u32 at 0x0_0458, Rw, "13.4.35" {
+    AIT: u32 at 0x0_0458, Rw, "13.4.35", restore(Written) {
         /// In units of 8 ns.
         AIFS = 0..=15,
     }
     /// Flow control: the receive buffer is empty enough for XON.
-    FCRTL: u32 at 0x0_2160, Rw, "13.4.23" {
+    FCRTL: u32 at 0x0_2160, Rw, "13.4.23", restore(Written) {
         /// In units of 8 bytes.
         RTL = 3..=15,
         /// Sends XON frames.
         XONE = 31,
     }
     /// Flow control: the receive buffer is so full that XOFF is sent.
-    FCRTH: u32 at 0x0_2168, Rw, "13.4.24" {
+    FCRTH: u32 at 0x0_2168, Rw, "13.4.24", restore(Written) {
         /// In units of 8 bytes.
         RTH = 3..=15,
     }
@@ -91,33 +91,33 @@ nook_regs::registers! {
     /// Packets in the receive FIFO, for diagnosis.
     RDFPC: u32 at 0x0_2430, Ro, "13.8.5";
     /// Receive ring: address, low 32 bits; 16-byte aligned.
-    RDBAL: u32 at 0x0_2800, Rw, "13.4.25", write(DmaBase);
+    RDBAL: u32 at 0x0_2800, Rw, "13.4.25", write(DmaBase), restore(Written);
     /// Receive ring: address, high 32 bits.
-    RDBAH: u32 at 0x0_2804, Rw, "13.4.26";
+    RDBAH: u32 at 0x0_2804, Rw, "13.4.26", restore(Written);
     /// Receive ring: length in bytes, a multiple of 128.
-    RDLEN: u32 at 0x0_2808, Rw, "13.4.27" {
+    RDLEN: u32 at 0x0_2808, Rw, "13.4.27", restore(Written) {
         /// In units of 128 bytes.
         LEN = 7..=19,
     }
     /// Receive ring: the next descriptor that hardware uses.
-    RDH: u32 at 0x0_2810, Rw, "13.4.28" {
+    RDH: u32 at 0x0_2810, Rw, "13.4.28", restore(Held) {
         /// Index.
         RDH = 0..=15,
     }
     /// Receive ring: the first descriptor that hardware may not use.
-    RDT: u32 at 0x0_2818, Rw, "13.4.29", write(Doorbell) {
+    RDT: u32 at 0x0_2818, Rw, "13.4.29", write(Doorbell), restore(Written) {
         /// Index.
         RDT = 0..=15,
     }
     /// Receive interrupt: delay after the last frame.
-    RDTR: u32 at 0x0_2820, Rw, "13.4.30" {
+    RDTR: u32 at 0x0_2820, Rw, "13.4.30", restore(Written) {
         /// In units of 1.024 µs; 0 is at once.
         DELAY = 0..=15,
         /// Flushes written descriptors and interrupts now; clears itself.
         FPD = 31,
     }
     /// Receive descriptor control.
-    RXDCTL: u32 at 0x0_2828, Rw, "13.4.46" {
+    RXDCTL: u32 at 0x0_2828, Rw, "13.4.46", restore(Written) {
         /// Prefetches below this.
         PTHRESH = 0..=5,
         /// Host threshold.
@@ -128,12 +128,12 @@ nook_regs::registers! {
         GRAN = 24,
     }
     /// Receive interrupt: delay after the first frame at most.
-    RADV: u32 at 0x0_282c, Rw, "13.4.31" {
+    RADV: u32 at 0x0_282c, Rw, "13.4.31", restore(Written) {
         /// In units of 1.024 µs; 0 is no limit.
         DELAY = 0..=15,
     }
     /// Small packets interrupt at once (SRPD).
-    RSRPD: u32 at 0x0_2c00, Rw, "13.4.32" {
+    RSRPD: u32 at 0x0_2c00, Rw, "13.4.32", restore(Written) {
         /// Up to this many bytes; 0 is off.
         SIZE = 0..=11,
     }
@@ -146,31 +146,31 @@ nook_regs::registers! {
     /// Packets in the transmit FIFO, for diagnosis.
     TDFPC: u32 at 0x0_3430, Ro, "13.8.10";
     /// Transmit ring: address, low 32 bits; 16-byte aligned.
-    TDBAL: u32 at 0x0_3800, Rw, "13.4.36", write(DmaBase);
+    TDBAL: u32 at 0x0_3800, Rw, "13.4.36", write(DmaBase), restore(Written);
     /// Transmit ring: address, high 32 bits.
-    TDBAH: u32 at 0x0_3804, Rw, "13.4.37";
+    TDBAH: u32 at 0x0_3804, Rw, "13.4.37", restore(Written);
     /// Transmit ring: length in bytes, a multiple of 128.
-    TDLEN: u32 at 0x0_3808, Rw, "13.4.38" {
+    TDLEN: u32 at 0x0_3808, Rw, "13.4.38", restore(Written) {
         /// In units of 128 bytes.
         LEN = 7..=19,
     }
     /// Transmit ring: the next descriptor that hardware sends.
-    TDH: u32 at 0x0_3810, Rw, "13.4.39" {
+    TDH: u32 at 0x0_3810, Rw, "13.4.39", restore(Held) {
         /// Index.
         TDH = 0..=15,
     }
     /// Transmit ring: the first descriptor that hardware may not send.
-    TDT: u32 at 0x0_3818, Rw, "13.4.40", write(Doorbell) {
+    TDT: u32 at 0x0_3818, Rw, "13.4.40", write(Doorbell), restore(Written) {
         /// Index.
         TDT = 0..=15,
     }
     /// Transmit interrupt: delay after the last descriptor that asks for it (IDE).
-    TIDV: u32 at 0x0_3820, Rw, "13.4.41" {
+    TIDV: u32 at 0x0_3820, Rw, "13.4.41", restore(Written) {
         /// In units of 1.024 µs.
         IDV = 0..=15,
     }
     /// Transmit descriptor control.
-    TXDCTL: u32 at 0x0_3828, Rw, "13.4.43" {
+    TXDCTL: u32 at 0x0_3828, Rw, "13.4.43", restore(Written) {
         /// Prefetches below this.
         PTHRESH = 0..=5,
         /// Host threshold.
@@ -183,19 +183,19 @@ nook_regs::registers! {
         LWTHRESH = 25..=31,
     }
     /// Transmit interrupt: delay after the first descriptor at most.
-    TADV: u32 at 0x0_382c, Rw, "13.4.44" {
+    TADV: u32 at 0x0_382c, Rw, "13.4.44", restore(Written) {
         /// In units of 1.024 µs; 0 is no limit.
         IDV = 0..=15,
     }
     /// TCP segmentation: padding and threshold.
-    TSPMT: u32 at 0x0_3830, Rw, "13.4.45" {
+    TSPMT: u32 at 0x0_3830, Rw, "13.4.45", restore(Written) {
         /// Least transfer.
         TSMT = 0..=15,
         /// Padding.
         TSPBP = 16..=31,
     }
     /// Receive checksums.
-    RXCSUM: u32 at 0x0_5000, Rw, "13.4.47" {
+    RXCSUM: u32 at 0x0_5000, Rw, "13.4.47", restore(Written) {
         /// Where the packet checksum starts.
         PCSS = 0..=7,
         /// Checks IPv4 header checksums.

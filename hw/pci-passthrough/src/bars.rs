@@ -3,130 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use nook_bus::{BarInfo, BarMemory, BarSpace, DeviceError, Result, Width};
+use nook_bus::{BarInfo, BarMemory, BarSpace, DeviceError, MappedBar, Result, Width};
 use vfio_bindings::bindings::vfio as vb;
 
-use crate::sigbus::Registered;
 use crate::sys;
-
-/// A shared mapping of a part of a file, registered with the SIGBUS handler.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    registered: Option<Registered>,
-    base: *mut u8,
-    len: usize,
-    /// Address space from `base`; inaccessible beyond `len`.
-    reserved: usize,
-}
-
-// SAFETY: device memory that is only accessed through volatile operations; which thread does so does not matter.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; nothing but that memory changes behind a shared reference.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    /// Maps `len` bytes of `file` from `offset`, both multiples of the page size, at the start of `reserved` bytes of
-    /// address space (`len` if that is more).
-    pub(crate) fn new(file: BorrowedFd<'_>, offset: u64, len: usize, reserved: usize) -> io::Result<Self> {
-        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-        let reserved = reserved.max(len);
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // From here on, dropping it unmaps what was mapped.
-        let mut mapping = Mapping { registered: None, base: base.cast(), len, reserved };
-        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
-        // SAFETY: replaces pages of the fresh mapping, which is ours alone.
-        if unsafe { libc::mmap(base, len, access, flags, file.as_raw_fd(), offset) } == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        mapping.registered = Some(Registered::new(mapping.base, len)?);
-        Ok(mapping)
-    }
-
-    /// Reads at `offset`, which is inside and aligned to `width`.
-    #[inline]
-    pub(crate) fn read(&self, offset: usize, width: Width) -> u64 {
-        assert!(offset.is_multiple_of(width.bytes() as usize) && offset + width.bytes() as usize <= self.len);
-        // SAFETY: inside the mapping and aligned, as asserted; one volatile access of exactly the width.
-        unsafe {
-            let at = self.base.add(offset);
-            match width {
-                Width::B1 => at.read_volatile().into(),
-                Width::B2 => at.cast::<u16>().read_volatile().into(),
-                Width::B4 => at.cast::<u32>().read_volatile().into(),
-                Width::B8 => at.cast::<u64>().read_volatile(),
-            }
-        }
-    }
-
-    /// Writes at `offset`, which is inside and aligned to `width`.
-    #[inline]
-    pub(crate) fn write(&self, offset: usize, width: Width, value: u64) {
-        assert!(offset.is_multiple_of(width.bytes() as usize) && offset + width.bytes() as usize <= self.len);
-        // SAFETY: inside the mapping and aligned, as asserted; one volatile access of exactly the width.
-        unsafe {
-            let at = self.base.add(offset);
-            match width {
-                Width::B1 => at.write_volatile(value as u8),
-                Width::B2 => at.cast::<u16>().write_volatile(value as u16),
-                Width::B4 => at.cast::<u32>().write_volatile(value as u32),
-                Width::B8 => at.cast::<u64>().write_volatile(value),
-            }
-        }
-    }
-
-    /// Leaks the mapping and takes it out of the SIGBUS table.
-    #[cfg(test)]
-    pub(crate) fn without_registration(mut self) -> *mut u8 {
-        self.registered = None;
-        let base = self.base;
-        std::mem::forget(self);
-        base
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // Out of the table first: the address may be somebody else's a moment after it is unmapped.
-        self.registered = None;
-        // SAFETY: unmaps exactly what `new` mapped.
-        unsafe { libc::munmap(self.base.cast(), self.reserved) };
-    }
-}
-
-// SAFETY: the pages stay mapped at `base`, and the reservation stays its own, until it is dropped; what replaces
-// pages that vanished can be read and written as they could. `Bar::hand_out` maps nothing with an interrupt table.
-unsafe impl BarMemory for Mapping {
-    fn base(&self) -> *mut u8 {
-        self.base
-    }
-
-    fn len_bytes(&self) -> usize {
-        self.len
-    }
-
-    fn reserved_bytes(&self) -> usize {
-        self.reserved
-    }
-
-    #[inline]
-    fn lost(&self) -> bool {
-        self.registered.as_ref().is_some_and(Registered::lost)
-    }
-
-    fn revoke(&self) {
-        if let Some(registered) = &self.registered {
-            registered.replace();
-        }
-    }
-}
 
 /// One BAR.
 #[derive(Debug)]
@@ -136,7 +19,7 @@ pub(crate) struct Bar {
     /// Bytes that hold interrupt tables: never a driver's.
     forbidden: Vec<Range<u64>>,
     /// Offset in the BAR, and the mapping.
-    mapped: Vec<(u64, Mapping)>,
+    mapped: Vec<(u64, MappedBar)>,
 }
 
 impl Bar {
@@ -156,7 +39,7 @@ impl Bar {
             let allowed = region.sparse.unwrap_or_else(|| vec![(0, region.len_bytes)]);
             for part in mappable(&allowed, &forbidden, page_bytes()) {
                 let len = (part.end - part.start) as usize;
-                let mapping = Mapping::new(device.as_fd(), region.file_offset + part.start, len, len)
+                let mapping = MappedBar::new(device.as_fd(), region.file_offset + part.start, len, len)
                     .map_err(|e| DeviceError::os(what("mapping"), e))?;
                 mapped.push((part.start, mapping));
             }
@@ -165,7 +48,7 @@ impl Bar {
     }
 
     /// Maps the whole BAR once more, for somebody who is not asked what he accesses.
-    pub(crate) fn hand_out(&self, device: &File, reserve_bytes: usize) -> Result<Mapping> {
+    pub(crate) fn hand_out(&self, device: &File, reserve_bytes: usize) -> Result<MappedBar> {
         let index = self.info.index;
         let refused = |why: &str| {
             DeviceError::Unsupported(format!("BAR {index} cannot be handed out for direct registers: {why}"))
@@ -180,18 +63,18 @@ impl Bar {
         if !len.is_multiple_of(page_bytes()) {
             return Err(refused("it is not made of whole pages, and something else may share the last one"));
         }
-        if !self.mapped.iter().any(|(first, mapping)| *first == 0 && mapping.len as u64 == len) {
+        if !self.mapped.iter().any(|(first, mapping)| *first == 0 && mapping.len_bytes() as u64 == len) {
             return Err(refused("the kernel does not let all of it be mapped"));
         }
-        Mapping::new(device.as_fd(), self.file_offset, len as usize, reserve_bytes)
+        MappedBar::new(device.as_fd(), self.file_offset, len as usize, reserve_bytes)
             .map_err(|e| DeviceError::os(format!("mapping BAR {index} for direct registers"), e))
     }
 
     #[inline]
-    fn mapping(&self, offset: u32, width: Width) -> Option<(&Mapping, usize)> {
+    fn mapping(&self, offset: u32, width: Width) -> Option<(&MappedBar, usize)> {
         let (start, end) = (u64::from(offset), u64::from(offset) + u64::from(width.bytes()));
         self.mapped.iter().find_map(|(first, mapping)| {
-            (start >= *first && end <= first + mapping.len as u64).then(|| (mapping, (start - first) as usize))
+            (start >= *first && end <= first + mapping.len_bytes() as u64).then(|| (mapping, (start - first) as usize))
         })
     }
 
@@ -328,7 +211,7 @@ mod tests {
             .into_iter()
             .map(|part| {
                 let len = (part.end - part.start) as usize;
-                (part.start, Mapping::new(file.as_fd(), part.start, len, len).unwrap())
+                (part.start, MappedBar::new(file.as_fd(), part.start, len, len).unwrap())
             })
             .collect();
         Bar { info: BarInfo { index: 0, space, len_bytes }, file_offset: 0, forbidden, mapped }

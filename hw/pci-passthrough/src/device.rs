@@ -6,12 +6,12 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Weak};
 
 use nook_bus::{
-    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
-    Width, config,
+    BarInfo, BarMemory, DeviceError, DmaWindow, IovaRange, IrqKind, MappedBar, PciDevice, PciIdentity, ResetKind,
+    Result, Service, Width, config,
 };
 use vfio_bindings::bindings::vfio as vb;
 
-use crate::bars::{Bar, Mapping};
+use crate::bars::Bar;
 use crate::config_space::ConfigSpace;
 use crate::faults::FaultLog;
 use crate::irq::{Interrupts, Notices};
@@ -42,7 +42,7 @@ pub struct VfioDevice {
     /// By index.
     bars: [Option<Bar>; 6],
     /// Mappings that were handed out, each with its BAR.
-    direct: Vec<(u8, Weak<Mapping>)>,
+    direct: Vec<(u8, Weak<MappedBar>)>,
     config: ConfigSpace,
     resettable: bool,
     interrupts: Option<Interrupts>,
@@ -358,7 +358,7 @@ impl PciDevice for VfioDevice {
             return Err(self.lose(why.into()));
         }
         let own = self.bars.iter().flatten().find(|bar| bar.lost()).map(|bar| bar.info.index);
-        let lost = |direct: &Weak<Mapping>| direct.upgrade().is_some_and(|mapping| mapping.lost());
+        let lost = |direct: &Weak<MappedBar>| direct.upgrade().is_some_and(|mapping| mapping.lost());
         let direct = || self.direct.iter().find(|(_, direct)| lost(direct)).map(|(bar, _)| *bar);
         if let Some(bar) = own.or_else(direct) {
             return Err(self.lost_page(bar));

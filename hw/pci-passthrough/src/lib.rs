@@ -23,7 +23,6 @@ mod holders;
 mod irq;
 mod net_use;
 mod placement;
-mod sigbus;
 mod sys;
 mod sysfs;
 mod vfio;

@@ -29,9 +29,9 @@
 /// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
-/// [`WriteEffect`](crate::WriteEffect), `posts_only()`, and `fields(OTHER::FIELDS)` for a register that has the same
-/// bits as another. It ends with its fields in braces, `NAME = bit` or
-/// `NAME = lowest..=highest`, or with a semicolon.
+/// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `guard(…)`
+/// with the function of a [`Guard`](crate::Guard), and `fields(OTHER::FIELDS)` for a register that has the same bits as
+/// another. It ends with its fields in braces, `NAME = bit` or `NAME = lowest..=highest`, or with a semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
 /// module `NAME` with a `u32` mask for each single bit and a [`Field`](crate::Field) for each wider one; and the
@@ -78,7 +78,7 @@ macro_rules! registers {
         $(#[$map_doc])*
         $vis static $map: $crate::RegisterMap = {
             #[allow(unused_imports)]
-            use $crate::{ReadEffect::*, WriteEffect::*};
+            use $crate::{ReadEffect::*, Restore::*, WriteEffect::*};
             $crate::RegisterMap::checked($map_name, $bar, $len, const { &[
                 $(
                     $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section)
@@ -117,14 +117,14 @@ macro_rules! registers {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Access, Field, ReadEffect, Width, WriteEffect};
+    use crate::{Access, Field, ReadEffect, Restore, Width, WriteEffect};
 
     registers! {
         /// A chip that has one of everything.
         pub static MAP = "sample", bar 2, 0x100 bytes;
 
         /// Control.
-        CTRL: u32 at 0x00, Rw, "1.1", write(Reset(CTRL::RST)) {
+        CTRL: u32 at 0x00, Rw, "1.1", write(Reset(CTRL::RST)), restore(ResetBy(CTRL::RST)) {
             /// Reset.
             RST = 26,
             /// Speed.
@@ -164,6 +164,7 @@ mod tests {
         let (ctrl, _) = MAP.find(0).unwrap();
         assert_eq!((ctrl.name, ctrl.section, ctrl.access), ("CTRL", "1.1", Access::Rw));
         assert_eq!(ctrl.write, WriteEffect::Reset(CTRL::RST));
+        assert_eq!((ctrl.restore, MAP.named("LOW").unwrap().restore), (Restore::ResetBy(CTRL::RST), Restore::Nothing));
         assert_eq!(ctrl.fields[1].name, "SPEED");
         assert_eq!((ctrl.fields[1].shift, ctrl.fields[1].bits), (8, 2));
         assert_eq!(MAP.named("CTRL_DUP").unwrap().fields, ctrl.fields);

@@ -98,6 +98,37 @@ pub enum WriteEffect {
     Reset(u32),
 }
 
+/// What a register that can do more than a driver may is written with: see [`Guard`].
+type Step = fn(u64, u64) -> Result<u64, &'static str>;
+
+/// A look at each value before it is written, for a register through which only some sequences of writes are allowed
+/// (pins that a serial protocol is played on).
+///
+/// The function is given the state that its last call returned and the value; it returns the next state, or says which
+/// rule the value breaks, and then it is not written. State 0 is "nothing is known of what came before": the beginning,
+/// and again after a reset, a new driver, or writes that were taken back.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard(pub Step);
+
+/// What becomes of a register when its device is brought back to an earlier state. First everything that can be turned
+/// off is; the device is reset; then registers are written, and what turns it on comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// Nothing: it holds nothing that a driver put there, or nothing that writing it would put back.
+    Nothing,
+    /// It is configuration: what was last written is written again, in the order in which it was.
+    Written,
+    /// The device moves it: what it held when the state was kept is written.
+    Held,
+    /// It turns a part of the device on: 0 is written first of all, and what was last written after everything else.
+    Switch,
+    /// This is written first of all, so that the device is quiet: it masks interrupts.
+    Quiet(u64),
+    /// Like [`Written`](Restore::Written); and writing these bits resets all that is brought back. They clear
+    /// themselves when that is done.
+    ResetBy(u32),
+}
+
 /// One bit or field of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldInfo {
@@ -110,7 +141,7 @@ pub struct FieldInfo {
 }
 
 /// One register, or an array of equal ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct RegisterInfo {
     /// As in the manual.
     pub name: &'static str,
@@ -131,6 +162,10 @@ pub struct RegisterInfo {
     /// The value that is read does not depend on writes which are being held back, so reading it releases none
     /// (the posting read of a status register).
     pub posts_only: bool,
+    /// What looks at each value before it is written.
+    pub guard: Option<Guard>,
+    /// What becomes of it when the device is brought back to an earlier state.
+    pub restore: Restore,
     /// Bits and fields.
     pub fields: &'static [FieldInfo],
     /// Where the manual describes it.
@@ -158,6 +193,8 @@ impl RegisterInfo {
             read: ReadEffect::None,
             write: WriteEffect::Plain,
             posts_only: false,
+            guard: None,
+            restore: Restore::Nothing,
             fields: &[],
             section,
         }
@@ -184,6 +221,18 @@ impl RegisterInfo {
     /// The same, marked as [`posts_only`](RegisterInfo::posts_only).
     pub const fn posts_only(mut self) -> Self {
         self.posts_only = true;
+        self
+    }
+
+    /// The same, with what looks at each value before it is written.
+    pub const fn guard(mut self, step: Step) -> Self {
+        self.guard = Some(Guard(step));
+        self
+    }
+
+    /// The same, with what becomes of it when the device is brought back to an earlier state.
+    pub const fn restore(mut self, restore: Restore) -> Self {
+        self.restore = restore;
         self
     }
 

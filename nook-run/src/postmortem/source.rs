@@ -1,7 +1,8 @@
-//! From a place in the module that ran to the author's file and line.
+//! From a place in the loader's module to the author's file and line.
 //!
 //! The loader rewrites a module before it is compiled: the instructions stay, and what their operands take in bytes
-//! may change. So a place is carried over as the n-th instruction of a function.
+//! may change. So a place is carried over as the n-th instruction of a function. What was added to the module after
+//! that (the undo log) is not seen in a bundle: its places are those of the loader's module.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use anyhow::{Context as _, Result, bail};
+use nook_abi::Plain;
 use nook_runtime::{DriverModule, Wasi};
 use wasmparser::{FunctionBody, Parser, Payload};
 
@@ -37,7 +39,7 @@ impl Source {
         Ok(Source { file, module })
     }
 
-    /// The functions and lines at an offset of the module that ran, innermost first: one, or more where functions
+    /// The functions and lines at an offset of the loader's module, innermost first: one, or more where functions
     /// were compiled into their callers.
     pub fn lines(&self, module_offset: u64) -> Vec<String> {
         self.try_lines(module_offset).unwrap_or_default()
@@ -54,6 +56,7 @@ impl Source {
             let name = frame.function.and_then(|function| function.raw_name().ok().map(|name| demangled(&name)));
             let place = frame.location.map(|at| {
                 let (file, line) = (at.file.unwrap_or("?"), at.line.unwrap_or_default());
+                let file = Plain(file);
                 format!("{file}:{line}:{}", at.column.unwrap_or_default())
             });
             lines.push(format!("{}  {}", name.as_deref().unwrap_or("?"), place.as_deref().unwrap_or("?")));
@@ -63,7 +66,7 @@ impl Source {
 }
 
 fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    Plain(&format!("{:#}", rustc_demangle::demangle(name))).to_string()
 }
 
 /// The bodies of a module's functions, and where its code section begins.

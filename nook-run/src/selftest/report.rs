@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::report::{CountersReport, DriverReport};
+use crate::report::{CountersReport, ModuleReport};
 
 /// All that is told about a self-test. It names the machine's kernel and the device, and nothing else of either.
 #[derive(Debug, Serialize)]
@@ -14,7 +14,7 @@ pub struct SelftestReport {
     /// Everything was as it should be.
     pub passed: bool,
     /// Which driver.
-    pub driver: DriverReport,
+    pub driver: ModuleReport,
     /// Which device.
     pub device: DeviceReport,
     /// Of the machine.

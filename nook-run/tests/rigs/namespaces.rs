@@ -48,7 +48,7 @@ struct Running(Child);
 impl Drop for Running {
     fn drop(&mut self) {
         // SAFETY: a plain system call; the child was not waited for yet, so the number is still its own.
-        unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGINT) };
+        unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
         let _ = self.0.wait();
     }
 }

@@ -28,8 +28,13 @@ const MARK: &str = "NOOK_TEST_RUN";
 
 /// The e1000 driver as `cargo xtask drivers` makes it.
 pub fn e1000() -> PathBuf {
+    built("e1000")
+}
+
+/// A module that `cargo xtask drivers` makes.
+pub fn built(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("nook-run/ lies in the repository");
-    let file = root.join("target/drivers/e1000.wasm");
+    let file = root.join("target/drivers").join(name).with_extension("wasm");
     assert!(file.is_file(), "{} is not there; run `cargo xtask drivers`", file.display());
     file
 }
@@ -112,6 +117,10 @@ pub struct Asked {
 impl Asked {
     fn new(mut command: Command, place: &Place) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // Whoever started the tests may have it ignored, as shells do for what runs in the background.
+            at_start(&mut command, signal, libc::SIG_DFL);
+        }
         let mark = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         command.current_dir(place.path()).env("HOME", place.path()).env("TMPDIR", place.path());
         command.env("XDG_CACHE_HOME", shared_cache()).env(MARK, &mark).env_remove("NOOK_LOG");
@@ -149,6 +158,12 @@ impl Asked {
         self
     }
 
+    /// A signal is ignored when it begins.
+    pub fn ignoring(mut self, signal: libc::c_int) -> Self {
+        at_start(&mut self.command, signal, libc::SIG_IGN);
+        self
+    }
+
     /// Lets it run to its end.
     pub fn end(self) -> Ended {
         self.start().end()
@@ -161,6 +176,18 @@ impl Asked {
         self.command.stdout(or_kept(self.stdout, &stdout)).stderr(or_kept(self.stderr, &stderr));
         let child = self.command.spawn().expect("nook-run starts");
         Running { child, stdout, stderr, mark: self.mark, over: false }
+    }
+}
+
+/// What a signal does when the command begins; the last word holds.
+fn at_start(command: &mut Command, signal: libc::c_int, action: libc::sighandler_t) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: a system call without pointers, which may be made between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::signal(signal, action) {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
     }
 }
 

@@ -70,5 +70,6 @@ fn parts(fault: &Fault) -> Value {
         }),
         Fault::DeviceGone => json!({ "kind": "DeviceGone" }),
         Fault::DeviceFailed => json!({ "kind": "DeviceFailed" }),
+        Fault::Revoked => json!({ "kind": "Revoked" }),
     }
 }

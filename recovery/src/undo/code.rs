@@ -2,7 +2,7 @@
 
 use wasm_encoder::{BlockType, Instruction, MemArg};
 
-use super::layout::{BULK, LOG_BYTES, Mode, TRAILER_BYTES, padded};
+use super::layout::{BULK, FULL_CELL, LOG_BYTES, Mode, TIME_CELL, TRAILER_BYTES, padded};
 
 /// What the added code names: indices behind the module's own.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,16 @@ pub(super) struct Names {
     pub(super) stack_limit: u32,
     /// Function: logs a range.
     pub(super) log_range: u32,
+    /// Function: says that the time cell was found set.
+    pub(super) look: u32,
+    /// Table: whom it says that to.
+    pub(super) look_table: u32,
+    /// Type: of that function.
+    pub(super) look_type: u32,
     /// Where records begin.
     pub(super) first_record: u32,
+    /// What lies below is not logged: it is kept by other means.
+    pub(super) kept_below: Option<u32>,
 }
 
 /// Where an address can be had from.
@@ -127,6 +135,30 @@ pub(super) fn check_stack_pointer(scratch: u32, names: &Names, out: &mut Code) {
     ]);
 }
 
+/// Looks at the time: asks the host if the cell is set.
+///
+/// The load is atomic because a plain one may be taken out of the loop.
+pub(super) fn look(names: &Names, out: &mut Code) {
+    out.extend([
+        Instruction::I32Const(0),
+        Instruction::I32AtomicLoad(log(TIME_CELL, 2)),
+        Instruction::If(BlockType::Empty),
+        Instruction::Call(names.look),
+        Instruction::End,
+    ]);
+}
+
+/// The body of the function that asks the host, which says whether to ask again at the next look.
+pub(super) fn ask(names: &Names) -> Code {
+    vec![
+        Instruction::I32Const(0),
+        Instruction::I32Const(0),
+        Instruction::CallIndirect { type_index: names.look_type, table_index: names.look_table },
+        Instruction::I32AtomicStore(log(TIME_CELL, 2)),
+        Instruction::End,
+    ]
+}
+
 /// After a hostcall: outside of a transaction nothing will be undone, so that the log can begin again.
 pub(super) fn forget_outside_transaction(names: &Names, out: &mut Code) {
     out.extend([
@@ -143,14 +175,50 @@ pub(super) fn forget_outside_transaction(names: &Names, out: &mut Code) {
 /// The body of the function that logs a range before a bulk instruction: `(address, length)`.
 pub(super) fn log_range(names: &Names) -> Code {
     let (address, length, end) = (0, 1, 2);
-    vec![
+    let mut code = vec![
         Instruction::GlobalGet(names.mode),
         Instruction::I32Const(Mode::Transaction as i32),
         Instruction::I32Ne,
         Instruction::If(BlockType::Empty),
-        Instruction::Return,
+    ];
+    // Each may take milliseconds, and there may be many in a row. In a transaction the log ends them.
+    look(names, &mut code);
+    code.extend([Instruction::Return, Instruction::End]);
+    if let Some(kept_below) = names.kept_below {
+        code.extend([
+            Instruction::LocalGet(address),
+            Instruction::I64ExtendI32U,
+            Instruction::LocalGet(length),
+            Instruction::I64ExtendI32U,
+            Instruction::I64Add,
+            Instruction::I64Const(kept_below.into()),
+            Instruction::I64LeU,
+            Instruction::If(BlockType::Empty),
+        ]);
+        // Nothing in the log ends them.
+        look(names, &mut code);
+        code.extend([Instruction::Return, Instruction::End]);
+    }
+    code.extend([
+        Instruction::LocalGet(length),
+        Instruction::I32Const((LOG_BYTES as u32 - 2 * TRAILER_BYTES).cast_signed()),
+        Instruction::GlobalGet(names.top),
+        Instruction::I32Sub,
+        Instruction::I32GtS,
+        // What is longer than memory is wrong in another way.
+        Instruction::LocalGet(length),
+        Instruction::MemorySize(0),
+        Instruction::I32Const(16),
+        Instruction::I32Shl,
+        Instruction::I32LeU,
+        Instruction::I32And,
+        Instruction::If(BlockType::Empty),
+        Instruction::I32Const(0),
+        Instruction::I32Const(1),
+        Instruction::I32Store(log(FULL_CELL, 2)),
+        Instruction::Unreachable,
         Instruction::End,
-        // Traps if the range is not in memory, or too long for the log.
+        // Traps if the range is not in memory.
         Instruction::GlobalGet(names.top),
         Instruction::LocalGet(address),
         Instruction::LocalGet(length),
@@ -175,7 +243,8 @@ pub(super) fn log_range(names: &Names) -> Code {
         Instruction::I32Add,
         Instruction::GlobalSet(names.top),
         Instruction::End,
-    ]
+    ]);
+    code
 }
 
 const _: () = assert!(LOG_BYTES < BULK as u64, "a length and its flag do not meet");

@@ -7,12 +7,13 @@
 use super::Flaw;
 use super::values::Value;
 
+/// `[base + from, base + to)` is logged, if `flag` (a local) is not zero.
 #[derive(Clone, Copy, Debug)]
-enum Fact {
-    /// `[base + from, base + to)` is logged, if `flag` (a local) is not zero.
-    Logged { base: Value, from: u64, to: u64, flag: Option<u32> },
-    /// A record was appended.
-    Appended,
+struct Fact {
+    base: Value,
+    from: u64,
+    to: u64,
+    flag: Option<u32>,
 }
 
 /// How an open block begins and ends.
@@ -56,7 +57,7 @@ impl Facts {
         let end = offset + u64::from(width);
         let mut cover = Cover::No;
         for fact in self.known.iter().rev() {
-            let Fact::Logged { base: b, from, to, flag } = *fact else { continue };
+            let Fact { base: b, from, to, flag } = *fact;
             if b == base && from <= offset && end <= to {
                 match flag {
                     None => return Cover::Yes,
@@ -68,11 +69,7 @@ impl Facts {
     }
 
     pub(super) fn learn(&mut self, base: Value, from: u64, to: u64, flag: Option<u32>) {
-        self.known.push(Fact::Logged { base, from, to, flag });
-    }
-
-    pub(super) fn appended(&mut self) {
-        self.known.push(Fact::Appended);
+        self.known.push(Fact { base, from, to, flag });
     }
 
     pub(super) fn open(&mut self, kind: Kind) {
@@ -107,16 +104,15 @@ impl Facts {
         }
     }
 
-    /// A branch; if it goes back to a loop's beginning: whether each round from there to here appends a record.
-    pub(super) fn branch(&mut self, depth: u32) -> Option<bool> {
+    /// A branch. Says whether it goes back to a loop's beginning.
+    pub(super) fn branch(&mut self, depth: u32) -> bool {
         let known = self.known.len();
-        let target = self.open.len().checked_sub(1 + depth as usize)?;
+        let Some(target) = self.open.len().checked_sub(1 + depth as usize) else { return false };
         let open = &mut self.open[target];
-        if open.kind != Kind::Loop {
-            open.least = open.least.min(known);
-            return None;
+        if open.kind == Kind::Loop {
+            return true;
         }
-        let round = &self.known[open.entry.min(known)..];
-        Some(round.iter().any(|fact| matches!(fact, Fact::Appended)))
+        open.least = open.least.min(known);
+        false
     }
 }

@@ -1,4 +1,4 @@
-//! The log in the module's second memory: a header with the globals, then records.
+//! The log in the module's second memory: a header with the time cell and the globals, then records.
 //!
 //! A record is the old bytes, padded to a multiple of 8 (stores of at most 8 bytes: to 8), then the address (`u32`) and
 //! the length (`u32`, with [`BULK`] set if the bytes came from a bulk instruction). The address comes last so that the
@@ -6,12 +6,21 @@
 
 /// The log's length. It is touched only as far as it is used, and what lies behind it traps.
 pub(super) const LOG_BYTES: u64 = 64 << 20;
+/// An `i32` that somebody outside sets when a call is to look at the time; the module looks at it in each round of a
+/// loop. It has a cache line to itself.
+pub(super) const TIME_CELL: u32 = 0;
+/// An `i32` that is set when a bulk instruction does not fit into the log.
+pub(super) const FULL_CELL: u32 = 4;
 /// Where saved globals begin, 16 bytes each.
-pub(super) const SAVED_GLOBALS: u32 = 0;
+pub(super) const SAVED_GLOBALS: u32 = 64;
 /// What a saved global takes.
 pub(super) const SAVED_GLOBAL_BYTES: u32 = 16;
 /// Address and length.
 pub(super) const TRAILER_BYTES: u32 = 8;
+/// The most stores that are logged together: a group's records are addressed from one top.
+pub(super) const MAX_GROUP: usize = 64;
+/// What a group takes at most: each record holds up to 16 bytes.
+pub(super) const MAX_GROUP_BYTES: u32 = MAX_GROUP as u32 * (16 + TRAILER_BYTES);
 /// In the length: the old bytes are of any number, and padded.
 pub(super) const BULK: u32 = 1 << 31;
 
@@ -21,6 +30,8 @@ pub(super) const LOG_EXPORT: &str = "nook_undo_log";
 pub(super) const TOP_EXPORT: &str = "nook_undo_top";
 /// The global with a [`Mode`].
 pub(super) const MODE_EXPORT: &str = "nook_undo_mode";
+/// A table of one: the function that is called when the time cell is set. What it returns is the cell's new value.
+pub(super) const LOOK_EXPORT: &str = "nook_undo_look";
 /// The driver's mutable globals, each followed by its number.
 pub(super) const GLOBAL_EXPORT: &str = "nook_undo_global_";
 /// What all of them begin with.

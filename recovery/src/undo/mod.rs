@@ -9,10 +9,17 @@
 //! - A call that ended in an error (trap, fault in a hostcall) is undone by [`UndoLog::roll_back`]. One that returned,
 //!   but must not count (its results were found wrong), by [`UndoLog::roll_back_returned`]; that is possible until the
 //!   next call begins. Committing is nothing.
-//! - The host calls [`UndoLog::note_host_write`] before it writes into the driver's memory inside of a call.
+//! - What the host writes into the driver's memory inside of a call is not logged: it writes to its own page only.
 //! - The module has a second memory, the log, which driver code cannot name. The engine needs multi-memory; the host's
 //!   `MemoryCreator` is asked for it right after the driver's own memory: 64 MiB, min = max, an ordinary mapping that
 //!   is touched as far as it is used, with a guard behind it.
+//!
+//! # Calls that do not end
+//!
+//! Each branch back to a loop's beginning, and each function that may execute much without a loop, looks at a cell in
+//! the log memory. Who runs the module sets it from another thread when it is time ([`UndoLog::time_cell`]); then the
+//! function that was given to [`UndoLog::ask`] is called, and may end the call. That is what the engine's epochs are
+//! for, at less cost: one load that shares its address with all others, and nothing in a register.
 //!
 //! # What "as before" means
 //!
@@ -33,6 +40,7 @@
 mod code;
 mod facts;
 mod layout;
+mod looks;
 mod module;
 mod offsets;
 mod raw;
@@ -53,6 +61,9 @@ pub struct Options {
     /// Below this address no device writes: the beginning of the DMA window. Reading and logging ahead of the stores
     /// (at the beginning of loops) is confined to it. Without it, all of memory is taken to be private.
     pub private_bytes: Option<u32>,
+    /// Somebody else keeps private memory (a checkpoint by pages): only what reaches to
+    /// [`private_bytes`](Self::private_bytes) or beyond is logged.
+    pub private_is_kept: bool,
     /// A mistake to make, for the tests that show that they would notice.
     #[doc(hidden)]
     pub flaw: Option<Flaw>,
@@ -80,6 +91,10 @@ pub enum Flaw {
     KeepFactsOfOtherPath,
     /// Does not save globals.
     ForgetGlobals,
+    /// Takes what begins in memory that is kept for kept, however far it reaches.
+    KeepAcrossBorder,
+    /// Goes round in a loop without a look at the time.
+    LoopWithoutLook,
 }
 
 /// A module whose calls can be undone.
@@ -120,10 +135,10 @@ pub struct Effect {
     pub own_frames_known: bool,
     /// Checked writes of the stack pointer.
     pub stack_checks: usize,
-    /// Branches back to the beginning of a loop.
+    /// Branches back to the beginning of a loop; each looks at the time.
     pub back_edges: usize,
-    /// Of them: each round appends to the log, so that the log's end stops a loop without end.
-    pub back_edges_logged: usize,
+    /// Functions that look at the time when they begin.
+    pub looks_at_beginnings: usize,
     /// The length of its code before.
     pub code_bytes_before: usize,
     /// And after.
@@ -141,7 +156,8 @@ impl fmt::Display for Effect {
         writeln!(f, "{bulk} bulk instructions, {} of them to own frames", self.bulk_own_frame)?;
         let stack = if self.own_frames_known { "first in memory" } else { "not known to be first in memory" };
         writeln!(f, "stack {stack}, {} checks of its pointer", self.stack_checks)?;
-        writeln!(f, "{} of {} back-edges append to the log", self.back_edges_logged, self.back_edges)?;
+        let Effect { back_edges, looks_at_beginnings, .. } = self;
+        writeln!(f, "{back_edges} back-edges and {looks_at_beginnings} functions look at the time")?;
         write!(f, "{} bytes of code, {} before", self.code_bytes_after, self.code_bytes_before)
     }
 }
@@ -168,6 +184,9 @@ pub enum Refused {
         /// What it is.
         what: String,
     },
+    /// Its world.
+    #[error("imports WASI, whose calls write into its memory past the log")]
+    Wasi,
     /// Its memory.
     #[error("the module's memory cannot be covered: {0}")]
     Memory(String),

@@ -1,6 +1,6 @@
 //! What the pass needs to know of a module before it rewrites it.
 
-use nook_abi::ENTRY_PREFIX;
+use nook_abi::{ENTRY_PREFIX, Plain};
 use wasmparser::{
     ConstExpr, DataKind, Export, ExternalKind, FuncToValidate, FuncType, FunctionBody, GlobalType, KnownCustom, Name,
     Operator, Parser, Payload, TypeRef, ValType, ValidPayload, Validator, ValidatorResources, WasmFeatures,
@@ -38,6 +38,7 @@ pub(super) struct Shape<'a> {
     /// The type of each function, imported ones first.
     pub(super) functions: Vec<u32>,
     pub(super) imported_functions: u32,
+    pub(super) tables: u32,
     pub(super) globals: Vec<GlobalType>,
     pub(super) exports: Vec<Export<'a>>,
     pub(super) bodies: Vec<Body<'a>>,
@@ -89,7 +90,7 @@ impl<'a> Shape<'a> {
                     for import in imports.into_imports() {
                         let import = import?;
                         let TypeRef::Func(ty) = import.ty else {
-                            let what = format!("the import `{}.{}`", import.module, import.name);
+                            let what = format!("the import `{}.{}`", Plain(import.module), Plain(import.name));
                             return Err(Refused::Shared { what });
                         };
                         shape.functions.push(ty);
@@ -101,6 +102,7 @@ impl<'a> Shape<'a> {
                         shape.functions.push(ty?);
                     }
                 }
+                Payload::TableSection(tables) => shape.tables = tables.count(),
                 Payload::MemorySection(section) => {
                     for memory in section {
                         let memory = memory?;
@@ -122,10 +124,12 @@ impl<'a> Shape<'a> {
                     for export in exports {
                         let export = export?;
                         if export.name.starts_with(RESERVED_PREFIX) {
-                            return Err(Refused::ReservedExport(export.name.to_owned()));
+                            return Err(Refused::ReservedExport(Plain(export.name).to_string()));
                         }
                         if export.kind == ExternalKind::Table {
-                            return Err(Refused::Shared { what: format!("the exported table `{}`", export.name) });
+                            return Err(Refused::Shared {
+                                what: format!("the exported table `{}`", Plain(export.name)),
+                            });
                         }
                         if export.kind == ExternalKind::Global && export.name == STACK_POINTER {
                             hints.named_pointer = Some(export.index);

@@ -20,34 +20,31 @@ impl OffsetMap {
         (*old != NONE).then_some(*old)
     }
 
-    /// How many places it knows.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    /// Whether it knows none.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-
-    /// Pairs of little-endian `u32`: offset in the rewritten module, offset in the original (or `u32::MAX`).
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.pairs.iter().flat_map(|(new, old)| [new.to_le_bytes(), old.to_le_bytes()]).flatten().collect()
-    }
-
-    /// What [`to_bytes`](Self::to_bytes) wrote; none if the bytes are not that.
-    pub fn from_bytes(bytes: &[u8]) -> Option<OffsetMap> {
-        let (words, rest) = bytes.as_chunks::<4>();
-        let (pairs, odd) = words.as_chunks::<2>();
-        let pairs: Vec<_> =
-            pairs.iter().map(|[new, old]| (u32::from_le_bytes(*new), u32::from_le_bytes(*old))).collect();
-        (rest.is_empty() && odd.is_empty() && pairs.is_sorted_by(|a, b| a.0 < b.0)).then_some(OffsetMap { pairs })
-    }
-
     pub(super) fn push(&mut self, new: usize, old: Option<usize>) {
         let old = old.map_or(NONE, |old| old as u32);
         if self.pairs.last().is_none_or(|(last, _)| *last < new as u32) {
             self.pairs.push((new as u32, old));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_was_added_belongs_to_the_instruction_that_it_was_added_for() {
+        let mut map = OffsetMap::default();
+        // An instruction of two bytes, then one with eight bytes of code before it, then a wrapper.
+        [(100, Some(40)), (102, Some(42)), (112, None)].into_iter().for_each(|(new, old)| map.push(new, old));
+        let originals = [99, 100, 101, 102, 111, 112, 500].map(|offset| map.original(offset));
+        assert_eq!(originals, [None, Some(40), Some(40), Some(42), Some(42), None, None]);
+    }
+
+    #[test]
+    fn of_two_beginnings_at_one_place_the_first_counts() {
+        let mut map = OffsetMap::default();
+        [(10, Some(1)), (10, Some(2))].into_iter().for_each(|(new, old)| map.push(new, old));
+        assert_eq!(map.original(10), Some(1));
     }
 }

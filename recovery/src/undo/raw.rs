@@ -31,17 +31,3 @@ pub(super) fn put(store: impl AsContext, memory: &Memory, address: u32, bytes: &
     }
     true
 }
-
-/// Reads from `address` of `memory`. False, and nothing read, if that is not inside of memory.
-pub(super) fn get(store: impl AsContext, memory: &Memory, address: u32, into: &mut [u8]) -> bool {
-    let end = u64::from(address) + into.len() as u64;
-    if end > memory.data_size(&store) as u64 {
-        return false;
-    }
-    // SAFETY: in bounds, as was just checked; `into` is memory of ours that does not overlap with a driver's.
-    unsafe {
-        let from = memory.data_ptr(&store).add(address as usize);
-        ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
-    }
-    true
-}

@@ -7,16 +7,18 @@ use wasmparser::Operator;
 
 use super::code::{self, Code, Names, Piece, Source};
 use super::facts::{Cover, Facts, Kind};
+use super::layout::MAX_GROUP;
 use super::stores::{StoreOp, ends_group};
 use super::values::{Analysis, Event, Seen, Value};
 use super::{Effect, Flaw};
 
-/// The most stores that are logged together: a group's records are addressed from one top.
-const MAX_GROUP: usize = 64;
 /// The most stores that one loop's beginning logs for its body.
 const MAX_HOISTED: usize = 32;
 /// The largest frame that is believed: a stack pointer less than this, if it wraps, is beyond every memory.
 const MAX_FRAME_BYTES: i64 = 1 << 20;
+
+/// The longest bulk instruction that is not logged: many in a row are to end too.
+const MAX_OWN_BULK_BYTES: u32 = 4096;
 
 /// A part of the new body.
 pub(super) enum Part {
@@ -68,8 +70,17 @@ struct Candidate {
     width: u32,
 }
 
-/// Rewrites one function that has `locals` locals, parameters among them.
-pub(super) fn rewrite(module: &Module, analysis: &Analysis<'_>, locals: u32, effect: &mut Effect) -> Rewritten {
+/// Bytes of one address: from and to, behind it.
+type Extent = (Value, u64, u64);
+
+/// Rewrites one function that has `locals` locals, parameters among them, and that `looks` at the time when it begins.
+pub(super) fn rewrite(
+    module: &Module,
+    analysis: &Analysis<'_>,
+    looks: bool,
+    locals: u32,
+    effect: &mut Effect,
+) -> Rewritten {
     let mut rewrite = Rewrite {
         module,
         analysis,
@@ -81,6 +92,10 @@ pub(super) fn rewrite(module: &Module, analysis: &Analysis<'_>, locals: u32, eff
         top: None,
         parts: Vec::new(),
     };
+    if looks {
+        rewrite.look();
+        rewrite.effect.looks_at_beginnings += 1;
+    }
     for at in 0..analysis.operators.len() {
         rewrite.instruction(at);
     }
@@ -163,6 +178,12 @@ impl Rewrite<'_, '_> {
         }
     }
 
+    fn look(&mut self) {
+        let mut code = Code::new();
+        code::look(&self.module.names, &mut code);
+        self.add(code);
+    }
+
     fn reload(&mut self) {
         if self.module.flaw != Some(Flaw::KeepTopAfterCall) {
             self.parts.push(Part::Reload);
@@ -170,21 +191,20 @@ impl Rewrite<'_, '_> {
     }
 
     fn branches(&mut self, operator: &Operator<'_>) {
-        let mut back_edges = Vec::new();
-        match operator {
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
-                back_edges.push(self.facts.branch(*relative_depth));
-            }
+        let goes_back = match operator {
+            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => self.facts.branch(*relative_depth),
             Operator::BrTable { targets } => {
                 // The targets were read when the function was validated.
                 let depths = targets.targets().filter_map(Result::ok).chain([targets.default()]);
-                back_edges.extend(depths.map(|depth| self.facts.branch(depth)));
+                depths.filter(|depth| self.facts.branch(*depth)).count() > 0
             }
-            _ => {}
-        }
-        for logged in back_edges.into_iter().flatten() {
+            _ => false,
+        };
+        if goes_back {
             self.effect.back_edges += 1;
-            self.effect.back_edges_logged += usize::from(logged);
+            if self.module.flaw != Some(Flaw::LoopWithoutLook) {
+                self.look();
+            }
         }
     }
 
@@ -245,21 +265,18 @@ impl Rewrite<'_, '_> {
         match cover {
             Cover::If(flag) => {
                 code.extend([Instruction::LocalGet(flag), Instruction::I32Eqz, Instruction::If(BlockType::Empty)]);
-                let (pieces, _) = self.pieces(vec![first]);
-                self.append(&pieces, &mut code);
+                self.log(vec![first], &mut code);
                 code.push(Instruction::End);
                 self.effect.covered_by_flag += 1;
             }
             _ => {
                 let group = self.group(at, first, locals, spilled);
-                let (pieces, extents) = self.pieces(group);
-                self.append(&pieces, &mut code);
-                self.facts.appended();
+                let (records, extents) = self.log(group, &mut code);
                 for (base, from, to) in extents {
                     self.facts.learn(base, from, to, None);
                 }
                 self.effect.groups += 1;
-                self.effect.records += pieces.len();
+                self.effect.records += records;
             }
         }
         self.add(before);
@@ -278,6 +295,45 @@ impl Rewrite<'_, '_> {
         code.extend(operands.iter().map(|&local| Instruction::LocalSet(local)));
         code.push(Instruction::LocalTee(address));
         code.extend(operands.iter().rev().map(|&local| Instruction::LocalGet(local)));
+    }
+
+    /// Logs a group. Says with how many records, and what is logged then.
+    fn log(&mut self, mut group: Vec<Candidate>, code: &mut Code) -> (usize, Vec<Extent>) {
+        let Some(kept_below) = self.module.names.kept_below else {
+            let (pieces, extents) = self.pieces(group);
+            self.append(&pieces, code);
+            return (pieces.len(), extents);
+        };
+        // For each address that is known only when it runs, whether it is kept anyway is asked once.
+        let (mut records, mut logged) = (0, Vec::new());
+        while let Some(first) = group.first().copied() {
+            let (same, others) = group.into_iter().partition(|store| store.base == first.base);
+            group = others;
+            let (pieces, extents) = self.pieces(same);
+            let reach = match self.module.flaw {
+                Some(Flaw::KeepAcrossBorder) => 1,
+                _ => extents.iter().map(|(_, _, to)| *to).max().unwrap_or(0),
+            };
+            // Of a base up to here, all of it is kept.
+            let last = u64::from(kept_below).checked_sub(reach);
+            match (first.source, last) {
+                (Source::Constant(at), Some(last)) if u64::from(at) <= last => {}
+                (Source::Local { .. }, Some(last)) => {
+                    first.source.push(code);
+                    code.extend([
+                        Instruction::I32Const((last as u32).cast_signed()),
+                        Instruction::I32GtU,
+                        Instruction::If(BlockType::Empty),
+                    ]);
+                    self.append(&pieces, code);
+                    code.push(Instruction::End);
+                }
+                _ => self.append(&pieces, code),
+            }
+            records += pieces.len();
+            logged.extend(extents);
+        }
+        (records, logged)
     }
 
     fn append(&mut self, pieces: &[Piece], code: &mut Code) {
@@ -315,7 +371,7 @@ impl Rewrite<'_, '_> {
 
     /// Neighbours become one, without gaps: what was not stored must not be restored, because a device may have
     /// written there. Also says what is logged then.
-    fn pieces(&self, mut group: Vec<Candidate>) -> (Vec<Piece>, Vec<(Value, u64, u64)>) {
+    fn pieces(&self, mut group: Vec<Candidate>) -> (Vec<Piece>, Vec<Extent>) {
         if self.module.flaw == Some(Flaw::WrongWidth) {
             group.iter_mut().for_each(|store| store.width = store.width.min(4));
         }
@@ -345,7 +401,7 @@ impl Rewrite<'_, '_> {
 
     fn bulk(&mut self, to: Value, len: Value) {
         self.effect.bulk += 1;
-        if len.root == 0 && self.own_frame(to, 0, len.plus.into()) {
+        if len.root == 0 && len.plus <= MAX_OWN_BULK_BYTES && self.own_frame(to, 0, len.plus.into()) {
             self.effect.bulk_own_frame += 1;
             return;
         }
@@ -362,7 +418,6 @@ impl Rewrite<'_, '_> {
             Instruction::LocalGet(length),
         ]);
         self.reload();
-        self.facts.appended();
     }
 
     /// Logs before a loop what its body stores to the same place in each round.
@@ -416,7 +471,9 @@ impl Rewrite<'_, '_> {
                     Instruction::If(BlockType::Empty),
                 ]);
             }
-            self.append(&pieces, &mut code);
+            if self.module.names.kept_below.is_none() {
+                self.append(&pieces, &mut code);
+            }
             if flag.is_some() {
                 code.push(Instruction::End);
             }

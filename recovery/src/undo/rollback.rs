@@ -1,10 +1,10 @@
-//! One instance's log: rolling a call back, and what the host adds to the log.
+//! One instance's log: rolling a call back.
 
-use wasmtime::{AsContext, AsContextMut, Global, Instance, Memory, Store, V128, Val, ValType};
+use wasmtime::{AsContext, AsContextMut, Func, Global, Instance, Memory, Ref, Store, Table, V128, Val, ValType};
 
 use super::layout::{
-    BULK, GLOBAL_EXPORT, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT, TRAILER_BYTES,
-    first_record, padded,
+    BULK, FULL_CELL, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MAX_GROUP_BYTES, MODE_EXPORT, Mode,
+    SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TIME_CELL, TOP_EXPORT, TRAILER_BYTES, first_record,
 };
 use super::raw;
 
@@ -37,16 +37,6 @@ pub enum CorruptLog {
     Mode(i32),
 }
 
-/// The host wants to write more than the log holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the undo log has no room for {len_bytes} bytes of a host's write at {address:#x}, or they are not in memory")]
-pub struct LogFull {
-    /// Where it wants to write.
-    pub address: u32,
-    /// How much.
-    pub len_bytes: u32,
-}
-
 /// The undo log of one instance.
 #[derive(Clone, Debug)]
 pub struct UndoLog {
@@ -54,6 +44,7 @@ pub struct UndoLog {
     log: Memory,
     top: Global,
     mode: Global,
+    look: Table,
     globals: Vec<Global>,
 }
 
@@ -82,8 +73,23 @@ impl UndoLog {
             log: memory(store, LOG_EXPORT)?,
             top: global(store, TOP_EXPORT)?,
             mode: global(store, MODE_EXPORT)?,
+            look: instance.get_table(&mut *store, LOOK_EXPORT).ok_or_else(|| missing(LOOK_EXPORT))?,
             globals,
         })
+    }
+
+    /// Where the cell is that makes calls look at the time when it is not zero: an aligned `i32`, written atomically.
+    pub fn time_cell(&self) -> (Memory, u32) {
+        (self.log, TIME_CELL)
+    }
+
+    /// Has calls that find the cell set ask `host`, which takes nothing and returns the cell's next value: 0, or 1 to
+    /// be asked again at the next look. Without it, such a call traps.
+    ///
+    /// # Errors
+    /// If the function is of another type.
+    pub fn ask<T>(&self, store: &mut Store<T>, host: Func) -> wasmtime::Result<()> {
+        self.look.set(store, 0, Ref::Func(Some(host)))
     }
 
     /// Undoes a call that ended in an error: memory and globals are as when it began, and the instance can be called
@@ -111,31 +117,14 @@ impl UndoLog {
         }
     }
 
-    /// To be called before the host writes `len` bytes at `address` of the driver's memory inside of a call. Outside of
-    /// transactions it does nothing.
-    ///
-    /// # Errors
-    /// If the log is full or the bytes are not in memory; then nothing may be written.
-    pub fn note_host_write(&self, store: &mut impl AsContextMut, address: u32, len: u32) -> Result<(), LogFull> {
-        let full = LogFull { address, len_bytes: len };
-        if self.number(&mut *store, self.mode) != Mode::Transaction as i32 {
-            return Ok(());
-        }
-        let top = self.number(&mut *store, self.top).cast_unsigned();
-        let record = u64::from(padded(len)) + u64::from(TRAILER_BYTES);
-        if u64::from(top) + record > self.log.data_size(&mut *store) as u64 {
-            return Err(full);
-        }
-        let mut bytes = vec![0; record as usize];
-        if !raw::get(&mut *store, &self.memory, address, &mut bytes[..len as usize]) {
-            return Err(full);
-        }
-        let trailer = padded(len) as usize;
-        bytes[trailer..trailer + 4].copy_from_slice(&address.to_le_bytes());
-        bytes[trailer + 4..].copy_from_slice(&(len | BULK).to_le_bytes());
-        self.log.write(&mut *store, top as usize, &bytes).map_err(|_| full)?;
-        let new_top = (top + record as u32).cast_signed();
-        self.top.set(&mut *store, Val::I32(new_top)).map_err(|_| full)
+    /// Whether the log's end is what stopped the call that just trapped. Rolling back takes it back as any other.
+    pub fn is_full<T>(&self, store: &mut Store<T>) -> bool {
+        let mut cell = [0; 4];
+        let read = self.log.read(&mut *store, FULL_CELL as usize, &mut cell);
+        let cleared = self.log.write(&mut *store, FULL_CELL as usize, &[0; 4]);
+        // Stores trap where the next group may not fit.
+        let left = (LOG_BYTES as u32).saturating_sub(self.number(&mut *store, self.top).cast_unsigned());
+        (read.is_ok() && cleared.is_ok() && cell != [0; 4]) || left < MAX_GROUP_BYTES
     }
 
     /// What the log holds of the last call.
@@ -151,6 +140,31 @@ impl UndoLog {
             top = record.next_top;
         }
         Ok(found)
+    }
+
+    /// The driver's memory.
+    pub(crate) fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// The module's mutable globals, as they are.
+    pub fn globals<T>(&self, store: &mut Store<T>) -> Vec<Val> {
+        self.globals.iter().map(|global| global.get(&mut *store)).collect()
+    }
+
+    /// Memory is as it was when [`globals`](Self::globals) were these: so are they again, and the log is empty.
+    ///
+    /// # Errors
+    /// If they are not this module's.
+    pub fn begin_again<T>(&self, store: &mut Store<T>, globals: &[Val]) -> wasmtime::Result<()> {
+        if globals.len() != self.globals.len() {
+            wasmtime::bail!("{} globals instead of {}", globals.len(), self.globals.len());
+        }
+        for (global, value) in self.globals.iter().zip(globals) {
+            global.set(&mut *store, *value)?;
+        }
+        self.top.set(&mut *store, Val::I32(first_record(self.globals.len()).cast_signed()))?;
+        self.mode.set(&mut *store, Val::I32(Mode::Idle as i32))
     }
 
     fn number(&self, store: impl AsContextMut, global: Global) -> i32 {

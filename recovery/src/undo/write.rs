@@ -3,19 +3,19 @@
 use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
-    Instruction, MemArg, MemorySection, MemoryType, RawSection, TypeSection, ValType,
+    Instruction, MemArg, MemorySection, MemoryType, RawSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
 use wasmparser::{ExternalKind, Parser, Payload, Validator, WasmFeatures};
 
 use super::code::{self, Names};
 use super::layout::{
-    GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT,
-    first_record,
+    GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS,
+    TOP_EXPORT, first_record,
 };
 use super::module::{Shape, features};
 use super::rewrite::{Module, Part, Rewritten, rewrite};
 use super::values::Analysis;
-use super::{Effect, Flaw, Instrumented, OffsetMap, Options, Refused};
+use super::{Effect, Flaw, Instrumented, OffsetMap, Options, Refused, looks};
 
 /// An export that gets a wrapper: its name and the function behind it.
 struct Entry<'a> {
@@ -40,13 +40,18 @@ struct Placed {
 pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
     let mut shape = Shape::of(wasm)?;
     let bodies = std::mem::take(&mut shape.bodies);
+    let looks = looks::of(&bodies, shape.imported_functions)?;
     let globals = shape.globals.len() as u32;
     let names = Names {
         top: globals,
         mode: globals + 1,
         stack_limit: globals + 2,
         log_range: shape.functions.len() as u32,
+        look: shape.functions.len() as u32 + 1,
+        look_table: shape.tables,
+        look_type: shape.types.len() as u32 + 1,
         first_record: first_record(shape.mutable_globals().count()),
+        kept_below: options.private_bytes.filter(|_| options.private_is_kept),
     };
     let functions = shape.exports.iter().filter(|export| export.kind == ExternalKind::Func);
     let entries: Vec<_> = functions.map(|export| Entry { name: export.name, function: export.index }).collect();
@@ -71,7 +76,7 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
         let parameters = writer.shape.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
         let analysis = Analysis::of(body, &writer.shape, function, options.flaw)?;
-        let rewritten = rewrite(&module, &analysis, locals, &mut effect);
+        let rewritten = rewrite(&module, &analysis, looks[number], locals, &mut effect);
         let (function, places) = writer.function(&declared, &analysis, &rewritten)?;
         code.function(&function);
         placed.push(places);
@@ -79,7 +84,8 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
     writer.added_functions(&mut code);
     let wasm = writer.module(&code)?;
     let map = offset_map(&wasm, &placed)?;
-    Validator::new_with_features(features() | WasmFeatures::MULTI_MEMORY).validate_all(&wasm)?;
+    Validator::new_with_features(features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES)
+        .validate_all(&wasm)?;
     effect.code_bytes_before = code_bytes(writer.wasm)?;
     effect.code_bytes_after = code_bytes(&wasm)?;
     Ok(Instrumented { wasm, effect, offsets: map })
@@ -122,13 +128,16 @@ impl Writer<'_> {
         Ok((body, placed))
     }
 
-    /// The range logger, and one wrapper for each exported function.
+    /// The range logger, the question to the host, and one wrapper for each exported function.
     fn added_functions(&self, code: &mut CodeSection) {
-        let mut logger = Function::new([(1, ValType::I32)]);
-        for instruction in code::log_range(&self.names) {
-            logger.instruction(&instruction);
+        let helpers = [(Some(ValType::I32), code::log_range(&self.names)), (None, code::ask(&self.names))];
+        for (local, body) in helpers {
+            let mut function = Function::new(local.map(|ty| (1, ty)));
+            for instruction in body {
+                function.instruction(&instruction);
+            }
+            code.function(&function);
         }
-        code.function(&logger);
         for entry in &self.entries {
             code.function(&self.wrapper(entry));
         }
@@ -188,7 +197,7 @@ impl Writer<'_> {
 
     fn module(&self, code: &CodeSection) -> Result<Vec<u8>, Refused> {
         let mut module = wasm_encoder::Module::new();
-        let mut globals_written = false;
+        let (mut globals_written, mut tables_written) = (false, false);
         for payload in Parser::new(0).parse_all(self.wasm) {
             let payload = payload?;
             // The globals are added even if the module has none of its own; these sections come after them.
@@ -211,18 +220,28 @@ impl Writer<'_> {
                     let mut section = TypeSection::new();
                     RoundtripReencoder.parse_type_section(&mut section, types).map_err(reencoding)?;
                     section.ty().function([ValType::I32, ValType::I32], []);
+                    section.ty().function([], [ValType::I32]);
+                    section.ty().function([], []);
                     module.section(&section);
                 }
                 Payload::FunctionSection(functions) => {
                     let mut section = FunctionSection::new();
                     RoundtripReencoder.parse_function_section(&mut section, functions).map_err(reencoding)?;
                     section.function(self.shape.types.len() as u32);
+                    section.function(self.names.look_type + 1);
                     for entry in &self.entries {
                         section.function(self.shape.functions[entry.function as usize]);
                     }
                     module.section(&section);
                 }
+                Payload::TableSection(tables) => {
+                    tables_written = true;
+                    module.section(&self.tables(Some(tables))?);
+                }
                 Payload::MemorySection(memories) => {
+                    if !tables_written {
+                        module.section(&self.tables(None)?);
+                    }
                     let mut section = MemorySection::new();
                     RoundtripReencoder.parse_memory_section(&mut section, memories).map_err(reencoding)?;
                     let pages = LOG_BYTES / 65536;
@@ -255,6 +274,16 @@ impl Writer<'_> {
         Ok(module.finish())
     }
 
+    fn tables(&self, own: Option<wasmparser::TableSectionReader<'_>>) -> Result<TableSection, Refused> {
+        let mut section = TableSection::new();
+        if let Some(own) = own {
+            RoundtripReencoder.parse_table_section(&mut section, own).map_err(reencoding)?;
+        }
+        let element_type = RefType::FUNCREF;
+        section.table(TableType { element_type, table64: false, minimum: 1, maximum: Some(1), shared: false });
+        Ok(section)
+    }
+
     fn globals(&self) -> Result<GlobalSection, Refused> {
         let mut section = GlobalSection::new();
         for payload in Parser::new(0).parse_all(self.wasm) {
@@ -273,7 +302,7 @@ impl Writer<'_> {
 
     fn exports(&self) -> Result<ExportSection, Refused> {
         let mut section = ExportSection::new();
-        let mut wrapper = self.names.log_range + 1;
+        let mut wrapper = self.names.look + 1;
         for export in &self.shape.exports {
             let kind = RoundtripReencoder.export_kind(export.kind).map_err(reencoding)?;
             if export.kind == ExternalKind::Func {
@@ -286,6 +315,7 @@ impl Writer<'_> {
         section.export(LOG_EXPORT, ExportKind::Memory, 1);
         section.export(TOP_EXPORT, ExportKind::Global, self.names.top);
         section.export(MODE_EXPORT, ExportKind::Global, self.names.mode);
+        section.export(LOOK_EXPORT, ExportKind::Table, self.names.look_table);
         for (number, (global, _)) in self.shape.mutable_globals().enumerate() {
             section.export(&format!("{GLOBAL_EXPORT}{number}"), ExportKind::Global, global);
         }

@@ -9,6 +9,12 @@ impl<U: Uplink> Nook<U> {
         self.host_mut().trail.keep = keep;
     }
 
+    /// Where the driver's code was at the last fault: bytes from the start of the module as the loader made it, if it was
+    /// running.
+    pub fn place_of_fault(&self) -> Option<u64> {
+        self.host().trail.frames.iter().find(|frame| frame.in_driver)?.module_offset
+    }
+
     /// The scene of the last fault. An instance that still is there is looked at as it is now; of one that was ended
     /// the memory is what it was at its end. What was taken once is not there again.
     pub fn take_scene(&mut self) -> Scene {

@@ -15,11 +15,15 @@ const MAX_REST_NS: u64 = 1_000_000_000;
 
 impl<U: Uplink> Nook<U> {
     /// One round: lets the device work, calls the driver for what has happened, moves packets. If there was nothing
-    /// to do, waits for something, or until `until_ns` of the monotonic clock.
+    /// to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until `until_ns` of the
+    /// monotonic clock.
     ///
     /// # Errors
     /// What went wrong; see [`NookError`].
     pub fn turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
+        if let Some(fault) = self.host().device_is_taken() {
+            return Err(self.fault(fault));
+        }
         let now = now_ns();
         if now < self.rest_until_ns {
             self.waiter.begin();
@@ -36,11 +40,19 @@ impl<U: Uplink> Nook<U> {
         let quiet_due = self.watch_over(now)?;
         worked |= self.poll(now)?;
         self.charge();
+        let due = [device_due, uplink_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
+        let host = self.host_mut();
+        let asks = std::mem::take(&mut host.asks);
+        if let Some(rest_ns) = host.watch.rest_ns(asks, &host.counters, || now_ns() - now) {
+            let begun = now_ns();
+            self.wait(due.min(begun + rest_ns)).map_err(NookError::Uplink)?;
+            self.host_mut().counters.throttled_ns += now_ns() - begun;
+            return Ok(Turn::Waited);
+        }
         if worked {
             return Ok(Turn::Worked);
         }
-        let timer_due = self.host().timer_due_ns;
-        let due = [device_due, uplink_due, timer_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
+        let due = self.host().timer_due_ns.map_or(due, |timer_due| due.min(timer_due));
         if due > now {
             self.wait(due).map_err(NookError::Uplink)?;
         }
@@ -92,12 +104,14 @@ impl<U: Uplink> Nook<U> {
         if self.host().timer_due_ns.is_some_and(|due| due <= now) {
             any = true;
             self.host_mut().timer_due_ns = None;
+            self.host_mut().asks = true;
             let outcome = self.driver()?.timer();
             outcome.map_err(|fault| self.fault(fault))?;
             self.commit()?;
         }
         if std::mem::take(&mut self.host_mut().work_wanted) {
             any = true;
+            self.host_mut().asks = true;
             let outcome = self.driver()?.work();
             outcome.map_err(|fault| self.fault(fault))?;
             self.hand_over()?;
@@ -127,7 +141,7 @@ impl<U: Uplink> Nook<U> {
     }
 
     /// Moves packets both ways, with one call of the driver, if there is a reason to.
-    fn poll(&mut self, now: u64) -> Result<bool, NookError> {
+    pub(super) fn poll(&mut self, now: u64) -> Result<bool, NookError> {
         if !self.opened {
             return Ok(false);
         }
@@ -180,7 +194,10 @@ impl<U: Uplink> Nook<U> {
             host.watch.looked(received, &host.counters).map_err(|fault| self.fault(fault))?;
         }
         let dry = self.host_mut().net.rx_runs_dry().map_err(|fault| self.fault(fault))?;
-        self.host_mut().poll_wanted |= dry || answer == poll_result::AGAIN || budget < BUDGET;
+        let again = dry || answer == poll_result::AGAIN;
+        let host = self.host_mut();
+        host.asks |= again;
+        host.poll_wanted |= again || budget < BUDGET;
         // What was looked for in vain was not worth a turn of its own.
         Ok(!looks || received > 0)
     }

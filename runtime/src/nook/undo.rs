@@ -16,6 +16,13 @@ pub(super) struct Care {
     pub(super) discard_rx: bool,
 }
 
+impl Care {
+    /// The next call is an ordinary one.
+    pub(super) fn is_none(&self) -> bool {
+        self.single == 0 && !self.withhold_tx && !self.discard_rx
+    }
+}
+
 /// A call that was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undone {
@@ -26,24 +33,27 @@ pub struct Undone {
 }
 
 impl<U: Uplink> Nook<U> {
-    /// Takes back the call that ended with `error`, if it can be: everything is then as before the call, except for
-    /// what is history (counters, messages), and the call is due again. `None` if something of it had reached the
-    /// device, if this isolation cannot undo, or if the error is not about one call.
-    pub fn undo(&mut self, error: &NookError) -> Option<Undone> {
+    /// Which call ended with `error`, if it can be taken back. `None` if something of it had reached the device, if this
+    /// isolation cannot undo, or if the error is not about one call.
+    pub fn undoable(&self, error: &NookError) -> Option<Entry> {
         let NookError::Fault { fault, .. } = error else { return None };
-        if matches!(fault, Fault::DeviceGone | Fault::DeviceFailed) {
+        if matches!(fault, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked) {
             return None;
         }
+        let State::Running(driver) = &self.state else { return None };
+        driver.host().can_roll_back().then(|| driver.host().budget.entry())
+    }
+
+    /// Takes back the call that ended with `error`, if it [can be](Self::undoable): everything is then as before the
+    /// call, except for what is history (counters, messages), and the call is due again.
+    pub fn undo(&mut self, error: &NookError) -> Option<Undone> {
+        let entry = self.undoable(error)?;
         let State::Running(driver) = &mut self.state else { return None };
-        if !driver.host().can_roll_back() {
-            return None;
-        }
         let memory = driver.roll_back()?;
         let vector = self.vector;
         let host = driver.host_mut();
         host.abort_transaction();
         host.counters.rolled_back += 1;
-        let entry = host.budget.entry();
         match entry {
             Entry::Poll => host.poll_wanted = true,
             Entry::Irq => host.device.deliver_again(vector),

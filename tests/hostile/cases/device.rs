@@ -1,8 +1,11 @@
 //! Devices that fail under their driver.
 
-use nook_abi::Fault::{CountersDisagree, DeviceFailed, DeviceGone};
+use nook_abi::Fault::{CountersDisagree, DeviceFailed, DeviceGone, Revoked};
 
-use crate::case::{Case, Class, HARMLESS, Script, fault};
+use crate::case::{Case, Class, HARMLESS, Script, Txn, fault};
+
+/// What a device that does not answer was told is not known.
+const NO_DEVICE: Txn = Txn::Stands("there is no device that could be as before the call");
 
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
@@ -17,27 +20,30 @@ pub const CASES: &[Case] = &[
         }),
         &[("stats", "(call $count (i64.const 1000000) (i64.const 0))")],
     ),
-    Case::of(
-        "says_that_it_sent_what_it_did_not",
-        Class::DeviceFailure,
-        fault(CountersDisagree {
-            counter: "tx_packets",
-            device: 0,
-            driver: 2000,
-            rule: "frames that were returned as sent were not",
-        }),
-        &[
-            ("stats", "(call $count (i64.const 0) (i64.const 0))"),
-            (
-                "poll",
-                "(local $entry i32)
-                 (loop $again
-                     (local.set $entry (call $take (i32.const 2)))
-                     (if (local.get $entry) (then (call $put (i32.const 3) (local.get $entry)) (br $again))))
-                 (i32.const 1)",
-            ),
-        ],
-    ),
+    Case {
+        txn: Txn::Stands("it shows in `stats`, long after the `poll`s that said so"),
+        ..Case::of(
+            "says_that_it_sent_what_it_did_not",
+            Class::DeviceFailure,
+            fault(CountersDisagree {
+                counter: "tx_packets",
+                device: 0,
+                driver: 2000,
+                rule: "frames that were returned as sent were not",
+            }),
+            &[
+                ("stats", "(call $count (i64.const 0) (i64.const 0))"),
+                (
+                    "poll",
+                    "(local $entry i32)
+                     (loop $again
+                         (local.set $entry (call $take (i32.const 2)))
+                         (if (local.get $entry) (then (call $put (i32.const 3) (local.get $entry)) (br $again))))
+                     (i32.const 1)",
+                ),
+            ],
+        )
+    },
     Case {
         name: "sends_its_device_outside_of_the_window",
         class: Class::DeviceProtocol,
@@ -67,6 +73,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         script: Script::Unplugged,
+        txn: NO_DEVICE,
         ..Case::of(
             "device_is_pulled_out",
             Class::DeviceFailure,
@@ -76,6 +83,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         script: Script::Unplugged,
+        txn: NO_DEVICE,
         ..Case::of(
             "device_is_gone_at_the_flush",
             Class::DeviceFailure,
@@ -85,11 +93,22 @@ pub const CASES: &[Case] = &[
     },
     Case {
         script: Script::Fails,
+        txn: NO_DEVICE,
         ..Case::of(
             "register_write_fails",
             Class::DeviceFailure,
             fault(DeviceFailed),
             &[("poll", "(call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0)")],
+        )
+    },
+    Case {
+        script: Script::TakenAway,
+        txn: NO_DEVICE,
+        ..Case::of(
+            "goes_on_after_its_device_was_taken_away",
+            Class::Hang,
+            fault(Revoked),
+            &[("poll", "(drop (call $mmio_read32 (i32.const 0) (i32.const 8))) (call $spin) (i32.const 0)")],
         )
     },
 ];

@@ -22,13 +22,26 @@ const MISALIGNED: &str = "the offset is not a multiple of the width";
 /// The offsets in the texts below.
 const _: () = assert!(CTRL.offset() == 0 && STATUS.offset() == 8 && EECD.offset() == 0x10 && RDBAL.offset() == 0x2800);
 
+/// Asks for the EEPROM's pins, selects the chip, and begins a write: 1, 0.
+const EEPROM_WRITE: &str = "(call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x40))
+    (call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x46))
+    (call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x47))
+    (call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x42))
+    (call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x43)) (i32.const 0)";
+
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
     Case::of(
-        "eeprom_pins_are_written",
+        "flash_writes_are_turned_on",
         Class::DeviceProtocol,
-        forbidden(Hostcall::MmioWrite32, 0, 0x10, NOT_YOURS),
-        &[("open", "(call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x30)) (i32.const 0)")],
+        bad(Hostcall::MmioWrite32, "value", 0x20, "it would let the flash be written"),
+        &[("open", "(call $mmio_write32 (i32.const 0) (i32.const 0x10) (i32.const 0x20)) (i32.const 0)")],
+    ),
+    Case::of(
+        "an_eeprom_write_is_played_on_the_pins",
+        Class::DeviceProtocol,
+        bad(Hostcall::MmioWrite32, "value", 0x43, "a command to the EEPROM that is not a read"),
+        &[("open", EEPROM_WRITE)],
     ),
     Case::of(
         "flash_is_read",

@@ -19,6 +19,11 @@ fn everything_was_sent(host: &Host) -> bool {
     host.counters().tx_done == u64::from(crate::stage::FRAMES) && host.counters().entries > 250
 }
 
+/// The driver's wish to be called again is heard more and more slowly.
+fn was_throttled(host: &Host) -> bool {
+    host.counters().throttled_ns > 0
+}
+
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
     HARMLESS,
@@ -43,7 +48,7 @@ pub const CASES: &[Case] = &[
     ),
     // Whoever asks for ever gets one call in each round, and the frames are sent all the same.
     Case {
-        holds: everything_was_sent,
+        holds: |host| everything_was_sent(host) && was_throttled(host),
         ..harmless(
             "timer_for_ever",
             Class::Resources,
@@ -55,14 +60,14 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
-        holds: everything_was_sent,
+        holds: |host| everything_was_sent(host) && was_throttled(host),
         ..harmless(
             "work_for_ever",
             Class::Resources,
             &[("irq", "(call $work_schedule) (i32.const 0)"), ("work", "(call $work_schedule)"), ("poll", SENDS)],
         )
     },
-    harmless("poll_for_ever", Class::Resources, &[("poll", "(i32.const 1)")]),
+    Case { holds: was_throttled, ..harmless("poll_for_ever", Class::Resources, &[("poll", "(i32.const 1)")]) },
     harmless(
         "link_goes_up_and_down_for_ever",
         Class::SystemProtocol,

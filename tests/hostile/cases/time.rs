@@ -1,14 +1,17 @@
 //! Drivers that take time that is not theirs.
 
-use nook_abi::Entry;
-use nook_abi::Fault::{CpuBudget, InterruptStorm, InterruptsMasked, TransmitStuck, WallBudget};
+use nook_abi::Fault::{CpuBudget, InterruptStorm, InterruptsMasked, StaleHandle, TransmitStuck, Trap, WallBudget};
+use nook_abi::{Entry, Hostcall, TrapKind};
 use nook_runtime::Budgets;
 
-use crate::case::{BUDGETS, Case, Class, Expect, HARMLESS, Script, fault};
+use crate::case::{BUDGETS, Case, Class, Expect, HARMLESS, Script, Txn, fault};
 
 const fn cpu(entry: Entry, limit_ns: u64) -> Expect {
     fault(CpuBudget { entry, limit_ns })
 }
+
+/// What no single call did.
+const BETWEEN: Txn = Txn::Stands("it is found out between calls, and every call was right by itself");
 
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
@@ -78,6 +81,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
+        txn: BETWEEN,
         ..Case::of(
             "never_takes_what_is_to_be_sent",
             Class::SystemProtocol,
@@ -87,6 +91,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
+        txn: BETWEEN,
         ..Case::of(
             "keeps_one_frame_and_sends_the_others",
             Class::Resources,
@@ -105,6 +110,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         script: Script::Storms,
+        txn: BETWEEN,
         ..Case::of(
             "interrupt_that_nobody_takes_back",
             Class::DeviceFailure,
@@ -114,6 +120,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         script: Script::Storms,
+        txn: BETWEEN,
         ..Case::of(
             "interrupt_that_nobody_claims",
             Class::DeviceFailure,
@@ -123,6 +130,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         script: Script::Storms,
+        txn: BETWEEN,
         ..Case::of(
             "interrupt_that_asks_for_a_poll_each_time",
             Class::DeviceFailure,
@@ -133,6 +141,7 @@ pub const CASES: &[Case] = &[
     Case {
         script: Script::Silent,
         budgets: Some(Budgets { quiet_ns: 5_000_000, ..BUDGETS }),
+        txn: BETWEEN,
         ..Case::of(
             "interrupt_left_masked",
             Class::DeviceProtocol,
@@ -142,6 +151,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         budgets: Some(Budgets { quiet_ns: 5_000_000, ..BUDGETS }),
+        txn: BETWEEN,
         ..Case::of(
             "interrupt_disabled_for_ever",
             Class::SystemProtocol,
@@ -165,19 +175,53 @@ pub const CASES: &[Case] = &[
         )],
         ..HARMLESS
     },
-    Case::of(
-        "allocates_and_frees_for_ever",
-        Class::Resources,
-        cpu(Entry::Work, 300_000_000),
-        &[
-            ("irq", "(call $work_schedule) (i32.const 0)"),
-            (
-                "work",
-                "(loop $again
-                     (call $dma_free (i32.wrap_i64 (i64.shr_u
-                         (call $dma_alloc (i32.const 4096) (i32.const 4096)) (i64.const 32))))
-                     (br $again))",
-            ),
-        ],
-    ),
+    Case {
+        holds: |host| host.counters().throttled_ns > 0,
+        name: "schedules_a_poll_in_every_poll",
+        class: Class::Resources,
+        entries: &[("poll", "(call $poll_schedule (i32.const 0)) (i32.const 0)")],
+        ..HARMLESS
+    },
+    Case {
+        txn: Txn::Other(
+            StaleHandle { call: Hostcall::DmaFree, handle: 0xffff_ffff },
+            "what a call frees is free when the call is final, so the window runs out, and the driver does not look",
+        ),
+        ..Case::of(
+            "allocates_and_frees_for_ever",
+            Class::Resources,
+            cpu(Entry::Work, 300_000_000),
+            &[
+                ("irq", "(call $work_schedule) (i32.const 0)"),
+                (
+                    "work",
+                    "(loop $again
+                         (call $dma_free (i32.wrap_i64 (i64.shr_u
+                             (call $dma_alloc (i32.const 4096) (i32.const 4096)) (i64.const 32))))
+                         (br $again))",
+                ),
+            ],
+        )
+    },
+    Case {
+        // More than the log needs to be filled on a busy machine.
+        budgets: Some(Budgets { atomic_cpu_ns: 1_000_000_000, ..BUDGETS }),
+        txn: Txn::Other(
+            Trap { entry: Entry::Poll, kind: TrapKind::UndoLogFull },
+            "each store is in the log of what the call overwrites, and the log has an end",
+        ),
+        ..Case::of(
+            "stores_for_ever",
+            Class::Hang,
+            cpu(Entry::Poll, 1_000_000_000),
+            &[(
+                "poll",
+                "(local $at i32)
+                 (loop $again
+                     (i32.store (i32.add (i32.const 1024) (i32.and (local.get $at) (i32.const 0xfffc))) (local.get $at))
+                     (local.set $at (i32.add (local.get $at) (i32.const 4))) (br $again))
+                 (i32.const 0)",
+            )],
+        )
+    },
 ];

@@ -75,10 +75,40 @@ const ROOMS: &[Room] = &[
         because: "the native level stands beside the wasm one and knows no device",
     },
     Room {
+        at: "process/guest",
+        workspace: &["abi", "driver-sdk"],
+        foreign: true,
+        because: "the driver's side of the process level is what a driver's program is made of, and no more",
+    },
+    Room {
+        at: "process/*",
+        workspace: &["process/guest", "drivers/*"],
+        foreign: false,
+        because: "a driver's program is the driver and its side of the channel",
+    },
+    Room {
+        at: "process",
+        workspace: &["abi", "hw/bus", "process/guest", "runtime"],
+        foreign: true,
+        because: "the process level stands beside the wasm one and knows no device",
+    },
+    Room {
         at: "nook-run",
-        workspace: &["abi", "driver-sdk", "drivers/*", "hw/*", "runtime", "recovery", "net", "native"],
+        workspace: &["abi", "driver-sdk", "drivers/*", "hw/*", "runtime", "recovery", "net", "native", "process"],
         foreign: true,
         because: "the command knows every crate but those that test it",
+    },
+    Room {
+        at: "benches/*-process",
+        workspace: &["process/guest", "benches/*"],
+        foreign: false,
+        because: "a driver's program is the driver and its side of the channel",
+    },
+    Room {
+        at: "benches/*",
+        workspace: &["driver-sdk", "hw/*-regs"],
+        foreign: false,
+        because: "a driver of the benchmarks imports what a driver imports",
     },
     Room {
         at: "benches",
@@ -92,13 +122,21 @@ const ROOMS: &[Room] = &[
             "recovery",
             "net",
             "native",
+            "process",
             "nook-run",
             "tests",
+            "benches/*",
         ],
         foreign: true,
         because: "nothing of xtask is for use elsewhere",
     },
     Room { at: "tests", workspace: EVERYTHING, foreign: true, because: "nothing of xtask is for use elsewhere" },
+    Room {
+        at: "tests/*-process",
+        workspace: &["driver-sdk", "process/guest"],
+        foreign: true,
+        because: "a test's program imports what a driver's program imports, and what it misuses",
+    },
     Room {
         at: "tests/*",
         workspace: &["driver-sdk", "hw/*-regs"],
@@ -109,7 +147,7 @@ const ROOMS: &[Room] = &[
 ];
 
 const EVERYTHING: &[&str] =
-    &["abi", "driver-sdk", "drivers/*", "hw/*", "runtime", "recovery", "net", "native", "nook-run"];
+    &["abi", "driver-sdk", "drivers/*", "hw/*", "runtime", "recovery", "net", "native", "process", "nook-run"];
 
 /// Checks every package. `manifest` returns the text of a folder's Cargo.toml, to name the line.
 pub fn check(packages: &[Package], reach: &Reach, manifest: impl Fn(&str) -> String) -> Vec<Violation> {

@@ -74,6 +74,16 @@ fn reset_brings_defaults_back_and_takes_the_address_from_the_eeprom() {
 }
 
 #[test]
+fn who_waits_for_a_reset_need_not_look_for_its_end() {
+    let mut rig = Rig::adversarial(3);
+    for _ in 0..20 {
+        rig.write(CTRL, CTRL::RST);
+        rig.service();
+        assert_eq!(rig.read(CTRL) & CTRL::RST, 0);
+    }
+}
+
+#[test]
 fn what_the_manual_leaves_undefined_is_garbage() {
     let garbage = |temper| {
         let mut rig = Rig::cold(ModelConfig { temper, ..Default::default() });
@@ -109,6 +119,49 @@ fn the_eeprom_has_the_address_and_the_right_sum() {
         assert_eq!(eeprom::address([words[0], words[1], words[2]]), MAC);
         assert_eq!(words[eeprom::CONTROL1 as usize] & 0xc000, eeprom::CONTROL1_SIGNATURE);
         assert_eq!(eeprom_word(&mut rig, 200), 0xffff);
+    }
+}
+
+/// Reads a word bit by bit over the pins.
+fn eeprom_word_by_pins(rig: &mut Rig, word: u32) -> u16 {
+    rig.write(EECD, EECD::EE_REQ);
+    let granted = (0..100).any(|_| rig.read(EECD) & EECD::EE_GNT != 0);
+    assert!(granted, "the pins are never given");
+    let mut clock = |data: u32| {
+        let level = EECD::EE_REQ | EECD::CS | (data * EECD::DI);
+        rig.write(EECD, level);
+        rig.write(EECD, level | EECD::SK);
+        let out = rig.read(EECD) & EECD::DO != 0;
+        rig.write(EECD, level);
+        u16::from(out)
+    };
+    let command = eeprom::MICROWIRE_READ << 6 | word;
+    let dummy = (0..9).rev().map(|bit| clock(command >> bit & 1)).last();
+    let value = (0..16).fold(0, |value, _| value << 1 | clock(0));
+    rig.write(EECD, EECD::EE_REQ);
+    rig.write(EECD, 0);
+    assert_eq!(dummy, Some(0), "a zero precedes the word");
+    value
+}
+
+#[test]
+fn the_eeprom_says_the_same_over_its_pins() {
+    for mut rig in [Rig::calm(), Rig::adversarial(9)] {
+        for word in 0..eeprom::WORDS {
+            assert_eq!(eeprom_word_by_pins(&mut rig, word), eeprom_word(&mut rig, word), "word {word}");
+        }
+    }
+}
+
+#[test]
+fn the_pins_do_nothing_for_who_was_not_given_them() {
+    let mut rig = Rig::calm();
+    rig.write(EECD, EECD::CS);
+    assert_eq!(rig.read(EECD) & EECD::EE_GNT, 0);
+    for bit in [1, 1, 0, 0, 0, 0, 0, 0, 0] {
+        rig.write(EECD, EECD::CS | (bit * EECD::DI));
+        rig.write(EECD, EECD::CS | (bit * EECD::DI) | EECD::SK);
+        assert_ne!(rig.read(EECD) & EECD::DO, 0, "no chip pulls the line down");
     }
 }
 

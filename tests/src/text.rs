@@ -1,11 +1,10 @@
-//! The harmless driver as text, into which a case puts its own bodies.
+//! Drivers as text: a harmless one, into which a test puts its own bodies.
 
 use std::fmt::Write;
 use std::mem::offset_of;
 
 use nook_abi::{ArgInfo, ENTRIES, ENTRY_PREFIX, HOSTCALLS, HostPage, IMPORT_MODULE, RingHeader, Value};
-
-use crate::case::Case;
+use nook_runtime::{DriverModule, Wasi};
 
 /// Helpers that every driver has; a body may use them, its entry's arguments, and `$page`.
 ///
@@ -69,9 +68,18 @@ const BODIES: [(&str, &str); 2] = [
     ),
 ];
 
-/// The whole module of a case. Its manifest asks for what the e1000 driver's asks for, so that this driver can follow
-/// on the same host.
-pub fn module(case: &Case) -> String {
+/// The harmless driver with these bodies (entry, body) in place of its own, and with functions and data besides. Its
+/// manifest asks for what the e1000 driver's asks for, so that this driver can follow on the same host.
+///
+/// # Panics
+/// If the text is no driver.
+pub fn wat_driver(bodies: &[(&str, &str)], extra: &str) -> DriverModule {
+    let text = text(bodies, extra);
+    let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn text(bodies: &[(&str, &str)], extra: &str) -> String {
     let mut text = String::from("(module\n");
     for row in HOSTCALLS {
         let (params, result) = signature(row.args, row.result);
@@ -83,10 +91,10 @@ pub fn module(case: &Case) -> String {
         .replace("@RX_PACKETS", &offset_of!(HostPage, stats.rx_packets).to_string())
         .replace("@TX_PACKETS", &offset_of!(HostPage, stats.tx_packets).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string());
-    text += case.extra;
+    text += extra;
     for row in ENTRIES {
         let (params, result) = signature(row.args, row.result);
-        let own = case.entries.iter().chain(&BODIES).find(|(entry, _)| *entry == row.name);
+        let own = bodies.iter().chain(&BODIES).find(|(entry, _)| *entry == row.name);
         let body = match (own, row.result) {
             (Some((_, body)), _) => body,
             (None, Value::Unit) => "",
@@ -94,7 +102,7 @@ pub fn module(case: &Case) -> String {
         };
         writeln!(text, "(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})", row.name).expect("a string");
     }
-    let manifest = e1000_wasm::MANIFEST.replace("name = e1000", "name = hostile").escape_default().to_string();
+    let manifest = e1000_wasm::MANIFEST.replace("name = e1000", "name = odd").escape_default().to_string();
     text + "(@custom \"nook.manifest\" \"" + &manifest + "\"))"
 }
 

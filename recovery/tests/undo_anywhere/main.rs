@@ -1,12 +1,14 @@
 //! The undo log where it is hardest: a call is cut off before any instruction of the rewritten code, also amid the
 //! logging; the driver has frames on a stack and a stack pointer that it corrupts; a device writes into the same lines
-//! as the driver, and the host writes too.
+//! as the driver. The same with private memory by pages, and a log for what is shared.
+
+mod fuse;
 
 use std::fmt::Write;
 
+use fuse::with_fuse;
+use nook_recovery::Pages;
 use nook_recovery::undo::{Flaw, Options, UndoLog, instrument_with};
-use wasm_encoder::reencode::{self, Reencode};
-use wasm_encoder::{BlockType, ConstExpr, ExportKind, GlobalType, Instruction, ValType};
 use wasmtime::{Caller, Config, Engine, Extern, Instance, Linker, Memory, Module, Store, Val};
 
 const MODULES: u64 = 120;
@@ -16,8 +18,6 @@ const CUTS: u64 = 12;
 const STACK_TOP: usize = 0x8000;
 /// A word that is always zero.
 const ZERO: usize = 0xe000;
-/// Where the host writes.
-const HOST: usize = 0xe800;
 /// From here on the device writes too: the last 4 bytes of each 16.
 const SHARED: usize = 0x1_0000;
 /// From here on everything is the device's; the driver has code that would write here, and never comes to it.
@@ -244,79 +244,9 @@ impl Author {
     }
 }
 
-/// Puts a countdown before each instruction of the driver's functions and of the range logger; at zero the call traps.
-struct Fuse {
-    global: u32,
-    bodies: u64,
-}
-
-impl Reencode for Fuse {
-    type Error = std::convert::Infallible;
-
-    fn parse_global_section(
-        &mut self,
-        globals: &mut wasm_encoder::GlobalSection,
-        section: wasmparser::GlobalSectionReader<'_>,
-    ) -> Result<(), reencode::Error> {
-        self.global = section.count();
-        reencode::utils::parse_global_section(self, globals, section)?;
-        let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
-        globals.global(ty, &ConstExpr::i32_const(0));
-        Ok(())
-    }
-
-    fn parse_export_section(
-        &mut self,
-        exports: &mut wasm_encoder::ExportSection,
-        section: wasmparser::ExportSectionReader<'_>,
-    ) -> Result<(), reencode::Error> {
-        reencode::utils::parse_export_section(self, exports, section)?;
-        exports.export("fuse", ExportKind::Global, self.global);
-        Ok(())
-    }
-
-    fn parse_function_body(
-        &mut self,
-        code: &mut wasm_encoder::CodeSection,
-        body: wasmparser::FunctionBody<'_>,
-    ) -> Result<(), reencode::Error> {
-        // The driver's functions, its entry and the range logger; not the wrapper, which begins and ends the call.
-        let watched = self.bodies < FUNCTIONS + 2;
-        self.bodies += 1;
-        let mut function = self.new_function_with_parsed_locals(&body)?;
-        for operator in body.get_operators_reader()? {
-            if watched {
-                for instruction in [
-                    Instruction::GlobalGet(self.global),
-                    Instruction::I32Const(1),
-                    Instruction::I32Sub,
-                    Instruction::GlobalSet(self.global),
-                    Instruction::GlobalGet(self.global),
-                    Instruction::I32Eqz,
-                    Instruction::If(BlockType::Empty),
-                    Instruction::Unreachable,
-                    Instruction::End,
-                ] {
-                    function.instruction(&instruction);
-                }
-            }
-            function.instruction(&self.instruction(operator?)?);
-        }
-        code.function(&function);
-        Ok(())
-    }
-}
-
-fn with_fuse(wasm: &[u8]) -> Vec<u8> {
-    let mut module = wasm_encoder::Module::new();
-    Fuse { global: 0, bodies: 0 }.parse_core_module(&mut module, wasmparser::Parser::new(0), wasm).unwrap();
-    module.finish()
-}
-
-/// What the device and the host do while the driver waits.
+/// What the device does while the driver waits.
 struct World {
     dice: Dice,
-    undo: Option<UndoLog>,
 }
 
 fn tick(mut caller: Caller<'_, World>) {
@@ -328,12 +258,6 @@ fn tick(mut caller: Caller<'_, World>) {
         let at = if all { DEVICE + line % 192 } else { SHARED + line + 12 };
         memory.write(&mut caller, at, &bytes[..4]).unwrap();
     }
-    let dice = &mut caller.data_mut().dice;
-    let (at, bytes) = (HOST + dice.below(64), dice.0.to_le_bytes());
-    if let Some(undo) = caller.data().undo.clone() {
-        undo.note_host_write(&mut caller, at as u32, 8).unwrap();
-    }
-    memory.write(&mut caller, at, &bytes).unwrap();
 }
 
 struct Run {
@@ -343,9 +267,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(engine: &Engine, wasm: &[u8], seed: u64, logs: bool) -> Run {
+    fn new(engine: &Engine, wasm: &[u8], seed: u64) -> Run {
         let module = Module::new(engine, wasm).unwrap();
-        let mut store = Store::new(engine, World { dice: Dice::new(seed ^ 0xd1ce), undo: None });
+        let mut store = Store::new(engine, World { dice: Dice::new(seed ^ 0xd1ce) });
         let mut linker = Linker::new(engine);
         linker.func_wrap("host", "tick", tick).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
@@ -355,9 +279,6 @@ impl Run {
             *byte = dice.below(256) as u8;
         }
         memory.data_mut(&mut store)[ZERO..ZERO + 4].fill(0);
-        if logs {
-            store.data_mut().undo = Some(UndoLog::of(&mut store, &instance).unwrap());
-        }
         Run { store, instance, memory }
     }
 
@@ -405,20 +326,33 @@ struct Seen {
     undone: usize,
 }
 
-fn examine(engine: &Engine, seed: u64, flaw: Option<Flaw>, seen: &mut Seen) -> Result<(), String> {
+/// How private memory is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Log,
+    Pages,
+}
+
+fn examine(engine: &Engine, seed: u64, by: By, flaw: Option<Flaw>, seen: &mut Seen) -> Result<(), String> {
     let text = Author::module(seed);
     let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
-    let options = Options { private_bytes: Some(SHARED as u32), flaw };
+    let options = Options { private_bytes: Some(SHARED as u32), private_is_kept: by == By::Pages, flaw };
     let instrumented = instrument_with(&wasm, &options).unwrap();
     assert!(instrumented.effect.own_frames_known);
-    let mut logged = Run::new(engine, &with_fuse(&instrumented.wasm), seed, true);
-    let undo = logged.store.data().undo.clone().unwrap();
+    let mut logged = Run::new(engine, &with_fuse(&instrumented.wasm), seed);
+    let undo = UndoLog::of(&mut logged.store, &logged.instance).unwrap();
+    let mut pages =
+        (by == By::Pages).then(|| Pages::of(&mut logged.store, logged.memory, SHARED).expect("the kernel has it"));
     let mut dice = Dice::new(seed ^ 0xc07);
     let problem = |what: &str| Err(format!("seed {seed}: {what}"));
     let mut length = 20_000;
     for cut in 0..CUTS {
         let before = logged.state();
         let fuse = if cut == 0 { i32::MAX } else { 1 + dice.below(length as usize) as i32 };
+        let private = logged.memory.data(&logged.store)[..SHARED].to_vec();
+        if let Some(pages) = &mut pages {
+            pages.begin(&logged.store);
+        }
         let returned = logged.poll(fuse);
         let device = logged.device();
         let undone = match returned {
@@ -435,6 +369,12 @@ fn examine(engine: &Engine, seed: u64, flaw: Option<Flaw>, seen: &mut Seen) -> R
             Ok(undone) => seen.undone += undone.entries,
             Err(error) => return problem(&format!("{error}")),
         }
+        if let Some(pages) = &mut pages {
+            pages.roll_back(&logged.store).unwrap();
+            if logged.memory.data(&logged.store)[..SHARED] != private {
+                return problem("private memory is not byte for byte as it was");
+            }
+        }
         if logged.state() != before {
             return problem("a call that was rolled back left something");
         }
@@ -442,8 +382,7 @@ fn examine(engine: &Engine, seed: u64, flaw: Option<Flaw>, seen: &mut Seen) -> R
             return problem("what the device wrote was rolled back too");
         }
     }
-    let (mut logged, mut plain) =
-        (Run::new(engine, &instrumented.wasm, seed, true), Run::new(engine, &wasm, seed, false));
+    let (mut logged, mut plain) = (Run::new(engine, &instrumented.wasm, seed), Run::new(engine, &wasm, seed));
     for _ in 0..3 {
         match (logged.poll(0), plain.poll(0)) {
             (Some(_), Some(_)) => {
@@ -468,7 +407,7 @@ fn a_call_that_is_cut_off_anywhere_is_undone_without_touching_what_is_the_device
     let mut seen = Seen::default();
     let modules = if std::env::var_os("NOOK_LONG").is_some() { 10_000 } else { MODULES };
     for seed in 1..=modules {
-        examine(&engine, seed, None, &mut seen).unwrap_or_else(|problem| panic!("{problem}"));
+        examine(&engine, seed, By::Log, None, &mut seen).unwrap_or_else(|problem| panic!("{problem}"));
     }
     assert!(seen.committed as u64 > modules, "the generator has become tame: {} committed", seen.committed);
     assert!(seen.cut_off as u64 > 5 * modules, "the generator has become tame: {} cut off", seen.cut_off);
@@ -476,21 +415,39 @@ fn a_call_that_is_cut_off_anywhere_is_undone_without_touching_what_is_the_device
 }
 
 #[test]
+fn with_pages_for_private_memory_a_call_that_is_cut_off_anywhere_is_undone_too() {
+    if let Err(error) = Pages::supported() {
+        return println!("not here: {error}");
+    }
+    let (engine, modules) = (engine(), MODULES / 3);
+    let mut seen = Seen::default();
+    for seed in 1..=modules {
+        examine(&engine, seed, By::Pages, None, &mut seen).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+    assert!(seen.committed as u64 > modules && seen.cut_off as u64 > 5 * modules, "the generator has become tame");
+    assert!(seen.undone as u64 > 10 * modules, "hardly anything was shared: {} undone", seen.undone);
+}
+
+#[test]
 fn every_mistake_of_the_pass_is_noticed() {
     let engine = engine();
     let flaws = [
-        Flaw::MergeAcrossGap,
-        Flaw::HoistVariantAddress,
-        Flaw::HoistSharedMemory,
-        Flaw::NoStackCheck,
-        Flaw::KeepTopAfterCall,
-        Flaw::LogAfterStore,
-        Flaw::WrongWidth,
-        Flaw::KeepFactsOfOtherPath,
-        Flaw::ForgetGlobals,
+        (Flaw::MergeAcrossGap, By::Log),
+        (Flaw::HoistVariantAddress, By::Log),
+        (Flaw::HoistSharedMemory, By::Log),
+        (Flaw::NoStackCheck, By::Log),
+        (Flaw::KeepTopAfterCall, By::Log),
+        (Flaw::LogAfterStore, By::Log),
+        (Flaw::WrongWidth, By::Log),
+        (Flaw::KeepFactsOfOtherPath, By::Log),
+        (Flaw::ForgetGlobals, By::Log),
+        (Flaw::KeepAcrossBorder, By::Pages),
+        (Flaw::KeepFactsOfOtherPath, By::Pages),
+        (Flaw::LogAfterStore, By::Pages),
     ];
-    for flaw in flaws {
-        let found = (1..=MODULES).find_map(|seed| examine(&engine, seed, Some(flaw), &mut Seen::default()).err());
+    let watches = Pages::supported().is_ok();
+    for (flaw, by) in flaws.into_iter().filter(|(_, by)| watches || *by == By::Log) {
+        let found = (1..=MODULES).find_map(|seed| examine(&engine, seed, by, Some(flaw), &mut Seen::default()).err());
         println!("{flaw:?}: {}", found.as_deref().unwrap_or("not noticed"));
         assert!(found.is_some(), "{flaw:?} goes unnoticed");
     }

@@ -186,10 +186,8 @@ mod tests {
     use std::os::fd::AsFd;
     use std::process::Command;
 
-    use nook_bus::BarMemory;
-
     use super::*;
-    use crate::bars::Mapping;
+    use crate::{BarMemory, MappedBar, Width};
 
     fn page() -> usize {
         // SAFETY: a plain question.
@@ -197,23 +195,23 @@ mod tests {
     }
 
     /// Two pages of a file that stand for a BAR.
-    fn bar() -> (std::fs::File, Mapping) {
+    fn bar() -> (std::fs::File, MappedBar) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(2 * page() as u64).unwrap();
-        let mapping = Mapping::new(file.as_fd(), 0, 2 * page(), 2 * page()).unwrap();
+        let mapping = MappedBar::new(file.as_fd(), 0, 2 * page(), 2 * page()).unwrap();
         (file, mapping)
     }
 
     #[test]
     fn a_bar_that_vanished_reads_as_ones_and_is_reported() {
         let (file, mapping) = bar();
-        mapping.write(8, nook_bus::Width::B4, 0x1234_5678);
-        assert_eq!(mapping.read(8, nook_bus::Width::B4), 0x1234_5678);
+        mapping.write(8, Width::B4, 0x1234_5678);
+        assert_eq!(mapping.read(8, Width::B4), 0x1234_5678);
         assert!(!mapping.lost());
         file.set_len(page() as u64).unwrap();
-        assert_eq!(mapping.read(page() + 4, nook_bus::Width::B4), 0xffff_ffff);
+        assert_eq!(mapping.read(page() + 4, Width::B4), 0xffff_ffff);
         assert!(mapping.lost());
-        assert_eq!(mapping.read(8, nook_bus::Width::B4), 0xffff_ffff, "half of a BAR still answers");
+        assert_eq!(mapping.read(8, Width::B4), 0xffff_ffff, "half of a BAR still answers");
     }
 
     #[test]
@@ -222,10 +220,10 @@ mod tests {
         let (second, other) = bar();
         file.set_len(0).unwrap();
         second.set_len(0).unwrap();
-        mapping.write(0, nook_bus::Width::B8, 7);
+        mapping.write(0, Width::B8, 7);
         assert!(mapping.lost());
         assert!(!other.lost(), "the other mapping was marked");
-        assert_eq!(other.read(0, nook_bus::Width::B8), u64::MAX, "a write to the other mapping is seen");
+        assert_eq!(other.read(0, Width::B8), u64::MAX, "a write to the other mapping is seen");
     }
 
     #[test]

@@ -1,0 +1,25 @@
+//! Arguments and results as the words that traces and messages hold.
+
+/// The most arguments that a hostcall or an entry has.
+pub const MOST_ARGS: usize = 3;
+
+/// The arguments of a call, however many, with zeros behind them.
+#[inline(always)]
+pub fn padded<const N: usize>(args: [u64; N]) -> [u64; MOST_ARGS] {
+    const { assert!(N <= MOST_ARGS, "the tables have no row with so many arguments") };
+    core::array::from_fn(|at| if at < N { args[at] } else { 0 })
+}
+
+/// A word as the table's type for it; what is above that type's width is not looked at.
+#[macro_export]
+macro_rules! from_word {
+    ($value:expr, ()) => {{
+        let _: u64 = $value;
+    }};
+    ($value:expr, Addr) => {
+        $value as $crate::Addr
+    };
+    ($value:expr, $ty:tt) => {
+        $value as $ty
+    };
+}

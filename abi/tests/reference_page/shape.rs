@@ -1,0 +1,120 @@
+//! What the page and the header both go through: the sources, the shared structs, the sets of numbers.
+
+use std::mem::{align_of, offset_of, size_of};
+
+use nook_abi::*;
+
+pub const FAULT: &str = include_str!("../../src/fault.rs");
+pub const LAYOUT: &str = include_str!("../../src/layout.rs");
+pub const LIB: &str = include_str!("../../src/lib.rs");
+pub const MANIFEST: &str = include_str!("../../src/manifest.rs");
+pub const NET: &str = include_str!("../../src/net.rs");
+pub const STATUS: &str = include_str!("../../src/status.rs");
+pub const TABLE: &str = include_str!("../../src/table.rs");
+
+/// A field of a shared struct.
+pub struct Field {
+    pub name: &'static str,
+    pub offset: usize,
+    pub size: usize,
+}
+
+/// Size, alignment and fields of a struct; it does not compile if a field is left out.
+macro_rules! layout {
+    ($name:ident { $($field:ident),* $(,)? }) => {{
+        let $name { $($field: _),* } = $name::default();
+        fn size_of_field<T>(_: fn(&$name) -> &T) -> usize {
+            size_of::<T>()
+        }
+        let fields = vec![$(Field {
+            name: stringify!($field),
+            offset: offset_of!($name, $field),
+            size: size_of_field(|it| &it.$field),
+        }),*];
+        (stringify!($name), size_of::<$name>(), align_of::<$name>(), fields)
+    }};
+}
+
+/// A shared struct: its name, size and alignment in bytes, and fields.
+pub type Struct = (&'static str, usize, usize, Vec<Field>);
+
+/// The structs that host and driver share, each with the source that declares it.
+pub fn structs() -> Vec<(&'static str, Struct)> {
+    vec![
+        (
+            LAYOUT,
+            layout!(HostPage {
+                magic,
+                abi_major,
+                abi_minor,
+                window_addr,
+                window_len_bytes,
+                window_iova,
+                heap_addr,
+                heap_len_bytes,
+                rings,
+                pool,
+                mailbox_addr,
+                irq_vectors,
+                filters,
+                now_ns,
+                stats
+            }),
+        ),
+        (LAYOUT, layout!(PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved })),
+        (NET, layout!(RingHeader { produced, consumed })),
+        (NET, layout!(QueueEntry { item, net })),
+        (NET, layout!(Item { id, generation, queue, flags, len_bytes, deadline_ms, status })),
+        (
+            NET,
+            layout!(NetMeta {
+                csum_start,
+                csum_offset,
+                gso_size,
+                gso_header_len,
+                vlan_tci,
+                gso_type,
+                rx_checksum,
+                flags,
+                reserved
+            }),
+        ),
+        (
+            NET,
+            layout!(NetStats {
+                rx_packets,
+                rx_bytes,
+                rx_errors,
+                rx_missed,
+                rx_crc_errors,
+                rx_length_errors,
+                multicast,
+                tx_packets,
+                tx_bytes,
+                tx_errors,
+                collisions,
+                tx_timeouts
+            }),
+        ),
+    ]
+}
+
+/// The sets of numbers: name, source, how the declaration begins, what it is of.
+pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    vec![
+        ("ProbeReason", LIB, "pub enum ProbeReason {", "The argument `reason` of `probe`."),
+        ("irq_result", LIB, "pub mod irq_result {", "Bits of what `irq` returns."),
+        ("poll_flags", LIB, "pub mod poll_flags {", "Bits of the argument `flags` of `poll`."),
+        ("poll_result", LIB, "pub mod poll_result {", "What `poll` returns."),
+        ("log_level", LIB, "pub mod log_level {", "The argument `level` of `log`."),
+        ("rx_mode", NET, "pub mod rx_mode {", "Bits of the argument `mode` of `set_rx_mode`."),
+        ("loopback_mode", LIB, "pub mod loopback_mode {", "The argument `mode` of `set_loopback`."),
+        ("filter_direction", LIB, "pub mod filter_direction {", "The argument `direction` of `net_filter`."),
+        ("filter_verdict", LIB, "pub mod filter_verdict {", "What `net_filter` returns."),
+        ("item_flags", NET, "pub mod item_flags {", "Bits of `Item.flags`."),
+        ("PacketStatus", NET, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
+        ("meta_flags", NET, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
+        ("gso", NET, "pub mod gso {", "`NetMeta.gso_type`."),
+        ("rx_checksum", NET, "pub mod rx_checksum {", "`NetMeta.rx_checksum`."),
+    ]
+}

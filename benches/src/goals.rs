@@ -1,0 +1,239 @@
+//! The goals, and whether a run reached them.
+
+use crate::Report;
+use crate::sample::Estimate;
+
+/// One line of the table.
+pub struct Goal {
+    /// What is measured.
+    pub what: &'static str,
+    /// What others reached, or a prototype.
+    pub reference: &'static str,
+    /// What has limits.
+    judged: &'static [Check],
+    /// What is told beside it: what people call that, and the names.
+    beside: Option<(&'static str, &'static [&'static str])>,
+}
+
+/// One number that has a limit.
+struct Check {
+    /// In the report's ratios or figures.
+    name: &'static str,
+    limit: Limit,
+}
+
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+use Limit::{AtLeast, AtMost};
+
+macro_rules! goals {
+    ($($what:literal, $reference:literal: $($name:literal $limit:expr),+ $(; beside $label:literal: $($beside:literal),+)?;)*) => {
+        &[$(Goal {
+            what: $what,
+            reference: $reference,
+            judged: &[$(Check { name: $name, limit: $limit }),+],
+            beside: goals!(@beside $($label: $($beside),+)?),
+        }),*]
+    };
+    (@beside) => { None };
+    (@beside $label:literal: $($beside:literal),+) => { Some(($label, &[$($beside),+])) };
+}
+
+/// All of them. The names are the report's.
+pub const GOALS: &[Goal] = goals! {
+    "null call into a driver, all checks on", "RedLeaf 124 cycles; a bare call of wasmtime 27 ns":
+        "null_call_sfi" AtMost(40.0), "null_call_sfi_cycles" AtMost(124.0);
+    "what a transaction adds to it", "prototype 1.5 ns":
+        "null_call_transaction" AtMost(10.0);
+    "checked register write, emulated; direct", "a bare import 7 ns, a shim 2 ns":
+        "register_write_sfi" AtMost(10.0), "register_write_direct" AtMost(3.0);
+    "poll with its queue work, the driver's call alone: sfi / native, batch 32; 255",
+    "prototype 1.32; 1.25, with epochs 1.55; 1.38":
+        "poll_32_sfi_native" AtMost(1.30), "poll_255_sfi_native" AtMost(1.20);
+        beside "the whole turn of the loop": "turn_32_sfi_native", "turn_255_sfi_native";
+    "the same, sfi+txn / native", "prototype 1.60; 1.44, with epochs 2.0; 1.8":
+        "poll_32_sfi_txn_native" AtMost(1.50), "poll_255_sfi_txn_native" AtMost(1.35);
+        beside "the whole turn of the loop": "turn_32_sfi_txn_native", "turn_255_sfi_txn_native";
+    "the same, sfi+txn / sfi", "prototype 1.21; 1.15":
+        "poll_32_sfi_txn_sfi" AtMost(1.20), "poll_255_sfi_txn_sfi" AtMost(1.12);
+        beside "the whole turn of the loop": "turn_32_sfi_txn_sfi", "turn_255_sfi_txn_sfi";
+    "TCP stream over TAP, sfi+txn / native", "Nooks 1.03, LVD 0.957":
+        "paper_stream_sfi_txn_native" AtLeast(0.97);
+    "request-response latency, sfi+txn / native", "Nooks 1.02":
+        "paper_latency_sfi_txn_native" AtMost(1.02);
+    "CPU at equal throughput, sfi+txn / native", "Nooks 1.18":
+        "paper_cpu_sfi_txn_native" AtMost(1.10);
+    "interrupt handling (irq and poll of 8), the driver's calls alone: sfi+txn / native",
+    "Nooks 2.3, wrapping alone 1.8":
+        "interrupt_sfi_txn_native" AtMost(1.3);
+        beside "the whole turn of the loop": "interrupt_turn_sfi_txn_native";
+    "checksum over 1,500 B, sfi / native", "with SIMD 1.2":
+        "checksum_1500_sfi_native" AtMost(1.5);
+    "start from the module cache; restart, without device time", "load 0.1 to 0.4 ms, instantiate 12 µs":
+        "start_from_cache_sfi_txn" AtMost(5.0), "restart_sfi_txn" AtMost(1.0);
+    "private memory of an idle nook among 1,000", "":
+        "idle_nook_private_1000_sfi_txn" AtMost(1.0);
+    "process that is woken / sfi+txn, touching 64 B", "polled beside it":
+        "touch_64_process_sfi_txn" AtLeast(5.0);
+        beside "polled": "touch_64_process_polled_sfi_txn";
+    "TCP stream with a crash each second over one without: taken back; restarted", "RedLeaf 0.84 to 0.95":
+        "crash_rollback_1s" AtLeast(0.95), "crash_restart_1s" AtLeast(0.84);
+    "from the trap until the call is taken back: median", "":
+        "downtime_rollback_1s_p50" AtMost(20.0);
+        beside "99th percentile": "downtime_rollback_1s_p99";
+    "from the trap until a fresh instance runs, without the device's reset: median", "":
+        "downtime_restart_1s_without_reset" AtMost(5.0);
+        beside "with it; 99th percentile": "downtime_restart_1s_p50", "downtime_restart_1s_p99";
+};
+
+/// What became of a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All that has a limit keeps it.
+    Reached,
+    /// Something does not.
+    Missed,
+    /// Something was not measured in this run.
+    Unknown,
+}
+
+impl Verdict {
+    /// In a word or three.
+    pub fn text(self) -> &'static str {
+        match self {
+            Verdict::Reached => "reached",
+            Verdict::Missed => "not reached",
+            Verdict::Unknown => "not measured",
+        }
+    }
+}
+
+impl Goal {
+    /// Whether this run reached it.
+    pub fn verdict(&self, report: &Report) -> Verdict {
+        let keeps = |check: &Check| {
+            let (estimate, _) = find(report, check.name)?;
+            Some(match check.limit {
+                AtMost(limit) => estimate.value <= limit,
+                AtLeast(limit) => estimate.value >= limit,
+            })
+        };
+        let kept: Vec<_> = self.judged.iter().map(keeps).collect();
+        match kept {
+            kept if kept.contains(&Some(false)) => Verdict::Missed,
+            kept if kept.contains(&None) => Verdict::Unknown,
+            _ => Verdict::Reached,
+        }
+    }
+
+    /// The limits, in words.
+    pub fn limits(&self) -> String {
+        let texts = self.judged.iter().map(|check| {
+            let unit = unit(check.name);
+            match check.limit {
+                AtMost(limit) => format!("≤ {limit}{unit}"),
+                AtLeast(limit) => format!("≥ {limit}{unit}"),
+            }
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
+
+    /// What was found, in words.
+    pub fn found(&self, report: &Report) -> String {
+        let one = |name: &str| find(report, name).map_or("-".into(), |(estimate, unit)| text(&estimate, &unit));
+        let judged = self.judged.iter().map(|check| one(check.name)).collect::<Vec<_>>().join("; ");
+        match self.beside {
+            None => judged,
+            Some((label, names)) => {
+                let beside = names.iter().map(|name| one(name)).collect::<Vec<_>>().join("; ");
+                format!("{judged} ({label}: {beside})")
+            }
+        }
+    }
+
+    /// The names of all its numbers.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let beside = self.beside.iter().flat_map(|(_, names)| names.iter().copied());
+        self.judged.iter().map(|check| check.name).chain(beside)
+    }
+}
+
+fn find(report: &Report, name: &str) -> Option<(Estimate, String)> {
+    let ratio = report.spreads.get(name).map(|spread| (spread.estimate, String::new()));
+    ratio.or_else(|| report.figures.get(name).map(|figure| (figure.estimate, figure.unit.clone())))
+}
+
+/// Of a figure that has a goal, for when it was not measured.
+fn unit(name: &str) -> &'static str {
+    match name {
+        "start_from_cache_sfi_txn" | "restart_sfi_txn" => " ms",
+        "idle_nook_private_1000_sfi_txn" => " MiB",
+        "downtime_rollback_1s_p50" => " µs",
+        "downtime_restart_1s_without_reset" => " ms",
+        "null_call_sfi_cycles" => " cycles",
+        "null_call_sfi" | "null_call_transaction" | "register_write_sfi" | "register_write_direct" => " ns",
+        _ => "",
+    }
+}
+
+/// A number as people write it, with its confidence interval if it has one.
+pub fn text(estimate: &Estimate, unit: &str) -> String {
+    let Estimate { value, low, high, .. } = *estimate;
+    let space = if unit.is_empty() { "" } else { " " };
+    let interval = if low == high { String::new() } else { format!(" [{}, {}]", short(low), short(high)) };
+    format!("{}{interval}{space}{unit}", short(value))
+}
+
+/// Three digits that count.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => "-".into(),
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_reached_if_all_its_limits_are_kept() {
+        let goal = &GOALS[0];
+        let mut report = Report::default();
+        assert_eq!(goal.verdict(&report), Verdict::Unknown);
+        report.figure("null_call_sfi", Estimate::exactly(30.0), "ns");
+        assert_eq!(goal.verdict(&report), Verdict::Unknown);
+        report.figure("null_call_sfi_cycles", Estimate::exactly(90.0), "cycles");
+        assert_eq!(goal.verdict(&report), Verdict::Reached);
+        report.figure("null_call_sfi_cycles", Estimate::exactly(125.0), "cycles");
+        assert_eq!(goal.verdict(&report), Verdict::Missed);
+    }
+
+    #[test]
+    fn what_is_told_beside_a_goal_has_the_label_of_its_row() {
+        let mut report = Report::default();
+        for (name, value) in [("poll_32", 1.2), ("poll_255", 1.1), ("turn_32", 1.05), ("turn_255", 1.04)] {
+            report.note_ratio(&format!("{name}_sfi_native"), Estimate::exactly(value), false);
+        }
+        let goal = GOALS.iter().find(|goal| goal.names().any(|name| name == "turn_32_sfi_native")).unwrap();
+        assert_eq!(goal.found(&report), "1.20; 1.10 (the whole turn of the loop: 1.05; 1.04)");
+        assert_eq!(goal.verdict(&report), Verdict::Reached);
+    }
+
+    #[test]
+    fn what_was_found_once_has_no_interval() {
+        let spread = Estimate { low: 1.0, high: 1.2, ..Estimate::exactly(1.1) };
+        assert_eq!([text(&spread, "ns"), text(&Estimate::exactly(1.1), "")], ["1.10 [1.00, 1.20] ns", "1.10"]);
+    }
+
+    #[test]
+    fn numbers_have_as_many_digits_as_they_deserve() {
+        assert_eq!([1234.5, 123.4, 12.34, 1.234, 0.0].map(short), ["1234", "123", "12.3", "1.23", "0.00"]);
+    }
+}

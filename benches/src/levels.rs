@@ -1,0 +1,238 @@
+//! The isolation levels, and variations of the sandbox: the one place that lists them.
+
+use std::sync::{Arc, LazyLock};
+
+use e1000_wasm::E1000;
+use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_process::{ProcessLauncher, Wait};
+use nook_recovery::Method;
+use nook_runtime::{CodeGen, DriverModule, Launcher, Layout, Mmio, ModuleCache, Wasi, WasmLauncher};
+use nook_tests::driver_file;
+use touch_driver::Touch;
+
+/// How a driver is run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// As `--isolation` calls it; for a variation, what is different.
+    pub name: &'static str,
+    /// What that is, in a few words.
+    pub about: &'static str,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Native,
+    Wrapped,
+    Wasm(Sandbox),
+    Process(Wait),
+}
+
+/// A sandbox, as one may vary it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sandbox {
+    undo: Option<Method>,
+    code: CodeGen,
+    mmio: Mmio,
+    /// The driver was compiled without SIMD.
+    scalar: bool,
+}
+
+const CODE: CodeGen = CodeGen { guard_pages: true, spectre: true, epochs: true };
+const SANDBOX: Sandbox = Sandbox { undo: None, code: CODE, mmio: Mmio::Emulated, scalar: false };
+
+/// The baseline.
+pub const NATIVE: Level = Level { name: "native", about: "compiled in, no checks", how: How::Native };
+/// Native, behind the host's checks.
+pub const WRAPPED: Level = Level { name: "wrapped", about: "compiled in, calls checked", how: How::Wrapped };
+/// The sandbox.
+pub const SFI: Level = Level { name: "sfi", about: "WebAssembly", how: How::Wasm(SANDBOX) };
+/// The sandbox whose calls can be taken back.
+pub const SFI_TXN: Level = Level {
+    name: "sfi+txn",
+    about: "WebAssembly with transactions",
+    how: How::Wasm(Sandbox { undo: Some(Method::Log), ..SANDBOX }),
+};
+/// The same, with the kernel's notes of written pages in place of most of the log.
+pub const PAGES: Level = Level {
+    name: "sfi+txn by pages",
+    about: "WebAssembly with transactions, checkpoint.method = \"pages\"",
+    how: How::Wasm(Sandbox { undo: Some(Method::Pages), ..SANDBOX }),
+};
+
+/// Native, in a process of its own that is woken.
+pub const PROCESS: Level =
+    Level { name: "process", about: "a process of its own, woken", how: How::Process(Wait::Futex) };
+/// Native, in a process of its own that polls on another core.
+pub const PROCESS_POLLED: Level =
+    Level { name: "process, polled", about: "a process of its own, polling", how: How::Process(Wait::Poll) };
+
+/// The levels that are compared with each other: those in this process, from the least isolation to the most, then
+/// those that leave it.
+pub const LEVELS: &[Level] = &[NATIVE, WRAPPED, SFI, SFI_TXN, PROCESS, PROCESS_POLLED];
+
+/// Those whose memory and time are all this process's.
+pub const HERE: &[Level] = LEVELS.split_at(4).0;
+
+/// Registers as the driver's memory.
+pub const DIRECT: Level = Level {
+    name: "sfi, direct registers",
+    about: "WebAssembly, registers not checked",
+    how: How::Wasm(Sandbox { mmio: Mmio::Direct, ..SANDBOX }),
+};
+
+const fn compiled(name: &'static str, code: CodeGen) -> Level {
+    Level { name, about: name, how: How::Wasm(Sandbox { code, ..SANDBOX }) }
+}
+
+/// The sandbox with one thing of its code generation changed. The first is what the others are compared with.
+pub const SETTINGS: &[Level] = &[
+    SFI,
+    compiled("bounds checks", CodeGen { guard_pages: false, ..CODE }),
+    compiled("bounds checks, no Spectre mitigation", CodeGen { guard_pages: false, spectre: false, ..CODE }),
+    compiled("no Spectre mitigation", CodeGen { spectre: false, ..CODE }),
+    compiled("no epoch checks", CodeGen { epochs: false, ..CODE }),
+    Level {
+        name: "driver without SIMD",
+        about: "driver without SIMD",
+        how: How::Wasm(Sandbox { scalar: true, ..SANDBOX }),
+    },
+    SFI_TXN,
+    PAGES,
+];
+
+/// Which driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The real one.
+    E1000,
+    /// The one that does as often as it is told; see [`touch_driver`].
+    Touch,
+}
+
+impl Program {
+    /// Its module.
+    ///
+    /// # Panics
+    /// If it was not built.
+    pub fn module(self) -> Arc<DriverModule> {
+        static TOUCH: LazyLock<Arc<DriverModule>> = LazyLock::new(|| load("touch"));
+        match self {
+            Program::E1000 => nook_tests::e1000_module(),
+            Program::Touch => TOUCH.clone(),
+        }
+    }
+
+    /// Its module without SIMD: of the touching driver only, for the other one has nothing that SIMD is for.
+    fn scalar_module(self) -> Arc<DriverModule> {
+        static SCALAR: LazyLock<Arc<DriverModule>> = LazyLock::new(|| load("touch-scalar"));
+        match self {
+            Program::E1000 => self.module(),
+            Program::Touch => SCALAR.clone(),
+        }
+    }
+
+    fn process(self, wait: Wait) -> Shared {
+        let name = match self {
+            Program::E1000 => "e1000",
+            Program::Touch => "touch",
+        };
+        let launcher = ProcessLauncher::new(&driver_file(name).with_extension("elf"), self.module().manifest(), wait);
+        Arc::new(launcher.unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+fn load(name: &str) -> Arc<DriverModule> {
+    let module = DriverModule::load(&driver_file(name), Wasi::Refused);
+    Arc::new(module.unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")))
+}
+
+/// A launcher that many nooks share.
+pub type Shared = Arc<dyn Launcher + Sync>;
+
+impl Level {
+    /// A launcher of `program`; its code is compiled now.
+    ///
+    /// # Panics
+    /// If the module was not built or does not compile.
+    pub fn launcher(&self, program: Program) -> Shared {
+        self.launcher_with(program, &ModuleCache::none())
+    }
+
+    /// The same, with compiled code out of `cache` if it is there.
+    ///
+    /// # Panics
+    /// As [`launcher`](Self::launcher).
+    pub fn launcher_with(&self, program: Program, cache: &ModuleCache) -> Shared {
+        let layout = *program.module().layout();
+        match self.how {
+            How::Native => native::<Unchecked>(program, layout),
+            How::Wrapped => native::<Checked>(program, layout),
+            How::Wasm(sandbox) => sandbox.launcher(program, cache),
+            How::Process(wait) => program.process(wait),
+        }
+    }
+
+    /// What nook-run is given to run a driver at this level.
+    pub fn options(&self) -> &'static [&'static str] {
+        match self.how {
+            How::Native => &["--isolation", "native"],
+            How::Wrapped => &["--isolation", "wrapped"],
+            How::Wasm(Sandbox { undo: Some(_), .. }) => &["--isolation", "sfi+txn"],
+            How::Wasm(_) => &["--isolation", "sfi"],
+            How::Process(Wait::Futex) => &["--isolation", "process"],
+            How::Process(Wait::Poll) => &["--isolation", "process", "--process-wait", "poll"],
+        }
+    }
+
+    /// A name without what a name in JSON or a file should not have: `sfi_txn`.
+    pub fn key(&self) -> String {
+        key(self.name)
+    }
+}
+
+/// The text with everything but letters and digits as single underscores.
+pub fn key(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
+}
+
+fn native<L: nook_native::Level>(program: Program, layout: Layout) -> Shared {
+    match program {
+        Program::E1000 => Arc::new(NativeLauncher::<L, E1000<NativeKernel<L>>>::new(layout)),
+        Program::Touch => Arc::new(NativeLauncher::<L, Touch<NativeKernel<L>>>::new(layout)),
+    }
+}
+
+impl Sandbox {
+    fn launcher(&self, program: Program, cache: &ModuleCache) -> Shared {
+        let module = if self.scalar { program.scalar_module() } else { program.module() };
+        let launcher = match (self.undo, self.mmio) {
+            (Some(method), _) => WasmLauncher::undoable(&module, cache, method.checkpointing()),
+            (None, Mmio::Emulated) => WasmLauncher::compiled(&self.code, module, cache),
+            (None, Mmio::Direct) => WasmLauncher::new(module, cache, Mmio::Direct),
+        };
+        Arc::new(launcher.expect("the driver compiles"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_json_are_words() {
+        assert_eq!(SFI_TXN.key(), "sfi_txn");
+        assert_eq!(key("bounds checks, no Spectre mitigation"), "bounds_checks_no_spectre_mitigation");
+    }
+
+    #[test]
+    fn no_two_levels_have_one_name() {
+        let settings = SETTINGS.iter().filter(|level| !LEVELS.contains(level));
+        let mut names: Vec<_> = LEVELS.iter().chain(settings).chain([&DIRECT]).map(Level::key).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,120 @@
+//! `nook-bench`: measures, and writes the report. `cargo xtask bench` builds what it needs and runs it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use nook_benches::paper::{self, Plan, Programs};
+use nook_benches::{Extent, Machine, Report, compare, docs, measure, page};
+
+/// Measures what each isolation level costs, all levels in turn, and writes index.html and report.json.
+#[derive(Debug, Parser)]
+#[command(name = "nook-bench", after_help = "Exit status: 0 done, 1 failed or, with --compare, something got slower.")]
+struct Args {
+    /// Measures longer, and makes the paper's experiment, which needs root.
+    #[arg(long)]
+    full: bool,
+
+    /// Makes the paper's experiment, which needs root, and nothing else unless --full is there too.
+    #[arg(long)]
+    paper: bool,
+
+    /// Where the report goes.
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench-report")]
+    out: PathBuf,
+
+    /// Prints what got slower since this report, beyond the spread, and fails if anything did.
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
+
+    /// Writes the tables into this document, between its marks.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/performance.md")]
+    update_docs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(slower) if slower.is_empty() => ExitCode::SUCCESS,
+        Ok(slower) => {
+            println!("slower:\n{}", slower.join("\n"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("nook-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<Vec<String>> {
+    // What cannot be read is told before minutes of measuring.
+    let old = args.compare.as_deref().map(read).transpose()?;
+    let document = args.update_docs.as_deref().map(|path| Ok::<_, anyhow::Error>((path, text(path)?))).transpose()?;
+    let begin = Instant::now();
+    let extent = if args.full { Extent::Full } else { Extent::Quick };
+    let tell = |what: &str| eprintln!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
+    let mut report = match args.paper && !args.full {
+        true => Report { extent: "paper".into(), machine: Machine::this(), ..Report::default() },
+        false => measure(extent, tell),
+    };
+    if args.full || args.paper {
+        experiment(&mut report, tell)?;
+    } else {
+        report.left_out.push("the paper's experiment: it is part of --full, and --paper makes it alone".into());
+    }
+    report.seconds = begin.elapsed().as_secs_f64();
+    write(&report, &args.out)?;
+    for what in &report.left_out {
+        println!("left out: {what}");
+    }
+    println!("{}/index.html and report.json, in {:.0} s", args.out.display(), report.seconds);
+    if let Some((path, document)) = document {
+        let Some(document) = docs::updated(&document, &report) else {
+            bail!("{} has no marks between which the tables could go", path.display())
+        };
+        fs::write(path, document).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let Some(old) = old else { return Ok(Vec::new()) };
+    let slower = compare::slower(&old, &report);
+    if slower.is_empty() {
+        println!("nothing got slower beyond the spread");
+    }
+    Ok(slower)
+}
+
+/// The paper's experiment, if it can be made here.
+fn experiment(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
+    let nook_run = std::env::var_os("NOOK_RUN").map(PathBuf::from);
+    let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("nook-run"));
+    let nook_run = nook_run.map_or_else(beside, Ok).context("looking for nook-run")?;
+    let programs = Programs { nook_run, driver: nook_tests::driver_file("e1000") };
+    if let Some(why) = paper::obstacle(&programs) {
+        report.left_out.push(why);
+        return Ok(());
+    }
+    tell("the paper's experiment");
+    paper::measure(report, &programs, &Plan::default(), &tell)?;
+    tell("streams while the driver crashes");
+    paper::crashes(report, &programs, &Plan::default(), &tell)
+}
+
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Report> {
+    serde_json::from_str(&text(path)?).with_context(|| format!("{} is not a report of this program", path.display()))
+}
+
+fn write(report: &Report, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let page = page::of(report).map_err(|error| anyhow::anyhow!("drawing: {error}"))?;
+    for (name, content) in [("report.json", serde_json::to_string_pretty(report)? + "\n"), ("index.html", page)] {
+        let path = folder.join(name);
+        fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

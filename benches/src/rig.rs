@@ -1,0 +1,279 @@
+//! Drivers on a device that costs next to nothing, and the timer around their calls.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nook_abi::{Addr, Entry, Fault, NetMeta};
+use nook_bus::{DmaWindow, VolatileSlice};
+use nook_runtime::{Budgets, Driver, DriverModule, Host, LaunchError, Launcher, Nook, RolledBack, Turn, Uplink};
+
+use crate::levels::{Level, Program, Shared};
+use crate::sample::Subject;
+use crate::{Instant, ticks};
+
+/// A minute.
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// The device counts nothing, so there is nothing to compare with, however long a run is; and somebody else may have the
+/// core for long while a driver of another process has the word.
+const BUDGETS: Budgets = Budgets {
+    interrupt_cpu_ns: MINUTE_NS,
+    atomic_cpu_ns: MINUTE_NS,
+    process_cpu_ns: MINUTE_NS,
+    short_wall_ns: MINUTE_NS,
+    process_wall_ns: MINUTE_NS,
+    process_total_ns: MINUTE_NS,
+    transmit_ns: MINUTE_NS,
+    quiet_ns: MINUTE_NS,
+    counters_ns: 24 * 60 * MINUTE_NS,
+};
+
+/// A host of `module` on this device.
+///
+/// # Panics
+/// If there is no memory for its window.
+pub fn host(module: &DriverModule, device: Instant) -> Host {
+    let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
+    nook_tests::host(Box::new(device), window, module, BUDGETS)
+}
+
+/// A driver, probed and not opened.
+///
+/// # Panics
+/// If it does not come up.
+pub fn driver(level: &Level, program: Program) -> Box<dyn Driver> {
+    driver_of(&level.launcher(program), program)
+}
+
+/// The same, of a launcher that is there already.
+///
+/// # Panics
+/// If it does not come up.
+pub fn driver_of(launcher: &Shared, program: Program) -> Box<dyn Driver> {
+    let launched = launcher.launch(host(&program.module(), Instant::new(0)));
+    let mut driver = launched.unwrap_or_else(|error| panic!("{}", error.why));
+    let page = driver.host_page();
+    assert_eq!(driver.probe(0, page), Ok(0));
+    driver
+}
+
+/// An interface that has so many frames of 60 bytes to send in each round, and drops what it gets.
+pub struct Endless {
+    frames: u32,
+    left: u32,
+}
+
+impl Endless {
+    /// With `frames` in each round.
+    pub fn new(frames: u32) -> Self {
+        Endless { frames, left: 0 }
+    }
+
+    /// A new round of frames.
+    pub fn refill(&mut self) {
+        self.left = self.frames;
+    }
+}
+
+impl Uplink for Endless {
+    #[inline]
+    fn up(&mut self, _: VolatileSlice<'_>, _: &NetMeta) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    #[inline]
+    fn down(&mut self, _: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        Ok(Some((60, NetMeta::default())))
+    }
+
+    fn link(&mut self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_mac(&mut self, _: [u8; 6]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A nook whose every turn polls once and moves `batch` frames each way, after an interrupt if `interrupts`. What its
+/// driver's calls of `poll` and `irq` take is added to the counter.
+///
+/// # Panics
+/// If the driver does not come up.
+pub fn nook(launcher: &Shared, batch: u32, interrupts: bool) -> (Nook<Endless>, Arc<AtomicU64>) {
+    watched(launcher, batch, interrupts, Watch::Time)
+}
+
+/// The same for drivers whose `roll_back` takes nothing back and tells what the last call did: it is asked after each
+/// poll, and what it tells is added up.
+pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Endless>, Arc<AtomicU64>) {
+    watched(launcher, batch, false, Watch::Undone)
+}
+
+fn watched(launcher: &Shared, batch: u32, interrupts: bool, watch: Watch) -> (Nook<Endless>, Arc<AtomicU64>) {
+    let sum = Arc::new(AtomicU64::new(0));
+    let launcher = Watched { inner: launcher.clone(), watch, sum: sum.clone() };
+    let module = Program::E1000.module();
+    let device = if interrupts { Instant::interrupting(batch) } else { Instant::new(batch) };
+    let mut nook = Nook::new(host(&module, device), Box::new(launcher), Endless::new(batch));
+    nook.start().expect("the driver comes up");
+    for _ in 0..100 {
+        round(&mut nook);
+    }
+    let before = *nook.counters();
+    round(&mut nook);
+    let after = nook.counters();
+    assert_eq!(after.polls - before.polls, 1);
+    assert_eq!(after.irqs - before.irqs, u64::from(interrupts));
+    assert_eq!(after.tx_packets - before.tx_packets, u64::from(batch));
+    assert_eq!(after.rx_packets - before.rx_packets, u64::from(batch));
+    (nook, sum)
+}
+
+/// Instances of each thing that is measured.
+pub(crate) const INSTANCES: usize = 5;
+
+/// A subject whose runs are rounds of a nook; see [`nook`].
+pub(crate) fn rounds<'a>(launcher: &Shared, batch: u32, interrupts: bool) -> Subject<'a> {
+    Subject::new((0..INSTANCES).map(|_| {
+        let (mut nook, spent) = nook(launcher, batch, interrupts);
+        move |times| {
+            let before = spent.load(Ordering::Relaxed);
+            (0..times).for_each(|_| round(&mut nook));
+            spent.load(Ordering::Relaxed) - before
+        }
+    }))
+}
+
+/// Instances of the touching driver, for [`jobs`].
+pub(crate) type Touching = Vec<RefCell<Box<dyn Driver>>>;
+
+/// As many instances as are measured.
+pub(crate) fn touching(level: &Level) -> Touching {
+    let launcher = level.launcher(Program::Touch);
+    (0..INSTANCES).map(|_| RefCell::new(driver_of(&launcher, Program::Touch))).collect()
+}
+
+/// A subject whose runs are calls that do this job.
+pub(crate) fn jobs(drivers: &Touching, what: u32, amount: u32) -> Subject<'_> {
+    Subject::new(drivers.iter().map(|driver| {
+        move |times| {
+            let mut driver = driver.borrow_mut();
+            for _ in 0..times {
+                driver.poll(black_box(what), amount, 0).expect("it does not fault");
+                driver.commit().expect("the device does as it is told");
+            }
+            0
+        }
+    }))
+}
+
+/// One batch each way.
+///
+/// # Panics
+/// If the driver faults.
+pub fn round(nook: &mut Nook<Endless>) {
+    nook.uplink_mut().refill();
+    // A driver whose call took long, because somebody else had the core meanwhile, rests for a turn.
+    while nook.turn(u64::MAX).expect("the driver does not fault") != Turn::Worked {}
+}
+
+/// What is added up of each call of `poll` and `irq`.
+#[derive(Clone, Copy, PartialEq)]
+enum Watch {
+    /// How long it and its commit take: in a turn of the loop the host works too.
+    Time,
+    /// What `roll_back` tells.
+    Undone,
+}
+
+/// Makes drivers that are watched.
+struct Watched {
+    inner: Shared,
+    watch: Watch,
+    sum: Arc<AtomicU64>,
+}
+
+impl Launcher for Watched {
+    fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        let inner = self.inner.launch(host)?;
+        Ok(Box::new(WatchedDriver { inner, watch: self.watch, sum: self.sum.clone() }))
+    }
+
+    fn isolation(&self) -> &'static str {
+        self.inner.isolation()
+    }
+}
+
+struct WatchedDriver {
+    inner: Box<dyn Driver>,
+    watch: Watch,
+    sum: Arc<AtomicU64>,
+}
+
+impl WatchedDriver {
+    #[inline]
+    fn watch<R>(&mut self, call: impl FnOnce(&mut dyn Driver) -> R, counts: bool) -> R {
+        let begin = ticks::now();
+        let result = call(&mut *self.inner);
+        let spent = match self.watch {
+            Watch::Time => ticks::now() - begin,
+            Watch::Undone if counts => self.inner.roll_back().map_or(0, |told| told.entries),
+            Watch::Undone => 0,
+        };
+        // Nobody else writes it, so no exchange is needed.
+        self.sum.store(self.sum.load(Ordering::Relaxed) + spent, Ordering::Relaxed);
+        result
+    }
+}
+
+macro_rules! define_watched_driver {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        impl Driver for WatchedDriver {
+            $(
+                #[inline]
+                fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
+                    match Entry::$variant {
+                        Entry::Poll | Entry::Irq => self.watch(|driver| driver.$name($($arg),*), true),
+                        _ => self.inner.$name($($arg),*),
+                    }
+                }
+            )*
+
+            #[inline]
+            fn commit(&mut self) -> Result<(), Fault> {
+                self.watch(|driver| driver.commit(), false)
+            }
+
+            fn roll_back(&mut self) -> Option<RolledBack> {
+                self.inner.roll_back()
+            }
+
+            fn host(&self) -> &Host {
+                self.inner.host()
+            }
+
+            fn host_mut(&mut self) -> &mut Host {
+                self.inner.host_mut()
+            }
+
+            fn host_page(&self) -> Addr {
+                self.inner.host_page()
+            }
+
+            fn into_host(self: Box<Self>) -> Host {
+                self.inner.into_host()
+            }
+        }
+    };
+}
+
+nook_abi::entries!(define_watched_driver);

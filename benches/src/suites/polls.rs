@@ -1,0 +1,37 @@
+//! `poll`: packets that nobody looks into, on a device that costs next to nothing.
+
+use super::{Axis, Extent, note_levels, note_sweep};
+use crate::Report;
+use crate::levels::{LEVELS, Program};
+use crate::rig::rounds;
+use crate::sample::interleave;
+
+/// Packets each way in a call. A ring of 256 descriptors holds 255.
+const SIZES: &[u32] = &[1, 2, 4, 8, 16, 32, 64, 128, 255];
+/// Those that goals are about.
+const NAMED: &[u32] = &[1, 32, 255];
+
+pub(super) fn measure(report: &mut Report, extent: Extent) {
+    let sizes = if extent == Extent::Tiny { NAMED.to_vec() } else { SIZES.to_vec() };
+    let launchers: Vec<_> = LEVELS.iter().map(|level| level.launcher(Program::E1000)).collect();
+    let each = |launcher| sizes.iter().map(move |&size| rounds(launcher, size, false));
+    let mut subjects: Vec<_> = launchers.iter().flat_map(each).collect();
+    let samples = interleave(&mut subjects, extent.effort());
+    for (at, size) in sizes.iter().enumerate().filter(|(_, size)| NAMED.contains(size)) {
+        let of = |samples: &[Vec<f64>]| -> Vec<Vec<f64>> {
+            samples.chunks(sizes.len()).map(|level| level[at].clone()).collect()
+        };
+        note_levels(report, &format!("poll_{size}"), LEVELS, &of(&samples.inside));
+        note_levels(report, &format!("turn_{size}"), LEVELS, &of(&samples.whole));
+    }
+    let axis = Axis {
+        name: "poll",
+        title: "One call of poll that receives and sends a batch: the driver's call alone",
+        x_label: "packets each way in a call",
+        each: Some("packet each way"),
+        sizes: &sizes,
+    };
+    note_sweep(report, &axis, LEVELS, &samples.inside);
+    let axis = Axis { name: "turn", title: "The same with the host's work: one turn of the loop", ..axis };
+    note_sweep(report, &axis, LEVELS, &samples.whole);
+}

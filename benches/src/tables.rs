@@ -1,0 +1,312 @@
+//! The report's tables, for the page and for docs/performance.md.
+
+use crate::crossover::Crossover;
+use crate::goals::{self, GOALS, short};
+use crate::levels::{HERE, LEVELS, Level, SETTINGS, key};
+use crate::paper::PAPER;
+use crate::sample::Estimate;
+use crate::{Report, suites};
+
+/// A table.
+pub struct Table {
+    /// Its heading.
+    pub title: &'static str,
+    /// What one has to know to read it.
+    pub note: &'static str,
+    /// The columns' heads.
+    pub head: Vec<String>,
+    /// The cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// All tables that the report has something for.
+pub fn of(report: &Report) -> Vec<Table> {
+    let tables = [
+        goals(report),
+        levels(report),
+        crossovers(report),
+        settings(report),
+        undo(report),
+        nooks(report),
+        paper(report),
+        crashes(report),
+    ];
+    tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn goals(report: &Report) -> Table {
+    let row = |goal: &goals::Goal| {
+        vec![
+            goal.what.to_owned(),
+            goal.limits(),
+            goal.found(report),
+            goal.verdict(report).text().to_owned(),
+            goal.reference.to_owned(),
+        ]
+    };
+    Table {
+        title: "Goals",
+        note: "Medians, with the 95 % confidence interval in brackets.",
+        head: words(&["what", "goal", "found", "", "reference"]),
+        rows: GOALS.iter().map(row).collect(),
+    }
+}
+
+/// What each level's work is compared by: the ratios' names, and what people call it.
+const COMPARED: &[(&str, &str)] = &[
+    ("null_call", "null call"),
+    ("hostcall", "call back into the host"),
+    ("register_read", "register read, emulated"),
+    ("register_write", "register write, emulated"),
+    ("interrupt", "interrupt: irq and poll of 8 packets each way"),
+    ("poll_1", "poll of 1 packet each way: the driver's call alone"),
+    ("poll_32", "poll of 32"),
+    ("poll_255", "poll of 255"),
+    ("turn_1", "poll of 1 with the host's work"),
+    ("turn_32", "poll of 32 with the host's work"),
+    ("turn_255", "poll of 255 with the host's work"),
+    ("checksum_1500", "checksum over 1,500 B"),
+    ("copy_1500", "copy of 1,500 B as a whole"),
+    ("touch_1500", "copy of 1,500 B word by word"),
+    ("pio_1500", "1,500 B out of a register"),
+    ("touch_65536", "copy of 64 KiB word by word"),
+];
+
+fn levels(report: &Report) -> Table {
+    let base = &LEVELS[0];
+    let row = |&(name, what): &(&str, &str)| {
+        let figure = report.figures.get(&format!("{name}_{}", base.key()))?;
+        let ratios = LEVELS[1..].iter().map(|level| {
+            let spread = report.spreads.get(&format!("{name}_{}_{}", level.key(), base.key()));
+            spread.map_or("-".into(), |spread| goals::text(&spread.estimate, ""))
+        });
+        Some([vec![what.to_owned(), format!("{} ns", short(figure.estimate.value))], ratios.collect()].concat())
+    };
+    let ratios = LEVELS[1..].iter().map(|level| format!("{} / {}", level.name, base.name));
+    Table {
+        title: "Levels",
+        note: "Native's time in this run, and the others' ratio to it.",
+        head: [words(&["what", base.name]), ratios.collect()].concat(),
+        rows: COMPARED.iter().filter_map(row).collect(),
+    }
+}
+
+fn crossovers(report: &Report) -> Table {
+    let mut rows = Vec::new();
+    for sweep in &report.sweeps {
+        let of_sweep = || report.crossovers.iter().filter(|found| found.sweep == sweep.name);
+        let ratios = |found: &Crossover| found.ratios.map(short).join(" … ");
+        for found in of_sweep() {
+            let Some([point, low, high]) = found.point else { continue };
+            rows.push(vec![
+                sweep.name.clone(),
+                format!("{} overtakes {}", found.large, found.small),
+                format!("at {} [{}, {}] {}", short(point), short(low), short(high), sweep.x_label),
+                ratios(found),
+            ]);
+        }
+        let never = of_sweep().filter(|found| found.point.is_none());
+        let never = never.map(|found| format!("{} / {}: {}", found.large, found.small, ratios(found)));
+        let never = never.collect::<Vec<_>>().join("; ");
+        rows.push(vec![sweep.name.clone(), "of the others none".into(), "nowhere".into(), never]);
+    }
+    Table {
+        title: "Where one level overtakes another",
+        note: "Of every two levels, the one that is slower for the smallest calls overtakes the other where it is \
+               surely faster, by more than 3 %, for good. The last column is its cost over the other's, from the \
+               smallest call to the largest.",
+        head: words(&["sweep", "", "where", "ratio"]),
+        rows,
+    }
+}
+
+fn settings(report: &Report) -> Table {
+    let row = |(name, what): &(&str, &str)| {
+        let spread = |level: &Level| report.spreads.get(&format!("settings_{name}_{}", level.key()));
+        let cells = SETTINGS[1..].iter().map(|level| {
+            // Not every kernel has what one of them needs.
+            spread(level).map_or("-".into(), |spread| goals::text(&spread.estimate, ""))
+        });
+        let cells: Vec<_> = cells.collect();
+        SETTINGS[1..].iter().any(|level| spread(level).is_some()).then(|| [vec![(*what).to_owned()], cells].concat())
+    };
+    let head = SETTINGS[1..].iter().map(|level| level.name.to_owned());
+    Table {
+        title: "What the settings of code generation cost",
+        note: "Each column changes one thing of the sandbox and is its cost over plain sfi's. What has transactions has \
+               no epoch checks: its modules look at the time by themselves.",
+        head: [words(&["what"]), head.collect()].concat(),
+        rows: suites::SETTINGS_WORK.iter().filter_map(row).collect(),
+    }
+}
+
+fn undo(report: &Report) -> Table {
+    let row = |size: &u32| {
+        let of = |name| report.figures.get(&format!("{name}_per_packet_{size}")).map(|it| it.estimate.value);
+        let (stores, records) = (of("stores")?, of("records")?);
+        Some(vec![size.to_string(), short(stores), short(records), short(records / stores)])
+    };
+    Table {
+        title: "What the undo log holds",
+        note: "Counted, for a packet each way: instructions of the e1000 driver that store, and records that its poll \
+               leaves in the log. A record may stand for several stores; the rest is to the call's own frames or was \
+               logged before.",
+        head: words(&["packets each way in a call", "stores a packet", "records a packet", "records / stores"]),
+        rows: [1, 32, 255].iter().filter_map(row).collect(),
+    }
+}
+
+fn nooks(report: &Report) -> Table {
+    let count = report.sweeps.iter().find(|sweep| sweep.name == "nooks").and_then(|sweep| sweep.xs.last());
+    let count = count.copied().unwrap_or_default();
+    let rows = [
+        ("start_from_cache".to_owned(), "start, code out of the cache, with probe and open".to_owned()),
+        ("restart".into(), "restart, with probe and open".into()),
+        ("restart_wait".into(), "what the driver sleeps for its device in a restart, not counted there".into()),
+        (format!("idle_nook_{count}"), format!("memory of an idle nook among {count}, its window included")),
+        (format!("idle_nook_private_{count}"), "of that: private".into()),
+    ];
+    let row = |(name, what): &(String, String)| {
+        let cells = HERE.iter().map(|level| {
+            let figure = report.figures.get(&format!("{name}_{}", level.key()))?;
+            Some(format!("{} {}", short(figure.estimate.value), figure.unit))
+        });
+        let cells: Option<Vec<_>> = cells.collect();
+        Some([vec![what.clone()], cells?].concat())
+    };
+    Table {
+        title: "Nooks",
+        note: "Times are CPU time, without what the driver sleeps for its device. Memory is what each of the many nooks \
+               of the sweep adds to the process, its measuring device included. What a driver's process takes is not \
+               to be seen from here.",
+        head: [words(&["what"]), HERE.iter().map(|level| level.name.to_owned()).collect()].concat(),
+        rows: rows.iter().filter_map(row).collect(),
+    }
+}
+
+fn paper(report: &Report) -> Table {
+    let row = |&(name, what): &(&str, &str)| {
+        let base = report.figures.get(&format!("paper_{name}_{}", LEVELS[0].key()))?;
+        let ratios = LEVELS[1..].iter().map(|level| {
+            let spread = report.spreads.get(&format!("paper_{name}_{}_{}", level.key(), LEVELS[0].key()));
+            // What has no spread was counted once for each level.
+            let figure = report.figures.get(&format!("paper_{name}_{}", level.key()));
+            let once = figure.map(|of| Estimate::exactly(of.estimate.value / base.estimate.value));
+            spread.map(|spread| spread.estimate).or(once).map_or("-".into(), |ratio| goals::text(&ratio, ""))
+        });
+        let theirs = PAPER.iter().find(|paper| paper.0 == name);
+        let theirs = theirs.map_or([const { String::new() }; 3], |&(_, native, wrapped, nooks)| {
+            [short(native), wrapped.map(short).unwrap_or_default(), short(nooks)]
+        });
+        let own = vec![what.to_owned(), format!("{} {}", short(base.estimate.value), base.unit)];
+        Some([own, ratios.collect(), theirs.to_vec()].concat())
+    };
+    let ratios = LEVELS[1..].iter().map(|level| format!("{} / {}", level.name, LEVELS[0].name));
+    Table {
+        title: "The paper's experiment",
+        note: "Two network namespaces, TAP, driver, model, TAP: native's value in this run, the others' ratio to it, and \
+               beside them the paper's native value and its ratios. Cycles are all of nook-run's CPU time in ticks of the \
+               time stamp counter, device and TAP included, over its interrupts. Both counts for each interrupt are of all \
+               rounds together, so they have no interval.",
+        head: [words(&["what", LEVELS[0].name]), ratios.collect(), words(&["paper: native", "wrapping", "Nooks"])]
+            .concat(),
+        rows: MEASURED.iter().filter_map(row).collect(),
+    }
+}
+
+/// What the experiment measures, and how people call it.
+const MEASURED: &[(&str, &str)] = &[
+    ("stream", "TCP stream of 32 KiB messages"),
+    ("latency", "UDP, 100 B there and 200 B back: median"),
+    ("latency_p99", "the same: 99th percentile"),
+    ("cpu", "CPU of nook-run for a stream at half of the slowest level's rate"),
+    ("packets_per_irq", "packets per interrupt of the stream"),
+    ("cycles_per_irq", "cycles per interrupt of the stream"),
+];
+
+fn crashes(report: &Report) -> Table {
+    const PERIODS: [&str; 2] = ["1s", "50ms"];
+    const WAYS: [(&str, &str); 2] = [
+        ("rollback", "sfi+txn: the call is taken back and tried again"),
+        ("restart", "sfi: the driver is restarted (a policy without a limit)"),
+    ];
+    let throughput = WAYS.iter().filter_map(|(way, what)| {
+        let cell = |period: &str| report.spreads.get(&format!("crash_{way}_{period}"));
+        let cells: Option<Vec<_>> =
+            PERIODS.iter().map(|period| Some(goals::text(&cell(period)?.estimate, ""))).collect();
+        Some([vec![format!("throughput, {what}")], cells?].concat())
+    });
+    let downtime = WAYS.iter().filter_map(|(way, _)| {
+        let figure = |period: &str, share: &str| report.figures.get(&format!("downtime_{way}_{period}_{share}"));
+        let cells = PERIODS.iter().map(|period| {
+            let times =
+                ["p50", "p90", "p99", "max"].iter().map(|share| Some(short(figure(period, share)?.estimate.value)));
+            let times: Option<Vec<_>> = times.collect();
+            Some(format!("{} {}", times?.join(", "), figure(period, "p50")?.unit))
+        });
+        let cells: Option<Vec<_>> = cells.collect();
+        Some([vec![format!("downtime of a {way}: median, 90 %, 99 %, longest")], cells?].concat())
+    });
+    Table {
+        title: "A stream while the driver crashes",
+        note: "Its throughput over that of the same stream undisturbed, in pairs; and the times from the end of the call \
+               that crashed until the driver was ready again, as nook-run tells them: a restart's with what the driver \
+               sleeps for its device's reset. No crash bundles are written (bundles.keep = 0).",
+        head: words(&["", "a crash each second", "a crash each 50 ms"]),
+        rows: throughput.chain(downtime).collect(),
+    }
+}
+
+impl Table {
+    /// As Markdown.
+    pub fn markdown(&self) -> String {
+        let Table { title, note, head, rows } = self;
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
+        let rule = format!("|{}\n", "---|".repeat(head.len()));
+        let rows: String = rows.iter().map(|row| line(row)).collect();
+        format!("### {title}\n\n{note}\n\n{}{rule}{rows}\n", line(head))
+    }
+
+    /// As HTML.
+    pub fn html(&self) -> String {
+        let Table { title, note, head, rows } = self;
+        let cells = |cells: &[String], tag: &str| -> String {
+            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+        };
+        let rows: String = rows.iter().map(|row| format!("<tr>{}</tr>\n", cells(row, "td"))).collect();
+        format!(
+            "<h2 id=\"{}\">{title}</h2>\n<p>{}</p>\n<div class=\"wide\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n",
+            key(title),
+            escaped(note),
+            cells(head, "th")
+        )
+    }
+}
+
+/// For HTML.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_the_same_in_both_languages() {
+        let table = Table { title: "T", note: "a < b", head: words(&["x", ""]), rows: vec![words(&["1", "≤ 2"])] };
+        assert_eq!(table.markdown(), "### T\n\na < b\n\n| x |  |\n|---|---|\n| 1 | ≤ 2 |\n\n");
+        assert!(table.html().contains("<p>a &lt; b</p>") && table.html().contains("<td>1</td><td>≤ 2</td>"));
+    }
+
+    #[test]
+    fn an_empty_report_has_only_its_goals() {
+        let tables = of(&Report::default());
+        assert_eq!(tables.iter().map(|table| table.title).collect::<Vec<_>>(), ["Goals"]);
+        assert!(tables[0].rows.iter().all(|row| row[3] == "not measured"));
+    }
+}

@@ -1,0 +1,162 @@
+//! A driver that does one thing as often as it is told: touches bytes, reads or writes a register, calls the host. It
+//! is compiled for wasm and into the benchmarks from this one source, so that every isolation level does the same work.
+//!
+//! It drives no device and moves no packets; benches/ is its only user. Its `poll` takes the job ([`job`]) in place of
+//! a queue's number, and how much of it in place of a budget.
+#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
+
+mod area;
+
+use core::hint::black_box;
+
+use e1000_regs::{STATUS, TIPG};
+use nook_sdk::{Irq, Kernel, NetDriver, Nook, Poll, ProbeReason, Regs, RxMode, Status};
+
+pub use area::AREA_BYTES;
+use area::Area;
+
+/// What `poll` is asked to do.
+pub mod job {
+    /// Nothing: the call itself.
+    pub const NOTHING: u32 = 0;
+    /// Adds up so many bytes, as 16-bit words.
+    pub const CHECKSUM: u32 = 1;
+    /// Copies so many bytes, as a whole.
+    pub const COPY: u32 = 2;
+    /// Copies so many bytes word by word and adds them up, as a driver does that moves frames by itself.
+    pub const TOUCH: u32 = 3;
+    /// Reads a register so many times.
+    pub const READ_REGISTER: u32 = 4;
+    /// Writes a register so many times.
+    pub const WRITE_REGISTER: u32 = 5;
+    /// Makes so many calls that cost the host next to nothing.
+    pub const HOSTCALL: u32 = 6;
+    /// Reads so many bytes out of a register, four at a time: programmed I/O.
+    pub const PIO: u32 = 7;
+    /// Writes the last sum into the register that [`WRITE_REGISTER`] writes, for those who check the work.
+    pub const TELL: u32 = 8;
+}
+
+/// The driver.
+pub struct Touch<K: Kernel> {
+    nook: Nook<K>,
+    regs: Regs<K>,
+    area: Area,
+    sum: u32,
+}
+
+/// Bytes in a round of a loop. Neither compiler unrolls loops of wasm, and each round looks at the time: with a round
+/// for every 8 bytes, which is what one gets from a plain loop, that look was three quarters of the cost.
+const BLOCK: usize = 64;
+
+/// Adds up the block's 16-bit words, two at a time. It has a fixed length, so that both compilers unroll it and use
+/// vectors.
+#[inline(always)]
+fn sum_of_halves(block: &[u8], sums: &mut [u32; BLOCK / 4]) {
+    for (word, sum) in block.as_chunks().0.iter().zip(sums) {
+        let word = u32::from_le_bytes(*word);
+        *sum = sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16);
+    }
+}
+
+/// Copies the block's words and adds them up.
+#[inline(always)]
+fn copy_and_sum(block: &[u8], to: &mut [u8], sums: &mut [u32; BLOCK / 4]) {
+    let words = block.as_chunks().0.iter().zip(to.as_chunks_mut().0);
+    for ((word, to), sum) in words.zip(sums) {
+        let word = u32::from_le_bytes(*word);
+        *to = word.to_le_bytes();
+        *sum = sum.wrapping_add(word);
+    }
+}
+
+impl<K: Kernel> Touch<K> {
+    fn checksum(&self, bytes: usize) -> u32 {
+        let (blocks, rest) = self.area.source()[..bytes].as_chunks::<BLOCK>();
+        let mut sums = [0; BLOCK / 4];
+        for block in blocks {
+            sum_of_halves(block, &mut sums);
+        }
+        sum_of_halves(rest, &mut sums);
+        sums.iter().fold(0, |all, sum| all.wrapping_add(*sum))
+    }
+
+    fn copy(&mut self, bytes: usize) -> u32 {
+        let (source, sink) = self.area.both();
+        sink[..bytes].copy_from_slice(&source[..bytes]);
+        bytes as u32
+    }
+
+    fn touch(&mut self, bytes: usize) -> u32 {
+        let (source, sink) = self.area.both();
+        let (blocks, rest) = source[..bytes].as_chunks::<BLOCK>();
+        let (to_blocks, to_rest) = sink[..bytes].as_chunks_mut::<BLOCK>();
+        let mut sums = [0; BLOCK / 4];
+        for (to, block) in to_blocks.iter_mut().zip(blocks) {
+            copy_and_sum(block, to, &mut sums);
+        }
+        copy_and_sum(rest, to_rest, &mut sums);
+        sums.iter().fold(0, |all, sum| all.wrapping_add(*sum))
+    }
+
+    fn pio(&mut self, bytes: usize) -> u32 {
+        let (_, sink) = self.area.both();
+        let to = sink[..bytes].as_chunks_mut::<4>().0;
+        let count = to.len() as u32;
+        to.iter_mut().for_each(|to| *to = self.regs.read(STATUS).to_le_bytes());
+        count
+    }
+}
+
+impl<K: Kernel> NetDriver<K> for Touch<K> {
+    fn probe(nook: Nook<K>, _reason: ProbeReason) -> Result<Self, Status> {
+        let area = Area::claim().ok_or(Status::NoMemory)?;
+        nook.net_attach([2, 0, 0, 0, 0, 1], 1500)?;
+        Ok(Touch { nook, regs: nook.regs(0), area, sum: 0 })
+    }
+
+    fn remove(self) {}
+
+    fn open(&mut self) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), Status> {
+        Ok(())
+    }
+
+    #[inline]
+    fn poll(&mut self, what: u32, amount: u32) -> Poll {
+        let bytes = (amount as usize).min(AREA_BYTES);
+        match what {
+            job::NOTHING => {}
+            job::CHECKSUM => self.sum = self.checksum(bytes),
+            job::COPY => self.sum = self.copy(bytes),
+            job::TOUCH => self.sum = self.touch(bytes),
+            job::READ_REGISTER => (0..amount).for_each(|_| self.sum = black_box(self.regs.read(STATUS))),
+            job::WRITE_REGISTER => (0..amount).for_each(|value| self.regs.write(TIPG, value)),
+            // Compiled in, a call whose argument is known is nothing but a count, and many of them are one addition.
+            job::HOSTCALL => (0..amount).for_each(|_| self.nook.poll_schedule(black_box(0))),
+            job::PIO => self.sum = self.pio(bytes),
+            _ => self.regs.write(TIPG, self.sum),
+        }
+        Poll::Idle
+    }
+
+    fn irq(&mut self, _vector: u32) -> Irq {
+        Irq::Handled
+    }
+
+    fn set_rx_mode(&mut self, _mode: RxMode<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+nook_sdk::nook_driver! {
+    Touch,
+    name: "touch",
+    pci: "8086:100e",
+    registers: "e1000",
+    dma_bytes: 4096,
+    dma_mask_bits: 64,
+}

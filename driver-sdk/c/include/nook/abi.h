@@ -1,0 +1,526 @@
+/* The nook ABI, version 0.2, for drivers in C: hostcalls, entries, numbers and shared structs.
+
+   This file is made from the tables and comments in abi/src/. Change them and write it again with
+   NOOK_BLESS=1 cargo test -p nook-abi --test reference_page; without the variable the test fails if the two differ.
+   docs/abi.md says the same in prose. An entry becomes an export, and a hostcall an import, by being defined or used. */
+#ifndef NOOK_ABI_H
+#define NOOK_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The line of the manifest that says which version a driver was built for. */
+#define NOOK_ABI_LINE "abi = 0.2\n"
+
+#define NOOK_HOST_PAGE_MAGIC 0x6b6f6f6eu
+#define NOOK_HOST_PAGE_BYTES 4096u
+#define NOOK_MAILBOX_BYTES 1536u
+/* Entries of a ring: a power of two. */
+#define NOOK_QUEUE_CAPACITY 256u
+
+#define NOOK_HOSTCALL(name) __attribute__((import_module("nook"), import_name(#name)))
+#define NOOK_ENTRY(name) __attribute__((export_name("nook_" #name)))
+
+/* A bad day of the device or the world: what entries and hostcalls return. */
+enum nook_status {
+    /* The window, the heap or a table is full. */
+    NOOK_NO_MEMORY = -1,
+    /* The device is not one that the driver can drive. */
+    NOOK_NO_DEVICE = -2,
+    /* The device did not do in time what it should have done. */
+    NOOK_TIMEOUT = -3,
+    /* The device did something wrong. */
+    NOOK_DEVICE_FAILED = -4,
+    /* The driver or the device cannot do this. */
+    NOOK_UNSUPPORTED = -5,
+    /* The value is outside of what the driver or the device takes. */
+    NOOK_INVALID = -6,
+    /* Not in this state. */
+    NOOK_BUSY = -7,
+    /* What is stored in the device (a checksum, a MAC address) is wrong. */
+    NOOK_CORRUPT = -8,
+};
+
+/* The argument reason of probe. */
+/* The first time: nothing is known of the device's state. */
+#define NOOK_PROBE_REASON_COLD 0u
+/* After a fault: the device may be in any state, DMA is off, the window keeps its contents. */
+#define NOOK_PROBE_REASON_RESTART 1u
+/* After the machine slept. */
+#define NOOK_PROBE_REASON_RESUME 2u
+/* Another version of the driver was here before. */
+#define NOOK_PROBE_REASON_UPGRADE 3u
+
+/* Bits of what irq returns. */
+/* The device raised it, and the driver dealt with it. */
+#define NOOK_IRQ_RESULT_HANDLED (1u << 0)
+/* There is work for `poll`; the driver has masked the device's interrupt until `poll` says that it is done. */
+#define NOOK_IRQ_RESULT_POLL (1u << 1)
+
+/* Bits of the argument flags of poll. */
+/* If a received frame is there, return one as failed without looking at what is in it: the driver faulted at it
+   before. Nothing else is received in this call. */
+#define NOOK_POLL_FLAGS_DISCARD_NEXT_RX (1u << 0)
+
+/* What poll returns. */
+/* Nothing is left, and the driver has unmasked the device's interrupt. */
+#define NOOK_POLL_RESULT_IDLE 0u
+/* The budget was used up: call again. */
+#define NOOK_POLL_RESULT_AGAIN 1u
+
+/* The argument level of log. */
+/* Something failed and a person should look. */
+#define NOOK_LOG_LEVEL_ERROR 1u
+/* Something odd that the driver coped with. */
+#define NOOK_LOG_LEVEL_WARN 2u
+/* What an operator wants to see once: link changes, the chip that was found. */
+#define NOOK_LOG_LEVEL_INFO 3u
+/* For the driver's author. */
+#define NOOK_LOG_LEVEL_DEBUG 4u
+/* The longest message, in bytes of UTF-8. */
+#define NOOK_LOG_LEVEL_MAX_BYTES 512u
+
+/* Bits of the argument mode of set_rx_mode. */
+/* Everything on the wire. */
+#define NOOK_RX_MODE_PROMISCUOUS (1u << 0)
+/* All multicast frames, whatever the list says. */
+#define NOOK_RX_MODE_ALL_MULTICAST (1u << 1)
+
+/* The argument mode of set_loopback. */
+/* Frames pass the cable. */
+#define NOOK_LOOPBACK_MODE_OFF 0u
+/* Frames turn round inside of the device. */
+#define NOOK_LOOPBACK_MODE_ON 1u
+
+/* The argument direction of net_filter. */
+/* From the device to the host. */
+#define NOOK_FILTER_DIRECTION_RECEIVED 0u
+/* From the host to the device. */
+#define NOOK_FILTER_DIRECTION_SENDING 1u
+
+/* What net_filter returns. */
+/* It goes on. */
+#define NOOK_FILTER_VERDICT_PASS 0u
+/* It does not: its buffer is returned as `PacketStatus::Dropped`. */
+#define NOOK_FILTER_VERDICT_DROP 1u
+
+/* Bits of Item.flags. */
+/* The first buffer of a frame. */
+#define NOOK_ITEM_FLAGS_FIRST (1u << 0)
+/* The last buffer of a frame. */
+#define NOOK_ITEM_FLAGS_LAST (1u << 1)
+
+/* Item.status of a returned entry. */
+/* Received or sent. */
+#define NOOK_PACKET_STATUS_DONE 0u
+/* The device reported an error. */
+#define NOOK_PACKET_STATUS_FAILED 1u
+/* Not used: the interface went down first. */
+#define NOOK_PACKET_STATUS_UNUSED 2u
+/* The nook's filter does not let it pass. */
+#define NOOK_PACKET_STATUS_DROPPED 3u
+
+/* Bits of NetMeta.flags. */
+/* Transmit: fill in the checksum that `csum_start` and `csum_offset` describe. */
+#define NOOK_META_FLAGS_CHECKSUM (1u << 0)
+/* `vlan_tci` counts. */
+#define NOOK_META_FLAGS_VLAN (1u << 1)
+
+/* NetMeta.gso_type. */
+/* One frame. */
+#define NOOK_GSO_NONE 0u
+/* TCP over IPv4. */
+#define NOOK_GSO_TCP4 1u
+/* TCP over IPv6. */
+#define NOOK_GSO_TCP6 2u
+
+/* NetMeta.rx_checksum. */
+/* The device did not look. */
+#define NOOK_RX_CHECKSUM_UNKNOWN 0u
+/* The device found the transport checksum right. */
+#define NOOK_RX_CHECKSUM_GOOD 1u
+/* The device found it wrong. */
+#define NOOK_RX_CHECKSUM_BAD 2u
+
+/* The four rings, in the order of `rings` in the host page. */
+#define NOOK_QUEUE_RX_PROVIDE 0u
+#define NOOK_QUEUE_RX_RETURN 1u
+#define NOOK_QUEUE_TX_PROVIDE 2u
+#define NOOK_QUEUE_TX_RETURN 3u
+
+struct nook_pool_layout {
+    /* Bytes from the start of the window to buffer 0. */
+    uint32_t offset;
+    /* How many buffers. */
+    uint32_t count;
+    /* Bytes from one to the next. */
+    uint32_t stride_bytes;
+    /* Bytes before the frame. */
+    uint32_t headroom_bytes;
+    /* Bytes for the frame. */
+    uint32_t room_bytes;
+    /* Zero. */
+    uint32_t reserved;
+};
+_Static_assert(offsetof(struct nook_pool_layout, offset) == 0, "pool_layout.offset");
+_Static_assert(offsetof(struct nook_pool_layout, count) == 4, "pool_layout.count");
+_Static_assert(offsetof(struct nook_pool_layout, stride_bytes) == 8, "pool_layout.stride_bytes");
+_Static_assert(offsetof(struct nook_pool_layout, headroom_bytes) == 12, "pool_layout.headroom_bytes");
+_Static_assert(offsetof(struct nook_pool_layout, room_bytes) == 16, "pool_layout.room_bytes");
+_Static_assert(offsetof(struct nook_pool_layout, reserved) == 20, "pool_layout.reserved");
+_Static_assert(sizeof(struct nook_pool_layout) == 24, "pool_layout");
+
+struct nook_ring_header {
+    /* Entries ever put in. */
+    uint32_t produced;
+    /* Entries ever taken out. */
+    uint32_t consumed;
+} __attribute__((aligned(64)));
+_Static_assert(offsetof(struct nook_ring_header, produced) == 0, "ring_header.produced");
+_Static_assert(offsetof(struct nook_ring_header, consumed) == 4, "ring_header.consumed");
+_Static_assert(sizeof(struct nook_ring_header) == 64, "ring_header");
+
+struct nook_item {
+    /* Which packet buffer: below `PoolLayout::count`. */
+    uint32_t id;
+    /* How often the buffer had been given out before: returned as it was given. */
+    uint16_t generation;
+    /* Which queue pair of the device: 0 in this version. */
+    uint8_t queue;
+    /* `item_flags`. */
+    uint8_t flags;
+    /* Bytes of payload in this buffer (for `rx_provide`: bytes of room). */
+    uint32_t len_bytes;
+    /* When the host gives up waiting for it, in milliseconds from now; 0 is never. Zero when returned. */
+    uint16_t deadline_ms;
+    /* A `PacketStatus` when returned; zero when given. */
+    uint16_t status;
+};
+_Static_assert(offsetof(struct nook_item, id) == 0, "item.id");
+_Static_assert(offsetof(struct nook_item, generation) == 4, "item.generation");
+_Static_assert(offsetof(struct nook_item, queue) == 6, "item.queue");
+_Static_assert(offsetof(struct nook_item, flags) == 7, "item.flags");
+_Static_assert(offsetof(struct nook_item, len_bytes) == 8, "item.len_bytes");
+_Static_assert(offsetof(struct nook_item, deadline_ms) == 12, "item.deadline_ms");
+_Static_assert(offsetof(struct nook_item, status) == 14, "item.status");
+_Static_assert(sizeof(struct nook_item) == 16, "item");
+
+struct nook_net_meta {
+    /* Transmit: where checksumming starts, bytes from the start of the frame. */
+    uint16_t csum_start;
+    /* Transmit: where the checksum goes, bytes from `csum_start`. */
+    uint16_t csum_offset;
+    /* Transmit: payload bytes of each segment. */
+    uint16_t gso_size;
+    /* Transmit: bytes of headers that each segment repeats. */
+    uint16_t gso_header_len;
+    /* The VLAN tag that is not in the frame: priority and id. */
+    uint16_t vlan_tci;
+    /* Transmit: `gso`. */
+    uint8_t gso_type;
+    /* Receive: `rx_checksum`. */
+    uint8_t rx_checksum;
+    /* `meta_flags`. */
+    uint16_t flags;
+    /* Zero. */
+    uint16_t reserved;
+};
+_Static_assert(offsetof(struct nook_net_meta, csum_start) == 0, "net_meta.csum_start");
+_Static_assert(offsetof(struct nook_net_meta, csum_offset) == 2, "net_meta.csum_offset");
+_Static_assert(offsetof(struct nook_net_meta, gso_size) == 4, "net_meta.gso_size");
+_Static_assert(offsetof(struct nook_net_meta, gso_header_len) == 6, "net_meta.gso_header_len");
+_Static_assert(offsetof(struct nook_net_meta, vlan_tci) == 8, "net_meta.vlan_tci");
+_Static_assert(offsetof(struct nook_net_meta, gso_type) == 10, "net_meta.gso_type");
+_Static_assert(offsetof(struct nook_net_meta, rx_checksum) == 11, "net_meta.rx_checksum");
+_Static_assert(offsetof(struct nook_net_meta, flags) == 12, "net_meta.flags");
+_Static_assert(offsetof(struct nook_net_meta, reserved) == 14, "net_meta.reserved");
+_Static_assert(sizeof(struct nook_net_meta) == 16, "net_meta");
+
+struct nook_net_stats {
+    /* Good frames received. */
+    uint64_t rx_packets;
+    /* Bytes in them. */
+    uint64_t rx_bytes;
+    /* Frames received with errors. */
+    uint64_t rx_errors;
+    /* Good frames for which there was no room in the device. */
+    uint64_t rx_missed;
+    /* Frames with a wrong check sequence. */
+    uint64_t rx_crc_errors;
+    /* Frames received whose length was wrong. */
+    uint64_t rx_length_errors;
+    /* Multicast frames received. */
+    uint64_t multicast;
+    /* Frames sent. */
+    uint64_t tx_packets;
+    /* Bytes in them. */
+    uint64_t tx_bytes;
+    /* Frames not sent because of an error. */
+    uint64_t tx_errors;
+    /* Collisions. */
+    uint64_t collisions;
+    /* Times the driver found the transmitter stuck and reset it. */
+    uint64_t tx_timeouts;
+};
+_Static_assert(offsetof(struct nook_net_stats, rx_packets) == 0, "net_stats.rx_packets");
+_Static_assert(offsetof(struct nook_net_stats, rx_bytes) == 8, "net_stats.rx_bytes");
+_Static_assert(offsetof(struct nook_net_stats, rx_errors) == 16, "net_stats.rx_errors");
+_Static_assert(offsetof(struct nook_net_stats, rx_missed) == 24, "net_stats.rx_missed");
+_Static_assert(offsetof(struct nook_net_stats, rx_crc_errors) == 32, "net_stats.rx_crc_errors");
+_Static_assert(offsetof(struct nook_net_stats, rx_length_errors) == 40, "net_stats.rx_length_errors");
+_Static_assert(offsetof(struct nook_net_stats, multicast) == 48, "net_stats.multicast");
+_Static_assert(offsetof(struct nook_net_stats, tx_packets) == 56, "net_stats.tx_packets");
+_Static_assert(offsetof(struct nook_net_stats, tx_bytes) == 64, "net_stats.tx_bytes");
+_Static_assert(offsetof(struct nook_net_stats, tx_errors) == 72, "net_stats.tx_errors");
+_Static_assert(offsetof(struct nook_net_stats, collisions) == 80, "net_stats.collisions");
+_Static_assert(offsetof(struct nook_net_stats, tx_timeouts) == 88, "net_stats.tx_timeouts");
+_Static_assert(sizeof(struct nook_net_stats) == 96, "net_stats");
+
+struct nook_queue_entry {
+    /* Class-neutral. */
+    struct nook_item item;
+    /* Network. */
+    struct nook_net_meta net;
+};
+_Static_assert(offsetof(struct nook_queue_entry, item) == 0, "queue_entry.item");
+_Static_assert(offsetof(struct nook_queue_entry, net) == 16, "queue_entry.net");
+_Static_assert(sizeof(struct nook_queue_entry) == 32, "queue_entry");
+
+struct nook_host_page {
+    /* `HOST_PAGE_MAGIC`. */
+    uint32_t magic;
+    /* The host's ABI version. */
+    uint16_t abi_major;
+    /* The host's ABI version. */
+    uint16_t abi_minor;
+    /* The DMA window. */
+    uint64_t window_addr;
+    /* Its length. */
+    uint64_t window_len_bytes;
+    /* Where the device sees it. */
+    uint64_t window_iova;
+    /* The heap that the manifest asked for. */
+    uint64_t heap_addr;
+    /* Its length. */
+    uint64_t heap_len_bytes;
+    /* The rings, in the order of `Queue::ALL`. */
+    uint64_t rings[4];
+    /* The packet buffers. */
+    struct nook_pool_layout pool;
+    /* The mailbox, `MAILBOX_BYTES` long. */
+    uint64_t mailbox_addr;
+    /* How many interrupt vectors the driver has. */
+    uint32_t irq_vectors;
+    /* 1 if a filter is to be asked about each frame (`net_filter`), else 0. */
+    uint32_t filters;
+    /* The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event. */
+    uint64_t now_ns;
+    /* Mail to the host: filled by the `stats` entry. */
+    struct nook_net_stats stats;
+};
+_Static_assert(offsetof(struct nook_host_page, magic) == 0, "host_page.magic");
+_Static_assert(offsetof(struct nook_host_page, abi_major) == 4, "host_page.abi_major");
+_Static_assert(offsetof(struct nook_host_page, abi_minor) == 6, "host_page.abi_minor");
+_Static_assert(offsetof(struct nook_host_page, window_addr) == 8, "host_page.window_addr");
+_Static_assert(offsetof(struct nook_host_page, window_len_bytes) == 16, "host_page.window_len_bytes");
+_Static_assert(offsetof(struct nook_host_page, window_iova) == 24, "host_page.window_iova");
+_Static_assert(offsetof(struct nook_host_page, heap_addr) == 32, "host_page.heap_addr");
+_Static_assert(offsetof(struct nook_host_page, heap_len_bytes) == 40, "host_page.heap_len_bytes");
+_Static_assert(offsetof(struct nook_host_page, rings) == 48, "host_page.rings");
+_Static_assert(offsetof(struct nook_host_page, pool) == 80, "host_page.pool");
+_Static_assert(offsetof(struct nook_host_page, mailbox_addr) == 104, "host_page.mailbox_addr");
+_Static_assert(offsetof(struct nook_host_page, irq_vectors) == 112, "host_page.irq_vectors");
+_Static_assert(offsetof(struct nook_host_page, filters) == 116, "host_page.filters");
+_Static_assert(offsetof(struct nook_host_page, now_ns) == 120, "host_page.now_ns");
+_Static_assert(offsetof(struct nook_host_page, stats) == 128, "host_page.stats");
+_Static_assert(sizeof(struct nook_host_page) == 224, "host_page");
+
+/* Hostcalls. Those that return int32_t or int64_t return a negative status, or what they say. */
+
+/* Reads 8 bits of configuration space. */
+NOOK_HOSTCALL(config_read8)
+uint32_t nook_config_read8(uint32_t offset);
+
+/* Reads 16 bits of configuration space; `offset` is even. */
+NOOK_HOSTCALL(config_read16)
+uint32_t nook_config_read16(uint32_t offset);
+
+/* Reads 32 bits of configuration space; `offset` is a multiple of 4. */
+NOOK_HOSTCALL(config_read32)
+uint32_t nook_config_read32(uint32_t offset);
+
+/* Reads an 8-bit register. */
+NOOK_HOSTCALL(mmio_read8)
+uint32_t nook_mmio_read8(uint32_t bar, uint32_t offset);
+
+/* Reads a 16-bit register; `offset` is even. */
+NOOK_HOSTCALL(mmio_read16)
+uint32_t nook_mmio_read16(uint32_t bar, uint32_t offset);
+
+/* Reads a 32-bit register; `offset` is a multiple of 4. */
+NOOK_HOSTCALL(mmio_read32)
+uint32_t nook_mmio_read32(uint32_t bar, uint32_t offset);
+
+/* Reads a 64-bit register; `offset` is a multiple of 8. */
+NOOK_HOSTCALL(mmio_read64)
+uint64_t nook_mmio_read64(uint32_t bar, uint32_t offset);
+
+/* Writes an 8-bit register; higher bits of `value` are zero. */
+NOOK_HOSTCALL(mmio_write8)
+void nook_mmio_write8(uint32_t bar, uint32_t offset, uint32_t value);
+
+/* Writes a 16-bit register; `offset` is even, higher bits of `value` are zero. */
+NOOK_HOSTCALL(mmio_write16)
+void nook_mmio_write16(uint32_t bar, uint32_t offset, uint32_t value);
+
+/* Writes a 32-bit register; `offset` is a multiple of 4. */
+NOOK_HOSTCALL(mmio_write32)
+void nook_mmio_write32(uint32_t bar, uint32_t offset, uint32_t value);
+
+/* Writes a 64-bit register; `offset` is a multiple of 8. */
+NOOK_HOSTCALL(mmio_write64)
+void nook_mmio_write64(uint32_t bar, uint32_t offset, uint64_t value);
+
+/* Returns once all earlier register writes have reached the device. */
+NOOK_HOSTCALL(mmio_flush)
+void nook_mmio_flush(void);
+
+/* Allocates zeroed DMA memory in the window, aligned to `align_bytes` (a power of two, at most 4096). The result is
+   the region's handle in bits 32 to 62 and its offset in the window in bits 0 to 31, or `NoMemory`. */
+NOOK_HOSTCALL(dma_alloc)
+int64_t nook_dma_alloc(uint32_t len_bytes, uint32_t align_bytes);
+
+/* Gives a region back. The device must no longer use it. */
+NOOK_HOSTCALL(dma_free)
+void nook_dma_free(uint32_t region);
+
+/* Lets the device start DMA (bus mastering). Nothing else turns it on for a driver that never asked. */
+NOOK_HOSTCALL(dma_enable)
+int32_t nook_dma_enable(void);
+
+/* Stops all DMA of the device. */
+NOOK_HOSTCALL(dma_disable)
+int32_t nook_dma_disable(void);
+
+/* Starts delivery of interrupt `vector` to `irq`; less than the manifest's `irq_vectors`. */
+NOOK_HOSTCALL(irq_enable)
+int32_t nook_irq_enable(uint32_t vector);
+
+/* Ends delivery of interrupt `vector`; `irq` is not called again once this has returned. */
+NOOK_HOSTCALL(irq_disable)
+int32_t nook_irq_disable(uint32_t vector);
+
+/* Nanoseconds of a monotonic clock, now. The host page has the time shortly before the call, for free. */
+NOOK_HOSTCALL(clock_ns)
+uint64_t nook_clock_ns(void);
+
+/* Waits without sleeping, at least `ns` nanoseconds, at most 10 ms a call. */
+NOOK_HOSTCALL(delay_ns)
+void nook_delay_ns(uint32_t ns);
+
+/* Sleeps at least `ns` nanoseconds, at most 1 s a call. */
+NOOK_HOSTCALL(sleep_ns)
+void nook_sleep_ns(uint64_t ns);
+
+/* Asks for one call of `timer` at `due_ns` of the monotonic clock; replaces an earlier wish, and 0 cancels it. */
+NOOK_HOSTCALL(timer_set)
+void nook_timer_set(uint64_t due_ns);
+
+/* Asks for one call of `work`, in process context. */
+NOOK_HOSTCALL(work_schedule)
+void nook_work_schedule(void);
+
+/* A message for people: `len_bytes` of UTF-8 at `text`, at most 512; `level` is 1 (error) to 4 (debug). */
+NOOK_HOSTCALL(log)
+void nook_log(uint32_t level, uintptr_t text, uint32_t len_bytes);
+
+/* Makes the network interface, once, in `probe`. `mac` holds the address's first byte in bits 0 to 7; `max_mtu` is
+   in bytes; `features` is 0 in this version. */
+NOOK_HOSTCALL(net_attach)
+int32_t nook_net_attach(uint64_t mac, uint32_t max_mtu, uint64_t features);
+
+/* Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1. */
+NOOK_HOSTCALL(net_link)
+void nook_net_link(uint32_t up, uint32_t speed_mbps, uint32_t full_duplex);
+
+/* Asks for a call of `poll`, as `irq` does with its result. */
+NOOK_HOSTCALL(poll_schedule)
+void nook_poll_schedule(uint32_t queue);
+
+/* Asks the nook's filter about a frame of `len_bytes` at `offset` in the window; `direction` is a
+   `filter_direction`, the answer a `filter_verdict`. The filter is called without the host; if the nook has none
+   (the host page's `filters` is 0), the host answers `PASS`. The SDK makes this call. */
+NOOK_HOSTCALL(net_filter)
+uint32_t nook_net_filter(uint32_t direction, uint32_t offset, uint32_t len_bytes);
+
+/* Entries of a driver: it defines those that are required, and of the others what it has. */
+
+/* Finds out what the device is, brings it to a known state, attaches the interface. `reason` is a `ProbeReason`;
+   `host_page` is the address of the `HostPage`. Required. */
+NOOK_ENTRY(probe)
+int32_t nook_probe(uint32_t reason, uintptr_t host_page);
+
+/* The driver is going away: the device is quiet when this returns. Required. */
+NOOK_ENTRY(remove)
+void nook_remove(void);
+
+/* The interface goes up: rings, receiver, transmitter, interrupts. Required. */
+NOOK_ENTRY(open)
+int32_t nook_open(void);
+
+/* The interface goes down: DMA and interrupts stop, and every packet that it took is returned. Required. */
+NOOK_ENTRY(stop)
+int32_t nook_stop(void);
+
+/* Reaps transmissions, harvests and refills receive buffers, submits transmissions; at most `budget` packets each
+   way. `flags` holds `poll_flags` bits, which drivers of ABI 0.1 are not given. Returns a `poll_result`. Required. */
+NOOK_ENTRY(poll)
+uint32_t nook_poll(uint32_t queue, uint32_t budget, uint32_t flags);
+
+/* An interrupt fired, perhaps another device's. Returns `irq_result` bits. Required. */
+NOOK_ENTRY(irq)
+uint32_t nook_irq(uint32_t vector);
+
+/* The time asked for by `timer_set` has come. Optional. */
+NOOK_ENTRY(timer)
+void nook_timer(void);
+
+/* What `work_schedule` asked for. Optional. */
+NOOK_ENTRY(work)
+void nook_work(void);
+
+/* Changes the interface's address; first byte in bits 0 to 7. Optional. */
+NOOK_ENTRY(set_mac)
+int32_t nook_set_mac(uint64_t mac);
+
+/* Changes the largest payload, in bytes, without the Ethernet header. Optional. */
+NOOK_ENTRY(set_mtu)
+int32_t nook_set_mtu(uint32_t mtu_bytes);
+
+/* Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses of 6 bytes.
+   Optional. */
+NOOK_ENTRY(set_rx_mode)
+int32_t nook_set_rx_mode(uint32_t mode, uint32_t multicast_count);
+
+/* Turns loopback inside of the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent is
+   received, nothing passes the cable, and the driver reports a link. Optional. */
+NOOK_ENTRY(set_loopback)
+int32_t nook_set_loopback(uint32_t mode);
+
+/* Writes fresh counters into the host page's `stats`. Optional. */
+NOOK_ENTRY(stats)
+void nook_stats(void);
+
+/* Entries of a filter: it defines all of them, and nothing of the above. */
+
+/* Begins. `host_page` is the address of a `HostPage` in the filter's own memory, of which only the window, the
+   packet buffers and the mailbox are filled in; the mailbox holds `rules_len_bytes` of UTF-8: what the operator asks
+   for, a rule a line. `Invalid` refuses them. */
+NOOK_ENTRY(begin)
+int32_t nook_begin(uintptr_t host_page, uint32_t rules_len_bytes);
+
+/* A frame passes: the driver calls it, as `net_filter`. Returns a `filter_verdict`. */
+NOOK_ENTRY(frame)
+uint32_t nook_frame(uint32_t direction, uint32_t offset, uint32_t len_bytes);
+
+#endif

@@ -1,0 +1,2 @@
+/* See pthread.h. */
+#include <pthread.h>

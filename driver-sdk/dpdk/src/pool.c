@@ -1,0 +1,238 @@
+/* Packet buffers. DPDK's mbufs are the driver's own memory; the data that they point to lies in the host's packet
+   buffers, so no frame is copied.
+
+   A receive mbuf belongs to one packet buffer. The driver's allocations take buffers out of `rx_provide`, and what it
+   frees without having received into it goes back unused.
+
+   A transmit mbuf belongs to nobody. A driver frees one when it needs the descriptor again, which may be never, so the
+   frames that the driver was given also stand in a list of ours, and are returned to the host as soon as the driver's
+   descriptor status says that the device is done with them. The mbuf is used again when the driver has freed it, too. */
+#include "shim.h"
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+/* Transmit mbufs: those that the driver keeps, and those of frames that it does not have yet. */
+#define SEND_MBUFS (2 * NOOK_DESCRIPTORS)
+/* Frames that a driver is offered at once. */
+#define BURST 64
+
+struct rte_mempool_ops_table rte_mempool_ops_table;
+struct rte_mempool *nook_receive_pool;
+static struct rte_mempool *send_pool;
+
+/* By packet buffer: its receive mbuf, and what it was given with. */
+static struct rte_mbuf *receive_mbufs;
+static uint16_t *generations;
+
+/* What is known of a transmit mbuf beside it. */
+struct sent {
+    struct nook_item item;
+    bool listed, held, freed;
+};
+static struct rte_mbuf *send_mbufs;
+static struct sent sent[SEND_MBUFS];
+static uint16_t idle[SEND_MBUFS];
+static uint32_t idle_count;
+
+/* Transmit mbufs in the order of their frames. Before `given` the driver has them, after it not yet. The counters run
+   free. */
+static uint16_t order[NOOK_DESCRIPTORS];
+static uint32_t oldest, given, newest;
+#define PLACE(counter) ((counter) % NOOK_DESCRIPTORS)
+
+static uint8_t *buffer(uint32_t id) {
+    const struct nook_pool_layout *pool = &nook_page->pool;
+    return (uint8_t *)(uintptr_t)nook_page->window_addr + pool->offset + (size_t)id * pool->stride_bytes;
+}
+
+static void point(struct rte_mbuf *mbuf, uint32_t id) {
+    const struct nook_pool_layout *pool = &nook_page->pool;
+    uint32_t before = pool->headroom_bytes - RTE_PKTMBUF_HEADROOM;
+    mbuf->buf_addr = buffer(id) + before;
+    mbuf->buf_iova = nook_page->window_iova + pool->offset + (uint64_t)id * pool->stride_bytes + before;
+}
+
+static int receive_take(struct rte_mempool *pool, void **mbufs, unsigned count) {
+    (void)pool;
+    if (nook_waiting(NOOK_QUEUE_RX_PROVIDE) < count)
+        return -ENOENT;
+    struct nook_queue_entry entry;
+    for (unsigned i = 0; i < count && nook_take(NOOK_QUEUE_RX_PROVIDE, &entry); i++) {
+        generations[entry.item.id] = entry.item.generation;
+        mbufs[i] = &receive_mbufs[entry.item.id];
+    }
+    return 0;
+}
+
+static void receive_give(struct rte_mbuf *mbuf, uint32_t len_bytes, uint16_t status) {
+    uint32_t id = (uint32_t)(mbuf - receive_mbufs);
+    nook_give(NOOK_QUEUE_RX_RETURN, &(struct nook_item){
+                                        .id = id,
+                                        .generation = generations[id],
+                                        .flags = NOOK_ITEM_FLAGS_FIRST | NOOK_ITEM_FLAGS_LAST,
+                                        .len_bytes = len_bytes,
+                                        .status = status,
+                                    });
+}
+
+static int receive_free(struct rte_mempool *pool, void *const *mbufs, unsigned count) {
+    (void)pool;
+    for (unsigned i = 0; i < count; i++)
+        receive_give(mbufs[i], 0, NOOK_PACKET_STATUS_UNUSED);
+    return 0;
+}
+
+void nook_received(struct rte_mbuf *frame, uint16_t status) {
+    uint32_t id = (uint32_t)(frame - receive_mbufs);
+    if (status == NOOK_PACKET_STATUS_DONE && !nook_passes(NOOK_FILTER_DIRECTION_RECEIVED, id, frame->pkt_len))
+        status = NOOK_PACKET_STATUS_DROPPED;
+    receive_give(frame, frame->pkt_len, status);
+}
+
+static void rest(struct sent *one) {
+    if (!one->listed && !one->held)
+        idle[idle_count++] = (uint16_t)(one - sent);
+}
+
+/* The driver is done with them. It allocates none from this pool. */
+static int send_free(struct rte_mempool *pool, void *const *mbufs, unsigned count) {
+    (void)pool;
+    for (unsigned i = 0; i < count; i++) {
+        struct sent *one = &sent[(struct rte_mbuf *)mbufs[i] - send_mbufs];
+        one->held = false;
+        one->freed = true;
+        rest(one);
+    }
+    return 0;
+}
+static int send_take(struct rte_mempool *pool, void **mbufs, unsigned count) {
+    (void)pool, (void)mbufs, (void)count;
+    return -ENOENT;
+}
+
+static struct rte_mempool *pool(unsigned ops, rte_mempool_dequeue_t take, rte_mempool_enqueue_t give) {
+    struct rte_mempool *made = nook_alloc(sizeof *made + sizeof(struct rte_pktmbuf_pool_private), RTE_CACHE_LINE_SIZE);
+    if (!made)
+        return NULL;
+    rte_mempool_ops_table.ops[ops].dequeue = take;
+    rte_mempool_ops_table.ops[ops].enqueue = give;
+    rte_mempool_ops_table.num_ops = ops + 1;
+    made->ops_index = (int)ops;
+    struct rte_pktmbuf_pool_private *about = rte_mempool_get_priv(made);
+    about->mbuf_data_room_size = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_page->pool.room_bytes);
+    return made;
+}
+
+static struct rte_mbuf *mbufs(uint32_t count, struct rte_mempool *of) {
+    struct rte_mbuf *made = nook_alloc(count * sizeof *made, RTE_CACHE_LINE_SIZE);
+    for (uint32_t i = 0; made && i < count; i++) {
+        made[i].pool = of;
+        made[i].buf_len = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_page->pool.room_bytes);
+        made[i].data_off = RTE_PKTMBUF_HEADROOM;
+        made[i].nb_segs = 1;
+        rte_mbuf_refcnt_set(&made[i], 1);
+    }
+    return made;
+}
+
+int nook_pools_make(void) {
+    if (nook_receive_pool)
+        return 0;
+    nook_receive_pool = pool(0, receive_take, receive_free);
+    send_pool = pool(1, send_take, send_free);
+    uint32_t count = nook_page->pool.count;
+    receive_mbufs = mbufs(count, nook_receive_pool);
+    send_mbufs = mbufs(SEND_MBUFS, send_pool);
+    generations = nook_alloc(count * sizeof *generations, 0);
+    if (!nook_receive_pool || !send_pool || !receive_mbufs || !send_mbufs || !generations)
+        return -ENOMEM;
+    for (uint32_t id = 0; id < count; id++)
+        point(&receive_mbufs[id], id);
+    for (uint32_t i = 0; i < SEND_MBUFS; i++)
+        idle[idle_count++] = (uint16_t)i;
+    return 0;
+}
+
+/* Takes a frame from the host and puts it at the end of the list. False if there is none, or no room for one. */
+static bool take_frame(void) {
+    struct nook_queue_entry entry;
+    if (newest - oldest == NOOK_DESCRIPTORS || idle_count == 0 || nook_waiting(NOOK_QUEUE_TX_PROVIDE) == 0)
+        return false;
+    /* A frame that the filter drops is returned at once, and all others may have to be. */
+    if (nook_room(NOOK_QUEUE_TX_RETURN) <= newest - oldest || !nook_take(NOOK_QUEUE_TX_PROVIDE, &entry))
+        return false;
+    if (!nook_passes(NOOK_FILTER_DIRECTION_SENDING, entry.item.id, entry.item.len_bytes)) {
+        entry.item.status = NOOK_PACKET_STATUS_DROPPED;
+        entry.item.deadline_ms = 0;
+        nook_give(NOOK_QUEUE_TX_RETURN, &entry.item);
+        return true;
+    }
+    uint16_t index = idle[--idle_count];
+    struct rte_mbuf *mbuf = &send_mbufs[index];
+    point(mbuf, entry.item.id);
+    mbuf->data_off = RTE_PKTMBUF_HEADROOM;
+    mbuf->data_len = (uint16_t)entry.item.len_bytes;
+    mbuf->pkt_len = entry.item.len_bytes;
+    mbuf->ol_flags = 0;
+    sent[index] = (struct sent){.item = entry.item, .listed = true};
+    order[PLACE(newest++)] = index;
+    return true;
+}
+
+void nook_send(uint32_t budget) {
+    struct rte_eth_dev *port = nook_port();
+    while (budget > 0 && take_frame())
+        budget--;
+    while (given != newest) {
+        struct rte_mbuf *burst[BURST];
+        uint16_t count = 0;
+        for (uint32_t at = given; at != newest && count < BURST; at++)
+            burst[count++] = &send_mbufs[order[PLACE(at)]];
+        /* What it takes, it may free in the same call. */
+        for (uint16_t i = 0; i < count; i++)
+            sent[order[PLACE(given + i)]].held = true;
+        uint16_t taken = port->tx_pkt_burst(port->data->tx_queues[0], burst, count);
+        for (uint16_t i = taken; i < count; i++)
+            sent[order[PLACE(given + i)]].held = false;
+        given += taken;
+        if (taken < count)
+            break;
+    }
+}
+
+/* Whether the device is done with the frame at place `at` of the list: each has one descriptor. */
+static bool is_done(uint32_t at) {
+    struct rte_eth_dev *port = nook_port();
+    if (sent[order[PLACE(at)]].freed)
+        return true;
+    uint16_t after_tail = (uint16_t)(NOOK_DESCRIPTORS - (given - at));
+    return port->tx_descriptor_status(port->data->tx_queues[0], after_tail) == RTE_ETH_TX_DESC_DONE;
+}
+
+static void return_oldest(uint16_t status) {
+    struct sent *one = &sent[order[PLACE(oldest++)]];
+    one->item.status = status;
+    one->item.deadline_ms = 0;
+    nook_give(NOOK_QUEUE_TX_RETURN, &one->item);
+    one->listed = false;
+    rest(one);
+}
+
+uint32_t nook_reap(void) {
+    uint32_t before = oldest;
+    /* A driver that cleans up may have cleared the mark of the oldest; frames are sent in order, so the next one's mark
+       stands for both. */
+    while (oldest != given && (is_done(oldest) || (oldest + 1 != given && is_done(oldest + 1))))
+        return_oldest(NOOK_PACKET_STATUS_DONE);
+    return oldest - before;
+}
+
+void nook_reap_all(void) {
+    while (oldest != newest) {
+        if (oldest == given)
+            given++;
+        return_oldest(NOOK_PACKET_STATUS_UNUSED);
+    }
+}
+
+uint32_t nook_sending(void) { return newest - oldest; }

@@ -1,0 +1,41 @@
+/* The shim between DPDK's poll-mode Ethernet drivers and a nook: what its files say to each other. */
+#ifndef NOOK_DPDK_SHIM_H
+#define NOOK_DPDK_SHIM_H
+
+#include <ethdev_driver.h>
+#include <ethdev_pci.h>
+#include <nook/runtime.h>
+#include <stdbool.h>
+
+/* Descriptors of each ring: as many as a queue of the host has entries, so that at every moment all that the driver
+   holds can be returned at once. */
+#define NOOK_DESCRIPTORS NOOK_QUEUE_CAPACITY
+
+/* The one device, its port, and the driver that took it. */
+extern struct rte_pci_device nook_pci;
+extern struct rte_eth_dev_data nook_port_data;
+static inline struct rte_eth_dev *nook_port(void) { return &rte_eth_devices[0]; }
+/* Finds a driver for the device. Returns what its probe returned, or -ENODEV. */
+int nook_pci_probe(void);
+void nook_pci_remove(void);
+/* Calls what the driver registered for interrupts. */
+void nook_pci_interrupt(void);
+/* Tells the host of the link as the driver last found it. */
+void nook_tell_link(void);
+
+/* The pools that the driver takes receive buffers from and puts transmit buffers into. */
+extern struct rte_mempool *nook_receive_pool;
+/* Makes the pools, once. Returns 0 or -ENOMEM. */
+int nook_pools_make(void);
+/* Gives a received frame to the host; `status` is a NOOK_PACKET_STATUS. */
+void nook_received(struct rte_mbuf *frame, uint16_t status);
+/* Hands frames from the host to the driver, as many as it takes. */
+void nook_send(uint32_t budget);
+/* Returns frames that the device is done with to the host. Says how many. */
+uint32_t nook_reap(void);
+/* After the driver was stopped: returns all frames that are left. */
+void nook_reap_all(void);
+/* Frames that the host gave and did not get back yet. */
+uint32_t nook_sending(void);
+
+#endif

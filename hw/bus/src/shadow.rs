@@ -1,0 +1,283 @@
+//! Shadowing middleware: remembers what a driver made of its device, so that the device can be brought back to it.
+//!
+//! The register map says what [becomes](nook_regs::Restore) of each register. What it does not say is left alone: that
+//! is what the device alone knows (the PHY behind it, its EEPROM), and what a driver made of that stays.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+
+use crate::{BarMemory, DeviceError, PciDevice, ResetKind, Result};
+
+/// How long transfers that have begun may take to end once the device was turned off: a frame or two on the bus.
+const DRAIN: Duration = Duration::from_millis(1);
+/// The longest that a driver is believed to have waited for a reset, and the longest that one is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often it is looked whether a reset is over.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// One register.
+#[derive(Clone, Copy)]
+struct Cell {
+    offset: u32,
+    restore: Restore,
+    /// Writing these bits resets a part of the device, and it is not known which registers.
+    partial: u32,
+    /// What was last written.
+    value: u64,
+    /// When, in writes since the beginning; 0 is never since the last reset.
+    at: u64,
+}
+
+/// What a driver made of its device at some moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programmed {
+    /// Configuration, in the order in which it was written.
+    written: Vec<(u32, u64)>,
+    /// What the device moves.
+    held: Vec<(u32, u64)>,
+    /// What turns it on, in the order in which it was.
+    switches: Vec<(u32, u64)>,
+    /// The register that resets it, with its bits.
+    reset: (u32, u64),
+    bus_master: bool,
+}
+
+/// A device whose configuration is remembered.
+pub struct Shadowed {
+    device: Box<dyn PciDevice>,
+    map: &'static RegisterMap,
+    /// For each aligned 32-bit register the place of its cell.
+    words: Vec<Option<u16>>,
+    cells: Vec<Cell>,
+    writes: u64,
+    bus_master: bool,
+    /// Everything that a driver wrote since the last reset is in the cells, and there was one.
+    whole: bool,
+    /// A reset began then, and no register was touched since.
+    resetting: Option<Instant>,
+    /// How long the driver left the device alone then: it knows how long its chip takes.
+    settle: Duration,
+}
+
+impl Shadowed {
+    /// Wraps `device`, whose registers `map` describes.
+    ///
+    /// # Panics
+    /// If the map asks for a register to be brought back that is not 32 bits wide.
+    pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap) -> Self {
+        let mut words = vec![None; map.len_bytes as usize / 4];
+        let mut cells = Vec::new();
+        for info in map.registers {
+            let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
+            if info.restore == Restore::Nothing && resets == 0 {
+                continue;
+            }
+            assert!(info.width == Width::B4, "{}: only 32-bit registers are brought back", info.name);
+            let whole = if let Restore::ResetBy(bits) = info.restore { bits } else { 0 };
+            let (restore, partial) = (info.restore, resets & !whole);
+            for offset in (0..info.count).map(|index| info.offset + index * info.stride) {
+                words[offset as usize / 4] = Some(cells.len() as u16);
+                cells.push(Cell { offset, restore, partial, value: 0, at: 0 });
+            }
+        }
+        Shadowed {
+            device,
+            map,
+            words,
+            cells,
+            writes: 0,
+            bus_master: false,
+            whole: false,
+            resetting: None,
+            settle: Duration::ZERO,
+        }
+    }
+
+    /// A new driver instance: what the last one made of the device counts no more.
+    pub fn forget(&mut self) {
+        self.whole = false;
+        self.cells.iter_mut().for_each(|cell| cell.at = 0);
+    }
+
+    /// What the driver made of its device; `None` if that is not known: it was not reset yet, a part of it was reset
+    /// since, or the map does not say how the device is reset.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn keep(&mut self) -> Result<Option<Programmed>> {
+        let reset = self.cells.iter().find_map(|cell| match cell.restore {
+            Restore::ResetBy(bits) if cell.at != 0 => Some((cell.offset, cell.value | u64::from(bits))),
+            _ => None,
+        });
+        let Some(reset) = reset.filter(|_| self.whole) else { return Ok(None) };
+        let held = self.held()?;
+        let mut cells: Vec<Cell> = self.cells.iter().copied().filter(|cell| cell.at != 0).collect();
+        cells.sort_unstable_by_key(|cell| cell.at);
+        let of = |wanted: fn(Restore) -> bool| {
+            let cells = cells.iter().filter(|cell| wanted(cell.restore));
+            cells.map(|cell| (cell.offset, cell.value)).collect()
+        };
+        Ok(Some(Programmed {
+            written: of(|restore| matches!(restore, Restore::Written | Restore::ResetBy(_))),
+            held,
+            switches: of(|restore| restore == Restore::Switch),
+            reset,
+            bus_master: self.bus_master,
+        }))
+    }
+
+    /// What the device moves: where it is in its rings.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn held(&mut self) -> Result<Vec<(u32, u64)>> {
+        let device = &mut self.device;
+        let held = self.cells.iter().filter(|cell| cell.restore == Restore::Held);
+        held.map(|cell| Ok((cell.offset, device.bar_read(self.map.bar, cell.offset, Width::B4)?))).collect()
+    }
+
+    /// The device becomes as after a reset: off, without interrupts and DMA, and what it had counted is forgotten.
+    /// `then` is what it is to be brought back to.
+    ///
+    /// # Errors
+    /// If it does not answer, or the reset does not end.
+    pub fn silence(&mut self, then: &Programmed) -> Result<()> {
+        self.turn_off()?;
+        std::thread::sleep(DRAIN);
+        self.set_bus_master(false)?;
+        let (offset, value) = then.reset;
+        self.write(offset, value)?;
+        std::thread::sleep(self.settle);
+        self.resetting = None;
+        let begin = Instant::now();
+        let bits = u64::from(self.reset_bits(offset));
+        while self.device.bar_read(self.map.bar, offset, Width::B4)? & bits != 0 {
+            if begin.elapsed() > PATIENCE {
+                return Err(DeviceError::Unsupported(format!("{}: the reset does not end", self.describe())));
+            }
+            std::thread::sleep(LOOK);
+        }
+        // There are devices that do not keep to what their manual says of a reset: QEMU's e1000 does nothing.
+        self.turn_off()?;
+        let clear = |info: &&RegisterInfo| {
+            matches!(info.read, ReadEffect::ClearsOr | ReadEffect::ClearsAdd | ReadEffect::ClearsPair)
+        };
+        for info in self.map.registers.iter().filter(clear) {
+            for index in 0..info.count {
+                self.device.bar_read(self.map.bar, info.offset + index * info.stride, info.width)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_off(&mut self) -> Result<()> {
+        for at in 0..self.cells.len() {
+            let Cell { offset, restore, .. } = self.cells[at];
+            match restore {
+                Restore::Quiet(value) => self.write(offset, value)?,
+                Restore::Switch => self.write(offset, 0)?,
+                _ => {}
+            }
+        }
+        self.device.flush()
+    }
+
+    /// A device that was [silenced](Self::silence) becomes as it was kept: it may use memory when this returns.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn bring_back(&mut self, to: &Programmed) -> Result<()> {
+        for &(offset, value) in to.written.iter().chain(&to.held) {
+            self.write(offset, value)?;
+        }
+        self.set_bus_master(to.bus_master)?;
+        for &(offset, value) in &to.switches {
+            self.write(offset, value)?;
+        }
+        self.device.flush()
+    }
+
+    fn write(&mut self, offset: u32, value: u64) -> Result<()> {
+        self.bar_write(self.map.bar, offset, Width::B4, value)
+    }
+
+    fn reset_bits(&self, offset: u32) -> u32 {
+        match self.cell(self.map.bar, offset, Width::B4).map(|at| self.cells[at].restore) {
+            Some(Restore::ResetBy(bits)) => bits,
+            _ => 0,
+        }
+    }
+
+    #[inline]
+    fn cell(&self, bar: u8, offset: u32, width: Width) -> Option<usize> {
+        if bar != self.map.bar || width != Width::B4 || !offset.is_multiple_of(4) {
+            return None;
+        }
+        self.words.get(offset as usize / 4).copied().flatten().map(usize::from)
+    }
+
+    /// The device was told something.
+    #[inline]
+    fn remember(&mut self, bar: u8, offset: u32, width: Width, value: u64) {
+        let Some(at) = self.cell(bar, offset, width) else { return };
+        let cell = &mut self.cells[at];
+        match cell.restore {
+            Restore::ResetBy(bits) if value & u64::from(bits) != 0 => {
+                self.forget();
+                self.whole = true;
+                self.resetting = Some(Instant::now());
+            }
+            _ => {
+                self.writes += 1;
+                (cell.value, cell.at) = (value, self.writes);
+                self.whole &= value & u64::from(cell.partial) == 0;
+            }
+        }
+    }
+
+    /// A register is about to be touched: a reset that was waited for is over.
+    #[inline]
+    fn touch(&mut self) {
+        if let Some(since) = self.resetting.take() {
+            self.settle = since.elapsed().min(PATIENCE);
+        }
+    }
+}
+
+impl PciDevice for Shadowed {
+    crate::forward_pci_device!(|self| self.device =>
+        describe identity bars config_read config_write flush iova_ranges dma_map dma_unmap
+        dma_faults irq_enable irq_disable irq_unmask service event_fds);
+
+    #[inline]
+    fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        self.touch();
+        self.device.bar_read(bar, offset, width)
+    }
+    #[inline]
+    fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        self.touch();
+        self.device.bar_write(bar, offset, width, value)?;
+        self.remember(bar, offset, width, value);
+        Ok(())
+    }
+    fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
+        // What is written there is not seen, so there will be nothing to bring back.
+        self.forget();
+        self.device.bar_map(bar, reserve_bytes)
+    }
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        self.device.set_bus_master(on)?;
+        self.bus_master = on;
+        Ok(())
+    }
+    fn reset(&mut self) -> Result<ResetKind> {
+        self.forget();
+        self.device.reset()
+    }
+}

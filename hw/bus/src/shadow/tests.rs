@@ -1,0 +1,118 @@
+//! What is brought back, in which order, and when nothing is.
+
+use super::*;
+use crate::scripted::Scripted;
+
+nook_regs::registers! {
+    /// One of each.
+    static MAP = "sample", bar 0, 0x100 bytes;
+    /// Control.
+    CTRL: u32 at 0x00, Rw, "1", write(Reset(CTRL::RST | CTRL::PART)), restore(ResetBy(CTRL::RST)) {
+        /// Resets all.
+        RST = 26,
+        /// Resets something.
+        PART = 31,
+    }
+    /// A counter.
+    COUNT: u32 at 0x14, Ro, "2", read(ClearsAdd);
+    /// Enables interrupts.
+    ENABLE: u32 at 0x20, Rw, "3", restore(Held);
+    /// Disables them.
+    DISABLE: u32 at 0x24, Wo, "3", restore(Quiet(0xff));
+    /// A table.
+    TABLE: [u32; 4; 4] at 0x30, Rw, "4", restore(Written);
+    /// A doorbell.
+    TAIL: u32 at 0x40, Rw, "5", write(Doorbell), restore(Written);
+    /// Where the device is.
+    HEAD: u32 at 0x44, Rw, "5", restore(Held);
+    /// Turns it on.
+    ON: u32 at 0x50, Rw, "6", restore(Switch);
+    /// Something that takes commands.
+    COMMAND: u32 at 0x60, Rw, "7";
+}
+
+fn device() -> (Shadowed, Scripted) {
+    let script = Scripted::default();
+    (Shadowed::new(Box::new(script.clone()), &MAP), script)
+}
+
+fn write(device: &mut Shadowed, offset: u32, value: u64) {
+    device.bar_write(0, offset, Width::B4, value).unwrap();
+}
+
+/// From reset to a device that runs.
+fn programmed() -> (Shadowed, Scripted) {
+    let (mut device, script) = device();
+    write(&mut device, 0x40, 99);
+    write(&mut device, 0, CTRL::RST.into());
+    write(&mut device, 0, 5);
+    write(&mut device, 0x34, 1);
+    write(&mut device, 0x60, 77);
+    device.set_bus_master(true).unwrap();
+    write(&mut device, 0x50, 3);
+    write(&mut device, 0x40, 7);
+    write(&mut device, 0x34, 2);
+    (device, script)
+}
+
+#[test]
+fn a_device_is_turned_off_reset_and_programmed_again_and_turned_on_last() {
+    let (mut device, script) = programmed();
+    script.answers(0x20, 0x11);
+    script.answers(0x44, 4);
+    let kept = device.keep().unwrap().unwrap();
+    write(&mut device, 0x3c, 0xbad);
+    write(&mut device, 0, 6);
+    write(&mut device, 0x50, 1);
+    script.seen();
+    device.silence(&kept).unwrap();
+    let off = ["0x24=0xff", "0x50=0x0", "flush"];
+    let reset = ["bus master false", "0x0=0x4000005", "read 0x0"];
+    assert_eq!(script.seen(), [&off[..], &reset, &off, &["read 0x14"]].concat());
+    device.bring_back(&kept).unwrap();
+    // In the order in which they were written last, then what the device had moved.
+    let again = ["0x0=0x5", "0x40=0x7", "0x34=0x2", "0x20=0x11", "0x44=0x4", "bus master true", "0x50=0x3", "flush"];
+    assert_eq!(script.seen(), again);
+    script.answers(0x20, 0x11);
+    script.answers(0x44, 4);
+    assert_eq!(device.keep().unwrap(), Some(kept), "it is as it was kept");
+}
+
+#[test]
+fn what_was_not_reset_or_reset_in_part_cannot_be_brought_back() {
+    let (mut fresh, _) = device();
+    write(&mut fresh, 0, 5);
+    assert_eq!(fresh.keep().unwrap(), None, "nobody knows what it was before");
+    let (mut device, _script) = programmed();
+    write(&mut device, 0, CTRL::PART.into());
+    assert_eq!(device.keep().unwrap(), None);
+    write(&mut device, 0, CTRL::RST.into());
+    write(&mut device, 0, 5);
+    assert!(device.keep().unwrap().is_some());
+    device.forget();
+    assert_eq!(device.keep().unwrap(), None, "another instance");
+}
+
+#[test]
+fn a_reset_is_waited_for_as_long_as_the_driver_did_and_until_its_bit_is_clear() {
+    let (mut device, script) = device();
+    write(&mut device, 0, CTRL::RST.into());
+    std::thread::sleep(Duration::from_millis(20));
+    write(&mut device, 0, 5);
+    let kept = device.keep().unwrap().unwrap();
+    script.answers(0, u64::from(CTRL::RST));
+    script.seen();
+    let begin = Instant::now();
+    device.silence(&kept).unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(20));
+    let looks = script.seen().iter().filter(|seen| *seen == "read 0x0").count();
+    assert_eq!(looks, 2);
+}
+
+#[test]
+fn a_device_whose_reset_does_not_end_is_an_error() {
+    let (mut device, script) = programmed();
+    let kept = device.keep().unwrap().unwrap();
+    (0..100_000).for_each(|_| script.answers(0, u64::from(CTRL::RST)));
+    assert!(device.silence(&kept).is_err());
+}

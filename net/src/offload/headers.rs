@@ -1,0 +1,151 @@
+//! The headers of a TCP segment in an Ethernet frame: where they are, and how they are changed.
+
+use super::checksum::{add, sum};
+
+pub(super) const ETHERNET_BYTES: usize = 14;
+const IPV4_BYTES: usize = 20;
+const IPV6_BYTES: usize = 40;
+const TCP_BYTES: usize = 20;
+/// Ethernet, the longer IP header, the longest TCP header.
+pub(super) const MOST_BYTES: usize = ETHERNET_BYTES + IPV6_BYTES + 60;
+const TCP: u8 = 6;
+
+pub(super) const FIN: u8 = 1 << 0;
+pub(super) const PSH: u8 = 1 << 3;
+pub(super) const ACK: u8 = 1 << 4;
+pub(super) const CWR: u8 = 1 << 7;
+
+/// Which IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    V4,
+    V6,
+}
+
+/// Where the parts of a TCP segment are in its frame. IP headers have no options and no extensions, and fragments are
+/// none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Headers {
+    pub(super) version: Version,
+    /// Where the payload begins.
+    pub(super) len: usize,
+    /// Where the payload ends: what follows is padding.
+    pub(super) end: usize,
+}
+
+/// The 16-bit big-endian word at `at`.
+pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn put_word(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+impl Headers {
+    /// Reads a frame of `frame_bytes`, of which `bytes` is the beginning: all headers, if it is a TCP segment.
+    pub(super) fn of(bytes: &[u8], frame_bytes: usize) -> Option<Headers> {
+        let (version, tcp, end) = match (bytes.get(12..ETHERNET_BYTES)?, bytes.get(ETHERNET_BYTES)?) {
+            ([0x08, 0x00], 0x45) if bytes.len() >= ETHERNET_BYTES + IPV4_BYTES => {
+                let fragment = word(bytes, ETHERNET_BYTES + 6) & 0x3fff;
+                let end = ETHERNET_BYTES + usize::from(word(bytes, ETHERNET_BYTES + 2));
+                if fragment != 0 || bytes[ETHERNET_BYTES + 9] != TCP {
+                    return None;
+                }
+                (Version::V4, ETHERNET_BYTES + IPV4_BYTES, end)
+            }
+            ([0x86, 0xdd], first) if first >> 4 == 6 && bytes.len() >= ETHERNET_BYTES + IPV6_BYTES => {
+                let end = ETHERNET_BYTES + IPV6_BYTES + usize::from(word(bytes, ETHERNET_BYTES + 4));
+                if bytes[ETHERNET_BYTES + 6] != TCP {
+                    return None;
+                }
+                (Version::V6, ETHERNET_BYTES + IPV6_BYTES, end)
+            }
+            _ => return None,
+        };
+        let tcp_bytes = usize::from(bytes.get(tcp + 12)? >> 4) * 4;
+        let len = tcp + tcp_bytes;
+        (tcp_bytes >= TCP_BYTES && len <= bytes.len() && len <= end && end <= frame_bytes).then_some(Headers {
+            version,
+            len,
+            end,
+        })
+    }
+
+    /// Where the TCP header begins.
+    pub(super) fn tcp(self) -> usize {
+        ETHERNET_BYTES
+            + match self.version {
+                Version::V4 => IPV4_BYTES,
+                Version::V6 => IPV6_BYTES,
+            }
+    }
+
+    /// The sequence number.
+    pub(super) fn sequence(self, bytes: &[u8]) -> u32 {
+        let at = self.tcp() + 4;
+        u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    }
+
+    pub(super) fn set_sequence(self, bytes: &mut [u8], sequence: u32) {
+        let at = self.tcp() + 4;
+        bytes[at..at + 4].copy_from_slice(&sequence.to_be_bytes());
+    }
+
+    /// Where TCP's flags are.
+    pub(super) fn flags_at(self) -> usize {
+        self.tcp() + 13
+    }
+
+    /// Where TCP's checksum is.
+    pub(super) fn checksum_at(self) -> usize {
+        self.tcp() + 16
+    }
+
+    /// Whether the IPv4 header's checksum is right. IPv6 has none.
+    pub(super) fn ip_is_intact(self, bytes: &[u8]) -> bool {
+        self.version == Version::V6 || sum(&bytes[ETHERNET_BYTES..ETHERNET_BYTES + IPV4_BYTES]) == 0xffff
+    }
+
+    /// The sum of TCP's pseudo header (RFC 9293, 3.1) for so many bytes of TCP header and payload.
+    pub(super) fn pseudo_sum(self, bytes: &[u8], tcp_bytes: usize) -> u16 {
+        let addresses = match self.version {
+            Version::V4 => &bytes[ETHERNET_BYTES + 12..ETHERNET_BYTES + 20],
+            Version::V6 => &bytes[ETHERNET_BYTES + 8..ETHERNET_BYTES + 40],
+        };
+        // Longer ones do not occur: a packet has at most 65,535 bytes.
+        add(add(sum(addresses), u16::from(TCP)), tcp_bytes as u16)
+    }
+
+    /// Sets what IP says of the packet's length, for so many bytes of payload, and IPv4's checksum.
+    pub(super) fn set_payload_bytes(self, bytes: &mut [u8], payload_bytes: usize) {
+        let ip = ETHERNET_BYTES;
+        match self.version {
+            Version::V4 => {
+                put_word(bytes, ip + 2, (self.len - ip + payload_bytes) as u16);
+                put_word(bytes, ip + 10, 0);
+                let checksum = !sum(&bytes[ip..ip + IPV4_BYTES]);
+                put_word(bytes, ip + 10, checksum);
+            }
+            Version::V6 => put_word(bytes, ip + 4, (self.len - ip - IPV6_BYTES + payload_bytes) as u16),
+        }
+    }
+
+    /// IPv4's identification; one that must not be looked at, because the packet is never fragmented, is none.
+    pub(super) fn identification(self, bytes: &[u8]) -> Option<u16> {
+        let may_fragment = self.version == Version::V4 && bytes[ETHERNET_BYTES + 6] & 0x40 == 0;
+        may_fragment.then(|| word(bytes, ETHERNET_BYTES + 4))
+    }
+
+    /// Counts IPv4's identification up; the header's checksum is then to be made anew.
+    pub(super) fn add_to_identification(self, bytes: &mut [u8], count: u16) {
+        if self.version == Version::V4 {
+            let identification = word(bytes, ETHERNET_BYTES + 4).wrapping_add(count);
+            put_word(bytes, ETHERNET_BYTES + 4, identification);
+        }
+    }
+
+    pub(super) fn set_checksum(self, bytes: &mut [u8], checksum: u16) {
+        put_word(bytes, self.checksum_at(), checksum);
+    }
+}

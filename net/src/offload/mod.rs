@@ -1,0 +1,83 @@
+//! What a TAP interface can spare its two sides: TCP segments of one connection go to the kernel as one packet
+//! ([`Merger`]), and come from it as one ([`Splitter`]). Drivers and devices see ordinary frames only.
+//!
+//! The kernel's network stack, its system call and its locks are paid once for some forty frames then. What says how
+//! such a packet is to be understood is the header of `virtio_net` (VIRTIO 1.2, section 5.1.6), which precedes each
+//! packet on a TAP interface that was opened with IFF_VNET_HDR.
+
+mod checksum;
+mod headers;
+mod merge;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use merge::Merger;
+pub(crate) use split::{Next, Splitter};
+
+/// The longest packet that passes between a TAP interface and us: what IP can say of itself, and an Ethernet header.
+const LONGEST_BYTES: usize = 65535 + headers::ETHERNET_BYTES;
+
+/// What precedes each packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VnetHeader {
+    /// The checksum at `csum_start + csum_offset` is of the pseudo header only.
+    needs_checksum: bool,
+    gso: Gso,
+    header_bytes: u16,
+    /// Payload of each frame but the last.
+    gso_bytes: u16,
+    csum_start: u16,
+    csum_offset: u16,
+}
+
+/// How many frames a packet stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Gso {
+    #[default]
+    One,
+    TcpV4,
+    TcpV6,
+    /// Nothing that was asked for.
+    Other(u8),
+}
+
+impl VnetHeader {
+    /// Its length.
+    pub(crate) const BYTES: usize = 10;
+    const NEEDS_CHECKSUM: u8 = 1;
+
+    /// In the byte order of this machine, as a TAP interface has it unless told otherwise.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let gso = match self.gso {
+            Gso::One => 0,
+            Gso::TcpV4 => 1,
+            Gso::TcpV6 => 4,
+            Gso::Other(kind) => kind,
+        };
+        let mut bytes = [u8::from(self.needs_checksum) * Self::NEEDS_CHECKSUM, gso, 0, 0, 0, 0, 0, 0, 0, 0];
+        let words = [self.header_bytes, self.gso_bytes, self.csum_start, self.csum_offset];
+        for (to, word) in bytes[2..].chunks_exact_mut(2).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let gso = match bytes[1] {
+            0 => Gso::One,
+            1 => Gso::TcpV4,
+            4 => Gso::TcpV6,
+            kind => Gso::Other(kind),
+        };
+        VnetHeader {
+            needs_checksum: bytes[0] & Self::NEEDS_CHECKSUM != 0,
+            gso,
+            header_bytes: word(2),
+            gso_bytes: word(4),
+            csum_start: word(6),
+            csum_offset: word(8),
+        }
+    }
+}

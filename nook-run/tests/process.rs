@@ -1,0 +1,119 @@
+//! `--isolation process`: it does what the other levels do, and leaves no process behind, however it ends.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use support::{Place, Running, e1000, eventually};
+
+/// The processes that this one started, and that were not waited for.
+fn children(run: &Running) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{}/task", run.pid())) else { return Vec::new() };
+    let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+    let lists: Vec<String> = threads.flatten().map(of_thread).collect();
+    lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// It runs, or has ended and nobody is told: not even its new parent.
+fn is_there(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn gone(pids: &[u32]) {
+    eventually("the driver's process is gone", || {
+        let left: Vec<_> = pids.iter().copied().filter(|&pid| is_there(pid)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+fn kill(pid: u32) {
+    // SAFETY: a system call without pointers, about a process of a run that was started here.
+    unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+}
+
+#[test]
+fn exercises_pass_whichever_way_the_two_processes_wait() {
+    for wait in ["futex", "poll"] {
+        let place = Place::new();
+        let driver = e1000();
+        let args = ["--isolation", "process", "--process-wait", wait, "--exercise", "ping,rr", "--json", "report.json"];
+        let ended = place.nook_run([driver.to_str().unwrap()].into_iter().chain(args)).end().with(0);
+        assert!(ended.stderr.contains("isolation process"), "{}", ended.stderr);
+        let report = fs::read_to_string(place.at("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!((&report["isolation"], &report["fault_count"]), (&"process".into(), &0.into()));
+    }
+}
+
+#[test]
+fn nothing_is_left_when_the_run_is_killed_at_whatever_moment() {
+    for milliseconds in [5, 20, 50, 100, 200, 500, 1000] {
+        let place = Place::new();
+        let driver = e1000();
+        let mut run = place.nook_run([driver.to_str().unwrap(), "--isolation", "process", "--exercise", "tcp"]).start();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let children = children(&run);
+        run.signal(libc::SIGKILL);
+        assert!(!run.wait_for(|_| false, "its end"), "it was killed");
+        gone(&children);
+    }
+}
+
+#[test]
+fn a_driver_whose_process_is_killed_comes_back_under_the_same_streams() {
+    let place = Place::new();
+    let driver = e1000();
+    let args = ["--isolation", "process", "--exercise", "tcp", "--duration", "2s", "--json", "report.json"];
+    let mut run = place.nook_run([driver.to_str().unwrap()].into_iter().chain(args)).start();
+    let mut killed = Vec::new();
+    for round in 0..2 {
+        assert!(run.wait_for(|run| run.stderr().matches("link up").count() == 1, "the link is up"), "{}", run.stderr());
+        let restarts = |run: &Running| run.stderr().matches("was restarted").count();
+        assert!(
+            run.wait_for(|run| restarts(run) == round && children(run).len() == 1, "its process"),
+            "{}",
+            run.stderr()
+        );
+        let [pid] = children(&run)[..] else { panic!("one process") };
+        kill(pid);
+        killed.push(pid);
+        assert!(run.wait_for(|run| restarts(run) > round, "the restart"), "{}", run.stderr());
+    }
+    let ended = run.end().with(0);
+    assert!(ended.stderr.contains("its process ended"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("link down").count(), 1, "at the end only: {}", ended.stderr);
+    let report = fs::read_to_string(place.at("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["fault_count"], 2);
+    assert_eq!(report["exercise"]["tcp"]["hash_ok"], true, "{report}");
+    gone(&killed);
+}
+
+/// As on a machine that forbids user namespaces to those who are not root.
+#[test]
+#[ignore = "needs root"]
+fn what_the_machine_does_not_permit_is_said() {
+    let place = Place::new();
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let driver = e1000();
+    let args = ["--user", "--map-user=1000", "--keep-caps", "sh", "-c", script, "sh", support::NOOK_RUN];
+    let args = args.into_iter().chain([driver.to_str().unwrap(), "--isolation", "process", "--exercise", "ping"]);
+    let ended = place.command("unshare", args).end().with(0);
+    assert!(ended.stderr.contains("WARN the driver's process has no namespaces of its own"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_asked_for_in_vain_is_said() {
+    let place = Place::new();
+    let driver = e1000();
+    let driver = driver.to_str().unwrap();
+    let ended = place.nook_run([driver, "--process-wait", "poll"]).end().with(1);
+    assert!(ended.stderr.contains("--isolation process"), "{}", ended.stderr);
+    let alone = place.file("alone.wasm", fs::read(driver).unwrap());
+    let ended = place.nook_run([alone.to_str().unwrap(), "--isolation", "process"]).end().with(1);
+    assert!(ended.stderr.contains("alone.elf") && ended.stderr.contains("cargo xtask drivers"), "{}", ended.stderr);
+    let ended = place.nook_run([driver, "--isolation", "process", "--crash-every", "1s"]).end().with(1);
+    assert!(ended.stderr.contains("kill the driver's process"), "{}", ended.stderr);
+}

@@ -1,0 +1,292 @@
+//! A driver's process: how it comes, how its end is noticed, and that nothing of it stays.
+//!
+//! Each has a keeper, a thread that makes it and waits for its end. A process asks to die with the thread that made it,
+//! so that thread must live as long; and as it waits anyway, the end of the process costs the host no look in between.
+
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use libc::c_int;
+use nook_abi::TrapKind;
+use nook_process_guest::channel::PANICKED;
+use seccompiler::BpfProgram;
+
+use crate::memory::Memory;
+use crate::sandbox::{self, NAMESPACES, NOBODY, Plan};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl End {
+    /// The same as a trap.
+    pub(crate) fn trap(self) -> TrapKind {
+        match self {
+            End::Exited(PANICKED) => TrapKind::Unreachable,
+            End::Killed(libc::SIGSEGV | libc::SIGBUS) => TrapKind::MemoryOutOfBounds,
+            End::Killed(libc::SIGILL | libc::SIGTRAP) => TrapKind::Unreachable,
+            End::Killed(libc::SIGFPE) => TrapKind::Arithmetic,
+            End::Killed(libc::SIGSYS) => TrapKind::Syscall,
+            End::Exited(_) | End::Killed(_) => TrapKind::Ended,
+        }
+    }
+}
+
+/// How much of the sandbox this machine permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walls {
+    /// Namespaces, with users of its own.
+    All,
+    /// Namespaces, by root's right.
+    AsRoot,
+    /// None.
+    None,
+}
+
+/// What a process is made of.
+pub(crate) struct Birth {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) window: OwnedFd,
+    pub(crate) program: OwnedFd,
+    pub(crate) filters: Arc<[BpfProgram; 2]>,
+}
+
+/// What the keeper and the host both look at.
+struct Life {
+    memory: Arc<Memory>,
+    /// Zero while it lives; then [`ENDED`] and how.
+    end: AtomicU64,
+}
+
+const ENDED: u64 = 1 << 63;
+const KILLED: u64 = 1 << 32;
+
+/// A process that runs a driver.
+pub(crate) struct Child {
+    pid: libc::pid_t,
+    pidfd: OwnedFd,
+    walls: Walls,
+    /// Why it has less than all, if it has.
+    refused: String,
+    life: Arc<Life>,
+    keeper: Option<JoinHandle<()>>,
+    clock: Option<libc::clockid_t>,
+}
+
+impl Child {
+    /// Makes one. When this returns, its program was started.
+    ///
+    /// # Errors
+    /// What could not be done, for people.
+    pub(crate) fn start(birth: Birth) -> Result<Child, String> {
+        let life = Arc::new(Life { memory: birth.memory.clone(), end: AtomicU64::new(0) });
+        let (told, born): (Sender<Result<Born, String>>, Receiver<_>) = channel();
+        let kept = life.clone();
+        let keeper = std::thread::Builder::new().name("nook-keeper".into()).spawn(move || keep(birth, &kept, &told));
+        let keeper = keeper.map_err(|error| format!("no thread for the driver's process: {error}"))?;
+        let Born { pid, pidfd, walls, refused } =
+            born.recv().unwrap_or_else(|_| Err("the thread that makes the driver's process ended".into()))?;
+        let mut clock = 0;
+        // SAFETY: writes a clock's number.
+        let clock = (unsafe { libc::clock_getcpuclockid(pid, &mut clock) } == 0).then_some(clock);
+        Ok(Child { pid, pidfd, walls, refused, life, keeper: Some(keeper), clock })
+    }
+
+    /// How much of the sandbox it has, and why not more.
+    pub(crate) fn walls(&self) -> (Walls, &str) {
+        (self.walls, &self.refused)
+    }
+
+    /// How it ended, if it has.
+    #[inline]
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.life.end.load(Ordering::Acquire) {
+            0 => None,
+            end if end & KILLED != 0 => Some(End::Killed(end as u32 as i32)),
+            end => Some(End::Exited(end as u32 as i32)),
+        }
+    }
+
+    /// CPU time that it has used, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        if let Some(clock) = self.clock {
+            // SAFETY: writes a timespec that we own. The clock of a process that has ended is refused.
+            unsafe { libc::clock_gettime(clock, &mut time) };
+        }
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+
+    /// Lets it run on these processors only. It is no matter if that is refused.
+    pub(crate) fn run_on(&self, processors: &libc::cpu_set_t) {
+        // SAFETY: reads a set that lives as long as the call. The number is this process's until `kill` takes its remains.
+        unsafe { libc::sched_setaffinity(self.pid, size_of_val(processors), processors) };
+    }
+
+    /// Ends it, and waits until nothing of it is left: from then on it writes nowhere.
+    pub(crate) fn kill(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        // SAFETY: plain system call on a descriptor of ours, which cannot mean another process.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), libc::SIGKILL, 0, 0) };
+        let _ = keeper.join();
+        wait_for(self.pidfd.as_raw_fd(), 0);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A process whose program was started.
+struct Born {
+    pid: libc::pid_t,
+    pidfd: OwnedFd,
+    walls: Walls,
+    refused: String,
+}
+
+/// The keeper's life.
+fn keep(birth: Birth, life: &Life, told: &Sender<Result<Born, String>>) {
+    let born = bear(&birth);
+    // It is the process's now.
+    drop(birth);
+    let pidfd = born.as_ref().ok().map(|born| born.pidfd.as_raw_fd());
+    // Whoever waits for it has not gone away: it holds the other end.
+    let _ = told.send(born);
+    if let Some(pidfd) = pidfd {
+        let end = wait_for(pidfd, libc::WNOWAIT);
+        life.end.store(end, Ordering::Release);
+        life.memory.channel().guest.wake();
+    }
+}
+
+/// Waits for a process's end, and takes its remains unless `flags` says to leave them.
+fn wait_for(pidfd: RawFd, flags: c_int) -> u64 {
+    loop {
+        // SAFETY: an all-zero siginfo is a valid one.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: writes the siginfo; the descriptor stays open until the keeper is gone.
+        if unsafe { libc::waitid(libc::P_PIDFD, pidfd as u32, &mut info, libc::WEXITED | flags) } < 0 {
+            match io::Error::last_os_error().kind() {
+                io::ErrorKind::Interrupted => continue,
+                // Somebody else took it: how it ended is not known.
+                _ => return ENDED | KILLED,
+            }
+        }
+        // SAFETY: filled in by a waitid that succeeded.
+        let status = unsafe { info.si_status() };
+        let killed = if info.si_code == libc::CLD_EXITED { 0 } else { KILLED };
+        return ENDED | killed | u64::from(status as u32);
+    }
+}
+
+/// Makes the process with as many walls as this machine permits.
+fn bear(birth: &Birth) -> Result<Born, String> {
+    // SAFETY: plain system call.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let ladder: &[Walls] = if is_root { &[Walls::All, Walls::AsRoot, Walls::None] } else { &[Walls::All, Walls::None] };
+    let mut refused: Vec<String> = Vec::new();
+    for &walls in ladder {
+        match bear_within(birth, walls, is_root) {
+            Ok((pid, pidfd)) => return Ok(Born { pid, pidfd, walls, refused: refused.join("; ") }),
+            Err(why) => refused.push(why),
+        }
+    }
+    Err(refused.join("; with less: "))
+}
+
+fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_t, OwnedFd), String> {
+    let namespaces = match walls {
+        Walls::All => NAMESPACES | libc::CLONE_NEWUSER,
+        Walls::AsRoot => NAMESPACES,
+        Walls::None => 0,
+    };
+    let (status, status_end) = pipe().map_err(text)?;
+    let (go, go_end) = pipe().map_err(text)?;
+    let plan = Plan {
+        namespaces,
+        drops_user: is_root || walls == Walls::All,
+        drops_groups: is_root,
+        memory: birth.memory.fd(),
+        window: birth.window.as_raw_fd(),
+        program: birth.program.as_raw_fd(),
+        status: status_end.as_raw_fd(),
+        go: go.as_raw_fd(),
+        go_other_end: go_end.as_raw_fd(),
+        limits: sandbox::limits(birth.memory.mapped_bytes()),
+        filters: &birth.filters,
+    };
+    let mut pidfd: c_int = -1;
+    let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy calls
+    // `enter` at once, which calls the system only.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    match pid {
+        // SAFETY: this is the copy.
+        0 => unsafe { sandbox::enter(&plan) },
+        1.. => {}
+        _ => return Err(format!("a process in namespaces of its own: {}", io::Error::last_os_error())),
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    drop((status_end, go));
+    let mapped = if walls == Walls::All { map_users(pid, is_root) } else { Ok(()) };
+    let started = mapped.and_then(|()| watch_start(go_end, status));
+    match started {
+        Ok(()) => Ok((pid as libc::pid_t, pidfd)),
+        Err(why) => {
+            // It has seen the pipe close, or has told why it goes.
+            wait_for(pidfd.as_raw_fd(), 0);
+            Err(why)
+        }
+    }
+}
+
+/// Who the process is to others: nobody, for root; whoever runs this, for anybody else.
+fn map_users(pid: i64, is_root: bool) -> Result<(), String> {
+    // SAFETY: plain system calls.
+    let (user, group) = if is_root { (NOBODY, NOBODY) } else { unsafe { (libc::geteuid(), libc::getegid()) } };
+    let write = |file: &str, text: String| {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, text).map_err(|error| format!("{path}: {error}"))
+    };
+    if !is_root {
+        // The kernel wants that of those who are not root (user_namespaces(7)).
+        write("setgroups", "deny".into())?;
+    }
+    write("gid_map", format!("{NOBODY} {group} 1\n"))?;
+    write("uid_map", format!("{NOBODY} {user} 1\n"))
+}
+
+/// Lets the process go on, and waits until its program was started.
+fn watch_start(mut go: PipeWriter, mut status: PipeReader) -> Result<(), String> {
+    go.write_all(&[0]).map_err(text)?;
+    let mut words = Vec::new();
+    // Ends when the program's start closes the other end.
+    status.read_to_end(&mut words).map_err(text)?;
+    drop(go);
+    match words.as_chunks::<4>() {
+        ([], _) => Ok(()),
+        ([step, error, ..], _) => {
+            let error = io::Error::from_raw_os_error(i32::from_ne_bytes(*error));
+            Err(format!("{}: {error}", sandbox::describe(i32::from_ne_bytes(*step))))
+        }
+        _ => Err("the process ended before its program was started".into()),
+    }
+}
+
+fn text(error: io::Error) -> String {
+    error.to_string()
+}

@@ -1,0 +1,155 @@
+//! A driver instance in a process of its own, behind the same interface as a wasm one.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nook_abi::{Addr, Entry, Fault, from_word, padded};
+use nook_process_guest::channel::CHANNEL_BYTES;
+use nook_runtime::{Driver, Host, LaunchError, Launcher, Layout, OwnedManifest};
+use seccompiler::BpfProgram;
+
+use crate::child::{Birth, Child, Walls};
+use crate::filter;
+use crate::line::{Line, Wait};
+use crate::memory::Memory;
+use crate::program::{self, ProcessError};
+
+/// Makes driver processes of one program.
+pub struct ProcessLauncher {
+    program: File,
+    layout: Layout,
+    wait: Wait,
+    filters: Arc<[BpfProgram; 2]>,
+    /// Whether it was said how well the process is walled in.
+    told: AtomicBool,
+}
+
+impl ProcessLauncher {
+    /// Of the program in the file at `path`, which must be the driver that `manifest` describes.
+    ///
+    /// # Errors
+    /// If it is not, or if this machine's system calls cannot be filtered.
+    pub fn new(path: &Path, manifest: &OwnedManifest, wait: Wait) -> Result<Self, ProcessError> {
+        let program = program::open(path, manifest)?;
+        let filters = Arc::new(filter::programs().map_err(ProcessError::NoSandbox)?);
+        let layout = Layout::new(CHANNEL_BYTES, manifest);
+        Ok(ProcessLauncher { program, layout, wait: wait.possible(), filters, told: AtomicBool::new(false) })
+    }
+
+    fn start(&self, host: &Host) -> Result<(Arc<Memory>, Line), String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let memory = Arc::new(Memory::new(self.layout, self.wait.spin_ns()).map_err(failed)?);
+        let birth = Birth {
+            memory: memory.clone(),
+            window: host.window().fd().try_clone_to_owned().map_err(failed)?,
+            program: self.program.try_clone().map_err(failed)?.into(),
+            filters: self.filters.clone(),
+        };
+        let child = Child::start(birth)?;
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tell(&child);
+        }
+        let mut line = Line::new(memory.clone(), child, self.wait);
+        line.until_ready()?;
+        Ok((memory, line))
+    }
+}
+
+/// Says what holds the driver's process, and what this machine does not permit.
+fn tell(child: &Child) {
+    match child.walls() {
+        (Walls::All, _) => tracing::info!("the driver's process has namespaces of its own and a few system calls"),
+        (Walls::AsRoot, why) => tracing::warn!(
+            "the driver's process has the machine's users ({why}): it is nobody, in other namespaces of its own, with a \
+             few system calls"
+        ),
+        (Walls::None, why) => tracing::warn!(
+            "the driver's process has no namespaces of its own ({why}): it is held by the filter of its system calls alone"
+        ),
+    }
+}
+
+struct ProcessDriver {
+    // Dropped first: when the process is gone, nobody writes to what follows.
+    line: Line,
+    memory: Arc<Memory>,
+    host: Host,
+    host_page: Addr,
+    fault: Option<Fault>,
+}
+
+impl Launcher for ProcessLauncher {
+    fn launch(&self, mut host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
+        let (memory, line) = match self.start(&host) {
+            Ok(started) => started,
+            Err(why) => return Err(Box::new(LaunchError { host, why: format!("the driver's process: {why}") })),
+        };
+        // SAFETY: the memory is kept beside the host, which forgets the space before the memory goes.
+        match host.begin_instance(unsafe { memory.space() }) {
+            Ok(host_page) => Ok(Box::new(ProcessDriver { line, memory, host, host_page, fault: None })),
+            Err(error) => Err(Box::new(LaunchError { host, why: error.to_string() })),
+        }
+    }
+
+    fn isolation(&self) -> &'static str {
+        "process"
+    }
+}
+
+impl ProcessDriver {
+    #[inline]
+    fn call(&mut self, entry: Entry, args: [u64; 3]) -> Result<u64, Fault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        self.host.begin_remote_call(entry, args);
+        self.line.call(&mut self.host, entry, args).map_err(|fault| self.died(fault))
+    }
+
+    /// Nothing of it runs on: what it shares with the device and its successor, it does not touch any more.
+    #[cold]
+    fn died(&mut self, fault: Fault) -> Fault {
+        self.line.end();
+        self.fault = Some(fault);
+        fault
+    }
+}
+
+macro_rules! define_process_driver {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        impl Driver for ProcessDriver {
+            $(
+                #[inline]
+                fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
+                    let answer = self.call(Entry::$variant, padded([$($arg as u64),*]))?;
+                    Ok(from_word!(answer, $result))
+                }
+            )*
+
+            fn host(&self) -> &Host {
+                &self.host
+            }
+
+            fn host_mut(&mut self) -> &mut Host {
+                &mut self.host
+            }
+
+            fn host_page(&self) -> Addr {
+                self.host_page
+            }
+
+            fn into_host(self: Box<Self>) -> Host {
+                let ProcessDriver { mut line, memory, mut host, .. } = *self;
+                line.end();
+                host.leave_memory();
+                drop((line, memory));
+                host
+            }
+        }
+    };
+}
+
+nook_abi::entries!(define_process_driver);

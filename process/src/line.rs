@@ -1,0 +1,248 @@
+//! The host's end of the channel: it tells, listens, and believes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nook_abi::{Entry, Fault, HOSTCALLS, Hostcall, TrapKind};
+use nook_process_guest::channel::{SLOTS, is_posted, said, told};
+use nook_runtime::{Host, TICK_NS, now_ns};
+
+use crate::child::{Child, End};
+use crate::memory::Memory;
+
+/// How the two processes wait for each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Asleep, on a futex in the channel: the one that is told something is woken. The driver's process is kept on the
+    /// host's processor, because the two never run at the same time and a wake-up across processors costs ten times
+    /// as much.
+    #[default]
+    Futex,
+    /// Awake, each on a processor of its own, looking for the next word; who has not heard anything for
+    /// [`SPIN_NS`] goes to sleep all the same.
+    Poll,
+}
+
+/// For how long [`Wait::Poll`] looks before it sleeps, in nanoseconds.
+pub const SPIN_NS: u64 = 200_000;
+
+/// How often the channel is looked at between two looks at the clock.
+const LOOKS: u32 = 64;
+
+/// How long a process may take until it waits for calls.
+const READY_NS: u64 = 20_000_000_000;
+
+impl Wait {
+    pub(crate) fn spin_ns(self) -> u64 {
+        match self {
+            Wait::Futex => 0,
+            Wait::Poll => SPIN_NS,
+        }
+    }
+
+    /// What this machine can do of it.
+    pub(crate) fn possible(self) -> Wait {
+        if self == Wait::Poll && processors().is_none_or(|set| count(&set) < 2) {
+            tracing::warn!("one processor only: the driver's process is woken, it does not poll");
+            return Wait::Futex;
+        }
+        self
+    }
+}
+
+/// The processors that this thread may run on.
+fn processors() -> Option<libc::cpu_set_t> {
+    // SAFETY: an all-zero set is the empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the set.
+    let answer = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
+    (answer == 0).then_some(set)
+}
+
+fn count(set: &libc::cpu_set_t) -> i32 {
+    // SAFETY: reads the set.
+    unsafe { libc::CPU_COUNT(set) }
+}
+
+/// The line to one process.
+pub(crate) struct Line {
+    memory: Arc<Memory>,
+    child: Child,
+    wait: Wait,
+    /// The host's own counts.
+    told: u32,
+    heard: u32,
+    /// The processor that the host ran on when it called last.
+    processor: i32,
+}
+
+impl Line {
+    pub(crate) fn new(memory: Arc<Memory>, child: Child, wait: Wait) -> Self {
+        Line { memory, child, wait, told: 0, heard: 0, processor: -1 }
+    }
+
+    /// Ends the process.
+    pub(crate) fn end(&mut self) {
+        self.child.kill();
+    }
+
+    /// Waits until the process waits for calls.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(crate) fn until_ready(&mut self) -> Result<(), String> {
+        let end_ns = now_ns() + READY_NS;
+        loop {
+            let ended = self.child.end();
+            match self.new_messages() {
+                Ok(1..) if self.next().0 == said::READY => return Ok(()),
+                Ok(0) => {}
+                Ok(_) | Err(_) => return Err("it began with what makes no sense".into()),
+            }
+            match ended {
+                Some(End::Exited(status)) => return Err(format!("it ended with status {status} before it was called")),
+                Some(End::Killed(signal)) => return Err(format!("signal {signal} ended it before it was called")),
+                None if now_ns() >= end_ns => return Err("it does not wait for calls".into()),
+                None => self.sleep(TICK_NS),
+            }
+        }
+    }
+
+    /// Runs an entry and serves what it asks for.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    #[inline]
+    pub(crate) fn call(&mut self, host: &mut Host, entry: Entry, args: [u64; 3]) -> Result<u64, Fault> {
+        self.stay_near();
+        self.tell(told::CALL | entry as u32, args);
+        let mut tick_ns = now_ns() + TICK_NS;
+        loop {
+            self.listen(entry)?;
+            for _ in 0..self.new_messages().map_err(|kind| Fault::Trap { entry, kind })? {
+                let (what, args) = self.next();
+                let nonsense = Fault::Trap { entry, kind: TrapKind::Channel };
+                match what & said::KIND {
+                    said::POSTED => {
+                        let call = hostcall(what).filter(|&call| is_posted(call)).ok_or(nonsense)?;
+                        host.serve(call, args)?;
+                    }
+                    said::ASKED => {
+                        let answer = host.serve(hostcall(what).ok_or(nonsense)?, args)?;
+                        self.tell(told::ANSWER, [answer, 0, 0]);
+                    }
+                    said::RETURNED => return Ok(args[0]),
+                    _ => return Err(nonsense),
+                }
+            }
+            // However often it speaks, its time is limited.
+            if now_ns() >= tick_ns {
+                host.remote_tick(self.child.cpu_ns())?;
+                tick_ns = now_ns() + TICK_NS;
+            }
+        }
+    }
+
+    #[inline]
+    fn tell(&mut self, what: u32, args: [u64; 3]) {
+        let channel = self.memory.channel();
+        channel.tells.put(what, args);
+        self.told = self.told.wrapping_add(1);
+        channel.host.publish(self.told);
+        channel.guest.wake_from(&channel.host);
+    }
+
+    /// How many messages there are, checked.
+    #[inline]
+    fn new_messages(&self) -> Result<u32, TrapKind> {
+        let new = self.memory.channel().guest.count().wrapping_sub(self.heard);
+        if new <= SLOTS { Ok(new) } else { Err(TrapKind::Channel) }
+    }
+
+    /// A copy of the next message; the caller has asked [`new_messages`](Self::new_messages).
+    #[inline]
+    fn next(&mut self) -> (u32, [u64; 3]) {
+        let message = self.memory.channel().says[(self.heard % SLOTS) as usize].get();
+        self.heard = self.heard.wrapping_add(1);
+        message
+    }
+
+    /// Waits for a message, or for one tick at most.
+    ///
+    /// # Errors
+    /// If the process has ended and has left none.
+    #[inline]
+    fn listen(&mut self, entry: Entry) -> Result<(), Fault> {
+        if self.has_news() || self.wait == Wait::Poll && self.spin() {
+            return Ok(());
+        }
+        let ended = self.child.end();
+        if self.has_news() {
+            return Ok(());
+        }
+        if let Some(end) = ended {
+            return Err(Fault::Trap { entry, kind: end.trap() });
+        }
+        self.sleep(TICK_NS);
+        Ok(())
+    }
+
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.memory.channel().guest.count() != self.heard
+    }
+
+    fn spin(&self) -> bool {
+        let end_ns = now_ns() + SPIN_NS;
+        while now_ns() < end_ns && self.child.end().is_none() {
+            for _ in 0..LOOKS {
+                if self.has_news() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        false
+    }
+
+    fn sleep(&self, most_ns: u64) {
+        let channel = self.memory.channel();
+        channel.host.sleep(&channel.guest, self.heard, Some(Duration::from_nanos(most_ns)));
+    }
+
+    /// Keeps the process where it is woken fastest, or does not have to be.
+    #[inline]
+    fn stay_near(&mut self) {
+        // SAFETY: plain system call, which the C library answers by itself.
+        let processor = unsafe { libc::sched_getcpu() };
+        if processor != self.processor {
+            self.processor = processor;
+            self.move_child();
+        }
+    }
+
+    #[cold]
+    fn move_child(&self) {
+        let Ok(processor) = usize::try_from(self.processor) else { return };
+        let Some(mut set) = processors() else { return };
+        // SAFETY: changes a set that we own, at a processor that it has room for: the kernel named it.
+        unsafe {
+            match self.wait {
+                Wait::Futex => {
+                    libc::CPU_ZERO(&mut set);
+                    libc::CPU_SET(processor, &mut set);
+                }
+                Wait::Poll => libc::CPU_CLR(processor, &mut set),
+            }
+        }
+        if count(&set) > 0 {
+            self.child.run_on(&set);
+        }
+    }
+}
+
+/// The hostcall that a message names, if there is one.
+#[inline]
+fn hostcall(what: u32) -> Option<Hostcall> {
+    HOSTCALLS.get((what & !said::KIND) as usize).map(|row| row.call)
+}

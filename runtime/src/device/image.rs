@@ -1,0 +1,92 @@
+//! The device at a moment at which it does nothing, and back to it.
+
+use nook_bus::{DeviceError, IrqKind, PciDevice, Programmed};
+
+use super::DeviceState;
+use crate::dma::DmaRegions;
+
+/// What the driver had of its device, and had made of it.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceImage {
+    programmed: Programmed,
+    regions: DmaRegions,
+    /// What was in them: with its device at rest, a driver's descriptors are a part of what it believes.
+    memory: Vec<u8>,
+    irq: Option<(IrqKind, u32)>,
+    irq_enabled: u32,
+}
+
+/// What has to stay as it is for a while, so that it is known that the device does nothing: where it is in its rings,
+/// and what is in them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rest {
+    held: Vec<(u32, u64)>,
+    memory: Vec<u8>,
+}
+
+impl DeviceState {
+    /// To be compared with what it is later.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub(crate) fn rest(&mut self) -> Result<Rest, DeviceError> {
+        Ok(Rest { held: self.device.device_mut().held()?, memory: self.region_memory() })
+    }
+
+    /// What there is to be brought back; `None` if this device cannot be.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub(crate) fn keep(&mut self) -> Result<Option<DeviceImage>, DeviceError> {
+        let Some(programmed) = self.device.device_mut().keep()? else { return Ok(None) };
+        Ok(Some(DeviceImage {
+            programmed,
+            regions: self.regions.clone(),
+            memory: self.region_memory(),
+            irq: self.irq,
+            irq_enabled: self.irq_enabled,
+        }))
+    }
+
+    fn region_memory(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.regions.end() as usize];
+        let slice = self.window.slice().subslice(0, bytes.len());
+        slice.expect("regions lie inside of the window").copy_to(&mut bytes);
+        bytes
+    }
+
+    /// The device does nothing any more; it is about to be brought back to `image`.
+    ///
+    /// # Errors
+    /// If it does not become silent.
+    pub(crate) fn silence(&mut self, image: &DeviceImage) -> Result<(), DeviceError> {
+        self.device.forget();
+        self.device.device_mut().silence(&image.programmed)
+    }
+
+    /// A device that was [silenced](Self::silence) goes on as it was.
+    ///
+    /// # Errors
+    /// The first thing that it refused.
+    pub(crate) fn bring_back(&mut self, image: &DeviceImage) -> Result<(), DeviceError> {
+        let slice = self.window.slice().subslice(0, image.memory.len());
+        slice.expect("regions lie inside of the window").copy_from(&image.memory);
+        self.regions = image.regions.clone();
+        match (self.irq, image.irq) {
+            (None, Some((_, vectors))) => self.irq = Some(self.device.irq_enable(vectors)?),
+            (Some(_), None) => {
+                self.irq = None;
+                self.device.irq_disable()?;
+            }
+            _ => {}
+        }
+        self.irq_enabled = image.irq_enabled;
+        self.device.device_mut().bring_back(&image.programmed)?;
+        // Whatever was under way is looked for, on a line that may have been left masked.
+        self.irq_pending = self.irq_enabled;
+        for vector in (0..u32::BITS).filter(|vector| self.irq_enabled & 1 << vector != 0) {
+            self.device.irq_unmask(vector)?;
+        }
+        Ok(())
+    }
+}

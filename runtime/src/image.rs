@@ -1,0 +1,118 @@
+//! A driver's private memory and globals, as they were at some moment.
+
+use wasmtime::Val;
+
+use crate::trail::{PAGE_BYTES, Page, pages};
+use crate::{Layout, Space};
+
+/// What a driver had to itself at some moment: everything below its DMA window. The window belongs to device and
+/// packets too.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Pages that were not all zero, by address.
+    pages: Vec<Page>,
+    /// The module's mutable globals.
+    pub(crate) globals: Vec<Val>,
+}
+
+impl Image {
+    /// Of a wasm driver.
+    pub(crate) fn of(space: &Space, layout: &Layout, globals: Vec<Val>) -> Image {
+        Image { pages: pages(space, [(0, layout.window)]), globals }
+    }
+
+    /// Memory becomes as it was.
+    pub(crate) fn put_back(&self, space: &Space, layout: &Layout) {
+        const PAGE: usize = PAGE_BYTES as usize;
+        let (mut bytes, mut kept) = (vec![0; PAGE], self.pages.iter().peekable());
+        for addr in (0..layout.window).step_by(PAGE) {
+            let Some(slice) = space.slice(addr, PAGE_BYTES) else { continue };
+            match kept.next_if(|page| page.addr == addr) {
+                Some(page) => slice.copy_from(&page.bytes),
+                None => {
+                    slice.copy_to(&mut bytes);
+                    if bytes.iter().any(|&byte| byte != 0) {
+                        slice.copy_from(&[0; PAGE]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How much of memory is not zero.
+    pub fn len_bytes(&self) -> usize {
+        self.pages.len() * PAGE_BYTES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nook_abi::PoolLayout;
+
+    use super::*;
+    use crate::Places;
+
+    const PAGE: usize = PAGE_BYTES as usize;
+    const PRIVATE: usize = 12 * PAGE;
+    const WINDOW: usize = 2 * PAGE;
+
+    /// xorshift64.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 11) as usize % n
+        }
+    }
+
+    fn layout() -> Layout {
+        let pool = PoolLayout { offset: 0, count: 0, stride_bytes: 0, headroom_bytes: 0, room_bytes: 0, reserved: 0 };
+        Layout {
+            own_bytes: 0,
+            heap_bytes: 0,
+            host_page: 0,
+            rings: [0; 4],
+            window: PRIVATE as u64,
+            window_bytes: WINDOW as u64,
+            pool,
+        }
+    }
+
+    /// Writes here and there, whole pages of zeros among it.
+    fn scribble(memory: &mut [u8], dice: &mut Dice) {
+        for _ in 0..dice.below(40) {
+            let (from, value) = (dice.below(memory.len()), dice.below(3) as u8);
+            let len = [1, 8, 100, 2 * PAGE][dice.below(4)].min(memory.len() - from);
+            memory[from..from + len].fill(value);
+        }
+        let page = dice.below(memory.len() / PAGE) * PAGE;
+        memory[page..page + PAGE].fill(0);
+    }
+
+    #[test]
+    fn private_memory_becomes_byte_for_byte_what_it_was_and_the_window_stays() {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        let mut words = vec![0u64; (PRIVATE + WINDOW) / 8];
+        let places = Places { heap: 0, host_page: 0, rings: [0; 4], window: PRIVATE as u64 };
+        // SAFETY: it is mapped, and from here on nothing uses it but the space, and of that only slices.
+        let space = unsafe { Space::new(words.as_mut_ptr().cast(), (PRIVATE + WINDOW) as u64, places) };
+        let slice = space.slice(0, (PRIVATE + WINDOW) as u64).unwrap();
+        let mut memory = vec![0u8; PRIVATE + WINDOW];
+        for round in 0..300 {
+            scribble(&mut memory, &mut dice);
+            slice.copy_from(&memory);
+            let image = Image::of(&space, &layout(), Vec::new());
+            let before = memory.clone();
+            scribble(&mut memory, &mut dice);
+            slice.copy_from(&memory);
+            image.put_back(&space, &layout());
+            let window = memory[PRIVATE..].to_vec();
+            slice.copy_to(&mut memory);
+            assert!(memory[..PRIVATE] == before[..PRIVATE], "round {round}");
+            assert!(memory[PRIVATE..] == window, "round {round}: the window is not the driver's alone");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Snapshots: when one can be taken, and back to one.
+
+use super::{Care, Nook};
+use crate::device::Rest;
+use crate::{NookError, Snapshot, Uplink, now_ns};
+
+/// For how long nothing may have moved, so that it is known that the device has nothing up its sleeve: longer than
+/// any sensible card holds back what it is done with, to interrupt less often.
+const STILL_NS: u64 = 50_000_000;
+
+/// What a look for a moment at which nothing moves has found.
+pub enum Look {
+    /// Packets move: look again after a later turn.
+    Moving,
+    /// Nothing has moved; look again then, in nanoseconds of CLOCK_MONOTONIC.
+    StillUntil(u64),
+    /// This was such a moment.
+    Taken(Box<Snapshot>),
+    /// This driver, or its device, cannot be brought back, at least as it is now.
+    Impossible,
+}
+
+/// What was seen at the last look.
+pub(super) struct Still {
+    moves: u64,
+    /// Since when nothing has moved, and what has to stay as it is. Not at the first look after a move: under load, each
+    /// look is a first one and costs no more than a comparison.
+    rest: Option<(u64, Rest)>,
+}
+
+impl<U: Uplink> Nook<U> {
+    /// Looks whether this is a moment at which nothing moves, and takes a snapshot if so. To be called between turns;
+    /// it calls `stats` and `poll`, which find nothing at such a moment.
+    ///
+    /// # Errors
+    /// What the driver did wrong meanwhile, as in a [`turn`](Self::turn).
+    pub fn look_for_snapshot(&mut self) -> Result<Look, NookError> {
+        if !self.driver()?.keeps() {
+            return Ok(Look::Impossible);
+        }
+        let now = now_ns();
+        let ordinary = self.opened && self.care.is_none();
+        let Some(moves) = self.host_mut().stillness().filter(|_| ordinary) else {
+            self.still = None;
+            return Ok(Look::Moving);
+        };
+        let rest = match self.still.replace(Still { moves, rest: None }).filter(|before| before.moves == moves) {
+            None => return Ok(Look::Moving),
+            Some(Still { rest: None, .. }) => {
+                let rest = self.rest()?;
+                self.still = Some(Still { moves, rest: Some((now, rest)) });
+                return Ok(Look::StillUntil(now + STILL_NS));
+            }
+            Some(Still { rest: Some((since_ns, rest)), .. }) if now < since_ns + STILL_NS => {
+                self.still = Some(Still { moves, rest: Some((since_ns, rest)) });
+                return Ok(Look::StillUntil(since_ns + STILL_NS));
+            }
+            Some(Still { rest: Some((_, rest)), .. }) => rest,
+        };
+        // What the device has counted is to be the driver's, so that none of it is missing after a return.
+        self.stats()?;
+        // Had anything been left lying, the driver would find it now.
+        self.host_mut().poll_wanted = true;
+        self.poll(now)?;
+        if self.host_mut().stillness() != Some(moves) || self.rest()? != rest {
+            return Ok(Look::Moving);
+        }
+        let host = self.host_mut();
+        let kept = host.keep().map_err(|error| host.device.failed(error));
+        let kept = kept.map_err(|fault| self.fault(fault))?;
+        let settings = self.settings.clone();
+        let image = self.driver()?.keep();
+        let Some((host, driver)) = kept.zip(image) else { return Ok(Look::Impossible) };
+        self.host_mut().counters.snapshots += 1;
+        Ok(Look::Taken(Box::new(Snapshot { driver, host, settings, at_ns: now })))
+    }
+
+    fn rest(&mut self) -> Result<Rest, NookError> {
+        let host = self.host_mut();
+        let rest = host.device.rest().map_err(|error| host.device.failed(error));
+        rest.map_err(|fault| self.fault(fault))
+    }
+
+    /// Whether the nook can be brought back to this: it is of the instance that runs, and the interface is set to the
+    /// same.
+    pub fn fits(&self, snapshot: &Snapshot) -> bool {
+        self.host().is_of_now(&snapshot.host) && self.settings == snapshot.settings
+    }
+
+    /// Brings driver, host and device back to a snapshot that [fits](Self::fits). Frames to be sent that the driver was
+    /// given since are given to it again; received ones that it had not handed over are lost.
+    ///
+    /// # Errors
+    /// If that cannot be done. Then the instance must not be called again.
+    pub fn bring_back(&mut self, snapshot: &Snapshot) -> Result<(), NookError> {
+        if !self.fits(snapshot) {
+            return Err(NookError::Launch("the snapshot is of another instance, or of other settings".into()));
+        }
+        self.still = None;
+        self.care = Care::default();
+        self.host_mut().silence(&snapshot.host)?;
+        self.driver()?.bring_back(&snapshot.driver).map_err(NookError::Launch)?;
+        self.host_mut().bring_back(&snapshot.host)?;
+        self.opened = true;
+        // The device may have to find its link again.
+        self.keep_carrier();
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! The host's side of a driver that runs elsewhere, in a process of its own: its hostcalls arrive as numbers, and the
+//! host's thread waits while it runs. What is checked is what a wasm driver's calls meet.
+
+use nook_abi::{Entry, Fault, Hostcall, from_word, padded};
+
+use crate::trail::Word;
+use crate::{Host, Services};
+
+macro_rules! define_serve {
+    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        impl Host {
+            /// Serves a hostcall whose arguments came as numbers, in the table's order; the rest is ignored. The result
+            /// is as wide as the table says, with its sign.
+            ///
+            /// # Errors
+            /// The [`Fault`] that the call is.
+            #[inline]
+            pub fn serve(&mut self, call: Hostcall, args: [u64; 3]) -> Result<u64, Fault> {
+                match call {
+                    $(Hostcall::$variant => {
+                        let [$($arg,)* ..] = args;
+                        let outcome = match self.admit(call) {
+                            Ok(()) => self.$name($(from_word!($arg, $ty)),*),
+                            Err(fault) => Err(fault),
+                        };
+                        self.trail.hostcall(call, padded([$($arg),*]), &outcome);
+                        outcome.map(|value| value.word())
+                    })*
+                }
+            }
+        }
+    };
+}
+
+nook_abi::hostcalls!(define_serve);
+
+impl Host {
+    /// A call of a driver that runs elsewhere begins.
+    #[inline]
+    pub fn begin_remote_call(&mut self, entry: Entry, args: [u64; 3]) {
+        self.begin_call(entry);
+        self.trail.entry(entry, args);
+    }
+
+    /// [`TICK_NS`](crate::TICK_NS) have passed in a call of a driver that runs elsewhere; `cpu_ns` is its clock of CPU
+    /// time. The caller sees to it that this happens however long the driver is silent, and however often it speaks.
+    ///
+    /// # Errors
+    /// If the call has used what it may.
+    pub fn remote_tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
+        self.tick(cpu_ns)
+    }
+}

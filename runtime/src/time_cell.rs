@@ -1,0 +1,80 @@
+//! Cells that tell compiled code that its time is to be looked at, where the code looks at a cell in place of the
+//! engine's epochs: see [`Checkpoint::time_cell`](crate::Checkpoint::time_cell).
+#![expect(unsafe_code, reason = "a cell lies in an instance's memory and is written by the clock's thread")]
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::{Memory, Store};
+
+use crate::Host;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Address(NonNull<AtomicU32>);
+
+// SAFETY: an atomic may be used by any thread; that it is still there is what `Cells` sees to.
+unsafe impl Send for Address {}
+
+/// The cells of an engine's instances.
+#[derive(Clone, Default)]
+pub(crate) struct Cells(Arc<Mutex<Vec<Address>>>);
+
+impl Cells {
+    fn lock(&self) -> MutexGuard<'_, Vec<Address>> {
+        // A list of addresses has no state between two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets all of them.
+    pub(crate) fn tick(&self) {
+        for address in self.lock().iter() {
+            set(*address);
+        }
+    }
+
+    /// The cell at `offset` of a memory is set at each tick from now on.
+    ///
+    /// # Errors
+    /// If it is not in the memory, or not aligned.
+    pub(crate) fn add(&self, store: &Store<Host>, memory: Memory, offset: u32) -> wasmtime::Result<TimeCell> {
+        let (offset, len) = (offset as usize, size_of::<AtomicU32>());
+        if !offset.is_multiple_of(len) || offset + len > memory.data_size(store) {
+            wasmtime::bail!("no time cell can be at {offset:#x}");
+        }
+        let Some(address) = NonNull::new(memory.data_ptr(store).wrapping_add(offset).cast()) else {
+            wasmtime::bail!("the memory with the time cell is nowhere");
+        };
+        self.lock().push(Address(address));
+        Ok(TimeCell { cells: self.clone(), address: Address(address) })
+    }
+}
+
+/// One instance's cell. It must be dropped before the instance's store.
+pub(crate) struct TimeCell {
+    cells: Cells,
+    address: Address,
+}
+
+impl TimeCell {
+    /// The next look finds it set.
+    pub(crate) fn set(&self) {
+        set(self.address);
+    }
+}
+
+impl Drop for TimeCell {
+    fn drop(&mut self) {
+        let mut cells = self.cells.lock();
+        if let Some(at) = cells.iter().position(|address| *address == self.address) {
+            cells.swap_remove(at);
+        }
+    }
+}
+
+fn set(address: Address) {
+    // SAFETY: inside of a memory and aligned, as `Cells::add` checked; drivers' memories neither move nor shrink, and
+    // whoever owns the store drops the `TimeCell` before it. Compiled code reads and writes the cell atomically.
+    let cell = unsafe { AtomicU32::from_ptr(address.0.as_ptr().cast()) };
+    cell.store(1, Ordering::Relaxed);
+}

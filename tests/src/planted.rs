@@ -1,0 +1,162 @@
+//! The e1000 driver with a planted bug: a call that goes well leaves memory in which no later call can.
+
+use std::collections::BTreeMap;
+
+use nook_runtime::{DriverModule, Wasi};
+use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
+use wasm_encoder::{
+    BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, InstructionSink, MemArg, Module,
+    ValType,
+};
+use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
+
+/// The entries that trap once memory is corrupt.
+const ENTRIES: [&str; 4] = ["nook_poll", "nook_irq", "nook_timer", "nook_work"];
+
+const WORD: MemArg = MemArg { offset: 0, align: 2, memory_index: 0 };
+
+/// What is put in front of the entries.
+struct Planter {
+    /// By the export's name: the function, its type's index, and its type.
+    entries: BTreeMap<&'static str, (u32, u32, FuncType)>,
+    functions: u32,
+    poll: u32,
+    fuse: u32,
+    /// Where the corrupt word is: private memory that nothing uses.
+    corrupt_at: i32,
+    /// Where calls of `poll` are counted: behind the packet buffers, which nothing takes back.
+    polls_at: i32,
+}
+
+/// `driver` with a bug: its call number `poll` of `poll` overwrites a word of its memory as it ends. After `fuse` further
+/// ones that went well, every call of an entry that is a transaction traps. Whatever is taken back, it does so once.
+///
+/// # Panics
+/// If it is no driver.
+pub fn corrupted_at(driver: &[u8], poll: u32, fuse: u32) -> Vec<u8> {
+    let layout = *DriverModule::from_bytes(driver, Wasi::Refused).expect("a driver").layout();
+    let end = layout.window + layout.window_bytes;
+    let used = layout.pool.offset + layout.pool.count * layout.pool.stride_bytes;
+    assert!(u64::from(used) + 4 <= layout.window_bytes, "there is room behind the packet buffers");
+    let mut planter = Planter {
+        entries: BTreeMap::new(),
+        functions: 0,
+        poll,
+        fuse,
+        corrupt_at: layout.window as i32 - 4,
+        polls_at: end as i32 - 4,
+    };
+    planter.survey(driver);
+    let mut module = Module::new();
+    planter.parse_core_module(&mut module, Parser::new(0), driver).expect("a driver is a module");
+    module.finish()
+}
+
+/// Adds to a word.
+fn step(code: &mut InstructionSink<'_>, at: i32, by: i32) {
+    code.i32_const(at).i32_const(at).i32_load(WORD).i32_const(by).i32_add().i32_store(WORD);
+}
+
+impl Planter {
+    fn survey(&mut self, driver: &[u8]) {
+        let (mut types, mut functions) = (Vec::new(), Vec::new());
+        for payload in Parser::new(0).parse_all(driver) {
+            match payload.expect("a driver is a module") {
+                Payload::TypeSection(section) => {
+                    types.extend(section.into_iter_err_on_gc_types().map(|ty| ty.expect("function types")));
+                }
+                Payload::ImportSection(section) => {
+                    functions.extend(section.into_imports().filter_map(|import| match import.expect("an import").ty {
+                        TypeRef::Func(ty) => Some(ty),
+                        _ => None,
+                    }));
+                }
+                Payload::FunctionSection(section) => {
+                    functions.extend(section.into_iter().map(|ty| ty.expect("a type")))
+                }
+                Payload::ExportSection(section) => {
+                    for export in section.into_iter().map(|export| export.expect("an export")) {
+                        if let (Some(name), ExternalKind::Func) =
+                            (ENTRIES.into_iter().find(|name| *name == export.name), export.kind)
+                        {
+                            let ty = functions[export.index as usize];
+                            self.entries.insert(name, (export.index, ty, types[ty as usize].clone()));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.functions = functions.len() as u32;
+    }
+
+    /// The entry `name` with the bug in front of it and behind it.
+    fn planted(&self, name: &str, entry: u32, ty: &FuncType) -> Function {
+        let result = ty.params().len() as u32;
+        let mut function = Function::new(ty.results().iter().map(|_| (1, ValType::I32)));
+        let mut code = function.instructions();
+        code.i32_const(self.corrupt_at).i32_load(WORD).i32_const(1).i32_eq();
+        code.if_(BlockType::Empty).unreachable().end();
+        (0..result).for_each(|param| {
+            code.local_get(param);
+        });
+        code.call(entry);
+        if !ty.results().is_empty() {
+            code.local_set(result);
+        }
+        if name == "nook_poll" {
+            code.i32_const(self.corrupt_at).i32_load(WORD).if_(BlockType::Empty);
+            step(&mut code, self.corrupt_at, -1);
+            code.end();
+            step(&mut code, self.polls_at, 1);
+            code.i32_const(self.polls_at).i32_load(WORD).i32_const(self.poll as i32).i32_eq();
+            code.if_(BlockType::Empty);
+            code.i32_const(self.corrupt_at).i32_const(self.fuse as i32 + 1).i32_store(WORD).end();
+        }
+        if !ty.results().is_empty() {
+            code.local_get(result);
+        }
+        code.end();
+        function
+    }
+}
+
+impl Reencode for Planter {
+    type Error = std::convert::Infallible;
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: wasmparser::FunctionSectionReader<'_>,
+    ) -> Result<(), Error<Self::Error>> {
+        utils::parse_function_section(&mut RoundtripReencoder, functions, section)?;
+        self.entries.values().for_each(|(_, ty, _)| {
+            functions.function(*ty);
+        });
+        Ok(())
+    }
+
+    fn parse_export(
+        &mut self,
+        exports: &mut ExportSection,
+        export: wasmparser::Export<'_>,
+    ) -> Result<(), Error<Self::Error>> {
+        match self.entries.keys().position(|name| *name == export.name) {
+            Some(at) => exports.export(export.name, ExportKind::Func, self.functions + at as u32),
+            None => return utils::parse_export(&mut RoundtripReencoder, exports, export),
+        };
+        Ok(())
+    }
+
+    fn parse_code_section(
+        &mut self,
+        code: &mut CodeSection,
+        section: wasmparser::CodeSectionReader<'_>,
+    ) -> Result<(), Error<Self::Error>> {
+        utils::parse_code_section(&mut RoundtripReencoder, code, section)?;
+        for (name, (entry, _, ty)) in &self.entries {
+            code.function(&self.planted(name, *entry, ty));
+        }
+        Ok(())
+    }
+}

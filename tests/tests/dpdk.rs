@@ -1,0 +1,132 @@
+//! DPDK's driver, as `cargo xtask drivers --with dpdk` makes it: how descriptors change hands in what was compiled, and
+//! settings, which DPDK's driver forgets when it starts. That it does what our own driver does is shown by the other
+//! tests, with `NOOK_TEST_DRIVER=dpdk-e1000`, which these want as well.
+//!
+//! `NOOK_BLESS=1 cargo test -p nook-tests --features dpdk --test dpdk` writes the listing anew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use e1000_model::ModelConfig;
+use nook_abi::Status;
+use nook_runtime::{NookError, Settings};
+use nook_tests::{Device, Isolation, Rig, driver_file, frame};
+use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
+
+/// DPDK's functions that touch a ring, and the shim's that call them.
+const FUNCTIONS: [&str; 4] =
+    ["eth_em_recv_pkts", "eth_em_xmit_pkts", "eth_em_tx_descriptor_status", "em_rxq_intr_enable"];
+
+/// Bytes from the start of a descriptor of either ring to its status.
+const STATUS: u64 = 12;
+
+struct Module<'a> {
+    imports: Vec<&'a str>,
+    bodies: Vec<FunctionBody<'a>>,
+    names: BTreeMap<u32, &'a str>,
+}
+
+fn read(wasm: &[u8]) -> Module<'_> {
+    let mut module = Module { imports: Vec::new(), bodies: Vec::new(), names: BTreeMap::new() };
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.unwrap() {
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    let import = import.unwrap();
+                    assert!(matches!(import.ty, TypeRef::Func(_)));
+                    module.imports.push(import.name);
+                }
+            }
+            Payload::CodeSectionEntry(body) => module.bodies.push(body),
+            Payload::CustomSection(section) => {
+                let KnownCustom::Name(names) = section.as_known() else { continue };
+                for part in names.into_iter().map(Result::unwrap) {
+                    let Name::Function(functions) = part else { continue };
+                    let named = functions.into_iter().map(Result::unwrap);
+                    module.names.extend(named.map(|naming| (naming.index, naming.name)));
+                }
+            }
+            _ => {}
+        }
+    }
+    module
+}
+
+/// Looks at a status, fences, and calls of a function, in the order of the code.
+fn listing(module: &Module<'_>, name: &str) -> Vec<String> {
+    let index = module.names.iter().find(|(_, found)| **found == name).map(|(index, _)| *index as usize);
+    let index = index.unwrap_or_else(|| panic!("the module has no function `{name}`"));
+    let operators = module.bodies[index - module.imports.len()].get_operators_reader().unwrap();
+    let line = |operator| match operator {
+        Operator::AtomicFence => Some("fence".to_owned()),
+        Operator::CallIndirect { .. } => Some("call what the port's pool is made of".to_owned()),
+        Operator::Call { function_index } => {
+            let import = module.imports.get(function_index as usize);
+            let name = import.or_else(|| module.names.get(&function_index));
+            Some(format!("call {}", name.expect("functions have names")))
+        }
+        Operator::I32Load8U { memarg } if memarg.offset == STATUS => Some("look at a status".to_owned()),
+        _ => None,
+    };
+    operators.into_iter().filter_map(|operator| line(operator.unwrap())).collect()
+}
+
+#[test]
+fn descriptors_change_hands_behind_fences_and_hostcalls() {
+    let file = driver_file("dpdk-e1000");
+    let wasm = fs::read(&file)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask drivers --with dpdk`", file.display()));
+    let module = read(&wasm);
+    let mut text = String::new();
+    for name in FUNCTIONS {
+        let lines = listing(&module, name);
+        // Whatever the order of the rest is: a doorbell is a hostcall, and DPDK's barrier before the transmit doorbell
+        // is a fence that is still there.
+        if name == "eth_em_xmit_pkts" {
+            let doorbell = lines.iter().rposition(|line| line == "call mmio_write32").expect("a doorbell");
+            assert_eq!(lines[doorbell - 1], "fence", "{lines:#?}");
+        }
+        text += &format!("{name}:\n");
+        lines.iter().for_each(|line| text += &format!("    {line}\n"));
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/dpdk-handoff.txt");
+    if std::env::var_os("NOOK_BLESS").is_some() {
+        fs::write(&golden, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&golden).unwrap_or_default(), "see the head of this test's file");
+}
+
+/// Sends the frame, as often as it takes, until it is received.
+fn is_received(rig: &mut Rig, frame: &[u8]) {
+    rig.until("a frame was received", |rig| {
+        let _ = rig.far.send(frame);
+        rig.nook.uplink().received.iter().any(|received| received == frame)
+    });
+}
+
+#[test]
+fn settings_are_taken_and_kept_over_a_restart() {
+    let to = |address: [u8; 6], number| [&address[..], &frame(number, 60)[6..]].concat();
+    let (own, other) = ([2, 0x11, 0x22, 0x33, 0x44, 0x55], [2, 9, 9, 9, 0x77, 0x66]);
+    for device in [Device::Model(ModelConfig::default()), Device::Qemu("e1000")] {
+        let mut rig = Rig::up(&device, Isolation::Sfi);
+        let settings = Settings { mac: Some(own), mtu_bytes: Some(1400), ..Settings::default() };
+        rig.nook.set(settings.clone()).unwrap();
+        let too_long = rig.nook.set(Settings { mtu_bytes: Some(1501), ..settings.clone() });
+        assert!(
+            matches!(too_long, Err(NookError::Refused { entry: "set_mtu", status: Status::Invalid })),
+            "{too_long:?}"
+        );
+        for round in 0..2 {
+            is_received(&mut rig, &to(own, 10 + round));
+            assert!(rig.far.send(&to(other, 20 + round)).unwrap());
+            is_received(&mut rig, &to(own, 30 + round));
+            assert!(!rig.nook.uplink().received.contains(&to(other, 20 + round)));
+            rig.nook.restart().unwrap();
+            rig.until("the link is up", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
+        }
+        rig.nook.set(Settings { promiscuous: true, ..settings }).unwrap();
+        is_received(&mut rig, &to(other, 40));
+    }
+}

@@ -1,0 +1,85 @@
+//! What an interface is set to, with drivers that do not have every setting.
+
+use e1000_model::{Model, ModelConfig};
+use nook_abi::Status;
+use nook_bus::DmaWindow;
+use nook_runtime::{Budgets, Mmio, ModuleCache, Nook, NookError, Settings, WasmLauncher};
+use nook_tests::{FrameQueues, cable, host, wat_driver};
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+/// Says by the link's speed which address it was told last.
+const TELLS_MAC: (&str, &str) = (
+    "set_mac",
+    "(call $net_link (i32.const 1) (i32.wrap_i64 (i64.and (local.get $mac) (i64.const 0xffff))) (i32.const 1)) (i32.const 0)",
+);
+
+/// A driver that does not have these entries, and says by its link's speed what it was told of loopback.
+fn nook(lacks: &[&str]) -> Nook<FrameQueues> {
+    let unsupported = format!("(i32.const {})", Status::Unsupported.code());
+    let loopback =
+        "(call $net_link (i32.const 1) (i32.add (i32.const 100) (local.get $mode)) (i32.const 1)) (i32.const 0)";
+    let lacking = lacks.iter().map(|&entry| (entry, unsupported.as_str()));
+    let bodies: Vec<_> = lacking.chain([("set_loopback", loopback), ("open", "(i32.const 0)")]).collect();
+    nook_of(&bodies)
+}
+
+fn nook_of(bodies: &[(&str, &str)]) -> Nook<FrameQueues> {
+    let module = wat_driver(bodies, "");
+    let window = DmaWindow::new(module.layout().window_bytes).unwrap();
+    let (near, _far) = cable();
+    let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, &module, Budgets::default());
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    Nook::new(host, Box::new(launcher), FrameQueues::default())
+}
+
+fn wanted() -> Settings {
+    Settings { mac: Some(MAC), mtu_bytes: Some(1000), promiscuous: true, loopback: true, ..Settings::default() }
+}
+
+fn speed(nook: &Nook<FrameQueues>) -> u32 {
+    nook.interface().unwrap().link.speed_mbps
+}
+
+#[test]
+fn settings_that_a_driver_does_not_have_are_named_and_the_others_hold() {
+    let mut nook = nook(&["set_mac", "set_rx_mode"]);
+    nook.start().unwrap();
+    let own = nook.interface().unwrap().mac;
+    let error = nook.set(wanted()).unwrap_err();
+    assert!(matches!(&error, NookError::Lacks { entries } if entries == &["set_mac", "set_rx_mode"]), "{error}");
+    assert_eq!(error.to_string(), "the driver does not have set_mac, set_rx_mode");
+    assert_eq!(speed(&nook), 101);
+    assert_eq!(*nook.settings(), Settings { mac: None, promiscuous: false, ..wanted() });
+    assert_eq!(nook.uplink().mac, Some(own), "the other side was told an address that the driver does not have");
+}
+
+#[test]
+fn a_driver_that_lacks_some_of_the_settings_starts_with_the_others() {
+    let mut nook = nook(&["set_mac", "set_mtu", "set_rx_mode"]);
+    nook.set(wanted()).unwrap();
+    nook.start().unwrap();
+    assert_eq!(speed(&nook), 101);
+}
+
+#[test]
+fn a_driver_whose_receive_mode_cannot_be_told_is_asked_for_nothing_by_the_usual_settings() {
+    let mut nook = nook(&["set_rx_mode"]);
+    nook.start().unwrap();
+    nook.set(Settings { mtu_bytes: Some(1000), ..Settings::default() }).unwrap();
+}
+
+#[test]
+fn a_driver_is_told_its_own_address_again_when_another_is_given_up_or_a_later_setting_is_refused() {
+    let refuses = format!("(i32.const {})", Status::Invalid.code());
+    let mut nook = nook_of(&[TELLS_MAC, ("set_mtu", &refuses), ("open", "(i32.const 0)")]);
+    nook.start().unwrap();
+    let own = nook.interface().unwrap().mac;
+    let low = |mac: [u8; 6]| u32::from(u16::from_le_bytes([mac[0], mac[1]]));
+    nook.set(Settings { mac: Some(MAC), ..Settings::default() }).unwrap();
+    assert_eq!((speed(&nook), nook.uplink().mac), (low(MAC), Some(MAC)));
+    nook.set(Settings::default()).unwrap();
+    assert_eq!((speed(&nook), nook.uplink().mac), (low(own), Some(own)));
+    nook.set(Settings { mac: Some(MAC), mtu_bytes: Some(1000), ..Settings::default() }).unwrap_err();
+    assert_eq!((speed(&nook), nook.uplink().mac), (low(own), Some(own)));
+}

@@ -1,0 +1,204 @@
+//! A fault that is older than the call that ends in it: the driver is brought back to a snapshot, and traffic goes on.
+
+use e1000_model::ModelConfig;
+use nook_recovery::{Method, Outcome, Policy};
+use nook_runtime::{
+    DriverModule, KeepMemory, Launcher, Look, ModuleCache, Settings, Snapshot, Wasi, WasmLauncher, now_ns,
+};
+use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, frame};
+use rayon::prelude::*;
+
+const FRAMES: u32 = 300;
+/// Calls of `poll` until the planted bug strikes: after the first snapshot.
+const POLLS: u32 = 3000;
+
+/// The e1000 driver, which corrupts its memory once.
+fn planted(fuse: u32, method: Method) -> Box<dyn Launcher> {
+    let driver = std::fs::read(driver_file("e1000")).expect("run `cargo xtask drivers`");
+    let module = DriverModule::from_bytes(&corrupted_at(&driver, POLLS, fuse), Wasi::Refused).unwrap();
+    Box::new(WasmLauncher::undoable(&module, &ModuleCache::none(), method.checkpointing()).unwrap())
+}
+
+fn up(device: &Device, fuse: u32, method: Method, policy: Policy) -> Supervised {
+    let mut this = Supervised::new(Rig::up_with(device, planted(fuse, method)), policy);
+    this.until("there is a snapshot", |this| this.supervisor.snapshots() > 0);
+    assert!(this.supervisor.nook().counters().polls < POLLS.into(), "the bug has struck already");
+    this
+}
+
+/// Frames go both ways until something has become of a fault.
+fn traffic_until(
+    this: &mut Supervised,
+    what: &str,
+    done: impl Fn(&Supervised) -> bool,
+) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let (mut given, mut arrived) = (Vec::new(), Vec::new());
+    this.until(what, |this| {
+        if given.len() < arrived.len() + 32 {
+            let next = frame(given.len() as u32, 60 + given.len() % 1400);
+            this.supervisor.nook_mut().uplink_mut().to_send.push_back(next.clone());
+            let _ = this.far.send(&next);
+            given.push(next);
+        }
+        arrived.extend(this.arrived());
+        done(this)
+    });
+    this.until("what was given has arrived", |this| {
+        arrived.extend(this.arrived());
+        given.iter().all(|frame| arrived.contains(frame))
+    });
+    (given, arrived)
+}
+
+/// Everything arrives again, as it was given and once.
+fn assert_flows(this: &mut Supervised, context: &str) {
+    // A card may hold on to what came while its receiver was off (QEMU's: for a second), and give it all at once then.
+    this.supervisor.nook_mut().uplink_mut().received.clear();
+    let mut next_ns = 0;
+    this.until("a frame gets through", |this| {
+        if now_ns() >= next_ns {
+            next_ns = now_ns() + 20_000_000;
+            let _ = this.far.send(&frame(0, 60));
+        }
+        !std::mem::take(&mut this.supervisor.nook_mut().uplink_mut().received).is_empty()
+    });
+    let mut end = now_ns() + 200_000_000;
+    this.until("nothing is under way", |this| {
+        let late = std::mem::take(&mut this.supervisor.nook_mut().uplink_mut().received);
+        if !late.is_empty() || !this.arrived().is_empty() {
+            end = now_ns() + 200_000_000;
+        }
+        now_ns() > end
+    });
+    let Exchanged { frames, arrived, received } = this.exchange(FRAMES);
+    assert!(arrived == frames, "sent otherwise than given: {context}");
+    assert!(received == frames, "received otherwise than they came: {context}");
+}
+
+fn memory_that_was_corrupted_is_brought_back(device: &Device, method: Method) {
+    let mut this = up(device, 0, method, Policy::default());
+    let (given, arrived) = traffic_until(&mut this, "the bug strikes", |this| this.supervisor.returns().count() > 0);
+    let context = format!("{device:?}: {:?}", this.supervisor.recoveries());
+    assert!(arrived.len() <= given.len() + 512, "sent again: what the driver had, and no more: {context}");
+    assert_flows(&mut this, &context);
+    assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (0, 1), "{context}");
+    let outcome = this.supervisor.recoveries().last().map(|recovery| recovery.outcome);
+    assert!(matches!(outcome, Some(Outcome::BroughtBack { .. })), "{context}");
+    assert_eq!(this.supervisor.nook().uplink().links, [true], "the interface's other side noticed nothing");
+}
+
+#[test]
+fn memory_that_was_corrupted_is_brought_back_on_the_model() {
+    (1..=6).into_par_iter().for_each(|seed| {
+        let config = ModelConfig { seed, ..ModelConfig::default() };
+        let method = if seed <= 4 { Method::Log } else { Method::Pages };
+        memory_that_was_corrupted_is_brought_back(&Device::Model(config), method);
+    });
+}
+
+#[test]
+fn memory_that_was_corrupted_is_brought_back_on_qemus_cards() {
+    ["e1000", "e1000e"].into_par_iter().for_each(|card| {
+        memory_that_was_corrupted_is_brought_back(&Device::Qemu(card), Method::Log);
+    });
+}
+
+/// The bug strikes, and a snapshot is taken before it shows.
+fn with_a_corrupt_snapshot(keep: u16) -> Supervised {
+    let policy = Policy { snapshots: keep, snapshot_every_ns: 0, ..Policy::default() };
+    let mut this = up(&Device::Model(ModelConfig::default()), 500, Method::Log, policy);
+    traffic_until(&mut this, "the bug strikes", |this| this.supervisor.nook().counters().polls > (POLLS + 10).into());
+    let before = this.supervisor.nook().counters().snapshots;
+    this.until("there is a snapshot with it", |this| this.supervisor.nook().counters().snapshots > before);
+    assert_eq!(this.supervisor.faults(), 0);
+    this
+}
+
+#[test]
+fn a_snapshot_that_is_corrupt_too_is_passed_over() {
+    let mut this = with_a_corrupt_snapshot(100);
+    traffic_until(&mut this, "it is brought back for good", |this| {
+        this.supervisor.nook().counters().polls > (3 * POLLS).into()
+    });
+    let recoveries = format!("{:?}", this.supervisor.recoveries());
+    assert!(this.supervisor.returns().count() > 1, "{recoveries}");
+    assert_eq!(this.supervisor.restarts(), 0, "{recoveries}");
+    assert_flows(&mut this, &recoveries);
+}
+
+#[test]
+fn when_no_older_snapshot_is_left_the_driver_is_restarted() {
+    let mut this = with_a_corrupt_snapshot(1);
+    traffic_until(&mut this, "it is restarted", |this| this.supervisor.restarts() > 0);
+    let recoveries = format!("{:?}", this.supervisor.recoveries());
+    assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (1, 1), "{recoveries}");
+    assert_flows(&mut this, &recoveries);
+}
+
+#[test]
+fn a_policy_without_snapshots_restarts() {
+    let device = Device::Model(ModelConfig::default());
+    let policy = Policy { snapshots: 0, ..Policy::default() };
+    let mut this = Supervised::new(Rig::up_with(&device, planted(0, Method::Log)), policy);
+    traffic_until(&mut this, "it is restarted", |this| this.supervisor.restarts() > 0);
+    assert_eq!((this.supervisor.returns().count(), this.supervisor.snapshots()), (0, 0));
+}
+
+/// A nook that does nothing, and what it is then.
+fn at_rest(rig: &mut Rig) -> Box<Snapshot> {
+    let mut taken = None;
+    rig.until("nothing moves", |rig| match rig.nook.look_for_snapshot().unwrap() {
+        Look::Taken(snapshot) => {
+            taken = Some(snapshot);
+            true
+        }
+        Look::Impossible => panic!("this driver can be brought back"),
+        _ => false,
+    });
+    taken.unwrap()
+}
+
+#[test]
+fn private_memory_is_byte_for_byte_what_it_was() {
+    let mut rig = Rig::up(&Device::Model(ModelConfig::default()), Isolation::SfiTxn);
+    rig.nook.keep_memory(KeepMemory::Private);
+    for round in 0..5 {
+        let snapshot = at_rest(&mut rig);
+        let before = rig.nook.take_scene().memory;
+        rig.nook.uplink_mut().to_send.extend((0..40 + round).map(|n| frame(n, 60)));
+        (0..20).for_each(|n| assert!(rig.far.send(&frame(n, 100)).unwrap()));
+        rig.settle();
+        assert!(rig.nook.take_scene().memory != before, "frames leave traces");
+        rig.nook.bring_back(&snapshot).unwrap();
+        assert!(rig.nook.take_scene().memory == before, "round {round}");
+        rig.settle();
+    }
+}
+
+#[test]
+fn a_snapshot_is_of_one_instance_and_of_one_setting() {
+    let mut rig = Rig::up(&Device::Model(ModelConfig::default()), Isolation::SfiTxn);
+    let snapshot = at_rest(&mut rig);
+    assert!(rig.nook.fits(&snapshot));
+    rig.nook.set(Settings { promiscuous: true, ..Settings::default() }).unwrap();
+    assert!(!rig.nook.fits(&snapshot) && rig.nook.bring_back(&snapshot).is_err());
+    rig.nook.set(Settings::default()).unwrap();
+    assert!(rig.nook.fits(&snapshot));
+    rig.nook.restart().unwrap();
+    assert!(!rig.nook.fits(&snapshot) && rig.nook.bring_back(&snapshot).is_err());
+}
+
+#[test]
+fn under_load_none_is_taken_and_without_transactions_none_ever() {
+    let device = Device::Model(ModelConfig::default());
+    let mut rig = Rig::up(&device, Isolation::SfiTxn);
+    for n in 0..2000 {
+        rig.nook.uplink_mut().to_send.push_back(frame(n, 60));
+        rig.turn().unwrap();
+        let look = rig.nook.look_for_snapshot().unwrap();
+        assert!(!matches!(look, Look::Taken(_)), "frames are under way all the time");
+    }
+    let mut rig = Rig::up(&device, Isolation::Sfi);
+    rig.settle();
+    assert!(matches!(rig.nook.look_for_snapshot().unwrap(), Look::Impossible));
+}

@@ -1,0 +1,173 @@
+//! DPDK's source: Debian's source package, fetched with apt into `target/dpdk`. The lists of source packages are our
+//! own; nothing is installed or changed on the system, and nobody has to be root.
+
+use crate::util;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Debian's version.
+pub const VERSION: &str = "22.11.11-0+deb12u1";
+/// The archive of DPDK's authors in it. Debian's patches are about its own build and are not applied.
+const ARCHIVE: &str = "dpdk_22.11.11.orig.tar.xz";
+/// The archive's SHA-256.
+const SHA256: &str = "27a3bb1f57e02eb68c7c0a6f8bbf9fb74ec198c5aab74ed602da5b71c492a476";
+/// The folder that it unpacks to.
+const FOLDER: &str = "dpdk-stable-22.11.11";
+/// What is unpacked: what drivers and their headers are made of.
+const PARTS: [&str; 4] = ["config", "lib", "drivers/bus/pci", "drivers/net"];
+
+const LISTS_LIMIT: Duration = Duration::from_secs(120);
+/// 16 MB over a slow line.
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
+
+/// Unpacks the archive anew, so that what is compiled is what Debian has, and returns the folder.
+pub fn fetch() -> Result<PathBuf> {
+    let folder = util::target_dir().join("dpdk");
+    let archive = folder.join(ARCHIVE);
+    if !archive.is_file() {
+        download(&folder).with_context(|| {
+            format!(
+                "DPDK's source is Debian's source package dpdk {VERSION}, which must be downloaded once: this needs apt, \
+                 a network and a Debian whose archive has that version (bookworm). Everything else builds and tests \
+                 without it"
+            )
+        })?;
+    }
+    let found = util::output(Command::new("sha256sum").arg(&archive))?;
+    let found = found.split_whitespace().next().unwrap_or_default().to_string();
+    ensure!(
+        found == SHA256,
+        "{} is not the DPDK that the shim was written for: its SHA-256 is {found}, not {SHA256}; remove it to fetch it \
+         again",
+        archive.display()
+    );
+    let source = folder.join("source");
+    let _ = fs::remove_dir_all(&source);
+    fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
+    let mut tar = Command::new("tar");
+    tar.arg("--extract").arg("--xz").arg("--file").arg(&archive).arg("--directory").arg(&source);
+    tar.arg("--strip-components=1").args(PARTS.map(|part| format!("{FOLDER}/{part}")));
+    util::run(&mut tar)?;
+    Ok(source)
+}
+
+fn download(folder: &Path) -> Result<()> {
+    if util::find_program("apt-get").is_none() {
+        bail!("there is no apt-get here");
+    }
+    println!("dpdk: downloading Debian's source package dpdk {VERSION} (16 MB, once)");
+    let apt = folder.join("apt");
+    for inner in ["lists/partial", "cache/archives/partial", "sources", "files"] {
+        let inner = apt.join(inner);
+        fs::create_dir_all(&inner).with_context(|| format!("making {}", inner.display()))?;
+    }
+    write_sources(&apt.join("sources"))?;
+    util::run_limited(apt_get(&apt).args(["-qq", "update"]), LISTS_LIMIT)?;
+    let package = format!("dpdk={VERSION}");
+    let mut get = apt_get(&apt);
+    get.args(["-qq", "source", "--download-only", &package]).current_dir(apt.join("files"));
+    util::run_limited(&mut get, DOWNLOAD_LIMIT)?;
+    let from = apt.join("files").join(ARCHIVE);
+    fs::rename(&from, folder.join(ARCHIVE)).with_context(|| format!("{} was not downloaded", from.display()))?;
+    fs::remove_dir_all(&apt).with_context(|| format!("removing {}", apt.display()))
+}
+
+fn apt_get(apt: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    command.stdin(Stdio::null()).args(["-o", "Acquire::http::Timeout=30", "-o", "APT::Sandbox::User="]);
+    let none = apt.join("sources.list");
+    for (option, path) in [
+        ("Dir::Etc::sourcelist", none),
+        ("Dir::Etc::sourceparts", apt.join("sources")),
+        ("Dir::State::lists", apt.join("lists")),
+        ("Dir::Cache", apt.join("cache")),
+    ] {
+        command.arg("-o").arg(format!("{option}={}", path.display()));
+    }
+    command
+}
+
+/// The system's own sources of Debian's packages, as sources of source packages.
+fn write_sources(into: &Path) -> Result<()> {
+    let etc = Path::new("/etc/apt");
+    let mut files = vec![etc.join("sources.list")];
+    if let Ok(entries) = fs::read_dir(etc.join("sources.list.d")) {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    let mut lines = String::new();
+    let mut stanzas = String::new();
+    for file in &files {
+        let Ok(text) = fs::read_to_string(file) else { continue };
+        if file.extension().is_some_and(|ending| ending == "sources") {
+            stanzas += &source_stanzas(&text);
+        } else {
+            lines += &source_lines(&text);
+        }
+    }
+    ensure!(!(lines.is_empty() && stanzas.is_empty()), "/etc/apt names no source of Debian's packages");
+    util::write_if_changed(&into.join("debian.list"), lines.as_bytes())?;
+    util::write_if_changed(&into.join("debian.sources"), stanzas.as_bytes())?;
+    Ok(())
+}
+
+/// Lines of the old form: `deb [options] address suite components`.
+fn source_lines(text: &str) -> String {
+    let packages = text.lines().filter_map(|line| line.trim().strip_prefix("deb "));
+    packages.filter(|rest| is_debians(rest)).map(|rest| format!("deb-src {rest}\n")).collect()
+}
+
+/// Stanzas of the new form: a line `Types:` among others.
+fn source_stanzas(text: &str) -> String {
+    let is_type = |line: &&str| line.starts_with("Types:");
+    let mut stanzas = String::new();
+    for stanza in text.split("\n\n").filter(|stanza| is_debians(stanza)) {
+        if stanza.lines().any(|line| is_type(&line) && line.split_whitespace().any(|word| word == "deb")) {
+            stanzas += "Types: deb-src\n";
+            let others = stanza.lines().filter(|line| !is_type(line) && !line.starts_with('#'));
+            others.for_each(|line| stanzas += &format!("{line}\n"));
+            stanzas.push('\n');
+        }
+    }
+    stanzas
+}
+
+/// Whether it is Debian's own archive, or a copy: those end with the distribution's name.
+fn is_debians(source: &str) -> bool {
+    source.split_whitespace().any(|word| {
+        let address = word.trim_end_matches('/');
+        address.contains("://") && (address.ends_with("/debian") || address.ends_with("/debian-security"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_debians_packages_become_lines_of_source_packages() {
+        let text = "# deb http://a.example/debian bookworm main\ndeb http://a.example/debian bookworm main\n\
+                    deb [signed-by=/k] https://b.example/other x main\ndeb-src http://c.example/debian s main\n";
+        assert_eq!(source_lines(text), "deb-src http://a.example/debian bookworm main\n");
+    }
+
+    #[test]
+    fn stanzas_of_debians_packages_become_stanzas_of_source_packages() {
+        let text = "Types: deb\n# a remark\nURIs: http://a.example/debian/\nSuites: bookworm\nComponents: main\n\n\
+                    Types: deb\nURIs: https://b.example/node\nSuites: n\n\nTypes: deb-src\nURIs: http://a.example/debian\n";
+        let expected = "Types: deb-src\nURIs: http://a.example/debian/\nSuites: bookworm\nComponents: main\n\n";
+        assert_eq!(source_stanzas(text), expected);
+    }
+
+    #[test]
+    fn apt_uses_folders_of_ours_only() {
+        let line = util::shown(&apt_get(Path::new("/t")));
+        for option in
+            ["Dir::Etc::sourcelist=/t/", "Dir::Etc::sourceparts=/t/", "Dir::State::lists=/t/", "Dir::Cache=/t/"]
+        {
+            assert!(line.contains(option), "{line}");
+        }
+    }
+}
