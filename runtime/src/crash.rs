@@ -31,11 +31,22 @@ pub(crate) struct Crash {
     looks: Option<u64>,
     entry: Entry,
     begins: bool,
+    /// The call that runs is one that is to be ended so. Others look at the time too, when a tick comes.
+    watched: bool,
 }
 
 impl Crash {
     pub(crate) fn new(when: CrashWhen, seed: u64) -> Self {
-        Crash { when, state: seed | 1 << 63, next_ns: 0, calls: 0, looks: None, entry: Entry::Probe, begins: false }
+        Crash {
+            when,
+            state: seed | 1 << 63,
+            next_ns: 0,
+            calls: 0,
+            looks: None,
+            entry: Entry::Probe,
+            begins: false,
+            watched: false,
+        }
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -47,6 +58,7 @@ impl Crash {
 
     /// A call begins. Says whether it is to be watched for its trap.
     pub(crate) fn begin(&mut self, entry: Entry, now_ns: u64) -> bool {
+        self.watched = false;
         let due = match self.when {
             CrashWhen::Every(_) if !crate::is_transaction(entry) => return false,
             CrashWhen::Every(period_ns) => {
@@ -72,12 +84,13 @@ impl Crash {
         }
         self.entry = entry;
         self.begins = true;
-        self.looks.is_some()
+        self.watched = self.looks.is_some();
+        self.watched
     }
 
-    /// Whether a trap is due.
+    /// Whether a trap is due in the call that runs.
     pub(crate) fn is_armed(&self) -> bool {
-        self.looks.is_some()
+        self.watched && self.looks.is_some()
     }
 
     /// The code of a watched call looks at the time.
@@ -140,6 +153,17 @@ mod tests {
         }
         assert!(!crash.begin(Entry::Irq, 1500), "the next one is not due yet");
         assert!(crash.begin(Entry::Irq, 2500));
+    }
+
+    #[test]
+    fn a_trap_that_is_due_spares_calls_that_cannot_be_taken_back() {
+        let mut crash = Crash::new(CrashWhen::Every(1000), 7);
+        crash.begin(Entry::Poll, 1);
+        assert!(crash.begin(Entry::Poll, 2000) && crash.is_armed());
+        // A setting, in which the clock ticks: its look is about the time, and about no trap.
+        assert!(!crash.begin(Entry::SetRxMode, 2001));
+        assert!(!crash.is_armed(), "a setting would be ended, and be taken for the poll before it");
+        assert!(crash.begin(Entry::Poll, 2002) && crash.is_armed());
     }
 
     #[test]
