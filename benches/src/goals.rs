@@ -81,6 +81,7 @@ pub const GOALS: &[Goal] = goals! {
         beside "polled": "touch_64_process_polled_sfi_txn";
     "TCP stream with a crash each second over one without: taken back; restarted", "RedLeaf 0.84 to 0.95":
         "crash_rollback_1s" AtLeast(0.95), "crash_restart_1s" AtLeast(0.84);
+        beside "brought back to a snapshot": "crash_snapshot_1s";
     "from the trap until the call is taken back: median", "":
         "downtime_rollback_1s_p50" AtMost(20.0);
         beside "99th percentile": "downtime_rollback_1s_p99";

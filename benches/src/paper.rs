@@ -1,10 +1,10 @@
 //! The experiment of the Nooks paper, for every level: a TCP stream of 32 KiB messages, and UDP requests of 100 bytes
-//! with answers of 200, between two network namespaces: TAP, driver, model, TAP. And what a stream is worth while the
-//! driver crashes.
+//! with answers of 200, between two network namespaces: TAP, driver, model, TAP. And, in [`crashes`], what a stream is
+//! worth while the driver crashes.
 //!
 //! It needs root, for the namespaces, and `nook-run` and iperf3.
 
-mod namespaces;
+mod crashes;
 mod requests;
 mod session;
 
@@ -12,10 +12,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nook_tests::namespaces::Namespaces;
 
-use crate::levels::{LEVELS, Level, SFI, SFI_TXN};
+use crate::levels::{LEVELS, Level};
 use crate::sample::{Estimate, orders};
 use crate::{Report, stats, ticks};
+pub use crashes::crashes;
 use session::Session;
 
 /// What the paper has (Swift, Bershad, Levy: Improving the reliability of commodity operating systems, 2003 and 2005):
@@ -73,7 +75,7 @@ pub fn obstacle(programs: &Programs) -> Option<String> {
     if unsafe { libc::geteuid() } != 0 {
         return Some("the paper's experiment: it makes network namespaces, and needs root for that".into());
     }
-    if let Err(error) = namespaces::possible() {
+    if let Err(error) = Namespaces::possible() {
         return Some(format!("the paper's experiment: network namespaces cannot be made here: {error:#}"));
     }
     if !session::has("iperf3") {
@@ -163,64 +165,5 @@ pub fn measure(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: 
         }
     }
     report.left_out.extend(off);
-    Ok(())
-}
-
-/// No crash bundles; and where calls are not taken back, a restart for every fault, without end.
-const RESTARTS: &str = "[restart]\nbudget = 1000000\nbackoff_first = \"1us\"\nbackoff_most = \"1us\"\n\
-                        [bundles]\nkeep = 0\n";
-
-/// What a stream is worth while the driver crashes, against the same without: notes `crash_<way>_<every>`; and how long
-/// it was down each time: `downtime_<way>_<every>_<p50, p90, p99 or max>`, in µs or, of restarts, ms.
-///
-/// # Errors
-/// If a program fails.
-pub fn crashes(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: impl FnMut(&str)) -> Result<()> {
-    let folder = tempfile::tempdir().context("a folder for a policy")?;
-    let policy = folder.path().join("restarts.toml");
-    std::fs::write(&policy, RESTARTS).context("writing a policy")?;
-    let policy = policy.to_str().context("a folder whose name is text")?;
-    let ways = [("rollback", SFI_TXN), ("restart", SFI)];
-    let periods = [None, Some("1s"), Some("50ms")];
-    let variants: Vec<_> = ways.iter().flat_map(|way| periods.map(|period| (way, period))).collect();
-    let start = |((_, level), period): &(&(_, Level), Option<&str>)| {
-        let crash: Vec<&str> = period.iter().flat_map(|period| ["--crash-every", period]).collect();
-        Session::start(programs, level, &[&["--policy", policy], &crash[..]].concat())
-    };
-    let sessions = variants.iter().map(start).collect::<Result<Vec<_>>>()?;
-    let mut values = vec![Vec::new(); variants.len()];
-    for at in orders(variants.len()).take(plan.crash_rounds).flatten() {
-        let ((name, _), period) = variants[at];
-        let stream = sessions[at].stream(plan.crash_stream, None)? / 1e6;
-        tell(&format!("{name}, {}: {stream:.0} Mbit/s", period.unwrap_or("undisturbed")));
-        values[at].push(stream);
-    }
-    for (session, ((name, _), period)) in sessions.into_iter().zip(&variants) {
-        let told = session.end()?;
-        let faults = told["fault_count"].as_u64().unwrap_or(0);
-        let Some(period) = period else { continue };
-        ensure!(faults > 0, "nothing crashed each {period} with {name}: {told}");
-        tell(&format!("{name}, {period}: {faults} faults in {} s", told["seconds"]));
-        let (unit, ns) = if *name == "rollback" { ("µs", 1e3) } else { ("ms", 1e6) };
-        for share in ["p50", "p90", "p99", "max"] {
-            let time = told["recovery"][format!("{name}_ns")][share].as_f64();
-            let time = time.with_context(|| format!("no times of a {name} each {period}: {told}"))? / ns;
-            report.figure(&format!("downtime_{name}_{period}_{share}"), Estimate::exactly(time), unit);
-        }
-    }
-    for (at, ((name, _), period)) in variants.iter().enumerate() {
-        let Some(period) = period else { continue };
-        let undisturbed = at / periods.len() * periods.len();
-        let ratio = Estimate::ratio(&values[at], &values[undisturbed]);
-        report.note_ratio(&format!("crash_{name}_{period}"), ratio, true);
-    }
-    // What the driver sleeps in a restart is known if restarts were measured in this run.
-    if let Some(wait) = report.figures.get(&format!("restart_wait_{}", SFI.key())).map(|it| it.estimate.value) {
-        for period in periods.into_iter().flatten() {
-            let name = format!("downtime_restart_{period}");
-            let rest = report.figures[&format!("{name}_p50")].estimate.value - wait;
-            report.figure(&format!("{name}_without_reset"), Estimate::exactly(rest), "ms");
-        }
-    }
     Ok(())
 }

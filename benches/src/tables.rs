@@ -230,8 +230,9 @@ const MEASURED: &[(&str, &str)] = &[
 
 fn crashes(report: &Report) -> Table {
     const PERIODS: [&str; 2] = ["1s", "50ms"];
-    const WAYS: [(&str, &str); 2] = [
+    const WAYS: [(&str, &str); 3] = [
         ("rollback", "sfi+txn: the call is taken back and tried again"),
+        ("snapshot", "sfi+txn: the driver is brought back to a snapshot (a policy that takes no call back)"),
         ("restart", "sfi: the driver is restarted (a policy without a limit)"),
     ];
     let throughput = WAYS.iter().filter_map(|(way, what)| {
@@ -251,13 +252,22 @@ fn crashes(report: &Report) -> Table {
         let cells: Option<Vec<_>> = cells.collect();
         Some([vec![format!("downtime of a {way}: median, 90 %, 99 %, longest")], cells?].concat())
     });
+    let share = |name: &str| report.figures.get(name).map(|figure| format!("{:.1} %", figure.estimate.value * 100.0));
+    let shares = WAYS.iter().flat_map(|(way, _)| {
+        [("crash", format!("crashes that a {way} mended")), ("undoable", format!("calls that were undoable ({way})"))]
+            .map(|(what, text)| {
+                let cells: Option<Vec<_>> =
+                    PERIODS.iter().map(|period| share(&format!("{what}_{way}_{period}_share"))).collect();
+                Some([vec![text], cells?].concat())
+            })
+    });
     Table {
         title: "A stream while the driver crashes",
         note: "Its throughput over that of the same stream undisturbed, in pairs; and the times from the end of the call \
                that crashed until the driver was ready again, as nook-run tells them: a restart's with what the driver \
-               sleeps for its device's reset. No crash bundles are written (bundles.keep = 0).",
+               sleeps for its device's reset. Undoable is a call of which nothing had reached the device when it ended. No crash bundles are written (bundles.keep = 0).",
         head: words(&["", "a crash each second", "a crash each 50 ms"]),
-        rows: throughput.chain(downtime).collect(),
+        rows: throughput.chain(downtime).chain(shares.flatten()).collect(),
     }
 }
 

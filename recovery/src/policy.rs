@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 /// Limits of coming back. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Whether calls that faulted are taken back at all, where they can be.
+    pub takes_back: bool,
     /// How often a call that was taken back is called again as it was, before its frame is looked for or the driver
     /// restarted.
     pub retries: u16,
@@ -26,6 +28,7 @@ impl Policy {
     /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s; three snapshots, of every ten
     /// seconds.
     pub const DEFAULT: Policy = Policy {
+        takes_back: true,
         retries: 1,
         restarts: 10,
         window_ns: 60_000_000_000,

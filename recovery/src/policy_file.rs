@@ -77,12 +77,13 @@ enum Begin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct TakeBack {
+    enabled: bool,
     retries: u16,
 }
 
 impl Default for TakeBack {
     fn default() -> Self {
-        TakeBack { retries: Policy::DEFAULT.retries }
+        TakeBack { enabled: Policy::DEFAULT.takes_back, retries: Policy::DEFAULT.retries }
     }
 }
 
@@ -240,6 +241,7 @@ impl PolicyFile {
     /// What happens after a fault.
     pub fn policy(&self) -> Policy {
         Policy {
+            takes_back: self.take_back.enabled,
             retries: self.take_back.retries,
             restarts: self.restart.budget,
             window_ns: self.restart.window.0,
@@ -313,8 +315,9 @@ mod tests {
     #[test]
     fn every_key_is_heard() {
         let text = "[restart]\nbudget = 3\nwindow = \"2m\"\nbackoff_first = \"50us\"\nbackoff_most = \"7s\"\n\
-                    [snapshots]\nkeep = 5\nevery = \"1m\"\n[take_back]\nretries = 2\n";
+                    [snapshots]\nkeep = 5\nevery = \"1m\"\n[take_back]\nenabled = false\nretries = 2\n";
         let expected = Policy {
+            takes_back: false,
             retries: 2,
             restarts: 3,
             window_ns: 120_000_000_000,

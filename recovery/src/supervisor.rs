@@ -287,7 +287,8 @@ impl<U: Uplink> Supervisor<U> {
         if kept.is_some() {
             self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: Outcome::Ended });
         }
-        let (undoable, retries) = (self.nook.undoable(&error), self.policy.retries);
+        let undoable = if self.policy.takes_back { self.nook.undoable(&error) } else { None };
+        let retries = self.policy.retries;
         let step = undoable.map_or(Step::Restart, |entry| self.trouble.faulted(entry, retries));
         let mut scene = None;
         if step != Step::Restart {

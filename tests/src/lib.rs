@@ -5,6 +5,7 @@
 
 mod bare;
 mod cable;
+pub mod namespaces;
 mod planted;
 mod rig;
 mod supervised;

@@ -1,71 +1,38 @@
 //! TAP ⇄ driver ⇄ model ⇄ TAP, between two network namespaces of the test's own. `NOOK_LONG=1` takes ten seconds for
 //! each stream instead of two.
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use nook_tests::namespaces::{Between, inside, run, within};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::command::driver;
 
-/// Two namespaces; they go with the value.
-struct Namespaces {
-    near: String,
-    far: String,
+fn start(options: &[&str], report: &Path) -> Between {
+    let nook_run = Path::new(env!("CARGO_BIN_EXE_nook-run"));
+    let started = Between::start(nook_run, &driver(), |command| {
+        command.args(options).arg("--json").arg(report);
+    });
+    started.unwrap_or_else(|error| panic!("{options:?}: {error}"))
 }
 
-fn ip(args: &[&str]) {
-    let output = Command::new("ip").args(args).output().expect("iproute2 is installed");
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+fn output(between: &Between, program: &str, args: &[&str]) -> String {
+    let output = run(within(&between.names().near, program).args(args)).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-impl Namespaces {
-    fn new(tag: &str) -> Self {
-        let id = std::process::id();
-        let names = Namespaces { near: format!("nook-{tag}-{id}-a"), far: format!("nook-{tag}-{id}-b") };
-        ip(&["netns", "add", &names.near]);
-        ip(&["netns", "add", &names.far]);
-        names
-    }
+fn stream(between: &Between, extra: &[&str]) -> Value {
+    let seconds = if std::env::var_os("NOOK_LONG").is_some() { "10" } else { "2" };
+    let args = [&["-c", Between::FAR, "-J", "-t", seconds], extra].concat();
+    serde_json::from_str(&output(between, "iperf3", &args)).unwrap()
 }
 
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in [&self.near, &self.far] {
-            let _ = Command::new("ip").args(["netns", "del", name]).status();
-        }
-    }
-}
-
-/// A command inside of a namespace.
-fn within(namespace: &str, program: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, program]);
-    command
-}
-
-/// A child that is ended with the value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // SAFETY: a plain system call; the child was not waited for yet, so the number is still its own.
-        unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
-        let _ = self.0.wait();
-    }
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
+fn rate(report: &Value) -> f64 {
+    report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap()
 }
 
 struct Figures {
@@ -73,41 +40,16 @@ struct Figures {
     back: f64,
 }
 
-fn stream(names: &Namespaces, extra: &[&str]) -> serde_json::Value {
-    let seconds = if std::env::var_os("NOOK_LONG").is_some() { "10" } else { "2" };
-    let mut client = within(&names.near, "iperf3");
-    client.args(["-c", "10.99.0.2", "-J", "-t", seconds]).args(extra);
-    serde_json::from_str(&output(&mut client)).unwrap()
-}
-
 fn carry(isolation: &str) -> Figures {
-    let names = Namespaces::new(isolation);
-    let mut command = within(&names.near, env!("CARGO_BIN_EXE_nook-run"));
-    command.arg(driver()).args(["--tap", "nook0", "--wire", "tap:nook1", "--isolation", isolation]);
-    let _nook = Running(command.stdout(Stdio::null()).spawn().unwrap());
-    let there = |name: &str| within(&names.near, "ip").args(["link", "show", name]).output().unwrap().status.success();
-    wait_until("the interfaces are there", || there("nook0") && there("nook1"));
-    ip(&["-n", &names.near, "link", "set", "nook1", "netns", &names.far]);
-    for (namespace, name, address) in [(&names.near, "nook0", "10.99.0.1/24"), (&names.far, "nook1", "10.99.0.2/24")] {
-        ip(&["-n", namespace, "addr", "add", address, "dev", name]);
-        ip(&["-n", namespace, "link", "set", name, "up"]);
-    }
-    wait_until("the far end answers", || {
-        let mut ping = within(&names.near, "ping");
-        ping.args(["-c", "1", "-W", "1", "10.99.0.2"]).output().unwrap().status.success()
-    });
-
-    let flood = output(within(&names.near, "ping").args(["-f", "-q", "-c", "10000", "10.99.0.2"]));
+    let folder = tempfile::tempdir().unwrap();
+    let mut between = start(&["--isolation", isolation], &folder.path().join("report.json"));
+    let flood = output(&between, "ping", &["-f", "-q", "-c", "10000", Between::FAR]);
     assert!(flood.contains("10000 received"), "{isolation}: {flood}");
-
-    let mut server = within(&names.far, "iperf3");
-    let _server = Running(server.arg("-s").stdout(Stdio::null()).spawn().unwrap());
-    wait_until("iperf3 listens", || output(within(&names.far, "cat").arg("/proc/net/tcp6")).contains(":1451 "));
+    let _server = between.iperf3_server().unwrap();
     // 1,000 datagrams of 1,000 bytes a second.
-    let udp = stream(&names, &["-u", "-b", "8M", "-l", "1000"]);
+    let udp = stream(&between, &["-u", "-b", "8M", "-l", "1000"]);
     assert_eq!(udp["end"]["sum"]["lost_packets"], 0, "{isolation}: {}", udp["end"]["sum"]);
-    let rate = |report: serde_json::Value| report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap();
-    Figures { out: rate(stream(&names, &[])), back: rate(stream(&names, &["-R"])) }
+    Figures { out: rate(&stream(&between, &[])), back: rate(&stream(&between, &["-R"])) }
 }
 
 #[test]
@@ -119,4 +61,74 @@ fn a_driver_between_two_namespaces_loses_nothing() {
         println!("{name:<12} {:>8.0} {:>9.0}", figures.out / 1e6, figures.back / 1e6);
     }
     println!("sfi/native   {:>8.2} {:>9.2}", sfi.out / native.out, sfi.back / native.back);
+}
+
+const CONTENT_BYTES: usize = 32 << 20;
+const PORT: u16 = 7011;
+
+/// Sends what no hash would forgive if it were moved or repeated through one connection, and has it come back through
+/// the same. Returns whether the hashes of what left and of what came back are the same.
+fn comes_back_as_it_left(between: &Between) -> bool {
+    let content: Vec<u8> =
+        (0..CONTENT_BYTES as u64 / 8).flat_map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
+    let listener = inside(&between.names().far, || TcpListener::bind((Between::FAR, PORT))).unwrap();
+    let client = inside(&between.names().near, || TcpStream::connect((Between::FAR, PORT))).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::io::copy(&mut (&server).take(CONTENT_BYTES as u64), &mut &server).unwrap());
+        scope.spawn(|| (&client).write_all(&content).unwrap());
+        let (mut hash, mut piece, mut come) = (Sha256::new(), vec![0; 1 << 16], 0);
+        while come < CONTENT_BYTES {
+            let len = (&client).read(&mut piece).unwrap();
+            assert!(len > 0, "the connection ended after {come} bytes");
+            hash.update(&piece[..len]);
+            come += len;
+        }
+        hash.finalize() == Sha256::digest(&content)
+    })
+}
+
+/// A driver that crashes all the time and comes back as the policy has it, in the way that the report counts under
+/// `way`: one connection goes on, and what it carries is what was sent.
+fn a_connection_survives(options: &[&str], policy: &str, way: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, report) = (folder.path().join("policy.toml"), folder.path().join("report.json"));
+    std::fs::write(&file, format!("[bundles]\nkeep = 0\n{policy}")).unwrap();
+    let options = [&["--calm", "--crash-every", "50ms", "--policy", file.to_str().unwrap()], options].concat();
+    let mut between = start(&options, &report);
+    let server = between.iperf3_server().unwrap();
+    let (out, back) = (rate(&stream(&between, &[])), rate(&stream(&between, &["-R"])));
+    assert!(comes_back_as_it_left(&between), "{way}");
+    drop(server);
+    between.end();
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let (faults, mended) = (report["fault_count"].as_u64().unwrap(), report["recovery"][way].as_u64().unwrap());
+    println!("{way}: {mended} of {faults} faults; {:.0} Mbit/s out, {:.0} back", out / 1e6, back / 1e6);
+    assert!(faults > 10 && mended > 0, "{way}: {report}");
+    assert!(report["faults"].as_array().unwrap().iter().all(|fault| fault["fault"].to_string().contains("on request")));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_survives_a_driver_whose_calls_are_taken_back() {
+    a_connection_survives(&[], "", "taken_back");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_survives_a_driver_that_is_brought_back_to_a_snapshot() {
+    let policy = "[take_back]\nenabled = false\n[restart]\nwindow = \"1ms\"\nbudget = 100000\n\
+                  [snapshots]\nevery = \"100ms\"\n";
+    a_connection_survives(&[], policy, "brought_back");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_survives_a_driver_that_is_restarted() {
+    let policy = "[restart]\nbudget = 1000000\nbackoff_first = \"1us\"\nbackoff_most = \"1us\"\n";
+    a_connection_survives(&["--isolation", "sfi"], policy, "restarts");
 }

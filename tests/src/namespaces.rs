@@ -1,0 +1,212 @@
+//! Two network namespaces with `nook-run` between them: TAP, driver, model, TAP. It takes root.
+
+use std::fs::File;
+use std::io::{Error, Result};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// iperf3's port, as /proc/net/tcp6 writes it.
+const IPERF_PORT: &str = ":1451 ";
+/// A busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A child that is asked to end (SIGTERM) with the value, and waited for.
+pub struct Running(Child);
+
+impl Running {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        command.spawn().map(Running).map_err(|error| Error::other(format!("cannot start {command:?}: {error}")))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it is still there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            // SAFETY: a plain system call; the child was not waited for yet, so the number is still its own.
+            unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// Runs a command to its end; an error with what it printed if it fails.
+///
+/// # Errors
+/// If it cannot be started or fails.
+pub fn run(command: &mut Command) -> Result<Output> {
+    let output = command.output();
+    let output =
+        output.map_err(|error| Error::other(format!("cannot start {command:?}: {error}; is it installed?")))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        return Err(Error::other(format!("{command:?}: {}", text.trim())));
+    }
+    Ok(output)
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    run(Command::new("ip").args(args)).map(drop)
+}
+
+/// Two namespaces; they go with the value.
+pub struct Namespaces {
+    /// Where the driver's interface is.
+    pub near: String,
+    /// Where the other end of its cable is.
+    pub far: String,
+}
+
+impl Namespaces {
+    /// Whether they can be made here.
+    ///
+    /// # Errors
+    /// With the reason, if not.
+    pub fn possible() -> Result<()> {
+        run(Command::new("unshare").args(["--net", "true"])).map(drop)
+    }
+
+    fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let names = Namespaces { near: format!("nook-{id}-a"), far: format!("nook-{id}-b") };
+        for name in [&names.near, &names.far] {
+            ip(&["netns", "add", name])?;
+            ip(&["-n", name, "link", "set", "lo", "up"])?;
+        }
+        Ok(names)
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in [&self.near, &self.far] {
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+}
+
+/// A command inside of a namespace.
+pub fn within(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, program]);
+    command
+}
+
+/// Runs `make` on a thread in the namespace; sockets that it makes stay there.
+///
+/// # Errors
+/// If the namespace cannot be entered, or `make` fails.
+pub fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    // Where iproute2 keeps them (ip-netns(8)).
+    let file = File::open(format!("/var/run/netns/{namespace}"))?;
+    let enter = || {
+        // SAFETY: a plain system call on our own descriptor; it concerns this thread, which ends soon.
+        if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+            return Err(Error::last_os_error());
+        }
+        make()
+    };
+    let outcome = std::thread::scope(|scope| scope.spawn(enter).join());
+    outcome.unwrap_or_else(|_| Err(Error::other("the thread in the namespace ended in a panic")))
+}
+
+/// `nook-run` with both ends of its cable in the kernel, each in a namespace of its own. Fields are dropped in this order.
+pub struct Between {
+    nook: Running,
+    names: Namespaces,
+}
+
+impl Between {
+    /// The driver's interface.
+    pub const NEAR: &str = "10.99.0.1";
+    /// The other end of its cable.
+    pub const FAR: &str = "10.99.0.2";
+
+    /// Starts it, with what else `prepare` gives it, and waits until the far end answers.
+    ///
+    /// # Errors
+    /// If something cannot be started, or nothing answers.
+    pub fn start(nook_run: &Path, driver: &Path, prepare: impl FnOnce(&mut Command)) -> Result<Self> {
+        let names = Namespaces::new()?;
+        let program = nook_run.to_str().ok_or_else(|| Error::other("nook-run is at a place that is not text"))?;
+        let mut command = within(&names.near, program);
+        command.arg(driver).args(["--tap", "nook0", "--wire", "tap:nook1"]).stdout(Stdio::null());
+        prepare(&mut command);
+        let nook = Running::start(&mut command)?;
+        let mut this = Between { nook, names };
+        let near = this.names.near.clone();
+        let there =
+            |name| within(&near, "ip").args(["link", "show", name]).output().is_ok_and(|it| it.status.success());
+        this.wait_until("nook-run makes its interfaces", || there("nook0") && there("nook1"))?;
+        ip(&["-n", &this.names.near, "link", "set", "nook1", "netns", &this.names.far])?;
+        for (namespace, name, address) in
+            [(&this.names.near, "nook0", Self::NEAR), (&this.names.far, "nook1", Self::FAR)]
+        {
+            ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", name])?;
+            ip(&["-n", namespace, "link", "set", name, "up"])?;
+        }
+        this.wait_until("the far end answers", || {
+            let mut ping = within(&near, "ping");
+            ping.args(["-c", "1", "-W", "1", Self::FAR]).output().is_ok_and(|it| it.status.success())
+        })?;
+        Ok(this)
+    }
+
+    /// The namespaces.
+    pub fn names(&self) -> &Namespaces {
+        &self.names
+    }
+
+    /// `nook-run`'s process id, or that of `ip` which became it.
+    pub fn id(&self) -> u32 {
+        self.nook.id()
+    }
+
+    /// An iperf3 server at the far end, once it listens.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn iperf3_server(&mut self) -> Result<Running> {
+        let far = self.names.far.clone();
+        let server = Running::start(within(&far, "iperf3").arg("-s").stdout(Stdio::null()).stderr(Stdio::null()))?;
+        self.wait_until("iperf3 listens", || {
+            let listening = run(within(&far, "cat").arg("/proc/net/tcp6"));
+            listening.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains(IPERF_PORT))
+        })?;
+        Ok(server)
+    }
+
+    /// Ends `nook-run`, and the namespaces with it.
+    pub fn end(self) {}
+
+    fn wait_until(&mut self, what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
+        let begin = Instant::now();
+        while !done() {
+            if !self.nook.is_alive() {
+                return Err(Error::other(format!("waiting until {what}: nook-run has ended")));
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(Error::other(format!("waiting until {what}: it does not happen")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
