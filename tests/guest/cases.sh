@@ -189,6 +189,22 @@ case_nook_run_takes_calls_back() {
     done
 }
 
+# A driver that crashes is brought back to a snapshot or restarted; without a kernel that watches pages the log serves. [250]
+case_nook_run_comes_back_in_each_way() {
+    printf '[checkpoint]\nmethod = "pages"\n' > /tmp/policy
+    nook_up 05 --crash-at poll:20 --policy /tmp/policy 2> /tmp/said
+    pings_20
+    nook_down
+    cat /tmp/said
+    grep -q "calls are taken back by the log instead" /tmp/said || fail "it does not say that pages are not watched"
+    [ "$(number taken_back /tmp/report.json)" = 1 ] || fail "without pages no call was taken back"
+    printf '[take_back]\nenabled = false\n[snapshots]\nevery = "100ms"\n[restart]\nwindow = "10ms"\n' > /tmp/policy
+    for slot in 05 07; do
+        comes_back "$slot" brought_back restarts --policy /tmp/policy
+        comes_back "$slot" restarts brought_back --isolation sfi
+    done
+}
+
 # DPDK's driver in a nook answers pings through vfio-pci, and this is what each costs it. [400]
 case_dpdk_pings() {
     local DRIVER

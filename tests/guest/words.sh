@@ -135,6 +135,25 @@ pings_20() {
     [ "$(received /tmp/ping)" = 20 ] || fail "$(received /tmp/ping) of 20 pings came back"
 }
 
+# Drives the card in slot $1 with a driver that crashes each four seconds, with the options after $3: it comes back in the
+# way that the report counts under $2, and never in the one under $3.
+comes_back() {
+    local slot way other
+    slot=$1
+    way=$2
+    other=$3
+    shift 3
+    nook_up "$slot" --crash-every 4s "$@"
+    # Often enough that there are crashes, and seldom enough that there are moments at which nothing moves.
+    ping -c 25 -i 0.2 -W 1 -q 10.0.2.2 > /tmp/ping || true
+    # QEMU's cards receive nothing in the first second after RCTL was written.
+    wait_for 20 ping -c 1 -W 1 10.0.2.2 || fail "10.0.2.2 does not answer through slot $slot after a crash ($way)"
+    nook_down
+    [ "$(number "$way" /tmp/report.json)" -gt 0 ] || fail "slot $slot: $way is $(number "$way" /tmp/report.json)"
+    [ "$(number "$other" /tmp/report.json)" = 0 ] || fail "slot $slot: $other is $(number "$other" /tmp/report.json)"
+    result "{\"${slot}_$way\": $(number "$way" /tmp/report.json)}"
+}
+
 # Runs the command after $1, which must end with status 1 and say $1.
 refused() {
     local words status
