@@ -231,6 +231,27 @@ case_dpdk_is_taken_back() {
     case_nook_run_takes_calls_back
 }
 
+# What a frame costs Linux's own e1000 driver that answers echo requests. [120]
+case_dpdk_counts_of_linux() {
+    count_answers "$(linux_up "$PEERED" e1000)" apart together
+}
+
+# What a frame costs DPDK's driver where it was written for: in DPDK's testpmd, which answers echo requests. [180]
+case_dpdk_counts_of_testpmd() {
+    testpmd_up "$PEERED"
+    count_answers "$(vfio_interrupt "$PEERED")" apart together
+}
+
+# What a frame costs nook-run's driver when the kernel above it answers echo requests. [240]
+case_dpdk_counts_of_e1000() {
+    nook_counts e1000
+}
+
+# What a frame costs DPDK's driver in a nook when the kernel above it answers echo requests. [500]
+case_dpdk_counts_of_dpdk_e1000() {
+    nook_counts dpdk-e1000
+}
+
 # Registers as memory, by the operator's word: pings on each card. [120]
 case_nook_run_pings_with_direct_registers() {
     for slot in $NICS; do

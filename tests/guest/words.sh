@@ -1,8 +1,9 @@
 # The words in which the cases are said. Sourced by init, before cases.sh.
 #
-# Settings: NICS (slots, in hexadecimal), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file behind
+# Settings: NICS (slots, in hexadecimal), PEERED (the slot of the card that has a peer), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file behind
 # 10.0.2.2), IPERF_PORT (an iperf3 server there).
-# Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on a user network of its own.
+# Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on a user network of its own; PEERED is an e1000 whose
+# cable's far end is a host in the process that runs the cases: it answers, and asks when it is told to.
 
 # Ends the case with a reason.
 fail() {
@@ -220,9 +221,9 @@ wire_end() {
     [ "$answer" = passed ] || fail "the host did not listen: $answer $frames"
 }
 
-# $1 / $2 with two decimals.
+# $1 / $2 with four digits.
 ratio() {
-    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4g", a / b }'
 }
 
 # `received` out of ping's summary in file $1.
@@ -259,4 +260,74 @@ carry_tcp() {
     iperf3 -c 10.0.2.2 -p "$IPERF_PORT" -t 3 -R -J > /tmp/in
     result "{\"$1\": {\"hash_ok\": true, \"out_bits_per_second\": $(bits_per_second /tmp/out),
         \"in_bits_per_second\": $(bits_per_second /tmp/in)}}"
+}
+
+# Waits until the peer has had an answer through its card.
+peer_meets() {
+    local answer met
+    echo "peer meet" >&3
+    read -r answer met <&3
+    [ "$answer $met" = "met true" ] || fail "the peer has no answer through slot $PEERED: $answer $met"
+}
+
+# The peer sends $1 echo requests, $2 at once; all must be answered. Leaves in $frames how many frames passed, either way.
+peer_pings() {
+    local answer answered
+    echo "peer ping $1 $2" >&3
+    read -r answer answered frames <&3
+    [ "$answer" = pinged ] || fail "the peer does not ping: $answer $answered"
+    [ "$answered" = "$1" ] || fail "$answered of the peer's $1 echo requests were answered"
+}
+
+# What the peer sends for counting: how many requests, and how many at once.
+APART="100 1"
+TOGETHER="3200 32"
+
+# Has the peer send what the names after $1 say, and reports what a frame costs on its card, whose interrupts are handled
+# under the name $1. The host keeps the counts by register.
+count_answers() {
+    local handler before name
+    handler=$1
+    shift
+    peer_meets
+    for name in "$@"; do
+        before=$(interrupts "$handler")
+        count_begin
+        # shellcheck disable=SC2086 # They are two words each.
+        if [ "$name" = apart ]; then peer_pings $APART; else peer_pings $TOGETHER; fi
+        count_end "$PEERED" "$name"
+        result "{\"$name\": {\"frames\": $frames, \"reads_per_frame\": $(ratio "$reads" "$frames"),
+            \"writes_per_frame\": $(ratio "$writes" "$frames"),
+            \"interrupts_per_frame\": $(ratio $(($(interrupts "$handler") - before)) "$frames")}}"
+    done
+}
+
+# The same for nook-run's driver $1, with the crossings that it tells when it ends: beyond those of a run that is only met.
+nook_counts() {
+    local DRIVER name crossings packets
+    DRIVER=$1
+    nook_up "$PEERED"
+    peer_meets
+    nook_down
+    crossings=$(number crossings /tmp/report.json)
+    packets=$(number packets /tmp/report.json)
+    for name in apart together; do
+        nook_up "$PEERED"
+        count_answers "$(vfio_interrupt "$PEERED")" "$name"
+        nook_down
+        result "{\"${name}_crossings_per_frame\": $(ratio $(($(number crossings /tmp/report.json) - crossings)) \
+            $(($(number packets /tmp/report.json) - packets)))}"
+    done
+}
+
+# Has DPDK's testpmd drive the card in slot $1 and answer echo requests by itself.
+testpmd_up() {
+    give "$1" vfio-pci
+    echo 96 > /proc/sys/vm/nr_hugepages
+    mkdir -p /dev/hugepages /var/run /var/log
+    mountpoint -q /dev/hugepages || mount -t hugetlbfs huge /dev/hugepages
+    # It ends when there is something to read, or nothing more.
+    sleep 1000 | dpdk-testpmd --lcores "0@0,1@0" -n 1 -m 128 --no-telemetry -a "0000:00:$1.0" \
+        -d librte_mempool_ring.so.23 -d librte_net_e1000.so.23 \
+        -- --forward-mode=icmpecho --total-num-mbufs=4096 --nb-cores=1 &
 }

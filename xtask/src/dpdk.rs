@@ -6,6 +6,8 @@
 
 mod source;
 
+pub use source::VERSION;
+
 use crate::{cargo, guest, manifest, setup, util};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;

@@ -9,7 +9,9 @@ mod cases;
 mod cpio;
 mod debian;
 mod machine;
+mod peer;
 mod servers;
+mod testpmd;
 mod trace;
 mod wire;
 
@@ -35,6 +37,9 @@ const WITHOUT_IOMMU: &str = "without_an_iommu";
 
 /// How the names of cases begin that are about DPDK's driver.
 const DPDK: &str = "dpdk";
+
+/// What the names of cases have in them that start DPDK's own program.
+const TESTPMD: &str = "testpmd";
 
 /// The driver that points its card outside of its window: tests/stray-dma.
 const STRAY: &str = "stray-dma";
@@ -65,15 +70,17 @@ pub fn run(only: &[String]) -> Result<()> {
     drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
     let settings = format!(
-        "NICS='{}'\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
+        "NICS='{}'\nPEERED={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
         machine::slots(),
+        machine::peered_slot(),
         if env::var_os("NOOK_LONG").is_some() { 20 } else { 5 },
         file.port,
         file.sha256,
         iperf.port
     );
     let initramfs = folder.join("initramfs.cpio");
-    let archive = root_file_system(&debian, &scripts, &programs, &drivers, &settings)?;
+    let with_testpmd = chosen.iter().any(|case| case.name.contains(TESTPMD));
+    let archive = root_file_system(&debian, &scripts, &programs, &drivers, &settings, with_testpmd)?;
     fs::write(&initramfs, archive).with_context(|| format!("writing {}", initramfs.display()))?;
 
     println!("guest: Linux {} with an Intel IOMMU, emulated", debian.release);
@@ -157,6 +164,7 @@ fn root_file_system(
     programs: &[PathBuf],
     drivers: &[(String, PathBuf)],
     settings: &str,
+    with_testpmd: bool,
 ) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.program("init", &read(&scripts.join("init"))?);
@@ -182,14 +190,17 @@ fn root_file_system(
         archive.program(&format!("usr/bin/{}", file_name(program)?), &stripped(program)?);
         libraries.extend(needed_libraries(&util::output(Command::new("ldd").arg(program))?));
     }
-    for library in libraries {
-        archive.program(library.trim_start_matches('/'), &read(Path::new(&library))?);
+    for library in &libraries {
+        archive.program(library.trim_start_matches('/'), &read(Path::new(library))?);
+    }
+    if with_testpmd {
+        testpmd::add(&mut archive, &mut libraries)?;
     }
     Ok(archive.finish())
 }
 
 /// The program without what only debuggers read, if there is a tool for that: the guest has it in memory twice.
-fn stripped(program: &Path) -> Result<Vec<u8>> {
+pub(crate) fn stripped(program: &Path) -> Result<Vec<u8>> {
     if util::find_program("strip").is_none() {
         return read(program);
     }
@@ -199,7 +210,7 @@ fn stripped(program: &Path) -> Result<Vec<u8>> {
 }
 
 /// Files that the dynamic linker maps, out of what `ldd` prints.
-fn needed_libraries(ldd: &str) -> Vec<String> {
+pub(crate) fn needed_libraries(ldd: &str) -> Vec<String> {
     let path = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
         let file = match words.as_slice() {
@@ -220,7 +231,7 @@ fn file_name(path: &Path) -> Result<&str> {
     path.file_name().and_then(|name| name.to_str()).with_context(|| format!("{} has no name", path.display()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 

@@ -1,6 +1,7 @@
 //! The cases: what `tests/guest/cases.sh` holds, and how one is run.
 
 use crate::guest::machine::Machine;
+use crate::guest::peer::Pinged;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
@@ -106,6 +107,12 @@ fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Out
                     machine.say(&format!("passed {} {}", frames.all, frames.with_content))?;
                 }
             }
+            Some(("peer", "meet")) => machine.peer.meet().and_then(|met| machine.say(&format!("met {met}")))?,
+            Some(("peer", words)) => {
+                let (count, at_once) = requests(words).with_context(|| format!("the case says {line:?}"))?;
+                let Pinged { answered, frames } = machine.peer.ping(count, at_once)?;
+                machine.say(&format!("pinged {answered} {frames}"))?;
+            }
             Some(("done", status)) => {
                 if status != "0" || !reasons.is_empty() {
                     let reason = if reasons.is_empty() { "a command failed".into() } else { reasons.join("; ") };
@@ -122,6 +129,12 @@ fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Out
 fn counted_card(text: &str) -> Option<(u32, &str)> {
     let (slot, label) = text.strip_prefix("end ")?.split_once(' ')?;
     Some((u32::from_str_radix(slot, 16).ok()?, label))
+}
+
+/// How many requests, and how many at once, out of `ping 100 1`.
+fn requests(text: &str) -> Option<(u32, u32)> {
+    let (count, at_once) = text.strip_prefix("ping ")?.split_once(' ')?;
+    Some((count.parse().ok()?, at_once.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -154,5 +167,7 @@ mod tests {
     fn the_card_to_be_counted_is_given_in_hexadecimal() {
         assert_eq!(counted_card("end 1f tcp"), Some((0x1f, "tcp")));
         assert_eq!(counted_card("end tcp"), None);
+        assert_eq!(requests("ping 3200 32"), Some((3200, 32)));
+        assert_eq!(requests("ping 3200"), None);
     }
 }

@@ -28,20 +28,11 @@ pub struct Debian {
 impl Debian {
     /// What is there from an earlier call, or else downloaded and unpacked now.
     pub fn find_or_fetch() -> Result<Debian> {
-        let root = folder().join("debian");
-        if !root.exists() {
-            let partial = folder().join(format!("debian.{}", std::process::id()));
-            fs::create_dir_all(&partial).with_context(|| format!("making {}", partial.display()))?;
-            let outcome = fetch(&partial);
-            if outcome.is_ok() {
-                fs::rename(&partial, &root).with_context(|| format!("moving {} into place", partial.display()))?;
-            } else {
-                // The error is the news; what cannot be removed is found by the next `cargo clean`.
-                let _ = fs::remove_dir_all(&partial);
-            }
-            outcome?;
-        }
-        Debian::in_folder(root)
+        Debian::in_folder(unpacked("debian", "Debian's kernel and busybox (70 MB, once)", |lists| {
+            let shown = describe(KERNEL, lists)?;
+            let kernel = kernel_package(&shown).with_context(|| format!("{KERNEL} depends on no kernel"))?;
+            Ok(vec![kernel, BUSYBOX.into()])
+        })?)
     }
 
     fn in_folder(root: PathBuf) -> Result<Debian> {
@@ -112,23 +103,45 @@ pub fn folder() -> PathBuf {
     util::target_dir().join("guest")
 }
 
-fn fetch(root: &Path) -> Result<()> {
+/// `target/guest/NAME` with packages of Debian unpacked in it: what is there from an earlier call, or else downloaded and
+/// unpacked now. `choose` says which, by the package lists that it is given: ours or the system's.
+pub fn unpacked(name: &str, what: &str, choose: impl Fn(Option<&Path>) -> Result<Vec<String>>) -> Result<PathBuf> {
+    let root = folder().join(name);
+    if !root.exists() {
+        let partial = folder().join(format!("{name}.{}", std::process::id()));
+        fs::create_dir_all(&partial).with_context(|| format!("making {}", partial.display()))?;
+        let outcome = fetch(&partial, what, choose);
+        if outcome.is_ok() {
+            fs::rename(&partial, &root).with_context(|| format!("moving {} into place", partial.display()))?;
+        } else {
+            // The error is the news; what cannot be removed is found by the next `cargo clean`.
+            let _ = fs::remove_dir_all(&partial);
+        }
+        outcome?;
+    }
+    Ok(root)
+}
+
+fn fetch(root: &Path, what: &str, choose: impl Fn(Option<&Path>) -> Result<Vec<String>>) -> Result<()> {
     if util::find_program("apt-get").is_none() {
         bail!("the guest is made of Debian's packages, and there is no apt-get here to fetch them with");
     }
-    let advice = "the guest is made of Debian's packages linux-image-amd64 and busybox-static, which must be downloaded \
-                  once: this needs a network and the package lists of a Debian for amd64";
-    println!("guest: downloading Debian's kernel and busybox (70 MB, once)");
+    println!("guest: downloading {what}");
     let lists = root.join("apt");
-    let outcome = download(root, None).or_else(|first| {
+    let outcome = download(root, None, &choose).or_else(|first| {
         // Lists that are missing or old: fetch our own, for which nobody has to be root.
         println!("guest: {first:#}; fetching the package lists");
         fs::create_dir_all(lists.join("lists/partial")).context("making a folder for the package lists")?;
         fs::create_dir_all(lists.join("cache/archives/partial")).context("making a folder for apt's cache")?;
         util::run_limited(apt("apt-get", Some(&lists)).args(["-qq", "update"]), LISTS_LIMIT)?;
-        download(root, Some(&lists))
+        download(root, Some(&lists), &choose)
     });
-    outcome.context(advice)?;
+    outcome.with_context(|| {
+        format!(
+            "the guest is made of Debian's packages, which must be downloaded once: {what}; this needs a network and the \
+             package lists of a Debian for amd64"
+        )
+    })?;
     let packages: Vec<_> = names(root)?.into_iter().filter(|name| name.ends_with(".deb")).collect();
     for package in packages {
         let package = root.join(package);
@@ -141,12 +154,15 @@ fn fetch(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn download(into: &Path, lists: Option<&Path>) -> Result<()> {
-    let shown = util::output(apt("apt-cache", lists).args(["show", "--no-all-versions", KERNEL]))?;
-    let kernel = kernel_package(&shown).with_context(|| format!("{KERNEL} depends on no kernel"))?;
+fn download(into: &Path, lists: Option<&Path>, choose: &impl Fn(Option<&Path>) -> Result<Vec<String>>) -> Result<()> {
     let mut get = apt("apt-get", lists);
-    get.args(["-qq", "-o", "APT::Sandbox::User=", "download", &kernel, BUSYBOX]).current_dir(into);
+    get.args(["-qq", "-o", "APT::Sandbox::User=", "download"]).args(choose(lists)?).current_dir(into);
     util::run_limited(&mut get, DOWNLOAD_LIMIT)
+}
+
+/// What the package lists say of a package, which may be `NAME=VERSION`.
+pub fn describe(package: &str, lists: Option<&Path>) -> Result<String> {
+    util::output(apt("apt-cache", lists).args(["show", "--no-all-versions", package]))
 }
 
 /// apt, with lists of our own or the system's.

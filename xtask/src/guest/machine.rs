@@ -1,5 +1,6 @@
 //! The emulated machine: QEMU with an IOMMU and the cards, one line to talk to the guest's process 1 and one to QEMU.
 
+use crate::guest::peer::{Peer, Socket};
 use crate::guest::trace::{self, Counts};
 use crate::guest::wire::Frames;
 use crate::util;
@@ -30,6 +31,9 @@ const CARDS: [Card; 3] = [
     Card { slot: 7, device: "e1000e" },
 ];
 
+/// A card whose cable ends in this process, at a [`Peer`].
+const PEERED: Card = Card { slot: 0xa, device: "e1000,mitigation=off" };
+
 /// Two cards behind one bridge, which are in one IOMMU group because the bridge speaks for both; and a device that no
 /// driver here drives.
 const OTHERS: [&str; 4] = [
@@ -55,10 +59,17 @@ pub fn slots() -> String {
     CARDS.map(|card| format!("{:02x}", card.slot)).join(" ")
 }
 
+/// The slot of the card that has a peer, in the same form.
+pub fn peered_slot() -> String {
+    format!("{:02x}", PEERED.slot)
+}
+
 /// A running machine. Dropping it ends QEMU.
 pub struct Machine {
     /// Whether it has an IOMMU.
     pub iommu: bool,
+    /// The far end of the cable of the card in the slot [`peered_slot`].
+    pub peer: Peer,
     qemu: Child,
     guest: Line,
     qmp: Line,
@@ -77,22 +88,33 @@ impl Machine {
         let stderr = File::create(folder.join("qemu.log")).context("making QEMU's log")?;
         let (guest, guest_end) = UnixStream::pair().context("making a socket")?;
         let (qmp, qmp_end) = UnixStream::pair().context("making a socket")?;
+        let cable = Socket::new()?;
         // It must not outlive us, however we end.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder, iommu));
+        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder, iommu, cable.port));
         command.stdin(Stdio::from(OwnedFd::from(guest_end))).stdout(Stdio::from(OwnedFd::from(qmp_end))).stderr(stderr);
-        let child = util::spawn(&mut command)?;
+        let mut child = util::spawn(&mut command)?;
         // The command holds their ends of the sockets, which must close when QEMU ends.
         drop(command);
         let folder = folder.to_path_buf();
-        let (guest, qmp) = (Line::new(guest), Line::new(qmp));
-        let mut machine = Machine { iommu, qemu: child, guest, qmp, folder, counted_to: 0 };
+        let (guest, mut qmp) = (Line::new(guest), Line::new(qmp));
+        // When it greets, it has connected all cables.
+        let greeting = qmp.hear(Instant::now() + QMP_LIMIT).context("waiting for QEMU's greeting");
+        let peer = match greeting.and_then(|_| cable.peer()) {
+            Ok(peer) => peer,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let said = fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
+                bail!("starting QEMU: {error:#}; it said: {}", last_lines(&said, 5));
+            }
+        };
+        let mut machine = Machine { iommu, peer, qemu: child, guest, qmp, folder, counted_to: 0 };
         machine.greet().map_err(|error| machine.explain(error).context("starting the guest"))?;
         Ok(machine)
     }
 
     fn greet(&mut self) -> Result<()> {
-        self.qmp.hear(Instant::now() + QMP_LIMIT).context("waiting for QEMU's greeting")?;
         self.execute("qmp_capabilities", &json!({}))?;
         let line = self.guest.hear(Instant::now() + BOOT_LIMIT)?;
         if line != "ready" {
@@ -203,7 +225,7 @@ impl Drop for Machine {
     }
 }
 
-fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool) -> Vec<String> {
+fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool, cable_port: u16) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_string(), value]);
     option("-machine", "q35,kernel-irqchip=split,hpet=off,vmport=off,usb=off".into());
@@ -214,9 +236,10 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool) -> Vec
     if iommu {
         option("-device", "intel-iommu,intremap=on".into());
     }
-    for card in &CARDS {
+    let users = CARDS.iter().map(|card| (card, "user,ipv6=off".to_string()));
+    for (card, network) in users.chain([(&PEERED, format!("socket,connect=127.0.0.1:{cable_port}"))]) {
         let (slot, device) = (card.slot, card.device);
-        option("-netdev", format!("user,id=net{slot},ipv6=off"));
+        option("-netdev", format!("{network},id=net{slot}"));
         option("-device", format!("{device},netdev=net{slot},addr={slot:#x},romfile="));
     }
     for device in OTHERS {
