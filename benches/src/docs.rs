@@ -10,7 +10,10 @@ pub fn updated(document: &str, report: &Report) -> Option<String> {
     let (before, rest) = document.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     let tables: String = tables::of(report).iter().map(tables::Table::markdown).collect();
-    let intro = format!("A {} run on a {}.\n\n", report.extent, report.machine.describe());
+    let intro = match report.extent.as_str() {
+        tables::EXISTING => format!("Measured on a {}.\n\n", report.machine.describe()),
+        extent => format!("A {extent} run on a {}.\n\n", report.machine.describe()),
+    };
     Some(format!("{before}{BEGIN}\n{intro}{tables}{END}{after}"))
 }
 

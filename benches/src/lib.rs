@@ -23,7 +23,7 @@ pub mod sample;
 pub mod stats;
 mod stores;
 mod suites;
-mod tables;
+pub mod tables;
 pub mod ticks;
 
 pub use instant::Instant;

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use nook_benches::paper::{self, Plan, Programs};
-use nook_benches::{Extent, Machine, Report, compare, docs, measure, page};
+use nook_benches::paper::{self, Plan, Programs, existing};
+use nook_benches::{Extent, Machine, Report, compare, docs, measure, page, tables};
 
 /// Measures what each isolation level costs, all levels in turn, and writes index.html and report.json.
 #[derive(Debug, Parser)]
@@ -21,6 +21,10 @@ struct Args {
     /// Makes the paper's experiment, which needs root, and nothing else unless --full is there too.
     #[arg(long)]
     paper: bool,
+
+    /// Measures DPDK's driver of the e1000 beside our own, which needs root, and nothing else; prints the tables.
+    #[arg(long, conflicts_with_all = ["full", "paper", "compare"])]
+    existing: bool,
 
     /// Where the report goes.
     #[arg(long, value_name = "FOLDER", default_value = "target/bench-report")]
@@ -56,11 +60,15 @@ fn run(args: &Args) -> Result<Vec<String>> {
     let begin = Instant::now();
     let extent = if args.full { Extent::Full } else { Extent::Quick };
     let tell = |what: &str| eprintln!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
-    let mut report = match args.paper && !args.full {
-        true => Report { extent: "paper".into(), machine: Machine::this(), ..Report::default() },
-        false => measure(extent, tell),
+    let alone = |extent: &str| Report { extent: extent.into(), machine: Machine::this(), ..Report::default() };
+    let mut report = match (args.existing, args.paper && !args.full) {
+        (true, _) => alone(tables::EXISTING),
+        (_, true) => alone("paper"),
+        _ => measure(extent, tell),
     };
-    if args.full || args.paper {
+    if args.existing {
+        existing(&mut report, tell)?;
+    } else if args.full || args.paper {
         experiment(&mut report, tell)?;
     } else {
         report.left_out.push("the paper's experiment: it is part of --full, and --paper makes it alone".into());
@@ -85,12 +93,27 @@ fn run(args: &Args) -> Result<Vec<String>> {
     Ok(slower)
 }
 
-/// The paper's experiment, if it can be made here.
-fn experiment(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
+/// DPDK's driver beside our own.
+fn existing(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
+    let programs = programs()?;
+    if let Some(why) = paper::obstacle(&programs) {
+        bail!("existing drivers are measured as in the paper's experiment, which cannot be made here: {why}");
+    }
+    existing::measure(report, &programs, &nook_tests::driver_file("dpdk-e1000"), tell)?;
+    tables::of(report).iter().for_each(|table| println!("{}", table.markdown()));
+    Ok(())
+}
+
+fn programs() -> Result<Programs> {
     let nook_run = std::env::var_os("NOOK_RUN").map(PathBuf::from);
     let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("nook-run"));
     let nook_run = nook_run.map_or_else(beside, Ok).context("looking for nook-run")?;
-    let programs = Programs { nook_run, driver: nook_tests::driver_file("e1000") };
+    Ok(Programs { nook_run, driver: nook_tests::driver_file("e1000") })
+}
+
+/// The paper's experiment, if it can be made here.
+fn experiment(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
+    let programs = programs()?;
     if let Some(why) = paper::obstacle(&programs) {
         report.left_out.push(why);
         return Ok(());

@@ -5,6 +5,7 @@
 //! It needs root, for the namespaces, and `nook-run` and iperf3.
 
 mod crashes;
+pub mod existing;
 mod requests;
 mod session;
 

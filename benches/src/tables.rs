@@ -3,9 +3,12 @@
 use crate::crossover::Crossover;
 use crate::goals::{self, GOALS, short};
 use crate::levels::{HERE, LEVELS, Level, SETTINGS, key};
-use crate::paper::PAPER;
+use crate::paper::{PAPER, existing};
 use crate::sample::Estimate;
 use crate::{Report, suites};
+
+/// What a report's extent is that is about existing drivers alone.
+pub const EXISTING: &str = "existing";
 
 /// A table.
 pub struct Table {
@@ -31,10 +34,11 @@ pub fn of(report: &Report) -> Vec<Table> {
         paper(report),
         crashes(report),
     ];
-    tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+    let existing = existing::tables(report);
+    tables.into_iter().chain(existing).filter(|table| !table.rows.is_empty()).collect()
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
@@ -52,7 +56,8 @@ fn goals(report: &Report) -> Table {
         title: "Goals",
         note: "Medians, with the 95 % confidence interval in brackets.",
         head: words(&["what", "goal", "found", "", "reference"]),
-        rows: GOALS.iter().map(row).collect(),
+        // A run that is about other things has none of them.
+        rows: GOALS.iter().filter(|_| report.extent != EXISTING).map(row).collect(),
     }
 }
 

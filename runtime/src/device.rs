@@ -6,7 +6,7 @@ pub(crate) use image::{DeviceImage, Rest};
 
 use nook_abi::{Fault, Status};
 use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional, WINDOW_ALIGN};
-use nook_regs::RegisterMap;
+use nook_regs::{RegisterMap, Width};
 
 use crate::dma::DmaRegions;
 
@@ -108,6 +108,19 @@ impl DeviceState {
         self.iova = Some(iova);
         self.maps += 1;
         Ok(iova)
+    }
+
+    /// Ends whatever sequence the last driver left a guarded register in: the next one cannot know where it was.
+    pub(crate) fn let_go(&mut self, (bar, guarded): (u8, impl Iterator<Item = (u32, u64)>)) -> Result<(), DeviceError> {
+        for (offset, busy) in guarded {
+            let value = self.device.bar_read(bar, offset, Width::B4)?;
+            // A device that is not there reads as ones.
+            if value & busy != 0 && value != Width::B4.all_ones() {
+                self.device.bar_write(bar, offset, Width::B4, value & !busy)?;
+                self.device.release()?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn unmap_window(&mut self) -> Result<(), DeviceError> {

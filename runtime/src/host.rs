@@ -252,6 +252,7 @@ impl Host {
             return Err(DeviceError::Gone("it was taken away from this nook".into()));
         }
         let window_iova = self.device.map_window()?;
+        self.device.let_go(self.policy.guarded())?;
         let page = HostPage {
             magic: HOST_PAGE_MAGIC,
             abi_major: ABI_VERSION.0,

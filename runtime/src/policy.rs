@@ -84,8 +84,7 @@ impl RegisterPolicy {
     #[cold]
     pub fn look(&mut self, offset: u32, value: u64) -> Result<(), &'static str> {
         if let Some(guarded) = self.guards.iter_mut().find(|guarded| guarded.offset == offset) {
-            let Guard(step) = guarded.guard;
-            guarded.state = step(guarded.state, value)?;
+            guarded.state = (guarded.guard.step)(guarded.state, value)?;
         }
         if let Some((RegisterInfo { write: WriteEffect::Reset(bits), .. }, _)) = self.map.find(offset)
             && value & u64::from(*bits) != 0
@@ -101,6 +100,11 @@ impl RegisterPolicy {
         for guarded in &mut self.guards {
             guarded.state = 0;
         }
+    }
+
+    /// The BAR that the map describes, and its guarded registers, each with the bits that are zero while it rests.
+    pub fn guarded(&self) -> (u8, impl Iterator<Item = (u32, u64)>) {
+        (self.map.bar, self.guards.iter().map(|guarded| (guarded.offset, guarded.guard.busy)))
     }
 
     /// The quick rule: no bit is set where the slow way has to be asked.
@@ -177,7 +181,7 @@ mod tests {
         /// Many.
         MANY: [u32; 4; 8] at 0x40, Rw, "7";
         /// Only in steps of one.
-        STEPS: u32 at 0x20, Rw, "8", guard(one_more);
+        STEPS: u32 at 0x20, Rw, "8", guard(one_more, 0xff);
         /// Starts again.
         RESET: u32 at 0x24, Rw, "9", write(Reset(2));
     }

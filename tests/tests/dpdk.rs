@@ -1,5 +1,5 @@
 //! DPDK's driver, as `cargo xtask drivers --with dpdk` makes it: how descriptors change hands in what was compiled, and
-//! settings, which DPDK's driver forgets when it starts. That it does what our own driver does is shown by the other
+//! settings, which DPDK's driver forgets when it starts; and frames that end it. That it does what our own driver does is shown by the other
 //! tests, with `NOOK_TEST_DRIVER=dpdk-e1000`, which these want as well.
 //!
 //! `NOOK_BLESS=1 cargo test -p nook-tests --features dpdk --test dpdk` writes the listing anew.
@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use e1000_model::ModelConfig;
 use nook_abi::Status;
-use nook_runtime::{NookError, Settings};
-use nook_tests::{Device, Isolation, Rig, driver_file, frame};
+use nook_recovery::{Method, Outcome, Policy};
+use nook_runtime::{DriverModule, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
+use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, frame, poisoned};
 use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
 /// DPDK's functions that touch a ring, and the shim's that call them.
@@ -129,4 +131,52 @@ fn settings_are_taken_and_kept_over_a_restart() {
         rig.nook.set(Settings { promiscuous: true, ..settings }).unwrap();
         is_received(&mut rig, &to(other, 40));
     }
+}
+
+/// The length of frames that end the driver with the planted bugs.
+const POISON: usize = 666;
+
+/// DPDK's driver, whose own functions trap at such frames, under supervision.
+fn with_bugs() -> Supervised {
+    let wasm = fs::read(driver_file("dpdk-e1000")).unwrap();
+    let wasm = poisoned(&wasm, "eth_em_xmit_pkts", "eth_em_recv_pkts", POISON as i32);
+    let module = Arc::new(DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap());
+    let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)).unwrap();
+    Supervised::new(Rig::up_with(&Device::Model(ModelConfig::default()), Box::new(launcher)), Policy::default())
+}
+
+#[test]
+fn a_frame_at_which_dpdks_own_code_ends_while_it_sends_is_given_up_and_no_other() {
+    let mut this = with_bugs();
+    let lengths = (0..60).map(|n| if n == 20 || n == 33 { POISON } else { 100 + n });
+    let frames: Vec<_> = lengths.map(|len| frame(len as u32, len)).collect();
+    this.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
+    let wanted: Vec<_> = frames.into_iter().filter(|frame| frame.len() != POISON).collect();
+    let mut arrived = Vec::new();
+    this.until("the others arrived", |this| {
+        arrived.extend(this.arrived());
+        arrived.len() >= wanted.len()
+    });
+    assert!(arrived == wanted, "in order, each once, unchanged");
+    assert_eq!((this.supervisor.nook().counters().tx_poison, this.supervisor.restarts()), (2, 0));
+}
+
+/// A received frame must pass DPDK's own function to be given up, as nobody else knows its ring: where that function is
+/// what it ends, the call cannot be mended by leaving the frame out. Then the ring is what is made anew.
+#[test]
+fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the_driver_goes_on() {
+    let mut this = with_bugs();
+    assert!(this.far.send(&frame(1, 100)).unwrap() && this.far.send(&frame(2, POISON)).unwrap());
+    let began_anew = |outcome| matches!(outcome, Outcome::BroughtBack { .. } | Outcome::Restarted { .. });
+    this.until("the driver began anew", |this| {
+        this.supervisor.recoveries().iter().any(|recovery| began_anew(recovery.outcome))
+    });
+    let after = frame(3, 200);
+    this.until("a later frame is received", |this| {
+        let _ = this.far.send(&after);
+        this.supervisor.nook().uplink().received.contains(&after)
+    });
+    assert_eq!(this.supervisor.nook().counters().rx_poison, 0, "it could not be given up");
+    let received = &this.supervisor.nook().uplink().received;
+    assert!(received.iter().all(|frame| frame.len() != POISON), "and was not delivered");
 }

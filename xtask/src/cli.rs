@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: ten commands and three flags do not earn a parser that takes longer to build than
+//! The command line, parsed by hand: eleven commands and four flags do not earn a parser that takes longer to build than
 //! the rest of this crate.
 
 use crate::test::PARTS;
@@ -39,6 +39,11 @@ pub enum Task {
         /// Arguments of `nook-bench`, which checks them.
         args: Vec<String>,
     },
+    /// Compare DPDK's driver with our own, DPDK's testpmd and Linux's.
+    Existing {
+        /// The tables go into docs/existing-drivers.md, too.
+        update_docs: bool,
+    },
     /// Run the guest's cases that are named, or all.
     GuestTest {
         /// Names out of `tests/guest/cases.sh`.
@@ -66,6 +71,9 @@ Usage: cargo xtask <command>
                        (those named dpdk_...: only by name)
   bench [--full] ...   measure what each isolation level costs; the report is target/bench-report/index.html
                        (--help: what else it takes)
+  existing [--update-docs]
+                       compare DPDK's driver with ours, DPDK's testpmd and Linux's: counts in the guest, figures on the
+                       model (--update-docs: the tables go into docs/existing-drivers.md)
   tidy                 check the tree's invariants: who imports whom, file sizes, links,
                        and the tests behind what docs/security.md promises
   trusted              count the code that has to be right for what docs/security.md promises
@@ -104,6 +112,11 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         "demo" => Task::Demo,
         "bench" => Task::Bench { args: args.by_ref().collect() },
         "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
+        "existing" => match args.next().as_deref() {
+            None => Task::Existing { update_docs: false },
+            Some("--update-docs") => Task::Existing { update_docs: true },
+            Some(other) => return Err(format!("existing does not know `{other}`; it takes --update-docs")),
+        },
         "hostile" => match args.next().as_deref() {
             None => Task::Hostile { json: None },
             Some("--json") => Task::Hostile { json: Some(args.next().ok_or("--json needs the name of a file")?) },
@@ -149,6 +162,8 @@ mod tests {
         assert_eq!(parsed("bench --full"), Ok(Task::Bench { args: vec!["--full".into()] }));
         assert_eq!(parsed("hostile"), Ok(Task::Hostile { json: None }));
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
+        assert_eq!(parsed("existing"), Ok(Task::Existing { update_docs: false }));
+        assert_eq!(parsed("existing --update-docs"), Ok(Task::Existing { update_docs: true }));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
         assert_eq!(parsed("trusted"), Ok(Task::Trusted));
         assert_eq!(parsed("test"), Ok(Task::Test { only: None }));
@@ -174,6 +189,7 @@ mod tests {
             ("drivers --with linux", "linux"),
             ("drivers dpdk", "dpdk"),
             ("hostile --json", "--json"),
+            ("existing now", "now"),
         ] {
             let message = parsed(line).expect_err(line);
             assert!(message.contains(word), "{line}: {message}");

@@ -5,10 +5,11 @@
 //! the driver's, without its first line. A driver without a manifest is compiled and linked, and nothing more.
 
 mod source;
+mod without;
 
 pub use source::VERSION;
 
-use crate::{cargo, guest, manifest, setup, util};
+use crate::{cargo, guest, manifest, setup, test, util};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -102,6 +103,7 @@ const GUEST_CASES: [&str; 3] = ["dpdk_pings", "dpdk_carries_tcp", "dpdk_is_taken
 
 /// Builds every driver, and has DPDK's driver of the e1000 do what our own does, in the same tests.
 pub fn test() -> Result<()> {
+    without::test()?;
     build()?;
     let driver = util::target_dir().join("drivers/dpdk-e1000.wasm");
     let nook_run = cargo::binary("nook-run")?;
@@ -115,6 +117,15 @@ pub fn test() -> Result<()> {
     // DPDK's driver has no loopback.
     tests.args(["--", "--skip", "in_loopback"]).env("NOOK_TEST_DRIVER", "dpdk-e1000");
     util::run(&mut tests)?;
+    // What needs root is about network namespaces.
+    if test::has_namespaces() {
+        let mut streams = cargo::command();
+        streams.arg("test").args(cargo::WORKSPACE).args(["--features", "nook-tests/dpdk", "--test", "rigs"]);
+        streams.args(["--", "--include-ignored", "--nocapture", "namespaces::"]);
+        util::run(streams.env("NOOK_TEST_DRIVER", "dpdk-e1000"))?;
+    } else {
+        println!("dpdk: LEFT OUT, because they need root and network namespaces: streams of iperf3");
+    }
     guest::run(&GUEST_CASES.map(str::to_owned))
 }
 

@@ -108,7 +108,7 @@ pub fn run(only: &[String]) -> Result<()> {
         }
         report.insert(case.name.clone(), to_json(case, &outcome));
     }
-    let path = folder.join("report.json");
+    let path = report_file();
     let text = serde_json::to_string_pretty(&Value::Object(report)).context("writing the report")?;
     fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
     println!("guest: {} of {} cases passed; {}", chosen.len() - failed.len(), chosen.len(), path.display());
@@ -116,6 +116,11 @@ pub fn run(only: &[String]) -> Result<()> {
         bail!("failed: {} (one alone: `cargo xtask guest-test {}`)", failed.join(", "), failed[0]);
     }
     Ok(())
+}
+
+/// What came of the cases that were run last.
+pub fn report_file() -> PathBuf {
+    debian::folder().join("report.json")
 }
 
 fn choose(all: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {

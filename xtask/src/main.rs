@@ -14,6 +14,7 @@ mod cli;
 mod demo;
 mod dpdk;
 mod drivers;
+mod existing;
 mod guest;
 mod hostile;
 mod manifest;
@@ -64,5 +65,6 @@ fn run(task: Task) -> Result<()> {
         Task::Hostile { json } => hostile::run(json.as_deref()),
         Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
+        Task::Existing { update_docs } => existing::run(update_docs),
     }
 }

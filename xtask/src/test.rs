@@ -108,7 +108,7 @@ fn run_rustdoc() -> Result<()> {
 }
 
 /// Whether tests can do what root can on a machine of its own: a network namespace is the measure.
-fn has_namespaces() -> bool {
+pub fn has_namespaces() -> bool {
     util::is_root() && util::output(Command::new("unshare").args(["--net", "true"])).is_ok()
 }
 

@@ -43,11 +43,20 @@ impl Session {
 
     /// A stream out through the driver, as fast as it goes or at a rate. Returns bits a second, as they arrived.
     pub(super) fn stream(&self, length: Duration, bits_per_second: Option<f64>) -> Result<f64> {
+        let rate = bits_per_second.map(|rate| format!("{rate:.0}"));
+        self.iperf(length, &rate.iter().flat_map(|rate| ["-b", rate]).collect::<Vec<_>>())
+    }
+
+    /// The same towards the driver, as fast as it goes.
+    pub(super) fn stream_back(&self, length: Duration) -> Result<f64> {
+        self.iperf(length, &["-R"])
+    }
+
+    fn iperf(&self, length: Duration, options: &[&str]) -> Result<f64> {
         let mut client = within(&self.between.names().near, "iperf3");
-        client.args(["-c", Between::FAR, "-J", "-l", MESSAGE, "-t", &length.as_secs_f64().ceil().to_string()]);
-        if let Some(rate) = bits_per_second {
-            client.args(["-b", &format!("{rate:.0}")]);
-        }
+        client
+            .args(["-c", Between::FAR, "-J", "-l", MESSAGE, "-t", &length.as_secs_f64().ceil().to_string()])
+            .args(options);
         let output = run(&mut client)?;
         let told: Value = serde_json::from_slice(&output.stdout).context("iperf3 printed what is not JSON")?;
         told["end"]["sum_received"]["bits_per_second"].as_f64().with_context(|| format!("iperf3: {told}"))

@@ -68,7 +68,7 @@ mod tests {
         for register in ["FLA"].into_iter().chain(express) {
             assert_eq!(MAP.named(register).unwrap().access, Access::Forbidden, "{register}");
         }
-        let nook_regs::Guard(look) = MAP.named("EECD").unwrap().guard.unwrap();
+        let nook_regs::Guard { step: look, .. } = MAP.named("EECD").unwrap().guard.unwrap();
         assert!(look(0, EECD::FWE.put(2).into()).is_err());
     }
 

@@ -108,7 +108,13 @@ type Step = fn(u64, u64) -> Result<u64, &'static str>;
 /// rule the value breaks, and then it is not written. State 0 is "nothing is known of what came before": the beginning,
 /// and again after a reset, a new driver, or writes that were taken back.
 #[derive(Clone, Copy, Debug)]
-pub struct Guard(pub Step);
+pub struct Guard {
+    /// The look.
+    pub step: Step,
+    /// Bits that are zero while the protocol rests. They are made so before a driver begins: the one before may have ended
+    /// in the middle of a sequence, which the next one cannot know of and could not go on with.
+    pub busy: u64,
+}
 
 /// What becomes of a register when its device is brought back to an earlier state. First everything that can be turned
 /// off is; the device is reset; then registers are written, and what turns it on comes last.
@@ -224,9 +230,9 @@ impl RegisterInfo {
         self
     }
 
-    /// The same, with what looks at each value before it is written.
-    pub const fn guard(mut self, step: Step) -> Self {
-        self.guard = Some(Guard(step));
+    /// The same, with what looks at each value before it is written, and the bits that are zero between sequences.
+    pub const fn guard(mut self, step: Step, busy: u32) -> Self {
+        self.guard = Some(Guard { step, busy: busy as u64 });
         self
     }
 

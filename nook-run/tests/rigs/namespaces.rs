@@ -10,7 +10,7 @@ use nook_tests::namespaces::{Between, inside, run, within};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::command::driver;
+use crate::command::{driver, is_other};
 
 fn start(options: &[&str], report: &Path) -> Between {
     let nook_run = Path::new(env!("CARGO_BIN_EXE_nook-run"));
@@ -55,12 +55,14 @@ fn carry(isolation: &str) -> Figures {
 #[test]
 #[ignore = "needs root"]
 fn a_driver_between_two_namespaces_loses_nothing() {
-    let (sfi, native) = (carry("sfi"), carry("native"));
+    let levels = if is_other() { ["sfi+txn", "sfi"] } else { ["sfi", "native"] };
+    let figures = levels.map(carry);
     println!("TCP, Mbit/s      out      back");
-    for (name, figures) in [("sfi", &sfi), ("native", &native)] {
+    for (name, figures) in levels.iter().zip(&figures) {
         println!("{name:<12} {:>8.0} {:>9.0}", figures.out / 1e6, figures.back / 1e6);
     }
-    println!("sfi/native   {:>8.2} {:>9.2}", sfi.out / native.out, sfi.back / native.back);
+    let [of, to] = figures;
+    println!("ratio        {:>8.2} {:>9.2}", of.out / to.out, of.back / to.back);
 }
 
 const CONTENT_BYTES: usize = 32 << 20;
@@ -95,10 +97,12 @@ fn comes_back_as_it_left(between: &Between) -> bool {
 /// A driver that crashes all the time and comes back as the policy has it, in the way that the report counts under
 /// `way`: one connection goes on, and what it carries is what was sent.
 fn a_connection_survives(options: &[&str], policy: &str, way: &str) {
+    // Another driver may take most of a second to come back: some read their card's EEPROM bit by bit.
+    let (every, least) = if is_other() && way != "taken_back" { ("1s", 2) } else { ("50ms", 10) };
     let folder = tempfile::tempdir().unwrap();
     let (file, report) = (folder.path().join("policy.toml"), folder.path().join("report.json"));
     std::fs::write(&file, format!("[bundles]\nkeep = 0\n{policy}")).unwrap();
-    let options = [&["--calm", "--crash-every", "50ms", "--policy", file.to_str().unwrap()], options].concat();
+    let options = [&["--calm", "--crash-every", every, "--policy", file.to_str().unwrap()], options].concat();
     let mut between = start(&options, &report);
     let server = between.iperf3_server().unwrap();
     let (out, back) = (rate(&stream(&between, &[])), rate(&stream(&between, &["-R"])));
@@ -108,7 +112,7 @@ fn a_connection_survives(options: &[&str], policy: &str, way: &str) {
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
     let (faults, mended) = (report["fault_count"].as_u64().unwrap(), report["recovery"][way].as_u64().unwrap());
     println!("{way}: {mended} of {faults} faults; {:.0} Mbit/s out, {:.0} back", out / 1e6, back / 1e6);
-    assert!(faults > 10 && mended > 0, "{way}: {report}");
+    assert!(faults > least && mended > 0, "{way}: {report}");
     assert!(report["faults"].as_array().unwrap().iter().all(|fault| fault["fault"].to_string().contains("on request")));
 }
 

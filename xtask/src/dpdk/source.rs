@@ -25,10 +25,14 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
 /// Unpacks the archive anew, so that what is compiled is what Debian has, and returns the folder.
 pub fn fetch() -> Result<PathBuf> {
-    let folder = util::target_dir().join("dpdk");
+    fetch_into(&util::target_dir().join("dpdk"), Path::new("/etc/apt"))
+}
+
+/// With the sources of packages that `etc` names.
+fn fetch_into(folder: &Path, etc: &Path) -> Result<PathBuf> {
     let archive = folder.join(ARCHIVE);
     if !archive.is_file() {
-        download(&folder).with_context(|| {
+        download(folder, etc).with_context(|| {
             format!(
                 "DPDK's source is Debian's source package dpdk {VERSION}, which must be downloaded once: this needs apt, \
                  a network and a Debian whose archive has that version (bookworm). Everything else builds and tests \
@@ -54,7 +58,7 @@ pub fn fetch() -> Result<PathBuf> {
     Ok(source)
 }
 
-fn download(folder: &Path) -> Result<()> {
+fn download(folder: &Path, etc: &Path) -> Result<()> {
     if util::find_program("apt-get").is_none() {
         bail!("there is no apt-get here");
     }
@@ -64,7 +68,7 @@ fn download(folder: &Path) -> Result<()> {
         let inner = apt.join(inner);
         fs::create_dir_all(&inner).with_context(|| format!("making {}", inner.display()))?;
     }
-    write_sources(&apt.join("sources"))?;
+    write_sources(etc, &apt.join("sources"))?;
     util::run_limited(apt_get(&apt).args(["-qq", "update"]), LISTS_LIMIT)?;
     let package = format!("dpdk={VERSION}");
     let mut get = apt_get(&apt);
@@ -91,8 +95,7 @@ fn apt_get(apt: &Path) -> Command {
 }
 
 /// The system's own sources of Debian's packages, as sources of source packages.
-fn write_sources(into: &Path) -> Result<()> {
-    let etc = Path::new("/etc/apt");
+fn write_sources(etc: &Path, into: &Path) -> Result<()> {
     let mut files = vec![etc.join("sources.list")];
     if let Ok(entries) = fs::read_dir(etc.join("sources.list.d")) {
         files.extend(entries.flatten().map(|entry| entry.path()));
@@ -107,7 +110,7 @@ fn write_sources(into: &Path) -> Result<()> {
             lines += &source_lines(&text);
         }
     }
-    ensure!(!(lines.is_empty() && stanzas.is_empty()), "/etc/apt names no source of Debian's packages");
+    ensure!(!(lines.is_empty() && stanzas.is_empty()), "{} names no source of Debian's packages", etc.display());
     util::write_if_changed(&into.join("debian.list"), lines.as_bytes())?;
     util::write_if_changed(&into.join("debian.sources"), stanzas.as_bytes())?;
     Ok(())
@@ -159,6 +162,52 @@ mod tests {
                     Types: deb\nURIs: https://b.example/node\nSuites: n\n\nTypes: deb-src\nURIs: http://a.example/debian\n";
         let expected = "Types: deb-src\nURIs: http://a.example/debian/\nSuites: bookworm\nComponents: main\n\n";
         assert_eq!(source_stanzas(text), expected);
+    }
+
+    /// What fetching says in a folder of its own, where the system's packages come from `source`.
+    fn refused(name: &str, source: &str, prepare: impl Fn(&Path)) -> String {
+        let folder = std::env::temp_dir().join(format!("nook-xtask-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join("etc")).unwrap();
+        fs::write(folder.join("etc/sources.list"), source.replace("HERE", folder.to_str().unwrap())).unwrap();
+        prepare(&folder);
+        let error = fetch_into(&folder, &folder.join("etc")).unwrap_err();
+        fs::remove_dir_all(folder).unwrap();
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn without_a_network_the_error_says_what_is_missing_and_that_the_rest_works_without_it() {
+        // Nothing listens on the port for discarded data (RFC 863).
+        let said = refused("unreachable", "deb [trusted=yes] http://127.0.0.1:9/debian bookworm main\n", |_| ());
+        for part in [VERSION, "a network", "Everything else builds and tests without it", "apt-get"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
+    fn an_archive_with_another_version_is_no_source() {
+        let said = refused("version", "deb [trusted=yes] file://HERE/debian ./\n", |folder| {
+            let archive = folder.join("debian");
+            fs::create_dir_all(&archive).unwrap();
+            let other = "Package: dpdk\nBinary: dpdk\nVersion: 99.1-1\nArchitecture: any\nFormat: 3.0 (quilt)\n\
+                         Directory: .\nChecksums-Sha256:\n 0 0 dpdk_99.1-1.dsc\n";
+            fs::write(archive.join("Sources"), other).unwrap();
+        });
+        for part in [VERSION, "a Debian whose archive has that version", "Everything else"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
+    fn another_archive_under_the_same_name_is_told_by_its_hash() {
+        let said = refused("hash", "", |folder| fs::write(folder.join(ARCHIVE), "another").unwrap());
+        assert!(said.contains("is not the DPDK that the shim was written for") && said.contains(SHA256), "{said}");
+    }
+
+    #[test]
+    fn a_system_that_names_no_archive_of_debians_is_told_so() {
+        let said = refused("nothing", "deb https://example.org/other x main\n", |_| ());
+        assert!(said.contains("names no source of Debian's packages"), "{said}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::guest::{debian, needed_libraries, read};
 use crate::util;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The package that has it.
