@@ -2,7 +2,7 @@
 //! settings, which DPDK's driver forgets when it starts; and frames that end it. That it does what our own driver does is shown by the other
 //! tests, with `NOOK_TEST_DRIVER=dpdk-e1000`, which these want as well.
 //!
-//! `NOOK_BLESS=1 cargo test -p nook-tests --features dpdk --test dpdk` writes the listing anew.
+//! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` writes the listing anew.
 
 use std::collections::BTreeMap;
 use std::fs;

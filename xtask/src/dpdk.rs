@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Without `atomics` fences are left out; with them, and one thread, clang would leave them out too but for the thread
@@ -69,8 +69,20 @@ const LINK: &[&str] = &["--no-entry", "--stack-first", "-z", "stack-size=65536",
 /// What stands before a manifest in the shim's folder.
 const HEADER_OF_ABI: &str = "driver-sdk/c/include/nook/abi.h";
 
-/// Builds every driver, says what it is made of, and returns where the modules are, by the names in their manifests.
+/// What [`build`] has built in this process.
+static BUILT: Mutex<Option<BTreeMap<String, PathBuf>>> = Mutex::new(None);
+
+/// Builds every driver, once, says what it is made of, and returns where the modules are, by the names in their
+/// manifests.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.is_none() {
+        *built = Some(build_all()?);
+    }
+    Ok(built.clone().unwrap_or_default())
+}
+
+fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     let tools = setup::for_c()?;
     let source = source::fetch()?;
     let shim = util::root().join("driver-sdk/dpdk");
@@ -112,7 +124,7 @@ pub fn test() -> Result<()> {
         util::run(command.arg(&driver).args(["--exercise", "ping,tcp,rr"]).args(*more))?;
     }
     let mut tests = cargo::command();
-    tests.arg("test").args(cargo::WORKSPACE).args(["--features", "nook-tests/dpdk"]);
+    tests.arg("test").args(cargo::WORKSPACE);
     tests.args(["--test", "dpdk", "--test", "conformance", "--test", "rollback"]);
     // DPDK's driver has no loopback.
     tests.args(["--", "--skip", "in_loopback"]).env("NOOK_TEST_DRIVER", "dpdk-e1000");
@@ -120,7 +132,7 @@ pub fn test() -> Result<()> {
     // What needs root is about network namespaces.
     if test::has_namespaces() {
         let mut streams = cargo::command();
-        streams.arg("test").args(cargo::WORKSPACE).args(["--features", "nook-tests/dpdk", "--test", "rigs"]);
+        streams.arg("test").args(cargo::WORKSPACE).args(["--test", "rigs"]);
         streams.args(["--", "--include-ignored", "--nocapture", "namespaces::"]);
         util::run(streams.env("NOOK_TEST_DRIVER", "dpdk-e1000"))?;
     } else {

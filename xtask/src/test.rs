@@ -42,8 +42,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "benches", needs: &[], run: |_| cargo_run(BENCHES) },
 ];
 
-const CLIPPY: &[&str] =
-    &["clippy", "--release", "--workspace", "--all-targets", "--features", "nook-tests/dpdk", "--", "-D", "warnings"];
+const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets", "--test", "*", "--", "-D", "warnings"];
 const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
 const RUSTDOC_FLAGS: &str = "-Dwarnings -Arustdoc::private_intra_doc_links";
 const BENCHES: &[&str] = &["bench", "--workspace", "--exclude", "xtask", "--bench", "*", "--no-run"];
