@@ -111,7 +111,7 @@ const RUNS: &[&[&str]] =
     &[&["--isolation", "sfi"], &["--qemu", "e1000"], &["--qemu", "e1000e"], &["--crash-every", "100ms"]];
 
 /// And in the guest.
-const GUEST_CASES: [&str; 3] = ["dpdk_pings", "dpdk_carries_tcp", "dpdk_is_taken_back"];
+const GUEST_CASES: [&str; 4] = ["dpdk_counts_of_testpmd", "dpdk_pings", "dpdk_carries_tcp", "dpdk_is_taken_back"];
 
 /// Builds every driver, and has DPDK's driver of the e1000 do what our own does, in the same tests.
 pub fn test() -> Result<()> {
