@@ -33,13 +33,14 @@ const END: &str = "<!-- end of counts -->\n";
 /// Counts, measures, prints the tables, and puts them into the document if that is wanted.
 pub fn run(update_docs: bool) -> Result<()> {
     guest::run(&COUNTED.map(|(case, _)| case.to_string()))?;
+    let counted = read(&guest::report_file())?;
     let mut arguments = vec!["--existing", "--out", MEASURED];
     if update_docs {
         arguments.extend(["--update-docs", DOCUMENT]);
     }
     bench::run(&arguments.into_iter().map(String::from).collect::<Vec<_>>())?;
     let measured = read(&util::root().join(MEASURED).join("report.json"))?;
-    let table = table(&read(&guest::report_file())?, &measured)?;
+    let table = table(&counted, &measured)?;
     println!("{table}");
     if update_docs {
         let path = util::root().join(DOCUMENT);

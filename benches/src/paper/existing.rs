@@ -18,7 +18,7 @@ use crate::sample::{Estimate, orders};
 use crate::tables::Table;
 use crate::{Report, tables};
 
-/// What names of figures call them, and what people do; in the order of [`Drivers`].
+/// What names of figures call the two drivers, and what people do.
 const DRIVERS: [(&str, &str); 2] = [("ours", "our driver"), ("dpdk", "DPDK's driver")];
 const LEVELS: [Level; 2] = [SFI, SFI_TXN];
 const WAYS: [&str; 2] = ["out", "back"];
