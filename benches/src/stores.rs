@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use nook_recovery::Method;
 use nook_recovery::undo::UndoLog;
-use nook_runtime::{Checkpoint, Checkpointing, DriverModule, Host, ModuleCache, Prepared, RolledBack, WasmLauncher};
+use nook_runtime::{
+    Checkpoint, Checkpointing, DriverModule, Host, ModuleCache, OffsetMap, Prepared, RolledBack, WasmLauncher,
+};
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
     CodeSection, ConstExpr, ExportKind, ExportSection, GlobalSection, GlobalType, Instruction, ValType,
@@ -43,7 +45,7 @@ impl Checkpointing for Count {
             Count::Stores => {
                 let wasm = counting(module.wasm()).map_err(|error| error.to_string())?;
                 // Nobody asks where its traps come from.
-                Ok(Prepared { wasm, origin: Arc::new(|_| None) })
+                Ok(Prepared { wasm, offsets: OffsetMap::default(), wrappers_from: u32::MAX })
             }
         }
     }

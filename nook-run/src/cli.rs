@@ -369,12 +369,12 @@ pub struct RunArgs {
     pub policy: Option<PathBuf>,
 
     /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms. The trap comes inside of the
-    /// call, where its code looks at the time (at a function's beginning or the end of a loop's round), at a place that
-    /// --seed picks; a call that has too few of them leaves it to the next.
+    /// call, before any instruction but its first (with sfi+txn, one of those that log what is overwritten, too); --seed
+    /// picks which, among as many as a call before it took. A call that has fewer leaves the rest to the next.
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "crash_at")]
     pub crash_every: Option<Duration>,
 
-    /// Ends one call of the driver in a trap: the call of this entry with this number, for instance poll:1000.
+    /// Ends one call of the driver in a trap, likewise: the call of this entry with this number, for instance poll:1000.
     #[arg(long, value_name = "ENTRY:NUMBER", value_parser = crash_at)]
     pub crash_at: Option<(Entry, u64)>,
 

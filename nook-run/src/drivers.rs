@@ -144,6 +144,10 @@ impl Launcher for AfterFault {
     fn isolation(&self) -> &'static str {
         if self.launches.load(Ordering::Relaxed) < 2 { self.first.isolation() } else { self.later.isolation() }
     }
+
+    fn crashes(&self) -> bool {
+        self.first.crashes() && self.later.crashes()
+    }
 }
 
 /// What stands against calls that can be taken back, whatever the driver.

@@ -174,7 +174,9 @@ fn server(args: &RunArgs) -> Result<Option<Server>> {
 
 fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Option<&Server>) -> Result<Supervised> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
-    let module = &modules.driver;
+    let crash = crash(args);
+    let counting = crash.map(|_| Arc::new(modules.driver.counting()));
+    let module = counting.as_ref().unwrap_or(&modules.driver);
     let filter = modules.filter.as_ref().map(|filter| (filter, args.filter_rule.join("\n")));
     let RunArgs { isolation, mmio, process_wait: process, .. } = *args;
     let how = How { isolation, mmio, process, method: policy.method() };
@@ -210,17 +212,15 @@ fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Optio
         Pcap::create(path).context("--pcap")
     });
     let mut nook = Nook::new(host, launcher, Captured::new(plug, capture.transpose()?));
-    if let Some(when) = crash(args) {
+    if let Some(when) = crash
+        && !nook.crash(when, args.seed)
+    {
         match args.isolation {
-            Some(Isolation::Native | Isolation::Wrapped) => {
-                bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it")
-            }
             Some(Isolation::Process) => {
                 bail!("--crash-every and --crash-at are for the sandbox: kill the driver's process, nook-driver")
             }
-            Some(Isolation::Sfi | Isolation::SfiTxn) | None => {}
+            _ => bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it"),
         }
-        nook.crash(when, args.seed);
     }
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.promiscuous;

@@ -55,9 +55,9 @@ impl Checkpointing for Method {
     }
 
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
-        let Instrumented { wasm, offsets, .. } = self.instrument(module).map_err(|error| error.to_string())?;
-        let origin = move |offset| offsets.original(u32::try_from(offset).ok()?).map(u64::from);
-        Ok(Prepared { wasm, origin: Arc::new(origin) })
+        let instrumented = self.instrument(module).map_err(|error| error.to_string())?;
+        let Instrumented { wasm, offsets, wrappers_from, .. } = instrumented;
+        Ok(Prepared { wasm, offsets, wrappers_from })
     }
 
     fn keeps_time(&self) -> bool {

@@ -1,11 +1,9 @@
 //! What makes the memory of a wasm driver recoverable, for [`WasmLauncher`](crate::WasmLauncher). How it is done is
 //! `recovery`'s business; the runtime keeps the order of events.
 
-use std::sync::Arc;
-
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
-use crate::{DriverModule, Host, RolledBack};
+use crate::{DriverModule, Host, OffsetMap, RolledBack};
 
 /// A way to take back what a call did to a driver's memory and globals.
 pub trait Checkpointing: Send + Sync {
@@ -40,12 +38,10 @@ pub struct Prepared {
     /// The module.
     pub wasm: Vec<u8>,
     /// Where its code comes from.
-    pub origin: Origin,
+    pub offsets: OffsetMap,
+    /// The first of its last functions that begin and end calls: they cannot be ended themselves.
+    pub wrappers_from: u32,
 }
-
-/// For an offset in the prepared module: the offset in the module as it was of the instruction to which it belongs, if
-/// it belongs to one of them.
-pub type Origin = Arc<dyn Fn(u64) -> Option<u64> + Send + Sync>;
 
 /// The checkpoint of one instance.
 pub trait Checkpoint: Send {

@@ -1,9 +1,10 @@
 //! Traps on request: what comes of a driver's end can only be seen if drivers end.
 //!
-//! A trap is made where compiled code asks whether its time is up (function entries and the ends of loop rounds), at a
-//! place in the call that a seed picks, never at the call's very beginning.
+//! A trap may come before any instruction of a call but its first; a seed picks which. How long the calls of an entry
+//! are is measured on calls just before, so that a call's end is as likely to be hit as its beginning. The code that
+//! counts is a copy ([`Counting`](crate::Counting)), which runs only in calls that are to be ended or measured.
 
-use nook_abi::{Entry, Fault, TrapKind};
+use nook_abi::{ENTRIES, Entry};
 
 use crate::{Host, now_ns};
 
@@ -16,8 +17,47 @@ pub enum CrashWhen {
     At(Entry, u64),
 }
 
-/// Where in a call the trap comes, counted in looks at the time: at most.
-const MOST_LOOKS: u64 = 16;
+/// So many calls of an entry say how long its calls are.
+const MEASURED: usize = 8;
+/// As long as none was measured, they are taken to have so many instructions.
+const FIRST_GUESS: u64 = 1000;
+/// No call is so long.
+const ENDLESS: u64 = u64::MAX >> 1;
+
+/// How long calls of one entry were last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lengths {
+    last: [u64; MEASURED],
+    count: usize,
+    /// One was measured since the last trap.
+    fresh: bool,
+}
+
+impl Lengths {
+    fn note(&mut self, instructions: u64) {
+        self.last[self.count % MEASURED] = instructions;
+        self.count += 1;
+        self.fresh = true;
+    }
+
+    fn longest(&self) -> u64 {
+        match self.last.iter().max() {
+            Some(&longest) if self.count > 0 => longest,
+            _ => FIRST_GUESS,
+        }
+    }
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// A trap, in a call of which it is known how long such are.
+    Trap,
+    /// A trap before the instruction with this number from the beginning of the next call. It outlasts a call that is
+    /// too short for it.
+    TrapAt(u64),
+}
 
 /// Traps that are to be made.
 #[derive(Debug)]
@@ -27,12 +67,11 @@ pub(crate) struct Crash {
     state: u64,
     next_ns: u64,
     calls: u64,
-    /// The trap that is due: so many looks at the time from here. It outlasts a call that is too short for it.
-    looks: Option<u64>,
-    entry: Entry,
-    begins: bool,
-    /// The call that runs is one that is to be ended so. Others look at the time too, when a tick comes.
-    watched: bool,
+    due: Due,
+    /// Of each entry, in the table's order.
+    lengths: Vec<Lengths>,
+    /// The call that is counted, and from where.
+    counted: (Entry, u64),
 }
 
 impl Crash {
@@ -42,10 +81,9 @@ impl Crash {
             state: seed | 1 << 63,
             next_ns: 0,
             calls: 0,
-            looks: None,
-            entry: Entry::Probe,
-            begins: false,
-            watched: false,
+            due: Due::Nothing,
+            lengths: vec![Lengths::default(); ENTRIES.len()],
+            counted: (Entry::Probe, 0),
         }
     }
 
@@ -56,55 +94,67 @@ impl Crash {
         self.state % below
     }
 
-    /// A call begins. Says whether it is to be watched for its trap.
-    pub(crate) fn begin(&mut self, entry: Entry, now_ns: u64) -> bool {
-        self.watched = false;
-        let due = match self.when {
-            CrashWhen::Every(_) if !crate::is_transaction(entry) => return false,
+    fn lengths(&mut self, entry: Entry) -> &mut Lengths {
+        &mut self.lengths[entry as usize]
+    }
+
+    /// A call begins. With how many instructions it is to be ended, if it is to be counted.
+    pub(crate) fn begin(&mut self, entry: Entry, now_ns: u64) -> Option<u64> {
+        let measured = match self.when {
+            CrashWhen::Every(_) if !crate::is_transaction(entry) => return None,
             CrashWhen::Every(period_ns) => {
                 if self.next_ns == 0 {
                     self.next_ns = now_ns + period_ns;
                 }
-                let due = now_ns >= self.next_ns;
-                if due {
+                if now_ns >= self.next_ns {
                     self.next_ns = now_ns + period_ns;
+                    if self.due == Due::Nothing {
+                        self.due = Due::Trap;
+                    }
                 }
-                due
+                self.due == Due::Trap && !self.lengths(entry).fresh
             }
-            CrashWhen::At(wanted, number) => {
-                if entry != wanted {
-                    return false;
-                }
+            CrashWhen::At(wanted, _) if entry != wanted => return None,
+            CrashWhen::At(_, number) => {
                 self.calls += 1;
-                self.calls == number
+                if self.calls == number {
+                    self.due = Due::Trap;
+                }
+                self.calls < number && number - self.calls <= MEASURED as u64
             }
         };
-        if due {
-            self.looks = Some(1 + self.draw(MOST_LOOKS));
-        }
-        self.entry = entry;
-        self.begins = true;
-        self.watched = self.looks.is_some();
-        self.watched
+        let number = match self.due {
+            _ if measured => ENDLESS,
+            Due::Nothing => return None,
+            Due::TrapAt(number) => number,
+            Due::Trap => {
+                // Not at its beginning.
+                let others = self.lengths(entry).longest().saturating_sub(1).max(1);
+                let number = 2 + self.draw(others);
+                self.due = Due::TrapAt(number);
+                number
+            }
+        };
+        self.counted = (entry, number);
+        Some(number)
     }
 
-    /// Whether a trap is due in the call that runs.
-    pub(crate) fn is_armed(&self) -> bool {
-        self.watched && self.looks.is_some()
-    }
-
-    /// The code of a watched call looks at the time.
-    pub(crate) fn look(&mut self) -> Result<(), Fault> {
-        let Some(looks) = &mut self.looks else { return Ok(()) };
-        if std::mem::take(&mut self.begins) {
-            return Ok(());
+    /// The call that was counted has ended, with so many instructions left.
+    pub(crate) fn end(&mut self, left: u64, returned: bool) {
+        let (entry, number) = self.counted;
+        if returned {
+            self.lengths(entry).note(number.saturating_sub(left));
         }
-        *looks -= 1;
-        if *looks > 0 {
-            return Ok(());
+        if number == ENDLESS {
+            return;
         }
-        self.looks = None;
-        Err(Fault::Trap { entry: self.entry, kind: TrapKind::Injected })
+        self.due = match left {
+            0 => {
+                self.lengths.iter_mut().for_each(|lengths| lengths.fresh = false);
+                Due::Nothing
+            }
+            left => Due::TrapAt(left.max(2)),
+        };
     }
 }
 
@@ -114,15 +164,15 @@ impl Host {
         self.crash = Some(Crash::new(when, seed));
     }
 
-    /// Whether the call that begins is to be watched for a trap on request.
+    /// With how many instructions the call that begins is to be ended, if it is to be counted.
     #[inline]
-    pub(crate) fn crash_begins(&mut self, entry: Entry) -> bool {
-        self.crash.as_mut().is_some_and(|crash| crash.begin(entry, now_ns()))
+    pub(crate) fn crash_begins(&mut self, entry: Entry) -> Option<u64> {
+        self.crash.as_mut().and_then(|crash| crash.begin(entry, now_ns()))
     }
 
-    /// The code of such a call looks at the time. `None` if no trap is due.
-    pub(crate) fn crash_looks(&mut self) -> Option<Result<(), Fault>> {
-        self.crash.as_mut().filter(|crash| crash.is_armed()).map(Crash::look)
+    /// A call that was counted has ended, with so many instructions left.
+    pub(crate) fn crash_ends(&mut self, left: u64, returned: bool) {
+        self.crash.iter_mut().for_each(|crash| crash.end(left, returned));
     }
 }
 
@@ -130,55 +180,97 @@ impl Host {
 mod tests {
     use super::*;
 
+    impl Crash {
+        /// A call with so many instructions. Before which of them it ends, if it does.
+        fn call(&mut self, entry: Entry, now_ns: u64, instructions: u64) -> Option<u64> {
+            let number = self.begin(entry, now_ns)?;
+            let ends = number <= instructions;
+            self.end(number.saturating_sub(instructions) * u64::from(!ends), !ends);
+            ends.then_some(number)
+        }
+    }
+
     #[test]
     fn a_trap_comes_inside_of_the_call_that_was_named() {
-        let mut crash = Crash::new(CrashWhen::At(Entry::Poll, 2), 1);
-        assert!(!crash.begin(Entry::Poll, 0) && !crash.begin(Entry::Irq, 0));
-        assert!(crash.begin(Entry::Poll, 0));
-        crash.look().expect("not at the call's beginning");
-        let looks = (1..).find(|_| crash.look().is_err()).unwrap();
-        assert!((1..=MOST_LOOKS).contains(&looks));
-        assert!(!crash.begin(Entry::Poll, 0), "once");
+        for seed in 0..50 {
+            let mut crash = Crash::new(CrashWhen::At(Entry::Poll, 20), seed);
+            let places: Vec<_> = (1..=40)
+                .filter_map(|call| {
+                    assert_eq!(crash.call(Entry::Irq, 0, 500), None);
+                    crash.call(Entry::Poll, 0, 300).map(|place| (call, place))
+                })
+                .collect();
+            let [(20, 2..=300)] = places[..] else { panic!("{places:?}") };
+        }
+    }
+
+    #[test]
+    fn the_very_first_call_can_be_ended_too() {
+        let mut crash = Crash::new(CrashWhen::At(Entry::Probe, 1), 3);
+        assert!(matches!(crash.call(Entry::Probe, 0, 2 * FIRST_GUESS), Some(2..=FIRST_GUESS)));
+    }
+
+    #[test]
+    fn the_end_of_a_call_is_as_likely_as_its_beginning() {
+        const LENGTH: u64 = 50_000;
+        let mut quarters = [0; 4];
+        for seed in 1..=400 {
+            let mut crash = Crash::new(CrashWhen::Every(10), seed);
+            let place = (1..).find_map(|now| crash.call(Entry::Poll, now, LENGTH)).unwrap();
+            quarters[((place - 1) * 4 / LENGTH) as usize] += 1;
+        }
+        assert!(quarters.iter().all(|count| (60..=140).contains(count)), "{quarters:?}");
     }
 
     #[test]
     fn a_call_that_is_too_short_leaves_its_trap_to_the_next_ones() {
         let mut crash = Crash::new(CrashWhen::Every(1000), 7);
-        assert!(!crash.begin(Entry::Poll, 1));
-        assert!(!crash.begin(Entry::Probe, 5000), "starting is left alone");
-        let mut calls = 0;
-        while crash.begin(Entry::Irq, 1001) && crash.look().and_then(|()| crash.look()).is_ok() {
-            calls += 1;
-            assert!(calls < 100);
+        assert_eq!(crash.begin(Entry::Poll, 1), None);
+        assert_eq!(crash.begin(Entry::Probe, 5000), None, "starting is left alone");
+        assert_eq!(crash.call(Entry::Poll, 5001, 1_000_000), None, "it is measured");
+        let calls = (1..).find(|_| crash.call(Entry::Poll, 5002, 10).is_some()).unwrap();
+        assert!(calls > 1);
+        assert_eq!(crash.begin(Entry::Poll, 5500), None, "the next one is not due yet");
+        assert!(crash.begin(Entry::Irq, 6500).is_some());
+    }
+
+    #[test]
+    fn no_trap_comes_at_the_beginning_of_a_call() {
+        for seed in 0..300 {
+            let mut crash = Crash::new(CrashWhen::Every(1), seed);
+            let place = (1..10_000).find_map(|now| crash.call(Entry::Poll, now, 3 + now % 2)).unwrap();
+            assert!(place >= 2);
         }
-        assert!(!crash.begin(Entry::Irq, 1500), "the next one is not due yet");
-        assert!(crash.begin(Entry::Irq, 2500));
     }
 
     #[test]
     fn a_trap_that_is_due_spares_calls_that_cannot_be_taken_back() {
         let mut crash = Crash::new(CrashWhen::Every(1000), 7);
-        crash.begin(Entry::Poll, 1);
-        assert!(crash.begin(Entry::Poll, 2000) && crash.is_armed());
-        // A setting, in which the clock ticks: its look is about the time, and about no trap.
-        assert!(!crash.begin(Entry::SetRxMode, 2001));
-        assert!(!crash.is_armed(), "a setting would be ended, and be taken for the poll before it");
-        assert!(crash.begin(Entry::Poll, 2002) && crash.is_armed());
+        assert_eq!(crash.call(Entry::Poll, 1, 100), None);
+        assert_eq!(crash.call(Entry::Poll, 2000, 100), None, "it is measured");
+        let number = crash.begin(Entry::Poll, 2001).unwrap();
+        crash.end(number - 1, true);
+        assert_eq!(crash.begin(Entry::SetRxMode, 2002), None, "a setting");
+        assert!(crash.begin(Entry::Poll, 2003).is_some());
+    }
+
+    #[test]
+    fn a_fault_of_the_drivers_own_is_not_taken_for_the_trap() {
+        let mut crash = Crash::new(CrashWhen::At(Entry::Poll, 1), 1);
+        let number = crash.begin(Entry::Poll, 0).unwrap();
+        crash.end(5, false);
+        assert!(number > 5);
+        assert_eq!(crash.begin(Entry::Poll, 0), Some(5), "it is still due");
     }
 
     #[test]
     fn a_seed_picks_the_places() {
         let places = |seed| {
             let mut crash = Crash::new(CrashWhen::Every(1), seed);
-            crash.begin(Entry::Poll, 1);
-            (0..20)
-                .map(|round| {
-                    crash.begin(Entry::Poll, 10 * (round + 1));
-                    (0..).find(|_| crash.look().is_err()).unwrap()
-                })
-                .collect::<Vec<u64>>()
+            (1..100).filter_map(|now| crash.call(Entry::Poll, now, 1000)).collect::<Vec<u64>>()
         };
         assert_eq!(places(3), places(3));
         assert_ne!(places(3), places(4));
+        assert!(places(3).len() > 20);
     }
 }

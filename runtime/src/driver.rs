@@ -93,6 +93,11 @@ pub trait Launcher: Send {
 
     /// How it isolates, as `--isolation` calls it.
     fn isolation(&self) -> &'static str;
+
+    /// Whether calls of its instances can be [ended on request](crate::CrashWhen).
+    fn crashes(&self) -> bool {
+        false
+    }
 }
 
 /// One launcher for many nooks: what was compiled once is shared.
@@ -103,6 +108,10 @@ impl<L: Launcher + Sync + ?Sized> Launcher for Arc<L> {
 
     fn isolation(&self) -> &'static str {
         L::isolation(self)
+    }
+
+    fn crashes(&self) -> bool {
+        L::crashes(self)
     }
 }
 

@@ -237,6 +237,7 @@ pub struct DriverModule {
     entries: Vec<&'static str>,
     original_bytes: usize,
     imports_wasi: bool,
+    counts: bool,
 }
 
 /// Whether a driver may import WASI's functions.
@@ -292,6 +293,7 @@ impl DriverModule {
             entries,
             original_bytes: wasm.len(),
             imports_wasi: survey.imports_wasi,
+            counts: false,
         })
     }
 
@@ -313,6 +315,15 @@ impl DriverModule {
     /// The same driver with a module that was prepared from this one's.
     pub(crate) fn with_wasm(&self, wasm: Vec<u8>) -> Self {
         DriverModule { wasm, ..self.clone() }
+    }
+
+    /// The same driver, to be compiled so that its calls can be [ended on request](crate::CrashWhen).
+    pub fn counting(&self) -> Self {
+        DriverModule { counts: true, ..self.clone() }
+    }
+
+    pub(crate) fn counts(&self) -> bool {
+        self.counts
     }
 
     /// Of the file.

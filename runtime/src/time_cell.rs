@@ -56,13 +56,6 @@ pub(crate) struct TimeCell {
     address: Address,
 }
 
-impl TimeCell {
-    /// The next look finds it set.
-    pub(crate) fn set(&self) {
-        set(self.address);
-    }
-}
-
 impl Drop for TimeCell {
     fn drop(&mut self) {
         let mut cells = self.cells.lock();

@@ -8,14 +8,15 @@ use wasmtime::{
 };
 
 use crate::clock::thread_cpu_ns;
+use crate::countdown::Countdown;
 use crate::engine::Watch;
 use crate::space::Places;
 use crate::survey::MEMORY_EXPORT;
 use crate::time_cell::TimeCell;
 use crate::trail::Frame;
 use crate::{
-    Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
-    LaunchError, Launcher, ModuleCache, Origin, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
+    Checkpoint, Checkpointing, CodeGen, Counting, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
+    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
     memory, wasi,
 };
 
@@ -89,19 +90,14 @@ macro_rules! define_wasm_driver {
                             checkpoint.begin(&mut self.store);
                         }
                     }
-                    let watched = self.store.data_mut().crash_begins(Entry::$variant);
-                    if watched {
-                        look_at_once(self.time.as_ref(), &mut self.store);
-                    }
+                    let counted = self.countdown.filter(|countdown| countdown.begin(&mut self.store, Entry::$variant));
                     let outcome = entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*));
-                    if watched {
-                        self.store.set_epoch_deadline(1);
-                    }
+                    let injected = counted.is_some_and(|countdown| countdown.end(&mut self.store, outcome.is_ok()));
                     match (self.store.data().device_is_taken(), outcome) {
                         // Whatever else the call came to: it was made of ones or zeros.
                         (Some(fault), _) => Err(self.lost(fault)),
                         (None, Ok(result)) => Ok(result),
-                        (None, Err(error)) => Err(self.died(Entry::$variant, &error)),
+                        (None, Err(error)) => Err(self.died(Entry::$variant, &error, injected)),
                     }
                 }
             )*
@@ -176,8 +172,10 @@ pub struct WasmDriver {
     host_page: Addr,
     fault: Option<Fault>,
     checkpoint: Option<Box<dyn Checkpoint>>,
-    /// Where its code comes from, if it is not that of the loader's module.
-    origin: Option<Origin>,
+    /// Where its code comes from.
+    origin: Arc<Origin>,
+    /// What ends calls on request, if its module can do that.
+    countdown: Option<Countdown>,
     /// The checkpoint has a share in the beginning of calls.
     begins: bool,
     /// Whether the filter runs, if there is one.
@@ -190,6 +188,7 @@ struct Made {
     space: Space,
     checkpoint: Option<Box<dyn Checkpoint>>,
     time: Option<TimeCell>,
+    countdown: Option<Countdown>,
     inside: Option<filter::Inside>,
 }
 
@@ -204,10 +203,12 @@ impl WasmDriver {
         fault
     }
 
+    /// The call ended in an error, which was made on request if it was `injected`.
     #[cold]
-    fn died(&mut self, entry: Entry, error: &wasmtime::Error) -> Fault {
+    fn died(&mut self, entry: Entry, error: &wasmtime::Error, injected: bool) -> Fault {
         let fault = match (error.downcast_ref::<Fault>(), error.downcast_ref::<Trap>()) {
             (Some(&fault), _) => fault,
+            (None, Some(_)) if injected => Fault::Trap { entry, kind: TrapKind::Injected },
             (None, Some(&trap)) => {
                 let full = self.checkpoint.as_mut().is_some_and(|log| log.is_full(&mut self.store));
                 Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { trap_kind(trap) } }
@@ -218,7 +219,7 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().trail.frames = frames(error, self.origin.as_ref());
+        self.store.data_mut().trail.frames = frames(error, &self.origin);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().accuse_filter();
         }
@@ -226,19 +227,52 @@ impl WasmDriver {
     }
 }
 
+/// Where the code of a module comes from that was prepared, and perhaps made to count.
+struct Origin {
+    /// Without them, code is where it was in the loader's module.
+    offsets: Option<OffsetMap>,
+    counting: Option<Counting>,
+}
+
+impl Origin {
+    /// Of a module that came about with `offsets`, and then with `counting`.
+    fn new(offsets: Option<OffsetMap>, counting: Option<Counting>) -> Self {
+        let offsets = match (offsets, &counting) {
+            (Some(offsets), Some(counting)) => Some(counting.offsets.through(&offsets)),
+            (None, Some(counting)) => Some(counting.offsets.clone()),
+            (offsets, None) => offsets,
+        };
+        Origin { offsets, counting }
+    }
+
+    /// A place's function and offset in the module as the loader made it; none if it is of no instruction of the
+    /// driver's.
+    fn of(&self, function: u32, offset: Option<usize>) -> Option<(u32, Option<u64>)> {
+        let function = self.counting.as_ref().map_or(function, |counting| counting.original(function));
+        match (&self.offsets, offset) {
+            (Some(offsets), offset) => {
+                let original = offsets.original(u32::try_from(offset?).ok()?)?;
+                Some((function, Some(original.into())))
+            }
+            (None, offset) => Some((function, offset.map(|offset| offset as u64))),
+        }
+    }
+}
+
 /// The call stack at the fault, innermost first, with offsets in the module as the loader made it.
-fn frames(error: &wasmtime::Error, origin: Option<&Origin>) -> Vec<Frame> {
+fn frames(error: &wasmtime::Error, origin: &Origin) -> Vec<Frame> {
     let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
     let frame = |frame: &FrameInfo| {
         // The host calls the driver, and the driver calls its filter.
         let in_driver = frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module()));
-        let mut module_offset = frame.module_offset().map(|offset| offset as u64);
-        if let (Some(origin), true) = (origin, in_driver) {
-            // What is of no instruction of the driver's was added to it, and is nothing to its author.
-            module_offset = Some(origin(module_offset?)?);
-        }
+        let place = (frame.func_index(), frame.module_offset());
+        // What is of no instruction of the driver's was added to it, and is nothing to its author.
+        let (function, module_offset) = match place {
+            (function, offset) if in_driver => origin.of(function, offset)?,
+            (function, offset) => (function, offset.map(|offset| offset as u64)),
+        };
         let name = frame.func_name().map(|name| Plain(name).to_string());
-        Some(Frame { function: frame.func_index(), name, module_offset, in_driver })
+        Some(Frame { function, name, module_offset, in_driver })
     };
     frames.iter().filter_map(frame).collect()
 }
@@ -255,21 +289,9 @@ fn trap_kind(trap: Trap) -> TrapKind {
     }
 }
 
-/// The call that begins looks at the time wherever it can.
-fn look_at_once(time: Option<&TimeCell>, store: &mut Store<Host>) {
-    match time {
-        Some(cell) => cell.set(),
-        None => store.set_epoch_deadline(0),
-    }
-}
-
-/// A call looks at the time. Says whether it is to look again as soon as it can, rather than at the next tick.
-fn look(host: &mut Host) -> wasmtime::Result<bool> {
-    let (outcome, at_once) = match host.crash_looks() {
-        Some(outcome) => (outcome, true),
-        None => (host.tick(thread_cpu_ns()), false),
-    };
-    outcome.map(|()| at_once).map_err(wasmtime::Error::new)
+/// A call looks at the time.
+fn look(host: &mut Host) -> wasmtime::Result<()> {
+    host.tick(thread_cpu_ns()).map_err(wasmtime::Error::new)
 }
 
 /// How a driver reaches its device's registers.
@@ -301,13 +323,15 @@ pub struct WasmLauncher {
     engine: Engine,
     module: Arc<DriverModule>,
     link: Link,
-    undoable: Option<Undoable>,
+    undoable: Option<Arc<dyn Checkpointing>>,
+    origin: Arc<Origin>,
 }
 
-/// How calls are taken back.
+/// A module that was prepared so that calls into it can be taken back.
 struct Undoable {
     way: Arc<dyn Checkpointing>,
-    origin: Origin,
+    offsets: OffsetMap,
+    wrappers_from: u32,
 }
 
 impl WasmLauncher {
@@ -347,8 +371,9 @@ impl WasmLauncher {
         cache: &ModuleCache,
         checkpointing: Arc<dyn Checkpointing>,
     ) -> Result<Self, EngineError> {
-        let Prepared { wasm, origin } = checkpointing.prepare(module).map_err(EngineError::NotUndoable)?;
-        let undoable = Undoable { way: checkpointing, origin };
+        let prepared = checkpointing.prepare(module).map_err(EngineError::NotUndoable)?;
+        let Prepared { wasm, offsets, wrappers_from } = prepared;
+        let undoable = Undoable { way: checkpointing, offsets, wrappers_from };
         let module = Arc::new(module.with_wasm(wasm));
         Self::linked(&CodeGen::default(), module, None, cache, Mmio::Emulated, Some(undoable))
     }
@@ -371,9 +396,16 @@ impl WasmLauncher {
     ) -> Result<Self, EngineError> {
         let keeps_time = undoable.as_ref().is_some_and(|undoable| undoable.way.keeps_time());
         let engine = Engine::new(if keeps_time { Watch::Cell } else { Watch::Epoch }, how)?;
-        let compiled = engine.compile(module.wasm(), cache)?;
-        let mut linker = Linker::new(engine.wasmtime());
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
+        let counting = module.counts().then(|| {
+            let wrappers_from = undoable.as_ref().map_or(u32::MAX, |undoable| undoable.wrappers_from);
+            Counting::of(module.wasm(), wrappers_from).map_err(|error| refused(wasmtime::Error::new(error)))
+        });
+        let counting = counting.transpose()?;
+        let compiled = engine.compile(counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm), cache)?;
+        let (undoable, offsets) = undoable.map(|Undoable { way, offsets, .. }| (way, offsets)).unzip();
+        let origin = Arc::new(Origin::new(offsets, counting));
+        let mut linker = Linker::new(engine.wasmtime());
         glue::link(&mut linker).map_err(refused)?;
         if module.imports_wasi() {
             wasi::link(&mut linker).map_err(refused)?;
@@ -391,7 +423,7 @@ impl WasmLauncher {
                 Link::Instances { linker, driver: compiled, registers, filter }
             }
         };
-        Ok(WasmLauncher { engine, module, link, undoable })
+        Ok(WasmLauncher { engine, module, link, undoable, origin })
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
@@ -421,14 +453,15 @@ impl WasmLauncher {
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
         let (mut checkpoint, mut time) = (None, None);
-        if let Some(Undoable { way, .. }) = &self.undoable {
-            let look = Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| look(caller.data_mut()).map(i32::from));
+        if let Some(way) = &self.undoable {
+            let look = Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| look(caller.data_mut()).map(|()| 0));
             let attached = way.attach(store, &instance, look)?;
             let cell = attached.time_cell();
             time = cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?;
             checkpoint = Some(attached);
         }
-        Ok(Made { entries: Entries::of(&instance, store)?, space, checkpoint, time, inside })
+        let countdown = Countdown::of(store, &instance);
+        Ok(Made { entries: Entries::of(&instance, store)?, space, checkpoint, time, countdown, inside })
     }
 }
 
@@ -439,9 +472,7 @@ impl Launcher for WasmLauncher {
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| {
-            look(context.data_mut()).map(|at_once| UpdateDeadline::Continue(u64::from(!at_once)))
-        });
+        store.epoch_deadline_callback(|mut context| look(context.data_mut()).map(|()| UpdateDeadline::Continue(1)));
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {
@@ -452,17 +483,30 @@ impl Launcher for WasmLauncher {
             Err(error) => Err(format!("{error:#}")),
         };
         match begun {
-            Ok((Made { entries, checkpoint, time, inside, .. }, host_page)) => {
-                let origin = self.undoable.as_ref().map(|undoable| undoable.origin.clone());
+            Ok((Made { entries, checkpoint, time, countdown, inside, .. }, host_page)) => {
                 let begins = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.begins());
-                let fault = None;
-                Ok(Box::new(WasmDriver { time, store, entries, host_page, fault, checkpoint, begins, origin, inside }))
+                Ok(Box::new(WasmDriver {
+                    time,
+                    store,
+                    entries,
+                    host_page,
+                    fault: None,
+                    checkpoint,
+                    begins,
+                    origin: self.origin.clone(),
+                    countdown,
+                    inside,
+                }))
             }
             Err(why) => Err(Box::new(LaunchError { host: store.into_data(), why })),
         }
     }
 
     fn isolation(&self) -> &'static str {
-        self.undoable.as_ref().map_or("sfi", |undoable| undoable.way.isolation())
+        self.undoable.as_ref().map_or("sfi", |undoable| undoable.isolation())
+    }
+
+    fn crashes(&self) -> bool {
+        self.module.counts()
     }
 }

@@ -1,13 +1,13 @@
 //! Calls that fault are taken back, and nothing is lost by it: whichever call it is, and whatever device it is on.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Entry;
 use nook_bus::DmaWindow;
 use nook_recovery::{BundleConfig, Method, Outcome, Policy, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, KeepMemory, ModuleCache, Nook, WasmLauncher, now_ns};
+use nook_runtime::{Budgets, CrashWhen, KeepMemory, Launcher, Mmio, ModuleCache, Nook, WasmLauncher, now_ns};
 use nook_tests::{
     Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, wat_driver,
 };
@@ -16,10 +16,20 @@ use rayon::prelude::*;
 const PATIENCE_NS: u64 = 60_000_000_000;
 const FRAMES: u32 = 300;
 
+/// The e1000 driver, whose calls can be ended on request, and be taken back then.
+fn crashing(method: Method) -> Box<dyn Launcher> {
+    static LAUNCHERS: [LazyLock<Arc<WasmLauncher>>; 2] =
+        [LazyLock::new(|| compiled(Method::Log)), LazyLock::new(|| compiled(Method::Pages))];
+    fn compiled(method: Method) -> Arc<WasmLauncher> {
+        let module = e1000_module().counting();
+        Arc::new(WasmLauncher::undoable(&module, &ModuleCache::none(), method.checkpointing()).unwrap())
+    }
+    Box::new(LAUNCHERS[usize::from(method == Method::Pages)].clone())
+}
+
 fn nothing_is_lost_by_a_crash(device: &Device, method: Method, entry: Entry, call: u64) -> u64 {
-    let launcher = WasmLauncher::undoable(&e1000_module(), &ModuleCache::none(), method.checkpointing()).unwrap();
-    let mut this = Supervised::new(Rig::up_with(device, Box::new(launcher)), Policy::default());
-    this.supervisor.nook_mut().crash(CrashWhen::At(entry, call), call);
+    let mut this = Supervised::new(Rig::up_with(device, crashing(method)), Policy::default());
+    assert!(this.supervisor.nook_mut().crash(CrashWhen::At(entry, call), call));
     let Exchanged { frames, arrived, received } = this.exchange(FRAMES);
     let context = format!("{device:?}, {entry} {call}: {:?}", this.supervisor.recoveries());
     assert!(arrived == frames, "sent otherwise than given: {context}");
@@ -70,10 +80,12 @@ fn a_trap_anywhere_in_a_call_costs_no_frame_on_qemus_e1000() {
 
 #[test]
 fn frames_that_a_driver_had_when_it_ended_are_sent_by_its_successor() {
+    let module = Arc::new(e1000_module().counting());
+    let launcher = Arc::new(WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap());
     for call in 1..=3 {
-        let mut this =
-            Supervised::new(Rig::up(&Device::Model(ModelConfig::default()), Isolation::Sfi), Policy::default());
-        this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, call), call);
+        let rig = Rig::up_with(&Device::Model(ModelConfig::default()), Box::new(launcher.clone()));
+        let mut this = Supervised::new(rig, Policy::default());
+        assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, call), call));
         let frames: Vec<_> = (1..=FRAMES).map(|n| frame(n, 60 + n as usize % 1400)).collect();
         this.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
         let mut arrived = Vec::new();

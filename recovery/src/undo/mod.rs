@@ -42,7 +42,6 @@ mod facts;
 mod layout;
 mod looks;
 mod module;
-mod offsets;
 mod raw;
 mod rewrite;
 mod rollback;
@@ -52,7 +51,8 @@ mod write;
 
 use std::fmt;
 
-pub use offsets::OffsetMap;
+use nook_runtime::OffsetMap;
+
 pub use rollback::{CorruptLog, RolledBack, UndoLog};
 
 /// What the pass is told beside the module.
@@ -106,6 +106,8 @@ pub struct Instrumented {
     pub effect: Effect,
     /// Where its code comes from.
     pub offsets: OffsetMap,
+    /// The first of its last functions, which begin and end calls.
+    pub wrappers_from: u32,
 }
 
 /// What the pass did to a module; all counts are of places in the code.

@@ -1,5 +1,6 @@
 //! The rewritten module: the original's sections, each with what is added at its end, so that no index changes.
 
+use nook_runtime::OffsetMap;
 use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
@@ -15,7 +16,7 @@ use super::layout::{
 use super::module::{Shape, features};
 use super::rewrite::{Module, Part, Rewritten, rewrite};
 use super::values::Analysis;
-use super::{Effect, Flaw, Instrumented, OffsetMap, Options, Refused, looks};
+use super::{Effect, Flaw, Instrumented, Options, Refused, looks};
 
 /// An export that gets a wrapper: its name and the function behind it.
 struct Entry<'a> {
@@ -88,7 +89,7 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
         .validate_all(&wasm)?;
     effect.code_bytes_before = code_bytes(writer.wasm)?;
     effect.code_bytes_after = code_bytes(&wasm)?;
-    Ok(Instrumented { wasm, effect, offsets: map })
+    Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.look + 1 })
 }
 
 impl Writer<'_> {

@@ -64,9 +64,12 @@ impl<U: Uplink> Nook<U> {
         Some(Undone { entry, memory })
     }
 
-    /// Ends calls of a wasm driver in traps, at places that `seed` picks; see [`CrashWhen`].
-    pub fn crash(&mut self, when: CrashWhen, seed: u64) {
+    /// Ends calls of the driver in traps, at places that `seed` picks; see [`CrashWhen`]. Says whether they can be: it
+    /// has to be a wasm driver that was compiled [for that](crate::DriverModule::counting).
+    #[must_use]
+    pub fn crash(&mut self, when: CrashWhen, seed: u64) -> bool {
         self.host_mut().crash(when, seed);
+        self.launcher.crashes()
     }
 
     /// The next `calls` of `poll` move one packet each way, so that one that ends the driver is found.

@@ -1,4 +1,4 @@
-//! Where an instruction of the rewritten module comes from.
+//! Where an instruction of a rewritten module comes from.
 
 /// For each place in the rewritten module's code: the instruction of the original that it is, or that it was added
 /// for. Both are byte offsets from the beginning of their module, as in a trap's backtrace and in DWARF's line tables
@@ -20,17 +20,36 @@ impl OffsetMap {
         (*old != NONE).then_some(*old)
     }
 
-    pub(super) fn push(&mut self, new: usize, old: Option<usize>) {
+    /// Notes that from `new` on, up to what is noted next, code belongs to the original's `old`. Places come in their
+    /// order; of several at one place the first counts.
+    pub fn push(&mut self, new: usize, old: Option<usize>) {
         let old = old.map_or(NONE, |old| old as u32);
         if self.pairs.last().is_none_or(|(last, _)| *last < new as u32) {
             self.pairs.push((new as u32, old));
         }
+    }
+
+    /// The map to where the original itself comes from, whose map is `earlier`.
+    pub fn through(&self, earlier: &OffsetMap) -> OffsetMap {
+        let old = |old: u32| if old == NONE { NONE } else { earlier.original(old).unwrap_or(NONE) };
+        OffsetMap { pairs: self.pairs.iter().map(|&(new, between)| (new, old(between))).collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_rewritings_in_a_row_each_place_leads_to_the_first_original() {
+        let (mut first, mut second) = (OffsetMap::default(), OffsetMap::default());
+        [(100, Some(40)), (110, None), (120, Some(50))].into_iter().for_each(|(new, old)| first.push(new, old));
+        [(200, Some(105)), (210, Some(112)), (220, None), (230, Some(120))]
+            .into_iter()
+            .for_each(|(new, old)| second.push(new, old));
+        let both = second.through(&first);
+        assert_eq!([199, 200, 215, 225, 240].map(|at| both.original(at)), [None, Some(40), None, None, Some(50)]);
+    }
 
     #[test]
     fn code_that_was_added_belongs_to_the_instruction_that_it_was_added_for() {

@@ -2,13 +2,11 @@
 //! logging; the driver has frames on a stack and a stack pointer that it corrupts; a device writes into the same lines
 //! as the driver. The same with private memory by pages, and a log for what is shared.
 
-mod fuse;
-
 use std::fmt::Write;
 
-use fuse::with_fuse;
 use nook_recovery::Pages;
 use nook_recovery::undo::{Flaw, Options, UndoLog, instrument_with};
+use nook_runtime::Counting;
 use wasmtime::{Caller, Config, Engine, Extern, Instance, Linker, Memory, Module, Store, Val};
 
 const MODULES: u64 = 120;
@@ -282,16 +280,17 @@ impl Run {
         Run { store, instance, memory }
     }
 
-    /// Calls the driver; it is cut off after so many instructions. How many it took, if it returned.
-    fn poll(&mut self, fuse: i32) -> Option<i32> {
-        let burning = self.instance.get_global(&mut self.store, "fuse");
-        if let Some(global) = burning {
-            global.set(&mut self.store, Val::I32(fuse)).unwrap();
+    /// Calls the driver; it is cut off before the instruction with this number, if it counts. How many it took, if it
+    /// returned.
+    fn poll(&mut self, number: i64) -> Option<i64> {
+        let countdown = self.instance.get_global(&mut self.store, "nook_countdown");
+        if let Some(global) = countdown {
+            global.set(&mut self.store, Val::I64(number)).unwrap();
         }
         let poll = self.instance.get_typed_func::<(), ()>(&mut self.store, "nook_poll").unwrap();
         poll.call(&mut self.store, ()).ok()?;
-        let left = burning.map_or(0, |global| global.get(&mut self.store).unwrap_i32());
-        Some(fuse.wrapping_sub(left))
+        let left = countdown.map_or(0, |global| global.get(&mut self.store).unwrap_i64());
+        Some(number - left)
     }
 
     /// Memory without what is the device's and what is below the stack, and the globals.
@@ -339,7 +338,8 @@ fn examine(engine: &Engine, seed: u64, by: By, flaw: Option<Flaw>, seen: &mut Se
     let options = Options { private_bytes: Some(SHARED as u32), private_is_kept: by == By::Pages, flaw };
     let instrumented = instrument_with(&wasm, &options).unwrap();
     assert!(instrumented.effect.own_frames_known);
-    let mut logged = Run::new(engine, &with_fuse(&instrumented.wasm), seed);
+    let counting = Counting::of(&instrumented.wasm, instrumented.wrappers_from).unwrap();
+    let mut logged = Run::new(engine, &counting.wasm, seed);
     let undo = UndoLog::of(&mut logged.store, &logged.instance).unwrap();
     let mut pages =
         (by == By::Pages).then(|| Pages::of(&mut logged.store, logged.memory, SHARED).expect("the kernel has it"));
@@ -348,12 +348,12 @@ fn examine(engine: &Engine, seed: u64, by: By, flaw: Option<Flaw>, seen: &mut Se
     let mut length = 20_000;
     for cut in 0..CUTS {
         let before = logged.state();
-        let fuse = if cut == 0 { i32::MAX } else { 1 + dice.below(length as usize) as i32 };
+        let number = if cut == 0 { i64::MAX } else { 1 + dice.below(length as usize) as i64 };
         let private = logged.memory.data(&logged.store)[..SHARED].to_vec();
         if let Some(pages) = &mut pages {
             pages.begin(&logged.store);
         }
-        let returned = logged.poll(fuse);
+        let returned = logged.poll(number);
         let device = logged.device();
         let undone = match returned {
             Some(instructions) => {
