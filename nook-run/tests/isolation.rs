@@ -38,6 +38,17 @@ fn without_a_word_a_call_that_faults_is_taken_back() {
     assert_eq!(report["exercise"]["ping"]["received"], 100);
 }
 
+#[test]
+fn traps_anywhere_under_load_cost_no_byte_and_no_restart() {
+    let (_, report) = run(text(&e1000()), &["--exercise", "ping,tcp,rr", "--crash-every", "20ms", "--seed", "5"]);
+    let RecoveryCounts { taken_back, restarts } = RecoveryCounts::of(&report);
+    assert!(taken_back > 10 && restarts == 0, "{report:#}");
+    assert_eq!(report["fault_count"].as_u64(), Some(taken_back), "{report:#}");
+    let exercise = &report["exercise"];
+    assert_eq!((&exercise["tcp"]["hash_ok"], &exercise["rr"]["lost"]), (&true.into(), &0.into()), "{report:#}");
+    assert_eq!(exercise["ping"]["received"], 100);
+}
+
 struct RecoveryCounts {
     taken_back: u64,
     restarts: u64,

@@ -65,6 +65,25 @@ fn a_trap_is_traced_to_the_authors_file_and_line_and_to_what_the_driver_did_befo
 }
 
 #[test]
+fn a_trap_on_request_is_traced_to_the_authors_line_too() {
+    let place = Place::new();
+    place.file("policy.toml", "[bundles]\nfolder = \"bundles\"\n");
+    let driver = e1000();
+    for seed in ["3", "4", "5"] {
+        let run = [driver.to_str().unwrap(), "--policy", "policy.toml", "--exercise", "ping", "--seed", seed];
+        place.nook_run(run.into_iter().chain(["--crash-at", "poll:25"])).end().with(0);
+    }
+    for bundle in fs::read_dir(place.at("bundles")).unwrap() {
+        let bundle = bundle.unwrap().path();
+        let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
+        let stack = told.split("call stack, innermost first:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        assert!(told.contains("poll: trap: trap made on request"), "{told}");
+        assert!(stack.contains("nook_poll\n") && stack.lines().nth(1).unwrap().contains(".rs:"), "{told}");
+        assert!(!stack.contains("function "), "each has its name: {told}");
+    }
+}
+
+#[test]
 fn without_the_drivers_file_the_rest_is_told_all_the_same() {
     let place = Place::new();
     let bundle = bundle(&place, &driver_with_a_trap_in_poll());

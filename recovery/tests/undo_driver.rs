@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nook_recovery::undo::instrument;
+use nook_runtime::Counting;
 use wasmparser::{Parser, Payload};
 
 /// `cargo xtask drivers` makes it.
@@ -63,5 +64,37 @@ fn every_place_in_the_rewritten_driver_leads_to_its_instruction_in_the_original(
             }
             None => assert!(led.iter().all(|(original, _)| original.is_none()), "function {number} is no one's"),
         }
+    }
+}
+
+#[test]
+fn so_does_every_place_in_its_copy_that_counts_and_what_is_plain_stays_as_it_is() {
+    let rewritten = instrument(&driver()).unwrap();
+    let counting = Counting::of(&rewritten.wasm, rewritten.wrappers_from).unwrap();
+    let (before, after) = (instructions(&rewritten.wasm), instructions(&counting.wasm));
+    let imported = Parser::new(0).parse_all(&rewritten.wasm).find_map(|payload| match payload.unwrap() {
+        Payload::ImportSection(section) => Some(section.count()),
+        _ => None,
+    });
+    let imported = imported.unwrap();
+    let plain = (rewritten.wrappers_from - imported) as usize;
+    assert_eq!(after.len(), before.len() + plain, "a copy of each function that is no wrapper");
+    for (original, function) in before.iter().zip(&after).take(plain) {
+        let expected: Vec<_> = original.iter().map(|&(at, bytes)| (Some(at as u32), bytes)).collect();
+        let led: Vec<_> = function.iter().map(|&(at, bytes)| (counting.offsets.original(at as u32), bytes)).collect();
+        assert!(led == expected);
+    }
+    for (original, copy) in before.iter().zip(&after[before.len()..]) {
+        // What belongs to one instruction: its countdown, then itself; calls lead elsewhere, so only their kind is the same.
+        let mut led: Vec<(Option<u32>, u8)> = Vec::new();
+        for &(at, bytes) in copy {
+            let from = counting.offsets.original(at as u32);
+            match led.last_mut() {
+                Some((last, kind)) if *last == from => *kind = bytes[0],
+                _ => led.push((from, bytes[0])),
+            }
+        }
+        let expected: Vec<_> = original.iter().map(|&(at, bytes)| (Some(at as u32), bytes[0])).collect();
+        assert!(led == expected);
     }
 }

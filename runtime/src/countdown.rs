@@ -13,7 +13,7 @@ use nook_abi::Entry;
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ElementSection, ExportKind, ExportSection, Function, FunctionSection,
-    GlobalSection, GlobalType, Instruction, NameMap, NameSection, RawSection, TableSection, ValType,
+    GlobalSection, GlobalType, Instruction, MemArg, NameMap, NameSection, RawSection, TableSection, ValType,
 };
 use wasmparser::{
     Element, ElementKind, ExternalKind, FunctionBody, KnownCustom, Name, NameSectionReader, Operator, Parser, Payload,
@@ -42,12 +42,12 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Adds the copies to a valid module. `wrappers_from` is the first of its last functions that begin and end calls, and
+    /// Adds the copies to a valid module with a memory. `wrappers_from` is the first of its last functions that begin and end calls, and
     /// are no part of one: they are not copied, and choose between the others and their copies. Without such functions
     /// ([`u32::MAX`]) each exported function gets one.
     ///
     /// The number is in a mutable global `i64` that the module exports as `nook_countdown`: a call that begins with
-    /// *n* there traps (`unreachable`) before its *n*th instruction, with 0 there afterwards.
+    /// *n* there traps before its *n*th instruction, with 0 there afterwards.
     ///
     /// # Errors
     /// If the module is not valid.
@@ -149,7 +149,11 @@ impl<'a> Shape<'a> {
     }
 
     fn copy_of(&self, function: u32) -> u32 {
-        if self.copied.contains(&function) { self.functions.len() as u32 - self.copied.start + function } else { function }
+        if self.copied.contains(&function) {
+            self.functions.len() as u32 - self.copied.start + function
+        } else {
+            function
+        }
     }
 
     fn table_of_copies(&self, table: u32) -> u32 {
@@ -170,18 +174,20 @@ impl<'a> Shape<'a> {
         ]
     }
 
-    /// Before each instruction of a copy.
-    fn countdown(&self) -> [Instruction<'static>; 9] {
+    /// Before each instruction of a copy. At zero it reads where no memory is, at all other times address 0, so that no
+    /// block ends here and the compiler keeps what it knows.
+    fn countdown(&self) -> [Instruction<'static>; 10] {
         [
             Instruction::GlobalGet(self.globals),
             Instruction::I64Const(1),
             Instruction::I64Sub,
             Instruction::GlobalSet(self.globals),
+            Instruction::I32Const(0),
             Instruction::GlobalGet(self.globals),
             Instruction::I64Eqz,
-            Instruction::If(BlockType::Empty),
-            Instruction::Unreachable,
-            Instruction::End,
+            Instruction::I32Sub,
+            Instruction::I32Load8U(MemArg { offset: 0, align: 0, memory_index: 0 }),
+            Instruction::Drop,
         ]
     }
 }

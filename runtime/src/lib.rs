@@ -34,6 +34,7 @@ mod memory;
 mod netif;
 mod nook;
 mod offsets;
+mod origin;
 mod outcome;
 mod packets;
 mod policy;

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Plain, Status, TrapKind, padded};
-use wasmtime::{
-    Caller, FrameInfo, Func, InstancePre, Linker, Module, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
-};
+use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
+use wasmtime::{Caller, Func, InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 
 use crate::clock::thread_cpu_ns;
 use crate::countdown::Countdown;
 use crate::engine::Watch;
+use crate::origin::Origin;
 use crate::space::Places;
 use crate::survey::MEMORY_EXPORT;
 use crate::time_cell::TimeCell;
-use crate::trail::Frame;
 use crate::{
     Checkpoint, Checkpointing, CodeGen, Counting, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
     LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
@@ -219,62 +217,12 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().trail.frames = frames(error, &self.origin);
+        self.store.data_mut().trail.frames = self.origin.frames(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().accuse_filter();
         }
         fault
     }
-}
-
-/// Where the code of a module comes from that was prepared, and perhaps made to count.
-struct Origin {
-    /// Without them, code is where it was in the loader's module.
-    offsets: Option<OffsetMap>,
-    counting: Option<Counting>,
-}
-
-impl Origin {
-    /// Of a module that came about with `offsets`, and then with `counting`.
-    fn new(offsets: Option<OffsetMap>, counting: Option<Counting>) -> Self {
-        let offsets = match (offsets, &counting) {
-            (Some(offsets), Some(counting)) => Some(counting.offsets.through(&offsets)),
-            (None, Some(counting)) => Some(counting.offsets.clone()),
-            (offsets, None) => offsets,
-        };
-        Origin { offsets, counting }
-    }
-
-    /// A place's function and offset in the module as the loader made it; none if it is of no instruction of the
-    /// driver's.
-    fn of(&self, function: u32, offset: Option<usize>) -> Option<(u32, Option<u64>)> {
-        let function = self.counting.as_ref().map_or(function, |counting| counting.original(function));
-        match (&self.offsets, offset) {
-            (Some(offsets), offset) => {
-                let original = offsets.original(u32::try_from(offset?).ok()?)?;
-                Some((function, Some(original.into())))
-            }
-            (None, offset) => Some((function, offset.map(|offset| offset as u64))),
-        }
-    }
-}
-
-/// The call stack at the fault, innermost first, with offsets in the module as the loader made it.
-fn frames(error: &wasmtime::Error, origin: &Origin) -> Vec<Frame> {
-    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-    let frame = |frame: &FrameInfo| {
-        // The host calls the driver, and the driver calls its filter.
-        let in_driver = frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module()));
-        let place = (frame.func_index(), frame.module_offset());
-        // What is of no instruction of the driver's was added to it, and is nothing to its author.
-        let (function, module_offset) = match place {
-            (function, offset) if in_driver => origin.of(function, offset)?,
-            (function, offset) => (function, offset.map(|offset| offset as u64)),
-        };
-        let name = frame.func_name().map(|name| Plain(name).to_string());
-        Some(Frame { function, name, module_offset, in_driver })
-    };
-    frames.iter().filter_map(frame).collect()
 }
 
 fn trap_kind(trap: Trap) -> TrapKind {

@@ -176,7 +176,7 @@ case_nook_run_tells_what_there_is() {
     [ "$(grep -c '"verdict": "good"' /tmp/doctor)" = 6 ] || fail "the doctor says: $(tr -d '\n' < /tmp/doctor)"
 }
 
-# Calls of the driver that end in traps are taken back: no ping is lost, and the driver is never restarted. [90]
+# Calls of the driver that end in traps are taken back: no ping is lost, and the driver is never restarted. [240]
 case_nook_run_takes_calls_back() {
     for slot in $NICS; do
         nook_up "$slot" --crash-every 100ms 2> /tmp/said
@@ -224,7 +224,7 @@ case_dpdk_carries_tcp() {
     case_nook_run_carries_tcp
 }
 
-# Calls of DPDK's driver that end in traps are taken back: no ping is lost, and once the link is up it is not restarted. [400]
+# Calls of DPDK's driver that end in traps are taken back: no ping is lost, and once the link is up it is not restarted. [900]
 case_dpdk_is_taken_back() {
     local DRIVER
     DRIVER=dpdk-e1000

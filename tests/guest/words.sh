@@ -92,7 +92,7 @@ nook_runs() {
     nook-run "/drivers/$driver.wasm" --pci "00:$slot.0" --tap nook0 --json /tmp/report.json "$@" &
     nook=$!
     # A driver is compiled first, which takes long on an emulated processor the first time.
-    wait_for 180 test -e /sys/class/net/nook0 || fail "nook-run makes no nook0 in slot $slot"
+    wait_for 400 test -e /sys/class/net/nook0 || fail "nook-run makes no nook0 in slot $slot"
     ip link set nook0 up
     ip addr add 10.0.2.15/24 dev nook0
 }

@@ -1,0 +1,53 @@
+//! Where a driver's code comes from, after all that was done to its module: call stacks are told in terms of the module
+//! that its author built.
+
+use nook_abi::Plain;
+use wasmtime::{FrameInfo, Module, WasmBacktrace};
+
+use crate::trail::Frame;
+use crate::{Counting, OffsetMap};
+
+/// Where the code of a module comes from that was prepared, and perhaps made to count.
+pub(crate) struct Origin {
+    /// Without them, code is where it was in the loader's module.
+    offsets: Option<OffsetMap>,
+    counting: Option<Counting>,
+}
+
+impl Origin {
+    /// Of a module that came about with `offsets`, and then with `counting`.
+    pub(crate) fn new(offsets: Option<OffsetMap>, counting: Option<Counting>) -> Self {
+        let offsets = match (offsets, &counting) {
+            (Some(offsets), Some(counting)) => Some(counting.offsets.through(&offsets)),
+            (None, Some(counting)) => Some(counting.offsets.clone()),
+            (offsets, None) => offsets,
+        };
+        Origin { offsets, counting }
+    }
+
+    /// A place's function and offset in the module as the loader made it; none if it is of no instruction of the
+    /// driver's.
+    fn of(&self, function: u32, offset: Option<usize>) -> Option<(u32, Option<u64>)> {
+        let function = self.counting.as_ref().map_or(function, |counting| counting.original(function));
+        let Some(offsets) = &self.offsets else { return Some((function, offset.map(|offset| offset as u64))) };
+        let original = offsets.original(u32::try_from(offset?).ok()?)?;
+        Some((function, Some(original.into())))
+    }
+
+    /// The call stack at the fault, innermost first, with offsets in the module as the loader made it.
+    pub(crate) fn frames(&self, error: &wasmtime::Error) -> Vec<Frame> {
+        let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+        let frame = |frame: &FrameInfo| {
+            // The host calls the driver, and the driver calls its filter.
+            let in_driver = frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module()));
+            let (function, module_offset) = match (frame.func_index(), frame.module_offset()) {
+                // What is of no instruction of the driver's was added to it, and is nothing to its author.
+                (function, offset) if in_driver => self.of(function, offset)?,
+                (function, offset) => (function, offset.map(|offset| offset as u64)),
+            };
+            let name = frame.func_name().map(|name| Plain(name).to_string());
+            Some(Frame { function, name, module_offset, in_driver })
+        };
+        frames.iter().filter_map(frame).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! Traps on request: they come before every instruction, and whatever they interrupt is byte for byte as before.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use e1000_model::{Model, ModelConfig};
+use nook_abi::{Entry, Fault, HOST_PAGE_BYTES, TrapKind};
+use nook_bus::DmaWindow;
+use nook_recovery::Method;
+use nook_runtime::{
+    Budgets, Checkpoint, Checkpointing, CrashWhen, DriverModule, Host, Launcher, Layout, Mmio, ModuleCache, Nook,
+    NookError, Prepared, RolledBack, WasmLauncher, now_ns,
+};
+use nook_tests::{Device, FrameQueues, Rig, cable, e1000_module, frame, host, wat_driver};
+use wasmparser::{ExternalKind, KnownCustom, Name, Parser, Payload};
+use wasmtime::{Func, Instance, Memory, Store, Val};
+
+/// Straight-line code, a loop of three rounds, and calls both ways; and a frame that is sent, so that each call is worth
+/// it.
+const POLL: &str = "(local $i i32)
+    (i32.store (i32.const 1024) (call $direct (local.get $budget)))
+    (loop $again
+        (i32.store8 offset=1032 (local.get $i) (i32.const 7))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $i) (i32.const 3))))
+    (drop (call_indirect $functions (type $other) (i64.const 5) (i32.const 1)))
+    (call $put (i32.const 3) (call $take (i32.const 2)))
+    (i32.const 0)";
+const FUNCTIONS: &str = "
+    (func $direct (param $n i32) (result i32) (i32.add (local.get $n) (i32.const 1)))
+    (func $through (param $n i64) (result i64) (i64.mul (local.get $n) (i64.const 3)))
+    (elem (i32.const 1) $through)";
+
+/// Where the instructions of `poll` and of what is called [`FUNCTIONS`] are in the module, but for the first of `poll`.
+fn places(wasm: &[u8]) -> HashSet<u64> {
+    let (mut imported, mut poll, mut others, mut bodies) = (0, None, Vec::new(), Vec::new());
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.unwrap() {
+            Payload::ImportSection(section) => imported = section.count(),
+            Payload::ExportSection(section) => {
+                let mut exports = section.into_iter().map(Result::unwrap);
+                poll = exports.find(|it| it.name == "nook_poll" && it.kind == ExternalKind::Func).map(|it| it.index);
+            }
+            Payload::CodeSectionEntry(body) => bodies.push(body),
+            Payload::CustomSection(section) => {
+                let KnownCustom::Name(names) = section.as_known() else { continue };
+                for name in names {
+                    let Name::Function(map) = name.unwrap() else { continue };
+                    let named = map.into_iter().map(Result::unwrap);
+                    others = named.filter(|it| matches!(it.name, "direct" | "through")).map(|it| it.index).collect();
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(others.len(), 2, "the module has names");
+    let poll = poll.unwrap();
+    let offsets = |function: u32| {
+        let body = &bodies[(function - imported) as usize];
+        let operators = body.get_operators_reader().unwrap().into_iter_with_offsets();
+        operators.map(|operator| operator.unwrap().1 as u64).collect::<Vec<_>>()
+    };
+    offsets(poll).into_iter().skip(1).chain(others.into_iter().flat_map(offsets)).collect()
+}
+
+/// Ends calls of the small driver until each of its instructions was the one.
+fn every_instruction_is_hit(launcher: impl Launcher + 'static, module: &DriverModule) {
+    let window = DmaWindow::new(module.layout().window_bytes).unwrap();
+    let (near, _far) = cable();
+    let model = Model::new(ModelConfig::default(), Box::new(near));
+    let mut nook = Nook::new(
+        host(Box::new(model), window, module, Budgets::default()),
+        Box::new(launcher),
+        FrameQueues::default(),
+    );
+    nook.start().unwrap();
+    assert!(nook.crash(CrashWhen::Every(1), 7));
+    let mut missing = places(module.wasm());
+    let all = missing.clone();
+    let mut elsewhere = HashSet::new();
+    for _ in 0..20_000 {
+        let error = loop {
+            nook.uplink_mut().to_send.push_back(frame(1, 60));
+            if let Err(error) = nook.turn(now_ns()) {
+                break error;
+            }
+        };
+        let injected = Fault::Trap { entry: Entry::Poll, kind: TrapKind::Injected };
+        assert!(matches!(error, NookError::Fault { fault, .. } if fault == injected), "{error}");
+        let place = nook.place_of_fault().expect("its code was running");
+        if !all.contains(&place) {
+            elsewhere.insert(place);
+        }
+        missing.remove(&place);
+        if missing.is_empty() {
+            assert!(elsewhere.len() > 10, "what it calls is ended too: {elsewhere:?}");
+            return;
+        }
+        if nook.undo(&error).is_none() {
+            nook.restart().unwrap();
+        }
+    }
+    panic!("no call was ended at {missing:x?}");
+}
+
+#[test]
+fn every_instruction_can_be_the_one_with_a_log_and_without() {
+    let module = wat_driver(&[("poll", POLL)], FUNCTIONS).counting();
+    let cache = ModuleCache::none();
+    every_instruction_is_hit(WasmLauncher::undoable(&module, &cache, Arc::new(Method::Log)).unwrap(), &module);
+    every_instruction_is_hit(WasmLauncher::new(module.clone().into(), &cache, Mmio::Emulated).unwrap(), &module);
+}
+
+#[test]
+fn a_driver_that_was_not_made_to_count_says_that_its_calls_cannot_be_ended() {
+    let module = e1000_module();
+    let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut rig = Rig::with(&Device::Model(ModelConfig::default()), Box::new(launcher));
+    assert!(!rig.nook.crash(CrashWhen::Every(1), 1));
+}
+
+/// What was found out about rollbacks.
+#[derive(Default)]
+struct Tally {
+    compared: usize,
+    /// Bytes that had changed in a call, in all.
+    changed: usize,
+    problems: Vec<String>,
+}
+
+/// The log, and beside it a plain copy of everything, with which it is compared after each rollback.
+struct Compared(Arc<Mutex<Tally>>);
+
+impl Checkpointing for Compared {
+    fn isolation(&self) -> &'static str {
+        Method::Log.isolation()
+    }
+
+    fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
+        Method::Log.prepare(module)
+    }
+
+    fn keeps_time(&self) -> bool {
+        Method::Log.keeps_time()
+    }
+
+    fn attach(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        look: Func,
+    ) -> wasmtime::Result<Box<dyn Checkpoint>> {
+        let log = Method::Log.attach(store, instance, look)?;
+        let memory = instance.get_memory(&mut *store, "memory").expect("drivers export it");
+        Ok(Box::new(Both { log, memory, before: None, tally: self.0.clone() }))
+    }
+}
+
+struct Both {
+    log: Box<dyn Checkpoint>,
+    memory: Memory,
+    before: Option<(Vec<u8>, Vec<String>)>,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Both {
+    /// Memory from the stack pointer on, without what the host writes into its own page, and the globals.
+    fn state(&mut self, store: &mut Store<Host>) -> (Vec<u8>, Vec<String>) {
+        let globals = self.log.globals(store);
+        let Layout { host_page, .. } = *store.data().layout();
+        let stack_pointer = globals[0].unwrap_i32().cast_unsigned() as usize;
+        let mut memory = self.memory.data(&*store).to_vec();
+        assert!((1..=1 << 20).contains(&stack_pointer), "the first global is the stack pointer");
+        memory[..stack_pointer].fill(0);
+        memory[host_page as usize..][..HOST_PAGE_BYTES].fill(0);
+        (memory, globals.iter().map(|value| format!("{value:?}")).collect())
+    }
+}
+
+impl Checkpoint for Both {
+    fn begins(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, store: &mut Store<Host>) {
+        self.before = Some(self.state(store));
+    }
+
+    fn roll_back(&mut self, store: &mut Store<Host>, returned: bool) -> wasmtime::Result<RolledBack> {
+        let (ended, _) = self.state(store);
+        let done = self.log.roll_back(store, returned)?;
+        let (memory, globals) = self.state(store);
+        let (memory_before, globals_before) = self.before.take().expect("a call had begun");
+        let mut tally = self.tally.lock().unwrap();
+        tally.compared += 1;
+        tally.changed += ended.iter().zip(&memory_before).filter(|(now, before)| now != before).count();
+        if let Some(at) = memory.iter().zip(&memory_before).position(|(now, before)| now != before) {
+            tally.problems.push(format!("memory at {at:#x}"));
+        }
+        if globals != globals_before {
+            tally.problems.push(format!("globals {globals:?}, {globals_before:?} before"));
+        }
+        Ok(done)
+    }
+
+    fn globals(&mut self, store: &mut Store<Host>) -> Vec<Val> {
+        self.log.globals(store)
+    }
+
+    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
+        self.log.begin_again(store, globals)
+    }
+
+    fn is_full(&mut self, store: &mut Store<Host>) -> bool {
+        self.log.is_full(store)
+    }
+
+    fn time_cell(&self) -> Option<(Memory, u32)> {
+        self.log.time_cell()
+    }
+}
+
+#[test]
+fn after_a_trap_anywhere_in_the_e1000_driver_everything_is_byte_for_byte_as_before_the_call() {
+    const FAULTS: usize = 300;
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let way = Arc::new(Compared(tally.clone()));
+    let launcher = WasmLauncher::undoable(&e1000_module().counting(), &ModuleCache::none(), way).unwrap();
+    let mut rig = Rig::up_with(&Device::Model(ModelConfig::default()), Box::new(launcher));
+    assert!(rig.nook.crash(CrashWhen::Every(1), 11));
+    let (mut places, mut number) = (HashSet::new(), 0);
+    while tally.lock().unwrap().compared < FAULTS {
+        // A few frames each way at a time: some calls have little to do, and some much.
+        if rig.nook.uplink().to_send.is_empty() {
+            for _ in 0..1 + number % 40 {
+                number += 1;
+                rig.nook.uplink_mut().to_send.push_back(frame(number, 60 + number as usize % 1400));
+                let _ = rig.far.send(&frame(number, 60));
+            }
+        }
+        let Err(error) = rig.turn() else { continue };
+        places.insert(rig.nook.place_of_fault().expect("its code was running"));
+        if rig.nook.undo(&error).is_none() {
+            rig.nook.restart().unwrap();
+        }
+    }
+    let tally = tally.lock().unwrap();
+    assert_eq!(tally.problems, [""; 0]);
+    assert!(places.len() > FAULTS / 4, "{} faults came at {} places only", tally.compared, places.len());
+    assert!(tally.changed > 10 * FAULTS, "hardly anything had changed: {} bytes", tally.changed);
+}
