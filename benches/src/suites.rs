@@ -4,6 +4,7 @@ mod crossings;
 mod nooks;
 mod polls;
 mod settings;
+mod snapshots;
 mod touches;
 mod undo;
 
@@ -54,6 +55,7 @@ const SUITES: &[Suite] = &[
     ("touch", touches::measure),
     ("settings", settings::measure),
     ("undo log", undo::measure),
+    ("snapshots", snapshots::measure),
     ("nooks", nooks::measure),
 ];
 

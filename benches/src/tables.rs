@@ -30,6 +30,7 @@ pub fn of(report: &Report) -> Vec<Table> {
         crossovers(report),
         settings(report),
         undo(report),
+        snapshots(report),
         nooks(report),
         paper(report),
         crashes(report),
@@ -162,6 +163,30 @@ fn undo(report: &Report) -> Table {
                logged before.",
         head: words(&["packets each way in a call", "stores a packet", "records a packet", "records / stores"]),
         rows: [1, 32, 255].iter().filter_map(row).collect(),
+    }
+}
+
+fn snapshots(report: &Report) -> Table {
+    const ROWS: [(&str, &str); 4] = [
+        ("take", "taking one, when nothing has moved for 50 ms: the driver's stats and poll, and the copy"),
+        ("bytes", "what it holds of the driver's memory"),
+        ("look", "a look for such a moment while frames are under way"),
+        ("back", "going back to one, until the device is programmed again"),
+    ];
+    let row = |(name, what): &(&str, &str)| {
+        let figure = report.figures.get(&format!("snapshot_{name}"))?;
+        let found = match &*figure.unit {
+            "ns" => goals::text(&figure.estimate.scaled(1e-3), "µs"),
+            unit => format!("{} {unit}", figure.estimate.value),
+        };
+        Some(vec![(*what).to_owned(), found])
+    };
+    Table {
+        title: "Snapshots",
+        note: "Of the e1000 driver at sfi+txn on the embedded model. A supervisor looks for a moment to take one at each \
+               turn once `snapshots.every` has passed since the last, and takes none before packets rest.",
+        head: words(&["what", "found"]),
+        rows: ROWS.iter().filter_map(row).collect(),
     }
 }
 

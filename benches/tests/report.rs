@@ -26,6 +26,9 @@ fn a_run_has_every_name_that_goals_and_documents_rely_on() {
             ["stores", "records"].map(|name| report.figures[&format!("{name}_per_packet_{size}")].estimate.value);
         assert!(records > 0.0 && records < stores, "{records} of {stores} stores a packet are logged");
     }
+    for name in ["snapshot_take", "snapshot_back", "snapshot_bytes"] {
+        assert!(report.figures[name].estimate.value > 0.0, "{name}");
+    }
     for (name, ratio) in &report.ratios {
         assert!(ratio.is_finite(), "{name} is {ratio}");
         assert!(report.spreads.contains_key(name), "{name} has no spread");
