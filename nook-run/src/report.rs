@@ -166,6 +166,8 @@ pub struct RecoveryReport {
     pub rx_poison: u64,
     /// Frames to be sent that were given up because the driver faulted at them.
     pub tx_poison: u64,
+    /// Frames to be sent that the driver had when it ended, and that were not sent again.
+    pub tx_given_up: u64,
     /// Calls that were transactions and went well.
     pub transactions: u64,
     /// Of those, calls that could have been taken back until they were committed.
@@ -205,6 +207,7 @@ impl RecoveryReport {
             restarts: supervisor.restarts(),
             rx_poison: counters.rx_poison,
             tx_poison: counters.tx_poison,
+            tx_given_up: counters.tx_given_up,
             transactions: counters.transactions,
             undoable: counters.undoable,
             rollback_ns: Times::of(supervisor.rollbacks()),
@@ -298,13 +301,17 @@ impl Report {
             text += &format!("the filter `{name}` dropped {rx} received frames and {tx} frames to be sent\n");
         }
         if self.fault_count > 0 {
-            let RecoveryReport { taken_back, brought_back, restarts, rx_poison, tx_poison, .. } = self.recovery;
+            let RecoveryReport { taken_back, brought_back, restarts, rx_poison, tx_poison, tx_given_up, .. } =
+                self.recovery;
             let snapshots =
                 if brought_back > 0 { format!("{brought_back} return(s) to a snapshot, ") } else { "".into() };
             text += &format!(
                 "{} fault(s): {taken_back} call(s) taken back, {snapshots}{restarts} restart(s)\n",
                 self.fault_count
             );
+            if tx_given_up > 0 {
+                text += &format!("frames to be sent given up because the driver ended with them: {tx_given_up}\n");
+            }
             if rx_poison + tx_poison > 0 {
                 text += &format!(
                     "frames given up because the driver faulted at them: {rx_poison} received, {tx_poison} to be sent\n"

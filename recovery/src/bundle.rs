@@ -164,6 +164,7 @@ fn report<U: Uplink>(nook: &Nook<U>, about: &Circumstances<'_>, config: &BundleC
             "window_ns": about.policy.window_ns,
             "backoff_first_ns": about.policy.backoff_first_ns,
             "backoff_most_ns": about.policy.backoff_most_ns,
+            "resubmit": about.policy.resubmit,
             "snapshots": about.policy.snapshots,
             "snapshot_every_ns": about.policy.snapshot_every_ns,
         },

@@ -18,6 +18,9 @@ pub struct Policy {
     pub backoff_first_ns: u64,
     /// The longest wait.
     pub backoff_most_ns: u64,
+    /// Whether frames to be sent that the driver had when it ended are given to its successor, though some may have been
+    /// sent already; or are given up, though some may not have been.
+    pub resubmit: bool,
     /// Snapshots that are kept, to go back to one before the driver is restarted.
     pub snapshots: u16,
     /// The time between two of them.
@@ -25,8 +28,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s; three snapshots, of every ten
-    /// seconds.
+    /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s, with frames sent again;
+    /// three snapshots, of every ten seconds.
     pub const DEFAULT: Policy = Policy {
         takes_back: true,
         retries: 1,
@@ -34,6 +37,7 @@ impl Policy {
         window_ns: 60_000_000_000,
         backoff_first_ns: 10_000_000,
         backoff_most_ns: 1_000_000_000,
+        resubmit: true,
         snapshots: 3,
         snapshot_every_ns: 10_000_000_000,
     };

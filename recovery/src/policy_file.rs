@@ -120,6 +120,15 @@ struct Restart {
     window: Time,
     backoff_first: Time,
     backoff_most: Time,
+    resubmit: Resubmit,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Resubmit {
+    #[default]
+    Again,
+    Never,
 }
 
 impl Default for Restart {
@@ -130,6 +139,7 @@ impl Default for Restart {
             window: Time(policy.window_ns),
             backoff_first: Time(policy.backoff_first_ns),
             backoff_most: Time(policy.backoff_most_ns),
+            resubmit: Resubmit::default(),
         }
     }
 }
@@ -247,6 +257,7 @@ impl PolicyFile {
             window_ns: self.restart.window.0,
             backoff_first_ns: self.restart.backoff_first.0,
             backoff_most_ns: self.restart.backoff_most.0,
+            resubmit: self.restart.resubmit == Resubmit::Again,
             snapshots: self.snapshots.keep,
             snapshot_every_ns: self.snapshots.every.0,
         }
@@ -315,7 +326,15 @@ mod tests {
     #[test]
     fn every_key_is_heard() {
         let text = "[restart]\nbudget = 3\nwindow = \"2m\"\nbackoff_first = \"50us\"\nbackoff_most = \"7s\"\n\
-                    [snapshots]\nkeep = 5\nevery = \"1m\"\n[take_back]\nenabled = false\nretries = 2\n";
+                    resubmit = \"never\"
+[snapshots]
+keep = 5
+every = \"1m\"
+\
+                    [take_back]
+enabled = false
+retries = 2
+";
         let expected = Policy {
             takes_back: false,
             retries: 2,
@@ -323,6 +342,7 @@ mod tests {
             window_ns: 120_000_000_000,
             backoff_first_ns: 50_000,
             backoff_most_ns: 7_000_000_000,
+            resubmit: false,
             snapshots: 5,
             snapshot_every_ns: 60_000_000_000,
         };
@@ -369,7 +389,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_named_together_with_what_is_allowed() {
-        let cases: [(&str, &[&str]); 12] = [
+        let cases: [(&str, &[&str]); 13] = [
+            ("[restart]\nresubmit = \"once\"", &["resubmit", "`again`", "`never`"]),
             ("[checkpoint]\nmethod = \"copy\"", &["method", "`log`", "`pages`"]),
             ("[bundles]\nmemory = \"some\"", &["memory", "`nothing`", "`private`", "`all`"]),
             ("[bundles]\nkeep = 100000", &["keep", "u16"]),

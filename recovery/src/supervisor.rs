@@ -85,7 +85,8 @@ struct Pending {
 
 impl<U: Uplink> Supervisor<U> {
     /// A supervisor for a nook that was not started yet.
-    pub fn new(nook: Nook<U>, policy: Policy) -> Self {
+    pub fn new(mut nook: Nook<U>, policy: Policy) -> Self {
+        nook.resubmit(policy.resubmit);
         Supervisor {
             nook,
             policy,

@@ -37,6 +37,9 @@ pub struct Counters {
     pub tx_failed: u64,
     /// Frames to be sent that were given up because the driver faulted at them.
     pub tx_poison: u64,
+    /// Frames to be sent that a driver had when it ended, or was brought back to a snapshot, and that were not given
+    /// again: they may have been sent, and may be lost.
+    pub tx_given_up: u64,
     /// Received frames that were given up because the driver faulted at them.
     pub rx_poison: u64,
     /// Calls that were transactions and were committed.

@@ -304,7 +304,7 @@ impl Host {
     pub fn leave_memory(&mut self) {
         self.take_bar_back();
         self.forget_transaction();
-        self.net.end();
+        self.counters.tx_given_up += self.net.end();
         self.space = None;
     }
 

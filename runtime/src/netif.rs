@@ -56,6 +56,8 @@ pub(crate) struct NetClass {
     tx_ids: [u32; QUEUE_CAPACITY as usize],
     /// Buffers whose frames the next instance is given first, oldest first.
     kept: Vec<u32>,
+    /// Whether frames that an instance had when it ended, perhaps sent already, are among them.
+    pub(crate) resubmits: bool,
     /// Batches of packets that changed hands.
     moves: u64,
 }
@@ -70,6 +72,7 @@ impl NetClass {
             returned: Vec::with_capacity(2 * QUEUE_CAPACITY as usize),
             tx_ids: [0; QUEUE_CAPACITY as usize],
             kept: Vec::new(),
+            resubmits: true,
             moves: 0,
         }
     }
@@ -87,28 +90,37 @@ impl NetClass {
 
     /// The driver instance is gone: its queues must not be touched any more, its packets are the host's. Frames that
     /// were to be sent are kept for the next instance, but one that a second instance took in vain is given up: it may
-    /// be what ends them.
-    pub(crate) fn end(&mut self) {
-        self.reclaim(true);
+    /// be what ends them. Says how many were given up.
+    pub(crate) fn end(&mut self) -> u64 {
+        let given_up = self.reclaim(true);
         self.rings = None;
         if let Some(interface) = &mut self.interface {
             interface.link = LinkState::default();
         }
+        given_up
     }
 
-    /// Every packet is the host's. Frames that were to be sent are kept to be given again; those that the driver had
-    /// taken at its end only once.
-    fn reclaim(&mut self, at_its_end: bool) {
+    /// Every packet is the host's. Frames that were to be sent are kept to be given again, those that the driver had
+    /// taken at its end only once; unless they are given up because they may have been sent. Says how many were.
+    fn reclaim(&mut self, at_its_end: bool) -> u64 {
         self.disregard();
         let waiting = self.rings.as_ref().map_or(0, |rings| rings.tx_provide.waiting() as usize);
-        let mut taken = self.packets.sending();
-        let waiting = taken.split_off(taken.len().saturating_sub(waiting));
-        // Some of them may have been sent already, and are sent twice: every network protocol must bear that.
-        taken.retain(|&id| !at_its_end || self.packets.ended_with(id));
+        let mut given = self.packets.sending();
+        let count = given.len();
+        if self.resubmits {
+            let waiting = given.split_off(count.saturating_sub(waiting));
+            given.retain(|&id| !at_its_end || self.packets.ended_with(id));
+            given.extend(waiting);
+        } else {
+            // The call that ended may have sent what it had not said to have taken.
+            given.clear();
+        }
+        let given_up = count - given.len();
         // What this instance was not given is younger.
-        let younger = std::mem::take(&mut self.kept);
-        self.kept = [taken, waiting, younger].concat();
+        given.append(&mut self.kept);
+        self.kept = given;
         self.packets.reclaim(&self.kept);
+        given_up as u64
     }
 
     pub(crate) fn set_link(&mut self, link: LinkState) {

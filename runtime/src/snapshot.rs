@@ -85,7 +85,7 @@ impl Host {
     /// # Errors
     /// If the device does not go on.
     pub(crate) fn bring_back(&mut self, image: &HostImage) -> Result<(), DeviceError> {
-        self.net.bring_back(&image.net);
+        self.counters.tx_given_up += self.net.bring_back(&image.net);
         self.timer_due_ns = image.timer_due_ns;
         self.work_wanted = image.work_wanted;
         self.poll_wanted = true;

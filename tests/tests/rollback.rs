@@ -1,13 +1,13 @@
 //! Calls that fault are taken back, and nothing is lost by it: whichever call it is, and whatever device it is on.
 
 use std::fs;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Entry;
 use nook_bus::DmaWindow;
 use nook_recovery::{BundleConfig, Method, Outcome, Policy, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, KeepMemory, Launcher, Mmio, ModuleCache, Nook, WasmLauncher, now_ns};
+use nook_runtime::{Budgets, CrashWhen, KeepMemory, Mmio, ModuleCache, Nook, WasmLauncher, now_ns};
 use nook_tests::{
     Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, wat_driver,
 };
@@ -16,19 +16,15 @@ use rayon::prelude::*;
 const PATIENCE_NS: u64 = 60_000_000_000;
 const FRAMES: u32 = 300;
 
-/// The e1000 driver, whose calls can be ended on request, and be taken back then.
-fn crashing(method: Method) -> Box<dyn Launcher> {
-    static LAUNCHERS: [LazyLock<Arc<WasmLauncher>>; 2] =
-        [LazyLock::new(|| compiled(Method::Log)), LazyLock::new(|| compiled(Method::Pages))];
-    fn compiled(method: Method) -> Arc<WasmLauncher> {
-        let module = e1000_module().counting();
-        Arc::new(WasmLauncher::undoable(&module, &ModuleCache::none(), method.checkpointing()).unwrap())
-    }
-    Box::new(LAUNCHERS[usize::from(method == Method::Pages)].clone())
+/// The e1000 driver, whose calls can be ended on request, and be taken back then. It is made before tests run side by
+/// side: the compiler shares their threads.
+fn crashing(method: Method) -> Arc<WasmLauncher> {
+    let module = e1000_module().counting();
+    Arc::new(WasmLauncher::undoable(&module, &ModuleCache::none(), method.checkpointing()).unwrap())
 }
 
-fn nothing_is_lost_by_a_crash(device: &Device, method: Method, entry: Entry, call: u64) -> u64 {
-    let mut this = Supervised::new(Rig::up_with(device, crashing(method)), Policy::default());
+fn nothing_is_lost_by_a_crash(launcher: &Arc<WasmLauncher>, device: &Device, entry: Entry, call: u64) -> u64 {
+    let mut this = Supervised::new(Rig::up_with(device, Box::new(launcher.clone())), Policy::default());
     assert!(this.supervisor.nook_mut().crash(CrashWhen::At(entry, call), call));
     let Exchanged { frames, arrived, received } = this.exchange(FRAMES);
     let context = format!("{device:?}, {entry} {call}: {:?}", this.supervisor.recoveries());
@@ -43,13 +39,14 @@ fn nothing_is_lost_by_a_crash(device: &Device, method: Method, entry: Entry, cal
 
 #[test]
 fn a_trap_anywhere_in_a_call_costs_no_frame_on_the_model() {
+    let launcher = crashing(Method::Log);
     let cases: Vec<_> =
         (1..=40).map(|call| (Entry::Poll, call)).chain((1..=10).map(|call| (Entry::Irq, call))).collect();
     let faults: u64 = cases
         .into_par_iter()
         .map(|(entry, call)| {
             let config = ModelConfig { seed: call, ..ModelConfig::default() };
-            nothing_is_lost_by_a_crash(&Device::Model(config), Method::Log, entry, call)
+            nothing_is_lost_by_a_crash(&launcher, &Device::Model(config), entry, call)
         })
         .sum();
     assert!(faults > 20, "only {faults} of 50 calls were ended: are they made at all?");
@@ -57,22 +54,24 @@ fn a_trap_anywhere_in_a_call_costs_no_frame_on_the_model() {
 
 #[test]
 fn with_pages_for_private_memory_a_trap_anywhere_in_a_call_costs_no_frame_either() {
+    let launcher = crashing(Method::Pages);
     let cases: Vec<_> = (1..=15).map(|call| (Entry::Poll, call)).chain([(Entry::Irq, 1), (Entry::Irq, 3)]).collect();
     let faults: u64 = cases
         .into_par_iter()
         .map(|(entry, call)| {
             let config = ModelConfig { seed: call, ..ModelConfig::default() };
-            nothing_is_lost_by_a_crash(&Device::Model(config), Method::Pages, entry, call)
+            nothing_is_lost_by_a_crash(&launcher, &Device::Model(config), entry, call)
         })
         .sum();
     assert!(faults > 5, "only {faults} of 17 calls were ended: are they made at all?");
-    assert!(nothing_is_lost_by_a_crash(&Device::Qemu("e1000"), Method::Pages, Entry::Poll, 4) > 0);
+    assert!(nothing_is_lost_by_a_crash(&launcher, &Device::Qemu("e1000"), Entry::Poll, 4) > 0);
 }
 
 #[test]
 fn a_trap_anywhere_in_a_call_costs_no_frame_on_qemus_e1000() {
+    let launcher = crashing(Method::Log);
     let faults: u64 = [1, 4, 9]
-        .map(|call| nothing_is_lost_by_a_crash(&Device::Qemu("e1000"), Method::Log, Entry::Poll, call))
+        .map(|call| nothing_is_lost_by_a_crash(&launcher, &Device::Qemu("e1000"), Entry::Poll, call))
         .iter()
         .sum();
     assert!(faults > 0);
@@ -95,6 +94,59 @@ fn frames_that_a_driver_had_when_it_ended_are_sent_by_its_successor() {
         });
         assert_eq!(this.supervisor.restarts(), 1, "call {call}");
     }
+}
+
+/// What came of frames that the driver had when it ended.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Arrived more than once, counted each time but the first.
+    twice: usize,
+    /// Never arrived.
+    lost: usize,
+    /// What the host says that it gave up.
+    given_up: u64,
+}
+
+/// Restarts the driver amid frames to be sent, and looks what has become of them at the far end.
+fn fate(launcher: &Arc<WasmLauncher>, seed: u64, resubmit: bool) -> Fate {
+    let device = Device::Model(ModelConfig { seed, ..ModelConfig::default() });
+    let policy = Policy { resubmit, ..Policy::default() };
+    let mut this = Supervised::new(Rig::up_with(&device, Box::new(launcher.clone())), policy);
+    assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1 + seed % 4), seed));
+    let frames: Vec<_> = (1..=FRAMES).map(|n| frame(n, 60 + n as usize % 1400)).collect();
+    this.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
+    let mut arrived = Vec::new();
+    this.until("each frame is told of", |this| {
+        arrived.extend(this.arrived());
+        let c = this.supervisor.nook().counters();
+        c.tx_done + c.tx_failed + c.tx_given_up >= u64::from(FRAMES)
+    });
+    // What was given up may still be on its way.
+    let end = now_ns() + 100_000_000;
+    this.until("nothing is under way", |this| {
+        arrived.extend(this.arrived());
+        now_ns() > end
+    });
+    let counts = frames.iter().map(|frame| arrived.iter().filter(|came| *came == frame).count());
+    let given_up = this.supervisor.nook().counters().tx_given_up;
+    counts.fold(Fate { given_up, ..Fate::default() }, |fate, count| Fate {
+        twice: fate.twice + count.saturating_sub(1),
+        lost: fate.lost + usize::from(count == 0),
+        ..fate
+    })
+}
+
+#[test]
+fn the_policy_says_whether_frames_that_may_have_been_sent_are_sent_again() {
+    let module = Arc::new(e1000_module().counting());
+    let launcher = Arc::new(WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap());
+    let fates = |resubmit| (1..=24).into_par_iter().map(|seed| fate(&launcher, seed, resubmit)).collect::<Vec<_>>();
+    let (again, never) = (fates(true), fates(false));
+    assert!(again.iter().all(|fate| fate.lost == 0), "none is lost: {again:?}");
+    assert!(again.iter().any(|fate| fate.twice > 0), "some are sent twice: {again:?}");
+    assert!(never.iter().all(|fate| fate.twice == 0), "none is sent twice: {never:?}");
+    assert!(never.iter().all(|fate| fate.lost as u64 <= fate.given_up), "what is lost was given up: {never:?}");
+    assert!(never.iter().any(|fate| fate.lost > 0), "some are lost: {never:?}");
 }
 
 #[test]

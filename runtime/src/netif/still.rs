@@ -32,15 +32,17 @@ impl NetClass {
         })
     }
 
-    /// As it was, but for frames to be sent: those that the driver was given since are given to it again.
-    pub(crate) fn bring_back(&mut self, image: &NetImage) {
-        self.reclaim(false);
+    /// As it was, but for frames to be sent: those that the driver was given since are given to it again, or given up.
+    /// Says how many were given up.
+    pub(crate) fn bring_back(&mut self, image: &NetImage) -> u64 {
+        let given_up = self.reclaim(false);
         self.packets.bring_back(&image.receiving);
         self.interface = image.interface;
-        let Some(rings) = &mut self.rings else { return };
+        let Some(rings) = &mut self.rings else { return given_up };
         rings.rx_provide.bring_back(image.provided[0]);
         rings.tx_provide.bring_back(image.provided[1]);
         rings.rx_return.bring_back(image.returned[0]);
         rings.tx_return.bring_back(image.returned[1]);
+        given_up
     }
 }

@@ -72,6 +72,13 @@ impl<U: Uplink> Nook<U> {
         self.launcher.crashes()
     }
 
+    /// Whether frames to be sent that a driver has when it ends, or is brought back to a snapshot, are given to its
+    /// successor, or to it, again (as is the case unless this is called), though some may have been sent already;
+    /// otherwise they are given up, though some may not have been sent.
+    pub fn resubmit(&mut self, resubmits: bool) {
+        self.host_mut().net.resubmits = resubmits;
+    }
+
     /// The next `calls` of `poll` move one packet each way, so that one that ends the driver is found.
     pub fn poll_singly(&mut self, calls: u32) {
         self.care.single = calls;
