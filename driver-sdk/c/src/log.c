@@ -1,4 +1,4 @@
-/* Messages: printf's formats without floating point. */
+/* Messages: printf's formats without floating point, and %pM, a MAC address. */
 #include <nook/runtime.h>
 
 struct out {
@@ -114,6 +114,15 @@ size_t nook_format(char *text, size_t room_bytes, const char *format, va_list li
             uint64_t value = longs > 1 ? va_arg(arguments, uint64_t) : va_arg(arguments, unsigned);
             value &= shorts == 1 ? 0xffff : shorts > 1 ? 0xff : UINT64_MAX;
             put_number(&out, &style, value, kind == 'u' ? 10 : kind == 'o' ? 8 : 16, kind == 'X', 0);
+        } else if (kind == 'p' && at[1] == 'M') {
+            const uint8_t *address = va_arg(arguments, const uint8_t *);
+            style = (struct style){.zeros = true, .width = 2, .precision = -1};
+            for (int i = 0; i < 6; i++) {
+                if (i > 0)
+                    put(&out, ':');
+                put_number(&out, &style, address[i], 16, false, 0);
+            }
+            at++;
         } else if (kind == 'p') {
             style.prefix = true;
             put_number(&out, &style, (uintptr_t)va_arg(arguments, void *), 16, false, 0);
@@ -129,6 +138,15 @@ size_t nook_format(char *text, size_t room_bytes, const char *format, va_list li
     if (room_bytes)
         text[out.len_bytes < room_bytes ? out.len_bytes : room_bytes - 1] = 0;
     return out.len_bytes;
+}
+
+/* The C library's would ask a system for files. */
+int snprintf(char *text, size_t room_bytes, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    size_t len = nook_format(text, room_bytes, format, arguments);
+    va_end(arguments);
+    return (int)len;
 }
 
 void nook_log_list(uint32_t level, const char *format, va_list arguments) {

@@ -5,15 +5,8 @@
 
 #define RTE_OVERRIDE_IO_H
 #include <generic/rte_io.h>
-#include <nook/abi.h>
+#include <nook/registers.h>
 #include <rte_atomic.h>
-
-/* Above the memory that a driver can have: bit 31, the BAR in bits 24 to 30, the offset in the others. */
-#define NOOK_BAR(bar) ((void *)(uintptr_t)(0x80000000u | (uint32_t)(bar) << 24))
-#define NOOK_BAR_BYTES (1u << 24)
-
-static inline uint32_t nook_bar_of(const volatile void *place) { return (uint32_t)(uintptr_t)place >> 24 & 0x7f; }
-static inline uint32_t nook_offset_of(const volatile void *place) { return (uint32_t)(uintptr_t)place & (NOOK_BAR_BYTES - 1); }
 
 #define NOOK_REGISTER(bits)                                                                                             \
     static inline uint##bits##_t rte_read##bits##_relaxed(const volatile void *place) {                                 \

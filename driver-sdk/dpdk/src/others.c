@@ -96,15 +96,6 @@ int rte_eal_alarm_cancel(rte_eal_alarm_callback call, void *argument) {
     return cancelled;
 }
 
-/* The C library's would ask a system for files. */
-int snprintf(char *text, size_t room, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    size_t len = nook_format(text, room, format, arguments);
-    va_end(arguments);
-    return (int)len;
-}
-
 /* A part of a frame that may lie in several mbufs: where it is, or a copy in `copy`. */
 const void *__rte_pktmbuf_read(const struct rte_mbuf *mbuf, uint32_t from, uint32_t len, void *copy) {
     if (from + len > mbuf->pkt_len)

@@ -24,7 +24,8 @@ static inline uint64_t nook_now_ns(void) { return nook_page->now_ns; }
 void *nook_alloc(size_t len_bytes, size_t align_bytes);
 void nook_free(void *memory);
 
-/* Messages. The format has what printf has, without floating point. What is longer than the host takes is cut off. */
+/* Messages. The format has what printf has, without floating point, and %pM for the six bytes
+   of a MAC address. What is longer than the host takes is cut off. */
 void nook_log_format(uint32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void nook_log_list(uint32_t level, const char *format, va_list arguments);
 /* Writes at most `room_bytes` with the terminating zero, and returns how many bytes the whole text has without it. */

@@ -1,0 +1,7 @@
+#ifndef NOOK_LINUX_IOPORT_H
+#define NOOK_LINUX_IOPORT_H
+
+#define IORESOURCE_IO 0x100ul
+#define IORESOURCE_MEM 0x200ul
+
+#endif

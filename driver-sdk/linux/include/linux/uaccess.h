@@ -1,0 +1,1 @@
+/* Drivers include it and use nothing of it. */
