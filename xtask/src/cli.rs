@@ -15,8 +15,8 @@ pub enum Task {
     },
     /// Compile every driver to `target/drivers/<manifest name>.wasm`.
     Drivers {
-        /// DPDK's too, from Debian's source package.
-        with_dpdk: bool,
+        /// Those of this system too, from Debian's source package.
+        with: Option<With>,
     },
     /// Check the invariants of the tree.
     Tidy,
@@ -51,6 +51,15 @@ pub enum Task {
     },
 }
 
+/// A system whose drivers can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// DPDK.
+    Dpdk,
+    /// Linux.
+    Linux,
+}
+
 /// The usage text, with the parts of `test` as they are.
 pub fn usage() -> String {
     let parts: Vec<_> = PARTS.iter().map(|part| part.name).collect();
@@ -60,9 +69,9 @@ Usage: cargo xtask <command>
 
   setup [--minimal]    find or make a way to compile drivers to wasm; install what the tests use
                        (--minimal: only what compiling drivers needs)
-  drivers [--with dpdk]
+  drivers [--with dpdk|linux]
                        compile every driver to target/drivers/<manifest name>.wasm
-                       (--with dpdk: DPDK's driver of the e1000 too, from Debian's source package)
+                       (--with: DPDK's or Linux's driver of the e1000 too, from Debian's source package)
   demo                 first run: bring up the e1000 driver on the embedded model and exercise it
   test [--only PART]   run every check and test, then print the ten slowest parts
   hostile [--json FILE]
@@ -102,12 +111,13 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             Some(other) => return Err(format!("setup does not know `{other}`; it takes --minimal")),
         },
         "drivers" => match args.next().as_deref() {
-            None => Task::Drivers { with_dpdk: false },
+            None => Task::Drivers { with: None },
             Some("--with") => match args.next().as_deref() {
-                Some("dpdk") => Task::Drivers { with_dpdk: true },
-                other => return Err(format!("--with takes dpdk, not `{}`", other.unwrap_or(""))),
+                Some("dpdk") => Task::Drivers { with: Some(With::Dpdk) },
+                Some("linux") => Task::Drivers { with: Some(With::Linux) },
+                other => return Err(format!("--with takes dpdk or linux, not `{}`", other.unwrap_or(""))),
             },
-            Some(other) => return Err(format!("drivers does not know `{other}`; it takes --with dpdk")),
+            Some(other) => return Err(format!("drivers does not know `{other}`; it takes --with dpdk or linux")),
         },
         "demo" => Task::Demo,
         "bench" => Task::Bench { args: args.by_ref().collect() },
@@ -154,8 +164,9 @@ mod tests {
     fn every_command_in_the_usage_text_is_understood() {
         assert_eq!(parsed("setup"), Ok(Task::Setup { minimal: false }));
         assert_eq!(parsed("setup --minimal"), Ok(Task::Setup { minimal: true }));
-        assert_eq!(parsed("drivers"), Ok(Task::Drivers { with_dpdk: false }));
-        assert_eq!(parsed("drivers --with dpdk"), Ok(Task::Drivers { with_dpdk: true }));
+        assert_eq!(parsed("drivers"), Ok(Task::Drivers { with: None }));
+        assert_eq!(parsed("drivers --with dpdk"), Ok(Task::Drivers { with: Some(With::Dpdk) }));
+        assert_eq!(parsed("drivers --with linux"), Ok(Task::Drivers { with: Some(With::Linux) }));
         assert_eq!(parsed("demo"), Ok(Task::Demo));
         assert_eq!(parsed("guest-test"), Ok(Task::GuestTest { cases: vec![] }));
         assert_eq!(parsed("guest-test a b"), Ok(Task::GuestTest { cases: vec!["a".into(), "b".into()] }));
@@ -186,7 +197,7 @@ mod tests {
             ("test --only nothing", "nothing"),
             ("test --only", "--only"),
             ("tidy now", "now"),
-            ("drivers --with linux", "linux"),
+            ("drivers --with minix", "minix"),
             ("drivers dpdk", "dpdk"),
             ("hostile --json", "--json"),
             ("existing now", "now"),

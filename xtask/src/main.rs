@@ -15,8 +15,10 @@ mod demo;
 mod dpdk;
 mod drivers;
 mod existing;
+mod foreign;
 mod guest;
 mod hostile;
+mod linux;
 mod manifest;
 mod programs;
 mod setup;
@@ -26,7 +28,7 @@ mod trusted;
 mod util;
 mod wasm_toolchain;
 
-use cli::Task;
+use cli::{Task, With};
 
 fn main() -> ExitCode {
     let task = match cli::parse(std::env::args().skip(1)) {
@@ -54,9 +56,13 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Setup { minimal: true } => setup::minimal().map(|_| ()),
         Task::Setup { minimal: false } => setup::full(),
-        Task::Drivers { with_dpdk } => {
+        Task::Drivers { with } => {
             drivers::build_all()?;
-            if with_dpdk { dpdk::build().map(|_| ()) } else { Ok(()) }
+            match with {
+                Some(With::Dpdk) => dpdk::build().map(|_| ()),
+                Some(With::Linux) => linux::build(),
+                None => Ok(()),
+            }
         }
         Task::Tidy => tidy::run(),
         Task::Trusted => trusted::run(),

@@ -1,5 +1,5 @@
-//! DPDK's source: Debian's source package, fetched with apt into `target/dpdk`. The lists of source packages are our
-//! own; nothing is installed or changed on the system, and nobody has to be root.
+//! Other systems' source: Debian's source packages, fetched with apt into `target/<system>`. The lists of source packages
+//! are our own; nothing is installed or changed on the system, and nobody has to be root.
 
 use crate::util;
 use anyhow::{Context, Result, bail, ensure};
@@ -8,44 +8,55 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Debian's version.
-pub const VERSION: &str = "22.11.11-0+deb12u1";
-/// The archive of DPDK's authors in it. Debian's patches are about its own build and are not applied.
-const ARCHIVE: &str = "dpdk_22.11.11.orig.tar.xz";
-/// The archive's SHA-256.
-const SHA256: &str = "27a3bb1f57e02eb68c7c0a6f8bbf9fb74ec198c5aab74ed602da5b71c492a476";
-/// The folder that it unpacks to.
-const FOLDER: &str = "dpdk-stable-22.11.11";
-/// What is unpacked: what drivers and their headers are made of.
-const PARTS: [&str; 4] = ["config", "lib", "drivers/bus/pci", "drivers/net"];
+/// One of Debian's source packages.
+pub struct Package {
+    /// The system, as messages have it.
+    pub title: &'static str,
+    /// Debian's name.
+    pub name: &'static str,
+    /// Debian's version.
+    pub version: &'static str,
+    /// The archive of the system's authors in it. Debian's patches are not applied.
+    pub archive: &'static str,
+    /// The archive's SHA-256.
+    pub sha256: &'static str,
+    /// What is downloaded.
+    pub megabytes: u32,
+    /// The folder that it unpacks to.
+    pub folder: &'static str,
+    /// What of it is unpacked.
+    pub parts: &'static [&'static str],
+}
 
 const LISTS_LIMIT: Duration = Duration::from_secs(120);
-/// 16 MB over a slow line.
+/// 140 MB over a slow line.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Unpacks the archive anew, so that what is compiled is what Debian has, and returns the folder.
-pub fn fetch() -> Result<PathBuf> {
-    fetch_into(&util::target_dir().join("dpdk"), Path::new("/etc/apt"))
+/// Unpacks the archive anew, so that what is compiled is what Debian has, and returns the folder. `into` is below
+/// `target`.
+pub fn fetch(package: &Package, into: &str) -> Result<PathBuf> {
+    fetch_into(package, &util::target_dir().join(into), Path::new("/etc/apt"))
 }
 
 /// With the sources of packages that `etc` names.
-fn fetch_into(folder: &Path, etc: &Path) -> Result<PathBuf> {
-    let archive = folder.join(ARCHIVE);
+fn fetch_into(package: &Package, folder: &Path, etc: &Path) -> Result<PathBuf> {
+    let Package { title, name, version, sha256, .. } = package;
+    let archive = folder.join(package.archive);
     if !archive.is_file() {
-        download(folder, etc).with_context(|| {
+        download(package, folder, etc).with_context(|| {
             format!(
-                "DPDK's source is Debian's source package dpdk {VERSION}, which must be downloaded once: this needs apt, \
-                 a network and a Debian whose archive has that version (bookworm). Everything else builds and tests \
-                 without it"
+                "{title}'s source is Debian's source package {name} {version}, which must be downloaded once: this \
+                 needs apt, a network and a Debian whose archive has that version (bookworm). Everything else builds \
+                 and tests without it"
             )
         })?;
     }
     let found = util::output(Command::new("sha256sum").arg(&archive))?;
     let found = found.split_whitespace().next().unwrap_or_default().to_string();
     ensure!(
-        found == SHA256,
-        "{} is not the DPDK that the shim was written for: its SHA-256 is {found}, not {SHA256}; remove it to fetch it \
-         again",
+        found == *sha256,
+        "{} is not the {title} that the shim was written for: its SHA-256 is {found}, not {sha256}; remove it to fetch \
+         it again",
         archive.display()
     );
     let source = folder.join("source");
@@ -53,16 +64,17 @@ fn fetch_into(folder: &Path, etc: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
     let mut tar = Command::new("tar");
     tar.arg("--extract").arg("--xz").arg("--file").arg(&archive).arg("--directory").arg(&source);
-    tar.arg("--strip-components=1").args(PARTS.map(|part| format!("{FOLDER}/{part}")));
+    tar.arg("--strip-components=1").args(package.parts.iter().map(|part| format!("{}/{part}", package.folder)));
     util::run(&mut tar)?;
     Ok(source)
 }
 
-fn download(folder: &Path, etc: &Path) -> Result<()> {
+fn download(package: &Package, folder: &Path, etc: &Path) -> Result<()> {
     if util::find_program("apt-get").is_none() {
         bail!("there is no apt-get here");
     }
-    println!("dpdk: downloading Debian's source package dpdk {VERSION} (16 MB, once)");
+    let Package { title, name, version, archive, megabytes, .. } = package;
+    println!("{title}: downloading Debian's source package {name} {version} ({megabytes} MB, once)");
     let apt = folder.join("apt");
     for inner in ["lists/partial", "cache/archives/partial", "sources", "files"] {
         let inner = apt.join(inner);
@@ -70,12 +82,11 @@ fn download(folder: &Path, etc: &Path) -> Result<()> {
     }
     write_sources(etc, &apt.join("sources"))?;
     util::run_limited(apt_get(&apt).args(["-qq", "update"]), LISTS_LIMIT)?;
-    let package = format!("dpdk={VERSION}");
     let mut get = apt_get(&apt);
-    get.args(["-qq", "source", "--download-only", &package]).current_dir(apt.join("files"));
+    get.args(["-qq", "source", "--download-only", &format!("{name}={version}")]).current_dir(apt.join("files"));
     util::run_limited(&mut get, DOWNLOAD_LIMIT)?;
-    let from = apt.join("files").join(ARCHIVE);
-    fs::rename(&from, folder.join(ARCHIVE)).with_context(|| format!("{} was not downloaded", from.display()))?;
+    let from = apt.join("files").join(archive);
+    fs::rename(&from, folder.join(archive)).with_context(|| format!("{} was not downloaded", from.display()))?;
     fs::remove_dir_all(&apt).with_context(|| format!("removing {}", apt.display()))
 }
 
@@ -148,6 +159,7 @@ fn is_debians(source: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dpdk::DPDK;
 
     #[test]
     fn lines_of_debians_packages_become_lines_of_source_packages() {
@@ -165,12 +177,12 @@ mod tests {
     }
 
     /// What fetching says in a folder of its own, where the system's packages come from `source`.
-    fn refused(name: &str, source: &str, prepare: impl Fn(&Path)) -> String {
+    fn refused(package: &Package, name: &str, source: &str, prepare: impl Fn(&Path)) -> String {
         let folder = std::env::temp_dir().join(format!("nook-xtask-{name}-{}", std::process::id()));
         fs::create_dir_all(folder.join("etc")).unwrap();
         fs::write(folder.join("etc/sources.list"), source.replace("HERE", folder.to_str().unwrap())).unwrap();
         prepare(&folder);
-        let error = fetch_into(&folder, &folder.join("etc")).unwrap_err();
+        let error = fetch_into(package, &folder, &folder.join("etc")).unwrap_err();
         fs::remove_dir_all(folder).unwrap();
         format!("{error:#}")
     }
@@ -178,35 +190,45 @@ mod tests {
     #[test]
     fn without_a_network_the_error_says_what_is_missing_and_that_the_rest_works_without_it() {
         // Nothing listens on the port for discarded data (RFC 863).
-        let said = refused("unreachable", "deb [trusted=yes] http://127.0.0.1:9/debian bookworm main\n", |_| ());
-        for part in [VERSION, "a network", "Everything else builds and tests without it", "apt-get"] {
+        let said = refused(
+            &DPDK.package,
+            "unreachable",
+            "deb [trusted=yes] http://127.0.0.1:9/debian bookworm main\n",
+            |_| (),
+        );
+        for part in [DPDK.package.version, "a network", "Everything else builds and tests without it", "apt-get"] {
             assert!(said.contains(part), "{part}: {said}");
         }
     }
 
     #[test]
     fn an_archive_with_another_version_is_no_source() {
-        let said = refused("version", "deb [trusted=yes] file://HERE/debian ./\n", |folder| {
+        let said = refused(&DPDK.package, "version", "deb [trusted=yes] file://HERE/debian ./\n", |folder| {
             let archive = folder.join("debian");
             fs::create_dir_all(&archive).unwrap();
             let other = "Package: dpdk\nBinary: dpdk\nVersion: 99.1-1\nArchitecture: any\nFormat: 3.0 (quilt)\n\
                          Directory: .\nChecksums-Sha256:\n 0 0 dpdk_99.1-1.dsc\n";
             fs::write(archive.join("Sources"), other).unwrap();
         });
-        for part in [VERSION, "a Debian whose archive has that version", "Everything else"] {
+        for part in [DPDK.package.version, "a Debian whose archive has that version", "Everything else"] {
             assert!(said.contains(part), "{part}: {said}");
         }
     }
 
     #[test]
     fn another_archive_under_the_same_name_is_told_by_its_hash() {
-        let said = refused("hash", "", |folder| fs::write(folder.join(ARCHIVE), "another").unwrap());
-        assert!(said.contains("is not the DPDK that the shim was written for") && said.contains(SHA256), "{said}");
+        let said = refused(&DPDK.package, "hash", "", |folder| {
+            fs::write(folder.join(DPDK.package.archive), "another").unwrap()
+        });
+        assert!(
+            said.contains("is not the DPDK that the shim was written for") && said.contains(DPDK.package.sha256),
+            "{said}"
+        );
     }
 
     #[test]
     fn a_system_that_names_no_archive_of_debians_is_told_so() {
-        let said = refused("nothing", "deb https://example.org/other x main\n", |_| ());
+        let said = refused(&DPDK.package, "nothing", "deb https://example.org/other x main\n", |_| ());
         assert!(said.contains("names no source of Debian's packages"), "{said}");
     }
 
