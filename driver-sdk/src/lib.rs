@@ -1,4 +1,4 @@
-//! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers and logging, all safe.
+//! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers, logging, checksums, all safe.
 //!
 //! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
 //! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is `WasmKernel`: the imports of module
@@ -13,6 +13,8 @@
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
+#[allow(unsafe_code)]
+mod checksum;
 mod driver;
 #[allow(unsafe_code)]
 mod export;
@@ -36,6 +38,7 @@ mod sieve;
 #[allow(unsafe_code)]
 pub mod testing;
 
+pub use checksum::checksum;
 pub use driver::{Irq, MacAddress, NetDriver, Poll, RxMode};
 pub use filter::{Direction, Filter, FilterInstance, Frame, Verdict};
 pub use instance::Instance;
