@@ -2,7 +2,7 @@
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
 //! ([`hostcalls!`], [`entries!`], [`filter_entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`],
-//! [`QueueEntry`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
+//! [`QueueEntry`]), how a native driver is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
 //!
 //! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
 //! guests: `no_std`, no dependencies, no `unsafe`.
@@ -15,6 +15,7 @@ extern crate std;
 mod fault;
 mod layout;
 mod manifest;
+mod native;
 mod net;
 mod status;
 mod table;
@@ -24,6 +25,9 @@ mod words;
 pub use fault::{Fault, Owner, TrapKind};
 pub use layout::{HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, PoolLayout};
 pub use manifest::{Class, MANIFEST_SECTION, Manifest, ManifestError, TxCompletion};
+pub use native::{
+    NATIVE_MANIFEST_SECTION, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, NativeServices,
+};
 pub use net::{
     Item, LinkState, NetMeta, NetStats, PacketStatus, QUEUE_CAPACITY, Queue, QueueEntry, RING_BYTES, RingHeader, gso,
     item_flags, meta_flags, rx_checksum, rx_mode,

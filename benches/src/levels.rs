@@ -1,14 +1,13 @@
 //! The isolation levels, and variations of the sandbox: the one place that lists them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use e1000_wasm::E1000;
-use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_native::NativeLauncher;
 use nook_process::{ProcessLauncher, Wait};
 use nook_recovery::Method;
-use nook_runtime::{CodeGen, DriverModule, Launcher, Layout, Mmio, ModuleCache, Wasi, WasmLauncher};
+use nook_runtime::{CodeGen, DriverModule, Launcher, Mmio, ModuleCache, Wasi, WasmLauncher};
 use nook_tests::driver_file;
-use touch_driver::Touch;
 
 /// How a driver is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,9 +41,9 @@ const CODE: CodeGen = CodeGen { guard_pages: true, spectre: true, epochs: true }
 const SANDBOX: Sandbox = Sandbox { undo: None, code: CODE, mmio: Mmio::Emulated, scalar: false };
 
 /// The baseline.
-pub const NATIVE: Level = Level { name: "native", about: "compiled in, no checks", how: How::Native };
+pub const NATIVE: Level = Level { name: "native", about: "a shared object, no checks", how: How::Native };
 /// Native, behind the host's checks.
-pub const WRAPPED: Level = Level { name: "wrapped", about: "compiled in, calls checked", how: How::Wrapped };
+pub const WRAPPED: Level = Level { name: "wrapped", about: "a shared object, calls checked", how: How::Wrapped };
 /// The sandbox.
 pub const SFI: Level = Level { name: "sfi", about: "WebAssembly", how: How::Wasm(SANDBOX) };
 /// The sandbox whose calls can be taken back.
@@ -132,12 +131,22 @@ impl Program {
         }
     }
 
-    fn process(self, wait: Wait) -> Shared {
+    /// The same driver, compiled in another way.
+    fn file(self, extension: &str) -> PathBuf {
         let name = match self {
             Program::E1000 => "e1000",
             Program::Touch => "touch",
         };
-        let launcher = ProcessLauncher::new(&driver_file(name).with_extension("elf"), self.module().manifest(), wait);
+        driver_file(name).with_extension(extension)
+    }
+
+    fn native(self, level: nook_native::Level) -> Shared {
+        let launcher = NativeLauncher::new(&self.file("so"), self.module().manifest(), level);
+        Arc::new(launcher.unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    fn process(self, wait: Wait) -> Shared {
+        let launcher = ProcessLauncher::new(&self.file("elf"), self.module().manifest(), wait);
         Arc::new(launcher.unwrap_or_else(|error| panic!("{error}")))
     }
 }
@@ -164,10 +173,9 @@ impl Level {
     /// # Panics
     /// As [`launcher`](Self::launcher).
     pub fn launcher_with(&self, program: Program, cache: &ModuleCache) -> Shared {
-        let layout = *program.module().layout();
         match self.how {
-            How::Native => native::<Unchecked>(program, layout),
-            How::Wrapped => native::<Checked>(program, layout),
+            How::Native => program.native(nook_native::Level::Native),
+            How::Wrapped => program.native(nook_native::Level::Wrapped),
             How::Wasm(sandbox) => sandbox.launcher(program, cache),
             How::Process(wait) => program.process(wait),
         }
@@ -195,13 +203,6 @@ impl Level {
 pub fn key(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("_")
-}
-
-fn native<L: nook_native::Level>(program: Program, layout: Layout) -> Shared {
-    match program {
-        Program::E1000 => Arc::new(NativeLauncher::<L, E1000<NativeKernel<L>>>::new(layout)),
-        Program::Touch => Arc::new(NativeLauncher::<L, Touch<NativeKernel<L>>>::new(layout)),
-    }
 }
 
 impl Sandbox {

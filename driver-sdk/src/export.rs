@@ -96,18 +96,46 @@ const _: () = {
     assert!(prefix[0] == b'n' && prefix[1] == b'o' && prefix[2] == b'o' && prefix[3] == b'k' && prefix[4] == b'_');
 };
 
+#[cfg(not(target_arch = "wasm32"))]
+const _: () = {
+    // As above: both stand in the macro as literals.
+    assert!(is("nook_driver_", nook_abi::NATIVE_SYMBOL_PREFIX));
+    assert!(is(".nook.manifest", nook_abi::NATIVE_MANIFEST_SECTION));
+
+    const fn is(here: &str, there: &str) -> bool {
+        let (here, there) = (here.as_bytes(), there.as_bytes());
+        let mut at = 0;
+        while at < here.len() && at < there.len() && here[at] == there[at] {
+            at += 1;
+        }
+        at == here.len() && at == there.len()
+    }
+};
+
 /// Makes a crate a driver: `nook_driver! { Driver, key: value, … }`.
 ///
 /// `Driver` is a type `Driver<K>` that implements [`NetDriver<K>`](crate::NetDriver) for every kernel. The keys are
 /// those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `class`, `version` and `license`, which are known:
-/// the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and, on wasm32 only, the custom
-/// section with that text, one exported function for each entry of the table, and the panic handler.
+/// the last two come from `Cargo.toml`. `name` comes first. What comes out is `pub const MANIFEST: &str` and a section
+/// with that text; besides, on wasm32, one exported function for each entry of the table, and the panic handler, and
+/// elsewhere what makes a shared object of the crate a native driver ([`nook_abi::NativeDriver`]).
 ///
 /// The crate may say `#![forbid(unsafe_code)]`: what it forbids is its own code, not what this macro writes.
 #[macro_export]
 macro_rules! nook_driver {
-    ($driver:ident, $($key:ident: $value:literal),+ $(,)?) => {
-        $crate::__nook_manifest! { "net", $($key: $value),+ }
+    ($driver:ident, name: $name:literal, $($key:ident: $value:literal),+ $(,)?) => {
+        $crate::__nook_manifest! { "net", name: $name, $($key: $value),+ }
+
+        #[cfg(target_os = "linux")]
+        const _: () = {
+            #[unsafe(link_section = ".nook.manifest")]
+            static NOOK_MANIFEST: [u8; MANIFEST.len()] = $crate::export_support::join(MANIFEST, "");
+
+            // Named after the driver, so that several of them can be in one program, for tests.
+            #[unsafe(export_name = ::core::concat!("nook_driver_", $name))]
+            static NOOK_DRIVER: $crate::abi::NativeDriver =
+                $crate::export_support::driver::<$driver<$crate::TableKernel>>(&NOOK_MANIFEST);
+        };
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
@@ -174,7 +202,32 @@ macro_rules! __nook_export_entries {
 
 #[cfg(test)]
 mod tests {
+    use core::marker::PhantomData;
+
     use nook_abi::{ABI_VERSION, Manifest};
+
+    use crate::{Irq, Kernel, NetDriver, Nook, Poll, ProbeReason, Status};
+
+    struct Unused<K>(PhantomData<K>);
+
+    impl<K: Kernel> NetDriver<K> for Unused<K> {
+        fn probe(_: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
+            Err(Status::NoDevice)
+        }
+        fn remove(self) {}
+        fn open(&mut self) -> Result<(), Status> {
+            Ok(())
+        }
+        fn stop(&mut self) -> Result<(), Status> {
+            Ok(())
+        }
+        fn poll(&mut self, _: u32, _: u32) -> Poll {
+            Poll::Idle
+        }
+        fn irq(&mut self, _: u32) -> Irq {
+            Irq::NotMine
+        }
+    }
 
     crate::nook_driver! { Unused, name: "sample", pci: "1234:11e8", registers: "edu", dma_bytes: 4096, dma_mask_bits: 28 }
 

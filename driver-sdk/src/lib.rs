@@ -2,11 +2,11 @@
 //!
 //! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
 //! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is `WasmKernel`: the imports of module
-//! `nook`. Compiled natively, the same source runs on a kernel that the host provides, with static dispatch and no
-//! checks, for tests and as the honest baseline. The feature `testing` brings such a kernel for a driver's unit tests.
+//! `nook`. Compiled natively, the same source is a shared object, whose kernel is a table of the host's functions
+//! (`TableKernel`). The feature `testing` brings a kernel for a driver's unit tests.
 //!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
-//! `unsafe`, in the modules that say so below. Drivers call it; the native backend calls [`Instance`].
+//! `unsafe`, in the modules that say so below. Drivers call it; who runs one in a process of its own calls [`Instance`].
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -25,6 +25,9 @@ mod instance;
 #[allow(unsafe_code)]
 mod kernel;
 mod log;
+#[cfg(not(target_arch = "wasm32"))]
+#[allow(unsafe_code)]
+mod native;
 #[allow(unsafe_code)]
 mod nook;
 #[allow(unsafe_code)]
@@ -46,6 +49,8 @@ pub use kernel::Kernel;
 #[cfg(target_arch = "wasm32")]
 pub use kernel::WasmKernel;
 pub use log::Level;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::TableKernel;
 pub use nook::{DmaRegion, Nook};
 pub use nook_abi as abi;
 pub use nook_abi::{LinkState, NetStats, PacketStatus, ProbeReason, QueueEntry, Status};
@@ -58,6 +63,8 @@ pub use ring::{DescriptorRing, Done, Fill, Reap, Vacant};
 #[doc(hidden)]
 pub mod export_support {
     pub use crate::export::*;
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use crate::native::driver;
 }
 
 /// Compiles the driver in the guide.

@@ -1,15 +1,37 @@
 //! A native driver instance behind the same interface as a wasm one.
 
-use std::marker::PhantomData;
+use std::ffi::{CString, c_void};
+use std::path::Path;
 use std::ptr::NonNull;
 
-use nook_abi::{Addr, Entry, Fault};
-use nook_runtime::{Driver, Host, LaunchError, Launcher, Layout};
-use nook_sdk::{Instance, NetDriver};
+use nook_abi::{Addr, Entry, Fault, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, TrapKind};
+use nook_runtime::{CompiledDriver, CompiledError, Driver, Host, LaunchError, Launcher, Layout, OwnedManifest};
 
-use crate::kernel::Served;
+use crate::Level;
+use crate::library::Library;
 use crate::memory::SharedMemory;
-use crate::{Level, NativeKernel};
+use crate::services::Served;
+
+/// Why a driver cannot run natively.
+#[derive(Debug, thiserror::Error)]
+pub enum NativeError {
+    /// There is no such object, or it is not this driver's.
+    #[error(transparent)]
+    Object(#[from] CompiledError),
+    /// Its tables of functions are not this host's.
+    #[error(
+        "{path} was built for nook ABI {}.{} with {} hostcalls and {} entries, this host has {}.{} with {} and {}: \
+         rebuild the driver with this host's SDK",
+        .found.abi_major, .found.abi_minor, .found.hostcalls, .found.entries, NativeHead::OURS.abi_major,
+        NativeHead::OURS.abi_minor, NativeHead::OURS.hostcalls, NativeHead::OURS.entries
+    )]
+    OtherTables {
+        /// The file.
+        path: String,
+        /// What it was built for.
+        found: NativeHead,
+    },
+}
 
 /// A [`Served`] that the driver's kernel points to as well. It is not a `Box`: who moves a box says that nobody else has
 /// a pointer to what is in it.
@@ -45,22 +67,59 @@ impl Drop for Shared {
     }
 }
 
-/// Makes instances of the driver `D` at level `L`.
-pub struct NativeLauncher<L, D> {
+/// Makes instances of one shared object.
+pub struct NativeLauncher {
+    object: CompiledDriver,
+    symbol: CString,
     layout: Layout,
-    driver: PhantomData<fn() -> (L, D)>,
+    level: Level,
 }
 
-impl<L: Level, D: NetDriver<NativeKernel<L>> + 'static> NativeLauncher<L, D> {
-    /// `layout` is that of the driver's manifest: `Layout::new(0, manifest)`.
-    pub fn new(layout: Layout) -> Self {
-        NativeLauncher { layout, driver: PhantomData }
+impl NativeLauncher {
+    /// Of the shared object in the file at `path`, which must be the driver that `manifest` describes. Nothing of it runs.
+    ///
+    /// # Errors
+    /// If it is not, or was built for other tables of functions.
+    pub fn new(path: &Path, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
+        let object = CompiledDriver::read(path, manifest)?;
+        let name = format!("{NATIVE_SYMBOL_PREFIX}{}", manifest.name);
+        let found = NativeHead::from_bytes(object.exported(&name)?);
+        if found != NativeHead::OURS {
+            return Err(NativeError::OtherTables { path: path.display().to_string(), found });
+        }
+        let symbol = CString::new(name).expect("a driver's name has no zero in it");
+        Ok(NativeLauncher { object, symbol, layout: Layout::new(0, manifest), level })
+    }
+
+    fn load(&self, host: *mut Served) -> Result<Loaded, String> {
+        let library = Library::load(&self.object)?;
+        let driver = library.symbol(&self.symbol)?.cast::<NativeDriver>();
+        // SAFETY: the symbol was found in the file, with this layout according to its head, and the library is there.
+        let entries = unsafe { (&raw const (*driver.as_ptr()).entries).read() };
+        // SAFETY: the first call, on this copy of the object alone; the table is static.
+        let instance = unsafe { (entries.create)(host.cast(), self.level.services()) };
+        Ok(Loaded { entries, instance, _library: library })
     }
 }
 
-struct NativeDriver<L: Level, D: NetDriver<NativeKernel<L>>> {
+/// An instance in its copy of the object.
+struct Loaded {
+    entries: NativeEntries,
+    instance: *mut c_void,
+    // Dropped after the instance.
+    _library: Library,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // SAFETY: `create` made it, nobody calls it any more, and its code is still there.
+        unsafe { (self.entries.destroy)(self.instance) };
+    }
+}
+
+struct NativeInstance {
     // Dropped before what it points to.
-    instance: Instance<NativeKernel<L>, D>,
+    loaded: Loaded,
     served: Shared,
     memory: SharedMemory,
     host_page: Addr,
@@ -69,36 +128,39 @@ struct NativeDriver<L: Level, D: NetDriver<NativeKernel<L>>> {
 
 // SAFETY: the instance points to `served`, `memory` and the host's window, which move between threads together with
 // it, and a driver runs on one thread at a time.
-unsafe impl<L: Level, D: NetDriver<NativeKernel<L>>> Send for NativeDriver<L, D> {}
+unsafe impl Send for NativeInstance {}
 
-impl<L: Level, D: NetDriver<NativeKernel<L>> + 'static> Launcher for NativeLauncher<L, D> {
+impl Launcher for NativeLauncher {
     fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
         let memory = SharedMemory::new(&self.layout);
-        let mut served = Shared::new(Served { host, fault: None });
-        // SAFETY: the memory is kept beside the host, which forgets the space before the memory goes.
-        let space = unsafe { memory.space(&served.get().host) };
-        let host_page = match served.get_mut().host.begin_instance(space) {
-            Ok(host_page) => host_page,
-            Err(error) => {
-                return Err(Box::new(LaunchError { host: served.into_inner().host, why: error.to_string() }));
+        let mut served = Shared::new(Served { host, fault: None, panicked: false });
+        let loaded = match self.load(served.0.as_ptr()) {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                let why = format!("loading {}: {why}", self.object.path().display());
+                return Err(Box::new(LaunchError { host: served.into_inner().host, why }));
             }
         };
-        // SAFETY: it is kept beside the instance and lives longer; its content is not touched by others while the
-        // driver is called.
-        let kernel: NativeKernel<L> = unsafe { NativeKernel::new(served.0.as_ptr()) };
-        let instance: Instance<_, D> = Instance::new(kernel);
-        Ok(Box::new(NativeDriver::<L, D> { instance, served, memory, host_page, fault: None }))
+        // SAFETY: the memory is kept beside the host, which forgets the space before the memory goes.
+        let space = unsafe { memory.space(&served.get().host) };
+        match served.get_mut().host.begin_instance(space) {
+            Ok(host_page) => Ok(Box::new(NativeInstance { loaded, served, memory, host_page, fault: None })),
+            Err(error) => {
+                drop(loaded);
+                Err(Box::new(LaunchError { host: served.into_inner().host, why: error.to_string() }))
+            }
+        }
     }
 
     fn isolation(&self) -> &'static str {
-        L::NAME
+        self.level.name()
     }
 }
 
 macro_rules! define_native_driver {
     ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
-        impl<L: Level, D: NetDriver<NativeKernel<L>> + 'static> Driver for NativeDriver<L, D> {
+        impl Driver for NativeInstance {
             $(
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
@@ -108,11 +170,14 @@ macro_rules! define_native_driver {
                         return Err(fault);
                     }
                     served.host.begin_call(Entry::$variant);
-                    // SAFETY: the host page is that of this instance; its places stay valid until it is dropped.
-                    #[allow(unused_unsafe)]
-                    let result = unsafe { self.instance.$name($($arg),*) };
+                    let Loaded { entries, instance, .. } = &self.loaded;
+                    // SAFETY: the instance is there, and called by nobody else. The host page is that of this instance;
+                    // its places stay valid until it is dropped.
+                    let result = unsafe { (entries.$name)(*instance, $($arg),*) };
                     let served = self.served.get();
-                    self.fault = served.host.device_is_taken().or(served.fault);
+                    let panicked =
+                        served.panicked.then_some(Fault::Trap { entry: Entry::$variant, kind: TrapKind::Unreachable });
+                    self.fault = served.host.device_is_taken().or(served.fault).or(panicked);
                     match self.fault {
                         None => Ok(result),
                         Some(fault) => Err(fault),
@@ -133,9 +198,9 @@ macro_rules! define_native_driver {
             }
 
             fn into_host(self: Box<Self>) -> Host {
-                let NativeDriver { instance, served, memory, .. } = *self;
+                let NativeInstance { loaded, served, memory, .. } = *self;
                 // What a driver holds frees itself through hostcalls; they go to a host whose instance has ended.
-                drop(instance);
+                drop(loaded);
                 let mut host = served.into_inner().host;
                 host.leave_memory();
                 drop(memory);

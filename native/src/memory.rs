@@ -3,6 +3,7 @@
 use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use nook_abi::RING_BYTES;
 use nook_runtime::{Host, Layout, Places, Space};
 
 /// Host page, rings and heap in one allocation, as far apart as in a wasm driver's memory.
@@ -14,8 +15,9 @@ pub(crate) struct SharedMemory {
 
 impl SharedMemory {
     pub(crate) fn new(layout: &Layout) -> Self {
-        // Up to the window, which is mapped elsewhere.
-        let alloc = AllocLayout::from_size_align(layout.window as usize, 4096).expect("a memory of less than 4 GiB");
+        // The window is mapped elsewhere.
+        let end = layout.rings[3] as usize + RING_BYTES;
+        let alloc = AllocLayout::from_size_align(end, 4096).expect("a memory of less than 4 GiB");
         // SAFETY: the size is not zero: the host page and the rings are in it.
         let base = unsafe { alloc_zeroed(alloc) };
         let Some(base) = NonNull::new(base) else { handle_alloc_error(alloc) };

@@ -131,9 +131,9 @@ pub struct DoctorArgs {
 /// How a driver is isolated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Isolation {
-    /// Compiled into this process, no checks: the baseline.
+    /// The shared object beside the driver's file, in this process, no checks: the baseline.
     Native,
-    /// Compiled into this process, every service checked.
+    /// The same, every service checked.
     Wrapped,
     /// In a WebAssembly sandbox, every service checked.
     Sfi,

@@ -1,18 +1,17 @@
-//! Drivers and register maps that are compiled into this command.
+//! How a driver is loaded and run, and the register maps that are compiled into this command.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
-use e1000_wasm::E1000;
-use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
 use nook_recovery::Method;
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, Layout, LoadError, Mmio, ModuleCache,
-    Wasi, WasmLauncher,
+    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Mmio, ModuleCache, Wasi,
+    WasmLauncher,
 };
 
 use crate::cli::{Isolation, MmioArg, ProcessWait};
@@ -61,8 +60,8 @@ pub struct How {
 /// says what.
 ///
 /// # Errors
-/// If the module does not compile, if it is to run natively and is not compiled in, or if what was asked for does not go
-/// together.
+/// If the module does not compile, if it is to run natively and nothing beside it is the same driver compiled for that, or
+/// if what was asked for does not go together.
 pub fn launcher(
     path: &Path,
     module: &Arc<DriverModule>,
@@ -74,7 +73,6 @@ pub fn launcher(
     if process.is_some() && asked != Some(Isolation::Process) {
         bail!("--process-wait is about a process that there is not: use --isolation process");
     }
-    let layout = *module.layout();
     if matches!(asked, Some(Isolation::Native | Isolation::Wrapped | Isolation::Process)) {
         if filter.is_some() {
             bail!("a filter stands beside a driver in the sandbox: use --isolation sfi");
@@ -84,8 +82,8 @@ pub fn launcher(
         }
     }
     match asked {
-        Some(Isolation::Native) => native::<Unchecked>(&module.manifest().name, layout),
-        Some(Isolation::Wrapped) => native::<Checked>(&module.manifest().name, layout),
+        Some(Isolation::Native) => native(path, module, Level::Native),
+        Some(Isolation::Wrapped) => native(path, module, Level::Wrapped),
         Some(Isolation::Process) => {
             let wait = match process {
                 None | Some(ProcessWait::Futex) => Wait::Futex,
@@ -174,12 +172,6 @@ fn sandbox(
     }))
 }
 
-fn native<L: nook_native::Level>(name: &str, layout: Layout) -> Result<Box<dyn Launcher>> {
-    match name {
-        "e1000" => Ok(Box::new(NativeLauncher::<L, E1000<NativeKernel<L>>>::new(layout))),
-        _ => bail!(
-            "the driver `{name}` is not compiled into nook-run, so it can run in the sandbox only (--isolation sfi); \
-             compiled in is: e1000"
-        ),
-    }
+fn native(path: &Path, module: &DriverModule, level: Level) -> Result<Box<dyn Launcher>> {
+    Ok(Box::new(NativeLauncher::new(&path.with_extension("so"), module.manifest(), level)?))
 }

@@ -344,23 +344,25 @@ fn text(error: NookError) -> String {
 #[cfg(test)]
 mod tests {
     use e1000_model::{Model, ModelConfig, Temper};
-    use e1000_wasm::{E1000, MANIFEST};
-    use nook_native::{Checked, NativeKernel, NativeLauncher};
+    use std::path::Path;
+
+    use nook_native::{Level, NativeLauncher};
     use nook_net::Unplugged;
-    use nook_runtime::Layout;
+    use nook_runtime::{DriverModule, Wasi};
 
     use super::*;
 
     /// The checks that fail on a model of this temper.
     fn failures(temper: Temper) -> Vec<(&'static str, String)> {
-        let manifest = OwnedManifest::parse(MANIFEST.as_bytes()).unwrap();
-        let layout = Layout::new(0, &manifest);
+        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/e1000.wasm");
+        let module = DriverModule::load(&driver, Wasi::Refused).expect("`cargo xtask drivers` made it");
+        let (manifest, layout) = (module.manifest(), module.layout());
         let window = DmaWindow::new(layout.window_bytes).unwrap();
         let model = Model::new(ModelConfig { temper, ..ModelConfig::default() }, Box::new(Unplugged));
-        let launcher = NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout);
+        let launcher = NativeLauncher::new(&driver.with_extension("so"), manifest, Level::Wrapped).unwrap();
         let signals = Signals::take().unwrap();
         let mut test =
-            Selftest::new(Box::new(model), window, &manifest, &layout, Box::new(launcher), 1, signals).unwrap();
+            Selftest::new(Box::new(model), window, manifest, layout, Box::new(launcher), 1, signals).unwrap();
         let (checks, _) = test.run(2000);
         checks.into_iter().filter(|check| !check.passed).map(|check| (check.name, check.found)).collect()
     }

@@ -115,3 +115,20 @@ fn where_the_policy_says_so_calls_can_be_taken_back_from_the_first_fault_on() {
     assert!(taken_back > 0, "{report:#}");
     assert_eq!(report["exercise"]["tcp"]["hash_ok"], true);
 }
+
+#[test]
+fn anybodys_driver_runs_natively_if_its_object_lies_beside_it() {
+    let place = Place::new();
+    let copy =
+        |extension: &str| std::fs::read(e1000().with_extension(extension)).expect("`cargo xtask drivers` made it");
+    let driver = place.file("theirs.wasm", copy("wasm"));
+    place.file("theirs.so", copy("so"));
+    for level in ["native", "wrapped"] {
+        let (_, report) = run(text(&driver), &["--isolation", level, "--exercise", "ping"]);
+        assert_eq!((report["isolation"].as_str(), report["fault_count"].as_u64()), (Some(level), Some(0)));
+        assert_eq!(report["exercise"]["ping"]["received"], 100);
+    }
+    place.file("theirs.so", copy("elf"));
+    let says = ["theirs.so", "does not export `nook_driver_e1000`"];
+    assert_is_said("a program", &place.nook_run([text(&driver), "--isolation", "native"]).end(), 1, &says);
+}

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nook_abi::{Addr, Entry, Fault, from_word, padded};
 use nook_process_guest::channel::CHANNEL_BYTES;
-use nook_runtime::{Driver, Host, LaunchError, Launcher, Layout, OwnedManifest};
+use nook_runtime::{CompiledDriver, Driver, Host, LaunchError, Launcher, Layout, OwnedManifest};
 use seccompiler::BpfProgram;
 
+use crate::ProcessError;
 use crate::child::{Birth, Child, Walls};
 use crate::filter;
 use crate::line::{Line, Wait};
 use crate::memory::Memory;
-use crate::program::{self, ProcessError};
 
 /// Makes driver processes of one program.
 pub struct ProcessLauncher {
@@ -32,7 +32,9 @@ impl ProcessLauncher {
     /// # Errors
     /// If it is not, or if this machine's system calls cannot be filtered.
     pub fn new(path: &Path, manifest: &OwnedManifest, wait: Wait) -> Result<Self, ProcessError> {
-        let program = program::open(path, manifest)?;
+        let program = CompiledDriver::read(path, manifest)?.sealed_copy();
+        let program =
+            program.map_err(|error| ProcessError::NoSandbox(format!("a sealed copy of the program: {error}")))?;
         let filters = Arc::new(filter::programs().map_err(ProcessError::NoSandbox)?);
         let layout = Layout::new(CHANNEL_BYTES, manifest);
         Ok(ProcessLauncher { program, layout, wait: wait.possible(), filters, told: AtomicBool::new(false) })

@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-use libc::c_int;
 use nook_process_guest::channel::{CHANNEL_BYTES, Channel, MEMORY_AT};
 use nook_runtime::{Layout, Places, Space};
 
@@ -31,7 +30,7 @@ impl Memory {
         debug_assert_eq!(layout.own_bytes, CHANNEL_BYTES);
         let file = memfd(c"nook-memory", libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)?;
         file.set_len(layout.window)?;
-        seal(&file, 0)?;
+        seal(&file)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a fresh shared mapping of our own file at an address that the kernel picks.
         let base = unsafe {
@@ -82,7 +81,7 @@ impl Memory {
 }
 
 /// A file that is memory.
-pub(crate) fn memfd(name: &CStr, flags: libc::c_uint) -> io::Result<File> {
+fn memfd(name: &CStr, flags: libc::c_uint) -> io::Result<File> {
     // SAFETY: takes a name and flags; the answer is checked.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
     if fd < 0 {
@@ -92,9 +91,9 @@ pub(crate) fn memfd(name: &CStr, flags: libc::c_uint) -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-/// Nobody changes its length any more, nor what `seals` says besides.
-pub(crate) fn seal(file: &File, seals: c_int) -> io::Result<()> {
-    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL | seals;
+/// Nobody changes its length any more.
+fn seal(file: &File) -> io::Result<()> {
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: plain system call on a descriptor of ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
         0 => Ok(()),

@@ -4,15 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
-use e1000_wasm::E1000;
 use nook_bus::{DmaWindow, PciDevice, Wire};
-use nook_native::{Checked, NativeKernel, NativeLauncher, Unchecked};
+use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_recovery::Method;
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Layout, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher,
-    now_ns,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Mmio, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
+    WasmLauncher, now_ns,
 };
 
 use crate::{FrameQueues, cable};
@@ -57,9 +56,9 @@ pub enum Device {
 /// How to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Compiled in, no checks.
+    /// A shared object, no checks.
     Native,
-    /// Compiled in, with the host's checks.
+    /// A shared object, with the host's checks.
     Wrapped,
     /// In a process of its own, which is woken.
     Process,
@@ -72,7 +71,7 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// All of them; those in wasm for a driver that is not compiled in.
+    /// All of them; those in wasm for a driver that is not compiled natively.
     pub fn all() -> &'static [Isolation] {
         const ALL: [Isolation; 6] = [
             Isolation::Native,
@@ -90,10 +89,9 @@ impl Isolation {
     /// # Panics
     /// If the module does not compile.
     pub fn launcher(self) -> Box<dyn Launcher> {
-        let layout = self.layout();
         match self {
-            Isolation::Native => Box::new(NativeLauncher::<Unchecked, E1000<NativeKernel<Unchecked>>>::new(layout)),
-            Isolation::Wrapped => Box::new(NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout)),
+            Isolation::Native => Box::new(native("e1000", e1000_module().manifest(), Level::Native)),
+            Isolation::Wrapped => Box::new(native("e1000", e1000_module().manifest(), Level::Wrapped)),
             Isolation::Process => process(Wait::Futex),
             Isolation::ProcessPoll => process(Wait::Poll),
             Isolation::Sfi => Box::new(
@@ -105,10 +103,15 @@ impl Isolation {
             ),
         }
     }
+}
 
-    fn layout(self) -> Layout {
-        *e1000_module().layout()
-    }
+/// A launcher of the native build of a driver with this manifest.
+///
+/// # Panics
+/// If it was not built.
+pub fn native(name: &str, manifest: &OwnedManifest, level: Level) -> NativeLauncher {
+    let launcher = NativeLauncher::new(&driver_file(name).with_extension("so"), manifest, level);
+    launcher.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn process(wait: Wait) -> Box<dyn Launcher> {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use e1000_wasm::E1000;
 use nook_bus::DmaWindow;
-use nook_native::{NativeKernel, NativeLauncher, Unchecked};
+use nook_native::Level as Checks;
 use nook_runtime::{Budgets, Nook};
-use nook_tests::{Bare, FrameQueues, e1000_module, host};
+use nook_tests::{Bare, FrameQueues, e1000_module, host, native};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
@@ -39,7 +38,7 @@ fn a_driver_that_goes_on_with_a_device_that_is_gone_does_not_flood_the_log() {
     let (device, handle) = Bare::new();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window, &module, Budgets::default());
-    let launcher = NativeLauncher::<Unchecked, E1000<NativeKernel<Unchecked>>>::new(*module.layout());
+    let launcher = native("e1000", module.manifest(), Checks::Native);
     let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
     handle.vanish();
     let errors = Errors::default();

@@ -13,7 +13,8 @@ use nook_bus::DmaWindow;
 use nook_process::{ProcessError, ProcessLauncher, Wait};
 use nook_recovery::{Outcome, Policy, Supervisor};
 use nook_runtime::{
-    Budgets, Driver, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, Settings, now_ns,
+    Budgets, CompiledError, Driver, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, Settings,
+    now_ns,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, driver_file, e1000_module, frame};
 
@@ -178,10 +179,14 @@ fn a_program_that_is_not_the_driver_is_refused() {
     let manifest = e1000_module().manifest().clone();
     let refused = |path: &std::path::Path| ProcessLauncher::new(path, &manifest, Wait::Futex).err();
     let hostile = driver_file("hostile").with_extension("elf");
-    assert!(matches!(refused(&hostile), Some(ProcessError::OtherDriver { .. })));
-    assert!(matches!(refused(&driver_file("e1000")), Some(ProcessError::NotADriver { .. })));
-    assert!(matches!(refused(&std::env::current_exe().unwrap()), Some(ProcessError::NotADriver { .. })));
-    assert!(matches!(refused("/nowhere.elf".as_ref()), Some(ProcessError::Unreadable { .. })));
+    let program = |path: &std::path::Path| match refused(path) {
+        Some(ProcessError::Program(error)) => error,
+        other => panic!("{}: {other:?}", path.display()),
+    };
+    assert!(matches!(program(&hostile), CompiledError::OtherDriver { .. }));
+    assert!(matches!(program(&driver_file("e1000")), CompiledError::NotADriver { .. }));
+    assert!(matches!(program(&std::env::current_exe().unwrap()), CompiledError::NotADriver { .. }));
+    assert!(matches!(program("/nowhere.elf".as_ref()), CompiledError::Unreadable { .. }));
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! A driver that gives back all its receive buffers at once gets them again, though nothing else calls it.
 
 use e1000_model::{Model, ModelConfig, Temper};
-use e1000_wasm::E1000;
 use nook_bus::{DmaWindow, Wire};
-use nook_native::{Checked, NativeKernel, NativeLauncher};
+use nook_native::Level;
 use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, now_ns};
-use nook_tests::{FrameQueues, cable, e1000_module, frame};
+use nook_tests::{FrameQueues, cable, e1000_module, frame, native};
 
 const BUFFERS: u32 = 4;
 
@@ -25,7 +24,7 @@ fn buffers_that_were_all_given_back_are_provided_again() {
         budgets: Budgets::default(),
     })
     .unwrap();
-    let launcher = NativeLauncher::<Checked, E1000<NativeKernel<Checked>>>::new(layout);
+    let launcher = native("e1000", e1000_module().manifest(), Level::Wrapped);
     let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
     nook.start().unwrap();
     let end = now_ns() + 60_000_000_000;

@@ -1,13 +1,14 @@
 //! `cargo xtask drivers`: compiles every driver to `target/drivers/<manifest name>.wasm`.
 //!
-//! Those that can run in a process of their own are compiled for that too ([`programs`]).
+//! Those that drive a device are also compiled for this machine ([`objects`]), and those that can run in a process of
+//! their own for that ([`programs`]).
 //!
 //! A driver is a package under `drivers/` or `benches/` with a `cdylib` target; those of the benchmarks are compiled a
 //! second time, without SIMD, to `<manifest name>-scalar.wasm`. It is built as a cdylib alone: with an rlib beside
 //! it, which the native build uses, cargo would leave link-time optimisation out.
 
 use crate::wasm_toolchain::Toolchain;
-use crate::{cargo, manifest, programs, setup, util};
+use crate::{cargo, manifest, objects, programs, setup, util};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,9 +48,13 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
             let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
             keep(&format!("{name}-scalar"), package, &bytes)?;
         }
+        if manifest::drives_a_device(&bytes)? {
+            objects::build(package, &name)?;
+        }
         built.insert(name, file);
     }
     ensure!(!built.is_empty(), "no package under drivers/ has a cdylib target, so there is no driver to build");
+    objects::build_for_tests()?;
     programs::build_all()?;
     Ok(built)
 }

@@ -20,6 +20,7 @@ mod guest;
 mod hostile;
 mod linux;
 mod manifest;
+mod objects;
 mod programs;
 mod setup;
 mod test;

@@ -1,6 +1,6 @@
 //! Reads a driver's name out of a compiled module: the custom section `nook.manifest` holds lines `key = value`.
 //!
-//! Only the name is read, to name the file, and of C drivers what they import. The runtime checks the whole manifest before it runs anything.
+//! Only name and class are read, to name the file and to know what it is for, and of C drivers what they import. The runtime checks the whole manifest before it runs anything.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -17,19 +17,29 @@ const FUNCTION: u8 = 0;
 
 /// The driver's name from its manifest: lower-case letters, digits, `-` and `_`, as it becomes a file's name.
 pub fn driver_name(module: &[u8]) -> Result<String> {
-    let section = custom_section(module, SECTION)?.with_context(|| {
-        format!("it has no custom section `{SECTION}`: a driver exports itself with the SDK's macro, which writes one")
-    })?;
-    let text = std::str::from_utf8(section).context("its manifest is not UTF-8")?;
-    let mut pairs = text.lines().filter_map(|line| line.split_once('='));
-    let name = pairs.find_map(|(key, value)| (key.trim() == "name").then_some(value.trim()));
-    let name = name.context("its manifest has no line `name = ...`")?;
+    let name = value(module, "name")?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     ensure!(
         !name.is_empty() && name.chars().all(allowed),
         "its manifest names it `{name}`: use lower-case letters, digits, `-` and `_` only"
     );
     Ok(name.to_string())
+}
+
+/// Whether it is a driver of a device, not a filter beside one.
+pub fn drives_a_device(module: &[u8]) -> Result<bool> {
+    Ok(value(module, "class")? != "filter")
+}
+
+/// What its manifest has for a key.
+fn value<'a>(module: &'a [u8], wanted: &str) -> Result<&'a str> {
+    let section = custom_section(module, SECTION)?.with_context(|| {
+        format!("it has no custom section `{SECTION}`: a driver exports itself with the SDK's macro, which writes one")
+    })?;
+    let text = std::str::from_utf8(section).context("its manifest is not UTF-8")?;
+    let mut pairs = text.lines().filter_map(|line| line.split_once('='));
+    let value = pairs.find_map(|(key, value)| (key.trim() == wanted).then_some(value.trim()));
+    value.with_context(|| format!("its manifest has no line `{wanted} = ...`"))
 }
 
 /// The module and name of each function that is imported. An import of anything else is an error.
@@ -161,6 +171,12 @@ mod tests {
     fn a_module_without_a_manifest_or_a_name_says_which() {
         assert!(error(&module(&[(1, &[0])])).contains("no custom section `nook.manifest`"));
         assert!(error(&module(&[(0, &custom("nook.manifest", "class = net\n"))])).contains("no line `name"));
+    }
+
+    #[test]
+    fn a_filter_drives_no_device() {
+        let of = |class: &str| drives_a_device(&module(&[(0, &custom("nook.manifest", class))])).ok();
+        assert_eq!([of("class = net\n"), of("class = filter\n"), of("name = x\n")], [Some(true), Some(false), None]);
     }
 
     #[test]

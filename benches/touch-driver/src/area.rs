@@ -1,13 +1,11 @@
-//! The bytes that are touched: too many for a driver's stack, so they are static, and an instance claims them.
+//! The bytes that are touched: too many for a driver's stack, so they are static. Each instance has a copy of what is
+//! static, in wasm and natively; it claims it.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes to read, and as many to write.
 pub const AREA_BYTES: usize = 64 << 10;
-
-/// Instances that there can be at a time: a wasm module has a memory of its own for each, a process has one for all.
-const AREAS: usize = if cfg!(target_arch = "wasm32") { 1 } else { 16 };
 
 #[repr(align(64))]
 struct Place {
@@ -16,42 +14,42 @@ struct Place {
     sink: UnsafeCell<[u8; AREA_BYTES]>,
 }
 
-// SAFETY: the bytes are reached only through an `Area`, and `taken` lets one of them exist for each place.
+// SAFETY: the bytes are reached only through an `Area`, and `taken` lets one of them exist.
 unsafe impl Sync for Place {}
 
-static PLACES: [Place; AREAS] = [const {
-    Place {
-        taken: AtomicBool::new(false),
-        source: UnsafeCell::new([0; AREA_BYTES]),
-        sink: UnsafeCell::new([0; AREA_BYTES]),
-    }
-}; AREAS];
+static PLACE: Place = Place {
+    taken: AtomicBool::new(false),
+    source: UnsafeCell::new([0; AREA_BYTES]),
+    sink: UnsafeCell::new([0; AREA_BYTES]),
+};
 
 /// One instance's bytes; given back when it is dropped.
 pub(crate) struct Area(&'static Place);
 
 impl Area {
-    /// The first that is free, filled with a pattern.
+    /// If it is free, filled with a pattern.
     pub(crate) fn claim() -> Option<Area> {
-        let place = PLACES.iter().find(|place| !place.taken.swap(true, Ordering::Acquire))?;
-        // SAFETY: `taken` was false, so there is no other `Area` of this place.
-        let source = unsafe { &mut *place.source.get() };
+        if PLACE.taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: `taken` was false, so there is no other `Area`.
+        let source = unsafe { &mut *PLACE.source.get() };
         for (at, byte) in source.iter_mut().enumerate() {
             *byte = (at * 31 + (at >> 8)) as u8;
         }
-        Some(Area(place))
+        Some(Area(&PLACE))
     }
 
     #[inline(always)]
     pub(crate) fn source(&self) -> &[u8; AREA_BYTES] {
-        // SAFETY: this is the place's only `Area`, and it is borrowed.
+        // SAFETY: this is the only `Area`, and it is borrowed.
         unsafe { &*self.0.source.get() }
     }
 
     /// What is read and what is written.
     #[inline(always)]
     pub(crate) fn both(&mut self) -> (&[u8; AREA_BYTES], &mut [u8; AREA_BYTES]) {
-        // SAFETY: this is the place's only `Area`, it is borrowed for writing, and the two do not overlap.
+        // SAFETY: this is the only `Area`, it is borrowed for writing, and the two do not overlap.
         unsafe { (&*self.0.source.get(), &mut *self.0.sink.get()) }
     }
 }

@@ -1,5 +1,5 @@
-//! A driver that does one thing as often as it is told: touches bytes, reads or writes a register, calls the host. It
-//! is compiled for wasm and into the benchmarks from this one source, so that every isolation level does the same work.
+//! A driver that does one thing as often as it is told: touches bytes, reads or writes a register, calls the host. All that
+//! the benchmarks run is compiled from this one source, so that every isolation level does the same work.
 //!
 //! It drives no device and moves no packets; benches/ is its only user. Its `poll` takes the job ([`job`]) in place of
 //! a queue's number, and how much of it in place of a budget.
@@ -115,8 +115,7 @@ impl<K: Kernel> NetDriver<K> for Touch<K> {
             job::TOUCH => self.sum = self.touch(bytes),
             job::READ_REGISTER => (0..amount).for_each(|_| self.sum = black_box(self.regs.read(STATUS))),
             job::WRITE_REGISTER => (0..amount).for_each(|value| self.regs.write(TIPG, value)),
-            // Compiled in, a call whose argument is known is nothing but a count, and many of them are one addition.
-            job::HOSTCALL => (0..amount).for_each(|_| self.nook.poll_schedule(black_box(0))),
+            job::HOSTCALL => (0..amount).for_each(|_| self.nook.poll_schedule(0)),
             job::PIO => self.sum = self.pio(bytes),
             _ => self.regs.write(TIPG, self.sum),
         }

@@ -1,0 +1,127 @@
+//! A driver as a shared object: what [`nook_driver!`](crate::nook_driver) exports when it is not compiled for wasm.
+
+extern crate std;
+
+use core::ffi::c_void;
+use core::panic::AssertUnwindSafe;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use std::boxed::Box;
+use std::panic::{PanicHookInfo, catch_unwind, set_hook};
+
+use nook_abi::{Addr, NativeDriver, NativeEntries, NativeHead, NativeServices};
+
+use crate::{Instance, Kernel, Level, NetDriver};
+
+/// The host around a driver in a shared object: each method calls a function of the host's table.
+#[derive(Clone, Copy, Debug)]
+pub struct TableKernel {
+    host: *mut c_void,
+    services: *const NativeServices,
+}
+
+/// The kernel of this copy of the object's one instance, for the panic hook.
+static HOST: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static SERVICES: AtomicPtr<NativeServices> = AtomicPtr::new(ptr::null_mut());
+
+/// Says where and why, as in wasm.
+fn last_words(panic: &PanicHookInfo<'_>) {
+    let kernel = TableKernel { host: HOST.load(Ordering::Relaxed), services: SERVICES.load(Ordering::Relaxed) };
+    let message = panic.payload_as_str().unwrap_or("for a reason that is no text");
+    match panic.location() {
+        Some(at) => {
+            let (file, line) = (at.file(), at.line());
+            crate::nook::log(kernel, Level::Error, format_args!("panic at {file}:{line}: {message}"));
+        }
+        None => crate::nook::log(kernel, Level::Error, format_args!("panic: {message}")),
+    }
+}
+
+/// What the host's pointer to an instance points to.
+struct Held<D> {
+    kernel: TableKernel,
+    instance: Instance<TableKernel, D>,
+}
+
+/// Runs a part of the driver. If it panics, the host is told, and what is returned means nothing.
+#[inline(always)]
+fn guarded<R: Default>(kernel: TableKernel, run: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        // Dropping it could panic once more.
+        core::mem::forget(payload);
+        // SAFETY: whoever made the kernel vouched for its functions.
+        unsafe { ((*kernel.services).panicked)(kernel.host) };
+        R::default()
+    })
+}
+
+unsafe extern "C" fn create<D: NetDriver<TableKernel>>(
+    host: *mut c_void,
+    services: *const NativeServices,
+) -> *mut c_void {
+    HOST.store(host, Ordering::Relaxed);
+    SERVICES.store(services.cast_mut(), Ordering::Relaxed);
+    set_hook(Box::new(last_words));
+    let kernel = TableKernel { host, services };
+    Box::into_raw(Box::new(Held::<D> { kernel, instance: Instance::new(kernel) })).cast()
+}
+
+unsafe extern "C" fn destroy<D: NetDriver<TableKernel>>(instance: *mut c_void) {
+    // SAFETY: the host passes what `create` gave it, for the last time.
+    let Held { kernel, instance } = *unsafe { Box::from_raw(instance.cast::<Held<D>>()) };
+    guarded(kernel, || drop(instance));
+}
+
+macro_rules! define_kernel {
+    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        impl Kernel for TableKernel {
+            $(
+                #[inline(always)]
+                unsafe fn $name(self, $($arg: $ty),*) -> $result {
+                    // SAFETY: whoever made the kernel vouched for its functions; the caller keeps the method's contract.
+                    unsafe { ((*self.services).$name)(self.host, $($arg),*) }
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! define_entries {
+    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+       fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// Entries as C functions.
+        mod entries {
+            use super::*;
+
+            $(
+                pub(super) unsafe extern "C" fn $name<D: NetDriver<TableKernel>>(
+                    instance: *mut c_void,
+                    $($arg: $ty),*
+                ) -> $result {
+                    // SAFETY: the host passes what `create` gave it, to one entry at a time.
+                    let Held { kernel, instance } = unsafe { &mut *instance.cast::<Held<D>>() };
+                    // SAFETY: the host vouches for the addresses that it passes.
+                    #[allow(unused_unsafe)]
+                    guarded(*kernel, || unsafe { instance.$name($($arg),*) })
+                }
+            )*
+        }
+
+        /// What the object of the driver `D` exports.
+        pub const fn driver<D: NetDriver<TableKernel>>(manifest: &'static [u8]) -> NativeDriver {
+            NativeDriver {
+                head: NativeHead::OURS,
+                manifest: &manifest[0],
+                entries: NativeEntries {
+                    create: create::<D>,
+                    destroy: destroy::<D>,
+                    $($name: entries::$name::<D>,)*
+                },
+            }
+        }
+    };
+}
+
+nook_abi::hostcalls!(define_kernel);
+nook_abi::entries!(define_entries);

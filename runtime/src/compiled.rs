@@ -1,0 +1,161 @@
+//! Drivers that were compiled for this machine: ELF files that say in a section what they are. What can be known of one
+//! without running it is checked here, for those who run it: as a program of its own, or in this process.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nook_abi::NATIVE_MANIFEST_SECTION;
+use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSymbol};
+
+use crate::OwnedManifest;
+
+/// More than any driver has.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Why a file is not the compiled driver that it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CompiledError {
+    /// It cannot be read.
+    #[error("the compiled driver {}: {why}; `cargo xtask drivers` makes it beside the driver's wasm file", path.display())]
+    Unreadable {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// It is something else.
+    #[error("{} is not a compiled driver: {why}", path.display())]
+    NotADriver {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is for another kind of machine.
+    #[error("{} is for {found}, and this machine is {}: build it here, with `cargo xtask drivers`", path.display(), std::env::consts::ARCH)]
+    OtherMachine {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        found: String,
+    },
+    /// It is another driver, or another version of it.
+    #[error(
+        "{} says of itself what the driver's wasm file does not; build both anew with `cargo xtask drivers`",
+        path.display()
+    )]
+    OtherDriver {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A file that says that it is the driver that it should be, as it was when it was read.
+pub struct CompiledDriver {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl CompiledDriver {
+    /// Reads the file at `path` and checks that it is the driver that `manifest` describes, for this machine.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn read(path: &Path, manifest: &OwnedManifest) -> Result<Self, CompiledError> {
+        let path = path.to_owned();
+        let mut bytes = Vec::new();
+        let opened = std::fs::metadata(&path).and_then(|meta| match meta.is_file() {
+            true => File::open(&path),
+            // A device may have no end, and a pipe may never begin.
+            false => Err(io::Error::other("it is not a regular file")),
+        });
+        match opened.and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(why) => return Err(CompiledError::Unreadable { path, why }),
+        }
+        let driver = CompiledDriver { path, bytes };
+        let elf = driver.elf()?;
+        let architecture = elf.architecture();
+        if OURS.is_some_and(|ours| ours != architecture) {
+            let found = format!("{architecture:?}").to_lowercase();
+            return Err(CompiledError::OtherMachine { path: driver.path, found });
+        }
+        let section = elf.section_by_name(NATIVE_MANIFEST_SECTION);
+        let section = section.ok_or_else(|| driver.refused(&format!("it has no section {NATIVE_MANIFEST_SECTION}")))?;
+        let text = section.data().map_err(|error| driver.refused(&error))?;
+        let own = OwnedManifest::parse(text).map_err(|error| driver.refused(&error))?;
+        // The ABI's version is in it.
+        if own != *manifest {
+            return Err(CompiledError::OtherDriver { path: driver.path });
+        }
+        Ok(driver)
+    }
+
+    /// The first `N` bytes of what a shared object exports under this name, before the loader has moved anything.
+    ///
+    /// # Errors
+    /// If this is no shared object or does not export it.
+    pub fn exported<const N: usize>(&self, name: &str) -> Result<[u8; N], CompiledError> {
+        let elf = self.elf()?;
+        if elf.kind() != ObjectKind::Dynamic {
+            return Err(self.refused(&"it is no shared object"));
+        }
+        let is_wanted = |symbol: &object::Symbol<'_, '_>| symbol.is_definition() && symbol.name() == Ok(name);
+        let symbol = elf.dynamic_symbols().find(is_wanted);
+        let symbol = symbol.ok_or_else(|| self.refused(&format!("it does not export `{name}`")))?;
+        let bytes = elf.sections().find_map(|section| section.data_range(symbol.address(), N as u64).ok().flatten());
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| self.refused(&format!("`{name}` is not in the file")))
+    }
+
+    /// Where it was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of memory with what was checked, which nobody can change: that is what is to run, whoever may write to the
+    /// file on disk or not execute it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sealed_copy(&self) -> io::Result<File> {
+        let create = |flags| {
+            // SAFETY: takes a name and flags; the answer is checked.
+            let fd = unsafe { libc::memfd_create(c"nook-driver".as_ptr(), flags) };
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: a fresh descriptor that nobody else owns.
+            Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+        };
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // Kernels before 6.3 do not know the flag, and let everybody execute.
+        let mut file = create(flags | libc::MFD_EXEC).or_else(|_| create(flags))?;
+        file.write_all(&self.bytes)?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
+        // SAFETY: plain system call on a descriptor of ours.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
+            0 => Ok(file),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn elf(&self) -> Result<object::File<'_>, CompiledError> {
+        object::File::parse(&*self.bytes).map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, why: &dyn std::fmt::Display) -> CompiledError {
+        CompiledError::NotADriver { path: self.path.clone(), why: why.to_string() }
+    }
+}
+
+/// What this process was compiled for, if that has a name here.
+const OURS: Option<Architecture> = if cfg!(target_arch = "x86_64") {
+    Some(Architecture::X86_64)
+} else if cfg!(target_arch = "aarch64") {
+    Some(Architecture::Aarch64)
+} else {
+    None
+};
