@@ -5,10 +5,12 @@
 
 /// Bytes in a vector.
 const VECTOR: usize = 16;
+/// Sums that do not wait for each other. More of them would be kept on the stack of a module that looks at the time.
+const SUMS: usize = 4;
 /// Vectors in a round of the loop. Neither compiler unrolls loops of wasm, and each round looks at the time.
-const UNROLLED: usize = 8;
-/// Bytes after which sums of 32 bits are collected: each round adds at most 2¹⁶ to one, so they hold 2¹⁵ rounds.
-const COLLECTED: usize = (VECTOR * UNROLLED) << 14;
+const ROUND: usize = 4 * SUMS;
+/// Bytes after which sums of 32 bits are collected: each vector adds at most 2¹⁶ to one, so each holds 2¹⁵ of them.
+const COLLECTED: usize = (VECTOR * SUMS) << 14;
 
 /// The ones' complement sum of `start` and the big-endian 16-bit words of `bytes`; an odd byte at the end counts as if
 /// a zero followed. A checksum is the complement of it; parts of even length are added one after the other, with the
@@ -24,10 +26,7 @@ pub fn checksum(start: u16, bytes: &[u8]) -> u16 {
     // The sum of words that were read with their bytes exchanged is the sum with its bytes exchanged (section 2(B)).
     for part in bytes.chunks(COLLECTED) {
         let (vectors, rest) = part.as_chunks::<VECTOR>();
-        let (words, odd) = rest.as_chunks::<2>();
-        sum += sum_of_vectors(vectors);
-        sum += words.iter().map(|word| u64::from(u16::from_le_bytes(*word))).sum::<u64>();
-        sum += odd.first().map_or(0, |&byte| u64::from(byte));
+        sum += sum_of_vectors(vectors) + sum_of_rest(rest);
     }
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -38,19 +37,44 @@ pub fn checksum(start: u16, bytes: &[u8]) -> u16 {
 /// The sum of all little-endian 16-bit words.
 #[inline(always)]
 fn sum_of_vectors(vectors: &[[u8; VECTOR]]) -> u64 {
-    let (rounds, rest) = vectors.as_chunks::<UNROLLED>();
-    let mut sums = [lanes::ZERO; UNROLLED];
-    for round in rounds {
-        for (sum, vector) in sums.iter_mut().zip(round) {
+    let (rounds, rest) = vectors.as_chunks::<ROUND>();
+    let (groups, rest) = rest.as_chunks::<SUMS>();
+    let mut sums = [lanes::ZERO; SUMS];
+    let mut add = |group: &[[u8; VECTOR]; SUMS]| {
+        for (sum, vector) in sums.iter_mut().zip(group) {
             *sum = lanes::add(*sum, vector);
         }
+    };
+    for round in rounds {
+        round.as_chunks().0.iter().for_each(&mut add);
     }
-    for (sum, vector) in sums.iter_mut().zip(rest) {
-        *sum = lanes::add(*sum, vector);
+    groups.iter().for_each(add);
+    for vector in rest {
+        sums[0] = lanes::add(sums[0], vector);
     }
     let signed: i64 = sums.into_iter().flat_map(lanes::split).map(i64::from).sum();
     // Each of the words was taken less by so much.
     (signed + (vectors.len() * VECTOR / 2) as i64 * 0x8000) as u64
+}
+
+/// The sum of less than a vector, in parts of 16 bits and more: what is above them is folded later.
+#[inline(always)]
+fn sum_of_rest(mut rest: &[u8]) -> u64 {
+    let mut sum = 0;
+    if let Some((part, more)) = rest.split_first_chunk::<8>() {
+        let part = u64::from_le_bytes(*part);
+        sum += (part & 0xffff_ffff) + (part >> 32);
+        rest = more;
+    }
+    if let Some((part, more)) = rest.split_first_chunk::<4>() {
+        sum += u64::from(u32::from_le_bytes(*part));
+        rest = more;
+    }
+    if let Some((part, more)) = rest.split_first_chunk::<2>() {
+        sum += u64::from(u16::from_le_bytes(*part));
+        rest = more;
+    }
+    sum + rest.first().map_or(0, |&byte| u64::from(byte))
 }
 
 /// Four sums of 32 bits, to which a vector's words are added in pairs. Words are taken as signed, which is what there are
@@ -148,7 +172,7 @@ mod tests {
     #[test]
     fn sums_do_not_overflow_however_much_there_is() {
         for byte in [0u8, 0x7f, 0x80, 0xff] {
-            let bytes = std::vec![byte; 2 * COLLECTED + 2 * VECTOR * UNROLLED + 37];
+            let bytes = std::vec![byte; 2 * COLLECTED + 2 * VECTOR * ROUND + 37];
             assert_eq!(checksum(0, &bytes), plainly(0, &bytes), "{byte:#x}");
         }
     }

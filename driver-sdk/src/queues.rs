@@ -3,9 +3,7 @@
 //! Host and driver use a ring on the same thread, never at the same time, so its counters and entries need no
 //! atomics: an entry call is a barrier. A batch loads the counters once and writes its own back once, when it ends.
 
-use nook_abi::{
-    HostPage, Item, NetMeta, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, item_flags,
-};
+use nook_abi::{HostPage, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, item_flags};
 
 /// A ring as memory.
 #[repr(C)]
@@ -15,6 +13,28 @@ pub(crate) struct Ring {
 }
 
 const _: () = assert!(size_of::<Ring>() == nook_abi::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
+
+/// An entry as it is copied. Field by field it would be eight loads and stores, which neither compiler of wasm joins, and
+/// each store of a driver that can be rolled back is logged.
+type Words = [u64; 4];
+
+const _: () = assert!(size_of::<QueueEntry>() == size_of::<Words>());
+const _: () = assert!(size_of::<RingHeader>().is_multiple_of(align_of::<Words>()));
+
+#[cfg(target_endian = "big")]
+compile_error!("the fields of an entry are taken out of words as they lie in memory on little-endian machines");
+
+#[inline(always)]
+fn to_words(entry: &QueueEntry) -> Words {
+    // SAFETY: both are 32 bytes of integers, without padding.
+    unsafe { core::mem::transmute::<QueueEntry, Words>(*entry) }
+}
+
+#[inline(always)]
+fn from_words(words: Words) -> QueueEntry {
+    // SAFETY: as above.
+    unsafe { core::mem::transmute::<Words, QueueEntry>(words) }
+}
 
 /// Where counter `at` points.
 #[inline(always)]
@@ -79,10 +99,11 @@ impl Iterator for Provided<'_> {
         if self.at == self.end {
             return None;
         }
-        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
-        let entry = unsafe { (&raw const (*self.queue.0).entries).cast::<QueueEntry>().add(index(self.at)).read() };
+        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for words,
+        // and the index is below its capacity.
+        let words = unsafe { (&raw const (*self.queue.0).entries).cast::<Words>().add(index(self.at)).read() };
         self.at = self.at.wrapping_add(1);
-        Some(entry)
+        Some(from_words(words))
     }
 }
 
@@ -144,8 +165,9 @@ impl ReturnPlace<'_, '_> {
     #[inline(always)]
     pub fn put(self, entry: QueueEntry) {
         let ReturnPlace(batch) = self;
-        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
-        unsafe { (&raw mut (*batch.queue.0).entries).cast::<QueueEntry>().add(index(batch.at)).write(entry) }
+        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for words,
+        // and the index is below its capacity.
+        unsafe { (&raw mut (*batch.queue.0).entries).cast::<Words>().add(index(batch.at)).write(to_words(&entry)) }
         batch.at = batch.at.wrapping_add(1);
     }
 }
@@ -153,49 +175,63 @@ impl ReturnPlace<'_, '_> {
 /// What a driver keeps of a packet while the device has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
-    /// Which packet buffer.
-    pub id: u32,
+    /// The entry's first word: which buffer, its generation and the flags, to be returned as they were given.
+    first: u64,
     /// Payload in it, or room in it.
     pub len_bytes: u32,
-    /// To be returned as it was given.
-    pub generation: u16,
-    /// `item_flags`.
-    pub flags: u8,
+}
+
+/// Where an item's fields are in its two words.
+mod shift {
+    /// In the first.
+    pub(super) const FLAGS: u32 = 56;
+    /// In the second.
+    pub(super) const STATUS: u32 = 48;
 }
 
 impl From<&QueueEntry> for Packet {
     #[inline(always)]
     fn from(entry: &QueueEntry) -> Self {
-        let Item { id, generation, flags, len_bytes, .. } = entry.item;
-        Packet { id, len_bytes, generation, flags }
+        Packet { first: to_words(entry)[0], len_bytes: entry.item.len_bytes }
     }
 }
 
 impl Packet {
+    /// Which packet buffer.
+    #[inline(always)]
+    pub fn id(&self) -> u32 {
+        self.first as u32
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        (self.first >> shift::FLAGS) as u8
+    }
+
     /// The first buffer of its frame.
     #[inline(always)]
     pub fn is_first(&self) -> bool {
-        self.flags & item_flags::FIRST != 0
+        self.flags() & item_flags::FIRST != 0
     }
 
     /// The last buffer of its frame.
     #[inline(always)]
     pub fn is_last(&self) -> bool {
-        self.flags & item_flags::LAST != 0
+        self.flags() & item_flags::LAST != 0
     }
 
     /// The entry that gives it back, with the flags that it was given with.
     #[inline(always)]
     pub fn returned(self, len_bytes: u32, status: PacketStatus) -> QueueEntry {
-        let Packet { id, generation, flags, .. } = self;
-        let item = Item { id, generation, queue: 0, flags, len_bytes, deadline_ms: 0, status: status as u16 };
-        QueueEntry { item, net: NetMeta::default() }
+        from_words([self.first, u64::from(len_bytes) | (status as u64) << shift::STATUS, 0, 0])
     }
 
     /// The entry that gives it back as a whole received frame.
     #[inline(always)]
     pub fn received(self, len_bytes: u32) -> QueueEntry {
-        Packet { flags: item_flags::FIRST | item_flags::LAST, ..self }.returned(len_bytes, PacketStatus::Done)
+        const WHOLE: u64 = ((item_flags::FIRST | item_flags::LAST) as u64) << shift::FLAGS;
+        let others = self.first & !(0xff << shift::FLAGS);
+        Packet { first: others | WHOLE, ..self }.returned(len_bytes, PacketStatus::Done)
     }
 }
 
@@ -222,8 +258,8 @@ impl Pool {
     /// is larger than its room: the driver cannot point the device outside of the pool.
     #[inline(always)]
     pub fn frame_iova(&self, packet: &Packet) -> Option<u64> {
-        let inside = packet.id < self.count && packet.len_bytes <= self.room_bytes;
-        inside.then(|| self.frames_iova + u64::from(packet.id) * u64::from(self.stride_bytes))
+        let inside = packet.id() < self.count && packet.len_bytes <= self.room_bytes;
+        inside.then(|| self.frames_iova + u64::from(packet.id()) * u64::from(self.stride_bytes))
     }
 
     /// Bytes for a frame in each buffer.
@@ -236,6 +272,7 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::testing::Host;
+    use nook_abi::{Item, NetMeta};
     use std::vec::Vec;
 
     fn entry(id: u32) -> QueueEntry {
@@ -289,6 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn every_field_of_an_entry_is_where_the_abi_has_it() {
+        let item =
+            Item { id: 0x0102_0304, generation: 0x0506, flags: item_flags::LAST, len_bytes: 99, ..Item::default() };
+        let packet = Packet::from(&QueueEntry { item, net: NetMeta::default() });
+        assert_eq!((packet.id(), packet.len_bytes, packet.is_first(), packet.is_last()), (item.id, 99, false, true));
+        let failed = Item { len_bytes: 7, status: PacketStatus::Failed as u16, ..item };
+        assert_eq!(packet.returned(7, PacketStatus::Failed), QueueEntry { item: failed, net: NetMeta::default() });
+        let whole = Item { len_bytes: u32::MAX, flags: item_flags::FIRST | item_flags::LAST, ..item };
+        assert_eq!(packet.received(u32::MAX), QueueEntry { item: whole, net: NetMeta::default() });
+        assert_eq!(from_words(to_words(&packet.received(60))), packet.received(60));
+    }
+
+    #[test]
     fn a_packet_outside_of_the_pool_has_no_address() {
         let layout = PoolLayout {
             offset: 0x1000,
@@ -299,7 +349,10 @@ mod tests {
             reserved: 0,
         };
         let pool = Pool::new(0x10_0000, layout);
-        let packet = |id, len_bytes| Packet { id, len_bytes, ..Packet::default() };
+        let packet = |id, len_bytes| {
+            let item = Item { id, len_bytes, ..Item::default() };
+            Packet::from(&QueueEntry { item, net: NetMeta::default() })
+        };
         assert_eq!(pool.frame_iova(&packet(0, 1984)), Some(0x10_1040));
         assert_eq!(pool.frame_iova(&packet(3, 0)), Some(0x10_1040 + 3 * 2048));
         assert_eq!(pool.frame_iova(&packet(4, 60)), None);

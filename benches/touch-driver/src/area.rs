@@ -8,54 +8,49 @@ use core::sync::atomic::{AtomicBool, Ordering};
 pub const AREA_BYTES: usize = 64 << 10;
 
 #[repr(align(64))]
-struct Place {
-    taken: AtomicBool,
-    source: UnsafeCell<[u8; AREA_BYTES]>,
-    sink: UnsafeCell<[u8; AREA_BYTES]>,
-}
+struct Bytes(UnsafeCell<[u8; AREA_BYTES]>);
 
-// SAFETY: the bytes are reached only through an `Area`, and `taken` lets one of them exist.
-unsafe impl Sync for Place {}
+// SAFETY: the bytes are reached only through an `Area`, and `TAKEN` lets one of them exist.
+unsafe impl Sync for Bytes {}
 
-static PLACE: Place = Place {
-    taken: AtomicBool::new(false),
-    source: UnsafeCell::new([0; AREA_BYTES]),
-    sink: UnsafeCell::new([0; AREA_BYTES]),
-};
+static TAKEN: AtomicBool = AtomicBool::new(false);
+// Two of them, for a compiler knows that they do not overlap: within one, each store could be of what is read next.
+static SOURCE: Bytes = Bytes(UnsafeCell::new([0; AREA_BYTES]));
+static SINK: Bytes = Bytes(UnsafeCell::new([0; AREA_BYTES]));
 
-/// One instance's bytes; given back when it is dropped.
-pub(crate) struct Area(&'static Place);
+/// The instance's bytes; given back when it is dropped.
+pub(crate) struct Area(());
 
 impl Area {
-    /// If it is free, filled with a pattern.
+    /// If they are free; filled with a pattern.
     pub(crate) fn claim() -> Option<Area> {
-        if PLACE.taken.swap(true, Ordering::Acquire) {
+        if TAKEN.swap(true, Ordering::Acquire) {
             return None;
         }
-        // SAFETY: `taken` was false, so there is no other `Area`.
-        let source = unsafe { &mut *PLACE.source.get() };
+        // SAFETY: `TAKEN` was false, so there is no other `Area`.
+        let source = unsafe { &mut *SOURCE.0.get() };
         for (at, byte) in source.iter_mut().enumerate() {
             *byte = (at * 31 + (at >> 8)) as u8;
         }
-        Some(Area(&PLACE))
+        Some(Area(()))
     }
 
     #[inline(always)]
     pub(crate) fn source(&self) -> &[u8; AREA_BYTES] {
         // SAFETY: this is the only `Area`, and it is borrowed.
-        unsafe { &*self.0.source.get() }
+        unsafe { &*SOURCE.0.get() }
     }
 
     /// What is read and what is written.
     #[inline(always)]
     pub(crate) fn both(&mut self) -> (&[u8; AREA_BYTES], &mut [u8; AREA_BYTES]) {
-        // SAFETY: this is the only `Area`, it is borrowed for writing, and the two do not overlap.
-        unsafe { (&*self.0.source.get(), &mut *self.0.sink.get()) }
+        // SAFETY: this is the only `Area`, and it is borrowed for writing.
+        unsafe { (&*SOURCE.0.get(), &mut *SINK.0.get()) }
     }
 }
 
 impl Drop for Area {
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
+        TAKEN.store(false, Ordering::Release);
     }
 }
