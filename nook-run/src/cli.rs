@@ -310,7 +310,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "RULE")]
     pub filter_rule: Vec<String>,
 
-    /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e), in its user network.
+    /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e, vmxnet3), in its user network.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
     pub qemu: Option<String>,
 

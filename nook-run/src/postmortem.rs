@@ -158,7 +158,7 @@ fn map(report: &Value) -> Option<&'static RegisterMap> {
 /// What a register is called, and what is known of it.
 fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String, Option<&'static RegisterInfo>) {
     let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-    match Some(map).filter(|map| bar == Some(map.bar.into())).and_then(|map| map.find(offset)) {
+    match bar.and_then(|bar| map.find(u8::try_from(bar).ok()?, offset)) {
         Some((info, _)) if info.count == 1 => (info.name.to_owned(), Some(info)),
         Some((info, index)) => (format!("{}[{index}]", info.name), Some(info)),
         None => (format!("BAR {} {offset:#x}", bar.unwrap_or_default()), None),

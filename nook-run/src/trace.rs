@@ -15,7 +15,7 @@ impl RegisterLog {
     }
 
     fn name(&self, bar: u8, offset: u32) -> String {
-        match self.map.filter(|map| map.bar == bar).and_then(|map| map.find(offset)) {
+        match self.map.and_then(|map| map.find(bar, offset)) {
             Some((info, _)) if info.count == 1 => info.name.to_owned(),
             Some((info, index)) => format!("{}[{index}]", info.name),
             None => format!("BAR {bar} {offset:#x}"),

@@ -111,8 +111,8 @@ impl DeviceState {
     }
 
     /// Ends whatever sequence the last driver left a guarded register in: the next one cannot know where it was.
-    pub(crate) fn let_go(&mut self, (bar, guarded): (u8, impl Iterator<Item = (u32, u64)>)) -> Result<(), DeviceError> {
-        for (offset, busy) in guarded {
+    pub(crate) fn let_go(&mut self, guarded: impl Iterator<Item = (u8, u32, u64)>) -> Result<(), DeviceError> {
+        for (bar, offset, busy) in guarded {
             let value = self.device.bar_read(bar, offset, Width::B4)?;
             // A device that is not there reads as ones.
             if value & busy != 0 && value != Width::B4.all_ones() {

@@ -433,11 +433,12 @@ impl Host {
         match self.policy.check_write(bar, offset, width) {
             Ok(()) => {}
             Err(Refusal::Rule(rule)) => return Err(Fault::RegisterForbidden { call, bar, offset, rule }),
-            Err(Refusal::DmaBase) if self.device.in_window(value) => {}
-            Err(Refusal::DmaBase) => {
+            Err(Refusal::DmaBase | Refusal::DmaBaseOrZero) if self.device.in_window(value) => {}
+            Err(Refusal::DmaBaseOrZero) if value == 0 => {}
+            Err(Refusal::DmaBase | Refusal::DmaBaseOrZero) => {
                 return Err(refused("the device would use an address outside of the driver's window"));
             }
-            Err(Refusal::Value) => self.policy.look(offset, value).map_err(refused)?,
+            Err(Refusal::Value) => self.policy.look(bar, offset, value).map_err(refused)?,
         }
         self.bar_write(bar as u8, offset, width, value)
     }

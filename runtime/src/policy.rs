@@ -1,6 +1,7 @@
 //! The register policy: what of a device a driver may touch. Default deny: what the register map does not name is
 //! forbidden.
 
+use nook_bus::Words;
 use nook_regs::{Guard, RegisterInfo, RegisterMap, Width, WriteEffect};
 
 /// Bits of a rule.
@@ -14,6 +15,8 @@ pub enum Refusal {
     Rule(&'static str),
     /// The value is the low half of an address that the device will use: it must lie in the window.
     DmaBase,
+    /// The same, or 0.
+    DmaBaseOrZero,
     /// It depends on the value: [`RegisterPolicy::look`].
     Value,
 }
@@ -21,9 +24,8 @@ pub enum Refusal {
 /// A register map as a table that is quick to ask.
 #[derive(Clone, Debug)]
 pub struct RegisterPolicy {
-    bar: u32,
-    /// One rule for each naturally aligned 32-bit register: what nearly all registers are.
-    words: Vec<u8>,
+    /// Rules.
+    words: Words<u8>,
     map: &'static RegisterMap,
     guards: Vec<Guarded>,
 }
@@ -31,6 +33,7 @@ pub struct RegisterPolicy {
 /// A register with a guard, and what its guard knows.
 #[derive(Clone, Debug)]
 struct Guarded {
+    bar: u8,
     offset: u32,
     guard: Guard,
     state: u64,
@@ -39,19 +42,20 @@ struct Guarded {
 impl RegisterPolicy {
     /// The policy that a map stands for.
     pub fn from_map(map: &'static RegisterMap) -> Self {
-        let mut words = vec![0; map.len_bytes as usize / 4];
-        let guards = |info: &RegisterInfo| info.guard.map(|guard| Guarded { offset: info.offset, guard, state: 0 });
+        let mut words = Words::of(map, 0);
+        let guards = |info: &RegisterInfo| {
+            info.guard.map(|guard| Guarded { bar: info.bar, offset: info.offset, guard, state: 0 })
+        };
         let guards: Vec<_> = map.registers.iter().filter_map(guards).collect();
         for info in map.registers {
             for index in 0..info.count {
                 let offset = info.offset + index * info.stride;
-                let Some(word) = words.get_mut(offset as usize / 4) else { continue };
-                if info.width == Width::B4 && offset.is_multiple_of(4) {
+                if let Some(word) = words.get_mut(info.bar.into(), offset, info.width) {
                     *word |= rule(info, !guards.is_empty());
                 }
             }
         }
-        RegisterPolicy { bar: u32::from(map.bar), words, map, guards }
+        RegisterPolicy { words, map, guards }
     }
 
     /// Whether a register may be read; if not, by which rule.
@@ -74,6 +78,7 @@ impl RegisterPolicy {
         match (info.access.writes(), info.write) {
             (false, _) => Err(Refusal::Rule(refused(info, "the register is read-only"))),
             (true, WriteEffect::DmaBase) => Err(Refusal::DmaBase),
+            (true, WriteEffect::DmaBaseOrZero) => Err(Refusal::DmaBaseOrZero),
             (true, write) if depends_on_value(info, write, !self.guards.is_empty()) => Err(Refusal::Value),
             (true, _) => Ok(()),
         }
@@ -82,11 +87,12 @@ impl RegisterPolicy {
     /// Looks at a value for which [`check_write`](Self::check_write) said that it depends on it. Refuses it with a rule,
     /// or takes note that it is written.
     #[cold]
-    pub fn look(&mut self, offset: u32, value: u64) -> Result<(), &'static str> {
-        if let Some(guarded) = self.guards.iter_mut().find(|guarded| guarded.offset == offset) {
+    pub fn look(&mut self, bar: u32, offset: u32, value: u64) -> Result<(), &'static str> {
+        let here = |guarded: &&mut Guarded| (u32::from(guarded.bar), guarded.offset) == (bar, offset);
+        if let Some(guarded) = self.guards.iter_mut().find(here) {
             guarded.state = (guarded.guard.step)(guarded.state, value)?;
         }
-        if let Some((RegisterInfo { write: WriteEffect::Reset(bits), .. }, _)) = self.map.find(offset)
+        if let Some((RegisterInfo { write: WriteEffect::Reset(bits), .. }, _)) = self.register(bar, offset)
             && value & u64::from(*bits) != 0
         {
             self.forget();
@@ -102,34 +108,34 @@ impl RegisterPolicy {
         }
     }
 
-    /// The BAR that the map describes, and its guarded registers, each with the bits that are zero while it rests.
-    pub fn guarded(&self) -> (u8, impl Iterator<Item = (u32, u64)>) {
-        (self.map.bar, self.guards.iter().map(|guarded| (guarded.offset, guarded.guard.busy)))
+    /// The guarded registers that have bits which are zero while they rest: each one's BAR and offset, and those bits.
+    pub fn guarded(&self) -> impl Iterator<Item = (u8, u32, u64)> {
+        let sequences = self.guards.iter().filter(|guarded| guarded.guard.busy != 0);
+        sequences.map(|guarded| (guarded.bar, guarded.offset, guarded.guard.busy))
     }
 
     /// The quick rule: no bit is set where the slow way has to be asked.
     #[inline]
     fn word(&self, bar: u32, offset: u32, width: Width) -> u8 {
-        if width == Width::B4 && bar == self.bar && offset.is_multiple_of(4) {
-            self.words.get(offset as usize / 4).copied().unwrap_or(0)
-        } else {
-            0
-        }
+        self.words.get(bar, offset, width).unwrap_or(0)
+    }
+
+    fn register(&self, bar: u32, offset: u32) -> Option<(&'static RegisterInfo, u32)> {
+        self.map.find(u8::try_from(bar).ok()?, offset)
     }
 
     /// The register of the map that an access names, or why there is none.
     #[cold]
     fn find(&self, bar: u32, offset: u32, width: Width) -> Result<&'static RegisterInfo, &'static str> {
-        if bar != self.bar {
-            return Err("this BAR is not one that the register map describes");
-        }
+        let len_bytes = u8::try_from(bar).ok().and_then(|bar| self.map.len_bytes(bar));
+        let len_bytes = len_bytes.ok_or("this BAR is not one that the register map describes")?;
         if !offset.is_multiple_of(width.bytes()) {
             return Err("the offset is not a multiple of the width");
         }
-        if u64::from(offset) + u64::from(width.bytes()) > u64::from(self.map.len_bytes) {
+        if u64::from(offset) + u64::from(width.bytes()) > u64::from(len_bytes) {
             return Err("the offset is outside of the BAR");
         }
-        let (info, _) = self.map.find(offset).ok_or("no register of the map begins there")?;
+        let (info, _) = self.register(bar, offset).ok_or("no register of the map begins there")?;
         if info.width != width {
             return Err("the register has another width");
         }
@@ -145,7 +151,8 @@ impl RegisterPolicy {
 /// What a driver may do with a register without a look at the value.
 fn rule(info: &RegisterInfo, guards: bool) -> u8 {
     let read = if info.access.reads() { READ } else { 0 };
-    let looked_at = info.write == WriteEffect::DmaBase || depends_on_value(info, info.write, guards);
+    let is_address = matches!(info.write, WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero);
+    let looked_at = is_address || depends_on_value(info, info.write, guards);
     let write = if info.access.writes() && !looked_at { WRITE } else { 0 };
     read | write
 }
@@ -176,6 +183,8 @@ mod tests {
         NO: u32 at 0x0c, Forbidden, "4";
         /// An address.
         BASE: u32 at 0x10, Rw, "5", write(DmaBase);
+        /// An address, or none.
+        SHARED: u32 at 0x18, Rw, "5", write(DmaBaseOrZero);
         /// Narrow.
         NARROW: u16 at 0x16, Rw, "6";
         /// Many.
@@ -201,7 +210,7 @@ mod tests {
     #[test]
     fn what_the_map_does_not_name_is_forbidden() {
         for offset in (0..0x104).step_by(4) {
-            let named = [0x00, 0x04, 0x10, 0x20, 0x24, 0x40, 0x48, 0x50, 0x58].contains(&offset);
+            let named = [0x00, 0x04, 0x10, 0x18, 0x20, 0x24, 0x40, 0x48, 0x50, 0x58].contains(&offset);
             assert_eq!(reads(offset, Width::B4), named, "{offset:#x}");
         }
         assert!(RegisterPolicy::from_map(&MAP).check_read(0, 0, Width::B4).is_err());
@@ -222,6 +231,7 @@ mod tests {
         assert_eq!(write(RO.offset(), Width::B4), Err(Refusal::Rule("the register is read-only")));
         assert_eq!(write(NO.offset(), Width::B4), Err(Refusal::Rule("the register is not a driver's to touch")));
         assert_eq!(write(BASE.offset(), Width::B4), Err(Refusal::DmaBase));
+        assert_eq!(write(SHARED.offset(), Width::B4), Err(Refusal::DmaBaseOrZero));
         assert!(write(WO.offset(), Width::B4).is_ok() && !reads(WO.offset(), Width::B4));
     }
 
@@ -229,16 +239,16 @@ mod tests {
     fn a_guard_sees_each_value_and_begins_anew_after_a_reset() {
         let mut policy = RegisterPolicy::from_map(&MAP);
         assert_eq!(policy.check_write(1, STEPS.offset(), Width::B4), Err(Refusal::Value));
-        assert_eq!(policy.look(STEPS.offset(), 1), Ok(()));
-        assert_eq!(policy.look(STEPS.offset(), 1), Err("not one more"));
-        assert_eq!(policy.look(STEPS.offset(), 2), Ok(()));
+        assert_eq!(policy.look(1, STEPS.offset(), 1), Ok(()));
+        assert_eq!(policy.look(1, STEPS.offset(), 1), Err("not one more"));
+        assert_eq!(policy.look(1, STEPS.offset(), 2), Ok(()));
         assert_eq!(policy.check_write(1, RESET.offset(), Width::B4), Err(Refusal::Value));
-        assert_eq!(policy.look(RESET.offset(), 1), Ok(()));
-        assert_eq!(policy.look(STEPS.offset(), 3), Ok(()));
-        assert_eq!(policy.look(RESET.offset(), 2), Ok(()));
-        assert_eq!(policy.look(STEPS.offset(), 4), Err("not one more"));
-        assert_eq!(policy.look(STEPS.offset(), 1), Ok(()));
+        assert_eq!(policy.look(1, RESET.offset(), 1), Ok(()));
+        assert_eq!(policy.look(1, STEPS.offset(), 3), Ok(()));
+        assert_eq!(policy.look(1, RESET.offset(), 2), Ok(()));
+        assert_eq!(policy.look(1, STEPS.offset(), 4), Err("not one more"));
+        assert_eq!(policy.look(1, STEPS.offset(), 1), Ok(()));
         policy.forget();
-        assert_eq!(policy.look(STEPS.offset(), 1), Ok(()));
+        assert_eq!(policy.look(1, STEPS.offset(), 1), Ok(()));
     }
 }

@@ -16,6 +16,6 @@ pub use bare::{BAR_BYTES, Bare, BareHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
 pub use planted::corrupted_at;
 pub use poisoned::poisoned;
-pub use rig::{Device, Isolation, Rig, driver_file, e1000_module, frame, host, native};
+pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};
 pub use supervised::{Exchanged, Supervised};
 pub use text::wat_driver;

@@ -26,7 +26,7 @@ pub fn driver_file(name: &str) -> PathBuf {
 }
 
 /// What the tests call e1000 is this driver instead, if the variable is set: another one for the same cards, for which
-/// the same must hold.
+/// the same must hold, or one for another card, for which those tests are that are of no particular device.
 const OTHER_DRIVER: &str = "NOOK_TEST_DRIVER";
 
 /// The e1000 driver, loaded once.
@@ -44,6 +44,38 @@ pub fn e1000_module() -> Arc<DriverModule> {
     MODULE.clone()
 }
 
+/// What is known of the cards that the driver drives, where cards differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Card {
+    /// How fast the link is.
+    pub speed_mbps: u32,
+    /// What the card counts of a frame beside what is sent.
+    pub counted_bytes: u64,
+    /// Whether it lets only those groups through that were asked for.
+    pub knows_groups: bool,
+}
+
+/// Facts of the driver's cards.
+pub fn card() -> Card {
+    if drives((vmxnet3_regs::VENDOR, vmxnet3_regs::DEVICE)) {
+        // DPDK's driver has no list of groups, but all or none.
+        Card { speed_mbps: 10_000, counted_bytes: 0, knows_groups: false }
+    } else {
+        // With the frame check sequence (section 13.7.31).
+        Card { speed_mbps: 1000, counted_bytes: 4, knows_groups: true }
+    }
+}
+
+/// Whether the driver drives cards with this vendor and device id.
+pub fn drives((vendor, device): (u16, u16)) -> bool {
+    e1000_module().manifest().drives(vendor, device)
+}
+
+/// QEMU's models of the driver's cards.
+pub fn qemus() -> impl Iterator<Item = &'static str> {
+    nook_qemu::models().iter().filter(|model| drives(model.id)).map(|model| model.name)
+}
+
 /// What to run the driver on.
 #[derive(Clone, Debug)]
 pub enum Device {
@@ -51,6 +83,15 @@ pub enum Device {
     Model(ModelConfig),
     /// QEMU's model with this name.
     Qemu(&'static str),
+}
+
+impl Device {
+    /// The embedded model, if it is a card of the driver's, and one of QEMU's cards.
+    pub fn one_of_each() -> impl Iterator<Item = Device> {
+        let model = drives((e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM));
+        let model = model.then(|| Device::Model(ModelConfig::default()));
+        model.into_iter().chain(qemus().next().map(Device::Qemu))
+    }
 }
 
 /// How to run it.
@@ -238,7 +279,7 @@ pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule
     let config = HostConfig {
         device,
         window,
-        maps: &[&e1000_regs::MAP],
+        maps: &[&e1000_regs::MAP, &vmxnet3_regs::MAP],
         manifest: module.manifest(),
         layout: module.layout(),
         budgets,

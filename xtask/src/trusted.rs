@@ -11,7 +11,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("the contract, with the checks of a manifest", &["abi/src"]),
     ("the host: loading, services, memory, time", &["runtime/src"]),
     ("the bus: window, mapped BARs, held-back writes", &["hw/bus/src"]),
-    ("register maps, which the policy is made of", &["hw/regs/src", "hw/e1000-regs/src"]),
+    ("register maps, which the policy is made of", &["hw/regs/src", "hw/e1000-regs/src", "hw/vmxnet3-regs/src"]),
     ("for a real device: VFIO", &["hw/pci-passthrough/src"]),
     ("at process: the sandbox and the channel", &["process/src", "process/guest/src/channel.rs"]),
     (

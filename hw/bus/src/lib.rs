@@ -17,6 +17,7 @@ mod trace;
 mod transaction;
 mod window;
 mod wire;
+mod words;
 
 pub use bar_memory::BarMemory;
 pub use device::{
@@ -24,9 +25,10 @@ pub use device::{
 };
 pub use mapped_bar::MappedBar;
 pub use nook_regs::Width;
-pub use shadow::{Programmed, Shadowed};
+pub use shadow::{Place, Programmed, Shadowed};
 pub use trace::{Access, TraceSink, Tracing};
 pub use transaction::{Aborted, Transactional};
 pub use vm_memory::VolatileSlice;
 pub use window::{DmaWindow, WINDOW_ALIGN};
 pub use wire::Wire;
+pub use words::Words;

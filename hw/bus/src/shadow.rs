@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
-use crate::{BarMemory, DeviceError, PciDevice, ResetKind, Result};
+use crate::{BarMemory, DeviceError, PciDevice, ResetKind, Result, Words};
 
 /// How long transfers that have begun may take to end once the device was turned off: a frame or two on the bus.
 const DRAIN: Duration = Duration::from_millis(1);
@@ -20,10 +20,13 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// How often it is looked whether a reset is over.
 const LOOK: Duration = Duration::from_micros(50);
 
+/// Where a register is: its BAR, and bytes from the BAR's start.
+pub type Place = (u8, u32);
+
 /// One register.
 #[derive(Clone, Copy)]
 struct Cell {
-    offset: u32,
+    place: Place,
     restore: Restore,
     /// Writing these bits resets a part of the device, and it is not known which registers.
     partial: u32,
@@ -37,13 +40,13 @@ struct Cell {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programmed {
     /// Configuration, in the order in which it was written.
-    written: Vec<(u32, u64)>,
+    written: Vec<(Place, u64)>,
     /// What the device moves.
-    held: Vec<(u32, u64)>,
+    held: Vec<(Place, u64)>,
     /// What turns it on, in the order in which it was.
-    switches: Vec<(u32, u64)>,
+    switches: Vec<(Place, u64)>,
     /// The register that resets it, with its bits.
-    reset: (u32, u64),
+    reset: (Place, u64),
     bus_master: bool,
 }
 
@@ -51,8 +54,8 @@ pub struct Programmed {
 pub struct Shadowed {
     device: Box<dyn PciDevice>,
     map: &'static RegisterMap,
-    /// For each aligned 32-bit register the place of its cell.
-    words: Vec<Option<u16>>,
+    /// For each aligned 32-bit register the index of its cell.
+    words: Words<Option<u16>>,
     cells: Vec<Cell>,
     writes: u64,
     bus_master: bool,
@@ -70,7 +73,7 @@ impl Shadowed {
     /// # Panics
     /// If the map asks for a register to be brought back that is not 32 bits wide.
     pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap) -> Self {
-        let mut words = vec![None; map.len_bytes as usize / 4];
+        let mut words = Words::of(map, None);
         let mut cells = Vec::new();
         for info in map.registers {
             let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
@@ -81,8 +84,10 @@ impl Shadowed {
             let whole = if let Restore::ResetBy(bits) = info.restore { bits } else { 0 };
             let (restore, partial) = (info.restore, resets & !whole);
             for offset in (0..info.count).map(|index| info.offset + index * info.stride) {
-                words[offset as usize / 4] = Some(cells.len() as u16);
-                cells.push(Cell { offset, restore, partial, value: 0, at: 0 });
+                if let Some(word) = words.get_mut(info.bar.into(), offset, info.width) {
+                    *word = Some(cells.len() as u16);
+                }
+                cells.push(Cell { place: (info.bar, offset), restore, partial, value: 0, at: 0 });
             }
         }
         Shadowed {
@@ -111,7 +116,7 @@ impl Shadowed {
     /// If the device does not answer.
     pub fn keep(&mut self) -> Result<Option<Programmed>> {
         let reset = self.cells.iter().find_map(|cell| match cell.restore {
-            Restore::ResetBy(bits) if cell.at != 0 => Some((cell.offset, cell.value | u64::from(bits))),
+            Restore::ResetBy(bits) if cell.at != 0 => Some((cell.place, cell.value | u64::from(bits))),
             _ => None,
         });
         let Some(reset) = reset.filter(|_| self.whole) else { return Ok(None) };
@@ -120,7 +125,7 @@ impl Shadowed {
         cells.sort_unstable_by_key(|cell| cell.at);
         let of = |wanted: fn(Restore) -> bool| {
             let cells = cells.iter().filter(|cell| wanted(cell.restore));
-            cells.map(|cell| (cell.offset, cell.value)).collect()
+            cells.map(|cell| (cell.place, cell.value)).collect()
         };
         Ok(Some(Programmed {
             written: of(|restore| matches!(restore, Restore::Written | Restore::ResetBy(_))),
@@ -135,10 +140,10 @@ impl Shadowed {
     ///
     /// # Errors
     /// If the device does not answer.
-    pub fn held(&mut self) -> Result<Vec<(u32, u64)>> {
+    pub fn held(&mut self) -> Result<Vec<(Place, u64)>> {
         let device = &mut self.device;
         let held = self.cells.iter().filter(|cell| cell.restore == Restore::Held);
-        held.map(|cell| Ok((cell.offset, device.bar_read(self.map.bar, cell.offset, Width::B4)?))).collect()
+        held.map(|cell| Ok((cell.place, device.bar_read(cell.place.0, cell.place.1, Width::B4)?))).collect()
     }
 
     /// The device becomes as after a reset: off, without interrupts and DMA, and what it had counted is forgotten.
@@ -150,13 +155,13 @@ impl Shadowed {
         self.turn_off()?;
         std::thread::sleep(DRAIN);
         self.set_bus_master(false)?;
-        let (offset, value) = then.reset;
-        self.write(offset, value)?;
+        let (place, value) = then.reset;
+        self.write(place, value)?;
         std::thread::sleep(self.settle);
         self.resetting = None;
         let begin = Instant::now();
-        let bits = u64::from(self.reset_bits(offset));
-        while self.device.bar_read(self.map.bar, offset, Width::B4)? & bits != 0 {
+        let bits = u64::from(self.reset_bits(place));
+        while self.device.bar_read(place.0, place.1, Width::B4)? & bits != 0 {
             if begin.elapsed() > PATIENCE {
                 return Err(DeviceError::Unsupported(format!("{}: the reset does not end", self.describe())));
             }
@@ -169,7 +174,7 @@ impl Shadowed {
         };
         for info in self.map.registers.iter().filter(clear) {
             for index in 0..info.count {
-                self.device.bar_read(self.map.bar, info.offset + index * info.stride, info.width)?;
+                self.device.bar_read(info.bar, info.offset + index * info.stride, info.width)?;
             }
         }
         Ok(())
@@ -177,10 +182,10 @@ impl Shadowed {
 
     fn turn_off(&mut self) -> Result<()> {
         for at in 0..self.cells.len() {
-            let Cell { offset, restore, .. } = self.cells[at];
+            let Cell { place, restore, .. } = self.cells[at];
             match restore {
-                Restore::Quiet(value) => self.write(offset, value)?,
-                Restore::Switch => self.write(offset, 0)?,
+                Restore::Quiet(value) => self.write(place, value)?,
+                Restore::Switch => self.write(place, 0)?,
                 _ => {}
             }
         }
@@ -192,22 +197,22 @@ impl Shadowed {
     /// # Errors
     /// If it does not answer.
     pub fn bring_back(&mut self, to: &Programmed) -> Result<()> {
-        for &(offset, value) in to.written.iter().chain(&to.held) {
-            self.write(offset, value)?;
+        for &(place, value) in to.written.iter().chain(&to.held) {
+            self.write(place, value)?;
         }
         self.set_bus_master(to.bus_master)?;
-        for &(offset, value) in &to.switches {
-            self.write(offset, value)?;
+        for &(place, value) in &to.switches {
+            self.write(place, value)?;
         }
         self.device.flush()
     }
 
-    fn write(&mut self, offset: u32, value: u64) -> Result<()> {
-        self.bar_write(self.map.bar, offset, Width::B4, value)
+    fn write(&mut self, (bar, offset): Place, value: u64) -> Result<()> {
+        self.bar_write(bar, offset, Width::B4, value)
     }
 
-    fn reset_bits(&self, offset: u32) -> u32 {
-        match self.cell(self.map.bar, offset, Width::B4).map(|at| self.cells[at].restore) {
+    fn reset_bits(&self, (bar, offset): Place) -> u32 {
+        match self.cell(bar, offset, Width::B4).map(|at| self.cells[at].restore) {
             Some(Restore::ResetBy(bits)) => bits,
             _ => 0,
         }
@@ -215,10 +220,7 @@ impl Shadowed {
 
     #[inline]
     fn cell(&self, bar: u8, offset: u32, width: Width) -> Option<usize> {
-        if bar != self.map.bar || width != Width::B4 || !offset.is_multiple_of(4) {
-            return None;
-        }
-        self.words.get(offset as usize / 4).copied().flatten().map(usize::from)
+        self.words.get(bar.into(), offset, width).flatten().map(usize::from)
     }
 
     /// The device was told something.

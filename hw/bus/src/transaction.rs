@@ -243,6 +243,14 @@ impl<D: PciDevice> Transactional<D> {
         given
     }
 
+    /// A write that is over only when the device has done what it says.
+    #[cold]
+    fn command(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        self.spoil()?;
+        self.write_through(bar, offset, width, value)?;
+        self.device.flush()
+    }
+
     /// A write that reaches the device in a transaction, or while something is owed.
     fn write_through(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.device.bar_write(bar, offset, width, value)?;
@@ -250,7 +258,7 @@ impl<D: PciDevice> Transactional<D> {
             return Ok(());
         }
         match self.effects.of_register(bar, offset, width).written {
-            Written::Plain => {}
+            Written::Plain | Written::Command => {}
             Written::Reset(bits) => {
                 if value & u64::from(bits) != 0 {
                     self.forget_taken();
@@ -293,6 +301,9 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
     }
     #[inline]
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
+        if self.effects.is_command(bar, offset, width) {
+            return self.command(bar, offset, width, value);
+        }
         if self.undoable {
             if self.held.len() < CAPACITY {
                 self.held.push(Held { value, offset, bar, width });

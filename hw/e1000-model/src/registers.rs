@@ -212,7 +212,7 @@ impl Model {
             at::TDH => self.tx.ring.set_head(value),
             at::STATUS => {}
             _ if Stats::has(offset) => {}
-            _ => match (self.filter.register(offset), MAP.find(offset)) {
+            _ => match (self.filter.register(offset), MAP.find(0, offset)) {
                 (Some(register), _) => *register = value,
                 (None, Some((info, _))) if info.access.writes() => self.plain.set(offset, value),
                 _ => tracing::debug!(offset, value, "a write to nothing"),

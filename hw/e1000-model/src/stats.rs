@@ -38,7 +38,7 @@ impl Stats {
     pub(crate) fn new(garbage: Option<&mut Rng>) -> Self {
         let mut counters = [0; COUNT];
         if let Some(rng) = garbage {
-            let named = |at: &usize| MAP.find(FIRST + 4 * *at as u32).is_some();
+            let named = |at: &usize| MAP.find(0, FIRST + 4 * *at as u32).is_some();
             (0..COUNT).filter(named).for_each(|at| counters[at] = rng.next() as u32);
         }
         Stats { counters }
@@ -52,7 +52,7 @@ impl Stats {
     pub(crate) fn read(&mut self, offset: u32) -> u32 {
         let at = ((offset - FIRST) / 4) as usize;
         let value = self.counters[at];
-        match MAP.find(offset).map(|(info, _)| info.read) {
+        match MAP.find(0, offset).map(|(info, _)| info.read) {
             Some(ReadEffect::ClearsAdd) => self.counters[at] = 0,
             Some(ReadEffect::ClearsPair) => (self.counters[at], self.counters[at - 1]) = (0, 0),
             _ => {}

@@ -26,7 +26,7 @@ pub use general::*;
 pub use statistics::*;
 pub use transfer::*;
 
-use nook_regs::{RegisterInfo, RegisterMap};
+use nook_regs::{Bar, RegisterInfo, RegisterMap};
 
 /// How long BAR 0 is (section 4.1).
 pub const BAR0_LEN_BYTES: u32 = 0x2_0000;
@@ -55,7 +55,7 @@ const COUNT: usize = {
 static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. What is not in it is nobody's to touch.
-pub static MAP: RegisterMap = RegisterMap::checked("e1000", 0, BAR0_LEN_BYTES, &REGISTERS);
+pub static MAP: RegisterMap = RegisterMap::checked("e1000", &[Bar { index: 0, len_bytes: BAR0_LEN_BYTES }], &REGISTERS);
 
 #[cfg(test)]
 mod tests {
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn every_counter_gives_back_what_it_cleared() {
         for info in MAP.registers.iter().filter(|info| info.section.starts_with("13.7.")) {
-            let lower = MAP.find(info.offset + 4).is_some_and(|(upper, _)| upper.read == ReadEffect::ClearsPair);
+            let lower = MAP.find(0, info.offset + 4).is_some_and(|(upper, _)| upper.read == ReadEffect::ClearsPair);
             let expected = match info.name {
                 "GORCH" | "GOTCH" | "TORH" | "TOTH" => ReadEffect::ClearsPair,
                 _ if lower => ReadEffect::None,
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn no_alias_of_a_register_that_resets_is_anybodys() {
         // The 82574 has CTRL again at 4.
-        assert!(MAP.find(CTRL.offset() + 4).is_none());
+        assert!(MAP.find(0, CTRL.offset() + 4).is_none());
     }
 
     #[test]

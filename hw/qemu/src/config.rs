@@ -16,13 +16,28 @@ pub struct Model {
     pub id: (u16, u16),
     /// Properties that it is started with, each with its leading comma.
     pub(crate) properties: &'static str,
+    /// It interrupts by messages (MSI-X) if it is asked for more than one vector, and by its line otherwise.
+    pub(crate) messages: bool,
 }
 
 /// `mitigation=off`: otherwise interrupts are held back by up to half a second to spare a guest's processor.
 const MODELS: &[Model] = &[
-    Model { name: "e1000", chip: "Intel 82540EM", id: (0x8086, 0x100e), properties: ",mitigation=off" },
-    Model { name: "e1000-82545em", chip: "Intel 82545EM", id: (0x8086, 0x100f), properties: ",mitigation=off" },
-    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), properties: "" },
+    Model {
+        name: "e1000",
+        chip: "Intel 82540EM",
+        id: (0x8086, 0x100e),
+        properties: ",mitigation=off",
+        messages: false,
+    },
+    Model {
+        name: "e1000-82545em",
+        chip: "Intel 82545EM",
+        id: (0x8086, 0x100f),
+        properties: ",mitigation=off",
+        messages: false,
+    },
+    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), properties: "", messages: false },
+    Model { name: "vmxnet3", chip: "VMware vmxnet3", id: (0x15ad, 0x07b0), properties: "", messages: true },
 ];
 
 /// The cards that [`QemuConfig::model`] may name.

@@ -16,6 +16,7 @@ use nook_bus::{
 
 use crate::config::{self, Model};
 use crate::machine::{self, CARD, WINDOW};
+use crate::messages::{Messages, Peer};
 use crate::pci::{Bar, CONFIG_BYTES};
 use crate::process::Process;
 use crate::qtest::{Qtest, QtestError, Space};
@@ -46,6 +47,8 @@ pub struct QemuDevice {
     /// The I/O APIC input that the card's pin is wired to.
     line: u32,
     irq: IrqState,
+    /// How it signals interrupts by messages, if it can.
+    messages: Option<Messages>,
     /// Readable while an interrupt waits to be fetched that was seen while reading something else.
     knock: File,
     knocked: bool,
@@ -58,6 +61,8 @@ enum IrqState {
     Open,
     /// It fired and waits for `irq_unmask`.
     Masked,
+    /// By messages, which need no mask.
+    Messages,
 }
 
 impl QemuDevice {
@@ -76,19 +81,25 @@ impl QemuDevice {
         let mut qtest =
             Qtest::new(ours, config.timeout).map_err(|e| QemuError::os("setting up the qtest socket", e))?;
 
-        let arguments = machine::arguments(&config, model, window, &firmware, &theirs);
+        let (peer, doorbell) = match model.messages.then(Peer::new).transpose() {
+            Ok(peer) => peer.unzip(),
+            Err(error) => return Err(QemuError::os("setting up the doorbell device", error)),
+        };
+
+        let arguments = machine::arguments(&config, model, window, &firmware, &theirs, doorbell.as_ref());
         tracing::debug!(program = ?config.program, ?arguments, "starting QEMU");
         let mut inherited = vec![window.fd().as_raw_fd(), firmware.as_raw_fd(), theirs.as_raw_fd()];
         inherited.extend(config.net.descriptor());
+        inherited.extend(doorbell.as_ref().map(AsRawFd::as_raw_fd));
         let mut process = Process::spawn(&config.program, arguments, &inherited).map_err(|e| match e.kind() {
             ErrorKind::NotFound => QemuError::NotInstalled { program: config.program.clone() },
             _ => QemuError::os(format!("starting {:?}", config.program), e),
         })?;
         // QEMU alone holds its ends from here on, so that its death closes them.
-        drop(theirs);
+        drop((theirs, doorbell));
         drop(config.net);
 
-        let found = probe(&mut qtest).map_err(|e| match e {
+        let found = probe(&mut qtest, peer).map_err(|e| match e {
             QtestError::Closed => QemuError::Ended { program: config.program.clone(), ending: process.ending() },
             QtestError::Timeout { .. } => QemuError::Silent {
                 program: config.program.clone(),
@@ -114,6 +125,7 @@ impl QemuDevice {
             mapped_at: None,
             line: found.line,
             irq: IrqState::Off,
+            messages: found.messages,
             knock,
             knocked: false,
             gone: None,
@@ -194,10 +206,11 @@ struct Found {
     bars: Vec<Bar>,
     reserved: Vec<(u16, u16)>,
     line: u32,
+    messages: Option<Messages>,
 }
 
 /// Does a firmware's work.
-fn probe(q: &mut Qtest) -> std::result::Result<Found, QtestError> {
+fn probe(q: &mut Qtest, peer: Option<Peer>) -> std::result::Result<Found, QtestError> {
     let class = CARD.read(q, REVISION, Width::B4)?;
     let identity = PciIdentity {
         vendor: CARD.read(q, VENDOR, Width::B2)? as u16,
@@ -209,19 +222,24 @@ fn probe(q: &mut Qtest) -> std::result::Result<Found, QtestError> {
     };
     let window_id = WINDOW.read(q, VENDOR, Width::B4)?;
     CARD.command(q, 0, HOST_COMMAND_BITS)?;
-    let bars = CARD.place_bars(q, &mut machine::free_addresses())?;
+    let mut free = machine::free_addresses();
+    let bars = CARD.place_bars(q, &mut free)?;
     CARD.command(q, COMMAND_IO | COMMAND_MEMORY, 0)?;
-    let reserved = CARD
-        .capabilities(q)?
-        .into_iter()
-        .filter_map(|(id, at)| {
+    let capabilities = CARD.capabilities(q)?;
+    let reserved = capabilities
+        .iter()
+        .filter_map(|&(id, at)| {
             INTERRUPT_CAPABILITIES.iter().find(|(which, _)| *which == id).map(|(_, len)| (at, at + len))
         })
         .collect();
+    let messages = match peer {
+        Some(peer) => Messages::find(q, peer, &capabilities, &bars, &mut free)?,
+        None => None,
+    };
     // A card without a pin reads 0; it then has no line, and the one of INTA stays silent.
     let pin = CARD.read(q, INTERRUPT_PIN, Width::B1)?.max(1);
     q.command("irq_intercept_in ioapic")?;
-    Ok(Found { identity, window_id, bars, reserved, line: machine::interrupt_line(pin) })
+    Ok(Found { identity, window_id, bars, reserved, line: machine::interrupt_line(pin), messages })
 }
 
 /// Checks that an access lies in the part of configuration space that can be reached.
@@ -368,15 +386,29 @@ impl PciDevice for QemuDevice {
         Ok(ResetKind::None)
     }
 
-    /// INTx, one vector.
-    fn irq_enable(&mut self, _vectors: u32) -> Result<(IrqKind, u32)> {
+    /// By messages where the card does that and more than one vector is wanted; else INTx, one vector.
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
+        if vectors > 1
+            && let Some(mut messages) = self.messages.take()
+        {
+            let enabled = self.exchange(|q| messages.enable(q, vectors));
+            self.messages = Some(messages);
+            self.irq = IrqState::Messages;
+            return Ok((IrqKind::MsiX, enabled?));
+        }
         self.irq = IrqState::Open;
         self.exchange(Qtest::service)?;
         Ok((IrqKind::Intx, 1))
     }
 
     fn irq_disable(&mut self) -> Result<()> {
-        self.irq = IrqState::Off;
+        if std::mem::replace(&mut self.irq, IrqState::Off) == IrqState::Messages
+            && let Some(mut messages) = self.messages.take()
+        {
+            let disabled = self.exchange(|q| messages.disable(q));
+            self.messages = Some(messages);
+            return disabled;
+        }
         self.quiet_knock()
     }
 
@@ -394,15 +426,20 @@ impl PciDevice for QemuDevice {
             self.irq = IrqState::Masked;
             return Ok(Service { irqs: 1, due_ns: None });
         }
+        if let (IrqState::Messages, Some(messages)) = (self.irq, &mut self.messages) {
+            let irqs = messages.fired().map_err(|error| DeviceError::os("reading an eventfd", error))?;
+            return Ok(Service { irqs, due_ns: None });
+        }
         Ok(Service::default())
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         fds.extend([self.qtest.fd(), self.knock.as_raw_fd()]);
+        fds.extend(self.messages.iter().flat_map(Messages::fds));
     }
 }
 
-fn eventfd() -> io::Result<File> {
+pub(crate) fn eventfd() -> io::Result<File> {
     // SAFETY: takes a count and flags; the answer is checked.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if fd < 0 {

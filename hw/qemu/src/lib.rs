@@ -2,7 +2,8 @@
 //!
 //! [`QemuDevice::start`] runs `qemu-system-x86_64` with one card, no guest (its processor halts at the first
 //! instruction) and no window on the screen, and drives the card over QEMU's *qtest* protocol: register and
-//! configuration accesses are lines of text on a socket, interrupts are lines that come back. DMA is shared memory,
+//! configuration accesses are lines of text on a socket, interrupts are lines that come back, or eventfds where the
+//! card signals them by messages. DMA is shared memory,
 //! without copies: the [`DmaWindow`](nook_bus::DmaWindow) is a second PCI device's BAR (`ivshmem-plain`), so mapping
 //! it at an IOVA is programming that BAR and unmapping it is ending that device's memory decode. What the card does
 //! outside of it stays inside the QEMU process.
@@ -22,6 +23,11 @@
 //!   transmitter stay as they were. Who wants them to stop must say so in RCTL and TCTL, or take bus mastering away.
 //! - The e1000e leaves at least 128 microseconds between two interrupts, also with ITR at 0.
 //! - Transmission is over when the write of the tail register is.
+//! - The vmxnet3 answers 0 to each read of its event register (ECR), and takes no frame while it is not activated or
+//!   has no descriptor: such frames are lost and do not wait.
+//! - It ends QEMU (by `assert` or `hw_error`) if what it is activated with is wrong: an MTU that cannot be, or the
+//!   number of an interrupt that there is not.
+//! - It is the only one whose interrupts are messages here: its DPDK driver never lets go of a line.
 //! - None of them has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
 //! - Time is real: QEMU's clock is the host's.
@@ -30,6 +36,7 @@ mod config;
 mod device;
 mod error;
 mod machine;
+mod messages;
 mod net;
 mod pci;
 mod process;

@@ -10,6 +10,7 @@ use nook_bus::{DmaWindow, IovaRange};
 
 use crate::QemuConfig;
 use crate::config::Model;
+use crate::messages;
 use crate::pci::{FreeAddresses, Function};
 use crate::process::{inherited_path, memory_file};
 
@@ -17,6 +18,8 @@ use crate::process::{inherited_path, memory_file};
 pub(crate) const CARD: Function = Function { slot: 5 };
 /// The device whose BAR is the window.
 pub(crate) const WINDOW: Function = Function { slot: 6 };
+/// The device that turns messages into signals.
+pub(crate) const DOORBELL: Function = Function { slot: 7 };
 /// ivshmem's PCI id (QEMU, docs/specs/ivshmem-spec).
 pub(crate) const WINDOW_ID: u32 = 0x1110_1af4;
 /// ivshmem's BAR of shared memory: 64 bits wide.
@@ -77,6 +80,7 @@ pub(crate) fn arguments(
     window: &DmaWindow,
     firmware: &File,
     qtest: &UnixStream,
+    doorbell: Option<&UnixStream>,
 ) -> Vec<OsString> {
     let [a, b, c, d, e, f] = config.mac;
     let mut args: Vec<String> = Vec::new();
@@ -98,6 +102,11 @@ pub(crate) fn arguments(
         ),
     );
     option("-device", format!("ivshmem-plain,memdev=window,addr={:#x}", WINDOW.slot));
+    if let Some(socket) = doorbell {
+        option("-chardev", format!("socket,id=doorbell,fd={}", socket.as_raw_fd()));
+        let (vectors, slot) = (messages::VECTORS, DOORBELL.slot);
+        option("-device", format!("ivshmem-doorbell,chardev=doorbell,vectors={vectors},addr={slot:#x}"));
+    }
     option("-netdev", config.net.argument("cable"));
     option(
         "-device",

@@ -23,7 +23,7 @@
 /// assert_eq!(CTRL.offset(), 0);
 /// assert_eq!(CTRL::RATE.put(5) | CTRL::RST, 0x8000_0005);
 /// assert_eq!(ALARM.get(2).offset(), 0x48);
-/// assert_eq!(MAP.find(0x48).map(|(info, index)| (info.name, index)), Some(("ALARM", 2)));
+/// assert_eq!(MAP.find(0, 0x48).map(|(info, index)| (info.name, index)), Some(("ALARM", 2)));
 /// ```
 ///
 /// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
@@ -79,9 +79,10 @@ macro_rules! registers {
         $vis static $map: $crate::RegisterMap = {
             #[allow(unused_imports)]
             use $crate::{ReadEffect::*, Restore::*, WriteEffect::*};
-            $crate::RegisterMap::checked($map_name, $bar, $len, const { &[
+            $crate::RegisterMap::checked($map_name, &[$crate::Bar { index: $bar, len_bytes: $len }], const { &[
                 $(
                     $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section)
+                    .in_bar($bar)
                     $( .fields($crate::registers!(@first $name::FIELDS $(, $field)*)) )?
                     $( .$option $argument )*,
                 )*
@@ -117,7 +118,7 @@ macro_rules! registers {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Access, Field, ReadEffect, Restore, Width, WriteEffect};
+    use crate::{Access, Bar, Field, ReadEffect, Restore, Width, WriteEffect};
 
     registers! {
         /// A chip that has one of everything.
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_map_says_what_the_declaration_said() {
-        let (ctrl, _) = MAP.find(0).unwrap();
+        let (ctrl, _) = MAP.find(2, 0).unwrap();
         assert_eq!((ctrl.name, ctrl.section, ctrl.access), ("CTRL", "1.1", Access::Rw));
         assert_eq!(ctrl.write, WriteEffect::Reset(CTRL::RST));
         assert_eq!((ctrl.restore, MAP.named("LOW").unwrap().restore), (Restore::ResetBy(CTRL::RST), Restore::Nothing));
@@ -171,15 +172,27 @@ mod tests {
         let status = MAP.named("STATUS").unwrap();
         assert!(status.posts_only);
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
-        assert_eq!((MAP.name, MAP.bar, MAP.len_bytes, MAP.registers.len()), ("sample", 2, 0x100, 6));
+        assert_eq!((MAP.name, MAP.bars, MAP.registers.len()), ("sample", &[BAR2][..], 6));
+        assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
     }
 
     #[test]
     fn parts_are_joined_into_one_map() {
-        static ALL: [crate::RegisterInfo; 7] = crate::RegisterMap::joined([&MAP, &OTHER_PART]);
-        let map = crate::RegisterMap::checked("whole", 2, 0x100, &ALL);
-        assert_eq!(map.find(0xf0).map(|(info, _)| info.name), Some("LAST"));
-        assert_eq!(map.find(0).map(|(info, _)| info.name), Some("CTRL"));
+        static ALL: [crate::RegisterInfo; 8] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
+        let map = crate::RegisterMap::checked("whole", &[BAR2, Bar { index: 3, len_bytes: 8 }], &ALL);
+        assert_eq!(map.find(2, 0xf0).map(|(info, _)| info.name), Some("LAST"));
+        assert_eq!(map.find(2, 0).map(|(info, _)| info.name), Some("CTRL"));
+        assert_eq!(map.find(3, ELSEWHERE.offset()).map(|(info, _)| info.name), Some("ELSEWHERE"));
+        assert!(map.find(0, 0).is_none());
+    }
+
+    const BAR2: Bar = Bar { index: 2, len_bytes: 0x100 };
+
+    registers! {
+        /// What the chip has in another BAR.
+        static OTHER_BAR = "sample", bar 3, 8 bytes;
+        /// Lies where CTRL lies in its own.
+        ELSEWHERE: u32 at 0, Rw, "9.10";
     }
 
     registers! {
@@ -191,23 +204,37 @@ mod tests {
 
     #[test]
     fn interleaved_arrays_are_told_apart() {
-        assert_eq!(MAP.find(0x58).map(|(info, index)| (info.name, index)), Some(("LOW", 3)));
-        assert_eq!(MAP.find(0x5c).map(|(info, index)| (info.name, index)), Some(("HIGH", 3)));
-        assert!(MAP.find(0x60).is_none());
-        assert!(MAP.find(0x42).is_none());
+        assert_eq!(MAP.find(2, 0x58).map(|(info, index)| (info.name, index)), Some(("LOW", 3)));
+        assert_eq!(MAP.find(2, 0x5c).map(|(info, index)| (info.name, index)), Some(("HIGH", 3)));
+        assert!(MAP.find(2, 0x60).is_none());
+        assert!(MAP.find(2, 0x42).is_none());
     }
 
     #[test]
     #[should_panic(expected = "B")]
     fn registers_that_overlap_are_refused() {
-        crate::RegisterMap::checked("bad", 0, 0x100, &OVERLAPPING);
+        crate::RegisterMap::checked("bad", WHOLE_BAR, &OVERLAPPING);
     }
 
     #[test]
     #[should_panic(expected = "A")]
     fn a_register_past_the_end_of_its_bar_is_refused() {
-        crate::RegisterMap::checked("bad", 0, 0x2c, &OVERLAPPING);
+        crate::RegisterMap::checked("bad", &[Bar { index: 0, len_bytes: 0x2c }], &OVERLAPPING);
     }
+
+    #[test]
+    #[should_panic(expected = "A")]
+    fn a_register_in_a_bar_that_the_map_has_not_is_refused() {
+        crate::RegisterMap::checked("bad", &[BAR2], &OVERLAPPING);
+    }
+
+    #[test]
+    #[should_panic(expected = "bad")]
+    fn a_bar_that_stands_twice_is_refused() {
+        crate::RegisterMap::checked("bad", &[BAR2, BAR2], &[]);
+    }
+
+    const WHOLE_BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x100 }];
 
     /// A (four registers, 16 bytes apart) and B, which lies in A's last element.
     static OVERLAPPING: [crate::RegisterInfo; 2] = [
@@ -220,7 +247,7 @@ mod tests {
     fn an_unaligned_register_is_refused() {
         const UNALIGNED: &[crate::RegisterInfo] =
             &[crate::RegisterInfo::declared("C", 2, Width::B4, 1, 0, Access::Rw, "")];
-        crate::RegisterMap::checked("bad", 0, 0x100, UNALIGNED);
+        crate::RegisterMap::checked("bad", WHOLE_BAR, UNALIGNED);
     }
 
     #[test]
@@ -232,6 +259,6 @@ mod tests {
         ];
         const SHARED: &[crate::RegisterInfo] =
             &[crate::RegisterInfo::declared("D", 0, Width::B4, 1, 0, Access::Rw, "").fields(FIELDS)];
-        crate::RegisterMap::checked("bad", 0, 0x100, SHARED);
+        crate::RegisterMap::checked("bad", WHOLE_BAR, SHARED);
     }
 }

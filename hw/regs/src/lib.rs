@@ -15,7 +15,7 @@ extern crate std;
 mod declare;
 mod map;
 
-pub use map::{Access, FieldInfo, Guard, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+pub use map::{Access, Bar, FieldInfo, Guard, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 use core::marker::PhantomData;
 

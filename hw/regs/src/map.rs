@@ -92,8 +92,13 @@ pub enum WriteEffect {
     OneClears,
     /// The low half of an address that the device will use for DMA: must lie in the window.
     DmaBase,
+    /// The same, or 0, with which the device has no address.
+    DmaBaseOrZero,
     /// Makes the device look at memory.
     Doorbell,
+    /// It is an order: when the write is over, the device has done it, and drivers go on at once with what the device
+    /// read or wrote in memory for it.
+    Command,
     /// Writing any of these bits resets the device or a part of it.
     Reset(u32),
 }
@@ -151,6 +156,8 @@ pub struct FieldInfo {
 pub struct RegisterInfo {
     /// As in the manual.
     pub name: &'static str,
+    /// The BAR that it is in.
+    pub bar: u8,
     /// Bytes from the start of the BAR to the first.
     pub offset: u32,
     /// Of each.
@@ -179,7 +186,7 @@ pub struct RegisterInfo {
 }
 
 impl RegisterInfo {
-    /// A register without effects and fields, as [`registers!`](crate::registers) declares it.
+    /// A register of BAR 0 without effects and fields, as [`registers!`](crate::registers) declares it.
     pub const fn declared(
         name: &'static str,
         offset: u32,
@@ -191,6 +198,7 @@ impl RegisterInfo {
     ) -> Self {
         RegisterInfo {
             name,
+            bar: 0,
             offset,
             width,
             count,
@@ -204,6 +212,12 @@ impl RegisterInfo {
             fields: &[],
             section,
         }
+    }
+
+    /// The same, in this BAR.
+    pub const fn in_bar(mut self, bar: u8) -> Self {
+        self.bar = bar;
+        self
     }
 
     /// The same, with these fields.
@@ -249,7 +263,7 @@ impl RegisterInfo {
 
     /// Whether an element of the one shares a byte with an element of the other.
     const fn overlaps(&self, other: &RegisterInfo) -> bool {
-        if self.end() <= other.offset || other.end() <= self.offset {
+        if self.bar != other.bar || self.end() <= other.offset || other.end() <= self.offset {
             return false;
         }
         let mut i = 0;
@@ -304,15 +318,22 @@ impl RegisterInfo {
     }
 }
 
+/// A BAR that a map describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// 0 to 5.
+    pub index: u8,
+    /// How long it is.
+    pub len_bytes: u32,
+}
+
 /// All that is known of a chip's registers.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterMap {
     /// What manifests call it.
     pub name: &'static str,
-    /// The BAR that it describes.
-    pub bar: u8,
-    /// How long that BAR is.
-    pub len_bytes: u32,
+    /// The BARs that it describes.
+    pub bars: &'static [Bar],
     /// In the order of the declaration.
     pub registers: &'static [RegisterInfo],
 }
@@ -328,6 +349,12 @@ const fn register_not_aligned_to_its_width(name: &str) -> ! {
 const fn register_past_the_end_of_the_bar(name: &str) -> ! {
     panic!("{}", name)
 }
+const fn register_in_a_bar_that_the_map_has_not(name: &str) -> ! {
+    panic!("{}", name)
+}
+const fn map_with_a_bar_that_there_cannot_be(name: &str) -> ! {
+    panic!("{}", name)
+}
 const fn register_overlaps_another(name: &str) -> ! {
     panic!("{}", name)
 }
@@ -339,16 +366,31 @@ const fn field_overlaps_another(name: &str) -> ! {
 }
 
 impl RegisterMap {
-    /// A map, after a check that its registers fit: each is aligned and inside the BAR, no two share a byte, and no
-    /// two fields of one share a bit.
+    /// A map, after a check that its registers fit: each is aligned and inside its BAR, which is one of the map's, no
+    /// two share a byte, and no two fields of one share a bit.
     ///
     /// # Panics
     /// With the name of the register or field that does not fit. In a static (as [`registers!`](crate::registers)
     /// uses it) that is an error at compile time.
-    pub const fn checked(name: &'static str, bar: u8, len_bytes: u32, registers: &'static [RegisterInfo]) -> Self {
+    pub const fn checked(name: &'static str, bars: &'static [Bar], registers: &'static [RegisterInfo]) -> Self {
+        let mut bar = 0;
+        while bar < bars.len() {
+            // In the order of the BARs, so that none stands twice; a PCI function has six.
+            if bars[bar].index >= 6 || (bar > 0 && bars[bar].index <= bars[bar - 1].index) {
+                map_with_a_bar_that_there_cannot_be(name);
+            }
+            bar += 1;
+        }
         let mut i = 0;
         while i < registers.len() {
-            registers[i].check(len_bytes);
+            let mut bar = 0;
+            while bar < bars.len() && bars[bar].index != registers[i].bar {
+                bar += 1;
+            }
+            if bar == bars.len() {
+                register_in_a_bar_that_the_map_has_not(registers[i].name);
+            }
+            registers[i].check(bars[bar].len_bytes);
             let mut j = 0;
             while j < i {
                 if registers[i].overlaps(&registers[j]) {
@@ -358,7 +400,7 @@ impl RegisterMap {
             }
             i += 1;
         }
-        RegisterMap { name, bar, len_bytes, registers }
+        RegisterMap { name, bars, registers }
     }
 
     /// The registers of several maps in one table, for a map that is declared in more than one file.
@@ -387,9 +429,15 @@ impl RegisterMap {
         self.registers.iter().find(|info| info.name == name)
     }
 
-    /// The register that starts at `offset`, and which element it is. It walks the table: who asks on each access
-    /// makes itself an index first.
-    pub fn find(&self, offset: u32) -> Option<(&'static RegisterInfo, u32)> {
-        self.registers.iter().find_map(|info| Some((info, info.index_of(offset)?)))
+    /// The register of `bar` that starts at `offset`, and which element it is. It walks the table: who asks on each
+    /// access makes itself an index first.
+    pub fn find(&self, bar: u8, offset: u32) -> Option<(&'static RegisterInfo, u32)> {
+        let of_the_bar = self.registers.iter().filter(|info| info.bar == bar);
+        of_the_bar.into_iter().find_map(|info| Some((info, info.index_of(offset)?)))
+    }
+
+    /// How long a BAR is, if the map describes it.
+    pub fn len_bytes(&self, bar: u8) -> Option<u32> {
+        self.bars.iter().find(|found| found.index == bar).map(|found| found.len_bytes)
     }
 }

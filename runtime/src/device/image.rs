@@ -1,6 +1,6 @@
 //! The device at a moment at which it does nothing, and back to it.
 
-use nook_bus::{DeviceError, IrqKind, PciDevice, Programmed};
+use nook_bus::{DeviceError, IrqKind, PciDevice, Place, Programmed};
 
 use super::DeviceState;
 use crate::dma::DmaRegions;
@@ -20,7 +20,7 @@ pub(crate) struct DeviceImage {
 /// and what is in them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rest {
-    held: Vec<(u32, u64)>,
+    held: Vec<(Place, u64)>,
     memory: Vec<u8>,
 }
 

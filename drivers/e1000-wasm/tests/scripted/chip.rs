@@ -207,7 +207,7 @@ impl Device for Chip {
 
     fn read(&mut self, bar: u32, offset: u32, width_bytes: u32) -> u64 {
         assert_eq!((bar, width_bytes), (0, 4));
-        let (info, _) = MAP.find(offset).expect("only registers of the map are read");
+        let (info, _) = MAP.find(0, offset).expect("only registers of the map are read");
         assert!(info.access.reads(), "{} cannot be read", info.name);
         self.reads += 1;
         let value = self.registers.get(&offset).copied().unwrap_or(0);
@@ -231,7 +231,7 @@ impl Device for Chip {
 
     fn write(&mut self, bar: u32, offset: u32, width_bytes: u32, value: u64) {
         assert_eq!((bar, width_bytes), (0, 4));
-        let (info, _) = MAP.find(offset).expect("only registers of the map are written");
+        let (info, _) = MAP.find(0, offset).expect("only registers of the map are written");
         assert!(info.access.writes(), "{} cannot be written", info.name);
         let value = value as u32;
         match offset {

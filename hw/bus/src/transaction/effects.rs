@@ -2,6 +2,8 @@
 
 use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Width, WriteEffect};
 
+use crate::Words;
+
 /// What reading a register means for undoing it. A slot is a place for what it clears.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
@@ -17,11 +19,13 @@ pub(super) enum Read {
     PairUpper(u16),
 }
 
-/// What writing a register means for what was read.
+/// What writing a register means, above all for what was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     /// Nothing.
     Plain,
+    /// It must have been carried out when the write is over.
+    Command,
     /// With any of these bits, nothing that was read is owed any more.
     Reset(u32),
     /// Bits of what reading it clears are no longer owed.
@@ -64,38 +68,40 @@ const UNKNOWN: Effect = Effect { read: Read::CannotBeGivenBack, written: Written
 const PLAIN: Effect = Effect { read: Read::Keeps, written: Written::Plain, posts_only: false };
 
 pub(super) struct Effects {
-    bar: u8,
-    /// For each naturally aligned 32-bit register an index into `effects`.
-    words: Vec<u16>,
+    /// Indices into `effects`.
+    words: Words<u16>,
     /// The first is of what the map does not know, the second of a register without effects.
     effects: Vec<Effect>,
-    /// Registers of another width, which are few: offset, width, index.
-    others: Vec<(u32, Width, u16)>,
+    /// Registers of another width, which are few: BAR, offset, width, index.
+    others: Vec<(u8, u32, Width, u16)>,
     slots: Vec<Merge>,
+    /// Whether there are commands.
+    commands: bool,
 }
 
 impl Effects {
     pub(super) fn of(map: &'static RegisterMap) -> Self {
         let mut this = Effects {
-            bar: map.bar,
-            words: vec![0; map.len_bytes as usize / 4],
+            words: Words::of(map, 0),
             effects: vec![UNKNOWN, PLAIN],
             others: Vec::new(),
             slots: Vec::new(),
+            commands: map.registers.iter().any(|info| info.write == WriteEffect::Command),
         };
         let each = |info: &'static RegisterInfo| (0..info.count).map(move |index| (info, index * info.stride));
         for (info, from) in map.registers.iter().flat_map(each) {
             let effect = this.effect(info);
-            this.put(info.offset + from, info.width, effect);
+            this.put(info.bar, info.offset + from, info.width, effect);
         }
         // The lower halves are declared like any register: only now is it known which they are.
         for (info, from) in map.registers.iter().flat_map(each).filter(|(info, _)| info.read == ReadEffect::ClearsPair)
         {
             let upper = info.offset + from;
-            let Read::PairUpper(slot) = this.of_register(map.bar, upper, info.width).read else { continue };
+            let Read::PairUpper(slot) = this.of_register(info.bar, upper, info.width).read else { continue };
             let Some(lower) = upper.checked_sub(4) else { continue };
             let read = Read::PairLower(slot);
-            this.put(lower, info.width, Effect { read, ..this.of_register(map.bar, lower, info.width) });
+            let effect = Effect { read, ..this.of_register(info.bar, lower, info.width) };
+            this.put(info.bar, lower, info.width, effect);
         }
         this
     }
@@ -111,6 +117,7 @@ impl Effects {
         };
         let written = match (info.write, read) {
             (WriteEffect::Reset(bits), _) => Written::Reset(bits),
+            (WriteEffect::Command, _) => Written::Command,
             (WriteEffect::OneClears, Read::Clears(slot)) => Written::OneClears(slot),
             _ => Written::Plain,
         };
@@ -122,7 +129,7 @@ impl Effects {
         (self.slots.len() - 1) as u16
     }
 
-    fn put(&mut self, offset: u32, width: Width, effect: Effect) {
+    fn put(&mut self, bar: u8, offset: u32, width: Width, effect: Effect) {
         let plain = effect.read == Read::Keeps && effect.written == Written::Plain && !effect.posts_only;
         let index = if plain {
             1
@@ -130,23 +137,27 @@ impl Effects {
             self.effects.push(effect);
             (self.effects.len() - 1) as u16
         };
-        match self.words.get_mut(offset as usize / 4).filter(|_| width == Width::B4) {
+        match self.words.get_mut(bar.into(), offset, width) {
             Some(word) => *word = index,
-            None => self.others.push((offset, width, index)),
+            None => self.others.push((bar, offset, width, index)),
         }
     }
 
     #[inline]
     pub(super) fn of_register(&self, bar: u8, offset: u32, width: Width) -> Effect {
-        if bar != self.bar {
-            return UNKNOWN;
-        }
-        let index = if width == Width::B4 && offset.is_multiple_of(4) {
-            self.words.get(offset as usize / 4).copied()
-        } else {
-            self.others.iter().rev().find(|other| (other.0, other.1) == (offset, width)).map(|other| other.2)
-        };
+        let index = self.words.get(bar.into(), offset, width).or_else(|| self.other(bar, offset, width));
         self.effects[usize::from(index.unwrap_or(0))]
+    }
+
+    /// Whether writing a register is a command.
+    #[inline]
+    pub(super) fn is_command(&self, bar: u8, offset: u32, width: Width) -> bool {
+        self.commands && self.of_register(bar, offset, width).written == Written::Command
+    }
+
+    fn other(&self, bar: u8, offset: u32, width: Width) -> Option<u16> {
+        let same = |other: &&(u8, u32, Width, u16)| (other.0, other.1, other.2) == (bar, offset, width);
+        self.others.iter().rev().find(same).map(|other| other.3)
     }
 
     /// How many registers clear themselves.

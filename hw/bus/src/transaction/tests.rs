@@ -31,6 +31,8 @@ nook_regs::registers! {
     HOLDS: u32 at 0x30, Rw, "8";
     /// A doorbell.
     TAIL: u32 at 0x34, Rw, "9", write(Doorbell);
+    /// Takes orders.
+    ORDERS: u32 at 0x38, Rw, "10", write(Command);
 }
 
 fn device() -> (Transactional, Scripted) {
@@ -89,6 +91,18 @@ fn an_aborted_call_has_written_nothing() {
     device.begin();
     device.commit().unwrap();
     assert!(script.seen().is_empty());
+}
+
+#[test]
+fn a_command_has_been_carried_out_when_its_write_is_over() {
+    let (mut device, script) = device();
+    write(&mut device, 0x38, 1);
+    assert_eq!(script.seen(), ["0x38=0x1", "flush"]);
+    device.begin();
+    write(&mut device, 0x30, 2);
+    write(&mut device, 0x38, 3);
+    assert_eq!(script.seen(), ["0x30=0x2", "0x38=0x3", "flush"]);
+    assert!(!device.abort().undone, "it cannot be taken back");
 }
 
 #[test]

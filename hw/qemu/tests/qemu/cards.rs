@@ -3,9 +3,9 @@
 use crate::rig::*;
 use nook_bus::config::{BAR0, COMMAND, COMMAND_BUS_MASTER, INTERRUPT_PIN, VENDOR};
 use nook_bus::{BarSpace, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Width, Wire};
-use nook_qemu::{Model, QemuConfig, QemuDevice, QemuNet, models};
+use nook_qemu::{Model, QemuConfig, QemuDevice, QemuNet};
 
-/// Makes each function of a model into one test for each model.
+/// Makes each function of a model into one test for each model of an e1000.
 macro_rules! for_each_model {
     ($($test:ident)*) => {
         mod e1000 { $(#[test] fn $test() { super::$test(super::model("e1000")) })* }
@@ -34,8 +34,38 @@ for_each_model! {
     it_has_no_function_reset
 }
 
-fn model(name: &str) -> &'static Model {
-    models().iter().find(|model| model.name == name).unwrap()
+/// What is not about the registers of an e1000.
+mod vmxnet3 {
+    use super::*;
+
+    #[test]
+    fn it_says_who_it_is() {
+        let rig = Rig::new(model("vmxnet3"));
+        let identity = rig.card.identity();
+        assert_eq!(((identity.vendor, identity.device), identity.class), (model("vmxnet3").id, 0x02_0000));
+        let bars: Vec<_> = rig.card.bars().iter().map(|bar| (bar.index, bar.space)).collect();
+        assert_eq!(bars, [0, 1, 2].map(|index| (index, BarSpace::Memory)));
+    }
+
+    #[test]
+    fn what_belongs_to_the_host_cannot_be_written_in_configuration_space() {
+        super::what_belongs_to_the_host_cannot_be_written_in_configuration_space(model("vmxnet3"));
+    }
+
+    #[test]
+    fn accesses_outside_of_its_bars_are_refused() {
+        super::accesses_outside_of_its_bars_are_refused(model("vmxnet3"));
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_is_refused() {
+        super::a_mapping_that_cannot_be_is_refused(model("vmxnet3"));
+    }
+
+    #[test]
+    fn it_has_no_function_reset() {
+        super::it_has_no_function_reset(model("vmxnet3"));
+    }
 }
 
 fn it_starts_quiet_and_says_who_it_is(model: &Model) {
@@ -293,16 +323,6 @@ fn it_has_no_function_reset(model: &Model) {
         at = u16::from(next);
     }
     assert_eq!(rig.card.reset().unwrap(), ResetKind::None);
-}
-
-/// Whether a sleeper on the card's descriptors would wake up.
-fn readable(rig: &Rig) -> bool {
-    let mut fds = Vec::new();
-    rig.card.event_fds(&mut fds);
-    let mut polls: Vec<_> = fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
-    // SAFETY: as many pollfds as are said, alive through the call.
-    let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
-    ready > 0
 }
 
 #[test]

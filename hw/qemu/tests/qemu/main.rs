@@ -2,4 +2,5 @@
 
 mod cards;
 mod life;
+mod messages;
 mod rig;

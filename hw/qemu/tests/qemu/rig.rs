@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use nook_bus::{DmaWindow, PciDevice, Service, Width, Wire};
-use nook_qemu::{DgramWire, Model, QemuConfig, QemuDevice, QemuError, QemuNet};
+use nook_qemu::{DgramWire, Model, QemuConfig, QemuDevice, QemuError, QemuNet, models};
 use vm_memory::Bytes;
 
 pub const CTRL: u32 = 0x0000;
@@ -64,6 +64,11 @@ pub struct Rig {
 /// The card, or the reason why there is none: a test without QEMU fails and says what to install.
 pub fn started(result: Result<QemuDevice, QemuError>) -> QemuDevice {
     result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// QEMU's model of this name.
+pub fn model(name: &str) -> &'static Model {
+    models().iter().find(|model| model.name == name).unwrap()
 }
 
 pub fn window() -> DmaWindow {
@@ -173,4 +178,14 @@ pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether a sleeper on the card's descriptors would wake up.
+pub fn readable(rig: &Rig) -> bool {
+    let mut fds = Vec::new();
+    rig.card.event_fds(&mut fds);
+    let mut polls: Vec<_> = fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: as many pollfds as are said, alive through the call.
+    let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+    ready > 0
 }
