@@ -1,27 +1,78 @@
-//! DPDK's driver, as `cargo xtask drivers --with dpdk` makes it: how descriptors change hands in what was compiled, and
-//! settings, which DPDK's driver forgets when it starts; and frames that end it. That it does what our own driver does is shown by the other
-//! tests, with `NOOK_TEST_DRIVER=dpdk-e1000`, which these want as well.
+//! DPDK's drivers, as `cargo xtask drivers --with dpdk` makes them: how descriptors change hands in what was compiled,
+//! settings, which they forget when they start, and frames that end them. That they do what our own driver does is shown
+//! by the other tests, with `NOOK_TEST_DRIVER=dpdk-e1000` or `=dpdk-vmxnet3`, which these want as well.
 //!
-//! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` writes the listing anew.
+//! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` writes the listing of that driver anew.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use e1000_model::ModelConfig;
 use nook_abi::Status;
 use nook_recovery::{Method, Outcome, Policy};
 use nook_runtime::{DriverModule, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
-use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, frame, poisoned};
+use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, e1000_module, frame, poisoned};
 use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
-/// DPDK's functions that touch a ring, and the shim's that call them.
-const FUNCTIONS: [&str; 4] =
-    ["eth_em_recv_pkts", "eth_em_xmit_pkts", "eth_em_tx_descriptor_status", "em_rxq_intr_enable"];
+/// DPDK's functions that touch a ring, and what to look for in them.
+struct Handoff {
+    driver: &'static str,
+    /// The one that receives first, and the one that sends next.
+    functions: &'static [&'static str],
+    /// What an instruction does to a descriptor, if it may be one that does.
+    touches: fn(&Operator<'_>) -> Option<&'static str>,
+    /// What must hold, whatever the order of the rest is.
+    check: fn(&str, &[String]),
+}
 
-/// Bytes from the start of a descriptor of either ring to its status.
-const STATUS: u64 = 12;
+const HANDOFFS: [Handoff; 2] = [
+    Handoff {
+        driver: "dpdk-e1000",
+        functions: &["eth_em_recv_pkts", "eth_em_xmit_pkts", "eth_em_tx_descriptor_status", "em_rxq_intr_enable"],
+        touches: |operator| match operator {
+            // Bytes from the start of a descriptor of either ring to its status.
+            Operator::I32Load8U { memarg } if memarg.offset == 12 => Some("look at a status"),
+            _ => None,
+        },
+        // A doorbell is a hostcall, and DPDK's barrier before the transmit doorbell is a fence that is still there.
+        check: |name, lines| {
+            if name == "eth_em_xmit_pkts" {
+                let doorbell = lines.iter().rposition(|line| line == "call mmio_write32").expect("a doorbell");
+                assert_eq!(lines[doorbell - 1], "fence", "{lines:#?}");
+            }
+        },
+    },
+    Handoff {
+        driver: "dpdk-vmxnet3",
+        functions: &["vmxnet3_recv_pkts", "vmxnet3_xmit_pkts", "vmxnet3_post_rx_bufs"],
+        touches: |operator| match operator {
+            // A completion's last word has the bit that says whose it is, a descriptor's third one; the address is first.
+            Operator::I32Load { memarg } if memarg.offset == 12 => Some("look whose it is"),
+            Operator::I32Store { memarg } if memarg.offset == 8 => Some("say whose it is"),
+            Operator::I64Store { memarg } if memarg.offset == 0 => Some("put an address"),
+            _ => None,
+        },
+        // A receive descriptor is the device's as soon as it says so: with its address. DPDK's barrier for compilers
+        // before a transmit descriptor changes hands is a fence.
+        check: |name, lines| {
+            let last = |what: &str| lines.iter().rposition(|line| line == what).unwrap_or_else(|| panic!("no {what}"));
+            let given = last("say whose it is");
+            if name == "vmxnet3_xmit_pkts" {
+                assert_eq!(lines[given - 1], "fence", "{lines:#?}");
+            } else {
+                assert!(last("put an address") < given, "{lines:#?}");
+            }
+        },
+    },
+];
+
+/// Those of the driver that the tests are run with.
+fn handoff() -> &'static Handoff {
+    let driver = e1000_module().manifest().name.clone();
+    let handoff = HANDOFFS.iter().find(|handoff| handoff.driver == driver);
+    handoff.unwrap_or_else(|| panic!("NOOK_TEST_DRIVER names {driver}, which is not DPDK's"))
+}
 
 struct Module<'a> {
     imports: Vec<&'a str>,
@@ -55,8 +106,8 @@ fn read(wasm: &[u8]) -> Module<'_> {
     module
 }
 
-/// Looks at a status, fences, and calls of a function, in the order of the code.
-fn listing(module: &Module<'_>, name: &str) -> Vec<String> {
+/// What is done to descriptors, fences, and calls of a function, in the order of the code.
+fn listing(module: &Module<'_>, name: &str, touches: fn(&Operator<'_>) -> Option<&'static str>) -> Vec<String> {
     let index = module.names.iter().find(|(_, found)| **found == name).map(|(index, _)| *index as usize);
     let index = index.unwrap_or_else(|| panic!("the module has no function `{name}`"));
     let operators = module.bodies[index - module.imports.len()].get_operators_reader().unwrap();
@@ -68,31 +119,25 @@ fn listing(module: &Module<'_>, name: &str) -> Vec<String> {
             let name = import.or_else(|| module.names.get(&function_index));
             Some(format!("call {}", name.expect("functions have names")))
         }
-        Operator::I32Load8U { memarg } if memarg.offset == STATUS => Some("look at a status".to_owned()),
-        _ => None,
+        other => touches(&other).map(str::to_owned),
     };
     operators.into_iter().filter_map(|operator| line(operator.unwrap())).collect()
 }
 
 #[test]
 fn descriptors_change_hands_behind_fences_and_hostcalls() {
-    let file = driver_file("dpdk-e1000");
-    let wasm = fs::read(&file)
-        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask drivers --with dpdk`", file.display()));
+    let handoff = handoff();
+    let driver = handoff.driver;
+    let wasm = fs::read(driver_file(driver)).unwrap();
     let module = read(&wasm);
     let mut text = String::new();
-    for name in FUNCTIONS {
-        let lines = listing(&module, name);
-        // Whatever the order of the rest is: a doorbell is a hostcall, and DPDK's barrier before the transmit doorbell
-        // is a fence that is still there.
-        if name == "eth_em_xmit_pkts" {
-            let doorbell = lines.iter().rposition(|line| line == "call mmio_write32").expect("a doorbell");
-            assert_eq!(lines[doorbell - 1], "fence", "{lines:#?}");
-        }
+    for name in handoff.functions {
+        let lines = listing(&module, name, handoff.touches);
+        (handoff.check)(name, &lines);
         text += &format!("{name}:\n");
         lines.iter().for_each(|line| text += &format!("    {line}\n"));
     }
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/dpdk-handoff.txt");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{driver}-handoff.txt"));
     if std::env::var_os("NOOK_BLESS").is_some() {
         fs::write(&golden, &text).unwrap();
     }
@@ -111,7 +156,7 @@ fn is_received(rig: &mut Rig, frame: &[u8]) {
 fn settings_are_taken_and_kept_over_a_restart() {
     let to = |address: [u8; 6], number| [&address[..], &frame(number, 60)[6..]].concat();
     let (own, other) = ([2, 0x11, 0x22, 0x33, 0x44, 0x55], [2, 9, 9, 9, 0x77, 0x66]);
-    for device in [Device::Model(ModelConfig::default()), Device::Qemu("e1000")] {
+    for device in Device::one_of_each() {
         let mut rig = Rig::up(&device, Isolation::Sfi);
         let settings = Settings { mac: Some(own), mtu_bytes: Some(1400), ..Settings::default() };
         rig.nook.set(settings.clone()).unwrap();
@@ -138,11 +183,13 @@ const POISON: usize = 666;
 
 /// DPDK's driver, whose own functions trap at such frames, under supervision.
 fn with_bugs() -> Supervised {
-    let wasm = fs::read(driver_file("dpdk-e1000")).unwrap();
-    let wasm = poisoned(&wasm, "eth_em_xmit_pkts", "eth_em_recv_pkts", POISON as i32);
+    let handoff = handoff();
+    let (receives, sends) = (handoff.functions[0], handoff.functions[1]);
+    let wasm = poisoned(&fs::read(driver_file(handoff.driver)).unwrap(), sends, receives, POISON as i32);
     let module = Arc::new(DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap());
     let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)).unwrap();
-    Supervised::new(Rig::up_with(&Device::Model(ModelConfig::default()), Box::new(launcher)), Policy::default())
+    let device = Device::one_of_each().next().expect("there is a card of the driver's");
+    Supervised::new(Rig::up_with(&device, Box::new(launcher)), Policy::default())
 }
 
 #[test]
@@ -179,4 +226,20 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the
     assert_eq!(this.supervisor.nook().counters().rx_poison, 0, "it could not be given up");
     let received = &this.supervisor.nook().uplink().received;
     assert!(received.iter().all(|frame| frame.len() != POISON), "and was not delivered");
+}
+
+#[test]
+fn frames_that_are_too_long_are_dropped_and_take_no_buffer_with_them() {
+    // More of them than there are receive buffers.
+    const FRAMES: u32 = 600;
+    for device in Device::one_of_each() {
+        let mut rig = Rig::up(&device, Isolation::Sfi);
+        for number in 0..FRAMES {
+            assert!(rig.far.send(&frame(number, 3000)).unwrap());
+            is_received(&mut rig, &frame(number, 60));
+            rig.nook.uplink_mut().received.retain(|received| received.len() != 60);
+        }
+        assert!(rig.nook.uplink().received.is_empty(), "{device:?}");
+        rig.nook.stop().unwrap();
+    }
 }

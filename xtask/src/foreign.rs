@@ -2,9 +2,9 @@
 //! package ([`source`]) and is compiled for wasm as it is, with the shim in `driver-sdk/<system>` and the runtime in
 //! `driver-sdk/c`.
 //!
-//! A folder in the shim's that has a file `sources` is a driver: the file names the system's files, and `manifest` is
-//! the driver's, without its first line. What else of C it has is the shim's for this driver. A driver without a manifest
-//! is compiled and linked, and nothing more.
+//! A folder in the shim's that has a file `sources` is a driver: the file names the system's files, `driver.h` (if there
+//! is one) stands before each file that is compiled, and `manifest` is the driver's, without its first line. What else of
+//! C it has is the shim's for this driver. A driver without a manifest is compiled and linked, and nothing more.
 
 pub mod source;
 
@@ -114,6 +114,8 @@ struct Driver {
     /// Its files and folders of headers, from there.
     files: Vec<String>,
     headers: Vec<String>,
+    /// What stands before each file.
+    before: Option<PathBuf>,
     manifest: Option<String>,
 }
 
@@ -126,8 +128,10 @@ impl Driver {
         let text = read("sources")?;
         let named = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let (headers, files) = named.map(String::from).partition(|line| line.ends_with('/'));
+        let before = Some(folder.join("driver.h")).filter(|header| header.is_file());
         let manifest = folder.join("manifest").is_file().then(|| read("manifest")).transpose()?;
-        Ok(Driver { system, folder: folder.to_path_buf(), source: source.to_path_buf(), files, headers, manifest })
+        let (folder, source) = (folder.to_path_buf(), source.to_path_buf());
+        Ok(Driver { system, folder, source, files, headers, before, manifest })
     }
 
     /// Says where the module is, if it has a manifest.
@@ -156,7 +160,10 @@ impl Driver {
         run_all(commands)?;
         let lines = self.files.iter().map(|file| lines(&self.source.join(file))).sum::<Result<usize>>()?;
         let source::Package { title, version, .. } = self.system.package;
-        let from = format!("{} files of {title} {version}, {lines} lines, 0 changed", self.files.len());
+        let mut from = format!("{} files of {title} {version}, {lines} lines, 0 changed", self.files.len());
+        if let Some(before) = &self.before {
+            from += &format!(", {} lines before them", self::lines(before)?);
+        }
         let module = objects.join("driver.wasm");
         if let Some(manifest) = &self.manifest {
             linked.push(self.manifest_object(manifest, &objects, tools)?);
@@ -191,6 +198,9 @@ impl Driver {
         clang.arg("-isystem").arg(&tools.builtin_headers).arg("-isystem").arg(&tools.libc_headers);
         if let Some(folder) = self.system.last_headers {
             clang.arg("-idirafter").arg(self.source.join(folder));
+        }
+        if let Some(before) = &self.before {
+            clang.arg("-include").arg(before);
         }
         clang
     }

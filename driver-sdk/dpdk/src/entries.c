@@ -73,6 +73,8 @@ static int32_t apply_mode(void) {
     struct rte_eth_dev_data *data = port->data;
     int error = 0;
     bool promiscuous = mode & NOOK_RX_MODE_PROMISCUOUS, all_multicast = mode & NOOK_RX_MODE_ALL_MULTICAST;
+    /* A driver that has no list receives all groups for some. */
+    all_multicast |= multicast_count > 0 && !port->dev_ops->set_mc_addr_list;
     /* Drivers look at the other flag when one of them changes. */
     if (promiscuous != data->promiscuous) {
         data->promiscuous = promiscuous;
@@ -91,8 +93,12 @@ static int set_up(struct rte_eth_dev *port) {
     static void *receive_queues[1], *send_queues[1];
     struct rte_eth_dev_data *data = port->data;
     struct rte_eth_dev_info about = {0};
-    int error = nook_pools_make();
-    if (error || (error = port->dev_ops->dev_infos_get(port, &about)) != 0)
+    int error = port->dev_ops->dev_infos_get(port, &about);
+    if (error)
+        return error;
+    uint16_t descriptors = RTE_MAX(NOOK_DESCRIPTORS, about.tx_desc_lim.nb_min);
+    error = nook_pools_make(descriptors);
+    if (error)
         return error;
     data->rx_queues = receive_queues;
     data->tx_queues = send_queues;
@@ -105,10 +111,25 @@ static int set_up(struct rte_eth_dev *port) {
     struct rte_eth_txconf send = about.default_txconf;
     /* Each descriptor says when it is done. */
     send.tx_rs_thresh = 1;
-    error = port->dev_ops->tx_queue_setup(port, 0, NOOK_DESCRIPTORS, 0, &send);
+    error = port->dev_ops->tx_queue_setup(port, 0, descriptors, 0, &send);
     if (error)
         return error;
-    return port->dev_ops->rx_queue_setup(port, 0, NOOK_DESCRIPTORS, 0, &about.default_rxconf, nook_receive_pool);
+    return port->dev_ops->rx_queue_setup(port, 0, NOOK_DESCRIPTORS / NOOK_RECEIVE_RINGS, 0, &about.default_rxconf,
+                                         nook_receive_pool);
+}
+
+/* What there is to do after the driver has started its port. */
+static int32_t started(struct rte_eth_dev *port) {
+    port->data->dev_started = 1;
+    is_masked = false;
+    moved_ns = nook_now_ns();
+    /* The driver looked when it started, and interrupts only when it changes. */
+    nook_tell_link();
+    int error = port->dev_ops->mac_addr_set(port, &port->data->mac_addrs[0]);
+    port->data->promiscuous = port->data->all_multicast = 0;
+    if (!error && (mode || multicast_count))
+        return apply_mode();
+    return status_of(error);
 }
 
 int32_t nook_open(void) {
@@ -123,17 +144,8 @@ int32_t nook_open(void) {
     error = port->dev_ops->dev_start(port);
     if (error)
         return status_of(error);
-    port->data->dev_started = 1;
     is_open = true;
-    is_masked = false;
-    moved_ns = nook_now_ns();
-    /* The driver looked when it started, and interrupts only when it changes. */
-    nook_tell_link();
-    error = port->dev_ops->mac_addr_set(port, &port->data->mac_addrs[0]);
-    port->data->promiscuous = port->data->all_multicast = 0;
-    if (!error && (mode || multicast_count))
-        return apply_mode();
-    return status_of(error);
+    return started(port);
 }
 
 int32_t nook_stop(void) {
@@ -142,10 +154,12 @@ int32_t nook_stop(void) {
         return 0;
     is_open = false;
     nook_timer_stop(&look);
+    nook_return_spares();
     nook_reap();
     int error = port->dev_ops->dev_stop(port);
     port->data->dev_started = 0;
     nook_reap_all();
+    nook_return_spares();
     nook_tell_link();
     nook_irq_disable(0);
     nook_dma_disable();
@@ -154,17 +168,19 @@ int32_t nook_stop(void) {
 
 uint32_t nook_irq(uint32_t vector) {
     struct rte_eth_dev *port = nook_port();
-    (void)vector;
     if (!is_open)
         return 0;
     nook_may_sleep = false;
-    nook_pci_interrupt();
-    if (!is_masked)
-        port->dev_ops->rx_queue_intr_disable(port, 0);
-    is_masked = true;
-    moved_ns = nook_now_ns();
+    uint32_t result = NOOK_IRQ_RESULT_HANDLED;
+    if (nook_pci_interrupt(vector)) {
+        if (!is_masked)
+            port->dev_ops->rx_queue_intr_disable(port, 0);
+        is_masked = true;
+        moved_ns = nook_now_ns();
+        result |= NOOK_IRQ_RESULT_POLL;
+    }
     nook_may_sleep = true;
-    return NOOK_IRQ_RESULT_HANDLED | NOOK_IRQ_RESULT_POLL;
+    return result;
 }
 
 /* Receives at most `budget` frames. Says how many. */
@@ -188,6 +204,7 @@ static uint32_t receive(uint32_t budget, uint16_t status) {
 
 static uint32_t poll(uint32_t budget, uint32_t flags) {
     struct rte_eth_dev *port = nook_port();
+    nook_return_spares();
     uint32_t reaped = nook_reap();
     if (flags & NOOK_POLL_FLAGS_DISCARD_NEXT_RX) {
         receive(1, NOOK_PACKET_STATUS_FAILED);
@@ -246,9 +263,11 @@ int32_t nook_set_mtu(uint32_t mtu_bytes) {
     if (mtu_bytes < RTE_ETHER_MIN_MTU || mtu_bytes > LARGEST_MTU)
         return NOOK_INVALID;
     int error = port->dev_ops->mtu_set(port, (uint16_t)mtu_bytes);
-    if (!error)
-        port->data->mtu = (uint16_t)mtu_bytes;
-    return status_of(error);
+    if (error)
+        return status_of(error);
+    port->data->mtu = (uint16_t)mtu_bytes;
+    /* There are drivers that stop their port for it, and start it again. */
+    return is_open && !port->data->dev_started ? started(port) : 0;
 }
 
 int32_t nook_set_rx_mode(uint32_t new_mode, uint32_t count) {

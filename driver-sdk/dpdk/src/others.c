@@ -4,29 +4,10 @@
 #include <rte_alarm.h>
 #include <rte_ether.h>
 #include <rte_flow_driver.h>
-#include <rte_interrupts.h>
 #include <rte_lcore.h>
 #include <rte_mbuf_dyn.h>
 
 unsigned rte_socket_id(void) { return 0; }
-
-/* One interrupt vector: none that would belong to a queue. */
-int rte_intr_cap_multiple(struct rte_intr_handle *handle) {
-    (void)handle;
-    return 0;
-}
-int rte_intr_nb_efd_get(const struct rte_intr_handle *handle) {
-    (void)handle;
-    return 0;
-}
-int rte_intr_vec_list_index_get(const struct rte_intr_handle *handle, int index) {
-    (void)handle, (void)index;
-    return 0;
-}
-int rte_intr_vec_list_index_set(struct rte_intr_handle *handle, int index, int vector) {
-    (void)handle, (void)index, (void)vector;
-    return 0;
-}
 
 /* A locally administered address that is nobody's group. */
 void rte_eth_random_addr(uint8_t *address) {

@@ -1,8 +1,9 @@
 /* Packet buffers. DPDK's mbufs are the driver's own memory; the data that they point to lies in the host's packet
    buffers, so no frame is copied.
 
-   A receive mbuf belongs to one packet buffer. The driver's allocations take buffers out of `rx_provide`, and what it
-   frees without having received into it goes back unused.
+   A receive mbuf belongs to one packet buffer. The driver's allocations take buffers out of `rx_provide`. What it frees
+   without having received into it is given to it again, or goes back unused: a driver that stops its port frees all that
+   it has, and one that drops damaged frames any number in a call, which `rx_return` may have no room for.
 
    A transmit mbuf belongs to nobody. A driver frees one when it needs the descriptor again, which may be never, so the
    frames that the driver was given also stand in a list of ours, and are returned to the host as soon as the driver's
@@ -11,8 +12,6 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
-/* Transmit mbufs: those that the driver keeps, and those of frames that it does not have yet. */
-#define SEND_MBUFS (2 * NOOK_DESCRIPTORS)
 /* Frames that a driver is offered at once. */
 #define BURST 64
 
@@ -23,6 +22,9 @@ static struct rte_mempool *send_pool;
 /* By packet buffer: its receive mbuf, and what it was given with. */
 static struct rte_mbuf *receive_mbufs;
 static uint16_t *generations;
+/* Those that the driver freed. */
+static struct rte_mbuf **spares;
+static uint32_t spare_count;
 
 /* What is known of a transmit mbuf beside it. */
 struct sent {
@@ -30,9 +32,11 @@ struct sent {
     bool listed, held, freed;
 };
 static struct rte_mbuf *send_mbufs;
-static struct sent sent[SEND_MBUFS];
-static uint16_t idle[SEND_MBUFS];
+static struct sent *sent;
+static uint16_t *idle;
 static uint32_t idle_count;
+/* How many descriptors the driver's transmit ring has. */
+static uint32_t ring_len;
 
 /* Transmit mbufs in the order of their frames. Before `given` the driver has them, after it not yet. The counters run
    free. */
@@ -54,10 +58,13 @@ static void point(struct rte_mbuf *mbuf, uint32_t id) {
 
 static int receive_take(struct rte_mempool *pool, void **mbufs, unsigned count) {
     (void)pool;
-    if (nook_waiting(NOOK_QUEUE_RX_PROVIDE) < count)
+    if (spare_count + nook_waiting(NOOK_QUEUE_RX_PROVIDE) < count)
         return -ENOENT;
     struct nook_queue_entry entry;
-    for (unsigned i = 0; i < count && nook_take(NOOK_QUEUE_RX_PROVIDE, &entry); i++) {
+    unsigned i = 0;
+    while (i < count && spare_count > 0)
+        mbufs[i++] = spares[--spare_count];
+    for (; i < count && nook_take(NOOK_QUEUE_RX_PROVIDE, &entry); i++) {
         generations[entry.item.id] = entry.item.generation;
         mbufs[i] = &receive_mbufs[entry.item.id];
     }
@@ -78,8 +85,13 @@ static void receive_give(struct rte_mbuf *mbuf, uint32_t len_bytes, uint16_t sta
 static int receive_free(struct rte_mempool *pool, void *const *mbufs, unsigned count) {
     (void)pool;
     for (unsigned i = 0; i < count; i++)
-        receive_give(mbufs[i], 0, NOOK_PACKET_STATUS_UNUSED);
+        spares[spare_count++] = mbufs[i];
     return 0;
+}
+
+void nook_return_spares(void) {
+    while (spare_count > 0 && nook_room(NOOK_QUEUE_RX_RETURN) > 0)
+        receive_give(spares[--spare_count], 0, NOOK_PACKET_STATUS_UNUSED);
 }
 
 void nook_received(struct rte_mbuf *frame, uint16_t status) {
@@ -112,12 +124,23 @@ static int send_take(struct rte_mempool *pool, void **mbufs, unsigned count) {
 
 static struct rte_mempool *pool(unsigned ops, rte_mempool_dequeue_t take, rte_mempool_enqueue_t give) {
     struct rte_mempool *made = nook_alloc(sizeof *made + sizeof(struct rte_pktmbuf_pool_private), RTE_CACHE_LINE_SIZE);
-    if (!made)
+    struct rte_mempool_memhdr *chunk = nook_alloc(sizeof *chunk, 0);
+    if (!made || !chunk)
         return NULL;
     rte_mempool_ops_table.ops[ops].dequeue = take;
     rte_mempool_ops_table.ops[ops].enqueue = give;
     rte_mempool_ops_table.num_ops = ops + 1;
     made->ops_index = (int)ops;
+    /* Some drivers tell their devices where the buffers lie. */
+    const struct nook_pool_layout *all = &nook_page->pool;
+    *chunk = (struct rte_mempool_memhdr){
+        .mp = made,
+        .addr = buffer(0),
+        .iova = nook_page->window_iova + all->offset,
+        .len = (size_t)all->count * all->stride_bytes,
+    };
+    STAILQ_INIT(&made->mem_list);
+    STAILQ_INSERT_HEAD(&made->mem_list, chunk, next);
     struct rte_pktmbuf_pool_private *about = rte_mempool_get_priv(made);
     about->mbuf_data_room_size = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_page->pool.room_bytes);
     return made;
@@ -135,20 +158,28 @@ static struct rte_mbuf *mbufs(uint32_t count, struct rte_mempool *of) {
     return made;
 }
 
-int nook_pools_make(void) {
+int nook_pools_make(uint32_t descriptors) {
     if (nook_receive_pool)
         return 0;
+    ring_len = descriptors;
+    /* Those that the driver keeps, and those of frames that it does not have yet. */
+    uint32_t send_count = ring_len + NOOK_DESCRIPTORS;
     nook_receive_pool = pool(0, receive_take, receive_free);
     send_pool = pool(1, send_take, send_free);
     uint32_t count = nook_page->pool.count;
     receive_mbufs = mbufs(count, nook_receive_pool);
-    send_mbufs = mbufs(SEND_MBUFS, send_pool);
+    send_mbufs = mbufs(send_count, send_pool);
+    sent = nook_alloc(send_count * sizeof *sent, 0);
+    idle = nook_alloc(send_count * sizeof *idle, 0);
+    spares = nook_alloc(count * sizeof *spares, 0);
     generations = nook_alloc(count * sizeof *generations, 0);
     if (!nook_receive_pool || !send_pool || !receive_mbufs || !send_mbufs || !generations)
         return -ENOMEM;
+    if (!sent || !idle || !spares)
+        return -ENOMEM;
     for (uint32_t id = 0; id < count; id++)
         point(&receive_mbufs[id], id);
-    for (uint32_t i = 0; i < SEND_MBUFS; i++)
+    for (uint32_t i = 0; i < send_count; i++)
         idle[idle_count++] = (uint16_t)i;
     return 0;
 }
@@ -205,7 +236,9 @@ static bool is_done(uint32_t at) {
     struct rte_eth_dev *port = nook_port();
     if (sent[order[PLACE(at)]].freed)
         return true;
-    uint16_t after_tail = (uint16_t)(NOOK_DESCRIPTORS - (given - at));
+    if (!port->tx_descriptor_status)
+        return false;
+    uint16_t after_tail = (uint16_t)(ring_len - (given - at));
     return port->tx_descriptor_status(port->data->tx_queues[0], after_tail) == RTE_ETH_TX_DESC_DONE;
 }
 
@@ -219,7 +252,12 @@ static void return_oldest(uint16_t status) {
 }
 
 uint32_t nook_reap(void) {
+    struct rte_eth_dev *port = nook_port();
     uint32_t before = oldest;
+    /* A driver that cannot say how far its device is frees what was sent when it is offered frames, also when it is
+       offered none. */
+    if (oldest != given && !port->tx_descriptor_status)
+        port->tx_pkt_burst(port->data->tx_queues[0], NULL, 0);
     /* A driver that cleans up may have cleared the mark of the oldest; frames are sent in order, so the next one's mark
        stands for both. */
     while (oldest != given && (is_done(oldest) || (oldest + 1 != given && is_done(oldest + 1))))

@@ -15,6 +15,8 @@ static struct rte_pci_driver *driver;
 
 /* What stands for the interrupt: drivers only pass it on. */
 static int interrupt;
+/* The vector of the queues, beside vector 0, which is the port's; 0 if they have none of their own. */
+static uint32_t queue_vector;
 static rte_intr_callback_fn on_interrupt;
 static void *on_interrupt_argument;
 
@@ -68,9 +70,11 @@ int nook_pci_probe(void) {
 
 void nook_pci_remove(void) { driver->remove(&nook_pci); }
 
-void nook_pci_interrupt(void) {
-    if (on_interrupt)
+bool nook_pci_interrupt(uint32_t vector) {
+    /* What drivers register is for the port's own events. */
+    if (vector == 0 && on_interrupt)
         on_interrupt(on_interrupt_argument);
+    return vector == queue_vector;
 }
 
 int rte_pci_read_config(const struct rte_pci_device *device, void *to, size_t len, off_t offset) {
@@ -140,7 +144,28 @@ int rte_intr_ack(const struct rte_intr_handle *handle) {
     (void)handle;
     return 0;
 }
-/* One vector, for the link and for packets. */
+/* Vector 0 is the port's, vector 1 the queues', if the manifest asks for so many and the device has them; if not,
+   vector 0 is for all. */
+int rte_intr_cap_multiple(struct rte_intr_handle *handle) {
+    (void)handle;
+    if (!queue_vector && nook_page->irq_vectors > 1 && nook_irq_enable(1) == 0)
+        queue_vector = 1;
+    return queue_vector != 0;
+}
+int rte_intr_nb_efd_get(const struct rte_intr_handle *handle) {
+    (void)handle;
+    return (int)queue_vector;
+}
+int rte_intr_efd_enable(struct rte_intr_handle *handle, uint32_t count) {
+    (void)handle, (void)count;
+    return 0;
+}
+void rte_intr_efd_disable(struct rte_intr_handle *handle) {
+    (void)handle;
+    if (queue_vector)
+        nook_irq_disable(queue_vector);
+    queue_vector = 0;
+}
 int rte_intr_allow_others(struct rte_intr_handle *handle) {
     (void)handle;
     return 1;
@@ -149,13 +174,16 @@ int rte_intr_dp_is_en(struct rte_intr_handle *handle) {
     (void)handle;
     return 1;
 }
-int rte_intr_efd_enable(struct rte_intr_handle *handle, uint32_t count) {
-    (void)handle, (void)count;
-    return 0;
-}
-void rte_intr_efd_disable(struct rte_intr_handle *handle) { (void)handle; }
 int rte_intr_vec_list_alloc(struct rte_intr_handle *handle, const char *name, int count) {
     (void)handle, (void)name, (void)count;
     return 0;
 }
 void rte_intr_vec_list_free(struct rte_intr_handle *handle) { (void)handle; }
+int rte_intr_vec_list_index_get(const struct rte_intr_handle *handle, int index) {
+    (void)handle, (void)index;
+    return (int)queue_vector;
+}
+int rte_intr_vec_list_index_set(struct rte_intr_handle *handle, int index, int vector) {
+    (void)handle, (void)index, (void)vector;
+    return 0;
+}

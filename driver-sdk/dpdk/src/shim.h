@@ -7,9 +7,13 @@
 #include <nook/runtime.h>
 #include <stdbool.h>
 
-/* Descriptors of each ring: as many as a queue of the host has entries, so that at every moment all that the driver
-   holds can be returned at once. */
+/* Frames and buffers that the driver may hold: as many as a queue of the host has entries, so that all of them can be
+   returned at once. */
 #define NOOK_DESCRIPTORS NOOK_QUEUE_CAPACITY
+/* Rings that the driver fills with buffers for each of its receive queues. */
+#ifndef NOOK_RECEIVE_RINGS
+#define NOOK_RECEIVE_RINGS 1
+#endif
 
 /* The one device, its port, and the driver that took it. */
 extern struct rte_pci_device nook_pci;
@@ -18,15 +22,17 @@ static inline struct rte_eth_dev *nook_port(void) { return &rte_eth_devices[0]; 
 /* Finds a driver for the device. Returns what its probe returned, or -ENODEV. */
 int nook_pci_probe(void);
 void nook_pci_remove(void);
-/* Calls what the driver registered for interrupts. */
-void nook_pci_interrupt(void);
+/* Calls what the driver registered, if the interrupt is the port's. Says whether it is the queues' (too). */
+bool nook_pci_interrupt(uint32_t vector);
 /* Tells the host of the link as the driver last found it. */
 void nook_tell_link(void);
 
 /* The pools that the driver takes receive buffers from and puts transmit buffers into. */
 extern struct rte_mempool *nook_receive_pool;
-/* Makes the pools, once. Returns 0 or -ENOMEM. */
-int nook_pools_make(void);
+/* Makes the pools, once, for a transmit ring of so many descriptors. Returns 0 or -ENOMEM. */
+int nook_pools_make(uint32_t descriptors);
+/* Returns receive buffers to the host that the driver freed, as many as there is room for. */
+void nook_return_spares(void);
 /* Gives a received frame to the host; `status` is a NOOK_PACKET_STATUS. */
 void nook_received(struct rte_mbuf *frame, uint16_t status);
 /* Hands frames from the host to the driver, as many as it takes. */
