@@ -11,7 +11,9 @@ use crate::{Host, now_ns};
 /// Which calls are to end in a trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashWhen {
-    /// One call of a running interface (`poll`, `irq`, `timer`, `work`) in each such time, in nanoseconds.
+    /// One call of a running interface (`poll`, `irq`, `timer`, `work`) in each such time, in nanoseconds, as long as there
+    /// are calls: after a longer rest the time begins anew. Were the first call after a rest always the one, nothing that
+    /// is sent seldom would ever get through a driver that is restarted.
     Every(u64),
     /// The call of this entry with this number; the first is 1.
     At(Entry, u64),
@@ -21,6 +23,8 @@ pub enum CrashWhen {
 const MEASURED: usize = 8;
 /// As long as none was measured, they are taken to have so many instructions.
 const FIRST_GUESS: u64 = 1000;
+/// What is shorter is no rest.
+const REST_NS: u64 = 10_000_000;
 /// No call is so long.
 const ENDLESS: u64 = u64::MAX >> 1;
 
@@ -66,6 +70,8 @@ pub(crate) struct Crash {
     /// xorshift64, not zero.
     state: u64,
     next_ns: u64,
+    /// When a call began last that could have been the one.
+    last_ns: u64,
     calls: u64,
     due: Due,
     /// Of each entry, in the table's order.
@@ -80,6 +86,7 @@ impl Crash {
             when,
             state: seed | 1 << 63,
             next_ns: 0,
+            last_ns: 0,
             calls: 0,
             due: Due::Nothing,
             lengths: vec![Lengths::default(); ENTRIES.len()],
@@ -103,8 +110,12 @@ impl Crash {
         let measured = match self.when {
             CrashWhen::Every(_) if !crate::is_transaction(entry) => return None,
             CrashWhen::Every(period_ns) => {
+                let rested = now_ns.saturating_sub(self.last_ns) >= period_ns.max(REST_NS);
+                self.last_ns = now_ns;
                 if self.next_ns == 0 {
                     self.next_ns = now_ns + period_ns;
+                } else if rested {
+                    self.next_ns = now_ns + 1 + self.draw(period_ns.max(1));
                 }
                 if now_ns >= self.next_ns {
                     self.next_ns = now_ns + period_ns;
@@ -188,6 +199,19 @@ mod tests {
             self.end(number.saturating_sub(instructions) * u64::from(!ends), !ends);
             ends.then_some(number)
         }
+    }
+
+    #[test]
+    fn what_is_sent_seldom_gets_through_most_of_the_time() {
+        let (mut crash, mut ended) = (Crash::new(CrashWhen::Every(50_000_000), 3), 0);
+        for round in 0..100 {
+            let now_ns = 1_000_000_000 * (round + 1);
+            ended += (0..4).filter_map(|call| crash.call(Entry::Poll, now_ns + call * 2_000_000, 300)).count();
+        }
+        assert!((1..50).contains(&ended), "{ended} of 100");
+        // Without a rest there is one in each such time.
+        let calls = (0..1000).filter_map(|call| crash.call(Entry::Poll, 200_000_000_000 + call * 5_000_000, 300));
+        assert!((80..=100).contains(&calls.count()));
     }
 
     #[test]
