@@ -368,10 +368,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
-    /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms; after a rest of that length
-    /// the time begins anew. The trap comes inside of the
-    /// call, before any instruction but its first (with sfi+txn, one of those that log what is overwritten, too); --seed
-    /// picks which, among as many as a call before it took. A call that has fewer leaves the rest to the next.
+    /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms; after a rest the time begins
+    /// anew. The trap comes inside of the call, before any instruction but its first (with sfi+txn, one of those that log
+    /// what is overwritten, too); --seed picks which, among as many as a call before it took. A call that has fewer leaves
+    /// the rest to the next.
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "crash_at")]
     pub crash_every: Option<Duration>,
 
