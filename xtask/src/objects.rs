@@ -55,6 +55,6 @@ mod tests {
         };
         assert!(is_for_tests(&package("odd-native", "tests/odd-native", true)));
         assert!(!is_for_tests(&package("stray-dma", "tests/stray-dma", true)));
-        assert!(!is_for_tests(&package("nook-native", "native", false)));
+        assert!(!is_for_tests(&package("nook-native", "isolation/native", false)));
     }
 }

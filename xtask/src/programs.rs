@@ -34,10 +34,10 @@ pub fn build_all() -> Result<()> {
     Ok(())
 }
 
-/// The host's side imports the guest's too, but lies at the top.
+/// The host's side of the channel imports the guest's too, and is a library of ours and no driver's program.
 fn is_program(package: &cargo::Package) -> bool {
     let imports = package.dependencies.iter().any(|dependency| dependency.name == GUEST);
-    imports && package.dir.contains('/') && package.name.ends_with(ENDING)
+    imports && !package.name.starts_with("nook-") && package.name.ends_with(ENDING)
 }
 
 #[cfg(test)]
@@ -51,9 +51,9 @@ mod tests {
 
     #[test]
     fn a_program_is_a_driver_with_its_side_of_the_channel() {
-        assert!(is_program(&package("e1000-process", "process/e1000", GUEST)));
+        assert!(is_program(&package("e1000-process", "isolation/process/e1000", GUEST)));
         assert!(is_program(&package("hostile-process", "tests/hostile-process", GUEST)));
-        assert!(!is_program(&package("nook-process", "process", GUEST)));
+        assert!(!is_program(&package("nook-process", "isolation/process", GUEST)));
         assert!(!is_program(&package("e1000-wasm", "drivers/e1000-wasm", "nook-sdk")));
     }
 }

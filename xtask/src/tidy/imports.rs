@@ -63,44 +63,44 @@ const ROOMS: &[Room] = &[
         because: "recovery works on a nook, whatever its class and device",
     },
     Room {
-        at: "net",
+        at: "classes/net",
         workspace: &["abi", "hw/bus", "runtime"],
         foreign: true,
         because: "the network side is plugged into a nook, whatever its device",
     },
     Room {
-        at: "native",
+        at: "isolation/native",
         workspace: &["abi", "hw/bus", "runtime"],
         foreign: true,
         because: "the native level stands beside the wasm one and knows no device",
     },
     Room {
-        at: "process/guest",
+        at: "isolation/process/guest",
         workspace: &["abi", "driver-sdk"],
         foreign: true,
         because: "the driver's side of the process level is what a driver's program is made of, and no more",
     },
     Room {
-        at: "process/*",
-        workspace: &["process/guest", "drivers/*"],
+        at: "isolation/process/*",
+        workspace: &["isolation/process/guest", "drivers/*"],
         foreign: false,
         because: "a driver's program is the driver and its side of the channel",
     },
     Room {
-        at: "process",
-        workspace: &["abi", "hw/bus", "process/guest", "runtime"],
+        at: "isolation/process",
+        workspace: &["abi", "hw/bus", "isolation/process/guest", "runtime"],
         foreign: true,
         because: "the process level stands beside the wasm one and knows no device",
     },
     Room {
         at: "nook-run",
-        workspace: &["abi", "hw/*", "runtime", "recovery", "net", "native", "process"],
+        workspace: &["abi", "hw/*", "runtime", "recovery", "classes/net", "isolation/native", "isolation/process"],
         foreign: true,
         because: "the command knows every crate but drivers, which it loads, and those that test it",
     },
     Room {
         at: "benches/*-process",
-        workspace: &["process/guest", "benches/*"],
+        workspace: &["isolation/process/guest", "benches/*"],
         foreign: false,
         because: "a driver's program is the driver and its side of the channel",
     },
@@ -120,9 +120,9 @@ const ROOMS: &[Room] = &[
             "hw/*",
             "runtime",
             "recovery",
-            "net",
-            "native",
-            "process",
+            "classes/net",
+            "isolation/native",
+            "isolation/process",
             "nook-run",
             "tests",
             "benches/*",
@@ -133,7 +133,7 @@ const ROOMS: &[Room] = &[
     Room { at: "tests", workspace: EVERYTHING, foreign: true, because: "nothing of xtask is for use elsewhere" },
     Room {
         at: "tests/*-process",
-        workspace: &["driver-sdk", "process/guest"],
+        workspace: &["driver-sdk", "isolation/process/guest"],
         foreign: true,
         because: "a test's program imports what a driver's program imports, and what it misuses",
     },
@@ -153,9 +153,9 @@ const EVERYTHING: &[&str] = &[
     "hw/*",
     "runtime",
     "recovery",
-    "net",
-    "native",
-    "process",
+    "classes/net",
+    "isolation/native",
+    "isolation/process",
     "nook-run",
     "tests/*",
 ];
@@ -263,8 +263,8 @@ mod tests {
         ("hw/e1000-model", "e1000-model"),
         ("runtime", "nook-runtime"),
         ("recovery", "nook-recovery"),
-        ("net", "nook-net"),
-        ("native", "nook-native"),
+        ("classes/net", "nook-net"),
+        ("isolation/native", "nook-native"),
         ("nook-run", "nook-run"),
         ("benches", "nook-benches"),
         ("tests", "nook-tests"),
@@ -301,7 +301,7 @@ mod tests {
             ("runtime", "nook-bus"),
             ("runtime", "wasmtime"),
             ("recovery", "nook-runtime"),
-            ("net", "nook-runtime"),
+            ("classes/net", "nook-runtime"),
             ("nook-run", "e1000-model"),
             ("nook-run", "nook-native"),
             ("tests", "nook-run"),
@@ -335,11 +335,11 @@ mod tests {
             ("runtime", "nook-sdk"),
             ("recovery", "nook-net"),
             ("recovery", "e1000-model"),
-            ("net", "nook-recovery"),
-            ("native", "e1000-wasm"),
-            ("native", "nook-sdk"),
+            ("classes/net", "nook-recovery"),
+            ("isolation/native", "e1000-wasm"),
+            ("isolation/native", "nook-sdk"),
             ("nook-run", "e1000-wasm"),
-            ("net", "nook-native"),
+            ("classes/net", "nook-native"),
             ("recovery", "nook-run"),
             ("nook-run", "nook-tests"),
             ("tests", "nook-benches"),
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn only_tests_and_benches_import_the_command() {
-        assert_eq!(found("net", "nook-run", Kind::Dev).len(), 1);
+        assert_eq!(found("classes/net", "nook-run", Kind::Dev).len(), 1);
         assert_eq!(found("tests", "nook-run", Kind::Dev), []);
     }
 
@@ -385,7 +385,7 @@ mod tests {
             assert!(found[0].advice.contains(through), "{found:?}");
         }
         let reach = Reach::from([("nook-net".into(), BTreeSet::from(["wasmtime".into()]))]);
-        assert_eq!(check(&with("net", "nook-runtime", Kind::Normal), &reach, |_| String::new()), []);
+        assert_eq!(check(&with("classes/net", "nook-runtime", Kind::Normal), &reach, |_| String::new()), []);
     }
 
     #[test]

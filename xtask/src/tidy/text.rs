@@ -146,17 +146,17 @@ mod tests {
 
     #[test]
     fn a_file_of_500_lines_passes_and_one_of_501_does_not() {
-        assert_eq!(rules("net/src/tap.rs", &"\n".repeat(500)), []);
-        assert_eq!(rules("net/src/tap.rs", &"\n".repeat(501)), [(501, "length")]);
+        assert_eq!(rules("classes/net/src/tap.rs", &"\n".repeat(500)), []);
+        assert_eq!(rules("classes/net/src/tap.rs", &"\n".repeat(501)), [(501, "length")]);
         assert_eq!(rules("docs/long.md", &"\n".repeat(501)), []);
     }
 
     #[test]
     fn a_crate_opens_with_what_it_is() {
-        assert_eq!(rules("net/src/lib.rs", "use std::io;\n"), [(1, "opening")]);
+        assert_eq!(rules("classes/net/src/lib.rs", "use std::io;\n"), [(1, "opening")]);
         assert_eq!(rules("nook-run/src/main.rs", "\n//! Late.\n"), [(1, "opening")]);
-        assert_eq!(rules("net/src/lib.rs", "//! Packets.\n"), []);
-        assert_eq!(rules("net/src/tap.rs", "use std::io;\n"), []);
+        assert_eq!(rules("classes/net/src/lib.rs", "//! Packets.\n"), []);
+        assert_eq!(rules("classes/net/src/tap.rs", "use std::io;\n"), []);
     }
 
     #[test]
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn every_crate_takes_the_lints_of_the_workspace() {
-        assert_eq!(rules("net/Cargo.toml", "[package]\nname = \"nook-net\"\n"), [(1, "lints")]);
-        assert_eq!(rules("net/Cargo.toml", "[lints]\nworkspace = true\n"), []);
+        assert_eq!(rules("classes/net/Cargo.toml", "[package]\nname = \"nook-net\"\n"), [(1, "lints")]);
+        assert_eq!(rules("classes/net/Cargo.toml", "[lints]\nworkspace = true\n"), []);
         assert_eq!(rules("Cargo.toml", "[workspace]\n"), []);
     }
 
@@ -206,7 +206,7 @@ mod tests {
             assert_eq!(rules("README.md", &format!("mktemp a.{mark}{mark}\n")), []);
         }
         for name in MACROS {
-            assert_eq!(rules("net/src/tap.rs", &format!("fn f() {{ {name}() }}\n")), [(1, "unfinished")]);
+            assert_eq!(rules("classes/net/src/tap.rs", &format!("fn f() {{ {name}() }}\n")), [(1, "unfinished")]);
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
     fn paths_of_one_machine_are_found() {
         for folder in PRIVATE_FOLDERS {
             assert_eq!(rules("README.md", &format!("cd {folder}/main\n")), [(1, "private path")]);
-            assert_eq!(rules("net/src/tap.rs", &format!("open(\"{folder}\")\n")), [(1, "private path")]);
+            assert_eq!(rules("classes/net/src/tap.rs", &format!("open(\"{folder}\")\n")), [(1, "private path")]);
             assert_eq!(rules("README.md", &format!("net{folder} {folder}er ../a{folder}/b\n")), []);
         }
     }
