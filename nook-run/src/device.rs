@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use e1000_model::{Chip, Model, ModelConfig, Temper};
-use nook_bus::{DmaWindow, PciDevice, Tracing, Wire};
+use nook_bus::{DmaWindow, PciDevice, Tracing};
 use nook_net::{Peer, PeerConfig, Tap, Unplugged};
+use nook_net_api::Wire;
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::OwnedManifest;
 use pci_passthrough::VfioDevice;

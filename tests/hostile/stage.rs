@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Fault;
-use nook_bus::{DmaWindow, PciDevice, Wire};
+use nook_bus::{DmaWindow, PciDevice};
+use nook_net_api::Wire;
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_recovery::Method;
 use nook_runtime::{

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nook_abi::NetMeta;
-use nook_bus::{VolatileSlice, Wire};
+use nook_bus::VolatileSlice;
+use nook_net_api::Wire;
 use nook_runtime::Uplink;
 
 /// Frames that wait in one direction of a cable; more are lost, as on a real one.

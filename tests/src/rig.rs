@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
-use nook_bus::{DmaWindow, PciDevice, Wire};
+use nook_bus::{DmaWindow, PciDevice};
 use nook_native::{Level, NativeLauncher};
+use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_recovery::Method;

@@ -1,6 +1,6 @@
 //! A nook under supervision.
 
-use nook_bus::Wire;
+use nook_net_api::Wire;
 use nook_recovery::{Policy, Supervisor};
 use nook_runtime::now_ns;
 

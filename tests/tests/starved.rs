@@ -1,8 +1,9 @@
 //! A driver that gives back all its receive buffers at once gets them again, though nothing else calls it.
 
 use e1000_model::{Model, ModelConfig, Temper};
-use nook_bus::{DmaWindow, Wire};
+use nook_bus::DmaWindow;
 use nook_native::Level;
+use nook_net_api::Wire;
 use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, now_ns};
 use nook_tests::{FrameQueues, cable, e1000_module, frame, native};
 

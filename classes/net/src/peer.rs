@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use nook_bus::Wire;
+use nook_net_api::Wire;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Duration;

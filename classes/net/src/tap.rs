@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use nook_abi::NetMeta;
-use nook_bus::{VolatileSlice, Wire};
+use nook_bus::VolatileSlice;
+use nook_net_api::Wire;
 use nook_runtime::Uplink;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 

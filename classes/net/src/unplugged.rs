@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nook_bus::Wire;
+use nook_net_api::Wire;
 
 /// No link partner: nothing arrives, and what is sent is lost.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nook_abi::NetMeta;
-use nook_bus::{VolatileSlice, Wire};
+use nook_bus::VolatileSlice;
 use nook_net::protocol::{Progress, Request, Transfer, Verb};
 use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
+use nook_net_api::Wire;
 use nook_runtime::Uplink;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];

@@ -16,7 +16,6 @@ mod sigbus;
 mod trace;
 mod transaction;
 mod window;
-mod wire;
 mod words;
 
 pub use bar_memory::BarMemory;
@@ -30,5 +29,4 @@ pub use trace::{Access, TraceSink, Tracing};
 pub use transaction::{Aborted, Transactional};
 pub use vm_memory::VolatileSlice;
 pub use window::{DmaWindow, WINDOW_ALIGN};
-pub use wire::Wire;
 pub use words::Words;

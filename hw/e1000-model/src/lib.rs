@@ -1,8 +1,8 @@
 //! The embedded device: a model of Intel's 82540EM (and of the 82545EM, which differs in its id), made to be driven by
 //! drivers that have mistakes.
 //!
-//! It is a [`PciDevice`](nook_bus::PciDevice) whose cable is a [`Wire`](nook_bus::Wire). It answers by the register map
-//! in `e1000-regs` and does what Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*
+//! It is a [`PciDevice`](nook_bus::PciDevice) whose cable is a [`Wire`](nook_net_api::Wire). It answers by the register
+//! map in `e1000-regs` and does what Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*
 //! (revision 4.0; "section" in comments means its sections) says, but not in the way that is convenient for a driver:
 //! it completes late, in batches and in an order of its own, starts with garbage where the manual defines nothing, and
 //! shares its interrupt line with others. How much of that, is its [`Temper`]. All of it comes from one seed and the

@@ -6,8 +6,8 @@ use e1000_regs::{ICR, RADV, RDTR, TADV, TIDV, TXDCTL};
 use nook_bus::config::{COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE};
 use nook_bus::{
     BarInfo, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service, Width,
-    Wire,
 };
+use nook_net_api::Wire;
 
 use crate::NEVER;
 use crate::config_space::{BARS, ConfigSpace, IO_BAR, IOADDR, IODATA, MEMORY_BAR};

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
-use nook_bus::Wire;
+use nook_net_api::Wire;
 
 /// The far end of the card's cable.
 #[derive(Debug)]

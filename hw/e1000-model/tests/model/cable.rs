@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use nook_bus::Wire;
+use nook_net_api::Wire;
 
 #[derive(Default)]
 struct State {

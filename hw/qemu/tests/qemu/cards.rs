@@ -2,7 +2,8 @@
 
 use crate::rig::*;
 use nook_bus::config::{BAR0, COMMAND, COMMAND_BUS_MASTER, INTERRUPT_PIN, VENDOR};
-use nook_bus::{BarSpace, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Width, Wire};
+use nook_bus::{BarSpace, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Width};
+use nook_net_api::Wire;
 use nook_qemu::{Model, QemuConfig, QemuDevice, QemuNet};
 
 /// Makes each function of a model into one test for each model of an e1000.

@@ -3,7 +3,8 @@
 //! Layouts: DPDK 22.11, drivers/net/vmxnet3/base/vmxnet3_defs.h.
 
 use crate::rig::*;
-use nook_bus::{IrqKind, PciDevice, Width, Wire};
+use nook_bus::{IrqKind, PciDevice, Width};
+use nook_net_api::Wire;
 
 /// BAR 0: the interrupt masks, 8 bytes apart. BAR 1: shared area, command.
 const IMR: u32 = 0x00;

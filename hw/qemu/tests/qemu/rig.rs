@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use nook_bus::{DmaWindow, PciDevice, Service, Width, Wire};
+use nook_bus::{DmaWindow, PciDevice, Service, Width};
+use nook_net_api::Wire;
 use nook_qemu::{DgramWire, Model, QemuConfig, QemuDevice, QemuError, QemuNet, models};
 use vm_memory::Bytes;
 

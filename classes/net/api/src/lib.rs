@@ -1,0 +1,10 @@
+//! What both ends of a network connection agree on: traits only, for those who plug something in and those who are
+//! plugged into.
+//!
+//! [`Wire`] is the cable of an embedded card: device models (`hw/e1000-model`, `hw/qemu`) call it, `classes/net` and
+//! the tests implement it. There is no implementation here, and neither a device, a driver nor the runtime is known.
+#![forbid(unsafe_code)]
+
+mod wire;
+
+pub use wire::Wire;
