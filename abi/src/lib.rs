@@ -2,7 +2,8 @@
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
 //! ([`hostcalls!`], [`entries!`], [`filter_entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`],
-//! [`QueueEntry`]), how a native driver is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and [`Fault`], which ends a call.
+//! [`QueueEntry`]), how a native driver is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news:
+//! [`Status`], which is returned, and [`Fault`], which ends a call.
 //!
 //! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
 //! guests: `no_std`, no dependencies, no `unsafe`.

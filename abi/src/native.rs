@@ -1,8 +1,8 @@
 //! How a driver that is a shared object meets its host: a table of functions each way, made from the one table.
 //!
-//! The object exports one [`NativeDriver`], under [`NATIVE_SYMBOL_PREFIX`] and the driver's name, and has its manifest as
-//! text in the section [`NATIVE_MANIFEST_SECTION`]. Section and [`NativeHead`] are read in the file, before anything of it
-//! runs. Each instance has a copy of the object to itself, so what is static in a driver belongs to one instance.
+//! The object exports one [`NativeDriver`], under [`NATIVE_SYMBOL_PREFIX`] and the driver's name, and has its manifest
+//! as text in the section [`NATIVE_MANIFEST_SECTION`]. Section and [`NativeHead`] are read in the file, before anything
+//! of it runs. Each instance has a copy of the object to itself, so what is static in a driver belongs to one instance.
 
 use core::ffi::c_void;
 

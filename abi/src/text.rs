@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write};
 
-/// Whether a terminal shows the character as what it is. Control characters move its cursor; others turn the direction of
-/// what follows, join it, or are not to be seen at all.
+/// Whether a terminal shows the character as what it is. Control characters move its cursor; others turn the direction
+/// of what follows, join it, or are not to be seen at all.
 pub fn is_plain(c: char) -> bool {
     // What Rust's own debug output escapes, but for what it only quotes.
     matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1

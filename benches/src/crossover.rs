@@ -28,8 +28,8 @@ const LEVEL: f64 = 0.03;
 pub type Costs<'a> = &'a [Vec<f64>];
 
 /// Compares two levels at sizes `xs`. They are said to cross if one is surely faster somewhere and surely slower at a
-/// larger size (by more than 3 %, with 95 % confidence at each of the two), and the point is where the median of the ratios passes 1,
-/// interpolated between sizes on logarithmic scales.
+/// larger size (by more than 3 %, with 95 % confidence at each of the two), and the point is where the median of the
+/// ratios passes 1, interpolated between sizes on logarithmic scales.
 pub fn find(sweep: &str, xs: &[f64], (a, of_a): (&str, Costs<'_>), (b, of_b): (&str, Costs<'_>)) -> Crossover {
     let logs: Vec<Vec<f64>> = of_a
         .iter()

@@ -1,6 +1,6 @@
 //! The experiment of the Nooks paper, for every level: a TCP stream of 32 KiB messages, and UDP requests of 100 bytes
-//! with answers of 200, between two network namespaces: TAP, driver, model, TAP. And, in [`crashes()`], what a stream is
-//! worth while the driver crashes.
+//! with answers of 200, between two network namespaces: TAP, driver, model, TAP. And, in [`crashes()`], what a stream
+//! is worth while the driver crashes.
 //!
 //! It needs root, for the namespaces, and `nook-run` and iperf3.
 

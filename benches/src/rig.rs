@@ -17,8 +17,8 @@ use crate::{Instant, ticks};
 /// A minute.
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The device counts nothing, so there is nothing to compare with, however long a run is; and somebody else may have the
-/// core for long while a driver of another process has the word.
+/// The device counts nothing, so there is nothing to compare with, however long a run is; and somebody else may have
+/// the core for long while a driver of another process has the word.
 const BUDGETS: Budgets = Budgets {
     interrupt_cpu_ns: MINUTE_NS,
     atomic_cpu_ns: MINUTE_NS,

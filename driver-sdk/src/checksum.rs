@@ -77,8 +77,8 @@ fn sum_of_rest(mut rest: &[u8]) -> u64 {
     sum + rest.first().map_or(0, |&byte| u64::from(byte))
 }
 
-/// Four sums of 32 bits, to which a vector's words are added in pairs. Words are taken as signed, which is what there are
-/// instructions for, and so less by 0x8000 than they are.
+/// Four sums of 32 bits, to which a vector's words are added in pairs. Words are taken as signed, which is what there
+/// are instructions for, and so less by 0x8000 than they are.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod lanes {
     use core::arch::wasm32::{i16x8_splat, i32x4_add, i32x4_dot_i16x8, u32x4, v128, v128_xor};

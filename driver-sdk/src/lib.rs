@@ -1,4 +1,5 @@
-//! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers, logging, checksums, all safe.
+//! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers, logging, checksums, all
+//! safe.
 //!
 //! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
 //! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is `WasmKernel`: the imports of module
@@ -6,7 +7,8 @@
 //! (`TableKernel`). The feature `testing` brings a kernel for a driver's unit tests.
 //!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
-//! `unsafe`, in the modules that say so below. Drivers call it; who runs one in a process of its own calls [`Instance`].
+//! `unsafe`, in the modules that say so below. Drivers call it; who runs one in a process of its own calls
+//! [`Instance`].
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -79,7 +79,8 @@ macro_rules! define_kernel {
             $(
                 #[inline(always)]
                 unsafe fn $name(self, $($arg: $ty),*) -> $result {
-                    // SAFETY: whoever made the kernel vouched for its functions; the caller keeps the method's contract.
+                    // SAFETY: whoever made the kernel vouched for its functions; the caller keeps the method's
+                    // contract.
                     unsafe { ((*self.services).$name)(self.host, $($arg),*) }
                 }
             )*

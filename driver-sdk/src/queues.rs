@@ -14,8 +14,8 @@ pub(crate) struct Ring {
 
 const _: () = assert!(size_of::<Ring>() == nook_abi::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
 
-/// An entry as it is copied. Field by field it would be eight loads and stores, which neither compiler of wasm joins, and
-/// each store of a driver that can be rolled back is logged.
+/// An entry as it is copied. Field by field it would be eight loads and stores, which neither compiler of wasm joins,
+/// and each store of a driver that can be rolled back is logged.
 type Words = [u64; 4];
 
 const _: () = assert!(size_of::<QueueEntry>() == size_of::<Words>());
@@ -99,8 +99,8 @@ impl Iterator for Provided<'_> {
         if self.at == self.end {
             return None;
         }
-        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for words,
-        // and the index is below its capacity.
+        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for
+        // words, and the index is below its capacity.
         let words = unsafe { (&raw const (*self.queue.0).entries).cast::<Words>().add(index(self.at)).read() };
         self.at = self.at.wrapping_add(1);
         Some(from_words(words))
@@ -165,8 +165,8 @@ impl ReturnPlace<'_, '_> {
     #[inline(always)]
     pub fn put(self, entry: QueueEntry) {
         let ReturnPlace(batch) = self;
-        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for words,
-        // and the index is below its capacity.
+        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for
+        // words, and the index is below its capacity.
         unsafe { (&raw mut (*batch.queue.0).entries).cast::<Words>().add(index(batch.at)).write(to_words(&entry)) }
         batch.at = batch.at.wrapping_add(1);
     }

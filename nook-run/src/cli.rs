@@ -11,8 +11,8 @@ use nook_abi::Entry;
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
-/// Without --pci or --qemu the driver runs on the embedded model of a network card, so a first run needs neither root nor
-/// hardware.
+/// Without --pci or --qemu the driver runs on the embedded model of a network card, so a first run needs neither root
+/// nor hardware.
 #[derive(Debug, Parser)]
 #[command(
     name = "nook-run",
@@ -350,8 +350,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// How the driver is isolated. Without this it is sfi+txn, or sfi if this driver's calls cannot be taken back or the
-    /// other options exclude it; the log says so then.
+    /// How the driver is isolated. Without this it is sfi+txn, or sfi if this driver's calls cannot be taken back or
+    /// the other options exclude it; the log says so then.
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,
 
@@ -368,14 +368,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
-    /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms; after a rest the time begins
-    /// anew. The trap comes inside of the call, before any instruction but its first (with sfi+txn, one of those that log
-    /// what is overwritten, too); --seed picks which, among as many as a call before it took. A call that has fewer leaves
-    /// the rest to the next.
+    /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms; after a rest the time
+    /// begins anew. The trap comes inside of the call, before any instruction but its first (with sfi+txn, one of those
+    /// that log what is overwritten, too); --seed picks which, among as many as a call before it took. A call that has
+    /// fewer leaves the rest to the next.
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "crash_at")]
     pub crash_every: Option<Duration>,
 
-    /// Ends one call of the driver in a trap, likewise: the call of this entry with this number, for instance poll:1000.
+    /// Ends one call of the driver in a trap, likewise: the call of this entry with this number, for instance
+    /// poll:1000.
     #[arg(long, value_name = "ENTRY:NUMBER", value_parser = crash_at)]
     pub crash_at: Option<(Entry, u64)>,
 

@@ -55,13 +55,13 @@ pub struct How {
     pub method: Method,
 }
 
-/// Makes instances of the driver in `module`, which was read from `path`, with a filter and its rules beside it, isolated
-/// as asked. Whoever asks for nothing gets calls that can be taken back, unless something stands against it; then the log
-/// says what.
+/// Makes instances of the driver in `module`, which was read from `path`, with a filter and its rules beside it,
+/// isolated as asked. Whoever asks for nothing gets calls that can be taken back, unless something stands against it;
+/// then the log says what.
 ///
 /// # Errors
-/// If the module does not compile, if it is to run natively and nothing beside it is the same driver compiled for that, or
-/// if what was asked for does not go together.
+/// If the module does not compile, if it is to run natively and nothing beside it is the same driver compiled for that,
+/// or if what was asked for does not go together.
 pub fn launcher(
     path: &Path,
     module: &Arc<DriverModule>,

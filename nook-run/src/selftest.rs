@@ -1,5 +1,5 @@
-//! `nook-run selftest`: tries a driver and its device without a peer. Frames turn round inside of the device, and each is
-//! checked when it comes back.
+//! `nook-run selftest`: tries a driver and its device without a peer. Frames turn round inside of the device, and each
+//! is checked when it comes back.
 
 mod frames;
 mod report;

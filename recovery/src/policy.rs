@@ -18,8 +18,8 @@ pub struct Policy {
     pub backoff_first_ns: u64,
     /// The longest wait.
     pub backoff_most_ns: u64,
-    /// Whether frames to be sent that the driver had when it ended are given to its successor, though some may have been
-    /// sent already; or are given up, though some may not have been.
+    /// Whether frames to be sent that the driver had when it ended are given to its successor, though some may have
+    /// been sent already; or are given up, though some may not have been.
     pub resubmit: bool,
     /// Snapshots that are kept, to go back to one before the driver is restarted.
     pub snapshots: u16,

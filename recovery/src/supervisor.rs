@@ -318,8 +318,8 @@ impl<U: Uplink> Supervisor<U> {
             return Ok(Turn::Worked);
         }
         tracing::error!("{error}");
-        // At once, not when a wait is over: a driver that is not believed any more would reach memory through its device
-        // meanwhile. If that fails, the restart tries again and fails too.
+        // At once, not when a wait is over: a driver that is not believed any more would reach memory through its
+        // device meanwhile. If that fails, the restart tries again and fails too.
         if let Err(error) = self.nook.end() {
             tracing::error!("the device did not become quiet: {error}");
         }

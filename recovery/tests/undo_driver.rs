@@ -85,7 +85,8 @@ fn so_does_every_place_in_its_copy_that_counts_and_what_is_plain_stays_as_it_is(
         assert!(led == expected);
     }
     for (original, copy) in before.iter().zip(&after[before.len()..]) {
-        // What belongs to one instruction: its countdown, then itself; calls lead elsewhere, so only their kind is the same.
+        // What belongs to one instruction: its countdown, then itself; calls lead elsewhere, so only their kind is the
+        // same.
         let mut led: Vec<(Option<u32>, u8)> = Vec::new();
         for &(at, bytes) in copy {
             let from = counting.offsets.original(at as u32);

@@ -2,8 +2,9 @@
 //!
 //! An epoch ticks every [`TICK_NS`], and time cells are set; compiled code notices at its next back-edge or function
 //! entry and asks [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one tick, and
-//! a call that is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not charged as
-//! work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently it waits.
+//! a call that is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not
+//! charged as work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently it
+//! waits.
 
 use nook_abi::{Context, Entry, Fault};
 

@@ -87,7 +87,8 @@ fn key(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
     sha.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes the directory, and makes sure that only this user can write to it, and nobody else can put another in its place.
+/// Makes the directory, and makes sure that only this user can write to it, and nobody else can put another in its
+/// place.
 fn private_directory(directory: &Path) -> Result<(), String> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| error.to_string())?;
     private(directory)?;

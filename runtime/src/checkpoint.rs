@@ -18,8 +18,8 @@ pub trait Checkpointing: Send + Sync {
     /// Why this module's calls cannot be taken back.
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
-    /// Whether a prepared module looks at a [time cell](Checkpoint::time_cell) wherever code may run for long, so that it
-    /// needs no epochs.
+    /// Whether a prepared module looks at a [time cell](Checkpoint::time_cell) wherever code may run for long, so that
+    /// it needs no epochs.
     fn keeps_time(&self) -> bool {
         false
     }
@@ -78,7 +78,8 @@ pub trait Checkpoint: Send {
         false
     }
 
-    /// An aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to look at the time.
+    /// An aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to look at the
+    /// time.
     fn time_cell(&self) -> Option<(Memory, u32)> {
         None
     }

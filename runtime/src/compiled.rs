@@ -115,8 +115,8 @@ impl CompiledDriver {
         &self.path
     }
 
-    /// A file of memory with what was checked, which nobody can change: that is what is to run, whoever may write to the
-    /// file on disk or not execute it.
+    /// A file of memory with what was checked, which nobody can change: that is what is to run, whoever may write to
+    /// the file on disk or not execute it.
     ///
     /// # Errors
     /// What the system says.

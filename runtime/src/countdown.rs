@@ -1,5 +1,6 @@
-//! A module with a second copy of its code that counts: before each instruction a number goes down, and at zero the call
-//! traps. It is how calls are ended anywhere on request ([`CrashWhen`](crate::CrashWhen)), and how tests cut them off.
+//! A module with a second copy of its code that counts: before each instruction a number goes down, and at zero the
+//! call traps. It is how calls are ended anywhere on request ([`CrashWhen`](crate::CrashWhen)), and how tests cut them
+//! off.
 //!
 //! What is there already stays, byte for byte, and runs as long as the number is zero; only the beginning of a call
 //! chooses between the two. Calls between copied functions stay among the copies, and so do calls through tables, of
@@ -42,9 +43,9 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Adds the copies to a valid module with a memory. `wrappers_from` is the first of its last functions that begin and end calls, and
-    /// are no part of one: they are not copied, and choose between the others and their copies. Without such functions
-    /// ([`u32::MAX`]) each exported function gets one.
+    /// Adds the copies to a valid module with a memory. `wrappers_from` is the first of its last functions that begin
+    /// and end calls, and are no part of one: they are not copied, and choose between the others and their copies.
+    /// Without such functions ([`u32::MAX`]) each exported function gets one.
     ///
     /// The number is in a mutable global `i64` that the module exports as `nook_countdown`: a call that begins with
     /// *n* there traps before its *n*th instruction, with 0 there afterwards.

@@ -11,9 +11,9 @@ use crate::{Host, now_ns};
 /// Which calls are to end in a trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashWhen {
-    /// One call of a running interface (`poll`, `irq`, `timer`, `work`) in each such time, in nanoseconds, as long as there
-    /// are calls: after a longer rest the time begins anew. Were the first call after a rest always the one, nothing that
-    /// is sent seldom would ever get through a driver that is restarted.
+    /// One call of a running interface (`poll`, `irq`, `timer`, `work`) in each such time, in nanoseconds, as long as
+    /// there are calls: after a longer rest the time begins anew. Were the first call after a rest always the one,
+    /// nothing that is sent seldom would ever get through a driver that is restarted.
     Every(u64),
     /// The call of this entry with this number; the first is 1.
     At(Entry, u64),

@@ -11,8 +11,8 @@ macro_rules! define_driver {
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// A driver instance: one method for each row of the entry table, and the host that serves it.
         ///
-        /// After a fault an instance answers every call with that fault, unless the call is taken back: what it believes
-        /// cannot be trusted.
+        /// After a fault an instance answers every call with that fault, unless the call is taken back: what it
+        /// believes cannot be trusted.
         pub trait Driver: Send {
             $(
                 #[doc = $doc]

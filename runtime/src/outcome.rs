@@ -6,7 +6,8 @@ use nook_abi::{Fault, Status};
 use nook_bus::DeviceError;
 
 /// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting and
-/// [`Lacks`](NookError::Lacks), the driver instance is not called again: [`Nook::restart`](crate::Nook::restart) makes another, [`Nook::shut`](crate::Nook::shut) ends it.
+/// [`Lacks`](NookError::Lacks), the driver instance is not called again: [`Nook::restart`](crate::Nook::restart) makes
+/// another, [`Nook::shut`](crate::Nook::shut) ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum NookError {
     /// The driver broke a rule, trapped, used up its time, or its device became unusable.

@@ -84,8 +84,8 @@ impl RegisterPolicy {
         }
     }
 
-    /// Looks at a value for which [`check_write`](Self::check_write) said that it depends on it. Refuses it with a rule,
-    /// or takes note that it is written.
+    /// Looks at a value for which [`check_write`](Self::check_write) said that it depends on it. Refuses it with a
+    /// rule, or takes note that it is written.
     #[cold]
     pub fn look(&mut self, bar: u32, offset: u32, value: u64) -> Result<(), &'static str> {
         let here = |guarded: &&mut Guarded| (u32::from(guarded.bar), guarded.offset) == (bar, offset);

@@ -38,8 +38,8 @@ struct Lent {
 }
 
 impl Revoker {
-    /// Takes it away. When this returns, nothing that the driver stores reaches the device's window or its registers, but
-    /// for one hostcall that may be under way.
+    /// Takes it away. When this returns, nothing that the driver stores reaches the device's window or its registers,
+    /// but for one hostcall that may be under way.
     pub fn revoke(&self) {
         let lent = self.lent();
         self.shared.revoked.store(true, Ordering::SeqCst);

@@ -10,8 +10,8 @@ use crate::ring::{HostConsumer, HostProducer};
 
 /// Where a driver's memory and the shared things in it are.
 ///
-/// For a wasm driver, addresses count from the start of linear memory; for a native one they are this process's own; for
-/// one in another process they are those of that process.
+/// For a wasm driver, addresses count from the start of linear memory; for a native one they are this process's own;
+/// for one in another process they are those of that process.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
     base: *mut u8,

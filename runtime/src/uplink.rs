@@ -8,9 +8,9 @@ use vm_memory::VolatileSlice;
 
 /// The side of a network interface that faces the operating system.
 ///
-/// Implemented by `classes/net/`; used by the network class, on the nook's thread. Frames are whole Ethernet frames without
-/// frame check sequence; `up` goes from the driver to the host, `down` from the host to the driver. The slices lie in
-/// the DMA window, which a driver or a device can write at any time: read a byte once, then use it.
+/// Implemented by `classes/net/`; used by the network class, on the nook's thread. Frames are whole Ethernet frames
+/// without frame check sequence; `up` goes from the driver to the host, `down` from the host to the driver. The slices
+/// lie in the DMA window, which a driver or a device can write at any time: read a byte once, then use it.
 pub trait Uplink: Send {
     /// Takes a frame that the driver received. `false` means that the other side had no room: the frame is dropped
     /// and counted.

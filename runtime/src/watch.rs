@@ -13,10 +13,11 @@ const STORM: u32 = 10_000;
 /// How often in a row the host may find frames that no interrupt announced. Once or twice can be chance: a frame comes
 /// just before the host looks, and its interrupt just afterwards.
 const UNANNOUNCED: u32 = 5;
-/// Turns in a row that a driver may ask for though nothing moves: it may be waiting for its device, which is nearly done.
+/// Turns in a row that a driver may ask for though nothing moves: it may be waiting for its device, which is nearly
+/// done.
 const VAIN_TURNS: u32 = 64;
-/// The longest rest after a turn that was asked for in vain. A driver that polls its device, as some do instead of having
-/// interrupts, finds a frame at most so much later.
+/// The longest rest after a turn that was asked for in vain. A driver that polls its device, as some do instead of
+/// having interrupts, finds a frame at most so much later.
 const MAX_VAIN_REST_NS: u64 = 1 << 20;
 
 /// What is watched about one driver instance.
@@ -61,9 +62,10 @@ impl Watch {
         (handed_up(now) - self.base.0, now.tx_done - self.base.1)
     }
 
-    /// A turn has ended. If the driver asks for the next one, and nothing has come of those that it asked for before (no
-    /// frame, no interrupt), then the next one waits: longer each time, and at least as long as this one took. So a driver
-    /// that always asks gets half of its thread at most, and one whose device needs a while waits not much longer for it.
+    /// A turn has ended. If the driver asks for the next one, and nothing has come of those that it asked for before
+    /// (no frame, no interrupt), then the next one waits: longer each time, and at least as long as this one took. So a
+    /// driver that always asks gets half of its thread at most, and one whose device needs a while waits not much
+    /// longer for it.
     #[inline]
     pub(crate) fn rest_ns(&mut self, asks: bool, counters: &Counters, took_ns: impl FnOnce() -> u64) -> Option<u64> {
         let happened = returned(counters) + counters.irqs;

@@ -200,7 +200,8 @@ impl Way {
     }
 }
 
-/// Sends frames both ways for a while, one each `interval_ns` or as many as go, and waits until all of them have arrived.
+/// Sends frames both ways for a while, one each `interval_ns` or as many as go, and waits until all of them have
+/// arrived.
 ///
 /// # Errors
 /// If the driver faults. What does not arrive is no error, but counted.

@@ -192,7 +192,8 @@ impl Case {
         }
     }
 
-    /// Whether its faulty call is taken back at a level: a case that has a wrong call that is a transaction is about it.
+    /// Whether its faulty call is taken back at a level: a case that has a wrong call that is a transaction is about
+    /// it.
     pub fn is_taken_back_at(&self, level: Level) -> bool {
         let transaction = |entry: &str| matches!(entry, "poll" | "irq" | "timer" | "work");
         level == Level::SfiTxn

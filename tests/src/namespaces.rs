@@ -127,7 +127,8 @@ pub fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> Result<T> + Send)
     outcome.unwrap_or_else(|_| Err(Error::other("the thread in the namespace ended in a panic")))
 }
 
-/// `nook-run` with both ends of its cable in the kernel, each in a namespace of its own. Fields are dropped in this order.
+/// `nook-run` with both ends of its cable in the kernel, each in a namespace of its own. Fields are dropped in this
+/// order.
 pub struct Between {
     nook: Running,
     names: Namespaces,

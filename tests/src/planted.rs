@@ -28,8 +28,9 @@ struct Planter {
     polls_at: i32,
 }
 
-/// `driver` with a bug: its call number `poll` of `poll` overwrites a word of its memory as it ends. After `fuse` further
-/// ones that went well, every call of an entry that is a transaction traps. Whatever is taken back, it does so once.
+/// `driver` with a bug: its call number `poll` of `poll` overwrites a word of its memory as it ends. After `fuse`
+/// further ones that went well, every call of an entry that is a transaction traps. Whatever is taken back, it does so
+/// once.
 ///
 /// # Panics
 /// If it is no driver.

@@ -27,8 +27,8 @@ struct Poisoner {
     targets: BTreeMap<u32, (u32, Looks)>,
 }
 
-/// `driver`, which has names, with bugs in two functions that take a queue, an array of mbufs and its length, and return
-/// how many of them: `sends` traps when it is given a frame of `len` bytes, `receives` when it has received one.
+/// `driver`, which has names, with bugs in two functions that take a queue, an array of mbufs and its length, and
+/// return how many of them: `sends` traps when it is given a frame of `len` bytes, `receives` when it has received one.
 ///
 /// # Panics
 /// If it is no driver with such functions.

@@ -9,9 +9,10 @@ use nook_runtime::{DriverModule, Wasi};
 /// Helpers that every driver has; a body may use them, its entry's arguments, and `$page`.
 ///
 /// `$ring(queue)` is a ring's address; `$take(queue)` takes an entry out of a ring from the host and gives its address
-/// (0 if there is none); `$put(queue, entry)` puts a copy of an entry into a ring to the host; `$unused(entry)` marks it
-/// as not used, and `$received(entry)` as a received frame of 60 bytes; `$times(n)` is true for the first `n` calls of
-/// it; `$count(received, sent)` posts counters; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the start of 64 KiB that nothing else uses.
+/// (0 if there is none); `$put(queue, entry)` puts a copy of an entry into a ring to the host; `$unused(entry)` marks
+/// it as not used, and `$received(entry)` as a received frame of 60 bytes; `$times(n)` is true for the first `n` calls
+/// of it; `$count(received, sent)` posts counters; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the
+/// start of 64 KiB that nothing else uses.
 const HELPERS: &str = r#"
     (memory (export "memory") 2)
     (table $functions 2 funcref)

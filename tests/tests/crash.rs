@@ -15,8 +15,8 @@ use nook_tests::{Device, FrameQueues, Rig, cable, e1000_module, frame, host, wat
 use wasmparser::{ExternalKind, KnownCustom, Name, Parser, Payload};
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
-/// Straight-line code, a loop of three rounds, and calls both ways; and a frame that is sent, so that each call is worth
-/// it.
+/// Straight-line code, a loop of three rounds, and calls both ways; and a frame that is sent, so that each call is
+/// worth it.
 const POLL: &str = "(local $i i32)
     (i32.store (i32.const 1024) (call $direct (local.get $budget)))
     (loop $again

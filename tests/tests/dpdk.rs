@@ -1,6 +1,6 @@
 //! DPDK's drivers, as `cargo xtask drivers --with dpdk` makes them: how descriptors change hands in what was compiled,
-//! settings, which they forget when they start, and frames that end them. That they do what our own driver does is shown
-//! by the other tests, with `NOOK_TEST_DRIVER=dpdk-e1000` or `=dpdk-vmxnet3`, which these want as well.
+//! settings, which they forget when they start, and frames that end them. That they do what our own driver does is
+//! shown by the other tests, with `NOOK_TEST_DRIVER=dpdk-e1000` or `=dpdk-vmxnet3`, which these want as well.
 //!
 //! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` writes the listing of that driver anew.
 
@@ -47,7 +47,8 @@ const HANDOFFS: [Handoff; 2] = [
         driver: "dpdk-vmxnet3",
         functions: &["vmxnet3_recv_pkts", "vmxnet3_xmit_pkts", "vmxnet3_post_rx_bufs"],
         touches: |operator| match operator {
-            // A completion's last word has the bit that says whose it is, a descriptor's third one; the address is first.
+            // A completion's last word has the bit that says whose it is, a descriptor's third one; the address is
+            // first.
             Operator::I32Load { memarg } if memarg.offset == 12 => Some("look whose it is"),
             Operator::I32Store { memarg } if memarg.offset == 8 => Some("say whose it is"),
             Operator::I64Store { memarg } if memarg.offset == 0 => Some("put an address"),

@@ -1,5 +1,5 @@
-//! A native driver's shared object: what is checked in the file before anything of it runs, that each instance has one to
-//! itself, and what comes of a panic in it.
+//! A native driver's shared object: what is checked in the file before anything of it runs, that each instance has one
+//! to itself, and what comes of a panic in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Linux's driver of the e1000, as `cargo xtask drivers --with linux` makes it: how descriptors change hands in what was
-//! compiled. That it does what our own driver does is shown by other tests, with `NOOK_TEST_DRIVER=linux-e1000`.
+//! Linux's driver of the e1000, as `cargo xtask drivers --with linux` makes it: how descriptors change hands in what
+//! was compiled. That it does what our own driver does is shown by other tests, with `NOOK_TEST_DRIVER=linux-e1000`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,8 +25,8 @@ enum Step {
     WritesRegister,
 }
 
-/// Bytes from the start of a descriptor of either ring to the buffer's address and to the status (8254x manual, sections
-/// 3.2.3 and 3.3.3).
+/// Bytes from the start of a descriptor of either ring to the buffer's address and to the status (8254x manual,
+/// sections 3.2.3 and 3.3.3).
 const ADDRESS: u64 = 0;
 const STATUS: u64 = 12;
 

@@ -177,8 +177,8 @@ fn a_received_frame_that_a_driver_is_told_to_discard_is_given_up_and_no_other() 
     }
 }
 
-/// A `poll` without a device, which sends and receives by itself, with a planted bug each way: it traps at a frame of 666
-/// bytes that it is to send, and at the sixth of the ten frames that it receives.
+/// A `poll` without a device, which sends and receives by itself, with a planted bug each way: it traps at a frame of
+/// 666 bytes that it is to send, and at the sixth of the ten frames that it receives.
 const PLANTED: &str = "(local $entry i32)
     (if (i32.and (local.get $flags) (i32.const 1)) (then
         (local.set $entry (call $take (i32.const 0)))

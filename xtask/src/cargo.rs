@@ -21,16 +21,18 @@ pub enum Kind {
 }
 
 /// One line of a `[dependencies]` table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dependency {
     /// The package's own name, not what it is renamed to.
     pub name: String,
+    /// What this package calls it: its own name, unless it is renamed.
+    pub named: String,
     /// Which table it stands in.
     pub kind: Kind,
 }
 
 /// One package of the workspace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Package {
     /// Its name in Cargo.toml.
     pub name: String,
@@ -76,7 +78,8 @@ pub fn reach() -> Result<Reach> {
     Ok(parse_reach(&metadata(&["--filter-platform", &host])?))
 }
 
-/// The packages from elsewhere that are downloaded for this host's platform: their names and the folders of their sources.
+/// The packages from elsewhere that are downloaded for this host's platform: their names and the folders of their
+/// sources.
 pub fn foreign_sources() -> Result<Vec<(String, PathBuf)>> {
     let metadata = metadata(&["--filter-platform", &host_triple()?])?;
     let foreign = list(&metadata["packages"]).iter().filter(|package| package["source"].is_string());
@@ -199,7 +202,8 @@ fn parse_package(package: &Value, root: &Path) -> Result<Package> {
     };
     let dependencies = list(&package["dependencies"]).iter().map(|dependency| {
         let name = dependency["name"].as_str().context("cargo metadata: a dependency without name")?;
-        Ok(Dependency { name: name.to_string(), kind: kind(&dependency["kind"]) })
+        let named = dependency["rename"].as_str().unwrap_or(name);
+        Ok(Dependency { name: name.to_string(), named: named.to_string(), kind: kind(&dependency["kind"]) })
     });
     let crate_types = list(&package["targets"]).iter().flat_map(|target| list(&target["crate_types"]));
     Ok(Package {

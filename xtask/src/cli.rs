@@ -1,5 +1,5 @@
-//! The command line, parsed by hand: eleven commands and four flags do not earn a parser that takes longer to build than
-//! the rest of this crate.
+//! The command line, parsed by hand: eleven commands and four flags do not earn a parser that takes longer to build
+//! than the rest of this crate.
 
 use crate::test::PARTS;
 

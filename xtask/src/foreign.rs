@@ -1,10 +1,11 @@
-//! Drivers that somebody else wrote, in C, for another system ([`System`]). The system's source comes from Debian's source
-//! package ([`source`]) and is compiled for wasm as it is, with the shim in `driver-sdk/<system>` and the runtime in
-//! `driver-sdk/c`.
+//! Drivers that somebody else wrote, in C, for another system ([`System`]). The system's source comes from Debian's
+//! source package ([`source`]) and is compiled for wasm as it is, with the shim in `driver-sdk/<system>` and the
+//! runtime in `driver-sdk/c`.
 //!
-//! A folder in the shim's that has a file `sources` is a driver: the file names the system's files, `driver.h` (if there
-//! is one) stands before each file that is compiled, and `manifest` is the driver's, without its first line. What else of
-//! C it has is the shim's for this driver. A driver without a manifest is compiled and linked, and nothing more.
+//! A folder in the shim's that has a file `sources` is a driver: the file names the system's files, `driver.h` (if
+//! there is one) stands before each file that is compiled, and `manifest` is the driver's, without its first line. What
+//! else of C it has is the shim's for this driver. A driver without a manifest is compiled and linked, and nothing
+//! more.
 
 pub mod source;
 
@@ -57,7 +58,8 @@ pub struct System {
 }
 
 impl System {
-    /// Builds every driver, says what it is made of, and returns where the modules are, by the names in their manifests.
+    /// Builds every driver, says what it is made of, and returns where the modules are, by the names in their
+    /// manifests.
     pub fn build(&'static self) -> Result<BTreeMap<String, PathBuf>> {
         let tools = setup::for_c()?;
         let source = source::fetch(&self.package, self.name)?;

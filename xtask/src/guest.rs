@@ -44,8 +44,8 @@ const TESTPMD: &str = "testpmd";
 /// The driver that points its card outside of its window: tests/stray-dma.
 const STRAY: &str = "stray-dma";
 
-/// Runs the named cases, or all but those about DPDK's driver, which must be fetched and built. An error names those that
-/// failed.
+/// Runs the named cases, or all but those about DPDK's driver, which must be fetched and built. An error names those
+/// that failed.
 pub fn run(only: &[String]) -> Result<()> {
     let scripts = util::root().join("tests/guest");
     let mut chosen = choose(cases::parse(&read_text(&scripts.join("cases.sh"))?)?, only)?;

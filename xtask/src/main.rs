@@ -2,6 +2,7 @@
 //!
 //! It is not part of nook: no crate imports it, and it imports no crate of the workspace, so it builds in seconds and
 //! works while the rest does not compile. People, `.ci/run` and the README call it.
+#![forbid(unsafe_code)]
 
 use anyhow::Result;
 use std::io::Write;

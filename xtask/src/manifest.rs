@@ -1,6 +1,7 @@
 //! Reads a driver's name out of a compiled module: the custom section `nook.manifest` holds lines `key = value`.
 //!
-//! Only name and class are read, to name the file and to know what it is for, and of C drivers what they import. The runtime checks the whole manifest before it runs anything.
+//! Only name and class are read, to name the file and to know what it is for, and of C drivers what they import. The
+//! runtime checks the whole manifest before it runs anything.
 
 use anyhow::{Context, Result, bail, ensure};
 

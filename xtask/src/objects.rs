@@ -1,7 +1,7 @@
 //! Drivers as shared objects, for `--isolation native` and `wrapped`: `target/drivers/<manifest name>.so`.
 //!
-//! An object is the same package as the wasm module, compiled for this machine; `nook_driver!` writes what the host looks
-//! for. A package below `tests/` whose name ends in `-native` has no wasm module.
+//! An object is the same package as the wasm module, compiled for this machine; `nook_driver!` writes what the host
+//! looks for. A package below `tests/` whose name ends in `-native` has no wasm module.
 
 use crate::{cargo, util};
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! Drivers as programs of their own, for `--isolation process`: `target/drivers/<name>.elf`.
 //!
-//! A program is a package that is named after its driver, `<name>-process`, and imports the driver's side of the channel.
-//! It is linked statically: its sandbox is up before it begins, and there is no library to be found in it.
+//! A program is a package that is named after its driver, `<name>-process`, and imports the driver's side of the
+//! channel. It is linked statically: its sandbox is up before it begins, and there is no library to be found in it.
 
 use crate::{cargo, util};
 use anyhow::{Context, Result};
@@ -45,7 +45,8 @@ mod tests {
     use super::*;
 
     fn package(name: &str, dir: &str, dependency: &str) -> cargo::Package {
-        let dependency = cargo::Dependency { name: dependency.into(), kind: cargo::Kind::Normal };
+        let dependency =
+            cargo::Dependency { name: dependency.into(), named: dependency.into(), kind: cargo::Kind::Normal };
         cargo::Package { name: name.into(), dir: dir.into(), dependencies: vec![dependency], has_cdylib: false }
     }
 

@@ -8,12 +8,15 @@ use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 mod features;
 mod imports;
 mod links;
 mod promises;
 mod text;
+mod unsafety;
+mod unused;
 
 /// One place that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +36,9 @@ impl fmt::Display for Violation {
         write!(f, "{}:{}: {}: {}", self.path, self.line, self.rule, self.advice)
     }
 }
+
+/// The folder into which cargo builds.
+const TARGET: &str = "target";
 
 /// What a reader, a script or a document elsewhere relies on finding.
 const REQUIRED: &[&str] = &[
@@ -56,14 +62,15 @@ pub fn run() -> Result<()> {
     let packages = cargo::packages()?;
     let manifest = |dir: &str| fs::read_to_string(root.join(dir).join("Cargo.toml")).unwrap_or_default();
     let reach = cargo::reach()?;
-    let mut found = imports::check(&packages, &reach, manifest);
+    let mut found = imports::check(&packages, &reach, &manifest);
     let runtime = packages.iter().find(|package| package.dir == "runtime").and_then(|it| reach.get(&it.name));
     let engine = runtime.context("no package in runtime/, which holds the engine")?;
     found.extend(features::check(&cargo::features(false)?, &cargo::features(true)?, engine));
     found.extend(missing_paths(|path| root.join(path).exists()));
+    found.extend(built_paths(&tracked(&root)?));
     let mut files = Vec::new();
     walk(&root, "", &mut files)?;
-    let mut sources = Vec::new();
+    let (mut sources, mut scripts) = (Vec::new(), Vec::new());
     let mut promises = None;
     for path in &files {
         let bytes = fs::read(root.join(path)).with_context(|| format!("reading {path}"))?;
@@ -75,11 +82,17 @@ pub fn run() -> Result<()> {
         }
         if path == promises::DOCUMENT {
             promises = Some(content);
-        } else if path.ends_with(".rs") || path.ends_with(".sh") {
-            sources.push(content);
+        } else if path.ends_with(".rs") {
+            let package = unused::package_of(path, &packages).map_or("", |package| &package.dir);
+            found.extend(unsafety::check(path, package, &content));
+            sources.push((path.clone(), content));
+        } else if path.ends_with(".sh") {
+            scripts.push((path.clone(), content));
         }
     }
-    let defines = |name: &str| sources.iter().any(|source| promises::defines(source, name));
+    found.extend(unused::check(&packages, &sources, manifest));
+    sources.append(&mut scripts);
+    let defines = |name: &str| sources.iter().any(|(_, source)| promises::defines(source, name));
     let promises = promises.with_context(|| format!("no {}", promises::DOCUMENT))?;
     found.extend(promises::check(&promises, defines, |path| root.join(path).exists()));
     found.sort();
@@ -110,13 +123,36 @@ fn walk(root: &Path, folder: &str, files: &mut Vec<String>) -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let kind = entry.file_type().with_context(|| format!("looking at {path}"))?;
-        if kind.is_dir() && path != "target" && path != ".git" {
+        let built = path == TARGET || path.ends_with(&format!("/{TARGET}"));
+        if kind.is_dir() && !built && path != ".git" {
             walk(root, &path, files)?;
         } else if kind.is_file() && path != ".git" {
             files.push(path);
         }
     }
     Ok(())
+}
+
+/// What git tracks; nothing in a tree without git.
+fn tracked(root: &Path) -> Result<Vec<String>> {
+    if !root.join(".git").exists() {
+        return Ok(Vec::new());
+    }
+    let paths = util::output(Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]))?;
+    Ok(paths.split_terminator('\0').map(String::from).collect())
+}
+
+/// What a build makes, in any package's folder, is not kept.
+fn built_paths(tracked: &[String]) -> Vec<Violation> {
+    let built = tracked.iter().filter(|path| path.split('/').any(|part| part == TARGET));
+    built
+        .map(|path| Violation {
+            path: path.clone(),
+            line: 1,
+            rule: "built",
+            advice: format!("a build made this: git rm --cached it; .gitignore names `{TARGET}`"),
+        })
+        .collect()
 }
 
 fn missing_paths(exists: impl Fn(&str) -> bool) -> Vec<Violation> {
@@ -158,6 +194,13 @@ mod tests {
         let found = missing_paths(|path| path != "recovery/");
         assert_eq!(found.iter().map(|v| v.path.as_str()).collect::<Vec<_>>(), ["recovery/"]);
         assert!(missing_paths(|_| true).is_empty());
+    }
+
+    #[test]
+    fn what_a_build_made_is_not_tracked_in_any_folder() {
+        let tracked = ["target/a", "benches/target/criterion/b.svg", "xtask/src/target.rs", "docs/targets/c"];
+        let found = built_paths(&tracked.map(String::from));
+        assert_eq!(found.iter().map(|v| v.path.as_str()).collect::<Vec<_>>(), &tracked[..2]);
     }
 
     #[test]

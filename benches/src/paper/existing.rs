@@ -1,5 +1,5 @@
-//! DPDK's driver of the e1000 beside our own, on the model: TCP between two hosts in the process and, by iperf3, between
-//! two namespaces; what transactions cost either, and what a stream is worth while the driver crashes.
+//! DPDK's driver of the e1000 beside our own, on the model: TCP between two hosts in the process and, by iperf3,
+//! between two namespaces; what transactions cost either, and what a stream is worth while the driver crashes.
 
 use std::fs;
 use std::path::Path;
@@ -74,8 +74,8 @@ const RECOVERED: [Way; 3] = [
         times: "restart_ns",
     },
 ];
-/// Rounds, each of which takes everything once, and how long streams are in them: of those with crashes, long enough for
-/// several.
+/// Rounds, each of which takes everything once, and how long streams are in them: of those with crashes, long enough
+/// for several.
 const ROUNDS: usize = 5;
 const STREAM: Duration = Duration::from_secs(2);
 const CRASH_ROUNDS: usize = 4;

@@ -1,10 +1,12 @@
-//! A driver that does one thing as often as it is told: touches bytes, reads or writes a register, calls the host. All that
-//! the benchmarks run is compiled from this one source, so that every isolation level does the same work.
+//! A driver that does one thing as often as it is told: touches bytes, reads or writes a register, calls the host. All
+//! that the benchmarks run is compiled from this one source, so that every isolation level does the same work.
 //!
 //! It drives no device and moves no packets; benches/ is its only user. Its `poll` takes the job ([`job`]) in place of
 //! a queue's number, and how much of it in place of a budget.
+#![deny(unsafe_code)]
 #![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
 
+#[expect(unsafe_code, reason = "statics that one value at a time may borrow, for a stack is too small for them")]
 mod area;
 
 use core::hint::black_box;

@@ -1,4 +1,5 @@
 //! The touching driver as a program of its own, for the benchmarks of `--isolation process`.
+#![forbid(unsafe_code)]
 #![no_main]
 
 nook_process_guest::driver_process!(touch_driver::Touch, touch_driver::MANIFEST);

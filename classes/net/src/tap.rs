@@ -254,8 +254,8 @@ impl Tap {
                 part(memory.as_ptr(), buffer.len()),
                 part(rest.as_mut_ptr(), rest.len()),
             ];
-            // SAFETY: two of ours; and the slice's memory, which stays mapped while its guard lives, and to which, being
-            // volatile, there are no references.
+            // SAFETY: two of ours; and the slice's memory, which stays mapped while its guard lives, and to which,
+            // being volatile, there are no references.
             let Some(read) = (unsafe { self.read(&parts) })? else { return Ok(None) };
             let vnet = VnetHeader::from_bytes(header);
             next = Some(offload.splitter.begin(vnet, buffer, read.saturating_sub(header.len())));

@@ -63,8 +63,8 @@ impl Loopback {
     }
 }
 
-/// What all chips on PCI have in common. TIPG is what section 13.4.34 recommends for all of the family but the 82544, in
-/// byte times; TXDCTL 0 writes descriptors back at once (section 3.4.2).
+/// What all chips on PCI have in common. TIPG is what section 13.4.34 recommends for all of the family but the 82544,
+/// in byte times; TXDCTL 0 writes descriptors back at once (section 3.4.2).
 const PCI: Chip = Chip {
     device: 0,
     name: "",

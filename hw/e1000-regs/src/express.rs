@@ -51,7 +51,8 @@ nook_regs::registers! {
         /// Reserved; Linux's and DPDK's drivers set it.
         SET = 26,
     }
-    /// When transmit descriptors are fetched and written back, second queue. It is not used; drivers set it as the first.
+    /// When transmit descriptors are fetched and written back, second queue. It is not used; drivers set it as the
+    /// first.
     TXDCTL1: u32 at 0x0_3928, Rw, "82574 10.2.6", fields(crate::TXDCTL::FIELDS), restore(Written);
     /// How transmit requests take turns, second queue.
     TARC1: u32 at 0x0_3940, Rw, "82574 10.2.6", fields(TARC0::FIELDS), restore(Written);

@@ -28,8 +28,8 @@ const PRESENCE_INTERRUPTS: u32 = 64;
 
 /// A PCI function that VFIO gave to this process.
 ///
-/// Dropping it undoes everything: handed-out BARs revoked, interrupts off, bus mastering off, windows unmapped, BARs unmapped, descriptors
-/// closed. If the process dies instead, the kernel does the same.
+/// Dropping it undoes everything: handed-out BARs revoked, interrupts off, bus mastering off, windows unmapped, BARs
+/// unmapped, descriptors closed. If the process dies instead, the kernel does the same.
 ///
 /// Once it is gone (removed, unplugged, an uncorrected error, memory decoding turned off) each access answers
 /// [`DeviceError::Gone`] with the first reason, until it is opened again; taking things away (interrupts, windows)

@@ -1,8 +1,8 @@
 //! Message signalled interrupts of a card (MSI-X), as eventfds.
 //!
 //! qtest tells of interrupt lines only. A message is a write to memory, though, and memory can be a register: here the
-//! doorbell of QEMU's device `ivshmem-doorbell`, which turns the number that is written into a signal on an eventfd of a
-//! peer. The peer is this process, which also plays the server that introduces peers to each other (QEMU,
+//! doorbell of QEMU's device `ivshmem-doorbell`, which turns the number that is written into a signal on an eventfd of
+//! a peer. The peer is this process, which also plays the server that introduces peers to each other (QEMU,
 //! docs/specs/ivshmem-spec).
 
 use std::fs::File;

@@ -116,8 +116,8 @@ type Step = fn(u64, u64) -> Result<u64, &'static str>;
 pub struct Guard {
     /// The look.
     pub step: Step,
-    /// Bits that are zero while the protocol rests. They are made so before a driver begins: the one before may have ended
-    /// in the middle of a sequence, which the next one cannot know of and could not go on with.
+    /// Bits that are zero while the protocol rests. They are made so before a driver begins: the one before may have
+    /// ended in the middle of a sequence, which the next one cannot know of and could not go on with.
     pub busy: u64,
 }
 

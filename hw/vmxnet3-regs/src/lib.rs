@@ -86,8 +86,8 @@ static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. BAR 2, which holds the interrupt table, is the host's.
 ///
-/// It does not say how the device is brought back to an earlier state: what there is to bring back stands in memory, and
-/// the device has read it when it was activated. So there are no snapshots, and a driver is restarted instead.
+/// It does not say how the device is brought back to an earlier state: what there is to bring back stands in memory,
+/// and the device has read it when it was activated. So there are no snapshots, and a driver is restarted instead.
 pub static MAP: RegisterMap = RegisterMap::checked(
     "vmxnet3",
     &[Bar { index: 0, len_bytes: 0x1000 }, Bar { index: 1, len_bytes: 0x1000 }],

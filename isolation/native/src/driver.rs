@@ -33,8 +33,8 @@ pub enum NativeError {
     },
 }
 
-/// A [`Served`] that the driver's kernel points to as well. It is not a `Box`: who moves a box says that nobody else has
-/// a pointer to what is in it.
+/// A [`Served`] that the driver's kernel points to as well. It is not a `Box`: who moves a box says that nobody else
+/// has a pointer to what is in it.
 struct Shared(NonNull<Served>);
 
 impl Shared {
@@ -76,7 +76,8 @@ pub struct NativeLauncher {
 }
 
 impl NativeLauncher {
-    /// Of the shared object in the file at `path`, which must be the driver that `manifest` describes. Nothing of it runs.
+    /// Of the shared object in the file at `path`, which must be the driver that `manifest` describes. Nothing of it
+    /// runs.
     ///
     /// # Errors
     /// If it is not, or was built for other tables of functions.

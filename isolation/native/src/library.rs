@@ -11,8 +11,8 @@ use nook_runtime::CompiledDriver;
 pub(crate) struct Library {
     handle: NonNull<c_void>,
     name: CString,
-    /// The C library takes two files for one if their names or their inodes are the same. This one keeps its number, and
-    /// with it its name, for as long as it is loaded.
+    /// The C library takes two files for one if their names or their inodes are the same. This one keeps its number,
+    /// and with it its name, for as long as it is loaded.
     file: Option<File>,
 }
 

@@ -129,7 +129,8 @@ impl Child {
 
     /// Lets it run on these processors only. It is no matter if that is refused.
     pub(crate) fn run_on(&self, processors: &libc::cpu_set_t) {
-        // SAFETY: reads a set that lives as long as the call. The number is this process's until `kill` takes its remains.
+        // SAFETY: reads a set that lives as long as the call. The number is this process's until `kill` takes its
+        // remains.
         unsafe { libc::sched_setaffinity(self.pid, size_of_val(processors), processors) };
     }
 
@@ -230,7 +231,8 @@ fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_
     };
     let mut pidfd: c_int = -1;
     let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy calls
+    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy
+    // calls
     // `enter` at once, which calls the system only.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
     match pid {

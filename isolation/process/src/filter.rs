@@ -1,7 +1,7 @@
 //! Which system calls a driver's process may make: none that opens, creates or reaches anything.
 //!
-//! The list is what the C library's start-up and the guest's own code need (seen with strace, glibc 2.36), each with the
-//! arguments that they use. Anything else ends the process.
+//! The list is what the C library's start-up and the guest's own code need (seen with strace, glibc 2.36), each with
+//! the arguments that they use. Anything else ends the process.
 
 use std::collections::BTreeMap;
 

@@ -94,7 +94,8 @@ impl UndoLog {
 
     /// Undoes a call that ended in an error: memory and globals are as when it began, and the instance can be called
     /// again. If the call failed before it began (its stack pointer was wrong, its time was up), there is nothing to
-    /// undo, and nothing is changed; so for a call that returned, take [`roll_back_returned`](Self::roll_back_returned).
+    /// undo, and nothing is changed; so for a call that returned, take
+    /// [`roll_back_returned`](Self::roll_back_returned).
     ///
     /// # Errors
     /// If the call is none that can be undone.

@@ -9,8 +9,8 @@ impl<U: Uplink> Nook<U> {
         self.host_mut().trail.keep = keep;
     }
 
-    /// Where the driver's code was at the last fault: bytes from the start of the module as the loader made it, if it was
-    /// running.
+    /// Where the driver's code was at the last fault: bytes from the start of the module as the loader made it, if it
+    /// was running.
     pub fn place_of_fault(&self) -> Option<u64> {
         self.host().trail.frames.iter().find(|frame| frame.in_driver)?.module_offset
     }

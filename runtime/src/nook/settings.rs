@@ -20,8 +20,8 @@ impl<U: Uplink> Nook<U> {
     /// Changes what the interface is set to, now if the driver runs, and for every later start.
     ///
     /// # Errors
-    /// If the driver refuses one of them; then the settings are as before, as far as the driver lets them be. If it does
-    /// not have some of them, [`Lacks`](NookError::Lacks): those are as before, and the others as wanted.
+    /// If the driver refuses one of them; then the settings are as before, as far as the driver lets them be. If it
+    /// does not have some of them, [`Lacks`](NookError::Lacks): those are as before, and the others as wanted.
     pub fn set(&mut self, mut settings: Settings) -> Result<(), NookError> {
         if !matches!(self.state, State::Running(_)) {
             self.settings = settings;

@@ -23,8 +23,8 @@ pub enum Look {
 /// What was seen at the last look.
 pub(super) struct Still {
     moves: u64,
-    /// Since when nothing has moved, and what has to stay as it is. Not at the first look after a move: under load, each
-    /// look is a first one and costs no more than a comparison.
+    /// Since when nothing has moved, and what has to stay as it is. Not at the first look after a move: under load,
+    /// each look is a first one and costs no more than a comparison.
     rest: Option<(u64, Rest)>,
 }
 

@@ -15,8 +15,8 @@ const MAX_REST_NS: u64 = 1_000_000_000;
 
 impl<U: Uplink> Nook<U> {
     /// One round: lets the device work, calls the driver for what has happened, moves packets. If there was nothing
-    /// to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until `until_ns` of the
-    /// monotonic clock.
+    /// to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until `until_ns` of
+    /// the monotonic clock.
     ///
     /// # Errors
     /// What went wrong; see [`NookError`].

@@ -33,8 +33,8 @@ pub struct Undone {
 }
 
 impl<U: Uplink> Nook<U> {
-    /// Which call ended with `error`, if it can be taken back. `None` if something of it had reached the device, if this
-    /// isolation cannot undo, or if the error is not about one call.
+    /// Which call ended with `error`, if it can be taken back. `None` if something of it had reached the device, if
+    /// this isolation cannot undo, or if the error is not about one call.
     pub fn undoable(&self, error: &NookError) -> Option<Entry> {
         let NookError::Fault { fault, .. } = error else { return None };
         if matches!(fault, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked) {

@@ -1,5 +1,5 @@
-//! A driver's program that does what no driver should: which thing, says the MTU that it is told to set. For the tests of
-//! `--isolation process` only; `tests/tests/process.rs` has the list with what is to come of each.
+//! A driver's program that does what no driver should: which thing, says the MTU that it is told to set. For the tests
+//! of `--isolation process` only; `tests/tests/process.rs` has the list with what is to come of each.
 #![no_main]
 
 use std::hint::black_box;

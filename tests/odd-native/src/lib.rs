@@ -1,5 +1,6 @@
 //! A native driver that does one thing wrong once it is polled: which one, says a register of its device when it is
 //! probed. For the tests of `--isolation native` and `wrapped` only.
+#![deny(unsafe_code)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 /// What is not to be found; without apt-get it cannot be installed either.
 const HIDDEN: [&str; 3] = ["clang-14", "wasm-ld-14", "apt-get"];
 
-/// Builds the drivers, DPDK's too, where there is no clang: all but DPDK's must be built, and the error must say what is
-/// missing.
+/// Builds the drivers, DPDK's too, where there is no clang: all but DPDK's must be built, and the error must say what
+/// is missing.
 pub fn test() -> Result<()> {
     let folder = util::target_dir().join(format!("dpdk/path.{}", std::process::id()));
     let outcome = path_without(&folder).and_then(|()| refused(&folder));

@@ -1,5 +1,5 @@
-//! Other systems' source: Debian's source packages, fetched with apt into `target/<system>`. The lists of source packages
-//! are our own; nothing is installed or changed on the system, and nobody has to be root.
+//! Other systems' source: Debian's source packages, fetched with apt into `target/<system>`. The lists of source
+//! packages are our own; nothing is installed or changed on the system, and nobody has to be root.
 
 use crate::util;
 use anyhow::{Context, Result, bail, ensure};

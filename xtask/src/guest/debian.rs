@@ -103,8 +103,8 @@ pub fn folder() -> PathBuf {
     util::target_dir().join("guest")
 }
 
-/// `target/guest/NAME` with packages of Debian unpacked in it: what is there from an earlier call, or else downloaded and
-/// unpacked now. `choose` says which, by the package lists that it is given: ours or the system's.
+/// `target/guest/NAME` with packages of Debian unpacked in it: what is there from an earlier call, or else downloaded
+/// and unpacked now. `choose` says which, by the package lists that it is given: ours or the system's.
 pub fn unpacked(name: &str, what: &str, choose: impl Fn(Option<&Path>) -> Result<Vec<String>>) -> Result<PathBuf> {
     let root = folder().join(name);
     if !root.exists() {

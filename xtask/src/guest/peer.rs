@@ -1,7 +1,7 @@
 //! The far end of one card's cable: a host at 10.0.2.2 in this process. It answers ARP and echo requests, as the other
-//! cards' user networks do, and sends echo requests of its own when a case asks for it. So the same traffic comes to any
-//! driver, also to one that has no network stack above it and only sends back what it gets; and what passes is counted
-//! where it arrives.
+//! cards' user networks do, and sends echo requests of its own when a case asks for it. So the same traffic comes to
+//! any driver, also to one that has no network stack above it and only sends back what it gets; and what passes is
+//! counted where it arrives.
 
 use anyhow::{Context, Result, bail};
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,6 +1,6 @@
-//! DPDK's own program `testpmd` for the guest, out of Debian's packages of the same version as the source that our module
-//! is made of: DPDK's driver as it runs where it was written for, as a baseline. Unpacked under `target/guest`, never
-//! installed.
+//! DPDK's own program `testpmd` for the guest, out of Debian's packages of the same version as the source that our
+//! module is made of: DPDK's driver as it runs where it was written for, as a baseline. Unpacked under `target/guest`,
+//! never installed.
 
 use crate::dpdk::VERSION;
 use crate::guest::cpio::Archive;

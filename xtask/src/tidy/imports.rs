@@ -255,7 +255,7 @@ fn is_engine_side(name: &str, packages: &[Package]) -> bool {
 }
 
 /// The line of Cargo.toml that asks for this dependency; the first line if none does by this name.
-fn line_of(manifest: &str, dependency: &str) -> usize {
+pub fn line_of(manifest: &str, dependency: &str) -> usize {
     let asks = |line: &str| {
         let key = line.trim_start().trim_start_matches('"').strip_prefix(dependency);
         !dependency.is_empty() && key.is_some_and(|rest| rest.starts_with(['.', ' ', '=', '"']))
@@ -294,7 +294,11 @@ mod tests {
         let package = |&(at, name): &(&str, &str)| Package {
             name: name.into(),
             dir: at.into(),
-            dependencies: if at == dir { vec![Dependency { name: dependency.into(), kind }] } else { Vec::new() },
+            dependencies: if at == dir {
+                vec![Dependency { name: dependency.into(), named: dependency.into(), kind }]
+            } else {
+                Vec::new()
+            },
             has_cdylib: false,
         };
         NAMES.iter().map(package).collect()

@@ -5,8 +5,8 @@ use super::Violation;
 /// The document. Its tables whose last column is headed `test` are looked at.
 pub const DOCUMENT: &str = "docs/security.md";
 
-/// Checks the document. `defines` says whether some source defines a test or a case of this name, `exists` whether a path
-/// is there.
+/// Checks the document. `defines` says whether some source defines a test or a case of this name, `exists` whether a
+/// path is there.
 pub fn check(text: &str, defines: impl Fn(&str) -> bool, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut in_table = false;

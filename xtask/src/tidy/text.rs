@@ -1,14 +1,13 @@
-//! Rules about the text of files: length, the opening of a crate, unsafe code, marks of unfinished work, and nothing
-//! that is true on one machine only.
+//! Rules about the text of files: length and width, the opening of a crate, marks of unfinished work, and nothing that
+//! is true on one machine only.
 
-use super::{Violation, matches};
+use super::Violation;
 
 /// A file with more lines has two subjects.
 const MAX_LINES: usize = 500;
 
-/// Crates that drive or imitate a device, decide what follows a fault, or say what both sides agree on: safe code does.
-const SAFE_CRATES: &[&str] =
-    &["abi/src/lib.rs", "drivers/*/src/lib.rs", "hw/regs/src/lib.rs", "hw/*-regs/src/lib.rs", "hw/*-model/src/lib.rs"];
+/// What rustfmt keeps code to; comments it leaves alone.
+const MAX_COLUMNS: usize = 120;
 
 /// Folders of source that serve any device, in which no device may be named.
 const DEVICE_NEUTRAL: &[&str] = &["driver-sdk/src/", "runtime/src/", "recovery/src/"];
@@ -54,7 +53,12 @@ pub fn check(path: &str, text: &str) -> Vec<Violation> {
     if path.ends_with("/Cargo.toml") && !text.contains("[lints]\nworkspace = true\n") {
         report(1, "lints", "add `[lints]` with `workspace = true`: one set of rules for every crate".into());
     }
+    let code = [".rs", ".c", ".h"].iter().any(|ending| path.ends_with(ending));
     for (line, content) in numbered(text) {
+        let columns = content.chars().count();
+        if code && columns > MAX_COLUMNS && content.trim_start().starts_with("//") {
+            report(line, "width", format!("{columns} columns: break this comment at {MAX_COLUMNS}"));
+        }
         if let Some(mark) = MARKS.iter().find(|mark| has_word(content, mark)) {
             report(line, "unfinished", format!("finish what `{mark}` stands for, or file an issue and drop the mark"));
         }
@@ -81,9 +85,6 @@ fn check_source(path: &str, text: &str, report: &mut impl FnMut(usize, &'static 
     if matches!(name, "lib.rs" | "main.rs") && !text.starts_with("//!") {
         report(1, "opening", "open with `//!`: what it is, what it is not, who calls it".into());
     }
-    if SAFE_CRATES.iter().any(|pattern| matches(pattern, path)) && !forbids_unsafe(text) {
-        report(1, "unsafe", "add `#![forbid(unsafe_code)]`: this crate needs none".into());
-    }
     let driver = path.starts_with("drivers/") && path.contains("/src/");
     // The SDK's stores become visible by the fence that follows them, and its tests play the device, natively.
     let sdk = path.starts_with("driver-sdk/") && path != "driver-sdk/src/testing.rs";
@@ -105,10 +106,6 @@ fn check_source(path: &str, text: &str, report: &mut impl FnMut(usize, &'static 
 
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line))
-}
-
-fn forbids_unsafe(text: &str) -> bool {
-    text.lines().any(|line| line == "#![forbid(unsafe_code)]")
 }
 
 fn is_word(c: char) -> bool {
@@ -160,16 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn crates_that_need_no_unsafe_code_forbid_it() {
-        for crate_name in ["abi", "drivers/e1000-wasm", "hw/regs", "hw/e1000-regs", "hw/e1000-model"] {
-            let path = format!("{crate_name}/src/lib.rs");
-            assert_eq!(rules(&path, "//! It.\n"), [(1, "unsafe")], "{path}");
-            assert_eq!(rules(&path, "//! It, with `#![forbid(unsafe_code)]`.\n"), [(1, "unsafe")], "{path}");
-            let sometimes = "//! It.\n#![cfg_attr(not(target_arch = \"wasm32\"), forbid(unsafe_code))]\n";
-            assert_eq!(rules(&path, sometimes), [(1, "unsafe")], "{path}");
-            assert_eq!(rules(&path, "//! It.\n#![forbid(unsafe_code)]\n"), [], "{path}");
+    fn a_comment_is_as_wide_as_code_at_most() {
+        for path in ["classes/net/src/tap.rs", "driver-sdk/c/include/nook/abi.h"] {
+            assert_eq!(rules(path, &format!("\n    // {}\n", "ü".repeat(113))), [], "{path}");
+            assert_eq!(rules(path, &format!("\n    // {}\n", "ü".repeat(114))), [(2, "width")], "{path}");
+            assert_eq!(rules(path, &format!("/// {}\n", "x".repeat(117))), [(1, "width")], "{path}");
         }
-        assert_eq!(rules("runtime/src/lib.rs", "//! It.\n"), []);
+        assert_eq!(rules("docs/long.md", &"x".repeat(300)), []);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 /// The ones' complement sum of big-endian 16-bit words, folded to 16 bits; an odd last byte is the high half of a word.
 pub(super) fn sum(bytes: &[u8]) -> u16 {
-    // Sums in the machine's order come out with their bytes in that order (RFC 1071, 2.B), so that whole words are read.
-    // Additions with carry keep up with vector instructions, and an emulated machine has only the former.
+    // Sums in the machine's order come out with their bytes in that order (RFC 1071, 2.B), so that whole words are
+    // read. Additions with carry keep up with vector instructions, and an emulated machine has only the former.
     let (words, rest) = bytes.as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);

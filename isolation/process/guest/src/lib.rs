@@ -2,8 +2,8 @@
 //!
 //! [`driver_process!`] makes that program of a driver for the SDK. It finds its memory and its DMA window behind two
 //! descriptors, maps them, and from then on sleeps on a futex until it is called: the protocol is in [`channel`], which
-//! the host's side, `nook-process`, uses too. It opens nothing, and its sandbox, which was put up before it began, would
-//! end it if it tried.
+//! the host's side, `nook-process`, uses too. It opens nothing, and its sandbox, which was put up before it began,
+//! would end it if it tried.
 //!
 //! Nothing here is trusted by anybody: the host checks what comes out of the channel. Programs of drivers call it.
 
