@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use nook_recovery::Method;
 use nook_runtime::{DriverModule, Layout, Wasi, target_description};
+use nook_wasi::EmptyWorld;
 
 use crate::drivers;
 
@@ -14,7 +15,7 @@ use crate::drivers;
 /// # Errors
 /// If the file is not a driver that this host would run.
 pub fn text(path: &Path) -> Result<String> {
-    let module = drivers::load(path, Wasi::Empty)?;
+    let module = drivers::load(path, Wasi::Given(&EmptyWorld))?;
     let mut text = String::new();
     describe(&mut text, &module)?;
     Ok(text)

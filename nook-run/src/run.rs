@@ -9,6 +9,7 @@ use nook_bus::DmaWindow;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Nook, Wasi, now_ns};
+use nook_wasi::EmptyWorld;
 
 use crate::cli::{Exercise, Isolation, RunArgs};
 use crate::device::Choice;
@@ -110,7 +111,8 @@ struct Loaded {
 impl Loaded {
     fn new(args: &RunArgs) -> Result<Self> {
         let modules = args.driver.as_ref().context("no driver was named")?;
-        let driver = Arc::new(drivers::load(&modules.driver, if args.wasi { Wasi::Empty } else { Wasi::Refused })?);
+        let driver =
+            Arc::new(drivers::load(&modules.driver, if args.wasi { Wasi::Given(&EmptyWorld) } else { Wasi::Refused })?);
         let filter = modules.filter.as_deref().map(drivers::load_filter).transpose()?;
         if filter.is_none() && !args.filter_rule.is_empty() {
             bail!("--filter-rule: there is no filter; name one after the driver, as in e1000.wasm+filter.wasm");

@@ -7,14 +7,15 @@ use tracing::Level;
 const LIMIT_PER_S: u32 = 1000;
 
 /// Where a driver's messages go, and how many came lately.
-pub(crate) struct DriverLog {
+pub struct DriverLog {
     driver: String,
     second: u64,
     in_second: u32,
 }
 
 impl DriverLog {
-    pub(crate) fn new(driver: String) -> Self {
+    /// The log of the driver with this name.
+    pub fn new(driver: String) -> Self {
         DriverLog { driver, second: 0, in_second: 0 }
     }
 
@@ -34,7 +35,11 @@ impl DriverLog {
         })
     }
 
-    pub(crate) fn message(&mut self, level: Level, text: &[u8], now_ns: u64) -> Result<(), Fault> {
+    /// Writes one line. Characters that a terminal might obey are replaced.
+    ///
+    /// # Errors
+    /// [`Fault::LogFlood`] if the driver has sent too many in the second of `now_ns`.
+    pub fn message(&mut self, level: Level, text: &[u8], now_ns: u64) -> Result<(), Fault> {
         let second = now_ns / 1_000_000_000;
         if second != self.second {
             self.second = second;

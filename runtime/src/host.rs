@@ -1,5 +1,6 @@
 //! [`Host`]: everything that a driver can reach besides its own memory, and the checks in front of it.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use nook_abi::{
@@ -7,7 +8,6 @@ use nook_abi::{
 };
 use nook_bus::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::{RegisterMap, Width};
-use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::budget::Budget;
 use crate::crash::Crash;
@@ -18,7 +18,7 @@ use crate::policy::Refusal;
 use crate::trail::Trail;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
-use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Revoker, Space, now_ns, wasi};
+use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Revoker, Space, now_ns};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ pub struct Host {
     pub(crate) space: Option<Space>,
     context: Context,
     pub(crate) log: DriverLog,
-    wasi: Option<WasiP1Ctx>,
+    world: Option<Box<dyn Any + Send>>,
     /// The name of the filter in the nook.
     filter: Option<String>,
     /// The last fault was the filter's doing.
@@ -135,7 +135,7 @@ impl Host {
             space: None,
             context: Context::Process,
             log: DriverLog::new(manifest.name.clone()),
-            wasi: None,
+            world: None,
             filter: None,
             filter_faulted: false,
             bar: None,
@@ -166,17 +166,14 @@ impl Host {
         Some(if self.filter_faulted { filter } else { &self.manifest.name })
     }
 
-    /// A fresh WASI world for the next instance.
-    pub(crate) fn give_wasi(&mut self) {
-        self.wasi = Some(wasi::world(&self.manifest.name));
+    /// Gives the next instance a [world](crate::World)'s fresh state.
+    pub(crate) fn give_world(&mut self, state: Box<dyn Any + Send>) {
+        self.world = Some(state);
     }
 
-    /// The WASI world, where WASI's functions find it.
-    ///
-    /// # Panics
-    /// If there is none; the launcher makes one before it links WASI's functions.
-    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
-        self.wasi.as_mut().expect("a module that imports WASI was given a world")
+    /// The state of the [world](crate::World) in which the driver runs, if it runs in one.
+    pub fn world(&mut self) -> Option<&mut (dyn Any + Send)> {
+        self.world.as_deref_mut()
     }
 
     /// What is counted.

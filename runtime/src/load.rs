@@ -7,8 +7,8 @@ use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, Plain, T
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
 
-use crate::Layout;
 use crate::survey::{Survey, features, with_memory_pages};
+use crate::{Layout, World};
 
 /// The largest file that is read at all.
 ///
@@ -236,18 +236,18 @@ pub struct DriverModule {
     imports: Vec<String>,
     entries: Vec<&'static str>,
     original_bytes: usize,
-    imports_wasi: bool,
+    world: Option<&'static dyn World>,
     counts: bool,
 }
 
 /// Whether a driver may import WASI's functions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Wasi {
     /// It may not.
     #[default]
     Refused,
-    /// It gets an empty world, for development.
-    Empty,
+    /// It gets this world, for development.
+    Given(&'static dyn World),
 }
 
 impl fmt::Debug for DriverModule {
@@ -292,7 +292,7 @@ impl DriverModule {
             imports: survey.imports.iter().map(|(name, _)| (*name).to_owned()).collect(),
             entries,
             original_bytes: wasm.len(),
-            imports_wasi: survey.imports_wasi,
+            world: survey.world,
             counts: false,
         })
     }
@@ -343,7 +343,12 @@ impl DriverModule {
 
     /// Whether it needs the empty WASI world.
     pub fn imports_wasi(&self) -> bool {
-        self.imports_wasi
+        self.world.is_some()
+    }
+
+    /// The world of which it imports functions.
+    pub(crate) fn world(&self) -> Option<&'static dyn World> {
+        self.world
     }
 
     /// Bytes of the file.

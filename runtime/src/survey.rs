@@ -9,7 +9,7 @@ use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType, Wasm
 
 use crate::LoadError;
 use crate::load::Wasi;
-use crate::wasi::{WASI_FUNCTIONS, WASI_MODULE};
+use crate::world::{WASI_MODULE, World};
 
 /// What a driver exports its memory as.
 pub(crate) const MEMORY_EXPORT: &str = "memory";
@@ -53,7 +53,8 @@ pub(crate) struct Survey<'a> {
     memories: Vec<wasmparser::MemoryType>,
     exports_memory: bool,
     wasi: Wasi,
-    pub(crate) imports_wasi: bool,
+    /// The world of which it imports functions.
+    pub(crate) world: Option<&'static dyn World>,
 }
 
 impl<'a> Survey<'a> {
@@ -147,15 +148,15 @@ impl<'a> Survey<'a> {
     }
 
     fn wasi_import(&mut self, name: &str) -> Result<(), LoadError> {
-        let why = match (self.wasi, WASI_FUNCTIONS.contains(&name)) {
-            (Wasi::Empty, true) => {
-                self.imports_wasi = true;
+        let why = match self.wasi {
+            Wasi::Given(world) if world.functions().contains(&name) => {
+                self.world = Some(world);
                 return Ok(());
             }
-            (Wasi::Refused, _) => {
+            Wasi::Refused => {
                 "built for WASI; for development it can have an empty WASI world, whose output goes to the log (--wasi)"
             }
-            (Wasi::Empty, false) => "the empty WASI world has no such function",
+            Wasi::Given(_) => "the empty WASI world has no such function",
         };
         Err(LoadError::Wasi { module: WASI_MODULE, name: name.to_owned(), why })
     }

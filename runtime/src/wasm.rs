@@ -15,7 +15,7 @@ use crate::time_cell::TimeCell;
 use crate::{
     Checkpoint, Checkpointing, CodeGen, Counting, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
     LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
-    memory, wasi,
+    memory,
 };
 
 macro_rules! wasm_type {
@@ -355,8 +355,8 @@ impl WasmLauncher {
         let origin = Arc::new(Origin::new(offsets, counting));
         let mut linker = Linker::new(engine.wasmtime());
         glue::link(&mut linker).map_err(refused)?;
-        if module.imports_wasi() {
-            wasi::link(&mut linker).map_err(refused)?;
+        if let Some(world) = module.world() {
+            world.link(&mut linker).map_err(refused)?;
         }
         let filter =
             filter.map(|(filter, rules)| filter.compile(&engine, cache, &module, rules)).transpose()?.map(Box::new);
@@ -415,8 +415,8 @@ impl WasmLauncher {
 
 impl Launcher for WasmLauncher {
     fn launch(&self, mut host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
-        if self.module.imports_wasi() {
-            host.give_wasi();
+        if let Some(world) = self.module.world() {
+            host.give_world(world.state(&self.module.manifest().name));
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);

@@ -5,6 +5,7 @@ use nook_abi::Status;
 use nook_bus::DmaWindow;
 use nook_runtime::{Budgets, DriverModule, Launcher, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher};
 use nook_tests::{cable, host};
+use nook_wasi::EmptyWorld;
 
 /// A driver whose `probe` writes a line to standard output, and answers `NoDevice` if that went well.
 fn prints(import: &str) -> Vec<u8> {
@@ -40,13 +41,13 @@ fn a_module_that_was_built_for_wasi_is_refused_with_the_way_out() {
 #[test]
 fn what_the_empty_world_does_not_have_is_named() {
     let import = FD_WRITE.replace("\"fd_write\"", "\"path_open\"");
-    let error = DriverModule::from_bytes(&prints(&import), Wasi::Empty).unwrap_err();
+    let error = DriverModule::from_bytes(&prints(&import), Wasi::Given(&EmptyWorld)).unwrap_err();
     assert!(matches!(error, LoadError::Wasi { name, .. } if name == "path_open"));
 }
 
 #[test]
 fn in_the_empty_world_a_driver_can_print() {
-    let module = DriverModule::from_bytes(&prints(FD_WRITE), Wasi::Empty).unwrap();
+    let module = DriverModule::from_bytes(&prints(FD_WRITE), Wasi::Given(&EmptyWorld)).unwrap();
     let (near, _far) = cable();
     let device = Box::new(Model::new(ModelConfig::default(), Box::new(near)));
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();

@@ -12,6 +12,7 @@ use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use anyhow::{Context as _, Result, bail};
 use nook_abi::Plain;
 use nook_runtime::{DriverModule, Wasi};
+use nook_wasi::EmptyWorld;
 use wasmparser::{FunctionBody, Parser, Payload};
 
 use crate::drivers;
@@ -30,7 +31,7 @@ impl Source {
     /// # Errors
     /// If it is not there, or is another.
     pub fn load(path: &Path, sha256: &str) -> Result<Source> {
-        let module = drivers::load(path, Wasi::Empty)?;
+        let module = drivers::load(path, Wasi::Given(&EmptyWorld))?;
         let found: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
         if found != sha256 {
             bail!("{} is not the driver that ran: its SHA-256 is {found}", path.display());

@@ -57,6 +57,12 @@ const ROOMS: &[Room] = &[
         because: "the runtime names no device, and isolates even if recovery is broken",
     },
     Room {
+        at: "wasi",
+        workspace: &["abi", "runtime"],
+        foreign: true,
+        because: "a world beside the hostcalls knows the runtime that links it",
+    },
+    Room {
         at: "recovery",
         workspace: &["abi", "hw/bus", "hw/regs", "runtime"],
         foreign: true,
@@ -109,6 +115,7 @@ const ROOMS: &[Room] = &[
             "classes/*/api",
             "isolation/native",
             "isolation/process",
+            "wasi",
         ],
         foreign: true,
         because: "the command knows every crate but drivers, which it loads, and those that test it",
@@ -175,7 +182,11 @@ const EVERYTHING: &[&str] = &[
     "isolation/process",
     "nook-run",
     "tests/*",
+    "wasi",
 ];
+
+/// What the trusted base is kept without, directly or not: a world for development, and what only it needs.
+const UNTRUSTED: &[&str] = &["nook-wasi", "wasmtime-wasi", "tokio"];
 
 /// Checks every package. `manifest` returns the text of a folder's Cargo.toml, to name the line.
 pub fn check(packages: &[Package], reach: &Reach, manifest: impl Fn(&str) -> String) -> Vec<Violation> {
@@ -206,6 +217,9 @@ pub fn check(packages: &[Package], reach: &Reach, manifest: impl Fn(&str) -> Str
         for name in reach.get(&package.name).into_iter().flatten() {
             // What is asked for by name has its own violation above.
             let indirect = package.dependencies.iter().all(|dependency| dependency.name != *name);
+            if package.dir == "runtime" && UNTRUSTED.contains(&name.as_str()) {
+                report(name, format!("{name} comes into the trusted base: what needs it belongs into wasi/"));
+            }
             if indirect && is_device_side(package) && is_engine_side(name, packages) {
                 report("", format!("a dependency brings in {name}; nothing under hw/ may reach runtime or engine"));
             }
@@ -279,6 +293,7 @@ mod tests {
         ("hw/bus", "nook-bus"),
         ("hw/e1000-model", "e1000-model"),
         ("runtime", "nook-runtime"),
+        ("wasi", "nook-wasi"),
         ("recovery", "nook-recovery"),
         ("classes/net", "nook-net"),
         ("classes/net/api", "nook-net-api"),
@@ -322,6 +337,7 @@ mod tests {
             ("hw/e1000-model", "e1000-regs"),
             ("runtime", "nook-bus"),
             ("runtime", "wasmtime"),
+            ("wasi", "wasmtime-wasi"),
             ("recovery", "nook-runtime"),
             ("classes/net", "nook-runtime"),
             ("classes/net", "nook-net-api"),
@@ -358,6 +374,7 @@ mod tests {
             ("runtime", "e1000-regs"),
             ("runtime", "e1000-model"),
             ("runtime", "nook-sdk"),
+            ("runtime", "nook-wasi"),
             ("recovery", "nook-net"),
             ("recovery", "e1000-model"),
             ("classes/net", "nook-recovery"),
@@ -415,6 +432,14 @@ mod tests {
         }
         let reach = Reach::from([("nook-net".into(), BTreeSet::from(["wasmtime".into()]))]);
         assert_eq!(check(&with("classes/net", "nook-runtime", Kind::Normal), &reach, |_| String::new()), []);
+    }
+
+    #[test]
+    fn the_runtime_is_kept_without_what_only_a_world_for_development_needs() {
+        let reach = Reach::from([("nook-runtime".into(), BTreeSet::from(["wasmtime".into(), "tokio".into()]))]);
+        let found = check(&with("runtime", "wasmtime", Kind::Normal), &reach, |_| String::new());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].advice.starts_with("tokio comes into"), "{found:?}");
     }
 
     #[test]

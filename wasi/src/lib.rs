@@ -2,11 +2,17 @@
 //!
 //! It is for development: `printf` and `println!` reach the host's log, clocks and random numbers work, and there is
 //! nothing else: no files, no arguments, no environment, no network, no waiting. A module that imports it is refused
-//! unless the operator asks for it, because these calls stand outside of the hostcall table: no context is checked.
+//! unless the operator asks for it (`--wasi`), because these calls stand outside the hostcall table: no context is
+//! checked.
+//!
+//! It is no part of the trusted base: the runtime knows it as a [`World`] that it is given, and `nook-run` gives it.
+#![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::io::{Error, ErrorKind};
 
 use bytes::Bytes;
+use nook_runtime::{DriverLog, Host, World, now_ns};
 use tokio::io::{AsyncWrite, sink};
 use tracing::Level;
 use wasmtime::Linker;
@@ -15,14 +21,12 @@ use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_sync};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtxBuilder, async_trait};
 
-use crate::driver_log::DriverLog;
-use crate::{Host, now_ns};
-
-/// The wasm module name of WASI's functions.
-pub(crate) const WASI_MODULE: &str = "wasi_snapshot_preview1";
+/// The world, as [`Wasi::Given`](nook_runtime::Wasi::Given) takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct EmptyWorld;
 
 /// What can be imported: nothing that waits, and nothing that would need a file.
-pub(crate) const WASI_FUNCTIONS: &[&str] = &[
+const FUNCTIONS: &[&str] = &[
     "args_get",
     "args_sizes_get",
     "clock_res_get",
@@ -43,18 +47,29 @@ const WRITE_BYTES: usize = 4096;
 /// Bytes that `random_get` gives at most: no budget ends a call of it, and the host takes as much memory.
 const RANDOM_BYTES: u64 = 64 << 10;
 
-/// The world of one driver.
-pub(crate) fn world(driver: &str) -> WasiP1Ctx {
-    WasiCtxBuilder::new()
-        .stdout(ToLog { driver: driver.to_owned(), level: Level::INFO })
-        .stderr(ToLog { driver: driver.to_owned(), level: Level::WARN })
-        .max_random_size(RANDOM_BYTES)
-        .build_p1()
+impl World for EmptyWorld {
+    fn functions(&self) -> &'static [&'static str] {
+        FUNCTIONS
+    }
+
+    fn link(&self, linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+        add_to_linker_sync(linker, state)
+    }
+
+    fn state(&self, driver: &str) -> Box<dyn Any + Send> {
+        let world = WasiCtxBuilder::new()
+            .stdout(ToLog { driver: driver.to_owned(), level: Level::INFO })
+            .stderr(ToLog { driver: driver.to_owned(), level: Level::WARN })
+            .max_random_size(RANDOM_BYTES)
+            .build_p1();
+        Box::new(world)
+    }
 }
 
-/// Defines WASI's functions; the loader has checked which of them are imported.
-pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    add_to_linker_sync(linker, Host::wasi)
+/// The state of the instance that calls.
+fn state(host: &mut Host) -> &mut WasiP1Ctx {
+    let state = host.world().and_then(<dyn Any + Send>::downcast_mut);
+    state.expect("an instance whose imports are this world's was given its state")
 }
 
 /// Standard output or error of a driver.
