@@ -5,8 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use nook_native::NativeLauncher;
 use nook_process::{ProcessLauncher, Wait};
-use nook_recovery::Method;
-use nook_runtime::{CodeGen, DriverModule, Launcher, Mmio, ModuleCache, Wasi, WasmLauncher};
+use nook_runtime::{CodeGen, DriverModule, Launcher, Method, Mmio, ModuleCache, Wasi, WasmLauncher};
 use nook_tests::driver_file;
 
 /// How a driver is run.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use nook_recovery::Method;
-use nook_recovery::undo::UndoLog;
 use nook_runtime::{
-    Checkpoint, Checkpointing, DriverModule, Host, ModuleCache, OffsetMap, Prepared, RolledBack, WasmLauncher,
+    Checkpoint, Checkpointing, DriverModule, Host, Method, ModuleCache, OffsetMap, Prepared, RolledBack, UndoLog,
+    WasmLauncher,
 };
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail};
 use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
-use nook_recovery::Method;
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Mmio, ModuleCache, Wasi,
-    WasmLauncher,
+    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Method, Mmio, ModuleCache,
+    Wasi, WasmLauncher,
 };
 
 use crate::cli::{Isolation, MmioArg, ProcessWait};

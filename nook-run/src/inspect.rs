@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use nook_recovery::Method;
-use nook_runtime::{DriverModule, Layout, Wasi, target_description};
+use nook_runtime::{DriverModule, Layout, Method, Wasi, target_description};
 use nook_wasi::EmptyWorld;
 
 use crate::drivers;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use nook_abi::NetStats;
 use nook_bus::{DmaWindow, PciDevice, PciIdentity};
-use nook_recovery::Method;
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, ModuleCache, Nook, NookError, OwnedManifest, Wasi, now_ns,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
+    now_ns,
 };
 
 use crate::cli::{MmioArg, SelftestArgs, WireArg};

@@ -5,25 +5,20 @@
 //! The supervisor has these levels: take the call back and try again; find the one frame that ends the driver and give
 //! it up; go back to a snapshot, for faults that are older than the call; restart (a fresh instance on the same device
 //! and window, while the interface above keeps its carrier); and quarantine (the device quiet, the interface down). The
-//! first three need a driver whose calls can be taken back: [`undo`] makes one of a module. `nook-run` and the tests
-//! call it.
-#![deny(unsafe_code)]
+//! first three need a driver whose calls can be taken back, which the runtime sees to ([`nook_runtime::Method`]).
+//! `nook-run` and the tests call it.
+#![forbid(unsafe_code)]
 
 mod bundle;
 mod downtime;
-mod pages;
 mod policy;
 mod policy_file;
 mod snapshots;
 mod supervisor;
 mod trouble;
-pub mod undo;
-mod undoable;
 
 pub use bundle::{BUNDLE_FORMAT, BundleConfig};
 pub use downtime::Downtime;
-pub use pages::Pages;
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
 pub use supervisor::{Outcome, Quarantine, Recovery, Supervisor};
-pub use undoable::Method;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use nook_runtime::KeepMemory;
+use nook_runtime::{KeepMemory, Method};
 
-use crate::{BundleConfig, Method, Policy};
+use crate::{BundleConfig, Policy};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;

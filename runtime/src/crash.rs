@@ -2,7 +2,8 @@
 //!
 //! A trap may come before any instruction of a call but its first; a seed picks which. How long the calls of an entry
 //! are is measured on calls just before, so that a call's end is as likely to be hit as its beginning. The code that
-//! counts is a copy ([`Counting`](crate::Counting)), which runs only in calls that are to be ended or measured.
+//! counts is a copy ([`Counting`](nook_instrument::Counting)), which runs only in calls that are to be ended or
+//! measured.
 
 use nook_abi::{ENTRIES, Entry};
 

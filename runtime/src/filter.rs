@@ -10,6 +10,7 @@ use std::path::Path;
 use nook_abi::{
     ABI_VERSION, Class, ENTRY_PREFIX, FILTER_ENTRIES, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status,
 };
+use nook_instrument::{MEMORY_EXPORT, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasm_encoder::{
     CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
@@ -19,7 +20,7 @@ use wasmtime::{Global, Linker, Store, Val};
 
 use crate::load::{read, validate};
 use crate::space::Places;
-use crate::survey::{MEMORY_EXPORT, Survey, with_memory_pages};
+use crate::survey::Survey;
 use crate::{
     DriverModule, Engine, EngineError, Host, Layout, LoadError, ModuleCache, OwnedManifest, Space, Wasi, memory,
 };

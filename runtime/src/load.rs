@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, Plain, TxCompletion};
+use nook_instrument::{Invalid, features, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
 
-use crate::survey::{Survey, features, with_memory_pages};
+use crate::survey::Survey;
 use crate::{Layout, World};
 
 /// The largest file that is read at all.
@@ -128,6 +129,12 @@ pub enum LoadError {
     /// Something in the module cannot be isolated or undone.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<Invalid> for LoadError {
+    fn from(error: Invalid) -> Self {
+        LoadError::Invalid(error.0)
+    }
 }
 
 /// A file's bytes, if it can be a module.

@@ -2,10 +2,11 @@
 //! that its author built.
 
 use nook_abi::Plain;
+use nook_instrument::Counting;
 use wasmtime::{FrameInfo, Module, WasmBacktrace};
 
+use crate::OffsetMap;
 use crate::trail::Frame;
-use crate::{Counting, OffsetMap};
 
 /// Where the code of a module comes from that was prepared, and perhaps made to count.
 pub(crate) struct Origin {

@@ -4,35 +4,17 @@ use nook_abi::{
     ArgInfo, ENTRIES, ENTRY_PREFIX, EntryInfo, FILTER_ENTRIES, FilterEntryInfo, HOSTCALLS, IMPORT_MODULE,
     MANIFEST_SECTION, Value,
 };
-use wasm_encoder::reencode::{self, Reencode};
-use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType, WasmFeatures};
+use nook_instrument::MEMORY_EXPORT;
+use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use crate::LoadError;
 use crate::load::Wasi;
 use crate::world::{WASI_MODULE, World};
 
-/// What a driver exports its memory as.
-pub(crate) const MEMORY_EXPORT: &str = "memory";
 /// The most memory that a module may ask for itself (data and stack).
 const MAX_OWN_BYTES: u64 = 16 << 20;
 /// The most table elements; a driver's tables hold its indirect calls.
 const MAX_TABLE: u64 = 65536;
-
-/// What a driver's module may use: core wasm with the vector, bulk and atomic instructions. What is left out has no
-/// use in a driver and would have to be covered by rollback (reference types, exceptions, a second memory), takes the
-/// host's memory without end (reference types again: `table.grow`) or is not deterministic (relaxed vectors).
-pub(crate) fn features() -> WasmFeatures {
-    WasmFeatures::WASM1
-        | WasmFeatures::BULK_MEMORY
-        | WasmFeatures::CALL_INDIRECT_OVERLONG
-        | WasmFeatures::MULTI_VALUE
-        | WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::SATURATING_FLOAT_TO_INT
-        | WasmFeatures::SIGN_EXTENSION
-        | WasmFeatures::SIMD
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::THREADS
-}
 
 /// What a module's entries are held to.
 struct Row {
@@ -243,25 +225,4 @@ fn signature(args: impl Iterator<Item = Value>, result: Value) -> FuncType {
         Value::Unit => None,
     };
     FuncType::new(args.filter_map(wasm), wasm(result))
-}
-
-/// The same module with a memory of exactly `pages`: nothing grows afterwards.
-pub(crate) fn with_memory_pages(wasm: &[u8], pages: u64) -> Result<Vec<u8>, LoadError> {
-    struct Resize(u64);
-    impl Reencode for Resize {
-        type Error = std::convert::Infallible;
-
-        fn memory_type(
-            &mut self,
-            ty: wasmparser::MemoryType,
-        ) -> Result<wasm_encoder::MemoryType, reencode::Error<Self::Error>> {
-            let ty = wasmparser::MemoryType { initial: self.0, maximum: Some(self.0), ..ty };
-            Ok(reencode::utils::memory_type(self, ty))
-        }
-    }
-    let mut module = wasm_encoder::Module::new();
-    Resize(pages)
-        .parse_core_module(&mut module, Parser::new(0), wasm)
-        .map_err(|error| LoadError::Invalid(error.to_string()))?;
-    Ok(module.finish())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
+use nook_instrument::{Counting, MEMORY_EXPORT};
 use wasmtime::{Caller, Func, InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 
 use crate::clock::thread_cpu_ns;
@@ -10,10 +11,9 @@ use crate::countdown::Countdown;
 use crate::engine::Watch;
 use crate::origin::Origin;
 use crate::space::Places;
-use crate::survey::MEMORY_EXPORT;
 use crate::time_cell::TimeCell;
 use crate::{
-    Checkpoint, Checkpointing, CodeGen, Counting, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
+    Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
     LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
     memory,
 };

@@ -9,10 +9,9 @@ use nook_abi::Fault;
 use nook_bus::{DmaWindow, PciDevice};
 use nook_net_api::Wire;
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
-use nook_recovery::Method;
 use nook_runtime::{
-    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Mmio, ModuleCache, Nook, NookError, Settings,
-    WasmLauncher, now_ns,
+    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Method, Mmio, ModuleCache, Nook, NookError,
+    Settings, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module, host, wat_driver};
 

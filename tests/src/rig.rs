@@ -9,9 +9,8 @@ use nook_native::{Level, NativeLauncher};
 use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
-use nook_recovery::Method;
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Mmio, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Method, Mmio, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
     WasmLauncher, now_ns,
 };
 

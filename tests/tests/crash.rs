@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex};
 use e1000_model::{Model, ModelConfig};
 use nook_abi::{Entry, Fault, HOST_PAGE_BYTES, TrapKind};
 use nook_bus::DmaWindow;
-use nook_recovery::Method;
 use nook_runtime::{
-    Budgets, Checkpoint, Checkpointing, CrashWhen, DriverModule, Host, Launcher, Layout, Mmio, ModuleCache, Nook,
-    NookError, Prepared, RolledBack, WasmLauncher, now_ns,
+    Budgets, Checkpoint, Checkpointing, CrashWhen, DriverModule, Host, Launcher, Layout, Method, Mmio, ModuleCache,
+    Nook, NookError, Prepared, RolledBack, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, FrameQueues, Rig, cable, e1000_module, frame, host, wat_driver};
 use wasmparser::{ExternalKind, KnownCustom, Name, Parser, Payload};

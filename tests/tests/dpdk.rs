@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nook_abi::Status;
-use nook_recovery::{Method, Outcome, Policy};
-use nook_runtime::{DriverModule, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
+use nook_recovery::{Outcome, Policy};
+use nook_runtime::{DriverModule, Method, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
 use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, e1000_module, frame, poisoned};
 use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 

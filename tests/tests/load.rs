@@ -3,8 +3,7 @@
 use std::fs::File;
 
 use nook_abi::is_plain;
-use nook_recovery::Method;
-use nook_runtime::{DriverModule, LoadError, Wasi};
+use nook_runtime::{DriverModule, LoadError, Method, Wasi};
 
 /// What moves a terminal's cursor, and what turns the direction of the text after it, as the text format has them.
 const TRICK: &str = r"\1b[2J\u{202e}";

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Entry;
 use nook_bus::DmaWindow;
-use nook_recovery::{BundleConfig, Method, Outcome, Policy, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, KeepMemory, Mmio, ModuleCache, Nook, WasmLauncher, now_ns};
+use nook_recovery::{BundleConfig, Outcome, Policy, Supervisor};
+use nook_runtime::{Budgets, CrashWhen, KeepMemory, Method, Mmio, ModuleCache, Nook, WasmLauncher, now_ns};
 use nook_tests::{
     Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, qemus, wat_driver,
 };

@@ -1,9 +1,9 @@
 //! A fault that is older than the call that ends in it: the driver is brought back to a snapshot, and traffic goes on.
 
 use e1000_model::ModelConfig;
-use nook_recovery::{Method, Outcome, Policy};
+use nook_recovery::{Outcome, Policy};
 use nook_runtime::{
-    DriverModule, KeepMemory, Launcher, Look, ModuleCache, Settings, Snapshot, Wasi, WasmLauncher, now_ns,
+    DriverModule, KeepMemory, Launcher, Look, Method, ModuleCache, Settings, Snapshot, Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, frame};
 use rayon::prelude::*;

@@ -14,10 +14,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("register maps, which the policy is made of", &["hw/regs/src", "hw/e1000-regs/src", "hw/vmxnet3-regs/src"]),
     ("for a real device: VFIO", &["hw/pci-passthrough/src"]),
     ("at process: the sandbox and the channel", &["isolation/process/src", "isolation/process/guest/src/channel.rs"]),
-    (
-        "at sfi+txn, for time and for taking calls back",
-        &["recovery/src/undo", "recovery/src/undoable.rs", "recovery/src/pages.rs"],
-    ),
+    ("what rewrites modules", &["instrument/src"]),
 ];
 
 /// Files, and lines that are code.

@@ -1,6 +1,6 @@
 //! What each choice of the sandbox's code generation costs, one at a time.
 
-use nook_recovery::Pages;
+use nook_runtime::Pages;
 use touch_driver::job;
 
 use super::Extent;

@@ -51,8 +51,14 @@ const ROOMS: &[Room] = &[
         because: "a device knows its bus and its registers, not who drives it",
     },
     Room {
+        at: "instrument",
+        workspace: &["abi"],
+        foreign: true,
+        because: "a module is rewritten and checked without an engine that could run it",
+    },
+    Room {
         at: "runtime",
-        workspace: &["abi", "hw/bus", "hw/regs"],
+        workspace: &["abi", "hw/bus", "hw/regs", "instrument"],
         foreign: true,
         because: "the runtime names no device, and isolates even if recovery is broken",
     },
@@ -140,6 +146,7 @@ const ROOMS: &[Room] = &[
             "driver-sdk",
             "drivers/*",
             "hw/*",
+            "instrument",
             "runtime",
             "recovery",
             "classes/*",
@@ -174,6 +181,7 @@ const EVERYTHING: &[&str] = &[
     "driver-sdk",
     "drivers/*",
     "hw/*",
+    "instrument",
     "runtime",
     "recovery",
     "classes/*",
@@ -237,6 +245,10 @@ fn direct(room: &Room, dependency: &Dependency, target: Option<&Package>) -> Res
         None if room.at.starts_with("hw/") && is_engine(name) => {
             Err(format!("remove {name}: nothing under hw/ knows the wasm engine"))
         }
+        None if room.at == "instrument" && is_engine(name) => Err(format!("remove {name}: {}", room.because)),
+        None if room.at == "recovery" && (is_engine(name) || name.starts_with("wasm")) => {
+            Err(format!("remove {name}: modules are rewritten in instrument/ and run in runtime/"))
+        }
         None => Ok(()),
     }
 }
@@ -292,6 +304,7 @@ mod tests {
         ("hw/e1000-regs", "e1000-regs"),
         ("hw/bus", "nook-bus"),
         ("hw/e1000-model", "e1000-model"),
+        ("instrument", "nook-instrument"),
         ("runtime", "nook-runtime"),
         ("wasi", "nook-wasi"),
         ("recovery", "nook-recovery"),
@@ -335,7 +348,10 @@ mod tests {
             ("hw/bus", "libc"),
             ("hw/e1000-model", "nook-bus"),
             ("hw/e1000-model", "e1000-regs"),
+            ("instrument", "nook-abi"),
+            ("instrument", "wasmparser"),
             ("runtime", "nook-bus"),
+            ("runtime", "nook-instrument"),
             ("runtime", "wasmtime"),
             ("wasi", "wasmtime-wasi"),
             ("recovery", "nook-runtime"),
@@ -370,12 +386,18 @@ mod tests {
             ("hw/e1000-model", "nook-runtime"),
             ("hw/e1000-model", "wasmtime-wasi"),
             ("hw/e1000-model", "cranelift-codegen"),
+            ("instrument", "nook-bus"),
+            ("instrument", "nook-runtime"),
+            ("instrument", "wasmtime"),
             ("runtime", "nook-recovery"),
             ("runtime", "e1000-regs"),
             ("runtime", "e1000-model"),
             ("runtime", "nook-sdk"),
             ("runtime", "nook-wasi"),
             ("recovery", "nook-net"),
+            ("recovery", "nook-instrument"),
+            ("recovery", "wasmtime"),
+            ("recovery", "wasm-encoder"),
             ("recovery", "e1000-model"),
             ("classes/net", "nook-recovery"),
             ("classes/net/api", "nook-runtime"),

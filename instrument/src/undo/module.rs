@@ -3,7 +3,7 @@
 use nook_abi::{ENTRY_PREFIX, Plain};
 use wasmparser::{
     ConstExpr, DataKind, Export, ExternalKind, FuncToValidate, FuncType, FunctionBody, GlobalType, KnownCustom, Name,
-    Operator, Parser, Payload, TypeRef, ValType, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    Operator, Parser, Payload, TypeRef, ValType, ValidPayload, Validator, ValidatorResources,
 };
 
 use super::Refused;
@@ -56,22 +56,9 @@ struct Hints {
     data_somewhere: bool,
 }
 
-pub(super) fn features() -> WasmFeatures {
-    WasmFeatures::WASM1
-        | WasmFeatures::BULK_MEMORY
-        | WasmFeatures::CALL_INDIRECT_OVERLONG
-        | WasmFeatures::MULTI_VALUE
-        | WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::SATURATING_FLOAT_TO_INT
-        | WasmFeatures::SIGN_EXTENSION
-        | WasmFeatures::SIMD
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::THREADS
-}
-
 impl<'a> Shape<'a> {
     pub(super) fn of(wasm: &'a [u8]) -> Result<Self, Refused> {
-        let mut validator = Validator::new_with_features(features());
+        let mut validator = Validator::new_with_features(crate::features());
         let mut shape = Shape::default();
         let mut hints = Hints::default();
         let mut memories = 0;

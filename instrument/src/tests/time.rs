@@ -1,10 +1,10 @@
 //! No call goes on for ever: whatever it does, it looks at its time cell again and again.
 
-mod support;
-
-use nook_recovery::undo::{Flaw, Options, UndoLog, instrument_with};
-use support::{Author, modules};
+use nook_runtime::UndoLog;
 use wasmtime::{Config, Engine, Func, Linker, Module, Store, Trap};
+
+use super::author::{Author, modules};
+use crate::undo::{Flaw, Options, instrument};
 
 /// After so many looks a call is ended.
 const MOST_LOOKS: u64 = 10_000;
@@ -40,7 +40,7 @@ fn engine() -> Engine {
 
 fn call(engine: &Engine, text: &str, entry: &str, flaw: Option<Flaw>) -> End {
     let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let prepared = instrument_with(&wasm, &Options { flaw, ..Options::default() }).unwrap();
+    let prepared = instrument(&wasm, &Options { flaw, ..Options::default() }).unwrap();
     let module = Module::new(engine, &prepared.wasm).unwrap();
     let mut store = Store::new(engine, 0);
     // A flaw is to escape, so that there is nothing to wait for.

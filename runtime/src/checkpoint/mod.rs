@@ -1,9 +1,19 @@
-//! What makes the memory of a wasm driver recoverable, for [`WasmLauncher`](crate::WasmLauncher). How it is done is
-//! `recovery`'s business; the runtime keeps the order of events.
+//! What makes the memory of a wasm driver recoverable, for [`WasmLauncher`](crate::WasmLauncher), and how it is done:
+//! by the log that [`nook_instrument::undo`] adds to a module ([`UndoLog`]), or by that and the kernel's watch over
+//! pages ([`Pages`]). When calls are taken back is `recovery`'s business.
+
+mod log;
+mod method;
+mod pages;
+mod raw;
 
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
 use crate::{DriverModule, Host, OffsetMap, RolledBack};
+
+pub use log::{CorruptLog, LogRolledBack, UndoLog};
+pub use method::Method;
+pub use pages::Pages;
 
 /// A way to take back what a call did to a driver's memory and globals.
 pub trait Checkpointing: Send + Sync {

@@ -5,42 +5,42 @@
 //! log is read from its top downwards. The top is in a global of the module, and moves only when a record is whole.
 
 /// The log's length. It is touched only as far as it is used, and what lies behind it traps.
-pub(super) const LOG_BYTES: u64 = 64 << 20;
+pub const LOG_BYTES: u64 = 64 << 20;
 /// An `i32` that somebody outside sets when a call is to look at the time; the module looks at it in each round of a
 /// loop. It has a cache line to itself.
-pub(super) const TIME_CELL: u32 = 0;
+pub const TIME_CELL: u32 = 0;
 /// An `i32` that is set when a bulk instruction does not fit into the log.
-pub(super) const FULL_CELL: u32 = 4;
+pub const FULL_CELL: u32 = 4;
 /// Where saved globals begin, 16 bytes each.
-pub(super) const SAVED_GLOBALS: u32 = 64;
+pub const SAVED_GLOBALS: u32 = 64;
 /// What a saved global takes.
-pub(super) const SAVED_GLOBAL_BYTES: u32 = 16;
+pub const SAVED_GLOBAL_BYTES: u32 = 16;
 /// Address and length.
-pub(super) const TRAILER_BYTES: u32 = 8;
+pub const TRAILER_BYTES: u32 = 8;
 /// The most stores that are logged together: a group's records are addressed from one top.
-pub(super) const MAX_GROUP: usize = 64;
+pub const MAX_GROUP: usize = 64;
 /// What a group takes at most: each record holds up to 16 bytes.
-pub(super) const MAX_GROUP_BYTES: u32 = MAX_GROUP as u32 * (16 + TRAILER_BYTES);
+pub const MAX_GROUP_BYTES: u32 = MAX_GROUP as u32 * (16 + TRAILER_BYTES);
 /// In the length: the old bytes are of any number, and padded.
-pub(super) const BULK: u32 = 1 << 31;
+pub const BULK: u32 = 1 << 31;
 
 /// The log memory's export. The loader refuses drivers that export anything with this beginning.
-pub(super) const LOG_EXPORT: &str = "nook_undo_log";
+pub const LOG_EXPORT: &str = "nook_undo_log";
 /// The global with the log's top.
-pub(super) const TOP_EXPORT: &str = "nook_undo_top";
+pub const TOP_EXPORT: &str = "nook_undo_top";
 /// The global with a [`Mode`].
-pub(super) const MODE_EXPORT: &str = "nook_undo_mode";
+pub const MODE_EXPORT: &str = "nook_undo_mode";
 /// A table of one: the function that is called when the time cell is set. What it returns is the cell's new value.
-pub(super) const LOOK_EXPORT: &str = "nook_undo_look";
+pub const LOOK_EXPORT: &str = "nook_undo_look";
 /// The driver's mutable globals, each followed by its number.
-pub(super) const GLOBAL_EXPORT: &str = "nook_undo_global_";
+pub const GLOBAL_EXPORT: &str = "nook_undo_global_";
 /// What all of them begin with.
-pub(super) const RESERVED_PREFIX: &str = "nook_undo_";
+pub const RESERVED_PREFIX: &str = "nook_undo_";
 
 /// What the instance is doing, in a global of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub(super) enum Mode {
+pub enum Mode {
     /// Not called yet, or rolled back.
     Idle = 0,
     /// A transaction runs, or was cut off by a trap.
@@ -55,18 +55,18 @@ pub(super) enum Mode {
 
 impl Mode {
     /// The mode with this number.
-    pub(super) fn of(number: i32) -> Option<Mode> {
+    pub fn of(number: i32) -> Option<Mode> {
         use Mode::*;
         [Idle, Transaction, Plain, TransactionReturned, PlainReturned].into_iter().find(|mode| *mode as i32 == number)
     }
 }
 
 /// Where records begin.
-pub(super) fn first_record(globals: usize) -> u32 {
+pub fn first_record(globals: usize) -> u32 {
     SAVED_GLOBALS + SAVED_GLOBAL_BYTES * globals as u32
 }
 
 /// What a record's old bytes take.
-pub(super) fn padded(len_bytes: u32) -> u32 {
+pub fn padded(len_bytes: u32) -> u32 {
     len_bytes.next_multiple_of(8)
 }

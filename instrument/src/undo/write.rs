@@ -1,6 +1,5 @@
 //! The rewritten module: the original's sections, each with what is added at its end, so that no index changes.
 
-use nook_runtime::OffsetMap;
 use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
@@ -13,10 +12,12 @@ use super::layout::{
     GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS,
     TOP_EXPORT, first_record,
 };
-use super::module::{Shape, features};
+use super::module::Shape;
+use super::planted::{Planted, flawed};
 use super::rewrite::{Module, Part, Rewritten, rewrite};
 use super::values::Analysis;
-use super::{Effect, Flaw, Instrumented, Options, Refused, looks};
+use super::{Effect, Instrumented, Options, Refused, looks};
+use crate::OffsetMap;
 
 /// An export that gets a wrapper: its name and the function behind it.
 struct Entry<'a> {
@@ -29,7 +30,7 @@ struct Writer<'a> {
     shape: Shape<'a>,
     names: Names,
     entries: Vec<Entry<'a>>,
-    flaw: Option<Flaw>,
+    planted: Planted,
 }
 
 /// A function whose place in the finished module is not known yet.
@@ -66,9 +67,9 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
         imported_functions: shape.imported_functions,
         memory_bytes: shape.memory_bytes,
         private_bytes: options.private_bytes.map_or(shape.memory_bytes, u64::from),
-        flaw: options.flaw,
+        planted: options.planted(),
     };
-    let writer = Writer { wasm, shape, names, entries, flaw: options.flaw };
+    let writer = Writer { wasm, shape, names, entries, planted: options.planted() };
     let mut code = CodeSection::new();
     let mut placed = Vec::new();
     for (number, body) in bodies.into_iter().enumerate() {
@@ -76,7 +77,7 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let parameters = writer.shape.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
-        let analysis = Analysis::of(body, &writer.shape, function, options.flaw)?;
+        let analysis = Analysis::of(body, &writer.shape, function, options.planted())?;
         let rewritten = rewrite(&module, &analysis, looks[number], locals, &mut effect);
         let (function, places) = writer.function(&declared, &analysis, &rewritten)?;
         code.function(&function);
@@ -85,7 +86,7 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
     writer.added_functions(&mut code);
     let wasm = writer.module(&code)?;
     let map = offset_map(&wasm, &placed)?;
-    Validator::new_with_features(features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES)
+    Validator::new_with_features(crate::features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES)
         .validate_all(&wasm)?;
     effect.code_bytes_before = code_bytes(writer.wasm)?;
     effect.code_bytes_after = code_bytes(&wasm)?;
@@ -183,7 +184,7 @@ impl Writer<'_> {
                 .instruction(&Instruction::GlobalGet(stack.pointer))
                 .instruction(&Instruction::GlobalSet(names.stack_limit));
         }
-        if running == Mode::Transaction && self.flaw != Some(Flaw::ForgetGlobals) {
+        if running == Mode::Transaction && !flawed!(self.planted, ForgetGlobals) {
             for (number, (global, ty)) in self.shape.mutable_globals().enumerate() {
                 save_global(&mut body, number as u32, global, ty);
             }

@@ -2,18 +2,16 @@
 
 use wasmtime::{AsContext, AsContextMut, Func, Global, Instance, Memory, Ref, Store, Table, V128, Val, ValType};
 
-use super::layout::{
+use super::raw;
+use nook_instrument::MEMORY_EXPORT;
+use nook_instrument::undo::layout::{
     BULK, FULL_CELL, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MAX_GROUP_BYTES, MODE_EXPORT, Mode,
     SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TIME_CELL, TOP_EXPORT, TRAILER_BYTES, first_record,
 };
-use super::raw;
-
-/// What a driver exports its memory as.
-const MEMORY_EXPORT: &str = "memory";
 
 /// What was undone, or could be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RolledBack {
+pub struct LogRolledBack {
     /// Records in the log.
     pub entries: usize,
     /// Bytes of memory that they hold.
@@ -99,11 +97,11 @@ impl UndoLog {
     ///
     /// # Errors
     /// If the call is none that can be undone.
-    pub fn roll_back<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
+    pub fn roll_back<T>(&self, store: &mut Store<T>) -> Result<LogRolledBack, CorruptLog> {
         match self.mode(&mut *store)? {
             Mode::Transaction => self.undo(store),
             Mode::Plain => Err(CorruptLog::NotATransaction),
-            Mode::Idle | Mode::TransactionReturned | Mode::PlainReturned => Ok(RolledBack::default()),
+            Mode::Idle | Mode::TransactionReturned | Mode::PlainReturned => Ok(LogRolledBack::default()),
         }
     }
 
@@ -111,7 +109,7 @@ impl UndoLog {
     ///
     /// # Errors
     /// If the call is none that can be undone.
-    pub fn roll_back_returned<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
+    pub fn roll_back_returned<T>(&self, store: &mut Store<T>) -> Result<LogRolledBack, CorruptLog> {
         match self.mode(&mut *store)? {
             Mode::TransactionReturned => self.undo(store),
             _ => Err(CorruptLog::NotATransaction),
@@ -132,8 +130,8 @@ impl UndoLog {
     ///
     /// # Errors
     /// If a record makes no sense.
-    pub fn entries<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
-        let mut found = RolledBack::default();
+    pub fn entries<T>(&self, store: &mut Store<T>) -> Result<LogRolledBack, CorruptLog> {
+        let mut found = LogRolledBack::default();
         let mut top = self.number(&mut *store, self.top).cast_unsigned();
         while let Some(record) = self.record(&*store, top)? {
             found.entries += 1;
@@ -199,8 +197,8 @@ impl UndoLog {
         Ok(Some(Record { address, old: at as usize..(at + len) as usize, next_top: at }))
     }
 
-    fn undo<T>(&self, store: &mut Store<T>) -> Result<RolledBack, CorruptLog> {
-        let mut undone = RolledBack::default();
+    fn undo<T>(&self, store: &mut Store<T>) -> Result<LogRolledBack, CorruptLog> {
+        let mut undone = LogRolledBack::default();
         let mut top = self.number(&mut *store, self.top).cast_unsigned();
         // The last change first: where a byte was logged twice, the older value is the right one.
         while let Some(record) = self.record(&*store, top)? {

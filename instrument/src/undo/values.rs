@@ -8,9 +8,10 @@ use std::collections::{HashMap, HashSet};
 
 use wasmparser::Operator;
 
+use super::Refused;
 use super::module::{Body, Shape};
+use super::planted::{Planted, flawed};
 use super::stores::{StoreOp, refused, store_op};
-use super::{Flaw, Refused};
 
 /// `root + plus`, modulo 2^32. Root 0 is zero, so that `plus` is a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,7 +126,7 @@ impl Walk {
 }
 
 impl<'a> Analysis<'a> {
-    pub(super) fn of(body: Body<'a>, shape: &Shape<'_>, function: u32, flaw: Option<Flaw>) -> Result<Self, Refused> {
+    pub(super) fn of(body: Body<'a>, shape: &Shape<'_>, function: u32, planted: Planted) -> Result<Self, Refused> {
         let mut validator = body.validator.into_validator(Default::default());
         validator.read_locals(&mut body.code.get_binary_reader())?;
         let (mut operators, mut offsets) = (Vec::new(), Vec::new());
@@ -208,7 +209,7 @@ impl<'a> Analysis<'a> {
                     }
                     if let Operator::Loop { .. } = operator {
                         see(Event::Loop(blocks.ends[&at]), &walk.locals);
-                        if flaw != Some(Flaw::HoistVariantAddress) {
+                        if !flawed!(planted, HoistVariantAddress) {
                             walk.forget(&blocks.changed[&at]);
                         }
                     }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use nook_recovery::undo::instrument;
-use nook_runtime::Counting;
 use wasmparser::{Parser, Payload};
+
+use crate::Counting;
+use crate::undo::{Options, instrument};
 
 /// `cargo xtask drivers` makes it.
 fn driver() -> Vec<u8> {
@@ -15,7 +16,7 @@ fn driver() -> Vec<u8> {
 #[test]
 fn the_e1000_driver_can_be_undone_and_its_own_frames_are_known() {
     let driver = driver();
-    let instrumented = instrument(&driver).unwrap();
+    let instrumented = instrument(&driver, &Options::default()).unwrap();
     println!("{}", instrumented.effect);
     let effect = instrumented.effect;
     assert!(effect.transactions >= 2, "poll and irq");
@@ -44,7 +45,7 @@ fn instructions(wasm: &[u8]) -> Vec<Vec<(usize, &[u8])>> {
 #[test]
 fn every_place_in_the_rewritten_driver_leads_to_its_instruction_in_the_original() {
     let driver = driver();
-    let rewritten = instrument(&driver).unwrap();
+    let rewritten = instrument(&driver, &Options::default()).unwrap();
     let (before, after) = (instructions(&driver), instructions(&rewritten.wasm));
     assert!(before.len() < after.len(), "wrappers were added");
     for (number, function) in after.iter().enumerate() {
@@ -69,7 +70,7 @@ fn every_place_in_the_rewritten_driver_leads_to_its_instruction_in_the_original(
 
 #[test]
 fn so_does_every_place_in_its_copy_that_counts_and_what_is_plain_stays_as_it_is() {
-    let rewritten = instrument(&driver()).unwrap();
+    let rewritten = instrument(&driver(), &Options::default()).unwrap();
     let counting = Counting::of(&rewritten.wasm, rewritten.wrappers_from).unwrap();
     let (before, after) = (instructions(&rewritten.wasm), instructions(&counting.wasm));
     let imported = Parser::new(0).parse_all(&rewritten.wasm).find_map(|payload| match payload.unwrap() {

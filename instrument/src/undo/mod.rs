@@ -39,21 +39,21 @@
 
 mod code;
 mod facts;
-mod layout;
+pub mod layout;
 mod looks;
 mod module;
-mod raw;
+mod planted;
 mod rewrite;
-mod rollback;
 mod stores;
 mod values;
 mod write;
 
 use std::fmt;
 
-use nook_runtime::OffsetMap;
-
-pub use rollback::{CorruptLog, RolledBack, UndoLog};
+use crate::OffsetMap;
+#[cfg(test)]
+pub(crate) use planted::Flaw;
+use planted::Planted;
 
 /// What the pass is told beside the module.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,37 +64,18 @@ pub struct Options {
     /// Somebody else keeps private memory (a checkpoint by pages): only what reaches to
     /// [`private_bytes`](Self::private_bytes) or beyond is logged.
     pub private_is_kept: bool,
-    /// A mistake to make, for the tests that show that they would notice.
-    #[doc(hidden)]
-    pub flaw: Option<Flaw>,
+    /// A mistake to make.
+    #[cfg(test)]
+    pub(crate) flaw: Option<Flaw>,
 }
 
-/// A mistake that the pass can be told to make.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// Logs bytes between two stores, which a device may write.
-    MergeAcrossGap,
-    /// Takes an address that changes in a loop for one that does not.
-    HoistVariantAddress,
-    /// Logs ahead of the store what a device may write.
-    HoistSharedMemory,
-    /// Does not check the stack pointer.
-    NoStackCheck,
-    /// Goes on with the log's top of before a call.
-    KeepTopAfterCall,
-    /// Logs what was just stored.
-    LogAfterStore,
-    /// Logs four bytes of longer stores.
-    WrongWidth,
-    /// Takes what one path logged for logged on the other one too.
-    KeepFactsOfOtherPath,
-    /// Does not save globals.
-    ForgetGlobals,
-    /// Takes what begins in memory that is kept for kept, however far it reaches.
-    KeepAcrossBorder,
-    /// Goes round in a loop without a look at the time.
-    LoopWithoutLook,
+impl Options {
+    fn planted(&self) -> Planted {
+        Planted {
+            #[cfg(test)]
+            flaw: self.flaw,
+        }
+    }
 }
 
 /// A module whose calls can be undone.
@@ -211,18 +192,10 @@ impl From<wasmparser::Error> for Refused {
     }
 }
 
-/// Rewrites a module so that calls into it can be undone, with all of its memory taken to be private.
-///
-/// # Errors
-/// If it does something that cannot be undone.
-pub fn instrument(wasm: &[u8]) -> Result<Instrumented, Refused> {
-    instrument_with(wasm, &Options::default())
-}
-
 /// Rewrites a module so that calls into it can be undone.
 ///
 /// # Errors
 /// If it does something that cannot be undone.
-pub fn instrument_with(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
+pub fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
     write::instrument(wasm, options)
 }

@@ -1,11 +1,11 @@
 //! The undo log on generated modules: heavy on stores of every width, loops, branches, calls, bulk and atomics. A call
 //! that ends anywhere and is rolled back leaves nothing; one that returns does what it does without the log.
 
-mod support;
-
-use nook_recovery::undo::{Flaw, Options, UndoLog, instrument_with};
-use support::{Author, Dice, modules};
+use nook_runtime::UndoLog;
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
+
+use super::author::{Author, Dice, modules};
+use crate::undo::{Flaw, Options, instrument};
 
 /// At most so many calls of `tick` until one of them fails.
 const MOST_TICKS: u64 = 40;
@@ -61,7 +61,7 @@ fn engine() -> Engine {
 fn examine(engine: &Engine, seed: u64, flaw: Option<Flaw>) -> (Result<(), String>, usize) {
     let text = Author::module(seed);
     let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
-    let prepared = instrument_with(&wasm, &Options { flaw, ..Options::default() }).unwrap();
+    let prepared = instrument(&wasm, &Options { flaw, ..Options::default() }).unwrap();
     let mut logged = Run::new(engine, &prepared.wasm, seed);
     let mut plain = Run::new(engine, &wasm, seed);
     let undo = UndoLog::of(&mut logged.store, &logged.instance).unwrap();

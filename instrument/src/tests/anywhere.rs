@@ -4,10 +4,11 @@
 
 use std::fmt::Write;
 
-use nook_recovery::Pages;
-use nook_recovery::undo::{Flaw, Options, UndoLog, instrument_with};
-use nook_runtime::Counting;
+use nook_runtime::{Pages, UndoLog};
 use wasmtime::{Caller, Config, Engine, Extern, Instance, Linker, Memory, Module, Store, Val};
+
+use crate::Counting;
+use crate::undo::{Flaw, Options, instrument};
 
 const MODULES: u64 = 120;
 /// How many calls of each module are cut off.
@@ -336,7 +337,7 @@ fn examine(engine: &Engine, seed: u64, by: By, flaw: Option<Flaw>, seen: &mut Se
     let text = Author::module(seed);
     let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
     let options = Options { private_bytes: Some(SHARED as u32), private_is_kept: by == By::Pages, flaw };
-    let instrumented = instrument_with(&wasm, &options).unwrap();
+    let instrumented = instrument(&wasm, &options).unwrap();
     assert!(instrumented.effect.own_frames_known);
     let counting = Counting::of(&instrumented.wasm, instrumented.wrappers_from).unwrap();
     let mut logged = Run::new(engine, &counting.wasm, seed);

@@ -1,7 +1,9 @@
 //! The undo log on small modules that are written by hand.
 
-use nook_recovery::undo::{CorruptLog, Refused, UndoLog, instrument};
+use nook_runtime::{CorruptLog, UndoLog};
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store, Val};
+
+use crate::undo::{Options, Refused, instrument};
 
 struct Bench {
     store: Store<()>,
@@ -12,7 +14,7 @@ struct Bench {
 impl Bench {
     fn new(text: &str) -> Bench {
         let wasm = wat::parse_str(text).unwrap();
-        let instrumented = instrument(&wasm).unwrap();
+        let instrumented = instrument(&wasm, &Options::default()).unwrap();
         let mut config = Config::new();
         config.wasm_multi_memory(true).wasm_threads(true);
         let engine = Engine::new(&config).unwrap();
@@ -132,9 +134,9 @@ fn what_cannot_be_covered_is_refused_with_its_name() {
     ];
     for (word, text) in refusals {
         let wasm = wat::parse_str(format!("(module (memory (export \"memory\") 1 1) {text})")).unwrap();
-        let refused = instrument(&wasm).unwrap_err().to_string();
+        let refused = instrument(&wasm, &Options::default()).unwrap_err().to_string();
         assert!(refused.contains(word), "{word}: {refused}");
     }
     let two = wat::parse_str("(module (memory 1 1) (memory 1 1))").unwrap();
-    assert!(matches!(instrument(&two), Err(Refused::Invalid(_) | Refused::Memory(_))));
+    assert!(matches!(instrument(&two, &Options::default()), Err(Refused::Invalid(_) | Refused::Memory(_))));
 }

@@ -4,7 +4,7 @@
 //! in a list that grows along the code and is cut back to what all paths share wherever paths join. A loop's body keeps
 //! what was known before the loop, and learns the rest anew in each round.
 
-use super::Flaw;
+use super::planted::{Planted, flawed};
 use super::values::Value;
 
 /// `[base + from, base + to)` is logged, if `flag` (a local) is not zero.
@@ -44,13 +44,13 @@ pub(super) enum Cover {
 pub(super) struct Facts {
     known: Vec<Fact>,
     open: Vec<Open>,
-    flaw: Option<Flaw>,
+    planted: Planted,
 }
 
 impl Facts {
-    pub(super) fn new(flaw: Option<Flaw>) -> Facts {
+    pub(super) fn new(planted: Planted) -> Facts {
         // The function's own block, to whose end one can branch too.
-        Facts { known: Vec::new(), open: vec![Open { kind: Kind::Block, entry: 0, least: usize::MAX }], flaw }
+        Facts { known: Vec::new(), open: vec![Open { kind: Kind::Block, entry: 0, least: usize::MAX }], planted }
     }
 
     pub(super) fn cover(&self, base: Value, offset: u64, width: u32) -> Cover {
@@ -84,7 +84,7 @@ impl Facts {
     }
 
     pub(super) fn otherwise(&mut self) {
-        if self.flaw != Some(Flaw::KeepFactsOfOtherPath)
+        if !flawed!(self.planted, KeepFactsOfOtherPath)
             && let Some(entry) = self.open.last().map(|open| open.entry)
         {
             self.cut(entry);
@@ -99,7 +99,7 @@ impl Facts {
             Kind::If => open.entry,
             Kind::Block => open.least.min(self.known.len()),
         };
-        if self.flaw != Some(Flaw::KeepFactsOfOtherPath) {
+        if !flawed!(self.planted, KeepFactsOfOtherPath) {
             self.cut(keep);
         }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use nook_runtime::{Checkpoint, Checkpointing, DriverModule, Host, Prepared, RolledBack};
+use nook_instrument::undo::{self, Instrumented, Options, Refused};
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
-use crate::Pages;
-use crate::undo::{self, Instrumented, Options, Refused, UndoLog};
+use super::{Checkpoint, Checkpointing, LogRolledBack, Pages, Prepared, UndoLog};
+use crate::{DriverModule, Host, RolledBack};
 
 /// How calls are taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Method {
         }
         let private_bytes = u32::try_from(module.layout().window).ok();
         let options = Options { private_bytes, private_is_kept: self == Method::Pages, ..Options::default() };
-        undo::instrument_with(module.wasm(), &options)
+        undo::instrument(module.wasm(), &options)
     }
 }
 
@@ -102,7 +102,7 @@ impl Checkpoint for Undoable {
     fn roll_back(&mut self, store: &mut Store<Host>, returned: bool) -> wasmtime::Result<RolledBack> {
         // The log first: of a store across the window's beginning it has bytes of a page too.
         let logged = if returned { self.log.roll_back_returned(store) } else { self.log.roll_back(store) };
-        let undo::RolledBack { entries, mut bytes } = logged.map_err(wasmtime::Error::new)?;
+        let LogRolledBack { entries, mut bytes } = logged.map_err(wasmtime::Error::new)?;
         if let Some(pages) = &mut self.pages {
             bytes += pages.roll_back(&*store).map_err(wasmtime::Error::new)?;
         }

@@ -8,7 +8,8 @@
 //!
 //! It sees only what is written through this mapping: for memory that a device writes too it would be wrong both ways,
 //! blind to the device's writes and fatal to those that share a page with the driver's. So it is for private memory
-//! alone, and the stores that go elsewhere are logged; see [`Options::private_is_kept`](crate::undo::Options).
+//! alone, and the stores that go elsewhere are logged; see
+//! [`Options::private_is_kept`](nook_instrument::undo::Options).
 #![expect(unsafe_code, reason = "system calls, and memory that wasm code has")]
 
 use std::fs::File;

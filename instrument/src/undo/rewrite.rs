@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use wasm_encoder::{BlockType, Instruction, ValType};
 use wasmparser::Operator;
 
+use super::Effect;
 use super::code::{self, Code, Names, Piece, Source};
 use super::facts::{Cover, Facts, Kind};
 use super::layout::MAX_GROUP;
+use super::planted::{Planted, flawed};
 use super::stores::{StoreOp, ends_group};
 use super::values::{Analysis, Event, Seen, Value};
-use super::{Effect, Flaw};
 
 /// The most stores that one loop's beginning logs for its body.
 const MAX_HOISTED: usize = 32;
@@ -46,7 +47,7 @@ pub(super) struct Module {
     pub(super) memory_bytes: u64,
     /// Below this no device and no other process writes.
     pub(super) private_bytes: u64,
-    pub(super) flaw: Option<Flaw>,
+    pub(super) planted: Planted,
 }
 
 struct Rewrite<'r, 'a> {
@@ -85,7 +86,7 @@ pub(super) fn rewrite(
         module,
         analysis,
         effect,
-        facts: Facts::new(module.flaw),
+        facts: Facts::new(module.planted),
         first_added: locals,
         added_locals: Vec::new(),
         scratch: HashMap::new(),
@@ -143,7 +144,7 @@ impl Rewrite<'_, '_> {
             }
             Some(Seen { event: Event::Bulk(to, len), .. }) => self.bulk(*to, *len),
             Some(Seen { event: Event::StackPointer(unchanged), .. })
-                if !unchanged && self.module.flaw != Some(Flaw::NoStackCheck) =>
+                if !unchanged && !flawed!(self.module.planted, NoStackCheck) =>
             {
                 let scratch = self.scratch(ValType::I32, 0);
                 let mut code = Code::new();
@@ -185,7 +186,7 @@ impl Rewrite<'_, '_> {
     }
 
     fn reload(&mut self) {
-        if self.module.flaw != Some(Flaw::KeepTopAfterCall) {
+        if !flawed!(self.module.planted, KeepTopAfterCall) {
             self.parts.push(Part::Reload);
         }
     }
@@ -202,7 +203,7 @@ impl Rewrite<'_, '_> {
         };
         if goes_back {
             self.effect.back_edges += 1;
-            if self.module.flaw != Some(Flaw::LoopWithoutLook) {
+            if !flawed!(self.module.planted, LoopWithoutLook) {
                 self.look();
             }
         }
@@ -280,7 +281,7 @@ impl Rewrite<'_, '_> {
             }
         }
         self.add(before);
-        if self.module.flaw == Some(Flaw::LogAfterStore) {
+        if flawed!(self.module.planted, LogAfterStore) {
             self.parts.push(Part::Original(at));
             self.add(code);
         } else {
@@ -310,10 +311,10 @@ impl Rewrite<'_, '_> {
             let (same, others) = group.into_iter().partition(|store| store.base == first.base);
             group = others;
             let (pieces, extents) = self.pieces(same);
-            let reach = match self.module.flaw {
-                Some(Flaw::KeepAcrossBorder) => 1,
-                _ => extents.iter().map(|(_, _, to)| *to).max().unwrap_or(0),
-            };
+            let mut reach = extents.iter().map(|(_, _, to)| *to).max().unwrap_or(0);
+            if flawed!(self.module.planted, KeepAcrossBorder) {
+                reach = 1;
+            }
             // Of a base up to here, all of it is kept.
             let last = u64::from(kept_below).checked_sub(reach);
             match (first.source, last) {
@@ -372,10 +373,10 @@ impl Rewrite<'_, '_> {
     /// Neighbours become one, without gaps: what was not stored must not be restored, because a device may have
     /// written there. Also says what is logged then.
     fn pieces(&self, mut group: Vec<Candidate>) -> (Vec<Piece>, Vec<Extent>) {
-        if self.module.flaw == Some(Flaw::WrongWidth) {
+        if flawed!(self.module.planted, WrongWidth) {
             group.iter_mut().for_each(|store| store.width = store.width.min(4));
         }
-        let gap = if self.module.flaw == Some(Flaw::MergeAcrossGap) { 8 } else { 0 };
+        let gap = if flawed!(self.module.planted, MergeAcrossGap) { 8 } else { 0 };
         group.sort_by_key(|store| (store.base, store.offset));
         let (mut pieces, mut extents) = (Vec::new(), Vec::new());
         let mut rest = &group[..];
@@ -428,10 +429,10 @@ impl Rewrite<'_, '_> {
     fn hoist(&mut self, start: usize, end: usize, locals: &[Value]) {
         let mut bases: Vec<(Value, Vec<Candidate>)> = Vec::new();
         let mut count = 0;
-        let limit = match self.module.flaw {
-            Some(Flaw::HoistSharedMemory) => self.module.memory_bytes,
-            _ => self.module.private_bytes.min(self.module.memory_bytes),
-        };
+        let mut limit = self.module.private_bytes.min(self.module.memory_bytes);
+        if flawed!(self.module.planted, HoistSharedMemory) {
+            limit = self.module.memory_bytes;
+        }
         for at in start..end {
             let Some(Seen { event: Event::Store(store, address), .. }) = self.analysis.at(at) else { continue };
             let (offset, width) = (store.memarg.offset, store.width);

@@ -1,0 +1,8 @@
+//! The rewritings at work: what they made is run, and undone, by the runtime's own code.
+
+mod anywhere;
+mod author;
+mod basics;
+mod driver;
+mod properties;
+mod time;
