@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Nook, Wasi, now_ns};
+use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Nook, Wasi};
 use nook_wasi::EmptyWorld;
 
 use crate::cli::{Exercise, Isolation, RunArgs};
@@ -136,7 +136,7 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
         supervisor.nook().host().describe_device(),
         supervisor.nook().isolation()
     );
-    let start_ns = now_ns();
+    let start_ns = supervisor.nook().clock().now_ns();
     supervisor.start()?;
     let ended = drive(args, &mut supervisor, signals, start_ns);
     let report = finish(args, &mut supervisor, &modules, ended.clone(), start_ns);
@@ -197,6 +197,7 @@ fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Optio
         manifest: module.manifest(),
         layout,
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     })?;
     let plug = match &args.tap {
         Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
@@ -268,7 +269,7 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
     let mut look_ns = 0;
     let (mut dma_look_ns, mut dma_faults) = (0, 0);
     loop {
-        let now = now_ns();
+        let now = supervisor.nook().clock().now_ns();
         if now >= look_ns {
             look_ns = now + 1_000_000;
             if let Some(signal) = signals.came() {
@@ -306,8 +307,9 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
 
 /// Stops the driver and collects what there is to tell.
 fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, ended: Ended, start_ns: u64) -> Report {
-    let seconds = (now_ns() - start_ns) as f64 / 1e9;
     let nook = supervisor.nook_mut();
+    let clock = nook.clock().clone();
+    let seconds = (clock.now_ns() - start_ns) as f64 / 1e9;
     let link_is_up = nook.interface().is_some_and(|interface| interface.link.up);
     let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
     let interrupts = nook.host().irq_kind().map(irq_name);
@@ -317,7 +319,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, ended: 
         tracing::error!("{what}: {error}");
         late_faults.push(FaultReport {
             fault: error.to_string(),
-            at_ms: (now_ns() - start_ns) / 1_000_000,
+            at_ms: (clock.now_ns() - start_ns) / 1_000_000,
             taken_back_after_ns: None,
             brought_back_after_us: None,
             restarted_after_us: None,

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nook_abi::NetStats;
-use nook_bus::{DmaWindow, PciDevice, PciIdentity};
+use nook_bus::{Clock, DmaWindow, PciDevice, PciIdentity};
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
-    now_ns,
 };
 
 use crate::cli::{MmioArg, SelftestArgs, WireArg};
@@ -99,7 +98,8 @@ impl Selftest {
         seed: u64,
         signals: Signals,
     ) -> Result<Self> {
-        let config = HostConfig { device, window, maps: drivers::MAPS, manifest, layout, budgets: Budgets::default() };
+        let (maps, budgets, clock) = (drivers::MAPS, Budgets::default(), Clock::Monotonic);
+        let config = HostConfig { device, window, maps, manifest, layout, budgets, clock };
         let mut nook = Nook::new(Host::new(config)?, launcher, Frames::new(seed));
         nook.watch(signals.fd());
         Ok(Selftest { nook, signals, checks: Vec::new(), interrupts: None, counted: [0; 2], moved: [0; 2], errors: 0 })
@@ -107,7 +107,7 @@ impl Selftest {
 
     /// Makes every check that makes sense, and leaves the device quiet. How long it took is in seconds.
     fn run(&mut self, packets: u32) -> (Vec<Check>, f64) {
-        let start_ns = now_ns();
+        let start_ns = self.now_ns();
         let reached = self.parts(packets);
         if reached.is_ok() {
             self.verdicts(packets);
@@ -118,7 +118,7 @@ impl Selftest {
             Err(()) => self.nook.shut(),
         };
         let _ = self.check("the driver stops", stopped.map(|()| "the device is quiet".into()).map_err(text));
-        (std::mem::take(&mut self.checks), (now_ns() - start_ns) as f64 / 1e9)
+        (std::mem::take(&mut self.checks), (self.now_ns() - start_ns) as f64 / 1e9)
     }
 
     /// Up to the end of the traffic. An error was told already, and makes the rest pointless.
@@ -168,9 +168,9 @@ impl Selftest {
 
     /// Sends frames until one comes round, and lets the others.
     fn knock(&mut self) -> Found {
-        let (start_ns, before) = (now_ns(), self.nook.uplink().knocks_back());
+        let (start_ns, before) = (self.now_ns(), self.nook.uplink().knocks_back());
         while self.nook.uplink().knocks_back() == before {
-            if now_ns() - start_ns > FIRST_FRAME_NS {
+            if self.now_ns() - start_ns > FIRST_FRAME_NS {
                 return Err(format!("none within {} s", FIRST_FRAME_NS / 1_000_000_000));
             }
             self.nook.uplink_mut().knock();
@@ -179,39 +179,44 @@ impl Selftest {
         self.interrupts = self.nook.host().irq_kind().map(irq_name);
         let link = self.nook.interface().map(|interface| interface.link).unwrap_or_default();
         self.quiet()?;
-        Ok(format!("after {} ms, at {} Mbit/s", (now_ns() - start_ns) / 1_000_000, link.speed_mbps))
+        Ok(format!("after {} ms, at {} Mbit/s", (self.now_ns() - start_ns) / 1_000_000, link.speed_mbps))
     }
 
     /// Turns until nothing has come for a while.
     fn quiet(&mut self) -> std::result::Result<(), String> {
         let came = |test: &Selftest| test.nook.counters().packets();
-        let (mut since, mut before) = (now_ns(), came(self));
-        while now_ns() - since < QUIET_NS {
+        let (mut since, mut before) = (self.now_ns(), came(self));
+        while self.now_ns() - since < QUIET_NS {
             self.turn()?;
             let now = came(self);
             if now != before {
-                (since, before) = (now_ns(), now);
+                (since, before) = (self.now_ns(), now);
             }
         }
         Ok(())
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.nook.clock().now_ns()
     }
 
     fn turn(&mut self) -> std::result::Result<(), String> {
         if let Some(signal) = self.signals.came() {
             return Err(format!("ended by {signal}"));
         }
-        self.nook.turn(now_ns() + TURN_NS).map(|_| ()).map_err(text)
+        let until_ns = self.now_ns() + TURN_NS;
+        self.nook.turn(until_ns).map(|_| ()).map_err(text)
     }
 
     /// Sends what is left of the first `until` frames and compares the device's counters with what was moved.
     fn pass(&mut self, until: u32) -> Found {
         let (counted, moved) = (self.stats()?, self.moved());
-        let (first, start_ns) = (self.nook.uplink().expected(), now_ns());
+        let (first, start_ns) = (self.nook.uplink().expected(), self.now_ns());
         self.nook.uplink_mut().send_until(until);
-        let (mut due, mut progress) = (first, now_ns());
+        let (mut due, mut progress) = (first, self.now_ns());
         while !self.nook.uplink().all_back() {
             self.turn()?;
-            let now = now_ns();
+            let now = self.now_ns();
             let expected = self.nook.uplink().expected();
             if expected != due {
                 (due, progress) = (expected, now);
@@ -223,9 +228,9 @@ impl Selftest {
                 ));
             }
         }
-        let took_ms = (now_ns() - start_ns) / 1_000_000;
+        let took_ms = (self.now_ns() - start_ns) / 1_000_000;
         // The last frame's buffer may not be back yet, and a counter may lag behind.
-        let end = now_ns() + COUNTERS_NS;
+        let end = self.now_ns() + COUNTERS_NS;
         loop {
             self.quiet()?;
             let (now, moved_now) = (self.stats()?, self.moved());
@@ -233,7 +238,7 @@ impl Selftest {
             let since = |now: u64, before: u64| now.saturating_sub(before);
             let device = [since(now.tx_packets, counted.tx_packets), since(now.rx_packets, counted.rx_packets)];
             let host = [0, 1].map(|way| moved_now[way] - moved[way]);
-            if device == host || now_ns() >= end {
+            if device == host || self.now_ns() >= end {
                 for way in [0, 1] {
                     self.counted[way] = self.counted[way].saturating_add(device[way]);
                     self.moved[way] += host[way];

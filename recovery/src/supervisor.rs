@@ -1,7 +1,7 @@
 //! [`Supervisor`]: a nook that comes back.
 
 use nook_abi::Fault;
-use nook_runtime::{Nook, NookError, Scene, Turn, Uplink, now_ns};
+use nook_runtime::{Nook, NookError, Scene, Turn, Uplink};
 
 use crate::bundle::{Bundles, Circumstances};
 use crate::policy::{History, Verdict};
@@ -47,7 +47,7 @@ pub enum Outcome {
 pub struct Recovery {
     /// The fault, in words.
     pub fault: String,
-    /// When it came, in nanoseconds of CLOCK_MONOTONIC.
+    /// When it came, in nanoseconds of the nook's clock.
     pub at_ns: u64,
     /// What came of it.
     pub outcome: Outcome,
@@ -179,11 +179,11 @@ impl<U: Uplink> Supervisor<U> {
         let outcome = match self.pending.take() {
             None => self.supervised_turn(until_ns),
             Some(pending) => {
-                let now = now_ns();
+                let now = self.nook.clock().now_ns();
                 if now < pending.due_ns {
-                    let wait = pending.due_ns.min(until_ns).saturating_sub(now);
+                    let until = pending.due_ns.min(until_ns);
                     self.pending = Some(pending);
-                    std::thread::sleep(std::time::Duration::from_nanos(wait));
+                    self.nook.clock().sleep_until(until);
                     return Ok(Turn::Waited);
                 }
                 self.restart(pending.kept, pending.at_ns)
@@ -195,7 +195,8 @@ impl<U: Uplink> Supervisor<U> {
     fn supervised_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
         let turn = self.troubled_turn(self.snapshots.until_ns(until_ns))?;
         if self.policy.snapshots > 0 {
-            self.snapshots.after_turn(&mut self.nook, &self.policy, now_ns())?;
+            let now_ns = self.nook.clock().now_ns();
+            self.snapshots.after_turn(&mut self.nook, &self.policy, now_ns)?;
         }
         Ok(turn)
     }
@@ -265,7 +266,7 @@ impl<U: Uplink> Supervisor<U> {
         self.nook.restart()?;
         self.trouble.forget();
         self.snapshots.forget();
-        let after_ns = now_ns().saturating_sub(at_ns);
+        let after_ns = self.nook.clock().now_ns().saturating_sub(at_ns);
         self.restart_times.note(after_ns);
         if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
             recovery.outcome = Outcome::Restarted { after_ns };
@@ -282,7 +283,7 @@ impl<U: Uplink> Supervisor<U> {
     }
 
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
-        let now = now_ns();
+        let now = self.nook.clock().now_ns();
         self.faults += 1;
         let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
         if kept.is_some() {
@@ -295,7 +296,7 @@ impl<U: Uplink> Supervisor<U> {
         if step != Step::Restart {
             scene = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, &error, now));
             let undone = self.nook.undo(&error);
-            let after_ns = now_ns().saturating_sub(now);
+            let after_ns = self.nook.clock().now_ns().saturating_sub(now);
             if let Some(undone) = undone.filter(|_| self.go_on(step)) {
                 tracing::warn!("{error}; the call was taken back, with {} bytes in memory", undone.memory.bytes);
                 self.rollbacks.note(after_ns);
@@ -310,7 +311,7 @@ impl<U: Uplink> Supervisor<U> {
         }
         if self.go_back(&error, &mut scene, now) {
             self.trouble.forget();
-            let after_ns = now_ns().saturating_sub(now);
+            let after_ns = self.nook.clock().now_ns().saturating_sub(now);
             self.returns.note(after_ns);
             if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
                 recovery.outcome = Outcome::BroughtBack { after_ns };

@@ -8,8 +8,6 @@
 
 use nook_abi::{Context, Entry, Fault};
 
-use crate::now_ns;
-
 /// Nanoseconds between ticks.
 pub const TICK_NS: u64 = 2_000_000;
 
@@ -131,9 +129,8 @@ impl Budget {
         self.long_in_call_ns >= MAY_WAIT_NS
     }
 
-    /// A tick came during the call. `cpu` is a clock of the CPU time that whoever runs it has used.
-    pub(crate) fn tick(&mut self, cpu: u64) -> Result<(), Fault> {
-        let wall = now_ns();
+    /// A tick came during the call. `cpu` is a clock of the CPU time that whoever runs it has used, `wall` the nook's.
+    pub(crate) fn tick(&mut self, cpu: u64, wall: u64) -> Result<(), Fault> {
         let Some((first_cpu, first_wall)) = self.first_tick else {
             // Up to one tick has passed unseen; what was excused until now belongs to it.
             self.slept_ns = 0;

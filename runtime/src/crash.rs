@@ -7,7 +7,7 @@
 
 use nook_abi::{ENTRIES, Entry};
 
-use crate::{Host, now_ns};
+use crate::Host;
 
 /// Which calls are to end in a trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +179,8 @@ impl Host {
     /// With how many instructions the call that begins is to be ended, if it is to be counted.
     #[inline]
     pub(crate) fn crash_begins(&mut self, entry: Entry) -> Option<u64> {
-        self.crash.as_mut().and_then(|crash| crash.begin(entry, now_ns()))
+        let Host { crash: Some(crash), clock, .. } = self else { return None };
+        crash.begin(entry, clock.now_ns())
     }
 
     /// A call that was counted has ended, with so many instructions left.

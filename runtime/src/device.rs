@@ -5,7 +5,9 @@ mod image;
 pub(crate) use image::{DeviceImage, Rest};
 
 use nook_abi::{Fault, Status};
-use nook_bus::{DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional, WINDOW_ALIGN};
+use nook_bus::{
+    Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional, WINDOW_ALIGN,
+};
 use nook_regs::{RegisterMap, Width};
 
 use crate::dma::DmaRegions;
@@ -44,9 +46,10 @@ impl DeviceState {
         window: DmaWindow,
         dma_mask_bits: u8,
         dma_bytes: u32,
+        clock: Clock,
     ) -> Self {
         DeviceState {
-            device: Transactional::new(Shadowed::new(device, map), map),
+            device: Transactional::new(Shadowed::new(device, map, clock), map),
             window,
             dma_mask_bits,
             iova: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nook_abi::{
     ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, NetStats,
 };
-use nook_bus::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
+use nook_bus::{BarMemory, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::{RegisterMap, Width};
 
 use crate::budget::Budget;
@@ -18,7 +18,7 @@ use crate::policy::Refusal;
 use crate::trail::Trail;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
-use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Revoker, Space, now_ns};
+use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Revoker, Space};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,8 @@ pub struct HostConfig<'a> {
     pub layout: &'a Layout,
     /// What its calls may use.
     pub budgets: Budgets,
+    /// What time it is for the nook. Virtual only with a device that has no time but what it is told.
+    pub clock: Clock,
 }
 
 /// One nook's services: its device, window, packets, timers and messages. It outlives driver instances.
@@ -97,6 +99,7 @@ pub struct Host {
     pub(crate) transaction: Transaction,
     pub(crate) crash: Option<Crash>,
     pub(crate) trail: Trail,
+    pub(crate) clock: Clock,
 }
 
 impl Host {
@@ -105,7 +108,7 @@ impl Host {
     /// # Panics
     /// If the window is shorter than the layout says.
     pub fn new(config: HostConfig<'_>) -> Result<Self, HostError> {
-        let HostConfig { device, window, maps, manifest, layout, budgets } = config;
+        let HostConfig { device, window, maps, manifest, layout, budgets, clock } = config;
         let PciIdentity { vendor, device: id, .. } = device.identity();
         if !manifest.drives(vendor, id) {
             let ids = manifest.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
@@ -125,7 +128,7 @@ impl Host {
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
             net: NetClass::new(window.clone(), layout.pool, manifest.rx_buffers),
-            device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset),
+            device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset, clock.clone()),
             counters: Counters::default(),
             budget: Budget::new(budgets),
             watch: Watch::default(),
@@ -147,6 +150,7 @@ impl Host {
             transaction: Transaction::default(),
             crash: None,
             trail: Trail::default(),
+            clock,
         })
     }
 
@@ -174,6 +178,12 @@ impl Host {
     /// The state of the [world](crate::World) in which the driver runs, if it runs in one.
     pub fn world(&mut self) -> Option<&mut (dyn Any + Send)> {
         self.world.as_deref_mut()
+    }
+
+    /// What tells the nook the time.
+    #[inline]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// What is counted.
@@ -267,7 +277,7 @@ impl Host {
             mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
             irq_vectors: self.manifest.irq_vectors.into(),
             filters: self.filter.is_some().into(),
-            now_ns: now_ns(),
+            now_ns: self.clock.now_ns(),
             ..HostPage::default()
         };
         space.write_host_page(&page);
@@ -322,7 +332,7 @@ impl Host {
         if let Some(fault) = self.device_is_taken() {
             return Err(fault);
         }
-        self.budget.tick(cpu_ns)?;
+        self.budget.tick(cpu_ns, self.clock.now_ns())?;
         if !self.budget.may_wait() {
             return Ok(());
         }
@@ -455,21 +465,16 @@ impl Host {
     /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.
     pub(crate) fn wait(&mut self, ns: u64, sleep: bool) -> Result<(), Fault> {
         self.device.device.release().map_err(|error| self.device.failed(error))?;
-        let end = now_ns().saturating_add(ns);
+        let end = self.clock.now_ns().saturating_add(ns);
         loop {
-            let now = now_ns();
+            let now = self.clock.now_ns();
             let due = self.device.service(now).map_err(|error| self.device.failed(error))?;
             if now >= end {
                 return Ok(());
             }
             let until = due.map_or(end, |due| due.clamp(now, end));
-            if sleep && until > now {
-                std::thread::sleep(std::time::Duration::from_nanos(until - now));
-            } else {
-                while now_ns() < until {
-                    std::hint::spin_loop();
-                }
-            }
+            let rest = if sleep { Clock::sleep_until } else { Clock::spin_until };
+            rest(&self.clock, until);
         }
     }
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::RawFd;
 
 use crate::wait::Waiter;
-use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Uplink, now_ns};
+use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Uplink};
 use nook_abi::{Fault, NetStats, ProbeReason, Status};
-use nook_bus::PciDevice;
+use nook_bus::{Clock, PciDevice};
 
 /// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
 /// Copper gigabit negotiation takes up to about 3 s.
@@ -35,6 +35,7 @@ enum State {
 pub struct Nook<U> {
     state: State,
     launcher: Box<dyn Launcher>,
+    clock: Clock,
     uplink: U,
     opened: bool,
     waiter: Waiter,
@@ -55,12 +56,14 @@ pub struct Nook<U> {
 impl<U: Uplink> Nook<U> {
     /// Puts the pieces together; nothing runs yet.
     pub fn new(host: Host, launcher: Box<dyn Launcher>, uplink: U) -> Self {
+        let clock = host.clock().clone();
         Nook {
+            waiter: Waiter::new(clock.clone()),
+            clock,
             state: State::Idle(Box::new(host)),
             launcher,
             uplink,
             opened: false,
-            waiter: Waiter::default(),
             settings: Settings::default(),
             told_mac: false,
             told_up: false,
@@ -92,6 +95,12 @@ impl<U: Uplink> Nook<U> {
             State::Idle(host) => host,
             State::Between => unreachable!("a nook is left between two states only inside `exchange`"),
         }
+    }
+
+    /// What tells it, its driver and its device the time.
+    #[inline]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// What is counted.
@@ -146,7 +155,7 @@ impl<U: Uplink> Nook<U> {
 
     /// The link may be down for a while before anybody is told.
     fn keep_carrier(&mut self) {
-        self.keep_carrier_until_ns = now_ns() + KEEP_CARRIER_NS;
+        self.keep_carrier_until_ns = self.clock.now_ns() + KEEP_CARRIER_NS;
     }
 
     fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
@@ -216,7 +225,8 @@ impl<U: Uplink> Nook<U> {
         entry: &'static str,
         call: impl FnOnce(&mut Box<dyn Driver>) -> Result<i32, Fault>,
     ) -> Result<(), NookError> {
-        self.host_mut().tell_time(now_ns());
+        let now_ns = self.clock.now_ns();
+        self.host_mut().tell_time(now_ns);
         let driver = self.driver()?;
         match call(driver) {
             Ok(0) => Ok(()),

@@ -6,7 +6,7 @@ use nook_regs::Width;
 
 use crate::driver_log::DriverLog;
 use crate::netif::Interface;
-use crate::{Host, Services, now_ns};
+use crate::{Host, Services};
 
 /// The longest `delay_ns`.
 const MAX_DELAY_NS: u32 = 10_000_000;
@@ -107,7 +107,7 @@ impl Services for Host {
     }
 
     fn clock_ns(&mut self) -> Result<u64, Fault> {
-        Ok(now_ns())
+        Ok(self.clock().now_ns())
     }
 
     fn delay_ns(&mut self, ns: u32) -> Result<(), Fault> {
@@ -151,7 +151,8 @@ impl Services for Host {
         })?;
         let mut bytes = vec![0; len_bytes as usize];
         slice.copy_to(&mut bytes);
-        self.log.message(level, &bytes, now_ns())
+        let now_ns = self.clock().now_ns();
+        self.log.message(level, &bytes, now_ns)
     }
 
     fn net_attach(&mut self, mac: u64, max_mtu: u32, features: u64) -> Result<i32, Fault> {

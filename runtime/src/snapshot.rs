@@ -14,12 +14,12 @@ pub struct Snapshot {
     pub(crate) host: HostImage,
     /// What the interface was set to.
     pub(crate) settings: Settings,
-    /// When it was taken, in nanoseconds of CLOCK_MONOTONIC.
+    /// When it was taken, in nanoseconds of the nook's clock.
     pub(crate) at_ns: u64,
 }
 
 impl Snapshot {
-    /// When it was taken, in nanoseconds of CLOCK_MONOTONIC.
+    /// When it was taken, in nanoseconds of the nook's clock.
     pub fn at_ns(&self) -> u64 {
         self.at_ns
     }

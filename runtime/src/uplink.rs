@@ -33,7 +33,7 @@ pub trait Uplink: Send {
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()>;
 
     /// Lets an in-process host work; when it wants to be called again even if nothing happens (nanoseconds of
-    /// CLOCK_MONOTONIC).
+    /// the nook's clock).
     fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
         let _ = now_ns;
         Ok(None)

@@ -1,19 +1,23 @@
-//! Waiting for descriptors and for a time of the monotonic clock.
+//! Waiting for descriptors and for a time.
 
 use std::io;
 use std::os::fd::RawFd;
 
-use crate::now_ns;
+use nook_bus::Clock;
 
 /// The descriptors of one wait; its memory is used again.
-#[derive(Default)]
 pub(crate) struct Waiter {
+    clock: Clock,
     always: Vec<RawFd>,
     fds: Vec<RawFd>,
     polled: Vec<libc::pollfd>,
 }
 
 impl Waiter {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Waiter { clock, always: Vec::new(), fds: Vec::new(), polled: Vec::new() }
+    }
+
     /// This descriptor is part of every wait.
     pub(crate) fn always(&mut self, fd: RawFd) {
         self.always.push(fd);
@@ -29,9 +33,14 @@ impl Waiter {
         &mut self.fds
     }
 
-    /// Returns when a descriptor is readable, a signal came, or it is `due_ns`.
+    /// Returns when a descriptor is readable, a signal came, or it is `due_ns`. Virtual time jumps there at once: then
+    /// nothing outside the nook is waited for.
     pub(crate) fn wait(&mut self, due_ns: u64) -> io::Result<()> {
-        let left = due_ns.saturating_sub(now_ns());
+        if self.clock.is_virtual() {
+            self.clock.sleep_until(due_ns);
+            return Ok(());
+        }
+        let left = due_ns.saturating_sub(self.clock.now_ns());
         let timeout = libc::timespec {
             tv_sec: (left / 1_000_000_000).min(i64::MAX as u64) as libc::time_t,
             tv_nsec: (left % 1_000_000_000) as libc::c_long,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nook_abi::PoolLayout;
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher, now_ns,
 };
@@ -63,6 +63,7 @@ fn run(address: &str) -> Result<bool, Error> {
         manifest: module.manifest(),
         layout: module.layout(),
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     })?;
     let pool = module.layout().pool;
     let rx_buffers = module.manifest().rx_buffers as usize;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
-use nook_bus::{DmaWindow, PciDevice};
+use nook_bus::{Clock, DmaWindow, PciDevice};
 use nook_native::{Level, NativeLauncher};
 use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
@@ -283,6 +283,7 @@ pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule
         manifest: module.manifest(),
         layout: module.layout(),
         budgets,
+        clock: Clock::Monotonic,
     };
     Host::new(config).expect("driver and device belong together")
 }

@@ -2,7 +2,7 @@
 //! vmxnet3; the device is registers and nothing else, so that what is seen is the host's doing.
 
 use nook_abi::Fault;
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{Budgets, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, WasmLauncher, now_ns};
 use nook_tests::{Bare, FrameQueues, wat_driver};
 use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
@@ -19,6 +19,7 @@ fn ends(calls: &str) -> Option<Fault> {
         manifest: &manifest,
         layout: module.layout(),
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     })
     .unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::{Fault, TrapKind};
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
     Budgets, Driver, DriverModule, Host, HostConfig, LaunchError, Launcher, Mmio, ModuleCache, Nook, NookError, Wasi,
     WasmLauncher, now_ns,
@@ -71,6 +71,7 @@ fn live_twice(entry: &str, module: &DriverModule, launcher: &Arc<WasmLauncher>) 
         manifest: module.manifest(),
         layout: module.layout(),
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     };
     let mut nook = Nook::new(Host::new(config).unwrap(), Box::new(Shared(launcher.clone())), FrameQueues::default());
     let died = |outcome: Result<(), NookError>| match outcome {

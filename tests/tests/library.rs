@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use e1000_regs::{ITR, TIPG};
 use nook_abi::{Entry, Fault, NativeHead, TrapKind};
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_native::{Level, NativeError, NativeLauncher};
 use nook_runtime::{
     Budgets, CompiledError, Driver, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns,
@@ -32,6 +32,7 @@ fn host(wrong: u32) -> (Host, BareHandle) {
         manifest: &manifest,
         layout: &layout,
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     });
     (host.unwrap(), handle)
 }

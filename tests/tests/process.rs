@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::{Entry, Fault, Hostcall, TrapKind};
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_process::{ProcessError, ProcessLauncher, Wait};
 use nook_recovery::{Outcome, Policy, Supervisor};
 use nook_runtime::{
@@ -64,6 +64,7 @@ fn host(manifest: &OwnedManifest, layout: &Layout) -> Host {
         manifest,
         layout,
         budgets: BUDGETS(),
+        clock: Clock::Monotonic,
     };
     Host::new(config).unwrap()
 }

@@ -1,7 +1,7 @@
 //! A driver that gives back all its receive buffers at once gets them again, though nothing else calls it.
 
 use e1000_model::{Model, ModelConfig, Temper};
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_native::Level;
 use nook_net_api::Wire;
 use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, now_ns};
@@ -23,6 +23,7 @@ fn buffers_that_were_all_given_back_are_provided_again() {
         manifest: &manifest,
         layout: &layout,
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     })
     .unwrap();
     let launcher = native("e1000", e1000_module().manifest(), Level::Wrapped);

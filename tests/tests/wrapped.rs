@@ -5,7 +5,7 @@
 
 use e1000_regs::TIPG;
 use nook_abi::{Context, Fault, Hostcall, Owner, Queue};
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_native::Level;
 use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, NookError, OwnedManifest, now_ns};
 use nook_tests::{Bare, FrameQueues, native};
@@ -24,6 +24,7 @@ fn ends(level: Level, wrong: u32) -> Option<Fault> {
         manifest: &manifest,
         layout: &layout,
         budgets: Budgets::default(),
+        clock: Clock::Monotonic,
     })
     .unwrap();
     let mut nook = Nook::new(host, Box::new(native("odd", &manifest, level)), FrameQueues::default());

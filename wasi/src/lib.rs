@@ -118,6 +118,7 @@ impl OutputStream for Lines {
                 }
             }
             let line = std::mem::take(&mut self.begun);
+            // Its clocks are the machine's, too.
             let told = self.log.message(self.level, &line, now_ns());
             told.map_err(|fault| StreamError::LastOperationFailed(Error::new(ErrorKind::QuotaExceeded, fault).into()))?;
         }

@@ -129,7 +129,8 @@ pub enum ResetKind {
 pub struct Service {
     /// Vectors that are to be handled now, as a bit mask (INTx and MSI are vector 0).
     pub irqs: u32,
-    /// When the device wants to be serviced again even if nothing happens, in nanoseconds of CLOCK_MONOTONIC.
+    /// When the device wants to be serviced again even if nothing happens, in nanoseconds of the nook's
+    /// [`Clock`](crate::Clock).
     pub due_ns: Option<u64>,
 }
 
@@ -207,7 +208,7 @@ pub trait PciDevice: Send {
     fn irq_unmask(&mut self, vector: u32) -> Result<()>;
 
     /// Lets an embedded device work, and fetches interrupts that fired since the last call. Never blocks.
-    /// `now_ns` is CLOCK_MONOTONIC.
+    /// `now_ns` is the nook's [`Clock`](crate::Clock).
     fn service(&mut self, now_ns: u64) -> Result<Service>;
 
     /// Descriptors which become readable when [`service`](PciDevice::service) has something to do.

@@ -5,6 +5,7 @@
 //! Nothing here knows a chip, wasm or a driver.
 
 mod bar_memory;
+mod clock;
 pub mod config;
 mod device;
 mod forward;
@@ -19,6 +20,7 @@ mod window;
 mod words;
 
 pub use bar_memory::BarMemory;
+pub use clock::{Clock, VirtualTime};
 pub use device::{
     BarInfo, BarSpace, DeviceError, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
 };

@@ -7,18 +7,17 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
-use crate::{BarMemory, DeviceError, PciDevice, ResetKind, Result, Words};
+use crate::{BarMemory, Clock, DeviceError, PciDevice, ResetKind, Result, Words};
 
 /// How long transfers that have begun may take to end once the device was turned off: a frame or two on the bus.
-const DRAIN: Duration = Duration::from_millis(1);
+const DRAIN_NS: u64 = 1_000_000;
 /// The longest that a driver is believed to have waited for a reset, and the longest that one is waited for.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE_NS: u64 = 200_000_000;
 /// How often it is looked whether a reset is over.
-const LOOK: Duration = Duration::from_micros(50);
+const LOOK_NS: u64 = 50_000;
 
 /// Where a register is: its BAR, and bytes from the BAR's start.
 pub type Place = (u8, u32);
@@ -54,6 +53,7 @@ pub struct Programmed {
 pub struct Shadowed {
     device: Box<dyn PciDevice>,
     map: &'static RegisterMap,
+    clock: Clock,
     /// For each aligned 32-bit register the index of its cell.
     words: Words<Option<u16>>,
     cells: Vec<Cell>,
@@ -62,17 +62,17 @@ pub struct Shadowed {
     /// Everything that a driver wrote since the last reset is in the cells, and there was one.
     whole: bool,
     /// A reset began then, and no register was touched since.
-    resetting: Option<Instant>,
+    resetting: Option<u64>,
     /// How long the driver left the device alone then: it knows how long its chip takes.
-    settle: Duration,
+    settle_ns: u64,
 }
 
 impl Shadowed {
-    /// Wraps `device`, whose registers `map` describes.
+    /// Wraps `device`, whose registers `map` describes; `clock` is the nook's.
     ///
     /// # Panics
     /// If the map asks for a register to be brought back that is not 32 bits wide.
-    pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap) -> Self {
+    pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap, clock: Clock) -> Self {
         let mut words = Words::of(map, None);
         let mut cells = Vec::new();
         for info in map.registers {
@@ -93,13 +93,14 @@ impl Shadowed {
         Shadowed {
             device,
             map,
+            clock,
             words,
             cells,
             writes: 0,
             bus_master: false,
             whole: false,
             resetting: None,
-            settle: Duration::ZERO,
+            settle_ns: 0,
         }
     }
 
@@ -153,19 +154,19 @@ impl Shadowed {
     /// If it does not answer, or the reset does not end.
     pub fn silence(&mut self, then: &Programmed) -> Result<()> {
         self.turn_off()?;
-        std::thread::sleep(DRAIN);
+        self.sleep(DRAIN_NS);
         self.set_bus_master(false)?;
         let (place, value) = then.reset;
         self.write(place, value)?;
-        std::thread::sleep(self.settle);
+        self.sleep(self.settle_ns);
         self.resetting = None;
-        let begin = Instant::now();
+        let end_ns = self.clock.now_ns() + PATIENCE_NS;
         let bits = u64::from(self.reset_bits(place));
         while self.device.bar_read(place.0, place.1, Width::B4)? & bits != 0 {
-            if begin.elapsed() > PATIENCE {
+            if self.clock.now_ns() > end_ns {
                 return Err(DeviceError::Unsupported(format!("{}: the reset does not end", self.describe())));
             }
-            std::thread::sleep(LOOK);
+            self.sleep(LOOK_NS);
         }
         // There are devices that do not keep to what their manual says of a reset: QEMU's e1000 does nothing.
         self.turn_off()?;
@@ -178,6 +179,10 @@ impl Shadowed {
             }
         }
         Ok(())
+    }
+
+    fn sleep(&self, ns: u64) {
+        self.clock.sleep_until(self.clock.now_ns() + ns);
     }
 
     fn turn_off(&mut self) -> Result<()> {
@@ -232,7 +237,7 @@ impl Shadowed {
             Restore::ResetBy(bits) if value & u64::from(bits) != 0 => {
                 self.forget();
                 self.whole = true;
-                self.resetting = Some(Instant::now());
+                self.resetting = Some(self.clock.now_ns());
             }
             _ => {
                 self.writes += 1;
@@ -245,8 +250,8 @@ impl Shadowed {
     /// A register is about to be touched: a reset that was waited for is over.
     #[inline]
     fn touch(&mut self) {
-        if let Some(since) = self.resetting.take() {
-            self.settle = since.elapsed().min(PATIENCE);
+        if let Some(since_ns) = self.resetting.take() {
+            self.settle_ns = (self.clock.now_ns() - since_ns).min(PATIENCE_NS);
         }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nook_abi::{Entry, Fault, HOSTCALLS, Hostcall, TrapKind};
+use nook_bus::Clock;
 use nook_process_guest::channel::{SLOTS, is_posted, said, told};
-use nook_runtime::{Host, TICK_NS, now_ns};
+use nook_runtime::{Host, TICK_NS};
 
 use crate::child::{Child, End};
 use crate::memory::Memory;
@@ -28,6 +29,9 @@ pub const SPIN_NS: u64 = 200_000;
 
 /// How often the channel is looked at between two looks at the clock.
 const LOOKS: u32 = 64;
+
+/// Another process works in real time, whatever a nook's clock says.
+const REAL: Clock = Clock::Monotonic;
 
 /// How long a process may take until it waits for calls.
 const READY_NS: u64 = 20_000_000_000;
@@ -91,7 +95,7 @@ impl Line {
     /// # Errors
     /// If it does not.
     pub(crate) fn until_ready(&mut self) -> Result<(), String> {
-        let end_ns = now_ns() + READY_NS;
+        let end_ns = REAL.now_ns() + READY_NS;
         loop {
             let ended = self.child.end();
             match self.new_messages() {
@@ -102,7 +106,7 @@ impl Line {
             match ended {
                 Some(End::Exited(status)) => return Err(format!("it ended with status {status} before it was called")),
                 Some(End::Killed(signal)) => return Err(format!("signal {signal} ended it before it was called")),
-                None if now_ns() >= end_ns => return Err("it does not wait for calls".into()),
+                None if REAL.now_ns() >= end_ns => return Err("it does not wait for calls".into()),
                 None => self.sleep(TICK_NS),
             }
         }
@@ -116,7 +120,7 @@ impl Line {
     pub(crate) fn call(&mut self, host: &mut Host, entry: Entry, args: [u64; 3]) -> Result<u64, Fault> {
         self.stay_near();
         self.tell(told::CALL | entry as u32, args);
-        let mut tick_ns = now_ns() + TICK_NS;
+        let mut tick_ns = REAL.now_ns() + TICK_NS;
         loop {
             self.listen(entry)?;
             for _ in 0..self.new_messages().map_err(|kind| Fault::Trap { entry, kind })? {
@@ -136,9 +140,9 @@ impl Line {
                 }
             }
             // However often it speaks, its time is limited.
-            if now_ns() >= tick_ns {
+            if REAL.now_ns() >= tick_ns {
                 host.remote_tick(self.child.cpu_ns())?;
-                tick_ns = now_ns() + TICK_NS;
+                tick_ns = REAL.now_ns() + TICK_NS;
             }
         }
     }
@@ -193,8 +197,8 @@ impl Line {
     }
 
     fn spin(&self) -> bool {
-        let end_ns = now_ns() + SPIN_NS;
-        while now_ns() < end_ns && self.child.end().is_none() {
+        let end_ns = REAL.now_ns() + SPIN_NS;
+        while REAL.now_ns() < end_ns && self.child.end().is_none() {
             for _ in 0..LOOKS {
                 if self.has_news() {
                     return true;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use nook_bus::DmaWindow;
+use nook_bus::{Clock, DmaWindow};
 use nook_net::{Content, Host, HostConfig, Plan, Server, TcpPlan};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{Budgets, DriverModule, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns};
@@ -35,6 +35,7 @@ fn a_file_of_64_mib_arrives_with_the_right_hash() {
             manifest: module.manifest(),
             layout: module.layout(),
             budgets: Budgets::default(),
+            clock: Clock::Monotonic,
         });
         let mut above = Host::new(HostConfig::default());
         let tcp = TcpPlan { bytes: BYTES, upload: false, download: true, ..TcpPlan::default() };

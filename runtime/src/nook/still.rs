@@ -2,7 +2,7 @@
 
 use super::{Care, Nook};
 use crate::device::Rest;
-use crate::{NookError, Snapshot, Uplink, now_ns};
+use crate::{NookError, Snapshot, Uplink};
 
 /// For how long nothing may have moved, so that it is known that the device has nothing up its sleeve: longer than
 /// any sensible card holds back what it is done with, to interrupt less often.
@@ -12,7 +12,7 @@ const STILL_NS: u64 = 50_000_000;
 pub enum Look {
     /// Packets move: look again after a later turn.
     Moving,
-    /// Nothing has moved; look again then, in nanoseconds of CLOCK_MONOTONIC.
+    /// Nothing has moved; look again then, in nanoseconds of the nook's clock.
     StillUntil(u64),
     /// This was such a moment.
     Taken(Box<Snapshot>),
@@ -38,7 +38,7 @@ impl<U: Uplink> Nook<U> {
         if !self.driver()?.keeps() {
             return Ok(Look::Impossible);
         }
-        let now = now_ns();
+        let now = self.clock.now_ns();
         let ordinary = self.opened && self.care.is_none();
         let Some(moves) = self.host_mut().stillness().filter(|_| ordinary) else {
             self.still = None;

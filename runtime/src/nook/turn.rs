@@ -4,7 +4,7 @@ use nook_abi::{Entry, Fault, TxCompletion, irq_result, poll_flags, poll_result};
 
 use super::undo::Care;
 use super::{Nook, State};
-use crate::{NookError, Turn, Uplink, now_ns};
+use crate::{NookError, Turn, Uplink};
 use nook_bus::PciDevice;
 
 /// Packets that one `poll` may move each way.
@@ -16,7 +16,7 @@ const MAX_REST_NS: u64 = 1_000_000_000;
 impl<U: Uplink> Nook<U> {
     /// One round: lets the device work, calls the driver for what has happened, moves packets. If there was nothing
     /// to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until `until_ns` of
-    /// the monotonic clock.
+    /// the nook's clock.
     ///
     /// # Errors
     /// What went wrong; see [`NookError`].
@@ -24,7 +24,7 @@ impl<U: Uplink> Nook<U> {
         if let Some(fault) = self.host().device_is_taken() {
             return Err(self.fault(fault));
         }
-        let now = now_ns();
+        let now = self.clock.now_ns();
         if now < self.rest_until_ns {
             self.waiter.begin();
             self.waiter.wait(self.rest_until_ns.min(until_ns)).map_err(NookError::Uplink)?;
@@ -43,10 +43,11 @@ impl<U: Uplink> Nook<U> {
         let due = [device_due, uplink_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
         let host = self.host_mut();
         let asks = std::mem::take(&mut host.asks);
-        if let Some(rest_ns) = host.watch.rest_ns(asks, &host.counters, || now_ns() - now) {
-            let begun = now_ns();
+        if let Some(rest_ns) = host.watch.rest_ns(asks, &host.counters, || host.clock.now_ns() - now) {
+            let begun = self.clock.now_ns();
             self.wait(due.min(begun + rest_ns)).map_err(NookError::Uplink)?;
-            self.host_mut().counters.throttled_ns += now_ns() - begun;
+            let rested_ns = self.clock.now_ns() - begun;
+            self.host_mut().counters.throttled_ns += rested_ns;
             return Ok(Turn::Waited);
         }
         if worked {
@@ -227,7 +228,7 @@ impl<U: Uplink> Nook<U> {
         let long_ns = self.host_mut().budget.take_long_ns();
         if long_ns > 0 {
             let rest_ns = long_ns.min(MAX_REST_NS);
-            self.rest_until_ns = now_ns() + rest_ns;
+            self.rest_until_ns = self.clock.now_ns() + rest_ns;
             self.host_mut().counters.throttled_ns += rest_ns;
         }
     }

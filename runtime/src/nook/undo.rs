@@ -3,7 +3,7 @@
 use nook_abi::{Entry, Fault};
 
 use super::{Nook, State};
-use crate::{CrashWhen, NookError, RolledBack, Uplink, now_ns};
+use crate::{CrashWhen, NookError, RolledBack, Uplink};
 
 /// How the next calls of `poll` differ from ordinary ones.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +57,7 @@ impl<U: Uplink> Nook<U> {
         match entry {
             Entry::Poll => host.poll_wanted = true,
             Entry::Irq => host.device.deliver_again(vector),
-            Entry::Timer => host.timer_due_ns = Some(now_ns()),
+            Entry::Timer => host.timer_due_ns = Some(host.clock.now_ns()),
             Entry::Work => host.work_wanted = true,
             _ => {}
         }

@@ -20,7 +20,7 @@ pub trait Wire: Send {
         true
     }
 
-    /// When the far end wants to be asked again even if nothing happens (nanoseconds of CLOCK_MONOTONIC).
+    /// When the far end wants to be asked again even if nothing happens (nanoseconds of the nook's clock).
     fn due_ns(&mut self, now_ns: u64) -> Option<u64> {
         let _ = now_ns;
         None

@@ -32,8 +32,12 @@ nook_regs::registers! {
 }
 
 fn device() -> (Shadowed, Scripted) {
+    on(Clock::new_virtual())
+}
+
+fn on(clock: Clock) -> (Shadowed, Scripted) {
     let script = Scripted::default();
-    (Shadowed::new(Box::new(script.clone()), &MAP), script)
+    (Shadowed::new(Box::new(script.clone()), &MAP, clock), script)
 }
 
 fn write(device: &mut Shadowed, offset: u32, value: u64) {
@@ -95,16 +99,17 @@ fn what_was_not_reset_or_reset_in_part_cannot_be_brought_back() {
 
 #[test]
 fn a_reset_is_waited_for_as_long_as_the_driver_did_and_until_its_bit_is_clear() {
-    let (mut device, script) = device();
+    let clock = Clock::new_virtual();
+    let (mut device, script) = on(clock.clone());
     write(&mut device, 0, CTRL::RST.into());
-    std::thread::sleep(Duration::from_millis(20));
+    clock.charge(20_000_000);
     write(&mut device, 0, 5);
     let kept = device.keep().unwrap().unwrap();
     script.answers(0, u64::from(CTRL::RST));
     script.seen();
-    let begin = Instant::now();
+    let begin_ns = clock.now_ns();
     device.silence(&kept).unwrap();
-    assert!(begin.elapsed() >= Duration::from_millis(20));
+    assert_eq!(clock.now_ns() - begin_ns, DRAIN_NS + 20_000_000 + LOOK_NS);
     let looks = script.seen().iter().filter(|seen| *seen == "read 0x0").count();
     assert_eq!(looks, 2);
 }
