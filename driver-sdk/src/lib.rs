@@ -17,6 +17,7 @@ extern crate std;
 
 #[allow(unsafe_code)]
 mod checksum;
+mod dma;
 mod driver;
 #[allow(unsafe_code)]
 mod export;
@@ -34,6 +35,8 @@ mod native;
 mod nook;
 #[allow(unsafe_code)]
 mod queues;
+#[expect(unsafe_code, reason = "places in the window, which is no Rust object, are read and written by address")]
+mod raw;
 mod regs;
 #[allow(unsafe_code)]
 mod ring;
@@ -44,6 +47,7 @@ mod sieve;
 pub mod testing;
 
 pub use checksum::checksum;
+pub use dma::{DmaBytes, DmaRegion};
 pub use driver::{Irq, MacAddress, NetDriver, Poll, RxMode};
 pub use filter::{Direction, Filter, FilterInstance, Frame, Verdict};
 pub use instance::Instance;
@@ -53,10 +57,10 @@ pub use kernel::WasmKernel;
 pub use log::Level;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::TableKernel;
-pub use nook::{DmaRegion, Nook};
+pub use nook::Nook;
 pub use nook_abi as abi;
 pub use nook_abi::{LinkState, NetStats, PacketStatus, ProbeReason, QueueEntry, Status};
-pub use nook_regs::{Register, RegisterArray};
+pub use nook_regs::{Register, RegisterArray, Value};
 pub use queues::{NetQueues, Packet, Pool, ProvideQueue, Provided, ReturnPlace, ReturnQueue, Returning};
 pub use regs::Regs;
 pub use ring::{DescriptorRing, Done, Fill, Reap, Vacant};

@@ -5,7 +5,8 @@ use core::fmt;
 use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, LinkState, NetStats, Status};
 
 use crate::log::Line;
-use crate::{Kernel, Level, MacAddress, NetQueues, Regs};
+use crate::raw::Span;
+use crate::{DmaRegion, Kernel, Level, MacAddress, NetQueues, Regs};
 
 /// The host around a driver: a small handle that can be copied and kept.
 #[derive(Clone, Copy)]
@@ -107,6 +108,7 @@ impl<K: Kernel> Nook<K> {
         pub(crate) fn mmio_write32(bar: u32, offset: u32, value: u32);
         pub(crate) fn mmio_write64(bar: u32, offset: u32, value: u64);
         pub(crate) fn mmio_flush();
+        pub(crate) fn dma_free(region: u32);
         /// The monotonic clock, now, in nanoseconds.
         pub fn clock_ns() -> u64;
         /// Waits without sleeping, at least `ns` nanoseconds, at most 10 ms.
@@ -181,13 +183,10 @@ impl<K: Kernel> Nook<K> {
         }
         let (handle, offset) = ((answer >> 32) as u32, answer as u32);
         let page = self.page();
-        Ok(DmaRegion {
-            nook: *self,
-            handle,
-            addr: page.window_addr as usize + offset as usize,
-            iova: page.window_iova + u64::from(offset),
-            len_bytes,
-        })
+        // SAFETY: `Nook::new`'s caller vouched for the window, and for the kernel, whose answer is that so many bytes at
+        // this offset of it are the driver's. The region keeps them until it is dropped, and hands out no references.
+        let span = unsafe { Span::new(page.window_addr as Addr + offset as usize, len_bytes) };
+        Ok(DmaRegion::new(*self, handle, page.window_iova + u64::from(offset), span))
     }
 
     /// Leaves counters where the host reads them after the `stats` entry.
@@ -203,40 +202,6 @@ pub(crate) fn log<K: Kernel>(kernel: K, level: Level, text: fmt::Arguments<'_>) 
     let bytes = line.as_bytes();
     // SAFETY: address and length are those of a live slice of the driver's memory.
     unsafe { kernel.log(level as u32, bytes.as_ptr() as Addr, bytes.len() as u32) }
-}
-
-/// DMA memory that the driver owns, in the window. Freed when it is dropped, which is a hostcall that only process
-/// context allows: the device must no longer use it then.
-pub struct DmaRegion<K: Kernel> {
-    nook: Nook<K>,
-    handle: u32,
-    addr: Addr,
-    iova: u64,
-    len_bytes: u32,
-}
-
-impl<K: Kernel> DmaRegion<K> {
-    /// Where the device sees it.
-    pub fn iova(&self) -> u64 {
-        self.iova
-    }
-
-    /// How long it is.
-    pub fn len_bytes(&self) -> u32 {
-        self.len_bytes
-    }
-
-    /// Where the driver sees it.
-    pub(crate) fn addr(&self) -> Addr {
-        self.addr
-    }
-}
-
-impl<K: Kernel> Drop for DmaRegion<K> {
-    fn drop(&mut self) {
-        // SAFETY: no address is passed; the handle is this region's, and nobody has it after this.
-        unsafe { self.nook.kernel.dma_free(self.handle) }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Host and driver use a ring on the same thread, never at the same time, so its counters and entries need no
 //! atomics: an entry call is a barrier. A batch loads the counters once and writes its own back once, when it ends.
 
-use nook_abi::{HostPage, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, item_flags};
+use crate::DmaBytes;
+use crate::raw::Span;
+use nook_abi::{Addr, HostPage, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, item_flags};
 
 /// A ring as memory.
 #[repr(C)]
@@ -58,7 +60,8 @@ pub struct NetQueues {
 
 impl NetQueues {
     /// # Safety
-    /// The rings' addresses in `page` are those of rings that stay valid while the result is used, on this thread.
+    /// The addresses in `page` are those of rings and of a window that stay valid while the result is used, on this
+    /// thread.
     pub(crate) unsafe fn new(page: &HostPage) -> Self {
         let ring = |queue: Queue| page.rings[queue as usize] as usize as *mut Ring;
         NetQueues {
@@ -66,7 +69,8 @@ impl NetQueues {
             rx_return: ReturnQueue(ring(Queue::RxReturn)),
             tx_provide: ProvideQueue(ring(Queue::TxProvide)),
             tx_return: ReturnQueue(ring(Queue::TxReturn)),
-            pool: Pool::new(page.window_iova, page.pool),
+            // SAFETY: the caller vouches for the page, and by it for the window, in which the pool lies.
+            pool: unsafe { Pool::new(page) },
         }
     }
 }
@@ -235,22 +239,32 @@ impl Packet {
     }
 }
 
-/// Where the packet buffers are, as the device sees them.
+/// Where the packet buffers are, for the device and for the driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
     frames_iova: u64,
     stride_bytes: u32,
     count: u32,
     room_bytes: u32,
+    /// From the first buffer's frame to the end of the last one's room.
+    frames: Span,
 }
 
 impl Pool {
-    fn new(window_iova: u64, layout: PoolLayout) -> Self {
+    /// # Safety
+    /// `page` describes a window, and a pool in it, whose memory stays valid while the result, or what was made from it,
+    /// is used.
+    unsafe fn new(page: &HostPage) -> Self {
+        let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, .. } = page.pool;
+        let begin = offset + headroom_bytes;
+        let len_bytes = if count == 0 { 0 } else { (count - 1) * stride_bytes + room_bytes };
         Pool {
-            frames_iova: window_iova + u64::from(layout.offset) + u64::from(layout.headroom_bytes),
-            stride_bytes: layout.stride_bytes,
-            count: layout.count,
-            room_bytes: layout.room_bytes,
+            frames_iova: page.window_iova + u64::from(begin),
+            stride_bytes,
+            count,
+            room_bytes,
+            // SAFETY: the caller vouches for the window and for the layout, whose buffers end here.
+            frames: unsafe { Span::new(page.window_addr as Addr + begin as usize, len_bytes) },
         }
     }
 
@@ -260,6 +274,16 @@ impl Pool {
     pub fn frame_iova(&self, packet: &Packet) -> Option<u64> {
         let inside = packet.id() < self.count && packet.len_bytes <= self.room_bytes;
         inside.then(|| self.frames_iova + u64::from(packet.id()) * u64::from(self.stride_bytes))
+    }
+
+    /// The room in the packet's buffer, whose first byte is the frame's. `None` as for
+    /// [`frame_iova`](Self::frame_iova).
+    #[inline]
+    pub fn bytes(&self, packet: &Packet) -> Option<DmaBytes<'_>> {
+        if packet.id() >= self.count || packet.len_bytes > self.room_bytes {
+            return None;
+        }
+        self.frames.part(packet.id().checked_mul(self.stride_bytes)?, self.room_bytes).ok().map(DmaBytes::new)
     }
 
     /// Bytes for a frame in each buffer.
@@ -348,7 +372,10 @@ mod tests {
             room_bytes: 1984,
             reserved: 0,
         };
-        let pool = Pool::new(0x10_0000, layout);
+        let host = Host::new();
+        let page = HostPage { window_iova: 0x10_0000, pool: layout, ..host.page_now() };
+        // SAFETY: the host's window is leaked memory and longer than this pool.
+        let pool = unsafe { Pool::new(&page) };
         let packet = |id, len_bytes| {
             let item = Item { id, len_bytes, ..Item::default() };
             Packet::from(&QueueEntry { item, net: NetMeta::default() })
@@ -358,5 +385,22 @@ mod tests {
         assert_eq!(pool.frame_iova(&packet(4, 60)), None);
         assert_eq!(pool.frame_iova(&packet(u32::MAX, 60)), None);
         assert_eq!(pool.frame_iova(&packet(0, 1985)), None);
+        for (id, len_bytes) in [(4, 60), (u32::MAX, 60), (0, 1985)] {
+            assert!(pool.bytes(&packet(id, len_bytes)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_packets_bytes_are_those_that_the_device_reads_and_end_with_its_room() {
+        let host = Host::new();
+        let pool = host.nook().queues().pool;
+        let packet = |id| Packet::from(&QueueEntry { item: entry(id).item, net: NetMeta::default() });
+        for id in [0, 5, host.page_now().pool.count - 1] {
+            let bytes = pool.bytes(&packet(id)).unwrap();
+            assert_eq!((bytes.len_bytes(), bytes.write(4, id)), (pool.room_bytes(), Ok(())));
+            assert_eq!(host.window().read(pool.frame_iova(&packet(id)).unwrap() + 4), id);
+            assert_eq!(bytes.fill(0, pool.room_bytes(), id as u8), Ok(()));
+            assert!(bytes.write(pool.room_bytes(), 0u8).is_err());
+        }
     }
 }

@@ -79,7 +79,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize> DescriptorRing<K, T, N> {
 
     #[inline(always)]
     fn slots(&self) -> *mut Slot {
-        self.memory.addr() as *mut Slot
+        self.memory.span().addr() as *mut Slot
     }
 
     /// Begins a batch of filling. The batch ends, and counts, when the result is dropped.

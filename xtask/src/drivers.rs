@@ -3,8 +3,8 @@
 //! Those that drive a device are also compiled for this machine ([`objects`]), and those that can run in a process of
 //! their own for that ([`programs`]).
 //!
-//! A driver is a package under `drivers/` or `benches/` with a `cdylib` target; those of the benchmarks are compiled a
-//! second time, without SIMD, to `<manifest name>-scalar.wasm`. It is built as a cdylib alone: with an rlib beside
+//! A driver is a package under `drivers/` or `benches/` with a `cdylib` target, or one under `tests/` whose name ends in
+//! `-wasm`; those of the benchmarks are compiled a second time, without SIMD, to `<manifest name>-scalar.wasm`. It is built as a cdylib alone: with an rlib beside
 //! it, which the native build uses, cargo would leave link-time optimisation out.
 
 use crate::wasm_toolchain::Toolchain;
@@ -24,6 +24,9 @@ const FLAGS: &[&str] =
 
 /// For a driver of the benchmarks, to see what SIMD brings.
 const SCALAR: &str = "-Ctarget-feature=-simd128";
+
+/// How the names of the packages end that only tests use.
+const ENDING: &str = "-wasm";
 
 /// The compiler's remark on `atomics` above, once for each crate. That the instructions come out as they should is
 /// pinned by a test on the compiled driver.
@@ -48,7 +51,7 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
             let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
             keep(&format!("{name}-scalar"), package, &bytes)?;
         }
-        if manifest::drives_a_device(&bytes)? {
+        if manifest::drives_a_device(&bytes)? && !is_for_tests(package) {
             objects::build(package, &name)?;
         }
         built.insert(name, file);
@@ -68,7 +71,12 @@ fn keep(name: &str, package: &cargo::Package, bytes: &[u8]) -> Result<PathBuf> {
 }
 
 fn is_driver(package: &cargo::Package) -> bool {
-    (package.dir.starts_with("drivers/") || is_for_benches(package)) && package.has_cdylib
+    (package.dir.starts_with("drivers/") || is_for_benches(package) || is_for_tests(package)) && package.has_cdylib
+}
+
+/// A module that tests look at, and do not run.
+fn is_for_tests(package: &cargo::Package) -> bool {
+    package.dir.starts_with("tests/") && package.name.ends_with(ENDING)
 }
 
 fn is_for_benches(package: &cargo::Package) -> bool {
@@ -122,14 +130,16 @@ mod tests {
     use super::*;
 
     fn package(dir: &str, has_cdylib: bool) -> cargo::Package {
-        cargo::Package { name: "p".into(), dir: dir.into(), dependencies: Vec::new(), has_cdylib }
+        let name = dir.rsplit('/').next().unwrap_or(dir).into();
+        cargo::Package { name, dir: dir.into(), dependencies: Vec::new(), has_cdylib }
     }
 
     #[test]
-    fn a_driver_is_a_cdylib_under_drivers_or_benches() {
+    fn a_driver_is_a_cdylib_under_drivers_or_benches_or_says_in_its_name_that_it_is_for_tests() {
         assert!(is_driver(&package("drivers/e1000-wasm", true)));
         assert!(is_driver(&package("benches/touch-driver", true)));
         assert!(!is_driver(&package("drivers/common", false)));
+        assert!(is_driver(&package("tests/access-wasm", true)));
         assert!(!is_driver(&package("tests/hostile-driver", true)));
     }
 }

@@ -1,0 +1,153 @@
+//! Memory that a device, or the host, writes while the driver looks at it: the only module that touches the window.
+//!
+//! What is safe here is safe for any caller: a [`Span`] checks each place, [`Slots`] masks each index.
+//!
+//! WebAssembly has no volatile access. The compiler of the module (LLVM) and the host's (Cranelift) merge plain loads of
+//! one address, answer a load with what was stored before, and drop a store that another overwrites. So:
+//! - Single values are atomic: `i32.atomic.load` and its like. Neither compiler merges, moves or drops one, and each is a
+//!   barrier for plain accesses in Cranelift (`has_memory_fence_semantics` in its alias analysis). A load costs 0.8 ns (a
+//!   plain one 0.6), a store 15 ns, because it is also a fence for the processor.
+//! - Bytes in bulk are `memory.copy` and `memory.fill` of a length that the compilers do not know. With a known one both
+//!   write plain loads and stores in their place; without it is a call of the host's, which is a barrier.
+//! - Descriptors are filled with plain stores, which are cheap, and made visible by what follows: the doorbell's hostcall
+//!   or an atomic store.
+
+use core::hint::black_box;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+use nook_abi::{Addr, Status};
+use nook_regs::{Value, Width};
+
+/// Memory of the window, from an address on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    addr: Addr,
+    len_bytes: u32,
+}
+
+impl Span {
+    /// # Safety
+    /// So many bytes at `addr` are valid for reads and writes while the result, a copy of it or what was made from it is
+    /// used, and no Rust reference to them exists in that time.
+    pub(crate) const unsafe fn new(addr: Addr, len_bytes: u32) -> Self {
+        Span { addr, len_bytes }
+    }
+
+    pub(crate) const fn addr(self) -> Addr {
+        self.addr
+    }
+
+    pub(crate) const fn len_bytes(self) -> u32 {
+        self.len_bytes
+    }
+
+    /// The part of `len_bytes` at `offset`; `Invalid` if it is not inside.
+    #[inline(always)]
+    pub(crate) fn part(self, offset: u32, len_bytes: u32) -> Result<Span, Status> {
+        if offset <= self.len_bytes && len_bytes <= self.len_bytes - offset {
+            Ok(Span { addr: self.addr + offset as usize, len_bytes })
+        } else {
+            Err(Status::Invalid)
+        }
+    }
+
+    /// Where so many bytes at `offset` are, for as long as the span may be used.
+    #[inline(always)]
+    fn bytes(self, offset: u32, len: usize) -> Result<*mut u8, Status> {
+        let len_bytes = u32::try_from(len).map_err(|_| Status::Invalid)?;
+        Ok(self.part(offset, len_bytes)?.addr as *mut u8)
+    }
+
+    /// Where a `V` at `offset` is; `Invalid` too if it is not aligned to its size.
+    #[inline(always)]
+    fn place<V: Value>(self, offset: u32) -> Result<*mut u8, Status> {
+        let place = self.bytes(offset, size_of::<V>())?;
+        if (place as usize).is_multiple_of(size_of::<V>()) { Ok(place) } else { Err(Status::Invalid) }
+    }
+
+    /// One atomic load.
+    #[inline(always)]
+    pub(crate) fn read<V: Value>(self, offset: u32) -> Result<V, Status> {
+        let place = self.place::<V>(offset)?;
+        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width. The
+        // span is valid (`Span::new`), and no reference to it outlives this line.
+        let value = unsafe {
+            match V::WIDTH {
+                Width::B1 => AtomicU8::from_ptr(place).load(Ordering::SeqCst).into(),
+                Width::B2 => u16::from_le(AtomicU16::from_ptr(place.cast()).load(Ordering::SeqCst)).into(),
+                Width::B4 => u32::from_le(AtomicU32::from_ptr(place.cast()).load(Ordering::SeqCst)).into(),
+                Width::B8 => u64::from_le(AtomicU64::from_ptr(place.cast()).load(Ordering::SeqCst)),
+            }
+        };
+        Ok(V::from_u64(value))
+    }
+
+    /// One atomic store.
+    #[inline(always)]
+    pub(crate) fn write<V: Value>(self, offset: u32, value: V) -> Result<(), Status> {
+        let (place, value) = (self.place::<V>(offset)?, value.to_u64());
+        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width. The
+        // span is valid (`Span::new`), and no reference to it outlives this line.
+        unsafe {
+            match V::WIDTH {
+                Width::B1 => AtomicU8::from_ptr(place).store(value as u8, Ordering::SeqCst),
+                Width::B2 => AtomicU16::from_ptr(place.cast()).store((value as u16).to_le(), Ordering::SeqCst),
+                Width::B4 => AtomicU32::from_ptr(place.cast()).store((value as u32).to_le(), Ordering::SeqCst),
+                Width::B8 => AtomicU64::from_ptr(place.cast()).store(value.to_le(), Ordering::SeqCst),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies out, in bulk.
+    #[inline]
+    pub(crate) fn read_bytes(self, offset: u32, into: &mut [u8]) -> Result<(), Status> {
+        let from = self.bytes(offset, into.len())?;
+        // SAFETY: so many bytes at `from` lie in the span, which is valid (`Span::new`), and `into` is a slice of as many.
+        unsafe { move_bytes(from, into.as_mut_ptr(), into.len()) }
+        Ok(())
+    }
+
+    /// Copies in, in bulk.
+    #[inline]
+    pub(crate) fn write_bytes(self, offset: u32, from: &[u8]) -> Result<(), Status> {
+        let to = self.bytes(offset, from.len())?;
+        // SAFETY: so many bytes at `to` lie in the span, which is valid (`Span::new`), and `from` is a slice of as many.
+        unsafe { move_bytes(from.as_ptr(), to, from.len()) }
+        Ok(())
+    }
+
+    /// Copies what `from` has to `offset`, in bulk. The two may overlap.
+    #[inline]
+    pub(crate) fn copy(self, offset: u32, from: Span) -> Result<(), Status> {
+        let to = self.part(offset, from.len_bytes)?;
+        // SAFETY: both spans are valid (`Span::new`) and have so many bytes.
+        unsafe { move_bytes(from.addr as *const u8, to.addr as *mut u8, from.len_bytes as usize) }
+        Ok(())
+    }
+
+    /// Sets `len_bytes` bytes at `offset`, in bulk.
+    #[inline]
+    pub(crate) fn fill(self, offset: u32, len_bytes: u32, byte: u8) -> Result<(), Status> {
+        let to = self.part(offset, len_bytes)?;
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: the part lies in the span, which is valid (`Span::new`).
+        unsafe { (to.addr as *mut u8).write_bytes(byte, black_box(len_bytes as usize)) }
+        compiler_fence(Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Copies bytes as a whole, which no compiler merges with another copy or drops.
+///
+/// # Safety
+/// `len` bytes are valid for reads at `from` and for writes at `to`.
+#[inline]
+unsafe fn move_bytes(from: *const u8, to: *mut u8, len: usize) {
+    // For LLVM, which may see memory that only this copy is known to write.
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the caller vouches for both. The length is what it was: `black_box` hides it from the compilers, so that
+    // they write no plain accesses in place of the copy.
+    unsafe { to.copy_from(from, black_box(len)) }
+    compiler_fence(Ordering::SeqCst);
+}
