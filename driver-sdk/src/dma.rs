@@ -1,5 +1,5 @@
-//! DMA memory as a driver reads and writes it: [`DmaRegion`], which it owns, and [`DmaBytes`], bounded access to a region
-//! or a packet's buffer.
+//! DMA memory as a driver reads and writes it: [`DmaRegion`], which it owns, and [`DmaBytes`], bounded access to a
+//! region or a packet's buffer.
 
 use core::marker::PhantomData;
 
@@ -52,14 +52,16 @@ impl<K: Kernel> Drop for DmaRegion<K> {
 
 /// Bounded access to memory that a device reads and writes at any time.
 ///
-/// Each access is made, once, whatever the compilers know of the memory, and in the order of the program with the others
-/// and with registers. Values are little endian, as devices have them; a [`Value`] is `u8`, `u16`, `u32` or `u64`.
+/// Each access is made, once, whatever the compilers know of the memory, and in the order of the program with the
+/// others and with registers. Values are little endian, as devices have them; a [`Value`] is `u8`, `u16`, `u32` or
+/// `u64`.
 ///
 /// Which one to use:
-/// - [`read`](Self::read) and [`write`](Self::write) are for words by which driver and device hand something over: a done
-///   bit, an index, a flag. They are atomic: a device never sees half of one.
-/// - [`read_bytes`](Self::read_bytes), [`write_bytes`](Self::write_bytes), [`copy`](Self::copy) and [`fill`](Self::fill)
-///   are for content: what has been handed over, or will be. They touch bytes in no certain order and not as wholes.
+/// - [`read`](Self::read) and [`write`](Self::write) are for words by which driver and device hand something over: a
+///   done bit, an index, a flag. They are atomic: a device never sees half of one.
+/// - [`read_bytes`](Self::read_bytes), [`write_bytes`](Self::write_bytes), [`copy`](Self::copy) and
+///   [`fill`](Self::fill) are for content: what has been handed over, or will be. They touch bytes in no certain order
+///   and not as wholes.
 ///
 /// Each access outside of the memory, and a value that is not aligned to its size, is [`Status::Invalid`] and touches
 /// nothing: a place that the device named can be tried.
@@ -105,8 +107,8 @@ impl<'a> DmaBytes<'a> {
         self.span.read(offset)
     }
 
-    /// Writes the value at `offset`. Whoever sees it sees all that was written before it, by any of these methods or into
-    /// a ring; and what is read after it was not read before it. That takes some 15 ns: for content there is
+    /// Writes the value at `offset`. Whoever sees it sees all that was written before it, by any of these methods or
+    /// into a ring; and what is read after it was not read before it. That takes some 15 ns: for content there is
     /// [`write_bytes`](Self::write_bytes).
     #[inline(always)]
     pub fn write<V: Value>(&self, offset: u32, value: V) -> Result<(), Status> {
@@ -119,8 +121,8 @@ impl<'a> DmaBytes<'a> {
         self.span.read_bytes(offset, into)
     }
 
-    /// Copies `from` to `offset`. The device sees it before what a later [`write`](Self::write) or register access tells
-    /// it; without one it may see it at any time.
+    /// Copies `from` to `offset`. The device sees it before what a later [`write`](Self::write) or register access
+    /// tells it; without one it may see it at any time.
     #[inline]
     pub fn write_bytes(&self, offset: u32, from: &[u8]) -> Result<(), Status> {
         self.span.write_bytes(offset, from)

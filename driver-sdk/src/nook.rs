@@ -183,8 +183,9 @@ impl<K: Kernel> Nook<K> {
         }
         let (handle, offset) = ((answer >> 32) as u32, answer as u32);
         let page = self.page();
-        // SAFETY: `Nook::new`'s caller vouched for the window, and for the kernel, whose answer is that so many bytes at
-        // this offset of it are the driver's. The region keeps them until it is dropped, and hands out no references.
+        // SAFETY: `Nook::new`'s caller vouched for the window, and for the kernel, whose answer is that so many bytes
+        // at this offset of it are the driver's. The region keeps them until it is dropped, and hands out no
+        // references.
         let span = unsafe { Span::new(page.window_addr as Addr + offset as usize, len_bytes) };
         Ok(DmaRegion::new(*self, handle, page.window_iova + u64::from(offset), span))
     }

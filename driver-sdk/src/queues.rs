@@ -252,8 +252,8 @@ pub struct Pool {
 
 impl Pool {
     /// # Safety
-    /// `page` describes a window, and a pool in it, whose memory stays valid while the result, or what was made from it,
-    /// is used.
+    /// `page` describes a window, and a pool in it, whose memory stays valid while the result, or what was made from
+    /// it, is used.
     unsafe fn new(page: &HostPage) -> Self {
         let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, .. } = page.pool;
         let begin = offset + headroom_bytes;

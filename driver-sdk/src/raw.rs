@@ -2,15 +2,15 @@
 //!
 //! What is safe here is safe for any caller: a [`Span`] checks each place, [`Slots`] masks each index.
 //!
-//! WebAssembly has no volatile access. The compiler of the module (LLVM) and the host's (Cranelift) merge plain loads of
-//! one address, answer a load with what was stored before, and drop a store that another overwrites. So:
-//! - Single values are atomic: `i32.atomic.load` and its like. Neither compiler merges, moves or drops one, and each is a
-//!   barrier for plain accesses in Cranelift (`has_memory_fence_semantics` in its alias analysis). A load costs 0.8 ns (a
-//!   plain one 0.6), a store 15 ns, because it is also a fence for the processor.
-//! - Bytes in bulk are `memory.copy` and `memory.fill` of a length that the compilers do not know. With a known one both
-//!   write plain loads and stores in their place; without it is a call of the host's, which is a barrier.
-//! - Descriptors are filled with plain stores, which are cheap, and made visible by what follows: the doorbell's hostcall
-//!   or an atomic store.
+//! WebAssembly has no volatile access. The compiler of the module (LLVM) and the host's (Cranelift) merge plain loads
+//! of one address, answer a load with what was stored before, and drop a store that another overwrites. So:
+//! - Single values are atomic: `i32.atomic.load` and its like. Neither compiler merges, moves or drops one, and each is
+//!   a barrier for plain accesses in Cranelift (`has_memory_fence_semantics` in its alias analysis). A load costs 0.8
+//!   ns (a plain one 0.6), a store 15 ns, because it is also a fence for the processor.
+//! - Bytes in bulk are `memory.copy` and `memory.fill` of a length that the compilers do not know. With a known one
+//!   both write plain loads and stores in their place; without it is a call of the host's, which is a barrier.
+//! - Descriptors are filled with plain stores, which are cheap, and made visible by what follows: the doorbell's
+//!   hostcall or an atomic store.
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, compiler_fence};
@@ -27,8 +27,8 @@ pub(crate) struct Span {
 
 impl Span {
     /// # Safety
-    /// So many bytes at `addr` are valid for reads and writes while the result, a copy of it or what was made from it is
-    /// used, and no Rust reference to them exists in that time.
+    /// So many bytes at `addr` are valid for reads and writes while the result, a copy of it or what was made from it
+    /// is used, and no Rust reference to them exists in that time.
     pub(crate) const unsafe fn new(addr: Addr, len_bytes: u32) -> Self {
         Span { addr, len_bytes }
     }
@@ -69,8 +69,8 @@ impl Span {
     #[inline(always)]
     pub(crate) fn read<V: Value>(self, offset: u32) -> Result<V, Status> {
         let place = self.place::<V>(offset)?;
-        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width. The
-        // span is valid (`Span::new`), and no reference to it outlives this line.
+        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width.
+        // The span is valid (`Span::new`), and no reference to it outlives this line.
         let value = unsafe {
             match V::WIDTH {
                 Width::B1 => AtomicU8::from_ptr(place).load(Ordering::SeqCst).into(),
@@ -86,8 +86,8 @@ impl Span {
     #[inline(always)]
     pub(crate) fn write<V: Value>(self, offset: u32, value: V) -> Result<(), Status> {
         let (place, value) = (self.place::<V>(offset)?, value.to_u64());
-        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width. The
-        // span is valid (`Span::new`), and no reference to it outlives this line.
+        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width.
+        // The span is valid (`Span::new`), and no reference to it outlives this line.
         unsafe {
             match V::WIDTH {
                 Width::B1 => AtomicU8::from_ptr(place).store(value as u8, Ordering::SeqCst),
@@ -103,7 +103,8 @@ impl Span {
     #[inline]
     pub(crate) fn read_bytes(self, offset: u32, into: &mut [u8]) -> Result<(), Status> {
         let from = self.bytes(offset, into.len())?;
-        // SAFETY: so many bytes at `from` lie in the span, which is valid (`Span::new`), and `into` is a slice of as many.
+        // SAFETY: so many bytes at `from` lie in the span, which is valid (`Span::new`), and `into` is a slice of as
+        // many.
         unsafe { move_bytes(from, into.as_mut_ptr(), into.len()) }
         Ok(())
     }
@@ -112,7 +113,8 @@ impl Span {
     #[inline]
     pub(crate) fn write_bytes(self, offset: u32, from: &[u8]) -> Result<(), Status> {
         let to = self.bytes(offset, from.len())?;
-        // SAFETY: so many bytes at `to` lie in the span, which is valid (`Span::new`), and `from` is a slice of as many.
+        // SAFETY: so many bytes at `to` lie in the span, which is valid (`Span::new`), and `from` is a slice of as
+        // many.
         unsafe { move_bytes(from.as_ptr(), to, from.len()) }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What became of accesses to DMA memory in a compiled module: wasm has no volatile access, so this is pinned.
 //!
-//! The module is `tests/access-wasm`: in front of each case it calls the host with the case's number. What is listed
-//! is what the case comes to, in the order of the code: accesses that neither the module's compiler nor the host's merges
+//! The module is `tests/access-wasm`: in front of each case it calls the host with the case's number. What is listed is
+//! what the case comes to, in the order of the code: accesses that neither the module's compiler nor the host's merges
 //! or drops, and loops. Plain loads and stores are left out, so a case that was compiled to them is empty and fails.
 
 use std::collections::BTreeMap;

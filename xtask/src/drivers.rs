@@ -3,9 +3,10 @@
 //! Those that drive a device are also compiled for this machine ([`objects`]), and those that can run in a process of
 //! their own for that ([`programs`]).
 //!
-//! A driver is a package under `drivers/` or `benches/` with a `cdylib` target, or one under `tests/` whose name ends in
-//! `-wasm`; those of the benchmarks are compiled a second time, without SIMD, to `<manifest name>-scalar.wasm`. It is built as a cdylib alone: with an rlib beside
-//! it, which the native build uses, cargo would leave link-time optimisation out.
+//! A driver is a package under `drivers/` or `benches/` with a `cdylib` target, or one under `tests/` whose name ends
+//! in `-wasm`; those of the benchmarks are compiled a second time, without SIMD, to `<manifest name>-scalar.wasm`. It
+//! is built as a cdylib alone: with an rlib beside it, which the native build uses, cargo would leave link-time
+//! optimisation out.
 
 use crate::wasm_toolchain::Toolchain;
 use crate::{cargo, manifest, objects, programs, setup, util};
