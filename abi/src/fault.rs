@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use crate::{Context, Entry, Hostcall, Queue};
+use crate::net::Queue;
+use crate::{Context, Entry, Hostcall};
 
 /// How a driver's code came to its end: by a wasm trap, or by what its process did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

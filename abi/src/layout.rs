@@ -1,6 +1,6 @@
 //! The host page: what the host tells a driver without being asked.
 
-use crate::NetStats;
+use crate::net::{NetStats, PoolLayout};
 
 /// Bytes of the host page, mailbox included.
 pub const HOST_PAGE_BYTES: usize = 4096;
@@ -10,25 +10,6 @@ pub const MAILBOX_BYTES: usize = 1536;
 
 /// [`HostPage::magic`].
 pub const HOST_PAGE_MAGIC: u32 = u32::from_le_bytes(*b"nook");
-
-/// Where the packet buffers are. Buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins
-/// `headroom_bytes` after that and has `room_bytes`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct PoolLayout {
-    /// Bytes from the start of the window to buffer 0.
-    pub offset: u32,
-    /// How many buffers.
-    pub count: u32,
-    /// Bytes from one to the next.
-    pub stride_bytes: u32,
-    /// Bytes before the frame.
-    pub headroom_bytes: u32,
-    /// Bytes for the frame.
-    pub room_bytes: u32,
-    /// Zero.
-    pub reserved: u32,
-}
 
 /// Written by the host, read by the driver; the host never reads back what it wrote here, so a driver that scribbles
 /// on it fools only itself. (The exceptions are `stats` and the mailbox, which are mail to the host, and are checked.)
@@ -52,7 +33,7 @@ pub struct HostPage {
     pub heap_addr: u64,
     /// Its length.
     pub heap_len_bytes: u64,
-    /// The rings, in the order of [`Queue::ALL`](crate::Queue::ALL).
+    /// The rings, in the order of [`Queue::ALL`](crate::net::Queue::ALL).
     pub rings: [u64; 4],
     /// The packet buffers.
     pub pool: PoolLayout,

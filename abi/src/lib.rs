@@ -1,9 +1,9 @@
 //! The contract between a driver and the runtime that holds it.
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
-//! ([`hostcalls!`], [`entries!`], [`filter_entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`],
-//! [`QueueEntry`]), how a native driver is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news:
-//! [`Status`], which is returned, and [`Fault`], which ends a call.
+//! ([`hostcalls!`], [`entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`]), how a native driver
+//! is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and
+//! [`Fault`], which ends a call. What a class of devices adds is in a folder of its name.
 //!
 //! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
 //! guests: `no_std`, no dependencies, no `unsafe`.
@@ -13,30 +13,30 @@
 #[cfg(test)]
 extern crate std;
 
+mod class;
 mod fault;
 mod layout;
 mod manifest;
 mod native;
-mod net;
+pub mod net;
+mod queue;
+mod rows;
 mod status;
 mod table;
 mod text;
 mod words;
 
+pub use class::Class;
 pub use fault::{Fault, Owner, TrapKind};
-pub use layout::{HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, PoolLayout};
-pub use manifest::{Class, MANIFEST_SECTION, Manifest, ManifestError, TxCompletion};
+pub use layout::{HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES};
+pub use manifest::{MANIFEST_SECTION, Manifest, ManifestError, TxCompletion};
 pub use native::{
     NATIVE_MANIFEST_SECTION, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, NativeServices,
 };
-pub use net::{
-    Item, LinkState, NetMeta, NetStats, PacketStatus, QUEUE_CAPACITY, Queue, QueueEntry, RING_BYTES, RingHeader, gso,
-    item_flags, meta_flags, rx_checksum, rx_mode,
-};
+pub use queue::{QUEUE_CAPACITY, RingHeader};
 pub use status::Status;
 pub use table::{
-    ArgInfo, CallClass, Context, Contexts, ENTRIES, Entry, EntryInfo, FILTER_ENTRIES, FilterEntryInfo, HOSTCALLS,
-    Hostcall, HostcallInfo, Value,
+    ArgInfo, Context, Contexts, ENTRIES, Entry, EntryInfo, EntryKind, HOSTCALLS, Hostcall, HostcallInfo, Topic, Value,
 };
 pub use text::{Plain, is_plain};
 pub use words::{MOST_ARGS, padded};
@@ -47,9 +47,12 @@ pub const IMPORT_MODULE: &str = "nook";
 /// Each entry `name` is exported as this prefix and the name, so that a C driver may have an `open` of its own.
 pub const ENTRY_PREFIX: &str = "nook_";
 
-/// Major and minor version of everything in this crate. A driver runs on a host of the same major version and the
-/// same or a later minor one.
-pub const ABI_VERSION: (u16, u16) = (0, 2);
+/// Major and minor version of everything in this crate.
+pub const ABI_VERSION: (u16, u16) = (0, 9);
+
+/// The oldest version that a driver may have been built for: 0.9 changed tables, rings and host page, so that a driver
+/// built for an older one would misread them.
+pub const OLDEST_ABI: (u16, u16) = (0, 9);
 
 /// An address in the driver's own memory: 32 bits in a wasm driver, a pointer's bits in a native one.
 pub type Addr = usize;
@@ -97,37 +100,6 @@ pub mod poll_result {
     pub const IDLE: u32 = 0;
     /// The budget was used up: call again.
     pub const AGAIN: u32 = 1;
-}
-
-/// Bits of what [`Entry::Poll`] is told.
-pub mod poll_flags {
-    /// If a received frame is there, return one as failed without looking at what is in it: the driver faulted at it
-    /// before. Nothing else is received in this call.
-    pub const DISCARD_NEXT_RX: u32 = 1 << 0;
-}
-
-/// What [`Entry::SetLoopback`] is given.
-pub mod loopback_mode {
-    /// Frames pass the cable.
-    pub const OFF: u32 = 0;
-    /// Frames turn round inside of the device.
-    pub const ON: u32 = 1;
-}
-
-/// Which way a frame goes that [`Hostcall::NetFilter`] asks about.
-pub mod filter_direction {
-    /// From the device to the host.
-    pub const RECEIVED: u32 = 0;
-    /// From the host to the device.
-    pub const SENDING: u32 = 1;
-}
-
-/// What a filter answers.
-pub mod filter_verdict {
-    /// It goes on.
-    pub const PASS: u32 = 0;
-    /// It does not: its buffer is returned as [`PacketStatus::Dropped`](crate::PacketStatus::Dropped).
-    pub const DROP: u32 = 1;
 }
 
 /// Levels of the `log` hostcall.

@@ -6,17 +6,10 @@
 
 use core::fmt;
 
+use crate::Class;
+
 /// The custom section's name.
 pub const MANIFEST_SECTION: &str = "nook.manifest";
-
-/// The kind of device that a driver drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Network interface.
-    Net,
-    /// No device: a module beside a driver of class `net` that sees each frame and may drop it.
-    Filter,
-}
 
 /// When a driver gives sent packets back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +254,7 @@ mod tests {
     use super::*;
     use std::string::String;
 
-    const GOOD: &str = "abi = 0.1\nname = e1000\nversion = 1.0\nlicense = Apache-2.0\nclass = net\n\
+    const GOOD: &str = "abi = 0.9\nname = e1000\nversion = 1.0\nlicense = Apache-2.0\nclass = net\n\
                         pci = 8086:100e 8086:100f\nregisters = e1000\ndma_bytes = 65536\ndma_mask_bits = 64\n";
 
     #[test]
@@ -274,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_filter_has_no_keys_of_a_device() {
-        let text = "abi = 0.1\nname = drop\nversion = 1.0\nlicense = Apache-2.0\nclass = filter\n";
+        let text = "abi = 0.9\nname = drop\nversion = 1.0\nlicense = Apache-2.0\nclass = filter\n";
         let manifest = Manifest::parse(text.as_bytes()).unwrap();
         assert_eq!((manifest.class, manifest.pci_ids().count(), manifest.dma_bytes), (Class::Filter, 0, 0));
         for key in ["pci", "registers", "dma_bytes", "rx_buffers", "tx_completion"] {

@@ -57,7 +57,7 @@ pub struct NativeDriver {
 }
 
 macro_rules! define_services {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// The host's functions: each hostcall, with the host's own pointer first. None of them unwinds.
         #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ macro_rules! define_services {
 }
 
 macro_rules! define_entries {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// The driver's functions: each entry, with the instance first. None of them unwinds.
         #[derive(Clone, Copy, Debug)]

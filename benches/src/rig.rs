@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nook_abi::{Addr, Entry, Fault, NetMeta};
+use nook_abi::net::NetMeta;
+use nook_abi::{Addr, Entry, Fault};
 use nook_bus::{DmaWindow, VolatileSlice};
 use nook_runtime::{Budgets, Driver, DriverModule, Host, LaunchError, Launcher, Nook, RolledBack, Turn, Uplink};
 
@@ -235,7 +236,7 @@ impl WatchedDriver {
 }
 
 macro_rules! define_watched_driver {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Driver for WatchedDriver {
             $(

@@ -1,6 +1,7 @@
 //! [`NetDriver`]: what a network driver is.
 
-use nook_abi::{NetStats, ProbeReason, Status, irq_result, poll_result, rx_mode};
+use nook_abi::net::{NetStats, rx_mode};
+use nook_abi::{ProbeReason, Status, irq_result, poll_result};
 
 use crate::{Kernel, Nook};
 

@@ -185,7 +185,7 @@ macro_rules! __nook_manifest {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __nook_export_entries {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         #[allow(unused_imports)]
         use $crate::abi::Addr;

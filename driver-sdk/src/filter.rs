@@ -2,7 +2,8 @@
 
 use core::marker::PhantomData;
 
-use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, Status, filter_direction, filter_verdict};
+use nook_abi::net::{filter_direction, filter_verdict};
+use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, Status};
 
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ macro_rules! nook_filter {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __nook_export_filter_entries {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $context:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         #[allow(unused_imports)]
         use $crate::abi::Addr;

@@ -1,6 +1,7 @@
 //! [`Instance`]: from the raw calls of the entry table to a [`NetDriver`].
 
-use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, loopback_mode, poll_flags, poll_result};
+use nook_abi::net::{loopback_mode, poll_flags};
+use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, poll_result};
 
 use crate::sieve::Sieve;
 use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};

@@ -3,7 +3,7 @@
 use nook_abi::Addr;
 
 macro_rules! define_kernel {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// Who answers a driver's hostcalls: one method for each row of the table, scalars only.
         ///

@@ -73,7 +73,7 @@ unsafe extern "C" fn destroy<D: NetDriver<TableKernel>>(instance: *mut c_void) {
 }
 
 macro_rules! define_kernel {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Kernel for TableKernel {
             $(
@@ -89,7 +89,7 @@ macro_rules! define_kernel {
 }
 
 macro_rules! define_entries {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// Entries as C functions.
         mod entries {

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, LinkState, NetStats, Status};
+use nook_abi::net::{LinkState, NetStats};
+use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, Status};
 
 use crate::log::Line;
 use crate::raw::Span;

@@ -5,7 +5,8 @@
 
 use crate::DmaBytes;
 use crate::raw::Span;
-use nook_abi::{Addr, HostPage, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, item_flags};
+use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_abi::{Addr, HostPage, QUEUE_CAPACITY, RingHeader};
 
 /// A ring as memory.
 #[repr(C)]
@@ -14,7 +15,7 @@ pub(crate) struct Ring {
     pub(crate) entries: [QueueEntry; QUEUE_CAPACITY as usize],
 }
 
-const _: () = assert!(size_of::<Ring>() == nook_abi::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
+const _: () = assert!(size_of::<Ring>() == nook_abi::net::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
 
 /// An entry as it is copied. Field by field it would be eight loads and stores, which neither compiler of wasm joins,
 /// and each store of a driver that can be rolled back is logged.
@@ -296,7 +297,7 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::testing::Host;
-    use nook_abi::{Item, NetMeta};
+    use nook_abi::net::{Item, NetMeta};
     use std::vec::Vec;
 
     fn entry(id: u32) -> QueueEntry {

@@ -4,9 +4,8 @@
 //! is dropped on the way to the device never comes out of `tx_provide`, and what is dropped on the way to the host is
 //! marked so in `rx_return`.
 
-use nook_abi::{
-    HostPage, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader, filter_direction, filter_verdict,
-};
+use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict};
+use nook_abi::{HostPage, QUEUE_CAPACITY, RingHeader};
 
 use crate::queues::{Ring, index};
 use crate::{Kernel, Nook, Packet};
@@ -110,7 +109,7 @@ impl Sieve {
 mod tests {
     use super::*;
     use crate::testing::Host;
-    use nook_abi::{Item, NetMeta};
+    use nook_abi::net::{Item, NetMeta};
     use std::vec::Vec;
 
     fn given(id: u32) -> QueueEntry {

@@ -11,10 +11,8 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use nook_abi::{
-    Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, RING_BYTES,
-    RingHeader, Status,
-};
+use nook_abi::net::{PoolLayout, Queue, QueueEntry, RING_BYTES};
+use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status};
 
 use crate::{Kernel, Nook};
 
@@ -309,7 +307,7 @@ macro_rules! number {
 }
 
 macro_rules! fake_kernel {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Kernel for Fake {
             $(unsafe fn $name(self, $($arg: $ty),*) -> $result {

@@ -206,13 +206,12 @@ fn wire(text: &str) -> Result<WireArg, String> {
 /// `poll:1000`.
 fn crash_at(text: &str) -> Result<(Entry, u64), String> {
     let (name, number) = text.split_once(':').ok_or("it should be like poll:1000")?;
-    let row = nook_abi::ENTRIES.iter().find(|row| row.name == name);
-    let row = row.ok_or_else(|| {
+    let entry = Entry::named(name).ok_or_else(|| {
         let names: Vec<&str> = nook_abi::ENTRIES.iter().map(|row| row.name).collect();
         format!("`{name}` is no entry; it can be {}", names.join(", "))
     })?;
     match number.parse() {
-        Ok(number @ 1..) => Ok((row.entry, number)),
+        Ok(number @ 1..) => Ok((entry, number)),
         _ => Err(format!("`{number}` is no number of a call; the first call is 1")),
     }
 }

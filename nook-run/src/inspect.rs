@@ -25,7 +25,7 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     let ids = m.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
     writeln!(out, "driver          {} {} ({})", m.name, m.version, m.license)?;
     writeln!(out, "abi             {}.{}", m.abi.0, m.abi.1)?;
-    writeln!(out, "class           {:?}, PCI {}", m.class, ids.collect::<Vec<_>>().join(" "))?;
+    writeln!(out, "class           {}, PCI {}", m.class, ids.collect::<Vec<_>>().join(" "))?;
     writeln!(out, "registers       map `{}`", m.registers)?;
     writeln!(out, "interrupts      {} vector(s)", m.irq_vectors)?;
     writeln!(out, "DMA             {} address bits, {} bytes for rings", m.dma_mask_bits, m.dma_bytes)?;

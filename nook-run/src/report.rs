@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nook_abi::NetStats;
+use nook_abi::net::NetStats;
 use nook_bus::IrqKind;
 use nook_net::ExerciseReport;
 use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
@@ -126,7 +126,7 @@ pub struct CountersReport {
 
 /// Counters of the device, as the driver gave them.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs)] // The fields are those of nook_abi::NetStats.
+#[allow(missing_docs)] // The fields are those of nook_abi::net::NetStats.
 pub struct DeviceCounters {
     pub rx_packets: u64,
     pub rx_bytes: u64,

@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use nook_abi::NetStats;
+use nook_abi::net::NetStats;
 use nook_bus::{Clock, DmaWindow, PciDevice, PciIdentity};
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Nook, NookError, OwnedManifest, Wasi,

@@ -109,12 +109,20 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "another ABI",
             Module::with_line("abi", "abi = 9.0"),
-            ["built for nook ABI 9.0, this host has 0.2", "rebuild the driver"],
+            ["built for nook ABI 9.0, this host runs drivers for 0.9 to 0.9 only", "rebuild the driver"],
         ),
         module(
             "a newer ABI",
             Module::with_line("abi", "abi = 0.999"),
-            ["built for nook ABI 0.999, this host has 0.2", "rebuild the driver"],
+            ["built for nook ABI 0.999, this host runs drivers for 0.9 to 0.9 only", "rebuild the driver"],
+        ),
+        module(
+            "an older ABI",
+            Module::with_line("abi", "abi = 0.2"),
+            [
+                "built for nook ABI 0.2, this host runs drivers for 0.9 to 0.9 only",
+                "rebuild the driver with this host's SDK",
+            ],
         ),
         module(
             "a missing entry",

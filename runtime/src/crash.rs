@@ -109,7 +109,7 @@ impl Crash {
     /// A call begins. With how many instructions it is to be ended, if it is to be counted.
     pub(crate) fn begin(&mut self, entry: Entry, now_ns: u64) -> Option<u64> {
         let measured = match self.when {
-            CrashWhen::Every(_) if !crate::is_transaction(entry) => return None,
+            CrashWhen::Every(_) if !entry.is_transaction() => return None,
             CrashWhen::Every(period_ns) => {
                 let rested = now_ns.saturating_sub(self.last_ns) >= period_ns.max(REST_NS);
                 self.last_ns = now_ns;

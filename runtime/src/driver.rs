@@ -7,7 +7,7 @@ use nook_abi::{Addr, Fault};
 use crate::{Host, Image};
 
 macro_rules! define_driver {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// A driver instance: one method for each row of the entry table, and the host that serves it.
         ///

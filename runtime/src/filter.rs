@@ -7,9 +7,8 @@
 use std::fmt;
 use std::path::Path;
 
-use nook_abi::{
-    ABI_VERSION, Class, ENTRY_PREFIX, FILTER_ENTRIES, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status,
-};
+use nook_abi::net::FILTER_ENTRIES;
+use nook_abi::{ABI_VERSION, Class, ENTRY_PREFIX, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status};
 use nook_instrument::{MEMORY_EXPORT, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasm_encoder::{

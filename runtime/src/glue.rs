@@ -25,7 +25,7 @@ macro_rules! from_wasm {
 }
 
 macro_rules! define_link {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// Defines every hostcall. A fault becomes the error that ends the call.
         pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {

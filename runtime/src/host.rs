@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use nook_abi::{
-    ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, NetStats,
-};
+use nook_abi::net::NetStats;
+use nook_abi::{ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
 use nook_bus::{BarMemory, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::{RegisterMap, Width};
 

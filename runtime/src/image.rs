@@ -47,7 +47,7 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
-    use nook_abi::PoolLayout;
+    use nook_abi::net::PoolLayout;
 
     use super::*;
     use crate::Places;

@@ -1,6 +1,7 @@
 //! Where things are in a driver's linear memory: `[data, stack | heap | host page, rings | DMA window]`.
 
-use nook_abi::{HOST_PAGE_BYTES, PoolLayout, RING_BYTES};
+use nook_abi::HOST_PAGE_BYTES;
+use nook_abi::net::{PoolLayout, RING_BYTES};
 
 use crate::OwnedManifest;
 

@@ -82,7 +82,6 @@ pub use services::Services;
 pub use snapshot::Snapshot;
 pub use space::{Places, Space};
 pub use trail::{Call, Frame, KeepMemory, Page, Scene, Step};
-pub use transaction::is_transaction;
 pub use uplink::Uplink;
 pub use wasm::{Mmio, WasmDriver, WasmLauncher};
 pub use world::World;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, Plain, TxCompletion};
+use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, OLDEST_ABI, Plain, TxCompletion};
 use nook_instrument::{Invalid, features, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
@@ -64,10 +64,41 @@ pub enum LoadError {
     BadManifest(String),
     /// Built for another host.
     #[error(
-        "built for nook ABI {}.{}, this host has {}.{}: {REBUILD}",
-        .0.0, .0.1, ABI_VERSION.0, ABI_VERSION.1
+        "built for nook ABI {}.{}, this host runs drivers for {}.{} to {}.{} only, because tables and shared memory differ \
+         in others: {REBUILD}",
+        .0.0, .0.1, OLDEST_ABI.0, OLDEST_ABI.1, ABI_VERSION.0, ABI_VERSION.1
     )]
     AbiVersion((u16, u16)),
+    /// An import or export that is newer than what the manifest says.
+    #[error(
+        "{what} `{name}` came with nook ABI {}.{}, and the manifest says `abi = {}.{}`: {REBUILD}, which writes the \
+         right version",
+        .since.0, .since.1, .abi.0, .abi.1
+    )]
+    NewerThanItsAbi {
+        /// "import" or "export".
+        what: &'static str,
+        /// Its name.
+        name: &'static str,
+        /// The version that brought it.
+        since: (u16, u16),
+        /// The version in the manifest.
+        abi: (u16, u16),
+    },
+    /// An import or export of another class than the manifest's.
+    #[error(
+        "{what} `{name}` is for drivers of class `{of}`, and the manifest says `class = {class}`: docs/abi.md has both"
+    )]
+    OtherClass {
+        /// "import" or "export".
+        what: &'static str,
+        /// Its name.
+        name: &'static str,
+        /// The class that it is of.
+        of: Class,
+        /// The class in the manifest.
+        class: Class,
+    },
     /// An import that the host does not have.
     #[error(
         "imports `{}.{}`, which this host (ABI {}.{}) does not have: {REBUILD}",
@@ -195,7 +226,7 @@ impl OwnedManifest {
     /// Reads and checks a manifest's text.
     pub fn parse(text: &[u8]) -> Result<Self, LoadError> {
         let m = Manifest::parse(text).map_err(|error| LoadError::BadManifest(error.to_string()))?;
-        if m.abi.0 != ABI_VERSION.0 || m.abi.1 > ABI_VERSION.1 {
+        if !(OLDEST_ABI..=ABI_VERSION).contains(&m.abi) {
             return Err(LoadError::AbiVersion(m.abi));
         }
         let manifest = OwnedManifest {
@@ -287,7 +318,7 @@ impl DriverModule {
             );
             return Err(LoadError::Refused(text));
         }
-        survey.check_entries()?;
+        survey.check_entries(&manifest)?;
         let layout = Layout::new(survey.memory_bytes()?, &manifest);
         let entries = ENTRIES.iter().map(|row| row.name).filter(|name| survey.has_entry(name)).collect();
         let rewritten = with_memory_pages(wasm, layout.total_pages())?;

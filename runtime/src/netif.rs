@@ -4,9 +4,8 @@ mod still;
 
 pub(crate) use still::NetImage;
 
-use nook_abi::{
-    Fault, Item, LinkState, NetMeta, PacketStatus, PoolLayout, QUEUE_CAPACITY, Queue, QueueEntry, item_flags,
-};
+use nook_abi::net::{Item, LinkState, NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
 
 use crate::packets::{Frame, Packets};
@@ -377,7 +376,8 @@ mod tests {
 
     use super::*;
     use crate::Places;
-    use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY, RING_BYTES};
+    use nook_abi::net::RING_BYTES;
+    use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
 
     /// An interface that looks at what it is given.
     #[derive(Default)]

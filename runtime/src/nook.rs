@@ -5,7 +5,8 @@ use std::os::fd::RawFd;
 
 use crate::wait::Waiter;
 use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Uplink};
-use nook_abi::{Fault, NetStats, ProbeReason, Status};
+use nook_abi::net::NetStats;
+use nook_abi::{Fault, ProbeReason, Status};
 use nook_bus::{Clock, PciDevice};
 
 /// How long a restarted driver may take to find the link before the interface's other side is told that it is down.

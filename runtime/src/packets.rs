@@ -1,8 +1,7 @@
 //! Who has which packet buffer.
 
-use nook_abi::{
-    Fault, NetMeta, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags, meta_flags, rx_checksum,
-};
+use nook_abi::net::{NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags, meta_flags, rx_checksum};
+use nook_abi::{Fault, Owner};
 
 /// One buffer.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use crate::trail::Word;
 use crate::{Host, Services};
 
 macro_rules! define_serve {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Host {
             /// Serves a hostcall whose arguments came as numbers, in the table's order; the rest is ignored. The result

@@ -1,6 +1,7 @@
 //! The host's ends of the rings. The host keeps its own counters; the driver's are read once and checked.
 
-use nook_abi::{Fault, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader};
+use nook_abi::net::{Queue, QueueEntry};
+use nook_abi::{Fault, QUEUE_CAPACITY, RingHeader};
 
 const MASK: u32 = QUEUE_CAPACITY - 1;
 

@@ -1,6 +1,7 @@
 //! The hostcalls: every argument is checked here, before [`Host`] does what is asked.
 
-use nook_abi::{Addr, Entry, Fault, Hostcall, LinkState, Status, filter_direction, filter_verdict};
+use nook_abi::net::{LinkState, filter_direction, filter_verdict};
+use nook_abi::{Addr, Entry, Fault, Hostcall, Status};
 use nook_bus::PciDevice;
 use nook_regs::Width;
 

@@ -5,7 +5,7 @@ use nook_abi::{Addr, Fault};
 use crate::Host;
 
 macro_rules! define_services {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// What a driver can ask for: one method for each row of the hostcall table. [`Host`] checks every argument;
         /// [`Host::admit`] has been asked before.

@@ -3,7 +3,8 @@
 //! The host makes no Rust reference into this memory, because the driver or its device may write to it: every access
 //! is volatile, and what was read is used from the copy.
 
-use nook_abi::{HostPage, NetStats, QUEUE_CAPACITY, Queue, QueueEntry, RingHeader};
+use nook_abi::net::{NetStats, Queue, QueueEntry};
+use nook_abi::{HostPage, QUEUE_CAPACITY, RingHeader};
 use nook_bus::VolatileSlice;
 
 use crate::ring::{HostConsumer, HostProducer};
@@ -43,7 +44,7 @@ impl Space {
     /// # Safety
     ///
     /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
-    /// the rings ([`RING_BYTES`](nook_abi::RING_BYTES) each, aligned to 64) lie inside of it.
+    /// the rings ([`RING_BYTES`](nook_abi::net::RING_BYTES) each, aligned to 64) lie inside of it.
     pub unsafe fn new(base: *mut u8, len_bytes: u64, places: Places) -> Self {
         Space { base, origin: 0, len_bytes, places }
     }

@@ -1,15 +1,13 @@
 //! One walk over a module: what it imports and exports, and whether a driver may.
 
-use nook_abi::{
-    ArgInfo, ENTRIES, ENTRY_PREFIX, EntryInfo, FILTER_ENTRIES, FilterEntryInfo, HOSTCALLS, IMPORT_MODULE,
-    MANIFEST_SECTION, Value,
-};
+use nook_abi::net::{FILTER_ENTRIES, FilterEntryInfo};
+use nook_abi::{ArgInfo, Class, ENTRIES, ENTRY_PREFIX, EntryInfo, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Value};
 use nook_instrument::MEMORY_EXPORT;
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
-use crate::LoadError;
 use crate::load::Wasi;
 use crate::world::{WASI_MODULE, World};
+use crate::{LoadError, OwnedManifest};
 
 /// The most memory that a module may ask for itself (data and stack).
 const MAX_OWN_BYTES: u64 = 16 << 20;
@@ -156,12 +154,19 @@ impl<'a> Survey<'a> {
         self.exports.iter().any(|(export, _)| export.strip_prefix(ENTRY_PREFIX) == Some(name))
     }
 
-    pub(crate) fn check_entries(&self) -> Result<(), LoadError> {
+    /// What a driver imports and exports is of its class, and not newer than the ABI that it was built for.
+    pub(crate) fn check_entries(&self, manifest: &OwnedManifest) -> Result<(), LoadError> {
+        for row in HOSTCALLS.iter().filter(|row| self.imports.iter().any(|(name, _)| *name == row.name)) {
+            may_use("import", row.name, row.class, row.since, manifest)?;
+        }
+        for row in ENTRIES.iter().filter(|row| self.has_entry(row.name)) {
+            may_use("export", row.name, row.class, row.since, manifest)?;
+        }
         let row = |row: &'static EntryInfo| Row {
             name: row.name,
             args: row.args,
             result: row.result,
-            required: row.required,
+            required: row.required && row.class.is_none_or(|class| class == manifest.class),
         };
         self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())
     }
@@ -217,6 +222,22 @@ impl<'a> Survey<'a> {
     }
 }
 
+/// Whether a driver with this manifest may use a row of the tables.
+fn may_use(
+    what: &'static str,
+    name: &'static str,
+    of: Option<Class>,
+    since: (u16, u16),
+    manifest: &OwnedManifest,
+) -> Result<(), LoadError> {
+    let OwnedManifest { abi, class, .. } = *manifest;
+    match of {
+        Some(of) if of != class => Err(LoadError::OtherClass { what, name, of, class }),
+        _ if since > abi => Err(LoadError::NewerThanItsAbi { what, name, since, abi }),
+        _ => Ok(()),
+    }
+}
+
 /// The wasm type of a table row.
 fn signature(args: impl Iterator<Item = Value>, result: Value) -> FuncType {
     let wasm = |value| match value {
@@ -225,4 +246,21 @@ fn signature(args: impl Iterator<Item = Value>, result: Value) -> FuncType {
         Value::Unit => None,
     };
     FuncType::new(args.filter_map(wasm), wasm(result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_newer_than_the_manifest_says_or_of_another_class_is_refused_by_name() {
+        let text = "abi = 0.9\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
+                    registers = odd\ndma_bytes = 4096\ndma_mask_bits = 64\n";
+        let manifest = OwnedManifest::parse(text.as_bytes()).unwrap();
+        assert!(may_use("import", "old", Some(Class::Net), (0, 9), &manifest).is_ok());
+        let newer = may_use("import", "dma_share", None, (0, 10), &manifest).unwrap_err().to_string();
+        assert!(newer.contains("import `dma_share` came with nook ABI 0.10") && newer.contains("abi = 0.9"), "{newer}");
+        let other = may_use("export", "frame", Some(Class::Filter), (0, 9), &manifest).unwrap_err().to_string();
+        assert!(other.contains("export `frame` is for drivers of class `filter`"), "{other}");
+    }
 }

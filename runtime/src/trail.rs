@@ -1,7 +1,8 @@
 //! What a driver did last, for whoever looks into its end: a short ring of calls each way, which costs a few stores
 //! per call, and what was on its call stack and in its memory when it died.
 
-use nook_abi::{Entry, Fault, Hostcall, RING_BYTES};
+use nook_abi::net::RING_BYTES;
+use nook_abi::{Entry, Fault, Hostcall};
 
 use crate::{Host, Space};
 

@@ -1,11 +1,12 @@
 //! The host's share of a transaction: what a call did to the host's objects and to the device, kept so that it can be
 //! taken back.
 //!
-//! A driver that can be rolled back opens one for each call of `poll`, `irq`, `timer` and `work`. Acquisitions in it
+//! A driver that can be rolled back opens one for each call of an entry that is a transaction. Acquisitions in it
 //! are undone by an abort; releases wait for the commit; register writes wait in the device's middleware. Counters,
 //! messages and what was used of a budget are history, and stay.
 
-use nook_abi::{Entry, Fault, LinkState};
+use nook_abi::Fault;
+use nook_abi::net::LinkState;
 
 use crate::Host;
 
@@ -45,11 +46,6 @@ impl Transaction {
     pub(crate) fn has_freed(&self, region: u32) -> bool {
         self.freed.contains(&region)
     }
-}
-
-/// Whether calls of this entry are transactions; the others write through.
-pub fn is_transaction(entry: Entry) -> bool {
-    matches!(entry, Entry::Poll | Entry::Irq | Entry::Timer | Entry::Work)
 }
 
 impl Host {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use nook_abi::NetMeta;
+use nook_abi::net::NetMeta;
 use vm_memory::VolatileSlice;
 
 /// The side of a network interface that faces the operating system.

@@ -14,8 +14,7 @@ use crate::space::Places;
 use crate::time_cell::TimeCell;
 use crate::{
     Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
-    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, is_transaction,
-    memory,
+    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, memory,
 };
 
 macro_rules! wasm_type {
@@ -50,7 +49,7 @@ macro_rules! absent {
 }
 
 macro_rules! define_wasm_driver {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// The entries that a module exports.
         struct Entries {
@@ -80,7 +79,7 @@ macro_rules! define_wasm_driver {
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
                     host.trail.entry(Entry::$variant, padded([$($arg as u64),*]));
-                    if self.checkpoint.is_some() && is_transaction(Entry::$variant) {
+                    if self.checkpoint.is_some() && const { Entry::$variant.is_transaction() } {
                         host.begin_transaction();
                         if let Some(checkpoint) = &mut self.checkpoint
                             && self.begins

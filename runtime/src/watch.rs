@@ -2,7 +2,8 @@
 //! counters that tell another story than the driver. Each rule leaves a good driver on a busy machine alone, and says
 //! why.
 
-use nook_abi::{Fault, NetStats, QUEUE_CAPACITY};
+use nook_abi::net::NetStats;
+use nook_abi::{Fault, QUEUE_CAPACITY};
 
 use crate::Counters;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nook_abi::PoolLayout;
+use nook_abi::net::PoolLayout;
 use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher, now_ns,

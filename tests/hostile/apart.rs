@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Fault::{BadArgument, PacketNotOwned, StaleHandle, Trap};
-use nook_abi::{Entry, Fault, HostPage, Hostcall, Owner, Queue, TrapKind};
+use nook_abi::net::Queue;
+use nook_abi::{Entry, Fault, HostPage, Hostcall, Owner, TrapKind};
 use nook_bus::DmaWindow;
 use nook_runtime::{Nook, NookError, Settings};
 use nook_tests::{FrameQueues, Rig, cable, frame, host, wat_driver};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nook_abi::Fault;
+use nook_abi::{Entry, Fault};
 use nook_runtime::{Budgets, Host};
 
 /// A kind of driver bug, as the literature counts them.
@@ -195,7 +195,7 @@ impl Case {
     /// Whether its faulty call is taken back at a level: a case that has a wrong call that is a transaction is about
     /// it.
     pub fn is_taken_back_at(&self, level: Level) -> bool {
-        let transaction = |entry: &str| matches!(entry, "poll" | "irq" | "timer" | "work");
+        let transaction = |entry: &str| Entry::named(entry).is_some_and(Entry::is_transaction);
         level == Level::SfiTxn
             && !matches!(self.txn, Txn::Stands(_))
             && self.fault_at(level).is_some()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nook_abi::{ENTRY_PREFIX, Entry};
 use nook_runtime::{DriverModule, Wasi};
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
 use wasm_encoder::{
@@ -10,14 +11,11 @@ use wasm_encoder::{
 };
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
 
-/// The entries that trap once memory is corrupt.
-const ENTRIES: [&str; 4] = ["nook_poll", "nook_irq", "nook_timer", "nook_work"];
-
 const WORD: MemArg = MemArg { offset: 0, align: 2, memory_index: 0 };
 
 /// What is put in front of the entries.
 struct Planter {
-    /// By the export's name: the function, its type's index, and its type.
+    /// By the entry's name, those that trap once memory is corrupt: the function, its type's index, and its type.
     entries: BTreeMap<&'static str, (u32, u32, FuncType)>,
     functions: u32,
     poll: u32,
@@ -77,11 +75,12 @@ impl Planter {
                 }
                 Payload::ExportSection(section) => {
                     for export in section.into_iter().map(|export| export.expect("an export")) {
-                        if let (Some(name), ExternalKind::Func) =
-                            (ENTRIES.into_iter().find(|name| *name == export.name), export.kind)
+                        let entry = export.name.strip_prefix(ENTRY_PREFIX).and_then(Entry::named);
+                        if let (Some(entry), ExternalKind::Func) = (entry, export.kind)
+                            && entry.is_transaction()
                         {
                             let ty = functions[export.index as usize];
-                            self.entries.insert(name, (export.index, ty, types[ty as usize].clone()));
+                            self.entries.insert(entry.name(), (export.index, ty, types[ty as usize].clone()));
                         }
                     }
                 }
@@ -105,7 +104,7 @@ impl Planter {
         if !ty.results().is_empty() {
             code.local_set(result);
         }
-        if name == "nook_poll" {
+        if name == Entry::Poll.name() {
             code.i32_const(self.corrupt_at).i32_load(WORD).if_(BlockType::Empty);
             step(&mut code, self.corrupt_at, -1);
             code.end();
@@ -142,7 +141,7 @@ impl Reencode for Planter {
         exports: &mut ExportSection,
         export: wasmparser::Export<'_>,
     ) -> Result<(), Error<Self::Error>> {
-        match self.entries.keys().position(|name| *name == export.name) {
+        match export.name.strip_prefix(ENTRY_PREFIX).and_then(|name| self.entries.keys().position(|key| *key == name)) {
             Some(at) => exports.export(export.name, ExportKind::Func, self.functions + at as u32),
             None => return utils::parse_export(&mut RoundtripReencoder, exports, export),
         };

@@ -4,7 +4,8 @@
 //! The driver is `tests/odd-native`, which is told what to do wrong by a number.
 
 use e1000_regs::TIPG;
-use nook_abi::{Context, Fault, Hostcall, Owner, Queue};
+use nook_abi::net::Queue;
+use nook_abi::{Context, Fault, Hostcall, Owner};
 use nook_bus::{Clock, DmaWindow};
 use nook_native::Level;
 use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, NookError, OwnedManifest, now_ns};

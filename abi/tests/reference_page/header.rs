@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nook_abi::net::*;
 use nook_abi::*;
 
 use crate::shape::*;

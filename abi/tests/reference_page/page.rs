@@ -1,5 +1,6 @@
 //! Makes the text of `docs/abi.md`.
 
+use nook_abi::net::*;
 use nook_abi::*;
 
 use crate::shape::*;
@@ -43,9 +44,10 @@ A driver is a core WebAssembly module that
 - has the custom section `{MANIFEST_SECTION}` with its [manifest](#manifest);
 - has no start function.
 
-It runs on a host of the same major version and the same or a later minor one. All of this is checked before any of it
-runs; `nook-run inspect` says what is wrong.
-"
+It says in its manifest which version of this ABI it was built for, and uses nothing that is newer. This host runs drivers
+built for {}.{} to {major}.{minor}. All of this is checked before any of it runs; `nook-run inspect` says what is wrong.
+",
+        OLDEST_ABI.0, OLDEST_ABI.1
     )
 }
 
@@ -83,28 +85,48 @@ not allowed ends the call with a [fault](#faults).
 }
 
 fn entries() -> String {
-    let rows = ENTRIES.iter().map(|row| {
-        let signature = signature(&format!("{ENTRY_PREFIX}{}", row.name), row.args, row.result);
-        let needed = if row.required { "yes" } else { "" };
-        vec![
-            signature,
-            wasm_type(row.args, row.result),
-            row.context.to_string(),
-            needed.into(),
-            version(row.since),
-            row.doc.into(),
-        ]
-    });
-    format!(
-        "## Entries\n\nWhat the host calls. A driver of class `net` exports all that are required.\n\n{}",
-        table(&["export", "wasm type", "context", "required", "since", "what it does"], rows)
-    )
+    let of = |class: Option<Class>| {
+        let rows = ENTRIES.iter().filter(move |row| row.class == class).map(|row| {
+            let signature = signature(&format!("{ENTRY_PREFIX}{}", row.name), row.args, row.result);
+            let needed = if row.required { "yes" } else { "" };
+            let kind = match row.kind {
+                EntryKind::Transaction => "transaction",
+                EntryKind::Setting => "setting",
+                EntryKind::Plain => "",
+            };
+            vec![
+                signature,
+                wasm_type(row.args, row.result),
+                row.context.to_string(),
+                needed.into(),
+                kind.into(),
+                version(row.since),
+                row.doc.into(),
+            ]
+        });
+        table(&["export", "wasm type", "context", "required", "kind", "since", "what it does"], rows)
+    };
+    let mut text = format!(
+        "## Entries
+
+What the host calls. A driver exports all that are required, of the core and of its class, and no other class's. A
+transaction can be undone until the host has checked it, where the driver's memory can be rolled back; settings are told
+again after a restart.
+
+{}",
+        of(None)
+    );
+    for &class in Class::ALL.iter().filter(|&&class| ENTRIES.iter().any(|row| row.class == Some(class))) {
+        text += &format!("\n### Entries of class `{class}`\n\n{}", of(Some(class)));
+    }
+    text
 }
 
 fn hostcalls() -> String {
     let mut text = String::from("## Hostcalls\n\nWhat a driver can ask the host for. It imports only what it uses.\n");
-    for class in members(TABLE, "pub enum CallClass {") {
-        let rows = HOSTCALLS.iter().filter(|row| format!("{:?}", row.class) == class.name()).map(|row| {
+    let of = |topic: &str, class: Option<Class>| {
+        let all = HOSTCALLS.iter().filter(|row| format!("{:?}", row.topic) == topic && row.class == class);
+        let rows = all.map(|row| {
             let contexts = match row.contexts {
                 Contexts::ANY => "any".to_owned(),
                 some => {
@@ -121,8 +143,13 @@ fn hostcalls() -> String {
                 row.doc.into(),
             ]
         });
-        let rows = table(&["import", "wasm type", "contexts", "since", "what it does"], rows);
-        text += &format!("\n### {}\n\n{}\n\n{rows}", class.name(), class.doc);
+        table(&["import", "wasm type", "contexts", "since", "what it does"], rows)
+    };
+    for topic in members(TABLE, "pub enum Topic {").into_iter().filter(|topic| topic.name() != "Class") {
+        text += &format!("\n### {}\n\n{}\n\n{}", topic.name(), topic.doc, of(topic.name(), None));
+    }
+    for &class in Class::ALL.iter().filter(|&&class| HOSTCALLS.iter().any(|row| row.class == Some(class))) {
+        text += &format!("\n### Hostcalls of class `{class}`\n\n{}", of("Class", Some(class)));
     }
     text
 }
@@ -170,7 +197,7 @@ fn numbers() -> String {
 }
 
 fn memory() -> String {
-    let queues = members(NET, "pub enum Queue {").into_iter().zip(Queue::ALL).map(|(member, queue)| {
+    let queues = members(NET_QUEUE, "pub enum Queue {").into_iter().zip(Queue::ALL).map(|(member, queue)| {
         assert_eq!(member.name(), format!("{queue:?}"));
         let (host, driver) = match queue {
             Queue::RxProvide | Queue::TxProvide => ("`produced`", "`consumed`"),

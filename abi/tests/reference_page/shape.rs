@@ -2,13 +2,18 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
+use nook_abi::net::*;
 use nook_abi::*;
 
 pub const FAULT: &str = include_str!("../../src/fault.rs");
 pub const LAYOUT: &str = include_str!("../../src/layout.rs");
 pub const LIB: &str = include_str!("../../src/lib.rs");
 pub const MANIFEST: &str = include_str!("../../src/manifest.rs");
-pub const NET: &str = include_str!("../../src/net.rs");
+pub const NET_FILTER: &str = include_str!("../../src/net/filter.rs");
+pub const NET_PAGE: &str = include_str!("../../src/net/page.rs");
+pub const NET_QUEUE: &str = include_str!("../../src/net/queue.rs");
+pub const NET_SETTINGS: &str = include_str!("../../src/net/settings.rs");
+pub const QUEUE: &str = include_str!("../../src/queue.rs");
 pub const STATUS: &str = include_str!("../../src/status.rs");
 pub const TABLE: &str = include_str!("../../src/table.rs");
 
@@ -61,12 +66,12 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
                 stats
             }),
         ),
-        (LAYOUT, layout!(PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved })),
-        (NET, layout!(RingHeader { produced, consumed })),
-        (NET, layout!(QueueEntry { item, net })),
-        (NET, layout!(Item { id, generation, queue, flags, len_bytes, deadline_ms, status })),
+        (NET_PAGE, layout!(PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved })),
+        (QUEUE, layout!(RingHeader { produced, consumed })),
+        (NET_QUEUE, layout!(QueueEntry { item, net })),
+        (NET_QUEUE, layout!(Item { id, generation, queue, flags, len_bytes, deadline_ms, status })),
         (
-            NET,
+            NET_QUEUE,
             layout!(NetMeta {
                 csum_start,
                 csum_offset,
@@ -80,7 +85,7 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
             }),
         ),
         (
-            NET,
+            NET_PAGE,
             layout!(NetStats {
                 rx_packets,
                 rx_bytes,
@@ -104,17 +109,17 @@ pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     vec![
         ("ProbeReason", LIB, "pub enum ProbeReason {", "The argument `reason` of `probe`."),
         ("irq_result", LIB, "pub mod irq_result {", "Bits of what `irq` returns."),
-        ("poll_flags", LIB, "pub mod poll_flags {", "Bits of the argument `flags` of `poll`."),
+        ("poll_flags", NET_SETTINGS, "pub mod poll_flags {", "Bits of the argument `flags` of `poll`."),
         ("poll_result", LIB, "pub mod poll_result {", "What `poll` returns."),
         ("log_level", LIB, "pub mod log_level {", "The argument `level` of `log`."),
-        ("rx_mode", NET, "pub mod rx_mode {", "Bits of the argument `mode` of `set_rx_mode`."),
-        ("loopback_mode", LIB, "pub mod loopback_mode {", "The argument `mode` of `set_loopback`."),
-        ("filter_direction", LIB, "pub mod filter_direction {", "The argument `direction` of `net_filter`."),
-        ("filter_verdict", LIB, "pub mod filter_verdict {", "What `net_filter` returns."),
-        ("item_flags", NET, "pub mod item_flags {", "Bits of `Item.flags`."),
-        ("PacketStatus", NET, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
-        ("meta_flags", NET, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
-        ("gso", NET, "pub mod gso {", "`NetMeta.gso_type`."),
-        ("rx_checksum", NET, "pub mod rx_checksum {", "`NetMeta.rx_checksum`."),
+        ("rx_mode", NET_SETTINGS, "pub mod rx_mode {", "Bits of the argument `mode` of `set_rx_mode`."),
+        ("loopback_mode", NET_SETTINGS, "pub mod loopback_mode {", "The argument `mode` of `set_loopback`."),
+        ("filter_direction", NET_FILTER, "pub mod filter_direction {", "The argument `direction` of `net_filter`."),
+        ("filter_verdict", NET_FILTER, "pub mod filter_verdict {", "What `net_filter` returns."),
+        ("item_flags", NET_QUEUE, "pub mod item_flags {", "Bits of `Item.flags`."),
+        ("PacketStatus", NET_QUEUE, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
+        ("meta_flags", NET_QUEUE, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
+        ("gso", NET_QUEUE, "pub mod gso {", "`NetMeta.gso_type`."),
+        ("rx_checksum", NET_QUEUE, "pub mod rx_checksum {", "`NetMeta.rx_checksum`."),
     ]
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nook_abi::NetMeta;
+use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_runtime::Uplink;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use nook_abi::NetMeta;
+use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_runtime::Uplink;
 

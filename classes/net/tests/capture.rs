@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use nook_abi::NetMeta;
+use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::{Captured, Pcap};
 use nook_runtime::Uplink;

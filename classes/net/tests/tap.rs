@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nook_abi::NetMeta;
+use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::protocol::{Progress, Request, Transfer, Verb};
 use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};

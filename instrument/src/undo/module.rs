@@ -1,6 +1,6 @@
 //! What the pass needs to know of a module before it rewrites it.
 
-use nook_abi::{ENTRY_PREFIX, Plain};
+use nook_abi::{ENTRY_PREFIX, Entry, Plain};
 use wasmparser::{
     ConstExpr, DataKind, Export, ExternalKind, FuncToValidate, FuncType, FunctionBody, GlobalType, KnownCustom, Name,
     Operator, Parser, Payload, TypeRef, ValType, ValidPayload, Validator, ValidatorResources,
@@ -172,7 +172,7 @@ impl<'a> Shape<'a> {
 
     /// Whether an export is an entry whose calls are transactions.
     pub(super) fn is_transaction(name: &str) -> bool {
-        name.strip_prefix(ENTRY_PREFIX).is_some_and(|name| matches!(name, "poll" | "irq" | "timer" | "work"))
+        name.strip_prefix(ENTRY_PREFIX).and_then(Entry::named).is_some_and(Entry::is_transaction)
     }
 }
 

@@ -159,7 +159,7 @@ impl Launcher for NativeLauncher {
 }
 
 macro_rules! define_native_driver {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Driver for NativeInstance {
             $(

@@ -3,7 +3,7 @@
 use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-use nook_abi::RING_BYTES;
+use nook_abi::net::RING_BYTES;
 use nook_runtime::{Host, Layout, Places, Space};
 
 /// Host page, rings and heap in one allocation, as far apart as in a wasm driver's memory.

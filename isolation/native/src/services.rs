@@ -69,7 +69,7 @@ unsafe extern "C" fn panicked(host: *mut c_void) {
 }
 
 macro_rules! define_services {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// What stands before each service.
         trait Checks {

@@ -120,7 +120,7 @@ impl ProcessDriver {
 }
 
 macro_rules! define_process_driver {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Driver for ProcessDriver {
             $(

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nook_abi::NetMeta;
+use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_runtime::Uplink;
 use sha2::{Digest, Sha256};

@@ -20,9 +20,9 @@ pub trait Checkpointing: Send + Sync {
     /// How `--isolation` calls a sandbox with it.
     fn isolation(&self) -> &'static str;
 
-    /// The module as it has to be for this: each call of an entry that [is a transaction](crate::is_transaction)
-    /// begins a new checkpoint by itself, as far as that is not the [host's to do](Checkpoint::begins). The imports and
-    /// the exports of the contract stay.
+    /// The module as it has to be for this: each call of an entry that
+    /// [is a transaction](nook_abi::Entry::is_transaction) begins a new checkpoint by itself, as far as
+    /// that is not the [host's to do](Checkpoint::begins). The imports and the exports of the contract stay.
     ///
     /// # Errors
     /// Why this module's calls cannot be taken back.

@@ -1,6 +1,7 @@
 //! What the interface is set to, and how the driver is told.
 
-use nook_abi::{Fault, Status, loopback_mode, rx_mode};
+use nook_abi::net::{loopback_mode, rx_mode};
+use nook_abi::{Fault, Status};
 
 use super::{Nook, State};
 use crate::{Driver, NookError, Settings, Uplink};

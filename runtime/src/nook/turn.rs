@@ -1,6 +1,7 @@
 //! One round of a nook, and what of it can be taken back.
 
-use nook_abi::{Entry, Fault, TxCompletion, irq_result, poll_flags, poll_result};
+use nook_abi::net::poll_flags;
+use nook_abi::{Entry, Fault, TxCompletion, irq_result, poll_result};
 
 use super::undo::Care;
 use super::{Nook, State};

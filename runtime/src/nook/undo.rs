@@ -110,9 +110,9 @@ impl<U: Uplink> Nook<U> {
     }
 
     /// The next `poll` completes one received frame as failed, without looking at it, and does nothing else. Says
-    /// whether the driver can do that: those of ABI 0.1 cannot.
+    /// whether the driver can do that: every driver of this ABI can.
     pub fn discard_next_rx(&mut self) -> bool {
-        self.care.discard_rx = self.host().manifest().abi >= (0, 2);
+        self.care.discard_rx = true;
         self.care.discard_rx
     }
 }

@@ -3,7 +3,8 @@
 //! The first buffer that a driver gets has id 0, the first frame to send lies in buffer 512, both with generation 0.
 
 use nook_abi::Fault::{PacketMalformed, PacketNotOwned, QueueCorrupt};
-use nook_abi::{Owner, Queue};
+use nook_abi::Owner;
+use nook_abi::net::Queue;
 
 use crate::case::{Case, Class, Expect, fault};
 

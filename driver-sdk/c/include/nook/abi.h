@@ -1,4 +1,4 @@
-/* The nook ABI, version 0.2, for drivers in C: hostcalls, entries, numbers and shared structs.
+/* The nook ABI, version 0.9, for drivers in C: hostcalls, entries, numbers and shared structs.
 
    This file is made from the tables and comments in abi/src/. Change them and write it again with
    NOOK_BLESS=1 cargo test -p nook-abi --test reference_page; without the variable the test fails if the two differ.
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* The line of the manifest that says which version a driver was built for. */
-#define NOOK_ABI_LINE "abi = 0.2\n"
+#define NOOK_ABI_LINE "abi = 0.9\n"
 
 #define NOOK_HOST_PAGE_MAGIC 0x6b6f6f6eu
 #define NOOK_HOST_PAGE_BYTES 4096u
@@ -434,6 +434,10 @@ void nook_work_schedule(void);
 NOOK_HOSTCALL(log)
 void nook_log(uint32_t level, uintptr_t text, uint32_t len_bytes);
 
+/* Asks for a call of `poll`, as `irq` does with its result. */
+NOOK_HOSTCALL(poll_schedule)
+void nook_poll_schedule(uint32_t queue);
+
 /* Makes the network interface, once, in `probe`. `mac` holds the address's first byte in bits 0 to 7; `max_mtu` is
    in bytes; `features` is 0 in this version. */
 NOOK_HOSTCALL(net_attach)
@@ -443,10 +447,6 @@ int32_t nook_net_attach(uint64_t mac, uint32_t max_mtu, uint64_t features);
 NOOK_HOSTCALL(net_link)
 void nook_net_link(uint32_t up, uint32_t speed_mbps, uint32_t full_duplex);
 
-/* Asks for a call of `poll`, as `irq` does with its result. */
-NOOK_HOSTCALL(poll_schedule)
-void nook_poll_schedule(uint32_t queue);
-
 /* Asks the nook's filter about a frame of `len_bytes` at `offset` in the window; `direction` is a
    `filter_direction`, the answer a `filter_verdict`. The filter is called without the host; if the nook has none
    (the host page's `filters` is 0), the host answers `PASS`. The SDK makes this call. */
@@ -455,8 +455,8 @@ uint32_t nook_net_filter(uint32_t direction, uint32_t offset, uint32_t len_bytes
 
 /* Entries of a driver: it defines those that are required, and of the others what it has. */
 
-/* Finds out what the device is, brings it to a known state, attaches the interface. `reason` is a `ProbeReason`;
-   `host_page` is the address of the `HostPage`. Required. */
+/* Finds out what the device is, brings it to a known state, attaches what its class serves. `reason` is a
+   `ProbeReason`; `host_page` is the address of the `HostPage`. Required. */
 NOOK_ENTRY(probe)
 int32_t nook_probe(uint32_t reason, uintptr_t host_page);
 
@@ -464,16 +464,16 @@ int32_t nook_probe(uint32_t reason, uintptr_t host_page);
 NOOK_ENTRY(remove)
 void nook_remove(void);
 
-/* The interface goes up: rings, receiver, transmitter, interrupts. Required. */
+/* Service begins: rings, interrupts, whatever the device needs for its work. Required. */
 NOOK_ENTRY(open)
 int32_t nook_open(void);
 
-/* The interface goes down: DMA and interrupts stop, and every packet that it took is returned. Required. */
+/* Service ends: DMA and interrupts stop, and all that the driver was given is returned. Required. */
 NOOK_ENTRY(stop)
 int32_t nook_stop(void);
 
-/* Reaps transmissions, harvests and refills receive buffers, submits transmissions; at most `budget` packets each
-   way. `flags` holds `poll_flags` bits, which drivers of ABI 0.1 are not given. Returns a `poll_result`. Required. */
+/* Moves what its class moves between the host's rings and the device, at most `budget` entries of each ring. `flags`
+   holds bits of the class. Returns a `poll_result`. Required. */
 NOOK_ENTRY(poll)
 uint32_t nook_poll(uint32_t queue, uint32_t budget, uint32_t flags);
 
@@ -488,6 +488,11 @@ void nook_timer(void);
 /* What `work_schedule` asked for. Optional. */
 NOOK_ENTRY(work)
 void nook_work(void);
+
+/* Writes fresh counters where its class has them in the host page, and adds 1 to the page's `stats_written`.
+   Optional. */
+NOOK_ENTRY(stats)
+void nook_stats(void);
 
 /* Changes the interface's address; first byte in bits 0 to 7. Optional. */
 NOOK_ENTRY(set_mac)
@@ -506,10 +511,6 @@ int32_t nook_set_rx_mode(uint32_t mode, uint32_t multicast_count);
    received, nothing passes the cable, and the driver reports a link. Optional. */
 NOOK_ENTRY(set_loopback)
 int32_t nook_set_loopback(uint32_t mode);
-
-/* Writes fresh counters into the host page's `stats`. Optional. */
-NOOK_ENTRY(stats)
-void nook_stats(void);
 
 /* Entries of a filter: it defines all of them, and nothing of the above. */
 

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use e1000_regs::STATUS;
 use e1000_wasm::E1000;
-use nook_sdk::abi::{Item, NetMeta, PacketStatus, QUEUE_CAPACITY, Queue, QueueEntry, item_flags};
+use nook_sdk::abi::QUEUE_CAPACITY;
+use nook_sdk::abi::net::{Item, NetMeta, PacketStatus, Queue, QueueEntry, item_flags};
 use nook_sdk::testing::{Fake, Host};
 use nook_sdk::{Irq, NetDriver, Poll, ProbeReason, Register, Status};
 

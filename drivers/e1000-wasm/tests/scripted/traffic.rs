@@ -2,7 +2,7 @@
 
 use e1000_regs::tx::command;
 use e1000_regs::*;
-use nook_sdk::abi::{Item, NetMeta, PacketStatus, Queue, QueueEntry, item_flags};
+use nook_sdk::abi::net::{Item, NetMeta, PacketStatus, Queue, QueueEntry, item_flags};
 use nook_sdk::{NetDriver, Poll};
 
 use crate::rig::{Rig, tally};

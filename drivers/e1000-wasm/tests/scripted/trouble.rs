@@ -150,5 +150,5 @@ fn remove_leaves_the_chip_silent_even_if_nobody_stopped_it() {
     let calls = host.calls();
     let at = |name: &str| calls.iter().rposition(|call| call.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
     assert!(at("dma_disable") < at("dma_free"), "the rings go after the DMA has ended");
-    assert_eq!(host.returned(nook_sdk::abi::Queue::TxReturn).len(), 20);
+    assert_eq!(host.returned(nook_sdk::abi::net::Queue::TxReturn).len(), 20);
 }

@@ -117,7 +117,7 @@ macro_rules! passed {
 }
 
 macro_rules! define_kernel {
-    ($({ $doc:literal } $class:ident $contexts:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         impl Kernel for ChannelKernel {
             $(

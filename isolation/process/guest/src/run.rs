@@ -29,7 +29,7 @@ pub fn run<D: NetDriver<ChannelKernel>>(manifest: &'static [u8]) -> ! {
 }
 
 macro_rules! define_enter {
-    ($({ $doc:literal } $context:ident $required:ident $since:tt $variant:ident
+    ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         #[inline(always)]
         fn enter<D: NetDriver<ChannelKernel>>(

@@ -1,8 +1,10 @@
-//! The network class: what stands in the four queues.
+//! What stands in the four queues.
 //!
 //! Packets live in the DMA window. Who may touch one is decided by which queue it went through last:
 //! the host gives empty buffers (`rx_provide`) and frames to send (`tx_provide`), the driver gives back received
 //! frames (`rx_return`) and sent ones (`tx_return`).
+
+use crate::{QUEUE_CAPACITY, RingHeader};
 
 /// The four queues between host and driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +41,6 @@ impl core::fmt::Display for Queue {
     }
 }
 
-/// Entries of a ring; the largest batch of one `poll`. A power of two.
-pub const QUEUE_CAPACITY: u32 = 256;
-
-/// The start of a ring; [`QUEUE_CAPACITY`] entries follow. Counters run free and are taken modulo the capacity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub struct RingHeader {
-    /// Entries ever put in.
-    pub produced: u32,
-    /// Entries ever taken out.
-    pub consumed: u32,
-}
-
 /// Bytes of one ring with its header.
 pub const RING_BYTES: usize = size_of::<RingHeader>() + QUEUE_CAPACITY as usize * size_of::<QueueEntry>();
 
@@ -59,7 +48,7 @@ pub const RING_BYTES: usize = size_of::<RingHeader>() + QUEUE_CAPACITY as usize 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Item {
-    /// Which packet buffer: below [`PoolLayout::count`](crate::PoolLayout::count).
+    /// Which packet buffer: below [`PoolLayout::count`](super::PoolLayout::count).
     pub id: u32,
     /// How often the buffer had been given out before: returned as it was given.
     pub generation: u16,
@@ -174,55 +163,4 @@ pub struct QueueEntry {
     pub item: Item,
     /// Network.
     pub net: NetMeta,
-}
-
-/// Bits of `set_rx_mode`.
-pub mod rx_mode {
-    /// Everything on the wire.
-    pub const PROMISCUOUS: u32 = 1 << 0;
-    /// All multicast frames, whatever the list says.
-    pub const ALL_MULTICAST: u32 = 1 << 1;
-    /// Every bit that may be set.
-    pub const ALL: u32 = PROMISCUOUS | ALL_MULTICAST;
-}
-
-/// The link, as the driver reports it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkState {
-    /// Whether frames can pass.
-    pub up: bool,
-    /// Megabits per second; 0 if it is down.
-    pub speed_mbps: u32,
-    /// Both ways at once.
-    pub full_duplex: bool,
-}
-
-/// Counters since the driver's start, as the device and the driver count them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct NetStats {
-    /// Good frames received.
-    pub rx_packets: u64,
-    /// Bytes in them.
-    pub rx_bytes: u64,
-    /// Frames received with errors.
-    pub rx_errors: u64,
-    /// Good frames for which there was no room in the device.
-    pub rx_missed: u64,
-    /// Frames with a wrong check sequence.
-    pub rx_crc_errors: u64,
-    /// Frames received whose length was wrong.
-    pub rx_length_errors: u64,
-    /// Multicast frames received.
-    pub multicast: u64,
-    /// Frames sent.
-    pub tx_packets: u64,
-    /// Bytes in them.
-    pub tx_bytes: u64,
-    /// Frames not sent because of an error.
-    pub tx_errors: u64,
-    /// Collisions.
-    pub collisions: u64,
-    /// Times the driver found the transmitter stuck and reset it.
-    pub tx_timeouts: u64,
 }
