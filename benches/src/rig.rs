@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nook_abi::net::NetMeta;
 use nook_abi::{Addr, Entry, Fault};
 use nook_bus::{DmaWindow, VolatileSlice};
-use nook_runtime::{Budgets, Driver, DriverModule, Host, LaunchError, Launcher, Nook, RolledBack, Turn, Uplink};
+use nook_runtime::{Budgets, Driver, DriverModule, Ended, Host, LaunchError, Launcher, Nook, RolledBack, Turn, Uplink};
 
 use crate::levels::{Level, Program, Shared};
 use crate::sample::Subject;
@@ -270,8 +270,8 @@ macro_rules! define_watched_driver {
                 self.inner.host_page()
             }
 
-            fn into_host(self: Box<Self>) -> Host {
-                self.inner.into_host()
+            fn end(self: Box<Self>) -> Ended {
+                self.inner.end()
             }
         }
     };

@@ -6,6 +6,7 @@ use nook_benches::levels::{HERE, LEVELS, Program, SETTINGS};
 use nook_benches::rig::driver;
 use nook_benches::{Extent, Report, docs, measure, page};
 use nook_bus::Width;
+use nook_runtime::UncheckedBars;
 use touch_driver::job;
 
 /// Names in goals that need root, or as many nooks as only a long run has.
@@ -72,7 +73,7 @@ fn the_touching_driver_does_the_same_work_at_every_level_and_setting() {
                     driver.poll(job, amount, 0).unwrap();
                     driver.commit().unwrap();
                 }
-                driver.host_mut().bar_read(0, e1000_regs::TIPG.offset(), Width::B4).unwrap()
+                UncheckedBars::of(driver.host_mut()).read(0, e1000_regs::TIPG.offset(), Width::B4).unwrap()
             })
             .collect();
         assert!(told[0] != 0 && told.iter().all(|sum| *sum == told[0]), "job {what}: {told:?}");

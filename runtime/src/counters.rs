@@ -17,7 +17,7 @@ pub struct Counters {
     pub irqs: u64,
     /// Interrupts that the driver said were not its device's.
     pub irqs_not_mine: u64,
-    /// Frames handed from the driver to the interface.
+    /// Frames handed from the driver to the interface, as it confirmed them at the end of each batch.
     pub rx_packets: u64,
     /// Bytes in them.
     pub rx_bytes: u64,
@@ -56,6 +56,8 @@ pub struct Counters {
     pub tx_dropped: u64,
     /// Times the driver was started.
     pub starts: u64,
+    /// Times an instance ended, in whatever way: each that was started ends once.
+    pub ends: u64,
     /// Nanoseconds that a driver was made to rest that makes long calls, or asks for calls in which nothing happens.
     pub throttled_ns: u64,
 }

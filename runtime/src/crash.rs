@@ -173,19 +173,19 @@ impl Crash {
 impl Host {
     /// Ends calls of a wasm driver in traps, at places that `seed` picks.
     pub(crate) fn crash(&mut self, when: CrashWhen, seed: u64) {
-        self.crash = Some(Crash::new(when, seed));
+        self.call.crash = Some(Crash::new(when, seed));
     }
 
     /// With how many instructions the call that begins is to be ended, if it is to be counted.
     #[inline]
     pub(crate) fn crash_begins(&mut self, entry: Entry) -> Option<u64> {
-        let Host { crash: Some(crash), clock, .. } = self else { return None };
-        crash.begin(entry, clock.now_ns())
+        let crash = self.call.crash.as_mut()?;
+        crash.begin(entry, self.clock.now_ns())
     }
 
     /// A call that was counted has ended, with so many instructions left.
     pub(crate) fn crash_ends(&mut self, left: u64, returned: bool) {
-        self.crash.iter_mut().for_each(|crash| crash.end(left, returned));
+        self.call.crash.iter_mut().for_each(|crash| crash.end(left, returned));
     }
 }
 

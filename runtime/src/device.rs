@@ -1,16 +1,21 @@
-//! The device of a nook and what the driver has of it: its window's place, DMA regions, interrupts.
+//! The device of a nook and what the driver has of it: its registers by the policy, its window's place, DMA regions,
+//! interrupts; and what takes all that away.
 
 mod image;
 
 pub(crate) use image::{DeviceImage, Rest};
 
+use std::sync::Arc;
+
 use nook_abi::{Fault, Status};
 use nook_bus::{
-    Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional, WINDOW_ALIGN,
+    BarMemory, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional,
+    WINDOW_ALIGN,
 };
 use nook_regs::{RegisterMap, Width};
 
 use crate::dma::DmaRegions;
+use crate::{RegisterPolicy, Revoker};
 
 /// Errors of the device that are told of one driver instance.
 const MAX_ERRORS_TOLD: u32 = 8;
@@ -18,6 +23,10 @@ const MAX_ERRORS_TOLD: u32 = 8;
 /// The device, and the state of everything that was set up for the driver instance that runs.
 pub(crate) struct DeviceState {
     pub(crate) device: Transactional<Shadowed>,
+    pub(crate) policy: RegisterPolicy,
+    /// The BAR that the instance has as memory, with direct registers.
+    pub(crate) bar: Option<Arc<dyn BarMemory>>,
+    pub(crate) revoker: Revoker,
     window: DmaWindow,
     dma_mask_bits: u8,
     /// Where the device sees the window.
@@ -31,6 +40,8 @@ pub(crate) struct DeviceState {
     had_interrupts: bool,
     /// Vectors that fired and were not delivered yet.
     irq_pending: u32,
+    /// The one that was delivered last.
+    irq_delivered: u32,
     /// The last instance is gone, and nothing was given to another.
     is_quiet: bool,
     /// The last thing that went wrong, for the report: a [`Fault`] holds no text.
@@ -50,6 +61,9 @@ impl DeviceState {
     ) -> Self {
         DeviceState {
             device: Transactional::new(Shadowed::new(device, map, clock), map),
+            policy: RegisterPolicy::from_map(map),
+            bar: None,
+            revoker: Revoker::default(),
             window,
             dma_mask_bits,
             iova: None,
@@ -59,6 +73,7 @@ impl DeviceState {
             irq_enabled: 0,
             had_interrupts: false,
             irq_pending: 0,
+            irq_delivered: 0,
             is_quiet: false,
             last_error: None,
             errors: 0,
@@ -114,8 +129,8 @@ impl DeviceState {
     }
 
     /// Ends whatever sequence the last driver left a guarded register in: the next one cannot know where it was.
-    pub(crate) fn let_go(&mut self, guarded: impl Iterator<Item = (u8, u32, u64)>) -> Result<(), DeviceError> {
-        for (bar, offset, busy) in guarded {
+    pub(crate) fn let_go(&mut self) -> Result<(), DeviceError> {
+        for (bar, offset, busy) in self.policy.guarded() {
             let value = self.device.bar_read(bar, offset, Width::B4)?;
             // A device that is not there reads as ones.
             if value & busy != 0 && value != Width::B4.all_ones() {
@@ -195,12 +210,13 @@ impl DeviceState {
     pub(crate) fn take_irq(&mut self) -> Option<u32> {
         let vector = (self.irq_pending != 0).then(|| self.irq_pending.trailing_zeros())?;
         self.irq_pending &= self.irq_pending - 1;
+        self.irq_delivered = vector;
         Some(vector)
     }
 
-    /// Delivers a vector again: the driver's answer to it was taken back, and the line has dropped meanwhile.
-    pub(crate) fn deliver_again(&mut self, vector: u32) {
-        self.irq_pending |= (1 << vector) & self.irq_enabled;
+    /// Delivers the last vector again: the driver's answer to it was taken back, and the line has dropped meanwhile.
+    pub(crate) fn deliver_again(&mut self) {
+        self.irq_pending |= (1 << self.irq_delivered) & self.irq_enabled;
     }
 
     /// Causes that a call had read are to be read again, whichever vector they belong to.

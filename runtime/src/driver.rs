@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nook_abi::{Addr, Fault};
+use nook_bus::DeviceError;
 
 use crate::{Host, Image};
 
@@ -66,8 +67,9 @@ macro_rules! define_driver {
             /// The address of its host page, for `probe`.
             fn host_page(&self) -> Addr;
 
-            /// Ends the instance without calling it.
-            fn into_host(self: Box<Self>) -> Host;
+            /// Ends the instance without calling it: the host's [`end_instance`](Host::end_instance), then its memory
+            /// goes.
+            fn end(self: Box<Self>) -> Ended;
         }
     };
 }
@@ -81,6 +83,14 @@ pub struct RolledBack {
     pub entries: u64,
     /// Bytes of memory in them.
     pub bytes: u64,
+}
+
+/// An instance that has ended.
+pub struct Ended {
+    /// What served it, for the next one.
+    pub host: Host,
+    /// Whether its device became quiet.
+    pub quiet: Result<(), DeviceError>,
 }
 
 /// Makes driver instances: the first one, and one for each restart.

@@ -1,23 +1,19 @@
 //! [`Host`]: everything that a driver can reach besides its own memory, and the checks in front of it.
 
 use std::any::Any;
-use std::sync::Arc;
 
 use nook_abi::net::NetStats;
-use nook_abi::{ABI_VERSION, Addr, Context, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
-use nook_bus::{BarMemory, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
-use nook_regs::{RegisterMap, Width};
+use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
+use nook_bus::{Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
+use nook_regs::RegisterMap;
 
-use crate::budget::Budget;
-use crate::crash::Crash;
+use crate::call::CallState;
 use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::netif::{Interface, NetClass};
-use crate::policy::Refusal;
-use crate::trail::Trail;
-use crate::transaction::Transaction;
+use crate::wanted::Wanted;
 use crate::watch::Watch;
-use crate::{Budgets, Counters, Layout, OwnedManifest, RegisterPolicy, Revoker, Space};
+use crate::{Budgets, Counters, Layout, OwnedManifest, Space};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -73,32 +69,23 @@ pub struct HostConfig<'a> {
 pub struct Host {
     pub(crate) device: DeviceState,
     pub(crate) net: NetClass,
+    pub(crate) call: CallState,
     pub(crate) counters: Counters,
-    pub(crate) budget: Budget,
     pub(crate) watch: Watch,
-    pub(crate) policy: RegisterPolicy,
     pub(crate) manifest: OwnedManifest,
     layout: Layout,
     pub(crate) space: Option<Space>,
-    context: Context,
     pub(crate) log: DriverLog,
     world: Option<Box<dyn Any + Send>>,
-    /// The name of the filter in the nook.
-    filter: Option<String>,
-    /// The last fault was the filter's doing.
-    filter_faulted: bool,
-    /// The BAR that the instance has as memory, with direct registers.
-    pub(crate) bar: Option<Arc<dyn BarMemory>>,
-    pub(crate) revoker: Revoker,
-    pub(crate) timer_due_ns: Option<u64>,
-    pub(crate) work_wanted: bool,
-    pub(crate) poll_wanted: bool,
-    /// The driver asks to be called again, at once.
-    pub(crate) asks: bool,
-    pub(crate) transaction: Transaction,
-    pub(crate) crash: Option<Crash>,
-    pub(crate) trail: Trail,
     pub(crate) clock: Clock,
+    filter: Option<Beside>,
+}
+
+/// A second module in the nook.
+struct Beside {
+    name: String,
+    /// The last fault was its doing.
+    faulted: bool,
 }
 
 impl Host {
@@ -128,45 +115,33 @@ impl Host {
         Ok(Host {
             net: NetClass::new(window.clone(), layout.pool, manifest.rx_buffers),
             device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset, clock.clone()),
+            call: CallState::new(budgets),
             counters: Counters::default(),
-            budget: Budget::new(budgets),
             watch: Watch::default(),
-            policy: RegisterPolicy::from_map(map),
             manifest: manifest.clone(),
             layout: *layout,
             space: None,
-            context: Context::Process,
             log: DriverLog::new(manifest.name.clone()),
             world: None,
             filter: None,
-            filter_faulted: false,
-            bar: None,
-            revoker: Revoker::default(),
-            timer_due_ns: None,
-            work_wanted: false,
-            poll_wanted: false,
-            asks: false,
-            transaction: Transaction::default(),
-            crash: None,
-            trail: Trail::default(),
             clock,
         })
     }
 
     /// The next instance has this filter beside it.
     pub(crate) fn give_filter(&mut self, name: &str) {
-        self.filter = Some(name.to_owned());
+        self.filter = Some(Beside { name: name.to_owned(), faulted: false });
     }
 
     /// The filter, and not the driver, did what ended the call.
     pub(crate) fn accuse_filter(&mut self) {
-        self.filter_faulted = true;
+        self.filter.iter_mut().for_each(|filter| filter.faulted = true);
     }
 
     /// Which of the nook's modules did what ended the last call, if there is more than one.
     pub(crate) fn culprit(&self) -> Option<&str> {
-        let filter = self.filter.as_deref()?;
-        Some(if self.filter_faulted { filter } else { &self.manifest.name })
+        let filter = self.filter.as_ref()?;
+        Some(if filter.faulted { &filter.name } else { &self.manifest.name })
     }
 
     /// Gives the next instance a [world](crate::World)'s fresh state.
@@ -258,7 +233,7 @@ impl Host {
             return Err(DeviceError::Gone("it was taken away from this nook".into()));
         }
         let window_iova = self.device.map_window()?;
-        if let Err(error) = self.device.let_go(self.policy.guarded()) {
+        if let Err(error) = self.device.let_go() {
             // The driver comes to it by itself, in a call that can be named.
             tracing::debug!("guarded registers: {error}");
         }
@@ -283,45 +258,45 @@ impl Host {
         self.net.begin(&space);
         let addr = space.host_page_addr() as Addr;
         self.space = Some(space);
-        self.filter_faulted = false;
-        self.timer_due_ns = None;
-        self.work_wanted = false;
-        self.poll_wanted = false;
+        self.filter.iter_mut().for_each(|filter| filter.faulted = false);
         self.counters.starts += 1;
         self.watch = Watch::new(self.counters);
         self.log.begin();
-        self.trail.begin();
+        self.call.begin_instance();
         Ok(addr)
     }
 
-    /// The driver instance is gone, and with it everything that it had: interrupts, DMA, packets, timers.
+    /// Ends the life of an instance, with everything that it had: interrupts, DMA, packets, timers. To be called once
+    /// for each life, by [`Driver::end`](crate::Driver::end), before the instance's memory goes: afterwards nothing of
+    /// that is touched any more.
     ///
     /// # Errors
-    /// The first thing that the device refused; everything else was tried all the same.
+    /// The first thing that the device refused; everything else was done all the same. Then
+    /// [`quiet`](Self::quiet) tries again.
     pub fn end_instance(&mut self) -> Result<(), DeviceError> {
         self.forget_transaction();
         let quiet = self.device.quiet();
         self.look_at_memory();
-        self.leave_memory();
-        self.timer_due_ns = None;
-        self.work_wanted = false;
-        self.poll_wanted = false;
+        self.take_bar_back();
+        self.counters.tx_given_up += self.net.end();
+        self.counters.ends += 1;
+        self.call.wanted = Wanted::default();
+        self.space = None;
         quiet
     }
 
-    /// The driver's memory is about to go: nothing of it is touched any more.
-    pub fn leave_memory(&mut self) {
-        self.take_bar_back();
-        self.forget_transaction();
-        self.counters.tx_given_up += self.net.end();
-        self.space = None;
+    /// The device of an instance that was ended is made quiet, if it was not yet.
+    ///
+    /// # Errors
+    /// The first thing that it refused.
+    pub fn quiet(&mut self) -> Result<(), DeviceError> {
+        self.device.quiet()
     }
 
     /// A call into the driver begins.
     #[inline]
     pub fn begin_call(&mut self, entry: Entry) {
-        self.context = entry.info().context;
-        self.budget.begin(entry);
+        self.call.begin(entry);
         self.counters.entries += 1;
     }
 
@@ -331,8 +306,8 @@ impl Host {
         if let Some(fault) = self.device_is_taken() {
             return Err(fault);
         }
-        self.budget.tick(cpu_ns, self.clock.now_ns())?;
-        if !self.budget.may_wait() {
+        self.call.budget.tick(cpu_ns, self.clock.now_ns())?;
+        if !self.call.budget.may_wait() {
             return Ok(());
         }
         self.device.device.release().map_err(|error| self.device.failed(error))
@@ -351,10 +326,10 @@ impl Host {
         if self.is_revoked() {
             return Err(Fault::Revoked);
         }
-        if call.info().contexts.allows(self.context) {
+        if call.info().contexts.allows(self.call.context) {
             return Ok(());
         }
-        Err(Fault::WrongContext { call, context: self.context })
+        Err(Fault::WrongContext { call, context: self.call.context })
     }
 
     /// Tells the driver the time, in its host page.
@@ -399,68 +374,6 @@ impl Host {
         Ok(stats)
     }
 
-    /// Reads a register without asking the policy. The native backend's way; a checked driver's is
-    /// [`Services`](crate::Services).
-    #[inline]
-    pub fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64, Fault> {
-        self.counters.reg_reads += 1;
-        self.device.device.bar_read(bar, offset, width).map_err(|error| self.device.failed(error))
-    }
-
-    /// Writes a register without asking the policy; see [`bar_read`](Self::bar_read).
-    #[inline]
-    pub fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<(), Fault> {
-        self.counters.reg_writes += 1;
-        self.device.device.bar_write(bar, offset, width, value).map_err(|error| self.device.failed(error))
-    }
-
-    #[inline]
-    pub(crate) fn checked_read(&mut self, call: Hostcall, bar: u32, offset: u32, width: Width) -> Result<u64, Fault> {
-        if let Err(rule) = self.policy.check_read(bar, offset, width) {
-            return Err(Fault::RegisterForbidden { call, bar, offset, rule });
-        }
-        self.bar_read(bar as u8, offset, width)
-    }
-
-    #[inline]
-    pub(crate) fn checked_write(
-        &mut self,
-        call: Hostcall,
-        bar: u32,
-        offset: u32,
-        width: Width,
-        value: u64,
-    ) -> Result<(), Fault> {
-        if value > width.all_ones() {
-            let rule = "bits above the register's width are set";
-            return Err(Fault::BadArgument { call, argument: "value", value, rule });
-        }
-        let refused = |rule| Fault::BadArgument { call, argument: "value", value, rule };
-        match self.policy.check_write(bar, offset, width) {
-            Ok(()) => {}
-            Err(Refusal::Rule(rule)) => return Err(Fault::RegisterForbidden { call, bar, offset, rule }),
-            Err(Refusal::DmaBase | Refusal::DmaBaseOrZero) if self.device.in_window(value) => {}
-            Err(Refusal::DmaBaseOrZero) if value == 0 => {}
-            Err(Refusal::DmaBase | Refusal::DmaBaseOrZero) => {
-                return Err(refused("the device would use an address outside of the driver's window"));
-            }
-            Err(Refusal::Value) => self.policy.look(bar, offset, value).map_err(refused)?,
-        }
-        self.bar_write(bar as u8, offset, width, value)
-    }
-
-    pub(crate) fn config_read(&mut self, call: Hostcall, offset: u32, width: Width) -> Result<u32, Fault> {
-        let bad = |rule| Fault::BadArgument { call, argument: "offset", value: offset.into(), rule };
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(bad("not a multiple of the width"));
-        }
-        if offset >= CONFIG_BYTES {
-            return Err(bad("outside of configuration space (256 bytes)"));
-        }
-        self.counters.reg_reads += 1;
-        self.device.device.config_read(offset as u16, width).map_err(|error| self.device.failed(error))
-    }
-
     /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.
     pub(crate) fn wait(&mut self, ns: u64, sleep: bool) -> Result<(), Fault> {
         self.device.device.release().map_err(|error| self.device.failed(error))?;
@@ -493,6 +406,3 @@ const NO_STATS: NetStats = NetStats {
     collisions: 0,
     tx_timeouts: 0,
 };
-
-/// The part of configuration space that a driver can read.
-const CONFIG_BYTES: u32 = 256;

@@ -10,8 +10,10 @@
 //! their checks), [`WasmDriver`] (the way into a wasm driver), [`Nook`] (the loop that ties device, driver and
 //! interface together).
 
+mod bars;
 mod budget;
 mod cache;
+mod call;
 mod checkpoint;
 mod clock;
 mod compiled;
@@ -51,10 +53,12 @@ mod trail;
 mod transaction;
 mod uplink;
 mod wait;
+mod wanted;
 mod wasm;
 mod watch;
 mod world;
 
+pub use bars::UncheckedBars;
 pub use budget::{Budgets, TICK_NS};
 pub use cache::ModuleCache;
 pub use checkpoint::{Checkpoint, Checkpointing, CorruptLog, LogRolledBack, Method, Pages, Prepared, UndoLog};
@@ -63,7 +67,7 @@ pub use compiled::{CompiledDriver, CompiledError};
 pub use counters::Counters;
 pub use crash::CrashWhen;
 pub use device::choose_iova;
-pub use driver::{Driver, LaunchError, Launcher, RolledBack};
+pub use driver::{Driver, Ended, LaunchError, Launcher, RolledBack};
 pub use driver_log::DriverLog;
 pub use engine::{CodeGen, Engine, EngineError};
 pub use filter::FilterModule;

@@ -8,6 +8,7 @@ use nook_abi::net::{Item, LinkState, NetMeta, PacketStatus, PoolLayout, Queue, Q
 use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
 
+use crate::outcome::ClassError;
 use crate::packets::{Frame, Packets};
 use crate::ring::{HostConsumer, HostProducer};
 use crate::{Counters, Space, Uplink};
@@ -185,8 +186,8 @@ impl NetClass {
         uplink: &mut impl Uplink,
         counters: &mut Counters,
         now_ns: u64,
-    ) -> Result<std::io::Result<u32>, Fault> {
-        let Some(rings) = &mut self.rings else { return Ok(Ok(0)) };
+    ) -> Result<u32, ClassError> {
+        let Some(rings) = &mut self.rings else { return Ok(0) };
         rings.tx_provide.sync(Queue::TxProvide)?;
         let room_bytes = self.packets.room_bytes() as usize;
         let window = self.window.slice();
@@ -219,7 +220,7 @@ impl NetClass {
             self.moves += 1;
             rings.tx_provide.publish();
         }
-        Ok(outcome.map(|()| provided))
+        outcome.map(|()| provided).map_err(ClassError::Backend)
     }
 
     /// Takes back the frames to be sent that the driver has not taken yet; they will be given again, in order.
@@ -308,14 +309,13 @@ impl NetClass {
             rings.tx_return.publish();
         }
         let window = self.window.slice();
-        let (mut outcome, mut delivered) = (Ok(()), false);
+        let (mut outcome, mut handed_up) = (Ok(()), 0);
         for Returned { queue, id, status, len_bytes, meta } in self.returned.drain(..) {
             match (queue, status) {
                 (Queue::RxReturn, PacketStatus::Done) if outcome.is_ok() => {
-                    delivered = true;
                     match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize), &meta) {
                         Ok(true) => {
-                            counters.rx_packets += 1;
+                            handed_up += 1;
                             counters.rx_bytes += u64::from(len_bytes);
                         }
                         Ok(false) => counters.rx_no_room += 1,
@@ -332,9 +332,10 @@ impl NetClass {
             self.packets.take(id);
         }
         outcome?;
-        if delivered {
-            let no_room = u64::from(uplink.flush()?);
-            counters.rx_packets = counters.rx_packets.saturating_sub(no_room);
+        if handed_up > 0 {
+            // What the other side has confirmed counts, and no sooner.
+            let no_room = u64::from(uplink.flush()?).min(handed_up);
+            counters.rx_packets += handed_up - no_room;
             counters.rx_no_room += no_room;
         }
         Ok(())

@@ -6,35 +6,29 @@ use std::os::fd::RawFd;
 use crate::wait::Waiter;
 use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Uplink};
 use nook_abi::net::NetStats;
-use nook_abi::{Fault, ProbeReason, Status};
+use nook_abi::{Entry, Fault, ProbeReason, Status};
 use nook_bus::{Clock, PciDevice};
 
 /// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
 /// Copper gigabit negotiation takes up to about 3 s.
 const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
+mod life;
 mod scene;
 mod settings;
 mod still;
 mod turn;
 mod undo;
 
+use life::Life;
 pub use still::Look;
 use still::Still;
 use undo::Care;
 pub use undo::Undone;
 
-/// Who serves, while there is no instance or while there is one.
-enum State {
-    Running(Box<dyn Driver>),
-    Idle(Box<Host>),
-    /// Only while one of the others is being made of the other.
-    Between,
-}
-
 /// One nook: a driver, its device, and the network interface that it serves. All of it lives on one thread.
 pub struct Nook<U> {
-    state: State,
+    life: Life,
     launcher: Box<dyn Launcher>,
     clock: Clock,
     uplink: U,
@@ -48,8 +42,6 @@ pub struct Nook<U> {
     keep_carrier_until_ns: u64,
     /// The driver is not called before: it used long calls.
     rest_until_ns: u64,
-    /// The vector that `irq` was last called for.
-    vector: u32,
     care: Care,
     still: Option<Still>,
 }
@@ -61,7 +53,7 @@ impl<U: Uplink> Nook<U> {
         Nook {
             waiter: Waiter::new(clock.clone()),
             clock,
-            state: State::Idle(Box::new(host)),
+            life: Life::new(host),
             launcher,
             uplink,
             opened: false,
@@ -70,7 +62,6 @@ impl<U: Uplink> Nook<U> {
             told_up: false,
             keep_carrier_until_ns: 0,
             rest_until_ns: 0,
-            vector: 0,
             care: Care::default(),
             still: None,
         }
@@ -83,19 +74,11 @@ impl<U: Uplink> Nook<U> {
 
     /// The host.
     pub fn host(&self) -> &Host {
-        match &self.state {
-            State::Running(driver) => driver.host(),
-            State::Idle(host) => host,
-            State::Between => unreachable!("a nook is left between two states only inside `exchange`"),
-        }
+        self.life.host()
     }
 
     fn host_mut(&mut self) -> &mut Host {
-        match &mut self.state {
-            State::Running(driver) => driver.host_mut(),
-            State::Idle(host) => host,
-            State::Between => unreachable!("a nook is left between two states only inside `exchange`"),
-        }
+        self.life.host_mut()
     }
 
     /// What tells it, its driver and its device the time.
@@ -160,7 +143,7 @@ impl<U: Uplink> Nook<U> {
     }
 
     fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
-        let outcome = self.launch().and_then(|()| self.probe_and_open(reason));
+        let outcome = self.life.begin(&*self.launcher).and_then(|()| self.probe_and_open(reason));
         if outcome.is_err()
             && let Err(error) = self.end_instance()
         {
@@ -169,27 +152,9 @@ impl<U: Uplink> Nook<U> {
         outcome
     }
 
-    fn launch(&mut self) -> Result<(), NookError> {
-        let host = match std::mem::replace(&mut self.state, State::Between) {
-            State::Idle(host) => *host,
-            State::Running(driver) => driver.into_host(),
-            State::Between => unreachable!("a nook is left between two states only inside `launch` and `shut`"),
-        };
-        match self.launcher.launch(host) {
-            Ok(driver) => {
-                self.state = State::Running(driver);
-                Ok(())
-            }
-            Err(error) => {
-                self.state = State::Idle(Box::new(error.host));
-                Err(NookError::Launch(error.why))
-            }
-        }
-    }
-
     fn probe_and_open(&mut self, reason: ProbeReason) -> Result<(), NookError> {
         let page = self.driver()?.host_page();
-        self.call("probe", |driver| driver.probe(reason as u32, page))?;
+        self.call(Entry::Probe, |driver| driver.probe(reason as u32, page))?;
         self.interface().ok_or(NookError::NoInterface)?;
         // Before `open`, so that a device whose receiver is slow to change is set up once.
         let settings = self.settings.clone();
@@ -199,32 +164,26 @@ impl<U: Uplink> Nook<U> {
         }
         // The receiver finds buffers as soon as it is on.
         self.host_mut().net.provide_rx().map_err(|fault| self.fault(fault))?;
-        self.call("open", |driver| driver.open())?;
+        self.call(Entry::Open, |driver| driver.open())?;
         self.opened = true;
-        self.host_mut().poll_wanted = true;
+        self.host_mut().call.wanted.poll();
         Ok(())
     }
 
-    fn driver(&mut self) -> Result<&mut Box<dyn Driver>, NookError> {
-        match &mut self.state {
-            State::Running(driver) => Ok(driver),
-            _ => Err(NookError::Launch("it was ended and not started again".into())),
-        }
+    fn driver(&mut self) -> Result<&mut dyn Driver, NookError> {
+        self.life.driver().ok_or(NookError::NotRunning)
     }
 
     #[cold]
     fn fault(&self, fault: Fault) -> NookError {
-        let about_device = matches!(fault, Fault::DeviceGone | Fault::DeviceFailed);
-        let detail = self.host().last_device_error().filter(|_| about_device).map(str::to_owned);
-        let detail = detail.or_else(|| self.host().culprit().map(|name| format!("in `{name}`")));
-        NookError::Fault { fault, detail }
+        NookError::Fault { fault, detail: self.life.detail(fault) }
     }
 
     /// Calls an entry that returns a status.
     fn call(
         &mut self,
-        entry: &'static str,
-        call: impl FnOnce(&mut Box<dyn Driver>) -> Result<i32, Fault>,
+        entry: Entry,
+        call: impl FnOnce(&mut dyn Driver) -> Result<i32, Fault>,
     ) -> Result<(), NookError> {
         let now_ns = self.clock.now_ns();
         self.host_mut().tell_time(now_ns);
@@ -234,8 +193,6 @@ impl<U: Uplink> Nook<U> {
             Ok(code) => match Status::from_code(code) {
                 Some(status) => Err(NookError::Refused { entry, status }),
                 None => {
-                    let entry = nook_abi::ENTRIES.iter().find(|row| row.name == entry).map(|row| row.entry);
-                    let entry = entry.unwrap_or(nook_abi::Entry::Probe);
                     let rule = "neither 0 nor a status";
                     Err(self.fault(Fault::BadReturn { entry, value: code as u32 as u64, rule }))
                 }
@@ -250,10 +207,10 @@ impl<U: Uplink> Nook<U> {
     /// What the driver did wrong on its way out, or what the device refused. The device is quiet in the first case.
     pub fn stop(&mut self) -> Result<(), NookError> {
         let mut outcome = Ok(());
-        if matches!(self.state, State::Running(_)) {
+        if self.life.runs() {
             if self.opened {
                 self.opened = false;
-                outcome = self.call("stop", |driver| driver.stop()).and_then(|()| self.hand_over());
+                outcome = self.call(Entry::Stop, |driver| driver.stop()).and_then(|()| self.hand_over());
                 if outcome.is_ok()
                     && let Ok(kept @ 1..) = self.host_mut().packets_with_driver()
                 {
@@ -298,22 +255,17 @@ impl<U: Uplink> Nook<U> {
         // It was taken with the instance that goes.
         self.care = Care::default();
         self.still = None;
-        // The device first: the driver's memory must stay until nothing can reach it.
-        let quiet = self.host_mut().end_instance();
-        self.state = match std::mem::replace(&mut self.state, State::Between) {
-            State::Running(driver) => State::Idle(Box::new(driver.into_host())),
-            other => other,
-        };
-        quiet?;
-        Ok(())
+        Ok(self.life.end()?)
     }
 
     fn wait(&mut self, due_ns: u64) -> io::Result<()> {
         self.waiter.begin();
         let listens = self.opened && self.link_is_up();
-        let Nook { state, uplink, waiter, .. } = self;
-        let State::Running(driver) = state else { return waiter.wait(due_ns) };
-        let host = driver.host();
+        let Nook { life, uplink, waiter, .. } = self;
+        if !life.runs() {
+            return waiter.wait(due_ns);
+        }
+        let host = life.host();
         host.device.device.event_fds(waiter.fds());
         // A readable interface whose frames cannot be taken now would end the wait at once, again and again.
         if listens && host.net.has_tx_room() {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nook_abi::{Fault, Status};
+use nook_abi::{Entry, Fault, Status};
 use nook_bus::DeviceError;
 
 /// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting and
@@ -22,15 +22,15 @@ pub enum NookError {
     #[error("{entry}: the driver says: {status}")]
     Refused {
         /// To which entry.
-        entry: &'static str,
+        entry: Entry,
         /// Why.
         status: Status,
     },
     /// The driver does not have some of the settings. The others are as wanted.
-    #[error("the driver does not have {}", entries.join(", "))]
+    #[error("the driver does not have {}", names(entries))]
     Lacks {
         /// The entries that it does not have.
-        entries: Vec<&'static str>,
+        entries: Vec<Entry>,
     },
     /// The driver came up without an interface.
     #[error("probe: the driver returned success and attached no interface")]
@@ -38,12 +38,39 @@ pub enum NookError {
     /// No instance could be made.
     #[error("cannot start the driver: {0}")]
     Launch(String),
+    /// There is no instance to be called.
+    #[error("the driver was ended and not started again")]
+    NotRunning,
+    /// The snapshot is of another instance, or of other settings: there is no way back to it.
+    #[error("the snapshot is of another instance, or of other settings")]
+    OtherSnapshot,
+    /// The instance cannot be brought back to a snapshot, and must not be called again.
+    #[error("cannot bring the driver back to a snapshot: {0}")]
+    NotBack(String),
     /// The device refused something outside of a call.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The interface's other side failed.
     #[error("the network interface: {0}")]
     Uplink(#[source] io::Error),
+}
+
+fn names(entries: &[Entry]) -> String {
+    entries.iter().map(|entry| entry.info().name).collect::<Vec<_>>().join(", ")
+}
+
+/// Why packets were not moved.
+pub(crate) enum ClassError {
+    /// The driver's doing.
+    Fault(Fault),
+    /// The other side's.
+    Backend(io::Error),
+}
+
+impl From<Fault> for ClassError {
+    fn from(fault: Fault) -> Self {
+        ClassError::Fault(fault)
+    }
 }
 
 /// The fault, and what the device said unless that begins with the same words.

@@ -24,7 +24,7 @@ macro_rules! define_serve {
                             Ok(()) => self.$name($(from_word!($arg, $ty)),*),
                             Err(fault) => Err(fault),
                         };
-                        self.trail.hostcall(call, padded([$($arg),*]), &outcome);
+                        self.call.trail.hostcall(call, padded([$($arg),*]), &outcome);
                         outcome.map(|value| value.word())
                     })*
                 }
@@ -40,7 +40,7 @@ impl Host {
     #[inline]
     pub fn begin_remote_call(&mut self, entry: Entry, args: [u64; 3]) {
         self.begin_call(entry);
-        self.trail.entry(entry, args);
+        self.call.trail.entry(entry, args);
     }
 
     /// [`TICK_NS`](crate::TICK_NS) have passed in a call of a driver that runs elsewhere; `cpu_ns` is its clock of CPU

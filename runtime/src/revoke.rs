@@ -110,7 +110,7 @@ fn replace(window: &Range<usize>) {
 impl Host {
     /// What takes this nook's device away from its driver.
     pub fn revoker(&self) -> Revoker {
-        self.revoker.clone()
+        self.device.revoker.clone()
     }
 
     /// The window, to be mapped at byte offset `at` of a driver's memory.
@@ -126,9 +126,9 @@ impl Host {
         let memory = self.device.device.bar_map(bar, reserve_bytes).map_err(|error| {
             wasmtime::format_err!("{error}; without direct registers (--mmio emulated) this device can be driven")
         })?;
-        self.bar = Some(memory.clone());
-        let mut lent = self.revoker.lent();
-        if self.revoker.is_revoked() {
+        self.device.bar = Some(memory.clone());
+        let mut lent = self.device.revoker.lent();
+        if self.device.revoker.is_revoked() {
             memory.revoke();
         }
         lent.bar = Some(memory.clone());
@@ -137,8 +137,8 @@ impl Host {
 
     /// No instance has a BAR any more.
     pub(crate) fn take_bar_back(&mut self) {
-        self.bar = None;
-        self.revoker.lent().bar = None;
+        self.device.bar = None;
+        self.device.revoker.lent().bar = None;
     }
 
     /// Why the driver has no device any more: it was taken away, or it went while the driver had its BAR as memory.
@@ -147,12 +147,12 @@ impl Host {
         if self.is_revoked() {
             return Some(Fault::Revoked);
         }
-        self.bar.as_ref().is_some_and(|bar| bar.lost()).then_some(Fault::DeviceGone)
+        self.device.bar.as_ref().is_some_and(|bar| bar.lost()).then_some(Fault::DeviceGone)
     }
 
     #[inline]
     pub(crate) fn is_revoked(&self) -> bool {
-        self.revoker.is_revoked()
+        self.device.revoker.is_revoked()
     }
 }
 

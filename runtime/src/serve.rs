@@ -1,4 +1,5 @@
-//! The hostcalls: every argument is checked here, before [`Host`] does what is asked.
+//! The hostcalls: every argument is checked here, before [`Host`] does what is asked; of a register it is
+//! [`CheckedBars`](crate::bars::CheckedBars) that checks.
 
 use nook_abi::net::{LinkState, filter_direction, filter_verdict};
 use nook_abi::{Addr, Entry, Fault, Hostcall, Status};
@@ -28,11 +29,11 @@ macro_rules! register_access {
     ($($read:ident $read_call:ident $write:ident $write_call:ident $width:ident $value:ty;)*) => { $(
         #[inline]
         fn $read(&mut self, bar: u32, offset: u32) -> Result<$value, Fault> {
-            self.checked_read(Hostcall::$read_call, bar, offset, Width::$width).map(|value| value as $value)
+            self.bars().read(Hostcall::$read_call, bar, offset, Width::$width).map(|value| value as $value)
         }
         #[inline]
         fn $write(&mut self, bar: u32, offset: u32, value: $value) -> Result<(), Fault> {
-            self.checked_write(Hostcall::$write_call, bar, offset, Width::$width, value.into())
+            self.bars().write(Hostcall::$write_call, bar, offset, Width::$width, value.into())
         }
     )* };
 }
@@ -46,15 +47,15 @@ impl Services for Host {
     }
 
     fn config_read8(&mut self, offset: u32) -> Result<u32, Fault> {
-        self.config_read(Hostcall::ConfigRead8, offset, Width::B1)
+        self.bars().config_read(Hostcall::ConfigRead8, offset, Width::B1)
     }
 
     fn config_read16(&mut self, offset: u32) -> Result<u32, Fault> {
-        self.config_read(Hostcall::ConfigRead16, offset, Width::B2)
+        self.bars().config_read(Hostcall::ConfigRead16, offset, Width::B2)
     }
 
     fn config_read32(&mut self, offset: u32) -> Result<u32, Fault> {
-        self.config_read(Hostcall::ConfigRead32, offset, Width::B4)
+        self.bars().config_read(Hostcall::ConfigRead32, offset, Width::B4)
     }
 
     fn mmio_flush(&mut self) -> Result<(), Fault> {
@@ -72,7 +73,7 @@ impl Services for Host {
         let Some((handle, offset)) = self.device.regions.alloc(len_bytes, align_bytes) else {
             return Ok(Status::NoMemory.code().into());
         };
-        self.transaction.allocated(handle);
+        self.call.transaction.allocated(handle);
         let region = self.device.window().slice().subslice(offset as usize, len_bytes as usize);
         region.expect("regions lie inside of the window").copy_from(&vec![0u8; len_bytes as usize]);
         Ok(i64::from(handle) << 32 | i64::from(offset))
@@ -115,7 +116,7 @@ impl Services for Host {
         if ns > MAX_DELAY_NS {
             return Err(bad(Hostcall::DelayNs, "ns", ns.into(), "longer than 10 ms: sleep instead"));
         }
-        self.budget.excuse_delay(ns.into());
+        self.call.budget.excuse_delay(ns.into());
         self.wait(ns.into(), false)
     }
 
@@ -123,17 +124,17 @@ impl Services for Host {
         if ns > MAX_SLEEP_NS {
             return Err(bad(Hostcall::SleepNs, "ns", ns, "longer than 1 s"));
         }
-        self.budget.excuse_sleep(ns);
+        self.call.budget.excuse_sleep(ns);
         self.wait(ns, true)
     }
 
     fn timer_set(&mut self, due_ns: u64) -> Result<(), Fault> {
-        self.timer_due_ns = (due_ns != 0).then_some(due_ns);
+        self.call.wanted.timer((due_ns != 0).then_some(due_ns));
         Ok(())
     }
 
     fn work_schedule(&mut self) -> Result<(), Fault> {
-        self.work_wanted = true;
+        self.call.wanted.work();
         Ok(())
     }
 
@@ -168,7 +169,7 @@ impl Services for Host {
             // 68 is the least that IPv4 works with (RFC 791, section 3.2).
             return Err(bad(Hostcall::NetAttach, "max_mtu", max_mtu.into(), "not between 68 and 65535"));
         }
-        if self.budget.entry() != Entry::Probe {
+        if self.call.budget.entry() != Entry::Probe {
             return Err(bad(Hostcall::NetAttach, "mac", mac, "the interface is attached in `probe`"));
         }
         if self.net.interface.is_some() {
@@ -209,8 +210,7 @@ impl Services for Host {
         if queue != 0 {
             return Err(bad(Hostcall::PollSchedule, "queue", queue.into(), "the interface has one queue pair"));
         }
-        self.poll_wanted = true;
-        self.asks = true;
+        self.call.wanted.poll_again();
         Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! A committed state of a nook, and back to it: the host's share.
 
+use nook_abi::Entry;
 use nook_bus::DeviceError;
 
 use crate::device::DeviceImage;
 use crate::netif::NetImage;
+use crate::wanted::Wanted;
 use crate::{Host, Image, Settings};
 
 /// A nook at a moment at which nothing moved: all that a call had to do was done, the driver had no frame to send, and
@@ -35,8 +37,8 @@ impl Snapshot {
 pub(crate) struct HostImage {
     device: DeviceImage,
     net: NetImage,
-    timer_due_ns: Option<u64>,
-    work_wanted: bool,
+    /// What was due, and `poll`, which finds what came since.
+    wanted: Wanted,
     /// Frames that the instance had moved.
     moved: (u64, u64),
     /// Which instance it was.
@@ -53,8 +55,7 @@ impl Host {
         Ok(Some(HostImage {
             device,
             net,
-            timer_due_ns: self.timer_due_ns,
-            work_wanted: self.work_wanted,
+            wanted: self.call.wanted.owing(Entry::Poll),
             moved: self.watch.moved(&self.counters),
             start: self.counters.starts,
         }))
@@ -62,7 +63,7 @@ impl Host {
 
     /// A number that changes whenever something moves; `None` while something does.
     pub(crate) fn stillness(&self) -> Option<u64> {
-        let still = !self.transaction.is_open() && self.device.pending_irqs() == 0;
+        let still = !self.call.transaction.is_open() && self.device.pending_irqs() == 0;
         self.net.stillness().filter(|_| still)
     }
 
@@ -86,11 +87,9 @@ impl Host {
     /// If the device does not go on.
     pub(crate) fn bring_back(&mut self, image: &HostImage) -> Result<(), DeviceError> {
         self.counters.tx_given_up += self.net.bring_back(&image.net);
-        self.timer_due_ns = image.timer_due_ns;
-        self.work_wanted = image.work_wanted;
-        self.poll_wanted = true;
+        self.call.wanted = image.wanted;
         self.watch = crate::watch::Watch::moved_before(image.moved, &self.counters);
-        self.trail.begin();
+        self.call.trail.begin();
         self.counters.brought_back += 1;
         self.device.bring_back(&image.device)
     }

@@ -150,7 +150,7 @@ impl Host {
         let layout = *self.layout();
         // A native driver's places are this process's own addresses: what is its private memory is not known.
         if let Some(space) = self.space.as_ref().filter(|space| space.window_addr() == layout.window) {
-            self.trail.keep_memory(space, layout.rings[3] + RING_BYTES as u64);
+            self.call.trail.keep_memory(space, layout.rings[3] + RING_BYTES as u64);
         }
     }
 }

@@ -5,17 +5,18 @@
 //! are undone by an abort; releases wait for the commit; register writes wait in the device's middleware. Counters,
 //! messages and what was used of a budget are history, and stay.
 
+use nook_abi::Entry;
 use nook_abi::Fault;
 use nook_abi::net::LinkState;
 
 use crate::Host;
+use crate::wanted::Wanted;
 
 /// What a call may change in the host, as it was when the call began.
 #[derive(Clone, Copy, Debug)]
 struct Before {
-    timer_due_ns: Option<u64>,
-    work_wanted: bool,
-    poll_wanted: bool,
+    /// With the call itself, which is due again if it is taken back.
+    wanted: Wanted,
     link: LinkState,
 }
 
@@ -53,17 +54,12 @@ impl Host {
     /// [`begin_call`](Host::begin_call).
     #[inline]
     pub(crate) fn begin_transaction(&mut self) {
-        if self.transaction.is_open() {
+        if self.call.transaction.is_open() {
             // Somebody goes on after a fault without having taken the call back: it stands as far as it went.
             self.forget_transaction();
         }
         let link = self.net.interface.as_ref().map(|interface| interface.link).unwrap_or_default();
-        self.transaction.before = Some(Before {
-            timer_due_ns: self.timer_due_ns,
-            work_wanted: self.work_wanted,
-            poll_wanted: self.poll_wanted,
-            link,
-        });
+        self.call.transaction.before = Some(Before { wanted: self.call.wanted.owing(self.call.budget.entry()), link });
         self.device.device.begin();
     }
 
@@ -73,14 +69,14 @@ impl Host {
     /// If the device or a freed region's handle is bad; then it cannot be taken back any more either.
     #[inline]
     pub fn commit_transaction(&mut self) -> Result<(), Fault> {
-        if self.transaction.before.take().is_none() {
+        if self.call.transaction.before.take().is_none() {
             return Ok(());
         }
         self.counters.transactions += 1;
         self.counters.undoable += u64::from(self.device.device.is_undoable());
-        self.transaction.allocated.clear();
+        self.call.transaction.allocated.clear();
         self.device.device.commit().map_err(|error| self.device.failed(error))?;
-        while let Some(region) = self.transaction.freed.pop() {
+        while let Some(region) = self.call.transaction.freed.pop() {
             self.device.regions.free(region)?;
         }
         Ok(())
@@ -88,23 +84,25 @@ impl Host {
 
     /// Whether the call that is open can still be taken back: nothing of it has reached the device.
     pub(crate) fn can_roll_back(&self) -> bool {
-        self.transaction.is_open() && self.device.device.is_undoable()
+        self.call.transaction.is_open() && self.device.device.is_undoable()
     }
 
-    /// Takes back what the call did here. The caller has asked [`can_roll_back`](Host::can_roll_back).
+    /// Takes back what the call did here, and it is due again. The caller has asked
+    /// [`can_roll_back`](Host::can_roll_back).
     pub(crate) fn abort_transaction(&mut self) {
-        let Some(before) = self.transaction.before.take() else { return };
-        self.policy.forget();
+        let Some(before) = self.call.transaction.before.take() else { return };
+        self.device.policy.forget();
         if self.device.device.abort().causes_owed {
             self.device.deliver_all_again();
         }
         self.net.disregard();
-        self.timer_due_ns = before.timer_due_ns;
-        self.work_wanted = before.work_wanted;
-        self.poll_wanted = before.poll_wanted;
+        self.call.wanted = before.wanted;
+        if self.call.budget.entry() == Entry::Irq {
+            self.device.deliver_again();
+        }
         self.net.set_link(before.link);
-        self.transaction.freed.clear();
-        for region in self.transaction.allocated.drain(..) {
+        self.call.transaction.freed.clear();
+        for region in self.call.transaction.allocated.drain(..) {
             // It was given out by this call, and `freed` regions are given back only at a commit.
             let _ = self.device.regions.free(region);
         }
@@ -112,21 +110,21 @@ impl Host {
 
     /// Forgets a transaction whose instance is gone.
     pub(crate) fn forget_transaction(&mut self) {
-        self.transaction = Transaction::default();
-        self.policy.forget();
+        self.call.transaction = Transaction::default();
+        self.device.policy.forget();
         self.device.device.forget();
     }
 
     /// Gives a region back, now or when the call is final.
     pub(crate) fn free_region(&mut self, region: u32) -> Result<(), Fault> {
-        if !self.transaction.is_open() {
+        if !self.call.transaction.is_open() {
             return self.device.regions.free(region);
         }
         self.device.regions.check(region)?;
-        if self.transaction.has_freed(region) {
+        if self.call.transaction.has_freed(region) {
             return Err(Fault::StaleHandle { call: nook_abi::Hostcall::DmaFree, handle: region });
         }
-        self.transaction.freed.push(region);
+        self.call.transaction.freed.push(region);
         Ok(())
     }
 }

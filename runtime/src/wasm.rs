@@ -13,7 +13,7 @@ use crate::origin::Origin;
 use crate::space::Places;
 use crate::time_cell::TimeCell;
 use crate::{
-    Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Engine, EngineError, FilterModule, Host, Image,
+    Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image,
     LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, memory,
 };
 
@@ -78,7 +78,7 @@ macro_rules! define_wasm_driver {
                     }
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
-                    host.trail.entry(Entry::$variant, padded([$($arg as u64),*]));
+                    host.call.trail.entry(Entry::$variant, padded([$($arg as u64),*]));
                     if self.checkpoint.is_some() && const { Entry::$variant.is_transaction() } {
                         host.begin_transaction();
                         if let Some(checkpoint) = &mut self.checkpoint
@@ -105,7 +105,7 @@ macro_rules! define_wasm_driver {
                 match done {
                     Ok(done) => {
                         self.fault = None;
-                        self.store.data_mut().trail.begin();
+                        self.store.data_mut().call.trail.begin();
                         Some(done)
                     }
                     Err(error) => {
@@ -149,10 +149,10 @@ macro_rules! define_wasm_driver {
                 self.host_page
             }
 
-            fn into_host(mut self: Box<Self>) -> Host {
-                self.store.data_mut().leave_memory();
+            fn end(mut self: Box<Self>) -> Ended {
+                let quiet = self.store.data_mut().end_instance();
                 self.time = None;
-                self.store.into_data()
+                Ended { host: self.store.into_data(), quiet }
             }
         }
     };
@@ -216,7 +216,7 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().trail.frames = self.origin.frames(error);
+        self.store.data_mut().call.trail.frames = self.origin.frames(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().accuse_filter();
         }
@@ -421,7 +421,7 @@ impl Launcher for WasmLauncher {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| look(context.data_mut()).map(|()| UpdateDeadline::Continue(1)));
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
-        store.data_mut().budget.begin(Entry::Probe);
+        store.data_mut().call.budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {
             Ok(made) => match store.data_mut().begin_instance(made.space) {
                 Ok(host_page) => Ok((made, host_page)),

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use nook_abi::Status;
+use nook_abi::{Entry, Status};
 use nook_recovery::{Outcome, Policy};
 use nook_runtime::{DriverModule, Method, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
 use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, e1000_module, frame, poisoned};
@@ -163,7 +163,7 @@ fn settings_are_taken_and_kept_over_a_restart() {
         rig.nook.set(settings.clone()).unwrap();
         let too_long = rig.nook.set(Settings { mtu_bytes: Some(1501), ..settings.clone() });
         assert!(
-            matches!(too_long, Err(NookError::Refused { entry: "set_mtu", status: Status::Invalid })),
+            matches!(too_long, Err(NookError::Refused { entry: Entry::SetMtu, status: Status::Invalid })),
             "{too_long:?}"
         );
         for round in 0..2 {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use e1000_model::{Model, ModelConfig};
 use nook_abi::{Entry, Fault, Hostcall, TrapKind};
 use nook_bus::DmaWindow;
-use nook_runtime::{Budgets, DriverModule, FilterModule, Launcher, Mmio, ModuleCache, Nook, NookError, WasmLauncher};
+use nook_runtime::{
+    Budgets, DriverModule, Ended, FilterModule, Launcher, Mmio, ModuleCache, Nook, NookError, WasmLauncher,
+};
 use nook_tests::{FrameQueues, Rig, cable, driver_file, e1000_module, frame, host, wat_driver};
 
 const FRAMES: u32 = 600;
@@ -288,9 +290,10 @@ fn what_runs_while_an_instance_is_made_is_not_charged_to_the_last_call() {
     let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, &driver, budgets);
     let mut instance = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
     assert_eq!(instance.poll(0, 0, 0), Ok(0));
-    instance.host_mut().end_instance().unwrap();
+    let Ended { host, quiet } = instance.end();
+    quiet.unwrap();
     // What the call may take is over long ago when the next instance is made.
     std::thread::sleep(std::time::Duration::from_nanos(SHORT_NS));
-    let again = launcher.launch(instance.into_host());
+    let again = launcher.launch(host);
     assert!(again.is_ok(), "{}", again.err().unwrap().why);
 }

@@ -2,7 +2,7 @@
 
 use e1000_regs::EECD;
 use nook_bus::DmaWindow;
-use nook_runtime::{Budgets, Launcher, Mmio, ModuleCache, WasmLauncher};
+use nook_runtime::{Budgets, Ended, Launcher, Mmio, ModuleCache, WasmLauncher};
 use nook_tests::{Bare, e1000_module, host};
 
 #[test]
@@ -13,10 +13,11 @@ fn a_window_that_could_not_be_taken_away_is_taken_away_before_the_next_instance(
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let mut driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
+    let driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
     let first = handle.mapped();
-    assert!(driver.host_mut().end_instance().is_err());
-    let driver = launcher.launch(driver.into_host()).unwrap_or_else(|error| panic!("{}", error.why));
+    let Ended { host, quiet } = driver.end();
+    assert!(quiet.is_err());
+    let driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
     let now = handle.mapped();
     assert_eq!(now.len(), 1, "{now:x?}");
     assert_ne!(now, first, "the next instance has another place");
@@ -34,9 +35,10 @@ fn an_eeprom_that_was_left_selected_is_let_go_before_the_next_instance() {
     let others = EECD::EE_PRES | EECD::EE_GNT | EECD::FWE.put(1);
     for left in [0, EECD::EE_REQ | EECD::CS, EECD::EE_REQ | EECD::CS | EECD::SK | EECD::DI] {
         handle.set_register(EECD.offset().into(), left | others);
-        let mut driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
+        let driver = launcher.launch(host).unwrap_or_else(|error| panic!("{}", error.why));
         assert_eq!(handle.register(EECD.offset().into()), others, "left as {left:#x}");
-        driver.host_mut().end_instance().unwrap();
-        host = driver.into_host();
+        let ended = driver.end();
+        ended.quiet.unwrap();
+        host = ended.host;
     }
 }

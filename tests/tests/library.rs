@@ -10,7 +10,7 @@ use nook_abi::{Entry, Fault, NativeHead, TrapKind};
 use nook_bus::{Clock, DmaWindow};
 use nook_native::{Level, NativeError, NativeLauncher};
 use nook_runtime::{
-    Budgets, CompiledError, Driver, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns,
+    Budgets, CompiledError, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns,
 };
 use nook_tests::{Bare, BareHandle, FrameQueues, driver_file, native};
 use odd_native::{MANIFEST, wrong};
@@ -74,19 +74,19 @@ fn each_instance_has_a_copy_that_goes_with_it_and_begins_with_what_is_in_the_fil
     // Whatever comes of it: an interface is attached once.
     let _ = one.probe(0, page);
     assert_eq!(probes(&first.1), 2, "it is counted");
-    let mut host = one.into_host();
-    host.end_instance().unwrap();
+    let Ended { host, quiet } = one.end();
+    quiet.unwrap();
     let again = probed(&launcher, host);
     assert_eq!(probes(&first.1), 1, "a restart");
     assert!(mapped() > before);
-    drop((two.into_host(), again.into_host()));
+    drop((two.end(), again.end()));
     assert_eq!(mapped(), before, "nothing is left");
 
     // Many in a row, and descriptors of other files between them: no copy is taken for an earlier one.
     for round in 0..50 {
         let (host, handle) = self::host(wrong::NOTHING);
         let _between = (0..round % 3).map(|_| fs::File::open("/dev/null").unwrap()).collect::<Vec<_>>();
-        drop(probed(&launcher, host).into_host());
+        drop(probed(&launcher, host).end());
         assert_eq!(probes(&handle), 1);
     }
     assert_eq!(mapped(), before);
@@ -102,8 +102,8 @@ fn a_panic_is_a_fault_and_a_restart_mends_it() {
         let fault = Fault::Trap { entry: Entry::Poll, kind: TrapKind::Unreachable };
         assert_eq!(driver.poll(0, 64, 0), Err(fault));
         assert_eq!(driver.open(), Err(fault), "after a fault it is not called again");
-        let mut host = driver.into_host();
-        host.end_instance().unwrap();
+        let Ended { host, quiet } = driver.end();
+        quiet.unwrap();
         handle.set_register(TIPG.offset().into(), wrong::NOTHING);
         let mut nook = Nook::new(host, Box::new(native("odd", &manifest(), Level::Native)), FrameQueues::default());
         nook.start().unwrap();

@@ -13,8 +13,8 @@ use nook_bus::{Clock, DmaWindow};
 use nook_process::{ProcessError, ProcessLauncher, Wait};
 use nook_recovery::{Outcome, Policy, Supervisor};
 use nook_runtime::{
-    Budgets, CompiledError, Driver, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, Settings,
-    now_ns,
+    Budgets, CompiledError, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest,
+    Settings, now_ns,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, driver_file, e1000_module, frame};
 
@@ -86,9 +86,9 @@ fn fault_of(what: u32) -> Option<Fault> {
         assert_eq!(children(), HashSet::new(), "{what}: it was ended");
     }
     // Whatever it did: the same host takes another one on the same device.
-    let mut host = driver.into_host();
+    let Ended { host, quiet } = driver.end();
     assert_eq!(children(), HashSet::new(), "{what}: nothing is left");
-    host.end_instance().unwrap();
+    quiet.unwrap();
     let good = probed(&launcher, host);
     drop(good);
     assert_eq!(children(), HashSet::new());

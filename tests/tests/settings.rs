@@ -1,7 +1,7 @@
 //! What an interface is set to, with drivers that do not have every setting.
 
 use e1000_model::{Model, ModelConfig};
-use nook_abi::Status;
+use nook_abi::{Entry, Status};
 use nook_bus::DmaWindow;
 use nook_runtime::{Budgets, Mmio, ModuleCache, Nook, NookError, Settings, WasmLauncher};
 use nook_tests::{FrameQueues, cable, host, wat_driver};
@@ -47,7 +47,7 @@ fn settings_that_a_driver_does_not_have_are_named_and_the_others_hold() {
     nook.start().unwrap();
     let own = nook.interface().unwrap().mac;
     let error = nook.set(wanted()).unwrap_err();
-    assert!(matches!(&error, NookError::Lacks { entries } if entries == &["set_mac", "set_rx_mode"]), "{error}");
+    assert!(matches!(&error, NookError::Lacks { entries } if entries == &[Entry::SetMac, Entry::SetRxMode]), "{error}");
     assert_eq!(error.to_string(), "the driver does not have set_mac, set_rx_mode");
     assert_eq!(speed(&nook), 101);
     assert_eq!(*nook.settings(), Settings { mac: None, promiscuous: false, ..wanted() });

@@ -113,6 +113,20 @@ fn of_very_many_faults_the_first_are_kept_as_they_were() {
     assert_eq!((supervisor.faults(), supervisor.restarts()), (300, 299));
 }
 
+#[test]
+fn every_instance_ends_once_whatever_ended_it() {
+    let policy = Policy { restarts: 3, backoff_first_ns: 0, ..Policy::default() };
+    let (mut supervisor, device) = supervisor(policy);
+    supervisor.start().unwrap();
+    while supervisor.turn(now_ns() + 1_000_000).is_ok() {}
+    let counters = *supervisor.nook().counters();
+    assert_eq!((counters.starts, counters.ends), (4, 4), "by faults and a restart each, and the last by quarantine");
+    // What has ended does not end again.
+    supervisor.nook_mut().end().unwrap();
+    supervisor.nook_mut().shut().unwrap();
+    assert_eq!((supervisor.nook().counters().ends, device.lock().unwrap().resets), (4, 4));
+}
+
 fn leaves(folder: &Path) -> BundleConfig {
     BundleConfig {
         folder: folder.to_owned(),

@@ -17,6 +17,7 @@ mod promises;
 mod text;
 mod unsafety;
 mod unused;
+mod words;
 
 /// One place that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +78,7 @@ pub fn run() -> Result<()> {
         // What is not UTF-8 is data (a capture, an image), and the rules are about text.
         let Ok(content) = String::from_utf8(bytes) else { continue };
         found.extend(text::check(path, &content));
+        found.extend(words::check(words::RULES, path, &content));
         if path.ends_with(".md") {
             found.extend(links::check(path, &content, |target| place(&root.join(target))));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use nook_abi::{Addr, Entry, Fault, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, TrapKind};
-use nook_runtime::{CompiledDriver, CompiledError, Driver, Host, LaunchError, Launcher, Layout, OwnedManifest};
+use nook_runtime::{CompiledDriver, CompiledError, Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedManifest};
 
 use crate::Level;
 use crate::library::Library;
@@ -198,14 +198,13 @@ macro_rules! define_native_driver {
                 self.host_page
             }
 
-            fn into_host(self: Box<Self>) -> Host {
-                let NativeInstance { loaded, served, memory, .. } = *self;
+            fn end(self: Box<Self>) -> Ended {
+                let NativeInstance { loaded, mut served, memory, .. } = *self;
+                let quiet = served.get_mut().host.end_instance();
                 // What a driver holds frees itself through hostcalls; they go to a host whose instance has ended.
                 drop(loaded);
-                let mut host = served.into_inner().host;
-                host.leave_memory();
                 drop(memory);
-                host
+                Ended { host: served.into_inner().host, quiet }
             }
         }
     };

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use nook_abi::{Addr, Fault, Hostcall, NativeServices, Status};
 use nook_bus::Width;
-use nook_runtime::{Host, Services};
+use nook_runtime::{Host, Services, UncheckedBars};
 
 /// How much is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,11 +133,11 @@ macro_rules! straight_to_the_device {
     ($($read:ident $write:ident $width:ident $value:ty;)*) => { $(
         #[inline(always)]
         fn $read(host: &mut Host, bar: u32, offset: u32) -> Result<$value, Fault> {
-            host.bar_read(bar as u8, offset, Width::$width).map(|value| value as $value)
+            UncheckedBars::of(host).read(bar as u8, offset, Width::$width).map(|value| value as $value)
         }
         #[inline(always)]
         fn $write(host: &mut Host, bar: u32, offset: u32, value: $value) -> Result<(), Fault> {
-            host.bar_write(bar as u8, offset, Width::$width, value.into())
+            UncheckedBars::of(host).write(bar as u8, offset, Width::$width, value.into())
         }
     )* };
 }

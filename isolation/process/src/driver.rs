@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nook_abi::{Addr, Entry, Fault, from_word, padded};
 use nook_process_guest::channel::CHANNEL_BYTES;
-use nook_runtime::{CompiledDriver, Driver, Host, LaunchError, Launcher, Layout, OwnedManifest};
+use nook_runtime::{CompiledDriver, Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedManifest};
 use seccompiler::BpfProgram;
 
 use crate::ProcessError;
@@ -143,12 +143,12 @@ macro_rules! define_process_driver {
                 self.host_page
             }
 
-            fn into_host(self: Box<Self>) -> Host {
+            fn end(self: Box<Self>) -> Ended {
                 let ProcessDriver { mut line, memory, mut host, .. } = *self;
+                let quiet = host.end_instance();
                 line.end();
-                host.leave_memory();
                 drop((line, memory));
-                host
+                Ended { host, quiet }
             }
         }
     };

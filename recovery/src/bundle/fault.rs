@@ -9,7 +9,7 @@ pub(super) fn describe(error: &NookError) -> Value {
     let mut parts = match error {
         NookError::Fault { fault, .. } => parts(fault),
         NookError::Refused { entry, status } => {
-            json!({ "kind": "Refused", "entry": entry, "status": status.to_string() })
+            json!({ "kind": "Refused", "entry": entry.info().name, "status": status.to_string() })
         }
         _ => json!({ "kind": "Other" }),
     };

@@ -6,13 +6,13 @@ use crate::{KeepMemory, Scene, Uplink};
 impl<U: Uplink> Nook<U> {
     /// Says what is kept of an instance's memory when it ends.
     pub fn keep_memory(&mut self, keep: KeepMemory) {
-        self.host_mut().trail.keep = keep;
+        self.host_mut().call.trail.keep = keep;
     }
 
     /// Where the driver's code was at the last fault: bytes from the start of the module as the loader made it, if it
     /// was running.
     pub fn place_of_fault(&self) -> Option<u64> {
-        self.host().trail.frames.iter().find(|frame| frame.in_driver)?.module_offset
+        self.host().call.trail.frames.iter().find(|frame| frame.in_driver)?.module_offset
     }
 
     /// The scene of the last fault. An instance that still is there is looked at as it is now; of one that was ended
@@ -20,6 +20,6 @@ impl<U: Uplink> Nook<U> {
     pub fn take_scene(&mut self) -> Scene {
         let host = self.host_mut();
         host.look_at_memory();
-        host.trail.take()
+        host.call.trail.take()
     }
 }

@@ -1,16 +1,10 @@
 //! What the interface is set to, and how the driver is told.
 
 use nook_abi::net::{loopback_mode, rx_mode};
-use nook_abi::{Fault, Status};
+use nook_abi::{Entry, Fault, Status};
 
-use super::{Nook, State};
+use super::Nook;
 use crate::{Driver, NookError, Settings, Uplink};
-
-/// The entries.
-const SET_MAC: &str = "set_mac";
-const SET_MTU: &str = "set_mtu";
-const SET_RX_MODE: &str = "set_rx_mode";
-const SET_LOOPBACK: &str = "set_loopback";
 
 impl<U: Uplink> Nook<U> {
     /// What the interface is set to.
@@ -24,7 +18,7 @@ impl<U: Uplink> Nook<U> {
     /// If the driver refuses one of them; then the settings are as before, as far as the driver lets them be. If it
     /// does not have some of them, [`Lacks`](NookError::Lacks): those are as before, and the others as wanted.
     pub fn set(&mut self, mut settings: Settings) -> Result<(), NookError> {
-        if !matches!(self.state, State::Running(_)) {
+        if !self.life.runs() {
             self.settings = settings;
             return Ok(());
         }
@@ -37,9 +31,9 @@ impl<U: Uplink> Nook<U> {
                 let before = &self.settings;
                 for entry in &entries {
                     match *entry {
-                        SET_MAC => settings.mac = before.mac,
-                        SET_MTU => settings.mtu_bytes = before.mtu_bytes,
-                        SET_LOOPBACK => settings.loopback = before.loopback,
+                        Entry::SetMac => settings.mac = before.mac,
+                        Entry::SetMtu => settings.mtu_bytes = before.mtu_bytes,
+                        Entry::SetLoopback => settings.loopback = before.loopback,
                         _ => {
                             settings.promiscuous = before.promiscuous;
                             settings.all_multicast = before.all_multicast;
@@ -70,7 +64,7 @@ impl<U: Uplink> Nook<U> {
     }
 
     /// Tells the driver all of them. Returns the entries that it does not have, of those for what was asked.
-    pub(super) fn apply(&mut self, settings: &Settings) -> Result<Vec<&'static str>, NookError> {
+    pub(super) fn apply(&mut self, settings: &Settings) -> Result<Vec<Entry>, NookError> {
         let own = self.interface().ok_or(NookError::NoInterface)?.mac;
         let mut lacking = Vec::new();
         let mut mac = settings.mac.unwrap_or(own);
@@ -78,7 +72,7 @@ impl<U: Uplink> Nook<U> {
         if settings.mac.is_some() || self.told_mac {
             let [a, b, c, d, e, f] = mac;
             let bytes = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-            self.setting(&mut lacking, SET_MAC, |driver| driver.set_mac(bytes))?;
+            self.setting(&mut lacking, Entry::SetMac, |driver| driver.set_mac(bytes))?;
             if lacking.is_empty() {
                 self.told_mac = true;
             } else {
@@ -87,7 +81,7 @@ impl<U: Uplink> Nook<U> {
         }
         self.uplink.set_mac(mac).map_err(NookError::Uplink)?;
         if let Some(mtu_bytes) = settings.mtu_bytes {
-            self.setting(&mut lacking, SET_MTU, |driver| driver.set_mtu(mtu_bytes))?;
+            self.setting(&mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
         }
         let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
         let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
@@ -97,11 +91,11 @@ impl<U: Uplink> Nook<U> {
         let mut unasked = Vec::new();
         let asked = settings.promiscuous || count > 0;
         let told = if asked { &mut lacking } else { &mut unasked };
-        self.setting(told, SET_RX_MODE, |driver| driver.set_rx_mode(mode, count))?;
+        self.setting(told, Entry::SetRxMode, |driver| driver.set_rx_mode(mode, count))?;
         // A driver that was never asked for loopback need not have it.
         if settings.loopback || self.settings.loopback {
             let mode = if settings.loopback { loopback_mode::ON } else { loopback_mode::OFF };
-            self.setting(&mut lacking, SET_LOOPBACK, |driver| driver.set_loopback(mode))?;
+            self.setting(&mut lacking, Entry::SetLoopback, |driver| driver.set_loopback(mode))?;
         }
         Ok(lacking)
     }
@@ -109,9 +103,9 @@ impl<U: Uplink> Nook<U> {
     /// Calls an entry for a setting; notes it in `lacking` if the driver does not have it.
     fn setting(
         &mut self,
-        lacking: &mut Vec<&'static str>,
-        entry: &'static str,
-        call: impl FnOnce(&mut Box<dyn Driver>) -> Result<i32, Fault>,
+        lacking: &mut Vec<Entry>,
+        entry: Entry,
+        call: impl FnOnce(&mut dyn Driver) -> Result<i32, Fault>,
     ) -> Result<(), NookError> {
         match self.call(entry, call) {
             Err(NookError::Refused { status: Status::Unsupported, .. }) => {

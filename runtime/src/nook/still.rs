@@ -60,7 +60,7 @@ impl<U: Uplink> Nook<U> {
         // What the device has counted is to be the driver's, so that none of it is missing after a return.
         self.stats()?;
         // Had anything been left lying, the driver would find it now.
-        self.host_mut().poll_wanted = true;
+        self.host_mut().call.wanted.poll();
         self.poll(now)?;
         if self.host_mut().stillness() != Some(moves) || self.rest()? != rest {
             return Ok(Look::Moving);
@@ -94,12 +94,12 @@ impl<U: Uplink> Nook<U> {
     /// If that cannot be done. Then the instance must not be called again.
     pub fn bring_back(&mut self, snapshot: &Snapshot) -> Result<(), NookError> {
         if !self.fits(snapshot) {
-            return Err(NookError::Launch("the snapshot is of another instance, or of other settings".into()));
+            return Err(NookError::OtherSnapshot);
         }
         self.still = None;
         self.care = Care::default();
         self.host_mut().silence(&snapshot.host)?;
-        self.driver()?.bring_back(&snapshot.driver).map_err(NookError::Launch)?;
+        self.driver()?.bring_back(&snapshot.driver).map_err(NookError::NotBack)?;
         self.host_mut().bring_back(&snapshot.host)?;
         self.opened = true;
         // The device may have to find its link again.

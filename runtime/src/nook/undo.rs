@@ -2,13 +2,13 @@
 
 use nook_abi::{Entry, Fault};
 
-use super::{Nook, State};
+use super::Nook;
 use crate::{CrashWhen, NookError, RolledBack, Uplink};
 
 /// How the next calls of `poll` differ from ordinary ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Care {
-    /// So many of them move one packet each way.
+    /// This many of them move one packet each way.
     pub(super) single: u32,
     /// The next one is given no frame to send.
     pub(super) withhold_tx: bool,
@@ -20,6 +20,13 @@ impl Care {
     /// The next call is an ordinary one.
     pub(super) fn is_none(&self) -> bool {
         self.single == 0 && !self.withhold_tx && !self.discard_rx
+    }
+
+    /// Takes what holds for the call that is about to be made; what follows is an ordinary one again, or single.
+    #[inline]
+    pub(super) fn take(&mut self) -> Care {
+        let single = self.single.saturating_sub(1);
+        std::mem::replace(self, Care { single, ..Care::default() })
     }
 }
 
@@ -40,27 +47,19 @@ impl<U: Uplink> Nook<U> {
         if matches!(fault, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked) {
             return None;
         }
-        let State::Running(driver) = &self.state else { return None };
-        driver.host().can_roll_back().then(|| driver.host().budget.entry())
+        let host = self.host();
+        (self.life.runs() && host.can_roll_back()).then(|| host.call.budget.entry())
     }
 
     /// Takes back the call that ended with `error`, if it [can be](Self::undoable): everything is then as before the
     /// call, except for what is history (counters, messages), and the call is due again.
     pub fn undo(&mut self, error: &NookError) -> Option<Undone> {
         let entry = self.undoable(error)?;
-        let State::Running(driver) = &mut self.state else { return None };
+        let driver = self.life.driver()?;
         let memory = driver.roll_back()?;
-        let vector = self.vector;
         let host = driver.host_mut();
         host.abort_transaction();
         host.counters.rolled_back += 1;
-        match entry {
-            Entry::Poll => host.poll_wanted = true,
-            Entry::Irq => host.device.deliver_again(vector),
-            Entry::Timer => host.timer_due_ns = Some(host.clock.now_ns()),
-            Entry::Work => host.work_wanted = true,
-            _ => {}
-        }
         Some(Undone { entry, memory })
     }
 

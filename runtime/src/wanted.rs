@@ -1,0 +1,127 @@
+//! What the driver is to be called for next.
+
+use nook_abi::Entry;
+
+/// The calls that are due. Whoever wants one asks here, and the loop takes it from here just before it calls; nothing
+/// else changes it but the end of an instance and a call that is taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    poll: bool,
+    work: bool,
+    timer_due_ns: Option<u64>,
+    /// The driver itself asked for what comes next: it is made to rest if nothing comes of that.
+    asks: bool,
+}
+
+impl Wanted {
+    /// `poll` is to be called in the next turn.
+    #[inline]
+    pub(crate) fn poll(&mut self) {
+        self.poll = true;
+    }
+
+    /// The same, because the driver says so.
+    #[inline]
+    pub(crate) fn poll_again(&mut self) {
+        self.poll = true;
+        self.asks = true;
+    }
+
+    /// `work` is to be called in the next turn.
+    pub(crate) fn work(&mut self) {
+        self.work = true;
+    }
+
+    /// `timer` is to be called then, in nanoseconds of the nook's clock; `None` stops it.
+    pub(crate) fn timer(&mut self, due_ns: Option<u64>) {
+        self.timer_due_ns = due_ns;
+    }
+
+    /// When `timer` is due.
+    #[inline]
+    pub(crate) fn timer_due_ns(&self) -> Option<u64> {
+        self.timer_due_ns
+    }
+
+    /// Whether `poll` is to be called now.
+    #[inline]
+    pub(crate) fn take_poll(&mut self) -> bool {
+        std::mem::take(&mut self.poll)
+    }
+
+    /// Whether `timer` is to be called now.
+    #[inline]
+    pub(crate) fn take_timer(&mut self, now_ns: u64) -> bool {
+        let due = self.timer_due_ns.is_some_and(|due_ns| due_ns <= now_ns);
+        if due {
+            self.timer_due_ns = None;
+            self.asks = true;
+        }
+        due
+    }
+
+    /// Whether `work` is to be called now.
+    #[inline]
+    pub(crate) fn take_work(&mut self) -> bool {
+        let due = std::mem::take(&mut self.work);
+        self.asks |= due;
+        due
+    }
+
+    /// Whether the driver asked for this turn, or for the next one.
+    #[inline]
+    pub(crate) fn take_asks(&mut self) -> bool {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// This, and the call of `entry` that was just taken from here is due again.
+    #[inline]
+    pub(crate) fn owing(mut self, entry: Entry) -> Wanted {
+        match entry {
+            Entry::Poll => self.poll = true,
+            Entry::Work => self.work = true,
+            // At once: zero has passed on every clock.
+            Entry::Timer => self.timer_due_ns = Some(0),
+            _ => {}
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_due_once() {
+        let mut wanted = Wanted::default();
+        wanted.poll();
+        wanted.work();
+        wanted.timer(Some(7));
+        assert!(wanted.take_poll() && !wanted.take_poll());
+        assert!(wanted.take_work() && !wanted.take_work());
+        assert!(!wanted.take_timer(6) && wanted.take_timer(7) && !wanted.take_timer(8));
+    }
+
+    #[test]
+    fn a_call_that_was_taken_back_is_due_again_and_nothing_else() {
+        for entry in [Entry::Poll, Entry::Work, Entry::Timer] {
+            let mut wanted = Wanted::default().owing(entry);
+            let due = [wanted.take_poll(), wanted.take_work(), wanted.take_timer(1)];
+            assert_eq!(due, [entry == Entry::Poll, entry == Entry::Work, entry == Entry::Timer]);
+        }
+        assert_eq!(Wanted::default().owing(Entry::Irq), Wanted::default());
+    }
+
+    #[test]
+    fn only_what_the_driver_asked_for_counts_as_asked() {
+        let mut wanted = Wanted::default();
+        wanted.poll();
+        assert!(!wanted.take_asks());
+        wanted.poll_again();
+        assert!(wanted.take_asks() && !wanted.take_asks());
+        wanted.work();
+        wanted.take_work();
+        assert!(wanted.take_asks());
+    }
+}
