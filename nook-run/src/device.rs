@@ -48,7 +48,7 @@ pub fn open_traced(
     if !traced {
         return Ok(device);
     }
-    let map = MAPS.iter().copied().find(|map| map.name == manifest.registers);
+    let map = MAPS.iter().copied().find(|map| map.name() == manifest.registers);
     Ok(Box::new(Tracing::new(device, RegisterLog::new(map))))
 }
 

@@ -152,7 +152,7 @@ fn hex(value: &Value) -> String {
 
 /// The register map that the driver's manifest named.
 fn map(report: &Value) -> Option<&'static RegisterMap> {
-    MAPS.iter().copied().find(|map| report["driver"]["registers"] == map.name)
+    MAPS.iter().copied().find(|map| report["driver"]["registers"] == map.name())
 }
 
 /// What a register is called, and what is known of it.
@@ -168,7 +168,7 @@ fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String
 /// The fields of a value that are not zero.
 fn fields(info: &RegisterInfo, value: u64) -> String {
     let set = info.fields.iter().filter_map(|field| {
-        let part = value >> field.shift & ((1 << field.bits) - 1);
+        let part = field.get(value);
         match (part, field.bits) {
             (0, _) => None,
             (_, 1) => Some(field.name.to_owned()),

@@ -88,12 +88,10 @@ impl CheckedBars<'_> {
         match device.policy.check_write(bar, offset, width) {
             Ok(()) => {}
             Err(Refusal::Rule(rule)) => return Err(Fault::RegisterForbidden { call, bar, offset, rule }),
-            Err(Refusal::DmaBase | Refusal::DmaBaseOrZero) if device.in_window(value) => {}
-            Err(Refusal::DmaBaseOrZero) if value == 0 => {}
-            Err(Refusal::DmaBase | Refusal::DmaBaseOrZero) => {
-                return Err(refused("the device would use an address outside of the driver's window"));
+            Err(Refusal::Value) => {
+                let window = device.seen_window();
+                device.policy.look(bar, offset, width, value, window).map_err(refused)?;
             }
-            Err(Refusal::Value) => device.policy.look(bar, offset, value).map_err(refused)?,
         }
         self.0.write(bar as u8, offset, width, value)
     }

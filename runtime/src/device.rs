@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use nook_abi::{Fault, Status};
 use nook_bus::{
-    BarMemory, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Service, Shadowed, Transactional,
+    BarMemory, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Place, Service, Shadowed, Transactional,
     WINDOW_ALIGN,
 };
-use nook_regs::{RegisterMap, Width};
+use nook_regs::RegisterMap;
 
 use crate::dma::DmaRegions;
 use crate::{RegisterPolicy, Revoker};
@@ -130,11 +130,10 @@ impl DeviceState {
 
     /// Ends whatever sequence the last driver left a guarded register in: the next one cannot know where it was.
     pub(crate) fn let_go(&mut self) -> Result<(), DeviceError> {
-        for (bar, offset, busy) in self.policy.guarded() {
-            let value = self.device.bar_read(bar, offset, Width::B4)?;
-            // A device that is not there reads as ones.
-            if value & busy != 0 && value != Width::B4.all_ones() {
-                self.device.bar_write(bar, offset, Width::B4, value & !busy)?;
+        for (Place { bar, offset, width }, busy) in self.policy.guarded() {
+            let value = self.device.bar_read(bar, offset, width)?;
+            if value & busy != 0 {
+                self.device.bar_write(bar, offset, width, value & !busy)?;
                 self.device.release()?;
             }
         }
@@ -150,12 +149,9 @@ impl DeviceState {
         Ok(())
     }
 
-    /// Whether the low half of an address that the device is to use lies in the window.
-    pub(crate) fn in_window(&self, low: u64) -> bool {
-        self.iova.is_some_and(|iova| {
-            let low_iova = iova & 0xffff_ffff;
-            (low_iova..low_iova + self.window.len_bytes()).contains(&low)
-        })
+    /// Where the device sees the window, if it does. It never crosses a multiple of 4 GiB.
+    pub(crate) fn seen_window(&self) -> Option<IovaRange> {
+        self.iova.map(|first| IovaRange { first, last: first + (self.window.len_bytes() - 1) })
     }
 
     pub(crate) fn irq_enable(&mut self, vector: u32, wanted: u32) -> Result<Result<(), Status>, Fault> {

@@ -106,10 +106,10 @@ impl Host {
                 id,
             });
         }
-        let map = maps.iter().find(|map| map.name == manifest.registers).ok_or_else(|| HostError::NoRegisterMap {
+        let map = maps.iter().find(|map| map.name() == manifest.registers).ok_or_else(|| HostError::NoRegisterMap {
             driver: manifest.name.clone(),
             wanted: manifest.registers.clone(),
-            have: maps.iter().map(|map| map.name).collect::<Vec<_>>().join(", "),
+            have: maps.iter().map(|map| map.name()).collect::<Vec<_>>().join(", "),
         })?;
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {

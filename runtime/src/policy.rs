@@ -1,8 +1,8 @@
 //! The register policy: what of a device a driver may touch. Default deny: what the register map does not name is
 //! forbidden.
 
-use nook_bus::Words;
-use nook_regs::{Guard, RegisterInfo, RegisterMap, Width, WriteEffect};
+use nook_bus::{IovaRange, PerRegister, Place};
+use nook_regs::{Access, Guard, RegisterInfo, RegisterMap, Width, WriteEffect};
 
 /// Bits of a rule.
 const READ: u8 = 1 << 0;
@@ -13,10 +13,6 @@ const WRITE: u8 = 1 << 1;
 pub enum Refusal {
     /// A rule forbids it.
     Rule(&'static str),
-    /// The value is the low half of an address that the device will use: it must lie in the window.
-    DmaBase,
-    /// The same, or 0.
-    DmaBaseOrZero,
     /// It depends on the value: [`RegisterPolicy::look`].
     Value,
 }
@@ -24,17 +20,16 @@ pub enum Refusal {
 /// A register map as a table that is quick to ask.
 #[derive(Clone, Debug)]
 pub struct RegisterPolicy {
-    /// Rules.
-    words: Words<u8>,
+    rules: PerRegister<u8>,
     map: &'static RegisterMap,
+    /// In the order of their places.
     guards: Vec<Guarded>,
 }
 
 /// A register with a guard, and what its guard knows.
 #[derive(Clone, Debug)]
 struct Guarded {
-    bar: u8,
-    offset: u32,
+    place: Place,
     guard: Guard,
     state: u64,
 }
@@ -42,26 +37,21 @@ struct Guarded {
 impl RegisterPolicy {
     /// The policy that a map stands for.
     pub fn from_map(map: &'static RegisterMap) -> Self {
-        let mut words = Words::of(map, 0);
-        let guards = |info: &RegisterInfo| {
-            info.guard.map(|guard| Guarded { bar: info.bar, offset: info.offset, guard, state: 0 })
-        };
-        let guards: Vec<_> = map.registers.iter().filter_map(guards).collect();
-        for info in map.registers {
-            for index in 0..info.count {
-                let offset = info.offset + index * info.stride;
-                if let Some(word) = words.get_mut(info.bar.into(), offset, info.width) {
-                    *word |= rule(info, !guards.is_empty());
-                }
-            }
+        let guarded =
+            |(place, info): (Place, &RegisterInfo)| info.guard.map(|guard| Guarded { place, guard, state: 0 });
+        let mut guards: Vec<_> = Place::all_of(map).filter_map(guarded).collect();
+        guards.sort_unstable_by_key(|guarded| guarded.place);
+        let mut rules = PerRegister::of(map, 0);
+        for (place, info) in Place::all_of(map) {
+            rules.set(place, rule(info, !guards.is_empty()));
         }
-        RegisterPolicy { words, map, guards }
+        RegisterPolicy { rules, map, guards }
     }
 
     /// Whether a register may be read; if not, by which rule.
     #[inline]
     pub fn check_read(&self, bar: u32, offset: u32, width: Width) -> Result<(), &'static str> {
-        if self.word(bar, offset, width) & READ != 0 {
+        if self.rules.get(bar, offset, width) & READ != 0 {
             return Ok(());
         }
         let info = self.find(bar, offset, width)?;
@@ -71,30 +61,37 @@ impl RegisterPolicy {
     /// Whether a register may be written; if not simply so, why.
     #[inline]
     pub fn check_write(&self, bar: u32, offset: u32, width: Width) -> Result<(), Refusal> {
-        if self.word(bar, offset, width) & WRITE != 0 {
+        if self.rules.get(bar, offset, width) & WRITE != 0 {
             return Ok(());
         }
         let info = self.find(bar, offset, width).map_err(Refusal::Rule)?;
-        match (info.access.writes(), info.write) {
-            (false, _) => Err(Refusal::Rule(refused(info, "the register is read-only"))),
-            (true, WriteEffect::DmaBase) => Err(Refusal::DmaBase),
-            (true, WriteEffect::DmaBaseOrZero) => Err(Refusal::DmaBaseOrZero),
-            (true, write) if depends_on_value(info, write, !self.guards.is_empty()) => Err(Refusal::Value),
-            (true, _) => Ok(()),
+        if !info.access.writes() {
+            return Err(Refusal::Rule(refused(info, "the register is read-only")));
         }
+        if depends_on_value(info, !self.guards.is_empty()) { Err(Refusal::Value) } else { Ok(()) }
     }
 
     /// Looks at a value for which [`check_write`](Self::check_write) said that it depends on it. Refuses it with a
-    /// rule, or takes note that it is written.
+    /// rule, or takes note that it is written. `window` is where the device sees the driver's window, if it does.
     #[cold]
-    pub fn look(&mut self, bar: u32, offset: u32, value: u64) -> Result<(), &'static str> {
-        let here = |guarded: &&mut Guarded| (u32::from(guarded.bar), guarded.offset) == (bar, offset);
-        if let Some(guarded) = self.guards.iter_mut().find(here) {
+    pub fn look(
+        &mut self,
+        bar: u32,
+        offset: u32,
+        width: Width,
+        value: u64,
+        window: Option<IovaRange>,
+    ) -> Result<(), &'static str> {
+        let info = self.find(bar, offset, width)?;
+        if !is_allowed_address(info, value, window) {
+            return Err("the device would use an address outside of the driver's window");
+        }
+        let place = Place { bar: info.bar, offset, width };
+        if let Ok(at) = self.guards.binary_search_by_key(&place, |guarded| guarded.place) {
+            let guarded = &mut self.guards[at];
             guarded.state = (guarded.guard.step)(guarded.state, value)?;
         }
-        if let Some((RegisterInfo { write: WriteEffect::Reset(bits), .. }, _)) = self.register(bar, offset)
-            && value & u64::from(*bits) != 0
-        {
+        if matches!(info.write, WriteEffect::Reset(bits) if value & bits != 0) {
             self.forget();
         }
         Ok(())
@@ -108,34 +105,24 @@ impl RegisterPolicy {
         }
     }
 
-    /// The guarded registers that have bits which are zero while they rest: each one's BAR and offset, and those bits.
-    pub fn guarded(&self) -> impl Iterator<Item = (u8, u32, u64)> {
+    /// The guarded registers that have bits which are zero while they rest, and those bits.
+    pub fn guarded(&self) -> impl Iterator<Item = (Place, u64)> {
         let sequences = self.guards.iter().filter(|guarded| guarded.guard.busy != 0);
-        sequences.map(|guarded| (guarded.bar, guarded.offset, guarded.guard.busy))
-    }
-
-    /// The quick rule: no bit is set where the slow way has to be asked.
-    #[inline]
-    fn word(&self, bar: u32, offset: u32, width: Width) -> u8 {
-        self.words.get(bar, offset, width).unwrap_or(0)
-    }
-
-    fn register(&self, bar: u32, offset: u32) -> Option<(&'static RegisterInfo, u32)> {
-        self.map.find(u8::try_from(bar).ok()?, offset)
+        sequences.map(|guarded| (guarded.place, guarded.guard.busy))
     }
 
     /// The register of the map that an access names, or why there is none.
     #[cold]
     fn find(&self, bar: u32, offset: u32, width: Width) -> Result<&'static RegisterInfo, &'static str> {
-        let len_bytes = u8::try_from(bar).ok().and_then(|bar| self.map.len_bytes(bar));
-        let len_bytes = len_bytes.ok_or("this BAR is not one that the register map describes")?;
+        let known = u8::try_from(bar).ok().and_then(|bar| Some((bar, self.map.len_bytes(bar)?)));
+        let (bar, len_bytes) = known.ok_or("this BAR is not one that the register map describes")?;
         if !offset.is_multiple_of(width.bytes()) {
             return Err("the offset is not a multiple of the width");
         }
         if u64::from(offset) + u64::from(width.bytes()) > u64::from(len_bytes) {
             return Err("the offset is outside of the BAR");
         }
-        let (info, _) = self.register(bar, offset).ok_or("no register of the map begins there")?;
+        let (info, _) = self.map.find(bar, offset).ok_or("no register of the map begins there")?;
         if info.width != width {
             return Err("the register has another width");
         }
@@ -144,26 +131,47 @@ impl RegisterPolicy {
 
     /// The map's name.
     pub fn name(&self) -> &'static str {
-        self.map.name
+        self.map.name()
     }
 }
 
 /// What a driver may do with a register without a look at the value.
 fn rule(info: &RegisterInfo, guards: bool) -> u8 {
     let read = if info.access.reads() { READ } else { 0 };
-    let is_address = matches!(info.write, WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero);
-    let looked_at = is_address || depends_on_value(info, info.write, guards);
-    let write = if info.access.writes() && !looked_at { WRITE } else { 0 };
+    let write = if info.access.writes() && !depends_on_value(info, guards) { WRITE } else { 0 };
     read | write
 }
 
-/// Whether a write must be looked at: by a guard, or because guards begin anew after a reset.
-fn depends_on_value(info: &RegisterInfo, write: WriteEffect, guards: bool) -> bool {
-    info.guard.is_some() || (guards && matches!(write, WriteEffect::Reset(_)))
+/// Whether a write must be looked at: it may be an address, a guard wants to see it, or guards begin again after a
+/// reset.
+fn depends_on_value(info: &RegisterInfo, guards: bool) -> bool {
+    match info.write {
+        WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero | WriteEffect::DmaBaseHigh => true,
+        WriteEffect::Reset(_) => guards,
+        WriteEffect::Plain | WriteEffect::OneClears | WriteEffect::Doorbell | WriteEffect::Command => {
+            info.guard.is_some()
+        }
+    }
+}
+
+/// Whether what a register is written with is no address, or one that the device may use.
+fn is_allowed_address(info: &RegisterInfo, value: u64, window: Option<IovaRange>) -> bool {
+    let low = |address: u64| address & Width::B4.all_ones();
+    // A window never crosses a multiple of 4 GiB.
+    let inside = window.is_some_and(|IovaRange { first, last }| match info.width {
+        Width::B8 => (first..=last).contains(&value),
+        _ => (low(first)..=low(last)).contains(&value),
+    });
+    match info.write {
+        WriteEffect::DmaBase => inside,
+        WriteEffect::DmaBaseOrZero => inside || value == 0,
+        WriteEffect::DmaBaseHigh => value == 0 || window.is_some_and(|window| value == window.first >> 32),
+        _ => true,
+    }
 }
 
 fn refused(info: &RegisterInfo, otherwise: &'static str) -> &'static str {
-    if info.access == nook_regs::Access::Forbidden { "the register is not a driver's to touch" } else { otherwise }
+    if info.access == Access::Forbidden { "the register is not a driver's to touch" } else { otherwise }
 }
 
 #[cfg(test)]
@@ -186,13 +194,21 @@ mod tests {
         /// An address, or none.
         SHARED: u32 at 0x18, Rw, "5", write(DmaBaseOrZero);
         /// Narrow.
-        NARROW: u16 at 0x16, Rw, "6";
+        NARROW: u16 at 0x1e, Rw, "6";
         /// Many.
         MANY: [u32; 4; 8] at 0x40, Rw, "7";
         /// Only in steps of one.
         STEPS: u32 at 0x20, Rw, "8", guard(one_more, 0xff);
         /// Starts again.
         RESET: u32 at 0x24, Rw, "9", write(Reset(2));
+        /// Steps, three times.
+        PINS: [u8; 3; 2] at 0x28, Rw, "8", guard(one_more, 0x0f);
+        /// The high half of an address.
+        HIGH: u32 at 0x14, Rw, "5", write(DmaBaseHigh);
+        /// A whole address.
+        LONG: u64 at 0x60, Rw, "5", write(DmaBase);
+        /// An address in steps of one.
+        BOTH: u64 at 0x68, Rw, "5", write(DmaBase), guard(one_more, 0);
     }
 
     fn one_more(state: u64, value: u64) -> Result<u64, &'static str> {
@@ -210,7 +226,7 @@ mod tests {
     #[test]
     fn what_the_map_does_not_name_is_forbidden() {
         for offset in (0..0x104).step_by(4) {
-            let named = [0x00, 0x04, 0x10, 0x18, 0x20, 0x24, 0x40, 0x48, 0x50, 0x58].contains(&offset);
+            let named = [0x00, 0x04, 0x10, 0x14, 0x18, 0x20, 0x24, 0x40, 0x48, 0x50, 0x58].contains(&offset);
             assert_eq!(reads(offset, Width::B4), named, "{offset:#x}");
         }
         assert!(RegisterPolicy::from_map(&MAP).check_read(0, 0, Width::B4).is_err());
@@ -219,7 +235,7 @@ mod tests {
     #[test]
     fn an_access_has_the_registers_own_width_and_place() {
         assert!(reads(NARROW.offset(), Width::B2));
-        for (offset, width) in [(0x16, Width::B1), (0x14, Width::B4), (0, Width::B8), (0, Width::B2), (2, Width::B4)] {
+        for (offset, width) in [(0x1e, Width::B1), (0x1c, Width::B4), (0, Width::B8), (0, Width::B2), (2, Width::B4)] {
             assert!(!reads(offset, width), "{offset:#x} {width}");
         }
     }
@@ -230,25 +246,75 @@ mod tests {
         assert_eq!(write(MANY.get(3).offset(), Width::B4), Ok(()));
         assert_eq!(write(RO.offset(), Width::B4), Err(Refusal::Rule("the register is read-only")));
         assert_eq!(write(NO.offset(), Width::B4), Err(Refusal::Rule("the register is not a driver's to touch")));
-        assert_eq!(write(BASE.offset(), Width::B4), Err(Refusal::DmaBase));
-        assert_eq!(write(SHARED.offset(), Width::B4), Err(Refusal::DmaBaseOrZero));
+        assert_eq!(write(BASE.offset(), Width::B4), Err(Refusal::Value));
         assert!(write(WO.offset(), Width::B4).is_ok() && !reads(WO.offset(), Width::B4));
     }
 
+    /// Writes, if the policy lets it.
+    fn look(policy: &mut RegisterPolicy, offset: u32, width: Width, value: u64) -> Result<(), &'static str> {
+        assert_eq!(policy.check_write(1, offset, width), Err(Refusal::Value));
+        policy.look(1, offset, width, value, Some(IovaRange { first: 0x5_0020_0000, last: 0x5_003f_ffff }))
+    }
+
     #[test]
-    fn a_guard_sees_each_value_and_begins_anew_after_a_reset() {
+    fn an_address_lies_in_the_window_whole_or_by_halves() {
+        const OUTSIDE: Result<(), &str> = Err("the device would use an address outside of the driver's window");
         let mut policy = RegisterPolicy::from_map(&MAP);
-        assert_eq!(policy.check_write(1, STEPS.offset(), Width::B4), Err(Refusal::Value));
-        assert_eq!(policy.look(1, STEPS.offset(), 1), Ok(()));
-        assert_eq!(policy.look(1, STEPS.offset(), 1), Err("not one more"));
-        assert_eq!(policy.look(1, STEPS.offset(), 2), Ok(()));
-        assert_eq!(policy.check_write(1, RESET.offset(), Width::B4), Err(Refusal::Value));
-        assert_eq!(policy.look(1, RESET.offset(), 1), Ok(()));
-        assert_eq!(policy.look(1, STEPS.offset(), 3), Ok(()));
-        assert_eq!(policy.look(1, RESET.offset(), 2), Ok(()));
-        assert_eq!(policy.look(1, STEPS.offset(), 4), Err("not one more"));
-        assert_eq!(policy.look(1, STEPS.offset(), 1), Ok(()));
+        for (offset, width, value, answer) in [
+            (BASE.offset(), Width::B4, 0x20_0000, Ok(())),
+            (BASE.offset(), Width::B4, 0x3f_ffff, Ok(())),
+            (BASE.offset(), Width::B4, 0x40_0000, OUTSIDE),
+            (BASE.offset(), Width::B4, 0, OUTSIDE),
+            (SHARED.offset(), Width::B4, 0, Ok(())),
+            (SHARED.offset(), Width::B4, 1, OUTSIDE),
+            (HIGH.offset(), Width::B4, 5, Ok(())),
+            (HIGH.offset(), Width::B4, 0, Ok(())),
+            (HIGH.offset(), Width::B4, 4, OUTSIDE),
+            (LONG.offset(), Width::B8, 0x5_0020_0000, Ok(())),
+            (LONG.offset(), Width::B8, 0x5_0040_0000, OUTSIDE),
+            (LONG.offset(), Width::B8, 0x20_0000, OUTSIDE),
+            (LONG.offset(), Width::B8, 0, OUTSIDE),
+        ] {
+            assert_eq!(look(&mut policy, offset, width, value), answer, "{offset:#x} {value:#x}");
+            let unmapped = policy.look(1, offset, width, value, None);
+            assert_eq!(unmapped.is_ok(), answer.is_ok() && value == 0, "without a window only 0 is no address");
+        }
+    }
+
+    #[test]
+    fn a_guard_sees_each_value_and_begins_again_after_a_reset() {
+        let policy = &mut RegisterPolicy::from_map(&MAP);
+        let mut write = |offset, value| look(policy, offset, Width::B4, value);
+        assert_eq!(write(STEPS.offset(), 1), Ok(()));
+        assert_eq!(write(STEPS.offset(), 1), Err("not one more"));
+        assert_eq!(write(STEPS.offset(), 2), Ok(()));
+        assert_eq!(write(RESET.offset(), 1), Ok(()));
+        assert_eq!(write(STEPS.offset(), 3), Ok(()));
+        assert_eq!(write(RESET.offset(), 2), Ok(()));
+        assert_eq!(write(STEPS.offset(), 4), Err("not one more"));
+        assert_eq!(write(STEPS.offset(), 1), Ok(()));
         policy.forget();
-        assert_eq!(policy.look(1, STEPS.offset(), 1), Ok(()));
+        assert_eq!(look(policy, STEPS.offset(), Width::B4, 1), Ok(()));
+    }
+
+    #[test]
+    fn each_element_of_an_array_is_guarded_for_itself() {
+        let mut policy = RegisterPolicy::from_map(&MAP);
+        let (first, last) = (PINS.get(0).offset(), PINS.get(2).offset());
+        assert_eq!(look(&mut policy, first, Width::B1, 1), Ok(()));
+        assert_eq!(look(&mut policy, last, Width::B1, 2), Err("not one more"));
+        assert_eq!(look(&mut policy, last, Width::B1, 1), Ok(()));
+        assert_eq!(look(&mut policy, first, Width::B1, 2), Ok(()));
+        let place = |offset| (Place { bar: 1, offset, width: Width::B1 }, 0x0f);
+        let pins = [0, 1, 2].map(|index| place(PINS.get(index).offset()));
+        assert_eq!(policy.guarded().filter(|(at, _)| at.width == Width::B1).collect::<Vec<_>>(), pins);
+    }
+
+    #[test]
+    fn an_address_that_is_guarded_is_looked_at_twice() {
+        let mut policy = RegisterPolicy::from_map(&MAP);
+        let outside = look(&mut policy, BOTH.offset(), Width::B8, 1);
+        assert_eq!(outside, Err("the device would use an address outside of the driver's window"));
+        assert_eq!(look(&mut policy, BOTH.offset(), Width::B8, 0x5_0020_0000), Err("not one more"));
     }
 }

@@ -11,7 +11,7 @@ use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
 fn ends(calls: &str) -> Option<Fault> {
     let module = wat_driver(&[("poll", &format!("{calls} (i32.const 0)"))], "");
     let mut manifest = module.manifest().clone();
-    manifest.registers = vmxnet3_regs::MAP.name.into();
+    manifest.registers = vmxnet3_regs::MAP.name().into();
     let host = Host::new(HostConfig {
         device: Box::new(Bare::new().0),
         window: DmaWindow::new(module.layout().window_bytes).unwrap(),

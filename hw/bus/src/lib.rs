@@ -10,6 +10,7 @@ pub mod config;
 mod device;
 mod forward;
 mod mapped_bar;
+mod per_register;
 #[cfg(test)]
 mod scripted;
 mod shadow;
@@ -17,7 +18,6 @@ mod sigbus;
 mod trace;
 mod transaction;
 mod window;
-mod words;
 
 pub use bar_memory::BarMemory;
 pub use clock::{Clock, VirtualTime};
@@ -26,9 +26,9 @@ pub use device::{
 };
 pub use mapped_bar::MappedBar;
 pub use nook_regs::Width;
-pub use shadow::{Place, Programmed, Shadowed};
+pub use per_register::{PerRegister, Place};
+pub use shadow::{Programmed, Shadowed};
 pub use trace::{Access, TraceSink, Tracing};
 pub use transaction::{Aborted, Transactional};
 pub use vm_memory::VolatileSlice;
 pub use window::{DmaWindow, WINDOW_ALIGN};
-pub use words::Words;

@@ -8,9 +8,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use nook_regs::{ReadEffect, RegisterMap, Restore, Width, WriteEffect};
 
-use crate::{BarMemory, Clock, DeviceError, PciDevice, ResetKind, Result, Words};
+use crate::{BarMemory, Clock, DeviceError, PciDevice, PerRegister, Place, ResetKind, Result};
 
 /// How long transfers that have begun may take to end once the device was turned off: a frame or two on the bus.
 const DRAIN_NS: u64 = 1_000_000;
@@ -19,8 +19,8 @@ const PATIENCE_NS: u64 = 200_000_000;
 /// How often it is looked whether a reset is over.
 const LOOK_NS: u64 = 50_000;
 
-/// Where a register is: its BAR, and bytes from the BAR's start.
-pub type Place = (u8, u32);
+/// The index of no cell. There are fewer cells than registers in a map, which are at most half of this.
+const NO_CELL: u16 = u16::MAX;
 
 /// One register.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ struct Cell {
     place: Place,
     restore: Restore,
     /// Writing these bits resets a part of the device, and it is not known which registers.
-    partial: u32,
+    partial: u64,
     /// What was last written.
     value: u64,
     /// When, in writes since the beginning; 0 is never since the last reset.
@@ -54,8 +54,8 @@ pub struct Shadowed {
     device: Box<dyn PciDevice>,
     map: &'static RegisterMap,
     clock: Clock,
-    /// For each aligned 32-bit register the index of its cell.
-    words: Words<Option<u16>>,
+    /// For each register the index of its cell.
+    indices: PerRegister<u16>,
     cells: Vec<Cell>,
     writes: u64,
     bus_master: bool,
@@ -69,32 +69,24 @@ pub struct Shadowed {
 
 impl Shadowed {
     /// Wraps `device`, whose registers `map` describes; `clock` is the nook's.
-    ///
-    /// # Panics
-    /// If the map asks for a register to be brought back that is not 32 bits wide.
     pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap, clock: Clock) -> Self {
-        let mut words = Words::of(map, None);
+        let mut indices = PerRegister::of(map, NO_CELL);
         let mut cells = Vec::new();
-        for info in map.registers {
+        for (place, info) in Place::all_of(map) {
+            let restore = info.restore;
             let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
-            if info.restore == Restore::Nothing && resets == 0 {
+            let whole = if let Restore::ResetBy(bits) = restore { bits } else { 0 };
+            if restore == Restore::Nothing && resets == 0 {
                 continue;
             }
-            assert!(info.width == Width::B4, "{}: only 32-bit registers are brought back", info.name);
-            let whole = if let Restore::ResetBy(bits) = info.restore { bits } else { 0 };
-            let (restore, partial) = (info.restore, resets & !whole);
-            for offset in (0..info.count).map(|index| info.offset + index * info.stride) {
-                if let Some(word) = words.get_mut(info.bar.into(), offset, info.width) {
-                    *word = Some(cells.len() as u16);
-                }
-                cells.push(Cell { place: (info.bar, offset), restore, partial, value: 0, at: 0 });
-            }
+            indices.set(place, cells.len() as u16);
+            cells.push(Cell { place, restore, partial: resets & !whole, value: 0, at: 0 });
         }
         Shadowed {
             device,
             map,
             clock,
-            words,
+            indices,
             cells,
             writes: 0,
             bus_master: false,
@@ -117,7 +109,7 @@ impl Shadowed {
     /// If the device does not answer.
     pub fn keep(&mut self) -> Result<Option<Programmed>> {
         let reset = self.cells.iter().find_map(|cell| match cell.restore {
-            Restore::ResetBy(bits) if cell.at != 0 => Some((cell.place, cell.value | u64::from(bits))),
+            Restore::ResetBy(bits) if cell.at != 0 => Some((cell.place, cell.value | bits)),
             _ => None,
         });
         let Some(reset) = reset.filter(|_| self.whole) else { return Ok(None) };
@@ -143,8 +135,8 @@ impl Shadowed {
     /// If the device does not answer.
     pub fn held(&mut self) -> Result<Vec<(Place, u64)>> {
         let device = &mut self.device;
-        let held = self.cells.iter().filter(|cell| cell.restore == Restore::Held);
-        held.map(|cell| Ok((cell.place, device.bar_read(cell.place.0, cell.place.1, Width::B4)?))).collect()
+        let held = self.cells.iter().filter(|cell| cell.restore == Restore::Held).map(|cell| cell.place);
+        held.map(|place| Ok((place, device.bar_read(place.bar, place.offset, place.width)?))).collect()
     }
 
     /// The device becomes as after a reset: off, without interrupts and DMA, and what it had counted is forgotten.
@@ -161,8 +153,8 @@ impl Shadowed {
         self.sleep(self.settle_ns);
         self.resetting = None;
         let end_ns = self.clock.now_ns() + PATIENCE_NS;
-        let bits = u64::from(self.reset_bits(place));
-        while self.device.bar_read(place.0, place.1, Width::B4)? & bits != 0 {
+        let bits = self.reset_bits(place);
+        while self.device.bar_read(place.bar, place.offset, place.width)? & bits != 0 {
             if self.clock.now_ns() > end_ns {
                 return Err(DeviceError::Unsupported(format!("{}: the reset does not end", self.describe())));
             }
@@ -170,12 +162,9 @@ impl Shadowed {
         }
         // There are devices that do not keep to what their manual says of a reset: QEMU's e1000 does nothing.
         self.turn_off()?;
-        let clear = |info: &&RegisterInfo| {
-            matches!(info.read, ReadEffect::ClearsOr | ReadEffect::ClearsAdd | ReadEffect::ClearsPair)
-        };
-        for info in self.map.registers.iter().filter(clear) {
-            for index in 0..info.count {
-                self.device.bar_read(info.bar, info.offset + index * info.stride, info.width)?;
+        for (place, info) in Place::all_of(self.map) {
+            if matches!(info.read, ReadEffect::ClearsOr | ReadEffect::ClearsAdd | ReadEffect::ClearsPair) {
+                self.device.bar_read(place.bar, place.offset, place.width)?;
             }
         }
         Ok(())
@@ -212,12 +201,12 @@ impl Shadowed {
         self.device.flush()
     }
 
-    fn write(&mut self, (bar, offset): Place, value: u64) -> Result<()> {
-        self.bar_write(bar, offset, Width::B4, value)
+    fn write(&mut self, at: Place, value: u64) -> Result<()> {
+        self.bar_write(at.bar, at.offset, at.width, value)
     }
 
-    fn reset_bits(&self, (bar, offset): Place) -> u32 {
-        match self.cell(bar, offset, Width::B4).map(|at| self.cells[at].restore) {
+    fn reset_bits(&self, at: Place) -> u64 {
+        match self.cell(at.bar, at.offset, at.width).map(|at| self.cells[at].restore) {
             Some(Restore::ResetBy(bits)) => bits,
             _ => 0,
         }
@@ -225,7 +214,8 @@ impl Shadowed {
 
     #[inline]
     fn cell(&self, bar: u8, offset: u32, width: Width) -> Option<usize> {
-        self.words.get(bar.into(), offset, width).flatten().map(usize::from)
+        let index = self.indices.get(bar.into(), offset, width);
+        (index != NO_CELL).then_some(index.into())
     }
 
     /// The device was told something.
@@ -234,7 +224,7 @@ impl Shadowed {
         let Some(at) = self.cell(bar, offset, width) else { return };
         let cell = &mut self.cells[at];
         match cell.restore {
-            Restore::ResetBy(bits) if value & u64::from(bits) != 0 => {
+            Restore::ResetBy(bits) if value & bits != 0 => {
                 self.forget();
                 self.whole = true;
                 self.resetting = Some(self.clock.now_ns());
@@ -242,7 +232,7 @@ impl Shadowed {
             _ => {
                 self.writes += 1;
                 (cell.value, cell.at) = (value, self.writes);
-                self.whole &= value & u64::from(cell.partial) == 0;
+                self.whole &= value & cell.partial == 0;
             }
         }
     }

@@ -215,11 +215,11 @@ impl<D: PciDevice> Transactional<D> {
             Read::PairLower(slot) => {
                 let taken = &mut self.taken[usize::from(slot)];
                 taken.lower = value;
-                Ok(taken.owed.saturating_add(value) & Width::B4.all_ones())
+                Ok(taken.owed.saturating_add(value) & width.all_ones())
             }
             Read::PairUpper(slot) => {
                 let lower = std::mem::take(&mut self.taken[usize::from(slot)].lower);
-                Ok(self.take(slot, value << 32 | lower) >> 32)
+                Ok(self.take(slot, value << width.bits() | lower) >> width.bits())
             }
         }
     }
@@ -260,7 +260,7 @@ impl<D: PciDevice> Transactional<D> {
         match self.effects.of_register(bar, offset, width).written {
             Written::Plain | Written::Command => {}
             Written::Reset(bits) => {
-                if value & u64::from(bits) != 0 {
+                if value & bits != 0 {
                     self.forget_taken();
                 }
             }

@@ -36,7 +36,7 @@ pub struct ReadLayout {
 /// Up to the 82545: as the map has it (section 13.4.4).
 pub const READ_8254X: ReadLayout = ReadLayout { word: crate::EERD::ADDR, done: crate::EERD::DONE };
 /// The 82574's (82574, section 10.2.2.4).
-pub const READ_82574: ReadLayout = ReadLayout { word: nook_regs::Field { shift: 2, bits: 14 }, done: 1 << 1 };
+pub const READ_82574: ReadLayout = ReadLayout { word: nook_regs::Field::new(2, 14), done: 1 << 1 };
 
 impl ReadLayout {
     /// The [`EERD`](const@crate::EERD) value that starts a read of `word`.

@@ -93,7 +93,7 @@ nook_regs::registers! {
     /// Receive ring: address, low 32 bits; 16-byte aligned.
     RDBAL: u32 at 0x0_2800, Rw, "13.4.25", write(DmaBase), restore(Written);
     /// Receive ring: address, high 32 bits.
-    RDBAH: u32 at 0x0_2804, Rw, "13.4.26", restore(Written);
+    RDBAH: u32 at 0x0_2804, Rw, "13.4.26", write(DmaBaseHigh), restore(Written);
     /// Receive ring: length in bytes, a multiple of 128.
     RDLEN: u32 at 0x0_2808, Rw, "13.4.27", restore(Written) {
         /// In units of 128 bytes.
@@ -148,7 +148,7 @@ nook_regs::registers! {
     /// Transmit ring: address, low 32 bits; 16-byte aligned.
     TDBAL: u32 at 0x0_3800, Rw, "13.4.36", write(DmaBase), restore(Written);
     /// Transmit ring: address, high 32 bits.
-    TDBAH: u32 at 0x0_3804, Rw, "13.4.37", restore(Written);
+    TDBAH: u32 at 0x0_3804, Rw, "13.4.37", write(DmaBaseHigh), restore(Written);
     /// Transmit ring: length in bytes, a multiple of 128.
     TDLEN: u32 at 0x0_3808, Rw, "13.4.38", restore(Written) {
         /// In units of 128 bytes.

@@ -38,7 +38,7 @@ pub mod command {
     /// Context: the packet is TCP, not UDP.
     pub const TCP: u32 = 1 << 24;
     /// With [`DEXT`]: which type.
-    pub const DTYP: nook_regs::Field = nook_regs::Field { shift: 20, bits: 4 };
+    pub const DTYP: nook_regs::Field = nook_regs::Field::new(20, 4);
     /// [`DTYP`] of a context descriptor.
     pub const DTYP_CONTEXT: u32 = 0;
     /// [`DTYP`] of a data descriptor.

@@ -35,9 +35,9 @@
 /// semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
-/// module `NAME` with a `u32` mask for each single bit and a [`Field`](crate::Field) for each wider one; and the
-/// static [`RegisterMap`](crate::RegisterMap). The compiler refuses a map in which two registers or two fields of a
-/// register overlap, a register is not aligned to its width, or one passes the end of the BAR.
+/// module `NAME` with a mask of the register's type for each single bit and a [`Field`](crate::Field) for each wider
+/// one; and the static [`RegisterMap`](crate::RegisterMap). The compiler refuses a map that makes no sense, and says
+/// which register breaks which [`Rule`](crate::Rule).
 #[macro_export]
 macro_rules! registers {
     (
@@ -60,7 +60,7 @@ macro_rules! registers {
                 #[doc = concat!("Bits and fields of `", stringify!($name), "`.")]
                 #[allow(non_snake_case)]
                 pub mod $name {
-                    $( $(#[$field_doc])* pub const $field: $crate::registers!(@field_type $($high)?) =
+                    $( $(#[$field_doc])* pub const $field: $crate::registers!(@field_type $kind $(, $high)?) =
                         $crate::registers!(@field $low $(, $high)?); )*
                     /// All of them, for the map.
                     pub const FIELDS: &[$crate::FieldInfo] = &[
@@ -82,10 +82,11 @@ macro_rules! registers {
             use $crate::{ReadEffect::*, Restore::*, WriteEffect::*};
             $crate::RegisterMap::checked($map_name, &[$crate::Bar { index: $bar, len_bytes: $len }], const { &[
                 $(
-                    $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section)
-                    .in_bar($bar)
-                    $( .fields($crate::registers!(@first $name::FIELDS $(, $field)*)) )?
-                    $( .$option $argument )*,
+                    $crate::registers!(@with (
+                        $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section)
+                        .in_bar($bar)
+                        $( .fields($crate::registers!(@first $name::FIELDS $(, $field)*)) )?
+                    ) $($option $argument)*),
                 )*
             ] })
         };
@@ -109,10 +110,27 @@ macro_rules! registers {
         )
     };
     (@first $fields:expr $(, $field:ident)*) => { $fields };
-    (@field_type) => { u32 };
-    (@field_type $high:literal) => { $crate::Field };
+    // A register with its options. Bits are as wide as the register, and the table has them all as u64.
+    (@with ($info:expr)) => { $info };
+    (@with ($info:expr) write (Reset($bits:expr)) $($rest:tt)*) => {
+        $crate::registers!(@with ($info.write(Reset($bits as u64))) $($rest)*)
+    };
+    (@with ($info:expr) restore (ResetBy($bits:expr)) $($rest:tt)*) => {
+        $crate::registers!(@with ($info.restore(ResetBy($bits as u64))) $($rest)*)
+    };
+    (@with ($info:expr) guard ($step:expr, $busy:expr) $($rest:tt)*) => {
+        $crate::registers!(@with ($info.guard($step, $busy as u64)) $($rest)*)
+    };
+    (@with ($info:expr) $option:ident $argument:tt $($rest:tt)*) => {
+        $crate::registers!(@with ($info.$option $argument) $($rest)*)
+    };
+    (@field_type [$value:ident; $count:literal; $stride:literal] $(, $high:literal)?) => {
+        $crate::registers!(@field_type $value $(, $high)?)
+    };
+    (@field_type $value:ident) => { $value };
+    (@field_type $value:ident, $high:literal) => { $crate::Field<$value> };
     (@field $low:literal) => { 1 << $low };
-    (@field $low:literal, $high:literal) => { $crate::Field { shift: $low, bits: $high - $low + 1 } };
+    (@field $low:literal, $high:literal) => { $crate::Field::new($low, $high - $low + 1) };
     (@bits $low:literal) => { 1 };
     (@bits $low:literal, $high:literal) => { $high - $low + 1 };
 }
@@ -136,6 +154,8 @@ mod tests {
         STATUS: u8 at 0x08, Ro, "1.2", posts_only(), read(ClearsOr) {
             /// Link is up.
             LU = 1,
+            /// How fast.
+            SPEED = 2..=3,
         }
         /// Low halves.
         LOW: [u32; 4; 8] at 0x40, Rw, "1.3";
@@ -143,6 +163,13 @@ mod tests {
         CTRL_DUP: u32 at 0x04, Rw, "1.1", fields(CTRL::FIELDS);
         /// High halves, between the low ones.
         HIGH: [u32; 4; 8] at 0x44, Rw, "1.3", write(DmaBase);
+        /// As wide as there is.
+        WIDE: [u64; 2; 8] at 0xa0, Rw, "1.5", write(Reset(WIDE::TOP)) {
+            /// The highest bit.
+            TOP = 63,
+            /// The others.
+            REST = 0..=62,
+        }
         /// Never to be touched.
         FLASH: u16 at 0xfe, Forbidden, "1.4";
     }
@@ -151,9 +178,10 @@ mod tests {
     fn a_declaration_gives_typed_constants() {
         assert_eq!(CTRL.offset(), 0);
         assert_eq!(CTRL::RST, 1 << 26);
-        assert_eq!(CTRL::SPEED, Field { shift: 8, bits: 2 });
+        assert_eq!(CTRL::SPEED, Field::new(8, 2));
         assert_eq!(STATUS.width(), Width::B1);
-        assert_eq!(STATUS::LU, 2);
+        assert_eq!((STATUS::LU, STATUS::SPEED), (2u8, Field::<u8>::new(2, 2)));
+        assert_eq!((WIDE.get(1).offset(), WIDE::TOP, WIDE::REST.mask()), (0xa8, 1 << 63, u64::MAX >> 1));
         assert_eq!(HIGH.get(3).offset(), 0x5c);
         assert_eq!((LOW.offset(), LOW.stride(), LOW.count()), (0x40, 8, 4));
         assert_eq!(CTRL_DUP.offset(), 4);
@@ -165,21 +193,21 @@ mod tests {
     fn the_map_says_what_the_declaration_said() {
         let (ctrl, _) = MAP.find(2, 0).unwrap();
         assert_eq!((ctrl.name, ctrl.section, ctrl.access), ("CTRL", "1.1", Access::Rw));
-        assert_eq!(ctrl.write, WriteEffect::Reset(CTRL::RST));
-        assert_eq!((ctrl.restore, MAP.named("LOW").unwrap().restore), (Restore::ResetBy(CTRL::RST), Restore::Nothing));
+        assert_eq!(ctrl.write, WriteEffect::Reset(u64::from(CTRL::RST)));
+        assert_eq!((ctrl.restore, MAP.named("LOW").unwrap().restore), (Restore::ResetBy(1 << 26), Restore::Nothing));
         assert_eq!(ctrl.fields[1].name, "SPEED");
         assert_eq!((ctrl.fields[1].shift, ctrl.fields[1].bits), (8, 2));
         assert_eq!(MAP.named("CTRL_DUP").unwrap().fields, ctrl.fields);
         let status = MAP.named("STATUS").unwrap();
         assert!(status.posts_only);
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
-        assert_eq!((MAP.name, MAP.bars, MAP.registers.len()), ("sample", &[BAR2][..], 6));
+        assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 7));
         assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
     }
 
     #[test]
     fn parts_are_joined_into_one_map() {
-        static ALL: [crate::RegisterInfo; 8] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
+        static ALL: [crate::RegisterInfo; 9] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
         let map = crate::RegisterMap::checked("whole", &[BAR2, Bar { index: 3, len_bytes: 8 }], &ALL);
         assert_eq!(map.find(2, 0xf0).map(|(info, _)| info.name), Some("LAST"));
         assert_eq!(map.find(2, 0).map(|(info, _)| info.name), Some("CTRL"));
@@ -209,57 +237,5 @@ mod tests {
         assert_eq!(MAP.find(2, 0x5c).map(|(info, index)| (info.name, index)), Some(("HIGH", 3)));
         assert!(MAP.find(2, 0x60).is_none());
         assert!(MAP.find(2, 0x42).is_none());
-    }
-
-    #[test]
-    #[should_panic(expected = "B")]
-    fn registers_that_overlap_are_refused() {
-        crate::RegisterMap::checked("bad", WHOLE_BAR, &OVERLAPPING);
-    }
-
-    #[test]
-    #[should_panic(expected = "A")]
-    fn a_register_past_the_end_of_its_bar_is_refused() {
-        crate::RegisterMap::checked("bad", &[Bar { index: 0, len_bytes: 0x2c }], &OVERLAPPING);
-    }
-
-    #[test]
-    #[should_panic(expected = "A")]
-    fn a_register_in_a_bar_that_the_map_has_not_is_refused() {
-        crate::RegisterMap::checked("bad", &[BAR2], &OVERLAPPING);
-    }
-
-    #[test]
-    #[should_panic(expected = "bad")]
-    fn a_bar_that_stands_twice_is_refused() {
-        crate::RegisterMap::checked("bad", &[BAR2, BAR2], &[]);
-    }
-
-    const WHOLE_BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x100 }];
-
-    /// A (four registers, 16 bytes apart) and B, which lies in A's last element.
-    static OVERLAPPING: [crate::RegisterInfo; 2] = [
-        crate::RegisterInfo::declared("A", 0, Width::B4, 4, 16, Access::Rw, ""),
-        crate::RegisterInfo::declared("B", 0x32, Width::B2, 1, 0, Access::Rw, ""),
-    ];
-
-    #[test]
-    #[should_panic(expected = "C")]
-    fn an_unaligned_register_is_refused() {
-        const UNALIGNED: &[crate::RegisterInfo] =
-            &[crate::RegisterInfo::declared("C", 2, Width::B4, 1, 0, Access::Rw, "")];
-        crate::RegisterMap::checked("bad", WHOLE_BAR, UNALIGNED);
-    }
-
-    #[test]
-    #[should_panic(expected = "HALF")]
-    fn fields_that_overlap_are_refused() {
-        const FIELDS: &[crate::FieldInfo] = &[
-            crate::FieldInfo { name: "WHOLE", shift: 0, bits: 32 },
-            crate::FieldInfo { name: "HALF", shift: 16, bits: 16 },
-        ];
-        const SHARED: &[crate::RegisterInfo] =
-            &[crate::RegisterInfo::declared("D", 0, Width::B4, 1, 0, Access::Rw, "").fields(FIELDS)];
-        crate::RegisterMap::checked("bad", WHOLE_BAR, SHARED);
     }
 }

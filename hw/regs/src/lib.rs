@@ -12,9 +12,11 @@
 #[cfg(test)]
 extern crate std;
 
+mod check;
 mod declare;
 mod map;
 
+pub use check::{MAX_REACH_BYTES, MAX_REGISTERS, MapError, Rule};
 pub use map::{Access, Bar, FieldInfo, Guard, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 use core::marker::PhantomData;
@@ -127,33 +129,49 @@ impl<V> RegisterArray<V> {
     /// Register `index`; an index past the end names the last one, so that a driver's arithmetic mistake stays
     /// inside the array that it named.
     pub const fn get(self, index: u32) -> Register<V> {
-        let last = self.count - 1;
+        let last = self.count.saturating_sub(1);
         Register::at(self.first + self.stride * if index < last { index } else { last })
     }
 }
 
-/// A field of more than one bit.
+/// A field of more than one bit in a register that holds a `V`, which is a [`Value`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct Field<V = u32> {
     /// The lowest bit.
     pub shift: u32,
     /// How many bits.
     pub bits: u32,
+    width: PhantomData<V>,
 }
 
-impl Field {
-    /// The field's bits, in place.
-    pub const fn mask(self) -> u32 {
-        (((1u64 << self.bits) - 1) as u32) << self.shift
-    }
-
-    /// `value` moved into place; what does not fit is cut off.
-    pub const fn put(self, value: u32) -> u32 {
-        (value << self.shift) & self.mask()
-    }
-
-    /// The field's value in `register`.
-    pub const fn get(self, register: u32) -> u32 {
-        (register & self.mask()) >> self.shift
+impl<V> Field<V> {
+    /// The field of `bits` bits from bit `shift` on. [`registers!`](crate::registers) checks that they are the
+    /// register's.
+    pub const fn new(shift: u32, bits: u32) -> Self {
+        Field { shift, bits, width: PhantomData }
     }
 }
+
+macro_rules! fields {
+    ($($value:ident)*) => { $(
+        impl Field<$value> {
+            /// The field's bits, in place.
+            pub const fn mask(self) -> $value {
+                let all = if self.bits < $value::BITS { (1 << self.bits) - 1 } else { $value::MAX };
+                all << self.shift
+            }
+
+            /// `value` moved into place; what does not fit is cut off.
+            pub const fn put(self, value: $value) -> $value {
+                (value << self.shift) & self.mask()
+            }
+
+            /// The field's value in `register`.
+            pub const fn get(self, register: $value) -> $value {
+                (register & self.mask()) >> self.shift
+            }
+        }
+    )* };
+}
+
+fields!(u8 u16 u32 u64);

@@ -22,6 +22,16 @@ impl Width {
         self as u32
     }
 
+    /// Bits.
+    pub const fn bits(self) -> u32 {
+        self.bytes() * 8
+    }
+
+    /// Whether `value` has no bits above this width.
+    pub const fn holds(self, value: u64) -> bool {
+        value & !self.all_ones() == 0
+    }
+
     /// All ones in this width: what a bus answers for a device that is gone.
     pub const fn all_ones(self) -> u64 {
         match self {
@@ -35,7 +45,7 @@ impl Width {
 
 impl fmt::Display for Width {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bit", self.bytes() * 8)
+        write!(f, "{} bit", self.bits())
     }
 }
 
@@ -74,8 +84,9 @@ pub enum ReadEffect {
     ClearsOr,
     /// Clears it; two lost values are added (counters).
     ClearsAdd,
-    /// The upper half of a 64-bit counter in two registers: reading it clears it and the lower half, which lies 4
-    /// bytes before it, is read first and has no read effect of its own. Two lost values are added, in 64 bits.
+    /// The upper half of a counter in two registers of 8, 16 or 32 bits: reading it clears it and the lower half, which
+    /// lies immediately before it, is read first and has no read effect of its own. Two lost values are added, in twice
+    /// the width.
     ClearsPair,
     /// Takes one entry out of a queue.
     Pops,
@@ -90,24 +101,29 @@ pub enum WriteEffect {
     Plain,
     /// Ones clear bits.
     OneClears,
-    /// The low half of an address that the device will use for DMA: must lie in the window.
+    /// An address that the device will use for DMA, which must lie in the window: all of it in a register of 64 bits,
+    /// the low half in one of 32. (A window never crosses a multiple of 4 GiB.)
     DmaBase,
     /// The same, or 0, with which the device has no address.
     DmaBaseOrZero,
-    /// Makes the device look at memory.
+    /// The high half of such an address, in a register of 32 bits: the window's, or 0, which it is after a reset and
+    /// with which the device has no address above 4 GiB.
+    DmaBaseHigh,
+    /// Makes the device look at memory. Its value tells the device how far it may look and means nothing else, so a
+    /// driver may leave it to the host to write it when the call is over.
     Doorbell,
     /// It is an order: when the write is over, the device has done it, and drivers go on at once with what the device
     /// read or wrote in memory for it.
     Command,
     /// Writing any of these bits resets the device or a part of it.
-    Reset(u32),
+    Reset(u64),
 }
 
 /// What a register that can do more than a driver may is written with: see [`Guard`].
 type Step = fn(u64, u64) -> Result<u64, &'static str>;
 
 /// A look at each value before it is written, for a register through which only some sequences of writes are allowed
-/// (pins that a serial protocol is played on).
+/// (pins that a serial protocol is played on). Each element of an array has a state to itself.
 ///
 /// The function is given the state that its last call returned and the value; it returns the next state, or says which
 /// rule the value breaks, and then it is not written. State 0 is "nothing is known of what came before": the beginning,
@@ -136,8 +152,8 @@ pub enum Restore {
     /// This is written first of all, so that the device is quiet: it masks interrupts.
     Quiet(u64),
     /// Like [`Written`](Restore::Written); and writing these bits resets all that is brought back. They clear
-    /// themselves when that is done.
-    ResetBy(u32),
+    /// themselves when that is done, which is seen by reading.
+    ResetBy(u64),
 }
 
 /// One bit or field of a register.
@@ -149,6 +165,13 @@ pub struct FieldInfo {
     pub shift: u32,
     /// How many bits.
     pub bits: u32,
+}
+
+impl FieldInfo {
+    /// The field's value in `register`. For a field of a register that is in a map.
+    pub const fn get(&self, register: u64) -> u64 {
+        (register >> self.shift) & (u64::MAX >> (u64::BITS - self.bits))
+    }
 }
 
 /// One register, or an array of equal ones.
@@ -245,8 +268,8 @@ impl RegisterInfo {
     }
 
     /// The same, with what looks at each value before it is written, and the bits that are zero between sequences.
-    pub const fn guard(mut self, step: Step, busy: u32) -> Self {
-        self.guard = Some(Guard { step, busy: busy as u64 });
+    pub const fn guard(mut self, step: Step, busy: u64) -> Self {
+        self.guard = Some(Guard { step, busy });
         self
     }
 
@@ -256,65 +279,26 @@ impl RegisterInfo {
         self
     }
 
-    /// The first byte after the last element.
-    pub const fn end(&self) -> u32 {
-        self.offset + self.stride * (self.count - 1) + self.width.bytes()
+    /// The first byte after the last element. It is inside the BAR once the register is in a map.
+    pub const fn end(&self) -> u64 {
+        let last = self.stride as u64 * self.count.saturating_sub(1) as u64;
+        self.offset as u64 + last + self.width.bytes() as u64
     }
 
-    /// Whether an element of the one shares a byte with an element of the other.
-    const fn overlaps(&self, other: &RegisterInfo) -> bool {
-        if self.bar != other.bar || self.end() <= other.offset || other.end() <= self.offset {
-            return false;
-        }
-        let mut i = 0;
-        while i < self.count {
-            let mine = self.offset + self.stride * i;
-            let mut j = 0;
-            while j < other.count {
-                let theirs = other.offset + other.stride * j;
-                if mine < theirs + other.width.bytes() && theirs < mine + self.width.bytes() {
-                    return true;
-                }
-                j += 1;
-            }
-            i += 1;
-        }
-        false
-    }
-
-    /// Panics, in the compiler when it runs there, if the register cannot be as it is declared.
-    const fn check(&self, len_bytes: u32) {
-        if self.count == 0 || (self.count > 1 && self.stride < self.width.bytes()) {
-            array_without_room(self.name);
-        }
-        if !self.offset.is_multiple_of(self.width.bytes()) || !self.stride.is_multiple_of(self.width.bytes()) {
-            register_not_aligned_to_its_width(self.name);
-        }
-        if self.end() > len_bytes {
-            register_past_the_end_of_the_bar(self.name);
-        }
-        let mut used = 0u64;
-        let mut i = 0;
-        while i < self.fields.len() {
-            let field = &self.fields[i];
-            // Driver-side masks are u32, so no field may lie above bit 31.
-            if field.bits == 0 || field.shift + field.bits > 32 || field.shift + field.bits > self.width.bytes() * 8 {
-                field_outside_of_its_register(field.name);
-            }
-            let mask = ((1u64 << field.bits) - 1) << field.shift;
-            if used & mask != 0 {
-                field_overlaps_another(field.name);
-            }
-            used |= mask;
-            i += 1;
-        }
+    /// Where each element begins, in bytes from the start of the BAR. For a register that is in a map.
+    pub fn offsets(&self) -> impl Iterator<Item = u32> + use<> {
+        let RegisterInfo { offset, stride, count, .. } = *self;
+        (0..count).map(move |index| offset + stride * index)
     }
 
     /// Which element `offset` is, if it is the start of one.
-    pub fn index_of(&self, offset: u32) -> Option<u32> {
-        let from = offset.checked_sub(self.offset)?;
-        let index = from.checked_div(self.stride).unwrap_or(0);
-        (index < self.count && from == index * self.stride).then_some(index)
+    pub const fn index_of(&self, offset: u32) -> Option<u32> {
+        let Some(from) = offset.checked_sub(self.offset) else { return None };
+        let (index, rest) = match self.stride {
+            0 => (0, from),
+            stride => (from / stride, from % stride),
+        };
+        if rest == 0 && index < self.count { Some(index) } else { None }
     }
 }
 
@@ -327,80 +311,28 @@ pub struct Bar {
     pub len_bytes: u32,
 }
 
-/// All that is known of a chip's registers.
+/// All that is known of a chip's registers. There are only maps that make sense: [`RegisterMap::new`] checks.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterMap {
-    /// What manifests call it.
-    pub name: &'static str,
-    /// The BARs that it describes.
-    pub bars: &'static [Bar],
-    /// In the order of the declaration.
-    pub registers: &'static [RegisterInfo],
-}
-
-// A panic in a constant cannot format more than one string. So the string is the name of what is wrong, and the name
-// of the function, which the compiler prints, says what is wrong with it.
-const fn array_without_room(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn register_not_aligned_to_its_width(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn register_past_the_end_of_the_bar(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn register_in_a_bar_that_the_map_has_not(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn map_with_a_bar_that_there_cannot_be(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn register_overlaps_another(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn field_outside_of_its_register(name: &str) -> ! {
-    panic!("{}", name)
-}
-const fn field_overlaps_another(name: &str) -> ! {
-    panic!("{}", name)
+    pub(crate) name: &'static str,
+    pub(crate) bars: &'static [Bar],
+    pub(crate) registers: &'static [RegisterInfo],
 }
 
 impl RegisterMap {
-    /// A map, after a check that its registers fit: each is aligned and inside its BAR, which is one of the map's, no
-    /// two share a byte, and no two fields of one share a bit.
-    ///
-    /// # Panics
-    /// With the name of the register or field that does not fit. In a static (as [`registers!`](crate::registers)
-    /// uses it) that is an error at compile time.
-    pub const fn checked(name: &'static str, bars: &'static [Bar], registers: &'static [RegisterInfo]) -> Self {
-        let mut bar = 0;
-        while bar < bars.len() {
-            // In the order of the BARs, so that none stands twice; a PCI function has six.
-            if bars[bar].index >= 6 || (bar > 0 && bars[bar].index <= bars[bar - 1].index) {
-                map_with_a_bar_that_there_cannot_be(name);
-            }
-            bar += 1;
-        }
-        let mut i = 0;
-        while i < registers.len() {
-            let mut bar = 0;
-            while bar < bars.len() && bars[bar].index != registers[i].bar {
-                bar += 1;
-            }
-            if bar == bars.len() {
-                register_in_a_bar_that_the_map_has_not(registers[i].name);
-            }
-            registers[i].check(bars[bar].len_bytes);
-            let mut j = 0;
-            while j < i {
-                if registers[i].overlaps(&registers[j]) {
-                    register_overlaps_another(registers[i].name);
-                }
-                j += 1;
-            }
-            i += 1;
-        }
-        RegisterMap { name, bars, registers }
+    /// What manifests call it.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The BARs that it describes, ordered by index.
+    pub const fn bars(&self) -> &'static [Bar] {
+        self.bars
+    }
+
+    /// Its registers, in the order of the declaration.
+    pub const fn registers(&self) -> &'static [RegisterInfo] {
+        self.registers
     }
 
     /// The registers of several maps in one table, for a map that is declared in more than one file.

@@ -50,7 +50,7 @@ nook_regs::registers! {
     /// Address of the area that driver and device share, low half. 0 takes it away; that ends the device's work (QEMU).
     DSAL: u32 at 0x10, Wo, "defs, VMXNET3_REG_DSAL", write(DmaBaseOrZero);
     /// The same, high half; it is written after the low one, and counts then (QEMU).
-    DSAH: u32 at 0x18, Wo, "defs, VMXNET3_REG_DSAH";
+    DSAH: u32 at 0x18, Wo, "defs, VMXNET3_REG_DSAH", write(DmaBaseHigh);
     /// Takes a [command](crate::command), and reads as the answer to the last one.
     CMD: u32 at 0x20, Rw, "defs, VMXNET3_REG_CMD, Vmxnet3_Cmd", write(Command), guard(crate::command::guard, 0);
     /// The first four bytes of the interface's address; they count when MACH is written (QEMU).
@@ -81,7 +81,7 @@ nook_regs::registers! {
 }
 
 const PARTS: [&RegisterMap; 2] = [&PASS_THROUGH, &VIRTUAL_DEVICE];
-const COUNT: usize = PARTS[0].registers.len() + PARTS[1].registers.len();
+const COUNT: usize = PARTS[0].registers().len() + PARTS[1].registers().len();
 static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. BAR 2, which holds the interrupt table, is the host's.
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn all_registers_are_32_bits_wide_and_8_bytes_apart() {
-        for info in MAP.registers {
+        for info in MAP.registers() {
             assert_eq!((info.width, info.offset % 8), (Width::B4, 0), "{}", info.name);
             assert!(info.count == 1 || info.stride == 8, "{}", info.name);
         }
@@ -114,6 +114,7 @@ mod tests {
             ("RXPROD", 0, WriteEffect::Doorbell),
             ("RXPROD2", 0, WriteEffect::Doorbell),
             ("DSAL", 1, WriteEffect::DmaBaseOrZero),
+            ("DSAH", 1, WriteEffect::DmaBaseHigh),
             ("CMD", 1, WriteEffect::Command),
         ] {
             let info = MAP.named(register).unwrap();

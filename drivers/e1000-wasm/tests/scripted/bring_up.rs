@@ -148,7 +148,7 @@ fn whatever_was_in_the_registers_the_driver_ends_up_in_the_same_state() {
             // As QEMU's: a reset changes nothing.
             chip.resets = false;
             chip.mask = garbage.unwrap_or(0);
-            let names = MAP.registers.iter().filter(|info| info.access.writes());
+            let names = MAP.registers().iter().filter(|info| info.access.writes());
             for info in names {
                 for index in 0..info.count {
                     let offset = info.offset + index * info.stride;

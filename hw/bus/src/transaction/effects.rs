@@ -2,7 +2,7 @@
 
 use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Width, WriteEffect};
 
-use crate::Words;
+use crate::{PerRegister, Place};
 
 /// What reading a register means for undoing it. A slot is a place for what it clears.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) enum Read {
     CannotBeGivenBack,
     /// It clears the register.
     Clears(u16),
-    /// The lower half of a 64-bit counter: nothing yet.
+    /// The lower half of a counter: nothing yet.
     PairLower(u16),
     /// The upper half: it clears both.
     PairUpper(u16),
@@ -27,7 +27,7 @@ pub(super) enum Written {
     /// It must have been carried out when the write is over.
     Command,
     /// With any of these bits, nothing that was read is owed any more.
-    Reset(u32),
+    Reset(u64),
     /// Bits of what reading it clears are no longer owed.
     OneClears(u16),
 }
@@ -63,17 +63,15 @@ pub(super) struct Effect {
     pub(super) posts_only: bool,
 }
 
-/// Of a register that the map does not know.
-const UNKNOWN: Effect = Effect { read: Read::CannotBeGivenBack, written: Written::Plain, posts_only: false };
-const PLAIN: Effect = Effect { read: Read::Keeps, written: Written::Plain, posts_only: false };
+/// Indices into [`Effects::effects`] of what the map does not know, and of a register without effects. The others come
+/// after them: one for each register at most, and one more for each pair. A map has at most half as many registers as
+/// an index has values.
+const UNKNOWN: u16 = 0;
+const PLAIN: u16 = 1;
 
 pub(super) struct Effects {
-    /// Indices into `effects`.
-    words: Words<u16>,
-    /// The first is of what the map does not know, the second of a register without effects.
+    indices: PerRegister<u16>,
     effects: Vec<Effect>,
-    /// Registers of another width, which are few: BAR, offset, width, index.
-    others: Vec<(u8, u32, Width, u16)>,
     slots: Vec<Merge>,
     /// Whether there are commands.
     commands: bool,
@@ -81,38 +79,41 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn of(map: &'static RegisterMap) -> Self {
+        let unknown = Effect { read: Read::CannotBeGivenBack, written: Written::Plain, posts_only: false };
         let mut this = Effects {
-            words: Words::of(map, 0),
-            effects: vec![UNKNOWN, PLAIN],
-            others: Vec::new(),
+            indices: PerRegister::of(map, UNKNOWN),
+            effects: vec![unknown, Effect { read: Read::Keeps, ..unknown }],
             slots: Vec::new(),
-            commands: map.registers.iter().any(|info| info.write == WriteEffect::Command),
+            commands: map.registers().iter().any(|info| info.write == WriteEffect::Command),
         };
-        let each = |info: &'static RegisterInfo| (0..info.count).map(move |index| (info, index * info.stride));
-        for (info, from) in map.registers.iter().flat_map(each) {
+        for (place, info) in Place::all_of(map) {
             let effect = this.effect(info);
-            this.put(info.bar, info.offset + from, info.width, effect);
+            this.put(place, effect);
         }
         // The lower halves are declared like any register: only now is it known which they are.
-        for (info, from) in map.registers.iter().flat_map(each).filter(|(info, _)| info.read == ReadEffect::ClearsPair)
-        {
-            let upper = info.offset + from;
-            let Read::PairUpper(slot) = this.of_register(info.bar, upper, info.width).read else { continue };
-            let Some(lower) = upper.checked_sub(4) else { continue };
+        for (upper, _) in Place::all_of(map).filter(|(_, info)| info.read == ReadEffect::ClearsPair) {
+            let Read::PairUpper(slot) = this.of_place(upper).read else { continue };
+            let Some(offset) = upper.offset.checked_sub(upper.width.bytes()) else { continue };
+            let lower = Place { offset, ..upper };
             let read = Read::PairLower(slot);
-            let effect = Effect { read, ..this.of_register(info.bar, lower, info.width) };
-            this.put(info.bar, lower, info.width, effect);
+            let effect = Effect { read, ..this.of_place(lower) };
+            this.put(lower, effect);
         }
         this
     }
 
     /// What the accesses of one element of `info` do.
     fn effect(&mut self, info: &RegisterInfo) -> Effect {
+        let highest = |width: Width| Merge::Add(width.all_ones());
         let read = match info.read {
             ReadEffect::None => Read::Keeps,
             ReadEffect::ClearsOr => Read::Clears(self.add_slot(Merge::Or)),
-            ReadEffect::ClearsAdd => Read::Clears(self.add_slot(Merge::Add(info.width.all_ones()))),
-            ReadEffect::ClearsPair => Read::PairUpper(self.add_slot(Merge::Add(u64::MAX))),
+            ReadEffect::ClearsAdd => Read::Clears(self.add_slot(highest(info.width))),
+            ReadEffect::ClearsPair => Read::PairUpper(self.add_slot(highest(match info.width {
+                Width::B1 => Width::B2,
+                Width::B2 => Width::B4,
+                Width::B4 | Width::B8 => Width::B8,
+            }))),
             ReadEffect::Pops | ReadEffect::Other => Read::CannotBeGivenBack,
         };
         let written = match (info.write, read) {
@@ -129,35 +130,30 @@ impl Effects {
         (self.slots.len() - 1) as u16
     }
 
-    fn put(&mut self, bar: u8, offset: u32, width: Width, effect: Effect) {
+    fn put(&mut self, at: Place, effect: Effect) {
         let plain = effect.read == Read::Keeps && effect.written == Written::Plain && !effect.posts_only;
         let index = if plain {
-            1
+            PLAIN
         } else {
             self.effects.push(effect);
             (self.effects.len() - 1) as u16
         };
-        match self.words.get_mut(bar.into(), offset, width) {
-            Some(word) => *word = index,
-            None => self.others.push((bar, offset, width, index)),
-        }
+        self.indices.set(at, index);
     }
 
     #[inline]
     pub(super) fn of_register(&self, bar: u8, offset: u32, width: Width) -> Effect {
-        let index = self.words.get(bar.into(), offset, width).or_else(|| self.other(bar, offset, width));
-        self.effects[usize::from(index.unwrap_or(0))]
+        self.effects[usize::from(self.indices.get(bar.into(), offset, width))]
+    }
+
+    fn of_place(&self, at: Place) -> Effect {
+        self.of_register(at.bar, at.offset, at.width)
     }
 
     /// Whether writing a register is a command.
     #[inline]
     pub(super) fn is_command(&self, bar: u8, offset: u32, width: Width) -> bool {
         self.commands && self.of_register(bar, offset, width).written == Written::Command
-    }
-
-    fn other(&self, bar: u8, offset: u32, width: Width) -> Option<u16> {
-        let same = |other: &&(u8, u32, Width, u16)| (other.0, other.1, other.2) == (bar, offset, width);
-        self.others.iter().rev().find(same).map(|other| other.3)
     }
 
     /// How many registers clear themselves.

@@ -23,7 +23,7 @@ enum Step {
 
 fn offset() -> impl Strategy<Value = u32> {
     let named: Vec<u32> =
-        MAP.registers.iter().flat_map(|info| (0..info.count.min(4)).map(|i| info.offset + i * info.stride)).collect();
+        MAP.registers().iter().flat_map(|info| (0..info.count.min(4)).map(|i| info.offset + i * info.stride)).collect();
     prop_oneof![9 => prop::sample::select(named), 1 => (0..BAR0_LEN_BYTES / 4).prop_map(|word| word * 4)]
 }
 

@@ -1,0 +1,259 @@
+//! One map for each way to make no sense, and what is said of it.
+
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::*;
+use crate::Access;
+
+const R: RegisterInfo = RegisterInfo::declared("R", 0, Width::B4, 1, 0, Access::Rw, "");
+const BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x100 }];
+const HUGE: &[Bar] = &[Bar { index: 0, len_bytes: u32::MAX }];
+
+const fn at(name: &'static str, offset: u32, width: Width) -> RegisterInfo {
+    RegisterInfo::declared(name, offset, width, 1, 0, Access::Rw, "")
+}
+
+const fn array(count: u32, stride: u32) -> RegisterInfo {
+    RegisterInfo::declared("R", 0, Width::B4, count, stride, Access::Rw, "")
+}
+
+const fn with(access: Access) -> RegisterInfo {
+    RegisterInfo { access, ..R }
+}
+
+const fn field(name: &'static str, shift: u32, bits: u32) -> FieldInfo {
+    FieldInfo { name, shift, bits }
+}
+
+fn any(state: u64, _: u64) -> Result<u64, &'static str> {
+    Ok(state)
+}
+
+type Case = (Rule, &'static [Bar], &'static [RegisterInfo], &'static str);
+
+/// The rule, the map that breaks it, and the message after `map `bad`: `.
+const CASES: &[Case] = &[
+    (Rule::Bars, &[BAR[0], BAR[0]], &[], "its BARs are not numbered 0 to 5, in order and each once"),
+    (Rule::Bars, &[Bar { index: 6, len_bytes: 1 }], &[], "its BARs are not numbered 0 to 5, in order and each once"),
+    (
+        Rule::Count,
+        HUGE,
+        &[array(MAX_REGISTERS + 1, 4)],
+        "it has more than 32768 registers, counting each element of an array",
+    ),
+    (
+        Rule::Count,
+        HUGE,
+        &[array(u32::MAX, 4), array(u32::MAX, 4)],
+        "it has more than 32768 registers, counting each element of an array",
+    ),
+    (Rule::Name, BAR, &[at("", 0, Width::B4)], "it has a register without a name"),
+    (Rule::NamedTwice, BAR, &[R, at("R", 4, Width::B4)], "register `R` has the name of another register"),
+    (Rule::Bar, BAR, &[R.in_bar(1)], "register `R` is in a BAR that the map does not describe"),
+    (Rule::Array, BAR, &[array(0, 4)], "register `R` is an array without elements, or whose elements overlap"),
+    (Rule::Array, BAR, &[array(2, 0)], "register `R` is an array without elements, or whose elements overlap"),
+    (Rule::Alignment, BAR, &[at("R", 2, Width::B4)], "register `R` is not aligned to its width"),
+    (Rule::Alignment, BAR, &[array(2, 6)], "register `R` is not aligned to its width"),
+    (Rule::End, BAR, &[at("R", 0x100, Width::B1)], "register `R` ends after its BAR"),
+    (Rule::End, HUGE, &[array(4, 0x8000_0000)], "register `R` ends after its BAR"),
+    (Rule::End, HUGE, &[at("R", u32::MAX - 3, Width::B4)], "register `R` ends after its BAR"),
+    (Rule::Reach, HUGE, &[array(2, 16 << 20)], "register `R` ends more than 16 MiB after the start of its BAR"),
+    (Rule::Overlap, BAR, &[array(4, 16), at("B", 0x32, Width::B2)], "register `B` shares a byte with `R`"),
+    (Rule::Overlap, BAR, &[at("B", 7, Width::B1), at("R", 0, Width::B8)], "register `R` shares a byte with `B`"),
+    (Rule::FieldOutside, BAR, &[R.fields(&[field("F", 31, 2)])], "register `R` is too narrow for its field `F`"),
+    (Rule::FieldOutside, BAR, &[R.fields(&[field("F", 3, 0)])], "register `R` is too narrow for its field `F`"),
+    (Rule::FieldOutside, BAR, &[R.fields(&[field("F", u32::MAX, 9)])], "register `R` is too narrow for its field `F`"),
+    (
+        Rule::FieldOverlap,
+        BAR,
+        &[R.fields(&[field("WHOLE", 0, 32), field("HALF", 16, 16)])],
+        "register `R` shares a bit among its fields, by `HALF`",
+    ),
+    (
+        Rule::Unreadable,
+        BAR,
+        &[with(Access::Wo).read(ReadEffect::Pops)],
+        "register `R` cannot be read, and yet reading it has an effect",
+    ),
+    (
+        Rule::Unreadable,
+        BAR,
+        &[with(Access::Forbidden).posts_only()],
+        "register `R` cannot be read, and yet reading it has an effect",
+    ),
+    (
+        Rule::Unwritable,
+        BAR,
+        &[with(Access::Ro).write(WriteEffect::Doorbell)],
+        "register `R` cannot be written, and yet writing it has an effect",
+    ),
+    (
+        Rule::Unwritable,
+        BAR,
+        &[with(Access::Forbidden).restore(Restore::Quiet(1))],
+        "register `R` cannot be written, and yet writing it has an effect",
+    ),
+    (
+        Rule::Unwritable,
+        BAR,
+        &[with(Access::Ro).guard(any, 0)],
+        "register `R` cannot be written, and yet writing it has an effect",
+    ),
+    (
+        Rule::Bits,
+        BAR,
+        &[R.write(WriteEffect::Reset(0))],
+        "register `R` has an effect with bits that it does not have, or with none",
+    ),
+    (
+        Rule::Bits,
+        BAR,
+        &[at("R", 0, Width::B1).write(WriteEffect::Reset(0x100))],
+        "register `R` has an effect with bits that it does not have, or with none",
+    ),
+    (
+        Rule::Bits,
+        BAR,
+        &[at("R", 0, Width::B2).restore(Restore::Quiet(0x1_0000))],
+        "register `R` has an effect with bits that it does not have, or with none",
+    ),
+    (
+        Rule::Bits,
+        BAR,
+        &[R.write(WriteEffect::Reset(1)).restore(Restore::ResetBy(0))],
+        "register `R` has an effect with bits that it does not have, or with none",
+    ),
+    (
+        Rule::Bits,
+        BAR,
+        &[R.guard(any, 1 << 32)],
+        "register `R` has an effect with bits that it does not have, or with none",
+    ),
+    (
+        Rule::ResetNotNamed,
+        BAR,
+        &[R.restore(Restore::ResetBy(1))],
+        "register `R` is brought back by a reset that is no write effect of it",
+    ),
+    (
+        Rule::ResetNotNamed,
+        BAR,
+        &[R.write(WriteEffect::Reset(2)).restore(Restore::ResetBy(3))],
+        "register `R` is brought back by a reset that is no write effect of it",
+    ),
+    (
+        Rule::ReadBack,
+        BAR,
+        &[with(Access::Wo).restore(Restore::Held)],
+        "register `R` must be read to be brought back, and cannot be, or not without effect",
+    ),
+    (
+        Rule::ReadBack,
+        BAR,
+        &[R.read(ReadEffect::ClearsOr).write(WriteEffect::Reset(1)).restore(Restore::ResetBy(1))],
+        "register `R` must be read to be brought back, and cannot be, or not without effect",
+    ),
+    (
+        Rule::NotHeld,
+        BAR,
+        &[R.write(WriteEffect::OneClears).restore(Restore::Written)],
+        "register `R` is brought back although it does not hold what is written to it",
+    ),
+    (
+        Rule::NotHeld,
+        BAR,
+        &[R.write(WriteEffect::Command).restore(Restore::Switch)],
+        "register `R` is brought back although it does not hold what is written to it",
+    ),
+    (
+        Rule::AddressWidth,
+        BAR,
+        &[at("R", 0, Width::B2).write(WriteEffect::DmaBase)],
+        "register `R` holds an address that the device uses, and is not 32 or 64 bit wide",
+    ),
+    (
+        Rule::HighWidth,
+        BAR,
+        &[at("R", 0, Width::B8).write(WriteEffect::DmaBaseHigh)],
+        "register `R` holds the high half of an address, and is not 32 bit wide",
+    ),
+    (
+        Rule::Pair,
+        BAR,
+        &[at("R", 8, Width::B8).read(ReadEffect::ClearsPair), at("L", 0, Width::B8)],
+        "register `R` is the upper half of a counter whose lower half, as wide and without effect, does not lie before \
+         it",
+    ),
+    (
+        Rule::Pair,
+        BAR,
+        &[R.read(ReadEffect::ClearsPair)],
+        "register `R` is the upper half of a counter whose lower half, as wide and without effect, does not lie before \
+         it",
+    ),
+    (
+        Rule::Pair,
+        BAR,
+        &[at("R", 4, Width::B4).read(ReadEffect::ClearsPair), at("L", 2, Width::B2)],
+        "register `R` is the upper half of a counter whose lower half, as wide and without effect, does not lie before \
+         it",
+    ),
+    (
+        Rule::CounterBits,
+        BAR,
+        &[R.read(ReadEffect::ClearsAdd).write(WriteEffect::OneClears)],
+        "register `R` is a counter, and yet its bits are cleared one by one",
+    ),
+    (
+        Rule::GuardBusy,
+        BAR,
+        &[with(Access::Wo).guard(any, 1)],
+        "register `R` has bits that are let go of before a driver begins, and does not read without effect what it was \
+         given",
+    ),
+    (
+        Rule::GuardBusy,
+        BAR,
+        &[R.write(WriteEffect::OneClears).guard(any, 1)],
+        "register `R` has bits that are let go of before a driver begins, and does not read without effect what it was \
+         given",
+    ),
+];
+
+#[test]
+fn a_map_that_makes_no_sense_is_refused_with_its_register_and_the_rule() {
+    for &(rule, bars, registers, says) in CASES {
+        let error = RegisterMap::new("bad", bars, registers).expect_err(says);
+        assert_eq!((error.rule, error.to_string()), (rule, ["map `bad`: ", says].concat()));
+    }
+    let untried: Vec<_> = Rule::ALL.iter().filter(|rule| CASES.iter().all(|case| case.0 != **rule)).collect();
+    assert!(untried.is_empty(), "no case breaks {untried:?}");
+}
+
+#[test]
+fn a_static_map_is_refused_with_the_same_words() {
+    for &(rule, bars, registers, says) in CASES {
+        let panic = std::panic::catch_unwind(|| RegisterMap::checked("bad", bars, registers)).expect_err(says);
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), &["map `bad`: ", says].concat(), "{rule:?}");
+    }
+}
+
+#[test]
+fn what_is_near_to_nonsense_and_makes_sense_is_a_map() {
+    const SENSIBLE: &[&[RegisterInfo]] = &[
+        &[],
+        &[array(MAX_REGISTERS, 4)],
+        &[array(4, 8), RegisterInfo { name: "BETWEEN", offset: 4, ..array(4, 8) }],
+        &[RegisterInfo { count: 1, stride: 4, offset: (16 << 20) - 4, ..R }],
+        &[at("R", 0, Width::B8).fields(&[field("ALL", 0, 64)])],
+        &[with(Access::Forbidden), at("B", 4, Width::B1)],
+        &[at("R", 0, Width::B8).write(WriteEffect::Reset(1 << 63)).restore(Restore::ResetBy(1 << 63))],
+        &[at("L", 2, Width::B2), at("R", 4, Width::B2).read(ReadEffect::ClearsPair)],
+        &[with(Access::Wo).restore(Restore::Quiet(u32::MAX as u64))],
+        &[with(Access::Wo).write(WriteEffect::Command).guard(any, 0)],
+    ];
+    for registers in SENSIBLE {
+        RegisterMap::new("good", HUGE, registers).unwrap();
+    }
+}
