@@ -8,6 +8,7 @@
 //!
 //! Where to start reading: [`Tap`], [`Host`] with the exercises it runs ([`Plan`], [`ExerciseReport`]), [`Peer`] and
 //! the protocol that both speak ([`protocol`]), [`Captured`].
+#![deny(unsafe_code)]
 
 mod captured;
 mod exercise;

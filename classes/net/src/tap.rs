@@ -1,15 +1,18 @@
 //! A TAP interface of the kernel: the network interface that the operating system sees, or the far end of a cable.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net_api::Wire;
 use nook_runtime::Uplink;
-use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::offload::{Merger, Next, Splitter, VnetHeader};
+
+mod device;
+
+use device::{Device, Part, PartMut};
 
 /// The longest name of a network interface, in bytes (IFNAMSIZ without its zero).
 const LONGEST_NAME: usize = libc::IFNAMSIZ - 1;
@@ -80,13 +83,11 @@ pub enum TapError {
 /// user (`ip tuntap add ... user`) is used as it is, and stays. Either way its addresses and whether it is up are the
 /// operator's business; while it is down, frames for it are dropped.
 ///
-/// tun-rs makes and names the interface. Frames do not go through it, because its `send` and `recv` take references
-/// to bytes, which must not point into memory that a driver or a device can write: here the kernel copies between
-/// the interface and that memory itself. Address and
-/// carrier are set through the TAP's own descriptor, which its owner may do without CAP_NET_ADMIN; tun-rs would do
-/// the first through a socket, and the second not at all.
+/// Frames are copied by the kernel between the interface and memory that a driver or a device can write: nothing here
+/// has a reference to that. Address and carrier are set through the TAP's own descriptor, which its owner may do without
+/// CAP_NET_ADMIN.
 pub struct Tap {
-    device: SyncDevice,
+    device: Device,
     name: String,
     /// Of an interface that a driver serves.
     offload: Option<Box<Offload>>,
@@ -120,27 +121,14 @@ impl Tap {
 
     fn open(name: &str, cable: bool) -> Result<Tap, TapError> {
         check_name(name).map_err(|rule| TapError::Name { name: name.into(), rule })?;
-        let device = DeviceBuilder::new()
-            .name(name)
-            .layer(Layer::L2)
-            .with(|builder| {
-                builder.packet_information(false).offload(!cable);
-            })
-            // Otherwise it would be brought up, which is not ours to do and which the owner of one may not.
-            .inherit_enable_state()
-            .build_sync()
-            .map_err(|error| explain(name, error))?;
-        let other = |what| move |source| TapError::Other { name: name.into(), what, source };
-        device.set_nonblocking(true).map_err(other("making it non-blocking"))?;
+        let device = Device::open(name, !cable).map_err(|error| explain(name, error))?;
         let offload = (!cable).then(|| {
             let (merger, splitter) = (Merger::default(), Splitter::new());
             Box::new(Offload { merger, splitter, no_room: 0, said_too_long: false })
         });
         let tap = Tap { device, name: name.into(), offload };
-        if !cable {
-            tap.set_offloads().map_err(other("setting its offloads"))?;
-        }
-        tap.set_carrier(cable).map_err(other("setting its carrier"))?;
+        let other = |source| TapError::Other { name: name.into(), what: "setting its carrier", source };
+        tap.device.set_carrier(cable).map_err(other)?;
         Ok(tap)
     }
 
@@ -149,36 +137,11 @@ impl Tap {
         &self.name
     }
 
-    fn set_carrier(&self, on: bool) -> io::Result<()> {
-        let on = libc::c_int::from(on);
-        // SAFETY: TUNSETCARRIER reads one int, which lives through the call.
-        match unsafe { libc::ioctl(self.device.as_raw_fd(), libc::TUNSETCARRIER, &on) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// Of a packet from the kernel, checksums and TCP's segmentation are ours to do.
-    fn set_offloads(&self) -> io::Result<()> {
-        let offloads = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
-        // SAFETY: TUNSETOFFLOAD takes a number.
-        match unsafe { libc::ioctl(self.device.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// # Safety
-    /// What the parts name must be mapped and readable. It may change meanwhile.
+    /// Writes one packet; `false` if the kernel has no room for it, or takes none of this length.
     #[inline]
-    unsafe fn write(&self, parts: &[libc::iovec]) -> io::Result<bool> {
+    fn write<const N: usize>(&self, parts: [Part<'_>; N]) -> io::Result<bool> {
         loop {
-            // SAFETY: the caller vouches for the memory; the kernel copies it once, whatever it is at that moment.
-            let written = unsafe { libc::writev(self.device.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
-            if written >= 0 {
-                return Ok(true);
-            }
-            let error = io::Error::last_os_error();
+            let Err(error) = self.device.write(&parts) else { return Ok(true) };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
                 // No room now.
@@ -190,20 +153,14 @@ impl Tap {
         }
     }
 
-    /// # Safety
-    /// What the parts name must be mapped and writable, and nothing may hold a reference to it.
+    /// Reads one packet, if there is one, and says how long it is.
     #[inline]
-    unsafe fn read(&self, parts: &[libc::iovec]) -> io::Result<Option<usize>> {
+    fn read<const N: usize>(&self, mut parts: [PartMut<'_>; N]) -> io::Result<Option<usize>> {
         loop {
-            // SAFETY: the caller vouches for the memory.
-            let read = unsafe { libc::readv(self.device.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
-            if read > 0 {
-                return Ok(Some(read as usize));
-            }
-            if read == 0 {
-                return Ok(None);
-            }
-            let error = io::Error::last_os_error();
+            let error = match self.device.read(&mut parts) {
+                Ok(len) => return Ok((len > 0).then_some(len)),
+                Err(error) => error,
+            };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
                 Some(libc::EAGAIN) => return Ok(None),
@@ -221,8 +178,7 @@ impl Tap {
         let Some(mut offload) = self.offload.take() else { return Ok(None) };
         let no_room = &mut offload.no_room;
         let outcome = work(&mut offload.merger, &mut |packet: &[u8], frames| {
-            // SAFETY: a slice is mapped memory.
-            if !unsafe { self.write(&[part(packet.as_ptr(), packet.len())]) }? {
+            if !self.write([packet.into()])? {
                 *no_room += u32::from(frames);
             }
             Ok(())
@@ -247,16 +203,9 @@ impl Tap {
                 _ => {}
             }
             let mut header = [0; VnetHeader::BYTES];
-            let memory = buffer.ptr_guard_mut();
             let rest = offload.splitter.rest(buffer.len());
-            let parts = [
-                part(header.as_mut_ptr(), header.len()),
-                part(memory.as_ptr(), buffer.len()),
-                part(rest.as_mut_ptr(), rest.len()),
-            ];
-            // SAFETY: two of ours; and the slice's memory, which stays mapped while its guard lives, and to which,
-            // being volatile, there are no references.
-            let Some(read) = (unsafe { self.read(&parts) })? else { return Ok(None) };
+            let parts = [header[..].as_mut().into(), buffer.into(), rest.into()];
+            let Some(read) = self.read(parts)? else { return Ok(None) };
             let vnet = VnetHeader::from_bytes(header);
             next = Some(offload.splitter.begin(vnet, buffer, read.saturating_sub(header.len())));
         }
@@ -278,11 +227,9 @@ impl Uplink for Tap {
         if self.with_merger(|merger, write| merger.take(&frame, write))? == Some(true) {
             return Ok(true);
         }
-        let memory = frame.ptr_guard();
         let header = VnetHeader::default().to_bytes();
-        let header = part(header.as_ptr(), if self.offload.is_some() { header.len() } else { 0 });
-        // SAFETY: the slice's memory stays mapped while its guard lives.
-        unsafe { self.write(&[header, part(memory.as_ptr(), frame.len())]) }
+        let header = if self.offload.is_some() { &header[..] } else { &[] };
+        self.write([header.into(), (&frame).into()])
     }
 
     fn flush(&mut self) -> io::Result<u32> {
@@ -293,10 +240,7 @@ impl Uplink for Tap {
     #[inline]
     fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
         let Some(mut offload) = self.offload.take() else {
-            let memory = buffer.ptr_guard_mut();
-            // SAFETY: the slice's memory stays mapped while its guard lives, and volatile memory has no references to
-            // it.
-            let read = unsafe { self.read(&[part(memory.as_ptr(), buffer.len())]) }?;
+            let read = self.read([(&buffer).into()])?;
             return Ok(read.map(|len| (len, NetMeta::default())));
         };
         let frame = self.next_frame(&mut offload, &buffer);
@@ -305,48 +249,30 @@ impl Uplink for Tap {
     }
 
     fn link(&mut self, up: bool) -> io::Result<()> {
-        self.set_carrier(up).map_err(|error| self.failed("setting its carrier", error))
+        self.device.set_carrier(up).map_err(|error| self.failed("setting its carrier", error))
     }
 
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
-        // SAFETY: an ifreq is plain data, for which zeros are a value.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        // SAFETY: writing the variant that the request is about; the address is bytes.
-        let address = unsafe { &mut request.ifr_ifru.ifru_hwaddr };
-        address.sa_family = libc::ARPHRD_ETHER;
-        for (to, from) in address.sa_data.iter_mut().zip(mac) {
-            *to = from as libc::c_char;
-        }
-        // SAFETY: on a TAP's descriptor, SIOCSIFHWADDR reads an ifreq, which lives through the call.
-        match unsafe { libc::ioctl(self.device.as_raw_fd(), libc::SIOCSIFHWADDR, &request) } {
-            0 => Ok(()),
-            _ => Err(self.failed("setting its address", io::Error::last_os_error())),
-        }
+        self.device.set_mac(mac).map_err(|error| self.failed("setting its address", error))
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        fds.push(self.device.as_raw_fd());
+        fds.push(self.device.as_fd().as_raw_fd());
     }
 }
 
 impl Wire for Tap {
     fn send(&mut self, frame: &[u8]) -> io::Result<bool> {
-        // SAFETY: a slice is mapped memory.
-        unsafe { self.write(&[part(frame.as_ptr(), frame.len())]) }
+        self.write([frame.into()])
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        // SAFETY: the slice is ours alone.
-        unsafe { self.read(&[part(buffer.as_mut_ptr(), buffer.len())]) }
+        self.read([buffer.into()])
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        fds.push(self.device.as_raw_fd());
+        fds.push(self.device.as_fd().as_raw_fd());
     }
-}
-
-fn part(base: *const u8, len: usize) -> libc::iovec {
-    libc::iovec { iov_base: base.cast_mut().cast(), iov_len: len }
 }
 
 /// What the kernel takes as a name (`dev_valid_name`), and what `ip` and the kernel read as something else.

@@ -1,7 +1,12 @@
 //! TAP interfaces of the kernel, each test in a network namespace of its own that ends with its thread.
+#![expect(
+    unsafe_code,
+    reason = "namespaces and rights of one thread, and what an earlier owner leaves on an interface"
+)]
 
 use std::io;
 use std::net::{TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +17,8 @@ use nook_net::protocol::{Progress, Request, Transfer, Verb};
 use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
 use nook_net_api::Wire;
 use nook_runtime::Uplink;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 
@@ -255,6 +262,80 @@ fn its_owner_can_use_an_interface_without_the_right_to_make_one() {
     });
 }
 
+/// What an earlier owner of the interface left behind: a header of another length, and packets of many frames.
+fn leave_settings(name: &str, header_bytes: libc::c_int) {
+    let tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").expect("/dev/net/tun");
+    // SAFETY: an ifreq is integers and arrays of them, for which zeros are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    let offloads = libc::c_ulong::from(libc::TUN_F_CSUM | libc::TUN_F_TSO4);
+    let fd = tun.as_raw_fd();
+    // SAFETY: TUNSETIFF reads an ifreq and TUNSETVNETHDRSZ an int, which live through the calls; TUNSETOFFLOAD takes a
+    // number.
+    let outcomes = unsafe {
+        [
+            libc::ioctl(fd, libc::TUNSETIFF, &request),
+            libc::ioctl(fd, libc::TUNSETVNETHDRSZ, &header_bytes),
+            libc::ioctl(fd, libc::TUNSETOFFLOAD, offloads),
+        ]
+    };
+    assert_eq!(outcomes, [0; 3], "{}", io::Error::last_os_error());
+}
+
+/// Sends a datagram out of the interface, to a neighbour, and finds it among the frames that `read` gives.
+fn datagram(name: &str, mut read: impl FnMut(&mut [u8]) -> Option<usize>) -> Vec<u8> {
+    ip_ok(&format!("addr add 10.0.2.15/24 dev {name}"));
+    ip_ok(&format!("link set {name} up"));
+    ip_ok(&format!("neigh add 10.0.2.2 lladdr 52:54:00:00:00:02 dev {name}"));
+    let socket = UdpSocket::bind("10.0.2.15:0").expect("a socket");
+    socket.send_to(&[0x5a; 100], "10.0.2.2:7").expect("sending");
+    let mut buffer = [0; 2048];
+    let mut frames = std::iter::from_fn(|| read(&mut buffer).map(|len| buffer[..len].to_vec()));
+    frames
+        .find(|frame| frame.starts_with(&[0x52, 0x54, 0, 0, 0, 2]))
+        .expect("the datagram's frame, from its first byte")
+}
+
+fn assert_whole(frame: &[u8]) {
+    let frame = EthernetFrame::new_checked(frame).expect("a frame");
+    let packet = Ipv4Packet::new_checked(frame.payload()).expect("a packet");
+    let datagram = UdpPacket::new_checked(packet.payload()).expect("a datagram");
+    assert_eq!(datagram.payload(), [0x5a; 100]);
+    assert!(
+        datagram.verify_checksum(&packet.src_addr().into(), &packet.dst_addr().into()),
+        "its checksum is left open"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_header_of_another_length_that_an_earlier_owner_left_moves_no_frame() {
+    in_namespace(|| {
+        ip_ok("tuntap add dev nook0 mode tap");
+        leave_settings("nook0", 12);
+        let mut tap = Tap::interface("nook0").expect("the interface");
+        tap.link(true).expect("the carrier");
+        let frame =
+            datagram("nook0", |buffer| tap.down(VolatileSlice::from(buffer)).expect("a read").map(|(len, _)| len));
+        assert_whole(&frame);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_cable_carries_finished_frames_although_an_earlier_owner_finished_them_itself() {
+    in_namespace(|| {
+        ip_ok("tuntap add dev cable0 mode tap");
+        leave_settings("cable0", 12);
+        let mut tap = Tap::cable("cable0").expect("the interface");
+        let frame = datagram("cable0", |buffer| Wire::recv(&mut tap, buffer).expect("a read"));
+        assert_whole(&frame);
+    });
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
@@ -269,9 +350,10 @@ fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
         Uplink::event_fds(&tap, &mut fds);
         assert_eq!(fds.len(), 1);
         let begun = Instant::now();
-        let mut polled = libc::pollfd { fd: fds[0], events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd that lives through the call.
-        let ready = unsafe { libc::poll(&mut polled, 1, 10_000) };
+        // SAFETY: the interface, whose descriptor it is, lives to the end of this test.
+        let fd = unsafe { BorrowedFd::borrow_raw(fds[0]) };
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)).expect("a wait");
         assert_eq!(ready, 1, "nothing for {:?}", begun.elapsed());
         let mut buffer = [0; 2048];
         let (len, _) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");

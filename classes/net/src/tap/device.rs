@@ -1,0 +1,141 @@
+//! The system calls of a TAP interface (Linux, Documentation/networking/tuntap.rst): opening it, its settings, and
+//! packets in parts, some of which lie in memory that a driver or a device can write.
+#![expect(unsafe_code, reason = "ioctls of TAP interfaces, and reads and writes of memory that others write too")]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nook_bus::VolatileSlice;
+use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl};
+
+use crate::offload::VnetHeader;
+
+const SET_INTERFACE: Opcode = libc::TUNSETIFF as Opcode;
+const SET_HEADER_BYTES: Opcode = libc::TUNSETVNETHDRSZ as Opcode;
+const SET_OFFLOAD: Opcode = libc::TUNSETOFFLOAD as Opcode;
+const SET_CARRIER: Opcode = libc::TUNSETCARRIER as Opcode;
+const SET_ADDRESS: Opcode = libc::SIOCSIFHWADDR as Opcode;
+
+/// An open TAP interface, never waiting.
+pub(super) struct Device(File);
+
+impl Device {
+    /// Makes the interface of this name, or takes one that is there. With a header, a [`VnetHeader`] precedes each
+    /// packet, and what checksums and TCP's segmentation of a packet from the kernel are still to be done is ours to do.
+    ///
+    /// What belongs to the interface and not to this descriptor, and outlives who set it, is set either way: the
+    /// header's length and what may be left to do.
+    pub(super) fn open(name: &str, with_header: bool) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+        let mut request = interface_request();
+        if name.len() >= request.ifr_name.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        let header = if with_header { libc::IFF_VNET_HDR } else { 0 };
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | header) as libc::c_short;
+        // SAFETY: TUNSETIFF reads and writes one ifreq.
+        unsafe { ioctl(&file, Updater::<SET_INTERFACE, libc::ifreq>::new(&mut request)) }?;
+        if with_header {
+            // SAFETY: TUNSETVNETHDRSZ reads one int.
+            unsafe { ioctl(&file, Setter::<SET_HEADER_BYTES, libc::c_int>::new(VnetHeader::BYTES as libc::c_int)) }?;
+        }
+        let offloads = if with_header { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 };
+        // SAFETY: TUNSETOFFLOAD takes a number and no pointer.
+        unsafe { ioctl(&file, IntegerSetter::<SET_OFFLOAD>::new_usize(offloads as usize)) }?;
+        Ok(Device(file))
+    }
+
+    pub(super) fn set_carrier(&self, on: bool) -> io::Result<()> {
+        // SAFETY: TUNSETCARRIER reads one int.
+        Ok(unsafe { ioctl(&self.0, Setter::<SET_CARRIER, libc::c_int>::new(on.into())) }?)
+    }
+
+    /// Sets its address. Its owner may do so on this descriptor without CAP_NET_ADMIN.
+    pub(super) fn set_mac(&self, mac: [u8; 6]) -> io::Result<()> {
+        let mut data = [0; 14];
+        for (to, from) in data.iter_mut().zip(mac) {
+            *to = from as libc::c_char;
+        }
+        let mut request = interface_request();
+        request.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: data };
+        // SAFETY: on a TAP's descriptor SIOCSIFHWADDR reads one ifreq.
+        Ok(unsafe { ioctl(&self.0, Setter::<SET_ADDRESS, libc::ifreq>::new(request)) }?)
+    }
+
+    /// Writes one packet.
+    #[inline]
+    pub(super) fn write<const N: usize>(&self, parts: &[Part<'_>; N]) -> io::Result<usize> {
+        let vectors = parts.each_ref().map(|part| part.vector);
+        // SAFETY: each part borrows the memory that its vector names; the kernel only reads it, whatever is there.
+        let written = unsafe { libc::writev(self.0.as_raw_fd(), vectors.as_ptr(), N as libc::c_int) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Reads one packet; 0 if there is none any more.
+    #[inline]
+    pub(super) fn read<const N: usize>(&self, parts: &mut [PartMut<'_>; N]) -> io::Result<usize> {
+        let vectors = parts.each_ref().map(|part| part.vector);
+        // SAFETY: each part borrows the memory that its vector names, exclusively or as volatile memory, to which there
+        // are no references.
+        let read = unsafe { libc::readv(self.0.as_raw_fd(), vectors.as_ptr(), N as libc::c_int) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A request about an interface, empty.
+fn interface_request() -> libc::ifreq {
+    // SAFETY: an ifreq is integers and arrays of them, for which zeros are a value.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Part of a packet to write.
+pub(super) struct Part<'a> {
+    vector: libc::iovec,
+    memory: PhantomData<&'a [u8]>,
+}
+
+impl<'a> From<&'a [u8]> for Part<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Part { vector: vector(bytes.as_ptr(), bytes.len()), memory: PhantomData }
+    }
+}
+
+impl<'a> From<&'a VolatileSlice<'a>> for Part<'a> {
+    fn from(slice: &'a VolatileSlice<'a>) -> Self {
+        Part { vector: vector(slice.ptr_guard().as_ptr(), slice.len()), memory: PhantomData }
+    }
+}
+
+/// Part of a packet to read.
+pub(super) struct PartMut<'a> {
+    vector: libc::iovec,
+    memory: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> From<&'a mut [u8]> for PartMut<'a> {
+    fn from(bytes: &'a mut [u8]) -> Self {
+        PartMut { vector: vector(bytes.as_mut_ptr(), bytes.len()), memory: PhantomData }
+    }
+}
+
+impl<'a> From<&'a VolatileSlice<'a>> for PartMut<'a> {
+    fn from(slice: &'a VolatileSlice<'a>) -> Self {
+        PartMut { vector: vector(slice.ptr_guard_mut().as_ptr(), slice.len()), memory: PhantomData }
+    }
+}
+
+fn vector(base: *const u8, len: usize) -> libc::iovec {
+    libc::iovec { iov_base: base.cast_mut().cast(), iov_len: len }
+}
