@@ -84,8 +84,8 @@ pub enum TapError {
 /// operator's business; while it is down, frames for it are dropped.
 ///
 /// Frames are copied by the kernel between the interface and memory that a driver or a device can write: nothing here
-/// has a reference to that. Address and carrier are set through the TAP's own descriptor, which its owner may do without
-/// CAP_NET_ADMIN.
+/// has a reference to that. Address and carrier are set through the TAP's own descriptor, which its owner may do
+/// without CAP_NET_ADMIN.
 pub struct Tap {
     device: Device,
     name: String,

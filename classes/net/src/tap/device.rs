@@ -24,7 +24,8 @@ pub(super) struct Device(File);
 
 impl Device {
     /// Makes the interface of this name, or takes one that is there. With a header, a [`VnetHeader`] precedes each
-    /// packet, and what checksums and TCP's segmentation of a packet from the kernel are still to be done is ours to do.
+    /// packet, and what checksums and TCP's segmentation of a packet from the kernel are still to be done is ours to
+    /// do.
     ///
     /// What belongs to the interface and not to this descriptor, and outlives who set it, is set either way: the
     /// header's length and what may be left to do.
