@@ -17,11 +17,20 @@ pub(crate) struct Snapshots<S = Snapshot> {
     entries: u64,
     /// The driver was brought back to the newest, and until then it is not clear that this is of use.
     probation_until_ns: Option<u64>,
+    /// The newest is of a driver without a link, and no traffic has begun since.
+    without_link: bool,
 }
 
 impl<S> Default for Snapshots<S> {
     fn default() -> Self {
-        Snapshots { kept: VecDeque::new(), due_ns: 0, look_ns: 0, entries: 0, probation_until_ns: None }
+        Snapshots {
+            kept: VecDeque::new(),
+            due_ns: 0,
+            look_ns: 0,
+            entries: 0,
+            probation_until_ns: None,
+            without_link: false,
+        }
     }
 }
 
@@ -45,10 +54,14 @@ impl<S> Snapshots<S> {
         policy.snapshots > 0 && now_ns >= self.due_ns && self.probation_until_ns.is_none()
     }
 
-    fn push(&mut self, snapshot: S, policy: &Policy, now_ns: u64) {
+    fn push(&mut self, snapshot: S, policy: &Policy) {
         self.kept.push_back(snapshot);
         let too_many = self.kept.len().saturating_sub(policy.snapshots as usize);
         self.kept.drain(..too_many);
+    }
+
+    /// One was taken, or cannot be: the next is due later.
+    fn put_off(&mut self, policy: &Policy, now_ns: u64) {
         self.due_ns = now_ns.saturating_add(policy.snapshot_every_ns);
     }
 
@@ -59,6 +72,7 @@ impl<S> Snapshots<S> {
         }
         while self.kept.pop_back_if(|snapshot| !fits(snapshot)).is_some() {}
         self.probation_until_ns = Some(now_ns.saturating_add(policy.window_ns));
+        self.without_link = false;
         self.kept.back()
     }
 }
@@ -69,13 +83,33 @@ impl Snapshots {
         if self.look_ns == 0 { until_ns } else { until_ns.min(self.look_ns) }
     }
 
-    /// After a turn: takes one, if it is time and nothing moves.
+    /// After a start: takes one before traffic begins, so that a driver that faults before anything has rested for long
+    /// enough has one to go back to. The one that is due stays due.
+    pub(crate) fn after_start<U: Uplink>(&mut self, nook: &mut Nook<U>, policy: &Policy) -> Result<(), NookError> {
+        self.without_link = false;
+        if policy.snapshots == 0 {
+            return Ok(());
+        }
+        if let Look::Taken(snapshot) = nook.snapshot_before_traffic()? {
+            tracing::debug!("snapshot before traffic: {} bytes of memory", snapshot.len_bytes());
+            self.without_link = !has_link(nook);
+            self.entries = nook.counters().entries;
+            self.push(*snapshot, policy);
+        }
+        Ok(())
+    }
+
+    /// After a turn: takes one, if it is time and nothing moves, or if the link has just come up.
     pub(crate) fn after_turn<U: Uplink>(
         &mut self,
         nook: &mut Nook<U>,
         policy: &Policy,
         now_ns: u64,
     ) -> Result<(), NookError> {
+        if self.without_link && has_link(nook) {
+            // Back at the one without, the driver would have to find its link again.
+            return self.after_start(nook, policy);
+        }
         // What was not called since is as it was then.
         if !self.is_due(policy, now_ns) || nook.counters().entries == self.entries {
             return Ok(());
@@ -87,15 +121,21 @@ impl Snapshots {
             Look::Taken(snapshot) => {
                 tracing::debug!("snapshot: {} bytes of memory", snapshot.len_bytes());
                 self.entries = nook.counters().entries;
-                self.push(*snapshot, policy, now_ns);
+                self.without_link = !has_link(nook);
+                self.push(*snapshot, policy);
+                self.put_off(policy, now_ns);
             }
             Look::Impossible => {
                 tracing::debug!("no snapshot: this driver on this device cannot be brought back");
-                self.due_ns = now_ns.saturating_add(policy.snapshot_every_ns);
+                self.put_off(policy, now_ns);
             }
         }
         Ok(())
     }
+}
+
+fn has_link<U: Uplink>(nook: &Nook<U>) -> bool {
+    nook.interface().is_some_and(|interface| interface.link.up)
 }
 
 #[cfg(test)]
@@ -106,7 +146,8 @@ mod tests {
 
     fn some() -> Snapshots<u32> {
         let mut snapshots = Snapshots::default();
-        (1..=5).for_each(|number| snapshots.push(number, &POLICY, 0));
+        (1..=5).for_each(|number| snapshots.push(number, &POLICY));
+        snapshots.put_off(&POLICY, 0);
         snapshots
     }
 

@@ -165,7 +165,7 @@ impl<U: Uplink> Supervisor<U> {
     /// # Errors
     /// If the driver refuses, or what it needs is not there; or if the policy allows no restart.
     pub fn start(&mut self) -> Result<(), NookError> {
-        match self.nook.start() {
+        match self.nook.start().and_then(|()| self.snapshots.after_start(&mut self.nook, &self.policy)) {
             Err(error @ NookError::Fault { .. }) => self.judge(error).map(|_| ()).map_err(|quarantine| quarantine.last),
             outcome => outcome,
         }
@@ -272,6 +272,7 @@ impl<U: Uplink> Supervisor<U> {
             recovery.outcome = Outcome::Restarted { after_ns };
         }
         tracing::info!("the driver was restarted");
+        self.snapshots.after_start(&mut self.nook, &self.policy)?;
         Ok(Turn::Worked)
     }
 

@@ -44,6 +44,9 @@ pub struct Nook<U> {
     rest_until_ns: u64,
     care: Care,
     still: Option<Still>,
+    /// A snapshot was taken before the link came up: the turn in which it does gives no frame to send, so that there is
+    /// a moment between the link and the first frame for another one.
+    awaits_link: bool,
 }
 
 impl<U: Uplink> Nook<U> {
@@ -64,6 +67,7 @@ impl<U: Uplink> Nook<U> {
             rest_until_ns: 0,
             care: Care::default(),
             still: None,
+            awaits_link: false,
         }
     }
 
@@ -255,6 +259,7 @@ impl<U: Uplink> Nook<U> {
         // It was taken with the instance that goes.
         self.care = Care::default();
         self.still = None;
+        self.awaits_link = false;
         Ok(self.life.end()?)
     }
 

@@ -61,10 +61,15 @@ impl Host {
         }))
     }
 
+    /// A number that changes whenever packets change hands; `None` while a call is not final or the driver has frames
+    /// to send.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        self.net.stillness().filter(|_| !self.call.transaction.is_open())
+    }
+
     /// A number that changes whenever something moves; `None` while something does.
     pub(crate) fn stillness(&self) -> Option<u64> {
-        let still = !self.call.transaction.is_open() && self.device.pending_irqs() == 0;
-        self.net.stillness().filter(|_| still)
+        self.settled().filter(|_| self.device.pending_irqs() == 0)
     }
 
     /// Whether this is of the instance that runs.

@@ -1,11 +1,13 @@
 //! A fault that is older than the call that ends in it: the driver is brought back to a snapshot, and traffic goes on.
 
 use e1000_model::ModelConfig;
+use nook_abi::Entry;
 use nook_recovery::{Outcome, Policy};
 use nook_runtime::{
-    DriverModule, KeepMemory, Launcher, Look, Method, ModuleCache, Settings, Snapshot, Wasi, WasmLauncher, now_ns,
+    CrashWhen, DriverModule, KeepMemory, Launcher, Look, Method, ModuleCache, Settings, Snapshot, Wasi, WasmLauncher,
+    now_ns,
 };
-use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, frame};
+use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, e1000_module, frame};
 use rayon::prelude::*;
 
 const FRAMES: u32 = 300;
@@ -201,4 +203,138 @@ fn under_load_none_is_taken_and_without_transactions_none_ever() {
     let mut rig = Rig::up(&device, Isolation::Sfi);
     rig.settle();
     assert!(matches!(rig.nook.look_for_snapshot().unwrap(), Look::Impossible));
+}
+
+/// The e1000 driver, made so that its calls can be ended on request, before its start.
+fn ends_on_request(device: &Device, policy: Policy) -> Supervised {
+    let launcher =
+        WasmLauncher::undoable(&e1000_module().counting(), &ModuleCache::none(), Method::Log.checkpointing());
+    Supervised::new(Rig::with(device, Box::new(launcher.unwrap())), policy)
+}
+
+/// Nothing is taken back, and each fault is one of its own.
+const BROUGHT_BACK_ONLY: Policy = Policy { takes_back: false, window_ns: 0, ..Policy::DEFAULT };
+
+#[test]
+fn a_driver_that_never_rests_between_two_crashes_is_brought_back_each_time() {
+    (1..=4).into_par_iter().for_each(|seed| {
+        let device = Device::Model(ModelConfig { seed, ..ModelConfig::default() });
+        let mut this = ends_on_request(&device, BROUGHT_BACK_ONLY);
+        this.supervisor.start().unwrap();
+        this.until("the link is up", |this| this.supervisor.nook().uplink().links == [true]);
+        assert!(this.supervisor.nook_mut().crash(CrashWhen::Every(50_000_000), seed));
+        let (mut given, mut arrived) = (0, 0);
+        this.until("it crashes", |this| {
+            if given < arrived + 32 {
+                this.supervisor.nook_mut().uplink_mut().to_send.push_back(frame(given, 60));
+                let _ = this.far.send(&frame(given, 60));
+                given += 1;
+            }
+            arrived += this.arrived().len() as u32;
+            this.supervisor.faults() >= 20
+        });
+        let recoveries = format!("{:?}", this.supervisor.recoveries());
+        assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Probe, u64::MAX), seed), "no more");
+        assert_eq!(this.supervisor.restarts(), 0, "{recoveries}");
+        assert_eq!(this.supervisor.returns().count(), this.supervisor.faults(), "{recoveries}");
+        assert_flows(&mut this, &recoveries);
+        assert_eq!(this.supervisor.nook().uplink().links, [true], "the interface's other side noticed nothing");
+    });
+}
+
+#[test]
+fn a_driver_whose_open_faults_has_a_snapshot_once_it_came_up() {
+    let device = Device::Model(ModelConfig::default());
+    let mut this = ends_on_request(&device, BROUGHT_BACK_ONLY);
+    assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Open, 1), 3));
+    this.supervisor.start().unwrap();
+    assert_eq!((this.supervisor.faults(), this.supervisor.snapshots()), (1, 0));
+    this.until("it is restarted", |this| this.supervisor.restarts() > 0);
+    assert_eq!((this.supervisor.faults(), this.supervisor.snapshots()), (1, 1), "nothing has moved yet");
+    assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1), 3));
+    let recoveries = |this: &Supervised| format!("{:?}", this.supervisor.recoveries());
+    this.until("it crashes again", |this| this.supervisor.faults() == 2);
+    assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (1, 1), "{}", recoveries(&this));
+    let context = recoveries(&this);
+    assert_flows(&mut this, &context);
+}
+
+#[test]
+fn a_driver_that_faults_in_each_open_ends_in_quarantine_without_a_snapshot() {
+    let module = nook_tests::wat_driver(&[("open", "(unreachable)")], "");
+    let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Method::Log.checkpointing()).unwrap();
+    let policy = Policy { restarts: 3, ..Policy::default() };
+    let rig = Rig::with(&Device::Model(ModelConfig::default()), Box::new(launcher));
+    let mut this = Supervised::new(rig, policy);
+    this.supervisor.start().unwrap();
+    let quarantine = loop {
+        assert_eq!(this.supervisor.snapshots(), 0);
+        if let Err(quarantine) = this.supervisor.turn(now_ns() + 1_000_000) {
+            break quarantine;
+        }
+    };
+    assert_eq!((quarantine.restarts, this.supervisor.returns().count()), (3, 0));
+}
+
+fn before_traffic(rig: &mut Rig) -> Box<Snapshot> {
+    match rig.nook.snapshot_before_traffic().unwrap() {
+        Look::Taken(snapshot) => snapshot,
+        Look::Impossible => panic!("this driver can be brought back"),
+        Look::Moving | Look::StillUntil(_) => panic!("nothing has moved yet"),
+    }
+}
+
+fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier(device: &Device) {
+    let mut rig = Rig::with(device, Isolation::SfiTxn.launcher());
+    rig.nook.start().unwrap();
+    let snapshot = before_traffic(&mut rig);
+    let link = |rig: &Rig| rig.nook.interface().unwrap().link.up;
+    assert!(!link(&rig), "{device:?}: it is still negotiated");
+    rig.until("the link is up", |rig| rig.nook.uplink().links == [true]);
+    let mut this = Supervised::new(rig, Policy { snapshots: 0, ..Policy::default() });
+    assert_flows(&mut this, "before it is brought back");
+    this.supervisor.nook_mut().bring_back(&snapshot).unwrap();
+    let up = |this: &Supervised| this.supervisor.nook().interface().unwrap().link.up;
+    assert!(!up(&this), "it has to find its link again");
+    this.until("the link is found again", |this| up(this));
+    assert_flows(&mut this, &format!("{device:?}"));
+    assert_eq!(this.supervisor.nook().uplink().links, [true], "the interface's other side noticed nothing");
+}
+
+#[test]
+fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier_on_the_model_and_on_qemus_card() {
+    let model = Device::Model(ModelConfig::default());
+    [model, Device::Qemu("e1000")].par_iter().for_each(a_snapshot_from_before_the_link_came_up_keeps_the_carrier);
+}
+
+#[test]
+fn once_the_link_is_up_there_is_a_snapshot_with_it_before_the_first_frame() {
+    let mut this = ends_on_request(&Device::Model(ModelConfig::default()), BROUGHT_BACK_ONLY);
+    this.supervisor.start().unwrap();
+    this.supervisor.nook_mut().uplink_mut().to_send.extend((0..20).map(|n| frame(n, 60)));
+    assert_eq!(this.supervisor.nook().counters().snapshots, 1);
+    this.until("the link is up", |this| this.supervisor.nook().uplink().links == [true]);
+    this.until("a frame is sent", |this| this.supervisor.nook().counters().tx_packets > 0);
+    let taken = this.supervisor.nook().counters().snapshots;
+    assert!(taken > 1, "one without link, and one with it");
+    assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1), 3));
+    this.until("it crashes", |this| {
+        this.supervisor.nook_mut().uplink_mut().to_send.push_back(frame(20, 60));
+        this.supervisor.faults() == 1
+    });
+    assert!(this.supervisor.nook().interface().unwrap().link.up, "it is brought back to the one with it");
+    assert_eq!(this.supervisor.returns().count(), 1);
+}
+
+#[test]
+fn when_frames_have_moved_a_snapshot_needs_a_rest_first() {
+    let mut rig = Rig::up(&Device::Model(ModelConfig::default()), Isolation::SfiTxn);
+    before_traffic(&mut rig);
+    (0..3).for_each(|n| assert!(rig.far.send(&frame(n, 100)).unwrap()));
+    rig.until("they have come", |rig| rig.nook.counters().rx_packets == 3);
+    assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), Look::Moving), "they may have left traces");
+    at_rest(&mut rig);
+    let mut rig = Rig::with(&Device::Model(ModelConfig::default()), Isolation::Sfi.launcher());
+    rig.nook.start().unwrap();
+    assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), Look::Impossible));
 }

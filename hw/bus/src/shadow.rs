@@ -40,7 +40,7 @@ struct Cell {
 pub struct Programmed {
     /// Configuration, in the order in which it was written.
     written: Vec<(Place, u64)>,
-    /// What the device moves.
+    /// What the device moves, and masks.
     held: Vec<(Place, u64)>,
     /// What turns it on, in the order in which it was.
     switches: Vec<(Place, u64)>,
@@ -129,14 +129,34 @@ impl Shadowed {
         }))
     }
 
-    /// What the device moves: where it is in its rings.
+    /// Whether what the device moves is still what was last written there: since it was told where to begin in its
+    /// rings it has taken nothing out of them. `false` if that cannot be said: the map names nothing that the device
+    /// moves, or the driver never said where to begin.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn has_not_moved(&mut self) -> Result<bool> {
+        let device = &mut self.device;
+        let mut any = false;
+        for cell in self.cells.iter().filter(|cell| cell.restore == Restore::Held) {
+            let Place { bar, offset, width } = cell.place;
+            if cell.at == 0 || device.bar_read(bar, offset, width)? != cell.value {
+                return Ok(false);
+            }
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// What the device moves: where it is in its rings; and masks.
     ///
     /// # Errors
     /// If the device does not answer.
     pub fn held(&mut self) -> Result<Vec<(Place, u64)>> {
         let device = &mut self.device;
-        let held = self.cells.iter().filter(|cell| cell.restore == Restore::Held).map(|cell| cell.place);
-        held.map(|place| Ok((place, device.bar_read(place.bar, place.offset, place.width)?))).collect()
+        let held = self.cells.iter().filter(|cell| matches!(cell.restore, Restore::Held | Restore::Mask));
+        let places = held.map(|cell| cell.place);
+        places.map(|place| Ok((place, device.bar_read(place.bar, place.offset, place.width)?))).collect()
     }
 
     /// The device becomes as after a reset: off, without interrupts and DMA, and what it had counted is forgotten.

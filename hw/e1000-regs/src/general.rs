@@ -202,7 +202,7 @@ nook_regs::registers! {
     /// Sets interrupt causes (bits of ICR).
     ICS: u32 at 0x0_00c8, Wo, "13.4.19", fields(ICR::FIELDS);
     /// Enables interrupt causes (bits of ICR) by writing ones; reads what is enabled.
-    IMS: u32 at 0x0_00d0, Rw, "13.4.20", fields(ICR::FIELDS), restore(Held);
+    IMS: u32 at 0x0_00d0, Rw, "13.4.20", fields(ICR::FIELDS), restore(Mask);
     /// Disables interrupt causes (bits of ICR) by writing ones.
     IMC: u32 at 0x0_00d8, Wo, "13.4.21", fields(ICR::FIELDS), restore(Quiet(0xffff_ffff));
     /// Flow control transmit timer.

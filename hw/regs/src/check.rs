@@ -366,8 +366,8 @@ impl RegisterInfo {
             Restore::Quiet(value) if !self.width.holds(value) => Some(Rule::Bits),
             Restore::Quiet(_) => None,
             _ if !holds => Some(Rule::NotHeld),
-            Restore::Held if !self.reads_quietly() => Some(Rule::ReadBack),
-            Restore::Written | Restore::Held | Restore::Switch => None,
+            Restore::Held | Restore::Mask if !self.reads_quietly() => Some(Rule::ReadBack),
+            Restore::Written | Restore::Held | Restore::Mask | Restore::Switch => None,
             Restore::ResetBy(bits) => match self.write {
                 _ if bits == 0 || !self.width.holds(bits) => Some(Rule::Bits),
                 WriteEffect::Reset(resets) if bits & !resets == 0 => {

@@ -147,6 +147,9 @@ pub enum Restore {
     Written,
     /// The device moves it: what it held when the state was kept is written.
     Held,
+    /// Its bits are set and cleared by writing ones, here and elsewhere, and the device moves none of them: what it
+    /// held when the state was kept is written. A mask of interrupts.
+    Mask,
     /// It turns a part of the device on: 0 is written first of all, and what was last written after everything else.
     Switch,
     /// This is written first of all, so that the device is quiet: it masks interrupts.

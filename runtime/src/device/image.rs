@@ -33,6 +33,15 @@ impl DeviceState {
         Ok(Rest { held: self.device.device_mut().held()?, memory: self.region_memory() })
     }
 
+    /// Whether the device is where the driver told it to begin, and has done nothing since; `false` also if that cannot
+    /// be said.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub(crate) fn has_not_moved(&mut self) -> Result<bool, DeviceError> {
+        self.device.device_mut().has_not_moved()
+    }
+
     /// What there is to be brought back; `None` if this device cannot be.
     ///
     /// # Errors

@@ -8,6 +8,10 @@ use crate::{NookError, Snapshot, Uplink};
 /// any sensible card holds back what it is done with, to interrupt less often.
 const STILL_NS: u64 = 50_000_000;
 
+/// How often a driver that has just begun is polled before it has all the receive buffers that it wants: its ring holds
+/// no more than a queue does, twice.
+const ROUNDS: u32 = 4;
+
 /// What a look for a moment at which nothing moves has found.
 pub enum Look {
     /// Packets move: look again after a later turn.
@@ -62,17 +66,70 @@ impl<U: Uplink> Nook<U> {
         // Had anything been left lying, the driver would find it now.
         self.host_mut().call.wanted.poll();
         self.poll(now)?;
-        if self.host_mut().stillness() != Some(moves) || self.rest()? != rest {
+        if self.host_mut().stillness() != Some(moves) {
             return Ok(Look::Moving);
         }
+        self.take(&rest, now)
+    }
+
+    /// Takes a snapshot before traffic begins, at once if that can be done: the device has moved nothing since the
+    /// driver told it where to begin, so nothing can be under way, and no time need pass to know it. To be called
+    /// between turns, after the start, or when the link has come up; it calls `stats` and `poll`, with no frame to
+    /// send.
+    ///
+    /// # Errors
+    /// What the driver did wrong meanwhile, as in a [`turn`](Self::turn).
+    pub fn snapshot_before_traffic(&mut self) -> Result<Look, NookError> {
+        if !self.driver()?.keeps() {
+            return Ok(Look::Impossible);
+        }
+        if !self.opened || !self.care.is_none() || self.host().settled().is_none() {
+            return Ok(Look::Moving);
+        }
+        let now = self.clock.now_ns();
+        self.still = None;
+        // A frame that comes now finds an interface whose other side knows of the link.
+        self.tell_link(now)?;
+        self.stats()?;
+        let mut look = Look::Moving;
+        for _ in 0..ROUNDS {
+            let (moves, rest) = (self.host().settled(), self.rest()?);
+            self.care.withhold_tx = true;
+            self.host_mut().call.wanted.poll();
+            self.poll(now)?;
+            // It took receive buffers, or returned what had come; what it has then is seen in the next round.
+            if moves.is_some() && self.host().settled() == moves {
+                if self.device_has_not_moved()? {
+                    look = self.take(&rest, now)?;
+                }
+                break;
+            }
+        }
+        self.host_mut().call.wanted.poll();
+        Ok(look)
+    }
+
+    /// Copies what there is to be brought back, if it is still as in `rest` afterwards: what had come while it was
+    /// copied would be there in part.
+    fn take(&mut self, rest: &Rest, now: u64) -> Result<Look, NookError> {
         let host = self.host_mut();
         let kept = host.keep().map_err(|error| host.device.failed(error));
         let kept = kept.map_err(|fault| self.fault(fault))?;
         let settings = self.settings.clone();
         let image = self.driver()?.keep();
         let Some((host, driver)) = kept.zip(image) else { return Ok(Look::Impossible) };
+        if self.rest()? != *rest {
+            return Ok(Look::Moving);
+        }
         self.host_mut().counters.snapshots += 1;
+        self.awaits_link = !self.link_is_up();
         Ok(Look::Taken(Box::new(Snapshot { driver, host, settings, at_ns: now })))
+    }
+
+    fn device_has_not_moved(&mut self) -> Result<bool, NookError> {
+        let host = self.host_mut();
+        let unmoved = host.device.has_not_moved().map_err(|error| host.device.failed(error));
+        unmoved.map_err(|fault| self.fault(fault))
     }
 
     fn rest(&mut self) -> Result<Rest, NookError> {

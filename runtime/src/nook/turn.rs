@@ -52,6 +52,10 @@ impl<U: Uplink> Nook<U> {
         let uplink_due = self.uplink.service(now).map_err(NookError::Uplink)?;
         let quiet_due = self.watch_over(now)?;
         worked |= self.poll(now)?;
+        if self.awaits_link && self.link_is_up() {
+            self.awaits_link = false;
+            worked = true;
+        }
         self.charge();
         let due = [device_due, uplink_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
         let host = self.host_mut();
@@ -168,7 +172,8 @@ impl<U: Uplink> Nook<U> {
         if !self.opened || !self.life.runs() {
             return Ok(None);
         }
-        let provided = if link_is_up && !self.care.withhold_tx { self.provide_tx(now)? } else { 0 };
+        let takes = link_is_up && !self.awaits_link && !self.care.withhold_tx;
+        let provided = if takes { self.provide_tx(now)? } else { 0 };
         let host = self.life.host_mut();
         let looks = !host.call.wanted.take_poll() && provided == 0;
         if looks && !(link_is_up && host.watches_interrupts() && host.watch.is_quiet(now)) {

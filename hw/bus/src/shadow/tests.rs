@@ -16,7 +16,7 @@ nook_regs::registers! {
     /// A counter.
     COUNT: u32 at 0x14, Ro, "2", read(ClearsAdd);
     /// Enables interrupts.
-    ENABLE: u32 at 0x20, Rw, "3", restore(Held);
+    ENABLE: u32 at 0x20, Rw, "3", restore(Mask);
     /// Disables them.
     DISABLE: u32 at 0x24, Wo, "3", restore(Quiet(0xff));
     /// A table.
@@ -120,4 +120,34 @@ fn a_device_whose_reset_does_not_end_is_an_error() {
     let kept = device.keep().unwrap().unwrap();
     (0..100_000).for_each(|_| script.answers(0, u64::from(CTRL::RST)));
     assert!(device.silence(&kept).is_err());
+}
+
+nook_regs::registers! {
+    /// A device that does not say where it is.
+    static BLIND = "blind", bar 0, 0x100 bytes;
+    /// Control.
+    CONTROL: u32 at 0x00, Rw, "1", write(Reset(1)), restore(ResetBy(1));
+    /// Enables interrupts.
+    UNMASKED: u32 at 0x20, Rw, "3", restore(Mask);
+}
+
+#[test]
+fn a_device_has_not_moved_as_long_as_it_is_where_it_was_told_to_begin() {
+    let (mut device, script) = device();
+    write(&mut device, 0, CTRL::RST.into());
+    assert!(!device.has_not_moved().unwrap(), "nobody said where it begins: what it holds may be anything");
+    write(&mut device, 0x44, 4);
+    write(&mut device, 0x20, 1);
+    write(&mut device, 0x20, 2);
+    script.answers(0x20, 3);
+    script.answers(0x44, 4);
+    assert!(device.has_not_moved().unwrap(), "a mask is none of its moves");
+    script.answers(0x44, 5);
+    assert!(!device.has_not_moved().unwrap());
+    write(&mut device, 0, CTRL::RST.into());
+    script.answers(0x44, 4);
+    assert!(!device.has_not_moved().unwrap(), "after a reset it was not told yet");
+    let mut blind = Shadowed::new(Box::new(Scripted::default()), &BLIND, Clock::default());
+    write(&mut blind, 0, 1);
+    assert!(!blind.has_not_moved().unwrap(), "it moves somewhere else");
 }
