@@ -1,13 +1,12 @@
 //! A device that answers an e1000's doorbells at once.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use e1000_regs::{CTRL, EERD, ICR, MDIC, RDBAL, RDT, STATUS, TDBAL, TDT, eeprom, phy, rx, tx};
 use nook_bus::{
     BarInfo, BarMemory, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, MappedBar, PciDevice, PciIdentity,
-    ResetKind, Result, Service, Width,
+    Result, Service, Width,
 };
 
 /// Descriptors in the driver's rings.
@@ -98,34 +97,13 @@ impl PciDevice for Instant {
     }
 
     fn identity(&self) -> PciIdentity {
-        PciIdentity {
-            vendor: e1000_regs::VENDOR,
-            device: e1000_regs::DEVICE_82540EM,
-            subsystem_vendor: 0,
-            subsystem: 0,
-            class: e1000_regs::CLASS,
-            revision: 0,
-        }
+        PciIdentity::new(e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM, e1000_regs::CLASS)
     }
 
     fn bars(&self) -> &[BarInfo] {
         const BARS: [BarInfo; 1] =
             [BarInfo { index: 0, space: BarSpace::Memory, len_bytes: e1000_regs::BAR0_LEN_BYTES as u64 }];
         &BARS
-    }
-
-    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        let ids = u32::from(e1000_regs::DEVICE_82540EM) << 16 | u32::from(e1000_regs::VENDOR);
-        match (offset, width) {
-            (nook_bus::config::VENDOR, Width::B4) => Ok(ids),
-            (nook_bus::config::VENDOR, Width::B2) => Ok(ids & 0xffff),
-            (nook_bus::config::DEVICE, Width::B2) => Ok(ids >> 16),
-            _ => Ok(0),
-        }
-    }
-
-    fn config_write(&mut self, _: u16, _: Width, _: u32) -> Result<()> {
-        Err(DeviceError::Unsupported("configuration space cannot be written".into()))
     }
 
     #[inline]
@@ -178,10 +156,6 @@ impl PciDevice for Instant {
         Ok(Arc::new(MappedBar::new(memory.fd(), 0, len_bytes as usize, reserve_bytes).map_err(failed)?))
     }
 
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-
     fn iova_ranges(&self) -> Vec<IovaRange> {
         vec![IovaRange { first: 0, last: 0xffff_ffff }]
     }
@@ -196,28 +170,8 @@ impl PciDevice for Instant {
         Ok(())
     }
 
-    fn dma_faults(&self) -> u64 {
-        0
-    }
-
-    fn set_bus_master(&mut self, _: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn reset(&mut self) -> Result<ResetKind> {
-        Ok(ResetKind::None)
-    }
-
     fn irq_enable(&mut self, _: u32) -> Result<(IrqKind, u32)> {
         Ok((IrqKind::Intx, 1))
-    }
-
-    fn irq_disable(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn irq_unmask(&mut self, _: u32) -> Result<()> {
-        Ok(())
     }
 
     #[inline]
@@ -226,6 +180,4 @@ impl PciDevice for Instant {
         self.regs[ICR.offset() as usize / 4] = ICR::RXT0;
         Ok(Service { irqs: self.interrupts.into(), due_ns: None })
     }
-
-    fn event_fds(&self, _: &mut Vec<RawFd>) {}
 }

@@ -76,7 +76,7 @@ impl<D: PciDevice> Scripted<D> {
 
 impl<D: PciDevice> PciDevice for Scripted<D> {
     nook_bus::forward_pci_device!(|self| self.device =>
-        describe identity bars config_read config_write iova_ranges dma_faults reset irq_unmask
+        describe identity bars config_read iova_ranges dma_faults reset irq_unmask
         event_fds);
 
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {

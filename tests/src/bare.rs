@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nook_bus::{
     BarInfo, BarMemory, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, MappedBar, PciDevice, PciIdentity,
-    ResetKind, Result, Service, Width, config,
+    Result, Width,
 };
 
 /// The length of [`Bare`]'s one BAR.
@@ -103,28 +103,11 @@ impl PciDevice for Bare {
         "registers and nothing else".into()
     }
     fn identity(&self) -> PciIdentity {
-        PciIdentity {
-            vendor: e1000_regs::VENDOR,
-            device: e1000_regs::DEVICE_82540EM,
-            subsystem_vendor: 0,
-            subsystem: 0,
-            class: e1000_regs::CLASS,
-            revision: 0,
-        }
+        PciIdentity::new(e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM, e1000_regs::CLASS)
     }
     fn bars(&self) -> &[BarInfo] {
         const BARS: [BarInfo; 1] = [BarInfo { index: 0, space: BarSpace::Memory, len_bytes: BAR_BYTES as u64 }];
         &BARS
-    }
-    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        Ok(match (offset, width) {
-            (config::VENDOR, Width::B2) => e1000_regs::VENDOR.into(),
-            (config::DEVICE, Width::B2) => e1000_regs::DEVICE_82540EM.into(),
-            _ => 0,
-        })
-    }
-    fn config_write(&mut self, _: u16, _: Width, _: u32) -> Result<()> {
-        Ok(())
     }
     fn bar_read(&mut self, _: u8, offset: u32, width: Width) -> Result<u64> {
         let value = self.bar.read(offset as usize, width);
@@ -137,9 +120,6 @@ impl PciDevice for Bare {
     fn bar_map(&mut self, _: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
         let bar = MappedBar::new(self.handle.file.as_fd(), 0, BAR_BYTES, reserve_bytes);
         Ok(Arc::new(bar.map_err(|error| DeviceError::os("mapping the registers", error))?))
-    }
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
     }
     fn iova_ranges(&self) -> Vec<IovaRange> {
         vec![IovaRange { first: 0, last: u64::MAX >> 8 }]
@@ -156,26 +136,7 @@ impl PciDevice for Bare {
         state.mapped.retain(|&mapped| mapped != iova);
         Ok(())
     }
-    fn dma_faults(&self) -> u64 {
-        0
-    }
-    fn set_bus_master(&mut self, _: bool) -> Result<()> {
-        Ok(())
-    }
-    fn reset(&mut self) -> Result<ResetKind> {
-        Ok(ResetKind::None)
-    }
     fn irq_enable(&mut self, _: u32) -> Result<(IrqKind, u32)> {
         Ok((IrqKind::Intx, 1))
     }
-    fn irq_disable(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn irq_unmask(&mut self, _: u32) -> Result<()> {
-        Ok(())
-    }
-    fn service(&mut self, _: u64) -> Result<Service> {
-        Ok(Service::default())
-    }
-    fn event_fds(&self, _: &mut Vec<RawFd>) {}
 }

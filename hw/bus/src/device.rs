@@ -74,6 +74,13 @@ pub struct PciIdentity {
     pub revision: u8,
 }
 
+impl PciIdentity {
+    /// A function of these ids and this class, without subsystem and of revision 0.
+    pub const fn new(vendor: u16, device: u16, class: u32) -> Self {
+        PciIdentity { vendor, device, subsystem_vendor: 0, subsystem: 0, class, revision: 0 }
+    }
+}
+
 /// Where a BAR lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarSpace {
@@ -142,6 +149,12 @@ pub struct Service {
 /// DMA: a device reaches memory only through windows that were mapped with [`dma_map`](PciDevice::dma_map) and only
 /// while bus mastering is on. What it does outside of them goes nowhere and is counted in
 /// [`dma_faults`](PciDevice::dma_faults).
+///
+/// What has a default describes a function of registers and nothing else: no interrupts, no DMA, no reset, nothing
+/// posted. Middleware must pass on every method: [`forward_pci_device!`](crate::forward_pci_device) writes that.
+///
+/// Nothing writes configuration space but the device's own implementation: bus mastering, BARs and interrupt
+/// capabilities are the host's, and no driver may change the rest.
 pub trait PciDevice: Send {
     /// What and where it is, for people: "Intel 82540EM (embedded model, seed 7)".
     fn describe(&self) -> String;
@@ -152,18 +165,17 @@ pub trait PciDevice: Send {
     /// The BARs that exist, ordered by index.
     fn bars(&self) -> &[BarInfo];
 
-    /// Reads configuration space. `offset` is in bytes and aligned to `width` (never 8 bytes).
-    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32>;
-
-    /// Writes configuration space. Bus mastering, BARs and interrupt capabilities belong to the host: use
-    /// [`set_bus_master`](PciDevice::set_bus_master) and [`irq_enable`](PciDevice::irq_enable).
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()>;
-
     /// Reads a register. `offset` is inside the BAR and aligned to `width`: the caller has checked.
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64>;
 
     /// Writes a register. Writes arrive in order; they may be posted until a read or [`flush`](PciDevice::flush).
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()>;
+
+    /// Reads configuration space. `offset` is in bytes and aligned to `width` (never 8 bytes). By default it holds the
+    /// [`identity`](PciDevice::identity) and reads as zero elsewhere.
+    fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
+        Ok(crate::config::of_identity(self.identity(), offset, width))
+    }
 
     /// Maps a whole BAR for *direct* registers, at the start of `reserve_bytes` of address space of which the rest is
     /// inaccessible. Only memory BARs of whole host pages without an interrupt table can be handed out; where that is
@@ -174,50 +186,80 @@ pub trait PciDevice: Send {
         Err(DeviceError::Unsupported(format!("BAR {bar} of {} cannot be mapped", self.describe())))
     }
 
-    /// Returns once all earlier writes have reached the device.
-    fn flush(&mut self) -> Result<()>;
+    /// Returns once all earlier writes have reached the device. By default none is posted.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
 
-    /// Addresses that windows may be mapped at.
-    fn iova_ranges(&self) -> Vec<IovaRange>;
+    /// Addresses that windows may be mapped at. By default there are none.
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        Vec::new()
+    }
 
     /// Lets the device reach `window` at `iova`. The device keeps what it needs of the window (a duplicate of its
-    /// descriptor, or a clone of its mapping).
-    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()>;
+    /// descriptor, or a clone of its mapping). By default it reaches no memory.
+    fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+        let why = format!("{} does no DMA", self.describe());
+        Err(DeviceError::Unmappable { iova, len_bytes: window.len_bytes(), why })
+    }
 
     /// Takes the window that was mapped at `iova` away. When this returns the device no longer writes to it.
-    fn dma_unmap(&mut self, iova: u64) -> Result<()>;
+    fn dma_unmap(&mut self, iova: u64) -> Result<()> {
+        let _ = iova;
+        Ok(())
+    }
 
     /// Accesses outside of mapped windows that were seen and blocked since the device was opened, where the device
     /// or its bus can tell.
-    fn dma_faults(&self) -> u64;
+    fn dma_faults(&self) -> u64 {
+        0
+    }
 
-    /// Turns bus mastering on or off; off is read back before this returns.
-    fn set_bus_master(&mut self, on: bool) -> Result<()>;
+    /// Turns bus mastering on or off; off is read back before this returns. By default there is nothing to turn on.
+    fn set_bus_master(&mut self, on: bool) -> Result<()> {
+        let _ = on;
+        Ok(())
+    }
 
-    /// Resets the function if it can be done without touching other functions.
-    fn reset(&mut self) -> Result<ResetKind>;
+    /// Resets the function if it can be done without touching other functions. By default it cannot.
+    fn reset(&mut self) -> Result<ResetKind> {
+        Ok(ResetKind::None)
+    }
 
     /// Starts interrupt delivery in the best way that the device and its bus offer, and says which.
-    /// `vectors` is how many the driver wants; the answer may be fewer.
-    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)>;
+    /// `vectors` is how many the driver wants; the answer may be fewer. By default there are none.
+    fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
+        let _ = vectors;
+        Err(DeviceError::Unsupported(format!("{} has no interrupts", self.describe())))
+    }
 
     /// Ends interrupt delivery.
-    fn irq_disable(&mut self) -> Result<()>;
+    fn irq_disable(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Opens a line that was masked when it fired. A line that is still asserted fires again. Nothing to do for MSI.
-    fn irq_unmask(&mut self, vector: u32) -> Result<()>;
+    fn irq_unmask(&mut self, vector: u32) -> Result<()> {
+        let _ = vector;
+        Ok(())
+    }
 
     /// Lets an embedded device work, and fetches interrupts that fired since the last call. Never blocks.
-    /// `now_ns` is the nook's [`Clock`](crate::Clock).
-    fn service(&mut self, now_ns: u64) -> Result<Service>;
+    /// `now_ns` is the nook's clock.
+    fn service(&mut self, now_ns: u64) -> Result<Service> {
+        let _ = now_ns;
+        Ok(Service::default())
+    }
 
-    /// Descriptors which become readable when [`service`](PciDevice::service) has something to do.
-    fn event_fds(&self, fds: &mut Vec<RawFd>);
+    /// Descriptors which become readable when [`service`](PciDevice::service) has something to do. By default none.
+    fn event_fds(&self, fds: &mut Vec<RawFd>) {
+        let _ = fds;
+    }
 }
 
 impl<D: PciDevice + ?Sized> PciDevice for Box<D> {
     crate::forward_pci_device!(|self| **self =>
-        describe identity bars config_read config_write bar_read bar_write bar_map flush
+        describe identity bars config_read bar_read bar_write bar_map flush
         iova_ranges dma_map dma_unmap dma_faults set_bus_master reset irq_enable irq_disable irq_unmask
         service event_fds);
 }

@@ -27,11 +27,6 @@ macro_rules! forward_pci_device {
             $device.config_read(offset, width)
         }
     };
-    (@config_write $this:ident $device:expr) => {
-        fn config_write(&mut $this, offset: u16, width: $crate::Width, value: u32) -> $crate::Result<()> {
-            $device.config_write(offset, width, value)
-        }
-    };
     (@bar_read $this:ident $device:expr) => {
         #[inline]
         fn bar_read(&mut $this, bar: u8, offset: u32, width: $crate::Width) -> $crate::Result<u64> {

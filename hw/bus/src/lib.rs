@@ -11,8 +11,7 @@ mod device;
 mod forward;
 mod mapped_bar;
 mod per_register;
-#[cfg(test)]
-mod scripted;
+pub mod scripted;
 mod shadow;
 mod sigbus;
 mod trace;

@@ -268,7 +268,7 @@ impl Shadowed {
 
 impl PciDevice for Shadowed {
     crate::forward_pci_device!(|self| self.device =>
-        describe identity bars config_read config_write flush iova_ranges dma_map dma_unmap
+        describe identity bars config_read flush iova_ranges dma_map dma_unmap
         dma_faults irq_enable irq_disable irq_unmask service event_fds);
 
     #[inline]

@@ -75,7 +75,7 @@ impl<D: PciDevice, S: TraceSink> Tracing<D, S> {
 
 impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
     crate::forward_pci_device!(|self| self.device =>
-        describe identity bars config_read config_write flush iova_ranges dma_faults irq_enable
+        describe identity bars config_read flush iova_ranges dma_faults irq_enable
         irq_disable irq_unmask event_fds);
 
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {

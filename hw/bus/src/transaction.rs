@@ -288,10 +288,6 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
         self.release()?;
         self.device.config_read(offset, width)
     }
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        self.spoil()?;
-        self.device.config_write(offset, width, value)
-    }
     #[inline]
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         if self.open || self.owing > 0 {

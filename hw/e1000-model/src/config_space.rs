@@ -2,8 +2,8 @@
 //! capabilities.
 
 use nook_bus::config::{
-    BAR0, COMMAND, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, DEVICE, INTERRUPT_PIN,
-    REVISION, STATUS, SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
+    BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY, DEVICE, INTERRUPT_PIN, REVISION, STATUS, SUBSYSTEM, SUBSYSTEM_VENDOR,
+    VENDOR,
 };
 use nook_bus::{BarInfo, BarSpace, DeviceError, PciIdentity, Result, Width};
 
@@ -26,13 +26,7 @@ pub(crate) const BARS: [BarInfo; 2] = [
 /// Where a firmware would have placed them: the addresses mean nothing here, and a driver must not use them.
 const PLACED: [(u8, u32); 2] = [(MEMORY_BAR, 0xfeb8_0000), (IO_BAR, 0xc000 | 1)];
 
-/// Bits of the command register that belong to the host.
-const HOST_COMMAND_BITS: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
-/// The other bits that can be set: memory write and invalidate, parity errors, system errors.
-const COMMAND_WRITABLE: u16 = 1 << 4 | 1 << 6 | 1 << 8;
-/// Cache line size, latency timer and interrupt line: what software may keep there.
-const WRITABLE: [u16; 3] = [0x0c, 0x0d, 0x3c];
-/// Status: a transaction of this device ended with a master abort; a one clears it.
+/// Status: a transaction of this device ended with a master abort.
 const RECEIVED_MASTER_ABORT: u16 = 1 << 13;
 /// Status: 66 MHz capable and medium timing, as the 82540EM says.
 const STATUS_BITS: u16 = 1 << 5 | 1 << 9;
@@ -86,39 +80,6 @@ impl ConfigSpace {
         let len = width.bytes() as usize;
         value[..len].copy_from_slice(&self.bytes[at..at + len]);
         Ok(u32::from_le_bytes(value))
-    }
-
-    pub(crate) fn write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        Self::check(offset, width)?;
-        let refuse = |what: &str| {
-            Err(DeviceError::Unsupported(format!("writing {value:#x} to configuration space at {offset:#x}: {what}")))
-        };
-        let touched = offset..offset + width.bytes() as u16;
-        if touched.start < BAR0 + 6 * 4 && BAR0 < touched.end {
-            return refuse("base addresses are placed by the host and stay where they are");
-        }
-        let new = |at: u16| (value >> (8 * (at - offset))) as u8;
-        let command = self.get16(COMMAND);
-        let written = |register: u16| {
-            let bytes = [0, 1].map(|i| if touched.contains(&(register + i)) { Some(new(register + i)) } else { None });
-            move |old: u16| {
-                let [low, high] = old.to_le_bytes();
-                u16::from_le_bytes([bytes[0].unwrap_or(low), bytes[1].unwrap_or(high)])
-            }
-        };
-        let wanted = written(COMMAND)(command);
-        if (wanted ^ command) & HOST_COMMAND_BITS != 0 {
-            return refuse("decoding, bus mastering and INTx belong to the host; use set_bus_master or irq_enable");
-        }
-        self.put16(COMMAND, command & !COMMAND_WRITABLE | wanted & COMMAND_WRITABLE);
-        let cleared = written(STATUS)(0) & RECEIVED_MASTER_ABORT;
-        self.put16(STATUS, self.get16(STATUS) & !cleared);
-        for at in WRITABLE {
-            if touched.contains(&at) {
-                self.bytes[usize::from(at)] = new(at);
-            }
-        }
-        Ok(())
     }
 
     /// Turns one of the host's bits of the command register on or off.

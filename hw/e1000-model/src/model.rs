@@ -272,11 +272,6 @@ impl PciDevice for Model {
         self.space.read(offset, width)
     }
 
-    /// Refuses what belongs to the host; what hardware keeps read only stays as it is.
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        self.space.write(offset, width, value)
-    }
-
     /// Registers are 32 bits wide (section 13.1); no other width reaches one.
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         match (bar, width, offset) {
@@ -298,11 +293,6 @@ impl PciDevice for Model {
             (IO_BAR, Width::B4, IODATA) => self.write_register(self.ioaddr, value as u32),
             _ => return Err(DeviceError::NoSuchRegister { bar, offset, width }),
         }
-        Ok(())
-    }
-
-    /// Writes are never posted.
-    fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 

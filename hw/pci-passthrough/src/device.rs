@@ -72,7 +72,7 @@ impl VfioDevice {
         }
         let asking = |e| DeviceError::os("reading configuration space", e);
         let region = sys::region(&handles.device, vb::VFIO_PCI_CONFIG_REGION_INDEX).map_err(asking)?;
-        let config = ConfigSpace::open(&handles.device, region.file_offset, region.len_bytes).map_err(asking)?;
+        let config = ConfigSpace::new(region.file_offset, region.len_bytes);
         let read = |offset, width| config.read(&handles.device, offset, width).map_err(asking);
         let class = read(config::REVISION, Width::B4)?;
         let identity = PciIdentity {
@@ -216,11 +216,6 @@ impl PciDevice for VfioDevice {
             self.check_presence()?;
         }
         Ok(value)
-    }
-
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        self.alive()?;
-        self.config.write_allowed(&self.handles.device, offset, width, value)
     }
 
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {

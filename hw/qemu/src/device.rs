@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nook_bus::config::{
-    BAR0, COMMAND, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, DEVICE, INTERRUPT_PIN,
-    REVISION, SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
+    BAR0, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, DEVICE, INTERRUPT_PIN, REVISION,
+    SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
 };
 use nook_bus::{
     BarInfo, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
@@ -24,12 +24,6 @@ use crate::{QemuConfig, QemuError};
 
 /// Bits of the command register that this type looks after.
 const HOST_COMMAND_BITS: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
-/// Capabilities for message signalled interrupts: MSI and MSI-X, and how many bytes of configuration space they fill
-/// at most.
-const INTERRUPT_CAPABILITIES: [(u8, u16); 2] = [(0x05, 24), (0x11, 12)];
-/// Where the BARs end and where the expansion ROM's register is.
-const BARS_END: u16 = BAR0 + 6 * 4;
-const ROM: u16 = 0x30;
 
 /// One of QEMU's cards. Dropping it ends the QEMU process.
 #[derive(Debug)]
@@ -40,8 +34,6 @@ pub struct QemuDevice {
     identity: PciIdentity,
     bars: Vec<BarInfo>,
     placed: Vec<Bar>,
-    /// Configuration space that belongs to interrupt delivery: first byte and the one after the last.
-    reserved: Vec<(u16, u16)>,
     window: DmaWindow,
     mapped_at: Option<u64>,
     /// The I/O APIC input that the card's pin is wired to.
@@ -120,7 +112,6 @@ impl QemuDevice {
             identity: found.identity,
             bars: found.bars.iter().map(|bar| bar.info).collect(),
             placed: found.bars,
-            reserved: found.reserved,
             window: window.clone(),
             mapped_at: None,
             line: found.line,
@@ -204,7 +195,6 @@ struct Found {
     identity: PciIdentity,
     window_id: u32,
     bars: Vec<Bar>,
-    reserved: Vec<(u16, u16)>,
     line: u32,
     messages: Option<Messages>,
 }
@@ -226,12 +216,6 @@ fn probe(q: &mut Qtest, peer: Option<Peer>) -> std::result::Result<Found, QtestE
     let bars = CARD.place_bars(q, &mut free)?;
     CARD.command(q, COMMAND_IO | COMMAND_MEMORY, 0)?;
     let capabilities = CARD.capabilities(q)?;
-    let reserved = capabilities
-        .iter()
-        .filter_map(|&(id, at)| {
-            INTERRUPT_CAPABILITIES.iter().find(|(which, _)| *which == id).map(|(_, len)| (at, at + len))
-        })
-        .collect();
     let messages = match peer {
         Some(peer) => Messages::find(q, peer, &capabilities, &bars, &mut free)?,
         None => None,
@@ -239,7 +223,7 @@ fn probe(q: &mut Qtest, peer: Option<Peer>) -> std::result::Result<Found, QtestE
     // A card without a pin reads 0; it then has no line, and the one of INTA stays silent.
     let pin = CARD.read(q, INTERRUPT_PIN, Width::B1)?.max(1);
     q.command("irq_intercept_in ioapic")?;
-    Ok(Found { identity, window_id, bars, reserved, line: machine::interrupt_line(pin), messages })
+    Ok(Found { identity, window_id, bars, line: machine::interrupt_line(pin), messages })
 }
 
 /// Checks that an access lies in the part of configuration space that can be reached.
@@ -274,31 +258,6 @@ impl PciDevice for QemuDevice {
     fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
         check_config(offset, width)?;
         self.exchange(|q| CARD.read(q, offset, width))
-    }
-
-    /// Refuses what belongs to the host: BARs, the expansion ROM, the decoding, bus mastering and INTx bits of the
-    /// command register, and the capabilities of message signalled interrupts.
-    fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        check_config(offset, width)?;
-        let end = offset + width.bytes() as u16;
-        let touches = |from: u16, to: u16| offset < to && from < end;
-        let refuse = |what: &str| {
-            Err(DeviceError::Unsupported(format!("writing {value:#x} to configuration space at {offset:#x}: {what}")))
-        };
-        if touches(BAR0, BARS_END) || touches(ROM, ROM + 4) {
-            return refuse("base addresses are placed by the host and stay where they are");
-        }
-        if self.reserved.iter().any(|&(from, to)| touches(from, to)) {
-            return refuse("interrupts belong to the host; use irq_enable");
-        }
-        if touches(COMMAND, COMMAND + 2) {
-            let old = self.exchange(|q| CARD.read(q, offset, width))?;
-            let host_bits = u32::from(HOST_COMMAND_BITS) >> (8 * (offset - COMMAND));
-            if (old ^ value) & host_bits != 0 {
-                return refuse("decoding, bus mastering and INTx belong to the host; use set_bus_master or irq_enable");
-            }
-        }
-        self.exchange(|q| CARD.write(q, offset, width, value))
     }
 
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {

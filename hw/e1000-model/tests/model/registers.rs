@@ -2,7 +2,7 @@
 
 use e1000_model::{Chip, Model, ModelConfig, Temper};
 use e1000_regs::*;
-use nook_bus::config::{BAR0, COMMAND, COMMAND_BUS_MASTER, DEVICE, INTERRUPT_PIN, STATUS as PCI_STATUS, VENDOR as ID};
+use nook_bus::config::{COMMAND, COMMAND_BUS_MASTER, DEVICE, INTERRUPT_PIN, STATUS as PCI_STATUS, VENDOR as ID};
 use nook_bus::{BarSpace, DeviceError, PciDevice, ResetKind, Width};
 
 use crate::cable::Cable;
@@ -24,27 +24,14 @@ fn it_says_what_it_is() {
 }
 
 #[test]
-fn configuration_that_belongs_to_the_host_is_refused_and_the_rest_is_kept() {
+fn configuration_space_shows_bus_mastering_and_has_256_bytes() {
     let mut rig = Rig::calm();
     let command = rig.model.config_read(COMMAND, Width::B2).unwrap();
     assert_ne!(command & u32::from(COMMAND_BUS_MASTER), 0);
-    for (offset, width, value) in [
-        (BAR0, Width::B4, 0),
-        (BAR0 + 20, Width::B2, 0),
-        (COMMAND, Width::B2, command & !u32::from(COMMAND_BUS_MASTER)),
-        (COMMAND, Width::B1, 0),
-        (0x40, Width::B8, 0),
-        (0x100, Width::B1, 0),
-    ] {
-        let refused = rig.model.config_write(offset, width, value);
+    for (offset, width) in [(0x40, Width::B8), (0x100, Width::B1), (0xff, Width::B2)] {
+        let refused = rig.model.config_read(offset, width);
         assert!(matches!(refused, Err(DeviceError::Unsupported(_))), "{offset:#x}");
     }
-    rig.model.config_write(COMMAND, Width::B2, command | 1 << 8).unwrap();
-    assert_eq!(rig.model.config_read(COMMAND, Width::B2).unwrap(), command | 1 << 8);
-    rig.model.config_write(ID, Width::B4, 0).unwrap();
-    assert_eq!(rig.model.config_read(ID, Width::B2).unwrap(), 0x8086);
-    rig.model.config_write(0x0c, Width::B1, 0x10).unwrap();
-    assert_eq!(rig.model.config_read(0x0c, Width::B1).unwrap(), 0x10);
     rig.model.set_bus_master(false).unwrap();
     assert_eq!(rig.model.config_read(COMMAND, Width::B2).unwrap() & u32::from(COMMAND_BUS_MASTER), 0);
 }
@@ -249,13 +236,11 @@ fn statistics_count_what_passed_and_clear_when_they_are_read() {
 }
 
 #[test]
-fn a_master_abort_stands_in_the_status_until_it_is_cleared() {
+fn a_master_abort_stands_in_the_status() {
     const RECEIVED_MASTER_ABORT: u32 = 1 << 13;
     let mut rig = Rig::calm();
     rig.write(TDBAH, 0xdead);
     rig.send(&frame(60, 0));
     rig.service();
     assert_ne!(rig.model.config_read(PCI_STATUS, Width::B2).unwrap() & RECEIVED_MASTER_ABORT, 0);
-    rig.model.config_write(PCI_STATUS, Width::B2, RECEIVED_MASTER_ABORT).unwrap();
-    assert_eq!(rig.model.config_read(PCI_STATUS, Width::B2).unwrap() & RECEIVED_MASTER_ABORT, 0);
 }

@@ -111,13 +111,6 @@ fn held_is_busy(address: PciAddress) -> Result<()> {
 fn configuration(card: &mut Card) -> Result<()> {
     let command = card.device.config_read(config::COMMAND, Width::B2)?;
     ensure!(command as u16 & 0x7 != 0, "command {command:#x}");
-    for (offset, width, value) in
-        [(config::BAR0, Width::B4, 0), (config::COMMAND, Width::B2, command & !u32::from(config::COMMAND_BUS_MASTER))]
-    {
-        let error = card.device.config_write(offset, width, value).expect_err("the host's bits were changed");
-        ensure!(matches!(error, DeviceError::Unsupported(_)), "{error}");
-    }
-    card.device.config_write(config::COMMAND, Width::B2, command | 1 << 8)?;
     ok("configuration", format!("command {:#06x}", card.device.config_read(config::COMMAND, Width::B2)?));
     Ok(())
 }
