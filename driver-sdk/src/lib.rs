@@ -38,7 +38,6 @@ mod queues;
 #[expect(unsafe_code, reason = "places in the window, which is no Rust object, are read and written by address")]
 mod raw;
 mod regs;
-#[allow(unsafe_code)]
 mod ring;
 #[allow(unsafe_code)]
 mod sieve;
@@ -64,7 +63,10 @@ pub use nook_abi::{ProbeReason, Status};
 pub use nook_regs::{Register, RegisterArray, Value};
 pub use queues::{NetQueues, Packet, Pool, ProvideQueue, Provided, ReturnPlace, ReturnQueue, Returning};
 pub use regs::Regs;
-pub use ring::{DescriptorRing, Done, Fill, Reap, Vacant};
+pub use ring::{
+    Announced, ByCounter, ByIndex, ByteRing, CompletionRing, DescriptorRing, Done, DoneBit, Fill, Finished, InSlot,
+    OwnBit, Phase, Reap, Taken, Vacant,
+};
 
 /// What the macros of this crate need and nobody else does.
 #[doc(hidden)]

@@ -33,10 +33,6 @@ impl Span {
         Span { addr, len_bytes }
     }
 
-    pub(crate) const fn addr(self) -> Addr {
-        self.addr
-    }
-
     pub(crate) const fn len_bytes(self) -> u32 {
         self.len_bytes
     }
@@ -152,4 +148,52 @@ unsafe fn move_bytes(from: *const u8, to: *mut u8, len: usize) {
     // they write no plain accesses in place of the copy.
     unsafe { to.copy_from(from, black_box(len)) }
     compiler_fence(Ordering::SeqCst);
+}
+
+/// `N` slots of `SLOT` bytes in the window. A slot's index is taken modulo N.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slots<const SLOT: usize, const N: usize>(*mut [u8; SLOT]);
+
+impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
+    /// How long they are together.
+    pub(crate) const LEN_BYTES: u32 = {
+        assert!(N.is_power_of_two() && N >= 2 && N <= 1 << 16, "a ring has a power of two of slots, 2 to 65536");
+        assert!(SLOT >= 8 && SLOT <= 1 << 12 && SLOT.is_multiple_of(8), "a slot has a multiple of 8 bytes, to 4096");
+        (N * SLOT) as u32
+    };
+
+    /// Those in `span`; `Invalid` if it is too short for them or not aligned to 8 bytes.
+    pub(crate) fn new(span: Span) -> Result<Self, Status> {
+        let span = span.part(0, Self::LEN_BYTES)?;
+        if span.addr.is_multiple_of(8) { Ok(Slots(span.addr as *mut [u8; SLOT])) } else { Err(Status::Invalid) }
+    }
+
+    #[inline(always)]
+    fn slot(self, at: u32) -> *mut [u8; SLOT] {
+        // SAFETY: the span had N slots (`new`), and the index is masked to be below N.
+        unsafe { self.0.add(at as usize & (N - 1)) }
+    }
+
+    /// Fills a slot with plain stores.
+    #[inline(always)]
+    pub(crate) fn put<const WORDS: usize>(self, at: u32, words: [u64; WORDS]) {
+        const { assert!(WORDS * 8 == SLOT, "a slot is filled as a whole") };
+        let slot = self.slot(at).cast::<u64>();
+        for (index, word) in words.into_iter().enumerate() {
+            // SAFETY: a slot has WORDS words and is aligned to them, because the first is (`new`) and its length is a
+            // multiple of 8. Volatile, so that natively the stores are made as they stand.
+            unsafe { slot.add(index).write_volatile(word.to_le()) }
+        }
+    }
+
+    /// One atomic load of a word of a slot, modulo the number of its words.
+    #[inline(always)]
+    pub(crate) fn word(self, at: u32, index: usize) -> u32 {
+        // SAFETY: a slot has SLOT / 4 words and is aligned to them, because the first is (`new`) and its length is a
+        // multiple of 8. Nothing but such loads touches one that was handed over; no reference outlives this line.
+        u32::from_le(unsafe {
+            let word = self.slot(at).cast::<u32>().add(index % (SLOT / 4));
+            AtomicU32::from_ptr(word).load(Ordering::Acquire)
+        })
+    }
 }

@@ -22,8 +22,10 @@ const DMA_BYTES: usize = 64 * 1024;
 const BUFFERS: usize = 600;
 const BUFFER_BYTES: usize = 2048;
 const WINDOW_BYTES: usize = DMA_BYTES + BUFFERS * BUFFER_BYTES;
-/// Where the device sees the window: past 4 GiB, so that a lost upper half is noticed.
+/// Where the device sees the window: past 4 GiB, so that a lost upper half is noticed,
 const WINDOW_IOVA: u64 = 0x1_1000_0000;
+/// or, for a device that can name 32 bits, so that it ends where they do.
+const LOW_WINDOW_IOVA: u64 = (1 << 32) - WINDOW_BYTES as u64;
 
 /// A device under test: what register accesses do. It is shared with the test that drives it.
 pub trait Device {
@@ -35,35 +37,58 @@ pub trait Device {
     fn write(&mut self, bar: u32, offset: u32, width_bytes: u32, value: u64);
 }
 
-/// The DMA window, as a device sees it.
+/// The DMA window, as a device sees it. Numbers are little endian.
 #[derive(Clone, Copy)]
-pub struct Window(*mut u32);
+pub struct Window {
+    memory: *mut u8,
+    iova: u64,
+}
 
 impl Window {
-    fn at(self, iova: u64) -> *mut u32 {
-        let offset = iova.checked_sub(WINDOW_IOVA).filter(|offset| *offset < WINDOW_BYTES as u64);
-        let offset = offset.unwrap_or_else(|| panic!("DMA outside of the window, at {iova:#x}"));
-        assert_eq!(offset % 4, 0, "DMA to half a word, at {iova:#x}");
-        // SAFETY: the window has so many words.
-        unsafe { self.0.add(offset as usize / 4) }
+    fn at(self, iova: u64, len_bytes: usize) -> *mut u8 {
+        let offset =
+            iova.checked_sub(self.iova).filter(|at| at.saturating_add(len_bytes as u64) <= WINDOW_BYTES as u64);
+        let offset = offset.unwrap_or_else(|| panic!("DMA outside of the window: {len_bytes} bytes at {iova:#x}"));
+        // SAFETY: the window has so many bytes and more.
+        unsafe { self.memory.add(offset as usize) }
     }
 
-    /// Reads the word at `iova`.
+    /// Reads the word of 32 bits at `iova`.
     ///
     /// # Panics
-    /// If it is not a word of the window.
+    /// If it is not an aligned word of the window.
     pub fn read(self, iova: u64) -> u32 {
-        // SAFETY: a word of leaked memory.
-        u32::from_le(unsafe { self.at(iova).read_volatile() })
+        assert_eq!(iova % 4, 0, "DMA to half a word, at {iova:#x}");
+        // SAFETY: an aligned word of leaked memory: `at` has checked where it is.
+        u32::from_le(unsafe { self.at(iova, 4).cast::<u32>().read_volatile() })
     }
 
-    /// Writes the word at `iova`.
+    /// Writes the word of 32 bits at `iova`.
     ///
     /// # Panics
-    /// If it is not a word of the window.
+    /// If it is not an aligned word of the window.
     pub fn write(self, iova: u64, word: u32) {
-        // SAFETY: a word of leaked memory.
-        unsafe { self.at(iova).write_volatile(word.to_le()) }
+        assert_eq!(iova % 4, 0, "DMA to half a word, at {iova:#x}");
+        // SAFETY: an aligned word of leaked memory: `at` has checked where it is.
+        unsafe { self.at(iova, 4).cast::<u32>().write_volatile(word.to_le()) }
+    }
+
+    /// Reads the bytes at `iova`.
+    ///
+    /// # Panics
+    /// If they are not all in the window.
+    pub fn read_bytes(self, iova: u64, into: &mut [u8]) {
+        // SAFETY: as many bytes of leaked memory: `at` has checked where they are. No slice overlaps them.
+        unsafe { self.at(iova, into.len()).copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) }
+    }
+
+    /// Writes the bytes at `iova`.
+    ///
+    /// # Panics
+    /// If they do not all fit into the window.
+    pub fn write_bytes(self, iova: u64, bytes: &[u8]) {
+        // SAFETY: as many bytes of leaked memory: `at` has checked where they are. No slice overlaps them.
+        unsafe { self.at(iova, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
     }
 }
 
@@ -71,7 +96,7 @@ impl Window {
 pub struct Host {
     state: &'static RefCell<State>,
     page: *mut HostPage,
-    window: *mut u32,
+    window: Window,
     rings: [*mut u8; 4],
 }
 
@@ -100,15 +125,28 @@ impl Default for Host {
 }
 
 impl Host {
-    /// A host without a device: registers read as 0.
+    /// A host without a device: registers read as 0. The device sees the window past 4 GiB.
     pub fn new() -> Self {
+        Self::with_window_at(WINDOW_IOVA)
+    }
+
+    /// The same, but the device sees the window below 4 GiB, as the host arranges it for a driver whose manifest has a
+    /// `dma_mask_bits` of 32.
+    pub fn below_4_gib() -> Self {
+        Self::with_window_at(LOW_WINDOW_IOVA)
+    }
+
+    fn with_window_at(iova: u64) -> Self {
         let state = &*Box::leak(Box::new(RefCell::new(State::default())));
         let rings = [0; 4].map(|_: u8| {
             let memory = leak(RING_BYTES + 64);
             // SAFETY: the allocation is 64 bytes longer than the ring.
             unsafe { memory.add(memory.align_offset(64)) }
         });
-        let window = leak(WINDOW_BYTES).cast::<u32>();
+        let memory = leak(WINDOW_BYTES + 4096);
+        // The host's window begins with a page.
+        // SAFETY: the allocation is a page longer than the window.
+        let window = Window { memory: unsafe { memory.add(memory.align_offset(4096)) }, iova };
         let pool = PoolLayout {
             offset: DMA_BYTES as u32,
             count: BUFFERS as u32,
@@ -119,9 +157,9 @@ impl Host {
         };
         let page = Box::leak(Box::new(HostPage {
             magic: HOST_PAGE_MAGIC,
-            window_addr: window as u64,
+            window_addr: window.memory as u64,
             window_len_bytes: WINDOW_BYTES as u64,
-            window_iova: WINDOW_IOVA,
+            window_iova: iova,
             rings: rings.map(|ring| ring as u64),
             pool,
             mailbox_addr: leak(MAILBOX_BYTES) as u64,
@@ -160,7 +198,7 @@ impl Host {
 
     /// The DMA window.
     pub fn window(&self) -> Window {
-        Window(self.window)
+        self.window
     }
 
     /// The hostcalls so far, but for `clock_ns`, as `name [arguments]`.
@@ -238,21 +276,6 @@ impl Host {
             (*self.header(queue)).consumed = produced;
             (0..produced.wrapping_sub(consumed)).map(|i| self.entry(queue, consumed.wrapping_add(i)).read()).collect()
         }
-    }
-}
-
-#[cfg(test)]
-impl Host {
-    /// Overwrites descriptor `slot` of the ring at `offset` in the window.
-    pub(crate) fn device_writes(&self, offset: usize, slot: usize, words: [u32; 4]) {
-        let at = WINDOW_IOVA + (offset + slot * 16) as u64;
-        (at..).step_by(4).zip(words).for_each(|(at, word)| self.window().write(at, word));
-    }
-
-    /// The words of descriptor `slot` of the ring at `offset` in the window.
-    pub(crate) fn slot(&self, offset: usize, slot: usize) -> [u32; 4] {
-        let at = WINDOW_IOVA + (offset + slot * 16) as u64;
-        [0, 4, 8, 12].map(|word| self.window().read(at + word))
     }
 }
 

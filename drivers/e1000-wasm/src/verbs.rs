@@ -5,7 +5,7 @@
 
 use e1000_regs::tx::command;
 use e1000_regs::{RDT, TDT, rx, tx};
-use nook_sdk::{DescriptorRing, Kernel, Packet, PacketStatus, QueueEntry, ReturnQueue};
+use nook_sdk::{DescriptorRing, DoneBit, Kernel, Packet, PacketStatus, QueueEntry, ReturnQueue};
 
 use crate::driver::E1000;
 
@@ -21,13 +21,16 @@ const HEADER_BYTES: u32 = 14;
 /// so that one stands for many (see `setup::moderate`).
 const SEND: u32 = command::IFCS | command::RS | command::IDE;
 
-/// A ring of the chip. Beside each descriptor is the packet whose buffer the chip has.
-pub(crate) type Ring<K> = DescriptorRing<K, Packet, RING>;
+/// A ring of the chip: legacy descriptors both ways, whose last word has DD in the same place (sections 3.2.3.1 and
+/// 3.3.3.2). Beside each is the packet whose buffer the chip has.
+pub(crate) type Ring<K> = DescriptorRing<K, Packet, RING, 16, DoneBit<3, DD>>;
+const DD: u32 = rx::status::DD;
+const _: () = assert!(DD == tx::status::DD);
 
 /// Four words as two halves of a slot.
 #[inline(always)]
-fn halves([a, b, c, d]: [u32; 4]) -> (u64, u64) {
-    (u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32)
+fn halves([a, b, c, d]: [u32; 4]) -> [u64; 2] {
+    [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
 }
 
 /// Gives back what no descriptor can say: a host that gives such a thing is broken.
@@ -51,10 +54,7 @@ impl<K: Kernel> E1000<K> {
             moved += 1;
             let packet = Packet::from(&entry);
             match self.queues.pool.frame_iova(&packet) {
-                Some(iova) => {
-                    let (low, high) = halves(rx::fresh(iova));
-                    slot.put(low, high, packet);
-                }
+                Some(iova) => slot.put(halves(rx::fresh(iova)), packet),
                 None => refuse(&mut self.queues.rx_return, packet),
             }
         }
@@ -68,25 +68,25 @@ impl<K: Kernel> E1000<K> {
     /// Gives received frames to the host.
     #[inline(always)]
     pub(crate) fn rx_return(&mut self, budget: u32) -> bool {
-        let mut reap = self.rx.reap(rx::status::DD);
+        let mut reap = self.rx.reap();
         let mut returning = self.queues.rx_return.begin();
         for _ in 0..budget {
             // No place: the host takes what is there, and calls again.
             let Some(place) = returning.vacant() else { return true };
             let Some(done) = reap.next() else { return false };
             let len_bytes = rx::length_bytes(done.word(rx::LENGTH_WORD));
-            place.put(received(done.kept, len_bytes, done.last_word(), &mut self.rx_mid_frame));
+            place.put(received(done.kept, len_bytes, done.done_word(), &mut self.rx_mid_frame));
         }
         true
     }
 
     /// Gives the host one receive buffer back that the chip is done with, as failed, whatever is in it.
     pub(crate) fn rx_discard(&mut self) {
-        let mut reap = self.rx.reap(rx::status::DD);
+        let mut reap = self.rx.reap();
         let mut returning = self.queues.rx_return.begin();
         let Some(place) = returning.vacant() else { return };
         if let Some(done) = reap.next() {
-            self.rx_mid_frame = done.last_word() & rx::status::EOP == 0;
+            self.rx_mid_frame = done.done_word() & rx::status::EOP == 0;
             place.put(done.kept.returned(0, PacketStatus::Failed));
         }
     }
@@ -107,8 +107,7 @@ impl<K: Kernel> E1000<K> {
             match self.queues.pool.frame_iova(&packet).filter(|_| fits) {
                 Some(iova) => {
                     let end = if packet.is_last() { command::EOP } else { 0 };
-                    let (low, high) = halves(tx::legacy(iova, packet.len_bytes as u16, SEND | end));
-                    slot.put(low, high, packet);
+                    slot.put(halves(tx::legacy(iova, packet.len_bytes as u16, SEND | end)), packet);
                 }
                 None => refuse(&mut self.queues.tx_return, packet),
             }
@@ -123,13 +122,13 @@ impl<K: Kernel> E1000<K> {
     /// Gives the host's frames back that were sent.
     #[inline(always)]
     pub(crate) fn tx_return(&mut self, budget: u32) -> bool {
-        let mut reap = self.tx.reap(tx::status::DD);
+        let mut reap = self.tx.reap();
         let mut returning = self.queues.tx_return.begin();
         for _ in 0..budget {
             let Some(place) = returning.vacant() else { return true };
             let Some(done) = reap.next() else { return false };
             // Collisions that did not end (section 3.3.3.2).
-            let lost = done.last_word() & (tx::status::EC | tx::status::LC) != 0;
+            let lost = done.done_word() & (tx::status::EC | tx::status::LC) != 0;
             let status = if lost { PacketStatus::Failed } else { PacketStatus::Done };
             place.put(done.kept.returned(done.kept.len_bytes, status));
         }

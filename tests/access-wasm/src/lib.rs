@@ -6,17 +6,22 @@
 #![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
 #![forbid(unsafe_code)]
 
-use nook_sdk::{DmaBytes, DmaRegion, Irq, Kernel, NetDriver, Nook, Poll, ProbeReason, Status};
+use nook_sdk::{
+    ByCounter, CompletionRing, DmaBytes, DmaRegion, Irq, Kernel, NetDriver, Nook, Phase, Poll, ProbeReason, Status,
+};
 
 /// The driver.
 pub struct Access<K: Kernel> {
     nook: Nook<K>,
     memory: DmaRegion<K>,
+    completions: CompletionRing<K, 64, 16, Phase<3, 0x1_0000>>,
+    used: CompletionRing<K, 64, 8, ByCounter<16>>,
 }
 
 impl<K: Kernel> NetDriver<K> for Access<K> {
     fn probe(nook: Nook<K>, _reason: ProbeReason) -> Result<Self, Status> {
-        Ok(Access { nook, memory: nook.dma_alloc(4096, 4096)? })
+        let memory = nook.dma_alloc(4096, 4096)?;
+        Ok(Access { nook, memory, completions: CompletionRing::new(nook)?, used: CompletionRing::with_head(nook, 8)? })
     }
 
     fn remove(self) {}
@@ -27,6 +32,31 @@ impl<K: Kernel> NetDriver<K> for Access<K> {
 
     fn stop(&mut self) -> Result<(), Status> {
         content(self.nook, self.memory.bytes())
+    }
+
+    fn work(&mut self) {
+        let case = |number| self.nook.delay_ns(number);
+        // A completion that is waited for: its phase, then another of its words.
+        case(301);
+        let mut taken = self.completions.take();
+        let first = loop {
+            if let Some(done) = taken.next() {
+                break done.word(0);
+            }
+        };
+        drop(taken);
+        // An index that is waited for, then what it announces.
+        case(302);
+        let index = loop {
+            match self.used.head().read::<u16>(6) {
+                Ok(0) => {}
+                Ok(index) => break index,
+                Err(_) => return,
+            }
+        };
+        let second = self.used.take_to(index.into()).ok().and_then(|mut taken| Some(taken.next()?.word(1)));
+        case(399);
+        self.nook.timer_set(u64::from(first ^ second.unwrap_or(0)));
     }
 
     fn poll(&mut self, _queue: u32, _budget: u32) -> Poll {
@@ -104,6 +134,6 @@ nook_sdk::nook_driver! {
     name: "access",
     pci: "1234:0002",
     registers: "none",
-    dma_bytes: 4096,
+    dma_bytes: 12288,
     dma_mask_bits: 64,
 }

@@ -9,8 +9,8 @@
 
 use e1000_regs::{CTRL, IMC, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, tx};
 use nook_sdk::{
-    DescriptorRing, Irq, Kernel, LinkState, NetDriver, NetQueues, Nook, Packet, PacketStatus, Poll, ProbeReason, Regs,
-    RxMode, Status,
+    DescriptorRing, DoneBit, Irq, Kernel, LinkState, NetDriver, NetQueues, Nook, Packet, PacketStatus, Poll,
+    ProbeReason, Regs, RxMode, Status,
 };
 
 /// Where it points: at Linux's own code, which an uncompressed kernel on x86-64 has from 16 MiB on.
@@ -25,7 +25,7 @@ pub struct StrayDma<K: Kernel> {
     nook: Nook<K>,
     regs: Regs<K>,
     queues: NetQueues,
-    tx: DescriptorRing<K, Packet, RING>,
+    tx: DescriptorRing<K, Packet, RING, 16, DoneBit<3, { tx::status::DD }>>,
 }
 
 impl<K: Kernel> NetDriver<K> for StrayDma<K> {
@@ -63,7 +63,7 @@ impl<K: Kernel> NetDriver<K> for StrayDma<K> {
     }
 
     fn poll(&mut self, _queue: u32, _budget: u32) -> Poll {
-        let (mut sent, mut returning) = (self.tx.reap(tx::status::DD), self.queues.tx_return.begin());
+        let (mut sent, mut returning) = (self.tx.reap(), self.queues.tx_return.begin());
         while let (Some(place), Some(done)) = (returning.vacant(), sent.next()) {
             place.put(done.kept.returned(done.kept.len_bytes, PacketStatus::Done));
         }
@@ -75,7 +75,7 @@ impl<K: Kernel> NetDriver<K> for StrayDma<K> {
             let packet = Packet::from(&entry);
             let send = tx::command::EOP | tx::command::IFCS | tx::command::RS;
             let [a, b, c, d] = tx::legacy(ELSEWHERE, packet.len_bytes as u16, send);
-            slot.put(u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32, packet);
+            slot.put([u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32], packet);
         }
         drop((fill, provided));
         if let Some(tail) = self.tx.publish() {

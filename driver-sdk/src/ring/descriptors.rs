@@ -1,0 +1,328 @@
+//! [`DescriptorRing`]: the driver fills slots, and the device gives them back.
+//!
+//! Who owns a slot is decided by three free-running counters, `reaped <= published <= filled <= reaped + N - 1`:
+//! the device owns the slots from `reaped` to `published`, the driver the others. The types allow filling only the
+//! driver's, and reading one of the device's only after the device was seen to be done with it.
+
+use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use nook_abi::Status;
+
+use super::{Announced, Done, Finished, InSlot, finished};
+use crate::raw::Slots;
+use crate::{DmaRegion, Kernel, Nook};
+
+/// A ring of `N` (a power of two, 2 to 65,536) descriptors of `SLOT` bytes, and a `T` that the driver keeps beside each
+/// while the device has it. At most `N - 1` are in use, because devices take equal head and tail for an empty ring. `D`
+/// is how the device says that it is done with one.
+///
+/// ```
+/// # use nook_sdk::{ByIndex, DescriptorRing, DoneBit, OwnBit};
+/// # struct Packet;
+/// # struct Request;
+/// /// 16 bytes; the device sets bit 0 of the last word.
+/// type Receive<K> = DescriptorRing<K, Packet, 256, 16, DoneBit<3, 1>>;
+/// /// 16 bytes; the highest bit of the first word says that the device has it.
+/// type Owned<K> = DescriptorRing<K, Packet, 64, 16, OwnBit<0, 0x8000_0000>>;
+/// /// Commands of 64 bytes, of which another ring says how many were taken.
+/// type Submit<K> = DescriptorRing<K, Request, 1024, 64, ByIndex>;
+/// ```
+pub struct DescriptorRing<K: Kernel, T, const N: usize, const SLOT: usize, D> {
+    memory: DmaRegion<K>,
+    slots: Slots<SLOT, N>,
+    kept: [T; N],
+    filled: u32,
+    published: u32,
+    reaped: u32,
+    done: PhantomData<D>,
+}
+
+/// Where counter `at` points.
+#[inline(always)]
+const fn index<const N: usize>(at: u32) -> usize {
+    at as usize & (N - 1)
+}
+
+impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> DescriptorRing<K, T, N, SLOT, D> {
+    /// An empty ring in fresh DMA memory, aligned to 4096 bytes. Process context only.
+    pub fn new(nook: Nook<K>) -> Result<Self, Status> {
+        let memory = nook.dma_alloc(Slots::<SLOT, N>::LEN_BYTES, 4096)?;
+        let slots = Slots::new(memory.span())?;
+        let kept = [T::default(); N];
+        Ok(DescriptorRing { memory, slots, kept, filled: 0, published: 0, reaped: 0, done: PhantomData })
+    }
+
+    /// Where the device finds it.
+    pub fn iova(&self) -> u64 {
+        self.memory.iova()
+    }
+
+    /// How long it is.
+    pub fn len_bytes(&self) -> u32 {
+        self.memory.len_bytes()
+    }
+
+    /// How many descriptors the device has.
+    pub fn in_flight(&self) -> u32 {
+        self.published.wrapping_sub(self.reaped)
+    }
+
+    /// How many were ever taken back: moves while the device makes progress.
+    pub fn reaped(&self) -> u32 {
+        self.reaped
+    }
+
+    /// Begins a batch of filling. The batch ends, and counts, when the result is dropped.
+    #[inline(always)]
+    pub fn fill(&mut self) -> Fill<'_, T, N, SLOT> {
+        Fill {
+            slots: self.slots,
+            at: self.filled,
+            end: self.reaped.wrapping_add(N as u32 - 1),
+            kept: &mut self.kept,
+            filled: &mut self.filled,
+        }
+    }
+
+    /// Hands everything that was filled to the device. The result is the new tail, from 0 to N - 1, for the doorbell,
+    /// which must be written next; `None` if nothing is new.
+    #[inline(always)]
+    pub fn publish(&mut self) -> Option<u32> {
+        if self.filled == self.published {
+            return None;
+        }
+        self.published = self.filled;
+        // Why this is enough: see the documentation of `ring`.
+        #[cfg(any(target_arch = "wasm32", target_arch = "x86_64"))]
+        compiler_fence(Ordering::Release);
+        #[cfg(not(any(target_arch = "wasm32", target_arch = "x86_64")))]
+        core::sync::atomic::fence(Ordering::Release);
+        Some(index::<N>(self.filled) as u32)
+    }
+
+    #[inline(always)]
+    fn reap_until(&mut self, end: u32) -> Reap<'_, T, N, SLOT, D> {
+        Reap { slots: self.slots, at: self.reaped, end, kept: &self.kept, reaped: &mut self.reaped, done: PhantomData }
+    }
+
+    /// Takes everything back, done or not, and empties the ring, whose next slot is slot 0. The device must be quiet.
+    /// `each` gets what was kept, oldest first.
+    pub fn clear(&mut self, mut each: impl FnMut(T)) {
+        let mut at = self.reaped;
+        while at != self.filled {
+            each(self.kept[index::<N>(at)]);
+            at = at.wrapping_add(1);
+        }
+        (self.filled, self.published, self.reaped) = (0, 0, 0);
+    }
+}
+
+impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: InSlot> DescriptorRing<K, T, N, SLOT, D> {
+    /// Begins a batch of taking back what the device is done with, as the slots say. The batch ends, and counts, when
+    /// the result is dropped.
+    #[inline(always)]
+    pub fn reap(&mut self) -> Reap<'_, T, N, SLOT, D> {
+        self.reap_until(self.published)
+    }
+}
+
+impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Announced> DescriptorRing<K, T, N, SLOT, D> {
+    /// Begins a batch of taking back what the device is done with: up to where it `announced` to be, which is checked.
+    /// [`Status::DeviceFailed`] if the device does not have so many. The batch ends, and counts, when the result is
+    /// dropped.
+    #[inline(always)]
+    pub fn reap_to(&mut self, announced: u32) -> Result<Reap<'_, T, N, SLOT, D>, Status> {
+        let done = D::distance(announced, self.reaped, N as u32).filter(|done| *done <= self.in_flight());
+        let end = self.reaped.wrapping_add(done.ok_or(Status::DeviceFailed)?);
+        Ok(self.reap_until(end))
+    }
+}
+
+/// A batch of filling.
+pub struct Fill<'a, T, const N: usize, const SLOT: usize> {
+    slots: Slots<SLOT, N>,
+    kept: &'a mut [T; N],
+    at: u32,
+    end: u32,
+    filled: &'a mut u32,
+}
+
+impl<'a, T: Copy, const N: usize, const SLOT: usize> Fill<'a, T, N, SLOT> {
+    /// The next slot, if the driver owns one.
+    #[inline(always)]
+    pub fn vacant(&mut self) -> Option<Vacant<'_, 'a, T, N, SLOT>> {
+        (self.at != self.end).then_some(Vacant(self))
+    }
+
+    /// How many slots the driver owns.
+    #[inline(always)]
+    pub fn room(&self) -> u32 {
+        self.end.wrapping_sub(self.at)
+    }
+}
+
+impl<T, const N: usize, const SLOT: usize> Drop for Fill<'_, T, N, SLOT> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.filled = self.at;
+    }
+}
+
+/// A slot that the driver owns; nothing happens if it is not used.
+pub struct Vacant<'f, 'a, T, const N: usize, const SLOT: usize>(&'f mut Fill<'a, T, N, SLOT>);
+
+impl<T: Copy, const N: usize, const SLOT: usize> Vacant<'_, '_, T, N, SLOT> {
+    /// Where in the ring it is, from 0 to N - 1.
+    #[inline(always)]
+    pub fn index(&self) -> u32 {
+        index::<N>(self.0.at) as u32
+    }
+
+    /// Fills the whole slot, 8 bytes a word, little endian, so `WORDS` is `SLOT / 8`: anything else does not compile.
+    /// If a bit in the slot says whose it is, it must say the device's.
+    #[inline(always)]
+    pub fn put<const WORDS: usize>(self, words: [u64; WORDS], kept: T) {
+        let Vacant(fill) = self;
+        fill.kept[index::<N>(fill.at)] = kept;
+        fill.slots.put(fill.at, words);
+        fill.at = fill.at.wrapping_add(1);
+    }
+}
+
+/// A batch of taking back.
+pub struct Reap<'a, T, const N: usize, const SLOT: usize, D> {
+    slots: Slots<SLOT, N>,
+    kept: &'a [T; N],
+    at: u32,
+    end: u32,
+    reaped: &'a mut u32,
+    done: PhantomData<D>,
+}
+
+impl<T: Copy, const N: usize, const SLOT: usize, D: Done> Reap<'_, T, N, SLOT, D> {
+    /// The oldest descriptor, if the device is done with it.
+    #[inline(always)]
+    #[allow(clippy::should_implement_trait)] // It lends: the slot may be filled again once the batch is over.
+    pub fn next(&mut self) -> Option<Finished<'_, T, SLOT, N>> {
+        let kept = self.kept;
+        finished::<D, T, SLOT, N>(self.slots, &mut self.at, self.end, |at| kept[index::<N>(at)])
+    }
+}
+
+impl<T, const N: usize, const SLOT: usize, D> Drop for Reap<'_, T, N, SLOT, D> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.reaped = self.at;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::DoneBit;
+    use crate::testing::{Fake, Host};
+    use std::vec::Vec;
+
+    const DONE: u32 = 1;
+    type Ring = DescriptorRing<Fake, u32, 8, 16, DoneBit<3, DONE>>;
+
+    fn ring(host: &Host) -> Ring {
+        Ring::new(host.nook()).unwrap()
+    }
+
+    fn push(ring: &mut Ring, kept: u32) -> bool {
+        let mut fill = ring.fill();
+        let Some(slot) = fill.vacant() else { return false };
+        slot.put([u64::from(kept) << 32, 0], kept);
+        true
+    }
+
+    fn device_writes(host: &Host, ring: &Ring, slot: u32, words: [u32; 4]) {
+        let at = ring.iova() + u64::from(slot) * 16;
+        (at..).step_by(4).zip(words).for_each(|(at, word)| host.window().write(at, word));
+    }
+
+    fn slot(host: &Host, ring: &Ring, slot: u32) -> [u32; 4] {
+        let at = ring.iova() + u64::from(slot) * 16;
+        [0, 4, 8, 12].map(|word| host.window().read(at + word))
+    }
+
+    #[test]
+    fn one_slot_stays_empty_so_that_full_is_not_taken_for_empty() {
+        let host = Host::new();
+        let mut ring = ring(&host);
+        assert_eq!((0..20).filter(|&i| push(&mut ring, i)).count(), 7);
+        assert_eq!(ring.publish(), Some(7));
+        assert_eq!(ring.publish(), None);
+        assert_eq!(ring.in_flight(), 7);
+    }
+
+    #[test]
+    fn a_slot_is_taken_back_only_after_its_done_bit() {
+        let host = Host::new();
+        let mut ring = ring(&host);
+        (0..3).for_each(|i| assert!(push(&mut ring, i)));
+        ring.publish();
+        assert!(ring.reap().next().is_none());
+        // The device is done with the second one only: order is kept.
+        device_writes(&host, &ring, 1, [5, 6, 7, DONE | 8]);
+        assert!(ring.reap().next().is_none());
+        device_writes(&host, &ring, 0, [1, 2, 3, DONE]);
+        let mut reap = ring.reap();
+        let first = reap.next().unwrap();
+        assert_eq!((first.kept, first.word(2), first.done_word()), (0, 3, DONE));
+        let second = reap.next().unwrap();
+        assert_eq!((second.kept, second.word(0), second.done_word()), (1, 5, DONE | 8));
+        assert!(reap.next().is_none());
+        drop(reap);
+        assert_eq!((ring.in_flight(), ring.reaped()), (1, 2));
+    }
+
+    #[test]
+    fn what_was_filled_but_not_published_is_not_taken_back() {
+        let host = Host::new();
+        let mut ring = ring(&host);
+        assert!(push(&mut ring, 9));
+        device_writes(&host, &ring, 0, [0, 0, 0, DONE]);
+        assert!(ring.reap().next().is_none());
+        ring.publish();
+        assert!(ring.reap().next().is_some());
+    }
+
+    #[test]
+    fn slots_hold_what_was_put_and_wrap_around() {
+        let host = Host::new();
+        let mut ring = ring(&host);
+        for round in 0..100 {
+            assert!(push(&mut ring, round));
+            assert_eq!(ring.publish(), Some((round + 1) % 8));
+            assert_eq!(slot(&host, &ring, round % 8), [0, round, 0, 0]);
+            device_writes(&host, &ring, round % 8, [0, 0, 0, DONE]);
+            assert_eq!(ring.reap().next().map(|done| done.kept), Some(round));
+        }
+    }
+
+    #[test]
+    fn clearing_gives_everything_back_in_order_and_starts_at_slot_0() {
+        let host = Host::new();
+        let mut ring = ring(&host);
+        (0..5).for_each(|i| assert!(push(&mut ring, i)));
+        ring.publish();
+        device_writes(&host, &ring, 0, [0, 0, 0, DONE]);
+        assert!(ring.reap().next().is_some());
+        let mut kept = Vec::new();
+        ring.clear(|item| kept.push(item));
+        assert_eq!(kept, [1, 2, 3, 4]);
+        assert_eq!(ring.in_flight(), 0);
+        push(&mut ring, 0);
+        assert_eq!(ring.publish(), Some(1));
+    }
+
+    #[test]
+    fn dropping_a_ring_frees_its_memory() {
+        let host = Host::new();
+        drop(ring(&host));
+        assert_eq!(host.calls(), ["dma_alloc [128, 4096]", "dma_free [1]"]);
+    }
+}

@@ -1,0 +1,189 @@
+//! Rings in DMA memory, shared with a device that may write at any time.
+//!
+//! Which one a chip needs is decided by who fills its slots, and by how the device says that it is done with one:
+//!
+//! - [`DescriptorRing`]: the driver fills slots, and the device gives them back. It sets a bit in the slot
+//!   ([`DoneBit`]), or clears one ([`OwnBit`]), or an index that it writes elsewhere passes the slot ([`ByIndex`],
+//!   [`ByCounter`]).
+//! - [`CompletionRing`]: the device fills slots, and the driver gives them back. A bit in the slot has the phase of
+//!   this lap ([`Phase`]), or an index passes it.
+//! - [`ByteRing`]: the device writes bytes, and says by its position how far.
+//!
+//! Slots have any multiple of 8 bytes, rings any power of two of them up to 65,536; both are constants, so that an
+//! index is masked and not checked.
+//!
+//! How a slot changes hands, and why it is enough:
+//!
+//! - *To the device.* A slot is filled with plain stores, and [`DescriptorRing::publish`] orders them before what the
+//!   caller writes next. If that is a doorbell, it is an import call in wasm, which neither LLVM nor Cranelift moves a
+//!   store across, so a compiler fence is all that is needed (`atomic.fence` would cost 13 ns). The host makes the real
+//!   register access with the ordering that its bus needs. Natively on x86-64, stores are seen in program order, so a
+//!   compiler fence is enough there too; other architectures get a real release fence. If it is a word in memory that
+//!   the device polls, it goes there by [`DmaBytes::write`](crate::DmaBytes::write), which is a fence by itself.
+//! - *To the driver.* The word that says so is read by an acquire load: `i32.atomic.load` in wasm. Wasm has no
+//!   volatile: a plain load in a loop may be merged with the one before and then never sees the device's write. All
+//!   other words that the device writes are read after it, by atomic loads for the same reason.
+
+mod bytes;
+mod completions;
+mod descriptors;
+#[cfg(test)]
+mod scripted;
+
+pub use bytes::ByteRing;
+pub use completions::{CompletionRing, Taken};
+pub use descriptors::{DescriptorRing, Fill, Reap, Vacant};
+
+use core::marker::PhantomData;
+
+use crate::raw::Slots;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// How a device says that it is done with a slot.
+pub trait Done: sealed::Sealed {
+    /// The word of the slot that says so, if one does, and the word's value says it on this lap of the ring. `word`
+    /// reads a word of the slot.
+    #[doc(hidden)]
+    fn look(word: impl FnOnce(usize) -> u32, odd_lap: bool) -> Option<u32>;
+}
+
+/// A bit in the slot says so, which filling the slot takes back.
+pub trait InSlot: Done {}
+
+/// An index that the device writes elsewhere (a register, a word of memory, another ring) says so.
+pub trait Announced: Done {
+    /// How many slots lie between the one at `from` and the announced one; `None` for what is no index.
+    #[doc(hidden)]
+    fn distance(announced: u32, from: u32, slots: u32) -> Option<u32>;
+}
+
+/// The device sets a bit of word `WORD` (32 bits, little endian, counted from 0) when it is done: `MASK` has the bit.
+/// The driver fills a slot with the bit clear.
+pub struct DoneBit<const WORD: usize, const MASK: u32>;
+
+/// The device clears a bit of word `WORD` when it is done; the driver fills a slot with the bit set.
+pub struct OwnBit<const WORD: usize, const MASK: u32>;
+
+/// The device writes a bit of word `WORD` with each slot that it fills: set on the first lap of the ring, clear on the
+/// second, and so on (the phase tag of NVM Express, base specification 2.0, section 3.3.3.2; other chips call it
+/// generation). So nothing has to be cleared.
+pub struct Phase<const WORD: usize, const MASK: u32>;
+
+/// The device says at which slot it is, from 0 to N - 1. Equal means none, so it has at most N - 1 slots to say it of.
+pub struct ByIndex;
+
+/// The device counts slots and says the lowest `BITS` bits of it (16: the used ring of a split
+/// virtqueue, OASIS 1.2, section 2.7.8).
+pub struct ByCounter<const BITS: u32>;
+
+impl<const WORD: usize, const MASK: u32> sealed::Sealed for DoneBit<WORD, MASK> {}
+impl<const WORD: usize, const MASK: u32> sealed::Sealed for OwnBit<WORD, MASK> {}
+impl<const WORD: usize, const MASK: u32> sealed::Sealed for Phase<WORD, MASK> {}
+impl sealed::Sealed for ByIndex {}
+impl<const BITS: u32> sealed::Sealed for ByCounter<BITS> {}
+
+impl<const WORD: usize, const MASK: u32> Done for DoneBit<WORD, MASK> {
+    #[inline(always)]
+    fn look(word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
+        let word = word(WORD);
+        (word & MASK != 0).then_some(word)
+    }
+}
+
+impl<const WORD: usize, const MASK: u32> InSlot for DoneBit<WORD, MASK> {}
+
+impl<const WORD: usize, const MASK: u32> Done for OwnBit<WORD, MASK> {
+    #[inline(always)]
+    fn look(word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
+        let word = word(WORD);
+        (word & MASK == 0).then_some(word)
+    }
+}
+
+impl<const WORD: usize, const MASK: u32> InSlot for OwnBit<WORD, MASK> {}
+
+impl<const WORD: usize, const MASK: u32> Done for Phase<WORD, MASK> {
+    #[inline(always)]
+    fn look(word: impl FnOnce(usize) -> u32, odd_lap: bool) -> Option<u32> {
+        let word = word(WORD);
+        ((word & MASK != 0) != odd_lap).then_some(word)
+    }
+}
+
+impl Done for ByIndex {
+    #[inline(always)]
+    fn look(_word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
+        Some(0)
+    }
+}
+
+impl Announced for ByIndex {
+    #[inline(always)]
+    fn distance(announced: u32, from: u32, slots: u32) -> Option<u32> {
+        (announced < slots).then(|| announced.wrapping_sub(from) & (slots - 1))
+    }
+}
+
+impl<const BITS: u32> Done for ByCounter<BITS> {
+    #[inline(always)]
+    fn look(_word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
+        Some(0)
+    }
+}
+
+impl<const BITS: u32> Announced for ByCounter<BITS> {
+    #[inline(always)]
+    fn distance(announced: u32, from: u32, slots: u32) -> Option<u32> {
+        let mask = const {
+            assert!(BITS > 0 && BITS <= 32, "a counter has 1 to 32 bits");
+            u32::MAX >> (32 - BITS)
+        };
+        // A counter that cannot tell a full ring from an empty one is no counter of this ring.
+        (announced <= mask && slots <= mask).then(|| announced.wrapping_sub(from) & mask)
+    }
+}
+
+/// A slot that the device is done with, for as long as the batch lends it.
+pub struct Finished<'a, T, const SLOT: usize, const N: usize> {
+    slots: Slots<SLOT, N>,
+    at: u32,
+    done_word: u32,
+    /// What the driver kept beside it.
+    pub kept: T,
+    batch: PhantomData<&'a ()>,
+}
+
+impl<T, const SLOT: usize, const N: usize> Finished<'_, T, SLOT, N> {
+    /// The word that said that the device is done; 0 if an index said so.
+    #[inline(always)]
+    pub fn done_word(&self) -> u32 {
+        self.done_word
+    }
+
+    /// Word `index` (32 bits, little endian) of the slot, modulo the number of its words, read after the device was
+    /// done.
+    #[inline(always)]
+    pub fn word(&self, index: usize) -> u32 {
+        self.slots.word(self.at, index)
+    }
+}
+
+/// Slots from `at` to `end` as far as the device is done with them.
+#[inline(always)]
+fn finished<'a, D: Done, T, const SLOT: usize, const N: usize>(
+    slots: Slots<SLOT, N>,
+    at: &mut u32,
+    end: u32,
+    kept: impl FnOnce(u32) -> T,
+) -> Option<Finished<'a, T, SLOT, N>> {
+    if *at == end {
+        return None;
+    }
+    let here = *at;
+    let done_word = D::look(|word| slots.word(here, word), here & N as u32 != 0)?;
+    *at = here.wrapping_add(1);
+    Some(Finished { slots, at: here, done_word, kept: kept(here), batch: PhantomData })
+}
