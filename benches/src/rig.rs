@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nook_abi::net::NetMeta;
 use nook_abi::{Addr, Entry, Fault};
 use nook_bus::{DmaWindow, VolatileSlice};
-use nook_runtime::{Budgets, Driver, DriverModule, Ended, Host, LaunchError, Launcher, Nook, RolledBack, Turn, Uplink};
+use nook_net_api::Uplink;
+use nook_runtime::{Budgets, Driver, DriverModule, Ended, Host, LaunchError, Launcher, Net, Nook, RolledBack, Turn};
 
 use crate::levels::{Level, Program, Shared};
 use crate::sample::Subject;
@@ -108,33 +109,33 @@ impl Uplink for Endless {
 ///
 /// # Panics
 /// If the driver does not come up.
-pub fn nook(launcher: &Shared, batch: u32, interrupts: bool) -> (Nook<Endless>, Arc<AtomicU64>) {
+pub fn nook(launcher: &Shared, batch: u32, interrupts: bool) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
     watched(launcher, batch, interrupts, Watch::Time)
 }
 
 /// The same for drivers whose `roll_back` takes nothing back and tells what the last call did: it is asked after each
 /// poll, and what it tells is added up.
-pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Endless>, Arc<AtomicU64>) {
+pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
     watched(launcher, batch, false, Watch::Undone)
 }
 
-fn watched(launcher: &Shared, batch: u32, interrupts: bool, watch: Watch) -> (Nook<Endless>, Arc<AtomicU64>) {
+fn watched(launcher: &Shared, batch: u32, interrupts: bool, watch: Watch) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
     let sum = Arc::new(AtomicU64::new(0));
     let launcher = Watched { inner: launcher.clone(), watch, sum: sum.clone() };
     let module = Program::E1000.module();
     let device = if interrupts { Instant::interrupting(batch) } else { Instant::new(batch) };
-    let mut nook = Nook::new(host(&module, device), Box::new(launcher), Endless::new(batch));
+    let mut nook = Nook::net(host(&module, device), Box::new(launcher), Endless::new(batch));
     nook.start().expect("the driver comes up");
     for _ in 0..100 {
         round(&mut nook);
     }
-    let before = *nook.counters();
+    let (before, moved_before) = (*nook.counters(), *nook.net_counters());
     round(&mut nook);
-    let after = nook.counters();
+    let (after, moved) = (nook.counters(), nook.net_counters());
     assert_eq!(after.polls - before.polls, 1);
     assert_eq!(after.irqs - before.irqs, u64::from(interrupts));
-    assert_eq!(after.tx_packets - before.tx_packets, u64::from(batch));
-    assert_eq!(after.rx_packets - before.rx_packets, u64::from(batch));
+    assert_eq!(moved.tx_packets - moved_before.tx_packets, u64::from(batch));
+    assert_eq!(moved.rx_packets - moved_before.rx_packets, u64::from(batch));
     (nook, sum)
 }
 
@@ -180,7 +181,7 @@ pub(crate) fn jobs(drivers: &Touching, what: u32, amount: u32) -> Subject<'_> {
 ///
 /// # Panics
 /// If the driver faults.
-pub fn round(nook: &mut Nook<Endless>) {
+pub fn round(nook: &mut Nook<Net<Endless>>) {
     nook.uplink_mut().refill();
     // A driver whose call took long, because somebody else had the core meanwhile, rests for a turn.
     while nook.turn(u64::MAX).expect("the driver does not fault") != Turn::Worked {}

@@ -6,7 +6,8 @@ use std::os::fd::RawFd;
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::{Host, Tap};
-use nook_runtime::Uplink;
+
+use nook_net_api::Uplink;
 
 /// The kernel through a TAP interface, or a host in this process. Static dispatch: this is asked for every frame.
 #[allow(clippy::large_enum_variant)] // There is one of them.

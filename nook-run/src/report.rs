@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use nook_abi::net::NetStats;
 use nook_bus::IrqKind;
 use nook_net::ExerciseReport;
+use nook_net_api::Uplink;
 use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
-use nook_runtime::{Counters, DriverModule, FilterModule, OwnedManifest, Uplink};
+use nook_runtime::{Counters, DriverModule, FilterModule, Net, NetCounters, OwnedManifest};
 use serde::Serialize;
 
 /// Names for a temporary file that are tried.
@@ -199,15 +200,15 @@ impl Times {
 
 impl RecoveryReport {
     /// Of a run.
-    pub fn new<U: Uplink>(supervisor: &Supervisor<U>) -> Self {
-        let counters = supervisor.nook().counters();
+    pub fn new<U: Uplink>(supervisor: &Supervisor<Net<U>>) -> Self {
+        let (counters, net) = (supervisor.nook().counters(), supervisor.nook().net_counters());
         RecoveryReport {
             taken_back: supervisor.rollbacks().count(),
             brought_back: supervisor.returns().count(),
             restarts: supervisor.restarts(),
-            rx_poison: counters.rx_poison,
-            tx_poison: counters.tx_poison,
-            tx_given_up: counters.tx_given_up,
+            rx_poison: net.rx_poison,
+            tx_poison: net.tx_poison,
+            tx_given_up: net.tx_given_up,
             transactions: counters.transactions,
             undoable: counters.undoable,
             rollback_ns: Times::of(supervisor.rollbacks()),
@@ -221,8 +222,9 @@ fn ratio(of: u64, to: u64) -> Option<f64> {
     (to != 0).then(|| of as f64 / to as f64)
 }
 
-impl From<&Counters> for CountersReport {
-    fn from(c: &Counters) -> Self {
+impl CountersReport {
+    /// Of what was counted about a nook and its interface.
+    pub fn new(c: &Counters, net: &NetCounters) -> Self {
         CountersReport {
             reg_reads: c.reg_reads,
             reg_writes: c.reg_writes,
@@ -230,17 +232,17 @@ impl From<&Counters> for CountersReport {
             irqs: c.irqs,
             polls: c.polls,
             crossings: c.crossings(),
-            packets: c.packets(),
-            rx_packets: c.rx_packets,
-            tx_packets: c.tx_packets,
-            rx_no_room: c.rx_no_room,
-            rx_failed: c.rx_failed,
-            tx_failed: c.tx_failed,
-            rx_dropped: c.rx_dropped,
-            tx_dropped: c.tx_dropped,
-            packets_per_irq: ratio(c.packets(), c.irqs),
-            hostcalls_per_packet: ratio(c.hostcalls, c.packets()),
-            registers_per_packet: ratio(c.reg_reads + c.reg_writes, c.packets()),
+            packets: net.packets(),
+            rx_packets: net.rx_packets,
+            tx_packets: net.tx_packets,
+            rx_no_room: net.rx_no_room,
+            rx_failed: net.rx_failed,
+            tx_failed: net.tx_failed,
+            rx_dropped: net.rx_dropped,
+            tx_dropped: net.tx_dropped,
+            packets_per_irq: ratio(net.packets(), c.irqs),
+            hostcalls_per_packet: ratio(c.hostcalls, net.packets()),
+            registers_per_packet: ratio(c.reg_reads + c.reg_writes, net.packets()),
         }
     }
 }

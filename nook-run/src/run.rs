@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nook_bus::{Clock, DmaWindow};
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Nook, Wasi};
+use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Net, Nook, Wasi};
 use nook_wasi::EmptyWorld;
 
 use crate::cli::{Exercise, Isolation, RunArgs};
@@ -79,7 +79,7 @@ impl std::fmt::Display for Ended {
     }
 }
 
-type Supervised = Supervisor<Captured<Plug>>;
+type Supervised = Supervisor<Net<Captured<Plug>>>;
 
 /// Runs a driver as asked, prints what it found, and writes the report.
 ///
@@ -214,7 +214,7 @@ fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Optio
         tracing::debug!("--pcap: opening {}", path.display());
         Pcap::create(path).context("--pcap")
     });
-    let mut nook = Nook::new(host, launcher, Captured::new(plug, capture.transpose()?));
+    let mut nook = Nook::net(host, launcher, Captured::new(plug, capture.transpose()?));
     if let Some(when) = crash
         && !nook.crash(when, args.seed)
     {
@@ -313,7 +313,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, ended: 
     let link_is_up = nook.interface().is_some_and(|interface| interface.link.up);
     let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
     let interrupts = nook.host().irq_kind().map(irq_name);
-    let counters = CountersReport::from(nook.counters());
+    let counters = CountersReport::new(nook.counters(), nook.net_counters());
     let mut late_faults = Vec::new();
     let mut note = |what: &str, error: nook_runtime::NookError| {
         tracing::error!("{what}: {error}");

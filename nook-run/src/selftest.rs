@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use nook_abi::net::NetStats;
 use nook_bus::{Clock, DmaWindow, PciDevice, PciIdentity};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Net, Nook, NookError, OwnedManifest, Wasi,
 };
 
 use crate::cli::{MmioArg, SelftestArgs, WireArg};
@@ -76,7 +76,7 @@ type Found = std::result::Result<String, String>;
 
 /// The test under way.
 struct Selftest {
-    nook: Nook<Frames>,
+    nook: Nook<Net<Frames>>,
     signals: Signals,
     checks: Vec<Check>,
     /// How interrupts come, while they do.
@@ -100,7 +100,7 @@ impl Selftest {
     ) -> Result<Self> {
         let (maps, budgets, clock) = (drivers::MAPS, Budgets::default(), Clock::Monotonic);
         let config = HostConfig { device, window, maps, manifest, layout, budgets, clock };
-        let mut nook = Nook::new(Host::new(config)?, launcher, Frames::new(seed));
+        let mut nook = Nook::net(Host::new(config)?, launcher, Frames::new(seed));
         nook.watch(signals.fd());
         Ok(Selftest { nook, signals, checks: Vec::new(), interrupts: None, counted: [0; 2], moved: [0; 2], errors: 0 })
     }
@@ -184,7 +184,7 @@ impl Selftest {
 
     /// Turns until nothing has come for a while.
     fn quiet(&mut self) -> std::result::Result<(), String> {
-        let came = |test: &Selftest| test.nook.counters().packets();
+        let came = |test: &Selftest| test.nook.net_counters().packets();
         let (mut since, mut before) = (self.now_ns(), came(self));
         while self.now_ns() - since < QUIET_NS {
             self.turn()?;
@@ -255,7 +255,7 @@ impl Selftest {
 
     /// Frames sent and received, as the host counts them.
     fn moved(&self) -> [u64; 2] {
-        let counters = self.nook.counters();
+        let counters = self.nook.net_counters();
         [counters.tx_packets, counters.rx_packets]
     }
 
@@ -329,7 +329,7 @@ impl Selftest {
                 seed: args.seed,
             },
             checks,
-            counters: CountersReport::from(self.nook.counters()),
+            counters: CountersReport::new(self.nook.counters(), self.nook.net_counters()),
             dma_faults: self.nook.host().dma_faults(),
             seconds,
         }

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_abi::Fault;
-use nook_runtime::{Call, Counters, Frame, KeepMemory, Nook, NookError, Scene, Uplink};
+use nook_runtime::{Call, Class, Counters, Frame, KeepMemory, Nook, NookError, Scene};
 use serde_json::{Map, Value, json};
 
 use crate::Policy;
@@ -81,7 +81,7 @@ impl Bundles {
 
     /// A call is about to be taken back, and nothing of it is to be seen afterwards: says what there is to see, if this
     /// is to be kept.
-    pub(crate) fn look<U: Uplink>(&mut self, nook: &mut Nook<U>, error: &NookError, now_ns: u64) -> Option<Scene> {
+    pub(crate) fn look<C: Class>(&mut self, nook: &mut Nook<C>, error: &NookError, now_ns: u64) -> Option<Scene> {
         let NookError::Fault { fault, .. } = error else { return None };
         if self.places.len() >= self.config.taken_back || !self.has_time(true, now_ns) {
             return None;
@@ -95,7 +95,7 @@ impl Bundles {
     }
 
     /// Leaves a bundle, unless it is too soon for another. Without a scene it is what is to be seen now.
-    pub(crate) fn leave<U: Uplink>(&mut self, nook: &mut Nook<U>, scene: Option<Scene>, about: &Circumstances<'_>) {
+    pub(crate) fn leave<C: Class>(&mut self, nook: &mut Nook<C>, scene: Option<Scene>, about: &Circumstances<'_>) {
         // Taken in any case: the next fault's is another.
         let scene = scene.unwrap_or_else(|| nook.take_scene());
         if self.config.keep == 0 || !self.has_time(about.taken_back, about.now_ns) {
@@ -136,7 +136,7 @@ impl Drop for Bundles {
     }
 }
 
-fn report<U: Uplink>(nook: &Nook<U>, about: &Circumstances<'_>, config: &BundleConfig, scene: &Scene) -> Value {
+fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleConfig, scene: &Scene) -> Value {
     let host = nook.host();
     let manifest = host.manifest();
     let layout = host.layout();
@@ -158,7 +158,7 @@ fn report<U: Uplink>(nook: &Nook<U>, about: &Circumstances<'_>, config: &BundleC
         "device": host.describe_device(),
         "isolation": nook.isolation(),
         "frames": scene.frames.iter().map(frame).collect::<Vec<_>>(),
-        "counters": counters(nook.counters()),
+        "counters": counters(nook.counters(), nook.class().counts()),
         "policy": {
             "restarts": about.policy.restarts,
             "window_ns": about.policy.window_ns,
@@ -189,8 +189,8 @@ fn frame(frame: &Frame) -> Value {
     })
 }
 
-fn counters(c: &Counters) -> Value {
-    json!({
+fn counters(c: &Counters, class: Vec<(&'static str, u64)>) -> Value {
+    let mut counters = json!({
         "starts": c.starts,
         "entries": c.entries,
         "hostcalls": c.hostcalls,
@@ -198,9 +198,9 @@ fn counters(c: &Counters) -> Value {
         "irqs": c.irqs,
         "reg_reads": c.reg_reads,
         "reg_writes": c.reg_writes,
-        "rx_packets": c.rx_packets,
-        "tx_packets": c.tx_packets,
-    })
+    });
+    class.into_iter().for_each(|(name, count)| counters[name] = count.into());
+    counters
 }
 
 /// The lines of `calls.jsonl`.

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use nook_runtime::{Look, Nook, NookError, Snapshot, Uplink};
+use nook_runtime::{Class, Look, Nook, NookError, Snapshot};
 
 use crate::Policy;
 
 /// The snapshots of the instance that runs, oldest first.
-pub(crate) struct Snapshots<S = Snapshot> {
+pub(crate) struct Snapshots<S> {
     kept: VecDeque<S>,
     /// Not before then is another taken.
     due_ns: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Snapshots<S = Snapshot> {
     /// The driver was brought back to the newest, and until then it is not clear that this is of use.
     probation_until_ns: Option<u64>,
     /// The newest is of a driver without a link, and no traffic has begun since.
-    without_link: bool,
+    before_ready: bool,
 }
 
 impl<S> Default for Snapshots<S> {
@@ -29,7 +29,7 @@ impl<S> Default for Snapshots<S> {
             look_ns: 0,
             entries: 0,
             probation_until_ns: None,
-            without_link: false,
+            before_ready: false,
         }
     }
 }
@@ -72,12 +72,12 @@ impl<S> Snapshots<S> {
         }
         while self.kept.pop_back_if(|snapshot| !fits(snapshot)).is_some() {}
         self.probation_until_ns = Some(now_ns.saturating_add(policy.window_ns));
-        self.without_link = false;
+        self.before_ready = false;
         self.kept.back()
     }
 }
 
-impl Snapshots {
+impl<I> Snapshots<Snapshot<I>> {
     /// The longest that a turn may wait.
     pub(crate) fn until_ns(&self, until_ns: u64) -> u64 {
         if self.look_ns == 0 { until_ns } else { until_ns.min(self.look_ns) }
@@ -85,29 +85,33 @@ impl Snapshots {
 
     /// After a start: takes one before traffic begins, so that a driver that faults before anything has rested for long
     /// enough has one to go back to. The one that is due stays due.
-    pub(crate) fn after_start<U: Uplink>(&mut self, nook: &mut Nook<U>, policy: &Policy) -> Result<(), NookError> {
-        self.without_link = false;
+    pub(crate) fn after_start<C: Class<Image = I>>(
+        &mut self,
+        nook: &mut Nook<C>,
+        policy: &Policy,
+    ) -> Result<(), NookError> {
+        self.before_ready = false;
         if policy.snapshots == 0 {
             return Ok(());
         }
         if let Look::Taken(snapshot) = nook.snapshot_before_traffic()? {
             tracing::debug!("snapshot before traffic: {} bytes of memory", snapshot.len_bytes());
-            self.without_link = !has_link(nook);
+            self.before_ready = !nook.is_ready();
             self.entries = nook.counters().entries;
             self.push(*snapshot, policy);
         }
         Ok(())
     }
 
-    /// After a turn: takes one, if it is time and nothing moves, or if the link has just come up.
-    pub(crate) fn after_turn<U: Uplink>(
+    /// After a turn: takes one, if it is time and nothing moves, or if the driver can work from now on.
+    pub(crate) fn after_turn<C: Class<Image = I>>(
         &mut self,
-        nook: &mut Nook<U>,
+        nook: &mut Nook<C>,
         policy: &Policy,
         now_ns: u64,
     ) -> Result<(), NookError> {
-        if self.without_link && has_link(nook) {
-            // Back at the one without, the driver would have to find its link again.
+        if self.before_ready && nook.is_ready() {
+            // Back at the earlier one, the driver would have to get ready again.
             return self.after_start(nook, policy);
         }
         // What was not called since is as it was then.
@@ -121,7 +125,7 @@ impl Snapshots {
             Look::Taken(snapshot) => {
                 tracing::debug!("snapshot: {} bytes of memory", snapshot.len_bytes());
                 self.entries = nook.counters().entries;
-                self.without_link = !has_link(nook);
+                self.before_ready = !nook.is_ready();
                 self.push(*snapshot, policy);
                 self.put_off(policy, now_ns);
             }
@@ -132,10 +136,6 @@ impl Snapshots {
         }
         Ok(())
     }
-}
-
-fn has_link<U: Uplink>(nook: &Nook<U>) -> bool {
-    nook.interface().is_some_and(|interface| interface.link.up)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! [`Supervisor`]: a nook that comes back.
 
 use nook_abi::Fault;
-use nook_runtime::{Nook, NookError, Scene, Turn, Uplink};
+use nook_runtime::{Class, Nook, NookError, Scene, Snapshot, Turn};
 
 use crate::bundle::{Bundles, Circumstances};
 use crate::policy::{History, Verdict};
 use crate::snapshots::Snapshots;
-use crate::trouble::{Progress, Relief, SINGLE_POLLS, Step, Trouble};
+use crate::trouble::{Progress, Relief, Step, Trouble};
 use crate::{BundleConfig, Downtime, Policy};
 
 /// A nook that was ended for good. Its device is quiet and its interface down.
@@ -57,8 +57,8 @@ pub struct Recovery {
 const KEPT: usize = 256;
 
 /// Drives a nook and restarts its driver after faults, as the policy allows.
-pub struct Supervisor<U> {
-    nook: Nook<U>,
+pub struct Supervisor<C: Class> {
+    nook: Nook<C>,
     policy: Policy,
     history: History,
     recoveries: Vec<Recovery>,
@@ -67,7 +67,7 @@ pub struct Supervisor<U> {
     pending: Option<Pending>,
     bundles: Option<Bundles>,
     trouble: Trouble,
-    snapshots: Snapshots,
+    snapshots: Snapshots<Snapshot<C::Image>>,
     rollbacks: Downtime,
     returns: Downtime,
     restart_times: Downtime,
@@ -83,10 +83,10 @@ struct Pending {
     kept: Option<usize>,
 }
 
-impl<U: Uplink> Supervisor<U> {
+impl<C: Class> Supervisor<C> {
     /// A supervisor for a nook that was not started yet.
-    pub fn new(mut nook: Nook<U>, policy: Policy) -> Self {
-        nook.resubmit(policy.resubmit);
+    pub fn new(mut nook: Nook<C>, policy: Policy) -> Self {
+        nook.class_mut().resubmit(policy.resubmit);
         Supervisor {
             nook,
             policy,
@@ -96,7 +96,7 @@ impl<U: Uplink> Supervisor<U> {
             restarts: 0,
             pending: None,
             bundles: None,
-            trouble: Trouble::default(),
+            trouble: Trouble::new(C::MOVES),
             snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
             returns: Downtime::default(),
@@ -116,12 +116,12 @@ impl<U: Uplink> Supervisor<U> {
     }
 
     /// The nook.
-    pub fn nook(&self) -> &Nook<U> {
+    pub fn nook(&self) -> &Nook<C> {
         &self.nook
     }
 
     /// The same, to be changed.
-    pub fn nook_mut(&mut self) -> &mut Nook<U> {
+    pub fn nook_mut(&mut self) -> &mut Nook<C> {
         &mut self.nook
     }
 
@@ -205,17 +205,17 @@ impl<U: Uplink> Supervisor<U> {
         if self.trouble.is_over() {
             return self.nook.turn(until_ns);
         }
-        let before = *self.nook.counters();
+        let (before, discarded) = (*self.nook.counters(), self.nook.class().discarded());
         let turn = self.nook.turn(until_ns)?;
         let after = self.nook.counters();
         if after.entries != before.entries {
             let progress = Progress {
-                polled: after.polls != before.polls,
-                single: self.nook.polls_singly(),
-                discarded: after.rx_poison != before.rx_poison,
+                moved: after.polls != before.polls,
+                single: self.nook.class().is_single(),
+                discarded: self.nook.class().discarded() != discarded,
             };
-            if self.trouble.went_well(progress) == Relief::GiveUpTx {
-                self.nook.drop_withheld_tx();
+            if self.trouble.went_well(progress) == Relief::GiveUp {
+                self.nook.class_mut().give_up();
             }
         }
         Ok(turn)
@@ -226,13 +226,18 @@ impl<U: Uplink> Supervisor<U> {
         match step {
             Step::Retry => true,
             Step::Single => {
-                self.nook.poll_singly(SINGLE_POLLS);
+                // Until a batch is believed again.
+                self.nook.class_mut().single(2 * C::BATCH);
                 true
             }
-            Step::WithoutTx => self.nook.withhold_tx().is_ok(),
-            Step::DiscardRx => self.nook.withhold_tx().is_ok() && self.nook.discard_next_rx(),
+            Step::Withhold => self.withhold(),
+            Step::Discard => self.withhold() && self.nook.class_mut().discard_next(),
             Step::Restart => false,
         }
+    }
+
+    fn withhold(&mut self) -> bool {
+        self.nook.class_mut().withhold().unwrap_or(false)
     }
 
     /// Goes back to a snapshot, if there is one for this. Says whether the driver goes on.
@@ -327,8 +332,8 @@ impl<U: Uplink> Supervisor<U> {
         }
         self.leave_bundle(scene, &error, false, now);
         let verdict = match error {
-            // No restart mends the interface's other side, nor brings back a device that was pulled out or taken away.
-            NookError::Uplink(_) | NookError::Fault { fault: Fault::DeviceGone | Fault::Revoked, .. } => {
+            // No restart mends what is above, nor brings back a device that was pulled out or taken away.
+            NookError::Above { .. } | NookError::Fault { fault: Fault::DeviceGone | Fault::Revoked, .. } => {
                 Verdict::Quarantine
             }
             _ => self.history.judge(&self.policy, now),

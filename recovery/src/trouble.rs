@@ -2,20 +2,17 @@
 
 use nook_abi::Entry;
 
-/// Calls of `poll` that move one packet each way, until a batch is believed again: more than the largest batch.
-pub(crate) const SINGLE_POLLS: u32 = 2 * nook_abi::QUEUE_CAPACITY;
-
 /// What to do about a fault whose call was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Call again: it may have been a whim.
+    /// Call again: the fault may be transient.
     Retry,
-    /// Call again with one packet each way, to find the one.
+    /// Call again with one thing each way, to find the one.
     Single,
-    /// Call again without frames to send, to find out which way it goes.
-    WithoutTx,
-    /// It is a received frame: complete it unread.
-    DiscardRx,
+    /// Call again and give nothing, to find out which way it goes.
+    Withhold,
+    /// It is something that came: complete it unseen.
+    Discard,
     /// It is not this call alone.
     Restart,
 }
@@ -25,8 +22,8 @@ pub(crate) enum Step {
 pub(crate) enum Relief {
     /// Nothing.
     None,
-    /// The frame that was withheld from the call is the one.
-    GiveUpTx,
+    /// The oldest of what was withheld from the call is the one.
+    GiveUp,
 }
 
 /// How far the search has come.
@@ -34,33 +31,40 @@ pub(crate) enum Relief {
 enum Stage {
     #[default]
     Well,
-    /// So often.
+    /// Of which entry, and how often.
     Retried(Entry, u16),
     Single,
-    WithoutTx,
+    Withheld,
     Discarding,
-    /// There was no received frame to discard: it is no single frame.
+    /// Nothing had come that could be discarded: it is no single thing.
     Stuck,
 }
 
 /// What a turn did in which the driver was called and which went well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// `poll` was called.
-    pub(crate) polled: bool,
+    /// The entry was called that moves things.
+    pub(crate) moved: bool,
     /// Batches are not believed yet.
     pub(crate) single: bool,
-    /// A received frame was completed unread.
+    /// Something that came was completed unseen.
     pub(crate) discarded: bool,
 }
 
 /// One driver's present trouble.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trouble {
     stage: Stage,
+    /// The entry in whose calls things are moved: of the others, nothing can be left out.
+    moves: Entry,
 }
 
 impl Trouble {
+    /// Of a driver that moves things in calls of this entry.
+    pub(crate) fn new(moves: Entry) -> Self {
+        Trouble { stage: Stage::Well, moves }
+    }
+
     /// Whether nothing is the matter.
     pub(crate) fn is_over(&self) -> bool {
         self.stage == Stage::Well
@@ -79,11 +83,12 @@ impl Trouble {
             Stage::Well | Stage::Retried(..) => 0,
             _ => retries,
         };
+        let moves = self.moves;
         let (stage, step) = match (self.stage, entry) {
             _ if tried < retries => (Stage::Retried(entry, tried + 1), Step::Retry),
-            (Stage::Well | Stage::Retried(..), Entry::Poll) => (Stage::Single, Step::Single),
-            (Stage::Single, Entry::Poll) => (Stage::WithoutTx, Step::WithoutTx),
-            (Stage::WithoutTx, Entry::Poll) => (Stage::Discarding, Step::DiscardRx),
+            (Stage::Well | Stage::Retried(..), entry) if entry == moves => (Stage::Single, Step::Single),
+            (Stage::Single, entry) if entry == moves => (Stage::Withheld, Step::Withhold),
+            (Stage::Withheld, entry) if entry == moves => (Stage::Discarding, Step::Discard),
             _ => (Stage::Well, Step::Restart),
         };
         self.stage = stage;
@@ -92,12 +97,12 @@ impl Trouble {
 
     /// A turn went well.
     pub(crate) fn went_well(&mut self, progress: Progress) -> Relief {
-        let Progress { polled, single, discarded } = progress;
+        let Progress { moved, single, discarded } = progress;
         let (stage, relief) = match self.stage {
-            Stage::Retried(Entry::Poll, _) if !polled => (self.stage, Relief::None),
+            Stage::Retried(entry, _) if entry == self.moves && !moved => (self.stage, Relief::None),
             Stage::Retried(..) => (Stage::Well, Relief::None),
-            _ if !polled => (self.stage, Relief::None),
-            Stage::WithoutTx => (Stage::Single, Relief::GiveUpTx),
+            _ if !moved => (self.stage, Relief::None),
+            Stage::Withheld => (Stage::Single, Relief::GiveUp),
             Stage::Discarding if !discarded => (Stage::Stuck, Relief::None),
             Stage::Discarding | Stage::Stuck => (Stage::Single, Relief::None),
             Stage::Single if !single => (Stage::Well, Relief::None),
@@ -112,11 +117,15 @@ impl Trouble {
 mod tests {
     use super::*;
 
-    const SINGLE: Progress = Progress { polled: true, single: true, discarded: false };
+    fn afresh() -> Trouble {
+        Trouble::new(Entry::Poll)
+    }
+
+    const SINGLE: Progress = Progress { moved: true, single: true, discarded: false };
 
     #[test]
     fn a_whim_is_retried_and_forgotten() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         for _ in 0..3 {
             assert_eq!(trouble.faulted(Entry::Irq, 1), Step::Retry);
             assert_eq!(trouble.went_well(Progress::default()), Relief::None);
@@ -126,16 +135,16 @@ mod tests {
 
     #[test]
     fn the_policy_says_how_often_a_call_is_tried_again() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll, 3));
         assert_eq!(steps, [Step::Retry, Step::Retry, Step::Retry, Step::Single]);
-        assert_eq!(Trouble::default().faulted(Entry::Poll, 0), Step::Single);
-        assert_eq!(Trouble::default().faulted(Entry::Irq, 0), Step::Restart);
+        assert_eq!(afresh().faulted(Entry::Poll, 0), Step::Single);
+        assert_eq!(afresh().faulted(Entry::Irq, 0), Step::Restart);
     }
 
     #[test]
     fn an_interrupt_handler_that_faults_twice_is_restarted() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         assert_eq!(trouble.faulted(Entry::Irq, 1), Step::Retry);
         assert_eq!(trouble.faulted(Entry::Irq, 1), Step::Restart);
         assert!(trouble.is_over());
@@ -143,31 +152,31 @@ mod tests {
 
     #[test]
     fn a_frame_to_send_that_ends_the_driver_is_given_up() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Retry);
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Single);
         // The frames before it.
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
-        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::WithoutTx);
-        assert_eq!(trouble.went_well(SINGLE), Relief::GiveUpTx);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Withhold);
+        assert_eq!(trouble.went_well(SINGLE), Relief::GiveUp);
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
-        assert_eq!(trouble.went_well(Progress { polled: true, ..Progress::default() }), Relief::None);
+        assert_eq!(trouble.went_well(Progress { moved: true, ..Progress::default() }), Relief::None);
         assert!(trouble.is_over());
     }
 
     #[test]
     fn a_received_frame_that_ends_the_driver_is_discarded() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll, 1));
-        assert_eq!(steps, [Step::Retry, Step::Single, Step::WithoutTx, Step::DiscardRx]);
+        assert_eq!(steps, [Step::Retry, Step::Single, Step::Withhold, Step::Discard]);
         assert_eq!(trouble.went_well(Progress { discarded: true, ..SINGLE }), Relief::None);
         // The next one is sought from there.
-        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::WithoutTx);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Withhold);
     }
 
     #[test]
     fn what_no_single_frame_explains_is_a_restart() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         let steps = [(); 5].map(|()| trouble.faulted(Entry::Poll, 1));
         assert_eq!(steps[4], Step::Restart);
         assert!(trouble.is_over());
@@ -175,7 +184,7 @@ mod tests {
 
     #[test]
     fn with_no_received_frame_to_discard_it_is_a_restart() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         (0..4).for_each(|_| assert_ne!(trouble.faulted(Entry::Poll, 1), Step::Restart));
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Restart);
@@ -183,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_turn_without_a_poll_proves_nothing_about_polls() {
-        let mut trouble = Trouble::default();
+        let mut trouble = afresh();
         trouble.faulted(Entry::Poll, 1);
         trouble.went_well(Progress::default());
         assert!(!trouble.is_over());

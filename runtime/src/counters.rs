@@ -1,4 +1,4 @@
-//! What is counted about a nook.
+//! What is counted about a nook, whatever it drives.
 
 /// Counts since the nook was made; they survive the driver's restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,31 +17,6 @@ pub struct Counters {
     pub irqs: u64,
     /// Interrupts that the driver said were not its device's.
     pub irqs_not_mine: u64,
-    /// Frames handed from the driver to the interface, as it confirmed them at the end of each batch.
-    pub rx_packets: u64,
-    /// Bytes in them.
-    pub rx_bytes: u64,
-    /// Frames from the driver for which the interface had no room.
-    pub rx_no_room: u64,
-    /// Received buffers that the driver gave back as failed.
-    pub rx_failed: u64,
-    /// Received frames that the nook's filter did not let pass.
-    pub rx_dropped: u64,
-    /// Frames handed from the interface to the driver.
-    pub tx_packets: u64,
-    /// Bytes in them.
-    pub tx_bytes: u64,
-    /// Frames that the driver gave back as sent.
-    pub tx_done: u64,
-    /// Frames that the driver gave back as not sent.
-    pub tx_failed: u64,
-    /// Frames to be sent that were given up because the driver faulted at them.
-    pub tx_poison: u64,
-    /// Frames to be sent that a driver had when it ended, or was brought back to a snapshot, and that were not given
-    /// again: they may have been sent, and may be lost.
-    pub tx_given_up: u64,
-    /// Received frames that were given up because the driver faulted at them.
-    pub rx_poison: u64,
     /// Calls that were transactions and were committed.
     pub transactions: u64,
     /// Of those, calls that could have been taken back until then.
@@ -52,8 +27,6 @@ pub struct Counters {
     pub brought_back: u64,
     /// Calls that faulted and were taken back.
     pub rolled_back: u64,
-    /// Frames to be sent that the nook's filter did not let pass.
-    pub tx_dropped: u64,
     /// Times the driver was started.
     pub starts: u64,
     /// Times an instance ended, in whatever way: each that was started ends once.
@@ -66,10 +39,5 @@ impl Counters {
     /// Times the boundary was crossed, either way.
     pub fn crossings(&self) -> u64 {
         self.hostcalls + self.entries
-    }
-
-    /// Frames, both ways.
-    pub fn packets(&self) -> u64 {
-        self.rx_packets + self.tx_packets
     }
 }

@@ -2,18 +2,17 @@
 
 use std::any::Any;
 
-use nook_abi::net::NetStats;
 use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
 use nook_bus::{Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::RegisterMap;
 
 use crate::call::CallState;
+use crate::class::Port;
 use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
-use crate::netif::{Interface, NetClass};
 use crate::wanted::Wanted;
 use crate::watch::Watch;
-use crate::{Budgets, Counters, Layout, OwnedManifest, Space};
+use crate::{Budgets, Counters, Layout, NookError, OwnedManifest, Space};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +64,11 @@ pub struct HostConfig<'a> {
     pub clock: Clock,
 }
 
-/// One nook's services: its device, window, packets, timers and messages. It outlives driver instances.
+/// One nook's services: its device, window, timers and messages, and what its class adds. It outlives driver instances.
 pub struct Host {
     pub(crate) device: DeviceState,
-    pub(crate) net: NetClass,
+    /// What hostcalls of the driver's class have changed.
+    pub(crate) port: Port,
     pub(crate) call: CallState,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
@@ -113,7 +113,7 @@ impl Host {
         })?;
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
-            net: NetClass::new(window.clone(), layout.pool, manifest.rx_buffers),
+            port: Port::new(manifest.class),
             device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset, clock.clone()),
             call: CallState::new(budgets),
             counters: Counters::default(),
@@ -180,11 +180,6 @@ impl Host {
         self.device.window()
     }
 
-    /// The network interface, once the driver has attached it.
-    pub fn interface(&self) -> Option<&Interface> {
-        self.net.interface.as_ref()
-    }
-
     /// The device, for people.
     pub fn describe_device(&self) -> String {
         self.device.device.describe()
@@ -203,14 +198,6 @@ impl Host {
     /// What the device last failed with.
     pub fn last_device_error(&self) -> Option<&str> {
         self.device.last_error()
-    }
-
-    /// Packet buffers that the driver has; what still waits in a queue to it does not count.
-    ///
-    /// # Errors
-    /// If a queue's counter makes no sense.
-    pub fn packets_with_driver(&mut self) -> Result<usize, Fault> {
-        self.net.packets_with_driver()
     }
 
     /// DMA regions that the driver has.
@@ -255,18 +242,18 @@ impl Host {
             ..HostPage::default()
         };
         space.write_host_page(&page);
-        self.net.begin(&space);
+        self.port.begin();
         let addr = space.host_page_addr() as Addr;
         self.space = Some(space);
         self.filter.iter_mut().for_each(|filter| filter.faulted = false);
         self.counters.starts += 1;
-        self.watch = Watch::new(self.counters);
+        self.watch = Watch::default();
         self.log.begin();
         self.call.begin_instance();
         Ok(addr)
     }
 
-    /// Ends the life of an instance, with everything that it had: interrupts, DMA, packets, timers. To be called once
+    /// Ends the life of an instance, with everything that it had: interrupts, DMA, timers. To be called once
     /// for each life, by [`Driver::end`](crate::Driver::end), before the instance's memory goes: afterwards nothing of
     /// that is touched any more.
     ///
@@ -278,7 +265,7 @@ impl Host {
         let quiet = self.device.quiet();
         self.look_at_memory();
         self.take_bar_back();
-        self.counters.tx_given_up += self.net.end();
+        self.port.end();
         self.counters.ends += 1;
         self.call.wanted = Wanted::default();
         self.space = None;
@@ -340,38 +327,22 @@ impl Host {
         }
     }
 
-    /// Puts multicast addresses into the mailbox. Says how many fitted.
-    pub(crate) fn mail_addresses(&mut self, addresses: &[[u8; 6]]) -> u32 {
-        let Some(space) = &self.space else { return 0 };
-        let fit = addresses.len().min(MAILBOX_BYTES / 6);
-        let bytes: Vec<u8> = addresses[..fit].iter().flatten().copied().collect();
+    /// Puts bytes into the mailbox, from its beginning. Says whether they fitted, and there is a driver.
+    pub(crate) fn mail(&self, bytes: &[u8]) -> bool {
+        let Some(space) = self.space.as_ref().filter(|_| bytes.len() <= MAILBOX_BYTES) else { return false };
         let mailbox = space.host_page_addr() + size_of::<HostPage>() as u64;
-        match space.slice(mailbox, bytes.len() as u64) {
-            Some(slice) => {
-                slice.copy_from(&bytes);
-                fit as u32
-            }
-            None => 0,
-        }
+        let slice = space.slice(mailbox, bytes.len() as u64);
+        slice.inspect(|slice| slice.copy_from(bytes)).is_some()
     }
 
-    /// Empties the place for the driver's counters, so that it can be seen whether it filled it.
-    pub(crate) fn clear_stats(&mut self) {
-        if let Some(space) = &self.space {
-            space.write_stats(&NO_STATS);
-        }
-    }
-
-    /// The counters that the driver left in the host page; all zero if it has none. They are compared with what it
-    /// moved.
-    pub(crate) fn posted_stats(&self) -> Result<NetStats, Fault> {
-        let stats = self.space.as_ref().map_or(NO_STATS, |space| space.read_host_page().stats);
-        if stats.rx_packets == u64::MAX || stats.tx_packets == u64::MAX {
-            return Ok(NetStats::default());
-        }
-        let OwnedManifest { rx_buffers, tx_buffers, .. } = self.manifest;
-        self.watch.compare(&stats, &self.counters, rx_buffers, tx_buffers)?;
-        Ok(stats)
+    /// What a fault was, for those above: with what the device said, where it is about the device, or which module it
+    /// was, if the nook has two.
+    #[cold]
+    pub(crate) fn error(&self, fault: Fault) -> NookError {
+        let about_device = matches!(fault, Fault::DeviceGone | Fault::DeviceFailed);
+        let detail = self.last_device_error().filter(|_| about_device).map(str::to_owned);
+        let detail = detail.or_else(|| self.culprit().map(|name| format!("in `{name}`")));
+        NookError::Fault { fault, detail }
     }
 
     /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.
@@ -390,19 +361,3 @@ impl Host {
         }
     }
 }
-
-/// What a driver that counts nothing leaves: no counter comes so far.
-const NO_STATS: NetStats = NetStats {
-    rx_packets: u64::MAX,
-    rx_bytes: 0,
-    rx_errors: 0,
-    rx_missed: 0,
-    rx_crc_errors: 0,
-    rx_length_errors: 0,
-    multicast: 0,
-    tx_packets: u64::MAX,
-    tx_bytes: 0,
-    tx_errors: 0,
-    collisions: 0,
-    tx_timeouts: 0,
-};

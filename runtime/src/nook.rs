@@ -1,21 +1,15 @@
-//! [`Nook`]: the loop that ties device, driver and interface together.
+//! [`Nook`]: the loop that ties device, driver and what the driver serves together.
 
 use std::io;
 use std::os::fd::RawFd;
 
 use crate::wait::Waiter;
-use crate::{Counters, Driver, Host, Interface, Launcher, NookError, Settings, Uplink};
-use nook_abi::net::NetStats;
-use nook_abi::{Entry, Fault, ProbeReason, Status};
+use crate::{Class, Counters, Driver, Host, Launcher, NookError, class};
+use nook_abi::{Entry, Fault, ProbeReason};
 use nook_bus::{Clock, PciDevice};
-
-/// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
-/// Copper gigabit negotiation takes up to about 3 s.
-const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
 mod life;
 mod scene;
-mod settings;
 mod still;
 mod turn;
 mod undo;
@@ -23,51 +17,38 @@ mod undo;
 use life::Life;
 pub use still::Look;
 use still::Still;
-use undo::Care;
 pub use undo::Undone;
 
-/// One nook: a driver, its device, and the network interface that it serves. All of it lives on one thread.
-pub struct Nook<U> {
+/// One nook: a driver, its device, and what the driver serves, by its class. All of it lives on one thread.
+pub struct Nook<C> {
     life: Life,
     launcher: Box<dyn Launcher>,
     clock: Clock,
-    uplink: U,
+    class: C,
     opened: bool,
     waiter: Waiter,
-    settings: Settings,
-    /// The driver, or an earlier one, was told another address than its own.
-    told_mac: bool,
-    /// What the interface's other side believes of the link.
-    told_up: bool,
-    keep_carrier_until_ns: u64,
-    /// The driver is not called before: it used long calls.
+    /// Throttled until this time because earlier calls ran long.
     rest_until_ns: u64,
-    care: Care,
     still: Option<Still>,
-    /// A snapshot was taken before the link came up: the turn in which it does gives no frame to send, so that there is
-    /// a moment between the link and the first frame for another one.
-    awaits_link: bool,
+    /// A snapshot was taken before the driver could work: the turn in which that changes gives it nothing, so that
+    /// there is a moment for another one before it has work.
+    awaits_ready: bool,
 }
 
-impl<U: Uplink> Nook<U> {
+impl<C: Class> Nook<C> {
     /// Puts the pieces together; nothing runs yet.
-    pub fn new(host: Host, launcher: Box<dyn Launcher>, uplink: U) -> Self {
+    pub fn new(host: Host, launcher: Box<dyn Launcher>, class: C) -> Self {
         let clock = host.clock().clone();
         Nook {
             waiter: Waiter::new(clock.clone()),
             clock,
             life: Life::new(host),
             launcher,
-            uplink,
+            class,
             opened: false,
-            settings: Settings::default(),
-            told_mac: false,
-            told_up: false,
-            keep_carrier_until_ns: 0,
             rest_until_ns: 0,
-            care: Care::default(),
             still: None,
-            awaits_link: false,
+            awaits_ready: false,
         }
     }
 
@@ -96,19 +77,30 @@ impl<U: Uplink> Nook<U> {
         self.host().counters()
     }
 
-    /// The network interface, once the driver has attached it.
-    pub fn interface(&self) -> Option<&Interface> {
-        self.host().interface()
+    /// What the driver serves, by its class.
+    pub fn class(&self) -> &C {
+        &self.class
     }
 
-    /// What the interface is plugged into.
-    pub fn uplink(&self) -> &U {
-        &self.uplink
+    /// Mutable access to it.
+    pub fn class_mut(&mut self) -> &mut C {
+        &mut self.class
     }
 
-    /// The same, to be changed.
-    pub fn uplink_mut(&mut self) -> &mut U {
-        &mut self.uplink
+    /// Both ends of what passes between host and driver.
+    pub(crate) fn class_and_driver(&mut self) -> Result<(&mut C, &mut dyn Driver), NookError> {
+        let driver = self.life.driver().ok_or(NookError::NotRunning)?;
+        Ok((&mut self.class, driver))
+    }
+
+    /// Whether the driver can work: that of an interface, while there is a link.
+    pub fn is_ready(&self) -> bool {
+        self.class.is_ready(self.life.host())
+    }
+
+    /// Whether an instance runs.
+    pub(crate) fn runs(&self) -> bool {
+        self.life.runs()
     }
 
     /// How the driver is isolated, as `--isolation` calls it.
@@ -116,12 +108,12 @@ impl<U: Uplink> Nook<U> {
         self.launcher.isolation()
     }
 
-    /// Whether the interface is up.
+    /// Whether the driver was opened.
     pub fn is_open(&self) -> bool {
         self.opened
     }
 
-    /// Starts the driver for the first time and opens the interface.
+    /// Starts the driver for the first time and opens it.
     ///
     /// # Errors
     /// If the driver does not come up. The device is quiet then.
@@ -129,24 +121,22 @@ impl<U: Uplink> Nook<U> {
         self.come_up(ProbeReason::Cold)
     }
 
-    /// Ends the instance that runs, if one does, without calling it, and starts a fresh one. The interface keeps its
-    /// place; what was in the driver's hands is lost.
+    /// Ends the instance that runs, if one does, without calling it, and starts a fresh one. What is above the
+    /// driver keeps its place.
     ///
     /// # Errors
-    /// If the driver does not come up. The device is quiet then, and the interface's other side is told by
-    /// [`shut`](Self::shut).
+    /// If the driver does not come up. The device is quiet then, and what is above is told by [`shut`](Self::shut).
     pub fn restart(&mut self) -> Result<(), NookError> {
         self.end_instance()?;
-        self.keep_carrier();
+        self.class.expect_return(self.clock.now_ns());
         self.come_up(ProbeReason::Restart)
     }
 
-    /// The link may be down for a while before anybody is told.
-    fn keep_carrier(&mut self) {
-        self.keep_carrier_until_ns = self.clock.now_ns() + KEEP_CARRIER_NS;
-    }
-
     fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
+        let driver = self.host().manifest().class;
+        if driver != C::CLASS {
+            return Err(NookError::OtherClass { driver, wanted: C::CLASS });
+        }
         let outcome = self.life.begin(&*self.launcher).and_then(|()| self.probe_and_open(reason));
         if outcome.is_err()
             && let Err(error) = self.end_instance()
@@ -157,20 +147,15 @@ impl<U: Uplink> Nook<U> {
     }
 
     fn probe_and_open(&mut self, reason: ProbeReason) -> Result<(), NookError> {
-        let page = self.driver()?.host_page();
-        self.call(Entry::Probe, |driver| driver.probe(reason as u32, page))?;
-        self.interface().ok_or(NookError::NoInterface)?;
-        // Before `open`, so that a device whose receiver is slow to change is set up once.
-        let settings = self.settings.clone();
-        let lacking = self.apply(&settings)?;
-        if !lacking.is_empty() {
-            tracing::warn!("{}; the other settings hold", NookError::Lacks { entries: lacking });
-        }
-        // The receiver finds buffers as soon as it is on.
-        self.host_mut().net.provide_rx().map_err(|fault| self.fault(fault))?;
-        self.call(Entry::Open, |driver| driver.open())?;
+        let Nook { life, class, .. } = self;
+        let driver = life.driver().ok_or(NookError::NotRunning)?;
+        class.begin(driver.host());
+        let page = driver.host_page();
+        class::call(driver, Entry::Probe, |driver| driver.probe(reason as u32, page))?;
+        class.set_up(driver)?;
+        class::call(driver, Entry::Open, |driver| driver.open())?;
+        driver.host_mut().call.wanted.poll();
         self.opened = true;
-        self.host_mut().call.wanted.poll();
         Ok(())
     }
 
@@ -180,32 +165,10 @@ impl<U: Uplink> Nook<U> {
 
     #[cold]
     fn fault(&self, fault: Fault) -> NookError {
-        NookError::Fault { fault, detail: self.life.detail(fault) }
+        self.host().error(fault)
     }
 
-    /// Calls an entry that returns a status.
-    fn call(
-        &mut self,
-        entry: Entry,
-        call: impl FnOnce(&mut dyn Driver) -> Result<i32, Fault>,
-    ) -> Result<(), NookError> {
-        let now_ns = self.clock.now_ns();
-        self.host_mut().tell_time(now_ns);
-        let driver = self.driver()?;
-        match call(driver) {
-            Ok(0) => Ok(()),
-            Ok(code) => match Status::from_code(code) {
-                Some(status) => Err(NookError::Refused { entry, status }),
-                None => {
-                    let rule = "neither 0 nor a status";
-                    Err(self.fault(Fault::BadReturn { entry, value: code as u32 as u64, rule }))
-                }
-            },
-            Err(fault) => Err(self.fault(fault)),
-        }
-    }
-
-    /// Closes the interface and removes the driver, in order; then the device is quiet.
+    /// Stops the driver and removes it, in order; then the device is quiet.
     ///
     /// # Errors
     /// What the driver did wrong on its way out, or what the device refused. The device is quiet in the first case.
@@ -214,11 +177,10 @@ impl<U: Uplink> Nook<U> {
         if self.life.runs() {
             if self.opened {
                 self.opened = false;
-                outcome = self.call(Entry::Stop, |driver| driver.stop()).and_then(|()| self.hand_over());
-                if outcome.is_ok()
-                    && let Ok(kept @ 1..) = self.host_mut().packets_with_driver()
-                {
-                    tracing::warn!("stop: the driver kept {kept} packet buffers");
+                let driver = self.driver()?;
+                outcome = class::call(driver, Entry::Stop, |driver| driver.stop()).and_then(|()| self.hand_over());
+                if outcome.is_ok() {
+                    self.class.stopped();
                 }
             }
             if outcome.is_ok() {
@@ -233,7 +195,7 @@ impl<U: Uplink> Nook<U> {
     }
 
     /// Ends the instance without calling it: the device is quiet, and everything that the driver had is the host's.
-    /// The interface's other side is told nothing, for [`restart`](Self::restart) is to follow.
+    /// What is above is told nothing, for [`restart`](Self::restart) is to follow.
     ///
     /// # Errors
     /// If the device could not be made quiet.
@@ -241,52 +203,43 @@ impl<U: Uplink> Nook<U> {
         self.end_instance()
     }
 
-    /// The same for good: the interface goes down.
+    /// The same for good: what is above is told.
     ///
     /// # Errors
     /// If the device could not be made quiet.
     pub fn shut(&mut self) -> Result<(), NookError> {
         let ended = self.end_instance();
-        // Nobody is to come who could send what was kept.
-        while self.host_mut().net.drop_withheld_tx() {}
-        self.keep_carrier_until_ns = 0;
-        self.tell_link(0)?;
+        self.class.shut(self.life.host())?;
         ended
     }
 
     fn end_instance(&mut self) -> Result<(), NookError> {
         self.opened = false;
         // It was taken with the instance that goes.
-        self.care = Care::default();
         self.still = None;
-        self.awaits_link = false;
+        self.awaits_ready = false;
+        if self.life.runs() {
+            self.class.end(self.life.host());
+        }
         Ok(self.life.end()?)
     }
 
-    fn wait(&mut self, due_ns: u64) -> io::Result<()> {
-        self.waiter.begin();
-        let listens = self.opened && self.link_is_up();
-        let Nook { life, uplink, waiter, .. } = self;
-        if !life.runs() {
-            return waiter.wait(due_ns);
+    fn wait(&mut self, due_ns: u64) -> Result<(), NookError> {
+        let Nook { life, class, waiter, opened, .. } = self;
+        waiter.begin();
+        if life.runs() {
+            let host = life.host();
+            host.device.device.event_fds(waiter.fds());
+            if *opened {
+                class.event_fds(host, waiter.fds());
+            }
         }
-        let host = life.host();
-        host.device.device.event_fds(waiter.fds());
-        // A readable interface whose frames cannot be taken now would end the wait at once, again and again.
-        if listens && host.net.has_tx_room() {
-            uplink.event_fds(waiter.fds());
-        }
-        waiter.wait(due_ns)
+        waiter.wait(due_ns).map_err(waiting)
     }
+}
 
-    /// Fresh counters from the driver and its device.
-    ///
-    /// # Errors
-    /// What the driver did wrong.
-    pub fn stats(&mut self) -> Result<NetStats, NookError> {
-        self.host_mut().clear_stats();
-        let outcome = self.driver()?.stats();
-        outcome.map_err(|fault| self.fault(fault))?;
-        self.host().posted_stats().map_err(|fault| self.fault(fault))
-    }
+/// A wait failed.
+#[cold]
+fn waiting(error: io::Error) -> NookError {
+    NookError::Above { what: "waiting for something to happen", error }
 }

@@ -1,8 +1,8 @@
-//! What a nook says of itself: settings, outcomes of its turns, and why it does not go on.
+//! What a nook says of itself: outcomes of its turns, and why it does not go on.
 
 use std::io;
 
-use nook_abi::{Entry, Fault, Status};
+use nook_abi::{Class, Entry, Fault, Status};
 use nook_bus::DeviceError;
 
 /// Why a nook does not go on. After any of these but [`Refused`](NookError::Refused) of a setting and
@@ -32,9 +32,17 @@ pub enum NookError {
         /// The entries that it does not have.
         entries: Vec<Entry>,
     },
-    /// The driver came up without an interface.
-    #[error("probe: the driver returned success and attached no interface")]
-    NoInterface,
+    /// The driver came up and serves nothing.
+    #[error("probe: the driver returned success and attached nothing")]
+    AttachedNothing,
+    /// The driver is of another class than what it is to serve.
+    #[error("the driver is of class {driver}, and is to serve what a driver of class {wanted} serves")]
+    OtherClass {
+        /// The driver's.
+        driver: Class,
+        /// The one that is wanted.
+        wanted: Class,
+    },
     /// No instance could be made.
     #[error("cannot start the driver: {0}")]
     Launch(String),
@@ -50,27 +58,19 @@ pub enum NookError {
     /// The device refused something outside of a call.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The interface's other side failed.
-    #[error("the network interface: {0}")]
-    Uplink(#[source] io::Error),
+    /// What the driver serves is plugged into something that failed, or a wait for it did.
+    #[error("{what}: {error}")]
+    Above {
+        /// What it is.
+        what: &'static str,
+        /// How it failed.
+        #[source]
+        error: io::Error,
+    },
 }
 
 fn names(entries: &[Entry]) -> String {
     entries.iter().map(|entry| entry.info().name).collect::<Vec<_>>().join(", ")
-}
-
-/// Why packets were not moved.
-pub(crate) enum ClassError {
-    /// The driver's doing.
-    Fault(Fault),
-    /// The other side's.
-    Backend(io::Error),
-}
-
-impl From<Fault> for ClassError {
-    fn from(fault: Fault) -> Self {
-        ClassError::Fault(fault)
-    }
 }
 
 /// The fault, and what the device said unless that begins with the same words.
@@ -90,35 +90,4 @@ pub enum Turn {
     Worked,
     /// Nothing was to be done, and it waited.
     Waited,
-}
-
-/// What the interface was set to. It holds across restarts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Another address than the device's own.
-    pub mac: Option<[u8; 6]>,
-    /// The largest payload in bytes, without the Ethernet header.
-    pub mtu_bytes: Option<u32>,
-    /// Receives everything on the wire.
-    pub promiscuous: bool,
-    /// Receives all multicast frames.
-    pub all_multicast: bool,
-    /// Multicast addresses to receive, at most 256.
-    pub multicast: Vec<[u8; 6]>,
-    /// Frames turn round inside of the device instead of passing the cable.
-    pub loopback: bool,
-}
-
-impl Default for Settings {
-    /// All multicast frames are received: the interface's other side does not tell which groups it joined.
-    fn default() -> Self {
-        Settings {
-            mac: None,
-            mtu_bytes: None,
-            promiscuous: false,
-            all_multicast: true,
-            multicast: Vec::new(),
-            loopback: false,
-        }
-    }
 }

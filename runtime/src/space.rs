@@ -7,7 +7,7 @@ use nook_abi::net::{NetStats, Queue, QueueEntry};
 use nook_abi::{HostPage, QUEUE_CAPACITY, RingHeader};
 use nook_bus::VolatileSlice;
 
-use crate::ring::{HostConsumer, HostProducer};
+use crate::net::ring::{HostConsumer, HostProducer};
 
 /// Where a driver's memory and the shared things in it are.
 ///

@@ -5,9 +5,7 @@
 //! are undone by an abort; releases wait for the commit; register writes wait in the device's middleware. Counters,
 //! messages and what was used of a budget are history, and stay.
 
-use nook_abi::Entry;
-use nook_abi::Fault;
-use nook_abi::net::LinkState;
+use nook_abi::{Entry, Fault};
 
 use crate::Host;
 use crate::wanted::Wanted;
@@ -17,7 +15,6 @@ use crate::wanted::Wanted;
 struct Before {
     /// With the call itself, which is due again if it is taken back.
     wanted: Wanted,
-    link: LinkState,
 }
 
 /// The transaction of the call that runs, or ran last and waits for its verdict.
@@ -58,8 +55,8 @@ impl Host {
             // Somebody goes on after a fault without having taken the call back: it stands as far as it went.
             self.forget_transaction();
         }
-        let link = self.net.interface.as_ref().map(|interface| interface.link).unwrap_or_default();
-        self.call.transaction.before = Some(Before { wanted: self.call.wanted.owing(self.call.budget.entry()), link });
+        self.port.begin_call();
+        self.call.transaction.before = Some(Before { wanted: self.call.wanted.owing(self.call.budget.entry()) });
         self.device.device.begin();
     }
 
@@ -95,12 +92,11 @@ impl Host {
         if self.device.device.abort().causes_owed {
             self.device.deliver_all_again();
         }
-        self.net.disregard();
         self.call.wanted = before.wanted;
         if self.call.budget.entry() == Entry::Irq {
             self.device.deliver_again();
         }
-        self.net.set_link(before.link);
+        self.port.abort();
         self.call.transaction.freed.clear();
         for region in self.call.transaction.allocated.drain(..) {
             // It was given out by this call, and `freed` regions are given back only at a commit.

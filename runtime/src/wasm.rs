@@ -9,12 +9,13 @@ use wasmtime::{Caller, Func, InstancePre, Linker, Store, Trap, TypedFunc, Update
 use crate::clock::thread_cpu_ns;
 use crate::countdown::Countdown;
 use crate::engine::Watch;
+use crate::net::filter;
 use crate::origin::Origin;
 use crate::space::Places;
 use crate::time_cell::TimeCell;
 use crate::{
     Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image,
-    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, filter, glue, memory,
+    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, glue, memory,
 };
 
 macro_rules! wasm_type {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nook_abi::net::PoolLayout;
 use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, Wasi, WasmLauncher, now_ns,
+    Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Net, Nook, NookError, Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::FrameQueues;
 use pci_passthrough::VfioDevice;
@@ -68,7 +68,7 @@ fn run(address: &str) -> Result<bool, Error> {
     let pool = module.layout().pool;
     let rx_buffers = module.manifest().rx_buffers as usize;
     let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated)?;
-    let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
+    let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     nook.start()?;
     let mut seen = Seen::default();
     for round in 0..ROUNDS {
@@ -84,14 +84,14 @@ fn run(address: &str) -> Result<bool, Error> {
         fill(&window);
         std::thread::sleep(QUIET);
         seen.written_between += changed(&window, 0, window.len_bytes() as usize);
-        let before = nook.counters().rx_packets;
+        let before = nook.net_counters().rx_packets;
         nook.restart()?;
         // Whatever waited for the card's receiver comes now. QEMU's cards receive nothing for a second.
         let end = now_ns() + 1_500_000_000;
         while now_ns() < end {
             nook.turn(end.min(now_ns() + 10_000_000))?;
         }
-        seen.received_after += nook.counters().rx_packets - before;
+        seen.received_after += nook.net_counters().rx_packets - before;
         let buffers: Vec<bool> = (0..pool.count).map(|id| is_changed(&window, &pool, id)).collect();
         let (rx, tx) = buffers.split_at(rx_buffers);
         let (rx, tx) = (rx.iter().filter(|&&changed| changed).count(), tx.iter().filter(|&&changed| changed).count());
@@ -110,7 +110,7 @@ fn run(address: &str) -> Result<bool, Error> {
 }
 
 /// Offers requests, each of which is answered.
-fn ask(nook: &mut Nook<FrameQueues>) {
+fn ask(nook: &mut Nook<Net<FrameQueues>>) {
     let Some(mac) = nook.uplink().mac else { return };
     // Ethernet, then ARP: who has 10.0.2.2, tell 10.0.2.15 (RFC 826).
     let mut frame = vec![0xff; 6];
@@ -126,7 +126,7 @@ fn ask(nook: &mut Nook<FrameQueues>) {
 }
 
 /// Keeps asking until `enough` answers came.
-fn until_received(nook: &mut Nook<FrameQueues>, what: &str, enough: usize) -> Result<(), Error> {
+fn until_received(nook: &mut Nook<Net<FrameQueues>>, what: &str, enough: usize) -> Result<(), Error> {
     let end = now_ns() + PATIENCE_NS;
     while nook.uplink().received.len() < enough {
         if now_ns() > end {

@@ -59,7 +59,7 @@ fn nook(level: Level, entries: &[(&str, &str)]) -> Rig {
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, &module, BUDGETS);
     let launcher = Box::new(launcher(module, level).unwrap());
-    Rig { nook: Nook::new(host, launcher, FrameQueues::default()), far: Box::new(far) }
+    Rig { nook: Nook::net(host, launcher, FrameQueues::default()), far: Box::new(far) }
 }
 
 /// Runs a test at each level, while no case is played: what a process holds is counted before and after each.
@@ -221,9 +221,9 @@ fn a_packet_of_one_driver_is_not_the_others() {
         let expected = matches!(fault, PacketNotOwned { queue: Queue::TxReturn, owner: Owner::Host, .. });
         assert!(expected, "{level}: {fault}");
         // Its owner has it still.
-        assert_eq!(one.nook.counters().tx_done, 0);
+        assert_eq!(one.nook.net_counters().tx_done, 0);
         one.nook.host().window().slice().write_obj(1u64, IOVA).unwrap();
-        until(&mut one, "the frame was returned", |rig| rig.nook.counters().tx_done == 1).unwrap();
+        until(&mut one, "the frame was returned", |rig| rig.nook.net_counters().tx_done == 1).unwrap();
     });
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use nook_abi::{Entry, Fault};
-use nook_runtime::{Budgets, Host};
+use nook_runtime::{Budgets, Net, Nook};
+use nook_tests::FrameQueues;
 
 /// A kind of driver bug, as the literature counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +155,7 @@ pub struct Case {
     /// What comes of it at `sfi+txn`.
     pub txn: Txn,
     /// What holds afterwards besides.
-    pub holds: fn(&Host) -> bool,
+    pub holds: fn(&Nook<Net<FrameQueues>>) -> bool,
 }
 
 /// The harmless driver, which every case changes.

@@ -10,7 +10,7 @@ use nook_bus::{DmaWindow, PciDevice};
 use nook_net_api::Wire;
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Method, Mmio, ModuleCache, Nook, NookError,
+    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Method, Mmio, ModuleCache, Net, Nook, NookError,
     Settings, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module, host, wat_driver};
@@ -111,7 +111,7 @@ fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &m
     if *taken_back != case.is_taken_back_at(level) {
         problems.push(format!("taken back: {taken_back}"));
     }
-    if !(case.holds)(rig.nook.host()) {
+    if !(case.holds)(&rig.nook) {
         problems.push(format!("what should hold afterwards does not: {:?}", rig.nook.counters()));
     }
     after(&mut rig, case, handle, problems);
@@ -128,7 +128,7 @@ fn set_up(case: &Case, level: Level, on_qemu: bool) -> Result<(Rig, Handle), Eng
 ///
 /// # Errors
 /// If the driver is not run at this level.
-pub fn persistent(case: &Case, level: Level) -> Result<Nook<FrameQueues>, EngineError> {
+pub fn persistent(case: &Case, level: Level) -> Result<Nook<Net<FrameQueues>>, EngineError> {
     let module = Arc::new(wat_driver(case.entries, case.extra));
     let launcher = launcher(module.clone(), level)?;
     Ok(assemble(case, &module, Box::new(launcher), false).0.nook)
@@ -147,7 +147,7 @@ fn assemble(case: &Case, module: &DriverModule, launcher: Box<dyn Launcher>, on_
     let (device, handle) = Scripted::new(device, case.script);
     let host = host(Box::new(device), window, module, case.budgets.unwrap_or(BUDGETS));
     handle.state().revoker = Some(host.revoker());
-    (Rig { nook: Nook::new(host, launcher, FrameQueues::default()), far }, handle)
+    (Rig { nook: Nook::net(host, launcher, FrameQueues::default()), far }, handle)
 }
 
 /// Gives the driver every occasion to do what it does, until it faults.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net_api::Wire;
-use nook_runtime::Uplink;
+
+use nook_net_api::Uplink;
 
 /// Frames that wait in one direction of a cable; more are lost, as on a real one.
 const WAITING: usize = 4096;

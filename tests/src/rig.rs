@@ -10,8 +10,8 @@ use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Method, Mmio, ModuleCache, Nook, NookError, OwnedManifest, Wasi,
-    WasmLauncher, now_ns,
+    Budgets, DriverModule, Host, HostConfig, Launcher, Method, Mmio, ModuleCache, Net, Nook, NookError, OwnedManifest,
+    Wasi, WasmLauncher, now_ns,
 };
 
 use crate::{FrameQueues, cable};
@@ -164,7 +164,7 @@ fn process(wait: Wait) -> Box<dyn Launcher> {
 /// A nook between two queues of frames.
 pub struct Rig {
     /// The nook; its uplink is the interface's other side.
-    pub nook: Nook<FrameQueues>,
+    pub nook: Nook<Net<FrameQueues>>,
     /// The far end of the device's cable.
     pub far: Box<dyn Wire>,
 }
@@ -197,7 +197,7 @@ impl Rig {
             }
         };
         let host = host(device, window, &module, Budgets::default());
-        Rig { nook: Nook::new(host, launcher, FrameQueues::default()), far }
+        Rig { nook: Nook::net(host, launcher, FrameQueues::default()), far }
     }
 
     /// A rig whose link is up and whose receiver receives.
@@ -252,7 +252,7 @@ impl Rig {
     pub fn settle(&mut self) {
         let (mut moved, mut end) = (0, 0);
         self.until("nothing moves", |rig| {
-            let now_moved = rig.nook.counters().packets() + rig.nook.counters().tx_done;
+            let now_moved = rig.nook.net_counters().packets() + rig.nook.net_counters().tx_done;
             if now_moved != std::mem::replace(&mut moved, now_moved) || end == 0 {
                 end = now_ns() + 100_000_000;
             }

@@ -2,7 +2,7 @@
 
 use nook_net_api::Wire;
 use nook_recovery::{Policy, Supervisor};
-use nook_runtime::now_ns;
+use nook_runtime::{Net, now_ns};
 
 use crate::{FrameQueues, Rig, frame};
 
@@ -24,7 +24,7 @@ pub struct Exchanged {
 /// A driver that runs and has a link, under supervision, and the far end of its cable.
 pub struct Supervised {
     /// Who supervises it.
-    pub supervisor: Supervisor<FrameQueues>,
+    pub supervisor: Supervisor<Net<FrameQueues>>,
     /// The far end of its cable.
     pub far: Box<dyn Wire>,
 }

@@ -23,7 +23,7 @@ fn ends(calls: &str) -> Option<Fault> {
     })
     .unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
+    let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     match nook.start().and_then(|()| nook.turn(now_ns())) {
         Ok(_) => None,
         Err(NookError::Fault { fault, .. }) => Some(fault),

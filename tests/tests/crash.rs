@@ -67,7 +67,7 @@ fn every_instruction_is_hit(launcher: impl Launcher + 'static, module: &DriverMo
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let (near, _far) = cable();
     let model = Model::new(ModelConfig::default(), Box::new(near));
-    let mut nook = Nook::new(
+    let mut nook = Nook::net(
         host(Box::new(model), window, module, Budgets::default()),
         Box::new(launcher),
         FrameQueues::default(),

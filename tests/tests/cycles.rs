@@ -7,8 +7,8 @@ use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::{Fault, TrapKind};
 use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
-    Budgets, Driver, DriverModule, Host, HostConfig, LaunchError, Launcher, Mmio, ModuleCache, Nook, NookError, Wasi,
-    WasmLauncher, now_ns,
+    Budgets, Driver, DriverModule, Host, HostConfig, LaunchError, Launcher, Mmio, ModuleCache, Net, Nook, NookError,
+    Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{FrameQueues, cable};
 
@@ -73,7 +73,7 @@ fn live_twice(entry: &str, module: &DriverModule, launcher: &Arc<WasmLauncher>) 
         budgets: Budgets::default(),
         clock: Clock::Monotonic,
     };
-    let mut nook = Nook::new(Host::new(config).unwrap(), Box::new(Shared(launcher.clone())), FrameQueues::default());
+    let mut nook = Nook::net(Host::new(config).unwrap(), Box::new(Shared(launcher.clone())), FrameQueues::default());
     let died = |outcome: Result<(), NookError>| match outcome {
         Err(NookError::Fault { fault: Fault::Trap { entry: at, kind: TrapKind::Unreachable }, .. }) => {
             assert_eq!(at.info().name, entry);
@@ -87,7 +87,7 @@ fn live_twice(entry: &str, module: &DriverModule, launcher: &Arc<WasmLauncher>) 
     nook.shut().unwrap();
 }
 
-fn until_death(nook: &mut Nook<FrameQueues>) -> Result<(), NookError> {
+fn until_death(nook: &mut Nook<Net<FrameQueues>>) -> Result<(), NookError> {
     for _ in 0..20 {
         nook.turn(now_ns())?;
     }

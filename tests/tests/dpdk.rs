@@ -206,7 +206,7 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_sends_is_given_up_and_no_other(
         arrived.len() >= wanted.len()
     });
     assert!(arrived == wanted, "in order, each once, unchanged");
-    assert_eq!((this.supervisor.nook().counters().tx_poison, this.supervisor.restarts()), (2, 0));
+    assert_eq!((this.supervisor.nook().net_counters().tx_poison, this.supervisor.restarts()), (2, 0));
 }
 
 /// A received frame must pass DPDK's own function to be given up, as nobody else knows its ring: where that function is
@@ -224,7 +224,7 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the
         let _ = this.far.send(&after);
         this.supervisor.nook().uplink().received.contains(&after)
     });
-    assert_eq!(this.supervisor.nook().counters().rx_poison, 0, "it could not be given up");
+    assert_eq!(this.supervisor.nook().net_counters().rx_poison, 0, "it could not be given up");
     let received = &this.supervisor.nook().uplink().received;
     assert!(received.iter().all(|frame| frame.len() != POISON), "and was not delivered");
 }

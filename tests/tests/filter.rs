@@ -51,7 +51,7 @@ fn nook_of(module: &DriverModule, launcher: WasmLauncher) -> Rig {
     let (near, far) = cable();
     let budgets = Budgets { atomic_cpu_ns: 100_000_000, ..Budgets::default() };
     let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, module, budgets);
-    Rig { nook: Nook::new(host, Box::new(launcher), FrameQueues::default()), far: Box::new(far) }
+    Rig { nook: Nook::net(host, Box::new(launcher), FrameQueues::default()), far: Box::new(far) }
 }
 
 fn up(launcher: WasmLauncher) -> Rig {
@@ -88,7 +88,7 @@ fn a_filter_drops_what_its_rules_name_both_ways_and_the_rest_arrives_in_order() 
     arrived.extend(rig.arrived());
     assert!(arrived == passing && rig.nook.uplink().received == passing);
     rig.nook.stats().unwrap();
-    let counters = *rig.nook.counters();
+    let counters = *rig.nook.net_counters();
     assert_eq!((counters.rx_dropped, counters.tx_dropped), (u64::from(FRAMES / 3), u64::from(FRAMES / 3)));
     rig.nook.stop().unwrap();
 }
@@ -137,7 +137,7 @@ fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
     let mut rig =
         up(launcher(&wat("(memory.fill (i32.const 0) (i32.const 255) (i32.const 196608)) (i32.const 77)"), ""));
     rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
-    rig.until("all were dropped", |rig| rig.nook.counters().tx_dropped == 8);
+    rig.until("all were dropped", |rig| rig.nook.net_counters().tx_dropped == 8);
 }
 
 /// Lets a nook work until it faults: the fault, and what is said of it.

@@ -105,7 +105,7 @@ fn a_panic_is_a_fault_and_a_restart_mends_it() {
         let Ended { host, quiet } = driver.end();
         quiet.unwrap();
         handle.set_register(TIPG.offset().into(), wrong::NOTHING);
-        let mut nook = Nook::new(host, Box::new(native("odd", &manifest(), Level::Native)), FrameQueues::default());
+        let mut nook = Nook::net(host, Box::new(native("odd", &manifest(), Level::Native)), FrameQueues::default());
         nook.start().unwrap();
         for _ in 0..4 {
             nook.turn(now_ns()).unwrap();

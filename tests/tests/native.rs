@@ -39,7 +39,7 @@ fn a_driver_that_goes_on_with_a_device_that_is_gone_does_not_flood_the_log() {
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window, &module, Budgets::default());
     let launcher = native("e1000", module.manifest(), Checks::Native);
-    let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
+    let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     handle.vanish();
     let errors = Errors::default();
     tracing::subscriber::with_default(errors.clone(), || {

@@ -162,7 +162,7 @@ fn garbage_over_all_that_it_shares_harms_nobody_else() {
     }
     // Its call of `poll` is over for the host, and it writes on, into heap, rings and window.
     let (manifest, layout, launcher) = hostile();
-    let mut nook = Nook::new(host(&manifest, &layout), Box::new(launcher), FrameQueues::default());
+    let mut nook = Nook::net(host(&manifest, &layout), Box::new(launcher), FrameQueues::default());
     nook.start().unwrap();
     nook.set(Settings { mtu_bytes: Some(130), ..nook.settings().clone() }).unwrap();
     let fault = (0..10_000).find_map(|_| {

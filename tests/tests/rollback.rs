@@ -7,7 +7,9 @@ use e1000_model::{Model, ModelConfig};
 use nook_abi::Entry;
 use nook_bus::DmaWindow;
 use nook_recovery::{BundleConfig, Outcome, Policy, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, KeepMemory, Method, Mmio, ModuleCache, Nook, WasmLauncher, now_ns};
+use nook_runtime::{
+    Budgets, CrashWhen, KeepMemory, Method, Mmio, ModuleCache, Net, Nook, Suspects, WasmLauncher, now_ns,
+};
 use nook_tests::{
     Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, qemus, wat_driver,
 };
@@ -128,7 +130,7 @@ fn fate(launcher: &Arc<WasmLauncher>, seed: u64, resubmit: bool) -> Fate {
     let mut arrived = Vec::new();
     this.until("each frame is told of", |this| {
         arrived.extend(this.arrived());
-        let c = this.supervisor.nook().counters();
+        let c = this.supervisor.nook().net_counters();
         c.tx_done + c.tx_failed + c.tx_given_up >= u64::from(FRAMES)
     });
     // What was given up may still be on its way.
@@ -138,7 +140,7 @@ fn fate(launcher: &Arc<WasmLauncher>, seed: u64, resubmit: bool) -> Fate {
         now_ns() > end
     });
     let counts = frames.iter().map(|frame| arrived.iter().filter(|came| *came == frame).count());
-    let given_up = this.supervisor.nook().counters().tx_given_up;
+    let given_up = this.supervisor.nook().net_counters().tx_given_up;
     counts.fold(Fate { given_up, ..Fate::default() }, |fate, count| Fate {
         twice: fate.twice + count.saturating_sub(1),
         lost: fate.lost + usize::from(count == 0),
@@ -169,11 +171,11 @@ fn a_received_frame_that_a_driver_is_told_to_discard_is_given_up_and_no_other() 
         }
         rig.until("a frame is given up", |rig| {
             // Of a `poll` that comes before the frames, nothing is left to be asked of the next one.
-            rig.nook.counters().rx_poison == 1 || !rig.nook.discard_next_rx()
+            rig.nook.net_counters().rx_poison == 1 || !rig.nook.class_mut().discard_next()
         });
         rig.until("the others came", |rig| rig.nook.uplink().received.len() == frames.len() - 1);
         assert!(rig.nook.uplink().received == frames[1..], "the first one, and it alone: {device:?}");
-        assert_eq!(rig.nook.counters().rx_poison, 1);
+        assert_eq!(rig.nook.net_counters().rx_poison, 1);
     }
 }
 
@@ -201,7 +203,7 @@ const PLANTED: &str = "(local $entry i32)
     (i32.const 1)";
 
 /// Lets the driver with the planted bugs work until all frames but those that end it have passed.
-fn planted(bundles: Option<BundleConfig>) -> Supervisor<FrameQueues> {
+fn planted(bundles: Option<BundleConfig>) -> Supervisor<Net<FrameQueues>> {
     let module = wat_driver(&[("poll", PLANTED)], "(global $received (mut i32) (i32.const 0))");
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let (near, _far) = cable();
@@ -211,13 +213,13 @@ fn planted(bundles: Option<BundleConfig>) -> Supervisor<FrameQueues> {
     let mut uplink = FrameQueues::default();
     let lengths = (0..50).map(|n| if n == 20 || n == 33 { 666 } else { 100 + n });
     uplink.to_send.extend(lengths.map(|len| frame(len as u32, len)));
-    let mut supervisor = Supervisor::new(Nook::new(host, Box::new(launcher), uplink), Policy::default());
+    let mut supervisor = Supervisor::new(Nook::net(host, Box::new(launcher), uplink), Policy::default());
     if let Some(bundles) = bundles {
         supervisor.leave_bundles(bundles);
     }
     supervisor.start().unwrap();
     let end = now_ns() + PATIENCE_NS;
-    while supervisor.nook().counters().tx_done < 48 || supervisor.nook().uplink().received.len() < 9 {
+    while supervisor.nook().net_counters().tx_done < 48 || supervisor.nook().uplink().received.len() < 9 {
         assert!(now_ns() < end, "{:?}, {:?}", supervisor.nook().counters(), supervisor.recoveries());
         supervisor.turn(now_ns() + 1_000_000).unwrap();
         supervisor.finish_bundles();
@@ -228,7 +230,7 @@ fn planted(bundles: Option<BundleConfig>) -> Supervisor<FrameQueues> {
 #[test]
 fn a_frame_that_ends_the_driver_is_given_up_each_way_and_all_others_pass() {
     let supervisor = planted(None);
-    let counters = supervisor.nook().counters();
+    let counters = supervisor.nook().net_counters();
     assert_eq!((counters.tx_poison, counters.rx_poison, counters.tx_failed), (2, 1, 0));
     assert_eq!((supervisor.restarts(), supervisor.nook().uplink().received.len()), (0, 9));
 }

@@ -3,7 +3,7 @@
 use e1000_model::{Model, ModelConfig};
 use nook_abi::{Entry, Status};
 use nook_bus::DmaWindow;
-use nook_runtime::{Budgets, Mmio, ModuleCache, Nook, NookError, Settings, WasmLauncher};
+use nook_runtime::{Budgets, Mmio, ModuleCache, Net, Nook, NookError, Settings, WasmLauncher};
 use nook_tests::{FrameQueues, cable, host, wat_driver};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -15,7 +15,7 @@ const TELLS_MAC: (&str, &str) = (
 );
 
 /// A driver that does not have these entries, and says by its link's speed what it was told of loopback.
-fn nook(lacks: &[&str]) -> Nook<FrameQueues> {
+fn nook(lacks: &[&str]) -> Nook<Net<FrameQueues>> {
     let unsupported = format!("(i32.const {})", Status::Unsupported.code());
     let loopback =
         "(call $net_link (i32.const 1) (i32.add (i32.const 100) (local.get $mode)) (i32.const 1)) (i32.const 0)";
@@ -24,20 +24,20 @@ fn nook(lacks: &[&str]) -> Nook<FrameQueues> {
     nook_of(&bodies)
 }
 
-fn nook_of(bodies: &[(&str, &str)]) -> Nook<FrameQueues> {
+fn nook_of(bodies: &[(&str, &str)]) -> Nook<Net<FrameQueues>> {
     let module = wat_driver(bodies, "");
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let (near, _far) = cable();
     let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    Nook::new(host, Box::new(launcher), FrameQueues::default())
+    Nook::net(host, Box::new(launcher), FrameQueues::default())
 }
 
 fn wanted() -> Settings {
     Settings { mac: Some(MAC), mtu_bytes: Some(1000), promiscuous: true, loopback: true, ..Settings::default() }
 }
 
-fn speed(nook: &Nook<FrameQueues>) -> u32 {
+fn speed(nook: &Nook<Net<FrameQueues>>) -> u32 {
     nook.interface().unwrap().link.speed_mbps
 }
 

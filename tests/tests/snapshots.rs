@@ -4,8 +4,8 @@ use e1000_model::ModelConfig;
 use nook_abi::Entry;
 use nook_recovery::{Outcome, Policy};
 use nook_runtime::{
-    CrashWhen, DriverModule, KeepMemory, Launcher, Look, Method, ModuleCache, Settings, Snapshot, Wasi, WasmLauncher,
-    now_ns,
+    CrashWhen, DriverModule, KeepMemory, Launcher, Look, Method, ModuleCache, NetImage, Settings, Snapshot, Wasi,
+    WasmLauncher, now_ns,
 };
 use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, e1000_module, frame};
 use rayon::prelude::*;
@@ -147,7 +147,7 @@ fn a_policy_without_snapshots_restarts() {
 }
 
 /// A nook that does nothing, and what it is then.
-fn at_rest(rig: &mut Rig) -> Box<Snapshot> {
+fn at_rest(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
     let mut taken = None;
     rig.until("nothing moves", |rig| match rig.nook.look_for_snapshot().unwrap() {
         Look::Taken(snapshot) => {
@@ -276,7 +276,7 @@ fn a_driver_that_faults_in_each_open_ends_in_quarantine_without_a_snapshot() {
     assert_eq!((quarantine.restarts, this.supervisor.returns().count()), (3, 0));
 }
 
-fn before_traffic(rig: &mut Rig) -> Box<Snapshot> {
+fn before_traffic(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
     match rig.nook.snapshot_before_traffic().unwrap() {
         Look::Taken(snapshot) => snapshot,
         Look::Impossible => panic!("this driver can be brought back"),
@@ -314,7 +314,7 @@ fn once_the_link_is_up_there_is_a_snapshot_with_it_before_the_first_frame() {
     this.supervisor.nook_mut().uplink_mut().to_send.extend((0..20).map(|n| frame(n, 60)));
     assert_eq!(this.supervisor.nook().counters().snapshots, 1);
     this.until("the link is up", |this| this.supervisor.nook().uplink().links == [true]);
-    this.until("a frame is sent", |this| this.supervisor.nook().counters().tx_packets > 0);
+    this.until("a frame is sent", |this| this.supervisor.nook().net_counters().tx_packets > 0);
     let taken = this.supervisor.nook().counters().snapshots;
     assert!(taken > 1, "one without link, and one with it");
     assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1), 3));
@@ -331,7 +331,7 @@ fn when_frames_have_moved_a_snapshot_needs_a_rest_first() {
     let mut rig = Rig::up(&Device::Model(ModelConfig::default()), Isolation::SfiTxn);
     before_traffic(&mut rig);
     (0..3).for_each(|n| assert!(rig.far.send(&frame(n, 100)).unwrap()));
-    rig.until("they have come", |rig| rig.nook.counters().rx_packets == 3);
+    rig.until("they have come", |rig| rig.nook.net_counters().rx_packets == 3);
     assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), Look::Moving), "they may have left traces");
     at_rest(&mut rig);
     let mut rig = Rig::with(&Device::Model(ModelConfig::default()), Isolation::Sfi.launcher());

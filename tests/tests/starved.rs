@@ -27,7 +27,7 @@ fn buffers_that_were_all_given_back_are_provided_again() {
     })
     .unwrap();
     let launcher = native("e1000", e1000_module().manifest(), Level::Wrapped);
-    let mut nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
+    let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     nook.start().unwrap();
     let end = now_ns() + 60_000_000_000;
     let mut sent = 0;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_bus::{Access, DmaWindow, Tracing};
 use nook_recovery::{BundleConfig, Outcome, Policy, Supervisor};
-use nook_runtime::{Budgets, DriverModule, KeepMemory, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns};
+use nook_runtime::{Budgets, DriverModule, KeepMemory, Mmio, ModuleCache, Net, Nook, Wasi, WasmLauncher, now_ns};
 use nook_tests::{FrameQueues, cable, host};
 
 const FOR_EVER_NS: u64 = 3_600_000_000_000;
@@ -43,7 +43,7 @@ struct Device {
     resets: usize,
 }
 
-fn supervisor(policy: Policy) -> (Supervisor<FrameQueues>, Arc<Mutex<Device>>) {
+fn supervisor(policy: Policy) -> (Supervisor<Net<FrameQueues>>, Arc<Mutex<Device>>) {
     let module = Arc::new(DriverModule::from_bytes(&wat::parse_str(DIES_IN_POLL).unwrap(), Wasi::Refused).unwrap());
     let (near, _far) = cable();
     let model = Model::new(ModelConfig { temper: Temper::calm(), ..ModelConfig::default() }, Box::new(near));
@@ -62,12 +62,12 @@ fn supervisor(policy: Policy) -> (Supervisor<FrameQueues>, Arc<Mutex<Device>>) {
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(Tracing::new(model, sink)), window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let nook = Nook::new(host, Box::new(launcher), FrameQueues::default());
+    let nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     (Supervisor::new(nook, policy), device)
 }
 
 /// Turns until the driver has faulted this often.
-fn until_faults(supervisor: &mut Supervisor<FrameQueues>, faults: u64) {
+fn until_faults(supervisor: &mut Supervisor<Net<FrameQueues>>, faults: u64) {
     for _ in 0..10_000 * faults {
         if supervisor.faults() >= faults {
             return;
@@ -140,7 +140,7 @@ fn leaves(folder: &Path) -> BundleConfig {
 }
 
 /// Lets the driver fault so often, each time with a bundle.
-fn fault_with_bundles(config: BundleConfig, faults: u64) -> Supervisor<FrameQueues> {
+fn fault_with_bundles(config: BundleConfig, faults: u64) -> Supervisor<Net<FrameQueues>> {
     let (mut supervisor, _device) = supervisor(Policy { backoff_first_ns: 0, ..Policy::default() });
     supervisor.leave_bundles(config);
     supervisor.start().unwrap();

@@ -28,7 +28,7 @@ fn ends(level: Level, wrong: u32) -> Option<Fault> {
         clock: Clock::Monotonic,
     })
     .unwrap();
-    let mut nook = Nook::new(host, Box::new(native("odd", &manifest, level)), FrameQueues::default());
+    let mut nook = Nook::net(host, Box::new(native("odd", &manifest, level)), FrameQueues::default());
     let mut act = || {
         nook.start()?;
         for _ in 0..4 {

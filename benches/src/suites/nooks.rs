@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nook_runtime::{DriverModule, ModuleCache, Nook, Wasi};
+use nook_runtime::{DriverModule, ModuleCache, Net, Nook, Wasi};
 
 use super::{Axis, Extent, note_sweep};
 use crate::levels::{HERE, Level, Program, Shared};
@@ -63,17 +63,17 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
 }
 
 /// A nook that has come up, and whose frames come when they are asked for.
-fn start(launcher: &Shared) -> Nook<Endless> {
+fn start(launcher: &Shared) -> Nook<Net<Endless>> {
     let device = Instant::new(BATCH);
     let module = Program::E1000.module();
-    let mut nook = Nook::new(host(&module, device), Box::new(launcher.clone()), Endless::new(BATCH));
+    let mut nook = Nook::net(host(&module, device), Box::new(launcher.clone()), Endless::new(BATCH));
     nook.start().expect("the driver comes up");
     nook
 }
 
 /// So many nooks of one level that have done one turn; notes what each of them takes of memory, as
 /// `idle_nook_<count>_<level>` and `idle_nook_private_<count>_<level>`.
-fn fleet(report: &mut Report, level: &Level, count: u32) -> Vec<Nook<Endless>> {
+fn fleet(report: &mut Report, level: &Level, count: u32) -> Vec<Nook<Net<Endless>>> {
     let launcher = level.launcher(Program::E1000);
     let one = || {
         let mut nook = start(&launcher);

@@ -1,6 +1,6 @@
 //! Snapshots: what taking one costs and what it holds, what a look costs while packets move, and the way back to one.
 
-use nook_runtime::{Look, Snapshot};
+use nook_runtime::{Look, NetImage, Snapshot};
 use nook_tests::{Device, Isolation, Rig, frame};
 
 use super::{Extent, ns};
@@ -53,7 +53,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
 }
 
 /// Lets the driver be until a snapshot is taken. Also says how many ticks the look took in which it was.
-fn taken(rig: &mut Rig) -> (Box<Snapshot>, u64) {
+fn taken(rig: &mut Rig) -> (Box<Snapshot<NetImage>>, u64) {
     let mut taken = None;
     rig.until("nothing moves", |rig| {
         let begin = ticks::now();

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
-use nook_runtime::Uplink;
+use nook_net_api::Uplink;
 
 use crate::Pcap;
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
-use nook_runtime::Uplink;
+use nook_net_api::Uplink;
 
 use crate::exercise::{Exercise, ExerciseReport, Plan};
 use crate::frames::FrameQueues;

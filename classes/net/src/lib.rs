@@ -2,7 +2,7 @@
 //! far end of an embedded device's cable a TAP interface, a peer in this process, or nothing; and a capture between.
 //!
 //! It is not a network stack (smoltcp is), and it knows no driver and no device. `nook-run` chooses the pieces and
-//! plugs them together; the nook's loop drives them: [`Uplink::service`](nook_runtime::Uplink::service) and
+//! plugs them together; the nook's loop drives them: [`Uplink::service`](nook_net_api::Uplink::service) and
 //! [`Wire::due_ns`](nook_net_api::Wire::due_ns) bring the time, nothing here looks at a clock but the capture's stamps
 //! and the server for QEMU's user network, which has threads of its own.
 //!

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
+use nook_net_api::Uplink;
 use nook_net_api::Wire;
-use nook_runtime::Uplink;
 
 use crate::offload::{Merger, Next, Splitter, VnetHeader};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::{Captured, Pcap};
-use nook_runtime::Uplink;
+use nook_net_api::Uplink;
 
 /// Takes frames, and gives those that the test put there.
 #[derive(Default)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nook_bus::VolatileSlice;
 use nook_net::{ExerciseReport, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, RrPlan, TcpPlan};
+use nook_net_api::Uplink;
 use nook_net_api::Wire;
-use nook_runtime::Uplink;
 
 /// How long the cable takes, each way.
 const DELAY_NS: u64 = 50_000;

@@ -15,8 +15,8 @@ use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::protocol::{Progress, Request, Transfer, Verb};
 use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
+use nook_net_api::Uplink;
 use nook_net_api::Wire;
-use nook_runtime::Uplink;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
 
@@ -49,7 +49,7 @@ fn ip_ok(arguments: &str) -> String {
 }
 
 fn now_ns() -> u64 {
-    nook_runtime::now_ns()
+    nook_bus::Clock::Monotonic.now_ns()
 }
 
 /// Moves frames between two ends until `done`.

@@ -4,7 +4,8 @@ use std::io;
 
 use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
-use nook_runtime::Uplink;
+
+use nook_net_api::Uplink;
 use sha2::{Digest, Sha256};
 
 /// The shortest and the longest frame, without the frame check sequence.

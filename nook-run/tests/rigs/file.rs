@@ -41,7 +41,7 @@ fn a_file_of_64_mib_arrives_with_the_right_hash() {
         let tcp = TcpPlan { bytes: BYTES, upload: false, download: true, ..TcpPlan::default() };
         above.start(Plan { port: server.port(), tcp: Some(tcp), ..Plan::default() });
         let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap();
-        let mut nook = Nook::new(host.unwrap(), Box::new(launcher), above);
+        let mut nook = Nook::net(host.unwrap(), Box::new(launcher), above);
         nook.start().unwrap();
         let end = now_ns() + 120_000_000_000;
         while !nook.uplink().finished() {

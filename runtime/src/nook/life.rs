@@ -1,6 +1,5 @@
 //! Whether an instance runs, and the host in either case.
 
-use nook_abi::Fault;
 use nook_bus::DeviceError;
 
 use crate::{Driver, Ended, Host, Launcher, NookError};
@@ -92,13 +91,5 @@ impl Life {
                 (State::Idle(host), quiet)
             }
         })
-    }
-
-    /// What a fault was about, in words, where more is known than the fault says.
-    pub(super) fn detail(&self, fault: Fault) -> Option<String> {
-        let host = self.host();
-        let about_device = matches!(fault, Fault::DeviceGone | Fault::DeviceFailed);
-        let detail = host.last_device_error().filter(|_| about_device).map(str::to_owned);
-        detail.or_else(|| host.culprit().map(|name| format!("in `{name}`")))
     }
 }

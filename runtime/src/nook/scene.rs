@@ -1,9 +1,9 @@
 //! What is left of a driver that faulted, for those who want to know why.
 
 use super::Nook;
-use crate::{KeepMemory, Scene, Uplink};
+use crate::{Class, KeepMemory, Scene};
 
-impl<U: Uplink> Nook<U> {
+impl<C: Class> Nook<C> {
     /// Says what is kept of an instance's memory when it ends.
     pub fn keep_memory(&mut self, keep: KeepMemory) {
         self.host_mut().call.trail.keep = keep;

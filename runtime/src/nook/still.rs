@@ -1,25 +1,25 @@
 //! Snapshots: when one can be taken, and back to one.
 
-use super::{Care, Nook};
+use super::Nook;
 use crate::device::Rest;
-use crate::{NookError, Snapshot, Uplink};
+use crate::{Class, NookError, Snapshot};
 
 /// For how long nothing may have moved, so that it is known that the device has nothing up its sleeve: longer than
 /// any sensible card holds back what it is done with, to interrupt less often.
 const STILL_NS: u64 = 50_000_000;
 
-/// How often a driver that has just begun is polled before it has all the receive buffers that it wants: its ring holds
-/// no more than a queue does, twice.
+/// How often a driver that has just begun is called before it has all that it wants: it holds no more than a queue
+/// does, twice.
 const ROUNDS: u32 = 4;
 
 /// What a look for a moment at which nothing moves has found.
-pub enum Look {
-    /// Packets move: look again after a later turn.
+pub enum Look<I> {
+    /// Something moves: look again after a later turn.
     Moving,
     /// Nothing has moved; look again then, in nanoseconds of the nook's clock.
     StillUntil(u64),
     /// This was such a moment.
-    Taken(Box<Snapshot>),
+    Taken(Box<Snapshot<I>>),
     /// This driver, or its device, cannot be brought back, at least as it is now.
     Impossible,
 }
@@ -32,19 +32,18 @@ pub(super) struct Still {
     rest: Option<(u64, Rest)>,
 }
 
-impl<U: Uplink> Nook<U> {
+impl<C: Class> Nook<C> {
     /// Looks whether this is a moment at which nothing moves, and takes a snapshot if so. To be called between turns;
     /// it calls `stats` and `poll`, which find nothing at such a moment.
     ///
     /// # Errors
     /// What the driver did wrong meanwhile, as in a [`turn`](Self::turn).
-    pub fn look_for_snapshot(&mut self) -> Result<Look, NookError> {
+    pub fn look_for_snapshot(&mut self) -> Result<Look<C::Image>, NookError> {
         if !self.driver()?.keeps() {
             return Ok(Look::Impossible);
         }
         let now = self.clock.now_ns();
-        let ordinary = self.opened && self.care.is_none();
-        let Some(moves) = self.host_mut().stillness().filter(|_| ordinary) else {
+        let Some(moves) = self.stillness() else {
             self.still = None;
             return Ok(Look::Moving);
         };
@@ -61,12 +60,12 @@ impl<U: Uplink> Nook<U> {
             }
             Some(Still { rest: Some((_, rest)), .. }) => rest,
         };
-        // What the device has counted is to be the driver's, so that none of it is missing after a return.
-        self.stats()?;
+        let (class, driver) = self.class_and_driver()?;
+        class.before_snapshot(driver, now)?;
         // Had anything been left lying, the driver would find it now.
         self.host_mut().call.wanted.poll();
         self.poll(now)?;
-        if self.host_mut().stillness() != Some(moves) {
+        if self.stillness() != Some(moves) {
             return Ok(Look::Moving);
         }
         self.take(&rest, now)
@@ -74,31 +73,29 @@ impl<U: Uplink> Nook<U> {
 
     /// Takes a snapshot before traffic begins, at once if that can be done: the device has moved nothing since the
     /// driver told it where to begin, so nothing can be under way, and no time need pass to know it. To be called
-    /// between turns, after the start, or when the link has come up; it calls `stats` and `poll`, with no frame to
-    /// send.
+    /// between turns, after the start, or when the driver can work from now on; it is called, and given
+    /// nothing to do.
     ///
     /// # Errors
     /// What the driver did wrong meanwhile, as in a [`turn`](Self::turn).
-    pub fn snapshot_before_traffic(&mut self) -> Result<Look, NookError> {
+    pub fn snapshot_before_traffic(&mut self) -> Result<Look<C::Image>, NookError> {
         if !self.driver()?.keeps() {
             return Ok(Look::Impossible);
         }
-        if !self.opened || !self.care.is_none() || self.host().settled().is_none() {
+        if self.settled().is_none() {
             return Ok(Look::Moving);
         }
         let now = self.clock.now_ns();
         self.still = None;
-        // A frame that comes now finds an interface whose other side knows of the link.
-        self.tell_link(now)?;
-        self.stats()?;
+        let (class, driver) = self.class_and_driver()?;
+        class.before_snapshot(driver, now)?;
         let mut look = Look::Moving;
         for _ in 0..ROUNDS {
-            let (moves, rest) = (self.host().settled(), self.rest()?);
-            self.care.withhold_tx = true;
+            let (moves, rest) = (self.settled(), self.rest()?);
             self.host_mut().call.wanted.poll();
-            self.poll(now)?;
-            // It took receive buffers, or returned what had come; what it has then is seen in the next round.
-            if moves.is_some() && self.host().settled() == moves {
+            self.poll_giving(now, false)?;
+            // It took what it needs, or returned what had come; what it has then is seen in the next round.
+            if moves.is_some() && self.settled() == moves {
                 if self.device_has_not_moved()? {
                     look = self.take(&rest, now)?;
                 }
@@ -111,19 +108,30 @@ impl<U: Uplink> Nook<U> {
 
     /// Copies what there is to be brought back, if it is still as in `rest` afterwards: what had come while it was
     /// copied would be there in part.
-    fn take(&mut self, rest: &Rest, now: u64) -> Result<Look, NookError> {
+    fn take(&mut self, rest: &Rest, now: u64) -> Result<Look<C::Image>, NookError> {
         let host = self.host_mut();
         let kept = host.keep().map_err(|error| host.device.failed(error));
         let kept = kept.map_err(|fault| self.fault(fault))?;
-        let settings = self.settings.clone();
+        let class = self.class.keep(self.life.host());
         let image = self.driver()?.keep();
-        let Some((host, driver)) = kept.zip(image) else { return Ok(Look::Impossible) };
+        let Some(((host, driver), class)) = kept.zip(image).zip(class) else { return Ok(Look::Impossible) };
         if self.rest()? != *rest {
             return Ok(Look::Moving);
         }
         self.host_mut().counters.snapshots += 1;
-        self.awaits_link = !self.link_is_up();
-        Ok(Look::Taken(Box::new(Snapshot { driver, host, settings, at_ns: now })))
+        self.awaits_ready = !self.is_ready();
+        Ok(Look::Taken(Box::new(Snapshot { driver, host, class, at_ns: now })))
+    }
+
+    /// A number that changes whenever something changes hands; `None` while a call is not final, or the driver has
+    /// work.
+    fn settled(&self) -> Option<u64> {
+        self.class.stillness().filter(|_| self.opened && !self.host().call.transaction.is_open())
+    }
+
+    /// The same; `None` while an interrupt is to be delivered, too.
+    fn stillness(&self) -> Option<u64> {
+        self.settled().filter(|_| self.host().device.pending_irqs() == 0)
     }
 
     fn device_has_not_moved(&mut self) -> Result<bool, NookError> {
@@ -138,29 +146,30 @@ impl<U: Uplink> Nook<U> {
         rest.map_err(|fault| self.fault(fault))
     }
 
-    /// Whether the nook can be brought back to this: it is of the instance that runs, and the interface is set to the
-    /// same.
-    pub fn fits(&self, snapshot: &Snapshot) -> bool {
-        self.host().is_of_now(&snapshot.host) && self.settings == snapshot.settings
+    /// Whether the nook can be brought back to this: it is of the instance that runs, and of the settings that
+    /// hold.
+    pub fn fits(&self, snapshot: &Snapshot<C::Image>) -> bool {
+        self.host().is_of_now(&snapshot.host) && self.class.fits(&snapshot.class)
     }
 
-    /// Brings driver, host and device back to a snapshot that [fits](Self::fits). Frames to be sent that the driver was
-    /// given since are given to it again; received ones that it had not handed over are lost.
+    /// Brings driver, host and device back to a snapshot that [fits](Self::fits). Work that the driver was given
+    /// since is given to it again; what came and it had not handed over is lost.
     ///
     /// # Errors
     /// If that cannot be done. Then the instance must not be called again.
-    pub fn bring_back(&mut self, snapshot: &Snapshot) -> Result<(), NookError> {
+    pub fn bring_back(&mut self, snapshot: &Snapshot<C::Image>) -> Result<(), NookError> {
         if !self.fits(snapshot) {
             return Err(NookError::OtherSnapshot);
         }
         self.still = None;
-        self.care = Care::default();
         self.host_mut().silence(&snapshot.host)?;
         self.driver()?.bring_back(&snapshot.driver).map_err(NookError::NotBack)?;
-        self.host_mut().bring_back(&snapshot.host)?;
+        let Nook { life, class, .. } = self;
+        class.bring_back(life.host_mut(), &snapshot.class);
+        life.host_mut().bring_back(&snapshot.host)?;
         self.opened = true;
-        // The device may have to find its link again.
-        self.keep_carrier();
+        // The device may need a while until it works again.
+        self.class.expect_return(self.clock.now_ns());
         Ok(())
     }
 }

@@ -1,33 +1,17 @@
 //! One round of a nook, and what of it can be taken back.
 
-use nook_abi::net::poll_flags;
-use nook_abi::{Entry, Fault, TxCompletion, irq_result, poll_result};
+use nook_abi::{Entry, Fault, irq_result};
 
-use super::Nook;
-use super::undo::Care;
-use crate::outcome::ClassError;
-use crate::{Counters, NookError, Turn, Uplink};
+use super::{Nook, waiting};
+use crate::{Class, NookError, Turn};
 use nook_bus::PciDevice;
-
-/// Packets that one `poll` may move each way.
-const BUDGET: u32 = nook_abi::QUEUE_CAPACITY;
 
 /// The longest rest that a driver is made to take between two turns.
 const MAX_REST_NS: u64 = 1_000_000_000;
 
-/// How one `poll` is made.
-struct PollPlan {
-    /// There is no reason but to look whether something came that no interrupt announced.
-    looks: bool,
-    budget: u32,
-    flags: u32,
-    /// Received frames until then, and those that the driver had given back as failed.
-    received: u64,
-    failed: u64,
-}
-
-impl<U: Uplink> Nook<U> {
-    /// One round: lets the device work, calls the driver for what has happened, moves packets. If there was nothing
+impl<C: Class> Nook<C> {
+    /// One round: lets the device work, calls the driver for what has happened, moves what its class moves. If there
+    /// was nothing
     /// to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until `until_ns` of
     /// the nook's clock.
     ///
@@ -40,7 +24,7 @@ impl<U: Uplink> Nook<U> {
         let now = self.clock.now_ns();
         if now < self.rest_until_ns {
             self.waiter.begin();
-            self.waiter.wait(self.rest_until_ns.min(until_ns)).map_err(NookError::Uplink)?;
+            self.waiter.wait(self.rest_until_ns.min(until_ns)).map_err(waiting)?;
             return Ok(Turn::Waited);
         }
         let mut worked = false;
@@ -48,21 +32,22 @@ impl<U: Uplink> Nook<U> {
         let device_due = self.service(now)?;
         worked |= self.deliver_irqs()?;
         worked |= self.run_deferred(now)?;
-        self.tell_link(now)?;
-        let uplink_due = self.uplink.service(now).map_err(NookError::Uplink)?;
+        let above_due = self.class.service(self.life.host(), now)?;
         let quiet_due = self.watch_over(now)?;
         worked |= self.poll(now)?;
-        if self.awaits_link && self.link_is_up() {
-            self.awaits_link = false;
+        if self.awaits_ready && self.is_ready() {
+            self.awaits_ready = false;
             worked = true;
         }
         self.charge();
-        let due = [device_due, uplink_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
-        let host = self.host_mut();
+        let due = [device_due, above_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
+        let Nook { life, class, .. } = self;
+        let host = life.host_mut();
         let asks = host.call.wanted.take_asks();
-        if let Some(rest_ns) = host.watch.rest_ns(asks, &host.counters, || host.clock.now_ns() - now) {
+        let happened = class.returned() + host.counters.irqs;
+        if let Some(rest_ns) = host.watch.rest_ns(asks, happened, || host.clock.now_ns() - now) {
             let begun = self.clock.now_ns();
-            self.wait(due.min(begun + rest_ns)).map_err(NookError::Uplink)?;
+            self.wait(due.min(begun + rest_ns))?;
             let rested_ns = self.clock.now_ns() - begun;
             self.host_mut().counters.throttled_ns += rested_ns;
             return Ok(Turn::Waited);
@@ -72,7 +57,7 @@ impl<U: Uplink> Nook<U> {
         }
         let due = self.host().call.wanted.timer_due_ns().map_or(due, |timer_due| due.min(timer_due));
         if due > now {
-            self.wait(due).map_err(NookError::Uplink)?;
+            self.wait(due)?;
         }
         Ok(Turn::Waited)
     }
@@ -84,9 +69,10 @@ impl<U: Uplink> Nook<U> {
     }
 
     fn deliver_irqs(&mut self) -> Result<bool, NookError> {
-        let host = self.host_mut();
+        let Nook { life, class, .. } = self;
+        let host = life.host_mut();
         let pending = host.device.pending_irqs();
-        host.watch.irqs(pending, &host.counters).map_err(|fault| self.fault(fault))?;
+        host.watch.irqs(pending, class.returned()).map_err(|fault| host.error(fault))?;
         while let Some(vector) = self.host_mut().device.take_irq() {
             let answer = match self.driver()?.irq(vector) {
                 Ok(answer) => answer,
@@ -135,130 +121,67 @@ impl<U: Uplink> Nook<U> {
         Ok(any)
     }
 
-    /// Tells the interface's other side about the link, if it changed. A driver that was restarted gets a while to
-    /// find the link again, so that a connection does not notice.
-    pub(super) fn tell_link(&mut self, now: u64) -> Result<(), NookError> {
-        let link = self.interface().map(|interface| interface.link).unwrap_or_default();
-        if link.up == self.told_up || (!link.up && now < self.keep_carrier_until_ns) {
-            return Ok(());
-        }
-        if link.up {
-            let duplex = if link.full_duplex { "full" } else { "half" };
-            tracing::info!("link up, {} Mbit/s, {duplex} duplex", link.speed_mbps);
-        } else {
-            tracing::info!("link down");
-        }
-        self.told_up = link.up;
-        self.uplink.link(link.up).map_err(NookError::Uplink)
-    }
-
-    pub(super) fn link_is_up(&self) -> bool {
-        self.interface().is_some_and(|interface| interface.link.up)
-    }
-
-    /// Moves packets both ways, with one call of the driver, if there is a reason to. Says whether that was worth a
-    /// turn.
+    /// Gives the driver what there is to be done and takes what is done, with one call, if there is a reason to. Says
+    /// whether that was worth a turn.
     pub(super) fn poll(&mut self, now: u64) -> Result<bool, NookError> {
-        let Some(plan) = self.decide(now)? else { return Ok(false) };
-        let answer = self.call_poll(&plan)?;
-        self.hand_over()?;
-        self.account(&plan, answer)
+        self.poll_giving(now, !self.awaits_ready)
     }
 
-    /// Gives the driver frames to be sent, and says how it is to be polled; not at all if there is no reason to.
+    /// The same; without giving it anything, if not `gives`.
+    pub(super) fn poll_giving(&mut self, now: u64, gives: bool) -> Result<bool, NookError> {
+        let Some(looks) = self.decide(now, gives)? else { return Ok(false) };
+        let Nook { life, class, .. } = self;
+        let driver = life.driver().ok_or(NookError::NotRunning)?;
+        driver.host_mut().counters.polls += 1;
+        class.call(driver)?;
+        self.hand_over()?;
+        self.account(looks)
+    }
+
+    /// Gives the driver what there is to be done. Says whether the call would only be a look for what came and no
+    /// interrupt announced; nothing, if there is no reason for a call.
     #[inline]
-    fn decide(&mut self, now: u64) -> Result<Option<PollPlan>, NookError> {
-        let link_is_up = self.opened && self.link_is_up();
+    fn decide(&mut self, now: u64, gives: bool) -> Result<Option<bool>, NookError> {
         if !self.opened || !self.life.runs() {
             return Ok(None);
         }
-        let takes = link_is_up && !self.awaits_link && !self.care.withhold_tx;
-        let provided = if takes { self.provide_tx(now)? } else { 0 };
-        let host = self.life.host_mut();
+        let Nook { life, class, .. } = self;
+        let host = life.host_mut();
+        let provided = if gives { class.provide(host, now)? } else { 0 };
         let looks = !host.call.wanted.take_poll() && provided == 0;
-        if looks && !(link_is_up && host.watches_interrupts() && host.watch.is_quiet(now)) {
+        if looks && !(class.is_ready(host) && host.watches_interrupts() && host.watch.is_quiet(now)) {
             return Ok(None);
         }
         host.watch.polled(now, host.call.budget.limits().quiet_ns);
-        // Whatever becomes of this call, the next one is an ordinary one unless somebody says otherwise again.
-        let care = self.care.take();
-        let (budget, flags) = match care {
-            Care { discard_rx: true, .. } => (1, poll_flags::DISCARD_NEXT_RX),
-            Care { single: 1.., .. } => (1, 0),
-            Care { .. } => (BUDGET, 0),
-        };
-        let Counters { rx_packets: received, rx_failed: failed, .. } = host.counters;
-        Ok(Some(PollPlan { looks, budget, flags, received, failed }))
+        Ok(Some(looks))
     }
 
+    /// What came of a call that is final, and whether there is more to be done.
     #[inline]
-    fn provide_tx(&mut self, now: u64) -> Result<u32, NookError> {
-        let host = self.life.host_mut();
-        let outcome = host.net.provide_tx(&mut self.uplink, &mut host.counters, now);
-        outcome.map_err(|error| match error {
-            ClassError::Fault(fault) => self.fault(fault),
-            ClassError::Backend(error) => NookError::Uplink(error),
-        })
-    }
-
-    /// The call itself, and a look at its answer.
-    #[inline]
-    fn call_poll(&mut self, plan: &PollPlan) -> Result<u32, NookError> {
-        let driver = self.life.driver().ok_or(NookError::NotRunning)?;
-        let host = driver.host_mut();
-        host.counters.polls += 1;
-        let answer = host.net.provide_rx().and_then(|()| driver.poll(0, plan.budget, plan.flags));
-        match answer {
-            Ok(answer @ ..=poll_result::AGAIN) => Ok(answer),
-            Ok(answer) => {
-                let rule = "neither idle nor again";
-                Err(self.fault(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
-            }
-            Err(fault) => Err(self.fault(fault)),
+    fn account(&mut self, looks: bool) -> Result<bool, NookError> {
+        let Nook { life, class, .. } = self;
+        let host = life.host_mut();
+        let settled = class.settle(host)?;
+        if looks {
+            let irqs = host.counters.irqs;
+            host.watch.looked(settled.arrived, irqs).map_err(|fault| host.error(fault))?;
         }
-    }
-
-    /// What came of a call that is final: what it found, and whether there is more to be done.
-    #[inline]
-    fn account(&mut self, plan: &PollPlan, answer: u32) -> Result<bool, NookError> {
-        let host = self.life.host_mut();
-        if plan.flags & poll_flags::DISCARD_NEXT_RX != 0 {
-            host.counters.rx_poison += host.counters.rx_failed - plan.failed;
-        }
-        let received = host.counters.rx_packets - plan.received;
-        let looked = if plan.looks { host.watch.looked(received, &host.counters) } else { Ok(()) };
-        let dry = looked.and_then(|()| host.net.rx_runs_dry());
-        let dry = dry.map_err(|fault| self.fault(fault))?;
-        let wanted = &mut self.life.host_mut().call.wanted;
-        if dry || answer == poll_result::AGAIN {
-            wanted.poll_again();
-        } else if plan.budget < BUDGET {
-            wanted.poll();
+        if settled.again {
+            host.call.wanted.poll_again();
+        } else if settled.more {
+            host.call.wanted.poll();
         }
         // What was looked for in vain was not worth a turn of its own.
-        Ok(!plan.looks || received > 0)
+        Ok(!looks || settled.arrived > 0)
     }
 
     /// Looks for what goes wrong without a wrong act. Says when it wants to look again.
     fn watch_over(&mut self, now: u64) -> Result<Option<u64>, NookError> {
-        let link_is_up = self.opened && self.link_is_up();
-        let host = self.host_mut();
-        let limit_ns = host.call.budget.limits().transmit_ns;
-        if let Some(given_before_ns) = host.watch.transmit_due(now, link_is_up, limit_ns) {
-            // A lazy driver keeps what it sent until it needs the room.
-            let lazy = host.manifest.tx_completion == TxCompletion::Lazy && host.net.has_tx_room();
-            let overdue = if lazy { 0 } else { host.net.overdue_tx(given_before_ns) };
-            let suspect = host.watch.overdue(overdue, limit_ns).map_err(|fault| self.fault(fault))?;
-            if suspect {
-                self.host_mut().call.wanted.poll();
-            }
-        }
-        let host = self.host_mut();
-        if link_is_up && host.watch.counters_due(now, &host.counters, host.call.budget.limits().counters_ns) {
-            self.stats()?;
-        }
-        let host = self.host();
-        Ok((link_is_up && host.watches_interrupts()).then(|| host.watch.quiet_due_ns()))
+        let Nook { life, class, opened, .. } = self;
+        let Some(driver) = life.driver().filter(|_| *opened) else { return Ok(None) };
+        class.watch(driver, now)?;
+        let host = driver.host();
+        Ok((class.is_ready(host) && host.watches_interrupts()).then(|| host.watch.quiet_due_ns()))
     }
 
     /// A driver that uses long calls rests as long as they took: it gets half of its thread's time at most.
@@ -274,14 +197,11 @@ impl<U: Uplink> Nook<U> {
     /// The call was right so far: what the driver returned is checked, then the call is final, and what was returned
     /// goes where it belongs.
     pub(super) fn hand_over(&mut self) -> Result<(), NookError> {
-        let Nook { life, uplink, .. } = self;
+        let Nook { life, class, .. } = self;
         let Some(driver) = life.driver() else { return Ok(()) };
-        match driver.host_mut().net.check().and_then(|()| driver.commit()) {
-            Ok(()) => {
-                let host = driver.host_mut();
-                host.net.accept(uplink, &mut host.counters).map_err(NookError::Uplink)
-            }
-            Err(fault) => Err(self.fault(fault)),
+        match class.check().and_then(|()| driver.commit()) {
+            Ok(()) => class.accept(driver.host_mut()),
+            Err(fault) => Err(driver.host().error(fault)),
         }
     }
 }

@@ -68,7 +68,7 @@ pub const CASES: &[Case] = &[
                  (call $mmio_write32 (i32.const 0) (i32.const 0x3818) (i32.const 8))",
             ),
         ],
-        holds: |host| host.dma_faults() > 0,
+        holds: |nook| nook.host().dma_faults() > 0,
         ..HARMLESS
     },
     Case {

@@ -1,6 +1,7 @@
 //! Drivers that harm themselves only: no fault is due, and nobody else notices.
 
-use nook_runtime::Host;
+use nook_runtime::{Net, Nook};
+use nook_tests::FrameQueues;
 
 use crate::case::{Case, Class, Expect, HARMLESS};
 
@@ -15,13 +16,13 @@ const SENDS: &str = "(local $entry i32)
         (if (local.get $entry) (then (call $put (i32.const 3) (local.get $entry)) (br $again))))
     (i32.const 0)";
 
-fn everything_was_sent(host: &Host) -> bool {
-    host.counters().tx_done == u64::from(crate::stage::FRAMES) && host.counters().entries > 250
+fn everything_was_sent(nook: &Nook<Net<FrameQueues>>) -> bool {
+    nook.net_counters().tx_done == u64::from(crate::stage::FRAMES) && nook.counters().entries > 250
 }
 
 /// The driver's wish to be called again is heard more and more slowly.
-fn was_throttled(host: &Host) -> bool {
-    host.counters().throttled_ns > 0
+fn was_throttled(nook: &Nook<Net<FrameQueues>>) -> bool {
+    nook.counters().throttled_ns > 0
 }
 
 /// See [`super::all`].
@@ -48,7 +49,7 @@ pub const CASES: &[Case] = &[
     ),
     // Whoever asks for ever gets one call in each round, and the frames are sent all the same.
     Case {
-        holds: |host| everything_was_sent(host) && was_throttled(host),
+        holds: |nook| everything_was_sent(nook) && was_throttled(nook),
         ..harmless(
             "timer_for_ever",
             Class::Resources,
@@ -60,7 +61,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
-        holds: |host| everything_was_sent(host) && was_throttled(host),
+        holds: |nook| everything_was_sent(nook) && was_throttled(nook),
         ..harmless(
             "work_for_ever",
             Class::Resources,

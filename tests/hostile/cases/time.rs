@@ -164,7 +164,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
-        holds: |host| host.counters().throttled_ns > 0,
+        holds: |nook| nook.counters().throttled_ns > 0,
         name: "uses_most_of_every_budget",
         class: Class::Resources,
         entries: &[(
@@ -176,7 +176,7 @@ pub const CASES: &[Case] = &[
         ..HARMLESS
     },
     Case {
-        holds: |host| host.counters().throttled_ns > 0,
+        holds: |nook| nook.counters().throttled_ns > 0,
         name: "schedules_a_poll_in_every_poll",
         class: Class::Resources,
         entries: &[("poll", "(call $poll_schedule (i32.const 0)) (i32.const 0)")],

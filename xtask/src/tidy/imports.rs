@@ -58,7 +58,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "runtime",
-        workspace: &["abi", "hw/bus", "hw/regs", "instrument"],
+        workspace: &["abi", "classes/*/api", "hw/bus", "hw/regs", "instrument"],
         foreign: true,
         because: "the runtime names no device, and isolates even if recovery is broken",
     },
@@ -81,10 +81,10 @@ const ROOMS: &[Room] = &[
         because: "what a class is plugged into is said without runtime, bus or implementation",
     },
     Room {
-        at: "classes/net",
-        workspace: &["abi", "classes/net/api", "hw/bus", "runtime"],
+        at: "classes/*",
+        workspace: &["abi", "classes/*/api", "hw/bus"],
         foreign: true,
-        because: "the network side is plugged into a nook, whatever its device",
+        because: "what a class is plugged into builds without runtime and engine",
     },
     Room {
         at: "isolation/native",
@@ -228,8 +228,12 @@ pub fn check(packages: &[Package], reach: &Reach, manifest: impl Fn(&str) -> Str
             if package.dir == "runtime" && UNTRUSTED.contains(&name.as_str()) {
                 report(name, format!("{name} comes into the trusted base: what needs it belongs into wasi/"));
             }
-            if indirect && is_device_side(package) && is_engine_side(name, packages) {
-                report("", format!("a dependency brings in {name}; nothing under hw/ may reach runtime or engine"));
+            if indirect
+                && (is_device_side(package) || package.dir.starts_with("classes/"))
+                && is_engine_side(name, packages)
+            {
+                let advice = "nothing under hw/ and classes/ may reach runtime or engine";
+                report("", format!("a dependency brings in {name}; {advice}"));
             }
         }
     }
@@ -242,8 +246,8 @@ fn direct(room: &Room, dependency: &Dependency, target: Option<&Package>) -> Res
         Some(target) if room.workspace.iter().any(|pattern| matches(pattern, &target.dir)) => Ok(()),
         Some(_) => Err(format!("remove {name}: {}", room.because)),
         None if !room.foreign => Err(format!("remove {name}, which is not of this workspace: {}", room.because)),
-        None if room.at.starts_with("hw/") && is_engine(name) => {
-            Err(format!("remove {name}: nothing under hw/ knows the wasm engine"))
+        None if (room.at.starts_with("hw/") || room.at.starts_with("classes/")) && is_engine(name) => {
+            Err(format!("remove {name}: nothing under hw/ and classes/ knows the wasm engine"))
         }
         None if room.at == "instrument" && is_engine(name) => Err(format!("remove {name}: {}", room.because)),
         None if room.at == "recovery" && (is_engine(name) || name.starts_with("wasm")) => {
@@ -355,7 +359,7 @@ mod tests {
             ("runtime", "wasmtime"),
             ("wasi", "wasmtime-wasi"),
             ("recovery", "nook-runtime"),
-            ("classes/net", "nook-runtime"),
+            ("runtime", "nook-net-api"),
             ("classes/net", "nook-net-api"),
             ("classes/net/api", "nook-abi"),
             ("hw/e1000-model", "nook-net-api"),
@@ -400,6 +404,9 @@ mod tests {
             ("recovery", "wasm-encoder"),
             ("recovery", "e1000-model"),
             ("classes/net", "nook-recovery"),
+            ("classes/net", "nook-runtime"),
+            ("classes/net", "wasmtime"),
+            ("runtime", "nook-net"),
             ("classes/net/api", "nook-runtime"),
             ("classes/net/api", "nook-bus"),
             ("hw/bus", "nook-net-api"),

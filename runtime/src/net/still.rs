@@ -1,20 +1,42 @@
 //! The network class at a moment at which nothing moves, and back to it.
 
-use super::{Interface, NetClass};
+use super::traffic::Traffic;
+use super::{Interface, Settings};
 
-/// Who had what at such a moment. The driver had no frame to send.
+/// An interface at such a moment. The driver had no frame to send.
 #[derive(Clone, Debug)]
-pub(crate) struct NetImage {
+pub struct NetImage {
+    pub(super) traffic: TrafficImage,
+    pub(super) interface: Option<Interface>,
+    /// What the interface was set to.
+    pub(super) settings: Settings,
+    /// Frames that the instance had moved, received and sent.
+    pub(super) moved: (u64, u64),
+}
+
+impl NetImage {
+    pub(super) fn new(
+        traffic: TrafficImage,
+        interface: Option<Interface>,
+        settings: Settings,
+        moved: (u64, u64),
+    ) -> Self {
+        NetImage { traffic, interface, settings, moved }
+    }
+}
+
+/// Who had what.
+#[derive(Clone, Debug)]
+pub(crate) struct TrafficImage {
     /// Of `rx_provide` and `tx_provide`.
     provided: [(u32, u32); 2],
     /// Of `rx_return` and `tx_return`.
     returned: [u32; 2],
     /// Receive buffers that the driver had, with their generations.
     receiving: Vec<(u32, u16)>,
-    interface: Option<Interface>,
 }
 
-impl NetClass {
+impl Traffic {
     /// A number that changes whenever packets change hands; `None` while the driver has frames to send, or returned
     /// something that was not accepted yet.
     pub(crate) fn stillness(&self) -> Option<u64> {
@@ -22,22 +44,20 @@ impl NetClass {
     }
 
     /// Who has what. Not before [`stillness`](Self::stillness) said that nobody moves.
-    pub(crate) fn keep(&self) -> Option<NetImage> {
+    pub(crate) fn keep(&self) -> Option<TrafficImage> {
         let rings = self.rings.as_ref()?;
-        Some(NetImage {
+        Some(TrafficImage {
             provided: [rings.rx_provide.counts(), rings.tx_provide.counts()],
             returned: [rings.rx_return.count(), rings.tx_return.count()],
             receiving: self.packets.receiving(),
-            interface: self.interface,
         })
     }
 
     /// As it was, but for frames to be sent: those that the driver was given since are given to it again, or given up.
     /// Says how many were given up.
-    pub(crate) fn bring_back(&mut self, image: &NetImage) -> u64 {
+    pub(crate) fn bring_back(&mut self, image: &TrafficImage) -> u64 {
         let given_up = self.reclaim(false);
         self.packets.bring_back(&image.receiving);
-        self.interface = image.interface;
         let Some(rings) = &mut self.rings else { return given_up };
         rings.rx_provide.bring_back(image.provided[0]);
         rings.tx_provide.bring_back(image.provided[1]);

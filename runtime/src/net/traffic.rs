@@ -1,42 +1,28 @@
-//! The network class: the interface that a driver attached, its queues, and the packets in them.
+//! The queues of an interface, and the packets in them.
 
-mod still;
-
-pub(crate) use still::NetImage;
-
-use nook_abi::net::{Item, LinkState, NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_abi::net::{Item, NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
 use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
+use nook_net_api::Uplink;
 
-use crate::outcome::ClassError;
-use crate::packets::{Frame, Packets};
-use crate::ring::{HostConsumer, HostProducer};
-use crate::{Counters, Space, Uplink};
+use super::NetCounters;
+use super::packets::{Frame, Packets};
+use super::ring::{HostConsumer, HostProducer};
+use crate::Space;
 
 /// Ethernet header: two addresses and a type.
 const ETHERNET_HEADER_BYTES: u32 = 14;
 
-/// The network interface as the driver described it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// Its address, first byte on the wire first.
-    pub mac: [u8; 6],
-    /// The largest payload that the device can carry, without the Ethernet header.
-    pub max_mtu_bytes: u32,
-    /// The link, as last reported.
-    pub link: LinkState,
-}
-
 /// The host's ends of the four queues.
-struct Rings {
-    rx_provide: HostProducer,
-    rx_return: HostConsumer,
-    tx_provide: HostProducer,
-    tx_return: HostConsumer,
+pub(super) struct Rings {
+    pub(super) rx_provide: HostProducer,
+    pub(super) rx_return: HostConsumer,
+    pub(super) tx_provide: HostProducer,
+    pub(super) tx_return: HostConsumer,
 }
 
 /// What the driver returned, checked: `len_bytes` and `meta` are those of a received frame.
-struct Returned {
+pub(super) struct Returned {
     queue: Queue,
     id: u32,
     status: PacketStatus,
@@ -44,14 +30,13 @@ struct Returned {
     meta: NetMeta,
 }
 
-/// Everything of the network class in one nook.
-pub(crate) struct NetClass {
+/// What passes between host and driver in one nook.
+pub(crate) struct Traffic {
     window: DmaWindow,
-    packets: Packets,
-    rings: Option<Rings>,
-    pub(crate) interface: Option<Interface>,
+    pub(super) packets: Packets,
+    pub(super) rings: Option<Rings>,
     /// What was taken back and checked, and is not accepted yet.
-    returned: Vec<Returned>,
+    pub(super) returned: Vec<Returned>,
     /// Which buffer the driver got at which place of `tx_provide`.
     tx_ids: [u32; QUEUE_CAPACITY as usize],
     /// Buffers whose frames the next instance is given first, oldest first.
@@ -59,16 +44,15 @@ pub(crate) struct NetClass {
     /// Whether frames that an instance had when it ended, perhaps sent already, are among them.
     pub(crate) resubmits: bool,
     /// Batches of packets that changed hands.
-    moves: u64,
+    pub(super) moves: u64,
 }
 
-impl NetClass {
+impl Traffic {
     pub(crate) fn new(window: DmaWindow, pool: PoolLayout, rx_count: u32) -> Self {
-        NetClass {
+        Traffic {
             window,
             packets: Packets::new(pool, rx_count),
             rings: None,
-            interface: None,
             returned: Vec::with_capacity(2 * QUEUE_CAPACITY as usize),
             tx_ids: [0; QUEUE_CAPACITY as usize],
             kept: Vec::new(),
@@ -77,10 +61,9 @@ impl NetClass {
         }
     }
 
-    /// A new driver instance begins with empty queues, no interface, and no packet.
-    pub(crate) fn begin(&mut self, space: &Space) {
-        self.interface = None;
-        self.rings = Some(Rings {
+    /// A new driver instance begins with empty queues and no packet.
+    pub(crate) fn begin(&mut self, space: Option<&Space>) {
+        self.rings = space.map(|space| Rings {
             rx_provide: space.producer(Queue::RxProvide),
             rx_return: space.consumer(Queue::RxReturn),
             tx_provide: space.producer(Queue::TxProvide),
@@ -94,15 +77,12 @@ impl NetClass {
     pub(crate) fn end(&mut self) -> u64 {
         let given_up = self.reclaim(true);
         self.rings = None;
-        if let Some(interface) = &mut self.interface {
-            interface.link = LinkState::default();
-        }
         given_up
     }
 
     /// Every packet is the host's. Frames that were to be sent are kept to be given again, those that the driver had
     /// taken at its end only once; unless they are given up because they may have been sent. Says how many were.
-    fn reclaim(&mut self, at_its_end: bool) -> u64 {
+    pub(super) fn reclaim(&mut self, at_its_end: bool) -> u64 {
         self.disregard();
         let waiting = self.rings.as_ref().map_or(0, |rings| rings.tx_provide.waiting() as usize);
         let mut given = self.packets.sending();
@@ -121,12 +101,6 @@ impl NetClass {
         self.kept = given;
         self.packets.reclaim(&self.kept);
         given_up as u64
-    }
-
-    pub(crate) fn set_link(&mut self, link: LinkState) {
-        if let Some(interface) = &mut self.interface {
-            interface.link = link;
-        }
     }
 
     /// How many buffers the driver has; what still waits in a queue to it does not count.
@@ -184,10 +158,10 @@ impl NetClass {
     pub(crate) fn provide_tx(
         &mut self,
         uplink: &mut impl Uplink,
-        counters: &mut Counters,
+        counters: &mut NetCounters,
         now_ns: u64,
-    ) -> Result<u32, ClassError> {
-        let Some(rings) = &mut self.rings else { return Ok(0) };
+    ) -> Result<std::io::Result<u32>, Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(Ok(0)) };
         rings.tx_provide.sync(Queue::TxProvide)?;
         let room_bytes = self.packets.room_bytes() as usize;
         let window = self.window.slice();
@@ -220,7 +194,7 @@ impl NetClass {
             self.moves += 1;
             rings.tx_provide.publish();
         }
-        outcome.map(|()| provided).map_err(ClassError::Backend)
+        Ok(outcome.map(|()| provided))
     }
 
     /// Takes back the frames to be sent that the driver has not taken yet; they will be given again, in order.
@@ -299,7 +273,7 @@ impl NetClass {
     }
 
     /// Accepts what was checked: received frames go to the interface, and all buffers are the host's again.
-    pub(crate) fn accept(&mut self, uplink: &mut impl Uplink, counters: &mut Counters) -> std::io::Result<()> {
+    pub(crate) fn accept(&mut self, uplink: &mut impl Uplink, counters: &mut NetCounters) -> std::io::Result<()> {
         if self.returned.is_empty() {
             return Ok(());
         }
@@ -447,8 +421,8 @@ mod tests {
             let mut looks = Looks::default();
             let (mut taken, mut faults) = (0, 0);
             for round in 0..2000u32 {
-                let mut net = NetClass::new(window.clone(), pool, 512);
-                net.begin(&space);
+                let mut net = Traffic::new(window.clone(), pool, 512);
+                net.begin(Some(&space));
                 net.provide_rx().unwrap();
                 for id in 0..64u32 {
                     let flags = u64::from(item_flags::FIRST | item_flags::LAST) << 56;
@@ -457,7 +431,7 @@ mod tests {
                 }
                 // SAFETY: the ring's header.
                 unsafe { base.wrapping_add(place(1) as usize).cast::<u32>().write_volatile(1 + round % 64) };
-                let mut counters = Counters::default();
+                let mut counters = NetCounters::default();
                 match net.check() {
                     Ok(()) => {
                         net.accept(&mut looks, &mut counters).unwrap();

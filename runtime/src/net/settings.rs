@@ -1,15 +1,48 @@
 //! What the interface is set to, and how the driver is told.
 
 use nook_abi::net::{loopback_mode, rx_mode};
-use nook_abi::{Entry, Fault, Status};
+use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status};
 
-use super::Nook;
-use crate::{Driver, NookError, Settings, Uplink};
+use nook_net_api::Uplink;
 
-impl<U: Uplink> Nook<U> {
+use super::{Net, above};
+use crate::{Driver, Host, Nook, NookError, class};
+
+/// What the interface was set to. It holds across restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Another address than the device's own.
+    pub mac: Option<[u8; 6]>,
+    /// The largest payload in bytes, without the Ethernet header.
+    pub mtu_bytes: Option<u32>,
+    /// Receives everything on the wire.
+    pub promiscuous: bool,
+    /// Receives all multicast frames.
+    pub all_multicast: bool,
+    /// Multicast addresses to receive, at most 256.
+    pub multicast: Vec<[u8; 6]>,
+    /// Frames turn round inside of the device instead of passing the cable.
+    pub loopback: bool,
+}
+
+impl Default for Settings {
+    /// All multicast frames are received: the interface's other side does not tell which groups it joined.
+    fn default() -> Self {
+        Settings {
+            mac: None,
+            mtu_bytes: None,
+            promiscuous: false,
+            all_multicast: true,
+            multicast: Vec::new(),
+            loopback: false,
+        }
+    }
+}
+
+impl<U: Uplink> Nook<Net<U>> {
     /// What the interface is set to.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.class().settings
     }
 
     /// Changes what the interface is set to, now if the driver runs, and for every later start.
@@ -18,17 +51,18 @@ impl<U: Uplink> Nook<U> {
     /// If the driver refuses one of them; then the settings are as before, as far as the driver lets them be. If it
     /// does not have some of them, [`Lacks`](NookError::Lacks): those are as before, and the others as wanted.
     pub fn set(&mut self, mut settings: Settings) -> Result<(), NookError> {
-        if !self.life.runs() {
-            self.settings = settings;
+        if !self.runs() {
+            self.class_mut().settings = settings;
             return Ok(());
         }
-        match self.apply(&settings) {
+        let (net, driver) = self.class_and_driver()?;
+        match net.apply(driver, &settings) {
             Ok(lacking) if lacking.is_empty() => {
-                self.settings = settings;
+                net.settings = settings;
                 Ok(())
             }
             Ok(entries) => {
-                let before = &self.settings;
+                let before = &net.settings;
                 for entry in &entries {
                     match *entry {
                         Entry::SetMac => settings.mac = before.mac,
@@ -41,14 +75,14 @@ impl<U: Uplink> Nook<U> {
                         }
                     }
                 }
-                self.settings = settings;
+                net.settings = settings;
                 Err(NookError::Lacks { entries })
             }
             Err(error) => {
                 if let NookError::Refused { .. } = error {
-                    let before = self.settings.clone();
+                    let before = net.settings.clone();
                     // What it took before it takes again; if not, the first refusal is the one to report.
-                    let _ = self.apply(&before);
+                    let _ = net.apply(driver, &before);
                 }
                 Err(error)
             }
@@ -60,59 +94,69 @@ impl<U: Uplink> Nook<U> {
     /// # Errors
     /// As [`set`](Self::set).
     pub fn set_loopback(&mut self, on: bool) -> Result<(), NookError> {
-        self.set(Settings { loopback: on, ..self.settings.clone() })
+        self.set(Settings { loopback: on, ..self.settings().clone() })
     }
+}
 
+impl<U: Uplink> Net<U> {
     /// Tells the driver all of them. Returns the entries that it does not have, of those for what was asked.
-    pub(super) fn apply(&mut self, settings: &Settings) -> Result<Vec<Entry>, NookError> {
-        let own = self.interface().ok_or(NookError::NoInterface)?.mac;
+    pub(super) fn apply(&mut self, driver: &mut dyn Driver, settings: &Settings) -> Result<Vec<Entry>, NookError> {
+        let interface = driver.host().port.net().and_then(|port| port.interface);
+        let own = interface.ok_or(NookError::AttachedNothing)?.mac;
         let mut lacking = Vec::new();
         let mut mac = settings.mac.unwrap_or(own);
         // A driver that was told another address does not find back to its own by itself.
         if settings.mac.is_some() || self.told_mac {
             let [a, b, c, d, e, f] = mac;
             let bytes = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-            self.setting(&mut lacking, Entry::SetMac, |driver| driver.set_mac(bytes))?;
+            setting(driver, &mut lacking, Entry::SetMac, |driver| driver.set_mac(bytes))?;
             if lacking.is_empty() {
                 self.told_mac = true;
             } else {
                 mac = own;
             }
         }
-        self.uplink.set_mac(mac).map_err(NookError::Uplink)?;
+        self.uplink.set_mac(mac).map_err(above)?;
         if let Some(mtu_bytes) = settings.mtu_bytes {
-            self.setting(&mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
+            setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
         }
         let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
         let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
-        let count = self.host_mut().mail_addresses(&settings.multicast);
+        let count = mail(driver.host(), &settings.multicast);
         let mode = promiscuous | all_multicast;
         // A driver that cannot be told receives what it receives; that is worth a word only if more was wanted.
         let mut unasked = Vec::new();
         let asked = settings.promiscuous || count > 0;
         let told = if asked { &mut lacking } else { &mut unasked };
-        self.setting(told, Entry::SetRxMode, |driver| driver.set_rx_mode(mode, count))?;
+        setting(driver, told, Entry::SetRxMode, |driver| driver.set_rx_mode(mode, count))?;
         // A driver that was never asked for loopback need not have it.
         if settings.loopback || self.settings.loopback {
             let mode = if settings.loopback { loopback_mode::ON } else { loopback_mode::OFF };
-            self.setting(&mut lacking, Entry::SetLoopback, |driver| driver.set_loopback(mode))?;
+            setting(driver, &mut lacking, Entry::SetLoopback, |driver| driver.set_loopback(mode))?;
         }
         Ok(lacking)
     }
+}
 
-    /// Calls an entry for a setting; notes it in `lacking` if the driver does not have it.
-    fn setting(
-        &mut self,
-        lacking: &mut Vec<Entry>,
-        entry: Entry,
-        call: impl FnOnce(&mut dyn Driver) -> Result<i32, Fault>,
-    ) -> Result<(), NookError> {
-        match self.call(entry, call) {
-            Err(NookError::Refused { status: Status::Unsupported, .. }) => {
-                lacking.push(entry);
-                Ok(())
-            }
-            outcome => outcome,
+/// Calls an entry for a setting; notes it in `lacking` if the driver does not have it.
+fn setting(
+    driver: &mut dyn Driver,
+    lacking: &mut Vec<Entry>,
+    entry: Entry,
+    call: impl FnOnce(&mut dyn Driver) -> Result<i32, Fault>,
+) -> Result<(), NookError> {
+    match class::call(driver, entry, call) {
+        Err(NookError::Refused { status: Status::Unsupported, .. }) => {
+            lacking.push(entry);
+            Ok(())
         }
+        outcome => outcome,
     }
+}
+
+/// Puts multicast addresses into the mailbox. Says how many fitted.
+fn mail(host: &Host, addresses: &[[u8; 6]]) -> u32 {
+    let fit = addresses.len().min(MAILBOX_BYTES / 6);
+    let bytes: Vec<u8> = addresses[..fit].iter().flatten().copied().collect();
+    if host.mail(&bytes) { fit as u32 } else { 0 }
 }

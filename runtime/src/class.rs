@@ -1,0 +1,285 @@
+//! What a class of devices brings to a nook: [`Class`], which the loop asks, and [`Suspects`], which those ask who look
+//! for the one thing that ends a driver. The host keeps what hostcalls of the class change, in a [`Port`]; a class is a
+//! folder, and a line here.
+
+use std::fmt;
+use std::os::fd::RawFd;
+
+use nook_abi::{Entry, Fault, Hostcall, Status};
+
+use crate::{Driver, Host, NookError, net};
+
+/// How a driver of one class is served: what it is given, what it gives back, and what is above it.
+///
+/// The loop calls it between calls of the driver, on the nook's thread. What was given and taken lies with the class;
+/// memory is reached through the [`Host`] that each method is shown.
+pub trait Class: Suspects + Send + Sized {
+    /// Which one it is.
+    const CLASS: nook_abi::Class;
+    /// What a snapshot holds of it.
+    type Image: Clone + fmt::Debug + Send;
+
+    /// A fresh instance is about to be probed: it has nothing yet.
+    fn begin(&mut self, host: &Host);
+
+    /// The instance was probed, and is about to be opened: it is told its settings, and given what it needs at once.
+    ///
+    /// # Errors
+    /// What the driver did wrong, or if it attached nothing.
+    fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError>;
+
+    /// The instance is about to be ended, and its memory is still there: everything that it had is the host's. Once for
+    /// each life.
+    fn end(&mut self, host: &Host);
+
+    /// A successor is about to take over, or the instance to go back to a snapshot: what is above is not told of it.
+    fn expect_return(&mut self, now_ns: u64);
+
+    /// The instance was stopped, in order, and has given back what it had: what it kept is worth a word.
+    fn stopped(&mut self);
+
+    /// There will be no successor, unless somebody starts one.
+    ///
+    /// # Errors
+    /// If what is above fails.
+    fn shut(&mut self, host: &Host) -> Result<(), NookError>;
+
+    /// Lets what is above work. Says when it wants to work again if nothing happens, in nanoseconds of the nook's
+    /// clock.
+    ///
+    /// # Errors
+    /// If it fails.
+    fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError>;
+
+    /// Looks for what goes wrong without a wrong act.
+    ///
+    /// # Errors
+    /// What it found.
+    fn watch(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
+
+    /// Whether the driver can work.
+    fn is_ready(&self, host: &Host) -> bool;
+
+    /// Descriptors that become readable when there is something to be given, as far as it could be given now.
+    fn event_fds(&self, host: &Host, fds: &mut Vec<RawFd>);
+
+    /// Gives the driver what there is to be done. Says how many.
+    ///
+    /// # Errors
+    /// What the driver did wrong, or if what is above fails.
+    fn provide(&mut self, host: &mut Host, now_ns: u64) -> Result<u32, NookError>;
+
+    /// Makes the one call in which the driver takes what it was given, and gives back what is done.
+    ///
+    /// # Errors
+    /// What the driver did wrong.
+    fn call(&mut self, driver: &mut dyn Driver) -> Result<(), NookError>;
+
+    /// Checks all that the driver gave back in a call. Nothing of it counts before [`accept`](Self::accept).
+    ///
+    /// # Errors
+    /// What the driver did wrong; everything is as before then.
+    fn check(&mut self) -> Result<(), Fault>;
+
+    /// The call is final: what was checked goes where it belongs.
+    ///
+    /// # Errors
+    /// If what is above fails.
+    fn accept(&mut self, host: &mut Host) -> Result<(), NookError>;
+
+    /// What came of a [`call`](Self::call) that is final.
+    ///
+    /// # Errors
+    /// What the driver did wrong.
+    fn settle(&mut self, host: &mut Host) -> Result<Settled, NookError>;
+
+    /// A call is taken back: what was checked, or said, and not accepted does not count.
+    fn abort(&mut self);
+
+    /// How many things ever came out of drivers.
+    fn returned(&self) -> u64;
+
+    /// A number that changes whenever something changes hands; `None` while the driver has work.
+    fn stillness(&self) -> Option<u64>;
+
+    /// A snapshot is about to be taken: what is to be said, up or down, is said before.
+    ///
+    /// # Errors
+    /// What the driver did wrong.
+    fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
+
+    /// What there is to go back to; `None` if there is no way.
+    fn keep(&self, host: &Host) -> Option<Self::Image>;
+
+    /// Whether this is of the settings that hold.
+    fn fits(&self, image: &Self::Image) -> bool;
+
+    /// Everything is as it was, the driver's memory among it, but for work that it was given since: that is given
+    /// again, or given up.
+    fn bring_back(&mut self, host: &mut Host, image: &Self::Image);
+
+    /// Whether work that an instance had when it ended, perhaps done already, is given again.
+    fn resubmit(&mut self, resubmits: bool);
+
+    /// What is counted, by name, for reports.
+    fn counts(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// How many things came that the device brought by itself.
+    pub arrived: u64,
+    /// The driver asks for another call, or needs one.
+    pub again: bool,
+    /// The host wants another call: this one did less than it could have.
+    pub more: bool,
+}
+
+/// How the one thing is found that ends a driver whose calls can be taken back.
+pub trait Suspects {
+    /// The largest batch that a call moves.
+    const BATCH: u32;
+    /// The entry in whose calls things are moved.
+    const MOVES: Entry;
+
+    /// The next `calls` of [`MOVES`](Self::MOVES) move one thing each way.
+    fn single(&mut self, calls: u32);
+
+    /// Whether [`single`](Self::single) still holds.
+    fn is_single(&self) -> bool;
+
+    /// The next call is given nothing, and moves one thing at most: what the driver had not taken is withheld, and
+    /// given to it afterwards. Says whether this class can do that.
+    ///
+    /// # Errors
+    /// If what the driver says of what it took makes no sense.
+    fn withhold(&mut self) -> Result<bool, Fault>;
+
+    /// Gives up the oldest of what was withheld: it is the one. Says whether there was one.
+    fn give_up(&mut self) -> bool;
+
+    /// The next call completes the oldest thing that came, unseen, and does nothing else. Says whether this driver can
+    /// do that.
+    fn discard_next(&mut self) -> bool;
+
+    /// How many things were given up like that.
+    fn discarded(&self) -> u64;
+}
+
+/// Calls an entry that returns a status.
+///
+/// # Errors
+/// If the driver refuses, or did something wrong.
+pub(crate) fn call(
+    driver: &mut dyn Driver,
+    entry: Entry,
+    call: impl FnOnce(&mut dyn Driver) -> Result<i32, Fault>,
+) -> Result<(), NookError> {
+    let host = driver.host_mut();
+    let now_ns = host.clock.now_ns();
+    host.tell_time(now_ns);
+    match call(driver) {
+        Ok(0) => Ok(()),
+        Ok(code) => match Status::from_code(code) {
+            Some(status) => Err(NookError::Refused { entry, status }),
+            None => {
+                let rule = "neither 0 nor a status";
+                Err(driver.host().error(Fault::BadReturn { entry, value: code as u32 as u64, rule }))
+            }
+        },
+        Err(fault) => Err(driver.host().error(fault)),
+    }
+}
+
+macro_rules! define_port {
+    ($($class:ident $module:ident $name:ident;)*) => {
+        /// What the hostcalls of a driver's class have changed.
+        pub(crate) enum Port {
+            $($class($module::Port),)*
+            /// Of modules that drive no device.
+            None,
+        }
+
+        impl Port {
+            pub(crate) fn new(class: nook_abi::Class) -> Port {
+                match class {
+                    $(nook_abi::Class::$class => Port::$class(Default::default()),)*
+                    _ => Port::None,
+                }
+            }
+
+            /// A fresh instance has changed nothing yet.
+            pub(crate) fn begin(&mut self) {
+                match self {
+                    $(Port::$class(port) => port.begin(),)*
+                    Port::None => {}
+                }
+            }
+
+            /// The instance is gone.
+            pub(crate) fn end(&mut self) {
+                match self {
+                    $(Port::$class(port) => port.end(),)*
+                    Port::None => {}
+                }
+            }
+
+            /// A call begins that may be taken back.
+            #[inline]
+            pub(crate) fn begin_call(&mut self) {
+                match self {
+                    $(Port::$class(port) => port.begin_call(),)*
+                    Port::None => {}
+                }
+            }
+
+            /// It is taken back.
+            pub(crate) fn abort(&mut self) {
+                match self {
+                    $(Port::$class(port) => port.abort(),)*
+                    Port::None => {}
+                }
+            }
+
+            $(
+                /// Of a driver of this class.
+                #[inline]
+                pub(crate) fn $name(&self) -> Option<&$module::Port> {
+                    match self {
+                        Port::$class(port) => Some(port),
+                        #[allow(unreachable_patterns)]
+                        _ => None,
+                    }
+                }
+            )*
+        }
+
+        $(
+            impl $module::Port {
+                /// The port that a hostcall of this class changes.
+                ///
+                /// # Errors
+                /// If the driver is of another class.
+                pub(crate) fn of(host: &mut Host, call: Hostcall) -> Result<&mut $module::Port, Fault> {
+                    match &mut host.port {
+                        Port::$class(port) => Ok(port),
+                        #[allow(unreachable_patterns)]
+                        _ => Err(other_class(call)),
+                    }
+                }
+            }
+        )*
+    };
+}
+
+define_port! {
+    Net net net;
+}
+
+/// A driver made a hostcall of another class: the loader refuses such a module, so this one is native.
+#[cold]
+fn other_class(call: Hostcall) -> Fault {
+    let rule = "a hostcall of another class than the driver's";
+    Fault::BadArgument { call, argument: "class", value: 0, rule }
+}

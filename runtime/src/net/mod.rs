@@ -1,0 +1,339 @@
+//! The network class, host's side: the interface that a driver attached, its four queues, the packets in them, and
+//! what the interface is plugged into.
+//!
+//! It is not what an interface is plugged into (that is `classes/net`, through [`Uplink`]) and knows no card and no
+//! descriptor. The loop calls it as a [`Class`].
+
+mod counters;
+pub(crate) mod filter;
+mod packets;
+mod port;
+pub(crate) mod ring;
+mod serve;
+mod settings;
+mod stats;
+mod still;
+mod suspects;
+mod traffic;
+mod watch;
+
+use std::os::fd::RawFd;
+
+use nook_abi::net::poll_flags;
+use nook_abi::{Entry, Fault, QUEUE_CAPACITY, TxCompletion, poll_result};
+use nook_net_api::Uplink;
+
+pub use counters::NetCounters;
+pub use filter::FilterModule;
+pub use port::Interface;
+pub(crate) use port::Port;
+pub(crate) use serve::Hostcalls;
+pub use settings::Settings;
+pub use still::NetImage;
+use suspects::Care;
+use traffic::Traffic;
+use watch::Watch;
+
+use crate::{Class, Driver, Host, Launcher, Nook, NookError, Settled, class};
+
+/// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
+/// Copper gigabit negotiation takes up to about 3 s.
+const KEEP_CARRIER_NS: u64 = 6_000_000_000;
+
+/// Packets that one `poll` may move each way.
+const BUDGET: u32 = QUEUE_CAPACITY;
+
+/// One interface: what is in its driver's queues, and what it is plugged into.
+pub struct Net<U> {
+    uplink: U,
+    traffic: Traffic,
+    counters: NetCounters,
+    watch: Watch,
+    settings: Settings,
+    /// `set_mac` was called, on this or an earlier instance: a restart must repeat it.
+    told_mac: bool,
+    /// What the interface's other side believes of the link.
+    told_up: bool,
+    keep_carrier_until_ns: u64,
+    care: Care,
+    last: LastPoll,
+}
+
+/// The `poll` that ran last.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastPoll {
+    budget: u32,
+    flags: u32,
+    answer: u32,
+    /// Received frames until then, and those that the driver had given back as failed.
+    received: u64,
+    failed: u64,
+}
+
+impl<U: Uplink> Net<U> {
+    /// For the driver that this host serves.
+    pub fn new(host: &Host, uplink: U) -> Self {
+        Net {
+            uplink,
+            traffic: Traffic::new(host.window().clone(), host.layout().pool, host.manifest().rx_buffers),
+            counters: NetCounters::default(),
+            watch: Watch::default(),
+            settings: Settings::default(),
+            told_mac: false,
+            told_up: false,
+            keep_carrier_until_ns: 0,
+            care: Care::default(),
+            last: LastPoll::default(),
+        }
+    }
+
+    fn link_is_up(host: &Host) -> bool {
+        host.port.net().and_then(|port| port.interface).is_some_and(|interface| interface.link.up)
+    }
+
+    /// Tells the interface's other side about the link, if it changed. A driver that was restarted gets a while to
+    /// find the link again, so that a connection does not notice.
+    fn tell_link(&mut self, host: &Host, now_ns: u64) -> Result<(), NookError> {
+        let link = host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default();
+        if link.up == self.told_up || (!link.up && now_ns < self.keep_carrier_until_ns) {
+            return Ok(());
+        }
+        if link.up {
+            let duplex = if link.full_duplex { "full" } else { "half" };
+            tracing::info!("link up, {} Mbit/s, {duplex} duplex", link.speed_mbps);
+        } else {
+            tracing::info!("link down");
+        }
+        self.told_up = link.up;
+        self.uplink.link(link.up).map_err(above)
+    }
+}
+
+/// The interface's other side failed.
+#[cold]
+fn above(error: std::io::Error) -> NookError {
+    NookError::Above { what: "the network interface", error }
+}
+
+impl<U: Uplink> Class for Net<U> {
+    const CLASS: nook_abi::Class = nook_abi::Class::Net;
+    type Image = NetImage;
+
+    fn begin(&mut self, host: &Host) {
+        self.traffic.begin(host.space.as_ref());
+        self.watch = Watch::new(&self.counters);
+        // It was taken with the instance that went.
+        self.care = Care::default();
+    }
+
+    fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        // Before `open`, so that a device whose receiver is slow to change is set up once.
+        let settings = self.settings.clone();
+        let lacking = self.apply(driver, &settings)?;
+        if !lacking.is_empty() {
+            tracing::warn!("{}; the other settings hold", NookError::Lacks { entries: lacking });
+        }
+        // The receiver finds buffers as soon as it is on.
+        self.traffic.provide_rx().map_err(|fault| driver.host().error(fault))
+    }
+
+    fn end(&mut self, _: &Host) {
+        self.counters.tx_given_up += self.traffic.end();
+        self.care = Care::default();
+    }
+
+    fn expect_return(&mut self, now_ns: u64) {
+        self.keep_carrier_until_ns = now_ns + KEEP_CARRIER_NS;
+    }
+
+    fn stopped(&mut self) {
+        if let Ok(kept @ 1..) = self.traffic.packets_with_driver() {
+            tracing::warn!("stop: the driver kept {kept} packet buffers");
+        }
+    }
+
+    fn shut(&mut self, host: &Host) -> Result<(), NookError> {
+        // Nobody is to come who could send what was kept.
+        while self.traffic.drop_withheld_tx() {}
+        self.keep_carrier_until_ns = 0;
+        self.tell_link(host, 0)
+    }
+
+    #[inline]
+    fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
+        self.tell_link(host, now_ns)?;
+        self.uplink.service(now_ns).map_err(above)
+    }
+
+    fn watch(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+        let host = driver.host_mut();
+        let link_is_up = Self::link_is_up(host);
+        let limits = *host.call.budget.limits();
+        if let Some(given_before_ns) = self.watch.transmit_due(now_ns, link_is_up, limits.transmit_ns) {
+            // A lazy driver keeps what it sent until it needs the room.
+            let lazy = host.manifest.tx_completion == TxCompletion::Lazy && self.traffic.has_tx_room();
+            let overdue = if lazy { 0 } else { self.traffic.overdue_tx(given_before_ns) };
+            if self.watch.overdue(overdue, limits.transmit_ns).map_err(|fault| host.error(fault))? {
+                host.call.wanted.poll();
+            }
+        }
+        if link_is_up && self.watch.counters_due(now_ns, &self.counters, limits.counters_ns) {
+            self.fresh_stats(driver)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_ready(&self, host: &Host) -> bool {
+        Self::link_is_up(host)
+    }
+
+    fn event_fds(&self, host: &Host, fds: &mut Vec<RawFd>) {
+        // A readable interface whose frames cannot be taken now would end the wait at once, again and again.
+        if Self::link_is_up(host) && self.traffic.has_tx_room() {
+            self.uplink.event_fds(fds);
+        }
+    }
+
+    /// Frames to be sent.
+    #[inline]
+    fn provide(&mut self, host: &mut Host, now_ns: u64) -> Result<u32, NookError> {
+        if self.care.withhold_tx || !Self::link_is_up(host) {
+            return Ok(0);
+        }
+        match self.traffic.provide_tx(&mut self.uplink, &mut self.counters, now_ns) {
+            Ok(outcome) => outcome.map_err(above),
+            Err(fault) => Err(host.error(fault)),
+        }
+    }
+
+    #[inline]
+    fn call(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        // Whatever becomes of this call, the next one is an ordinary one unless somebody says otherwise again.
+        let (budget, flags) = match self.care.take() {
+            Care { discard_rx: true, .. } => (1, poll_flags::DISCARD_NEXT_RX),
+            Care { single: 1.., .. } => (1, 0),
+            Care { .. } => (BUDGET, 0),
+        };
+        let NetCounters { rx_packets: received, rx_failed: failed, .. } = self.counters;
+        self.last = LastPoll { budget, flags, answer: 0, received, failed };
+        match self.traffic.provide_rx().and_then(|()| driver.poll(0, budget, flags)) {
+            Ok(answer @ ..=poll_result::AGAIN) => {
+                self.last.answer = answer;
+                Ok(())
+            }
+            Ok(answer) => {
+                let rule = "neither idle nor again";
+                Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
+            }
+            Err(fault) => Err(driver.host().error(fault)),
+        }
+    }
+
+    #[inline]
+    fn check(&mut self) -> Result<(), Fault> {
+        self.traffic.check()
+    }
+
+    #[inline]
+    fn accept(&mut self, _: &mut Host) -> Result<(), NookError> {
+        self.traffic.accept(&mut self.uplink, &mut self.counters).map_err(above)
+    }
+
+    #[inline]
+    fn settle(&mut self, host: &mut Host) -> Result<Settled, NookError> {
+        let LastPoll { budget, flags, answer, received, failed } = self.last;
+        if flags & poll_flags::DISCARD_NEXT_RX != 0 {
+            self.counters.rx_poison += self.counters.rx_failed - failed;
+        }
+        let dry = self.traffic.rx_runs_dry().map_err(|fault| host.error(fault))?;
+        Ok(Settled {
+            arrived: self.counters.rx_packets - received,
+            again: dry || answer == poll_result::AGAIN,
+            more: budget < BUDGET,
+        })
+    }
+
+    fn abort(&mut self) {
+        self.traffic.disregard();
+    }
+
+    #[inline]
+    fn returned(&self) -> u64 {
+        self.counters.returned()
+    }
+
+    fn stillness(&self) -> Option<u64> {
+        self.traffic.stillness().filter(|_| self.care.is_none())
+    }
+
+    /// What the device has counted is to be the driver's, so that none of it is missing after a return.
+    fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+        // A frame that comes now finds an interface whose other side knows of the link.
+        self.tell_link(driver.host(), now_ns)?;
+        self.fresh_stats(driver).map(drop)
+    }
+
+    fn keep(&self, host: &Host) -> Option<NetImage> {
+        let image = self.traffic.keep()?;
+        let interface = host.port.net().and_then(|port| port.interface);
+        Some(NetImage::new(image, interface, self.settings.clone(), self.watch.moved(&self.counters)))
+    }
+
+    fn fits(&self, image: &NetImage) -> bool {
+        self.settings == image.settings
+    }
+
+    fn bring_back(&mut self, host: &mut Host, image: &NetImage) {
+        self.care = Care::default();
+        self.counters.tx_given_up += self.traffic.bring_back(&image.traffic);
+        self.watch = Watch::moved_before(image.moved, &self.counters);
+        if let class::Port::Net(port) = &mut host.port {
+            port.interface = image.interface;
+        }
+    }
+
+    fn resubmit(&mut self, resubmits: bool) {
+        self.traffic.resubmits = resubmits;
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.counters.named()
+    }
+}
+
+impl<U: Uplink> Nook<Net<U>> {
+    /// A nook for a network driver: its interface is plugged into `uplink`. Nothing runs yet.
+    pub fn net(host: Host, launcher: Box<dyn Launcher>, uplink: U) -> Self {
+        let class = Net::new(&host, uplink);
+        Nook::new(host, launcher, class)
+    }
+
+    /// The network interface, once the driver has attached it.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.host().port.net()?.interface.as_ref()
+    }
+
+    /// What the interface is plugged into.
+    pub fn uplink(&self) -> &U {
+        &self.class().uplink
+    }
+
+    /// Mutable access to it.
+    pub fn uplink_mut(&mut self) -> &mut U {
+        &mut self.class_mut().uplink
+    }
+
+    /// What is counted about the interface.
+    pub fn net_counters(&self) -> &NetCounters {
+        &self.class().counters
+    }
+
+    /// Packet buffers that the driver has; what still waits in a queue to it does not count.
+    ///
+    /// # Errors
+    /// If a queue's counter makes no sense.
+    pub fn packets_with_driver(&mut self) -> Result<usize, Fault> {
+        self.class_mut().traffic.packets_with_driver()
+    }
+}

@@ -1,0 +1,47 @@
+//! What the driver said of its interface.
+
+use nook_abi::net::LinkState;
+
+/// The network interface as the driver described it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its address, first byte on the wire first.
+    pub mac: [u8; 6],
+    /// The largest payload that the device can carry, without the Ethernet header.
+    pub max_mtu_bytes: u32,
+    /// The link, as last reported.
+    pub link: LinkState,
+}
+
+/// The host's part of the class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Port {
+    pub(crate) interface: Option<Interface>,
+    /// The link when the call began that may be taken back.
+    before: LinkState,
+}
+
+impl Port {
+    pub(crate) fn begin(&mut self) {
+        self.interface = None;
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.set_link(LinkState::default());
+    }
+
+    #[inline]
+    pub(crate) fn begin_call(&mut self) {
+        self.before = self.interface.as_ref().map(|interface| interface.link).unwrap_or_default();
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.set_link(self.before);
+    }
+
+    pub(crate) fn set_link(&mut self, link: LinkState) {
+        if let Some(interface) = &mut self.interface {
+            interface.link = link;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The hostcalls of the class.
+
+use nook_abi::net::{LinkState, filter_direction, filter_verdict};
+use nook_abi::{Entry, Fault, Hostcall, Status};
+
+use super::{Interface, Port};
+use crate::Host;
+use crate::serve::bad;
+
+/// Serves them; see [`Services`](crate::Services).
+pub(crate) struct Hostcalls;
+
+impl Hostcalls {
+    pub(crate) fn net_attach(host: &mut Host, mac: u64, max_mtu: u32, features: u64) -> Result<i32, Fault> {
+        let [a, b, c, d, e, f, rest @ ..] = mac.to_le_bytes();
+        if rest != [0, 0] {
+            return Err(bad(Hostcall::NetAttach, "mac", mac, "bits above 47 are set"));
+        }
+        if features != 0 {
+            return Err(bad(Hostcall::NetAttach, "features", features, "must be zero in this ABI version"));
+        }
+        if !(68..=65535).contains(&max_mtu) {
+            // 68 is the least that IPv4 works with (RFC 791, section 3.2).
+            return Err(bad(Hostcall::NetAttach, "max_mtu", max_mtu.into(), "not between 68 and 65535"));
+        }
+        if host.call.budget.entry() != Entry::Probe {
+            return Err(bad(Hostcall::NetAttach, "mac", mac, "the interface is attached in `probe`"));
+        }
+        let port = Port::of(host, Hostcall::NetAttach)?;
+        if port.interface.is_some() {
+            return Err(bad(Hostcall::NetAttach, "mac", mac, "the interface is attached already"));
+        }
+        let mac = [a, b, c, d, e, f];
+        if mac == [0; 6] || mac[0] & 1 != 0 {
+            // What is stored in the device can be wrong: that is not the driver's misuse.
+            return Ok(Status::Corrupt.code());
+        }
+        port.interface = Some(Interface { mac, max_mtu_bytes: max_mtu, link: LinkState::default() });
+        Ok(0)
+    }
+
+    pub(crate) fn net_link(host: &mut Host, up: u32, speed_mbps: u32, full_duplex: u32) -> Result<(), Fault> {
+        for (argument, value) in [("up", up), ("full_duplex", full_duplex)] {
+            if value > 1 {
+                return Err(bad(Hostcall::NetLink, argument, value.into(), "not 0 or 1"));
+            }
+        }
+        let port = Port::of(host, Hostcall::NetLink)?;
+        port.set_link(LinkState { up: up == 1, speed_mbps, full_duplex: full_duplex == 1 });
+        Ok(())
+    }
+
+    pub(crate) fn net_filter(host: &mut Host, direction: u32, offset: u32, len_bytes: u32) -> Result<u32, Fault> {
+        if direction > filter_direction::SENDING {
+            return Err(bad(Hostcall::NetFilter, "direction", direction.into(), "not 0 or 1"));
+        }
+        let (addr, len_bytes) = (u64::from(offset), u64::from(len_bytes));
+        if addr + len_bytes > host.window().len_bytes() {
+            return Err(Fault::OutOfBounds { call: Hostcall::NetFilter, argument: "offset", addr, len_bytes });
+        }
+        // A filter is linked in place of this.
+        Ok(filter_verdict::PASS)
+    }
+}
