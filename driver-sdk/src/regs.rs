@@ -55,7 +55,10 @@ impl<K: Kernel> Regs<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{Packet, QueueEntry, testing};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::vec::Vec;
 
     #[test]
     fn an_access_has_the_width_of_its_register() {
@@ -77,5 +80,76 @@ mod tests {
             "mmio_read64 [0, 8]",
         ];
         assert_eq!(host.calls(), expected);
+    }
+
+    /// A device of 16 bytes of registers. A write of 32 bits at 8 has it fetch the word there.
+    struct Chip {
+        window: testing::Window,
+        bytes: [u8; 16],
+        accesses: Vec<(u32, u32)>,
+    }
+
+    impl testing::Device for Chip {
+        fn config_read(&mut self, offset: u32, width_bytes: u32) -> u32 {
+            offset << 8 | width_bytes
+        }
+
+        fn read(&mut self, _bar: u32, offset: u32, width_bytes: u32) -> u64 {
+            self.accesses.push((offset, width_bytes));
+            let mut value = [0; 8];
+            value[..width_bytes as usize].copy_from_slice(&self.bytes[offset as usize..][..width_bytes as usize]);
+            u64::from_le_bytes(value)
+        }
+
+        fn write(&mut self, _bar: u32, offset: u32, width_bytes: u32, value: u64) {
+            self.accesses.push((offset, width_bytes));
+            self.bytes[offset as usize..][..width_bytes as usize]
+                .copy_from_slice(&value.to_le_bytes()[..width_bytes as usize]);
+            if (offset, width_bytes) == (8, 4) {
+                self.bytes[12..].copy_from_slice(&self.window.read(value).to_le_bytes());
+            }
+        }
+    }
+
+    fn plugged(host: &testing::Host) -> Rc<RefCell<Chip>> {
+        let chip = Chip { window: host.window(), bytes: [0; 16], accesses: Vec::new() };
+        let chip = Rc::new(RefCell::new(chip));
+        host.plug(&chip);
+        chip
+    }
+
+    #[test]
+    fn a_device_sees_each_width_as_it_is() {
+        let host = testing::Host::new();
+        let chip = plugged(&host);
+        let regs = host.nook().regs(0);
+        regs.write(Register::<u64>::at(0), 0x8877_6655_4433_2211);
+        assert_eq!(regs.read(Register::<u8>::at(1)), 0x22);
+        assert_eq!(regs.read(Register::<u16>::at(2)), 0x4433);
+        assert_eq!(regs.read(Register::<u32>::at(4)), 0x8877_6655);
+        regs.write(Register::<u8>::at(7), 0xff);
+        regs.write(Register::<u16>::at(4), 0);
+        assert_eq!(regs.read(Register::<u64>::at(0)), 0xff77_0000_4433_2211);
+        assert_eq!(chip.borrow().accesses, [(0, 8), (1, 1), (2, 2), (4, 4), (7, 1), (4, 2), (0, 8)]);
+        let nook = host.nook();
+        assert_eq!((nook.config_read8(9), nook.config_read16(2), nook.config_read32(4)), (0x901, 0x202, 0x404));
+    }
+
+    #[test]
+    fn a_device_that_names_32_bits_finds_memory_below_4_gib() {
+        let host = testing::Host::below_4_gib();
+        let _chip = plugged(&host);
+        let (nook, regs) = (host.nook(), host.nook().regs(0));
+        let region = nook.dma_alloc(4096, 4096).unwrap();
+        region.bytes().write(4092, 0x0bad_cafeu32).unwrap();
+        let base = u32::try_from(region.iova() + 4092).expect("all of it lies below 4 GiB");
+        regs.write(Register::<u32>::at(8), base);
+        assert_eq!(regs.read(Register::<u32>::at(12)), 0x0bad_cafe);
+        let pool = nook.queues().pool;
+        let last = Packet::from(&QueueEntry::default());
+        assert!(pool.frame_iova(&last).is_some_and(|iova| iova + u64::from(pool.room_bytes()) <= 1 << 32));
+        // And past it, where the whole address is needed.
+        let region = testing::Host::new().nook().dma_alloc(4096, 4096).unwrap();
+        assert!(u32::try_from(region.iova()).is_err());
     }
 }
