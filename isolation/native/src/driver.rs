@@ -1,4 +1,5 @@
 //! A native driver instance behind the same interface as a wasm one.
+#![expect(unsafe_code, reason = "code that is not ours is called through pointers, and shares memory with its host")]
 
 use std::ffi::{CString, c_void};
 use std::path::Path;
@@ -48,7 +49,8 @@ impl Shared {
     }
 
     fn get_mut(&mut self) -> &mut Served {
-        // SAFETY: as above.
+        // SAFETY: it is there until `self` is dropped, `self` is borrowed for writing, and the driver, which points to it
+        // too, is not being called.
         unsafe { self.0.as_mut() }
     }
 
@@ -122,6 +124,7 @@ struct NativeInstance {
     // Dropped before what it points to.
     loaded: Loaded,
     served: Shared,
+    // Dropped after `served`, whose host's space lies in it.
     memory: SharedMemory,
     host_page: Addr,
     fault: Option<Fault>,
@@ -142,7 +145,7 @@ impl Launcher for NativeLauncher {
                 return Err(Box::new(LaunchError { host: served.into_inner().host, why }));
             }
         };
-        // SAFETY: the memory is kept beside the host, which forgets the space before the memory goes.
+        // SAFETY: `NativeInstance` drops the memory after the host, which uses the space; and so does an error below.
         let space = unsafe { memory.space(&served.get().host) };
         match served.get_mut().host.begin_instance(space) {
             Ok(host_page) => Ok(Box::new(NativeInstance { loaded, served, memory, host_page, fault: None })),

@@ -11,6 +11,7 @@
 //!
 //! Neither contains a driver: a wild store hits this process, an endless loop is not ended. It is not for drivers
 //! that one does not trust; `nook-run`, the tests and the benchmarks call it.
+#![deny(unsafe_code)]
 
 mod driver;
 mod library;

@@ -1,4 +1,5 @@
 //! A copy of a shared object in this process.
+#![expect(unsafe_code, reason = "loading a shared object")]
 
 use std::ffi::{CStr, CString, c_void};
 use std::fs::File;

@@ -1,4 +1,5 @@
 //! What a native driver shares with its host besides the window: host page, rings, heap.
+#![expect(unsafe_code, reason = "memory at addresses that a native driver has, too")]
 
 use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;

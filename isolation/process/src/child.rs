@@ -2,10 +2,14 @@
 //!
 //! Each has a keeper, a thread that makes it and waits for its end. A process asks to die with the thread that made it,
 //! so that thread must live as long; and as it waits anyway, the end of the process costs the host no look in between.
+#![expect(
+    unsafe_code,
+    reason = "making a copy of this process, its CPU clock and its processors take raw system calls"
+)]
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,6 +18,7 @@ use std::thread::JoinHandle;
 use libc::c_int;
 use nook_abi::TrapKind;
 use nook_process_guest::channel::PANICKED;
+use rustix::process::{Signal, WaitId, WaitIdOptions, getegid, geteuid, pidfd_send_signal, waitid};
 use seccompiler::BpfProgram;
 
 use crate::memory::Memory;
@@ -74,7 +79,7 @@ const KILLED: u64 = 1 << 32;
 /// A process that runs a driver.
 pub(crate) struct Child {
     pid: libc::pid_t,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     walls: Walls,
     /// Why it has less than all, if it has.
     refused: String,
@@ -137,10 +142,10 @@ impl Child {
     /// Ends it, and waits until nothing of it is left: from then on it writes nowhere.
     pub(crate) fn kill(&mut self) {
         let Some(keeper) = self.keeper.take() else { return };
-        // SAFETY: plain system call on a descriptor of ours, which cannot mean another process.
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), libc::SIGKILL, 0, 0) };
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
         let _ = keeper.join();
-        wait_for(self.pidfd.as_raw_fd(), 0);
+        wait_for(self.pidfd.as_fd(), WaitIdOptions::empty());
     }
 }
 
@@ -153,7 +158,7 @@ impl Drop for Child {
 /// A process whose program was started.
 struct Born {
     pid: libc::pid_t,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     walls: Walls,
     refused: String,
 }
@@ -163,45 +168,42 @@ fn keep(birth: Birth, life: &Life, told: &Sender<Result<Born, String>>) {
     let born = bear(&birth);
     // It is the process's now.
     drop(birth);
-    let pidfd = born.as_ref().ok().map(|born| born.pidfd.as_raw_fd());
+    let pidfd = born.as_ref().ok().map(|born| born.pidfd.clone());
     // Whoever waits for it has not gone away: it holds the other end.
     let _ = told.send(born);
     if let Some(pidfd) = pidfd {
-        let end = wait_for(pidfd, libc::WNOWAIT);
+        let end = wait_for(pidfd.as_fd(), WaitIdOptions::NOWAIT);
         life.end.store(end, Ordering::Release);
         life.memory.channel().guest.wake();
     }
 }
 
 /// Waits for a process's end, and takes its remains unless `flags` says to leave them.
-fn wait_for(pidfd: RawFd, flags: c_int) -> u64 {
+fn wait_for(pidfd: BorrowedFd<'_>, flags: WaitIdOptions) -> u64 {
     loop {
-        // SAFETY: an all-zero siginfo is a valid one.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: writes the siginfo; the descriptor stays open until the keeper is gone.
-        if unsafe { libc::waitid(libc::P_PIDFD, pidfd as u32, &mut info, libc::WEXITED | flags) } < 0 {
-            match io::Error::last_os_error().kind() {
-                io::ErrorKind::Interrupted => continue,
-                // Somebody else took it: how it ended is not known.
-                _ => return ENDED | KILLED,
-            }
-        }
-        // SAFETY: filled in by a waitid that succeeded.
-        let status = unsafe { info.si_status() };
-        let killed = if info.si_code == libc::CLD_EXITED { 0 } else { KILLED };
-        return ENDED | killed | u64::from(status as u32);
+        let status = match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | flags) {
+            Ok(status) => status,
+            Err(rustix::io::Errno::INTR) => continue,
+            // Somebody else took it: how it ended is not known.
+            Err(_) => return ENDED | KILLED,
+        };
+        let Some(status) = status else { continue };
+        let (how, killed) = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => (code, 0),
+            (None, signal) => (signal.unwrap_or_default(), KILLED),
+        };
+        return ENDED | killed | u64::from(how as u32);
     }
 }
 
 /// Makes the process with as many walls as this machine permits.
 fn bear(birth: &Birth) -> Result<Born, String> {
-    // SAFETY: plain system call.
-    let is_root = unsafe { libc::geteuid() } == 0;
+    let is_root = geteuid().is_root();
     let ladder: &[Walls] = if is_root { &[Walls::All, Walls::AsRoot, Walls::None] } else { &[Walls::All, Walls::None] };
     let mut refused: Vec<String> = Vec::new();
     for &walls in ladder {
         match bear_within(birth, walls, is_root) {
-            Ok((pid, pidfd)) => return Ok(Born { pid, pidfd, walls, refused: refused.join("; ") }),
+            Ok((pid, pidfd)) => return Ok(Born { pid, pidfd: Arc::new(pidfd), walls, refused: refused.join("; ") }),
             Err(why) => refused.push(why),
         }
     }
@@ -231,17 +233,16 @@ fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_
     };
     let mut pidfd: c_int = -1;
     let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy
-    // calls
+    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy calls
     // `enter` at once, which calls the system only.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
     match pid {
-        // SAFETY: this is the copy.
+        // SAFETY: 0 is what the copy gets, which has done nothing yet.
         0 => unsafe { sandbox::enter(&plan) },
         1.. => {}
         _ => return Err(format!("a process in namespaces of its own: {}", io::Error::last_os_error())),
     }
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: the clone succeeded, so the kernel has opened this descriptor for us, and nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     drop((status_end, go));
     let mapped = if walls == Walls::All { map_users(pid, is_root) } else { Ok(()) };
@@ -250,7 +251,7 @@ fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_
         Ok(()) => Ok((pid as libc::pid_t, pidfd)),
         Err(why) => {
             // It has seen the pipe close, or has told why it goes.
-            wait_for(pidfd.as_raw_fd(), 0);
+            wait_for(pidfd.as_fd(), WaitIdOptions::empty());
             Err(why)
         }
     }
@@ -258,8 +259,7 @@ fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_
 
 /// Who the process is to others: nobody, for root; whoever runs this, for anybody else.
 fn map_users(pid: i64, is_root: bool) -> Result<(), String> {
-    // SAFETY: plain system calls.
-    let (user, group) = if is_root { (NOBODY, NOBODY) } else { unsafe { (libc::geteuid(), libc::getegid()) } };
+    let (user, group) = if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
     let write = |file: &str, text: String| {
         let path = format!("/proc/{pid}/{file}");
         fs::write(&path, text).map_err(|error| format!("{path}: {error}"))

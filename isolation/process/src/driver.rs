@@ -76,8 +76,9 @@ fn tell(child: &Child) {
 struct ProcessDriver {
     // Dropped first: when the process is gone, nobody writes to what follows.
     line: Line,
-    memory: Arc<Memory>,
     host: Host,
+    // Dropped last: the host's space lies in it.
+    memory: Arc<Memory>,
     host_page: Addr,
     fault: Option<Fault>,
 }
@@ -88,8 +89,10 @@ impl Launcher for ProcessLauncher {
             Ok(started) => started,
             Err(why) => return Err(Box::new(LaunchError { host, why: format!("the driver's process: {why}") })),
         };
-        // SAFETY: the memory is kept beside the host, which forgets the space before the memory goes.
-        match host.begin_instance(unsafe { memory.space() }) {
+        #[expect(unsafe_code, reason = "the driver's memory is lent to the host that is kept beside it")]
+        // SAFETY: `ProcessDriver` drops the memory after the host, which uses the space; if there is none, both go here.
+        let space = unsafe { memory.space() };
+        match host.begin_instance(space) {
             Ok(host_page) => Ok(Box::new(ProcessDriver { line, memory, host, host_page, fault: None })),
             Err(error) => Err(Box::new(LaunchError { host, why: error.to_string() })),
         }

@@ -9,6 +9,7 @@
 //!
 //! It is not what protects against the CPU's side channels, and knows no device. `nook-run`, the tests and the
 //! benchmarks call [`ProcessLauncher`].
+#![deny(unsafe_code)]
 
 mod child;
 mod driver;

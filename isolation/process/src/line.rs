@@ -1,4 +1,5 @@
-//! The host's end of the channel: it tells, listens, and believes nothing.
+//! The host's end of the channel: it sends calls to the driver's process, and checks everything that comes back.
+#![expect(unsafe_code, reason = "the processors that two processes run on are set and asked by raw system calls")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,7 +218,7 @@ impl Line {
     /// Keeps the process where it is woken fastest, or does not have to be.
     #[inline]
     fn stay_near(&mut self) {
-        // SAFETY: plain system call, which the C library answers by itself.
+        // SAFETY: takes nothing and writes nothing.
         let processor = unsafe { libc::sched_getcpu() };
         if processor != self.processor {
             self.processor = processor;

@@ -1,14 +1,16 @@
 //! The memory that a driver's process shares with its host: channel, heap, host page, rings.
+#![expect(unsafe_code, reason = "a mapping that another process writes is reached through raw pointers")]
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use nook_process_guest::channel::{CHANNEL_BYTES, Channel, MEMORY_AT};
 use nook_runtime::{Layout, Places, Space};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A memfd and this process's mapping of it. Its length is sealed, or whoever shortens it would have the host end at
 /// its next access.
@@ -19,27 +21,23 @@ pub(crate) struct Memory {
     layout: Layout,
 }
 
-// SAFETY: what is mapped is accessed through atomics and volatile operations only, from wherever.
+// SAFETY: the mapping belongs to no thread, and goes with the value.
 unsafe impl Send for Memory {}
-// SAFETY: as above.
+// SAFETY: the channel is made of atomics, and a `Space` reads and writes the rest with volatile operations.
 unsafe impl Sync for Memory {}
 
 impl Memory {
     /// All zero but for the channel's set-up.
     pub(crate) fn new(layout: Layout, spin_ns: u64) -> io::Result<Self> {
         debug_assert_eq!(layout.own_bytes, CHANNEL_BYTES);
-        let file = memfd(c"nook-memory", libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)?;
+        let file = File::from(memfd_create(c"nook-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
         file.set_len(layout.window)?;
-        seal(&file)?;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh shared mapping of our own file at an address that the kernel picks.
-        let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), layout.window as usize, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
-        };
-        let base = match NonNull::new(base.cast::<Channel>()) {
-            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => base,
-            _ => return Err(io::Error::last_os_error()),
-        };
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, at an address that the kernel picks, replaces nothing.
+        let base =
+            unsafe { mmap(std::ptr::null_mut(), layout.window as usize, protection, MapFlags::SHARED, &file, 0) }?;
+        let base = NonNull::new(base.cast::<Channel>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let memory = Memory { file, base, layout };
         let setup = &memory.channel().setup;
         setup.memory_bytes.store(layout.window, Ordering::Relaxed);
@@ -80,30 +78,9 @@ impl Memory {
     }
 }
 
-/// A file that is memory.
-fn memfd(name: &CStr, flags: libc::c_uint) -> io::Result<File> {
-    // SAFETY: takes a name and flags; the answer is checked.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
-}
-
-/// Nobody changes its length any more.
-fn seal(file: &File) -> io::Result<()> {
-    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-    // SAFETY: plain system call on a descriptor of ours.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: unmaps what `new` mapped.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.layout.window as usize) };
+        // SAFETY: `new` mapped as much there, and references to it end before `self` does. It cannot fail.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.layout.window as usize) };
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`enter`] runs in the copy, which has one thread and the locks of all: it calls the system and nothing else. All of
 //! the sandbox is up before the program's first instruction, so none of it depends on what is in the program's file.
+#![expect(unsafe_code, reason = "in a copy of this process only raw system calls are safe from other threads' locks")]
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;

@@ -184,6 +184,7 @@ impl Side {
     }
 }
 
+#[expect(unsafe_code, reason = "the C library has no function for futexes")]
 fn futex(word: &AtomicU32, operation: i32, value: u32, most: Option<Duration>) {
     let most =
         most.map(|most| libc::timespec { tv_sec: most.as_secs() as libc::time_t, tv_nsec: most.subsec_nanos().into() });

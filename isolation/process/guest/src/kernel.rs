@@ -1,4 +1,5 @@
 //! The kernel interface over the channel.
+#![expect(unsafe_code, reason = "the channel and what a driver passes are at addresses that others have mapped")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

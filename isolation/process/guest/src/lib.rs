@@ -6,6 +6,7 @@
 //! would end it if it tried.
 //!
 //! Nothing here is trusted by anybody: the host checks what comes out of the channel. Programs of drivers call it.
+#![deny(unsafe_code)]
 
 pub mod channel;
 mod kernel;

@@ -1,4 +1,5 @@
 //! The life of a driver's process: map, then run what is asked for, for ever.
+#![expect(unsafe_code, reason = "the first mapping of memory, entries that take addresses, and the end of the process")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -42,7 +43,7 @@ macro_rules! define_enter {
                     let [$($arg,)* ..] = args;
                     // SAFETY: what the host tells is true: its page is in the memory that was mapped, which nobody
                     // unmaps, and it calls one entry at a time.
-                    #[allow(unused_unsafe)]
+                    #[allow(unused_unsafe, reason = "some entries take no address and are safe")]
                     let result = unsafe { instance.$name($(from_word!($arg, $ty)),*) };
                     to_number!(result, $result)
                 })*
@@ -74,7 +75,7 @@ fn map_all() {
 }
 
 fn map(at: u64, len_bytes: u64, fd: i32, offset: u64) {
-    // SAFETY: nothing is replaced.
+    // SAFETY: MAP_FIXED_NOREPLACE maps nothing over what is there already.
     let mapped = unsafe {
         libc::mmap(
             at as *mut libc::c_void,
