@@ -1,4 +1,5 @@
 //! `nook-bench`: measures, and writes the report. `cargo xtask bench` builds what it needs and runs it.
+#![deny(unsafe_code)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -72,8 +72,7 @@ impl Default for Plan {
 
 /// Why it cannot be made here, if it cannot.
 pub fn obstacle(programs: &Programs) -> Option<String> {
-    // SAFETY: geteuid has no preconditions.
-    if unsafe { libc::geteuid() } != 0 {
+    if !rustix::process::geteuid().is_root() {
         return Some("the paper's experiment: it makes network namespaces, and needs root for that".into());
     }
     if let Err(error) = Namespaces::possible() {

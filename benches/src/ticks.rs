@@ -1,4 +1,5 @@
 //! The CPU's time stamp counter, which is read in a few nanoseconds, and in whose units the literature counts.
+#![expect(unsafe_code, reason = "the time stamp counter is an instruction")]
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! What the steady path may cost, counted.
+#![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,12 +18,12 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: passed on to our caller.
+        // SAFETY: our caller promises of the layout what the system's allocator asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: passed on to our caller.
+        // SAFETY: all memory of ours is the system's, and our caller promises that this is of this layout.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here that a piece could decide: this is where options become a device, a driver and an
 //! interface, and where a run is told about. The binary and the tests call it.
+#![deny(unsafe_code)]
 
 pub mod cli;
 mod device;

@@ -1,4 +1,5 @@
 //! The binary: options in, exit status out.
+#![deny(unsafe_code)]
 
 use std::process::ExitCode;
 
@@ -24,10 +25,15 @@ fn command(command: &Command) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn main() -> ExitCode {
-    // Backtraces would make each trap of a driver ten times as dear; a fault says where it was.
-    // SAFETY: nothing else runs yet, so nobody reads the environment.
+/// Backtraces would make each trap of a driver ten times as dear; a fault says where it was.
+#[expect(unsafe_code, reason = "the environment is changed while the process has one thread")]
+fn without_backtraces() {
+    // SAFETY: `main` calls this first, when there is no other thread that could read the environment.
     unsafe { std::env::remove_var("RUST_BACKTRACE") };
+}
+
+fn main() -> ExitCode {
+    without_backtraces();
     let cli = Cli::parse();
     let outcome = match (&cli.command, &cli.run) {
         (Some(asked), _) => command(asked),

@@ -1,10 +1,13 @@
 //! Ctrl-C and its like end a run in order: a descriptor becomes readable. A second one ends it at once.
+#![expect(unsafe_code, reason = "signals are blocked, awaited and raised by the C library")]
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
 
 /// The signals by which a person, the system or a terminal that goes away asks for an end.
 const ASKED: [(libc::c_int, &str); 3] =
@@ -29,13 +32,7 @@ impl Signals {
         if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: no pointers; the answer is checked.
-        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if event < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a fresh descriptor that nobody else owns.
-        let event = File::from(unsafe { OwnedFd::from_raw_fd(event) });
+        let event = File::from(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let came = Arc::new(AtomicI32::new(0));
         let (thread_came, thread_event) = (came.clone(), event.try_clone()?);
         let thread = std::thread::Builder::new().name("nook-signals".into());
@@ -67,7 +64,7 @@ fn set() -> io::Result<libc::sigset_t> {
         if is_ignored(signal)? {
             continue;
         }
-        // SAFETY: as before.
+        // SAFETY: the set is ours, and was made an empty one above.
         if unsafe { libc::sigaddset(&mut set, signal) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -78,7 +75,7 @@ fn set() -> io::Result<libc::sigset_t> {
 fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
     // SAFETY: an action is plain data.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: asks for the present action only; the answer goes to a value of ours.
+    // SAFETY: with no new action this only asks for the present one, which it writes to a value of ours.
     if unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -382,8 +382,7 @@ fn a_qemu_that_dies_under_the_driver_is_quarantine() {
     assert!(run.says("link up"), "{}", run.stderr());
     let helpers = run.helpers();
     let [(qemu, _)] = helpers[..] else { panic!("one QEMU: {helpers:?}") };
-    // SAFETY: a system call without pointers, about the process that this run has started.
-    unsafe { libc::kill(qemu as libc::pid_t, libc::SIGKILL) };
+    rustix::process::kill_process(support::process(qemu), rustix::process::Signal::KILL).expect("QEMU is there");
     let ended = run.end();
     assert_is_said("a killed QEMU", &ended, 4, &["the device is gone", "SIGKILL"]);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(place.at("report.json")).unwrap()).unwrap();

@@ -151,9 +151,7 @@ fn a_second_signal_ends_a_run_that_hangs() {
     let place = Place::new();
     // Nobody reads the capture, so that opening it waits for ever.
     let pipe = place.at("pipe");
-    let name = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
-    // SAFETY: the name is a string that ends in a zero.
-    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let mut run = place.nook_run([e1000().to_str().unwrap(), "--pcap", "pipe", "-v"]).start();
     assert!(run.says("--pcap: opening"), "{}", run.stderr());
     run.signal(libc::SIGINT);

@@ -2,7 +2,9 @@
 //! of frames.
 //!
 //! It is test equipment and no part of nook; only the tests in this crate and the benchmarks use it.
+#![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "registers are a file of memory")]
 mod bare;
 mod cable;
 pub mod namespaces;

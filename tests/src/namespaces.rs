@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// iperf3's port, as /proc/net/tcp6 writes it.
 const IPERF_PORT: &str = ":1451 ";
 /// A busy machine takes its time.
@@ -39,8 +41,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.is_alive() {
-            // SAFETY: a plain system call; the child was not waited for yet, so the number is still its own.
-            unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
+            // It was not waited for yet, so the number is still its own.
+            if let Some(child) = Pid::from_raw(self.0.id() as i32) {
+                let _ = kill_process(child, Signal::TERM);
+            }
             let _ = self.0.wait();
         }
     }
@@ -116,6 +120,7 @@ pub fn within(namespace: &str, program: &str) -> Command {
 pub fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     // Where iproute2 keeps them (ip-netns(8)).
     let file = File::open(format!("/var/run/netns/{namespace}"))?;
+    #[expect(unsafe_code, reason = "a thread enters the namespace")]
     let enter = || {
         // SAFETY: a plain system call on our own descriptor; it concerns this thread, which ends soon.
         if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {

@@ -257,8 +257,9 @@ fn a_driver_that_is_killed_under_traffic_comes_back_and_no_frame_to_be_sent_is_l
             if kills < 5 && arrived.len() >= (kills + 1) * 500 {
                 kills += 1;
                 for pid in children() {
-                    // SAFETY: a child of this process that was not waited for.
-                    unsafe { libc::kill(pid, libc::SIGKILL) };
+                    // A child of this process that was not waited for.
+                    let pid = rustix::process::Pid::from_raw(pid).expect("processes count from 1");
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
                 }
             }
             supervisor.turn(now_ns() + 100_000).unwrap();

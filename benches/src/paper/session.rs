@@ -104,9 +104,7 @@ fn cpu_seconds(id: &str) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("nook-run has ended")?;
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    // SAFETY: no preconditions.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Ok(ticks / per_second as f64)
+    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// What nook-run has logged.

@@ -4,8 +4,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nook_runtime::{DriverModule, ModuleCache, Net, Nook, Wasi};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Axis, Extent, note_sweep};
 use crate::levels::{HERE, Level, Program, Shared};
@@ -107,19 +109,14 @@ fn memory() -> Option<(u64, u64)> {
 
 /// Lets this process have so many descriptors open.
 fn allow_files(wanted: usize) -> Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure is ours and lives through the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(std::io::Error::last_os_error()).context("asking for the limit of open files");
-    }
     let wanted = wanted as u64 + 256;
-    if limit.rlim_cur >= wanted {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
         return Ok(());
     }
-    limit.rlim_cur = wanted.min(limit.rlim_max);
-    // SAFETY: as above.
-    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    anyhow::ensure!(done == 0 && limit.rlim_max >= wanted, "they need {wanted} open files; see ulimit -n");
+    let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
+    anyhow::ensure!(set.is_ok() && most == wanted, "they need {wanted} open files; see ulimit -n");
     Ok(())
 }
 
@@ -155,8 +152,6 @@ fn starts(report: &mut Report, extent: Extent) -> Result<()> {
 
 /// CPU time of this thread.
 fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is ours and lives through the call; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

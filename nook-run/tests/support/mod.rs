@@ -41,8 +41,12 @@ pub fn built(name: &str) -> PathBuf {
 
 /// Whether this process may do what root may.
 pub fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions.
-    unsafe { libc::geteuid() == 0 }
+    rustix::process::geteuid().is_root()
+}
+
+/// The process with this number.
+pub fn process(pid: u32) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(pid as i32).expect("processes count from 1")
 }
 
 /// A folder for one test. Its runs have it as their working directory, home and place for temporary files.
@@ -145,10 +149,12 @@ impl Asked {
     }
 
     /// Without the right to make network interfaces, which root has otherwise.
+    #[expect(unsafe_code, reason = "it is given up between fork and exec")]
     pub fn without_net_admin(mut self) -> Self {
         use std::os::unix::process::CommandExt;
         const CAP_NET_ADMIN: libc::c_ulong = 12;
-        // SAFETY: a system call without pointers. It fails for those who have no rights to give up.
+        // SAFETY: between fork and exec it makes one system call without pointers, and allocates nothing. It fails for
+        // those who have no rights to give up.
         unsafe {
             self.command.pre_exec(|| {
                 libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0);
@@ -180,9 +186,10 @@ impl Asked {
 }
 
 /// What a signal does when the command begins; the last word holds.
+#[expect(unsafe_code, reason = "it is set between fork and exec")]
 fn at_start(command: &mut Command, signal: libc::c_int, action: libc::sighandler_t) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: a system call without pointers, which may be made between fork and exec.
+    // SAFETY: between fork and exec it makes one system call without pointers, and allocates nothing.
     unsafe {
         command.pre_exec(move || match libc::signal(signal, action) {
             libc::SIG_ERR => Err(std::io::Error::last_os_error()),
@@ -244,8 +251,8 @@ impl Running {
 
     /// Sends it a signal, as the terminal does with Ctrl-C.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: a system call without pointers, about a child that was not reaped yet.
-        unsafe { libc::kill(self.pid() as libc::pid_t, signal) };
+        let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal with a name");
+        rustix::process::kill_process(process(self.pid()), signal).expect("a child that was not reaped yet");
     }
 
     /// Its processes besides itself: pid and name.
