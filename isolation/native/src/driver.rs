@@ -49,8 +49,8 @@ impl Shared {
     }
 
     fn get_mut(&mut self) -> &mut Served {
-        // SAFETY: it is there until `self` is dropped, `self` is borrowed for writing, and the driver, which points to it
-        // too, is not being called.
+        // SAFETY: it is there until `self` is dropped, `self` is borrowed for writing, and the driver, which points to
+        // it too, is not being called.
         unsafe { self.0.as_mut() }
     }
 

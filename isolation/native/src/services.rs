@@ -65,8 +65,8 @@ macro_rules! value_after_fault {
 }
 
 unsafe extern "C" fn panicked(host: *mut c_void) {
-    // SAFETY: the pointer is what `create` was given, which lives longer than the instance; nobody else uses it during a
-    // call into the driver, which is where this is called.
+    // SAFETY: the pointer is what `create` was given, which lives longer than the instance; nobody else uses it during
+    // a call into the driver, which is where this is called.
     unsafe { (*host.cast::<Served>()).panicked = true };
 }
 

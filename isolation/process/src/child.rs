@@ -233,7 +233,8 @@ fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_
     };
     let mut pidfd: c_int = -1;
     let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy calls
+    // SAFETY: without a stack or shared memory this is a fork; the kernel writes the descriptor's number. The copy
+    // calls
     // `enter` at once, which calls the system only.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
     match pid {

@@ -90,7 +90,8 @@ impl Launcher for ProcessLauncher {
             Err(why) => return Err(Box::new(LaunchError { host, why: format!("the driver's process: {why}") })),
         };
         #[expect(unsafe_code, reason = "the driver's memory is lent to the host that is kept beside it")]
-        // SAFETY: `ProcessDriver` drops the memory after the host, which uses the space; if there is none, both go here.
+        // SAFETY: `ProcessDriver` drops the memory after the host, which uses the space; if there is none, both go
+        // here.
         let space = unsafe { memory.space() };
         match host.begin_instance(space) {
             Ok(host_page) => Ok(Box::new(ProcessDriver { line, memory, host, host_page, fault: None })),

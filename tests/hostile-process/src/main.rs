@@ -90,7 +90,8 @@ fn sleep_for_ever() -> ! {
 
 #[expect(unsafe_code, reason = "system calls that a driver is not to make")]
 fn system_call(number: i64, [a, b, c, d]: [i64; 4]) {
-    // SAFETY: the sandbox ends the process at each of these calls; what it lets through names no memory of this program.
+    // SAFETY: the sandbox ends the process at each of these calls; what it lets through names no memory of this
+    // program.
     unsafe { libc::syscall(number, a, b, c, d) };
 }
 
