@@ -1,6 +1,7 @@
-//! The command line, parsed by hand: eleven commands and four flags do not earn a parser that takes longer to build
+//! The command line, parsed by hand: twelve commands and six flags do not earn a parser that takes longer to build
 //! than the rest of this crate.
 
+use crate::flaky::Plan;
 use crate::test::PARTS;
 
 /// What the caller asked for.
@@ -27,6 +28,8 @@ pub enum Task {
         /// A name out of [`PARTS`].
         only: Option<String>,
     },
+    /// Run tests again and again beside busy loops.
+    Flaky(Plan),
     /// The first run: build the driver and the runtime, and exercise the embedded model.
     Demo,
     /// Play the hostile suite and print its table.
@@ -74,6 +77,9 @@ Usage: cargo xtask <command>
                        (--with: DPDK's or Linux's driver of the e1000 too, from Debian's source package)
   demo                 first run: bring up the e1000 driver on the embedded model and exercise it
   test [--only PART]   run every check and test, then print the ten slowest parts
+  flaky [--runs N] [--load N] [FILTER...]
+                       run the tests, or those with a FILTER in `binary test`, N times (20) beside N busy loops (2), and
+                       print which failed how often
   hostile [--json FILE]
                        play every hostile driver and print what came of it
   guest-test [CASE...] run the cases of tests/guest/cases.sh in an emulated machine with an IOMMU
@@ -120,6 +126,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             Some(other) => return Err(format!("drivers does not know `{other}`; it takes --with dpdk or linux")),
         },
         "demo" => Task::Demo,
+        "flaky" => Task::Flaky(flaky(args.by_ref())?),
         "bench" => Task::Bench { args: args.by_ref().collect() },
         "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
         "existing" => match args.next().as_deref() {
@@ -147,6 +154,23 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
     }
 }
 
+fn flaky(mut args: impl Iterator<Item = String>) -> Result<Plan, String> {
+    let mut plan = Plan { runs: 20, load: 2, filters: Vec::new() };
+    while let Some(arg) = args.next() {
+        let number = match arg.as_str() {
+            "--runs" => &mut plan.runs,
+            "--load" => &mut plan.load,
+            flag if flag.starts_with('-') => return Err(format!("flaky does not know `{flag}`")),
+            _ => {
+                plan.filters.push(arg);
+                continue;
+            }
+        };
+        *number = args.next().and_then(|value| value.parse().ok()).ok_or_else(|| format!("{arg} needs a number"))?;
+    }
+    Ok(plan)
+}
+
 fn part(name: Option<String>) -> Result<String, String> {
     let name = name.ok_or("--only needs the name of a part")?;
     if PARTS.iter().any(|part| part.name == name) { Ok(name) } else { Err(format!("test has no part `{name}`")) }
@@ -171,6 +195,11 @@ mod tests {
         assert_eq!(parsed("guest-test"), Ok(Task::GuestTest { cases: vec![] }));
         assert_eq!(parsed("guest-test a b"), Ok(Task::GuestTest { cases: vec!["a".into(), "b".into()] }));
         assert_eq!(parsed("bench --full"), Ok(Task::Bench { args: vec!["--full".into()] }));
+        let plan = |runs, load, filters: &[&str]| {
+            Ok(Task::Flaky(Plan { runs, load, filters: filters.iter().map(|part| part.to_string()).collect() }))
+        };
+        assert_eq!(parsed("flaky"), plan(20, 2, &[]));
+        assert_eq!(parsed("flaky crash --runs 3 --load 0 tap"), plan(3, 0, &["crash", "tap"]));
         assert_eq!(parsed("hostile"), Ok(Task::Hostile { json: None }));
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("existing"), Ok(Task::Existing { update_docs: false }));
@@ -201,6 +230,9 @@ mod tests {
             ("drivers dpdk", "dpdk"),
             ("hostile --json", "--json"),
             ("existing now", "now"),
+            ("flaky --runs", "--runs"),
+            ("flaky --load much", "--load"),
+            ("flaky --fast", "--fast"),
         ] {
             let message = parsed(line).expect_err(line);
             assert!(message.contains(word), "{line}: {message}");

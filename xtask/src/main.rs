@@ -16,6 +16,7 @@ mod demo;
 mod dpdk;
 mod drivers;
 mod existing;
+mod flaky;
 mod foreign;
 mod guest;
 mod hostile;
@@ -70,6 +71,7 @@ fn run(task: Task) -> Result<()> {
         Task::Trusted => trusted::run(),
         Task::Test { only } => test::run(only.as_deref()),
         Task::Demo => demo::run(),
+        Task::Flaky(plan) => flaky::run(&plan),
         Task::Hostile { json } => hostile::run(json.as_deref()),
         Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
