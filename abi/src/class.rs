@@ -2,18 +2,21 @@
 
 use core::fmt;
 
+use crate::manifest::{Find, ManifestError};
+use crate::{Fault, net};
+
 /// Expands `$crate::$then! { $state lines }` with every class. A line is
-/// `{ doc } Variant "name" module [hostcalls entries];`: the module is where the class's part of the contract is, and
-/// the two macros expand its rows of the tables. A class of modules that drive no device brings no rows.
+/// `{ doc } Variant "name" Keys [hostcalls entries Fault];`: what the class adds to the manifest, the two macros that
+/// expand its rows of the tables, and its faults. A class of modules that drive no device has only keys.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __classes {
     ($then:ident $state:tt) => {
         $crate::$then! { $state
             { "A network interface." }
-            Net "net" net [net_hostcalls net_entries];
+            Net "net" net::NetKeys [net_hostcalls net_entries net::NetFault];
             { "No device: a module beside a driver of class `net`, which sees what passes the driver and may drop it." }
-            Filter "filter" net::filter [];
+            Filter "filter" net::filter::FilterKeys [];
         }
     };
 }
@@ -21,7 +24,8 @@ macro_rules! __classes {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __define_classes {
-    (() $({ $doc:literal } $class:ident $name:literal $($module:ident)::+ [$($tables:ident)*];)*) => {
+    (() $({ $doc:literal } $class:ident $name:literal $keys:path
+        [$($hostcalls:ident $entries:ident $fault:path)?];)*) => {
         /// The kind of device that a driver drives.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Class { $(#[doc = $doc] $class,)* }
@@ -34,11 +38,83 @@ macro_rules! __define_classes {
             pub const fn name(self) -> &'static str {
                 match self { $(Class::$class => $name,)* }
             }
+
+            /// Whether its modules drive a device, and so have the keys that say which and how.
+            pub const fn has_device(self) -> bool {
+                match self { $(Class::$class => <$keys>::HAS_DEVICE,)* }
+            }
+
+            /// The keys that it adds to the manifest.
+            pub const fn key_names(self) -> &'static [&'static str] {
+                match self { $(Class::$class => <$keys>::NAMES,)* }
+            }
+
+            pub(crate) fn keys<'a>(self, find: Find<'_, 'a>) -> Result<ClassKeys, ManifestError<'a>> {
+                Ok(match self { $(Class::$class => ClassKeys::$class(<$keys>::parse(find)?),)* })
+            }
         }
+
+        /// What a class adds to the manifest.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ClassKeys { $(#[doc = $doc] $class($keys),)* }
+
+        impl ClassKeys {
+            /// Whose they are.
+            pub const fn class(&self) -> Class {
+                match self { $(ClassKeys::$class(_) => Class::$class,)* }
+            }
+        }
+
+        /// A fault that only drivers of one class can be guilty of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ClassFault { $($(#[doc = $doc] $class($fault),)?)* }
+
+        impl ClassFault {
+            /// Whose it is.
+            pub const fn class(&self) -> Class {
+                match self { $($(ClassFault::$class(_) => { let _: fn(&$fault); Class::$class })?)* }
+            }
+        }
+
+        impl ClassFault {
+            /// The variant's name.
+            pub fn kind(&self) -> &'static str {
+                match self { $($(ClassFault::$class(fault) => <$fault>::kind(fault),)?)* }
+            }
+
+            /// Tells each of its parts, for a program to read.
+            pub fn parts(&self, tell: Tell<'_>) {
+                match self { $($(ClassFault::$class(fault) => <$fault>::parts(fault, tell),)?)* }
+            }
+        }
+
+        impl fmt::Display for ClassFault {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $($(ClassFault::$class(fault) => <$fault as fmt::Display>::fmt(fault, f),)?)* }
+            }
+        }
+
+        $($(impl From<$fault> for Fault {
+            fn from(fault: $fault) -> Fault {
+                Fault::Class(ClassFault::$class(fault))
+            }
+        })?)*
     };
 }
 
 __classes!(__define_classes());
+
+/// A part of a class's fault.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    /// A number.
+    Number(u64),
+    /// A word or a sentence.
+    Text(&'a dyn fmt::Display),
+}
+
+/// Is told a part's name and the part.
+pub type Tell<'a> = &'a mut dyn FnMut(&'static str, Part<'_>);
 
 impl Class {
     /// The class with this name.

@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use crate::net::Queue;
-use crate::{Context, Entry, Hostcall};
+use crate::{ClassFault, Context, Entry, Hostcall};
 
 /// How a driver's code came to its end: by a wasm trap, or by what its process did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +31,6 @@ pub enum TrapKind {
     Other,
     /// None of the driver's doing: somebody wanted to see what comes of a trap.
     Injected,
-}
-
-/// Who has a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// The host: the driver must not touch it.
-    Host,
-    /// The driver, given through this queue.
-    Driver(Queue),
 }
 
 /// Why a call into a driver was ended. After one, nothing that the driver says is believed until it was recovered.
@@ -126,31 +116,9 @@ pub enum Fault {
     /// A ring's counters make no sense.
     QueueCorrupt {
         /// Which ring.
-        queue: Queue,
+        queue: &'static str,
         /// The counter's value.
         value: u32,
-        /// The rule.
-        rule: &'static str,
-    },
-    /// A packet was returned by somebody who does not have it.
-    PacketNotOwned {
-        /// Through this ring.
-        queue: Queue,
-        /// The packet's id.
-        id: u32,
-        /// Who has it.
-        owner: Owner,
-    },
-    /// A returned entry breaks a rule.
-    PacketMalformed {
-        /// Through this ring.
-        queue: Queue,
-        /// The packet's id.
-        id: u32,
-        /// The field's name.
-        field: &'static str,
-        /// Its value.
-        value: u64,
         /// The rule.
         rule: &'static str,
     },
@@ -159,13 +127,6 @@ pub enum Fault {
         /// Messages allowed in one second.
         limit_per_s: u32,
     },
-    /// A frame was given to be sent and never returned, while the link was up.
-    TransmitStuck {
-        /// How many frames wait for so long.
-        packets: u32,
-        /// For how long a frame may be kept, in nanoseconds.
-        limit_ns: u64,
-    },
     /// The interrupt came again and again, and nothing came of it: nobody makes the device take it back.
     InterruptStorm {
         /// Which one.
@@ -173,21 +134,10 @@ pub enum Fault {
         /// How often in a row.
         interrupts: u32,
     },
-    /// Frames had been received and no interrupt said so: it was left masked.
+    /// Something had come from the device and no interrupt said so: it was left masked.
     InterruptsMasked {
         /// How often in a row the host had to look for itself.
         polls: u32,
-    },
-    /// The device's counters, which the driver reports, and what it delivered do not agree.
-    CountersDisagree {
-        /// The counter's name.
-        counter: &'static str,
-        /// Frames that the device counted.
-        device: u64,
-        /// Frames that the driver returned.
-        driver: u64,
-        /// The rule.
-        rule: &'static str,
     },
     /// The device does not answer any more.
     DeviceGone,
@@ -195,6 +145,15 @@ pub enum Fault {
     DeviceFailed,
     /// The device was taken away from the driver while it ran.
     Revoked,
+    /// What only drivers of one class can be guilty of.
+    Class(ClassFault),
+}
+
+impl Fault {
+    /// Whether it is the device's end that ended the call: no driver can go on with this device.
+    pub const fn is_device(&self) -> bool {
+        matches!(self, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -222,26 +181,17 @@ impl fmt::Display for Fault {
             Fault::WrongContext { call, context } => write!(f, "{call}: not allowed in {context} context"),
             Fault::BadReturn { entry, value, rule } => write!(f, "{entry}: returned {value:#x}: {rule}"),
             Fault::QueueCorrupt { queue, value, rule } => write!(f, "{queue}: counter {value:#x}: {rule}"),
-            Fault::PacketNotOwned { queue, id, owner } => write!(f, "{queue}: packet {id}: {owner}"),
-            Fault::PacketMalformed { queue, id, field, value, rule } => {
-                write!(f, "{queue}: packet {id}: {field} = {value:#x}: {rule}")
-            }
             Fault::LogFlood { limit_per_s } => write!(f, "log: more than {limit_per_s} messages in one second"),
-            Fault::TransmitStuck { packets, limit_ns } => {
-                write!(f, "transmit: {packets} frames were not returned within {} ms", limit_ns / 1_000_000)
-            }
             Fault::InterruptStorm { vector, interrupts } => {
                 write!(f, "interrupt {vector}: came {interrupts} times in a row, and nothing came of it")
             }
             Fault::InterruptsMasked { polls } => {
-                write!(f, "receive: {polls} times in a row frames had come and no interrupt had said so")
-            }
-            Fault::CountersDisagree { counter, device, driver, rule } => {
-                write!(f, "{counter}: the device counted {device}, the driver returned {driver}: {rule}")
+                write!(f, "{polls} times in a row something had come from the device and no interrupt had said so")
             }
             Fault::DeviceGone => f.write_str("the device is gone"),
             Fault::DeviceFailed => f.write_str("the device failed"),
             Fault::Revoked => f.write_str("the device was taken away from the driver"),
+            Fault::Class(fault) => fault.fmt(f),
         }
     }
 }
@@ -264,14 +214,5 @@ impl fmt::Display for TrapKind {
             TrapKind::UndoLogFull => "more changes in one call than the undo log holds",
             TrapKind::Injected => "trap made on request",
         })
-    }
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Owner::Host => f.write_str("belongs to the host"),
-            Owner::Driver(queue) => write!(f, "was given to the driver through {queue}"),
-        }
     }
 }

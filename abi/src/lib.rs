@@ -26,14 +26,14 @@ mod table;
 mod text;
 mod words;
 
-pub use class::Class;
-pub use fault::{Fault, Owner, TrapKind};
-pub use layout::{HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES};
-pub use manifest::{MANIFEST_SECTION, Manifest, ManifestError, TxCompletion};
+pub use class::{Class, ClassFault, ClassKeys, Part, Tell};
+pub use fault::{Fault, TrapKind};
+pub use layout::{CLASS_WORDS, HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES};
+pub use manifest::{MANIFEST_SECTION, Manifest, ManifestError};
 pub use native::{
     NATIVE_MANIFEST_SECTION, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, NativeServices,
 };
-pub use queue::{QUEUE_CAPACITY, RingHeader};
+pub use queue::{QUEUE_CAPACITY, RingHeader, ring_bytes};
 pub use status::Status;
 pub use table::{
     ArgInfo, Context, Contexts, ENTRIES, Entry, EntryInfo, EntryKind, HOSTCALLS, Hostcall, HostcallInfo, Topic, Value,
@@ -65,10 +65,6 @@ pub enum ProbeReason {
     Cold = 0,
     /// After a fault: the device may be in any state, DMA is off, the window keeps its contents.
     Restart = 1,
-    /// After the machine slept.
-    Resume = 2,
-    /// Another version of the driver was here before.
-    Upgrade = 3,
 }
 
 impl ProbeReason {
@@ -77,8 +73,6 @@ impl ProbeReason {
         Some(match value {
             0 => ProbeReason::Cold,
             1 => ProbeReason::Restart,
-            2 => ProbeReason::Resume,
-            3 => ProbeReason::Upgrade,
             _ => return None,
         })
     }

@@ -6,37 +6,27 @@
 
 use core::fmt;
 
-use crate::Class;
+use crate::{Class, ClassKeys};
 
 /// The custom section's name.
 pub const MANIFEST_SECTION: &str = "nook.manifest";
 
-/// When a driver gives sent packets back.
+/// What a module says of itself. One of a class without a device has `abi`, `name`, `version`, `license`, `class` and
+/// `heap_bytes` only. `S` is its text: borrowed from the section, or a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TxCompletion {
-    /// In the `poll` after the device is done with them.
-    Eager,
-    /// When it needs the room: the host must not wait for them.
-    Lazy,
-}
-
-/// What a module says of itself. A filter has `abi`, `name`, `version`, `license`, `class` and `heap_bytes` only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Manifest<'a> {
+pub struct Manifest<S> {
     /// `abi`: the version that it was built for.
     pub abi: (u16, u16),
     /// `name`: lower-case letters, digits and `-`, at most 32.
-    pub name: &'a str,
+    pub name: S,
     /// `version`: of the driver.
-    pub version: &'a str,
+    pub version: S,
     /// `license`: an SPDX expression.
-    pub license: &'a str,
-    /// `class`: `net` or `filter`.
-    pub class: Class,
+    pub license: S,
     /// `pci`: `vendor:device` in hexadecimal, separated by spaces.
-    pci: &'a str,
+    pub pci: S,
     /// `registers`: the host's register map for these devices.
-    pub registers: &'a str,
+    pub registers: S,
     /// `heap_bytes`: memory between the stack and the window, for an allocator of the driver's own. Default 0.
     pub heap_bytes: u32,
     /// `dma_bytes`: how much `dma_alloc` can give out.
@@ -45,16 +35,8 @@ pub struct Manifest<'a> {
     pub dma_mask_bits: u8,
     /// `irq_vectors`: how many it can use, 1 to 32. Default 1.
     pub irq_vectors: u8,
-    /// `rx_buffers`: packet buffers for receiving, up to 4096. Default 512.
-    pub rx_buffers: u32,
-    /// `tx_buffers`: packet buffers for sending, up to 4096. Default 512.
-    pub tx_buffers: u32,
-    /// `buffer_bytes`: room for a frame in each. Default 2048.
-    pub buffer_bytes: u32,
-    /// `headroom_bytes`: room that the driver wants before each frame, up to 256. Default 0.
-    pub headroom_bytes: u32,
-    /// `tx_completion`: `eager` or `lazy`. Default `eager`.
-    pub tx_completion: TxCompletion,
+    /// `class`: what it drives, and what this class adds.
+    pub keys: ClassKeys,
 }
 
 /// What is wrong with a manifest.
@@ -70,8 +52,15 @@ pub enum ManifestError<'a> {
     Repeated(&'a str),
     /// A key that every manifest has is missing.
     Missing(&'static str),
-    /// A key that a filter does not have.
-    NotOfAFilter(&'static str),
+    /// A key that modules of this class do not have.
+    NotOfTheClass {
+        /// The key.
+        key: &'a str,
+        /// The class.
+        class: Class,
+    },
+    /// No such class.
+    UnknownClass(&'a str),
     /// A value that the key cannot have.
     BadValue {
         /// The key.
@@ -91,7 +80,13 @@ impl fmt::Display for ManifestError<'_> {
             ManifestError::UnknownKey(key) => write!(f, "has the unknown key {key:?}"),
             ManifestError::Repeated(key) => write!(f, "has the key {key:?} twice"),
             ManifestError::Missing(key) => write!(f, "lacks the key {key:?}"),
-            ManifestError::NotOfAFilter(key) => write!(f, "has the key {key:?}, which a filter does not have"),
+            ManifestError::NotOfTheClass { key, class } => {
+                write!(f, "has the key {key:?}, which a module of class `{class}` does not have")
+            }
+            ManifestError::UnknownClass(name) => {
+                write!(f, "has class = {name:?}, which should be one of")?;
+                Class::ALL.iter().try_for_each(|class| write!(f, " {class}"))
+            }
             ManifestError::BadValue { key, value, expected } => {
                 write!(f, "has {key} = {value:?}, which should be {expected}")
             }
@@ -101,111 +96,108 @@ impl fmt::Display for ManifestError<'_> {
 
 impl core::error::Error for ManifestError<'_> {}
 
-/// Each key once: its name here is its name in the text.
-macro_rules! keys {
-    ($($key:ident),*) => {
-        #[derive(Default)]
-        struct Pairs<'a> { $($key: Option<&'a str>,)* }
+/// Finds a key's value.
+pub(crate) type Find<'f, 'a> = &'f dyn Fn(&str) -> Option<&'a str>;
 
-        impl<'a> Pairs<'a> {
-            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
-                match key { $(stringify!($key) => Some(&mut self.$key),)* _ => None }
-            }
-        }
-    };
+/// The keys of every module, and those of modules that drive a device.
+const ALWAYS: [&str; 6] = ["abi", "name", "version", "license", "class", "heap_bytes"];
+const DEVICE: [&str; 5] = ["pci", "registers", "dma_bytes", "dma_mask_bits", "irq_vectors"];
+
+/// The lines of a manifest: key and value.
+fn pairs<'a>(text: &'a str) -> impl Iterator<Item = Result<(&'a str, &'a str), ManifestError<'a>>> {
+    let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let (key, value) = line.split_once('=').ok_or(ManifestError::NotAPair(line))?;
+        Ok((key.trim(), value.trim()))
+    })
 }
 
-keys!(
-    abi,
-    name,
-    version,
-    license,
-    class,
-    pci,
-    registers,
-    heap_bytes,
-    dma_bytes,
-    dma_mask_bits,
-    irq_vectors,
-    rx_buffers,
-    tx_buffers,
-    buffer_bytes,
-    headroom_bytes,
-    tx_completion
-);
-
-impl<'a> Manifest<'a> {
+impl<'a> Manifest<&'a str> {
     /// Reads a manifest from the section's bytes.
-    pub fn parse(section: &'a [u8]) -> Result<Manifest<'a>, ManifestError<'a>> {
+    pub fn parse(section: &'a [u8]) -> Result<Self, ManifestError<'a>> {
         let text = core::str::from_utf8(section).map_err(|_| ManifestError::NotText)?;
         // It is shown to people, whom such characters would mislead.
         if text.contains(|c: char| !crate::is_plain(c) && !matches!(c, '\n' | '\r' | '\t')) {
             return Err(ManifestError::NotText);
         }
-        let mut pairs = Pairs::default();
-        for line in text.split('\n').map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (key, value) = line.split_once('=').ok_or(ManifestError::NotAPair(line))?;
-            let (key, value) = (key.trim(), value.trim());
-            let slot = pairs.slot(key).ok_or(ManifestError::UnknownKey(key))?;
-            if slot.replace(value).is_some() {
+        let find = |wanted: &str| pairs(text).filter_map(Result::ok).find(|(key, _)| *key == wanted).map(|(_, v)| v);
+        let class =
+            find("class").map(|name| Class::named(name).ok_or(ManifestError::UnknownClass(name))).transpose()?;
+        for pair in pairs(text) {
+            let (key, value) = pair?;
+            let of_class = |class: Class| class.key_names().contains(&key);
+            let of_device = DEVICE.contains(&key);
+            match class {
+                _ if ALWAYS.contains(&key) => {}
+                None => {}
+                Some(class) if of_class(class) || of_device && class.has_device() => {}
+                Some(class) if of_device || Class::ALL.iter().any(|&class| of_class(class)) => {
+                    return Err(ManifestError::NotOfTheClass { key, class });
+                }
+                Some(_) => return Err(ManifestError::UnknownKey(key)),
+            }
+            // Every key that comes this far is one of a few, so that a long text ends here soon.
+            if find(key).is_none_or(|first| !core::ptr::eq(first, value)) {
                 return Err(ManifestError::Repeated(key));
             }
         }
-        let class = match pairs.class.ok_or(ManifestError::Missing("class"))? {
-            "net" => Class::Net,
-            "filter" => Class::Filter,
-            value => return Err(ManifestError::BadValue { key: "class", value, expected: "net or filter" }),
-        };
-        let device = |key, value: Option<&'a str>| match (class, value) {
-            (Class::Net, None) => Err(ManifestError::Missing(key)),
-            (Class::Filter, Some(_)) => Err(ManifestError::NotOfAFilter(key)),
-            (_, value) => Ok(value),
-        };
-        let ids = device("pci", pairs.pci)?.map_or(Ok(""), pci)?;
-        let registers = device("registers", pairs.registers)?.unwrap_or("");
-        let dma_bytes = device("dma_bytes", pairs.dma_bytes)?;
-        let dma_mask_bits = device("dma_mask_bits", pairs.dma_mask_bits)?;
-        let packets = [
-            ("irq_vectors", pairs.irq_vectors),
-            ("rx_buffers", pairs.rx_buffers),
-            ("tx_buffers", pairs.tx_buffers),
-            ("buffer_bytes", pairs.buffer_bytes),
-            ("headroom_bytes", pairs.headroom_bytes),
-            ("tx_completion", pairs.tx_completion),
-        ];
-        if let Some((key, _)) = packets.iter().find(|(_, value)| class == Class::Filter && value.is_some()) {
-            return Err(ManifestError::NotOfAFilter(key));
-        }
-        let manifest = Manifest {
-            abi: version(pairs.abi.ok_or(ManifestError::Missing("abi"))?)?,
-            name: name(pairs.name.ok_or(ManifestError::Missing("name"))?)?,
-            version: pairs.version.ok_or(ManifestError::Missing("version"))?,
-            license: pairs.license.ok_or(ManifestError::Missing("license"))?,
-            class,
-            pci: ids,
-            registers,
-            heap_bytes: number("heap_bytes", pairs.heap_bytes, Some(0), 0..=64 << 20, "0 to 67108864")?,
-            dma_bytes: number("dma_bytes", dma_bytes, Some(0), 4096..=64 << 20, "4096 to 67108864")?,
-            dma_mask_bits: number("dma_mask_bits", dma_mask_bits, Some(64), 24..=64, "24 to 64")? as u8,
-            irq_vectors: number("irq_vectors", pairs.irq_vectors, Some(1), 1..=32, "1 to 32")? as u8,
-            rx_buffers: number("rx_buffers", pairs.rx_buffers, Some(512), 1..=4096, "1 to 4096")?,
-            tx_buffers: number("tx_buffers", pairs.tx_buffers, Some(512), 1..=4096, "1 to 4096")?,
-            buffer_bytes: number("buffer_bytes", pairs.buffer_bytes, Some(2048), 256..=16384, "256 to 16384")?,
-            headroom_bytes: number("headroom_bytes", pairs.headroom_bytes, Some(0), 0..=256, "0 to 256")?,
-            tx_completion: match pairs.tx_completion {
-                None | Some("eager") => TxCompletion::Eager,
-                Some("lazy") => TxCompletion::Lazy,
-                Some(value) => {
-                    return Err(ManifestError::BadValue { key: "tx_completion", value, expected: "eager or lazy" });
-                }
+        let required = |key: &'static str| find(key).ok_or(ManifestError::Missing(key));
+        let class = class.ok_or(ManifestError::Missing("class"))?;
+        let device = |key| if class.has_device() { required(key) } else { Ok("") };
+        Ok(Manifest {
+            abi: version(required("abi")?)?,
+            name: name(required("name")?)?,
+            version: required("version")?,
+            license: required("license")?,
+            pci: if class.has_device() { pci(device("pci")?)? } else { "" },
+            registers: device("registers")?,
+            heap_bytes: number("heap_bytes", find("heap_bytes"), Some(0), 0..=64 << 20, "0 to 67108864")?,
+            dma_bytes: match class.has_device() {
+                true => number("dma_bytes", find("dma_bytes"), None, 4096..=64 << 20, "4096 to 67108864")?,
+                false => 0,
             },
-        };
-        Ok(manifest)
+            dma_mask_bits: match class.has_device() {
+                true => number("dma_mask_bits", find("dma_mask_bits"), None, 24..=64, "24 to 64")? as u8,
+                false => 64,
+            },
+            irq_vectors: number("irq_vectors", find("irq_vectors"), Some(1), 1..=32, "1 to 32")? as u8,
+            keys: class.keys(&find)?,
+        })
+    }
+}
+
+impl<S: AsRef<str>> Manifest<S> {
+    /// `class`: the kind of device.
+    pub const fn class(&self) -> Class {
+        self.keys.class()
     }
 
     /// The devices that the driver drives, as (vendor, device).
-    pub fn pci_ids(&self) -> impl Iterator<Item = (u16, u16)> + 'a {
-        self.pci.split_ascii_whitespace().filter_map(pci_id)
+    pub fn pci_ids(&self) -> impl Iterator<Item = (u16, u16)> {
+        self.pci.as_ref().split_ascii_whitespace().filter_map(pci_id)
+    }
+
+    /// Whether the driver drives this device.
+    pub fn drives(&self, vendor: u16, device: u16) -> bool {
+        self.pci_ids().any(|id| id == (vendor, device))
+    }
+
+    /// The same with other text: `owned(str::to_owned)` outlives the section.
+    pub fn owned<T>(&self, text: impl Fn(&str) -> T) -> Manifest<T> {
+        let text = |part: &S| text(part.as_ref());
+        Manifest {
+            abi: self.abi,
+            name: text(&self.name),
+            version: text(&self.version),
+            license: text(&self.license),
+            pci: text(&self.pci),
+            registers: text(&self.registers),
+            heap_bytes: self.heap_bytes,
+            dma_bytes: self.dma_bytes,
+            dma_mask_bits: self.dma_mask_bits,
+            irq_vectors: self.irq_vectors,
+            keys: self.keys,
+        }
     }
 }
 
@@ -237,7 +229,7 @@ fn pci<'a>(value: &'a str) -> Result<&'a str, ManifestError<'a>> {
     Ok(value)
 }
 
-fn number<'a>(
+pub(crate) fn number<'a>(
     key: &'static str,
     value: Option<&'a str>,
     default: Option<u32>,
@@ -252,6 +244,7 @@ fn number<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::ToOwned;
     use std::string::String;
 
     const GOOD: &str = "abi = 0.9\nname = e1000\nversion = 1.0\nlicense = Apache-2.0\nclass = net\n\
@@ -262,17 +255,21 @@ mod tests {
         let manifest = Manifest::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(manifest.name, "e1000");
         assert!(manifest.pci_ids().eq([(0x8086, 0x100e), (0x8086, 0x100f)]));
-        assert_eq!((manifest.rx_buffers, manifest.heap_bytes), (512, 0));
+        assert_eq!((manifest.class(), manifest.heap_bytes), (Class::Net, 0));
+        assert!(manifest.owned(str::to_owned).drives(0x8086, 0x100f));
     }
 
     #[test]
     fn a_filter_has_no_keys_of_a_device() {
         let text = "abi = 0.9\nname = drop\nversion = 1.0\nlicense = Apache-2.0\nclass = filter\n";
         let manifest = Manifest::parse(text.as_bytes()).unwrap();
-        assert_eq!((manifest.class, manifest.pci_ids().count(), manifest.dma_bytes), (Class::Filter, 0, 0));
-        for key in ["pci", "registers", "dma_bytes", "rx_buffers", "tx_completion"] {
+        assert_eq!((manifest.class(), manifest.pci_ids().count(), manifest.dma_bytes), (Class::Filter, 0, 0));
+        for key in ["pci", "registers", "dma_bytes", "rx_buffers"] {
             let text = std::format!("{text}{key} = 1\n");
-            assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::NotOfAFilter(key));
+            assert_eq!(
+                Manifest::parse(text.as_bytes()).unwrap_err(),
+                ManifestError::NotOfTheClass { key, class: Class::Filter }
+            );
         }
     }
 
@@ -300,8 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_stands_once_even_with_the_same_value() {
+        let text = std::format!("{GOOD}license = Apache-2.0\n");
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err(), ManifestError::Repeated("license"));
+    }
+
+    #[test]
+    fn a_class_that_there_is_not_is_refused_with_those_that_there_are() {
+        let text = GOOD.replace("class = net", "class = sound");
+        let error = Manifest::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(error, ManifestError::UnknownClass("sound"));
+        assert!(std::format!("{error}").ends_with("one of net filter"));
+    }
+
+    #[test]
     fn values_out_of_range_are_refused() {
-        for line in ["rx_buffers = 0", "heap_bytes = 4294967295", "irq_vectors = -1", "tx_completion = maybe"] {
+        for line in ["rx_buffers = 0", "heap_bytes = 4294967295", "irq_vectors = -1"] {
             let text = std::format!("{GOOD}{line}\n");
             assert!(matches!(Manifest::parse(text.as_bytes()), Err(ManifestError::BadValue { .. })), "{line}");
         }

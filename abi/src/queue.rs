@@ -12,3 +12,10 @@ pub struct RingHeader {
     /// Entries ever taken out.
     pub consumed: u32,
 }
+
+/// Bytes of a ring whose entries have `entry_bytes`, with its header.
+pub const fn ring_bytes(entry_bytes: usize) -> usize {
+    size_of::<RingHeader>() + QUEUE_CAPACITY as usize * entry_bytes
+}
+
+const _: () = assert!(QUEUE_CAPACITY.is_power_of_two());

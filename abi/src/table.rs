@@ -184,7 +184,8 @@ macro_rules! class_entries {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __hostcalls {
-    (($with:ident) $($doc:tt $class:ident $name:literal $($module:ident)::+ [$($hostcalls:ident $entries:ident)?];)*) => {
+    (($with:ident) $($doc:tt $class:ident $name:literal $keys:path
+        [$($hostcalls:ident $entries:ident $fault:path)?];)*) => {
         $crate::core_hostcalls! { __join_hostcalls ($with [] Core [$($($hostcalls $class)?)*]) }
     };
 }
@@ -192,7 +193,8 @@ macro_rules! __hostcalls {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __entries {
-    (($with:ident) $($doc:tt $class:ident $name:literal $($module:ident)::+ [$($hostcalls:ident $entries:ident)?];)*) => {
+    (($with:ident) $($doc:tt $class:ident $name:literal $keys:path
+        [$($hostcalls:ident $entries:ident $fault:path)?];)*) => {
         $crate::core_entries! { __join_entries ($with [] Core [$($($entries $class)?)*]) }
     };
 }

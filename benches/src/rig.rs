@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nook_abi::net::NetMeta;
 use nook_abi::{Addr, Entry, Fault};
 use nook_bus::{DmaWindow, VolatileSlice};
 use nook_net_api::Uplink;
@@ -82,17 +81,17 @@ impl Endless {
 
 impl Uplink for Endless {
     #[inline]
-    fn up(&mut self, _: VolatileSlice<'_>, _: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, _: VolatileSlice<'_>) -> io::Result<bool> {
         Ok(true)
     }
 
     #[inline]
-    fn down(&mut self, _: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, _: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        Ok(Some((60, NetMeta::default())))
+        Ok(Some(60))
     }
 
     fn link(&mut self, _: bool) -> io::Result<()> {

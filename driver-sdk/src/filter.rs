@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn the_macro_writes_a_manifest_of_a_filter() {
         let manifest = nook_abi::Manifest::parse(MANIFEST.as_bytes()).unwrap();
-        assert_eq!((manifest.class, manifest.name), (nook_abi::Class::Filter, "sample"));
+        assert_eq!((manifest.class(), manifest.name), (nook_abi::Class::Filter, "sample"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! [`Instance`]: from the raw calls of the entry table to a [`NetDriver`].
 
-use nook_abi::net::{loopback_mode, poll_flags};
-use nook_abi::{Addr, MAILBOX_BYTES, ProbeReason, Status, irq_result, poll_result};
+use nook_abi::net::{MOST_MULTICAST, loopback_mode, poll_flags};
+use nook_abi::{Addr, ProbeReason, Status, irq_result, poll_result};
 
 use crate::sieve::Sieve;
 use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};
@@ -150,7 +150,7 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
     pub fn set_rx_mode(&mut self, mode: u32, multicast_count: u32) -> i32 {
         let Some(running) = &mut self.running else { return Status::Busy.code() };
         let count = multicast_count as usize;
-        if count > MAILBOX_BYTES / size_of::<MacAddress>() {
+        if count > MOST_MULTICAST {
             return Status::Invalid.code();
         }
         let mailbox = running.nook.page().mailbox_addr as Addr as *const MacAddress;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use nook_abi::net::{LinkState, NetStats};
+use nook_abi::net::{LinkState, NetPage, NetStats};
 use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, Status};
 
 use crate::log::Line;
@@ -88,11 +88,6 @@ impl<K: Kernel> Nook<K> {
         unsafe { (&raw const (*self.page).now_ns).read() }
     }
 
-    /// How many interrupt vectors the driver has.
-    pub fn irq_vectors(&self) -> u32 {
-        self.page().irq_vectors
-    }
-
     plain! {
         /// Reads 8 bits of configuration space.
         pub fn config_read8(offset: u32) -> u32;
@@ -141,7 +136,7 @@ impl<K: Kernel> Nook<K> {
         let [a, b, c, d, e, f] = mac;
         let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         // SAFETY: no address is passed.
-        status(unsafe { self.kernel.net_attach(mac, max_mtu_bytes, 0) })
+        status(unsafe { self.kernel.net_attach(mac, max_mtu_bytes) })
     }
 
     /// Reports the link.
@@ -193,8 +188,14 @@ impl<K: Kernel> Nook<K> {
 
     /// Leaves counters where the host reads them after the `stats` entry.
     pub(crate) fn post_stats(&self, stats: NetStats) {
+        let page = self.page.cast_mut();
         // SAFETY: `Nook::new`'s caller vouched for the page; nobody else uses it during this call.
-        unsafe { (&raw mut (*self.page.cast_mut()).stats).write(stats) }
+        unsafe {
+            for (at, word) in stats.to_words().into_iter().enumerate() {
+                (&raw mut (*page).class[NetPage::STATS_WORD + at]).write(word);
+            }
+            (&raw mut (*page).stats_written).write((&raw const (*page).stats_written).read().wrapping_add(1));
+        }
     }
 }
 

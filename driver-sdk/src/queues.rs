@@ -5,39 +5,17 @@
 
 use crate::DmaBytes;
 use crate::raw::Span;
-use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_abi::net::{EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, RING_BYTES, entry_flags};
 use nook_abi::{Addr, HostPage, QUEUE_CAPACITY, RingHeader};
 
-/// A ring as memory.
+/// A ring as memory: its entries as the words that they are copied as.
 #[repr(C)]
 pub(crate) struct Ring {
     pub(crate) header: RingHeader,
-    pub(crate) entries: [QueueEntry; QUEUE_CAPACITY as usize],
+    pub(crate) entries: [EntryWords; QUEUE_CAPACITY as usize],
 }
 
-const _: () = assert!(size_of::<Ring>() == nook_abi::net::RING_BYTES && QUEUE_CAPACITY.is_power_of_two());
-
-/// An entry as it is copied. Field by field it would be eight loads and stores, which neither compiler of wasm joins,
-/// and each store of a driver that can be rolled back is logged.
-type Words = [u64; 4];
-
-const _: () = assert!(size_of::<QueueEntry>() == size_of::<Words>());
-const _: () = assert!(size_of::<RingHeader>().is_multiple_of(align_of::<Words>()));
-
-#[cfg(target_endian = "big")]
-compile_error!("the fields of an entry are taken out of words as they lie in memory on little-endian machines");
-
-#[inline(always)]
-fn to_words(entry: &QueueEntry) -> Words {
-    // SAFETY: both are 32 bytes of integers, without padding.
-    unsafe { core::mem::transmute::<QueueEntry, Words>(*entry) }
-}
-
-#[inline(always)]
-fn from_words(words: Words) -> QueueEntry {
-    // SAFETY: as above.
-    unsafe { core::mem::transmute::<Words, QueueEntry>(words) }
-}
+const _: () = assert!(size_of::<Ring>() == RING_BYTES);
 
 /// Where counter `at` points.
 #[inline(always)]
@@ -64,7 +42,8 @@ impl NetQueues {
     /// The addresses in `page` are those of rings and of a window that stay valid while the result is used, on this
     /// thread.
     pub(crate) unsafe fn new(page: &HostPage) -> Self {
-        let ring = |queue: Queue| page.rings[queue as usize] as usize as *mut Ring;
+        let net = NetPage::from_words(&page.class);
+        let ring = |queue: Queue| net.rings[queue as usize] as usize as *mut Ring;
         NetQueues {
             rx_provide: ProvideQueue(ring(Queue::RxProvide)),
             rx_return: ReturnQueue(ring(Queue::RxReturn)),
@@ -104,11 +83,10 @@ impl Iterator for Provided<'_> {
         if self.at == self.end {
             return None;
         }
-        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for
-        // words, and the index is below its capacity.
-        let words = unsafe { (&raw const (*self.queue.0).entries).cast::<Words>().add(index(self.at)).read() };
+        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
+        let words = unsafe { (&raw const (*self.queue.0).entries[index(self.at)]).read() };
         self.at = self.at.wrapping_add(1);
-        Some(from_words(words))
+        Some(QueueEntry::from_words(words))
     }
 }
 
@@ -170,9 +148,8 @@ impl ReturnPlace<'_, '_> {
     #[inline(always)]
     pub fn put(self, entry: QueueEntry) {
         let ReturnPlace(batch) = self;
-        // SAFETY: the ring is valid (`NetQueues::new`), its entries begin behind its header and so are aligned for
-        // words, and the index is below its capacity.
-        unsafe { (&raw mut (*batch.queue.0).entries).cast::<Words>().add(index(batch.at)).write(to_words(&entry)) }
+        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
+        unsafe { (&raw mut (*batch.queue.0).entries[index(batch.at)]).write(entry.to_words()) }
         batch.at = batch.at.wrapping_add(1);
     }
 }
@@ -186,18 +163,10 @@ pub struct Packet {
     pub len_bytes: u32,
 }
 
-/// Where an item's fields are in its two words.
-mod shift {
-    /// In the first.
-    pub(super) const FLAGS: u32 = 56;
-    /// In the second.
-    pub(super) const STATUS: u32 = 48;
-}
-
 impl From<&QueueEntry> for Packet {
     #[inline(always)]
     fn from(entry: &QueueEntry) -> Self {
-        Packet { first: to_words(entry)[0], len_bytes: entry.item.len_bytes }
+        Packet { first: entry.to_words()[0], len_bytes: entry.len_bytes }
     }
 }
 
@@ -208,34 +177,23 @@ impl Packet {
         self.first as u32
     }
 
-    #[inline(always)]
-    fn flags(&self) -> u8 {
-        (self.first >> shift::FLAGS) as u8
-    }
-
-    /// The first buffer of its frame.
-    #[inline(always)]
-    pub fn is_first(&self) -> bool {
-        self.flags() & item_flags::FIRST != 0
-    }
-
     /// The last buffer of its frame.
     #[inline(always)]
     pub fn is_last(&self) -> bool {
-        self.flags() & item_flags::LAST != 0
+        (self.first >> QueueEntry::FLAGS_SHIFT) as u16 & entry_flags::LAST != 0
     }
 
     /// The entry that gives it back, with the flags that it was given with.
     #[inline(always)]
     pub fn returned(self, len_bytes: u32, status: PacketStatus) -> QueueEntry {
-        from_words([self.first, u64::from(len_bytes) | (status as u64) << shift::STATUS, 0, 0])
+        QueueEntry::from_words([self.first, u64::from(len_bytes) | (status as u64) << QueueEntry::STATUS_SHIFT])
     }
 
     /// The entry that gives it back as a whole received frame.
     #[inline(always)]
     pub fn received(self, len_bytes: u32) -> QueueEntry {
-        const WHOLE: u64 = ((item_flags::FIRST | item_flags::LAST) as u64) << shift::FLAGS;
-        let others = self.first & !(0xff << shift::FLAGS);
+        const WHOLE: u64 = ((entry_flags::FIRST | entry_flags::LAST) as u64) << QueueEntry::FLAGS_SHIFT;
+        let others = self.first & !(0xffff << QueueEntry::FLAGS_SHIFT);
         Packet { first: others | WHOLE, ..self }.returned(len_bytes, PacketStatus::Done)
     }
 }
@@ -256,7 +214,8 @@ impl Pool {
     /// `page` describes a window, and a pool in it, whose memory stays valid while the result, or what was made from
     /// it, is used.
     unsafe fn new(page: &HostPage) -> Self {
-        let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, .. } = page.pool;
+        let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, .. } =
+            NetPage::from_words(&page.class).pool;
         let begin = offset + headroom_bytes;
         let len_bytes = if count == 0 { 0 } else { (count - 1) * stride_bytes + room_bytes };
         Pool {
@@ -297,11 +256,10 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::testing::Host;
-    use nook_abi::net::{Item, NetMeta};
     use std::vec::Vec;
 
     fn entry(id: u32) -> QueueEntry {
-        QueueEntry { item: Item { id, generation: 7, len_bytes: 60, ..Item::default() }, net: NetMeta::default() }
+        QueueEntry { id, generation: 7, len_bytes: 60, ..QueueEntry::default() }
     }
 
     #[test]
@@ -311,8 +269,8 @@ mod tests {
         let mut taken = Vec::new();
         for round in 0..100u32 {
             (0..5).for_each(|i| host.provide(Queue::TxProvide, entry(round * 5 + i)));
-            taken.extend(queues.tx_provide.begin().take(3).map(|entry| entry.item.id));
-            taken.extend(queues.tx_provide.begin().map(|entry| entry.item.id));
+            taken.extend(queues.tx_provide.begin().take(3).map(|entry| entry.id));
+            taken.extend(queues.tx_provide.begin().map(|entry| entry.id));
             assert_eq!(queues.tx_provide.begin().next(), None);
         }
         assert_eq!(taken, (0..500).collect::<Vec<_>>());
@@ -345,22 +303,26 @@ mod tests {
     fn a_packet_is_returned_as_it_was_given() {
         let packet = Packet::from(&entry(3));
         let returned = packet.received(1514);
-        assert_eq!((returned.item.id, returned.item.generation, returned.item.len_bytes), (3, 7, 1514));
-        assert_eq!(returned.item.flags, item_flags::FIRST | item_flags::LAST);
-        assert_eq!(packet.returned(0, PacketStatus::Unused).item.status, 2);
+        assert_eq!((returned.id, returned.generation, returned.len_bytes), (3, 7, 1514));
+        assert_eq!(returned.flags, entry_flags::FIRST | entry_flags::LAST);
+        assert_eq!(packet.returned(0, PacketStatus::Unused).status, 2);
     }
 
     #[test]
-    fn every_field_of_an_entry_is_where_the_abi_has_it() {
-        let item =
-            Item { id: 0x0102_0304, generation: 0x0506, flags: item_flags::LAST, len_bytes: 99, ..Item::default() };
-        let packet = Packet::from(&QueueEntry { item, net: NetMeta::default() });
-        assert_eq!((packet.id(), packet.len_bytes, packet.is_first(), packet.is_last()), (item.id, 99, false, true));
-        let failed = Item { len_bytes: 7, status: PacketStatus::Failed as u16, ..item };
-        assert_eq!(packet.returned(7, PacketStatus::Failed), QueueEntry { item: failed, net: NetMeta::default() });
-        let whole = Item { len_bytes: u32::MAX, flags: item_flags::FIRST | item_flags::LAST, ..item };
-        assert_eq!(packet.received(u32::MAX), QueueEntry { item: whole, net: NetMeta::default() });
-        assert_eq!(from_words(to_words(&packet.received(60))), packet.received(60));
+    fn what_a_driver_keeps_of_an_entry_is_what_it_gives_back() {
+        let given = QueueEntry {
+            id: 0x0102_0304,
+            generation: 0x0506,
+            flags: entry_flags::LAST,
+            len_bytes: 99,
+            ..QueueEntry::default()
+        };
+        let packet = Packet::from(&given);
+        assert_eq!((packet.id(), packet.len_bytes, packet.is_last()), (given.id, 99, true));
+        let failed = QueueEntry { len_bytes: 7, status: PacketStatus::Failed as u16, ..given };
+        assert_eq!(packet.returned(7, PacketStatus::Failed), failed);
+        let whole = QueueEntry { len_bytes: u32::MAX, flags: entry_flags::FIRST | entry_flags::LAST, ..given };
+        assert_eq!(packet.received(u32::MAX), whole);
     }
 
     #[test]
@@ -374,13 +336,11 @@ mod tests {
             reserved: 0,
         };
         let host = Host::new();
-        let page = HostPage { window_iova: 0x10_0000, pool: layout, ..host.page_now() };
+        let class = NetPage { pool: layout, ..host.net_page() }.to_words();
+        let page = HostPage { window_iova: 0x10_0000, class, ..host.page_now() };
         // SAFETY: the host's window is leaked memory and longer than this pool.
         let pool = unsafe { Pool::new(&page) };
-        let packet = |id, len_bytes| {
-            let item = Item { id, len_bytes, ..Item::default() };
-            Packet::from(&QueueEntry { item, net: NetMeta::default() })
-        };
+        let packet = |id, len_bytes| Packet::from(&QueueEntry { id, len_bytes, ..QueueEntry::default() });
         assert_eq!(pool.frame_iova(&packet(0, 1984)), Some(0x10_1040));
         assert_eq!(pool.frame_iova(&packet(3, 0)), Some(0x10_1040 + 3 * 2048));
         assert_eq!(pool.frame_iova(&packet(4, 60)), None);
@@ -395,8 +355,8 @@ mod tests {
     fn a_packets_bytes_are_those_that_the_device_reads_and_end_with_its_room() {
         let host = Host::new();
         let pool = host.nook().queues().pool;
-        let packet = |id| Packet::from(&QueueEntry { item: entry(id).item, net: NetMeta::default() });
-        for id in [0, 5, host.page_now().pool.count - 1] {
+        let packet = |id| Packet::from(&entry(id));
+        for id in [0, 5, host.net_page().pool.count - 1] {
             let bytes = pool.bytes(&packet(id)).unwrap();
             assert_eq!((bytes.len_bytes(), bytes.write(4, id)), (pool.room_bytes(), Ok(())));
             assert_eq!(host.window().read(pool.frame_iova(&packet(id)).unwrap() + 4), id);

@@ -4,7 +4,9 @@
 //! is dropped on the way to the device never comes out of `tx_provide`, and what is dropped on the way to the host is
 //! marked so in `rx_return`.
 
-use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict};
+use nook_abi::net::{
+    EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict,
+};
 use nook_abi::{HostPage, QUEUE_CAPACITY, RingHeader};
 
 use crate::queues::{Ring, index};
@@ -24,9 +26,9 @@ pub(crate) struct Sieve {
 ///
 /// # Safety
 /// The ring is valid.
-unsafe fn entry(ring: *mut Ring, at: u32) -> *mut QueueEntry {
+unsafe fn entry(ring: *mut Ring, at: u32) -> *mut EntryWords {
     // SAFETY: the caller vouches for the ring, and the index is below its capacity.
-    unsafe { (&raw mut (*ring).entries).cast::<QueueEntry>().add(index(at)) }
+    unsafe { &raw mut (*ring).entries[index(at)] }
 }
 
 impl Sieve {
@@ -35,16 +37,17 @@ impl Sieve {
     /// # Safety
     /// The rings' addresses in `page` are those of rings that stay valid while the result is used, on this thread.
     pub(crate) unsafe fn new(page: &HostPage) -> Option<Self> {
-        let ring = |queue: Queue| page.rings[queue as usize] as usize as *mut Ring;
+        let net = NetPage::from_words(&page.class);
+        let ring = |queue: Queue| net.rings[queue as usize] as usize as *mut Ring;
         let (tx_provide, tx_return, rx_return) = (ring(Queue::TxProvide), ring(Queue::TxReturn), ring(Queue::RxReturn));
-        let pool = page.pool;
-        (page.filters != 0).then_some(Sieve { tx_provide, tx_return, rx_return, pool, tx_seen: 0, rx_seen: 0 })
+        let pool = net.pool;
+        (net.filters != 0).then_some(Sieve { tx_provide, tx_return, rx_return, pool, tx_seen: 0, rx_seen: 0 })
     }
 
     fn drops<K: Kernel>(&self, nook: &Nook<K>, direction: u32, entry: &QueueEntry) -> bool {
         let PoolLayout { offset, stride_bytes, headroom_bytes, .. } = self.pool;
-        let at = entry.item.id.wrapping_mul(stride_bytes).wrapping_add(offset + headroom_bytes);
-        nook.net_filter(direction, at, entry.item.len_bytes) != filter_verdict::PASS
+        let at = entry.id.wrapping_mul(stride_bytes).wrapping_add(offset + headroom_bytes);
+        nook.net_filter(direction, at, entry.len_bytes) != filter_verdict::PASS
     }
 
     /// Before a call: frames that the host has given and the driver is to send.
@@ -57,14 +60,14 @@ impl Sieve {
             let mut put = returned.produced;
             while self.tx_seen != produced {
                 let place = entry(self.tx_provide, self.tx_seen);
-                let given = place.read();
+                let given = QueueEntry::from_words(place.read());
                 if self.drops(nook, filter_direction::SENDING, &given) {
                     // The host takes everything back after each call that moves frames, so this has room.
                     assert!(put.wrapping_sub(returned.consumed) < QUEUE_CAPACITY, "tx_return is full");
-                    let dropped = Packet::from(&given).returned(given.item.len_bytes, PacketStatus::Dropped);
-                    entry(self.tx_return, put).write(dropped);
+                    let dropped = Packet::from(&given).returned(given.len_bytes, PacketStatus::Dropped);
+                    entry(self.tx_return, put).write(dropped.to_words());
                     put = put.wrapping_add(1);
-                    (*place).item.status = PacketStatus::Dropped as u16;
+                    place.write(QueueEntry { status: PacketStatus::Dropped as u16, ..given }.to_words());
                 }
                 self.tx_seen = self.tx_seen.wrapping_add(1);
             }
@@ -77,7 +80,7 @@ impl Sieve {
             while at != consumed {
                 at = at.wrapping_sub(1);
                 let given = entry(self.tx_provide, at).read();
-                if given.item.status == 0 {
+                if QueueEntry::from_words(given).status == 0 {
                     to = to.wrapping_sub(1);
                     entry(self.tx_provide, to).write(given);
                 }
@@ -94,10 +97,10 @@ impl Sieve {
             let produced = (*self.rx_return).header.produced;
             while self.rx_seen != produced {
                 let place = entry(self.rx_return, self.rx_seen);
-                let returned = place.read();
-                let received = returned.item.status == PacketStatus::Done as u16;
+                let returned = QueueEntry::from_words(place.read());
+                let received = returned.status == PacketStatus::Done as u16;
                 if received && self.drops(nook, filter_direction::RECEIVED, &returned) {
-                    (*place).item.status = PacketStatus::Dropped as u16;
+                    place.write(QueueEntry { status: PacketStatus::Dropped as u16, ..returned }.to_words());
                 }
                 self.rx_seen = self.rx_seen.wrapping_add(1);
             }
@@ -109,20 +112,20 @@ impl Sieve {
 mod tests {
     use super::*;
     use crate::testing::Host;
-    use nook_abi::net::{Item, NetMeta};
     use std::vec::Vec;
 
     fn given(id: u32) -> QueueEntry {
-        QueueEntry { item: Item { id, generation: 7, len_bytes: 60, ..Item::default() }, net: NetMeta::default() }
+        QueueEntry { id, generation: 7, len_bytes: 60, ..QueueEntry::default() }
     }
 
     fn sieve(host: &Host) -> Sieve {
+        let class = NetPage { filters: 1, ..host.net_page() }.to_words();
         // SAFETY: the page's rings are leaked memory of this host.
-        unsafe { Sieve::new(&HostPage { filters: 1, ..host.page_now() }) }.unwrap()
+        unsafe { Sieve::new(&HostPage { class, ..host.page_now() }) }.unwrap()
     }
 
     fn ids(entries: &[QueueEntry]) -> Vec<(u32, u16)> {
-        entries.iter().map(|entry| (entry.item.id, entry.item.status)).collect()
+        entries.iter().map(|entry| (entry.id, entry.status)).collect()
     }
 
     #[test]
@@ -144,7 +147,7 @@ mod tests {
             sieve.before(&host.nook());
             host.provide(Queue::TxProvide, given(base + 3));
             sieve.before(&host.nook());
-            let taken: Vec<_> = queues.tx_provide.begin().map(|entry| entry.item.id).collect();
+            let taken: Vec<_> = queues.tx_provide.begin().map(|entry| entry.id).collect();
             assert_eq!(taken, [base, base + 1, base + 2]);
             assert_eq!(ids(&host.returned(Queue::TxReturn)), [(base + 3, PacketStatus::Dropped as u16)]);
             host.answer("net_filter", 0);
@@ -163,7 +166,7 @@ mod tests {
         batch.vacant().unwrap().put(failed.returned(0, PacketStatus::Failed));
         drop(batch);
         sieve.after(&host.nook());
-        let at = host.page_now().pool.offset + host.page_now().pool.stride_bytes;
+        let at = host.net_page().pool.offset + host.net_page().pool.stride_bytes;
         assert_eq!(host.calls(), [std::format!("net_filter [0, {at}, 60]")]);
         assert_eq!(ids(&host.returned(Queue::RxReturn)), [(1, 3), (2, 1)]);
     }

@@ -11,7 +11,7 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use nook_abi::net::{PoolLayout, Queue, QueueEntry, RING_BYTES};
+use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, RING_BYTES};
 use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status};
 
 use crate::{Kernel, Nook};
@@ -160,10 +160,9 @@ impl Host {
             window_addr: window.memory as u64,
             window_len_bytes: WINDOW_BYTES as u64,
             window_iova: iova,
-            rings: rings.map(|ring| ring as u64),
-            pool,
             mailbox_addr: leak(MAILBOX_BYTES) as u64,
             irq_vectors: 1,
+            class: NetPage { rings: rings.map(|ring| ring as u64), pool, ..NetPage::default() }.to_words(),
             ..HostPage::default()
         }));
         Host { state, page, window, rings }
@@ -188,6 +187,11 @@ impl Host {
     pub fn page_now(&self) -> HostPage {
         // SAFETY: leaked memory of this host.
         unsafe { self.page.read() }
+    }
+
+    /// What the network class has in the host page.
+    pub fn net_page(&self) -> NetPage {
+        NetPage::from_words(&self.page_now().class)
     }
 
     /// What a driver gets in `probe`.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use nook_abi::net::NetKeys;
 use nook_runtime::{DriverModule, Layout, Method, Wasi, target_description};
 use nook_wasi::EmptyWorld;
 
@@ -22,22 +23,21 @@ pub fn text(path: &Path) -> Result<String> {
 
 fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     let m = module.manifest();
-    let ids = m.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
+    let ids = m.pci_ids().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
     writeln!(out, "driver          {} {} ({})", m.name, m.version, m.license)?;
     writeln!(out, "abi             {}.{}", m.abi.0, m.abi.1)?;
-    writeln!(out, "class           {}, PCI {}", m.class, ids.collect::<Vec<_>>().join(" "))?;
+    writeln!(out, "class           {}, PCI {}", m.class(), ids.collect::<Vec<_>>().join(" "))?;
     writeln!(out, "registers       map `{}`", m.registers)?;
     writeln!(out, "interrupts      {} vector(s)", m.irq_vectors)?;
     writeln!(out, "DMA             {} address bits, {} bytes for rings", m.dma_mask_bits, m.dma_bytes)?;
-    writeln!(
-        out,
-        "packet buffers  {} receive, {} transmit, {} bytes each, {} bytes before each frame; {:?} completion",
-        m.rx_buffers,
-        m.tx_buffers,
-        m.buffer_bytes,
-        module.layout().pool.headroom_bytes,
-        m.tx_completion
-    )?;
+    if let Some(NetKeys { rx_buffers, tx_buffers, buffer_bytes, .. }) = NetKeys::of(m) {
+        let before = module.layout().pool.headroom_bytes;
+        writeln!(
+            out,
+            "packet buffers  {rx_buffers} receive, {tx_buffers} transmit, {buffer_bytes} bytes each, {before} bytes before \
+             each frame"
+        )?;
+    }
     let hash: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "file            {} bytes, SHA-256 {hash}", module.file_bytes())?;
     writeln!(out, "compiled for    {}", target_description())?;

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::{Host, Tap};
 
@@ -39,12 +38,12 @@ macro_rules! each {
 
 impl Uplink for Plug {
     #[inline]
-    fn up(&mut self, frame: VolatileSlice<'_>, meta: &NetMeta) -> io::Result<bool> {
-        each!(self, plug => plug.up(frame, meta))
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+        each!(self, plug => plug.up(frame))
     }
 
     #[inline]
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         each!(self, plug => plug.down(buffer))
     }
 

@@ -12,7 +12,7 @@ use support::{Ended, Place, assert_is_said, built, e1000};
 const WAITS: &str = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32)
     (drop (memory.atomic.wait32 (i32.const 0) (i32.const 1) (i64.const 0))) (i32.const 0))"#;
 
-const WASI: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))
+const WASI: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;
 
 /// Runs modules with these arguments, and reads the report.

@@ -102,7 +102,7 @@ fn a_register_that_was_refused_is_named() {
     let place = Place::new();
     let poll = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32)
         (call $write (i32.const 0) (i32.const 0x5838) (i32.const 1)) (i32.const 0))"#;
-    let imports = r#"(import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))
+    let imports = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
         (import "nook" "mmio_write32" (func $write (param i32 i32 i32)))"#;
     let bundle = bundle(&place, &Module { poll, imports, ..Module::default() }.wasm());
     let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;

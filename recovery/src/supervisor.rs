@@ -242,7 +242,7 @@ impl<C: Class> Supervisor<C> {
 
     /// Goes back to a snapshot, if there is one for this. Says whether the driver goes on.
     fn go_back(&mut self, error: &NookError, scene: &mut Option<Scene>, at_ns: u64) -> bool {
-        let about_driver = |fault: &Fault| !matches!(fault, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked);
+        let about_driver = |fault: &Fault| !fault.is_device();
         if !matches!(error, NookError::Fault { fault, .. } if about_driver(fault)) {
             return false;
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nook_abi::NATIVE_MANIFEST_SECTION;
 use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSymbol};
 
-use crate::OwnedManifest;
+use crate::{OwnedManifest, parse_manifest};
 
 /// More than any driver has.
 const MOST_BYTES: u64 = 64 << 20;
@@ -85,7 +85,7 @@ impl CompiledDriver {
         let section = elf.section_by_name(NATIVE_MANIFEST_SECTION);
         let section = section.ok_or_else(|| driver.refused(&format!("it has no section {NATIVE_MANIFEST_SECTION}")))?;
         let text = section.data().map_err(|error| driver.refused(&error))?;
-        let own = OwnedManifest::parse(text).map_err(|error| driver.refused(&error))?;
+        let own = parse_manifest(text).map_err(|error| driver.refused(&error))?;
         // The ABI's version is in it.
         if own != *manifest {
             return Err(CompiledError::OtherDriver { path: driver.path });

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use nook_abi::net::NetPage;
 use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
 use nook_bus::{Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::RegisterMap;
@@ -97,7 +98,7 @@ impl Host {
         let HostConfig { device, window, maps, manifest, layout, budgets, clock } = config;
         let PciIdentity { vendor, device: id, .. } = device.identity();
         if !manifest.drives(vendor, id) {
-            let ids = manifest.pci_ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
+            let ids = manifest.pci_ids().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
             return Err(HostError::WrongDevice {
                 driver: manifest.name.clone(),
                 drives: ids.collect::<Vec<_>>().join(", "),
@@ -113,7 +114,7 @@ impl Host {
         })?;
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
-            port: Port::new(manifest.class),
+            port: Port::new(manifest.class()),
             device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset, clock.clone()),
             call: CallState::new(budgets),
             counters: Counters::default(),
@@ -224,6 +225,12 @@ impl Host {
             // The driver comes to it by itself, in a call that can be named.
             tracing::debug!("guarded registers: {error}");
         }
+        let net = NetPage {
+            rings: space.ring_addrs(),
+            pool: self.layout.pool,
+            filters: self.filter.is_some().into(),
+            ..NetPage::default()
+        };
         let page = HostPage {
             magic: HOST_PAGE_MAGIC,
             abi_major: ABI_VERSION.0,
@@ -233,11 +240,9 @@ impl Host {
             window_iova,
             heap_addr: space.heap_addr(),
             heap_len_bytes: self.layout.heap_bytes,
-            rings: space.ring_addrs(),
-            pool: self.layout.pool,
             mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
+            class: net.to_words(),
             irq_vectors: self.manifest.irq_vectors.into(),
-            filters: self.filter.is_some().into(),
             now_ns: self.clock.now_ns(),
             ..HostPage::default()
         };
@@ -339,7 +344,7 @@ impl Host {
     /// was, if the nook has two.
     #[cold]
     pub(crate) fn error(&self, fault: Fault) -> NookError {
-        let about_device = matches!(fault, Fault::DeviceGone | Fault::DeviceFailed);
+        let about_device = fault.is_device() && fault != Fault::Revoked;
         let detail = self.last_device_error().filter(|_| about_device).map(str::to_owned);
         let detail = detail.or_else(|| self.culprit().map(|name| format!("in `{name}`")));
         NookError::Fault { fault, detail }

@@ -1,7 +1,7 @@
 //! Where things are in a driver's linear memory: `[data, stack | heap | host page, rings | DMA window]`.
 
 use nook_abi::HOST_PAGE_BYTES;
-use nook_abi::net::{PoolLayout, RING_BYTES};
+use nook_abi::net::{NetKeys, PoolLayout, RING_BYTES};
 
 use crate::OwnedManifest;
 
@@ -43,13 +43,15 @@ impl Layout {
             end += (RING_BYTES as u64).next_multiple_of(64);
             ring
         });
-        let headroom = manifest.headroom_bytes.max(HOST_HEADROOM);
+        let NetKeys { rx_buffers, tx_buffers, buffer_bytes, headroom_bytes } =
+            NetKeys::of(manifest).unwrap_or_default();
+        let headroom = headroom_bytes.max(HOST_HEADROOM);
         let pool = PoolLayout {
             offset: manifest.dma_bytes.next_multiple_of(4096),
-            count: manifest.rx_buffers + manifest.tx_buffers,
-            stride_bytes: (headroom + manifest.buffer_bytes).next_multiple_of(BUFFER_ALIGN),
+            count: rx_buffers + tx_buffers,
+            stride_bytes: (headroom + buffer_bytes).next_multiple_of(BUFFER_ALIGN),
             headroom_bytes: headroom,
-            room_bytes: manifest.buffer_bytes,
+            room_bytes: buffer_bytes,
             reserved: 0,
         };
         let used = u64::from(pool.offset) + u64::from(pool.count) * u64::from(pool.stride_bytes);

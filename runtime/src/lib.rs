@@ -72,7 +72,7 @@ pub use host::{Host, HostConfig, HostError};
 pub use image::Image;
 pub use isa::target_description;
 pub use layout::Layout;
-pub use load::{DriverModule, LoadError, OwnedManifest, Wasi};
+pub use load::{DriverModule, LoadError, OwnedManifest, Wasi, parse_manifest};
 pub use net::FilterModule;
 pub use net::{Interface, Net, NetCounters, NetImage, Settings};
 pub use nook::{Look, Nook, Undone};

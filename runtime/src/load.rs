@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, OLDEST_ABI, Plain, TxCompletion};
+use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, OLDEST_ABI, Plain};
 use nook_instrument::{Invalid, features, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
@@ -201,67 +201,27 @@ pub(crate) fn validate(wasm: &[u8]) -> Result<(), LoadError> {
 }
 
 /// A [`Manifest`] that owns its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of nook_abi::Manifest")]
-pub struct OwnedManifest {
-    pub abi: (u16, u16),
-    pub name: String,
-    pub version: String,
-    pub license: String,
-    pub class: Class,
-    pub pci_ids: Vec<(u16, u16)>,
-    pub registers: String,
-    pub heap_bytes: u32,
-    pub dma_bytes: u32,
-    pub dma_mask_bits: u8,
-    pub irq_vectors: u8,
-    pub rx_buffers: u32,
-    pub tx_buffers: u32,
-    pub buffer_bytes: u32,
-    pub headroom_bytes: u32,
-    pub tx_completion: TxCompletion,
-}
+pub type OwnedManifest = Manifest<String>;
 
-impl OwnedManifest {
-    /// Reads and checks a manifest's text.
-    pub fn parse(text: &[u8]) -> Result<Self, LoadError> {
-        let m = Manifest::parse(text).map_err(|error| LoadError::BadManifest(error.to_string()))?;
-        if !(OLDEST_ABI..=ABI_VERSION).contains(&m.abi) {
-            return Err(LoadError::AbiVersion(m.abi));
-        }
-        let manifest = OwnedManifest {
-            abi: m.abi,
-            name: m.name.to_owned(),
-            version: m.version.to_owned(),
-            license: m.license.to_owned(),
-            class: m.class,
-            pci_ids: m.pci_ids().collect(),
-            registers: m.registers.to_owned(),
-            heap_bytes: m.heap_bytes,
-            dma_bytes: m.dma_bytes,
-            dma_mask_bits: m.dma_mask_bits,
-            irq_vectors: m.irq_vectors,
-            rx_buffers: m.rx_buffers,
-            tx_buffers: m.tx_buffers,
-            buffer_bytes: m.buffer_bytes,
-            headroom_bytes: m.headroom_bytes,
-            tx_completion: m.tx_completion,
-        };
-        let window_bytes = Layout::new(0, &manifest).window_bytes;
-        if window_bytes > MAX_WINDOW_BYTES {
-            return Err(LoadError::BadManifest(format!(
-                "asks for a DMA window of {} MiB; the most is {} MiB",
-                window_bytes >> 20,
-                MAX_WINDOW_BYTES >> 20
-            )));
-        }
-        Ok(manifest)
+/// Reads and checks a manifest's text.
+///
+/// # Errors
+/// If it is no manifest, of another ABI, or asks for more than a driver can have.
+pub fn parse_manifest(text: &[u8]) -> Result<OwnedManifest, LoadError> {
+    let manifest = Manifest::parse(text).map_err(|error| LoadError::BadManifest(error.to_string()))?;
+    if !(OLDEST_ABI..=ABI_VERSION).contains(&manifest.abi) {
+        return Err(LoadError::AbiVersion(manifest.abi));
     }
-
-    /// Whether the driver drives this device.
-    pub fn drives(&self, vendor: u16, device: u16) -> bool {
-        self.pci_ids.contains(&(vendor, device))
+    let manifest = manifest.owned(str::to_owned);
+    let window_bytes = Layout::new(0, &manifest).window_bytes;
+    if window_bytes > MAX_WINDOW_BYTES {
+        return Err(LoadError::BadManifest(format!(
+            "asks for a DMA window of {} MiB; the most is {} MiB",
+            window_bytes >> 20,
+            MAX_WINDOW_BYTES >> 20
+        )));
     }
+    Ok(manifest)
 }
 
 /// A module that passed every check, rewritten so that its memory holds all that a driver's memory holds.
@@ -310,8 +270,8 @@ impl DriverModule {
     pub fn from_bytes(wasm: &[u8], wasi: Wasi) -> Result<Self, LoadError> {
         validate(wasm)?;
         let survey = Survey::of(wasm, wasi)?;
-        let manifest = OwnedManifest::parse(survey.manifest.ok_or(LoadError::NoManifest)?)?;
-        if manifest.class != Class::Net {
+        let manifest = parse_manifest(survey.manifest.ok_or(LoadError::NoManifest)?)?;
+        if manifest.class() != Class::Net {
             let text = format!(
                 "a filter, which has no device: name it after its driver, as in `driver.wasm+{}.wasm`",
                 manifest.name

@@ -133,7 +133,7 @@ impl<C: Class> Nook<C> {
     }
 
     fn come_up(&mut self, reason: ProbeReason) -> Result<(), NookError> {
-        let driver = self.host().manifest().class;
+        let driver = self.host().manifest().class();
         if driver != C::CLASS {
             return Err(NookError::OtherClass { driver, wanted: C::CLASS });
         }

@@ -3,8 +3,8 @@
 //! The host makes no Rust reference into this memory, because the driver or its device may write to it: every access
 //! is volatile, and what was read is used from the copy.
 
-use nook_abi::net::{NetStats, Queue, QueueEntry};
-use nook_abi::{HostPage, QUEUE_CAPACITY, RingHeader};
+use nook_abi::net::{EntryWords, Queue};
+use nook_abi::{HostPage, RingHeader};
 use nook_bus::VolatileSlice;
 
 use crate::net::ring::{HostConsumer, HostProducer};
@@ -109,13 +109,6 @@ impl Space {
         unsafe { self.at::<HostPage>(self.places.host_page).read_volatile() }
     }
 
-    /// Writes the place for the driver's counters.
-    pub(crate) fn write_stats(&self, stats: &NetStats) {
-        let page = self.at::<HostPage>(self.places.host_page);
-        // SAFETY: as above; `stats` is a field of it.
-        unsafe { (&raw mut (*page).stats).write_volatile(*stats) }
-    }
-
     /// Tells the driver the time.
     #[inline]
     pub(crate) fn write_now(&self, now_ns: u64) {
@@ -138,10 +131,8 @@ impl Space {
         unsafe { HostConsumer::new(header, entries) }
     }
 
-    fn ring(&self, queue: Queue) -> (*mut RingHeader, *mut QueueEntry) {
+    fn ring(&self, queue: Queue) -> (*mut RingHeader, *mut EntryWords) {
         let addr = self.places.rings[queue as usize];
         (self.at(addr), self.at(addr + size_of::<RingHeader>() as u64))
     }
 }
-
-const _: () = assert!(QUEUE_CAPACITY.is_power_of_two());

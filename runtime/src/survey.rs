@@ -166,7 +166,7 @@ impl<'a> Survey<'a> {
             name: row.name,
             args: row.args,
             result: row.result,
-            required: row.required && row.class.is_none_or(|class| class == manifest.class),
+            required: row.required && row.class.is_none_or(|class| class == manifest.class()),
         };
         self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())
     }
@@ -230,7 +230,7 @@ fn may_use(
     since: (u16, u16),
     manifest: &OwnedManifest,
 ) -> Result<(), LoadError> {
-    let OwnedManifest { abi, class, .. } = *manifest;
+    let (abi, class) = (manifest.abi, manifest.class());
     match of {
         Some(of) if of != class => Err(LoadError::OtherClass { what, name, of, class }),
         _ if since > abi => Err(LoadError::NewerThanItsAbi { what, name, since, abi }),
@@ -251,12 +251,13 @@ fn signature(args: impl Iterator<Item = Value>, result: Value) -> FuncType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parse_manifest;
 
     #[test]
     fn a_row_that_is_newer_than_the_manifest_says_or_of_another_class_is_refused_by_name() {
         let text = "abi = 0.9\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
                     registers = odd\ndma_bytes = 4096\ndma_mask_bits = 64\n";
-        let manifest = OwnedManifest::parse(text.as_bytes()).unwrap();
+        let manifest = parse_manifest(text.as_bytes()).unwrap();
         assert!(may_use("import", "old", Some(Class::Net), (0, 9), &manifest).is_ok());
         let newer = may_use("import", "dma_share", None, (0, 10), &manifest).unwrap_err().to_string();
         assert!(newer.contains("import `dma_share` came with nook ABI 0.10") && newer.contains("abi = 0.9"), "{newer}");

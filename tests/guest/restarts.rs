@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nook_abi::net::PoolLayout;
+use nook_abi::net::{NetKeys, PoolLayout};
 use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Net, Nook, NookError, Wasi, WasmLauncher, now_ns,
@@ -66,7 +66,7 @@ fn run(address: &str) -> Result<bool, Error> {
         clock: Clock::Monotonic,
     })?;
     let pool = module.layout().pool;
-    let rx_buffers = module.manifest().rx_buffers as usize;
+    let rx_buffers = NetKeys::of(module.manifest()).ok_or("a network driver")?.rx_buffers as usize;
     let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated)?;
     let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     nook.start()?;

@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, PoisonError};
 
 use e1000_model::{Model, ModelConfig};
-use nook_abi::Fault::{BadArgument, PacketNotOwned, StaleHandle, Trap};
-use nook_abi::net::Queue;
-use nook_abi::{Entry, Fault, HostPage, Hostcall, Owner, TrapKind};
+use nook_abi::Fault::{BadArgument, StaleHandle, Trap};
+use nook_abi::net::{NetFault, Owner, Queue};
+use nook_abi::{ClassFault, Entry, Fault, HostPage, Hostcall, TrapKind};
 use nook_bus::DmaWindow;
 use nook_runtime::{Nook, NookError, Settings};
 use nook_tests::{FrameQueues, Rig, cable, frame, host, wat_driver};
@@ -205,7 +205,7 @@ fn a_packet_of_one_driver_is_not_the_others() {
             &[(
                 "poll",
                 "(local $entry i32) (local.set $entry (call $take (i32.const 2)))
-                 (if (local.get $entry) (then (memory.copy (call $window) (local.get $entry) (i32.const 32))))
+                 (if (local.get $entry) (then (memory.copy (call $window) (local.get $entry) (i32.const 16))))
                  (if (i64.ne (i64.load offset=40 (call $window)) (i64.const 0)) (then
                      (i64.store offset=40 (call $window) (i64.const 0)) (call $put (i32.const 3) (call $window))))
                  (i32.const 0)",
@@ -218,7 +218,10 @@ fn a_packet_of_one_driver_is_not_the_others() {
         other.nook.start().unwrap();
         other.nook.host().window().slice().copy_from(&window(&one)[..32]);
         let fault = fault_of(&mut other);
-        let expected = matches!(fault, PacketNotOwned { queue: Queue::TxReturn, owner: Owner::Host, .. });
+        let expected = matches!(
+            fault,
+            Fault::Class(ClassFault::Net(NetFault::PacketNotOwned { queue: Queue::TxReturn, owner: Owner::Host, .. }))
+        );
         assert!(expected, "{level}: {fault}");
         // Its owner has it still.
         assert_eq!(one.nook.net_counters().tx_done, 0);

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net_api::Wire;
 
@@ -69,17 +68,17 @@ pub struct FrameQueues {
 }
 
 impl Uplink for FrameQueues {
-    fn up(&mut self, frame: VolatileSlice<'_>, _: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         let mut bytes = vec![0; frame.len()];
         frame.copy_to(&mut bytes);
         self.received.push(bytes);
         Ok(true)
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         Ok(self.to_send.pop_front().map(|frame| {
             buffer.copy_from(&frame);
-            (frame.len(), NetMeta::default())
+            frame.len()
         }))
     }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::mem::offset_of;
 
-use nook_abi::{ArgInfo, ENTRIES, ENTRY_PREFIX, HOSTCALLS, HostPage, IMPORT_MODULE, RingHeader, Value};
+use nook_abi::net::NetPage;
+use nook_abi::{ArgInfo, Class, ENTRIES, ENTRY_PREFIX, HOSTCALLS, HostPage, IMPORT_MODULE, RingHeader, Value};
 use nook_runtime::{DriverModule, Wasi};
 
 /// Helpers that every driver has; a body may use them, its entry's arguments, and `$page`.
@@ -25,7 +26,7 @@ const HELPERS: &str = r#"
             (i32.add (global.get $page) (i32.shl (local.get $queue) (i32.const 3))))))
     (func $slot (param $ring i32) (param $index i32) (result i32)
         (i32.add (i32.add (local.get $ring) (i32.const @HEADER))
-            (i32.shl (i32.and (local.get $index) (i32.const 255)) (i32.const 5))))
+            (i32.shl (i32.and (local.get $index) (i32.const 255)) (i32.const 4))))
     (func $take (param $queue i32) (result i32) (local $ring i32) (local $at i32)
         (local.set $ring (call $ring (local.get $queue)))
         (local.set $at (i32.load offset=4 (local.get $ring)))
@@ -35,13 +36,13 @@ const HELPERS: &str = r#"
     (func $put (param $queue i32) (param $entry i32) (local $ring i32) (local $at i32)
         (local.set $ring (call $ring (local.get $queue)))
         (local.set $at (i32.load (local.get $ring)))
-        (memory.copy (call $slot (local.get $ring) (local.get $at)) (local.get $entry) (i32.const 32))
+        (memory.copy (call $slot (local.get $ring) (local.get $at)) (local.get $entry) (i32.const 16))
         (i32.store (local.get $ring) (i32.add (local.get $at) (i32.const 1))))
     (func $unused (param $entry i32) (result i32)
-        (i32.store16 offset=14 (local.get $entry) (i32.const 2))
+        (i32.store16 offset=12 (local.get $entry) (i32.const 2))
         (local.get $entry))
     (func $received (param $entry i32) (result i32)
-        (i32.store8 offset=7 (local.get $entry) (i32.const 3))
+        (i32.store16 offset=6 (local.get $entry) (i32.const 3))
         (i32.store offset=8 (local.get $entry) (i32.const 60))
         (local.get $entry))
     (func $times (param $most i32) (result i32)
@@ -49,7 +50,9 @@ const HELPERS: &str = r#"
         (i32.le_u (global.get $calls) (local.get $most)))
     (func $count (param $received i64) (param $sent i64)
         (i64.store offset=@RX_PACKETS (global.get $page) (local.get $received))
-        (i64.store offset=@TX_PACKETS (global.get $page) (local.get $sent)))
+        (i64.store offset=@TX_PACKETS (global.get $page) (local.get $sent))
+        (i32.store offset=@WRITTEN (global.get $page)
+            (i32.add (i32.load offset=@WRITTEN (global.get $page)) (i32.const 1))))
     (func $spin (loop $again (br $again)))
     (func $recurse (param $n i64) (result i64)
         (i64.add (call $recurse (i64.add (local.get $n) (i64.const 1))) (local.get $n)))
@@ -60,7 +63,7 @@ const BODIES: [(&str, &str); 2] = [
     (
         "probe",
         "(global.set $page (local.get $host_page))
-         (call $net_attach (i64.const 0x563412005452) (i32.const 1500) (i64.const 0))",
+         (call $net_attach (i64.const 0x563412005452) (i32.const 1500))",
     ),
     (
         "open",
@@ -82,18 +85,20 @@ pub fn wat_driver(bodies: &[(&str, &str)], extra: &str) -> DriverModule {
 
 fn text(bodies: &[(&str, &str)], extra: &str) -> String {
     let mut text = String::from("(module\n");
-    for row in HOSTCALLS {
+    for row in HOSTCALLS.iter().filter(|row| row.class.is_none_or(|class| class == Class::Net)) {
         let (params, result) = signature(row.args, row.result);
         let name = row.name;
         writeln!(text, "(import \"{IMPORT_MODULE}\" \"{name}\" (func ${name} {params} {result}))").expect("a string");
     }
+    let class = offset_of!(HostPage, class);
     text += &HELPERS
-        .replace("@RINGS", &offset_of!(HostPage, rings).to_string())
-        .replace("@RX_PACKETS", &offset_of!(HostPage, stats.rx_packets).to_string())
-        .replace("@TX_PACKETS", &offset_of!(HostPage, stats.tx_packets).to_string())
+        .replace("@RINGS", &(class + offset_of!(NetPage, rings)).to_string())
+        .replace("@RX_PACKETS", &(class + offset_of!(NetPage, stats.rx_packets)).to_string())
+        .replace("@TX_PACKETS", &(class + offset_of!(NetPage, stats.tx_packets)).to_string())
+        .replace("@WRITTEN", &offset_of!(HostPage, stats_written).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string());
     text += extra;
-    for row in ENTRIES {
+    for row in ENTRIES.iter().filter(|row| row.class.is_none_or(|class| class == Class::Net)) {
         let (params, result) = signature(row.args, row.result);
         let own = bodies.iter().chain(&BODIES).find(|(entry, _)| *entry == row.name);
         let body = match (own, row.result) {

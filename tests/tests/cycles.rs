@@ -22,7 +22,7 @@ fn dies_in(entry: &str) -> DriverModule {
     let [probe, open, poll, irq, stop] = ENTRIES.map(|name| if name == entry { "unreachable" } else { "" });
     let text = format!(
         r#"(module
-            (import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))
+            (import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
             (import "nook" "irq_enable" (func $irq (param i32) (result i32)))
             (import "nook" "dma_alloc" (func $alloc (param i32 i32) (result i64)))
             (import "nook" "dma_enable" (func $dma (result i32)))
@@ -32,7 +32,7 @@ fn dies_in(entry: &str) -> DriverModule {
             (memory (export "memory") 1)
             (func (export "nook_probe") (param i32 i32) (result i32) {probe}
                 (drop (call $alloc (i32.const 4096) (i32.const 4096)))
-                (call $attach (i64.const 2) (i32.const 1500) (i64.const 0)))
+                (call $attach (i64.const 2) (i32.const 1500)))
             (func (export "nook_remove"))
             (func (export "nook_open") (result i32) {open}
                 (call $timer (i64.const -1)) (call $work) (drop (call $irq (i32.const 0))) (drop (call $dma))

@@ -11,12 +11,13 @@ use nook_bus::{Clock, DmaWindow};
 use nook_native::{Level, NativeError, NativeLauncher};
 use nook_runtime::{
     Budgets, CompiledError, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns,
+    parse_manifest,
 };
 use nook_tests::{Bare, BareHandle, FrameQueues, driver_file, native};
 use odd_native::{MANIFEST, wrong};
 
 fn manifest() -> OwnedManifest {
-    OwnedManifest::parse(MANIFEST.as_bytes()).unwrap()
+    parse_manifest(MANIFEST.as_bytes()).unwrap()
 }
 
 /// A host on registers that tell the driver what to do wrong.

@@ -14,7 +14,7 @@ use nook_process::{ProcessError, ProcessLauncher, Wait};
 use nook_recovery::{Outcome, Policy, Supervisor};
 use nook_runtime::{
     Budgets, CompiledError, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest,
-    Settings, now_ns,
+    Settings, now_ns, parse_manifest,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, driver_file, e1000_module, frame};
 
@@ -38,7 +38,7 @@ fn children() -> HashSet<i32> {
 }
 
 fn hostile() -> (OwnedManifest, Layout, ProcessLauncher) {
-    let manifest = OwnedManifest::parse(MANIFEST.as_bytes()).unwrap();
+    let manifest = parse_manifest(MANIFEST.as_bytes()).unwrap();
     let program = driver_file("hostile").with_extension("elf");
     let launcher = ProcessLauncher::new(&program, &manifest, Wait::Futex);
     let launcher = launcher.unwrap_or_else(|error| panic!("{error}"));

@@ -184,7 +184,7 @@ fn a_received_frame_that_a_driver_is_told_to_discard_is_given_up_and_no_other() 
 const PLANTED: &str = "(local $entry i32)
     (if (i32.and (local.get $flags) (i32.const 1)) (then
         (local.set $entry (call $take (i32.const 0)))
-        (i32.store16 offset=14 (local.get $entry) (i32.const 1))
+        (i32.store16 offset=12 (local.get $entry) (i32.const 1))
         (call $put (i32.const 1) (local.get $entry))
         (global.set $received (i32.add (global.get $received) (i32.const 1)))
         (return (i32.const 1))))

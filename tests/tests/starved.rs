@@ -1,6 +1,8 @@
 //! A driver that gives back all its receive buffers at once gets them again, though nothing else calls it.
 
 use e1000_model::{Model, ModelConfig, Temper};
+use nook_abi::ClassKeys;
+use nook_abi::net::NetKeys;
 use nook_bus::{Clock, DmaWindow};
 use nook_native::Level;
 use nook_net_api::Wire;
@@ -12,7 +14,8 @@ const BUFFERS: u32 = 4;
 #[test]
 fn buffers_that_were_all_given_back_are_provided_again() {
     let mut manifest = e1000_module().manifest().clone();
-    manifest.rx_buffers = BUFFERS;
+    let keys = NetKeys { rx_buffers: BUFFERS, ..NetKeys::of(&manifest).unwrap() };
+    manifest.keys = ClassKeys::Net(keys);
     let layout = Layout::new(0, &manifest);
     let (near, mut far) = cable();
     let config = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };

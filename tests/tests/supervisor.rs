@@ -14,14 +14,14 @@ const FOR_EVER_NS: u64 = 3_600_000_000_000;
 
 /// A driver that says that its link is up, turns everything on, and dies at the first poll.
 const DIES_IN_POLL: &str = r#"(module
-    (import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))
+    (import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
     (import "nook" "net_link" (func $link (param i32 i32 i32)))
     (import "nook" "irq_enable" (func $irq (param i32) (result i32)))
     (import "nook" "dma_enable" (func $dma (result i32)))
     (import "nook" "mmio_read32" (func $read (param i32 i32) (result i32)))
     (memory (export "memory") 1)
     (func (export "nook_probe") (param i32 i32) (result i32)
-        (call $attach (i64.const 2) (i32.const 1500) (i64.const 0)))
+        (call $attach (i64.const 2) (i32.const 1500)))
     (func (export "nook_remove"))
     (func (export "nook_open") (result i32)
         (drop (call $irq (i32.const 0))) (drop (call $dma))

@@ -1,5 +1,6 @@
 //! Filters: modules beside a driver that see each frame.
 
+use crate::manifest::{Find, ManifestError};
 use crate::table::value;
 use crate::{ArgInfo, Context, Value};
 
@@ -68,3 +69,16 @@ macro_rules! define_filter_entries {
 }
 
 filter_entries!(define_filter_entries);
+
+/// A filter adds no keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterKeys;
+
+impl FilterKeys {
+    pub(crate) const HAS_DEVICE: bool = false;
+    pub(crate) const NAMES: &'static [&'static str] = &[];
+
+    pub(crate) fn parse<'a>(_: Find<'_, 'a>) -> Result<Self, ManifestError<'a>> {
+        Ok(FilterKeys)
+    }
+}

@@ -1,12 +1,16 @@
 //! The network class: what it adds to the contract.
 
+mod fault;
 pub mod filter;
+mod manifest;
 mod page;
 mod queue;
 mod settings;
 mod table;
 
+pub use fault::{NetFault, Owner};
 pub use filter::{FILTER_ENTRIES, FilterEntryInfo, filter_direction, filter_verdict};
-pub use page::{NetStats, PoolLayout};
-pub use queue::{Item, NetMeta, PacketStatus, Queue, QueueEntry, RING_BYTES, gso, item_flags, meta_flags, rx_checksum};
-pub use settings::{LinkState, loopback_mode, poll_flags, rx_mode};
+pub use manifest::NetKeys;
+pub use page::{NetPage, NetStats, PoolLayout};
+pub use queue::{EntryWords, PacketStatus, Queue, QueueEntry, RING_BYTES, SIDE_BYTES, entry_flags};
+pub use settings::{LinkState, MOST_MULTICAST, loopback_mode, poll_flags, rx_mode};

@@ -4,7 +4,9 @@
 //! the host gives empty buffers (`rx_provide`) and frames to send (`tx_provide`), the driver gives back received
 //! frames (`rx_return`) and sent ones (`tx_return`).
 
-use crate::{QUEUE_CAPACITY, RingHeader};
+use core::mem::offset_of;
+
+use crate::queue::ring_bytes;
 
 /// The four queues between host and driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// In the order of [`HostPage::rings`](crate::HostPage::rings).
+    /// In the order of [`NetPage::rings`](super::NetPage::rings).
     pub const ALL: [Queue; 4] = [Queue::RxProvide, Queue::RxReturn, Queue::TxProvide, Queue::TxReturn];
 
     /// The queue's name, as in the documentation.
@@ -42,36 +44,88 @@ impl core::fmt::Display for Queue {
 }
 
 /// Bytes of one ring with its header.
-pub const RING_BYTES: usize = size_of::<RingHeader>() + QUEUE_CAPACITY as usize * size_of::<QueueEntry>();
+pub const RING_BYTES: usize = ring_bytes(size_of::<QueueEntry>());
 
-/// The part of an entry that every device class has: 16 bytes.
+/// Bytes about offloads beside an entry whose flags say so: reserved, as no driver can have them in this version.
+pub const SIDE_BYTES: usize = 16;
+
+/// One entry of a ring: 16 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Item {
+pub struct QueueEntry {
     /// Which packet buffer: below [`PoolLayout::count`](super::PoolLayout::count).
     pub id: u32,
     /// How often the buffer had been given out before: returned as it was given.
     pub generation: u16,
-    /// Which queue pair of the device: 0 in this version.
-    pub queue: u8,
-    /// [`item_flags`].
-    pub flags: u8,
+    /// [`entry_flags`].
+    pub flags: u16,
     /// Bytes of payload in this buffer (for `rx_provide`: bytes of room).
     pub len_bytes: u32,
-    /// When the host gives up waiting for it, in milliseconds from now; 0 is never. Zero when returned.
-    pub deadline_ms: u16,
     /// A [`PacketStatus`] when returned; zero when given.
     pub status: u16,
+    /// Zero.
+    pub reserved: u16,
 }
 
-/// Bits of [`Item::flags`].
-pub mod item_flags {
+/// An entry as it is copied: field by field it would be six loads and stores, which neither compiler of wasm joins, and
+/// each store of a driver that can be rolled back is logged.
+pub type EntryWords = [u64; 2];
+
+impl QueueEntry {
+    /// Where `generation` begins in the first word.
+    pub const GENERATION_SHIFT: u32 = 32;
+    /// Where `flags` begins in the first word.
+    pub const FLAGS_SHIFT: u32 = 48;
+    /// Where `status` begins in the second word, above `len_bytes`.
+    pub const STATUS_SHIFT: u32 = 32;
+    const RESERVED_SHIFT: u32 = 48;
+
+    /// As it lies in the memory of a little-endian machine.
+    #[inline(always)]
+    pub const fn to_words(self) -> EntryWords {
+        let QueueEntry { id, generation, flags, len_bytes, status, reserved } = self;
+        [
+            id as u64 | (generation as u64) << Self::GENERATION_SHIFT | (flags as u64) << Self::FLAGS_SHIFT,
+            len_bytes as u64 | (status as u64) << Self::STATUS_SHIFT | (reserved as u64) << Self::RESERVED_SHIFT,
+        ]
+    }
+
+    /// What [`to_words`](Self::to_words) made words of.
+    #[inline(always)]
+    pub const fn from_words([first, second]: EntryWords) -> Self {
+        QueueEntry {
+            id: first as u32,
+            generation: (first >> Self::GENERATION_SHIFT) as u16,
+            flags: (first >> Self::FLAGS_SHIFT) as u16,
+            len_bytes: second as u32,
+            status: (second >> Self::STATUS_SHIFT) as u16,
+            reserved: (second >> Self::RESERVED_SHIFT) as u16,
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<QueueEntry>() == size_of::<EntryWords>());
+    assert!(offset_of!(QueueEntry, id) == 0 && offset_of!(QueueEntry, len_bytes) == 8);
+    assert!(offset_of!(QueueEntry, generation) * 8 == QueueEntry::GENERATION_SHIFT as usize);
+    assert!(offset_of!(QueueEntry, flags) * 8 == QueueEntry::FLAGS_SHIFT as usize);
+    assert!(offset_of!(QueueEntry, status) * 8 == 64 + QueueEntry::STATUS_SHIFT as usize);
+    assert!(offset_of!(QueueEntry, reserved) * 8 == 64 + QueueEntry::RESERVED_SHIFT as usize);
+};
+
+#[cfg(target_endian = "big")]
+compile_error!("the words of an entry are as they lie in the memory of little-endian machines");
+
+/// Bits of [`QueueEntry::flags`].
+pub mod entry_flags {
     /// The first buffer of a frame.
-    pub const FIRST: u8 = 1 << 0;
+    pub const FIRST: u16 = 1 << 0;
     /// The last buffer of a frame.
-    pub const LAST: u8 = 1 << 1;
+    pub const LAST: u16 = 1 << 1;
+    /// The ring's side array says more about it. Not in this version: there is no side array.
+    pub const SIDE: u16 = 1 << 2;
     /// Every bit that may be set.
-    pub const ALL: u8 = FIRST | LAST;
+    pub const ALL: u16 = FIRST | LAST;
 }
 
 /// What became of a packet.
@@ -101,66 +155,16 @@ impl PacketStatus {
     }
 }
 
-/// What is to be done to a frame, or was found out about it: 16 bytes. All zero is a plain frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct NetMeta {
-    /// Transmit: where checksumming starts, bytes from the start of the frame.
-    pub csum_start: u16,
-    /// Transmit: where the checksum goes, bytes from `csum_start`.
-    pub csum_offset: u16,
-    /// Transmit: payload bytes of each segment.
-    pub gso_size: u16,
-    /// Transmit: bytes of headers that each segment repeats.
-    pub gso_header_len: u16,
-    /// The VLAN tag that is not in the frame: priority and id.
-    pub vlan_tci: u16,
-    /// Transmit: [`gso`].
-    pub gso_type: u8,
-    /// Receive: [`rx_checksum`].
-    pub rx_checksum: u8,
-    /// [`meta_flags`].
-    pub flags: u16,
-    /// Zero.
-    pub reserved: u16,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Bits of [`NetMeta::flags`].
-pub mod meta_flags {
-    /// Transmit: fill in the checksum that `csum_start` and `csum_offset` describe.
-    pub const CHECKSUM: u16 = 1 << 0;
-    /// `vlan_tci` counts.
-    pub const VLAN: u16 = 1 << 1;
-    /// Every bit that may be set.
-    pub const ALL: u16 = CHECKSUM | VLAN;
-}
-
-/// Values of [`NetMeta::gso_type`].
-pub mod gso {
-    /// One frame.
-    pub const NONE: u8 = 0;
-    /// TCP over IPv4.
-    pub const TCP4: u8 = 1;
-    /// TCP over IPv6.
-    pub const TCP6: u8 = 2;
-}
-
-/// Values of [`NetMeta::rx_checksum`].
-pub mod rx_checksum {
-    /// The device did not look.
-    pub const UNKNOWN: u8 = 0;
-    /// The device found the transport checksum right.
-    pub const GOOD: u8 = 1;
-    /// The device found it wrong.
-    pub const BAD: u8 = 2;
-}
-
-/// One entry of a ring: 32 bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct QueueEntry {
-    /// Class-neutral.
-    pub item: Item,
-    /// Network.
-    pub net: NetMeta,
+    #[test]
+    fn an_entry_survives_being_words() {
+        let words = [0x0102_0304_0506_0708, 0x1112_1314_1516_1718];
+        let entry = QueueEntry::from_words(words);
+        assert_eq!((entry.id, entry.generation, entry.flags), (0x0506_0708, 0x0304, 0x0102));
+        assert_eq!((entry.len_bytes, entry.status, entry.reserved), (0x1516_1718, 0x1314, 0x1112));
+        assert_eq!(entry.to_words(), words);
+    }
 }

@@ -35,3 +35,8 @@ pub struct LinkState {
     /// Both ways at once.
     pub full_duplex: bool,
 }
+
+/// The most multicast addresses that `set_rx_mode` is given.
+pub const MOST_MULTICAST: usize = 256;
+
+const _: () = assert!(MOST_MULTICAST * 6 <= crate::MAILBOX_BYTES);

@@ -7,8 +7,8 @@ macro_rules! net_hostcalls {
     ($with:ident $state:tt) => {
         $crate::$with! { $state
             { "Makes the network interface, once, in `probe`. `mac` holds the address's first byte in bits 0 to 7; \
-`max_mtu` is in bytes; `features` is 0 in this version." }
-            Class PROCESS (0, 9) NetAttach fn net_attach(mac: u64, max_mtu: u32, features: u64) -> i32;
+`max_mtu` is in bytes." }
+            Class PROCESS (0, 9) NetAttach fn net_attach(mac: u64, max_mtu: u32) -> i32;
             { "Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1." }
             Class ANY (0, 9) NetLink fn net_link(up: u32, speed_mbps: u32, full_duplex: u32) -> ();
             { "Asks the nook's filter about a frame of `len_bytes` at `offset` in the window; `direction` is a \
@@ -30,7 +30,7 @@ macro_rules! net_entries {
             { "Changes the largest payload, in bytes, without the Ethernet header." }
             Process optional setting (0, 9) SetMtu fn set_mtu(mtu_bytes: u32) -> i32;
             { "Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses \
-of 6 bytes." }
+of 6 bytes, at most 256." }
             Process optional setting (0, 9) SetRxMode fn set_rx_mode(mode: u32, multicast_count: u32) -> i32;
             { "Turns loopback inside of the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent \
 is received, nothing passes the cable, and the driver reports a link." }

@@ -38,6 +38,10 @@ fn opening() -> String {
 #define NOOK_MAILBOX_BYTES {MAILBOX_BYTES}u
 /* Entries of a ring: a power of two. */
 #define NOOK_QUEUE_CAPACITY {QUEUE_CAPACITY}u
+/* Multicast addresses that `set_rx_mode` is given at most. */
+#define NOOK_MOST_MULTICAST {MOST_MULTICAST}u
+/* Words of the host page for what a class has there. */
+#define NOOK_CLASS_WORDS {CLASS_WORDS}u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module(\"{IMPORT_MODULE}\"), import_name(#name)))
 #define NOOK_ENTRY(name) __attribute__((export_name(\"{ENTRY_PREFIX}\" #name)))
@@ -74,15 +78,13 @@ fn numbers() -> String {
 }
 
 fn memory() -> String {
-    let mut text = comment_lines("The four rings, in the order of `rings` in the host page.", "");
+    let mut text = comment_lines("The four rings of class net, in the order of `rings` in the page.", "");
     for queue in Queue::ALL {
         text += &format!("#define NOOK_QUEUE_{} {}u\n", upper(queue.name()), queue as usize);
     }
     let mut all = structs();
     // C wants a struct before what holds it.
-    all.sort_by_key(|(_, (name, ..))| {
-        ["QueueEntry", "HostPage"].iter().position(|late| late == name).map_or(0, |at| at + 1)
-    });
+    all.sort_by_key(|(_, (name, ..))| usize::from(*name == "NetPage"));
     for (source, (name, size, align, fields)) in all {
         let tag = lower(name);
         let comments = members(source, &format!("pub struct {name} {{"));
@@ -153,6 +155,7 @@ fn declared(ty: &str, name: &str) -> String {
     if let Some((of, count)) =
         ty.strip_prefix('[').and_then(|ty| ty.strip_suffix(']')).and_then(|ty| ty.split_once("; "))
     {
+        let count = if count == "CLASS_WORDS" { "NOOK_CLASS_WORDS" } else { count };
         return format!("{}[{count}]", declared(of, name));
     }
     match ty {

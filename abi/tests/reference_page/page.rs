@@ -212,14 +212,18 @@ fn memory() -> String {
 A driver's memory is `[data, stack | heap | host page, rings | DMA window]`. The module brings the first part; the host
 adds the others and never grows it. `probe` is given the address of the host page, and all else is found from there.
 
-The host page has {HOST_PAGE_BYTES} bytes; its last {MAILBOX_BYTES} are the mailbox. `magic` is {HOST_PAGE_MAGIC:#010x}
-(`nook` in ASCII). Packet buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins
-`headroom_bytes` after that.
+The host page has {HOST_PAGE_BYTES} bytes, of which `mailbox_addr` names {MAILBOX_BYTES} as the mailbox. `magic` is
+{HOST_PAGE_MAGIC:#010x} (`nook` in ASCII). What a class has in the host page stands in `class`.
 
-A ring is a `RingHeader` and {QUEUE_CAPACITY} times `QueueEntry`: {RING_BYTES} bytes. Its two counters run free: entry
-`n` stands at place `n % {QUEUE_CAPACITY}`, and the ring is empty when they are equal. The host takes and puts entries
-only between calls into the driver, on the same thread, so that counters need no barrier. It keeps its own count of both
-and checks what the driver says.
+A ring is a `RingHeader` and {QUEUE_CAPACITY} entries of one size, which its class defines. Its two counters run free:
+entry `n` stands at place `n % {QUEUE_CAPACITY}`, and the ring is empty when they are equal. The host takes and puts
+entries only between calls into the driver, on the same thread, so that counters need no barrier. It keeps its own count
+of both and checks what the driver says.
+
+Class `net` has a `NetPage` in `class`, and four rings of {RING_BYTES} bytes with entries that are `QueueEntry`. Packet
+buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins `headroom_bytes` after that. An entry
+whose flags have `SIDE` has {SIDE_BYTES} bytes more in the ring's side array, at the same index: in this version there
+are no side arrays, and the flag is refused.
 
 {}",
         table(&["ring", "queue", "what it carries", "host counts", "driver counts"], queues)
@@ -246,41 +250,51 @@ fn manifest() -> String {
         let keeps = |line: &&str| line.split(' ').next() != Some(key);
         good.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect()
     };
-    let rows = members(MANIFEST, "pub struct Manifest<'a> {").into_iter().map(|member| {
-        let key = member.name();
-        let (_, meaning) = member.doc.split_once("`: ").expect("the comment begins with the key");
+    let row = |member: Member| {
+        let (key, meaning) = member.doc[1..].split_once("`: ").expect("the comment begins with the key");
         let rest = without(key);
         let required = matches!(Manifest::parse(rest.as_bytes()), Err(ManifestError::Missing(it)) if it == key);
         let bad = format!("{rest}{key} = ?\n");
         let value = match Manifest::parse(bad.as_bytes()) {
             Err(ManifestError::BadValue { expected, .. }) => expected.to_owned(),
+            Err(ManifestError::UnknownClass(_)) => {
+                Class::ALL.iter().map(|class| class.name()).collect::<Vec<_>>().join(", ")
+            }
             Ok(_) => "text".to_owned(),
             Err(error) => panic!("{key}: {error}"),
         };
         vec![code(key), if required { "yes" } else { "" }.into(), value, meaning.to_owned()]
-    });
+    };
+    let head = ["key", "required", "value", "meaning"];
+    let core = table(&head, members(MANIFEST, "pub struct Manifest<S> {").into_iter().map(row));
+    let net = table(&head, members(NET_MANIFEST, "pub struct NetKeys {").into_iter().map(row));
     format!(
         "## Manifest
 
 The custom section `{MANIFEST_SECTION}` is UTF-8 text: lines of `key = value`. Empty lines and lines that begin with `#`
 are left out. Each key stands once, and a key that is not listed here is an error. Numbers are decimal.
 
-{}
+{core}
+A driver of class `net` has these besides:
+
+{net}
 For example:
 
 ```
 {good}```
-",
-        table(&["key", "required", "value", "meaning"], rows)
+"
     )
 }
 
 fn faults() -> String {
-    let rows = members(FAULT, "pub enum Fault {").into_iter().map(|member| {
-        let says = member.members.iter().map(|field| format!("{}: {}", code(field.name()), field.doc));
-        let says = says.map(|text| text.trim_end_matches('.').to_owned()).collect::<Vec<_>>().join("; ");
-        vec![code(member.name()), member.doc.clone(), says]
-    });
+    let of = |source: &str, opening: &str| {
+        let rows = members(source, opening).into_iter().map(|member| {
+            let says = member.members.iter().map(|field| format!("{}: {}", code(field.name()), field.doc));
+            let says = says.map(|text| text.trim_end_matches('.').to_owned()).collect::<Vec<_>>().join("; ");
+            vec![code(member.name()), member.doc.clone(), says]
+        });
+        table(&["fault", "when", "what it says"], rows)
+    };
     let traps = members(FAULT, "pub enum TrapKind {").into_iter();
     let traps = traps.map(|member| vec![code(member.name()), member.doc.clone()]);
     format!(
@@ -289,10 +303,14 @@ fn faults() -> String {
 What ends a call into a driver. After one, nothing that the driver says is believed until it was recovered.
 
 {}
+### Faults of class `net`
+
+{}
 ### TrapKind
 
 {}",
-        table(&["fault", "when", "what it says"], rows),
+        of(FAULT, "pub enum Fault {"),
+        of(NET_FAULT, "pub enum NetFault {"),
         table(&["kind", "meaning"], traps)
     )
 }

@@ -9,6 +9,8 @@ pub const FAULT: &str = include_str!("../../src/fault.rs");
 pub const LAYOUT: &str = include_str!("../../src/layout.rs");
 pub const LIB: &str = include_str!("../../src/lib.rs");
 pub const MANIFEST: &str = include_str!("../../src/manifest.rs");
+pub const NET_FAULT: &str = include_str!("../../src/net/fault.rs");
+pub const NET_MANIFEST: &str = include_str!("../../src/net/manifest.rs");
 pub const NET_FILTER: &str = include_str!("../../src/net/filter.rs");
 pub const NET_PAGE: &str = include_str!("../../src/net/page.rs");
 pub const NET_QUEUE: &str = include_str!("../../src/net/queue.rs");
@@ -57,33 +59,17 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
                 window_iova,
                 heap_addr,
                 heap_len_bytes,
-                rings,
-                pool,
                 mailbox_addr,
-                irq_vectors,
-                filters,
                 now_ns,
-                stats
+                irq_vectors,
+                stats_written,
+                class
             }),
         ),
         (NET_PAGE, layout!(PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved })),
         (QUEUE, layout!(RingHeader { produced, consumed })),
-        (NET_QUEUE, layout!(QueueEntry { item, net })),
-        (NET_QUEUE, layout!(Item { id, generation, queue, flags, len_bytes, deadline_ms, status })),
-        (
-            NET_QUEUE,
-            layout!(NetMeta {
-                csum_start,
-                csum_offset,
-                gso_size,
-                gso_header_len,
-                vlan_tci,
-                gso_type,
-                rx_checksum,
-                flags,
-                reserved
-            }),
-        ),
+        (NET_PAGE, layout!(NetPage { rings, sides, pool, filters, stats })),
+        (NET_QUEUE, layout!(QueueEntry { id, generation, flags, len_bytes, status, reserved })),
         (
             NET_PAGE,
             layout!(NetStats {
@@ -116,10 +102,7 @@ pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
         ("loopback_mode", NET_SETTINGS, "pub mod loopback_mode {", "The argument `mode` of `set_loopback`."),
         ("filter_direction", NET_FILTER, "pub mod filter_direction {", "The argument `direction` of `net_filter`."),
         ("filter_verdict", NET_FILTER, "pub mod filter_verdict {", "What `net_filter` returns."),
-        ("item_flags", NET_QUEUE, "pub mod item_flags {", "Bits of `Item.flags`."),
-        ("PacketStatus", NET_QUEUE, "pub enum PacketStatus {", "`Item.status` of a returned entry."),
-        ("meta_flags", NET_QUEUE, "pub mod meta_flags {", "Bits of `NetMeta.flags`."),
-        ("gso", NET_QUEUE, "pub mod gso {", "`NetMeta.gso_type`."),
-        ("rx_checksum", NET_QUEUE, "pub mod rx_checksum {", "`NetMeta.rx_checksum`."),
+        ("entry_flags", NET_QUEUE, "pub mod entry_flags {", "Bits of `QueueEntry.flags`."),
+        ("PacketStatus", NET_QUEUE, "pub enum PacketStatus {", "`QueueEntry.status` of a returned entry."),
     ]
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net_api::Uplink;
 
@@ -73,19 +72,19 @@ impl<U: Uplink> Captured<U> {
 }
 
 impl<U: Uplink> Uplink for Captured<U> {
-    fn up(&mut self, frame: VolatileSlice<'_>, meta: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         if self.capture.is_none() {
-            return self.inner.up(frame, meta);
+            return self.inner.up(frame);
         }
         self.copy(&frame);
         self.record();
-        self.inner.up(VolatileSlice::from(&mut self.frame[..]), meta)
+        self.inner.up(VolatileSlice::from(&mut self.frame[..]))
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         let taken = self.inner.down(buffer)?;
         if self.capture.is_some()
-            && let Some((len, _)) = taken
+            && let Some(len) = taken
             && let Ok(frame) = buffer.subslice(0, len.min(buffer.len()))
         {
             self.copy(&frame);

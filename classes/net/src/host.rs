@@ -3,7 +3,6 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net_api::Uplink;
 
@@ -94,20 +93,20 @@ impl Host {
 }
 
 impl Uplink for Host {
-    fn up(&mut self, frame: VolatileSlice<'_>, _meta: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         Ok(self.stack.frames.arrive(frame.len(), |bytes| {
             frame.copy_to(bytes);
         }))
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         while let Some(frame) = self.stack.frames.leave() {
             if frame.len() > buffer.len() {
                 tracing::debug!("host: a frame of {} bytes does not fit into {}", frame.len(), buffer.len());
                 continue;
             }
             buffer.copy_from(&frame[..]);
-            return Ok(Some((frame.len(), NetMeta::default())));
+            return Ok(Some(frame.len()));
         }
         Ok(None)
     }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net_api::Uplink;
 use nook_net_api::Wire;
@@ -223,7 +222,7 @@ impl Tap {
 
 impl Uplink for Tap {
     #[inline]
-    fn up(&mut self, frame: VolatileSlice<'_>, _meta: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         if self.with_merger(|merger, write| merger.take(&frame, write))? == Some(true) {
             return Ok(true);
         }
@@ -238,14 +237,13 @@ impl Uplink for Tap {
     }
 
     #[inline]
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         let Some(mut offload) = self.offload.take() else {
-            let read = self.read([(&buffer).into()])?;
-            return Ok(read.map(|len| (len, NetMeta::default())));
+            return self.read([(&buffer).into()]);
         };
         let frame = self.next_frame(&mut offload, &buffer);
         self.offload = Some(offload);
-        Ok(frame?.map(|len| (len, NetMeta::default())))
+        Ok(frame?)
     }
 
     fn link(&mut self, up: bool) -> io::Result<()> {

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::{Captured, Pcap};
 use nook_net_api::Uplink;
@@ -17,17 +16,17 @@ struct Outlet {
 }
 
 impl Uplink for Outlet {
-    fn up(&mut self, frame: VolatileSlice<'_>, _meta: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         let mut bytes = vec![0; frame.len()];
         frame.copy_to(&mut bytes[..]);
         self.taken.push(bytes);
         Ok(true)
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         Ok(self.to_give.pop_front().map(|frame| {
             buffer.copy_from(&frame[..]);
-            (frame.len(), NetMeta::default())
+            frame.len()
         }))
     }
 
@@ -70,12 +69,12 @@ fn parse(path: &Path) -> Vec<Packet> {
 }
 
 fn up(uplink: &mut impl Uplink, frame: &[u8]) -> bool {
-    uplink.up(VolatileSlice::from(&mut frame.to_vec()[..]), &NetMeta::default()).expect("the outlet takes frames")
+    uplink.up(VolatileSlice::from(&mut frame.to_vec()[..])).expect("the outlet takes frames")
 }
 
 fn down(uplink: &mut impl Uplink) -> Option<Vec<u8>> {
     let mut buffer = vec![0xee; 2048];
-    let (len, _) = uplink.down(VolatileSlice::from(&mut buffer[..])).expect("the outlet gives frames")?;
+    let len = uplink.down(VolatileSlice::from(&mut buffer[..])).expect("the outlet gives frames")?;
     buffer.truncate(len);
     Some(buffer)
 }

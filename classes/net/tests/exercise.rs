@@ -53,7 +53,7 @@ fn run(host: &mut Host, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRepor
     while !host.finished() {
         let host_due = host.service(now_ns).expect("the host works");
         let mut moved = false;
-        while let Some((len, _)) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame from the host") {
+        while let Some(len) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame from the host") {
             moved = true;
             if cable.passes() {
                 peer.send(&buffer[..len]).expect("the peer takes frames");
@@ -64,7 +64,7 @@ fn run(host: &mut Host, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRepor
             moved = true;
             if cable.passes() {
                 let frame = VolatileSlice::from(&mut buffer[..len]);
-                host.up(frame, &Default::default()).expect("the host takes frames");
+                host.up(frame).expect("the host takes frames");
             }
         }
         idle_rounds = if moved { 0 } else { idle_rounds + 1 };

@@ -11,7 +11,6 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 use nook_net::protocol::{Progress, Request, Transfer, Verb};
 use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
@@ -102,14 +101,14 @@ fn the_kernel_talks_to_a_peer_through_a_tap_interface() {
             });
             let step = || {
                 let mut moved = false;
-                while let Some((len, _)) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read") {
+                while let Some(len) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read") {
                     moved = true;
                     peer.send(&buffer[..len]).expect("the peer takes it");
                 }
                 peer.due_ns(now_ns());
                 while let Some(len) = peer.recv(&mut buffer).expect("a frame") {
                     moved = true;
-                    tap.up(VolatileSlice::from(&mut buffer[..len]), &NetMeta::default()).expect("a write");
+                    tap.up(VolatileSlice::from(&mut buffer[..len])).expect("a write");
                 }
                 moved
             };
@@ -135,11 +134,11 @@ fn the_host_pings_the_kernel_at_the_other_end_of_a_cable() {
         let mut buffer = vec![0; 2048];
         while !host.finished() {
             host.service(now_ns()).expect("the host works");
-            while let Some((len, _)) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame") {
+            while let Some(len) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame") {
                 Wire::send(&mut tap, &buffer[..len]).expect("a write");
             }
             while let Some(len) = Wire::recv(&mut tap, &mut buffer).expect("a read") {
-                host.up(VolatileSlice::from(&mut buffer[..len]), &NetMeta::default()).expect("the host takes it");
+                host.up(VolatileSlice::from(&mut buffer[..len])).expect("the host takes it");
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -189,7 +188,7 @@ fn while_the_interface_is_down_frames_are_dropped_and_reading_finds_nothing() {
     in_namespace(|| {
         let mut tap = Tap::interface("nook0").expect("a TAP interface");
         let mut frame = [0xff; 60];
-        let taken = tap.up(VolatileSlice::from(&mut frame[..]), &NetMeta::default());
+        let taken = tap.up(VolatileSlice::from(&mut frame[..]));
         assert!(!taken.expect("it is not an error"));
         let mut buffer = [0; 2048];
         assert!(tap.down(VolatileSlice::from(&mut buffer[..])).expect("it does not wait").is_none());
@@ -318,8 +317,7 @@ fn a_header_of_another_length_that_an_earlier_owner_left_moves_no_frame() {
         leave_settings("nook0", 12);
         let mut tap = Tap::interface("nook0").expect("the interface");
         tap.link(true).expect("the carrier");
-        let frame =
-            datagram("nook0", |buffer| tap.down(VolatileSlice::from(buffer)).expect("a read").map(|(len, _)| len));
+        let frame = datagram("nook0", |buffer| tap.down(VolatileSlice::from(buffer)).expect("a read"));
         assert_whole(&frame);
     });
 }
@@ -356,7 +354,7 @@ fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
         let ready = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)).expect("a wait");
         assert_eq!(ready, 1, "nothing for {:?}", begun.elapsed());
         let mut buffer = [0; 2048];
-        let (len, _) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");
+        let len = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");
         assert!(len >= 14);
     });
 }

@@ -23,7 +23,7 @@ static struct nook_timer look;
 
 /* What the interface is set to: drivers forget some of it when they start. */
 static uint32_t mode;
-static struct rte_ether_addr multicast[NOOK_MAILBOX_BYTES / sizeof(struct rte_ether_addr)];
+static struct rte_ether_addr multicast[NOOK_MOST_MULTICAST];
 static uint32_t multicast_count;
 
 static int32_t status_of(int error) {
@@ -59,7 +59,7 @@ int32_t nook_probe(uint32_t reason, uintptr_t host_page) {
         return status_of(error);
     uint64_t mac = 0;
     __builtin_memcpy(&mac, nook_port_data.mac_addrs[0].addr_bytes, RTE_ETHER_ADDR_LEN);
-    return nook_net_attach(mac, LARGEST_MTU, 0);
+    return nook_net_attach(mac, LARGEST_MTU);
 }
 
 void nook_remove(void) {
@@ -284,7 +284,7 @@ void nook_stats(void) {
     struct rte_eth_dev *port = nook_port();
     if (port->dev_ops->stats_get(port, &counted) != 0)
         return;
-    nook_page->stats = (struct nook_net_stats){
+    nook_post_stats(&(struct nook_net_stats){
         .rx_packets = counted.ipackets,
         .rx_bytes = counted.ibytes,
         .rx_errors = counted.ierrors,
@@ -292,5 +292,5 @@ void nook_stats(void) {
         .tx_packets = counted.opackets,
         .tx_bytes = counted.obytes,
         .tx_errors = counted.oerrors,
-    };
+    });
 }

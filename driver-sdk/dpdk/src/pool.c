@@ -28,7 +28,7 @@ static uint32_t spare_count;
 
 /* What is known of a transmit mbuf beside it. */
 struct sent {
-    struct nook_item item;
+    struct nook_queue_entry entry;
     bool listed, held, freed;
 };
 static struct rte_mbuf *send_mbufs;
@@ -45,12 +45,12 @@ static uint32_t oldest, given, newest;
 #define PLACE(counter) ((counter) % NOOK_DESCRIPTORS)
 
 static uint8_t *buffer(uint32_t id) {
-    const struct nook_pool_layout *pool = &nook_page->pool;
+    const struct nook_pool_layout *pool = &nook_net_page()->pool;
     return (uint8_t *)(uintptr_t)nook_page->window_addr + pool->offset + (size_t)id * pool->stride_bytes;
 }
 
 static void point(struct rte_mbuf *mbuf, uint32_t id) {
-    const struct nook_pool_layout *pool = &nook_page->pool;
+    const struct nook_pool_layout *pool = &nook_net_page()->pool;
     uint32_t before = pool->headroom_bytes - RTE_PKTMBUF_HEADROOM;
     mbuf->buf_addr = buffer(id) + before;
     mbuf->buf_iova = nook_page->window_iova + pool->offset + (uint64_t)id * pool->stride_bytes + before;
@@ -65,18 +65,18 @@ static int receive_take(struct rte_mempool *pool, void **mbufs, unsigned count) 
     while (i < count && spare_count > 0)
         mbufs[i++] = spares[--spare_count];
     for (; i < count && nook_take(NOOK_QUEUE_RX_PROVIDE, &entry); i++) {
-        generations[entry.item.id] = entry.item.generation;
-        mbufs[i] = &receive_mbufs[entry.item.id];
+        generations[entry.id] = entry.generation;
+        mbufs[i] = &receive_mbufs[entry.id];
     }
     return 0;
 }
 
 static void receive_give(struct rte_mbuf *mbuf, uint32_t len_bytes, uint16_t status) {
     uint32_t id = (uint32_t)(mbuf - receive_mbufs);
-    nook_give(NOOK_QUEUE_RX_RETURN, &(struct nook_item){
+    nook_give(NOOK_QUEUE_RX_RETURN, &(struct nook_queue_entry){
                                         .id = id,
                                         .generation = generations[id],
-                                        .flags = NOOK_ITEM_FLAGS_FIRST | NOOK_ITEM_FLAGS_LAST,
+                                        .flags = NOOK_ENTRY_FLAGS_FIRST | NOOK_ENTRY_FLAGS_LAST,
                                         .len_bytes = len_bytes,
                                         .status = status,
                                     });
@@ -132,7 +132,7 @@ static struct rte_mempool *pool(unsigned ops, rte_mempool_dequeue_t take, rte_me
     rte_mempool_ops_table.num_ops = ops + 1;
     made->ops_index = (int)ops;
     /* Some drivers tell their devices where the buffers lie. */
-    const struct nook_pool_layout *all = &nook_page->pool;
+    const struct nook_pool_layout *all = &nook_net_page()->pool;
     *chunk = (struct rte_mempool_memhdr){
         .mp = made,
         .addr = buffer(0),
@@ -142,7 +142,7 @@ static struct rte_mempool *pool(unsigned ops, rte_mempool_dequeue_t take, rte_me
     STAILQ_INIT(&made->mem_list);
     STAILQ_INSERT_HEAD(&made->mem_list, chunk, next);
     struct rte_pktmbuf_pool_private *about = rte_mempool_get_priv(made);
-    about->mbuf_data_room_size = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_page->pool.room_bytes);
+    about->mbuf_data_room_size = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_net_page()->pool.room_bytes);
     return made;
 }
 
@@ -150,7 +150,7 @@ static struct rte_mbuf *mbufs(uint32_t count, struct rte_mempool *of) {
     struct rte_mbuf *made = nook_alloc(count * sizeof *made, RTE_CACHE_LINE_SIZE);
     for (uint32_t i = 0; made && i < count; i++) {
         made[i].pool = of;
-        made[i].buf_len = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_page->pool.room_bytes);
+        made[i].buf_len = (uint16_t)(RTE_PKTMBUF_HEADROOM + nook_net_page()->pool.room_bytes);
         made[i].data_off = RTE_PKTMBUF_HEADROOM;
         made[i].nb_segs = 1;
         rte_mbuf_refcnt_set(&made[i], 1);
@@ -166,7 +166,7 @@ int nook_pools_make(uint32_t descriptors) {
     uint32_t send_count = ring_len + NOOK_DESCRIPTORS;
     nook_receive_pool = pool(0, receive_take, receive_free);
     send_pool = pool(1, send_take, send_free);
-    uint32_t count = nook_page->pool.count;
+    uint32_t count = nook_net_page()->pool.count;
     receive_mbufs = mbufs(count, nook_receive_pool);
     send_mbufs = mbufs(send_count, send_pool);
     sent = nook_alloc(send_count * sizeof *sent, 0);
@@ -192,20 +192,19 @@ static bool take_frame(void) {
     /* A frame that the filter drops is returned at once, and all others may have to be. */
     if (nook_room(NOOK_QUEUE_TX_RETURN) <= newest - oldest || !nook_take(NOOK_QUEUE_TX_PROVIDE, &entry))
         return false;
-    if (!nook_passes(NOOK_FILTER_DIRECTION_SENDING, entry.item.id, entry.item.len_bytes)) {
-        entry.item.status = NOOK_PACKET_STATUS_DROPPED;
-        entry.item.deadline_ms = 0;
-        nook_give(NOOK_QUEUE_TX_RETURN, &entry.item);
+    if (!nook_passes(NOOK_FILTER_DIRECTION_SENDING, entry.id, entry.len_bytes)) {
+        entry.status = NOOK_PACKET_STATUS_DROPPED;
+        nook_give(NOOK_QUEUE_TX_RETURN, &entry);
         return true;
     }
     uint16_t index = idle[--idle_count];
     struct rte_mbuf *mbuf = &send_mbufs[index];
-    point(mbuf, entry.item.id);
+    point(mbuf, entry.id);
     mbuf->data_off = RTE_PKTMBUF_HEADROOM;
-    mbuf->data_len = (uint16_t)entry.item.len_bytes;
-    mbuf->pkt_len = entry.item.len_bytes;
+    mbuf->data_len = (uint16_t)entry.len_bytes;
+    mbuf->pkt_len = entry.len_bytes;
     mbuf->ol_flags = 0;
-    sent[index] = (struct sent){.item = entry.item, .listed = true};
+    sent[index] = (struct sent){.entry = entry, .listed = true};
     order[PLACE(newest++)] = index;
     return true;
 }
@@ -244,9 +243,8 @@ static bool is_done(uint32_t at) {
 
 static void return_oldest(uint16_t status) {
     struct sent *one = &sent[order[PLACE(oldest++)]];
-    one->item.status = status;
-    one->item.deadline_ms = 0;
-    nook_give(NOOK_QUEUE_TX_RETURN, &one->item);
+    one->entry.status = status;
+    nook_give(NOOK_QUEUE_TX_RETURN, &one->entry);
     one->listed = false;
     rest(one);
 }

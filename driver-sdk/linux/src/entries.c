@@ -9,7 +9,7 @@ static char counter_names[MOST_COUNTERS][ETH_GSTRING_LEN];
 static uint64_t counters[MOST_COUNTERS];
 static int counter_count;
 
-static struct netdev_hw_addr multicast[NOOK_MAILBOX_BYTES / ETH_ALEN];
+static struct netdev_hw_addr multicast[NOOK_MOST_MULTICAST];
 
 static int32_t status_of(int error) {
     switch (error) {
@@ -45,7 +45,7 @@ int32_t nook_probe(uint32_t reason, uintptr_t host_page) {
         return status_of(error);
     uint64_t mac = 0;
     memcpy(&mac, nook_device->dev_addr, ETH_ALEN);
-    return nook_net_attach(mac, LARGEST_MTU, 0);
+    return nook_net_attach(mac, LARGEST_MTU);
 }
 
 int32_t nook_open(void) {
@@ -169,7 +169,7 @@ void nook_stats(void) {
     }
     const struct net_device_stats *counted = &device->stats;
     /* Of what was moved the device's own count: the driver's would agree with the driver. */
-    nook_page->stats = (struct nook_net_stats){
+    nook_post_stats(&(struct nook_net_stats){
         .rx_packets = counter("rx_packets", counted->rx_packets),
         .rx_bytes = counter("rx_bytes", counted->rx_bytes),
         .rx_errors = counted->rx_errors,
@@ -182,5 +182,5 @@ void nook_stats(void) {
         .tx_errors = counted->tx_errors,
         .collisions = counted->collisions,
         .tx_timeouts = counter("tx_timeout_count", 0),
-    };
+    });
 }

@@ -23,21 +23,21 @@ static struct nook_list waiting = NOOK_LIST_INIT(waiting);
 static u32 sending;
 
 static u8 *buffer(u32 id) {
-    const struct nook_pool_layout *pool = &nook_page->pool;
+    const struct nook_pool_layout *pool = &nook_net_page()->pool;
     return (u8 *)(uintptr_t)nook_page->window_addr + pool->offset + (size_t)id * pool->stride_bytes;
 }
-static u8 *frame_in(u32 id) { return buffer(id) + nook_page->pool.headroom_bytes; }
+static u8 *frame_in(u32 id) { return buffer(id) + nook_net_page()->pool.headroom_bytes; }
 static u32 buffer_of(const void *anywhere_in_it) {
-    return (u32)((const u8 *)anywhere_in_it - buffer(0)) / nook_page->pool.stride_bytes;
+    return (u32)((const u8 *)anywhere_in_it - buffer(0)) / nook_net_page()->pool.stride_bytes;
 }
 
 int nook_frames_make(void) {
-    u32 count = nook_page->pool.count;
+    u32 count = nook_net_page()->pool.count;
     for (u32 i = 0; i < ARRAY_SIZE(skbs); i++)
         nook_list_insert_before(&idle, &skbs[i].in);
     generations = nook_alloc(count * sizeof *generations, 0);
     kept = nook_alloc(MOST * sizeof *kept, 0);
-    if (nook_page->pool.headroom_bytes < NET_SKB_PAD + NET_IP_ALIGN) {
+    if (nook_net_page()->pool.headroom_bytes < NET_SKB_PAD + NET_IP_ALIGN) {
         nook_printk(NOOK_LOG_LEVEL_ERROR, NULL, "the manifest's headroom_bytes must be %u or more",
                     NET_SKB_PAD + NET_IP_ALIGN);
         return -EINVAL;
@@ -50,7 +50,7 @@ static struct sk_buff *make(u8 *data, u32 id) {
         return NULL;
     struct sk_buff *skb = NOOK_HOLDER(idle.next, struct sk_buff, in);
     nook_list_remove(&skb->in);
-    *skb = (struct sk_buff){.data = data, .tail = data, .item.id = id};
+    *skb = (struct sk_buff){.data = data, .tail = data, .entry.id = id};
     nook_list_init(&skb->in);
     return skb;
 }
@@ -60,13 +60,13 @@ static void forget(struct sk_buff *skb) { nook_list_insert_before(&idle, &skb->i
 void *netdev_alloc_frag(unsigned len) {
     struct nook_queue_entry entry;
     u32 id;
-    if (len > NET_SKB_PAD + NET_IP_ALIGN + nook_page->pool.room_bytes)
+    if (len > NET_SKB_PAD + NET_IP_ALIGN + nook_net_page()->pool.room_bytes)
         return NULL;
     if (kept_count > 0) {
         id = kept[--kept_count];
     } else if (receiving < MOST && nook_take(NOOK_QUEUE_RX_PROVIDE, &entry)) {
-        id = entry.item.id;
-        generations[id] = entry.item.generation;
+        id = entry.id;
+        generations[id] = entry.generation;
         receiving++;
     } else {
         return NULL;
@@ -93,10 +93,10 @@ struct sk_buff *napi_alloc_skb(struct napi_struct *napi, unsigned len) {
 }
 
 static void give_received(u32 id, u32 len_bytes, u16 status) {
-    nook_give(NOOK_QUEUE_RX_RETURN, &(struct nook_item){
+    nook_give(NOOK_QUEUE_RX_RETURN, &(struct nook_queue_entry){
                                         .id = id,
                                         .generation = generations[id],
-                                        .flags = NOOK_ITEM_FLAGS_FIRST | NOOK_ITEM_FLAGS_LAST,
+                                        .flags = NOOK_ENTRY_FLAGS_FIRST | NOOK_ENTRY_FLAGS_LAST,
                                         .len_bytes = len_bytes,
                                         .status = status,
                                     });
@@ -105,7 +105,7 @@ static void give_received(u32 id, u32 len_bytes, u16 status) {
 
 void napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb) {
     (void)napi;
-    u32 id = skb->item.id;
+    u32 id = skb->entry.id;
     if (skb->data != frame_in(id))
         nook_absent("a frame that begins elsewhere in its buffer");
     u16 status = NOOK_PACKET_STATUS_DONE;
@@ -118,9 +118,8 @@ void napi_gro_receive(struct napi_struct *napi, struct sk_buff *skb) {
 }
 
 static void give_sent(struct sk_buff *skb, u16 status) {
-    skb->item.status = status;
-    skb->item.deadline_ms = 0;
-    nook_give(NOOK_QUEUE_TX_RETURN, &skb->item);
+    skb->entry.status = status;
+    nook_give(NOOK_QUEUE_TX_RETURN, &skb->entry);
     sending--;
     forget(skb);
 }
@@ -145,12 +144,12 @@ static bool take_frame(void) {
     if (nook_room(NOOK_QUEUE_TX_RETURN) <= sending || nook_list_is_empty(&idle) ||
         !nook_take(NOOK_QUEUE_TX_PROVIDE, &entry))
         return false;
-    struct sk_buff *skb = make(frame_in(entry.item.id), entry.item.id);
+    struct sk_buff *skb = make(frame_in(entry.id), entry.id);
     sending++;
     skb->sending = true;
-    skb->item = entry.item;
-    skb_put(skb, entry.item.len_bytes);
-    if (nook_passes(NOOK_FILTER_DIRECTION_SENDING, entry.item.id, entry.item.len_bytes))
+    skb->entry = entry;
+    skb_put(skb, entry.len_bytes);
+    if (nook_passes(NOOK_FILTER_DIRECTION_SENDING, entry.id, entry.len_bytes))
         nook_list_insert_before(&waiting, &skb->in);
     else
         give_sent(skb, NOOK_PACKET_STATUS_DROPPED);

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use nook_abi::net::NetMeta;
 use nook_bus::VolatileSlice;
 
 use nook_net_api::Uplink;
@@ -208,7 +207,7 @@ fn make(seed: u64, mac: [u8; 6], number: u32, frame: &mut [u8; LONGEST]) -> usiz
 }
 
 impl Uplink for Frames {
-    fn up(&mut self, frame: VolatileSlice<'_>, _: &NetMeta) -> io::Result<bool> {
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         let len = frame.len();
         if len > LONGEST {
             self.tally.others += 1;
@@ -219,7 +218,7 @@ impl Uplink for Frames {
         Ok(true)
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>> {
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         let number = if std::mem::take(&mut self.knock) {
             KNOCK
         } else {
@@ -238,7 +237,7 @@ impl Uplink for Frames {
             self.tally.sent += 1;
             self.sent.update(frame);
         }
-        Ok(Some((len, NetMeta::default())))
+        Ok(Some(len))
     }
 
     fn link(&mut self, _: bool) -> io::Result<()> {
@@ -261,7 +260,7 @@ mod tests {
     fn sent(frames: &mut Frames) -> Vec<Vec<u8>> {
         let mut buffer = [0; 2048];
         let mut all = Vec::new();
-        while let Some((len, _)) = frames.down(VolatileSlice::from(&mut buffer[..])).unwrap() {
+        while let Some(len) = frames.down(VolatileSlice::from(&mut buffer[..])).unwrap() {
             all.push(buffer[..len].to_vec());
         }
         all
@@ -269,7 +268,7 @@ mod tests {
 
     fn come(frames: &mut Frames, frame: &[u8]) {
         let mut frame = frame.to_vec();
-        frames.up(VolatileSlice::from(&mut frame[..]), &NetMeta::default()).unwrap();
+        frames.up(VolatileSlice::from(&mut frame[..])).unwrap();
     }
 
     /// Five frames under way.

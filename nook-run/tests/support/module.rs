@@ -15,11 +15,11 @@ pub struct Module {
 pub const MANIFEST: &str = "abi = 0.9\nname = crash-dummy\nversion = 1\nlicense = Apache-2.0\nclass = net\n\
                             pci = 8086:100e\nregisters = e1000\ndma_bytes = 4096\ndma_mask_bits = 64\n";
 
-pub const ATTACH: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32 i64) (result i32)))"#;
+pub const ATTACH: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))"#;
 
 /// A probe that attaches an interface with the address 52:54:00:00:00:01.
 pub const PROBE: &str = r#"(func (export "nook_probe") (param i32 i32) (result i32)
-    (call $attach (i64.const 0x010000005452) (i32.const 1500) (i64.const 0)))"#;
+    (call $attach (i64.const 0x010000005452) (i32.const 1500)))"#;
 
 pub const POLL: &str = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (i32.const 0))"#;
 

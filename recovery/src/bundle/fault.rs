@@ -1,6 +1,6 @@
 //! An error as JSON: who did what, with which argument, against which rule.
 
-use nook_abi::Fault;
+use nook_abi::{Fault, Part};
 use nook_runtime::NookError;
 use serde_json::{Value, json};
 
@@ -48,28 +48,25 @@ fn parts(fault: &Fault) -> Value {
             "kind": "BadReturn", "entry": entry.info().name, "value": value, "rule": rule,
         }),
         Fault::QueueCorrupt { queue, value, rule } => json!({
-            "kind": "QueueCorrupt", "queue": queue.to_string(), "value": value, "rule": rule,
-        }),
-        Fault::PacketNotOwned { queue, id, owner } => json!({
-            "kind": "PacketNotOwned", "queue": queue.to_string(), "packet": id, "owner": owner.to_string(),
-        }),
-        Fault::PacketMalformed { queue, id, field, value, rule } => json!({
-            "kind": "PacketMalformed", "queue": queue.to_string(), "packet": id, "argument": field,
-            "value": value, "rule": rule,
+            "kind": "QueueCorrupt", "queue": queue, "value": value, "rule": rule,
         }),
         Fault::LogFlood { limit_per_s } => json!({ "kind": "LogFlood", "limit_per_s": limit_per_s }),
-        Fault::TransmitStuck { packets, limit_ns } => {
-            json!({ "kind": "TransmitStuck", "packets": packets, "limit_ns": limit_ns })
-        }
         Fault::InterruptStorm { vector, interrupts } => {
             json!({ "kind": "InterruptStorm", "vector": vector, "interrupts": interrupts })
         }
         Fault::InterruptsMasked { polls } => json!({ "kind": "InterruptsMasked", "polls": polls }),
-        Fault::CountersDisagree { counter, device, driver, rule } => json!({
-            "kind": "CountersDisagree", "counter": counter, "device": device, "driver": driver, "rule": rule,
-        }),
         Fault::DeviceGone => json!({ "kind": "DeviceGone" }),
         Fault::DeviceFailed => json!({ "kind": "DeviceFailed" }),
         Fault::Revoked => json!({ "kind": "Revoked" }),
+        Fault::Class(fault) => {
+            let mut parts = json!({ "kind": fault.kind(), "class": fault.class().name() });
+            fault.parts(&mut |name, part| {
+                parts[name] = match part {
+                    Part::Number(number) => number.into(),
+                    Part::Text(text) => text.to_string().into(),
+                };
+            });
+            parts
+        }
     }
 }

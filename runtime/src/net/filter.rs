@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
-use nook_abi::net::FILTER_ENTRIES;
+use nook_abi::net::{FILTER_ENTRIES, NetPage};
 use nook_abi::{ABI_VERSION, Class, ENTRY_PREFIX, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status};
 use nook_instrument::{MEMORY_EXPORT, with_memory_pages};
 use sha2::{Digest, Sha256};
@@ -17,7 +17,7 @@ use wasm_encoder::{
 };
 use wasmtime::{Global, Linker, Store, Val};
 
-use crate::load::{read, validate};
+use crate::load::{parse_manifest, read, validate};
 use crate::space::Places;
 use crate::survey::Survey;
 use crate::{
@@ -60,8 +60,8 @@ impl FilterModule {
     pub fn from_bytes(wasm: &[u8]) -> Result<Self, LoadError> {
         validate(wasm)?;
         let survey = Survey::of(wasm, Wasi::Refused)?;
-        let manifest = OwnedManifest::parse(survey.manifest.ok_or(LoadError::NoManifest)?)?;
-        if manifest.class != Class::Filter {
+        let manifest = parse_manifest(survey.manifest.ok_or(LoadError::NoManifest)?)?;
+        if manifest.class() != Class::Filter {
             let text = format!("`{}` is a driver; beside a driver stands a filter", manifest.name);
             return Err(LoadError::Refused(text));
         }
@@ -131,7 +131,7 @@ impl Compiled {
             window_len_bytes: window_bytes,
             heap_addr: own_bytes,
             heap_len_bytes: self.layout.heap_bytes,
-            pool: self.layout.pool,
+            class: NetPage { pool: self.layout.pool, ..NetPage::default() }.to_words(),
             mailbox_addr,
             ..HostPage::default()
         });

@@ -19,8 +19,8 @@ mod watch;
 
 use std::os::fd::RawFd;
 
-use nook_abi::net::poll_flags;
-use nook_abi::{Entry, Fault, QUEUE_CAPACITY, TxCompletion, poll_result};
+use nook_abi::net::{NetKeys, poll_flags};
+use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
 use nook_net_api::Uplink;
 
 pub use counters::NetCounters;
@@ -75,7 +75,11 @@ impl<U: Uplink> Net<U> {
     pub fn new(host: &Host, uplink: U) -> Self {
         Net {
             uplink,
-            traffic: Traffic::new(host.window().clone(), host.layout().pool, host.manifest().rx_buffers),
+            traffic: Traffic::new(
+                host.window().clone(),
+                host.layout().pool,
+                NetKeys::of(host.manifest()).unwrap_or_default().rx_buffers,
+            ),
             counters: NetCounters::default(),
             watch: Watch::default(),
             settings: Settings::default(),
@@ -170,9 +174,7 @@ impl<U: Uplink> Class for Net<U> {
         let link_is_up = Self::link_is_up(host);
         let limits = *host.call.budget.limits();
         if let Some(given_before_ns) = self.watch.transmit_due(now_ns, link_is_up, limits.transmit_ns) {
-            // A lazy driver keeps what it sent until it needs the room.
-            let lazy = host.manifest.tx_completion == TxCompletion::Lazy && self.traffic.has_tx_room();
-            let overdue = if lazy { 0 } else { self.traffic.overdue_tx(given_before_ns) };
+            let overdue = self.traffic.overdue_tx(given_before_ns);
             if self.watch.overdue(overdue, limits.transmit_ns).map_err(|fault| host.error(fault))? {
                 host.call.wanted.poll();
             }

@@ -1,7 +1,7 @@
 //! Who has which packet buffer.
 
-use nook_abi::net::{NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags, meta_flags, rx_checksum};
-use nook_abi::{Fault, Owner};
+use nook_abi::Fault;
+use nook_abi::net::{NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
 
 /// One buffer.
 #[derive(Clone, Copy)]
@@ -21,8 +21,6 @@ struct Slot {
 pub(crate) struct Frame {
     /// Its length.
     pub(crate) len_bytes: u32,
-    /// What is still to be done to it.
-    pub(crate) meta: NetMeta,
 }
 
 impl Slot {
@@ -177,44 +175,33 @@ impl Packets {
     /// Checks an entry that the driver put into `queue` (`rx_return` or `tx_return`); the buffer stays the driver's
     /// until [`take`](Self::take).
     pub(crate) fn check(&self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
-        let item = &entry.item;
-        let malformed = |field, value: u64, rule| Fault::PacketMalformed { queue, id: item.id, field, value, rule };
-        let Some(slot) = self.slots.get(item.id as usize) else {
-            return Err(malformed("id", item.id.into(), "no such packet"));
+        let malformed = |field, value: u64, rule| {
+            Fault::from(NetFault::PacketMalformed { queue, id: entry.id, field, value, rule })
+        };
+        let Some(slot) = self.slots.get(entry.id as usize) else {
+            return Err(malformed("id", entry.id.into(), "no such packet"));
         };
         let given_through = if queue == Queue::RxReturn { Queue::RxProvide } else { Queue::TxProvide };
         if slot.owner != Owner::Driver(given_through) {
-            return Err(Fault::PacketNotOwned { queue, id: item.id, owner: slot.owner });
+            return Err(NetFault::PacketNotOwned { queue, id: entry.id, owner: slot.owner }.into());
         }
-        if slot.generation != item.generation {
-            return Err(malformed("generation", item.generation.into(), "not the one that it was given with"));
+        if slot.generation != entry.generation {
+            return Err(malformed("generation", entry.generation.into(), "not the one that it was given with"));
         }
-        let Some(status) = PacketStatus::from_u16(item.status) else {
-            return Err(malformed("status", item.status.into(), "no such status"));
+        let Some(status) = PacketStatus::from_u16(entry.status) else {
+            return Err(malformed("status", entry.status.into(), "no such status"));
         };
-        if item.flags & !item_flags::ALL != 0 {
-            return Err(malformed("flags", item.flags.into(), "unknown bits are set"));
+        if entry.flags & entry_flags::SIDE != 0 {
+            return Err(malformed("flags", entry.flags.into(), "the ring has no side array"));
         }
-        if item.queue != 0 {
-            return Err(malformed("queue", item.queue.into(), "the device has one queue pair"));
+        if entry.flags & !entry_flags::ALL != 0 {
+            return Err(malformed("flags", entry.flags.into(), "unknown bits are set"));
         }
-        if item.deadline_ms != 0 {
-            return Err(malformed("deadline_ms", item.deadline_ms.into(), "must be zero when returned"));
+        if entry.reserved != 0 {
+            return Err(malformed("reserved", entry.reserved.into(), "must be zero"));
         }
-        if entry.net.reserved != 0 {
-            return Err(malformed("net.reserved", entry.net.reserved.into(), "must be zero"));
-        }
-        if queue == Queue::RxReturn {
-            if item.len_bytes > self.layout.room_bytes {
-                return Err(malformed("len_bytes", item.len_bytes.into(), "longer than the buffer"));
-            }
-            let net = &entry.net;
-            if net.flags & !meta_flags::VLAN != 0 {
-                return Err(malformed("net.flags", net.flags.into(), "reserved or transmit bits are set"));
-            }
-            if net.rx_checksum > rx_checksum::BAD {
-                return Err(malformed("net.rx_checksum", net.rx_checksum.into(), "no such state"));
-            }
+        if queue == Queue::RxReturn && entry.len_bytes > self.layout.room_bytes {
+            return Err(malformed("len_bytes", entry.len_bytes.into(), "longer than the buffer"));
         }
         Ok(status)
     }

@@ -1,6 +1,6 @@
 //! The host's ends of the rings. The host keeps its own counters; the driver's are read once and checked.
 
-use nook_abi::net::{Queue, QueueEntry};
+use nook_abi::net::{EntryWords, QueueEntry};
 use nook_abi::{Fault, QUEUE_CAPACITY, RingHeader};
 
 const MASK: u32 = QUEUE_CAPACITY - 1;
@@ -9,7 +9,7 @@ const MASK: u32 = QUEUE_CAPACITY - 1;
 #[derive(Debug)]
 pub(crate) struct HostProducer {
     header: *mut RingHeader,
-    entries: *mut QueueEntry,
+    entries: *mut EntryWords,
     /// Entries ever put in: the host's own count.
     produced: u32,
     /// Entries that the driver had taken out when it was last asked.
@@ -20,7 +20,7 @@ pub(crate) struct HostProducer {
 #[derive(Debug)]
 pub(crate) struct HostConsumer {
     header: *mut RingHeader,
-    entries: *mut QueueEntry,
+    entries: *mut EntryWords,
     /// Entries ever taken out: the host's own count.
     consumed: u32,
 }
@@ -35,14 +35,14 @@ impl HostProducer {
     ///
     /// `header` and the [`QUEUE_CAPACITY`] entries at `entries` are aligned and stay readable and writable while the
     /// producer is used.
-    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut QueueEntry) -> Self {
+    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut EntryWords) -> Self {
         // SAFETY: as the caller promises.
         unsafe { header.write_volatile(RingHeader::default()) };
         HostProducer { header, entries, produced: 0, consumed: 0 }
     }
 
     /// Reads how far the driver is, and checks it; that counts only after [`sync`](Self::sync).
-    pub(crate) fn look(&self, queue: Queue) -> Result<u32, Fault> {
+    pub(crate) fn look(&self, queue: &'static str) -> Result<u32, Fault> {
         // SAFETY: as `new` was promised.
         let consumed = unsafe { (&raw const (*self.header).consumed).read_volatile() };
         // The driver may not take out more than was put in, nor put back.
@@ -54,7 +54,7 @@ impl HostProducer {
     }
 
     /// The same, and from here on it counts: the call that took entries out is final.
-    pub(crate) fn sync(&mut self, queue: Queue) -> Result<(), Fault> {
+    pub(crate) fn sync(&mut self, queue: &'static str) -> Result<(), Fault> {
         self.consumed = self.look(queue)?;
         Ok(())
     }
@@ -75,7 +75,7 @@ impl HostProducer {
     pub(crate) fn push(&mut self, entry: &QueueEntry) {
         debug_assert!(self.room() > 0);
         // SAFETY: the index is masked; otherwise as `new` was promised.
-        unsafe { self.entries.add((self.produced & MASK) as usize).write_volatile(*entry) };
+        unsafe { self.entries.add((self.produced & MASK) as usize).write_volatile(entry.to_words()) };
         self.produced = self.produced.wrapping_add(1);
     }
 
@@ -116,14 +116,14 @@ impl HostConsumer {
     /// # Safety
     ///
     /// As for [`HostProducer::new`].
-    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut QueueEntry) -> Self {
+    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut EntryWords) -> Self {
         // SAFETY: as the caller promises.
         unsafe { header.write_volatile(RingHeader::default()) };
         HostConsumer { header, entries, consumed: 0 }
     }
 
     /// How many entries the driver has put in, checked.
-    pub(crate) fn available(&self, queue: Queue) -> Result<u32, Fault> {
+    pub(crate) fn available(&self, queue: &'static str) -> Result<u32, Fault> {
         // SAFETY: as `new` was promised.
         let produced = unsafe { (&raw const (*self.header).produced).read_volatile() };
         let available = produced.wrapping_sub(self.consumed);
@@ -137,10 +137,10 @@ impl HostConsumer {
     /// A copy of the next entry; the caller has asked [`available`](Self::available).
     #[inline]
     pub(crate) fn pop(&mut self) -> QueueEntry {
-        // SAFETY: the index is masked; an entry is integers only, so whatever is there is a valid one.
-        let entry = unsafe { self.entries.add((self.consumed & MASK) as usize).read_volatile() };
+        // SAFETY: the index is masked, and words are words, whatever is there.
+        let words = unsafe { self.entries.add((self.consumed & MASK) as usize).read_volatile() };
         self.consumed = self.consumed.wrapping_add(1);
-        entry
+        QueueEntry::from_words(words)
     }
 
     /// Entries ever taken out.

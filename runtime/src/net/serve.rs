@@ -11,13 +11,10 @@ use crate::serve::bad;
 pub(crate) struct Hostcalls;
 
 impl Hostcalls {
-    pub(crate) fn net_attach(host: &mut Host, mac: u64, max_mtu: u32, features: u64) -> Result<i32, Fault> {
+    pub(crate) fn net_attach(host: &mut Host, mac: u64, max_mtu: u32) -> Result<i32, Fault> {
         let [a, b, c, d, e, f, rest @ ..] = mac.to_le_bytes();
         if rest != [0, 0] {
             return Err(bad(Hostcall::NetAttach, "mac", mac, "bits above 47 are set"));
-        }
-        if features != 0 {
-            return Err(bad(Hostcall::NetAttach, "features", features, "must be zero in this ABI version"));
         }
         if !(68..=65535).contains(&max_mtu) {
             // 68 is the least that IPv4 works with (RFC 791, section 3.2).

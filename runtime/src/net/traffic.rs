@@ -1,6 +1,6 @@
 //! The queues of an interface, and the packets in them.
 
-use nook_abi::net::{Item, NetMeta, PacketStatus, PoolLayout, Queue, QueueEntry, item_flags};
+use nook_abi::net::{NetFault, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
 use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
 use nook_net_api::Uplink;
@@ -21,13 +21,12 @@ pub(super) struct Rings {
     pub(super) tx_return: HostConsumer,
 }
 
-/// What the driver returned, checked: `len_bytes` and `meta` are those of a received frame.
+/// What the driver returned, checked: `len_bytes` is that of a received frame.
 pub(super) struct Returned {
     queue: Queue,
     id: u32,
     status: PacketStatus,
     len_bytes: u32,
-    meta: NetMeta,
 }
 
 /// What passes between host and driver in one nook.
@@ -109,8 +108,8 @@ impl Traffic {
     /// If a queue's counter makes no sense.
     pub(crate) fn packets_with_driver(&mut self) -> Result<usize, Fault> {
         let Some(rings) = &mut self.rings else { return Ok(self.packets.with_driver()) };
-        rings.rx_provide.sync(Queue::RxProvide)?;
-        rings.tx_provide.sync(Queue::TxProvide)?;
+        rings.rx_provide.sync(Queue::RxProvide.name())?;
+        rings.tx_provide.sync(Queue::TxProvide.name())?;
         let waiting = rings.rx_provide.waiting() + rings.tx_provide.waiting();
         Ok(self.packets.with_driver().saturating_sub(waiting as usize))
     }
@@ -130,20 +129,20 @@ impl Traffic {
     /// provided and gave nearly all of it back, and its device, without a buffer, may never interrupt again.
     pub(crate) fn rx_runs_dry(&mut self) -> Result<bool, Fault> {
         let Some(rings) = &mut self.rings else { return Ok(false) };
-        rings.rx_provide.sync(Queue::RxProvide)?;
+        rings.rx_provide.sync(Queue::RxProvide.name())?;
         Ok(rings.rx_provide.waiting() == 0 && self.packets.rx_is_nearly_all_free())
     }
 
     /// Gives the driver every receive buffer that the host has and the queue has room for.
     pub(crate) fn provide_rx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
-        rings.rx_provide.sync(Queue::RxProvide)?;
+        rings.rx_provide.sync(Queue::RxProvide.name())?;
         let room_bytes = self.packets.room_bytes();
         let mut provided = false;
         while rings.rx_provide.room() > 0 {
             let Some((id, generation)) = self.packets.give_rx() else { break };
-            let item = Item { id, generation, len_bytes: room_bytes, ..Item::default() };
-            rings.rx_provide.push(&QueueEntry { item, net: NetMeta::default() });
+            let entry = QueueEntry { id, generation, len_bytes: room_bytes, ..QueueEntry::default() };
+            rings.rx_provide.push(&entry);
             provided = true;
         }
         if provided {
@@ -162,7 +161,7 @@ impl Traffic {
         now_ns: u64,
     ) -> Result<std::io::Result<u32>, Fault> {
         let Some(rings) = &mut self.rings else { return Ok(Ok(0)) };
-        rings.tx_provide.sync(Queue::TxProvide)?;
+        rings.tx_provide.sync(Queue::TxProvide.name())?;
         let room_bytes = self.packets.room_bytes() as usize;
         let window = self.window.slice();
         let before = rings.tx_provide.produced();
@@ -175,19 +174,19 @@ impl Traffic {
         while rings.tx_provide.room() > 0 {
             let Some(id) = self.packets.peek_tx() else { break };
             let buffer = frame(&window, self.packets.frame_offset(id), room_bytes);
-            let (len, meta) = match uplink.down(buffer) {
-                Ok(Some((len, meta))) => (len.min(room_bytes) as u32, meta),
+            let len_bytes = match uplink.down(buffer) {
+                Ok(Some(len)) => len.min(room_bytes) as u32,
                 Ok(None) => break,
                 Err(error) => {
                     outcome = Err(error);
                     break;
                 }
             };
-            let frame = Frame { len_bytes: len, meta };
+            let frame = Frame { len_bytes };
             let generation = self.packets.give_tx(frame, now_ns);
             push_tx(rings, &mut self.tx_ids, id, generation, frame);
             counters.tx_packets += 1;
-            counters.tx_bytes += u64::from(len);
+            counters.tx_bytes += u64::from(len_bytes);
         }
         let provided = rings.tx_provide.produced().wrapping_sub(before);
         if provided > 0 {
@@ -200,7 +199,7 @@ impl Traffic {
     /// Takes back the frames to be sent that the driver has not taken yet; they will be given again, in order.
     pub(crate) fn withhold_tx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
-        rings.tx_provide.sync(Queue::TxProvide)?;
+        rings.tx_provide.sync(Queue::TxProvide.name())?;
         let (waiting, end) = (rings.tx_provide.waiting(), rings.tx_provide.produced());
         let ids = (0..waiting).map(|at| self.tx_ids[(end.wrapping_sub(waiting - at) % QUEUE_CAPACITY) as usize]);
         let ids: Vec<u32> = ids.collect();
@@ -230,15 +229,15 @@ impl Traffic {
     /// What the driver says that it took: wrong counters are found while the call that wrote them can be taken back.
     fn look_at_provided(&self) -> Result<(), Fault> {
         let Some(rings) = &self.rings else { return Ok(()) };
-        rings.rx_provide.look(Queue::RxProvide)?;
-        rings.tx_provide.look(Queue::TxProvide)?;
+        rings.rx_provide.look(Queue::RxProvide.name())?;
+        rings.tx_provide.look(Queue::TxProvide.name())?;
         Ok(())
     }
 
     fn check_ring(&mut self, queue: Queue) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
         let ring = if queue == Queue::RxReturn { &mut rings.rx_return } else { &mut rings.tx_return };
-        for _ in 0..ring.available(queue)? {
+        for _ in 0..ring.available(queue.name())? {
             let entry = ring.pop();
             let checked = self.packets.check(queue, &entry).and_then(|status| {
                 if queue == Queue::RxReturn && status == PacketStatus::Done {
@@ -248,9 +247,9 @@ impl Traffic {
             });
             match checked {
                 Ok(status) => {
-                    let QueueEntry { item: Item { id, len_bytes, .. }, net: meta } = entry;
+                    let QueueEntry { id, len_bytes, .. } = entry;
                     self.packets.hold(id);
-                    self.returned.push(Returned { queue, id, status, len_bytes, meta });
+                    self.returned.push(Returned { queue, id, status, len_bytes });
                 }
                 Err(fault) => {
                     ring.rewind(1);
@@ -284,10 +283,10 @@ impl Traffic {
         }
         let window = self.window.slice();
         let (mut outcome, mut handed_up) = (Ok(()), 0);
-        for Returned { queue, id, status, len_bytes, meta } in self.returned.drain(..) {
+        for Returned { queue, id, status, len_bytes } in self.returned.drain(..) {
             match (queue, status) {
                 (Queue::RxReturn, PacketStatus::Done) if outcome.is_ok() => {
-                    match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize), &meta) {
+                    match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize)) {
                         Ok(true) => {
                             handed_up += 1;
                             counters.rx_bytes += u64::from(len_bytes);
@@ -320,9 +319,8 @@ impl Traffic {
 #[inline]
 fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32, generation: u16, frame: Frame) {
     ids[(rings.tx_provide.produced() % QUEUE_CAPACITY) as usize] = id;
-    let flags = item_flags::FIRST | item_flags::LAST;
-    let item = Item { id, generation, flags, len_bytes: frame.len_bytes, ..Item::default() };
-    rings.tx_provide.push(&QueueEntry { item, net: frame.meta });
+    let flags = entry_flags::FIRST | entry_flags::LAST;
+    rings.tx_provide.push(&QueueEntry { id, generation, flags, len_bytes: frame.len_bytes, ..QueueEntry::default() });
 }
 
 /// The part of a packet buffer that holds its frame.
@@ -334,13 +332,14 @@ fn frame<'a>(window: &VolatileSlice<'a>, offset: u64, len: usize) -> VolatileSli
 
 /// A received frame is whole and in one buffer in this ABI version, and long enough to be a frame.
 fn check_whole_frame(entry: &QueueEntry) -> Result<(), Fault> {
-    let malformed =
-        |field, value, rule| Fault::PacketMalformed { queue: Queue::RxReturn, id: entry.item.id, field, value, rule };
-    if entry.item.flags != item_flags::FIRST | item_flags::LAST {
-        return Err(malformed("flags", entry.item.flags.into(), "a received frame is in one buffer: first and last"));
+    let malformed = |field, value, rule| {
+        Fault::from(NetFault::PacketMalformed { queue: Queue::RxReturn, id: entry.id, field, value, rule })
+    };
+    if entry.flags != entry_flags::FIRST | entry_flags::LAST {
+        return Err(malformed("flags", entry.flags.into(), "a received frame is in one buffer: first and last"));
     }
-    if entry.item.len_bytes < ETHERNET_HEADER_BYTES {
-        return Err(malformed("len_bytes", entry.item.len_bytes.into(), "shorter than an Ethernet header"));
+    if entry.len_bytes < ETHERNET_HEADER_BYTES {
+        return Err(malformed("len_bytes", entry.len_bytes.into(), "shorter than an Ethernet header"));
     }
     Ok(())
 }
@@ -351,6 +350,7 @@ mod tests {
 
     use super::*;
     use crate::Places;
+    use nook_abi::ClassFault;
     use nook_abi::net::RING_BYTES;
     use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
 
@@ -359,12 +359,12 @@ mod tests {
     struct Looks(usize);
 
     impl Uplink for Looks {
-        fn up(&mut self, frame: VolatileSlice<'_>, _: &NetMeta) -> std::io::Result<bool> {
+        fn up(&mut self, frame: VolatileSlice<'_>) -> std::io::Result<bool> {
             assert!((14..=2048).contains(&frame.len()), "a frame of {} bytes", frame.len());
             self.0 += 1;
             Ok(true)
         }
-        fn down(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<(usize, NetMeta)>> {
+        fn down(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
             Ok(None)
         }
         fn link(&mut self, _: bool) -> std::io::Result<()> {
@@ -403,14 +403,14 @@ mod tests {
         };
         let done = AtomicBool::new(false);
         let entries = base.wrapping_add(place(1) as usize + 64).cast::<u64>();
-        let memory = Memory(entries, QUEUE_CAPACITY as usize * 4);
+        let memory = Memory(entries, QUEUE_CAPACITY as usize * 2);
         let (memory, done) = (&memory, &done);
         std::thread::scope(|scope| {
             // Lengths that are right and wrong, flags, states and reserved bits, everywhere, all the time.
             scope.spawn(move || {
                 let mut value = 1u64;
                 while !done.load(Ordering::Relaxed) {
-                    for index in (0..memory.1).filter(|index| index % 4 == 1) {
+                    for index in (0..memory.1).filter(|index| index % 2 == 1) {
                         value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                         let len = if value >> 62 == 0 { u64::MAX } else { 60 };
                         // SAFETY: inside of the ring.
@@ -425,9 +425,9 @@ mod tests {
                 net.begin(Some(&space));
                 net.provide_rx().unwrap();
                 for id in 0..64u32 {
-                    let flags = u64::from(item_flags::FIRST | item_flags::LAST) << 56;
+                    let flags = u64::from(entry_flags::FIRST | entry_flags::LAST) << 48;
                     // SAFETY: inside of the ring; id, generation 0 and flags of entry `id`.
-                    unsafe { memory.0.add(id as usize * 4).write_volatile(u64::from(id) | flags) };
+                    unsafe { memory.0.add(id as usize * 2).write_volatile(u64::from(id) | flags) };
                 }
                 // SAFETY: the ring's header.
                 unsafe { base.wrapping_add(place(1) as usize).cast::<u32>().write_volatile(1 + round % 64) };
@@ -437,7 +437,9 @@ mod tests {
                         net.accept(&mut looks, &mut counters).unwrap();
                         taken += 1;
                     }
-                    Err(Fault::PacketMalformed { field: "len_bytes", .. }) => faults += 1,
+                    Err(Fault::Class(ClassFault::Net(NetFault::PacketMalformed { field: "len_bytes", .. }))) => {
+                        faults += 1
+                    }
                     Err(other) => panic!("{other}"),
                 }
             }

@@ -1,7 +1,7 @@
 //! What goes wrong with frames without any single wrong act: some are never sent, and counters tell another story than
 //! the driver.
 
-use nook_abi::net::NetStats;
+use nook_abi::net::{NetFault, NetStats};
 use nook_abi::{Fault, QUEUE_CAPACITY};
 
 use super::NetCounters;
@@ -60,7 +60,7 @@ impl Watch {
     pub(super) fn overdue(&mut self, packets: u32, limit_ns: u64) -> Result<bool, Fault> {
         let suspect = std::mem::replace(&mut self.transmit_suspect, packets > 0);
         if suspect && packets > 0 {
-            return Err(Fault::TransmitStuck { packets, limit_ns });
+            return Err(NetFault::TransmitStuck { packets, limit_ns }.into());
         }
         Ok(packets > 0)
     }
@@ -92,12 +92,12 @@ impl Watch {
         if stats.rx_packets > received.saturating_add(under_way(rx_buffers)) {
             let rule = "received frames are missing";
             let (counter, device) = ("rx_packets", stats.rx_packets);
-            return Err(Fault::CountersDisagree { counter, device, driver: received, rule });
+            return Err(NetFault::CountersDisagree { counter, device, driver: received, rule }.into());
         }
         if sent > stats.tx_packets.saturating_add(under_way(tx_buffers)) {
             let rule = "frames that were returned as sent were not";
             let (counter, device) = ("tx_packets", stats.tx_packets);
-            return Err(Fault::CountersDisagree { counter, device, driver: sent, rule });
+            return Err(NetFault::CountersDisagree { counter, device, driver: sent, rule }.into());
         }
         Ok(())
     }
@@ -117,7 +117,10 @@ mod tests {
         assert_eq!(watch.overdue(3, 4 * SECOND), Ok(true));
         assert_eq!(watch.transmit_due(9 * SECOND + 1, true, 4 * SECOND), None);
         assert_eq!(watch.transmit_due(10 * SECOND, true, 4 * SECOND), Some(6 * SECOND));
-        assert_eq!(watch.overdue(2, 4 * SECOND), Err(Fault::TransmitStuck { packets: 2, limit_ns: 4 * SECOND }));
+        assert_eq!(
+            watch.overdue(2, 4 * SECOND),
+            Err(NetFault::TransmitStuck { packets: 2, limit_ns: 4 * SECOND }.into())
+        );
         assert_eq!(watch.transmit_due(11 * SECOND, false, 4 * SECOND), None);
         assert_eq!(watch.transmit_due(12 * SECOND, true, 4 * SECOND), None);
     }

@@ -1,6 +1,6 @@
 //! Taking back the call that faulted, and going on with care.
 
-use nook_abi::{Entry, Fault};
+use nook_abi::Entry;
 
 use super::Nook;
 use crate::{Class, CrashWhen, NookError, RolledBack};
@@ -19,7 +19,7 @@ impl<C: Class> Nook<C> {
     /// this isolation cannot undo, or if the error is not about one call.
     pub fn undoable(&self, error: &NookError) -> Option<Entry> {
         let NookError::Fault { fault, .. } = error else { return None };
-        if matches!(fault, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked) {
+        if fault.is_device() {
             return None;
         }
         let host = self.host();

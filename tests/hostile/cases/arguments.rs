@@ -132,19 +132,13 @@ pub const CASES: &[Case] = &[
         "net_attach_with_a_long_address",
         Class::Argument,
         bad(Hostcall::NetAttach, "mac", 1 << 48, "bits above 47 are set"),
-        &[("probe", "(call $net_attach (i64.const 0x1000000000000) (i32.const 1500) (i64.const 0))")],
-    ),
-    Case::of(
-        "net_attach_with_unknown_features",
-        Class::Argument,
-        bad(Hostcall::NetAttach, "features", 4, "must be zero in this ABI version"),
-        &[("probe", "(call $net_attach (i64.const 2) (i32.const 1500) (i64.const 4))")],
+        &[("probe", "(call $net_attach (i64.const 0x1000000000000) (i32.const 1500))")],
     ),
     Case::of(
         "net_attach_with_a_tiny_mtu",
         Class::Argument,
         bad(Hostcall::NetAttach, "max_mtu", 67, "not between 68 and 65535"),
-        &[("probe", "(call $net_attach (i64.const 2) (i32.const 67) (i64.const 0))")],
+        &[("probe", "(call $net_attach (i64.const 2) (i32.const 67))")],
     ),
     Case::of(
         "net_attach_twice",
@@ -152,15 +146,15 @@ pub const CASES: &[Case] = &[
         bad(Hostcall::NetAttach, "mac", 2, "the interface is attached already"),
         &[(
             "probe",
-            "(drop (call $net_attach (i64.const 2) (i32.const 1500) (i64.const 0)))
-             (call $net_attach (i64.const 2) (i32.const 1500) (i64.const 0))",
+            "(drop (call $net_attach (i64.const 2) (i32.const 1500)))
+             (call $net_attach (i64.const 2) (i32.const 1500))",
         )],
     ),
     Case::of(
         "net_attach_too_late",
         Class::SystemProtocol,
         bad(Hostcall::NetAttach, "mac", 2, "the interface is attached in `probe`"),
-        &[("open", "(call $net_attach (i64.const 2) (i32.const 1500) (i64.const 0))")],
+        &[("open", "(call $net_attach (i64.const 2) (i32.const 1500))")],
     ),
     Case::of(
         "net_link_that_is_half_up",
@@ -238,7 +232,7 @@ pub const CASES: &[Case] = &[
         "net_attach_in_poll",
         Class::ControlTransfer,
         wrong(Hostcall::NetAttach, Context::Atomic),
-        &[("poll", "(call $net_attach (i64.const 2) (i32.const 1500) (i64.const 0))")],
+        &[("poll", "(call $net_attach (i64.const 2) (i32.const 1500))")],
     ),
     Case::of(
         "probe_returns_garbage",

@@ -1,18 +1,24 @@
 //! Devices that fail under their driver.
 
-use nook_abi::Fault::{CountersDisagree, DeviceFailed, DeviceGone, Revoked};
+use nook_abi::Fault::{DeviceFailed, DeviceGone, Revoked};
+use nook_abi::net::NetFault;
+use nook_abi::{ClassFault, Fault};
 
-use crate::case::{Case, Class, HARMLESS, Script, Txn, fault};
+use crate::case::{Case, Class, Expect, HARMLESS, Script, Txn, fault};
 
 /// What a device that does not answer was told is not known.
 const NO_DEVICE: Txn = Txn::Stands("there is no device that could be as before the call");
+
+const fn disagree(it: NetFault) -> Expect {
+    fault(Fault::Class(ClassFault::Net(it)))
+}
 
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
     Case::of(
         "delivers_less_than_its_device_received",
         Class::DeviceFailure,
-        fault(CountersDisagree {
+        disagree(NetFault::CountersDisagree {
             counter: "rx_packets",
             device: 1_000_000,
             driver: 0,
@@ -25,7 +31,7 @@ pub const CASES: &[Case] = &[
         ..Case::of(
             "says_that_it_sent_what_it_did_not",
             Class::DeviceFailure,
-            fault(CountersDisagree {
+            disagree(NetFault::CountersDisagree {
                 counter: "tx_packets",
                 device: 0,
                 driver: 2000,

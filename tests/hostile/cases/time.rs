@@ -1,7 +1,8 @@
 //! Drivers that take time that is not theirs.
 
-use nook_abi::Fault::{CpuBudget, InterruptStorm, InterruptsMasked, StaleHandle, TransmitStuck, Trap, WallBudget};
-use nook_abi::{Entry, Hostcall, TrapKind};
+use nook_abi::Fault::{CpuBudget, InterruptStorm, InterruptsMasked, StaleHandle, Trap, WallBudget};
+use nook_abi::net::NetFault;
+use nook_abi::{ClassFault, Entry, Fault, Hostcall, TrapKind};
 use nook_runtime::Budgets;
 
 use crate::case::{BUDGETS, Case, Class, Expect, HARMLESS, Script, Txn, fault};
@@ -12,6 +13,10 @@ const fn cpu(entry: Entry, limit_ns: u64) -> Expect {
 
 /// What no single call did.
 const BETWEEN: Txn = Txn::Stands("it is found out between calls, and every call was right by itself");
+
+const fn stuck(packets: u32) -> Expect {
+    fault(Fault::Class(ClassFault::Net(NetFault::TransmitStuck { packets, limit_ns: 40_000_000 })))
+}
 
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
@@ -82,12 +87,7 @@ pub const CASES: &[Case] = &[
     Case {
         budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
         txn: BETWEEN,
-        ..Case::of(
-            "never_takes_what_is_to_be_sent",
-            Class::SystemProtocol,
-            fault(TransmitStuck { packets: 256, limit_ns: 40_000_000 }),
-            &[("poll", "(i32.const 0)")],
-        )
+        ..Case::of("never_takes_what_is_to_be_sent", Class::SystemProtocol, stuck(256), &[("poll", "(i32.const 0)")])
     },
     Case {
         budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
@@ -95,7 +95,7 @@ pub const CASES: &[Case] = &[
         ..Case::of(
             "keeps_one_frame_and_sends_the_others",
             Class::Resources,
-            fault(TransmitStuck { packets: 1, limit_ns: 40_000_000 }),
+            stuck(1),
             &[(
                 "poll",
                 "(local $entry i32)

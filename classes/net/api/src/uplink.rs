@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use nook_abi::net::NetMeta;
 use vm_memory::VolatileSlice;
 
 /// The side of a network interface that faces the operating system.
@@ -14,11 +13,11 @@ use vm_memory::VolatileSlice;
 pub trait Uplink: Send {
     /// Takes a frame that the driver received. `false` means that the other side had no room: the frame is dropped
     /// and counted.
-    fn up(&mut self, frame: VolatileSlice<'_>, meta: &NetMeta) -> io::Result<bool>;
+    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool>;
 
     /// Puts the next frame to send into `buffer` and says how long it is and what is still to be done to it;
     /// `None` if there is none.
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<(usize, NetMeta)>>;
+    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>>;
 
     /// Everything of one batch has been handed over. Says for how many of the frames that were taken the other side had
     /// no room after all.

@@ -14,9 +14,13 @@
 
 #define NOOK_HOST_PAGE_MAGIC 0x6b6f6f6eu
 #define NOOK_HOST_PAGE_BYTES 4096u
-#define NOOK_MAILBOX_BYTES 1536u
+#define NOOK_MAILBOX_BYTES 2048u
 /* Entries of a ring: a power of two. */
 #define NOOK_QUEUE_CAPACITY 256u
+/* Multicast addresses that `set_rx_mode` is given at most. */
+#define NOOK_MOST_MULTICAST 256u
+/* Words of the host page for what a class has there. */
+#define NOOK_CLASS_WORDS 32u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module("nook"), import_name(#name)))
 #define NOOK_ENTRY(name) __attribute__((export_name("nook_" #name)))
@@ -46,10 +50,6 @@ enum nook_status {
 #define NOOK_PROBE_REASON_COLD 0u
 /* After a fault: the device may be in any state, DMA is off, the window keeps its contents. */
 #define NOOK_PROBE_REASON_RESTART 1u
-/* After the machine slept. */
-#define NOOK_PROBE_REASON_RESUME 2u
-/* Another version of the driver was here before. */
-#define NOOK_PROBE_REASON_UPGRADE 3u
 
 /* Bits of what irq returns. */
 /* The device raised it, and the driver dealt with it. */
@@ -104,13 +104,15 @@ enum nook_status {
 /* It does not: its buffer is returned as `PacketStatus::Dropped`. */
 #define NOOK_FILTER_VERDICT_DROP 1u
 
-/* Bits of Item.flags. */
+/* Bits of QueueEntry.flags. */
 /* The first buffer of a frame. */
-#define NOOK_ITEM_FLAGS_FIRST (1u << 0)
+#define NOOK_ENTRY_FLAGS_FIRST (1u << 0)
 /* The last buffer of a frame. */
-#define NOOK_ITEM_FLAGS_LAST (1u << 1)
+#define NOOK_ENTRY_FLAGS_LAST (1u << 1)
+/* The ring's side array says more about it. Not in this version: there is no side array. */
+#define NOOK_ENTRY_FLAGS_SIDE (1u << 2)
 
-/* Item.status of a returned entry. */
+/* QueueEntry.status of a returned entry. */
 /* Received or sent. */
 #define NOOK_PACKET_STATUS_DONE 0u
 /* The device reported an error. */
@@ -120,33 +122,54 @@ enum nook_status {
 /* The nook's filter does not let it pass. */
 #define NOOK_PACKET_STATUS_DROPPED 3u
 
-/* Bits of NetMeta.flags. */
-/* Transmit: fill in the checksum that `csum_start` and `csum_offset` describe. */
-#define NOOK_META_FLAGS_CHECKSUM (1u << 0)
-/* `vlan_tci` counts. */
-#define NOOK_META_FLAGS_VLAN (1u << 1)
-
-/* NetMeta.gso_type. */
-/* One frame. */
-#define NOOK_GSO_NONE 0u
-/* TCP over IPv4. */
-#define NOOK_GSO_TCP4 1u
-/* TCP over IPv6. */
-#define NOOK_GSO_TCP6 2u
-
-/* NetMeta.rx_checksum. */
-/* The device did not look. */
-#define NOOK_RX_CHECKSUM_UNKNOWN 0u
-/* The device found the transport checksum right. */
-#define NOOK_RX_CHECKSUM_GOOD 1u
-/* The device found it wrong. */
-#define NOOK_RX_CHECKSUM_BAD 2u
-
-/* The four rings, in the order of `rings` in the host page. */
+/* The four rings of class net, in the order of `rings` in the page. */
 #define NOOK_QUEUE_RX_PROVIDE 0u
 #define NOOK_QUEUE_RX_RETURN 1u
 #define NOOK_QUEUE_TX_PROVIDE 2u
 #define NOOK_QUEUE_TX_RETURN 3u
+
+struct nook_host_page {
+    /* `HOST_PAGE_MAGIC`. */
+    uint32_t magic;
+    /* The host's ABI version. */
+    uint16_t abi_major;
+    /* The host's ABI version. */
+    uint16_t abi_minor;
+    /* The DMA window. */
+    uint64_t window_addr;
+    /* Its length. */
+    uint64_t window_len_bytes;
+    /* Where the device sees it. */
+    uint64_t window_iova;
+    /* The heap that the manifest asked for. */
+    uint64_t heap_addr;
+    /* Its length. */
+    uint64_t heap_len_bytes;
+    /* The mailbox, `MAILBOX_BYTES` long. */
+    uint64_t mailbox_addr;
+    /* The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event. */
+    uint64_t now_ns;
+    /* How many interrupt vectors the driver has. */
+    uint32_t irq_vectors;
+    /* Mail to the host: 1 is added each time that the `stats` entry has written the class's counters. */
+    uint32_t stats_written;
+    /* What the driver's class has here. */
+    uint64_t class[NOOK_CLASS_WORDS];
+};
+_Static_assert(offsetof(struct nook_host_page, magic) == 0, "host_page.magic");
+_Static_assert(offsetof(struct nook_host_page, abi_major) == 4, "host_page.abi_major");
+_Static_assert(offsetof(struct nook_host_page, abi_minor) == 6, "host_page.abi_minor");
+_Static_assert(offsetof(struct nook_host_page, window_addr) == 8, "host_page.window_addr");
+_Static_assert(offsetof(struct nook_host_page, window_len_bytes) == 16, "host_page.window_len_bytes");
+_Static_assert(offsetof(struct nook_host_page, window_iova) == 24, "host_page.window_iova");
+_Static_assert(offsetof(struct nook_host_page, heap_addr) == 32, "host_page.heap_addr");
+_Static_assert(offsetof(struct nook_host_page, heap_len_bytes) == 40, "host_page.heap_len_bytes");
+_Static_assert(offsetof(struct nook_host_page, mailbox_addr) == 48, "host_page.mailbox_addr");
+_Static_assert(offsetof(struct nook_host_page, now_ns) == 56, "host_page.now_ns");
+_Static_assert(offsetof(struct nook_host_page, irq_vectors) == 64, "host_page.irq_vectors");
+_Static_assert(offsetof(struct nook_host_page, stats_written) == 68, "host_page.stats_written");
+_Static_assert(offsetof(struct nook_host_page, class) == 72, "host_page.class");
+_Static_assert(sizeof(struct nook_host_page) == 328, "host_page");
 
 struct nook_pool_layout {
     /* Bytes from the start of the window to buffer 0. */
@@ -180,61 +203,27 @@ _Static_assert(offsetof(struct nook_ring_header, produced) == 0, "ring_header.pr
 _Static_assert(offsetof(struct nook_ring_header, consumed) == 4, "ring_header.consumed");
 _Static_assert(sizeof(struct nook_ring_header) == 64, "ring_header");
 
-struct nook_item {
+struct nook_queue_entry {
     /* Which packet buffer: below `PoolLayout::count`. */
     uint32_t id;
     /* How often the buffer had been given out before: returned as it was given. */
     uint16_t generation;
-    /* Which queue pair of the device: 0 in this version. */
-    uint8_t queue;
-    /* `item_flags`. */
-    uint8_t flags;
+    /* `entry_flags`. */
+    uint16_t flags;
     /* Bytes of payload in this buffer (for `rx_provide`: bytes of room). */
     uint32_t len_bytes;
-    /* When the host gives up waiting for it, in milliseconds from now; 0 is never. Zero when returned. */
-    uint16_t deadline_ms;
     /* A `PacketStatus` when returned; zero when given. */
     uint16_t status;
-};
-_Static_assert(offsetof(struct nook_item, id) == 0, "item.id");
-_Static_assert(offsetof(struct nook_item, generation) == 4, "item.generation");
-_Static_assert(offsetof(struct nook_item, queue) == 6, "item.queue");
-_Static_assert(offsetof(struct nook_item, flags) == 7, "item.flags");
-_Static_assert(offsetof(struct nook_item, len_bytes) == 8, "item.len_bytes");
-_Static_assert(offsetof(struct nook_item, deadline_ms) == 12, "item.deadline_ms");
-_Static_assert(offsetof(struct nook_item, status) == 14, "item.status");
-_Static_assert(sizeof(struct nook_item) == 16, "item");
-
-struct nook_net_meta {
-    /* Transmit: where checksumming starts, bytes from the start of the frame. */
-    uint16_t csum_start;
-    /* Transmit: where the checksum goes, bytes from `csum_start`. */
-    uint16_t csum_offset;
-    /* Transmit: payload bytes of each segment. */
-    uint16_t gso_size;
-    /* Transmit: bytes of headers that each segment repeats. */
-    uint16_t gso_header_len;
-    /* The VLAN tag that is not in the frame: priority and id. */
-    uint16_t vlan_tci;
-    /* Transmit: `gso`. */
-    uint8_t gso_type;
-    /* Receive: `rx_checksum`. */
-    uint8_t rx_checksum;
-    /* `meta_flags`. */
-    uint16_t flags;
     /* Zero. */
     uint16_t reserved;
 };
-_Static_assert(offsetof(struct nook_net_meta, csum_start) == 0, "net_meta.csum_start");
-_Static_assert(offsetof(struct nook_net_meta, csum_offset) == 2, "net_meta.csum_offset");
-_Static_assert(offsetof(struct nook_net_meta, gso_size) == 4, "net_meta.gso_size");
-_Static_assert(offsetof(struct nook_net_meta, gso_header_len) == 6, "net_meta.gso_header_len");
-_Static_assert(offsetof(struct nook_net_meta, vlan_tci) == 8, "net_meta.vlan_tci");
-_Static_assert(offsetof(struct nook_net_meta, gso_type) == 10, "net_meta.gso_type");
-_Static_assert(offsetof(struct nook_net_meta, rx_checksum) == 11, "net_meta.rx_checksum");
-_Static_assert(offsetof(struct nook_net_meta, flags) == 12, "net_meta.flags");
-_Static_assert(offsetof(struct nook_net_meta, reserved) == 14, "net_meta.reserved");
-_Static_assert(sizeof(struct nook_net_meta) == 16, "net_meta");
+_Static_assert(offsetof(struct nook_queue_entry, id) == 0, "queue_entry.id");
+_Static_assert(offsetof(struct nook_queue_entry, generation) == 4, "queue_entry.generation");
+_Static_assert(offsetof(struct nook_queue_entry, flags) == 6, "queue_entry.flags");
+_Static_assert(offsetof(struct nook_queue_entry, len_bytes) == 8, "queue_entry.len_bytes");
+_Static_assert(offsetof(struct nook_queue_entry, status) == 12, "queue_entry.status");
+_Static_assert(offsetof(struct nook_queue_entry, reserved) == 14, "queue_entry.reserved");
+_Static_assert(sizeof(struct nook_queue_entry) == 16, "queue_entry");
 
 struct nook_net_stats {
     /* Good frames received. */
@@ -276,64 +265,25 @@ _Static_assert(offsetof(struct nook_net_stats, collisions) == 80, "net_stats.col
 _Static_assert(offsetof(struct nook_net_stats, tx_timeouts) == 88, "net_stats.tx_timeouts");
 _Static_assert(sizeof(struct nook_net_stats) == 96, "net_stats");
 
-struct nook_queue_entry {
-    /* Class-neutral. */
-    struct nook_item item;
-    /* Network. */
-    struct nook_net_meta net;
-};
-_Static_assert(offsetof(struct nook_queue_entry, item) == 0, "queue_entry.item");
-_Static_assert(offsetof(struct nook_queue_entry, net) == 16, "queue_entry.net");
-_Static_assert(sizeof(struct nook_queue_entry) == 32, "queue_entry");
-
-struct nook_host_page {
-    /* `HOST_PAGE_MAGIC`. */
-    uint32_t magic;
-    /* The host's ABI version. */
-    uint16_t abi_major;
-    /* The host's ABI version. */
-    uint16_t abi_minor;
-    /* The DMA window. */
-    uint64_t window_addr;
-    /* Its length. */
-    uint64_t window_len_bytes;
-    /* Where the device sees it. */
-    uint64_t window_iova;
-    /* The heap that the manifest asked for. */
-    uint64_t heap_addr;
-    /* Its length. */
-    uint64_t heap_len_bytes;
+struct nook_net_page {
     /* The rings, in the order of `Queue::ALL`. */
     uint64_t rings[4];
+    /* The side array of each ring: for each of its entries, `SIDE_BYTES` about offloads at the same index, which
+       count if the entry says so (`entry_flags::SIDE`). 0 if there is none, as in this version. */
+    uint64_t sides[4];
     /* The packet buffers. */
     struct nook_pool_layout pool;
-    /* The mailbox, `MAILBOX_BYTES` long. */
-    uint64_t mailbox_addr;
-    /* How many interrupt vectors the driver has. */
-    uint32_t irq_vectors;
     /* 1 if a filter is to be asked about each frame (`net_filter`), else 0. */
-    uint32_t filters;
-    /* The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event. */
-    uint64_t now_ns;
+    uint64_t filters;
     /* Mail to the host: filled by the `stats` entry. */
     struct nook_net_stats stats;
 };
-_Static_assert(offsetof(struct nook_host_page, magic) == 0, "host_page.magic");
-_Static_assert(offsetof(struct nook_host_page, abi_major) == 4, "host_page.abi_major");
-_Static_assert(offsetof(struct nook_host_page, abi_minor) == 6, "host_page.abi_minor");
-_Static_assert(offsetof(struct nook_host_page, window_addr) == 8, "host_page.window_addr");
-_Static_assert(offsetof(struct nook_host_page, window_len_bytes) == 16, "host_page.window_len_bytes");
-_Static_assert(offsetof(struct nook_host_page, window_iova) == 24, "host_page.window_iova");
-_Static_assert(offsetof(struct nook_host_page, heap_addr) == 32, "host_page.heap_addr");
-_Static_assert(offsetof(struct nook_host_page, heap_len_bytes) == 40, "host_page.heap_len_bytes");
-_Static_assert(offsetof(struct nook_host_page, rings) == 48, "host_page.rings");
-_Static_assert(offsetof(struct nook_host_page, pool) == 80, "host_page.pool");
-_Static_assert(offsetof(struct nook_host_page, mailbox_addr) == 104, "host_page.mailbox_addr");
-_Static_assert(offsetof(struct nook_host_page, irq_vectors) == 112, "host_page.irq_vectors");
-_Static_assert(offsetof(struct nook_host_page, filters) == 116, "host_page.filters");
-_Static_assert(offsetof(struct nook_host_page, now_ns) == 120, "host_page.now_ns");
-_Static_assert(offsetof(struct nook_host_page, stats) == 128, "host_page.stats");
-_Static_assert(sizeof(struct nook_host_page) == 224, "host_page");
+_Static_assert(offsetof(struct nook_net_page, rings) == 0, "net_page.rings");
+_Static_assert(offsetof(struct nook_net_page, sides) == 32, "net_page.sides");
+_Static_assert(offsetof(struct nook_net_page, pool) == 64, "net_page.pool");
+_Static_assert(offsetof(struct nook_net_page, filters) == 88, "net_page.filters");
+_Static_assert(offsetof(struct nook_net_page, stats) == 96, "net_page.stats");
+_Static_assert(sizeof(struct nook_net_page) == 192, "net_page");
 
 /* Hostcalls. Those that return int32_t or int64_t return a negative status, or what they say. */
 
@@ -439,9 +389,9 @@ NOOK_HOSTCALL(poll_schedule)
 void nook_poll_schedule(uint32_t queue);
 
 /* Makes the network interface, once, in `probe`. `mac` holds the address's first byte in bits 0 to 7; `max_mtu` is
-   in bytes; `features` is 0 in this version. */
+   in bytes. */
 NOOK_HOSTCALL(net_attach)
-int32_t nook_net_attach(uint64_t mac, uint32_t max_mtu, uint64_t features);
+int32_t nook_net_attach(uint64_t mac, uint32_t max_mtu);
 
 /* Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1. */
 NOOK_HOSTCALL(net_link)
@@ -502,8 +452,8 @@ int32_t nook_set_mac(uint64_t mac);
 NOOK_ENTRY(set_mtu)
 int32_t nook_set_mtu(uint32_t mtu_bytes);
 
-/* Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses of 6 bytes.
-   Optional. */
+/* Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses of 6 bytes,
+   at most 256. Optional. */
 NOOK_ENTRY(set_rx_mode)
 int32_t nook_set_rx_mode(uint32_t mode, uint32_t multicast_count);
 

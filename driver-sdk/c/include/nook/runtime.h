@@ -60,12 +60,17 @@ struct nook_dma {
 int32_t nook_dma_begin(struct nook_dma *region, uint32_t len_bytes, uint32_t align_bytes);
 void nook_dma_end(struct nook_dma *region);
 
+/* What the network class has in the host page. */
+static inline struct nook_net_page *nook_net_page(void) { return (struct nook_net_page *)nook_page->class; }
+
 /* The ends of the packet queues. Host and driver never use one at the same time, so nothing here needs a barrier. */
 struct nook_ring {
     struct nook_ring_header header;
     struct nook_queue_entry entries[NOOK_QUEUE_CAPACITY];
 };
-static inline struct nook_ring *nook_ring(uint32_t queue) { return (struct nook_ring *)(uintptr_t)nook_page->rings[queue]; }
+static inline struct nook_ring *nook_ring(uint32_t queue) {
+    return (struct nook_ring *)(uintptr_t)nook_net_page()->rings[queue];
+}
 
 /* Takes the next entry of a queue that the host fills, if there is one. */
 static inline bool nook_take(uint32_t queue, struct nook_queue_entry *entry) {
@@ -90,21 +95,25 @@ static inline uint32_t nook_room(uint32_t queue) {
 }
 
 /* Gives a packet buffer back through a queue to the host that has room. */
-static inline void nook_give(uint32_t queue, const struct nook_item *item) {
+static inline void nook_give(uint32_t queue, const struct nook_queue_entry *entry) {
     struct nook_ring *ring = nook_ring(queue);
-    struct nook_queue_entry *entry = &ring->entries[ring->header.produced % NOOK_QUEUE_CAPACITY];
-    entry->item = *item;
-    entry->net = (struct nook_net_meta){0};
+    ring->entries[ring->header.produced % NOOK_QUEUE_CAPACITY] = *entry;
     ring->header.produced++;
 }
 
 /* Asks the nook's filter, if it has one, about the frame in a packet buffer. */
 static inline bool nook_passes(uint32_t direction, uint32_t id, uint32_t len_bytes) {
-    const struct nook_pool_layout *pool = &nook_page->pool;
-    if (!nook_page->filters)
+    const struct nook_pool_layout *pool = &nook_net_page()->pool;
+    if (!nook_net_page()->filters)
         return true;
     uint32_t offset = pool->offset + id * pool->stride_bytes + pool->headroom_bytes;
     return nook_net_filter(direction, offset, len_bytes) == NOOK_FILTER_VERDICT_PASS;
+}
+
+/* Posts counters: in the `stats` entry. */
+static inline void nook_post_stats(const struct nook_net_stats *stats) {
+    nook_net_page()->stats = *stats;
+    nook_page->stats_written++;
 }
 
 #endif

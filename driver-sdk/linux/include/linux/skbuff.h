@@ -34,7 +34,7 @@ struct sk_buff {
     u16 csum_offset;
     struct skb_shared_info shared;
     /* The packet buffer, and whether it is one to be sent. */
-    struct nook_item item;
+    struct nook_queue_entry entry;
     bool sending;
     /* Among the frames that wait for the driver, or among the sk_buffs that are free. */
     struct nook_list in;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use e1000_regs::STATUS;
 use e1000_wasm::E1000;
 use nook_sdk::abi::QUEUE_CAPACITY;
-use nook_sdk::abi::net::{Item, NetMeta, PacketStatus, Queue, QueueEntry, item_flags};
+use nook_sdk::abi::net::{PacketStatus, Queue, QueueEntry, entry_flags};
 use nook_sdk::testing::{Fake, Host};
 use nook_sdk::{Irq, NetDriver, Poll, ProbeReason, Register, Status};
 
@@ -96,10 +96,10 @@ impl Rig {
         self.chip.borrow().get(register)
     }
 
-    fn give(&mut self, queue: Queue, id: u32, len_bytes: u32, flags: u8) {
+    fn give(&mut self, queue: Queue, id: u32, len_bytes: u32, flags: u16) {
         self.with_host[id as usize] = false;
-        let item = Item { id, generation: self.generation[id as usize], flags, len_bytes, ..Item::default() };
-        self.host.provide(queue, QueueEntry { item, net: NetMeta::default() });
+        let generation = self.generation[id as usize];
+        self.host.provide(queue, QueueEntry { id, generation, flags, len_bytes, ..QueueEntry::default() });
     }
 
     fn free(&self, ids: std::ops::Range<u32>) -> Vec<u32> {
@@ -116,11 +116,11 @@ impl Rig {
 
     /// Provides up to `count` frames to send.
     pub fn provide_tx(&mut self, count: u32) -> u32 {
-        self.provide_buffers(count, item_flags::FIRST | item_flags::LAST)
+        self.provide_buffers(count, entry_flags::FIRST | entry_flags::LAST)
     }
 
     /// Provides up to `count` buffers of frames to send, with these flags.
-    pub fn provide_buffers(&mut self, count: u32, flags: u8) -> u32 {
+    pub fn provide_buffers(&mut self, count: u32, flags: u16) -> u32 {
         let room = (QUEUE_CAPACITY - self.host.waiting(Queue::TxProvide)).min(count);
         let ids: Vec<u32> = self.free(RX_BUFFERS..BUFFERS).into_iter().take(room as usize).collect();
         ids.iter().for_each(|&id| self.give(Queue::TxProvide, id, 60 + id, flags));
@@ -130,16 +130,16 @@ impl Rig {
     /// Takes back what the driver returned, and sees to it that each packet was the driver's.
     pub fn collect(&mut self) {
         for (queue, ids) in [(Queue::RxReturn, 0..RX_BUFFERS), (Queue::TxReturn, RX_BUFFERS..BUFFERS)] {
-            for QueueEntry { item, net } in self.host.returned(queue) {
-                let id = item.id as usize;
-                assert!(ids.contains(&item.id), "{queue}: packet {id} is of the other queue");
+            for entry in self.host.returned(queue) {
+                let id = entry.id as usize;
+                assert!(ids.contains(&entry.id), "{queue}: packet {id} is of the other queue");
                 assert!(!self.with_host[id], "{queue}: packet {id} was returned twice");
-                assert_eq!(item.generation, self.generation[id], "{queue}: packet {id}");
-                assert_eq!((item.queue, item.deadline_ms, net), (0, 0, NetMeta::default()));
+                assert_eq!(entry.generation, self.generation[id], "{queue}: packet {id}");
+                assert_eq!(entry.reserved, 0);
                 self.with_host[id] = true;
                 self.generation[id] += 1;
                 let tally = if queue == Queue::RxReturn { &mut self.rx } else { &mut self.tx };
-                match PacketStatus::from_u16(item.status).expect("a status") {
+                match PacketStatus::from_u16(entry.status).expect("a status") {
                     PacketStatus::Done => tally.done += 1,
                     PacketStatus::Failed => tally.failed += 1,
                     PacketStatus::Unused => tally.unused += 1,

@@ -2,7 +2,7 @@
 
 use e1000_regs::tx::command;
 use e1000_regs::*;
-use nook_sdk::abi::net::{Item, NetMeta, PacketStatus, Queue, QueueEntry, item_flags};
+use nook_sdk::abi::net::{PacketStatus, Queue, QueueEntry, entry_flags};
 use nook_sdk::{NetDriver, Poll};
 
 use crate::rig::{Rig, tally};
@@ -13,8 +13,8 @@ fn a_received_frame_comes_back_with_its_length() {
     assert!(rig.chip().receive(1514, rx::status::EOP | rx::status::IXSM));
     rig.driver.poll(0, 32);
     let entries = rig.host.returned(Queue::RxReturn);
-    let expected = Item { id: 0, flags: item_flags::FIRST | item_flags::LAST, len_bytes: 1514, ..Item::default() };
-    assert_eq!(entries, [QueueEntry { item: expected, net: NetMeta::default() }]);
+    let flags = entry_flags::FIRST | entry_flags::LAST;
+    assert_eq!(entries, [QueueEntry { id: 0, flags, len_bytes: 1514, ..QueueEntry::default() }]);
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn a_frame_is_sent_from_where_it_is() {
     rig.chip().send(1, 0);
     rig.poll(32);
     assert_eq!(rig.tx, tally(1, 0, 0));
-    let page = rig.host.page_now();
-    let address = page.window_iova + u64::from(page.pool.offset) + 300 * u64::from(page.pool.stride_bytes);
+    let pool = rig.host.net_page().pool;
+    let address = rig.host.page_now().window_iova + u64::from(pool.offset) + 300 * u64::from(pool.stride_bytes);
     let how = command::EOP | command::IFCS | command::RS | command::IDE;
     assert_eq!(rig.chip().sent, [(address, 360, how)]);
 }
@@ -86,8 +86,8 @@ fn a_frame_is_sent_from_where_it_is() {
 #[test]
 fn a_frame_in_two_buffers_ends_with_the_second() {
     let mut rig = Rig::open();
-    rig.provide_buffers(1, item_flags::FIRST);
-    rig.provide_buffers(1, item_flags::LAST);
+    rig.provide_buffers(1, entry_flags::FIRST);
+    rig.provide_buffers(1, entry_flags::LAST);
     rig.poll(32);
     rig.chip().send(2, 0);
     rig.poll(32);
@@ -129,14 +129,13 @@ fn a_full_transmit_ring_keeps_one_descriptor_free_and_goes_on_when_there_is_room
 fn what_no_descriptor_can_say_is_refused() {
     let mut rig = Rig::open();
     for (id, len_bytes) in [(600, 60), (599, 2049), (598, 0)] {
-        let entry = QueueEntry { item: Item { id, len_bytes, ..Item::default() }, net: NetMeta::default() };
-        rig.host.provide(Queue::TxProvide, entry);
+        rig.host.provide(Queue::TxProvide, QueueEntry { id, len_bytes, ..QueueEntry::default() });
     }
     rig.driver.poll(0, 32);
     assert_eq!(rig.chip().to_send(), 0);
     let returned = rig.host.returned(Queue::TxReturn);
     let failed = PacketStatus::Failed as u16;
-    assert!(returned.iter().map(|e| (e.item.id, e.item.status)).eq([(600, failed), (599, failed), (598, failed)]));
+    assert!(returned.iter().map(|e| (e.id, e.status)).eq([(600, failed), (599, failed), (598, failed)]));
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Bad news that ends a call of a network driver.
+
+use core::fmt;
+
+use super::Queue;
+use crate::class::{Part, Tell};
+
+/// Who has a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The host: the driver must not touch it.
+    Host,
+    /// The driver, given through this queue.
+    Driver(Queue),
+}
+
+/// What only a network driver can be guilty of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetFault {
+    /// A packet was returned by somebody who does not have it.
+    PacketNotOwned {
+        /// Through this ring.
+        queue: Queue,
+        /// The packet's id.
+        id: u32,
+        /// Who has it.
+        owner: Owner,
+    },
+    /// A returned entry breaks a rule.
+    PacketMalformed {
+        /// Through this ring.
+        queue: Queue,
+        /// The packet's id.
+        id: u32,
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A frame was given to be sent and never returned, while the link was up.
+    TransmitStuck {
+        /// How many frames wait for so long.
+        packets: u32,
+        /// For how long a frame may be kept, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// The device's counters, which the driver reports, and what it delivered do not agree.
+    CountersDisagree {
+        /// The counter's name.
+        counter: &'static str,
+        /// Frames that the device counted.
+        device: u64,
+        /// Frames that the driver returned.
+        driver: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+impl NetFault {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            NetFault::PacketNotOwned { .. } => "PacketNotOwned",
+            NetFault::PacketMalformed { .. } => "PacketMalformed",
+            NetFault::TransmitStuck { .. } => "TransmitStuck",
+            NetFault::CountersDisagree { .. } => "CountersDisagree",
+        }
+    }
+
+    pub(crate) fn parts(&self, tell: Tell<'_>) {
+        match self {
+            NetFault::PacketNotOwned { queue, id, owner } => {
+                tell("queue", Part::Text(queue));
+                tell("packet", Part::Number((*id).into()));
+                tell("owner", Part::Text(owner));
+            }
+            NetFault::PacketMalformed { queue, id, field, value, rule } => {
+                tell("queue", Part::Text(queue));
+                tell("packet", Part::Number((*id).into()));
+                tell("argument", Part::Text(field));
+                tell("value", Part::Number(*value));
+                tell("rule", Part::Text(rule));
+            }
+            NetFault::TransmitStuck { packets, limit_ns } => {
+                tell("packets", Part::Number((*packets).into()));
+                tell("limit_ns", Part::Number(*limit_ns));
+            }
+            NetFault::CountersDisagree { counter, device, driver, rule } => {
+                tell("counter", Part::Text(counter));
+                tell("device", Part::Number(*device));
+                tell("driver", Part::Number(*driver));
+                tell("rule", Part::Text(rule));
+            }
+        }
+    }
+}
+
+impl fmt::Display for NetFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            NetFault::PacketNotOwned { queue, id, owner } => write!(f, "{queue}: packet {id}: {owner}"),
+            NetFault::PacketMalformed { queue, id, field, value, rule } => {
+                write!(f, "{queue}: packet {id}: {field} = {value:#x}: {rule}")
+            }
+            NetFault::TransmitStuck { packets, limit_ns } => {
+                write!(f, "transmit: {packets} frames were not returned within {} ms", limit_ns / 1_000_000)
+            }
+            NetFault::CountersDisagree { counter, device, driver, rule } => {
+                write!(f, "{counter}: the device counted {device}, the driver returned {driver}: {rule}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Host => f.write_str("belongs to the host"),
+            Owner::Driver(queue) => write!(f, "was given to the driver through {queue}"),
+        }
+    }
+}
