@@ -46,6 +46,7 @@ mod wasm {
     use core::cell::UnsafeCell;
     use core::panic::PanicInfo;
 
+    use crate::kernel::Calls;
     use crate::{Level, WasmKernel};
 
     /// The module's one instance.
@@ -73,16 +74,15 @@ mod wasm {
 
     /// Says where and why, and ends the call with a trap.
     pub fn panic(info: &PanicInfo<'_>) -> ! {
+        // SAFETY: the imports serve the module's one instance, on its one thread.
+        let calls = unsafe { Calls::new(WasmKernel) };
         let message = info.message();
         match info.location() {
             Some(at) => {
-                crate::nook::log(
-                    WasmKernel,
-                    Level::Error,
-                    format_args!("panic at {}:{}: {message}", at.file(), at.line()),
-                );
+                let (file, line) = (at.file(), at.line());
+                crate::nook::log(calls, Level::Error, format_args!("panic at {file}:{line}: {message}"));
             }
-            None => crate::nook::log(WasmKernel, Level::Error, format_args!("panic: {message}")),
+            None => crate::nook::log(calls, Level::Error, format_args!("panic: {message}")),
         }
         core::arch::wasm32::unreachable()
     }

@@ -1,9 +1,9 @@
 //! [`Filter`]: what a filter is, and [`nook_filter!`](crate::nook_filter), which makes a crate one.
 
-use core::marker::PhantomData;
-
 use nook_abi::net::{filter_direction, filter_verdict};
-use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, Status};
+use nook_abi::{Addr, Status};
+
+use crate::raw::{Page, View};
 
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,27 +26,22 @@ pub enum Verdict {
 
 /// A frame where it lies, in the window that driver, device and filter share. It is read in place and not changed.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    at: *const u8,
-    len: usize,
-    window: PhantomData<&'a u8>,
-}
+pub struct Frame<'a>(View<'a>);
 
 impl<'a> Frame<'a> {
     /// The frame in `bytes`, for tests.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Frame { at: bytes.as_ptr(), len: bytes.len(), window: PhantomData }
+        Frame(View::of(bytes))
     }
 
     /// Its length, without the frame check sequence.
     pub fn len_bytes(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
     /// The byte at `at`, if it has one.
     pub fn byte(&self, at: usize) -> Option<u8> {
-        // SAFETY: inside of the frame, which is valid for reads; no reference is made, because a device may write.
-        (at < self.len).then(|| unsafe { self.at.add(at).read() })
+        self.0.byte(at)
     }
 
     /// The two bytes at `at` as a number, first byte on the wire highest.
@@ -65,7 +60,7 @@ pub trait Filter: Sized {
 }
 
 /// One filter and where its entries arrive. Before a `begin` that succeeded, every frame is dropped.
-pub struct FilterInstance<F>(Option<(HostPage, F)>);
+pub struct FilterInstance<F>(Option<(Page, F)>);
 
 impl<F: Filter> FilterInstance<F> {
     /// An instance that has not begun.
@@ -77,21 +72,21 @@ impl<F: Filter> FilterInstance<F> {
     /// See the table of a filter's entries.
     ///
     /// # Safety
-    /// `host_page` is the address of a [`HostPage`] whose window and mailbox are valid for reads for as long as the
-    /// instance is used, on one thread; the host does not write to the mailbox during this call.
+    /// `host_page` is the address of a [`HostPage`](nook_abi::HostPage) whose window and mailbox are valid for reads
+    /// for as long as the instance is used, on one thread; the host does not write to the mailbox during this call.
     pub unsafe fn begin(&mut self, host_page: Addr, rules_len_bytes: u32) -> i32 {
-        // SAFETY: the caller vouches for the page.
-        let page = unsafe { (host_page as *const HostPage).read() };
-        let len = rules_len_bytes as usize;
-        if page.magic != HOST_PAGE_MAGIC || len > MAILBOX_BYTES {
-            return Status::Invalid.code();
-        }
-        // SAFETY: the mailbox has so many bytes, and nobody writes to it now.
-        let rules = unsafe { core::slice::from_raw_parts(page.mailbox_addr as Addr as *const u8, len) };
-        let Ok(rules) = core::str::from_utf8(rules) else { return Status::Invalid.code() };
-        match F::begin(rules.lines().map(str::trim).filter(|rule| !rule.is_empty())) {
-            Ok(filter) => {
-                self.0 = Some((page, filter));
+        // SAFETY: the caller vouches for the page and what it names, for as long as the instance is used, and for one
+        // thread.
+        let begun = unsafe { Page::new(host_page) }.and_then(|page| {
+            let filter = page.with_mail(rules_len_bytes as usize, |mail| {
+                let rules = core::str::from_utf8(mail).map_err(|_| Status::Invalid)?;
+                F::begin(rules.lines().map(str::trim).filter(|rule| !rule.is_empty()))
+            });
+            Ok((page, filter.flatten()?))
+        });
+        match begun {
+            Ok(begun) => {
+                self.0 = Some(begun);
                 0
             }
             Err(status) => status.code(),
@@ -106,11 +101,8 @@ impl<F: Filter> FilterInstance<F> {
             filter_direction::SENDING => Direction::Sending,
             _ => return filter_verdict::DROP,
         };
-        if u64::from(offset) + u64::from(len_bytes) > page.window_len_bytes {
-            return filter_verdict::DROP;
-        }
-        let at = (page.window_addr as usize + offset as usize) as *const u8;
-        filter.frame(direction, &Frame { at, len: len_bytes as usize, window: PhantomData }) as u32
+        let Ok((span, _)) = page.window(offset, len_bytes) else { return filter_verdict::DROP };
+        filter.frame(direction, &Frame(span.view())) as u32
     }
 }
 
@@ -214,7 +206,7 @@ mod tests {
         let host = Host::new();
         assert_eq!(begin(&host, "many").1, Status::Invalid.code());
         host.mail(&[0xff]);
-        // SAFETY: as above.
+        // SAFETY: the page and what it names is leaked memory, and the test stays on its thread.
         let code = unsafe { FilterInstance::<First>::new().begin(host.page(), 1) };
         assert_eq!(code, Status::Invalid.code());
     }

@@ -3,6 +3,8 @@
 use nook_abi::net::{MOST_MULTICAST, loopback_mode, poll_flags};
 use nook_abi::{Addr, ProbeReason, Status, irq_result, poll_result};
 
+use crate::kernel::Calls;
+use crate::raw::Page;
 use crate::sieve::Sieve;
 use crate::{Kernel, MacAddress, NetDriver, Nook, RxMode};
 
@@ -64,16 +66,18 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
             return Status::Busy.code();
         }
         let Some(reason) = ProbeReason::from_u32(reason) else { return Status::Invalid.code() };
-        // SAFETY: passed on to our caller.
-        let nook = match unsafe { Nook::new(self.kernel, host_page) } {
-            Ok(nook) => nook,
-            Err(status) => return status.code(),
-        };
-        match D::probe(nook, reason) {
-            Ok(driver) => {
-                // SAFETY: as for `Nook::new`.
-                let sieve = unsafe { Sieve::new(&nook.page()) };
-                self.running = Some(Running { nook, driver, sieve });
+        // SAFETY: the caller vouches for the page and what it names, until after the instance has dropped all that is
+        // made of it here, and for one thread.
+        let page = unsafe { Page::new(host_page) };
+        // SAFETY: the caller vouches for the kernel and for one thread.
+        let calls = unsafe { Calls::new(self.kernel) };
+        let probed = page.and_then(|page| {
+            let nook = Nook::new(calls, page);
+            Ok(Running { nook, driver: D::probe(nook, reason)?, sieve: Sieve::new(page) })
+        });
+        match probed {
+            Ok(running) => {
+                self.running = Some(running);
                 0
             }
             Err(status) => status.code(),
@@ -153,12 +157,12 @@ impl<K: Kernel, D: NetDriver<K>> Instance<K, D> {
         if count > MOST_MULTICAST {
             return Status::Invalid.code();
         }
-        let mailbox = running.nook.page().mailbox_addr as Addr as *const MacAddress;
-        // SAFETY: `probe`'s caller vouched for the mailbox, which has room for so many and is not written to during
-        // this call; byte arrays have no alignment.
-        let multicast = unsafe { core::slice::from_raw_parts(mailbox, count) };
-        let mode = RxMode::from_bits(mode, multicast);
-        code(running.enter(|_, driver| mode.and_then(|mode| driver.set_rx_mode(mode))))
+        let page = running.nook.page();
+        let set = page.with_mail(count * size_of::<MacAddress>(), |mail| {
+            let mode = RxMode::from_bits(mode, mail.as_chunks().0);
+            running.enter(|_, driver| mode.and_then(|mode| driver.set_rx_mode(mode)))
+        });
+        code(set.flatten())
     }
 
     /// See the entry table.

@@ -1,6 +1,46 @@
-//! The hostcalls, as a trait: [`Kernel`]. Everything here expands from the one table in `nook-abi`.
+//! The hostcalls, as a trait: [`Kernel`], and safe to make: [`Calls`]. Everything here expands from the one table in
+//! `nook-abi`.
 
 use nook_abi::Addr;
+
+/// The hostcalls of an instance, for code that runs inside of its entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls<K>(K);
+
+impl<K: Kernel> Calls<K> {
+    /// # Safety
+    /// `kernel` serves the instance in whose entries the result, and what is made of it, is used, on one thread, and
+    /// keeps the promises of the hostcall table.
+    pub(crate) const unsafe fn new(kernel: K) -> Self {
+        Calls(kernel)
+    }
+
+    /// The call `log`, whose row has an address.
+    pub(crate) fn log(self, level: u32, text: &[u8]) {
+        // SAFETY: `new`'s caller vouched for kernel and thread. Address and length are those of a slice that lives
+        // until the call has returned.
+        unsafe { self.0.log(level, text.as_ptr() as Addr, text.len() as u32) }
+    }
+}
+
+/// A row of the table as a method of [`Calls`], if it has no address among its arguments.
+macro_rules! safe {
+    ($name:ident [$($arg:ident: $ty:tt),*] -> $result:tt) => {
+        safe!(@look [$($ty)*] $name [$($arg: $ty),*] $result);
+    };
+    (@look [Addr $($rest:tt)*] $($row:tt)*) => {};
+    (@look [$first:tt $($rest:tt)*] $($row:tt)*) => {
+        safe!(@look [$($rest)*] $($row)*);
+    };
+    (@look [] $name:ident [$($arg:ident: $ty:tt),*] $result:tt) => {
+        #[inline(always)]
+        pub(crate) fn $name(self, $($arg: $ty),*) -> $result {
+            // SAFETY: `Calls::new`'s caller vouched for kernel and thread, and no argument is an address. The host
+            // checks values and context.
+            unsafe { self.0.$name($($arg),*) }
+        }
+    };
+}
 
 macro_rules! define_kernel {
     ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
@@ -14,6 +54,10 @@ macro_rules! define_kernel {
         #[allow(clippy::missing_safety_doc)] // Once for all of them, above.
         pub trait Kernel: Copy + 'static {
             $(#[doc = $doc] unsafe fn $name(self, $($arg: $ty),*) -> $result;)*
+        }
+
+        impl<K: Kernel> Calls<K> {
+            $(safe!($name [$($arg: $ty),*] -> $result);)*
         }
 
         #[cfg(target_arch = "wasm32")]

@@ -7,7 +7,8 @@
 //! (`TableKernel`). The feature `testing` brings a kernel for a driver's unit tests.
 //!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
-//! `unsafe`, in the modules that say so below. Drivers call it; who runs one in a process of its own calls
+//! `unsafe`: `raw` alone touches memory by address, `kernel` alone makes hostcalls, and the others that say so below
+//! are where the host calls in. Drivers call it; who runs one in a process of its own calls
 //! [`Instance`].
 #![no_std]
 #![deny(unsafe_code)]
@@ -15,34 +16,38 @@
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
-#[allow(unsafe_code)]
+#[cfg_attr(
+    any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")),
+    expect(unsafe_code, reason = "vector instructions take vectors, which are made of bytes as they lie in memory")
+)]
 mod checksum;
 mod dma;
 mod driver;
-#[allow(unsafe_code)]
+#[cfg_attr(
+    any(test, target_arch = "wasm32"),
+    expect(unsafe_code, reason = "entries are called by the host, from outside")
+)]
 mod export;
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the entry that begins a filter is given the host page's address")]
 mod filter;
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the entry that probes a driver is given the host page's address")]
 mod instance;
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "hostcalls are imports, which the compiler cannot check")]
 mod kernel;
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "host and driver call each other through tables of C functions")]
 mod native;
-#[allow(unsafe_code)]
 mod nook;
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the host page says where the queues are")]
 mod queues;
-#[expect(unsafe_code, reason = "places in the window, which is no Rust object, are read and written by address")]
+#[expect(unsafe_code, reason = "window, host page and queues are no Rust objects and are reached by address")]
 mod raw;
 mod regs;
 mod ring;
-#[allow(unsafe_code)]
 mod sieve;
 #[cfg(any(test, feature = "testing"))]
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "it plays the host, and a device, in memory that a driver reaches by address")]
 pub mod testing;
 
 pub use checksum::checksum;

@@ -11,6 +11,7 @@ use std::panic::{PanicHookInfo, catch_unwind, set_hook};
 
 use nook_abi::{Addr, NativeDriver, NativeEntries, NativeHead, NativeServices};
 
+use crate::kernel::Calls;
 use crate::{Instance, Kernel, Level, NetDriver};
 
 /// The host around a driver in a shared object: each method calls a function of the host's table.
@@ -27,13 +28,16 @@ static SERVICES: AtomicPtr<NativeServices> = AtomicPtr::new(ptr::null_mut());
 /// Says where and why, as in wasm.
 fn last_words(panic: &PanicHookInfo<'_>) {
     let kernel = TableKernel { host: HOST.load(Ordering::Relaxed), services: SERVICES.load(Ordering::Relaxed) };
+    // SAFETY: the host sets both before anything of the driver runs, and keeps them while it does; the hook runs on the
+    // thread on which the driver panics.
+    let calls = unsafe { Calls::new(kernel) };
     let message = panic.payload_as_str().unwrap_or("for a reason that is no text");
     match panic.location() {
         Some(at) => {
             let (file, line) = (at.file(), at.line());
-            crate::nook::log(kernel, Level::Error, format_args!("panic at {file}:{line}: {message}"));
+            crate::nook::log(calls, Level::Error, format_args!("panic at {file}:{line}: {message}"));
         }
-        None => crate::nook::log(kernel, Level::Error, format_args!("panic: {message}")),
+        None => crate::nook::log(calls, Level::Error, format_args!("panic: {message}")),
     }
 }
 

@@ -1,19 +1,20 @@
-//! [`Nook`]: the host as a driver sees it. The only module that makes hostcalls.
+//! [`Nook`]: the host as a driver sees it.
 
 use core::fmt;
 
+use nook_abi::Status;
 use nook_abi::net::{LinkState, NetPage, NetStats};
-use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, Status};
 
+use crate::kernel::Calls;
 use crate::log::Line;
-use crate::raw::Span;
+use crate::raw::Page;
 use crate::{DmaRegion, Kernel, Level, MacAddress, NetQueues, Regs};
 
 /// The host around a driver: a small handle that can be copied and kept.
 #[derive(Clone, Copy)]
 pub struct Nook<K> {
-    kernel: K,
-    page: *const HostPage,
+    calls: Calls<K>,
+    page: Page,
 }
 
 /// `0` or a negative [`Status`], as the table returns them.
@@ -31,9 +32,7 @@ macro_rules! plain {
         $(#[$doc])*
         #[inline(always)]
         $vis fn $name(&self, $($arg: $ty),*) $(-> $result)? {
-            // SAFETY: a `Nook` exists only inside an instance whose creator vouched for kernel and thread
-            // (`Nook::new`), and the call passes no address. The host checks values and context.
-            unsafe { self.kernel.$name($($arg),*) }
+            self.calls.$name($($arg),*)
         }
     )* };
 }
@@ -43,32 +42,19 @@ macro_rules! fallible {
     ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*);)*) => { $(
         $(#[$doc])*
         $vis fn $name(&self, $($arg: $ty),*) -> Result<(), Status> {
-            // SAFETY: as for the plain calls above: no address is passed.
-            status(unsafe { self.kernel.$name($($arg),*) })
+            status(self.calls.$name($($arg),*))
         }
     )* };
 }
 
 impl<K: Kernel> Nook<K> {
-    /// The nook that `kernel` serves and whose host page is at `page`.
-    ///
-    /// # Safety
-    /// `page` is the address of a host page that the host keeps filled in as its documentation says: its addresses
-    /// are those of the window, the rings and the mailbox, in memory that is valid for as long as any copy of the
-    /// result (or what it made) is in use. `kernel` keeps the promises of the hostcall table. The result and all
-    /// that is made from it stay on the thread on which the host calls the driver.
-    pub(crate) unsafe fn new(kernel: K, page: Addr) -> Result<Self, Status> {
-        let nook = Nook { kernel, page: page as *const HostPage };
-        if nook.page().magic != HOST_PAGE_MAGIC {
-            return Err(Status::Invalid);
-        }
-        Ok(nook)
+    pub(crate) fn new(calls: Calls<K>, page: Page) -> Self {
+        Nook { calls, page }
     }
 
-    /// A copy of the host page.
-    pub(crate) fn page(&self) -> HostPage {
-        // SAFETY: `Nook::new`'s caller vouched for the page; the host writes it only between calls.
-        unsafe { self.page.read() }
+    /// The host page.
+    pub(crate) fn page(&self) -> Page {
+        self.page
     }
 
     /// The registers in `bar`.
@@ -78,14 +64,12 @@ impl<K: Kernel> Nook<K> {
 
     /// The packet queues. Called once, in `probe`: two handles to one ring would each miss what the other did.
     pub fn queues(&self) -> NetQueues {
-        // SAFETY: the page's rings are vouched for by `Nook::new`'s caller.
-        unsafe { NetQueues::new(&self.page()) }
+        NetQueues::new(self.page)
     }
 
     /// The monotonic clock shortly before this call into the driver, in nanoseconds. Free; see [`Nook::clock_ns`].
     pub fn now_ns(&self) -> u64 {
-        // SAFETY: `Nook::new`'s caller vouched for the page.
-        unsafe { (&raw const (*self.page).now_ns).read() }
+        self.page.now_ns()
     }
 
     plain! {
@@ -135,19 +119,17 @@ impl<K: Kernel> Nook<K> {
     pub fn net_attach(&self, mac: MacAddress, max_mtu_bytes: u32) -> Result<(), Status> {
         let [a, b, c, d, e, f] = mac;
         let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-        // SAFETY: no address is passed.
-        status(unsafe { self.kernel.net_attach(mac, max_mtu_bytes) })
+        status(self.calls.net_attach(mac, max_mtu_bytes))
     }
 
     /// Reports the link.
     pub fn net_link(&self, link: LinkState) {
-        // SAFETY: no address is passed.
-        unsafe { self.kernel.net_link(link.up.into(), link.speed_mbps, link.full_duplex.into()) }
+        self.calls.net_link(link.up.into(), link.speed_mbps, link.full_duplex.into());
     }
 
     /// Sends a message to the host's log; see [`error!`](crate::error) and its siblings.
     pub fn log(&self, level: Level, text: fmt::Arguments<'_>) {
-        log(self.kernel, level, text);
+        log(self.calls, level, text);
     }
 
     /// Waits until `done`, looking every `interval_ns` and sleeping in between, or gives [`Status::Timeout`] after
@@ -172,39 +154,27 @@ impl<K: Kernel> Nook<K> {
 
     /// Allocates zeroed DMA memory, aligned to `align_bytes` (a power of two, at most 4096). Process context only.
     pub fn dma_alloc(&self, len_bytes: u32, align_bytes: u32) -> Result<DmaRegion<K>, Status> {
-        // SAFETY: no address is passed.
-        let answer = unsafe { self.kernel.dma_alloc(len_bytes, align_bytes) };
+        let answer = self.calls.dma_alloc(len_bytes, align_bytes);
         if answer < 0 {
             return Err(i32::try_from(answer).ok().and_then(Status::from_code).unwrap_or(Status::NoMemory));
         }
         let (handle, offset) = ((answer >> 32) as u32, answer as u32);
-        let page = self.page();
-        // SAFETY: `Nook::new`'s caller vouched for the window, and for the kernel, whose answer is that so many bytes
-        // at this offset of it are the driver's. The region keeps them until it is dropped, and hands out no
-        // references.
-        let span = unsafe { Span::new(page.window_addr as Addr + offset as usize, len_bytes) };
-        Ok(DmaRegion::new(*self, handle, page.window_iova + u64::from(offset), span))
+        let (span, iova) = self.page.window(offset, len_bytes)?;
+        Ok(DmaRegion::new(*self, handle, iova, span))
     }
 
     /// Leaves counters where the host reads them after the `stats` entry.
     pub(crate) fn post_stats(&self, stats: NetStats) {
-        let page = self.page.cast_mut();
-        // SAFETY: `Nook::new`'s caller vouched for the page; nobody else uses it during this call.
-        unsafe {
-            for (at, word) in stats.to_words().into_iter().enumerate() {
-                (&raw mut (*page).class[NetPage::STATS_WORD + at]).write(word);
-            }
-            (&raw mut (*page).stats_written).write((&raw const (*page).stats_written).read().wrapping_add(1));
-        }
+        self.page.change(|page| {
+            page.class[NetPage::STATS_WORD..].iter_mut().zip(stats.to_words()).for_each(|(word, value)| *word = value);
+            page.stats_written = page.stats_written.wrapping_add(1);
+        });
     }
 }
 
 /// [`Nook::log`] for those who have no nook: the panic handler.
-pub(crate) fn log<K: Kernel>(kernel: K, level: Level, text: fmt::Arguments<'_>) {
-    let line = Line::format(text);
-    let bytes = line.as_bytes();
-    // SAFETY: address and length are those of a live slice of the driver's memory.
-    unsafe { kernel.log(level as u32, bytes.as_ptr() as Addr, bytes.len() as u32) }
+pub(crate) fn log<K: Kernel>(calls: Calls<K>, level: Level, text: fmt::Arguments<'_>) {
+    calls.log(level as u32, Line::format(text).as_bytes());
 }
 
 #[cfg(test)]

@@ -3,24 +3,23 @@
 //! Host and driver use a ring on the same thread, never at the same time, so its counters and entries need no
 //! atomics: an entry call is a barrier. A batch loads the counters once and writes its own back once, when it ends.
 
-use crate::DmaBytes;
-use crate::raw::Span;
 use nook_abi::net::{EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, RING_BYTES, entry_flags};
-use nook_abi::{Addr, HostPage, QUEUE_CAPACITY, RingHeader};
+use nook_abi::{Addr, QUEUE_CAPACITY, RingHeader};
 
-/// A ring as memory: its entries as the words that they are copied as.
-#[repr(C)]
-pub(crate) struct Ring {
-    pub(crate) header: RingHeader,
-    pub(crate) entries: [EntryWords; QUEUE_CAPACITY as usize],
-}
+use crate::DmaBytes;
+use crate::raw::{Page, QueueMemory, Span};
 
-const _: () = assert!(size_of::<Ring>() == RING_BYTES);
+/// A queue of entries as memory.
+pub(crate) type Ring = QueueMemory<{ size_of::<EntryWords>() / size_of::<u64>() }>;
 
-/// Where counter `at` points.
-#[inline(always)]
-pub(crate) const fn index(at: u32) -> usize {
-    (at & (QUEUE_CAPACITY - 1)) as usize
+const _: () = assert!(Ring::LEN_BYTES == RING_BYTES);
+
+/// The memory of a queue.
+pub(crate) fn ring(page: Page, queue: Queue) -> Ring {
+    let addr = NetPage::from_words(&page.get().class).rings[queue as usize];
+    // SAFETY: whoever made the `Page` vouched that its host keeps it filled in as documented, and a network driver's
+    // has the addresses of its queues there.
+    unsafe { Ring::new(addr as Addr) }
 }
 
 /// The driver's ends of the four queues, and where the packets are.
@@ -38,32 +37,25 @@ pub struct NetQueues {
 }
 
 impl NetQueues {
-    /// # Safety
-    /// The addresses in `page` are those of rings and of a window that stay valid while the result is used, on this
-    /// thread.
-    pub(crate) unsafe fn new(page: &HostPage) -> Self {
-        let net = NetPage::from_words(&page.class);
-        let ring = |queue: Queue| net.rings[queue as usize] as usize as *mut Ring;
+    pub(crate) fn new(page: Page) -> Self {
         NetQueues {
-            rx_provide: ProvideQueue(ring(Queue::RxProvide)),
-            rx_return: ReturnQueue(ring(Queue::RxReturn)),
-            tx_provide: ProvideQueue(ring(Queue::TxProvide)),
-            tx_return: ReturnQueue(ring(Queue::TxReturn)),
-            // SAFETY: the caller vouches for the page, and by it for the window, in which the pool lies.
-            pool: unsafe { Pool::new(page) },
+            rx_provide: ProvideQueue(ring(page, Queue::RxProvide)),
+            rx_return: ReturnQueue(ring(page, Queue::RxReturn)),
+            tx_provide: ProvideQueue(ring(page, Queue::TxProvide)),
+            tx_return: ReturnQueue(ring(page, Queue::TxReturn)),
+            pool: Pool::new(page),
         }
     }
 }
 
 /// The end of a queue from which the driver takes.
-pub struct ProvideQueue(*mut Ring);
+pub struct ProvideQueue(Ring);
 
 impl ProvideQueue {
     /// Begins a batch of taking.
     #[inline(always)]
     pub fn begin(&mut self) -> Provided<'_> {
-        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
-        let RingHeader { produced, consumed } = unsafe { (&raw const (*self.0).header).read() };
+        let RingHeader { produced, consumed } = self.0.header();
         Provided { queue: self, at: consumed, end: produced }
     }
 }
@@ -83,8 +75,7 @@ impl Iterator for Provided<'_> {
         if self.at == self.end {
             return None;
         }
-        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
-        let words = unsafe { (&raw const (*self.queue.0).entries[index(self.at)]).read() };
+        let words = self.queue.0.get(self.at);
         self.at = self.at.wrapping_add(1);
         Some(QueueEntry::from_words(words))
     }
@@ -93,20 +84,18 @@ impl Iterator for Provided<'_> {
 impl Drop for Provided<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
-        unsafe { (&raw mut (*self.queue.0).header.consumed).write(self.at) }
+        self.queue.0.set_consumed(self.at);
     }
 }
 
 /// The end of a queue into which the driver puts.
-pub struct ReturnQueue(*mut Ring);
+pub struct ReturnQueue(Ring);
 
 impl ReturnQueue {
     /// Begins a batch of putting.
     #[inline(always)]
     pub fn begin(&mut self) -> Returning<'_> {
-        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
-        let RingHeader { produced, consumed } = unsafe { (&raw const (*self.0).header).read() };
+        let RingHeader { produced, consumed } = self.0.header();
         Returning { queue: self, at: produced, end: consumed.wrapping_add(QUEUE_CAPACITY) }
     }
 }
@@ -135,8 +124,7 @@ impl<'a> Returning<'a> {
 impl Drop for Returning<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the ring is valid (`NetQueues::new`), and only this thread uses it now.
-        unsafe { (&raw mut (*self.queue.0).header.produced).write(self.at) }
+        self.queue.0.set_produced(self.at);
     }
 }
 
@@ -148,8 +136,7 @@ impl ReturnPlace<'_, '_> {
     #[inline(always)]
     pub fn put(self, entry: QueueEntry) {
         let ReturnPlace(batch) = self;
-        // SAFETY: the ring is valid (`NetQueues::new`), and the index is below its capacity.
-        unsafe { (&raw mut (*batch.queue.0).entries[index(batch.at)]).write(entry.to_words()) }
+        batch.queue.0.set(batch.at, entry.to_words());
         batch.at = batch.at.wrapping_add(1);
     }
 }
@@ -210,21 +197,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// # Safety
-    /// `page` describes a window, and a pool in it, whose memory stays valid while the result, or what was made from
-    /// it, is used.
-    unsafe fn new(page: &HostPage) -> Self {
+    /// Without a buffer if the host's does not lie in the window.
+    fn new(page: Page) -> Self {
         let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, .. } =
-            NetPage::from_words(&page.class).pool;
-        let begin = offset + headroom_bytes;
-        let len_bytes = if count == 0 { 0 } else { (count - 1) * stride_bytes + room_bytes };
-        Pool {
-            frames_iova: page.window_iova + u64::from(begin),
-            stride_bytes,
-            count,
-            room_bytes,
-            // SAFETY: the caller vouches for the window and for the layout, whose buffers end here.
-            frames: unsafe { Span::new(page.window_addr as Addr + begin as usize, len_bytes) },
+            NetPage::from_words(&page.get().class).pool;
+        let begin = offset.saturating_add(headroom_bytes);
+        let len_bytes = count.saturating_sub(1).saturating_mul(stride_bytes).saturating_add(room_bytes);
+        match page.window(begin, len_bytes) {
+            Ok((frames, frames_iova)) => Pool { frames_iova, stride_bytes, count, room_bytes, frames },
+            Err(_) => Pool { frames_iova: 0, stride_bytes, count: 0, room_bytes, frames: Span::EMPTY },
         }
     }
 
@@ -337,9 +318,9 @@ mod tests {
         };
         let host = Host::new();
         let class = NetPage { pool: layout, ..host.net_page() }.to_words();
-        let page = HostPage { window_iova: 0x10_0000, class, ..host.page_now() };
-        // SAFETY: the host's window is leaked memory and longer than this pool.
-        let pool = unsafe { Pool::new(&page) };
+        let page = host.nook().page();
+        page.change(|page| (page.window_iova, page.class) = (0x10_0000, class));
+        let pool = Pool::new(page);
         let packet = |id, len_bytes| Packet::from(&QueueEntry { id, len_bytes, ..QueueEntry::default() });
         assert_eq!(pool.frame_iova(&packet(0, 1984)), Some(0x10_1040));
         assert_eq!(pool.frame_iova(&packet(3, 0)), Some(0x10_1040 + 3 * 2048));
@@ -349,6 +330,9 @@ mod tests {
         for (id, len_bytes) in [(4, 60), (u32::MAX, 60), (0, 1985)] {
             assert!(pool.bytes(&packet(id, len_bytes)).is_none());
         }
+        // One that does not lie in the window has no buffers.
+        page.change(|page| page.window_len_bytes = 0x1000 + 4 * 2048 - 1);
+        assert_eq!(Pool::new(page).frame_iova(&packet(0, 60)), None);
     }
 
     #[test]

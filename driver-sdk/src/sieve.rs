@@ -4,44 +4,35 @@
 //! is dropped on the way to the device never comes out of `tx_provide`, and what is dropped on the way to the host is
 //! marked so in `rx_return`.
 
-use nook_abi::net::{
-    EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict,
-};
-use nook_abi::{HostPage, QUEUE_CAPACITY, RingHeader};
+use nook_abi::net::{NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict};
+use nook_abi::{QUEUE_CAPACITY, RingHeader};
 
-use crate::queues::{Ring, index};
+use crate::queues::{Ring, ring};
+use crate::raw::Page;
 use crate::{Kernel, Nook, Packet};
 
 /// The queues that frames come out of, and how far they were looked at.
 pub(crate) struct Sieve {
-    tx_provide: *mut Ring,
-    tx_return: *mut Ring,
-    rx_return: *mut Ring,
+    tx_provide: Ring,
+    tx_return: Ring,
+    rx_return: Ring,
     pool: PoolLayout,
     tx_seen: u32,
     rx_seen: u32,
 }
 
-/// An entry's place in a ring.
-///
-/// # Safety
-/// The ring is valid.
-unsafe fn entry(ring: *mut Ring, at: u32) -> *mut EntryWords {
-    // SAFETY: the caller vouches for the ring, and the index is below its capacity.
-    unsafe { &raw mut (*ring).entries[index(at)] }
-}
-
 impl Sieve {
     /// `None` if the nook has no filter.
-    ///
-    /// # Safety
-    /// The rings' addresses in `page` are those of rings that stay valid while the result is used, on this thread.
-    pub(crate) unsafe fn new(page: &HostPage) -> Option<Self> {
-        let net = NetPage::from_words(&page.class);
-        let ring = |queue: Queue| net.rings[queue as usize] as usize as *mut Ring;
-        let (tx_provide, tx_return, rx_return) = (ring(Queue::TxProvide), ring(Queue::TxReturn), ring(Queue::RxReturn));
-        let pool = net.pool;
-        (net.filters != 0).then_some(Sieve { tx_provide, tx_return, rx_return, pool, tx_seen: 0, rx_seen: 0 })
+    pub(crate) fn new(page: Page) -> Option<Self> {
+        let NetPage { filters, pool, .. } = NetPage::from_words(&page.get().class);
+        (filters != 0).then(|| Sieve {
+            tx_provide: ring(page, Queue::TxProvide),
+            tx_return: ring(page, Queue::TxReturn),
+            rx_return: ring(page, Queue::RxReturn),
+            pool,
+            tx_seen: 0,
+            rx_seen: 0,
+        })
     }
 
     fn drops<K: Kernel>(&self, nook: &Nook<K>, direction: u32, entry: &QueueEntry) -> bool {
@@ -53,57 +44,51 @@ impl Sieve {
     /// Before a call: frames that the host has given and the driver is to send.
     #[inline(never)]
     pub(crate) fn before<K: Kernel>(&mut self, nook: &Nook<K>) {
-        // SAFETY: the rings are valid (`new`), and only this thread uses them now.
-        unsafe {
-            let RingHeader { produced, consumed } = (*self.tx_provide).header;
-            let returned = (*self.tx_return).header;
-            let mut put = returned.produced;
-            while self.tx_seen != produced {
-                let place = entry(self.tx_provide, self.tx_seen);
-                let given = QueueEntry::from_words(place.read());
-                if self.drops(nook, filter_direction::SENDING, &given) {
-                    // The host takes everything back after each call that moves frames, so this has room.
-                    assert!(put.wrapping_sub(returned.consumed) < QUEUE_CAPACITY, "tx_return is full");
-                    let dropped = Packet::from(&given).returned(given.len_bytes, PacketStatus::Dropped);
-                    entry(self.tx_return, put).write(dropped.to_words());
-                    put = put.wrapping_add(1);
-                    place.write(QueueEntry { status: PacketStatus::Dropped as u16, ..given }.to_words());
-                }
-                self.tx_seen = self.tx_seen.wrapping_add(1);
+        let RingHeader { produced, consumed } = self.tx_provide.header();
+        let returned = self.tx_return.header();
+        let mut put = returned.produced;
+        while self.tx_seen != produced {
+            let given = QueueEntry::from_words(self.tx_provide.get(self.tx_seen));
+            if self.drops(nook, filter_direction::SENDING, &given) {
+                // The host takes everything back after each call that moves frames, so this has room.
+                assert!(put.wrapping_sub(returned.consumed) < QUEUE_CAPACITY, "tx_return is full");
+                let dropped = Packet::from(&given).returned(given.len_bytes, PacketStatus::Dropped);
+                self.tx_return.set(put, dropped.to_words());
+                put = put.wrapping_add(1);
+                let marked = QueueEntry { status: PacketStatus::Dropped as u16, ..given };
+                self.tx_provide.set(self.tx_seen, marked.to_words());
             }
-            if put == returned.produced {
-                return;
-            }
-            (*self.tx_return).header.produced = put;
-            // What passes moves up, so that what does not is behind the driver.
-            let (mut at, mut to) = (produced, produced);
-            while at != consumed {
-                at = at.wrapping_sub(1);
-                let given = entry(self.tx_provide, at).read();
-                if QueueEntry::from_words(given).status == 0 {
-                    to = to.wrapping_sub(1);
-                    entry(self.tx_provide, to).write(given);
-                }
-            }
-            (*self.tx_provide).header.consumed = to;
+            self.tx_seen = self.tx_seen.wrapping_add(1);
         }
+        if put == returned.produced {
+            return;
+        }
+        self.tx_return.set_produced(put);
+        // What passes moves up, so that what does not is behind the driver.
+        let (mut at, mut to) = (produced, produced);
+        while at != consumed {
+            at = at.wrapping_sub(1);
+            let given = self.tx_provide.get(at);
+            if QueueEntry::from_words(given).status == 0 {
+                to = to.wrapping_sub(1);
+                self.tx_provide.set(to, given);
+            }
+        }
+        self.tx_provide.set_consumed(to);
     }
 
     /// After a call: frames that the driver has received.
     #[inline(never)]
     pub(crate) fn after<K: Kernel>(&mut self, nook: &Nook<K>) {
-        // SAFETY: the rings are valid (`new`), and only this thread uses them now.
-        unsafe {
-            let produced = (*self.rx_return).header.produced;
-            while self.rx_seen != produced {
-                let place = entry(self.rx_return, self.rx_seen);
-                let returned = QueueEntry::from_words(place.read());
-                let received = returned.status == PacketStatus::Done as u16;
-                if received && self.drops(nook, filter_direction::RECEIVED, &returned) {
-                    place.write(QueueEntry { status: PacketStatus::Dropped as u16, ..returned }.to_words());
-                }
-                self.rx_seen = self.rx_seen.wrapping_add(1);
+        let produced = self.rx_return.header().produced;
+        while self.rx_seen != produced {
+            let returned = QueueEntry::from_words(self.rx_return.get(self.rx_seen));
+            let received = returned.status == PacketStatus::Done as u16;
+            if received && self.drops(nook, filter_direction::RECEIVED, &returned) {
+                let marked = QueueEntry { status: PacketStatus::Dropped as u16, ..returned };
+                self.rx_return.set(self.rx_seen, marked.to_words());
             }
+            self.rx_seen = self.rx_seen.wrapping_add(1);
         }
     }
 }
@@ -120,8 +105,8 @@ mod tests {
 
     fn sieve(host: &Host) -> Sieve {
         let class = NetPage { filters: 1, ..host.net_page() }.to_words();
-        // SAFETY: the page's rings are leaked memory of this host.
-        unsafe { Sieve::new(&HostPage { class, ..host.page_now() }) }.unwrap()
+        host.nook().page().change(|page| page.class = class);
+        Sieve::new(host.nook().page()).unwrap()
     }
 
     fn ids(entries: &[QueueEntry]) -> Vec<(u32, u16)> {
@@ -130,8 +115,7 @@ mod tests {
 
     #[test]
     fn without_a_filter_there_is_no_sieve() {
-        // SAFETY: as above.
-        assert!(unsafe { Sieve::new(&Host::new().page_now()) }.is_none());
+        assert!(Sieve::new(Host::new().nook().page()).is_none());
     }
 
     #[test]

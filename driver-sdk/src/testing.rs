@@ -14,6 +14,8 @@ use std::vec::Vec;
 use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, RING_BYTES};
 use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status};
 
+use crate::kernel::Calls;
+use crate::raw::Page;
 use crate::{Kernel, Nook};
 
 /// What `dma_alloc` can give out, at the start of the window.
@@ -196,8 +198,11 @@ impl Host {
 
     /// What a driver gets in `probe`.
     pub fn nook(&self) -> Nook<Fake> {
-        // SAFETY: the page and what it names is leaked memory; tests stay on their thread.
-        unsafe { Nook::new(self.kernel(), self.page()) }.unwrap()
+        // SAFETY: the kernel is this host's, which is never freed and cannot leave its thread.
+        let calls = unsafe { Calls::new(self.kernel()) };
+        // SAFETY: the page and what it names is leaked memory of this host, which cannot leave its thread.
+        let page = unsafe { Page::new(self.page()) }.expect("this host has filled it in");
+        Nook::new(calls, page)
     }
 
     /// The DMA window.

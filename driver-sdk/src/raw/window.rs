@@ -1,6 +1,4 @@
-//! Memory that a device, or the host, writes while the driver looks at it: the only module that touches the window.
-//!
-//! What is safe here is safe for any caller: a [`Span`] checks each place, [`Slots`] masks each index.
+//! Memory of the window, which a device writes while the driver looks at it.
 //!
 //! WebAssembly has no volatile access. The compiler of the module (LLVM) and the host's (Cranelift) merge plain loads
 //! of one address, answer a load with what was stored before, and drop a store that another overwrites. So:
@@ -13,6 +11,7 @@
 //!   hostcall or an atomic store.
 
 use core::hint::black_box;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use nook_abi::{Addr, Status};
@@ -26,6 +25,9 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// No memory.
+    pub(crate) const EMPTY: Span = Span { addr: 0, len_bytes: 0 };
+
     /// # Safety
     /// So many bytes at `addr` are valid for reads and writes while the result, a copy of it or what was made from it
     /// is used, and no Rust reference to them exists in that time.
@@ -124,6 +126,11 @@ impl Span {
         Ok(())
     }
 
+    /// All of it, to be looked at byte by byte.
+    pub(crate) fn view<'a>(self) -> View<'a> {
+        View { at: self.addr as *const u8, len: self.len_bytes as usize, memory: PhantomData }
+    }
+
     /// Sets `len_bytes` bytes at `offset`, in bulk.
     #[inline]
     pub(crate) fn fill(self, offset: u32, len_bytes: u32, byte: u8) -> Result<(), Status> {
@@ -148,6 +155,36 @@ unsafe fn move_bytes(from: *const u8, to: *mut u8, len: usize) {
     // they write no plain accesses in place of the copy.
     unsafe { to.copy_from(from, black_box(len)) }
     compiler_fence(Ordering::SeqCst);
+}
+
+/// Bytes to be looked at, by plain loads: for content that nobody is to write now. If a device does all the same, what
+/// is read is what was there at some time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    at: *const u8,
+    len: usize,
+    memory: PhantomData<&'a u8>,
+}
+
+impl<'a> View<'a> {
+    /// Those of a slice.
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        View { at: bytes.as_ptr(), len: bytes.len(), memory: PhantomData }
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The byte at `at`, if there is one.
+    #[inline(always)]
+    pub(crate) fn byte(&self, at: usize) -> Option<u8> {
+        // SAFETY: below the length of what a slice or a valid span (`Span::new`) had at this address; both outlive the
+        // view. No reference is made, because a device may write.
+        (at < self.len).then(|| unsafe { self.at.add(at).read() })
+    }
 }
 
 /// `N` slots of `SLOT` bytes in the window. A slot's index is taken modulo N.

@@ -1,0 +1,12 @@
+//! Memory by address: the window, the host page and the queues. The only module of this crate that touches any of them.
+//!
+//! What is safe here is safe for any caller: a [`Span`] checks each place, [`Slots`] and a [`QueueMemory`] mask each
+//! index. Whoever makes one of them vouches for the address, once.
+
+mod page;
+mod queue;
+mod window;
+
+pub(crate) use page::Page;
+pub(crate) use queue::QueueMemory;
+pub(crate) use window::{Slots, Span, View};
