@@ -77,20 +77,20 @@ fn head(out: &mut String, report: &Value) -> Result<()> {
 }
 
 fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> {
-    let frames = report["frames"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if frames.is_empty() {
+    let callers = report["callers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if callers.is_empty() {
         writeln!(out, "\ncall stack: none; the driver's own code was not running, or not in the sandbox")?;
         return Ok(());
     }
     writeln!(out, "\ncall stack, innermost first:")?;
     let file = driver.map(Path::to_owned).unwrap_or_else(|| PathBuf::from(word(&report["driver"]["file"])));
     let source = Source::load(&file, word(&report["driver"]["sha256"]));
-    for frame in frames {
-        let number = &frame["function"];
-        let name = frame["name"].as_str().map_or_else(|| format!("function {number}"), str::to_owned);
-        let in_driver = frame["in_driver"] == true;
+    for caller in callers {
+        let number = &caller["function"];
+        let name = caller["name"].as_str().map_or_else(|| format!("function {number}"), str::to_owned);
+        let in_driver = caller["in_driver"] == true;
         writeln!(out, "  {name}{}", if in_driver { "" } else { " (in the filter)" })?;
-        if let (true, Ok(source), Some(offset)) = (in_driver, &source, frame["module_offset"].as_u64()) {
+        if let (true, Ok(source), Some(offset)) = (in_driver, &source, caller["module_offset"].as_u64()) {
             source.lines(offset).iter().try_for_each(|line| writeln!(out, "      {line}"))?;
         }
     }

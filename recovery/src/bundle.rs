@@ -16,13 +16,13 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_abi::Fault;
-use nook_runtime::{Call, Class, Counters, Frame, KeepMemory, Nook, NookError, Scene};
+use nook_runtime::{Call, Caller, Class, Counters, KeepMemory, Nook, NookError, Scene};
 use serde_json::{Map, Value, json};
 
 use crate::Policy;
 
 /// The layout of bundles; a reader refuses another.
-pub const BUNDLE_FORMAT: u64 = 1;
+pub const BUNDLE_FORMAT: u64 = 2;
 
 /// Where bundles go, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleCo
         },
         "device": host.describe_device(),
         "isolation": nook.isolation(),
-        "frames": scene.frames.iter().map(frame).collect::<Vec<_>>(),
+        "callers": scene.callers.iter().map(caller).collect::<Vec<_>>(),
         "counters": counters(nook.counters(), nook.class().counts()),
         "policy": {
             "restarts": about.policy.restarts,
@@ -180,12 +180,12 @@ fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleCo
     })
 }
 
-fn frame(frame: &Frame) -> Value {
+fn caller(caller: &Caller) -> Value {
     json!({
-        "function": frame.function,
-        "name": frame.name,
-        "module_offset": frame.module_offset,
-        "in_driver": frame.in_driver,
+        "function": caller.function,
+        "name": caller.name,
+        "module_offset": caller.module_offset,
+        "in_driver": caller.in_driver,
     })
 }
 

@@ -2,9 +2,9 @@
 //! back.
 //!
 //! Isolation holds without this crate: the runtime ends a faulty instance by itself and knows nothing of what follows.
-//! The supervisor has these levels: take the call back and try again; find the one frame that ends the driver and give
+//! The supervisor has these levels: take the call back and try again; find the one thing that ends the driver and give
 //! it up; go back to a snapshot, for faults that are older than the call; restart (a fresh instance on the same device
-//! and window, while the interface above keeps its carrier); and quarantine (the device quiet, the interface down). The
+//! and window, while what is above keeps its place); and quarantine (the device quiet, what is above told so). The
 //! first three need a driver whose calls can be taken back, which the runtime sees to ([`nook_runtime::Method`]).
 //! `nook-run` and the tests call it.
 #![forbid(unsafe_code)]

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 pub struct Policy {
     /// Whether calls that faulted are taken back at all, where they can be.
     pub takes_back: bool,
-    /// How often a call that was taken back is called again as it was, before its frame is looked for or the driver
-    /// restarted.
+    /// How often a call that was taken back is called again as it was, before the one thing is looked for that ends it,
+    /// or the driver is restarted.
     pub retries: u16,
     /// Restarts that are allowed within [`window_ns`](Self::window_ns); one more is quarantine.
     pub restarts: u32,
@@ -18,8 +18,8 @@ pub struct Policy {
     pub backoff_first_ns: u64,
     /// The longest wait.
     pub backoff_most_ns: u64,
-    /// Whether frames to be sent that the driver had when it ended are given to its successor, though some may have
-    /// been sent already; or are given up, though some may not have been.
+    /// Whether work that the driver had when it ended is given to its successor, though some may have been done
+    /// already; or is given up, though some may not have been.
     pub resubmit: bool,
     /// Snapshots that are kept, to go back to one before the driver is restarted.
     pub snapshots: u16,
@@ -28,7 +28,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s, with frames sent again;
+    /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s, with work given again;
     /// three snapshots, of every ten seconds.
     pub const DEFAULT: Policy = Policy {
         takes_back: true,

@@ -155,7 +155,7 @@ mod tests {
         let mut trouble = afresh();
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Retry);
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Single);
-        // The frames before it.
+        // What came before it.
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Withhold);
         assert_eq!(trouble.went_well(SINGLE), Relief::GiveUp);

@@ -33,7 +33,7 @@ pub struct Budgets {
     pub process_wall_ns: u64,
     /// Everything else: from beginning to end, sleeps counted.
     pub process_total_ns: u64,
-    /// Until a frame that was given to be sent is returned, while the link is up.
+    /// Until work that was given is returned, while the driver can do it.
     pub transmit_ns: u64,
     /// Without an interrupt, until the host looks for itself whether something was received.
     pub quiet_ns: u64,

@@ -1,4 +1,4 @@
-//! DMA regions: what `dma_alloc` gives out of the part of the window before the packet buffers.
+//! DMA regions: what `dma_alloc` gives out of the part of the window before the class's buffers.
 
 use nook_abi::{Fault, Hostcall};
 

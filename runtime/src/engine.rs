@@ -82,7 +82,7 @@ impl Engine {
             .cranelift_opt_level(OptLevel::Speed)
             .concurrency_support(false)
             .epoch_interruption(watch == Watch::Epoch && how.epochs)
-            // A few frames cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
+            // A few callers cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
             .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
             .wasm_relaxed_simd(false)
             .with_host_memory(Arc::new(Creator))

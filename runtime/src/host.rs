@@ -206,7 +206,7 @@ impl Host {
         self.device.regions.count()
     }
 
-    /// Whether received frames are to be announced by interrupts: the driver has enabled them since it began.
+    /// Whether what comes is to be announced by interrupts: the driver has enabled them since it began.
     pub(crate) fn watches_interrupts(&self) -> bool {
         self.device.had_interrupts()
     }

@@ -5,8 +5,8 @@ use wasmtime::Val;
 use crate::trail::{PAGE_BYTES, Page, pages};
 use crate::{Layout, Space};
 
-/// What a driver had to itself at some moment: everything below its DMA window. The window belongs to device and
-/// packets too.
+/// What a driver had to itself at some moment: everything below its DMA window. The window belongs to
+/// others too.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Pages that were not all zero, by address.

@@ -83,6 +83,6 @@ pub use revoke::Revoker;
 pub use services::Services;
 pub use snapshot::Snapshot;
 pub use space::{Places, Space};
-pub use trail::{Call, Frame, KeepMemory, Page, Scene, Step};
+pub use trail::{Call, Caller, KeepMemory, Page, Scene, Step};
 pub use wasm::{Mmio, WasmDriver, WasmLauncher};
 pub use world::World;

@@ -6,7 +6,7 @@ use nook_instrument::Counting;
 use wasmtime::{FrameInfo, Module, WasmBacktrace};
 
 use crate::OffsetMap;
-use crate::trail::Frame;
+use crate::trail::Caller;
 
 /// Where the code of a module comes from that was prepared, and perhaps made to count.
 pub(crate) struct Origin {
@@ -36,19 +36,19 @@ impl Origin {
     }
 
     /// The call stack at the fault, innermost first, with offsets in the module as the loader made it.
-    pub(crate) fn frames(&self, error: &wasmtime::Error) -> Vec<Frame> {
-        let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-        let frame = |frame: &FrameInfo| {
+    pub(crate) fn callers(&self, error: &wasmtime::Error) -> Vec<Caller> {
+        let callers = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+        let caller = |at: &FrameInfo| {
             // The host calls the driver, and the driver calls its filter.
-            let in_driver = frames.last().is_some_and(|outermost| Module::same(frame.module(), outermost.module()));
-            let (function, module_offset) = match (frame.func_index(), frame.module_offset()) {
+            let in_driver = callers.last().is_some_and(|outermost| Module::same(at.module(), outermost.module()));
+            let (function, module_offset) = match (at.func_index(), at.module_offset()) {
                 // What is of no instruction of the driver's was added to it, and is nothing to its author.
                 (function, offset) if in_driver => self.of(function, offset)?,
                 (function, offset) => (function, offset.map(|offset| offset as u64)),
             };
-            let name = frame.func_name().map(|name| Plain(name).to_string());
-            Some(Frame { function, name, module_offset, in_driver })
+            let name = at.func_name().map(|name| Plain(name).to_string());
+            Some(Caller { function, name, module_offset, in_driver })
         };
-        frames.iter().filter_map(frame).collect()
+        callers.iter().filter_map(caller).collect()
     }
 }

@@ -7,8 +7,8 @@ use crate::device::DeviceImage;
 use crate::wanted::Wanted;
 use crate::{Host, Image};
 
-/// A nook at a moment at which nothing moved: all that a call had to do was done, the driver had no frame to send, and
-/// its device did nothing. Packets and the frames in them are no part of it.
+/// A nook at a moment at which nothing moved: all that a call had to do was done, the driver had no work, and
+/// its device did nothing. What passes between host and driver is no part of it.
 #[derive(Clone, Debug)]
 pub struct Snapshot<I> {
     pub(crate) driver: Image,

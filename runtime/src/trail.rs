@@ -35,7 +35,7 @@ pub enum Call {
 
 /// One function that had been called and had not returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct Caller {
     /// Its number in the module that runs.
     pub function: u32,
     /// Its name, if the module has one for it.
@@ -73,7 +73,7 @@ pub struct Scene {
     /// Its last calls, oldest first. Only what passes the sandbox's border is seen.
     pub steps: Vec<Step>,
     /// Its call stack, innermost first, if its own code was running.
-    pub frames: Vec<Frame>,
+    pub callers: Vec<Caller>,
     /// Its memory, by address; pages that are not there were zero.
     pub memory: Vec<Page>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Trail {
     steps: Box<[Step; STEPS]>,
     count: usize,
     pub(crate) keep: KeepMemory,
-    pub(crate) frames: Vec<Frame>,
+    pub(crate) callers: Vec<Caller>,
     memory: Vec<Page>,
 }
 
@@ -91,7 +91,7 @@ impl Default for Trail {
     fn default() -> Self {
         let never = Step { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0 };
         let steps = Box::new([never; STEPS]);
-        Trail { steps, count: 0, keep: KeepMemory::Nothing, frames: Vec::new(), memory: Vec::new() }
+        Trail { steps, count: 0, keep: KeepMemory::Nothing, callers: Vec::new(), memory: Vec::new() }
     }
 }
 
@@ -120,7 +120,7 @@ impl Trail {
 
     /// A new instance: what the last one had is not its own.
     pub(crate) fn begin(&mut self) {
-        self.frames.clear();
+        self.callers.clear();
         self.memory.clear();
     }
 
@@ -138,7 +138,7 @@ impl Trail {
         let oldest = self.count.saturating_sub(STEPS);
         Scene {
             steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
-            frames: std::mem::take(&mut self.frames),
+            callers: std::mem::take(&mut self.callers),
             memory: std::mem::take(&mut self.memory),
         }
     }

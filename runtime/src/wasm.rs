@@ -217,7 +217,7 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().call.trail.frames = self.origin.frames(error);
+        self.store.data_mut().call.trail.callers = self.origin.callers(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().accuse_filter();
         }

@@ -14,7 +14,7 @@ const UNANNOUNCED: u32 = 5;
 /// done.
 const VAIN_TURNS: u32 = 64;
 /// The longest rest after a turn that was asked for in vain. A driver that polls its device, as some do instead of
-/// having interrupts, finds a frame at most so much later.
+/// having interrupts, finds what came at most so much later.
 const MAX_VAIN_REST_NS: u64 = 1 << 20;
 
 /// What is watched about one driver instance.
@@ -35,8 +35,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// A turn has ended. If the driver asks for the next one, and nothing has come of those that it asked for before
-    /// (no frame, no interrupt), then the next one waits: longer each time, and at least as long as this one took. So a
-    /// driver that always asks gets half of its thread at most, and one whose device needs a while waits not much
+    /// (nothing moved, no interrupt), then the next one waits: longer each time, and at least as long as this one took.
+    /// So a driver that always asks gets half of its thread at most, and one whose device needs a while waits not much
     /// longer for it.
     #[inline]
     pub(crate) fn rest_ns(&mut self, asks: bool, happened: u64, took_ns: impl FnOnce() -> u64) -> Option<u64> {

@@ -258,7 +258,7 @@ fn calls_that_are_taken_back_leave_a_bundle_for_each_place_of_a_fault_and_no_mor
             assert_eq!((&report["taken_back"], &report["faults_so_far"]), (&true.into(), &1.into()));
             assert_eq!((&report["fault"]["kind"], &report["restarts_so_far"]), (&"Trap".into(), &0.into()));
             // As the driver left everything, not as it was when the call had been taken back: its call stack is there.
-            assert_eq!(report["frames"].as_array().unwrap().len(), 1, "the wrapper is not the author's: {report:#}");
+            assert_eq!(report["callers"].as_array().unwrap().len(), 1, "the wrapper is not the author's: {report:#}");
             let calls = fs::read_to_string(first.join("calls.jsonl")).unwrap();
             assert!(calls.lines().last().unwrap().contains("poll"), "{calls}");
         }

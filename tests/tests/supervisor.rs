@@ -170,8 +170,8 @@ fn a_fault_leaves_a_bundle_that_says_what_happened_and_only_the_newest_are_kept(
     assert_eq!(report["fault"]["entry"], "poll");
     assert_eq!((&report["faults_so_far"], &report["restarts_so_far"]), (&4.into(), &3.into()));
     assert_eq!(report["driver"]["sha256"].as_str().unwrap(), "ab".repeat(32));
-    assert_eq!(report["frames"][0]["name"], "breaks");
-    assert_eq!(report["frames"].as_array().unwrap().len(), 2);
+    assert_eq!(report["callers"][0]["name"], "breaks");
+    assert_eq!(report["callers"].as_array().unwrap().len(), 2);
     let calls = fs::read_to_string(newest.join("calls.jsonl")).unwrap();
     let last: Vec<serde_json::Value> =
         calls.lines().rev().take(2).map(|line| serde_json::from_str(line).unwrap()).collect();

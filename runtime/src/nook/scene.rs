@@ -12,7 +12,7 @@ impl<C: Class> Nook<C> {
     /// Where the driver's code was at the last fault: bytes from the start of the module as the loader made it, if it
     /// was running.
     pub fn place_of_fault(&self) -> Option<u64> {
-        self.host().call.trail.frames.iter().find(|frame| frame.in_driver)?.module_offset
+        self.host().call.trail.callers.iter().find(|caller| caller.in_driver)?.module_offset
     }
 
     /// The scene of the last fault. An instance that still is there is looked at as it is now; of one that was ended
