@@ -9,6 +9,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 
+use crate::net;
+
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
 /// Without --pci or --qemu the driver runs on the embedded model of a network card, so a first run needs neither root
@@ -172,37 +174,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the in-process host does with the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Exercise {
-    /// 100 echo requests.
-    Ping,
-    /// A TCP stream each way, with its hash checked.
-    Tcp,
-    /// UDP request and response.
-    Rr,
-}
-
-/// Where the embedded model's cable goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WireArg {
-    /// An in-process host at 10.0.2.2.
-    Peer,
-    /// A TAP interface.
-    Tap(String),
-    /// Nowhere: no link.
-    None,
-}
-
-fn wire(text: &str) -> Result<WireArg, String> {
-    match text.split_once(':') {
-        None if text == "peer" => Ok(WireArg::Peer),
-        None if text == "none" => Ok(WireArg::None),
-        Some(("tap", name)) if !name.is_empty() => Ok(WireArg::Tap(name.to_owned())),
-        _ => Err("it can be `peer`, `tap:NAME` or `none`".into()),
-    }
-}
-
 /// `poll:1000`.
 fn crash_at(text: &str) -> Result<(Entry, u64), String> {
     let (name, number) = text.split_once(':').ok_or("it should be like poll:1000")?;
@@ -304,10 +275,9 @@ pub struct RunArgs {
     ])]
     pub nook: Vec<NookArg>,
 
-    /// A rule for the filter. target/drivers/filter.wasm drops what its rules name, in both directions: udp:53, tcp:80
-    /// (either port), vlan:7, ethertype:0x86dd. Can be given more than once.
-    #[arg(long, value_name = "RULE")]
-    pub filter_rule: Vec<String>,
+    /// What is the network's.
+    #[command(flatten)]
+    pub net: net::args::Args,
 
     /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e, vmxnet3), in its user network.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
@@ -317,14 +287,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu", "exercise"])]
     pub pci: Option<String>,
 
-    /// Plugs the driver's interface into this TAP interface of the kernel, instead of an in-process host.
-    #[arg(long, value_name = "NAME")]
-    pub tap: Option<String>,
-
-    /// Where the embedded model's cable goes: `peer` (an in-process host at 10.0.2.2), `tap:NAME` or `none`.
-    #[arg(long, value_name = "WHERE", default_value = "peer", value_parser = wire)]
-    pub wire: WireArg,
-
     /// Where the embedded model takes its whims from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
@@ -332,14 +294,6 @@ pub struct RunArgs {
     /// Runs on an embedded model without whims, for measurements.
     #[arg(long)]
     pub calm: bool,
-
-    /// Writes every frame that passes the interface to this file, for Wireshark or tcpdump.
-    #[arg(long, value_name = "FILE")]
-    pub pcap: Option<PathBuf>,
-
-    /// Exercises the network from the in-process host, prints a table, and ends.
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
-    pub exercise: Vec<Exercise>,
 
     /// Ends after this time: 10s, 250ms, 2m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -379,10 +333,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "ENTRY:NUMBER", value_parser = crash_at)]
     pub crash_at: Option<(Entry, u64)>,
 
-    /// Receives every frame on the wire, not only those for the interface.
-    #[arg(long)]
-    pub promiscuous: bool,
-
     /// Gives a driver that was built for WASI an empty world, for development: what it prints goes to the log.
     #[arg(long)]
     pub wasi: bool,
@@ -415,7 +365,7 @@ mod tests {
     fn a_driver_is_run_and_inspect_is_a_command() {
         let cli = Cli::try_parse_from(["nook-run", "e1000.wasm", "--exercise", "ping,tcp", "--duration", "5s"]);
         let run = cli.unwrap().run.unwrap();
-        assert_eq!(run.exercise, [Exercise::Ping, Exercise::Tcp]);
+        assert_eq!(run.net.exercise, [net::args::Exercise::Ping, net::args::Exercise::Tcp]);
         assert_eq!(run.duration, Some(Duration::from_secs(5)));
         let cli = Cli::try_parse_from(["nook-run", "inspect", "e1000.wasm"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Inspect(_))) && cli.run.is_none());
@@ -447,8 +397,8 @@ mod tests {
         let read = |args: &[&str]| Cli::try_parse_from([&["nook-run"], args].concat()).map(|cli| cli.run.unwrap());
         let both = ["--nook", "a.wasm --tap t0", "--nook", "b.wasm+f.wasm  --filter-rule udp:9", "--json", "out"];
         let run = read(&both).unwrap();
-        assert_eq!(run.nook[0].args.tap.as_deref(), Some("t0"));
-        assert_eq!(run.nook[1].args.filter_rule, ["udp:9"]);
+        assert_eq!(run.nook[0].args.net.tap.as_deref(), Some("t0"));
+        assert_eq!(run.nook[1].args.net.filter_rule, ["udp:9"]);
         assert!(run.driver.is_none() && run.json.is_some());
         for wrong in ["", "--tap t0", "a.wasm --json x", "a.wasm --frob", "a.wasm --nook b.wasm", "a.wasm b.wasm"] {
             let error = read(&["--nook", wrong]).unwrap_err();
@@ -459,9 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn wires_and_times_are_read() {
-        assert_eq!(wire("tap:nook1"), Ok(WireArg::Tap("nook1".into())));
-        assert!(wire("tap:").is_err() && wire("bridge:br0").is_err());
+    fn times_are_read() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("5 parsecs").is_err() && duration("s").is_err() && duration("-1s").is_err());

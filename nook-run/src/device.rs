@@ -9,8 +9,9 @@ use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::OwnedManifest;
 use pci_passthrough::VfioDevice;
 
-use crate::cli::{RunArgs, WireArg};
+use crate::cli::RunArgs;
 use crate::drivers::MAPS;
+use crate::net::args::WireArg;
 use crate::trace::RegisterLog;
 
 /// Which device is asked for: the first of these that is there, or else the embedded model.
@@ -29,8 +30,8 @@ pub struct Choice<'a> {
 
 impl<'a> From<&'a RunArgs> for Choice<'a> {
     fn from(args: &'a RunArgs) -> Self {
-        let RunArgs { pci, qemu, wire, seed, calm, .. } = args;
-        Choice { pci: pci.as_deref(), qemu: qemu.as_deref(), wire, seed: *seed, calm: *calm }
+        let RunArgs { pci, qemu, net, seed, calm, .. } = args;
+        Choice { pci: pci.as_deref(), qemu: qemu.as_deref(), wire: &net.wire, seed: *seed, calm: *calm }
     }
 }
 

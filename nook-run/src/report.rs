@@ -5,13 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nook_abi::net::NetStats;
 use nook_bus::IrqKind;
-use nook_net::ExerciseReport;
-use nook_net_api::Uplink;
 use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
-use nook_runtime::{Counters, DriverModule, FilterModule, Net, NetCounters, OwnedManifest};
+use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
 use serde::Serialize;
+
+use crate::net::NetReport;
 
 /// Names for a temporary file that are tried.
 const TEMPORARY_NAMES: u32 = 16;
@@ -21,36 +20,33 @@ const TEMPORARY_NAMES: u32 = 16;
 pub struct Report {
     /// Which driver.
     pub driver: ModuleReport,
-    /// The filter beside it, if there was one.
-    pub filter: Option<ModuleReport>,
     /// The device, in words.
     pub device: String,
     /// As `--isolation` calls it.
     pub isolation: &'static str,
-    /// "up" or "down", at the end of the run.
-    pub link: &'static str,
-    /// The interface's address, if the driver came so far.
-    pub mac: Option<String>,
     /// "intx", "msi" or "msix", if interrupts were enabled.
     pub interrupts: Option<&'static str>,
-    /// What the exercise found, if there was one.
-    pub exercise: Option<ExerciseReport>,
-    /// What was counted on the way through the boundary.
-    pub counters: CountersReport,
-    /// What driver and device counted, if they could be asked.
-    pub device_counters: Option<DeviceCounters>,
     /// Faults, oldest first. Of a driver that faults very often only the first are listed.
     pub faults: Vec<FaultReport>,
     /// How many there were in all.
     pub fault_count: u64,
-    /// What was done about them.
-    pub recovery: RecoveryReport,
     /// DMA outside of the window that was seen and blocked.
     pub dma_faults: u64,
     /// Why the run ended.
     pub ended: String,
     /// How long it was, from start to stop.
     pub seconds: f64,
+    /// What the driver's class has to tell.
+    #[serde(flatten)]
+    pub class: ClassReport,
+}
+
+/// What a class has to tell of a run; its fields stand beside the others.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum ClassReport {
+    /// Of an interface.
+    Net(Box<NetReport>),
 }
 
 /// A module's file.
@@ -88,7 +84,7 @@ impl From<&FilterModule> for ModuleReport {
 
 /// Counters of the runtime.
 #[derive(Debug, Serialize)]
-pub struct CountersReport {
+pub struct CountersReport<C> {
     /// Register reads, configuration space included.
     pub reg_reads: u64,
     /// Register writes.
@@ -101,42 +97,9 @@ pub struct CountersReport {
     pub polls: u64,
     /// Times the boundary was crossed, either way.
     pub crossings: u64,
-    /// Frames, both ways.
-    pub packets: u64,
-    /// Frames received.
-    pub rx_packets: u64,
-    /// Frames sent.
-    pub tx_packets: u64,
-    /// Frames that the interface's other side had no room for.
-    pub rx_no_room: u64,
-    /// Received buffers that came back as failed.
-    pub rx_failed: u64,
-    /// Frames that came back as not sent.
-    pub tx_failed: u64,
-    /// Received frames that the filter dropped.
-    pub rx_dropped: u64,
-    /// Frames to be sent that the filter dropped.
-    pub tx_dropped: u64,
-    /// Packets per interrupt.
-    pub packets_per_irq: Option<f64>,
-    /// Hostcalls per packet.
-    pub hostcalls_per_packet: Option<f64>,
-    /// Register accesses per packet.
-    pub registers_per_packet: Option<f64>,
-}
-
-/// Counters of the device, as the driver gave them.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs)] // The fields are those of nook_abi::net::NetStats.
-pub struct DeviceCounters {
-    pub rx_packets: u64,
-    pub rx_bytes: u64,
-    pub rx_errors: u64,
-    pub rx_missed: u64,
-    pub tx_packets: u64,
-    pub tx_bytes: u64,
-    pub tx_errors: u64,
-    pub tx_timeouts: u64,
+    /// What the class counts.
+    #[serde(flatten)]
+    pub class: C,
 }
 
 /// One fault.
@@ -156,19 +119,13 @@ pub struct FaultReport {
 
 /// What recovery did, in numbers.
 #[derive(Debug, Serialize)]
-pub struct RecoveryReport {
+pub struct RecoveryReport<C> {
     /// Faults whose call was taken back: the instance went on.
     pub taken_back: u64,
     /// Faults after which the driver was brought back to a snapshot.
     pub brought_back: u64,
     /// Restarts.
     pub restarts: u64,
-    /// Received frames that were given up because the driver faulted at them.
-    pub rx_poison: u64,
-    /// Frames to be sent that were given up because the driver faulted at them.
-    pub tx_poison: u64,
-    /// Frames to be sent that the driver had when it ended, and that were not sent again.
-    pub tx_given_up: u64,
     /// Calls that were transactions and went well.
     pub transactions: u64,
     /// Of those, calls that could have been taken back until they were committed.
@@ -177,8 +134,11 @@ pub struct RecoveryReport {
     pub rollback_ns: Option<Times>,
     /// From the end of the faulty call until driver and device were as in a snapshot.
     pub snapshot_ns: Option<Times>,
-    /// From the end of the faulty call until a fresh instance had opened the interface.
+    /// From the end of the faulty call until a fresh instance had been opened.
     pub restart_ns: Option<Times>,
+    /// What the class gave up.
+    #[serde(flatten)]
+    pub class: C,
 }
 
 /// A distribution of times, in nanoseconds.
@@ -198,33 +158,34 @@ impl Times {
     }
 }
 
-impl RecoveryReport {
-    /// Of a run.
-    pub fn new<U: Uplink>(supervisor: &Supervisor<Net<U>>) -> Self {
-        let (counters, net) = (supervisor.nook().counters(), supervisor.nook().net_counters());
+impl<R> RecoveryReport<R> {
+    /// Of a run; `class` is what the class gave up.
+    pub fn new<C: Class>(supervisor: &Supervisor<C>, class: R) -> Self {
+        let counters = supervisor.nook().counters();
         RecoveryReport {
             taken_back: supervisor.rollbacks().count(),
             brought_back: supervisor.returns().count(),
             restarts: supervisor.restarts(),
-            rx_poison: net.rx_poison,
-            tx_poison: net.tx_poison,
-            tx_given_up: net.tx_given_up,
             transactions: counters.transactions,
             undoable: counters.undoable,
             rollback_ns: Times::of(supervisor.rollbacks()),
             snapshot_ns: Times::of(supervisor.returns()),
             restart_ns: Times::of(supervisor.restart_times()),
+            class,
         }
+    }
+
+    /// What was done about this many faults, in words.
+    pub fn text(&self, faults: u64) -> String {
+        let RecoveryReport { taken_back, brought_back, restarts, .. } = self;
+        let snapshots = if *brought_back > 0 { format!("{brought_back} return(s) to a snapshot, ") } else { "".into() };
+        format!("{faults} fault(s): {taken_back} call(s) taken back, {snapshots}{restarts} restart(s)\n")
     }
 }
 
-fn ratio(of: u64, to: u64) -> Option<f64> {
-    (to != 0).then(|| of as f64 / to as f64)
-}
-
-impl CountersReport {
-    /// Of what was counted about a nook and its interface.
-    pub fn new(c: &Counters, net: &NetCounters) -> Self {
+impl<C> CountersReport<C> {
+    /// Of what was counted about a nook, and what its class counts.
+    pub fn new(c: &Counters, class: C) -> Self {
         CountersReport {
             reg_reads: c.reg_reads,
             reg_writes: c.reg_writes,
@@ -232,32 +193,7 @@ impl CountersReport {
             irqs: c.irqs,
             polls: c.polls,
             crossings: c.crossings(),
-            packets: net.packets(),
-            rx_packets: net.rx_packets,
-            tx_packets: net.tx_packets,
-            rx_no_room: net.rx_no_room,
-            rx_failed: net.rx_failed,
-            tx_failed: net.tx_failed,
-            rx_dropped: net.rx_dropped,
-            tx_dropped: net.tx_dropped,
-            packets_per_irq: ratio(net.packets(), c.irqs),
-            hostcalls_per_packet: ratio(c.hostcalls, net.packets()),
-            registers_per_packet: ratio(c.reg_reads + c.reg_writes, net.packets()),
-        }
-    }
-}
-
-impl From<&NetStats> for DeviceCounters {
-    fn from(s: &NetStats) -> Self {
-        DeviceCounters {
-            rx_packets: s.rx_packets,
-            rx_bytes: s.rx_bytes,
-            rx_errors: s.rx_errors,
-            rx_missed: s.rx_missed,
-            tx_packets: s.tx_packets,
-            tx_bytes: s.tx_bytes,
-            tx_errors: s.tx_errors,
-            tx_timeouts: s.tx_timeouts,
+            class,
         }
     }
 }
@@ -284,42 +220,9 @@ impl FaultReport {
 impl Report {
     /// What is printed at the end of every run.
     pub fn text(&self) -> String {
-        self.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default() + &self.summary()
-    }
-
-    fn summary(&self) -> String {
-        let c = &self.counters;
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-        let mut text = format!(
-            "{} packets in {:.1} s; per packet: {} hostcalls, {} register accesses; {} packets per interrupt\n",
-            c.packets,
-            self.seconds,
-            number(c.hostcalls_per_packet),
-            number(c.registers_per_packet),
-            number(c.packets_per_irq),
-        );
-        if let Some(filter) = &self.filter {
-            let (name, rx, tx) = (&filter.name, c.rx_dropped, c.tx_dropped);
-            text += &format!("the filter `{name}` dropped {rx} received frames and {tx} frames to be sent\n");
-        }
-        if self.fault_count > 0 {
-            let RecoveryReport { taken_back, brought_back, restarts, rx_poison, tx_poison, tx_given_up, .. } =
-                self.recovery;
-            let snapshots =
-                if brought_back > 0 { format!("{brought_back} return(s) to a snapshot, ") } else { "".into() };
-            text += &format!(
-                "{} fault(s): {taken_back} call(s) taken back, {snapshots}{restarts} restart(s)\n",
-                self.fault_count
-            );
-            if tx_given_up > 0 {
-                text += &format!("frames to be sent given up because the driver ended with them: {tx_given_up}\n");
-            }
-            if rx_poison + tx_poison > 0 {
-                text += &format!(
-                    "frames given up because the driver faulted at them: {rx_poison} received, {tx_poison} to be sent\n"
-                );
-            }
-        }
+        let mut text = match &self.class {
+            ClassReport::Net(net) => net.text(self),
+        };
         if self.dma_faults > 0 {
             text += &format!("{} DMA accesses outside of its window were blocked\n", self.dma_faults);
         }

@@ -2,33 +2,26 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nook_bus::{Clock, DmaWindow};
-use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
-use nook_runtime::{Budgets, CrashWhen, DriverModule, FilterModule, Host, ModuleCache, Net, Nook, Wasi};
+use nook_runtime::{
+    Budgets, Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookError, Wasi,
+};
 use nook_wasi::EmptyWorld;
 
-use crate::cli::{Exercise, Isolation, RunArgs};
+use crate::cli::{Isolation, RunArgs};
 use crate::device::Choice;
 use crate::drivers::How;
-use crate::plug::Plug;
-use crate::report::{
-    CountersReport, DeviceCounters, FaultReport, RecoveryReport, Report, check_path, irq_name, write_json,
-};
+use crate::report::{ClassReport, FaultReport, Report, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{device, drivers, nooks, output};
+use crate::{device, drivers, net, nooks, output};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
-/// Bytes of each exercise's TCP stream, each way.
-const STREAM_BYTES: u64 = 64 << 20;
 /// How often it is looked whether DMA was blocked.
 const DMA_LOOK_NS: u64 = 1_000_000_000;
-/// How long the link may take before an exercise is given up.
-const LINK_NS: u64 = 30_000_000_000;
 
 /// How a run that could be made ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +54,8 @@ pub enum Ended {
     Duration,
     /// The exercise was over.
     Exercise,
-    /// The link did not come up.
-    NoLink,
+    /// What the run was to be for cannot be had: why.
+    Unable(String),
     /// The driver is in quarantine.
     Quarantine(String),
 }
@@ -73,13 +66,10 @@ impl std::fmt::Display for Ended {
             Ended::Signal(name) => write!(f, "{name}"),
             Ended::Duration => f.write_str("the time was up"),
             Ended::Exercise => f.write_str("the exercise was over"),
-            Ended::NoLink => write!(f, "the link did not come up within {} s", LINK_NS / 1_000_000_000),
-            Ended::Quarantine(why) => f.write_str(why),
+            Ended::Unable(why) | Ended::Quarantine(why) => f.write_str(why),
         }
     }
 }
-
-type Supervised = Supervisor<Net<Captured<Plug>>>;
 
 /// Runs a driver as asked, prints what it found, and writes the report.
 ///
@@ -101,11 +91,11 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
 }
 
 /// The modules of a nook.
-struct Loaded {
+pub(crate) struct Loaded {
     /// The driver's file.
     path: PathBuf,
-    driver: Arc<DriverModule>,
-    filter: Option<FilterModule>,
+    pub(crate) driver: Arc<DriverModule>,
+    pub(crate) filter: Option<FilterModule>,
 }
 
 impl Loaded {
@@ -114,7 +104,7 @@ impl Loaded {
         let driver =
             Arc::new(drivers::load(&modules.driver, if args.wasi { Wasi::Given(&EmptyWorld) } else { Wasi::Refused })?);
         let filter = modules.filter.as_deref().map(drivers::load_filter).transpose()?;
-        if filter.is_none() && !args.filter_rule.is_empty() {
+        if filter.is_none() && !args.net.filter_rule.is_empty() {
             bail!("--filter-rule: there is no filter; name one after the driver, as in e1000.wasm+filter.wasm");
         }
         Ok(Loaded { path: modules.driver.clone(), driver, filter })
@@ -125,40 +115,11 @@ impl Loaded {
 pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Result<Outcome>)> {
     let policy = policy(args)?;
     let modules = Loaded::new(args)?;
-    let module = &modules.driver;
-    let server = server(args)?;
-    let mut supervisor = assemble(args, &modules, &policy, server.as_ref())?;
-    supervisor.nook_mut().watch(signals.fd());
-    tracing::info!(
-        "{} {} drives {}, isolation {}",
-        module.manifest().name,
-        module.manifest().version,
-        supervisor.nook().host().describe_device(),
-        supervisor.nook().isolation()
-    );
-    let start_ns = supervisor.nook().clock().now_ns();
-    supervisor.start()?;
-    let ended = drive(args, &mut supervisor, signals, start_ns);
-    let report = finish(args, &mut supervisor, &modules, ended.clone(), start_ns);
-    tracing::info!("ended: {}", report.ended);
-    let captured = finish_capture(supervisor.nook_mut().uplink_mut());
-    let outcome = match (&ended, &report.exercise) {
-        (Ended::Quarantine(_), _) => Ok(Outcome::Quarantined),
-        (Ended::Exercise, Some(exercise)) if passed(exercise) => captured.map(|()| Outcome::Done),
-        // It found something, or was cut short.
-        (_, Some(_)) => Ok(Outcome::ExerciseFailed),
-        (_, None) => captured.map(|()| Outcome::Done),
-    };
-    Ok((report, outcome))
-}
-
-/// The capture's end. One that ended early did not end the run, but it is not what was asked for.
-fn finish_capture(captured: &mut Captured<Plug>) -> Result<()> {
-    if let Some(error) = captured.capture_error() {
-        bail!("--pcap: {error}; the run went on without it");
+    let manifest = modules.driver.manifest();
+    match manifest.class {
+        nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
+        class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
     }
-    captured.take_capture().map(Pcap::finish).transpose().context("--pcap")?;
-    Ok(())
 }
 
 /// What happens after a fault.
@@ -167,19 +128,13 @@ fn policy(args: &RunArgs) -> Result<PolicyFile> {
     PolicyFile::read(path).with_context(|| format!("--policy: {} is not used", path.display()))
 }
 
-/// The other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
-fn server(args: &RunArgs) -> Result<Option<Server>> {
-    let wanted = args.qemu.is_some() && !args.exercise.is_empty();
-    let server = wanted.then(|| Server::start(Content::Generated)).transpose();
-    server.context("cannot start the exercise's server on 127.0.0.1")
-}
-
-fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Option<&Server>) -> Result<Supervised> {
+/// The device and what makes drivers for it: all of a nook but its class.
+pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Result<(Host, Box<dyn Launcher>)> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let crash = crash(args);
     let counting = crash.map(|_| Arc::new(modules.driver.counting()));
     let module = counting.as_ref().unwrap_or(&modules.driver);
-    let filter = modules.filter.as_ref().map(|filter| (filter, args.filter_rule.join("\n")));
+    let filter = modules.filter.as_ref().map(|filter| (filter, args.net.filter_rule.join("\n")));
     let RunArgs { isolation, mmio, process_wait: process, .. } = *args;
     let how = How { isolation, mmio, process, method: policy.method() };
     let mut launcher = drivers::launcher(&modules.path, module, how, filter, &cache)?;
@@ -199,23 +154,18 @@ fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Optio
         budgets: Budgets::default(),
         clock: Clock::Monotonic,
     })?;
-    let plug = match &args.tap {
-        Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
-        None => {
-            let mut host = nook_net::Host::new(HostConfig::default());
-            if let Some(plan) = plan(args, server) {
-                host.start(plan);
-            }
-            Plug::Host(host)
-        }
-    };
-    // At last, so that whatever cannot be set up leaves an earlier capture as it was.
-    let capture = args.pcap.as_deref().map(|path| {
-        tracing::debug!("--pcap: opening {}", path.display());
-        Pcap::create(path).context("--pcap")
-    });
-    let mut nook = Nook::net(host, launcher, Captured::new(plug, capture.transpose()?));
-    if let Some(when) = crash
+    Ok((host, launcher))
+}
+
+/// Puts a nook under supervision, as the policy and the options have it.
+pub(crate) fn supervise<C: Class>(
+    args: &RunArgs,
+    modules: &Loaded,
+    policy: &PolicyFile,
+    mut nook: Nook<C>,
+    signals: &Signals,
+) -> Result<Supervisor<C>> {
+    if let Some(when) = crash(args)
         && !nook.crash(when, args.seed)
     {
         match args.isolation {
@@ -225,13 +175,19 @@ fn assemble(args: &RunArgs, modules: &Loaded, policy: &PolicyFile, server: Optio
             _ => bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it"),
         }
     }
-    let mut settings = nook.settings().clone();
-    settings.promiscuous = args.promiscuous;
-    nook.set(settings)?;
+    nook.watch(signals.fd());
     let mut supervisor = Supervisor::new(nook, policy.policy());
-    if let Some(bundles) = policy.bundles(&modules.path, module.sha256()) {
+    let driver = &modules.driver;
+    if let Some(bundles) = policy.bundles(&modules.path, driver.sha256()) {
         supervisor.leave_bundles(bundles);
     }
+    tracing::info!(
+        "{} {} drives {}, isolation {}",
+        driver.manifest().name,
+        driver.manifest().version,
+        supervisor.nook().host().describe_device(),
+        supervisor.nook().isolation()
+    );
     Ok(supervisor)
 }
 
@@ -241,31 +197,14 @@ fn crash(args: &RunArgs) -> Option<CrashWhen> {
     every.or(args.crash_at.map(|(entry, number)| CrashWhen::At(entry, number)))
 }
 
-fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
-    if args.exercise.is_empty() {
-        return None;
-    }
-    let wanted = |exercise| args.exercise.contains(&exercise);
-    let at_least = args.duration.unwrap_or(Duration::ZERO);
-    let plan = Plan {
-        ping: wanted(Exercise::Ping).then(PingPlan::default),
-        tcp: wanted(Exercise::Tcp).then(|| TcpPlan { bytes: STREAM_BYTES, at_least, ..TcpPlan::default() }),
-        rr: wanted(Exercise::Rr).then(|| RrPlan { at_least, ..RrPlan::default() }),
-        ..Plan::default()
-    };
-    Some(match server {
-        Some(server) => Plan { port: server.port(), ..plan },
-        None => plan,
-    })
-}
-
-/// Turns until something ends the run.
-fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_ns: u64) -> Ended {
-    let exercising = !args.exercise.is_empty();
-    // With an exercise the duration is that of its parts.
-    let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
-    let mut link_was_up = false;
-    // The exercise and the time are looked at now and then, not after every turn of a few microseconds.
+/// Turns until something ends the run: a signal, the time, or what `over` finds; it is asked now and then.
+pub(crate) fn drive<C: Class>(
+    supervisor: &mut Supervisor<C>,
+    signals: &Signals,
+    end_ns: Option<u64>,
+    mut over: impl FnMut(&mut Supervisor<C>, u64) -> Option<Ended>,
+) -> Ended {
+    // These are looked at now and then, not after every turn of a few microseconds.
     let mut look_ns = 0;
     let (mut dma_look_ns, mut dma_faults) = (0, 0);
     loop {
@@ -278,13 +217,8 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
             if end_ns.is_some_and(|end| now >= end) {
                 return Ended::Duration;
             }
-            let nook = supervisor.nook();
-            if exercising && nook.uplink().inner().host().is_some_and(nook_net::Host::finished) {
-                return Ended::Exercise;
-            }
-            link_was_up |= nook.interface().is_some_and(|interface| interface.link.up);
-            if exercising && !link_was_up && now >= start_ns + LINK_NS {
-                return Ended::NoLink;
+            if let Some(ended) = over(supervisor, now) {
+                return ended;
             }
         }
         if now >= dma_look_ns {
@@ -305,69 +239,68 @@ fn drive(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_n
     }
 }
 
-/// Stops the driver and collects what there is to tell.
-fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, ended: Ended, start_ns: u64) -> Report {
-    let nook = supervisor.nook_mut();
-    let clock = nook.clock().clone();
-    let seconds = (clock.now_ns() - start_ns) as f64 / 1e9;
-    let link_is_up = nook.interface().is_some_and(|interface| interface.link.up);
-    let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
-    let interrupts = nook.host().irq_kind().map(irq_name);
-    let counters = CountersReport::new(nook.counters(), nook.net_counters());
-    let mut late_faults = Vec::new();
-    let mut note = |what: &str, error: nook_runtime::NookError| {
+/// The end of a run.
+pub(crate) struct Finish {
+    pub(crate) ended: Ended,
+    pub(crate) start_ns: u64,
+    late_faults: Vec<FaultReport>,
+}
+
+impl Finish {
+    /// A run that began then has ended.
+    pub(crate) fn new(ended: Ended, start_ns: u64) -> Self {
+        Finish { ended, start_ns, late_faults: Vec::new() }
+    }
+
+    /// What went wrong after it had ended.
+    pub(crate) fn note(&mut self, what: &str, error: &NookError, now_ns: u64) {
         tracing::error!("{what}: {error}");
-        late_faults.push(FaultReport {
+        self.late_faults.push(FaultReport {
             fault: error.to_string(),
-            at_ms: (clock.now_ns() - start_ns) / 1_000_000,
+            at_ms: (now_ns - self.start_ns) / 1_000_000,
             taken_back_after_ns: None,
             brought_back_after_us: None,
             restarted_after_us: None,
         });
-    };
-    let device_counters = match (nook.is_open(), nook.is_open().then(|| nook.stats())) {
-        (true, Some(Ok(stats))) => Some(DeviceCounters::from(&stats)),
-        (true, Some(Err(error))) => {
-            note("counters", error);
-            None
-        }
-        _ => None,
-    };
-    // In quarantine there is nothing left to stop.
-    if !matches!(ended, Ended::Quarantine(_))
-        && let Err(error) = nook.stop()
-    {
-        note("stop", error);
     }
-    let exercise = nook.uplink().inner().host().map(|host| host.report().clone());
-    let dma_faults = nook.host().dma_faults();
-    let device = nook.host().describe_device();
-    let isolation = nook.isolation();
-    let faults = supervisor.recoveries().iter().map(|recovery| FaultReport::new(recovery, start_ns));
-    Report {
-        driver: modules.driver.as_ref().into(),
-        filter: modules.filter.as_ref().map(Into::into),
-        device,
-        isolation,
-        link: if link_is_up { "up" } else { "down" },
-        mac,
-        interrupts,
-        exercise: exercise.filter(|_| !args.exercise.is_empty()),
-        counters,
-        device_counters,
-        fault_count: supervisor.faults() + late_faults.len() as u64,
-        faults: faults.chain(late_faults).collect(),
-        recovery: RecoveryReport::new(supervisor),
-        dma_faults,
-        ended: ended.to_string(),
-        seconds,
-    }
-}
 
-/// Nothing lost, nothing changed.
-fn passed(exercise: &ExerciseReport) -> bool {
-    exercise.error.is_none()
-        && exercise.ping.as_ref().is_none_or(|ping| ping.received == ping.sent)
-        && exercise.tcp.as_ref().is_none_or(|tcp| tcp.hash_ok)
-        && exercise.rr.as_ref().is_none_or(|rr| rr.lost == 0)
+    /// Tells what there is to tell of the run; `class` stops the driver, and tells what it served.
+    pub(crate) fn report<C: Class>(
+        mut self,
+        supervisor: &mut Supervisor<C>,
+        modules: &Loaded,
+        class: impl FnOnce(&mut Supervisor<C>, &mut Finish) -> ClassReport,
+    ) -> Report {
+        let clock = supervisor.nook().clock().clone();
+        let seconds = (clock.now_ns() - self.start_ns) as f64 / 1e9;
+        let interrupts = supervisor.nook().host().irq_kind().map(irq_name);
+        let class = class(supervisor, &mut self);
+        let host = supervisor.nook().host();
+        let (device, dma_faults) = (host.describe_device(), host.dma_faults());
+        let faults = supervisor.recoveries().iter().map(|recovery| FaultReport::new(recovery, self.start_ns));
+        Report {
+            driver: modules.driver.as_ref().into(),
+            device,
+            isolation: supervisor.nook().isolation(),
+            interrupts,
+            fault_count: supervisor.faults() + self.late_faults.len() as u64,
+            faults: faults.chain(self.late_faults).collect(),
+            dma_faults,
+            ended: self.ended.to_string(),
+            seconds,
+            class,
+        }
+    }
+
+    /// Stops the driver, in order; in quarantine there is nothing left to stop.
+    pub(crate) fn stop<C: Class>(&mut self, supervisor: &mut Supervisor<C>) {
+        if matches!(self.ended, Ended::Quarantine(_)) {
+            return;
+        }
+        let nook = supervisor.nook_mut();
+        if let Err(error) = nook.stop() {
+            let now_ns = nook.clock().now_ns();
+            self.note("stop", &error, now_ns);
+        }
+    }
 }

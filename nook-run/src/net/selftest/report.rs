@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::net::report::NetCounts;
 use crate::report::{CountersReport, ModuleReport};
 
 /// All that is told about a self-test. It names the machine's kernel and the device, and nothing else of either.
@@ -24,7 +25,7 @@ pub struct SelftestReport {
     /// Each check, in order; the test ends at the first one without which the others make no sense.
     pub checks: Vec<Check>,
     /// What was counted on the way through the boundary.
-    pub counters: CountersReport,
+    pub counters: CountersReport<NetCounts>,
     /// DMA outside of the window that was seen and blocked.
     pub dma_faults: u64,
     /// From start to stop.

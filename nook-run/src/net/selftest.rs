@@ -14,7 +14,9 @@ use nook_runtime::{
     Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Net, Nook, NookError, OwnedManifest, Wasi,
 };
 
-use crate::cli::{MmioArg, SelftestArgs, WireArg};
+use super::args::WireArg;
+use super::report::NetCounts;
+use crate::cli::{MmioArg, SelftestArgs};
 use crate::device::{self, Choice};
 use crate::drivers::How;
 use crate::report::{CountersReport, ModuleReport, check_path, irq_name, write_json};
@@ -329,7 +331,10 @@ impl Selftest {
                 seed: args.seed,
             },
             checks,
-            counters: CountersReport::new(self.nook.counters(), self.nook.net_counters()),
+            counters: CountersReport::new(
+                self.nook.counters(),
+                NetCounts::new(self.nook.counters(), self.nook.net_counters()),
+            ),
             dma_faults: self.nook.host().dma_faults(),
             seconds,
         }

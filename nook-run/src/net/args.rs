@@ -1,0 +1,76 @@
+//! The network's options.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+/// What the in-process host does with the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Exercise {
+    /// 100 echo requests.
+    Ping,
+    /// A TCP stream each way, with its hash checked.
+    Tcp,
+    /// UDP request and response.
+    Rr,
+}
+
+/// Where the embedded model's cable goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireArg {
+    /// An in-process host at 10.0.2.2.
+    Peer,
+    /// A TAP interface.
+    Tap(String),
+    /// Nowhere: no link.
+    None,
+}
+
+fn wire(text: &str) -> Result<WireArg, String> {
+    match text.split_once(':') {
+        None if text == "peer" => Ok(WireArg::Peer),
+        None if text == "none" => Ok(WireArg::None),
+        Some(("tap", name)) if !name.is_empty() => Ok(WireArg::Tap(name.to_owned())),
+        _ => Err("it can be `peer`, `tap:NAME` or `none`".into()),
+    }
+}
+
+/// Of a run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// A rule for the filter. target/drivers/filter.wasm drops what its rules name, in both directions: udp:53, tcp:80
+    /// (either port), vlan:7, ethertype:0x86dd. Can be given more than once.
+    #[arg(long, value_name = "RULE")]
+    pub filter_rule: Vec<String>,
+
+    /// Plugs the driver's interface into this TAP interface of the kernel, instead of an in-process host.
+    #[arg(long, value_name = "NAME")]
+    pub tap: Option<String>,
+
+    /// Where the embedded model's cable goes: `peer` (an in-process host at 10.0.2.2), `tap:NAME` or `none`.
+    #[arg(long, value_name = "WHERE", default_value = "peer", value_parser = wire)]
+    pub wire: WireArg,
+
+    /// Writes every frame that passes the interface to this file, for Wireshark or tcpdump.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+
+    /// Exercises the network from the in-process host, prints a table, and ends.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
+    pub exercise: Vec<Exercise>,
+
+    /// Receives every frame on the wire, not only those for the interface.
+    #[arg(long)]
+    pub promiscuous: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cables_other_end_is_read() {
+        assert_eq!(wire("tap:nook1"), Ok(WireArg::Tap("nook1".into())));
+        assert!(wire("tap:").is_err() && wire("bridge:br0").is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The network class's part of the command: its options, what the interface is plugged into, exercises, the self-test,
+//! and what is told of them.
+
+pub mod args;
+mod plug;
+mod report;
+mod run;
+mod selftest;
+
+pub use report::NetReport;
+pub(crate) use run::run;
+pub use selftest::{SelftestReport, selftest};

@@ -1,0 +1,173 @@
+//! A run of a network driver, from options to report.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
+use nook_recovery::{PolicyFile, Supervisor};
+use nook_runtime::{Net, Nook};
+
+use super::args::Exercise;
+use super::plug::Plug;
+use super::report::{DeviceCounters, GivenUp, NetCounts, NetReport};
+use crate::cli::RunArgs;
+use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
+use crate::run::{Ended, Finish, Loaded, Outcome, drive, parts, supervise};
+use crate::signals::Signals;
+
+/// Bytes of each exercise's TCP stream, each way.
+const STREAM_BYTES: u64 = 64 << 20;
+/// How long the link may take before an exercise is given up.
+const LINK_NS: u64 = 30_000_000_000;
+
+type Supervised = Supervisor<Net<Captured<Plug>>>;
+
+/// One nook, from options to its report, and how it ended.
+pub(crate) fn run(
+    args: &RunArgs,
+    modules: &Loaded,
+    policy: &PolicyFile,
+    signals: &Signals,
+) -> Result<(Report, Result<Outcome>)> {
+    let server = server(args)?;
+    let mut supervisor = assemble(args, modules, policy, server.as_ref(), signals)?;
+    let start_ns = supervisor.nook().clock().now_ns();
+    supervisor.start()?;
+    let ended = until_over(args, &mut supervisor, signals, start_ns);
+    let (report, exercise) = finish(args, &mut supervisor, modules, Finish::new(ended.clone(), start_ns));
+    tracing::info!("ended: {}", report.ended);
+    let captured = finish_capture(supervisor.nook_mut().uplink_mut());
+    let outcome = match (&ended, exercise) {
+        (Ended::Quarantine(_), _) => Ok(Outcome::Quarantined),
+        (Ended::Exercise, Some(true)) => captured.map(|()| Outcome::Done),
+        // It found something, or was cut short.
+        (_, Some(_)) => Ok(Outcome::ExerciseFailed),
+        (_, None) => captured.map(|()| Outcome::Done),
+    };
+    Ok((report, outcome))
+}
+
+/// The capture's end. One that ended early did not end the run, but it is not what was asked for.
+fn finish_capture(captured: &mut Captured<Plug>) -> Result<()> {
+    if let Some(error) = captured.capture_error() {
+        bail!("--pcap: {error}; the run went on without it");
+    }
+    captured.take_capture().map(Pcap::finish).transpose().context("--pcap")?;
+    Ok(())
+}
+
+/// The other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
+fn server(args: &RunArgs) -> Result<Option<Server>> {
+    let wanted = args.qemu.is_some() && !args.net.exercise.is_empty();
+    let server = wanted.then(|| Server::start(Content::Generated)).transpose();
+    server.context("cannot start the exercise's server on 127.0.0.1")
+}
+
+fn assemble(
+    args: &RunArgs,
+    modules: &Loaded,
+    policy: &PolicyFile,
+    server: Option<&Server>,
+    signals: &Signals,
+) -> Result<Supervised> {
+    let (host, launcher) = parts(args, modules, policy)?;
+    let plug = match &args.net.tap {
+        Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
+        None => {
+            let mut host = nook_net::Host::new(HostConfig::default());
+            if let Some(plan) = plan(args, server) {
+                host.start(plan);
+            }
+            Plug::Host(host)
+        }
+    };
+    // At last, so that whatever cannot be set up leaves an earlier capture as it was.
+    let capture = args.net.pcap.as_deref().map(|path| {
+        tracing::debug!("--pcap: opening {}", path.display());
+        Pcap::create(path).context("--pcap")
+    });
+    let mut nook = Nook::net(host, launcher, Captured::new(plug, capture.transpose()?));
+    let mut settings = nook.settings().clone();
+    settings.promiscuous = args.net.promiscuous;
+    nook.set(settings)?;
+    supervise(args, modules, policy, nook, signals)
+}
+
+fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
+    if args.net.exercise.is_empty() {
+        return None;
+    }
+    let wanted = |exercise| args.net.exercise.contains(&exercise);
+    let at_least = args.duration.unwrap_or(Duration::ZERO);
+    let plan = Plan {
+        ping: wanted(Exercise::Ping).then(PingPlan::default),
+        tcp: wanted(Exercise::Tcp).then(|| TcpPlan { bytes: STREAM_BYTES, at_least, ..TcpPlan::default() }),
+        rr: wanted(Exercise::Rr).then(|| RrPlan { at_least, ..RrPlan::default() }),
+        ..Plan::default()
+    };
+    Some(match server {
+        Some(server) => Plan { port: server.port(), ..plan },
+        None => plan,
+    })
+}
+
+/// Turns until something ends the run.
+fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_ns: u64) -> Ended {
+    let exercising = !args.net.exercise.is_empty();
+    // With an exercise the duration is that of its parts.
+    let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
+    let mut link_was_up = false;
+    drive(supervisor, signals, end_ns, |supervisor, now_ns| {
+        let nook = supervisor.nook();
+        if exercising && nook.uplink().inner().host().is_some_and(nook_net::Host::finished) {
+            return Some(Ended::Exercise);
+        }
+        link_was_up |= nook.is_ready();
+        let late = exercising && !link_was_up && now_ns >= start_ns + LINK_NS;
+        late.then(|| Ended::Unable(format!("the link did not come up within {} s", LINK_NS / 1_000_000_000)))
+    })
+}
+
+/// Stops the driver and collects what there is to tell; and whether the exercise found nothing, if there was one.
+fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish: Finish) -> (Report, Option<bool>) {
+    let mut went_well = None;
+    let report = finish.report(supervisor, modules, |supervisor, finish| {
+        let nook = supervisor.nook_mut();
+        let link = if nook.is_ready() { "up" } else { "down" };
+        let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
+        let counts = NetCounts::new(nook.counters(), nook.net_counters());
+        let counters = CountersReport::new(nook.counters(), counts);
+        let device_counters = match nook.is_open().then(|| nook.stats()) {
+            Some(Ok(stats)) => Some(DeviceCounters::from(&stats)),
+            Some(Err(error)) => {
+                let now_ns = nook.clock().now_ns();
+                finish.note("counters", &error, now_ns);
+                None
+            }
+            None => None,
+        };
+        finish.stop(supervisor);
+        let nook = supervisor.nook();
+        let exercise = nook.uplink().inner().host().map(|host| host.report().clone());
+        let exercise = exercise.filter(|_| !args.net.exercise.is_empty());
+        went_well = exercise.as_ref().map(passed);
+        ClassReport::Net(Box::new(NetReport {
+            filter: modules.filter.as_ref().map(Into::into),
+            link,
+            mac,
+            exercise,
+            counters,
+            device_counters,
+            recovery: RecoveryReport::new(supervisor, GivenUp::from(nook.net_counters())),
+        }))
+    });
+    (report, went_well)
+}
+
+/// Nothing lost, nothing changed.
+fn passed(exercise: &ExerciseReport) -> bool {
+    exercise.error.is_none()
+        && exercise.ping.as_ref().is_none_or(|ping| ping.received == ping.sent)
+        && exercise.tcp.as_ref().is_none_or(|tcp| tcp.hash_ok)
+        && exercise.rr.as_ref().is_none_or(|rr| rr.lost == 0)
+}
