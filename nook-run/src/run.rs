@@ -116,7 +116,7 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     let policy = policy(args)?;
     let modules = Loaded::new(args)?;
     let manifest = modules.driver.manifest();
-    match manifest.class {
+    match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
     }
