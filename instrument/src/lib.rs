@@ -6,6 +6,7 @@
 //! import: that is the runtime's business, which calls this.
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod countdown;
 mod offsets;
 mod resize;
@@ -41,4 +42,9 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::SIMD
         | WasmFeatures::TAIL_CALL
         | WasmFeatures::THREADS
+}
+
+/// The same, and what rewriting adds: the log's memory, and a table to itself for the question about the time.
+fn rewritten_features() -> WasmFeatures {
+    features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nook_instrument::check;
 use wasmtime::{Config, OptLevel};
 
 use crate::budget::TICK_NS;
@@ -23,6 +24,13 @@ pub enum EngineError {
     /// Calls of this driver cannot be taken back.
     #[error("calls of this driver cannot be taken back (--isolation sfi runs it without that): {0}")]
     NotUndoable(String),
+    /// What was added to the driver so that its calls look at the time is wrong.
+    #[error(
+        "nook's own instrumentation of this driver is wrong: {0}; so its calls might never end, and nothing of it was \
+         run. The mistake is nook's: run the driver with --isolation sfi, where the engine watches the time, and \
+         report it together with the driver's file"
+    )]
+    NoLook(#[source] check::Wrong),
     /// A filter was named for a driver that calls none.
     #[error(
         "the driver `{driver}` asks no filter (it does not import `{import}`): build it with this host's SDK, or run \

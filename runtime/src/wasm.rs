@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
-use nook_instrument::{Counting, MEMORY_EXPORT};
+use nook_instrument::{Counting, MEMORY_EXPORT, check};
 use wasmtime::{Caller, Func, InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
 
 use crate::clock::thread_cpu_ns;
@@ -350,6 +350,11 @@ impl WasmLauncher {
             Counting::of(module.wasm(), wrappers_from).map_err(|error| refused(wasmtime::Error::new(error)))
         });
         let counting = counting.transpose()?;
+        if keeps_time {
+            // No epoch stands behind what the module does by itself, so it is checked as it is compiled.
+            let finished = counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm);
+            check::looks(finished).map_err(EngineError::NoLook)?;
+        }
         let compiled = engine.compile(counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm), cache)?;
         let (undoable, offsets) = undoable.map(|Undoable { way, offsets, .. }| (way, offsets)).unzip();
         let origin = Arc::new(Origin::new(offsets, counting));

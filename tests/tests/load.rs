@@ -1,9 +1,15 @@
 //! What a file can do to whoever loads it: nothing, and the message shows it as it is.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use nook_abi::is_plain;
-use nook_runtime::{DriverModule, LoadError, Method, Wasi};
+use nook_runtime::{
+    Checkpoint, Checkpointing, DriverModule, EngineError, Host, LoadError, Method, ModuleCache, Prepared, Wasi,
+    WasmLauncher,
+};
+use nook_tests::e1000_module;
+use wasmtime::{Func, Instance, Store};
 
 /// What moves a terminal's cursor, and what turns the direction of the text after it, as the text format has them.
 const TRICK: &str = r"\1b[2J\u{202e}";
@@ -59,6 +65,49 @@ fn a_file_that_is_longer_than_a_driver_can_be_is_not_read() {
             let error = DriverModule::load(&path, Wasi::Refused).unwrap_err();
             let too_long = matches!(error, LoadError::TooLong { len_bytes: found, .. } if found == len_bytes);
             assert_eq!(too_long, refused, "{len_bytes}: {error}");
+        }
+    }
+}
+
+/// The undo log's pass, if it forgot the last look of the module's code that comes before this byte.
+struct Forgets(usize);
+
+/// A look: `i32.const 0`, the atomic load of the time cell in the second memory, `if`, `call`.
+const LOOK: &[u8] = &[0x41, 0, 0xfe, 0x10, 0x42, 1, 0, 0x04, 0x40, 0x10];
+const NOP: u8 = 1;
+const END: u8 = 0x0b;
+
+impl Checkpointing for Forgets {
+    fn isolation(&self) -> &'static str {
+        Method::Log.isolation()
+    }
+
+    fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
+        let mut prepared = Method::Log.prepare(module)?;
+        let before = &prepared.wasm[..prepared.wasm.len() / self.0];
+        let look = before.windows(LOOK.len()).rposition(|code| code == LOOK).ok_or("there is no look")?;
+        let end = look + prepared.wasm[look..].iter().position(|byte| *byte == END).ok_or("it has no end")?;
+        prepared.wasm[look..=end].fill(NOP);
+        Ok(prepared)
+    }
+
+    fn keeps_time(&self) -> bool {
+        true
+    }
+
+    fn attach(&self, _: &mut Store<Host>, _: &Instance, _: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
+        unreachable!("nothing of the module may run")
+    }
+}
+
+#[test]
+fn a_module_with_a_loop_that_does_not_look_is_refused_before_it_runs() {
+    for module in [e1000_module(), Arc::new(e1000_module().counting())] {
+        for half in [1, 2, 3] {
+            let refused = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Forgets(half))).err();
+            let Some(error @ EngineError::NoLook(_)) = refused else { panic!("{refused:?}") };
+            let text = error.to_string();
+            assert!(text.contains("nook's own instrumentation") && text.contains("--isolation sfi"), "{text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The rewritings at work: what they made is run, and undone, by the runtime's own code.
 
 mod anywhere;
-mod author;
+pub(crate) mod author;
 mod basics;
 mod driver;
 mod properties;

@@ -180,10 +180,9 @@ pub(super) fn log_range(names: &Names) -> Code {
         Instruction::I32Const(Mode::Transaction as i32),
         Instruction::I32Ne,
         Instruction::If(BlockType::Empty),
+        Instruction::Return,
+        Instruction::End,
     ];
-    // Each may take milliseconds, and there may be many in a row. In a transaction the log ends them.
-    look(names, &mut code);
-    code.extend([Instruction::Return, Instruction::End]);
     if let Some(kept_below) = names.kept_below {
         code.extend([
             Instruction::LocalGet(address),
@@ -194,10 +193,9 @@ pub(super) fn log_range(names: &Names) -> Code {
             Instruction::I64Const(kept_below.into()),
             Instruction::I64LeU,
             Instruction::If(BlockType::Empty),
+            Instruction::Return,
+            Instruction::End,
         ]);
-        // Nothing in the log ends them.
-        look(names, &mut code);
-        code.extend([Instruction::Return, Instruction::End]);
     }
     code.extend([
         Instruction::LocalGet(length),
@@ -218,6 +216,10 @@ pub(super) fn log_range(names: &Names) -> Code {
         Instruction::I32Store(log(FULL_CELL, 2)),
         Instruction::Unreachable,
         Instruction::End,
+    ]);
+    // A copy may take milliseconds, and there may be many in a row.
+    look(names, &mut code);
+    code.extend([
         // Traps if the range is not in memory.
         Instruction::GlobalGet(names.top),
         Instruction::LocalGet(address),

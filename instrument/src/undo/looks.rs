@@ -1,50 +1,71 @@
 //! Which functions look at the time when they begin.
 //!
-//! Branches back to a loop's beginning always do (see `rewrite`). What is left is code without loops that runs long all
-//! the same: a function that calls another twice, which calls a third twice. So a function looks at the time unless
-//! all that it executes, its callees included, is known to be little.
+//! Branches back to a loop's beginning always do, and so does what surrounds a bulk instruction (see `rewrite`). What
+//! is left is code without loops that runs long all the same: a function that calls another twice, which calls a third
+//! twice. So a function looks at the time unless all that it executes, its callees included, is known to be little.
+//! [`check`](crate::check) holds the finished module to the same rule.
 
+use wasm_encoder::Instruction;
 use wasmparser::Operator;
 
-use super::Refused;
-use super::module::Body;
+use super::rewrite::{MAX_OWN_BULK_BYTES, Part, Rewritten};
+use super::values::Analysis;
+use crate::check::MOST_WITHOUT_LOOK;
 
-/// What a function may execute without a look, in instructions, loops counted once. A module of 8 MiB that is made of
-/// calls to such functions has some ten million of them: it looks at the time more often than once in a second.
-const LITTLE: u64 = 256;
+/// What a bulk instruction without a look writes in the time of another instruction.
+const BULK_BYTES: u32 = 16;
 
+/// What a rewritten function executes, loops counted once.
 #[derive(Clone, Default)]
-struct Cost {
+pub(super) struct Cost {
     instructions: u64,
     /// Functions of the module that it calls, each as often as it stands there.
     calls: Vec<usize>,
     calls_through_table: bool,
 }
 
-/// For each function with a body: whether it looks at the time when it begins. Functions are numbered from
-/// `imported_functions` on.
-pub(super) fn of(bodies: &[Body<'_>], imported_functions: u32) -> Result<Vec<bool>, Refused> {
-    let mut costs = Vec::with_capacity(bodies.len());
-    for body in bodies {
+impl Cost {
+    /// Of a function of the module; functions are numbered from `imported_functions` on. The range logger is called by
+    /// added code, and `executes` so many instructions.
+    pub(super) fn of(
+        rewritten: &Rewritten,
+        analysis: &Analysis<'_>,
+        imported_functions: u32,
+        (range_logger, executes): (u32, usize),
+    ) -> Self {
         let mut cost = Cost::default();
-        for operator in body.code.get_operators_reader()? {
-            cost.instructions += 1;
-            match operator? {
-                Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                    cost.calls.extend(function_index.checked_sub(imported_functions).map(|callee| callee as usize));
+        for part in &rewritten.parts {
+            match part {
+                Part::Added(code) => {
+                    let logs = |instruction: &&Instruction<'_>| matches!(instruction, Instruction::Call(f) if *f == range_logger);
+                    cost.instructions += (code.len() + code.iter().filter(logs).count() * executes) as u64;
                 }
-                Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => cost.calls_through_table = true,
-                _ => {}
+                Part::Reload => cost.instructions += 2,
+                Part::Original(at) => cost.operator(&analysis.operators[*at], imported_functions),
             }
         }
-        costs.push(cost);
+        cost
     }
-    Ok(settle(&costs))
+
+    fn operator(&mut self, operator: &Operator<'_>, imported_functions: u32) {
+        self.instructions += 1;
+        match operator {
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                self.calls.extend(function_index.checked_sub(imported_functions).map(|callee| callee as usize));
+            }
+            Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => self.calls_through_table = true,
+            // Others come after a look.
+            Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
+                self.instructions += u64::from(MAX_OWN_BULK_BYTES / BULK_BYTES);
+            }
+            _ => {}
+        }
+    }
 }
 
-/// Only a function whose callees are all settled and little is little: one that calls itself, however indirectly,
-/// never is.
-fn settle(costs: &[Cost]) -> Vec<bool> {
+/// For each function whether it looks at the time when it begins. Only a function whose callees are all settled and
+/// little is little: one that calls itself, however indirectly, never is.
+pub(super) fn settle(costs: &[Cost]) -> Vec<bool> {
     let mut callers = vec![Vec::new(); costs.len()];
     let mut unsettled: Vec<usize> = costs.iter().map(|cost| cost.calls.len()).collect();
     for (function, cost) in costs.iter().enumerate() {
@@ -54,7 +75,7 @@ fn settle(costs: &[Cost]) -> Vec<bool> {
     let mut looks = vec![true; costs.len()];
     let mut ready: Vec<usize> = (0..costs.len()).filter(|&function| unsettled[function] == 0).collect();
     while let Some(function) = ready.pop() {
-        if costs[function].calls_through_table || total[function] > LITTLE {
+        if costs[function].calls_through_table || total[function] > MOST_WITHOUT_LOOK {
             continue;
         }
         looks[function] = false;

@@ -51,4 +51,6 @@ pub(crate) enum Flaw {
     KeepAcrossBorder,
     /// Goes round in a loop without a look at the time.
     LoopWithoutLook,
+    /// Begins long functions without a look at the time.
+    FunctionWithoutLook,
 }

@@ -18,8 +18,8 @@ const MAX_HOISTED: usize = 32;
 /// The largest frame that is believed: a stack pointer less than this, if it wraps, is beyond every memory.
 const MAX_FRAME_BYTES: i64 = 1 << 20;
 
-/// The longest bulk instruction that is not logged: many in a row are to end too.
-const MAX_OWN_BULK_BYTES: u32 = 4096;
+/// The longest bulk instruction that is neither logged nor preceded by a look: many in a row are to end too.
+pub(super) const MAX_OWN_BULK_BYTES: u32 = 4096;
 
 /// A part of the new body.
 pub(super) enum Part {
@@ -74,14 +74,8 @@ struct Candidate {
 /// Bytes of one address: from and to, behind it.
 type Extent = (Value, u64, u64);
 
-/// Rewrites one function that has `locals` locals, parameters among them, and that `looks` at the time when it begins.
-pub(super) fn rewrite(
-    module: &Module,
-    analysis: &Analysis<'_>,
-    looks: bool,
-    locals: u32,
-    effect: &mut Effect,
-) -> Rewritten {
+/// Rewrites one function that has `locals` locals, parameters among them.
+pub(super) fn rewrite(module: &Module, analysis: &Analysis<'_>, locals: u32, effect: &mut Effect) -> Rewritten {
     let mut rewrite = Rewrite {
         module,
         analysis,
@@ -93,10 +87,6 @@ pub(super) fn rewrite(
         top: None,
         parts: Vec::new(),
     };
-    if looks {
-        rewrite.look();
-        rewrite.effect.looks_at_beginnings += 1;
-    }
     for at in 0..analysis.operators.len() {
         rewrite.instruction(at);
     }
@@ -142,7 +132,7 @@ impl Rewrite<'_, '_> {
             Some(Seen { event: Event::Store(store, address), locals }) => {
                 return self.store(at, store, *address, locals);
             }
-            Some(Seen { event: Event::Bulk(to, len), .. }) => self.bulk(*to, *len),
+            Some(Seen { event: Event::Bulk(to), .. }) => self.bulk(at, *to),
             Some(Seen { event: Event::StackPointer(unchanged), .. })
                 if !unchanged && !flawed!(self.module.planted, NoStackCheck) =>
             {
@@ -400,9 +390,14 @@ impl Rewrite<'_, '_> {
         (pieces, extents)
     }
 
-    fn bulk(&mut self, to: Value, len: Value) {
+    fn bulk(&mut self, at: usize, to: Value) {
         self.effect.bulk += 1;
-        if len.root == 0 && len.plus <= MAX_OWN_BULK_BYTES && self.own_frame(to, 0, len.plus.into()) {
+        // A length that stands right before it: whoever checks this code sees it too.
+        let length = match at.checked_sub(1).map(|before| &self.analysis.operators[before]) {
+            Some(Operator::I32Const { value }) => value.cast_unsigned(),
+            _ => u32::MAX,
+        };
+        if length <= MAX_OWN_BULK_BYTES && self.own_frame(to, 0, length.into()) {
             self.effect.bulk_own_frame += 1;
             return;
         }
@@ -414,11 +409,11 @@ impl Rewrite<'_, '_> {
             Instruction::LocalTee(address),
             Instruction::LocalGet(length),
             Instruction::Call(self.module.names.log_range),
-            Instruction::LocalGet(address),
-            Instruction::LocalGet(middle),
-            Instruction::LocalGet(length),
         ]);
         self.reload();
+        // It may take milliseconds, and there may be many in a row.
+        self.look();
+        self.add(vec![Instruction::LocalGet(address), Instruction::LocalGet(middle), Instruction::LocalGet(length)]);
     }
 
     /// Logs before a loop what its body stores to the same place in each round.

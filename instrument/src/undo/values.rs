@@ -31,8 +31,8 @@ impl Value {
 pub(super) enum Event {
     /// A store of fixed width to `address + offset`.
     Store(StoreOp, Value),
-    /// A bulk instruction: where to, how many bytes.
-    Bulk(Value, Value),
+    /// A bulk instruction: where to.
+    Bulk(Value),
     /// A write of the stack pointer; whether its value was read from there and unchanged.
     StackPointer(bool),
     /// The beginning of a loop, and the index of its end.
@@ -198,10 +198,10 @@ impl<'a> Analysis<'a> {
                     see(Event::StackPointer(unchanged), &walk.locals);
                 }
                 Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
-                    let len = walk.pop();
+                    walk.pop();
                     walk.pop();
                     let to = walk.pop();
-                    see(Event::Bulk(to, len), &walk.locals);
+                    see(Event::Bulk(to), &walk.locals);
                 }
                 Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
                     for _ in 0..pops {

@@ -2,21 +2,22 @@
 
 use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
+    CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
     Instruction, MemArg, MemorySection, MemoryType, RawSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
-use wasmparser::{ExternalKind, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{ExternalKind, Parser, Payload, Validator};
 
-use super::code::{self, Names};
+use super::code::{self, Code, Names};
 use super::layout::{
     GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS,
     TOP_EXPORT, first_record,
 };
+use super::looks::{self, Cost};
 use super::module::Shape;
 use super::planted::{Planted, flawed};
 use super::rewrite::{Module, Part, Rewritten, rewrite};
 use super::values::Analysis;
-use super::{Effect, Instrumented, Options, Refused, looks};
+use super::{Effect, Instrumented, Options, Refused};
 use crate::OffsetMap;
 
 /// An export that gets a wrapper: its name and the function behind it.
@@ -35,14 +36,30 @@ struct Writer<'a> {
 
 /// A function whose place in the finished module is not known yet.
 struct Placed {
-    /// Byte offset in the new body, and in the original module.
+    /// Its locals and code.
+    body: Vec<u8>,
+    /// Where in the body a look at the time goes, if there is to be one.
+    look_at: usize,
+    /// Byte offset in the body, and in the original module.
     offsets: Vec<(usize, Option<usize>)>,
+}
+
+impl Placed {
+    /// The function looks at the time when it begins.
+    fn look(&mut self, names: &Names) {
+        let mut code = Code::new();
+        code::look(names, &mut code);
+        let mut look = Vec::new();
+        code.iter().for_each(|instruction| instruction.encode(&mut look));
+        let moved = self.offsets.iter_mut().filter(|(at, _)| *at > self.look_at);
+        moved.for_each(|(at, _)| *at += look.len());
+        self.body.splice(self.look_at..self.look_at, look);
+    }
 }
 
 pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
     let mut shape = Shape::of(wasm)?;
     let bodies = std::mem::take(&mut shape.bodies);
-    let looks = looks::of(&bodies, shape.imported_functions)?;
     let globals = shape.globals.len() as u32;
     let names = Names {
         top: globals,
@@ -70,24 +87,30 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
         planted: options.planted(),
     };
     let writer = Writer { wasm, shape, names, entries, planted: options.planted() };
-    let mut code = CodeSection::new();
-    let mut placed = Vec::new();
+    let range_logger = (names.log_range, code::log_range(&names).len());
+    let (mut functions, mut costs) = (Vec::new(), Vec::new());
     for (number, body) in bodies.into_iter().enumerate() {
         let function = writer.shape.imported_functions + number as u32;
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let parameters = writer.shape.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
         let analysis = Analysis::of(body, &writer.shape, function, options.planted())?;
-        let rewritten = rewrite(&module, &analysis, looks[number], locals, &mut effect);
-        let (function, places) = writer.function(&declared, &analysis, &rewritten)?;
-        code.function(&function);
-        placed.push(places);
+        let rewritten = rewrite(&module, &analysis, locals, &mut effect);
+        costs.push(Cost::of(&rewritten, &analysis, module.imported_functions, range_logger));
+        functions.push(writer.function(&declared, &analysis, &rewritten)?);
+    }
+    let mut code = CodeSection::new();
+    for (function, looks) in functions.iter_mut().zip(looks::settle(&costs)) {
+        if looks && !flawed!(module.planted, FunctionWithoutLook) {
+            function.look(&names);
+            effect.looks_at_beginnings += 1;
+        }
+        code.raw(&function.body);
     }
     writer.added_functions(&mut code);
     let wasm = writer.module(&code)?;
-    let map = offset_map(&wasm, &placed)?;
-    Validator::new_with_features(crate::features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES)
-        .validate_all(&wasm)?;
+    let map = offset_map(&wasm, &functions)?;
+    Validator::new_with_features(crate::rewritten_features()).validate_all(&wasm)?;
     effect.code_bytes_before = code_bytes(writer.wasm)?;
     effect.code_bytes_after = code_bytes(&wasm)?;
     Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.look + 1 })
@@ -99,16 +122,16 @@ impl Writer<'_> {
         declared: &[(u32, wasmparser::ValType)],
         analysis: &Analysis<'_>,
         rewritten: &Rewritten,
-    ) -> Result<(Function, Placed), Refused> {
+    ) -> Result<Placed, Refused> {
         let mut locals = Vec::with_capacity(declared.len() + rewritten.added_locals.len());
         for &(count, ty) in declared {
             locals.push((count, RoundtripReencoder.val_type(ty).map_err(reencoding)?));
         }
         locals.extend(rewritten.added_locals.iter().map(|&ty| (1, ty)));
         let mut body = Function::new(locals);
-        let mut placed = Placed { offsets: Vec::new() };
+        let mut offsets = Vec::new();
         // Added code belongs to the instruction that follows.
-        placed.offsets.push((body.byte_len(), analysis.offsets.first().copied()));
+        offsets.push((body.byte_len(), analysis.offsets.first().copied()));
         let reload = rewritten.top.map(|top| [Instruction::GlobalGet(self.names.top), Instruction::LocalSet(top)]);
         let emit = |body: &mut Function, code: &[Instruction<'_>]| {
             for instruction in code {
@@ -116,6 +139,7 @@ impl Writer<'_> {
             }
         };
         emit(&mut body, reload.as_ref().map_or(&[], |code| &code[..]));
+        let look_at = body.byte_len();
         for part in &rewritten.parts {
             match part {
                 Part::Added(code) => emit(&mut body, code),
@@ -123,11 +147,11 @@ impl Writer<'_> {
                 Part::Original(at) => {
                     let (from, to) = (analysis.offsets[*at], analysis.offsets[*at + 1]);
                     body.raw(self.wasm[from..to].iter().copied());
-                    placed.offsets.push((body.byte_len(), analysis.offsets.get(*at + 1).copied()));
+                    offsets.push((body.byte_len(), analysis.offsets.get(*at + 1).copied()));
                 }
             }
         }
-        Ok((body, placed))
+        Ok(Placed { body: body.into_raw_body(), look_at, offsets })
     }
 
     /// The range logger, the question to the host, and one wrapper for each exported function.

@@ -1,0 +1,267 @@
+//! The checker of looks: reads the finished module, the bytes that are compiled, and refuses it unless every call of it
+//! looks at the time again and again.
+//!
+//! It shares no analysis with the pass that wrote the looks ([`undo`](crate::undo)), only the way to read a module and
+//! the log's [layout](crate::undo::layout), which the host uses too. So a call is ended at its deadline even if the
+//! pass is wrong: what it forgot is found here, before anything of the module runs.
+//!
+//! # What it finds
+//!
+//! - **Loops.** A branch to a loop's beginning that can be reached has a look right before it, in the same straight
+//!   line: there is no way round a loop without one.
+//! - **Functions.** A function that executes more than [`MOST_WITHOUT_LOOK`] instructions (loops counted once, callees
+//!   included), that calls through a table, or that may come to call itself, begins with a look. So between two looks
+//!   there is at most one pass over the module's text, and little for each call in it, unless calls return from a
+//!   recursion, see below. Functions that nothing in the module calls or refers to are excepted: the host calls them.
+//! - **Bulk instructions** copy or fill at most 4096 bytes, which are counted, or have a look right before their
+//!   operands. What takes as long as its operand says, or waits, is refused otherwise (`memory.grow`, changes of
+//!   tables, `memory.atomic.wait`).
+//! - **A look** is the real thing: an atomic load of the time cell, a test, and a call of a function that does nothing
+//!   but ask the host and put its answer into the cell. Whom it asks is the only element of a table that no other
+//!   instruction calls through or changes.
+//! - **The cell.** Its memory is the module's second one, and nothing else reads or writes the cell: a store to that
+//!   memory has a constant address behind the cell, or one relative to the log's top, which never lies before the
+//!   records.
+//!
+//! # What it does not find
+//!
+//! - That the log is right: what is logged, and that it is in the right order. Whether calls are undone rightly does
+//!   not concern the time.
+//! - What a hostcall takes, or a single bulk instruction: they are not interrupted.
+//! - How deep calls nest: each function of a recursion looks when it is called, and the engine's limit of the stack
+//!   ends what goes too deep. What a recursion executes while it returns is not looked at: at most as many passes over
+//!   a function's text as the stack holds frames. (The engine's epochs are looked at in the same places.)
+//! - What the compiler makes of the module, and that the host sets the cell.
+//!
+//! Countdowns ([`Counting`](crate::Counting)) are read over: each can only trap. All is done in time linear in the
+//! module's length.
+
+mod calls;
+mod code;
+mod log;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use wasmparser::{
+    ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator,
+};
+
+use crate::undo::layout::{LOG_EXPORT, LOOK_EXPORT, TOP_EXPORT};
+use code::{Added, Found};
+
+/// The most instructions that a function and its callees execute without a look, loops counted once. The log's
+/// instructions count too. A module of 8 MiB that consists of calls to such functions has some four million of them: it
+/// looks at the time about once in a second.
+pub const MOST_WITHOUT_LOOK: u64 = 512;
+
+/// What the checker saw in a module that it found right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Functions with code.
+    pub functions: usize,
+    /// Looks that can be reached.
+    pub looks: usize,
+    /// Instructions read and calls followed: what it took.
+    pub steps: u64,
+}
+
+/// Why a module is not believed to look at the time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// It is not valid.
+    #[error("it is not valid: {0}")]
+    Invalid(String),
+    /// Something that was to be added is not there, or is more than it should be.
+    #[error("{0}")]
+    Module(&'static str),
+    /// Code that breaks a rule.
+    #[error("function {function} has {what}, at byte {offset:#x}")]
+    Code {
+        /// The function's index.
+        function: u32,
+        /// Where, from the module's beginning.
+        offset: usize,
+        /// What it has.
+        what: &'static str,
+    },
+}
+
+impl From<wasmparser::BinaryReaderError> for Wrong {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Wrong::Invalid(error.to_string())
+    }
+}
+
+/// What is outside of functions.
+#[derive(Default)]
+struct Outside {
+    imported: u32,
+    memories: u32,
+    top: Option<u32>,
+    table: Option<u32>,
+    log_is_second_memory: bool,
+    /// First values of globals, where they are plain constants.
+    globals: Vec<Option<u32>>,
+    /// Functions that elements or globals refer to.
+    references: Vec<u32>,
+    /// Tables that have elements.
+    filled: Vec<u32>,
+}
+
+/// Checks that every call of a module looks at the time again and again.
+///
+/// # Errors
+/// If one may not: then it must not be run without another watch over its time.
+pub fn looks(wasm: &[u8]) -> Result<Checked, Wrong> {
+    Validator::new_with_features(crate::rewritten_features()).validate_all(wasm)?;
+    let outside = Outside::of(wasm)?;
+    let added = outside.added()?;
+    let mut functions = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionEntry(body) = payload? {
+            let function = outside.imported + functions.len() as u32;
+            let found = code::read(&body, added);
+            functions
+                .push((body.range().start, found.map_err(|(offset, what)| Wrong::Code { function, offset, what })?));
+        }
+    }
+    let (starts, found): (Vec<usize>, Vec<Found>) = functions.into_iter().unzip();
+    outside.functions(&starts, &found)
+}
+
+impl Outside {
+    fn of(wasm: &[u8]) -> Result<Self, Wrong> {
+        let mut outside = Outside::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let TypeRef::Func(_) = import?.ty else {
+                            return Err(Wrong::Module("it imports more than functions"));
+                        };
+                        outside.imported += 1;
+                    }
+                }
+                Payload::MemorySection(memories) => outside.memories = memories.count(),
+                Payload::TableSection(tables) => {
+                    for table in tables {
+                        if let wasmparser::TableInit::Expr(expression) = table?.init {
+                            outside.refers(&expression)?;
+                        }
+                    }
+                }
+                Payload::GlobalSection(globals) => {
+                    for global in globals {
+                        let global = global?;
+                        outside.refers(&global.init_expr)?;
+                        outside.globals.push(match global.init_expr.get_operators_reader().read()? {
+                            Operator::I32Const { value } => Some(value.cast_unsigned()),
+                            _ => None,
+                        });
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        let export = export?;
+                        match (export.name, export.kind) {
+                            (TOP_EXPORT, ExternalKind::Global) => outside.top = Some(export.index),
+                            (LOOK_EXPORT, ExternalKind::Table) => outside.table = Some(export.index),
+                            (LOG_EXPORT, ExternalKind::Memory) => {
+                                outside.log_is_second_memory = export.index == shape::LOG_MEMORY;
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::StartSection { .. } => return Err(Wrong::Module("it has a start function")),
+                Payload::ElementSection(elements) => {
+                    for element in elements {
+                        outside.element(element?)?;
+                    }
+                }
+                Payload::DataSection(segments) => {
+                    for segment in segments {
+                        if let DataKind::Active { memory_index: shape::LOG_MEMORY.., .. } = segment?.kind {
+                            return Err(Wrong::Module("it has data for the log memory"));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outside)
+    }
+
+    fn element(&mut self, element: wasmparser::Element<'_>) -> Result<(), Wrong> {
+        if let ElementKind::Active { table_index, .. } = element.kind {
+            self.filled.push(table_index.unwrap_or(0));
+        }
+        match element.items {
+            ElementItems::Functions(functions) => {
+                for function in functions {
+                    self.references.push(function?);
+                }
+            }
+            ElementItems::Expressions(_, expressions) => {
+                for expression in expressions {
+                    self.refers(&expression?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refers(&mut self, expression: &ConstExpr<'_>) -> Result<(), Wrong> {
+        for operator in expression.get_operators_reader() {
+            if let Operator::RefFunc { function_index } = operator? {
+                self.references.push(function_index);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was added, if it is as it has to be.
+    fn added(&self) -> Result<Added, Wrong> {
+        if self.memories != 2 || !self.log_is_second_memory {
+            return Err(Wrong::Module("the log memory is not its second and last one"));
+        }
+        let table = self.table.ok_or(Wrong::Module("there is no table with whom looks ask"))?;
+        if self.filled.contains(&table) {
+            return Err(Wrong::Module("the table with whom looks ask has elements"));
+        }
+        let top = self.top.ok_or(Wrong::Module("there is no global with the log's top"))?;
+        if !self.globals.get(top as usize).copied().flatten().is_some_and(log::is_top) {
+            return Err(Wrong::Module("the log's top does not begin behind the cells"));
+        }
+        Ok(Added { top, table })
+    }
+
+    /// Looks lead to the question, and each function that has to looks when it begins.
+    fn functions(&self, starts: &[usize], functions: &[Found]) -> Result<Checked, Wrong> {
+        let wrong = |at: usize, offset, what| Wrong::Code { function: self.imported + at as u32, offset, what };
+        let index = |function: u32| function.checked_sub(self.imported).map(|at| at as usize);
+        let mut checked = Checked { functions: functions.len(), ..Checked::default() };
+        let mut called = vec![false; functions.len()];
+        self.references.iter().filter_map(|function| index(*function)).for_each(|at| called[at] = true);
+        for (at, found) in functions.iter().enumerate() {
+            for &(callee, offset) in &found.looks {
+                if !index(callee).is_some_and(|callee| functions[callee].is_question) {
+                    return Err(wrong(at, offset, "a look that calls something else than the question to the host"));
+                }
+            }
+            let callees = found.calls.iter().chain(&found.references);
+            callees.filter_map(|callee| index(*callee)).for_each(|callee| called[callee] = true);
+            checked.looks += found.looks.len();
+            checked.steps += found.steps + (found.looks.len() + found.calls.len()) as u64;
+        }
+        let (little, steps) = calls::little(functions, self.imported);
+        checked.steps += steps;
+        for (at, found) in functions.iter().enumerate() {
+            if called[at] && !little[at] && !found.looks_first {
+                return Err(wrong(at, starts[at], "no look at its beginning, although it may execute much"));
+            }
+        }
+        Ok(checked)
+    }
+}
