@@ -94,7 +94,7 @@ pub fn run() -> Result<()> {
     }
     found.extend(unused::check(&packages, &sources, manifest));
     sources.append(&mut scripts);
-    let defines = |name: &str| sources.iter().any(|(_, source)| promises::defines(source, name));
+    let defines = |name: &str| sources.iter().any(|(path, source)| promises::defines(path, source, name));
     let promises = promises.with_context(|| format!("no {}", promises::DOCUMENT))?;
     found.extend(promises::check(&promises, defines, |path| root.join(path).exists()));
     found.sort();

@@ -40,18 +40,32 @@ pub fn check(text: &str, defines: impl Fn(&str) -> bool, exists: impl Fn(&str) -
     found
 }
 
-/// Whether a source defines a test or a case of this name: a function of Rust or of the shell, a row of a macro, or a
-/// case's name as text.
-pub fn defines(source: &str, name: &str) -> bool {
-    let is = |found: &str| found == name;
-    source.contains(name)
-        && source.lines().map(str::trim_start).any(|line| {
-            let function = line.strip_prefix("fn ").and_then(|rest| rest.split_once('(')).map(|(name, _)| name);
-            let shell = line.strip_prefix("case_").and_then(|rest| rest.split_once("()")).map(|(name, _)| name);
-            let row = line.strip_suffix(';').and_then(|row| row.split_once(' ')).map(|(name, _)| name);
-            let text = line.split('"').nth(1);
-            [function, shell, row, text].into_iter().flatten().any(is)
-        })
+/// Whether the source at `path` defines a test or a case of this name: a function of Rust that is a test, a row of the
+/// macro that makes one test for each fault, a case of the guest's script, or the name of a hostile driver.
+pub fn defines(path: &str, source: &str, name: &str) -> bool {
+    if !source.contains(name) {
+        return false;
+    }
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
+    let function = format!("fn {name}(");
+    let is_test = |at: usize| {
+        let mut before = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        lines[at].starts_with(&function) && before.any(|line| *line == "#[test]")
+    };
+    let is_row = |at: usize| {
+        let row = lines[at].strip_suffix(';').and_then(|row| row.split_once(' '));
+        row.is_some_and(|(test, _)| test == name) && lines[..at].iter().rev().any(|line| *line == "faults! {")
+    };
+    let quoted = format!("\"{name}\",");
+    let is_hostile = |at: usize| {
+        let written = lines[at].split_once(&quoted).map(|(before, _)| before);
+        written.is_some_and(|before| before.is_empty() || before == "name: " || before.ends_with('('))
+    };
+    (0..lines.len()).any(|at| match path {
+        _ if path.ends_with(".sh") => lines[at].starts_with(&format!("case_{name}()")),
+        _ if path.starts_with("tests/hostile/cases/") => is_hostile(at),
+        _ => is_test(at) || is_row(at),
+    })
 }
 
 #[cfg(test)]
@@ -81,13 +95,36 @@ mod tests {
 
     #[test]
     fn what_defines_a_test() {
-        for source in
-            ["    fn a_test() {", "case_a_test() {", "    a_test Variant;", "    \"a_test\",", "name: \"a_test\","]
-        {
-            assert!(defines(source, "a_test"), "{source}");
+        for (path, source) in [
+            ("tests/tests/a.rs", "#[test]\n    fn a_test() {"),
+            ("tests/tests/a.rs", "#[test]\n#[ignore = \"needs root\"]\n// Slow.\nfn a_test() {"),
+            ("tests/guest/cases.sh", "case_a_test() {"),
+            ("tests/hostile/tests.rs", "faults! {\n    b_test B;\n    a_test Variant;\n}"),
+            ("tests/hostile/cases/time.rs", "    \"a_test\","),
+            ("tests/hostile/cases/time.rs", "name: \"a_test\","),
+            ("tests/hostile/cases/time.rs", "Case { holds, ..harmless(\"a_test\", Class::Hang) }"),
+        ] {
+            assert!(defines(path, source, "a_test"), "{path}: {source}");
         }
-        for source in ["fn a_test_more() {", "// a_test", "a_test();", "call(a_test);"] {
-            assert!(!defines(source, "a_test"), "{source}");
+    }
+
+    #[test]
+    fn what_only_has_its_name_defines_no_test() {
+        for (path, source) in [
+            ("tests/tests/a.rs", "#[test]\nfn a_test_more() {"),
+            // A helper, and one that stands before a test.
+            ("tests/src/rig.rs", "/// Helps.\nfn a_test() {"),
+            ("tests/src/rig.rs", "fn a_test() {\n}\n#[test]\nfn another() {"),
+            ("tests/tests/a.rs", "// a_test"),
+            ("tests/tests/a.rs", "a_test();\ncall(a_test);"),
+            ("tests/tests/a.rs", "    a_test Variant;"),
+            // Text that is no case's name.
+            ("nook-run/src/cli.rs", "    \"a_test\","),
+            ("tests/hostile/tests.rs", "let tells = |case| case.name != \"a_test\","),
+            ("tests/hostile/cases/time.rs", "assert_eq!(case.name, \"a_test\", ..)"),
+            ("tests/guest/cases.sh", "a_test() {"),
+        ] {
+            assert!(!defines(path, source, "a_test"), "{path}: {source}");
         }
     }
 }
