@@ -5,8 +5,8 @@
 //! program's time slices were seen to fall on the same subject again and again. What is reported is the median of
 //! ratios within rounds.
 
-use crate::stats::Dice;
 use crate::{stats, ticks};
+use nook_seed::Dice;
 
 /// Something to measure.
 pub struct Subject<'a> {
@@ -91,7 +91,7 @@ pub(crate) fn orders(count: usize) -> impl Iterator<Item = Vec<usize>> {
         back = !back;
         match back {
             true => order.reverse(),
-            false => (1..count).for_each(|at| order.swap(at, dice.below(at + 1))),
+            false => (1..count).for_each(|at| order.swap(at, dice.index(at + 1))),
         }
         order.clone()
     })

@@ -1,5 +1,7 @@
 //! Medians, and how far they can be trusted.
 
+use nook_seed::Dice;
+
 /// Resamplings of a bootstrap.
 const RESAMPLINGS: usize = 400;
 
@@ -17,32 +19,13 @@ pub fn median(values: &mut [f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Numbers that look random and are the same each time (SplitMix64: Steele, Lea, Flood, 2014).
-pub struct Dice(u64);
-
-impl Dice {
-    /// From a seed.
-    pub fn new(seed: u64) -> Self {
-        Dice(seed)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * limit as u128) >> 64) as usize
-    }
-}
-
 /// What `estimate` makes of so many rounds, resampled with replacement, again and again: one value for each
 /// resampling.
 pub fn resample<T>(rounds: usize, mut estimate: impl FnMut(&[usize]) -> T) -> Vec<T> {
     let mut dice = Dice::new(rounds as u64);
     let mut picks = vec![0; rounds];
     let mut once = |_| {
-        picks.iter_mut().for_each(|pick| *pick = dice.below(rounds));
+        picks.iter_mut().for_each(|pick| *pick = dice.index(rounds));
         estimate(&picks)
     };
     (0..RESAMPLINGS).map(&mut once).collect()
@@ -76,7 +59,7 @@ mod tests {
     fn dice_fall_everywhere_and_the_same_each_time() {
         let throw = || {
             let mut dice = Dice::new(7);
-            (0..6000).map(|_| dice.below(6)).collect::<Vec<_>>()
+            (0..6000).map(|_| dice.index(6)).collect::<Vec<_>>()
         };
         assert_eq!(throw(), throw());
         for side in 0..6 {

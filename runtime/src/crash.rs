@@ -6,6 +6,7 @@
 //! measured.
 
 use nook_abi::{ENTRIES, Entry};
+use nook_seed::Dice;
 
 use crate::Host;
 
@@ -68,8 +69,7 @@ enum Due {
 #[derive(Debug)]
 pub(crate) struct Crash {
     when: CrashWhen,
-    /// xorshift64, not zero.
-    state: u64,
+    dice: Dice,
     next_ns: u64,
     /// When a call began last that could have been the one.
     last_ns: u64,
@@ -85,7 +85,7 @@ impl Crash {
     pub(crate) fn new(when: CrashWhen, seed: u64) -> Self {
         Crash {
             when,
-            state: seed | 1 << 63,
+            dice: Dice::new(seed),
             next_ns: 0,
             last_ns: 0,
             calls: 0,
@@ -93,13 +93,6 @@ impl Crash {
             lengths: vec![Lengths::default(); ENTRIES.len()],
             counted: (Entry::Probe, 0),
         }
-    }
-
-    fn draw(&mut self, below: u64) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state % below
     }
 
     fn lengths(&mut self, entry: Entry) -> &mut Lengths {
@@ -116,7 +109,7 @@ impl Crash {
                 if self.next_ns == 0 {
                     self.next_ns = now_ns + period_ns;
                 } else if rested {
-                    self.next_ns = now_ns + 1 + self.draw(period_ns.max(1));
+                    self.next_ns = now_ns + 1 + self.dice.below(period_ns.max(1));
                 }
                 if now_ns >= self.next_ns {
                     self.next_ns = now_ns + period_ns;
@@ -142,7 +135,7 @@ impl Crash {
             Due::Trap => {
                 // Not at its beginning.
                 let others = self.lengths(entry).longest().saturating_sub(1).max(1);
-                let number = 2 + self.draw(others);
+                let number = 2 + self.dice.below(others);
                 self.due = Due::TrapAt(number);
                 number
             }

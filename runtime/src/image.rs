@@ -48,6 +48,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use nook_abi::net::PoolLayout;
+    use nook_seed::Dice;
 
     use super::*;
     use crate::Places;
@@ -55,18 +56,6 @@ mod tests {
     const PAGE: usize = PAGE_BYTES as usize;
     const PRIVATE: usize = 12 * PAGE;
     const WINDOW: usize = 2 * PAGE;
-
-    /// xorshift64.
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, n: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 11) as usize % n
-        }
-    }
 
     fn layout() -> Layout {
         let pool = PoolLayout { offset: 0, count: 0, stride_bytes: 0, headroom_bytes: 0, room_bytes: 0, reserved: 0 };
@@ -83,18 +72,18 @@ mod tests {
 
     /// Writes here and there, whole pages of zeros among it.
     fn scribble(memory: &mut [u8], dice: &mut Dice) {
-        for _ in 0..dice.below(40) {
-            let (from, value) = (dice.below(memory.len()), dice.below(3) as u8);
-            let len = [1, 8, 100, 2 * PAGE][dice.below(4)].min(memory.len() - from);
+        for _ in 0..dice.index(40) {
+            let (from, value) = (dice.index(memory.len()), dice.index(3) as u8);
+            let len = [1, 8, 100, 2 * PAGE][dice.index(4)].min(memory.len() - from);
             memory[from..from + len].fill(value);
         }
-        let page = dice.below(memory.len() / PAGE) * PAGE;
+        let page = dice.index(memory.len() / PAGE) * PAGE;
         memory[page..page + PAGE].fill(0);
     }
 
     #[test]
     fn private_memory_becomes_byte_for_byte_what_it_was_and_the_window_stays() {
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        let mut dice = Dice::new(1);
         let mut words = vec![0u64; (PRIVATE + WINDOW) / 8];
         let places = Places { heap: 0, host_page: 0, rings: [0; 4], window: PRIVATE as u64 };
         // SAFETY: it is mapped, and from here on nothing uses it but the space, and of that only slices.

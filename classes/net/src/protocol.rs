@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
+use nook_seed::word_at;
 use sha2::{Digest, Sha256};
 
 /// The port of the exercise, for TCP and UDP ("nook" on a telephone's keypad).
@@ -109,14 +110,11 @@ impl Source {
     }
 }
 
-/// Fills `buffer` with the words of SplitMix64 (Steele et al., 2014) from the `at`-th on. A started word is used up.
+/// Fills `buffer` with the words of seed 0 from the `at`-th on. A started word is used up.
 fn generate(at: &mut u64, buffer: &mut [u8]) {
     for chunk in buffer.chunks_mut(8) {
+        let word = word_at(0, *at);
         *at += 1;
-        let mut word = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
         chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
     }
 }

@@ -6,25 +6,14 @@ use nook_bus::VolatileSlice;
 use nook_net::{ExerciseReport, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, RrPlan, TcpPlan};
 use nook_net_api::Uplink;
 use nook_net_api::Wire;
+use nook_seed::Dice;
 
 /// How long the cable takes, each way.
 const DELAY_NS: u64 = 50_000;
 
-/// xorshift64 (Marsaglia, 2003).
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 /// What the cable does to frames: of 1,000, this many are lost.
 struct Cable {
-    rng: Rng,
+    dice: Dice,
     lost_per_mille: u64,
     frames: u64,
     lost: u64,
@@ -32,12 +21,12 @@ struct Cable {
 
 impl Cable {
     fn new(lost_per_mille: u64) -> Self {
-        Cable { rng: Rng(0x5eed), lost_per_mille, frames: 0, lost: 0 }
+        Cable { dice: Dice::new(0x5eed), lost_per_mille, frames: 0, lost: 0 }
     }
 
     fn passes(&mut self) -> bool {
         self.frames += 1;
-        let passes = self.rng.next() % 1000 >= self.lost_per_mille;
+        let passes = self.dice.below(1000) >= self.lost_per_mille;
         self.lost += u64::from(!passes);
         passes
     }

@@ -19,8 +19,9 @@ use crate::phy::Phy;
 use crate::registers::Plain;
 use crate::rx::Receiver;
 use crate::stats::Stats;
-use crate::temper::{Rng, Temper};
+use crate::temper::Temper;
 use crate::tx::Transmitter;
+use nook_seed::Dice;
 
 /// How long the cable is left alone after it failed.
 const WIRE_REST_NS: u64 = 100_000_000;
@@ -89,7 +90,7 @@ pub struct Model {
     identity: PciIdentity,
     space: ConfigSpace,
     pub(crate) temper: Temper,
-    pub(crate) rng: Rng,
+    pub(crate) dice: Dice,
     pub(crate) wire: Box<dyn Wire>,
     pub(crate) dma: Dma,
     pub(crate) eeprom: Eeprom,
@@ -116,7 +117,7 @@ pub struct Model {
 impl Model {
     /// A device right after power-up, plugged into `wire`.
     pub fn new(config: ModelConfig, wire: Box<dyn Wire>) -> Self {
-        let mut rng = Rng::new(config.seed);
+        let mut dice = Dice::new(config.seed);
         let device = config.chip.device_id();
         let identity = PciIdentity {
             vendor: e1000_regs::VENDOR,
@@ -127,7 +128,7 @@ impl Model {
             revision: config.chip.revision(),
         };
         let garbage = config.temper.garbage;
-        let mut word = || if garbage { rng.next() as u32 } else { 0 };
+        let mut word = || if garbage { dice.word() as u32 } else { 0 };
         let mut model = Model {
             config,
             identity,
@@ -142,7 +143,7 @@ impl Model {
             plain: Plain::new(&mut word),
             tx: Transmitter::new(),
             rx: Receiver::new(),
-            stats: Stats::new(garbage.then_some(&mut rng)),
+            stats: Stats::new(garbage.then_some(&mut dice)),
             link_up: false,
             resetting: 0,
             reset_until_ns: 0,
@@ -150,7 +151,7 @@ impl Model {
             now_ns: 0,
             wire_rests_until_ns: 0,
             wire_told: false,
-            rng,
+            dice,
         };
         model.reset_mac();
         model
@@ -159,7 +160,7 @@ impl Model {
     /// For how long the next piece of work is left lying.
     #[inline]
     pub(crate) fn late_ns(&mut self) -> u64 {
-        self.rng.up_to(self.temper.late_ns)
+        self.dice.up_to(self.temper.late_ns)
     }
 
     #[inline]
@@ -228,10 +229,10 @@ impl Model {
 
     /// Writes back what is due.
     fn settle(&mut self, now_ns: u64) {
-        if self.tx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.rng) {
+        if self.tx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.dice) {
             self.settle_tx(now_ns);
         }
-        if self.rx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.rng) {
+        if self.rx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.dice) {
             self.settle_rx(now_ns);
         }
         if self.irq.rx.expired(now_ns) {
@@ -348,12 +349,12 @@ impl PciDevice for Model {
         let now = now_ns.max(self.now_ns);
         self.now_ns = now;
         let carrier = !self.wire_rests() && self.wire.carrier();
-        self.phy.tick(now, carrier, self.temper.negotiation_ns, &mut self.rng);
+        self.phy.tick(now, carrier, self.temper.negotiation_ns, &mut self.dice);
         if self.phy.finish() {
             self.irq.raise(ICR::MDAC);
         }
         self.follow_link();
-        if self.temper.late_ns != 0 && self.rng.one_in(2) {
+        if self.temper.late_ns != 0 && self.dice.one_in(2) {
             self.receive(now);
             self.transmit(now);
         } else {
@@ -361,7 +362,7 @@ impl PciDevice for Model {
             self.receive(now);
         }
         self.settle(now);
-        let other = self.rng.one_in(self.temper.spurious_one_in);
+        let other = self.dice.one_in(self.temper.spurious_one_in);
         let irqs = u32::from(self.irq.fires(now, other));
         let rest = if self.wire_rests() { self.wire_rests_until_ns } else { NEVER };
         let due_ns = [

@@ -64,7 +64,7 @@ impl Model {
     /// Power-up, and CTRL.RST: all but the PHY, configuration space, tables and statistics.
     pub(crate) fn reset_mac(&mut self) {
         self.plain.reset();
-        let mut base = || if self.temper.garbage { self.rng.next() } else { 0 };
+        let mut base = || if self.temper.garbage { self.dice.word() } else { 0 };
         self.tx.reset(base());
         self.rx.reset(base());
         self.rx.fifo.set_size(PBA::RXA.get(self.plain.get(at::PBA)));
@@ -72,12 +72,12 @@ impl Model {
         self.eeprom.reset();
         self.filter.reset(self.eeprom.address());
         self.link_up = false;
-        self.resetting = self.rng.up_to(u64::from(self.temper.busy_reads)) as u32;
+        self.resetting = self.dice.up_to(u64::from(self.temper.busy_reads)) as u32;
         self.reset_until_ns = self.now_ns.saturating_add(RESET_NS);
     }
 
     fn busy_reads(&mut self) -> u32 {
-        self.rng.up_to(u64::from(self.temper.busy_reads)) as u32
+        self.dice.up_to(u64::from(self.temper.busy_reads)) as u32
     }
 
     /// RCTL.LBM (01 in the MAC, 11 in the transceiver), or the PHY's own bit: nothing comes from or goes to the cable.

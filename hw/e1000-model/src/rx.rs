@@ -174,7 +174,7 @@ impl Model {
             self.stats.count(RLEC);
             return None;
         }
-        let damaged = self.rng.in_a_million(self.temper.receive_errors_ppm);
+        let damaged = self.dice.in_a_million(self.temper.receive_errors_ppm);
         if damaged {
             self.stats.count(CRCERRS);
             if rctl & RCTL::SBP == 0 {

@@ -6,8 +6,7 @@ use e1000_regs::{
     PTC1522, TORL, TOTL, TSCTFC,
 };
 use nook_regs::{ReadEffect, Register};
-
-use crate::temper::Rng;
+use nook_seed::Dice;
 
 const FIRST: u32 = e1000_regs::CRCERRS.offset();
 const COUNT: usize = ((TSCTFC.offset() - FIRST) / 4 + 1) as usize;
@@ -35,11 +34,11 @@ const fn index(register: Register<u32>) -> usize {
 }
 
 impl Stats {
-    pub(crate) fn new(garbage: Option<&mut Rng>) -> Self {
+    pub(crate) fn new(garbage: Option<&mut Dice>) -> Self {
         let mut counters = [0; COUNT];
-        if let Some(rng) = garbage {
+        if let Some(dice) = garbage {
             let named = |at: &usize| MAP.find(0, FIRST + 4 * *at as u32).is_some();
-            (0..COUNT).filter(named).for_each(|at| counters[at] = rng.next() as u32);
+            (0..COUNT).filter(named).for_each(|at| counters[at] = dice.word() as u32);
         }
         Stats { counters }
     }

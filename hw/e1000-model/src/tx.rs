@@ -72,7 +72,7 @@ impl Model {
                 return;
             }
             // At least half, so that the end comes soon.
-            batch -= self.rng.up_to(u64::from(waiting / 2)) as u32;
+            batch -= self.dice.up_to(u64::from(waiting / 2)) as u32;
         }
         let low = self.low_transmit_threshold();
         for left in (waiting - batch..waiting).rev() {

@@ -3,26 +3,12 @@
 
 use std::fmt::Write;
 
+use nook_seed::Dice;
+
 /// How many to try.
 pub fn modules() -> u64 {
     // `NOOK_LONG=1` for a longer look.
     if std::env::var_os("NOOK_LONG").is_some() { 10_000 } else { 150 }
-}
-
-/// xorshift64.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
-    }
 }
 
 /// Writes functions in the text format. Addresses come from few places, so that stores meet: constants, a parameter, a

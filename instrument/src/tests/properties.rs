@@ -4,7 +4,9 @@
 use nook_runtime::UndoLog;
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
 
-use super::author::{Author, Dice, modules};
+use nook_seed::Dice;
+
+use super::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
 
 /// At most so many calls of `tick` until one of them fails.

@@ -31,6 +31,7 @@ const ROOMS: &[Room] = &[
         foreign: false,
         because: "a driver imports only the SDK and its register map",
     },
+    Room { at: "hw/seed", workspace: &[], foreign: false, because: "a generator imports nothing" },
     Room { at: "hw/regs", workspace: &[], foreign: false, because: "the register types import nothing" },
     Room {
         at: "hw/*-regs",
@@ -46,7 +47,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "hw/*",
-        workspace: &["abi", "hw/bus", "hw/regs", "hw/*-regs", "classes/*/api"],
+        workspace: &["abi", "hw/bus", "hw/regs", "hw/*-regs", "hw/seed", "classes/*/api"],
         foreign: true,
         because: "a device knows its bus and its registers, not who drives it",
     },
@@ -58,7 +59,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "runtime",
-        workspace: &["abi", "classes/*/api", "hw/bus", "hw/regs", "instrument"],
+        workspace: &["abi", "classes/*/api", "hw/bus", "hw/regs", "hw/seed", "instrument"],
         foreign: true,
         because: "the runtime names no device, and isolates even if recovery is broken",
     },
@@ -82,7 +83,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "classes/*",
-        workspace: &["abi", "classes/*/api", "hw/bus"],
+        workspace: &["abi", "classes/*/api", "hw/bus", "hw/seed"],
         foreign: true,
         because: "what a class is plugged into builds without runtime and engine",
     },

@@ -11,7 +11,6 @@ const INDIRECT: &[(&str, &str, &str)] = &[
     ("runtime", "nook-wasi", SAME_ENGINE),
     ("recovery", "nook-wasi", SAME_ENGINE),
     ("instrument", "nook-wasi", SAME_ENGINE),
-    ("classes/net", "nook-wasi", SAME_ENGINE),
     ("isolation/native", "nook-wasi", SAME_ENGINE),
     ("isolation/process", "nook-wasi", SAME_ENGINE),
 ];

@@ -5,6 +5,7 @@ use std::io;
 use nook_bus::VolatileSlice;
 
 use nook_net_api::Uplink;
+use nook_seed::{Dice, word_at};
 use sha2::{Digest, Sha256};
 
 /// The shortest and the longest frame, without the frame check sequence.
@@ -60,15 +61,6 @@ pub struct Frames {
     /// Room for the frame that comes, and for what it should be.
     came: Box<[u8; LONGEST]>,
     should_be: Box<[u8; LONGEST]>,
-}
-
-/// SplitMix64 (Steele, Lea, Flood: *Fast splittable pseudorandom number generators*, 2014).
-fn mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
 
 impl Frames {
@@ -187,7 +179,7 @@ fn length(seed: u64, number: u32) -> usize {
     match number {
         0 | KNOCK => SHORTEST,
         1 => LONGEST,
-        _ => SHORTEST + (mix(&mut (seed ^ u64::from(number) << 32)) % (LONGEST - SHORTEST + 1) as u64) as usize,
+        _ => SHORTEST + (word_at(seed ^ u64::from(number) << 32, 0) % (LONGEST - SHORTEST + 1) as u64) as usize,
     }
 }
 
@@ -199,9 +191,9 @@ fn make(seed: u64, mac: [u8; 6], number: u32, frame: &mut [u8; LONGEST]) -> usiz
     frame[TYPE_AT..TAG_AT].copy_from_slice(&TYPE);
     frame[TAG_AT..NUMBER_AT].copy_from_slice(&seed.to_be_bytes());
     frame[NUMBER_AT..PATTERN_AT].copy_from_slice(&number.to_be_bytes());
-    let mut state = seed ^ u64::from(number);
+    let mut dice = Dice::new(seed ^ u64::from(number));
     for part in frame[PATTERN_AT..len].chunks_mut(8) {
-        part.copy_from_slice(&mix(&mut state).to_le_bytes()[..part.len()]);
+        part.copy_from_slice(&dice.word().to_le_bytes()[..part.len()]);
     }
     len
 }
