@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::manifest::{Find, ManifestError};
-use crate::{Fault, net};
+use crate::{Fault, misc, net};
 
 /// Expands `$crate::$then! { $state lines }` with every class. A line is
 /// `{ doc } Variant "name" Keys [hostcalls entries Fault];`: what the class adds to the manifest, the two macros that
@@ -17,6 +17,8 @@ macro_rules! __classes {
             Net "net" net::NetKeys [net_hostcalls net_entries net::NetFault];
             { "No device: a module beside a driver of class `net`, which sees what passes the driver and may drop it." }
             Filter "filter" net::filter::FilterKeys [];
+            { "Named operations with bytes in and out." }
+            Misc "misc" misc::MiscKeys [misc_hostcalls misc_entries misc::MiscFault];
         }
     };
 }

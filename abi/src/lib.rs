@@ -17,6 +17,7 @@ mod class;
 mod fault;
 mod layout;
 mod manifest;
+pub mod misc;
 mod native;
 pub mod net;
 mod queue;

@@ -112,19 +112,20 @@ const _: () = {
     }
 };
 
-/// Makes a crate a driver: `nook_driver! { Driver, key: value, … }`.
+/// Makes a crate a driver: `nook_driver! { Driver, class: net, name: "…", key: value, … }`.
 ///
-/// `Driver` is a type `Driver<K>` that implements [`NetDriver<K>`](crate::NetDriver) for every kernel. The keys are
-/// those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `class`, `version` and `license`, which are known:
-/// the last two come from `Cargo.toml`. `name` comes first. What comes out is `pub const MANIFEST: &str` and a section
+/// `Driver` is a type `Driver<K>` that implements its class's trait for every kernel:
+/// [`NetDriver<K>`](crate::net::NetDriver) for `net`, [`MiscDriver<K>`](crate::misc::MiscDriver) for `misc`. The other
+/// keys are those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `version` and `license`, which are known:
+/// the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and a section
 /// with that text; besides, on wasm32, one exported function for each entry of the table, and the panic handler, and
 /// elsewhere what makes a shared object of the crate a native driver ([`nook_abi::NativeDriver`]).
 ///
 /// The crate may say `#![forbid(unsafe_code)]`: what it forbids is its own code, not what this macro writes.
 #[macro_export]
 macro_rules! nook_driver {
-    ($driver:ident, name: $name:literal, $($key:ident: $value:literal),+ $(,)?) => {
-        $crate::__nook_manifest! { "net", name: $name, $($key: $value),+ }
+    ($driver:ident, class: $class:ident, name: $name:literal, $($key:ident: $value:literal),+ $(,)?) => {
+        $crate::__nook_manifest! { $class, name: $name, $($key: $value),+ }
 
         #[cfg(target_os = "linux")]
         const _: () = {
@@ -134,7 +135,9 @@ macro_rules! nook_driver {
             // Named after the driver, so that several of them can be in one program, for tests.
             #[unsafe(export_name = ::core::concat!("nook_driver_", $name))]
             static NOOK_DRIVER: $crate::abi::NativeDriver =
-                $crate::export_support::driver::<$driver<$crate::TableKernel>>(&NOOK_MANIFEST);
+                $crate::export_support::driver::<
+                    $crate::$class::Running<$crate::TableKernel, $driver<$crate::TableKernel>>,
+                >(&NOOK_MANIFEST);
         };
 
         #[cfg(target_arch = "wasm32")]
@@ -142,10 +145,10 @@ macro_rules! nook_driver {
             use $crate::__nook_export_entries;
 
             static NOOK_DRIVER: $crate::export_support::Global<
-                $crate::Instance<$crate::WasmKernel, $driver<$crate::WasmKernel>>,
+                $crate::Instance<$crate::WasmKernel, $crate::$class::Running<$crate::WasmKernel, $driver<$crate::WasmKernel>>>,
             > = $crate::export_support::Global::new($crate::Instance::new($crate::WasmKernel));
 
-            $crate::abi::entries!(__nook_export_entries);
+            $crate::__nook_class_entries!($class __nook_export_entries);
 
             #[panic_handler]
             fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
@@ -159,11 +162,11 @@ macro_rules! nook_driver {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __nook_manifest {
-    ($class:literal, $($key:ident: $value:literal),+) => {
+    ($class:ident, $($key:ident: $value:literal),+) => {
         /// What this module says of itself: lines of `key = value`.
         pub const MANIFEST: &str = {
             const REST: &str = ::core::concat!(
-                "class = ", $class, "\nversion = ", ::core::env!("CARGO_PKG_VERSION"),
+                "class = ", ::core::stringify!($class), "\nversion = ", ::core::env!("CARGO_PKG_VERSION"),
                 "\nlicense = ", ::core::env!("CARGO_PKG_LICENSE"), "\n",
                 $(::core::stringify!($key), " = ", $value, "\n"),+
             );
@@ -178,6 +181,18 @@ macro_rules! __nook_manifest {
             #[unsafe(link_section = "nook.manifest")]
             static NOOK_MANIFEST: [u8; MANIFEST.len()] = $crate::export_support::join(MANIFEST, "");
         };
+    };
+}
+
+/// The entries that drivers of a class export: one line for each class.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __nook_class_entries {
+    (net $with:ident) => {
+        $crate::abi::class_entries!($with net_entries Net);
+    };
+    (misc $with:ident) => {
+        $crate::abi::class_entries!($with misc_entries Misc);
     };
 }
 
@@ -204,13 +219,14 @@ macro_rules! __nook_export_entries {
 mod tests {
     use core::marker::PhantomData;
 
-    use nook_abi::{ABI_VERSION, Manifest};
+    use nook_abi::{ABI_VERSION, Class, Manifest};
 
-    use crate::{Irq, Kernel, NetDriver, Nook, Poll, ProbeReason, Status};
+    use crate::{Input, Kernel, MiscDriver, Nook, ProbeReason, Status, Ticket};
 
     struct Unused<K>(PhantomData<K>);
 
-    impl<K: Kernel> NetDriver<K> for Unused<K> {
+    impl<K: Kernel> MiscDriver<K> for Unused<K> {
+        const OPERATIONS: &'static str = "nothing";
         fn probe(_: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
             Err(Status::NoDevice)
         }
@@ -221,20 +237,25 @@ mod tests {
         fn stop(&mut self) -> Result<(), Status> {
             Ok(())
         }
-        fn poll(&mut self, _: u32, _: u32) -> Poll {
-            Poll::Idle
-        }
-        fn irq(&mut self, _: u32) -> Irq {
-            Irq::NotMine
+        fn invoke(&mut self, _: Ticket, _: u32, _: Input<'_>) -> Result<(), Status> {
+            Err(Status::Unsupported)
         }
     }
 
-    crate::nook_driver! { Unused, name: "sample", pci: "1234:11e8", registers: "edu", dma_bytes: 4096, dma_mask_bits: 28 }
+    crate::nook_driver! {
+        Unused,
+        class: misc,
+        name: "sample",
+        pci: "1234:11e8",
+        registers: "edu",
+        dma_bytes: 4096,
+        dma_mask_bits: 28,
+    }
 
     #[test]
     fn the_macro_writes_a_manifest_that_the_host_can_read() {
         let manifest = Manifest::parse(MANIFEST.as_bytes()).unwrap();
-        assert_eq!(manifest.abi, ABI_VERSION);
+        assert_eq!((manifest.abi, manifest.class()), (ABI_VERSION, Class::Misc));
         assert_eq!((manifest.name, manifest.version, manifest.license), ("sample", "0.1.0", "Apache-2.0"));
         assert!(manifest.pci_ids().eq([(0x1234, 0x11e8)]));
         assert_eq!((manifest.dma_bytes, manifest.dma_mask_bits), (4096, 28));

@@ -1,8 +1,9 @@
 //! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers, logging, checksums, all
 //! safe.
 //!
-//! A driver implements [`NetDriver`] for any [`Kernel`] and ends with [`nook_driver!`], which exports its entries and
-//! writes its manifest. Compiled for `wasm32-unknown-unknown`, the kernel is `WasmKernel`: the imports of module
+//! A driver implements its class's trait ([`net::NetDriver`], [`misc::MiscDriver`]) for any [`Kernel`] and ends with
+//! [`nook_driver!`], which exports its entries and writes its manifest. Compiled for `wasm32-unknown-unknown`, the
+//! kernel is `WasmKernel`: the imports of module
 //! `nook`. Compiled natively, the same source is a shared object, whose kernel is a table of the host's functions
 //! (`TableKernel`). The feature `testing` brings a kernel for a driver's unit tests.
 //!
@@ -16,45 +17,35 @@
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
-#[cfg_attr(
-    any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")),
-    expect(unsafe_code, reason = "vector instructions take vectors, which are made of bytes as they lie in memory")
-)]
-mod checksum;
+mod answers;
 mod dma;
-mod driver;
 #[cfg_attr(
     any(test, target_arch = "wasm32"),
     expect(unsafe_code, reason = "entries are called by the host, from outside")
 )]
 mod export;
-#[expect(unsafe_code, reason = "the entry that begins a filter is given the host page's address")]
-mod filter;
 #[expect(unsafe_code, reason = "the entry that probes a driver is given the host page's address")]
 mod instance;
 #[expect(unsafe_code, reason = "hostcalls are imports, which the compiler cannot check")]
 mod kernel;
 mod log;
+pub mod misc;
 #[cfg(not(target_arch = "wasm32"))]
 #[expect(unsafe_code, reason = "host and driver call each other through tables of C functions")]
 mod native;
+pub mod net;
 mod nook;
-#[expect(unsafe_code, reason = "the host page says where the queues are")]
-mod queues;
 #[expect(unsafe_code, reason = "window, host page and queues are no Rust objects and are reached by address")]
 mod raw;
 mod regs;
 mod ring;
-mod sieve;
 #[cfg(any(test, feature = "testing"))]
 #[expect(unsafe_code, reason = "it plays the host, and a device, in memory that a driver reaches by address")]
 pub mod testing;
 
-pub use checksum::checksum;
+pub use answers::{Irq, Poll};
 pub use dma::{DmaBytes, DmaRegion};
-pub use driver::{Irq, MacAddress, NetDriver, Poll, RxMode};
-pub use filter::{Direction, Filter, FilterInstance, Frame, Verdict};
-pub use instance::Instance;
+pub use instance::{Entries, Instance};
 pub use kernel::Kernel;
 #[cfg(target_arch = "wasm32")]
 pub use kernel::WasmKernel;
@@ -63,15 +54,15 @@ pub use log::Level;
 pub use native::TableKernel;
 pub use nook::Nook;
 pub use nook_abi as abi;
-pub use nook_abi::net::{LinkState, NetStats, PacketStatus, QueueEntry};
 pub use nook_abi::{ProbeReason, Status};
 pub use nook_regs::{Register, RegisterArray, Value};
-pub use queues::{NetQueues, Packet, Pool, ProvideQueue, Provided, ReturnPlace, ReturnQueue, Returning};
 pub use regs::Regs;
 pub use ring::{
     Announced, ByCounter, ByIndex, ByteRing, CompletionRing, DescriptorRing, Done, DoneBit, Fill, Finished, InSlot,
     OwnBit, Phase, Reap, Taken, Vacant,
 };
+#[doc(inline)]
+pub use {misc::author::*, net::author::*};
 
 /// What the macros of this crate need and nobody else does.
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use std::panic::{PanicHookInfo, catch_unwind, set_hook};
 use nook_abi::{Addr, NativeDriver, NativeEntries, NativeHead, NativeServices};
 
 use crate::kernel::Calls;
-use crate::{Instance, Kernel, Level, NetDriver};
+use crate::{Entries, Instance, Kernel, Level};
 
 /// The host around a driver in a shared object: each method calls a function of the host's table.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,9 @@ fn last_words(panic: &PanicHookInfo<'_>) {
 }
 
 /// What the host's pointer to an instance points to.
-struct Held<D> {
+struct Held<E> {
     kernel: TableKernel,
-    instance: Instance<TableKernel, D>,
+    instance: Instance<TableKernel, E>,
 }
 
 /// Runs a part of the driver. If it panics, the host is told, and what is returned means nothing.
@@ -59,7 +59,7 @@ fn guarded<R: Default>(kernel: TableKernel, run: impl FnOnce() -> R) -> R {
     })
 }
 
-unsafe extern "C" fn create<D: NetDriver<TableKernel>>(
+unsafe extern "C" fn create<E: Entries<TableKernel>>(
     host: *mut c_void,
     services: *const NativeServices,
 ) -> *mut c_void {
@@ -67,12 +67,12 @@ unsafe extern "C" fn create<D: NetDriver<TableKernel>>(
     SERVICES.store(services.cast_mut(), Ordering::Relaxed);
     set_hook(Box::new(last_words));
     let kernel = TableKernel { host, services };
-    Box::into_raw(Box::new(Held::<D> { kernel, instance: Instance::new(kernel) })).cast()
+    Box::into_raw(Box::new(Held::<E> { kernel, instance: Instance::new(kernel) })).cast()
 }
 
-unsafe extern "C" fn destroy<D: NetDriver<TableKernel>>(instance: *mut c_void) {
+unsafe extern "C" fn destroy<E: Entries<TableKernel>>(instance: *mut c_void) {
     // SAFETY: the host passes what `create` gave it, for the last time.
-    let Held { kernel, instance } = *unsafe { Box::from_raw(instance.cast::<Held<D>>()) };
+    let Held { kernel, instance } = *unsafe { Box::from_raw(instance.cast::<Held<E>>()) };
     guarded(kernel, || drop(instance));
 }
 
@@ -100,12 +100,12 @@ macro_rules! define_entries {
             use super::*;
 
             $(
-                pub(super) unsafe extern "C" fn $name<D: NetDriver<TableKernel>>(
+                pub(super) unsafe extern "C" fn $name<E: Entries<TableKernel>>(
                     instance: *mut c_void,
                     $($arg: $ty),*
                 ) -> $result {
                     // SAFETY: the host passes what `create` gave it, to one entry at a time.
-                    let Held { kernel, instance } = unsafe { &mut *instance.cast::<Held<D>>() };
+                    let Held { kernel, instance } = unsafe { &mut *instance.cast::<Held<E>>() };
                     // SAFETY: the host vouches for the addresses that it passes.
                     #[allow(unused_unsafe)]
                     guarded(*kernel, || unsafe { instance.$name($($arg),*) })
@@ -113,15 +113,15 @@ macro_rules! define_entries {
             )*
         }
 
-        /// What the object of the driver `D` exports.
-        pub const fn driver<D: NetDriver<TableKernel>>(manifest: &'static [u8]) -> NativeDriver {
+        /// What the object of a driver exports, whose class makes this of it.
+        pub const fn driver<E: Entries<TableKernel>>(manifest: &'static [u8]) -> NativeDriver {
             NativeDriver {
                 head: NativeHead::OURS,
                 manifest: &manifest[0],
                 entries: NativeEntries {
-                    create: create::<D>,
-                    destroy: destroy::<D>,
-                    $($name: entries::$name::<D>,)*
+                    create: create::<E>,
+                    destroy: destroy::<E>,
+                    $($name: entries::$name::<E>,)*
                 },
             }
         }

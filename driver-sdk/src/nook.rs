@@ -3,12 +3,11 @@
 use core::fmt;
 
 use nook_abi::Status;
-use nook_abi::net::{LinkState, NetPage, NetStats};
 
 use crate::kernel::Calls;
 use crate::log::Line;
 use crate::raw::Page;
-use crate::{DmaRegion, Kernel, Level, MacAddress, NetQueues, Regs};
+use crate::{DmaRegion, Kernel, Level, Regs};
 
 /// The host around a driver: a small handle that can be copied and kept.
 #[derive(Clone, Copy)]
@@ -18,7 +17,7 @@ pub struct Nook<K> {
 }
 
 /// `0` or a negative [`Status`], as the table returns them.
-fn status(code: i32) -> Result<(), Status> {
+pub(crate) fn status(code: i32) -> Result<(), Status> {
     match code {
         0.. => Ok(()),
         // A status of a later ABI version: it failed, that much is known.
@@ -62,11 +61,6 @@ impl<K: Kernel> Nook<K> {
         Regs::new(*self, bar)
     }
 
-    /// The packet queues. Called once, in `probe`: two handles to one ring would each miss what the other did.
-    pub fn queues(&self) -> NetQueues {
-        NetQueues::new(self.page)
-    }
-
     /// The monotonic clock shortly before this call into the driver, in nanoseconds. Free; see [`Nook::clock_ns`].
     pub fn now_ns(&self) -> u64 {
         self.page.now_ns()
@@ -101,7 +95,6 @@ impl<K: Kernel> Nook<K> {
         pub fn work_schedule();
         /// Asks for a call of `poll`, as `irq` does with its result.
         pub fn poll_schedule(queue: u32);
-        pub(crate) fn net_filter(direction: u32, offset: u32, len_bytes: u32) -> u32;
     }
 
     fallible! {
@@ -113,18 +106,6 @@ impl<K: Kernel> Nook<K> {
         pub fn irq_enable(vector: u32);
         /// Ends delivery of interrupt `vector`. Process context only.
         pub fn irq_disable(vector: u32);
-    }
-
-    /// Makes the network interface, once, in `probe`. `max_mtu_bytes` does not count the Ethernet header.
-    pub fn net_attach(&self, mac: MacAddress, max_mtu_bytes: u32) -> Result<(), Status> {
-        let [a, b, c, d, e, f] = mac;
-        let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-        status(self.calls.net_attach(mac, max_mtu_bytes))
-    }
-
-    /// Reports the link.
-    pub fn net_link(&self, link: LinkState) {
-        self.calls.net_link(link.up.into(), link.speed_mbps, link.full_duplex.into());
     }
 
     /// Sends a message to the host's log; see [`error!`](crate::error) and its siblings.
@@ -163,10 +144,16 @@ impl<K: Kernel> Nook<K> {
         Ok(DmaRegion::new(*self, handle, iova, span))
     }
 
-    /// Leaves counters where the host reads them after the `stats` entry.
-    pub(crate) fn post_stats(&self, stats: NetStats) {
+    /// What answers the nook's hostcalls.
+    #[inline(always)]
+    pub(crate) fn calls(&self) -> Calls<K> {
+        self.calls
+    }
+
+    /// Leaves words of the class where the host reads them after the `stats` entry.
+    pub(crate) fn post(&self, from: usize, words: &[u64]) {
         self.page.change(|page| {
-            page.class[NetPage::STATS_WORD..].iter_mut().zip(stats.to_words()).for_each(|(word, value)| *word = value);
+            page.class[from..].iter_mut().zip(words).for_each(|(word, value)| *word = *value);
             page.stats_written = page.stats_written.wrapping_add(1);
         });
     }

@@ -236,6 +236,18 @@ impl Host {
         unsafe { (*self.page).now_ns = now_ns }
     }
 
+    /// What is in the mailbox, from its beginning.
+    ///
+    /// # Panics
+    /// If it is shorter.
+    pub fn mailbox(&self, len_bytes: usize) -> Vec<u8> {
+        assert!(len_bytes <= MAILBOX_BYTES);
+        let mut bytes = vec![0; len_bytes];
+        // SAFETY: the mailbox is leaked memory with so many bytes.
+        unsafe { bytes.as_mut_ptr().copy_from(self.page_now().mailbox_addr as usize as *const u8, len_bytes) }
+        bytes
+    }
+
     /// Fills the mailbox.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use nook_abi::{Entry, Fault, Hostcall, Status};
 
-use crate::{Driver, Host, NookError, net};
+use crate::{Driver, Host, NookError, misc, net};
 
 /// How a driver of one class is served: what it is given, what it gives back, and what is above it.
 ///
@@ -248,7 +248,6 @@ macro_rules! define_port {
                 pub(crate) fn $name(&self) -> Option<&$module::Port> {
                     match self {
                         Port::$class(port) => Some(port),
-                        #[allow(unreachable_patterns)]
                         _ => None,
                     }
                 }
@@ -264,7 +263,6 @@ macro_rules! define_port {
                 pub(crate) fn of(host: &mut Host, call: Hostcall) -> Result<&mut $module::Port, Fault> {
                     match &mut host.port {
                         Port::$class(port) => Ok(port),
-                        #[allow(unreachable_patterns)]
                         _ => Err(other_class(call)),
                     }
                 }
@@ -275,6 +273,7 @@ macro_rules! define_port {
 
 define_port! {
     Net net net;
+    Misc misc misc;
 }
 
 /// A driver made a hostcall of another class: the loader refuses such a module, so this one is native.

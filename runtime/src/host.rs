@@ -340,6 +340,16 @@ impl Host {
         slice.inspect(|slice| slice.copy_from(bytes)).is_some()
     }
 
+    /// A copy of what the driver put into the mailbox; shorter than asked for only if it has no such mailbox.
+    pub(crate) fn mailed(&self, len_bytes: usize) -> Vec<u8> {
+        let Some(space) = &self.space else { return Vec::new() };
+        let mailbox = space.host_page_addr() + size_of::<HostPage>() as u64;
+        let mut bytes = vec![0; len_bytes.min(MAILBOX_BYTES)];
+        let copied = space.slice(mailbox, bytes.len() as u64).map(|slice| slice.copy_to(&mut bytes));
+        bytes.truncate(copied.unwrap_or(0));
+        bytes
+    }
+
     /// What a fault was, for those above: with what the device said, where it is about the device, or which module it
     /// was, if the nook has two.
     #[cold]

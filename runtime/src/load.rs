@@ -271,7 +271,7 @@ impl DriverModule {
         validate(wasm)?;
         let survey = Survey::of(wasm, wasi)?;
         let manifest = parse_manifest(survey.manifest.ok_or(LoadError::NoManifest)?)?;
-        if manifest.class() != Class::Net {
+        if !manifest.class().has_device() {
             let text = format!(
                 "a filter, which has no device: name it after its driver, as in `driver.wasm+{}.wasm`",
                 manifest.name

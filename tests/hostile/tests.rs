@@ -39,6 +39,8 @@ macro_rules! faults {
             match fault {
                 $(Fault::$variant { .. } => stringify!($variant),)*
                 $($(Fault::Class(ClassFault::$class($fault::$of { .. })) => stringify!($of),)*)*
+                // tests/misc.rs tries these.
+                Fault::Class(ClassFault::Misc(_)) => "of class misc",
             }
         }
 

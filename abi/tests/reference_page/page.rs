@@ -275,7 +275,7 @@ The custom section `{MANIFEST_SECTION}` is UTF-8 text: lines of `key = value`. E
 are left out. Each key stands once, and a key that is not listed here is an error. Numbers are decimal.
 
 {core}
-A driver of class `net` has these besides:
+A driver of class `net` has these besides, one of class `misc` none:
 
 {net}
 For example:
@@ -306,11 +306,15 @@ What ends a call into a driver. After one, nothing that the driver says is belie
 ### Faults of class `net`
 
 {}
+### Faults of class `misc`
+
+{}
 ### TrapKind
 
 {}",
         of(FAULT, "pub enum Fault {"),
         of(NET_FAULT, "pub enum NetFault {"),
+        of(MISC_FAULT, "pub enum MiscFault {"),
         table(&["kind", "meaning"], traps)
     )
 }

@@ -9,6 +9,7 @@ pub const FAULT: &str = include_str!("../../src/fault.rs");
 pub const LAYOUT: &str = include_str!("../../src/layout.rs");
 pub const LIB: &str = include_str!("../../src/lib.rs");
 pub const MANIFEST: &str = include_str!("../../src/manifest.rs");
+pub const MISC_FAULT: &str = include_str!("../../src/misc/fault.rs");
 pub const NET_FAULT: &str = include_str!("../../src/net/fault.rs");
 pub const NET_MANIFEST: &str = include_str!("../../src/net/manifest.rs");
 pub const NET_FILTER: &str = include_str!("../../src/net/filter.rs");

@@ -135,6 +135,7 @@ impl<K: Kernel> NetDriver<K> for Touch<K> {
 
 nook_sdk::nook_driver! {
     Touch,
+    class: net,
     name: "touch",
     pci: "8086:100e",
     registers: "e1000",

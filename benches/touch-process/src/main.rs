@@ -2,4 +2,4 @@
 #![forbid(unsafe_code)]
 #![no_main]
 
-nook_process_guest::driver_process!(touch_driver::Touch, touch_driver::MANIFEST);
+nook_process_guest::driver_process!(class: net, touch_driver::Touch, touch_driver::MANIFEST);

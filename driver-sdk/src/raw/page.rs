@@ -55,6 +55,14 @@ impl Page {
         Ok((span, page.window_iova + u64::from(offset)))
     }
 
+    /// The mailbox. Not while [`with_mail`](Self::with_mail) reads it: what writes there is of a class that does not
+    /// use that.
+    pub(crate) fn mailbox(self) -> Span {
+        // SAFETY: the mailbox is where the page says and so long, and is valid (`new`); no reference to it exists
+        // meanwhile, as its users keep.
+        unsafe { Span::new(self.get().mailbox_addr as Addr, MAILBOX_BYTES as u32) }
+    }
+
     /// Has `read` look at the first `len` bytes of the mailbox; `Invalid` if it is shorter.
     pub(crate) fn with_mail<R>(self, len: usize, read: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
         if len > MAILBOX_BYTES {

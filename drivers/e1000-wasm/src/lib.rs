@@ -29,6 +29,7 @@ pub use driver::E1000;
 // e1000e behind an emulated IOMMU sends no descriptor that does, and says that it was sent.
 nook_sdk::nook_driver! {
     E1000,
+    class: net,
     name: "e1000",
     pci: "8086:100e 8086:100f 8086:10d3",
     registers: "e1000",

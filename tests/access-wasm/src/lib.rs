@@ -131,6 +131,7 @@ fn content<K: Kernel>(nook: Nook<K>, bytes: DmaBytes<'_>) -> Result<(), Status> 
 
 nook_sdk::nook_driver! {
     Access,
+    class: net,
     name: "access",
     pci: "1234:0002",
     registers: "none",

@@ -21,7 +21,7 @@ pub struct Hostile<K> {
     wild: bool,
 }
 
-nook_process_guest::driver_process!(Hostile, MANIFEST);
+nook_process_guest::driver_process!(class: net, Hostile, MANIFEST);
 
 impl<K: Kernel> NetDriver<K> for Hostile<K> {
     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {

@@ -107,6 +107,7 @@ impl<K: Kernel> Drop for Odd<K> {
 
 nook_sdk::nook_driver! {
     Odd,
+    class: net,
     name: "odd",
     pci: "8086:100e",
     registers: "e1000",

@@ -100,6 +100,7 @@ impl<K: Kernel> NetDriver<K> for StrayDma<K> {
 
 nook_sdk::nook_driver! {
     StrayDma,
+    class: net,
     name: "stray-dma",
     pci: "8086:100e 8086:100f 8086:10d3",
     registers: "e1000",

@@ -403,6 +403,17 @@ void nook_net_link(uint32_t up, uint32_t speed_mbps, uint32_t full_duplex);
 NOOK_HOSTCALL(net_filter)
 uint32_t nook_net_filter(uint32_t direction, uint32_t offset, uint32_t len_bytes);
 
+/* Says what the device can do, once, in `probe`: the mailbox holds `len_bytes` of UTF-8, an operation a line, as
+   `name`, `name INPUT` or `name INPUT OUTPUT`. The latter two are an example: bytes in hexadecimal, `-` if there are
+   none. The host calls an operation by the number of its line, from 0; there are at most 64. */
+NOOK_HOSTCALL(misc_attach)
+int32_t nook_misc_attach(uint32_t len_bytes);
+
+/* Completes an operation that is open: `status` is 0, and the mailbox holds `len_bytes` of output, or it is a
+   negative `Status`, and `len_bytes` is 0. */
+NOOK_HOSTCALL(misc_complete)
+void nook_misc_complete(uint32_t ticket, int32_t status, uint32_t len_bytes);
+
 /* Entries of a driver: it defines those that are required, and of the others what it has. */
 
 /* Finds out what the device is, brings it to a known state, attaches what its class serves. `reason` is a
@@ -461,6 +472,12 @@ int32_t nook_set_rx_mode(uint32_t mode, uint32_t multicast_count);
    received, nothing passes the cable, and the driver reports a link. Optional. */
 NOOK_ENTRY(set_loopback)
 int32_t nook_set_loopback(uint32_t mode);
+
+/* Begins an operation: the mailbox holds `len_bytes` of input. 0 accepts it: it is open, under `ticket`, until
+   `misc_complete` tells what came of it, in this call or a later one. A negative `Status` refuses it: then it was
+   never open. At most 8 are open at a time; a driver that can do fewer answers `Busy`, and is asked again. Required. */
+NOOK_ENTRY(invoke)
+int32_t nook_invoke(uint32_t ticket, uint32_t operation, uint32_t len_bytes);
 
 /* Entries of a filter: it defines all of them, and nothing of the above. */
 

@@ -3,4 +3,4 @@
 #![forbid(unsafe_code)]
 #![no_main]
 
-nook_process_guest::driver_process!(e1000_wasm::E1000, e1000_wasm::MANIFEST);
+nook_process_guest::driver_process!(class: net, e1000_wasm::E1000, e1000_wasm::MANIFEST);

@@ -19,14 +19,15 @@ pub use run::run;
 #[doc(hidden)]
 pub mod support {
     pub use nook_sdk::export_support::join;
+    pub use nook_sdk::{misc, net};
 }
 
-/// Makes a program of a driver: `driver_process!(path::to::Driver, MANIFEST)`, where `Driver<K>` is a
-/// [`NetDriver<K>`](nook_sdk::NetDriver) for every kernel. The crate says `#![no_main]`: what Rust's own start-up asks
-/// the system for, the sandbox does not allow.
+/// Makes a program of a driver: `driver_process!(class: net, path::to::Driver, MANIFEST)`, where
+/// `Driver<K>` implements the trait of that class for every kernel. The crate says `#![no_main]`: what Rust's own
+/// start-up asks the system for, the sandbox does not allow.
 #[macro_export]
 macro_rules! driver_process {
-    ($($driver:ident)::+, $manifest:expr) => {
+    (class: $class:ident, $($driver:ident)::+, $manifest:expr) => {
         #[used]
         #[unsafe(link_section = ".nook.manifest")]
         static NOOK_MANIFEST: [u8; { $manifest.len() }] = $crate::support::join($manifest, "");
@@ -34,7 +35,9 @@ macro_rules! driver_process {
         /// Called by the C library's start-up code.
         #[unsafe(no_mangle)]
         extern "C" fn main() -> i32 {
-            $crate::run::<$($driver)::+<$crate::ChannelKernel>>(&NOOK_MANIFEST)
+            $crate::run::<$crate::support::$class::Running<$crate::ChannelKernel, $($driver)::+<$crate::ChannelKernel>>>(
+                &NOOK_MANIFEST,
+            )
         }
     };
 }

@@ -6,21 +6,21 @@ use std::hint::black_box;
 use std::sync::atomic::Ordering;
 
 use nook_abi::{Addr, Entry, from_word, log_level};
-use nook_sdk::{Instance, Kernel, NetDriver};
+use nook_sdk::{Entries, Instance, Kernel};
 
 use crate::ChannelKernel;
 use crate::channel::{CHANNEL_BYTES, MEMORY_AT, MEMORY_FD, NO_MEMORY, PANICKED, WINDOW_FD, said, told};
 use crate::kernel::{channel, listen, say, set_spin_ns};
 
-/// Runs the driver `D` for the host at the channel's other end. The manifest is what the host read in this program's
-/// file.
-pub fn run<D: NetDriver<ChannelKernel>>(manifest: &'static [u8]) -> ! {
+/// Runs a driver, of which its class makes `E`, for the host at the channel's other end. The manifest is what the host
+/// read in this program's file.
+pub fn run<E: Entries<ChannelKernel>>(manifest: &'static [u8]) -> ! {
     // It is used by those who look at the file: without this, the linker might leave it out.
     black_box(manifest);
     map_all();
     set_spin_ns(channel().setup.spin_ns.load(Ordering::Relaxed));
     std::panic::set_hook(Box::new(|panic| last_words(panic)));
-    let mut instance = Instance::<ChannelKernel, D>::new(ChannelKernel);
+    let mut instance = Instance::<ChannelKernel, E>::new(ChannelKernel);
     say(said::READY, [0; 3]);
     loop {
         let (what, args) = listen();
@@ -33,8 +33,8 @@ macro_rules! define_enter {
     ($({ $doc:literal } $class:ident $context:ident $required:ident $kind:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         #[inline(always)]
-        fn enter<D: NetDriver<ChannelKernel>>(
-            instance: &mut Instance<ChannelKernel, D>,
+        fn enter<E: Entries<ChannelKernel>>(
+            instance: &mut Instance<ChannelKernel, E>,
             what: u32,
             args: [u64; 3],
         ) -> u64 {

@@ -1,34 +1,12 @@
 //! [`NetDriver`]: what a network driver is.
 
 use nook_abi::net::{NetStats, rx_mode};
-use nook_abi::{ProbeReason, Status, irq_result, poll_result};
+use nook_abi::{ProbeReason, Status};
 
-use crate::{Kernel, Nook};
+use crate::{Irq, Kernel, Nook, Poll};
 
 /// An Ethernet address, first byte on the wire first.
 pub type MacAddress = [u8; 6];
-
-/// What [`NetDriver::poll`] answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Poll {
-    /// Nothing is left, and the device's interrupt is unmasked.
-    Idle = poll_result::IDLE,
-    /// The budget was used up: call again. The device's interrupt is still masked.
-    Again = poll_result::AGAIN,
-}
-
-/// What [`NetDriver::irq`] answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Irq {
-    /// Another device's, on a shared line.
-    NotMine = 0,
-    /// Dealt with.
-    Handled = irq_result::HANDLED,
-    /// Dealt with, and `poll` is wanted; the device's interrupt is masked until it says [`Poll::Idle`].
-    HandledPoll = irq_result::HANDLED | irq_result::POLL,
-}
 
 /// What the host wants to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -113,7 +113,7 @@ impl<F: Filter> FilterInstance<F> {
 #[macro_export]
 macro_rules! nook_filter {
     ($filter:ty, $($key:ident: $value:literal),+ $(,)?) => {
-        $crate::__nook_manifest! { "filter", $($key: $value),+ }
+        $crate::__nook_manifest! { filter, $($key: $value),+ }
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {

@@ -7,7 +7,7 @@
 use nook_abi::net::{NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict};
 use nook_abi::{QUEUE_CAPACITY, RingHeader};
 
-use crate::queues::{Ring, ring};
+use super::queues::{Ring, ring};
 use crate::raw::Page;
 use crate::{Kernel, Nook, Packet};
 

@@ -1,0 +1,85 @@
+//! [`MiscDriver`]: what a misc driver is.
+
+use core::marker::PhantomData;
+
+use nook_abi::{ProbeReason, Status};
+
+use crate::raw::Span;
+use crate::{Irq, Kernel, Nook, Poll};
+
+/// An operation that the host has asked for, until it is completed.
+///
+/// There is one for each, and [`Nook::complete`] takes it: nothing is completed twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket(pub(super) u32);
+
+/// What an operation is given, where it lies: in the mailbox, until the operation is completed or `invoke` returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    pub(super) span: Span,
+    pub(super) call: PhantomData<&'a ()>,
+}
+
+impl Input<'_> {
+    /// How long it is: at most [`MAILBOX_BYTES`](nook_abi::MAILBOX_BYTES).
+    pub fn len_bytes(&self) -> u32 {
+        self.span.len_bytes()
+    }
+
+    /// Copies out the bytes at `offset`; `Invalid` if there are not as many.
+    pub fn read(&self, offset: u32, into: &mut [u8]) -> Result<(), Status> {
+        self.span.read_bytes(offset, into)
+    }
+
+    /// All of it, if it has this length; `Invalid` otherwise.
+    pub fn array<const N: usize>(&self) -> Result<[u8; N], Status> {
+        let mut bytes = [0; N];
+        if self.len_bytes() as usize != N {
+            return Err(Status::Invalid);
+        }
+        self.read(0, &mut bytes).map(|()| bytes)
+    }
+}
+
+/// A driver whose device does named operations, generic over who answers its hostcalls. The methods are the entries of
+/// the contract's table; the table says in which context each runs. They never overlap.
+pub trait MiscDriver<K: Kernel>: Sized {
+    /// What the device can do, an operation a line: `name`, or `name INPUT OUTPUT` with an example in hexadecimal, `-`
+    /// for no bytes. The host calls an operation by the number of its line, from 0.
+    const OPERATIONS: &'static str;
+
+    /// Finds out what the device is and brings it to a known state. After [`ProbeReason::Restart`] the device may be in
+    /// any state, and DMA is off. The operations are attached when this has succeeded.
+    fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status>;
+
+    /// The driver is going away. The device must be quiet when this returns; DMA memory that the driver holds is freed
+    /// as it is dropped.
+    fn remove(self);
+
+    /// Operations may come: interrupts, and DMA if the device needs it.
+    fn open(&mut self) -> Result<(), Status>;
+
+    /// No more operations come. What is open is completed, as [`Status::Busy`] if nothing better is known; DMA and
+    /// interrupts stop.
+    fn stop(&mut self) -> Result<(), Status>;
+
+    /// Begins operation number `operation`. An error refuses it: [`Status::Busy`] if it should be asked for again
+    /// later. Otherwise it is accepted, and [`Nook::complete`] tells what came of it, in this call or a later one.
+    fn invoke(&mut self, ticket: Ticket, operation: u32, input: Input<'_>) -> Result<(), Status>;
+
+    /// An interrupt fired on `vector`, perhaps another device's.
+    fn irq(&mut self, _vector: u32) -> Irq {
+        Irq::NotMine
+    }
+
+    /// What [`Nook::poll_schedule`] or `irq` asked for. Must not sleep.
+    fn poll(&mut self) -> Poll {
+        Poll::Idle
+    }
+
+    /// The time asked for by [`Nook::timer_set`] has come. Must not sleep.
+    fn timer(&mut self) {}
+
+    /// What [`Nook::work_schedule`] asked for. May sleep.
+    fn work(&mut self) {}
+}

@@ -1,0 +1,14 @@
+//! The misc class: named operations, with bytes in and bytes out.
+
+mod driver;
+#[cfg_attr(test, expect(unsafe_code, reason = "the tests probe a driver, whose memory is leaked"))]
+mod instance;
+mod nook;
+
+pub use author::*;
+pub use instance::Running;
+
+/// What an author of such a driver uses.
+pub(crate) mod author {
+    pub use super::driver::{Input, MiscDriver, Ticket};
+}

@@ -1,0 +1,36 @@
+//! What a network driver asks of its host.
+
+use nook_abi::Status;
+use nook_abi::net::{LinkState, NetPage, NetStats};
+
+use crate::nook::status;
+use crate::{Kernel, MacAddress, NetQueues, Nook};
+
+impl<K: Kernel> Nook<K> {
+    /// The packet queues. Called once, in `probe`: two handles to one ring would each miss what the other did.
+    pub fn queues(&self) -> NetQueues {
+        NetQueues::new(self.page())
+    }
+
+    /// Makes the network interface, once, in `probe`. `max_mtu_bytes` does not count the Ethernet header.
+    pub fn net_attach(&self, mac: MacAddress, max_mtu_bytes: u32) -> Result<(), Status> {
+        let [a, b, c, d, e, f] = mac;
+        let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        status(self.calls().net_attach(mac, max_mtu_bytes))
+    }
+
+    /// Reports the link.
+    pub fn net_link(&self, link: LinkState) {
+        self.calls().net_link(link.up.into(), link.speed_mbps, link.full_duplex.into());
+    }
+
+    #[inline(always)]
+    pub(super) fn net_filter(&self, direction: u32, offset: u32, len_bytes: u32) -> u32 {
+        self.calls().net_filter(direction, offset, len_bytes)
+    }
+
+    /// Leaves counters where the host reads them after the `stats` entry.
+    pub(super) fn post_stats(&self, stats: NetStats) {
+        self.post(NetPage::STATS_WORD, &stats.to_words());
+    }
+}
