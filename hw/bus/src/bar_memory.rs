@@ -12,6 +12,7 @@ use std::fmt::Debug;
 /// From `base`, `len_bytes` bytes stay readable and writable and `reserved_bytes` (at least as many) stay this
 /// value's own, inaccessible beyond `len_bytes`, for as long as the value lives, wherever it is used from. None of
 /// the range holds an interrupt table. Its users make no Rust reference into it: each access is a volatile one.
+#[expect(unsafe_code, reason = "who hands out an address vouches for what is there")]
 pub unsafe trait BarMemory: Debug + Send + Sync {
     /// Where it begins; page aligned.
     fn base(&self) -> *mut u8;

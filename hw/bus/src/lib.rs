@@ -3,6 +3,7 @@
 //! Three devices implement the trait: the embedded model (`hw/e1000-model`), QEMU's own models (`hw/qemu`) and a
 //! real device through VFIO (`hw/pci-passthrough`). The runtime, the recovery layer and the native backend use it.
 //! Nothing here knows a chip, wasm or a driver.
+#![deny(unsafe_code)]
 
 mod bar_memory;
 mod clock;

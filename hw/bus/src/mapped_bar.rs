@@ -1,9 +1,12 @@
 //! A part of a device's file, mapped.
+#![expect(unsafe_code, reason = "a mapping of registers, and single accesses to it")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nook_regs::Width;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::param::page_size;
 
 use crate::BarMemory;
 use crate::sigbus::Registered;
@@ -21,7 +24,7 @@ pub struct MappedBar {
 
 // SAFETY: device memory that is only accessed through volatile operations; which thread does so does not matter.
 unsafe impl Send for MappedBar {}
-// SAFETY: as above; nothing but that memory changes behind a shared reference.
+// SAFETY: nothing but device memory, which has only volatile accesses, changes behind a shared reference.
 unsafe impl Sync for MappedBar {}
 
 impl MappedBar {
@@ -31,24 +34,18 @@ impl MappedBar {
     /// # Errors
     /// If the file cannot be mapped like that, or the process has too many such mappings.
     pub fn new(file: BorrowedFd<'_>, offset: u64, len: usize, reserved: usize) -> io::Result<Self> {
-        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-        if !len.is_multiple_of(page_bytes()) {
+        if !len.is_multiple_of(page_size()) {
             return Err(io::Error::other(format!("{len:#x} bytes are not whole pages")));
         }
         let reserved = reserved.max(len);
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), reserved, ProtFlags::empty(), flags) }?;
         // From here on, dropping it unmaps what was mapped.
         let mut mapping = MappedBar { registered: None, base: base.cast(), len, reserved };
-        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
-        // SAFETY: replaces pages of the fresh mapping, which is ours alone.
-        if unsafe { libc::mmap(base, len, access, flags, file.as_raw_fd(), offset) } == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
+        // SAFETY: replaces pages of the fresh mapping, which is ours alone: `len` is at most `reserved`.
+        unsafe { mmap(base, len, access, flags, file, offset) }?;
         mapping.registered = Some(Registered::new(mapping.base, len)?);
         Ok(mapping)
     }
@@ -105,8 +102,9 @@ impl Drop for MappedBar {
     fn drop(&mut self) {
         // Out of the table first: the address may be somebody else's a moment after it is unmapped.
         self.registered = None;
-        // SAFETY: unmaps exactly what `new` mapped.
-        unsafe { libc::munmap(self.base.cast(), self.reserved) };
+        // SAFETY: unmaps exactly what `new` reserved; who got the address by `base` does not outlive the value.
+        let unmapped = unsafe { munmap(self.base.cast(), self.reserved) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }
 }
 
@@ -135,9 +133,4 @@ unsafe impl BarMemory for MappedBar {
             registered.replace();
         }
     }
-}
-
-fn page_bytes() -> usize {
-    // SAFETY: a plain question.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }

@@ -7,6 +7,7 @@
 //!
 //! The whole mapping is replaced and not the one page: a BAR is decoded or it is not, and kernels complain in their
 //! log ("x86/PAT: freeing invalid memtype", seen with 6.1) when a part of one is unmapped.
+#![expect(unsafe_code, reason = "a signal handler: the C library's interface to it, and memory under its feet")]
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
@@ -143,7 +144,7 @@ fn replace(slot: &Slot) -> bool {
             moved != libc::MAP_FAILED
         }
     };
-    // SAFETY: as above.
+    // SAFETY: errno belongs to this thread.
     unsafe { *libc::__errno_location() = errno };
     done
 }
@@ -190,8 +191,7 @@ mod tests {
     use crate::{BarMemory, MappedBar, Width};
 
     fn page() -> usize {
-        // SAFETY: a plain question.
-        unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+        rustix::param::page_size()
     }
 
     /// Two pages of a file that stand for a BAR.

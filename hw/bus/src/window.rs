@@ -1,10 +1,13 @@
 //! The DMA window: memory that a driver and its device share.
+#![expect(unsafe_code, reason = "a mapping of a file that others map too")]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vm_memory::VolatileSlice;
 
 /// Windows are aligned to this in address, offset and IOVA, so that an IOMMU can use large pages.
@@ -30,42 +33,21 @@ struct Mapping {
 // SAFETY: the mapping is shared memory that is only ever accessed through volatile or atomic operations, so where
 // the pointer is used from does not matter.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: nothing but that shared memory changes behind a shared reference: file, address and length are fixed.
 unsafe impl Sync for Mapping {}
 
 impl DmaWindow {
     /// Makes a window of `len_bytes`, rounded up to [`WINDOW_ALIGN`], zeroed, sealed against shrinking and growing.
     pub fn new(len_bytes: u64) -> io::Result<Self> {
         let len = len_bytes.max(1).next_multiple_of(WINDOW_ALIGN);
-        // SAFETY: memfd_create takes a NUL-terminated name and flags; the answer is checked.
-        let fd = unsafe { libc::memfd_create(c"nook-window".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: fd is a fresh descriptor that nobody else owns.
-        let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let fd = memfd_create("nook-window", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let file = File::from(fd);
         file.set_len(len)?;
-        // SAFETY: plain system call on our own descriptor.
-        if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL) }
-            < 0
-        {
-            return Err(io::Error::last_os_error());
-        }
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let len = len as usize;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh shared mapping of our own file at an address that the kernel picks.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let base = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, &file, 0) }?;
         Ok(DmaWindow { inner: Arc::new(Mapping { file, base: base.cast(), len }) })
     }
 
@@ -93,8 +75,9 @@ impl DmaWindow {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: unmaps exactly what `new` mapped; slices borrow the window, so none is left.
-        unsafe { libc::munmap(self.base.cast(), self.len) };
+        // SAFETY: unmaps exactly what `DmaWindow::new` mapped; slices borrow the window, so none is left.
+        let unmapped = unsafe { munmap(self.base.cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }
 }
 

@@ -132,8 +132,7 @@ impl Bar {
 }
 
 fn page_bytes() -> u64 {
-    // SAFETY: a plain question.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+    rustix::param::page_size() as u64
 }
 
 /// Whole pages of `allowed` (offset, length) without any byte of `forbidden`.

@@ -270,10 +270,11 @@ impl PciDevice for VfioDevice {
         let unmappable = |why| DeviceError::Unmappable { iova, len_bytes, why };
         placement(iova, len_bytes, &self.handles.iommu, &self.windows).map_err(unmappable)?;
         let address = window.slice().ptr_guard_mut().as_ptr();
+        #[expect(unsafe_code, reason = "who maps memory for a device promises that it stays")]
         // SAFETY: a window is used through volatile accesses only, and `windows` keeps it mapped until `dma_unmap`
         // or until the container is closed (fields drop after `Drop::drop`, which unmaps).
-        unsafe { sys::map_dma(&self.handles.container, address, iova, len_bytes) }
-            .map_err(|error| unmappable(Self::explain_map(&error)))?;
+        let mapped = unsafe { sys::map_dma(&self.handles.container, address, iova, len_bytes) };
+        mapped.map_err(|error| unmappable(Self::explain_map(&error)))?;
         self.windows.push((iova, window.clone()));
         Ok(())
     }

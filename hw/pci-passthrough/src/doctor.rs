@@ -1,11 +1,10 @@
 //! What a machine lacks for passthrough, and what mends it. Looks only: nothing is loaded, opened or changed.
 
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nook_bus::WINDOW_ALIGN;
+use rustix::fs::{Access, AtFlags, CWD};
 use serde::Serialize;
 
 use crate::bind::VFIO_PCI;
@@ -179,9 +178,7 @@ fn modules(roots: &Roots) -> Check {
 
 /// Whether this process may open a device node for reading and writing.
 fn may_open(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: takes a NUL-terminated path; asks only.
-    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK | libc::W_OK, libc::AT_EACCESS) == 0 }
+    rustix::fs::accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 fn permissions(roots: &Roots, may_open: impl Fn(&Path) -> bool) -> Check {

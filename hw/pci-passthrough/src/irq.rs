@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nook_bus::DeviceError;
 use nook_bus::{IrqKind, Result};
+use rustix::event::EventfdFlags;
 use vfio_bindings::bindings::vfio as vb;
 
 use crate::sys;
@@ -19,27 +20,18 @@ pub(crate) struct EventFd(OwnedFd);
 
 impl EventFd {
     fn new() -> io::Result<Self> {
-        // SAFETY: takes numbers; the answer is checked.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a fresh descriptor that nobody else owns.
-        Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Ok(EventFd(rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
     }
 
     /// Whether it was signalled since the last call.
     pub(crate) fn take(&self) -> bool {
-        let mut count = 0u64;
-        // SAFETY: eight bytes into eight bytes.
-        unsafe { libc::read(self.0.as_raw_fd(), std::ptr::from_mut(&mut count).cast(), 8) == 8 }
+        let mut count = [0; size_of::<u64>()];
+        rustix::io::read(&self.0, &mut count) == Ok(count.len())
     }
 
     #[cfg(test)]
     fn signal(&self) {
-        let one = 1u64;
-        // SAFETY: eight bytes from eight bytes.
-        unsafe { libc::write(self.0.as_raw_fd(), std::ptr::from_ref(&one).cast(), 8) };
+        rustix::io::write(&self.0, &1u64.to_ne_bytes()).expect("the counter is not full");
     }
 }
 

@@ -11,6 +11,7 @@
 //! left out: its region reads and writes log a failure and return nothing (a vanished device would read as zeros),
 //! it does not report IOVA ranges, it cannot tell a group that is in use from one that is not viable, and dropping
 //! its device panics once the device has left sysfs.
+#![deny(unsafe_code)]
 
 mod address;
 mod bars;

@@ -1,4 +1,5 @@
 //! What the machine uses a network interface for: what would be cut off if its device were taken away.
+#![expect(unsafe_code, reason = "getifaddrs answers with a list of C structures")]
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
@@ -87,7 +88,7 @@ fn addresses() -> io::Result<BTreeSet<(String, String)>> {
     }
     let mut found = BTreeSet::new();
     let mut next = list;
-    // SAFETY: `next` is null or an entry of the list, which lives until freeifaddrs below.
+    // SAFETY: `next` is null or an entry of the list, which lives until it is freed after this loop.
     while let Some(entry) = unsafe { next.as_ref() } {
         next = entry.ifa_next;
         // SAFETY: the name is a NUL-terminated string of the same list.

@@ -1,6 +1,7 @@
 //! VFIO's system calls, each with the checks that make it safe to call.
 //!
 //! Structures and constants come from `vfio-bindings`; the request numbers are `_IO(';', 100 + n)` (linux/vfio.h).
+#![expect(unsafe_code, reason = "ioctl takes numbers and addresses, and the kernel believes them")]
 
 use std::ffi::CString;
 use std::fs::File;
@@ -50,7 +51,7 @@ unsafe fn ioctl_with<T>(file: &impl AsRawFd, request: Request, structure: &mut T
 
 /// The API version of an open `/dev/vfio/vfio`.
 pub(crate) fn api_version(container: &File) -> io::Result<i32> {
-    // SAFETY: takes no argument.
+    // SAFETY: the request takes no argument.
     unsafe { ioctl(container, Request::GetApiVersion, 0) }
 }
 
@@ -120,7 +121,7 @@ pub(crate) fn region(device: &File, index: u32) -> io::Result<Region> {
     unsafe { buffer.as_mut_ptr().cast::<vb::vfio_region_info>().write(info) };
     // SAFETY: argsz is the whole buffer's size.
     unsafe { ioctl(device, Request::DeviceGetRegionInfo, buffer.as_mut_ptr() as usize) }?;
-    // SAFETY: as above, and plain data.
+    // SAFETY: the buffer is larger than the structure, aligned for it and initialised, and any bytes are a value of it.
     let info = unsafe { buffer.as_ptr().cast::<vb::vfio_region_info>().read() };
     let bytes = as_bytes(&buffer);
     let sparse = (info.flags & vb::VFIO_REGION_INFO_FLAG_CAPS != 0)
@@ -162,7 +163,7 @@ fn set_irqs(device: &File, flags: u32, index: u32, count: u32, data: &[u32]) -> 
 
 /// Resets the function; for devices with `VFIO_DEVICE_FLAGS_RESET`.
 pub(crate) fn reset(device: &File) -> io::Result<()> {
-    // SAFETY: takes no argument.
+    // SAFETY: the request takes no argument.
     unsafe { ioctl(device, Request::DeviceReset, 0) }.map(drop)
 }
 
@@ -183,7 +184,7 @@ pub(crate) fn iommu_info(container: &File) -> io::Result<IommuInfo> {
     unsafe { buffer.as_mut_ptr().cast::<vb::vfio_iommu_type1_info>().write(info) };
     // SAFETY: argsz is the whole buffer's size.
     unsafe { ioctl(container, Request::IommuGetInfo, buffer.as_mut_ptr() as usize) }?;
-    // SAFETY: as above, and plain data.
+    // SAFETY: the buffer is larger than the structure, aligned for it and initialised, and any bytes are a value of it.
     let info = unsafe { buffer.as_ptr().cast::<vb::vfio_iommu_type1_info>().read() };
     let ranges = (info.flags & vb::VFIO_IOMMU_INFO_CAPS != 0)
         .then(|| capability(as_bytes(&buffer), info.cap_offset, vb::VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE))

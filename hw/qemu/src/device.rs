@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nook_bus::config::{
@@ -13,6 +13,7 @@ use nook_bus::{
     BarInfo, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
     Width,
 };
+use rustix::event::EventfdFlags;
 
 use crate::config::{self, Model};
 use crate::machine::{self, CARD, WINDOW};
@@ -399,11 +400,5 @@ impl PciDevice for QemuDevice {
 }
 
 pub(crate) fn eventfd() -> io::Result<File> {
-    // SAFETY: takes a count and flags; the answer is checked.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok(File::from(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
 }

@@ -31,6 +31,7 @@
 //! - None of them has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
 //! - Time is real: QEMU's clock is the host's.
+#![deny(unsafe_code)]
 
 mod config;
 mod device;

@@ -6,11 +6,13 @@
 //! docs/specs/ivshmem-spec).
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nook_bus::Width;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use crate::device::eventfd;
 use crate::machine::{CARD, DOORBELL};
@@ -60,50 +62,33 @@ impl Peer {
         memory.set_len(SHARED_BYTES)?;
         say(&server, VERSION, None)?;
         say(&server, QEMUS, None)?;
-        say(&server, SHARED_MEMORY, Some(memory.as_raw_fd()))?;
+        say(&server, SHARED_MEMORY, Some(memory.as_fd()))?;
         for event in &events {
-            say(&server, OURS, Some(event.as_raw_fd()))?;
+            say(&server, OURS, Some(event.as_fd()))?;
         }
         // On which we could signal QEMU, and never do.
         for _ in 0..VECTORS {
-            say(&server, QEMUS, Some(eventfd()?.as_raw_fd()))?;
+            say(&server, QEMUS, Some(eventfd()?.as_fd()))?;
         }
         Ok((Peer { events, _server: server }, theirs))
     }
 }
 
 /// Sends one message of the server's: a number and perhaps a descriptor.
-fn say(socket: &UnixStream, number: i64, descriptor: Option<RawFd>) -> io::Result<()> {
-    let mut bytes = number.to_le_bytes();
-    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    // Room for one descriptor, aligned as a header.
-    let mut control = [0u64; 4];
-    // SAFETY: all zeros is a message without anything.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    if let Some(descriptor) = descriptor {
-        let len = size_of::<RawFd>() as u32;
-        message.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: CMSG_SPACE and CMSG_LEN only calculate; the header is the first of a message whose control room is
-        // larger than one descriptor's, and so are its data.
-        unsafe {
-            message.msg_controllen = libc::CMSG_SPACE(len) as usize;
-            assert!(message.msg_controllen <= size_of_val(&control));
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (*header).cmsg_level = libc::SOL_SOCKET;
-            (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(len) as usize;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(descriptor);
-        }
+fn say(socket: &UnixStream, number: i64, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = number.to_le_bytes();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.as_slice();
+    if !descriptors.is_empty() {
+        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+        debug_assert!(fits, "there is room for one descriptor");
     }
-    // SAFETY: the message and what it points to live through the call.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
-    match usize::try_from(sent) {
-        Ok(len) if len == bytes.len() => Ok(()),
-        Ok(len) => Err(io::Error::other(format!("{len} of {} bytes were sent", bytes.len()))),
-        Err(_) => Err(io::Error::last_os_error()),
+    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    if sent == bytes.len() {
+        return Ok(());
     }
+    Err(io::Error::other(format!("{sent} of {} bytes were sent", bytes.len())))
 }
 
 /// The card's messages, each of which ends in an eventfd.

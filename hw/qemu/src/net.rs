@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use nook_net_api::Wire;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 /// The far end of the card's cable.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ pub struct DgramWire {
 }
 
 /// What is asked of the kernel for each direction; it gives what its `wmem_max` allows.
-static QUEUE_BYTES: libc::c_int = 4 << 20;
+const QUEUE_BYTES: usize = 4 << 20;
 
 impl DgramWire {
     /// A cable: our end, and the one for QEMU.
@@ -65,16 +67,8 @@ impl DgramWire {
         let (ours, theirs) = UnixDatagram::pair()?;
         ours.set_nonblocking(true)?;
         for socket in [&ours, &theirs] {
-            // SAFETY: the option's value is a c_int that lives through the call. A refusal is harmless.
-            unsafe {
-                libc::setsockopt(
-                    socket.as_raw_fd(),
-                    libc::SOL_SOCKET,
-                    libc::SO_SNDBUF,
-                    (&raw const QUEUE_BYTES).cast(),
-                    size_of::<libc::c_int>() as libc::socklen_t,
-                );
-            }
+            // A refusal is harmless.
+            let _ = set_socket_send_buffer_size(socket, QUEUE_BYTES);
         }
         Ok((DgramWire { socket: ours }, DgramPort { socket: theirs.into() }))
     }
@@ -84,7 +78,7 @@ impl Wire for DgramWire {
     fn send(&mut self, frame: &[u8]) -> io::Result<bool> {
         match self.socket.send(frame) {
             Ok(_) => Ok(true),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => Ok(false),
+            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::AGAIN | Errno::NOBUFS)) => Ok(false),
             Err(e) => Err(e),
         }
     }

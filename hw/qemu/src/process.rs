@@ -1,9 +1,10 @@
 //! Starting QEMU and ending it.
+#![expect(unsafe_code, reason = "what a child does between fork and exec")]
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,6 +12,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use rustix::fs::MemfdFlags;
+use rustix::io::{Errno, FdFlags};
+use rustix::process::Signal;
 
 /// How much of the end of standard error is shown.
 const TAIL_BYTES: u64 = 2048;
@@ -122,41 +127,36 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
 }
 
-/// Runs in the child.
+/// Runs in the child, between fork and exec: nothing but system calls, on what it is given.
 fn before_exec(parent: u32, descriptors: &[RawFd]) -> io::Result<()> {
-    // SAFETY: plain system calls; the only pointer is to a set of our own.
-    unsafe {
-        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // The thread that starts it may hold signals back for its own use; QEMU ends by them.
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        if libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // If the parent died before the line above, nobody will send that signal.
-        if libc::getppid() as u32 != parent {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
-        }
-        for &fd in descriptors {
-            if libc::fcntl(fd, libc::F_SETFD, 0) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The thread that starts it may hold signals back for its own use; QEMU ends by them.
+    block_no_signals()?;
+    // If the parent died before the first line, nobody will send that signal.
+    if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(parent) {
+        return Err(Errno::SRCH.into());
+    }
+    for &fd in descriptors {
+        // SAFETY: the caller of `Process::spawn` has these files open while it runs, and the child has copies of them.
+        rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::empty())?;
     }
     Ok(())
 }
 
+fn block_no_signals() -> io::Result<()> {
+    // SAFETY: zeros are a value of this type, a plain set of bits.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: both are given a set that lives through the call, and no place for the old mask.
+    let answer = unsafe {
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut())
+    };
+    if answer != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// An empty file that is in no directory.
 pub(crate) fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
-    // SAFETY: the name is NUL-terminated; the answer is checked.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok(File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?))
 }
 
 /// How a child finds an inherited file by name.

@@ -11,6 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nook_bus::Width;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 /// Posted commands are sent when this many bytes of them have gathered.
 const SEND_AT_BYTES: usize = 2048;
@@ -150,7 +152,7 @@ impl Qtest {
     fn send_all(&mut self) -> Result<()> {
         let deadline = Instant::now() + self.timeout;
         while !self.try_send()? {
-            self.poll(libc::POLLIN | libc::POLLOUT, deadline)?;
+            self.poll(PollFlags::IN | PollFlags::OUT, deadline)?;
             self.receive()?;
         }
         Ok(())
@@ -159,7 +161,7 @@ impl Qtest {
     fn wait_until(&mut self, done: impl Fn(&Qtest) -> bool) -> Result<()> {
         let deadline = Instant::now() + self.timeout;
         while !done(self) {
-            self.poll(libc::POLLIN, deadline)?;
+            self.poll(PollFlags::IN, deadline)?;
             self.receive()?;
         }
         Ok(())
@@ -184,24 +186,17 @@ impl Qtest {
     }
 
     /// Waits until the socket is ready for `events`.
-    fn poll(&mut self, events: libc::c_short, deadline: Instant) -> Result<()> {
+    fn poll(&mut self, events: PollFlags, deadline: Instant) -> Result<()> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(QtestError::Timeout { command: self.last.clone(), timeout: self.timeout });
             }
-            let mut fd = libc::pollfd { fd: self.fd(), events, revents: 0 };
-            let ms = left.as_millis().clamp(1, i32::MAX as u128) as libc::c_int;
-            // SAFETY: one pollfd that lives through the call.
-            match unsafe { libc::poll(&mut fd, 1, ms) } {
-                0 => {}
-                n if n > 0 => return Ok(()),
-                _ => {
-                    let error = io::Error::last_os_error();
-                    if error.kind() != ErrorKind::Interrupted {
-                        return Err(error.into());
-                    }
-                }
+            let left = Timespec::try_from(left.max(Duration::from_millis(1))).ok();
+            match rustix::event::poll(&mut [PollFd::new(&self.socket, events)], left.as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }

@@ -232,10 +232,7 @@ fn readable(fds: &[RawFd], timeout: Duration) {
 
 /// CLOCK_MONOTONIC.
 pub fn now_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: fills in the structure that it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    nook_bus::Clock::Monotonic.now_ns()
 }
 
 /// Waits until `done`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::rig::*;
 use nook_bus::{DeviceError, DmaWindow, PciDevice, Width};
 use nook_qemu::{QemuConfig, QemuDevice, QemuError, QemuNet, models};
+use rustix::process::{Pid, Signal};
 
 fn config(model: &str) -> QemuConfig {
     QemuConfig::new(model, QemuNet::User { restrict: true })
@@ -81,7 +82,7 @@ fn a_card_whose_qemu_stops_answering_is_gone_and_its_process_is_ended() {
     config.timeout = Duration::from_millis(1500);
     let mut card = started(QemuDevice::start(config, &window()));
     let pid = card.process_id();
-    signal(pid, libc::SIGSTOP);
+    signal(pid, Signal::STOP);
     let error = card.bar_read(0, STATUS, Width::B4).unwrap_err();
     assert!(matches!(&error, DeviceError::Gone(why) if why.contains("did not answer")), "{error}");
     assert!(!exists(pid), "a process that may still do DMA was left running");
@@ -122,10 +123,10 @@ fn exists(pid: u32) -> bool {
 }
 
 fn kill(pid: u32) {
-    signal(pid, libc::SIGKILL)
+    signal(pid, Signal::KILL)
 }
 
-fn signal(pid: u32, signal: libc::c_int) {
-    // SAFETY: plain system call; the process is our child and not yet reaped.
-    assert_eq!(unsafe { libc::kill(pid as libc::pid_t, signal) }, 0);
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("our child, not yet reaped");
 }
