@@ -3,14 +3,13 @@
 //!
 //! A driver implements its class's trait ([`net::NetDriver`], [`misc::MiscDriver`]) for any [`Kernel`] and ends with
 //! [`nook_driver!`], which exports its entries and writes its manifest. Compiled for `wasm32-unknown-unknown`, the
-//! kernel is `WasmKernel`: the imports of module
-//! `nook`. Compiled natively, the same source is a shared object, whose kernel is a table of the host's functions
-//! (`TableKernel`). The feature `testing` brings a kernel for a driver's unit tests.
+//! kernel is `WasmKernel`: the imports of module `nook`. Compiled natively, the same source is a shared object, whose
+//! kernel is a table of the host's functions (`TableKernel`). The feature `testing` brings a kernel for a driver's unit
+//! tests.
 //!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
-//! `unsafe`: `raw` alone touches memory by address, `kernel` alone makes hostcalls, and the others that say so below
-//! are where the host calls in. Drivers call it; who runs one in a process of its own calls
-//! [`Instance`].
+//! `unsafe`: `raw` alone touches memory by address, `kernel` alone makes hostcalls, and the others that say so are
+//! where the host calls in. Drivers call it; who runs one in a process of its own calls [`Instance`].
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -183,4 +183,16 @@ mod tests {
             assert_eq!((found, looks), (outcome, 6));
         }
     }
+
+    #[test]
+    fn memory_that_does_not_lie_in_the_window_is_not_given_to_a_driver() {
+        let host = Host::new();
+        let len_bytes = host.page_now().window_len_bytes as u32;
+        for (offset, wanted) in [(len_bytes, 1), (len_bytes - 63, 64), (u32::MAX, 64), (0, len_bytes + 1)] {
+            host.answer("dma_alloc", 1 << 32 | u64::from(offset));
+            assert_eq!(host.nook().dma_alloc(wanted, 64).err(), Some(Status::Invalid), "{wanted} at {offset}");
+        }
+        host.answer("dma_alloc", 1 << 32 | u64::from(len_bytes - 64));
+        assert_eq!(host.nook().dma_alloc(64, 64).map(|region| region.len_bytes()), Ok(64));
+    }
 }
