@@ -1,4 +1,4 @@
-//! Text that came out of a driver, for people.
+//! Text for people: what came out of a driver, and bytes.
 
 use core::fmt::{self, Write};
 
@@ -19,10 +19,45 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
+/// Shows bytes as two lower-case hexadecimal digits each: a hash, an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a> {
+    bytes: &'a [u8],
+    between: &'static str,
+}
+
+impl<'a> Hex<'a> {
+    /// One after the other: `0a1b`.
+    pub const fn of(bytes: &'a [u8]) -> Self {
+        Hex { bytes, between: "" }
+    }
+
+    /// With colons between them, as network addresses are written: `0a:1b`.
+    pub const fn colons(bytes: &'a [u8]) -> Self {
+        Hex { bytes, between: ":" }
+    }
+}
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes.iter().enumerate().try_for_each(|(at, byte)| {
+            let between = if at == 0 { "" } else { self.between };
+            write!(f, "{between}{byte:02x}")
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::string::ToString;
+
+    #[test]
+    fn bytes_are_shown_with_their_leading_zeros() {
+        assert_eq!(Hex::of(&[0, 0x0a, 0xff]).to_string(), "000aff");
+        assert_eq!(Hex::colons(&[0x52, 0, 0xfe]).to_string(), "52:00:fe");
+        assert_eq!(Hex::colons(&[]).to_string(), "");
+    }
 
     #[test]
     fn what_is_to_be_read_stays_and_what_tricks_the_reader_is_escaped() {

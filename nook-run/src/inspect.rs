@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use nook_abi::Hex;
 use nook_abi::net::NetKeys;
 use nook_runtime::{DriverModule, Layout, Method, Wasi, target_description};
 use nook_wasi::EmptyWorld;
@@ -38,7 +39,7 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
              each frame"
         )?;
     }
-    let hash: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Hex::of(&module.sha256()).to_string();
     writeln!(out, "file            {} bytes, SHA-256 {hash}", module.file_bytes())?;
     writeln!(out, "compiled for    {}", target_description())?;
     memory(out, module.layout())?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nook_abi::Hex;
 use nook_bus::IrqKind;
 use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
 use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
@@ -65,7 +66,7 @@ impl ModuleReport {
         ModuleReport {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
-            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: Hex::of(&sha256).to_string(),
         }
     }
 }

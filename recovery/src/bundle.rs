@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nook_abi::Fault;
+use nook_abi::{Fault, Hex};
 use nook_runtime::{Call, Caller, Class, Counters, KeepMemory, Nook, NookError, Scene};
 use serde_json::{Map, Value, json};
 
@@ -140,7 +140,7 @@ fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleCo
     let host = nook.host();
     let manifest = host.manifest();
     let layout = host.layout();
-    let hash: String = config.driver_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Hex::of(&config.driver_sha256).to_string();
     json!({
         "format": BUNDLE_FORMAT,
         "time": utc(SystemTime::now()).0,

@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nook_abi::Hex;
 use sha2::{Digest, Sha256};
 
 use crate::engine::EngineError;
@@ -84,7 +85,7 @@ fn key(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
     sha.write(wasm);
     sha.write(target_description().as_bytes());
     engine.precompile_compatibility_hash().hash(&mut sha);
-    sha.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Hex::of(&sha.0.finalize()[..16]).to_string()
 }
 
 /// Makes the directory, and makes sure that only this user can write to it, and nobody else can put another in its

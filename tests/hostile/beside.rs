@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use e1000_model::{ModelConfig, Temper};
-use nook_abi::Fault;
+use nook_abi::{Fault, Hex};
 use nook_recovery::{Policy, Supervisor};
 use nook_runtime::now_ns;
 use nook_tests::{Device, Isolation, Rig, frame};
@@ -250,7 +250,7 @@ fn summary(ways: [Way; 2], took_ns: u64) -> Stream {
     Stream {
         offered,
         lost,
-        sha256: sent.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: Hex::of(&sent).to_string(),
         hash_ok: sent == got,
         frames_per_s: (offered - lost) * 1_000_000_000 / took_ns.max(1),
         p50_us: us(at(0.5)),

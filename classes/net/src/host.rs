@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use nook_abi::Hex;
 use nook_bus::VolatileSlice;
 use nook_net_api::Uplink;
 
@@ -124,11 +125,7 @@ impl Uplink for Host {
         if self.stack.set_mac(mac) {
             return Ok(());
         }
-        let [a, b, c, d, e, f] = mac;
-        let message = format!(
-            "the driver calls its interface {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, which is a multicast \
-             address"
-        );
+        let message = format!("the driver calls its interface {}, which is a multicast address", Hex::colons(&mac));
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     }
 

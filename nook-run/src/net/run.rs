@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nook_abi::Hex;
 use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Net, Nook};
@@ -134,7 +135,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
     let report = finish.report(supervisor, modules, |supervisor, finish| {
         let nook = supervisor.nook_mut();
         let link = if nook.is_ready() { "up" } else { "down" };
-        let mac = nook.interface().map(|interface| interface.mac.map(|byte| format!("{byte:02x}")).join(":"));
+        let mac = nook.interface().map(|interface| Hex::colons(&interface.mac).to_string());
         let counts = NetCounts::new(nook.counters(), nook.net_counters());
         let counters = CountersReport::new(nook.counters(), counts);
         let device_counters = match nook.is_open().then(|| nook.stats()) {

@@ -8,6 +8,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use nook_abi::Hex;
 use nook_abi::net::NetStats;
 use nook_bus::{Clock, DmaWindow, PciDevice, PciIdentity};
 use nook_runtime::{
@@ -151,7 +152,7 @@ impl Selftest {
         self.nook.set(settings).map_err(text)?;
         self.nook.start().map_err(text)?;
         let interface = self.nook.interface().ok_or("it attached no interface")?;
-        let mac = interface.mac.map(|byte| format!("{byte:02x}")).join(":");
+        let mac = Hex::colons(&interface.mac);
         Ok(format!("registers, EEPROM and PHY answer; its address is {mac}"))
     }
 

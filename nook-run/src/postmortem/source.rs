@@ -10,7 +10,7 @@ use std::path::Path;
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use anyhow::{Context as _, Result, bail};
-use nook_abi::Plain;
+use nook_abi::{Hex, Plain};
 use nook_runtime::{DriverModule, Wasi};
 use nook_wasi::EmptyWorld;
 use wasmparser::{FunctionBody, Parser, Payload};
@@ -32,7 +32,7 @@ impl Source {
     /// If it is not there, or is another.
     pub fn load(path: &Path, sha256: &str) -> Result<Source> {
         let module = drivers::load(path, Wasi::Given(&EmptyWorld))?;
-        let found: String = module.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = Hex::of(&module.sha256()).to_string();
         if found != sha256 {
             bail!("{} is not the driver that ran: its SHA-256 is {found}", path.display());
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use nook_abi::Hex;
 use nook_bus::{Clock, DmaWindow};
 use nook_net::{Content, Host, HostConfig, Plan, Server, TcpPlan};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
@@ -20,7 +21,7 @@ fn a_file_of_64_mib_arrives_with_the_right_hash() {
     // Anything that no hash would forgive if it were moved or repeated.
     let content: Vec<u8> = (0..BYTES / 8).flat_map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes()).collect();
     fs::write(&path, &content).unwrap();
-    let wanted: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = Hex::of(&Sha256::digest(&content)).to_string();
 
     for model in ["e1000", "e1000-82545em", "e1000e"] {
         let server = Server::start(Content::File(path.clone())).unwrap();

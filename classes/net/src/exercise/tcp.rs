@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use nook_abi::Hex;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
@@ -146,7 +147,7 @@ impl Tcp {
                 report.streams += 1;
                 report.bytes += moved_bytes;
                 report.seconds += now_ns.saturating_sub(connected_ns) as f64 / 1e9;
-                report.sha256 = outcome.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                report.sha256 = Hex::of(&outcome.hash).to_string();
                 Step::Moved
             }
             Err(error) => Step::Failed(format!("{}: {error}", self.what(verb, moved_bytes))),

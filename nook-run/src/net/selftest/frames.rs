@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nook_abi::Hex;
 use nook_bus::VolatileSlice;
 
 use nook_net_api::Uplink;
@@ -115,8 +116,7 @@ impl Frames {
 
     /// SHA-256 of all frames that were sent, and of all that came back as they should.
     pub fn hashes(&self) -> [String; 2] {
-        [&self.sent, &self.received]
-            .map(|hash| hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        [&self.sent, &self.received].map(|hash| Hex::of(&hash.clone().finalize()).to_string())
     }
 
     fn trouble(&mut self, what: impl FnOnce() -> String) {
