@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
@@ -10,11 +11,9 @@ use nook_bus::IrqKind;
 use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
 use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use crate::net::NetReport;
-
-/// Names for a temporary file that are tried.
-const TEMPORARY_NAMES: u32 = 16;
 
 /// All that is told about a run.
 #[derive(Debug, Serialize)]
@@ -248,28 +247,26 @@ pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A link stays, and what it leads to is replaced.
     let path = if path.is_symlink() { &fs::canonicalize(path)? } else { path };
-    let (temporary, mut file) = temporary(path)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&temporary, path));
-    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
+    let mut file = draft(path)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A new file in the folder of `path`, with the rights of any file that this user makes. It is removed unless it gets
+/// its name.
+fn draft(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = folder_of(path);
+    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Something else than a file or a folder is there: a pipe with a name, or /dev/stdout when it is one.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
-}
-
-/// Where a report is written before it is renamed: in the same folder, into a file that was not there before. Somebody
-/// else's, or a link that leads somewhere else, is left alone.
-fn temporary(path: &Path) -> io::Result<(PathBuf, fs::File)> {
-    let mut tries = 0;
-    loop {
-        let temporary = path.with_extension(format!("{}-{tries}.tmp", std::process::id()));
-        match fs::File::create_new(&temporary) {
-            Ok(file) => return Ok((temporary, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TEMPORARY_NAMES => tries += 1,
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// How reports call a kind of interrupt.
@@ -293,12 +290,12 @@ pub fn check_path(path: &Path) -> Result<()> {
     if path.is_dir() {
         bail!("--json: {} is a folder: name a file in it", path.display());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     if !folder.is_dir() {
         bail!("--json: there is no folder {} to write the report to", folder.display());
     }
-    let made = temporary(path).and_then(|(temporary, _)| fs::remove_file(temporary));
-    made.with_context(|| format!("--json: cannot make a file in {}: choose another folder", folder.display()))
+    let made = draft(path);
+    made.map(drop).with_context(|| format!("--json: cannot make a file in {}: choose another folder", folder.display()))
 }
 
 #[cfg(test)]
@@ -306,16 +303,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_goes_into_a_file_of_its_own_and_never_through_a_link() {
+    fn a_report_replaces_a_file_and_what_a_link_leads_to_and_leaves_nothing_beside_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, elsewhere) = (folder.path().join("report.json"), folder.path().join("elsewhere"));
-        fs::write(&elsewhere, "kept").unwrap();
-        let (first, _) = temporary(&path).unwrap();
-        fs::remove_file(&first).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &first).unwrap();
-        write_json(&7, &path).unwrap();
+        let (path, link) = (folder.path().join("report.json"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::write(&path, "an older one").unwrap();
+        let rights = fs::metadata(&path).unwrap().permissions();
+        write_json(&7, &link).unwrap();
+        check_path(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "7\n");
-        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert_eq!(fs::metadata(&path).unwrap().permissions(), rights, "as any file that this user makes");
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -9,7 +9,7 @@ mod fault;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write};
 use std::mem::{Discriminant, discriminant};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -234,18 +234,18 @@ fn write(config: &BundleConfig, driver: &str, report: &Value, scene: &Scene, tot
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number:06}-{driver}-{}", utc(SystemTime::now()).1, std::process::id());
     let path = config.folder.join(&name);
-    let temporary = config.folder.join(format!(".{name}.tmp"));
-    let written = fill(&temporary, report, scene, total_bytes).and_then(|()| fs::rename(&temporary, &path));
-    if let Err(error) = written {
-        let _ = fs::remove_dir_all(&temporary);
-        return Err(error);
-    }
+    let private = fs::Permissions::from_mode(0o700);
+    let folder =
+        tempfile::Builder::new().prefix(&format!(".{name}.")).permissions(private).tempdir_in(&config.folder)?;
+    fill(folder.path(), report, scene, total_bytes)?;
+    fs::rename(folder.path(), &path)?;
+    // It has its name: nothing is left to be removed.
+    let _ = folder.keep();
     remove_old(&config.folder, config.keep)?;
     Ok(path)
 }
 
 fn fill(folder: &Path, report: &Value, scene: &Scene, total_bytes: u64) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(folder)?;
     fs::write(folder.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
     let mut out = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
     calls(scene, &mut out)?;

@@ -4,7 +4,7 @@
 //! steps go through [`Kernel`], which tests replace.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -290,10 +290,12 @@ impl<K: Kernel> Binder<K> {
         let path = self.memory_of(address);
         let text = before.to_text();
         let written = fs::create_dir_all(&self.memory).and_then(|()| {
-            // Renamed into place, so that a crash leaves the whole file or none.
-            let draft = self.memory.join(format!("{address}.draft"));
-            fs::write(&draft, &text)?;
-            fs::rename(&draft, &path)
+            // On the disk before it gets its name, so that a crash or a full disk leaves the whole file or none.
+            let mut file = tempfile::NamedTempFile::new_in(&self.memory)?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
         });
         written.map_err(|source| BindError::Write { path, text, source })
     }
