@@ -1,5 +1,5 @@
 //! DMA memory as a driver reads and writes it: [`DmaRegion`], which it owns, and [`DmaBytes`], bounded access to a
-//! region or a packet's buffer.
+//! region, or to a buffer of the class's.
 
 use core::marker::PhantomData;
 

@@ -1,5 +1,5 @@
-//! What a driver author sees: registers, DMA memory, descriptor rings, packet queues, timers, logging, checksums, all
-//! safe.
+//! What a driver author sees: registers, DMA memory, rings for the device, timers, logging, and what each class
+//! has, all safe.
 //!
 //! A driver implements its class's trait ([`net::NetDriver`], [`misc::MiscDriver`]) for any [`Kernel`] and ends with
 //! [`nook_driver!`], which exports its entries and writes its manifest. Compiled for `wasm32-unknown-unknown`, the

@@ -20,7 +20,7 @@ use crate::{Kernel, Nook};
 
 /// What `dma_alloc` can give out, at the start of the window.
 const DMA_BYTES: usize = 64 * 1024;
-/// The packet buffers, after it.
+/// The class's buffers, after it.
 const BUFFERS: usize = 600;
 const BUFFER_BYTES: usize = 2048;
 const WINDOW_BYTES: usize = DMA_BYTES + BUFFERS * BUFFER_BYTES;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use nook_abi::Hex;
 use nook_abi::net::NetKeys;
-use nook_runtime::{DriverModule, Layout, Method, Wasi, target_description};
+use nook_runtime::{DriverModule, Layout, Method, Wasi, pool_of, target_description};
 use nook_wasi::EmptyWorld;
 
 use crate::drivers;
@@ -32,7 +32,7 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     writeln!(out, "interrupts      {} vector(s)", m.irq_vectors)?;
     writeln!(out, "DMA             {} address bits, {} bytes for rings", m.dma_mask_bits, m.dma_bytes)?;
     if let Some(NetKeys { rx_buffers, tx_buffers, buffer_bytes, .. }) = NetKeys::of(m) {
-        let before = module.layout().pool.headroom_bytes;
+        let before = pool_of(module.manifest()).headroom_bytes;
         writeln!(
             out,
             "packet buffers  {rx_buffers} receive, {tx_buffers} transmit, {buffer_bytes} bytes each, {before} bytes before \
@@ -79,10 +79,10 @@ fn memory(out: &mut String, layout: &Layout) -> Result<()> {
         (0, layout.own_bytes, "data and stack"),
         (layout.own_bytes, layout.heap_bytes, "heap"),
         (layout.host_page, layout.window - layout.host_page, "host page and queues"),
-        (layout.window, layout.pool.offset.into(), "DMA window: rings"),
+        (layout.window, layout.dma_bytes.into(), "DMA window: rings"),
         (
-            layout.window + u64::from(layout.pool.offset),
-            layout.window_bytes - u64::from(layout.pool.offset),
+            layout.window + u64::from(layout.dma_bytes),
+            layout.window_bytes - u64::from(layout.dma_bytes),
             "DMA window: packet buffers",
         ),
     ];

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
-use nook_abi::{Entry, Fault, Hostcall, Status};
+use nook_abi::{CLASS_WORDS, Entry, Fault, Hostcall, Status};
 
-use crate::{Driver, Host, NookError, misc, net};
+use crate::{Driver, Host, NookError, OwnedManifest, Space, misc, net};
 
 /// How a driver of one class is served: what it is given, what it gives back, and what is above it.
 ///
@@ -209,6 +209,15 @@ macro_rules! define_port {
                 }
             }
 
+            /// What the class has in the host page of a driver in this memory; `beside` says that the nook has a second
+            /// module.
+            pub(crate) fn page(&self, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
+                match self {
+                    $(Port::$class(_) => $module::page(manifest, space, beside),)*
+                    Port::None => [0; CLASS_WORDS],
+                }
+            }
+
             /// A fresh instance has changed nothing yet.
             pub(crate) fn begin(&mut self) {
                 match self {
@@ -252,6 +261,14 @@ macro_rules! define_port {
                     }
                 }
             )*
+        }
+
+        /// Bytes of the window that a driver's class needs behind the DMA regions.
+        pub(crate) fn window_bytes(manifest: &OwnedManifest) -> u64 {
+            match manifest.class() {
+                $(nook_abi::Class::$class => $module::window_bytes(manifest),)*
+                _ => 0,
+            }
         }
 
         $(

@@ -117,7 +117,7 @@ impl DeviceState {
                 len_bytes,
                 why: format!(
                     "no free range of {} MiB that is aligned to 2 MiB and below 2^{}; a smaller `dma_bytes`, \
-                     `rx_buffers` or `tx_buffers` in the driver's manifest would help",
+                     or fewer buffers, in the driver's manifest would help",
                     len_bytes >> 20,
                     self.dma_mask_bits
                 ),

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 
-use nook_abi::net::NetPage;
 use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
 use nook_bus::{Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::RegisterMap;
@@ -115,7 +114,7 @@ impl Host {
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
             port: Port::new(manifest.class()),
-            device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.pool.offset, clock.clone()),
+            device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.dma_bytes, clock.clone()),
             call: CallState::new(budgets),
             counters: Counters::default(),
             watch: Watch::default(),
@@ -225,12 +224,6 @@ impl Host {
             // The driver comes to it by itself, in a call that can be named.
             tracing::debug!("guarded registers: {error}");
         }
-        let net = NetPage {
-            rings: space.ring_addrs(),
-            pool: self.layout.pool,
-            filters: self.filter.is_some().into(),
-            ..NetPage::default()
-        };
         let page = HostPage {
             magic: HOST_PAGE_MAGIC,
             abi_major: ABI_VERSION.0,
@@ -241,7 +234,7 @@ impl Host {
             heap_addr: space.heap_addr(),
             heap_len_bytes: self.layout.heap_bytes,
             mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
-            class: net.to_words(),
+            class: self.port.page(&self.manifest, &space, self.filter.is_some()),
             irq_vectors: self.manifest.irq_vectors.into(),
             now_ns: self.clock.now_ns(),
             ..HostPage::default()

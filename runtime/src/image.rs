@@ -47,7 +47,6 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
-    use nook_abi::net::PoolLayout;
     use nook_seed::Dice;
 
     use super::*;
@@ -58,7 +57,6 @@ mod tests {
     const WINDOW: usize = 2 * PAGE;
 
     fn layout() -> Layout {
-        let pool = PoolLayout { offset: 0, count: 0, stride_bytes: 0, headroom_bytes: 0, room_bytes: 0, reserved: 0 };
         Layout {
             own_bytes: 0,
             heap_bytes: 0,
@@ -66,7 +64,7 @@ mod tests {
             rings: [0; 4],
             window: PRIVATE as u64,
             window_bytes: WINDOW as u64,
-            pool,
+            dma_bytes: 0,
         }
     }
 

@@ -1,18 +1,13 @@
 //! Where things are in a driver's linear memory: `[data, stack | heap | host page, rings | DMA window]`.
 
 use nook_abi::HOST_PAGE_BYTES;
-use nook_abi::net::{NetKeys, PoolLayout, RING_BYTES};
+use nook_abi::net::RING_BYTES;
 
-use crate::OwnedManifest;
+use crate::{OwnedManifest, class};
 
 const WASM_PAGE: u64 = 65536;
 /// As in `hw/bus`: the window is aligned to this in address, offset and IOVA.
 const WINDOW_ALIGN: u64 = nook_bus::WINDOW_ALIGN;
-/// Packet buffers begin on a cache line.
-const BUFFER_ALIGN: u32 = 64;
-/// What the host keeps before each frame, for the header that a TAP device may want in front of it.
-const HOST_HEADROOM: u32 = 64;
-
 /// Byte offsets in linear memory (and, for a native driver, sizes only).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -28,8 +23,8 @@ pub struct Layout {
     pub window: u64,
     /// How long it is.
     pub window_bytes: u64,
-    /// Where the packet buffers are in it.
-    pub pool: PoolLayout,
+    /// What of it is for DMA regions; what the class has in it follows.
+    pub dma_bytes: u32,
 }
 
 impl Layout {
@@ -43,18 +38,8 @@ impl Layout {
             end += (RING_BYTES as u64).next_multiple_of(64);
             ring
         });
-        let NetKeys { rx_buffers, tx_buffers, buffer_bytes, headroom_bytes } =
-            NetKeys::of(manifest).unwrap_or_default();
-        let headroom = headroom_bytes.max(HOST_HEADROOM);
-        let pool = PoolLayout {
-            offset: manifest.dma_bytes.next_multiple_of(4096),
-            count: rx_buffers + tx_buffers,
-            stride_bytes: (headroom + buffer_bytes).next_multiple_of(BUFFER_ALIGN),
-            headroom_bytes: headroom,
-            room_bytes: buffer_bytes,
-            reserved: 0,
-        };
-        let used = u64::from(pool.offset) + u64::from(pool.count) * u64::from(pool.stride_bytes);
+        let dma_bytes = manifest.dma_bytes.next_multiple_of(4096);
+        let used = u64::from(dma_bytes) + class::window_bytes(manifest);
         Layout {
             own_bytes,
             heap_bytes,
@@ -62,7 +47,7 @@ impl Layout {
             rings,
             window: end.next_multiple_of(WINDOW_ALIGN),
             window_bytes: used.next_multiple_of(WINDOW_ALIGN),
-            pool,
+            dma_bytes,
         }
     }
 

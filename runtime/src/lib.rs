@@ -76,7 +76,7 @@ pub use layout::Layout;
 pub use load::{DriverModule, LoadError, OwnedManifest, Wasi, parse_manifest};
 pub use misc::{Answer, AskError, Failure, Misc, MiscCounters, OperationInfo};
 pub use net::FilterModule;
-pub use net::{Interface, Net, NetCounters, NetImage, Settings};
+pub use net::{Interface, Net, NetCounters, NetImage, Settings, pool_of};
 pub use nook::{Look, Nook, Undone};
 pub use nook_instrument::OffsetMap;
 pub use outcome::{NookError, Turn};

@@ -213,7 +213,7 @@ impl<'a> Survey<'a> {
         if bytes > MAX_OWN_BYTES {
             return Err(LoadError::Memory(format!(
                 "the module asks for {} MiB of data and stack; the most is {} MiB. A heap is asked for with \
-                 `heap_bytes` in the manifest, packet buffers with `rx_buffers` and `tx_buffers`",
+                 `heap_bytes` in the manifest, buffers for the device with the keys of its class",
                 bytes >> 20,
                 MAX_OWN_BYTES >> 20
             )));

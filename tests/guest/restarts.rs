@@ -65,7 +65,7 @@ fn run(address: &str) -> Result<bool, Error> {
         budgets: Budgets::default(),
         clock: Clock::Monotonic,
     })?;
-    let pool = module.layout().pool;
+    let pool = nook_runtime::pool_of(module.manifest());
     let rx_buffers = NetKeys::of(module.manifest()).ok_or("a network driver")?.rx_buffers as usize;
     let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated)?;
     let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());

@@ -33,9 +33,10 @@ struct Planter {
 /// # Panics
 /// If it is no driver.
 pub fn corrupted_at(driver: &[u8], poll: u32, fuse: u32) -> Vec<u8> {
-    let layout = *DriverModule::from_bytes(driver, Wasi::Refused).expect("a driver").layout();
+    let module = DriverModule::from_bytes(driver, Wasi::Refused).expect("a driver");
+    let (layout, pool) = (*module.layout(), nook_runtime::pool_of(module.manifest()));
     let end = layout.window + layout.window_bytes;
-    let used = layout.pool.offset + layout.pool.count * layout.pool.stride_bytes;
+    let used = pool.offset + pool.count * pool.stride_bytes;
     assert!(u64::from(used) + 4 <= layout.window_bytes, "there is room behind the packet buffers");
     let mut planter = Planter {
         entries: BTreeMap::new(),

@@ -75,7 +75,7 @@ fn frames_are_received_in_order_unchanged_and_once() {
 #[test]
 fn no_packet_buffer_crosses_a_page() {
     // QEMU's e1000e behind an emulated IOMMU sends no descriptor that does, and says that it was sent.
-    let pool = nook_tests::e1000_module().layout().pool;
+    let pool = nook_runtime::pool_of(nook_tests::e1000_module().manifest());
     for id in 0..pool.count {
         let first = pool.offset + id * pool.stride_bytes + pool.headroom_bytes;
         assert_eq!(first / 4096, (first + pool.room_bytes - 1) / 4096, "buffer {id}");

@@ -19,12 +19,12 @@ use crate::{DmaRegion, Kernel, Nook};
 ///
 /// ```
 /// # use nook_sdk::{ByIndex, DescriptorRing, DoneBit, OwnBit};
-/// # struct Packet;
+/// # struct Buffer;
 /// # struct Request;
 /// /// 16 bytes; the device sets bit 0 of the last word.
-/// type Receive<K> = DescriptorRing<K, Packet, 256, 16, DoneBit<3, 1>>;
+/// type Receive<K> = DescriptorRing<K, Buffer, 256, 16, DoneBit<3, 1>>;
 /// /// 16 bytes; the highest bit of the first word says that the device has it.
-/// type Owned<K> = DescriptorRing<K, Packet, 64, 16, OwnBit<0, 0x8000_0000>>;
+/// type Owned<K> = DescriptorRing<K, Buffer, 64, 16, OwnBit<0, 0x8000_0000>>;
 /// /// Commands of 64 bytes, of which another ring says how many were taken.
 /// type Submit<K> = DescriptorRing<K, Request, 1024, 64, ByIndex>;
 /// ```

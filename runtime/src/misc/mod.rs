@@ -7,6 +7,7 @@
 //! answered as [`Failure::Lost`] and never asked again: it may have had its effect. What it had not accepted yet is
 //! asked again, of its successor, unless one ended at it twice.
 
+mod layout;
 mod port;
 mod serve;
 
@@ -17,6 +18,7 @@ use std::os::fd::RawFd;
 use nook_abi::misc::{MOST_OPEN, MiscFault};
 use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status, poll_result};
 
+pub(crate) use layout::{page, window_bytes};
 pub use port::OperationInfo;
 pub(crate) use port::{Completed, Port};
 pub(crate) use serve::Hostcalls;
@@ -118,6 +120,8 @@ pub struct Misc {
     /// Operations were overdue when it was last looked: a look later, that is a fault.
     suspect: bool,
     moves: u64,
+    /// The last call asked for an operation, in place of a `poll` that may have been due.
+    asked_last: bool,
 }
 
 impl Misc {
@@ -270,6 +274,7 @@ impl Class for Misc {
 
     /// Asks for an operation, if there is one to be asked for; otherwise the driver asked to be polled.
     fn call(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        self.asked_last = self.given.is_some();
         let Some(Asked { ticket, operation, input, .. }) = &self.given else {
             return match driver.poll(0, MOST_OPEN as u32, 0) {
                 Ok(..=poll_result::AGAIN) => Ok(()),
@@ -325,7 +330,7 @@ impl Class for Misc {
     }
 
     fn settle(&mut self, _: &mut Host) -> Result<Settled, NookError> {
-        Ok(Settled::default())
+        Ok(Settled { more: self.asked_last, ..Settled::default() })
     }
 
     fn abort(&mut self) {

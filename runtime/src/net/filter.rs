@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
-use nook_abi::net::{FILTER_ENTRIES, NetPage};
+use nook_abi::net::{FILTER_ENTRIES, NetPage, PoolLayout};
 use nook_abi::{ABI_VERSION, Class, ENTRY_PREFIX, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status};
 use nook_instrument::{MEMORY_EXPORT, with_memory_pages};
 use sha2::{Digest, Sha256};
@@ -17,6 +17,7 @@ use wasm_encoder::{
 };
 use wasmtime::{Global, Linker, Store, Val};
 
+use super::pool_of;
 use crate::load::{parse_manifest, read, validate};
 use crate::space::Places;
 use crate::survey::Survey;
@@ -97,7 +98,7 @@ impl FilterModule {
         let wasm = with_memory_pages(&self.wasm, layout.total_pages()).map_err(|error| refused(&error))?;
         let module = engine.compile(&wasm, cache)?;
         let shim = wasmtime::Module::new(engine.wasmtime(), shim()).map_err(|error| refused(&error))?;
-        Ok(Compiled { name: self.manifest.name.clone(), module, shim, layout, rules })
+        Ok(Compiled { name: self.manifest.name.clone(), module, shim, layout, pool: pool_of(&manifest), rules })
     }
 }
 
@@ -107,6 +108,7 @@ pub(crate) struct Compiled {
     module: wasmtime::Module,
     shim: wasmtime::Module,
     layout: Layout,
+    pool: PoolLayout,
     rules: String,
 }
 
@@ -131,7 +133,7 @@ impl Compiled {
             window_len_bytes: window_bytes,
             heap_addr: own_bytes,
             heap_len_bytes: self.layout.heap_bytes,
-            class: NetPage { pool: self.layout.pool, ..NetPage::default() }.to_words(),
+            class: NetPage { pool: self.pool, ..NetPage::default() }.to_words(),
             mailbox_addr,
             ..HostPage::default()
         });

@@ -6,6 +6,7 @@
 
 mod counters;
 pub(crate) mod filter;
+mod layout;
 mod packets;
 mod port;
 pub(crate) mod ring;
@@ -25,6 +26,8 @@ use nook_net_api::Uplink;
 
 pub use counters::NetCounters;
 pub use filter::FilterModule;
+pub use layout::pool_of;
+pub(crate) use layout::{page, window_bytes};
 pub use port::Interface;
 pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
@@ -77,7 +80,7 @@ impl<U: Uplink> Net<U> {
             uplink,
             traffic: Traffic::new(
                 host.window().clone(),
-                host.layout().pool,
+                pool_of(host.manifest()),
                 NetKeys::of(host.manifest()).unwrap_or_default().rx_buffers,
             ),
             counters: NetCounters::default(),

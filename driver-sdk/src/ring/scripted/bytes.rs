@@ -1,4 +1,4 @@
-//! A receive ring of bytes: each frame has a header of four bytes (a mark and its length) and is padded to a multiple
+//! A receive ring of bytes: each message has a header of four bytes (a mark and its length) and is padded to a multiple
 //! of four, and both may lie across the ring's end.
 
 use proptest::prelude::*;
@@ -30,19 +30,19 @@ impl Device {
         }
     }
 
-    /// Writes a frame if there is room: the ring is never quite full, or it would look empty.
+    /// Writes a message if there is room: the ring is never quite full, or it would look empty.
     fn receive(&mut self, len: usize) {
         let whole = (4 + len as u32).next_multiple_of(4);
         let room = RING - 1 - (self.position.wrapping_sub(self.read_position) & (RING - 1));
         if whole > room {
             return;
         }
-        let frame: Vec<u8> = (0..len).map(|at| (self.sent.len() * 31 + at) as u8).collect();
+        let message: Vec<u8> = (0..len).map(|at| (self.sent.len() * 31 + at) as u8).collect();
         self.put(&MARK.to_le_bytes());
         self.put(&(len as u16).to_le_bytes());
-        self.put(&frame);
+        self.put(&message);
         self.put(&vec![0xee; whole as usize - 4 - len]);
-        self.sent.push(frame);
+        self.sent.push(message);
     }
 }
 
@@ -68,9 +68,9 @@ fn read(ring: &mut ByteRing<Fake>, got: &mut Vec<Vec<u8>>) -> Option<u32> {
     }
     assert_eq!(ring.read::<u16>(0), Ok(MARK));
     let len_bytes = ring.read::<u16>(2).unwrap();
-    let mut frame = vec![0; len_bytes.into()];
-    ring.read_bytes(4, &mut frame).unwrap();
-    got.push(frame);
+    let mut message = vec![0; len_bytes.into()];
+    ring.read_bytes(4, &mut message).unwrap();
+    got.push(message);
     Some(ring.consume((4 + u32::from(len_bytes)).next_multiple_of(4)).unwrap())
 }
 
@@ -78,7 +78,7 @@ proptest! {
     #![proptest_config(orders())]
 
     #[test]
-    fn every_frame_is_read_once_in_order_and_whole(steps in prop::collection::vec(step(), 1..300)) {
+    fn every_message_is_read_once_in_order_and_whole(steps in prop::collection::vec(step(), 1..300)) {
         let host = Host::new();
         let mut ring = ring(&host);
         let (window, ring_iova) = (host.window(), ring.iova());

@@ -1,0 +1,13 @@
+//! The class has nothing in the window, and nothing but the mailbox in the host page.
+
+use nook_abi::CLASS_WORDS;
+
+use crate::{OwnedManifest, Space};
+
+pub(crate) fn window_bytes(_: &OwnedManifest) -> u64 {
+    0
+}
+
+pub(crate) fn page(_: &OwnedManifest, _: &Space, _beside: bool) -> [u64; CLASS_WORDS] {
+    [0; CLASS_WORDS]
+}

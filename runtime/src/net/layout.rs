@@ -1,0 +1,37 @@
+//! Where packet buffers are in a driver's window, and what the class has in the host page.
+
+use nook_abi::CLASS_WORDS;
+use nook_abi::net::{NetKeys, NetPage, PoolLayout};
+
+use crate::{OwnedManifest, Space};
+
+/// Packet buffers begin on a cache line.
+const BUFFER_ALIGN: u32 = 64;
+/// What the host keeps before each frame, for the header that a TAP device may want in front of it.
+const HOST_HEADROOM: u32 = 64;
+
+/// The packet buffers of a driver with this manifest: they follow its DMA regions.
+pub fn pool_of(manifest: &OwnedManifest) -> PoolLayout {
+    let NetKeys { rx_buffers, tx_buffers, buffer_bytes, headroom_bytes } = NetKeys::of(manifest).unwrap_or_default();
+    let headroom = headroom_bytes.max(HOST_HEADROOM);
+    PoolLayout {
+        offset: manifest.dma_bytes.next_multiple_of(4096),
+        count: rx_buffers + tx_buffers,
+        stride_bytes: (headroom + buffer_bytes).next_multiple_of(BUFFER_ALIGN),
+        headroom_bytes: headroom,
+        room_bytes: buffer_bytes,
+        reserved: 0,
+    }
+}
+
+/// Bytes of the window that the class needs behind the DMA regions.
+pub(crate) fn window_bytes(manifest: &OwnedManifest) -> u64 {
+    let pool = pool_of(manifest);
+    u64::from(pool.count) * u64::from(pool.stride_bytes)
+}
+
+/// What the host page has for the driver; `beside` says that there is a filter.
+pub(crate) fn page(manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
+    let pool = pool_of(manifest);
+    NetPage { rings: space.ring_addrs(), pool, filters: beside.into(), ..NetPage::default() }.to_words()
+}
