@@ -5,8 +5,8 @@ use nook_regs::Value;
 
 use crate::{DmaBytes, DmaRegion, Kernel, Nook};
 
-/// A ring of bytes that the device writes: messages with a header each, characters, a log. The device tells its position,
-/// and is told the driver's; equal positions mean that nothing is there.
+/// A ring of bytes that the device writes: messages with a header each, characters, a log. The device tells its
+/// position, and is told the driver's; equal positions mean that nothing is there.
 pub struct ByteRing<K: Kernel> {
     memory: DmaRegion<K>,
     len_bytes: u32,
