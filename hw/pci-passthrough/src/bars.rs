@@ -74,7 +74,9 @@ impl Bar {
     fn mapping(&self, offset: u32, width: Width) -> Option<(&MappedBar, usize)> {
         let (start, end) = (u64::from(offset), u64::from(offset) + u64::from(width.bytes()));
         self.mapped.iter().find_map(|(first, mapping)| {
-            (start >= *first && end <= first + mapping.len_bytes() as u64).then(|| (mapping, (start - first) as usize))
+            let inside = start >= *first && end <= first + mapping.len_bytes() as u64;
+            // A native driver's accesses come here as they are: an access that is not aligned exists nowhere.
+            (inside && offset.is_multiple_of(width.bytes())).then(|| (mapping, (start - first) as usize))
         })
     }
 
@@ -224,6 +226,17 @@ mod tests {
         assert_eq!((direct.len_bytes() as u64, direct.reserved_bytes()), (2 * page_bytes(), 1 << 20));
         direct.write(8, Width::B4, 0x1234_5678);
         assert_eq!(bar.read(&file, 8, Width::B4).unwrap(), 0x1234_5678);
+    }
+
+    #[test]
+    fn an_access_that_is_not_aligned_is_refused_where_the_bar_is_mapped_too() {
+        let file = tempfile::tempfile().unwrap();
+        let bar = made_up(&file, BarSpace::Memory, vec![]);
+        for (offset, width) in [(1, Width::B2), (2, Width::B4), (4, Width::B8), (u32::MAX, Width::B2)] {
+            let (read, write) = (bar.read(&file, offset, width), bar.write(&file, offset, width, 0));
+            assert!(matches!(read, Err(DeviceError::NoSuchRegister { .. })), "{offset:#x} {width}: {read:?}");
+            assert!(matches!(write, Err(DeviceError::NoSuchRegister { .. })), "{offset:#x} {width}: {write:?}");
+        }
     }
 
     #[test]

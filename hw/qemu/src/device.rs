@@ -180,7 +180,8 @@ impl QemuDevice {
             BarSpace::Io if width == Width::B8 => return Err(nothing()),
             BarSpace::Io => Space::Io,
         };
-        if u64::from(offset) + u64::from(width.bytes()) > place.info.len_bytes {
+        let inside = u64::from(offset) + u64::from(width.bytes()) <= place.info.len_bytes;
+        if !inside || !offset.is_multiple_of(width.bytes()) {
             return Err(nothing());
         }
         Ok((space, place.address + u64::from(offset)))
