@@ -60,6 +60,12 @@ impl<'a> UncheckedBars<'a> {
 }
 
 impl CheckedBars<'_> {
+    /// The registers of a device that has no host around it.
+    #[cfg(test)]
+    pub(crate) fn of_device<'a>(device: &'a mut DeviceState, counters: &'a mut Counters) -> CheckedBars<'a> {
+        CheckedBars(UncheckedBars { device, counters })
+    }
+
     /// Reads a register, if the policy permits it.
     #[inline]
     pub(crate) fn read(&mut self, call: Hostcall, bar: u32, offset: u32, width: Width) -> Result<u64, Fault> {

@@ -2,6 +2,8 @@
 //! interrupts; and what takes all that away.
 
 mod image;
+#[cfg(test)]
+mod widths;
 
 pub(crate) use image::{DeviceImage, Rest};
 

@@ -108,10 +108,13 @@ impl Shadowed {
     /// # Errors
     /// If the device does not answer.
     pub fn keep(&mut self) -> Result<Option<Programmed>> {
-        let reset = self.cells.iter().find_map(|cell| match cell.restore {
-            Restore::ResetBy(bits) if cell.at != 0 => Some((cell.place, cell.value | bits)),
+        let resets = |cell: &Cell| match cell.restore {
+            // The register's other bits, as they were since the last reset; 0 if nothing was written to it.
+            Restore::ResetBy(bits) => Some((cell.place, bits | if cell.at != 0 { cell.value } else { 0 })),
             _ => None,
-        });
+        };
+        let written = self.cells.iter().filter(|cell| cell.at != 0).find_map(resets);
+        let reset = written.or_else(|| self.cells.iter().find_map(resets));
         let Some(reset) = reset.filter(|_| self.whole) else { return Ok(None) };
         let held = self.held()?;
         let mut cells: Vec<Cell> = self.cells.iter().copied().filter(|cell| cell.at != 0).collect();

@@ -93,6 +93,8 @@ fn what_was_not_reset_or_reset_in_part_cannot_be_brought_back() {
     write(&mut device, 0, CTRL::RST.into());
     write(&mut device, 0, 5);
     assert!(device.keep().unwrap().is_some());
+    write(&mut device, 0, CTRL::RST.into());
+    assert!(device.keep().unwrap().is_some(), "a reset is enough, if its register has no other use");
     device.forget();
     assert_eq!(device.keep().unwrap(), None, "another instance");
 }
