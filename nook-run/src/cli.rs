@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 
-use crate::{misc, net};
+use crate::net;
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -279,12 +279,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub net: net::args::Args,
 
-    /// What is of the misc class.
-    #[command(flatten)]
-    pub misc: misc::args::Args,
-
-    /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e, vmxnet3), in its user network, or
-    /// on its teaching device (edu).
+    /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e, vmxnet3), in its user network.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
     pub qemu: Option<String>,
 

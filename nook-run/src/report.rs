@@ -13,7 +13,6 @@ use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use crate::misc::MiscReport;
 use crate::net::NetReport;
 
 /// All that is told about a run.
@@ -48,8 +47,6 @@ pub struct Report {
 pub enum ClassReport {
     /// Of an interface.
     Net(Box<NetReport>),
-    /// Of a device's operations.
-    Misc(Box<MiscReport>),
 }
 
 /// A module's file.
@@ -225,7 +222,6 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = match &self.class {
             ClassReport::Net(net) => net.text(self),
-            ClassReport::Misc(misc) => misc.text(self),
         };
         if self.dma_faults > 0 {
             text += &format!("{} DMA accesses outside of its window were blocked\n", self.dma_faults);

@@ -16,7 +16,7 @@ use crate::device::Choice;
 use crate::drivers::How;
 use crate::report::{ClassReport, FaultReport, Report, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{device, drivers, misc, net, nooks, output};
+use crate::{device, drivers, net, nooks, output};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -118,7 +118,6 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     let manifest = modules.driver.manifest();
     match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
-        nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
         class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
     }
 }

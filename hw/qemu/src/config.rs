@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{QemuError, QemuNet};
 
-/// A device that QEMU has and that nook's drivers are tried on.
+/// A card that QEMU has and that nook's drivers are tried on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Model {
     /// QEMU's name for it, and what [`QemuConfig::model`] takes.
@@ -18,8 +18,6 @@ pub struct Model {
     pub(crate) properties: &'static str,
     /// It interrupts by messages (MSI-X) if it is asked for more than one vector, and by its line otherwise.
     pub(crate) messages: bool,
-    /// It has a cable, and an address.
-    pub(crate) cable: bool,
 }
 
 /// `mitigation=off`: otherwise interrupts are held back by up to half a second to spare a guest's processor.
@@ -30,7 +28,6 @@ const MODELS: &[Model] = &[
         id: (0x8086, 0x100e),
         properties: ",mitigation=off",
         messages: false,
-        cable: true,
     },
     Model {
         name: "e1000-82545em",
@@ -38,25 +35,9 @@ const MODELS: &[Model] = &[
         id: (0x8086, 0x100f),
         properties: ",mitigation=off",
         messages: false,
-        cable: true,
     },
-    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), properties: "", messages: false, cable: true },
-    Model {
-        name: "vmxnet3",
-        chip: "VMware vmxnet3",
-        id: (0x15ad, 0x07b0),
-        properties: "",
-        messages: true,
-        cable: true,
-    },
-    Model {
-        name: "edu",
-        chip: "QEMU's teaching device",
-        id: (0x1234, 0x11e8),
-        properties: "",
-        messages: false,
-        cable: false,
-    },
+    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), properties: "", messages: false },
+    Model { name: "vmxnet3", chip: "VMware vmxnet3", id: (0x15ad, 0x07b0), properties: "", messages: true },
 ];
 
 /// The cards that [`QemuConfig::model`] may name.
@@ -77,9 +58,9 @@ pub(crate) fn find(name: &str) -> Result<&'static Model, QemuError> {
 pub struct QemuConfig {
     /// One of [`models`].
     pub model: String,
-    /// The card's MAC address, as its EEPROM has it; of a device without a cable, nothing.
+    /// The card's MAC address, as its EEPROM has it.
     pub mac: [u8; 6],
-    /// What its cable is plugged into, if it has one.
+    /// What its cable is plugged into.
     pub net: QemuNet,
     /// The emulator: a path, or a name that is looked up in PATH.
     pub program: PathBuf,

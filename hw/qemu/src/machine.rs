@@ -107,13 +107,14 @@ pub(crate) fn arguments(
         let (vectors, slot) = (messages::VECTORS, DOORBELL.slot);
         option("-device", format!("ivshmem-doorbell,chardev=doorbell,vectors={vectors},addr={slot:#x}"));
     }
-    let cable = if model.cable {
-        option("-netdev", config.net.argument("cable"));
-        format!(",netdev=cable,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-    } else {
-        String::new()
-    };
-    option("-device", format!("{}{cable},addr={:#x},romfile={}", model.name, CARD.slot, model.properties));
+    option("-netdev", config.net.argument("cable"));
+    option(
+        "-device",
+        format!(
+            "{},netdev=cable,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},addr={:#x},romfile={}",
+            model.name, CARD.slot, model.properties
+        ),
+    );
     args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
     args.into_iter().map(OsString::from).collect()
 }
