@@ -109,8 +109,7 @@ fn unmoved(folder: &Path) -> Result<(), String> {
 }
 
 fn user() -> u32 {
-    // SAFETY: geteuid has no preconditions.
-    unsafe { libc::geteuid() }
+    rustix::process::geteuid().as_raw()
 }
 
 fn private(path: &Path) -> Result<(), String> {
@@ -121,6 +120,7 @@ fn private(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
+#[expect(unsafe_code, reason = "compiled code is taken from a file")]
 fn load(engine: &wasmtime::Engine, path: &Path) -> Result<wasmtime::Module, String> {
     private(path)?;
     // SAFETY: the file was written by `keep` of this user, in a directory that nobody else can write to, under a name

@@ -3,11 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nook_abi::NATIVE_MANIFEST_SECTION;
 use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSymbol};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::{OwnedManifest, parse_manifest};
 
@@ -121,25 +121,13 @@ impl CompiledDriver {
     /// # Errors
     /// What the system says.
     pub fn sealed_copy(&self) -> io::Result<File> {
-        let create = |flags| {
-            // SAFETY: takes a name and flags; the answer is checked.
-            let fd = unsafe { libc::memfd_create(c"nook-driver".as_ptr(), flags) };
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // SAFETY: a fresh descriptor that nobody else owns.
-            Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
-        };
-        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        let create = |flags| memfd_create(c"nook-driver", flags);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know the flag, and let everybody execute.
-        let mut file = create(flags | libc::MFD_EXEC).or_else(|_| create(flags))?;
+        let mut file = File::from(create(flags | MemfdFlags::EXEC).or_else(|_| create(flags))?);
         file.write_all(&self.bytes)?;
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
-        // SAFETY: plain system call on a descriptor of ours.
-        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
-            0 => Ok(file),
-            _ => Err(io::Error::last_os_error()),
-        }
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        Ok(file)
     }
 
     fn elf(&self) -> Result<object::File<'_>, CompiledError> {

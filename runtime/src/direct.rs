@@ -103,10 +103,10 @@ pub(crate) fn link(
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+    use std::os::fd::{AsFd, OwnedFd};
 
     use nook_bus::MappedBar;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
     use super::*;
     use crate::CodeGen;
@@ -140,13 +140,8 @@ mod tests {
 
     /// Runs it on a BAR to which `act` happens meanwhile.
     fn bulk_on_a_bar(act: impl FnOnce(&OwnedFd, &MappedBar) + Send) -> Arc<MappedBar> {
-        // SAFETY: a name that ends in zero and flags; the answer is checked.
-        let fd = unsafe { libc::memfd_create(c"bar".as_ptr(), libc::MFD_CLOEXEC) };
-        assert!(fd >= 0, "{}", io::Error::last_os_error());
-        // SAFETY: a fresh descriptor that nobody else owns.
-        let file = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: no pointers.
-        assert_eq!(unsafe { libc::ftruncate(fd, BAR_BYTES as i64) }, 0);
+        let file = memfd_create(c"bar", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, BAR_BYTES as u64).unwrap();
         let bar = Arc::new(MappedBar::new(file.as_fd(), 0, BAR_BYTES, RESERVE_BYTES).unwrap());
         let engine = Engine::new(Watch::Epoch, &CodeGen::default()).unwrap();
         let mut store = Store::new(engine.wasmtime(), ());
@@ -170,9 +165,7 @@ mod tests {
     fn a_bulk_instruction_on_a_bar_that_vanishes_goes_on() {
         for _ in 0..5 {
             let bar = bulk_on_a_bar(|file, _| {
-                use std::os::fd::AsRawFd;
-                // SAFETY: no pointers.
-                assert_eq!(unsafe { libc::ftruncate(file.as_raw_fd(), 0) }, 0);
+                ftruncate(file, 0).unwrap();
             });
             bar.write(0, nook_bus::Width::B1, 0);
             assert!(bar.lost());

@@ -100,9 +100,12 @@ impl Engine {
             config.memory_reservation(0).memory_guard_size(0).memory_may_move(false);
         }
         for (setting, value) in isa::settings(how).map_err(EngineError::Setup)? {
+            #[expect(unsafe_code, reason = "settings of the compiler that wasmtime does not know")]
             // SAFETY: Cranelift knows the setting (`isa::settings` asked it), and it changes what is computed
             // speculatively, not what is computed.
-            unsafe { config.cranelift_flag_set(setting, value) };
+            unsafe {
+                config.cranelift_flag_set(setting, value)
+            };
         }
         let engine = wasmtime::Engine::new(&config).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let cells = Cells::default();

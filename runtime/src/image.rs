@@ -46,6 +46,7 @@ impl Image {
 }
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "a space of memory that the test has")]
 mod tests {
     use nook_seed::Dice;
 

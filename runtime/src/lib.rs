@@ -9,6 +9,7 @@
 //! Where to start reading: [`DriverModule::load`] (what is checked before anything runs), [`Host`] (the services and
 //! their checks), [`WasmDriver`] (the way into a wasm driver), [`Nook`] (the loop that ties device, driver and
 //! interface together).
+#![deny(unsafe_code)]
 
 mod bars;
 mod budget;

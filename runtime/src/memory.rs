@@ -1,11 +1,12 @@
 //! Linear memories: 4 GiB of reserved addresses with guard pages, so that bounds cost nothing, and the DMA window
 //! mapped into each.
+#![expect(unsafe_code, reason = "wasm memories are made of mappings, and the engine is given their addresses")]
 
 use std::cell::RefCell;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nook_bus::{BarMemory, WINDOW_ALIGN};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 use crate::revoke::{Lend, LentWindow};
@@ -47,7 +48,7 @@ pub(crate) struct Creator;
 
 /// One memory.
 struct Memory {
-    reservation: *mut libc::c_void,
+    reservation: *mut std::ffi::c_void,
     reserved_bytes: usize,
     base: *mut u8,
     bytes: usize,
@@ -56,7 +57,7 @@ struct Memory {
 
 // SAFETY: the mapping has no ties to a thread; wasmtime guards access to it with its store.
 unsafe impl Send for Memory {}
-// SAFETY: as above; the methods only read plain fields.
+// SAFETY: what can be done with a shared reference is to read plain fields.
 unsafe impl Sync for Memory {}
 
 // SAFETY: every memory is `reserved + guard` bytes of address space that nothing else uses, readable and writable in
@@ -96,37 +97,27 @@ unsafe impl MemoryCreator for Creator {
         }
         // More than needed, so that the base can be aligned like the window.
         let reserved_bytes = reserved.unwrap_or(0).max(minimum) + guard + WINDOW_ALIGN as usize;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address that the kernel picks.
-        let reservation = unsafe { libc::mmap(std::ptr::null_mut(), reserved_bytes, libc::PROT_NONE, flags, -1, 0) };
-        if reservation == libc::MAP_FAILED {
-            return Err(os_error("reserve address space"));
-        }
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address that the kernel picks replaces nothing.
+        let reservation = unsafe { mmap_anonymous(std::ptr::null_mut(), reserved_bytes, ProtFlags::empty(), flags) }
+            .map_err(|error| format!("cannot reserve address space: {error}"))?;
         let base = reservation.cast::<u8>();
         let base = base.wrapping_add(base.align_offset(WINDOW_ALIGN as usize));
         let mut memory = Memory { reservation, reserved_bytes, base, bytes: minimum, window: None };
-        let rw = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: inside the reservation, which is ours alone.
-        if unsafe { libc::mprotect(base.cast(), private, rw) } != 0 {
-            return Err(os_error("make the private part accessible"));
-        }
+        unsafe { mprotect(base.cast(), private, MprotectFlags::READ | MprotectFlags::WRITE) }
+            .map_err(|error| format!("cannot make the private part accessible: {error}"))?;
         let Some(lend) = lend else { return Ok(Box::new(memory)) };
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let (fd, window_base) = (lend.window.fd().as_raw_fd(), base.wrapping_add(private));
+        let (rw, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
+        let window_base = base.wrapping_add(private);
         // SAFETY: replaces pages inside the reservation, which is ours alone; the window is sealed against shrinking,
         // so its pages cannot vanish.
-        let mapped = unsafe { libc::mmap(window_base.cast(), window_bytes, rw, flags, fd, 0) };
-        if mapped == libc::MAP_FAILED {
-            return Err(os_error("map the window"));
-        }
+        unsafe { mmap(window_base.cast(), window_bytes, rw, flags, lend.window.fd(), 0) }
+            .map_err(|error| format!("cannot map the window: {error}"))?;
         // SAFETY: it was just mapped there, and stays until `memory` is dropped, which first drops what is kept here.
         memory.window = Some(unsafe { lend.mapped(window_base) });
         Ok(Box::new(memory))
     }
-}
-
-fn os_error(what: &str) -> String {
-    format!("cannot {what}: {}", std::io::Error::last_os_error())
 }
 
 // SAFETY: `as_ptr` stays valid and `byte_size` bytes long for as long as the memory lives.
@@ -174,7 +165,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // First: the addresses may be somebody else's a moment after they are unmapped.
         self.window = None;
-        // SAFETY: unmaps exactly what `new_memory` mapped.
-        unsafe { libc::munmap(self.reservation, self.reserved_bytes) };
+        // SAFETY: `new_memory` mapped as much there, and the store that had its address is gone. It cannot fail.
+        let _ = unsafe { munmap(self.reservation, self.reserved_bytes) };
     }
 }

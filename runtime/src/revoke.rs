@@ -1,11 +1,14 @@
 //! Taking a driver's device away from it, at any moment.
+#![expect(unsafe_code, reason = "pages are replaced where a driver has its device's window")]
 
+use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nook_abi::Fault;
 use nook_bus::{BarMemory, DmaWindow, PciDevice};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::Host;
 
@@ -97,13 +100,13 @@ impl Drop for LentWindow {
 
 /// Puts private zeros where a window is mapped.
 fn replace(window: &Range<usize>) {
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
     // SAFETY: the range is a driver's window, and stays so while `Lent` is locked; it is used through volatile accesses
     // and by compiled wasm only. The kernel lets nobody see it between the old pages and the new.
-    let mapped = unsafe { libc::mmap(window.start as *mut libc::c_void, window.len(), access, flags, -1, 0) };
-    if mapped == libc::MAP_FAILED {
-        tracing::error!("a window could not be taken away: {}", std::io::Error::last_os_error());
+    let mapped = unsafe { mmap_anonymous(window.start as *mut c_void, window.len(), access, flags) };
+    if let Err(error) = mapped {
+        tracing::error!("a window could not be taken away: {error}");
     }
 }
 
@@ -158,10 +161,10 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
     use std::sync::atomic::AtomicU32;
 
     use nook_bus::VolatileSlice;
+    use rustix::mm::{mmap, munmap};
 
     use super::*;
 
@@ -171,18 +174,16 @@ mod tests {
         len: usize,
     }
 
-    // SAFETY: memory that is used through volatile accesses only.
+    // SAFETY: the mapping belongs to no thread.
     unsafe impl Send for Mapped {}
-    // SAFETY: as above.
+    // SAFETY: its memory is used through volatile accesses only.
     unsafe impl Sync for Mapped {}
 
     impl Mapped {
         fn new(window: &DmaWindow) -> Mapped {
-            let (len, access) = (window.len_bytes() as usize, libc::PROT_READ | libc::PROT_WRITE);
-            // SAFETY: a fresh mapping at an address that the kernel picks; the answer is checked.
-            let base =
-                unsafe { libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, window.fd().as_raw_fd(), 0) };
-            assert_ne!(base, libc::MAP_FAILED);
+            let (len, access) = (window.len_bytes() as usize, ProtFlags::READ | ProtFlags::WRITE);
+            // SAFETY: a new mapping at an address that the kernel picks replaces nothing.
+            let base = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, window.fd(), 0) }.unwrap();
             Mapped { base: base.cast(), len }
         }
 
@@ -194,8 +195,8 @@ mod tests {
 
     impl Drop for Mapped {
         fn drop(&mut self) {
-            // SAFETY: unmaps exactly what `new` mapped.
-            unsafe { libc::munmap(self.base.cast(), self.len) };
+            // SAFETY: `new` mapped as much there, and slices of it have ended with the borrow.
+            unsafe { munmap(self.base.cast(), self.len) }.unwrap();
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The host makes no Rust reference into this memory, because the driver or its device may write to it: every access
 //! is volatile, and what was read is used from the copy.
+#![expect(unsafe_code, reason = "a driver's memory is reached by raw pointers only")]
 
 use nook_abi::net::{EntryWords, Queue};
 use nook_abi::{HostPage, RingHeader};
@@ -105,7 +106,8 @@ impl Space {
 
     /// Reads the whole host page, for what the driver mailed in it.
     pub(crate) fn read_host_page(&self) -> HostPage {
-        // SAFETY: as above; a HostPage is integers only, so whatever is there is a valid one.
+        // SAFETY: the host page lies inside the memory and is aligned; a HostPage is integers only, so whatever is
+        // there is a valid one.
         unsafe { self.at::<HostPage>(self.places.host_page).read_volatile() }
     }
 
@@ -113,7 +115,7 @@ impl Space {
     #[inline]
     pub(crate) fn write_now(&self, now_ns: u64) {
         let page = self.at::<HostPage>(self.places.host_page);
-        // SAFETY: as above; `now_ns` is a field of it.
+        // SAFETY: the host page, of which `now_ns` is a field, lies inside the memory and is aligned.
         unsafe { (&raw mut (*page).now_ns).write_volatile(now_ns) }
     }
 
@@ -127,7 +129,7 @@ impl Space {
     /// The host's end of a ring from the driver.
     pub(crate) fn consumer(&self, queue: Queue) -> HostConsumer {
         let (header, entries) = self.ring(queue);
-        // SAFETY: as above.
+        // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.
         unsafe { HostConsumer::new(header, entries) }
     }
 

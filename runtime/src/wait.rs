@@ -48,6 +48,10 @@ impl Waiter {
         self.polled.clear();
         let fds = self.always.iter().chain(&self.fds);
         self.polled.extend(fds.map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }));
+        #[expect(
+            unsafe_code,
+            reason = "descriptors are numbers here, which may be closed: the kernel is asked as it is"
+        )]
         // SAFETY: the array and the time are ours and live through the call; no signal mask is given.
         let ready = unsafe {
             libc::ppoll(self.polled.as_mut_ptr(), self.polled.len() as libc::nfds_t, &timeout, std::ptr::null())

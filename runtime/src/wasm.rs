@@ -402,6 +402,7 @@ impl WasmLauncher {
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the module does not export its memory"))?;
         let places =
             Places { heap: layout.own_bytes, host_page: layout.host_page, rings: layout.rings, window: layout.window };
+        #[expect(unsafe_code, reason = "the host is given the memory's address")]
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };

@@ -121,8 +121,9 @@ impl Compiled {
         let memory = filter.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the filter does not export its memory"))?;
         let places = Places { heap: own_bytes, host_page, rings, window: at };
-        // SAFETY: as for a driver's memory: made by `memory::Creator`, and its places lie inside of it; the space is
-        // used in this function only.
+        #[expect(unsafe_code, reason = "the host is given the memory's address")]
+        // SAFETY: the memory is made by `memory::Creator`, so it never moves or shrinks, and lives as long as the
+        // store; its places lie inside it and are aligned. The space is used in this function only.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
         let mailbox_addr = host_page + size_of::<HostPage>() as u64;
         space.write_host_page(&HostPage {

@@ -1,4 +1,5 @@
 //! The host's ends of the rings. The host keeps its own counters; the driver's are read once and checked.
+#![expect(unsafe_code, reason = "rings lie in memory that a driver writes, and are reached by raw pointers only")]
 
 use nook_abi::net::{EntryWords, QueueEntry};
 use nook_abi::{Fault, QUEUE_CAPACITY, RingHeader};
@@ -27,7 +28,7 @@ pub(crate) struct HostConsumer {
 
 // SAFETY: the pointers lead into the memory of a driver that moves between threads together with its host.
 unsafe impl Send for HostProducer {}
-// SAFETY: as above.
+// SAFETY: its pointers lead into that memory, too.
 unsafe impl Send for HostConsumer {}
 
 impl HostProducer {
@@ -36,14 +37,14 @@ impl HostProducer {
     /// `header` and the [`QUEUE_CAPACITY`] entries at `entries` are aligned and stay readable and writable while the
     /// producer is used.
     pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut EntryWords) -> Self {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the header is aligned and writable.
         unsafe { header.write_volatile(RingHeader::default()) };
         HostProducer { header, entries, produced: 0, consumed: 0 }
     }
 
     /// Reads how far the driver is, and checks it; that counts only after [`sync`](Self::sync).
     pub(crate) fn look(&self, queue: &'static str) -> Result<u32, Fault> {
-        // SAFETY: as `new` was promised.
+        // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         let consumed = unsafe { (&raw const (*self.header).consumed).read_volatile() };
         // The driver may not take out more than was put in, nor put back.
         if consumed.wrapping_sub(self.consumed) > self.produced.wrapping_sub(self.consumed) {
@@ -107,7 +108,7 @@ impl HostProducer {
     /// writes are volatile.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        // SAFETY: as `new` was promised.
+        // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         unsafe { (&raw mut (*self.header).produced).write_volatile(self.produced) };
     }
 }
@@ -117,14 +118,14 @@ impl HostConsumer {
     ///
     /// As for [`HostProducer::new`].
     pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut EntryWords) -> Self {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the header is aligned and writable.
         unsafe { header.write_volatile(RingHeader::default()) };
         HostConsumer { header, entries, consumed: 0 }
     }
 
     /// How many entries the driver has put in, checked.
     pub(crate) fn available(&self, queue: &'static str) -> Result<u32, Fault> {
-        // SAFETY: as `new` was promised.
+        // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         let produced = unsafe { (&raw const (*self.header).produced).read_volatile() };
         let available = produced.wrapping_sub(self.consumed);
         if available > QUEUE_CAPACITY {
@@ -161,7 +162,7 @@ impl HostConsumer {
     /// Shows the driver how far the host is.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        // SAFETY: as `new` was promised.
+        // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         unsafe { (&raw mut (*self.header).consumed).write_volatile(self.consumed) };
     }
 }

@@ -345,6 +345,7 @@ fn check_whole_frame(entry: &QueueEntry) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "a ring that another thread writes at the same time")]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 

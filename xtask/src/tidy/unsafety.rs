@@ -13,18 +13,8 @@ const NONE_AT_ALL: &[&str] =
 const ELSEWHERE: &[&str] =
     &["as above", "see above", "as before", "as there", "as below", "see below", "same as", "likewise", "ditto"];
 
-/// Crates that have not got there yet.
-const OPEN: &[&str] = &["driver-sdk", "runtime"];
-
 /// Checks one source file. `package` is the folder of the package that it belongs to.
 pub fn check(path: &str, package: &str, text: &str) -> Vec<Violation> {
-    check_unless_open(path, package, text, OPEN)
-}
-
-fn check_unless_open(path: &str, package: &str, text: &str, open: &[&str]) -> Vec<Violation> {
-    if open.contains(&package) {
-        return Vec::new();
-    }
     let mut found = Vec::new();
     let mut report = |line: usize, advice: &str| {
         found.push(Violation { path: path.to_string(), line, rule: RULE, advice: advice.to_string() });
@@ -91,7 +81,7 @@ mod tests {
     use super::*;
 
     fn lines(path: &str, package: &str, text: &str) -> Vec<usize> {
-        check_unless_open(path, package, text, &[]).iter().map(|violation| violation.line).collect()
+        check(path, package, text).iter().map(|violation| violation.line).collect()
     }
 
     fn root(text: &str) -> Vec<usize> {
@@ -145,10 +135,5 @@ mod tests {
         assert_eq!(module("// SAFETY: as above.\n"), [1]);
         assert_eq!(module("\n    // SAFETY: the memory is mapped; and\n    // the same as in `read` holds.\n"), [2]);
         assert_eq!(module("// As above.\n// SAFETY: `fd` is open until `self` is dropped.\n"), [0; 0]);
-    }
-
-    #[test]
-    fn a_crate_that_has_not_got_there_is_let_be() {
-        assert!(check_unless_open("a/src/lib.rs", "a", "//! It.\n", &["a"]).is_empty());
     }
 }
