@@ -271,7 +271,7 @@ pub struct RunArgs {
     /// and what is logged are for all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
         "driver", "filter_rule", "qemu", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation", "mmio",
-        "policy", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
+        "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
     ])]
     pub nook: Vec<NookArg>,
 
@@ -332,6 +332,12 @@ pub struct RunArgs {
     /// poll:1000.
     #[arg(long, value_name = "ENTRY:NUMBER", value_parser = crash_at)]
     pub crash_at: Option<(Entry, u64)>,
+
+    /// Runs on virtual time: it stands still while code runs but for fixed amounts, and jumps where the nook would
+    /// wait. The same command gives the same report each time, to the byte, and mostly sooner. For exercises on the
+    /// embedded model; docs/virtual-time.md tells more.
+    #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi"])]
+    pub virtual_time: bool,
 
     /// Gives a driver that was built for WASI an empty world, for development: what it prints goes to the log.
     #[arg(long)]

@@ -15,6 +15,9 @@ use tempfile::NamedTempFile;
 
 use crate::net::NetReport;
 
+/// [`Report::clock`] of a run on virtual time.
+pub const VIRTUAL: &str = "virtual";
+
 /// All that is told about a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -24,6 +27,8 @@ pub struct Report {
     pub device: String,
     /// As `--isolation` calls it.
     pub isolation: &'static str,
+    /// "monotonic", or "virtual": then all times are those of `--virtual-time`.
+    pub clock: &'static str,
     /// "intx", "msi" or "msix", if interrupts were enabled.
     pub interrupts: Option<&'static str>,
     /// Faults, oldest first. Of a driver that faults very often only the first are listed.
@@ -218,6 +223,12 @@ impl FaultReport {
 }
 
 impl Report {
+    /// How long the run was, in words.
+    pub fn duration(&self) -> String {
+        let whose = if self.clock == VIRTUAL { " of virtual time" } else { "" };
+        format!("{:.1} s{whose}", self.seconds)
+    }
+
     /// What is printed at the end of every run.
     pub fn text(&self) -> String {
         let mut text = match &self.class {

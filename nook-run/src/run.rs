@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nook_bus::{Clock, DmaWindow};
@@ -14,7 +15,7 @@ use nook_wasi::EmptyWorld;
 use crate::cli::{Isolation, RunArgs};
 use crate::device::Choice;
 use crate::drivers::How;
-use crate::report::{ClassReport, FaultReport, Report, check_path, irq_name, write_json};
+use crate::report::{ClassReport, FaultReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
 use crate::{device, drivers, net, nooks, output};
 
@@ -113,6 +114,7 @@ impl Loaded {
 
 /// One nook, from options to its report, and how it ended.
 pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Result<Outcome>)> {
+    check_virtual_time(args)?;
     let policy = policy(args)?;
     let modules = Loaded::new(args)?;
     let manifest = modules.driver.manifest();
@@ -120,6 +122,17 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
     }
+}
+
+/// Time can be virtual only where nothing else has time of its own.
+fn check_virtual_time(args: &RunArgs) -> Result<()> {
+    let other = match (args.isolation, &args.net.wire) {
+        _ if !args.virtual_time => return Ok(()),
+        (Some(Isolation::Process), _) => "--isolation process: the driver's process",
+        (_, net::args::WireArg::Tap(_)) => "--wire tap: the cable's other end",
+        _ => return Ok(()),
+    };
+    bail!("--virtual-time does not go with {other} works in real time; leave one of the two out")
 }
 
 /// What happens after a fault.
@@ -141,6 +154,7 @@ pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Re
     if policy.begins_with_sfi() && launcher.isolation() == "sfi+txn" {
         launcher = drivers::after_fault(module, launcher, &cache)?;
     }
+    let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
     let layout = module.layout();
     let window = DmaWindow::new(layout.window_bytes)
         .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
@@ -152,7 +166,7 @@ pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Re
         manifest: module.manifest(),
         layout,
         budgets: Budgets::default(),
-        clock: Clock::Monotonic,
+        clock,
     })?;
     Ok((host, launcher))
 }
@@ -239,6 +253,14 @@ pub(crate) fn drive<C: Class>(
     }
 }
 
+/// Says how much faster virtual time was than real time. That is not the same each time, and so no part of the report.
+pub(crate) fn tell_speed(report: &Report, took: Duration) {
+    if report.clock == VIRTUAL {
+        let (seconds, took) = (report.seconds, took.as_secs_f64());
+        tracing::info!("{seconds:.2} s of virtual time took {took:.2} s: {:.1} times as fast", seconds / took);
+    }
+}
+
 /// The end of a run.
 pub(crate) struct Finish {
     pub(crate) ended: Ended,
@@ -282,6 +304,7 @@ impl Finish {
             driver: modules.driver.as_ref().into(),
             device,
             isolation: supervisor.nook().isolation(),
+            clock: if clock.is_virtual() { VIRTUAL } else { "monotonic" },
             interrupts,
             fault_count: supervisor.faults() + self.late_faults.len() as u64,
             faults: faults.chain(self.late_faults).collect(),

@@ -65,6 +65,8 @@ pub(crate) struct Budget {
     entry: Entry,
     /// CPU and wall time at the first tick of this call.
     first_tick: Option<(u64, u64)>,
+    /// On virtual time: CPU time at the first tick since it is as late as it is, and how late.
+    stands_since: Option<(u64, u64)>,
     /// Time in this call that is not charged: allowed sleeps (wall only) and delays (both).
     slept_ns: u64,
     delayed_ns: u64,
@@ -80,6 +82,7 @@ impl Budget {
             limits,
             entry: Entry::Probe,
             first_tick: None,
+            stands_since: None,
             slept_ns: 0,
             delayed_ns: 0,
             long_ns: 0,
@@ -141,16 +144,47 @@ impl Budget {
         let used = cpu.saturating_sub(first_cpu);
         self.long_ns += used.saturating_sub(self.long_in_call_ns);
         self.long_in_call_ns = used;
+        self.within(used.saturating_sub(self.delayed_ns) + TICK_NS, wall - first_wall)
+    }
+
+    /// A call begins, on virtual time.
+    pub(crate) fn begin_virtual(&mut self, now: u64) {
+        self.first_tick = Some((0, now));
+    }
+
+    /// What a call that began [so](Self::begin_virtual) has used until now is within its limits. All of it was work but
+    /// for what is excused.
+    pub(crate) fn check_virtual(&self, now: u64) -> Result<(), Fault> {
+        let total = self.first_tick.map_or(0, |(_, begun)| now - begun);
+        self.within(total.saturating_sub(self.slept_ns + self.delayed_ns), total)
+    }
+
+    /// A tick of real time came during the call. One that has used `net_ns` of CPU time at one moment of virtual time
+    /// is beyond its limits too.
+    pub(crate) fn tick_on_virtual_time(&mut self, cpu: u64, now: u64, net_ns: u64) -> Result<(), Fault> {
+        let since = self.stands_since.filter(|&(_, at)| at == now).map_or(cpu, |(since, _)| since);
+        self.stands_since = Some((since, now));
+        if cpu.saturating_sub(since) <= net_ns {
+            return Ok(());
+        }
+        Err(Fault::CpuBudget { entry: self.entry, limit_ns: self.limits_here()[0] })
+    }
+
+    /// CPU time, time awake, and time in all that such a call may use.
+    fn limits_here(&self) -> [u64; 3] {
         let limits = &self.limits;
-        let (cpu_limit, awake_limit, total_limit) = match self.entry.info().context {
-            Context::Interrupt => (limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),
-            Context::Atomic => (limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns),
-            Context::Process => (limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns),
-        };
-        if used.saturating_sub(self.delayed_ns) + TICK_NS > cpu_limit {
+        match self.entry.info().context {
+            Context::Interrupt => [limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
+            Context::Atomic => [limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
+            Context::Process => [limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns],
+        }
+    }
+
+    fn within(&self, used: u64, total: u64) -> Result<(), Fault> {
+        let [cpu_limit, awake_limit, total_limit] = self.limits_here();
+        if used > cpu_limit {
             return Err(Fault::CpuBudget { entry: self.entry, limit_ns: cpu_limit });
         }
-        let total = wall - first_wall;
         let awake = total.saturating_sub(self.slept_ns + self.delayed_ns);
         for (took, limit_ns) in [(awake, awake_limit), (total, total_limit)] {
             if took > limit_ns {

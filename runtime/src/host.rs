@@ -10,6 +10,7 @@ use crate::call::CallState;
 use crate::class::Port;
 use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
+use crate::virtual_time::SERVICE_NS;
 use crate::wanted::Wanted;
 use crate::watch::Watch;
 use crate::{Budgets, Counters, Layout, NookError, OwnedManifest, Space};
@@ -282,6 +283,7 @@ impl Host {
     #[inline]
     pub fn begin_call(&mut self, entry: Entry) {
         self.call.begin(entry);
+        self.charge_call();
         self.counters.entries += 1;
     }
 
@@ -290,6 +292,9 @@ impl Host {
     pub(crate) fn tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
         if let Some(fault) = self.device_is_taken() {
             return Err(fault);
+        }
+        if self.clock.is_virtual() {
+            return self.tick_on_virtual_time(cpu_ns);
         }
         self.call.budget.tick(cpu_ns, self.clock.now_ns())?;
         if !self.call.budget.may_wait() {
@@ -302,12 +307,14 @@ impl Host {
     #[inline]
     pub fn count_hostcall(&mut self) {
         self.counters.hostcalls += 1;
+        let _ = self.charge_hostcall(false);
     }
 
     /// Counts a hostcall and says whether it may be made where the driver is.
     #[inline]
     pub fn admit(&mut self, call: Hostcall) -> Result<(), Fault> {
-        self.count_hostcall();
+        self.counters.hostcalls += 1;
+        self.charge_hostcall(true)?;
         if self.is_revoked() {
             return Err(Fault::Revoked);
         }
@@ -360,6 +367,7 @@ impl Host {
         loop {
             let now = self.clock.now_ns();
             let due = self.device.service(now).map_err(|error| self.device.failed(error))?;
+            self.clock.charge(SERVICE_NS);
             if now >= end {
                 return Ok(());
             }

@@ -51,6 +51,7 @@ mod survey;
 mod time_cell;
 mod trail;
 mod transaction;
+mod virtual_time;
 mod wait;
 mod wanted;
 mod wasm;

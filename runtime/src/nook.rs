@@ -24,6 +24,8 @@ pub struct Nook<C> {
     life: Life,
     launcher: Box<dyn Launcher>,
     clock: Clock,
+    /// Of the things that came out of the driver, those that virtual time was charged for.
+    charged: u64,
     class: C,
     opened: bool,
     waiter: Waiter,
@@ -42,6 +44,7 @@ impl<C: Class> Nook<C> {
         Nook {
             waiter: Waiter::new(clock.clone()),
             clock,
+            charged: 0,
             life: Life::new(host),
             launcher,
             class,

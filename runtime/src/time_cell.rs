@@ -6,9 +6,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nook_bus::Clock;
 use wasmtime::{Memory, Store};
 
-use crate::Host;
+use crate::{Host, TICK_NS};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Address(NonNull<AtomicU32>);
@@ -16,24 +17,46 @@ struct Address(NonNull<AtomicU32>);
 // SAFETY: an atomic may be used by any thread; that it is still there is what `Cells` sees to.
 unsafe impl Send for Address {}
 
+/// Ticks at one moment of virtual time until an instance's cell is set: compiled code takes a look as part of the call,
+/// and what is counted of a call that ends by itself must not depend on real time.
+const STANDS_TICKS: u32 = (5_000_000_000 / TICK_NS) as u32;
+
+/// One cell.
+struct Cell {
+    address: Address,
+    clock: Clock,
+    /// The moment of virtual time at the last tick, and at how many ticks before that it was this one already.
+    stood: (u64, u32),
+}
+
+impl Cell {
+    /// Whether it is to be set at this tick.
+    fn is_due(&mut self) -> bool {
+        if !self.clock.is_virtual() {
+            return true;
+        }
+        let now_ns = self.clock.now_ns();
+        self.stood = if self.stood.0 == now_ns { (now_ns, self.stood.1 + 1) } else { (now_ns, 0) };
+        self.stood.1 >= STANDS_TICKS
+    }
+}
+
 /// The cells of an engine's instances.
 #[derive(Clone, Default)]
-pub(crate) struct Cells(Arc<Mutex<Vec<Address>>>);
+pub(crate) struct Cells(Arc<Mutex<Vec<Cell>>>);
 
 impl Cells {
-    fn lock(&self) -> MutexGuard<'_, Vec<Address>> {
-        // A list of addresses has no state between two statements.
+    fn lock(&self) -> MutexGuard<'_, Vec<Cell>> {
+        // A list of cells has no state between two statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets all of them.
+    /// Sets them; those of instances on virtual time only when it stands still for too long.
     pub(crate) fn tick(&self) {
-        for address in self.lock().iter() {
-            set(*address);
-        }
+        self.lock().iter_mut().filter_map(|cell| cell.is_due().then_some(cell.address)).for_each(set);
     }
 
-    /// The cell at `offset` of a memory is set at each tick from now on.
+    /// The cell at `offset` of a memory is looked after from now on.
     ///
     /// # Errors
     /// If it is not in the memory, or not aligned.
@@ -45,7 +68,8 @@ impl Cells {
         let Some(address) = NonNull::new(memory.data_ptr(store).wrapping_add(offset).cast()) else {
             wasmtime::bail!("the memory with the time cell is nowhere");
         };
-        self.lock().push(Address(address));
+        let clock = store.data().clock().clone();
+        self.lock().push(Cell { address: Address(address), clock, stood: (0, 0) });
         Ok(TimeCell { cells: self.clone(), address: Address(address) })
     }
 }
@@ -59,7 +83,7 @@ pub(crate) struct TimeCell {
 impl Drop for TimeCell {
     fn drop(&mut self) {
         let mut cells = self.cells.lock();
-        if let Some(at) = cells.iter().position(|address| *address == self.address) {
+        if let Some(at) = cells.iter().position(|cell| cell.address == self.address) {
             cells.swap_remove(at);
         }
     }

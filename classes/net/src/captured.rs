@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nook_bus::VolatileSlice;
+use nook_bus::{Clock, VolatileSlice};
 use nook_net_api::Uplink;
 
 use crate::Pcap;
@@ -18,6 +18,7 @@ const WRITE_AFTER_NS: u64 = 250_000_000;
 pub struct Captured<U> {
     inner: U,
     capture: Option<Pcap>,
+    clock: Clock,
     error: Option<io::Error>,
     frame: Vec<u8>,
     /// When what waits in the capture is to be written.
@@ -25,9 +26,10 @@ pub struct Captured<U> {
 }
 
 impl<U: Uplink> Captured<U> {
-    /// Wraps `inner`; with no capture, frames just pass.
-    pub fn new(inner: U, capture: Option<Pcap>) -> Self {
-        Captured { inner, capture, error: None, frame: Vec::new(), write_at_ns: None }
+    /// Wraps `inner`; with no capture, frames just pass. They are stamped with the day's time, or with that of `clock`,
+    /// the nook's, if it is virtual.
+    pub fn new(inner: U, capture: Option<Pcap>, clock: Clock) -> Self {
+        Captured { inner, capture, clock, error: None, frame: Vec::new(), write_at_ns: None }
     }
 
     /// What is wrapped.
@@ -58,7 +60,8 @@ impl<U: Uplink> Captured<U> {
 
     fn record(&mut self) {
         let Some(capture) = &mut self.capture else { return };
-        let outcome = capture.record(wall_clock_ns(), &self.frame);
+        let now_ns = if self.clock.is_virtual() { self.clock.now_ns() } else { wall_clock_ns() };
+        let outcome = capture.record(now_ns, &self.frame);
         self.check(outcome);
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use nook_bus::VolatileSlice;
+use nook_bus::{Clock, VolatileSlice};
 use nook_net::{Captured, Pcap};
 use nook_net_api::Uplink;
 
@@ -83,7 +83,7 @@ fn down(uplink: &mut impl Uplink) -> Option<Vec<u8>> {
 fn a_capture_holds_the_frames_of_both_directions_in_their_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("both.pcap");
-    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")));
+    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")), Clock::Monotonic);
     uplink.inner_mut().to_give.push_back(vec![2; 1514]);
     up(&mut uplink, &[1; 60]);
     assert_eq!(down(&mut uplink), Some(vec![2; 1514]));
@@ -127,7 +127,7 @@ fn a_capture_that_is_dropped_is_whole() {
 fn what_is_recorded_reaches_the_file_after_a_while_though_nothing_more_happens() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("later.pcap");
-    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")));
+    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")), Clock::Monotonic);
     up(&mut uplink, &[1; 60]);
     let due = uplink.service(1_000_000_000).expect("it works").expect("it wants to be called again");
     assert!(due > 1_000_000_000);
@@ -138,7 +138,8 @@ fn what_is_recorded_reaches_the_file_after_a_while_though_nothing_more_happens()
 
 #[test]
 fn a_full_disk_ends_the_capture_and_not_the_traffic() {
-    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create("/dev/full").expect("a capture")));
+    let mut uplink =
+        Captured::new(Outlet::default(), Some(Pcap::create("/dev/full").expect("a capture")), Clock::Monotonic);
     for _ in 0..1000 {
         assert!(up(&mut uplink, &[1; 1000]));
     }
@@ -157,7 +158,7 @@ fn a_capture_that_cannot_be_created_is_an_error_that_names_it() {
 
 #[test]
 fn without_a_capture_frames_just_pass() {
-    let mut uplink = Captured::new(Outlet::default(), None);
+    let mut uplink = Captured::new(Outlet::default(), None, Clock::Monotonic);
     assert!(up(&mut uplink, &[1; 60]));
     assert_eq!(uplink.inner().taken, [[1; 60]]);
     assert_eq!(uplink.service(1).expect("it works"), None);

@@ -41,6 +41,9 @@ impl ProcessLauncher {
     }
 
     fn start(&self, host: &Host) -> Result<(Arc<Memory>, Line), String> {
+        if host.clock().is_virtual() {
+            return Err("a process works in real time: give its host the monotonic clock".into());
+        }
         let failed = |error: std::io::Error| error.to_string();
         let memory = Arc::new(Memory::new(self.layout, self.wait.spin_ns()).map_err(failed)?);
         let birth = Birth {

@@ -132,9 +132,9 @@ impl NetReport {
         let c = &self.counters.class;
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         let mut text = format!(
-            "{} packets in {:.1} s; per packet: {} hostcalls, {} register accesses; {} packets per interrupt\n",
+            "{} packets in {}; per packet: {} hostcalls, {} register accesses; {} packets per interrupt\n",
             c.packets,
-            run.seconds,
+            run.duration(),
             number(c.hostcalls_per_packet),
             number(c.registers_per_packet),
             number(c.packets_per_irq),

@@ -1,6 +1,6 @@
 //! A run of a network driver, from options to report.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
@@ -13,7 +13,7 @@ use super::plug::Plug;
 use super::report::{DeviceCounters, GivenUp, NetCounts, NetReport};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
-use crate::run::{Ended, Finish, Loaded, Outcome, drive, parts, supervise};
+use crate::run::{Ended, Finish, Loaded, Outcome, drive, parts, supervise, tell_speed};
 use crate::signals::Signals;
 
 /// Bytes of each exercise's TCP stream, each way.
@@ -32,11 +32,12 @@ pub(crate) fn run(
 ) -> Result<(Report, Result<Outcome>)> {
     let server = server(args)?;
     let mut supervisor = assemble(args, modules, policy, server.as_ref(), signals)?;
-    let start_ns = supervisor.nook().clock().now_ns();
+    let (start_ns, really) = (supervisor.nook().clock().now_ns(), Instant::now());
     supervisor.start()?;
     let ended = until_over(args, &mut supervisor, signals, start_ns);
     let (report, exercise) = finish(args, &mut supervisor, modules, Finish::new(ended.clone(), start_ns));
     tracing::info!("ended: {}", report.ended);
+    tell_speed(&report, really.elapsed());
     let captured = finish_capture(supervisor.nook_mut().uplink_mut());
     let outcome = match (&ended, exercise) {
         (Ended::Quarantine(_), _) => Ok(Outcome::Quarantined),
@@ -72,6 +73,7 @@ fn assemble(
     signals: &Signals,
 ) -> Result<Supervised> {
     let (host, launcher) = parts(args, modules, policy)?;
+    let clock = host.clock().clone();
     let plug = match &args.net.tap {
         Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
         None => {
@@ -87,7 +89,7 @@ fn assemble(
         tracing::debug!("--pcap: opening {}", path.display());
         Pcap::create(path).context("--pcap")
     });
-    let mut nook = Nook::net(host, launcher, Captured::new(plug, capture.transpose()?));
+    let mut nook = Nook::net(host, launcher, Captured::new(plug, capture.transpose()?, clock));
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.net.promiscuous;
     nook.set(settings)?;

@@ -3,6 +3,7 @@
 use nook_abi::{Entry, Fault, irq_result};
 
 use super::{Nook, waiting};
+use crate::virtual_time::{THING_NS, TURN_NS};
 use crate::{Class, NookError, Turn};
 use nook_bus::PciDevice;
 
@@ -11,9 +12,8 @@ const MAX_REST_NS: u64 = 1_000_000_000;
 
 impl<C: Class> Nook<C> {
     /// One round: lets the device work, calls the driver for what has happened, moves what its class moves. If there
-    /// was nothing
-    /// to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until `until_ns` of
-    /// the nook's clock.
+    /// was nothing to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until
+    /// `until_ns` of the nook's clock.
     ///
     /// # Errors
     /// What went wrong; see [`NookError`].
@@ -21,6 +21,7 @@ impl<C: Class> Nook<C> {
         if let Some(fault) = self.host().device_is_taken() {
             return Err(self.fault(fault));
         }
+        self.charge_turn();
         let now = self.clock.now_ns();
         if now < self.rest_until_ns {
             self.waiter.begin();
@@ -60,6 +61,16 @@ impl<C: Class> Nook<C> {
             self.wait(due)?;
         }
         Ok(Turn::Waited)
+    }
+
+    /// Virtual time passes for this turn, and for what came out of the driver in the last one.
+    #[inline]
+    fn charge_turn(&mut self) {
+        if self.clock.is_virtual() {
+            let returned = self.class.returned();
+            let things = returned.saturating_sub(std::mem::replace(&mut self.charged, returned));
+            self.clock.charge(TURN_NS + things * THING_NS);
+        }
     }
 
     fn service(&mut self, now: u64) -> Result<Option<u64>, NookError> {

@@ -1,0 +1,59 @@
+//! Virtual time: what passes of it, and how it limits a call.
+//!
+//! On a [virtual clock](nook_bus::Clock) time stands still while code runs, whatever machine that is on. It passes by
+//! fixed amounts, which are about what a small machine takes: so it never stands still for good, and who waits for time
+//! to pass gets there. Where the nook would wait, it jumps to what is due next.
+//!
+//! A call's budget is what it may use of virtual time, and is looked at in each hostcall, so that a call that goes on
+//! too long is ended at the same hostcall each time. A loop without hostcalls takes no virtual time at all. For those
+//! there is a net: ticks of real time, which change nothing in a call that ends within [`NET_CPU_NS`].
+
+use nook_abi::Fault;
+
+use crate::Host;
+
+/// What passes in each turn of a nook.
+pub(crate) const TURN_NS: u64 = 500;
+/// What passes for each thing that came out of the driver: what a full frame takes on a gigabit cable.
+pub(crate) const THING_NS: u64 = 12_000;
+/// What passes in each call of the driver, besides its hostcalls.
+const ENTRY_NS: u64 = 500;
+/// What passes in each hostcall.
+const HOSTCALL_NS: u64 = 100;
+/// What passes each time that the device works while the driver waits.
+pub(crate) const SERVICE_NS: u64 = 500;
+/// Real CPU time that compiled code may take between two moments of virtual time: a hundred times what any good driver
+/// takes.
+const NET_CPU_NS: u64 = 1_000_000_000;
+
+impl Host {
+    /// A call has begun.
+    #[inline]
+    pub(crate) fn charge_call(&mut self) {
+        if self.clock.is_virtual() {
+            self.clock.charge(ENTRY_NS);
+            self.call.budget.begin_virtual(self.clock.now_ns());
+        }
+    }
+
+    /// A hostcall is made. Without `limit`, nothing ends the call.
+    #[inline]
+    pub(crate) fn charge_hostcall(&mut self, limit: bool) -> Result<(), Fault> {
+        if !self.clock.is_virtual() {
+            return Ok(());
+        }
+        self.clock.charge(HOSTCALL_NS);
+        if limit { self.call.budget.check_virtual(self.clock.now_ns()) } else { Ok(()) }
+    }
+
+    /// A tick of real time came during a call on virtual time. Were the call right, it would have come further by now.
+    #[cold]
+    pub(crate) fn tick_on_virtual_time(&mut self, cpu_ns: u64) -> Result<(), Fault> {
+        let outcome = self.call.budget.tick_on_virtual_time(cpu_ns, self.clock.now_ns(), NET_CPU_NS);
+        if let Err(Fault::CpuBudget { limit_ns, .. }) = outcome {
+            // As if it had worked that long.
+            self.clock.charge(limit_ns);
+        }
+        outcome
+    }
+}
