@@ -29,9 +29,10 @@ pub struct Cli {
     /// Something else than running a driver.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// What to run.
+    /// What to run, if that is not something else. Not optional: of arguments that hold others, as these hold a
+    /// class's, clap does not tell whether any was given.
     #[command(flatten)]
-    pub run: Option<RunArgs>,
+    pub run: RunArgs,
 }
 
 /// What can be done besides running a driver.
@@ -370,11 +371,11 @@ mod tests {
     #[test]
     fn a_driver_is_run_and_inspect_is_a_command() {
         let cli = Cli::try_parse_from(["nook-run", "e1000.wasm", "--exercise", "ping,tcp", "--duration", "5s"]);
-        let run = cli.unwrap().run.unwrap();
+        let run = cli.unwrap().run;
         assert_eq!(run.net.exercise, [net::args::Exercise::Ping, net::args::Exercise::Tcp]);
         assert_eq!(run.duration, Some(Duration::from_secs(5)));
         let cli = Cli::try_parse_from(["nook-run", "inspect", "e1000.wasm"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Inspect(_))) && cli.run.is_none());
+        assert!(matches!(cli.command, Some(Command::Inspect(_))) && cli.run.driver.is_none());
         assert!(Cli::try_parse_from(["nook-run"]).is_err_and(|error| error.exit_code() == 2));
     }
 
@@ -400,7 +401,7 @@ mod tests {
 
     #[test]
     fn nooks_have_their_own_options_and_share_some() {
-        let read = |args: &[&str]| Cli::try_parse_from([&["nook-run"], args].concat()).map(|cli| cli.run.unwrap());
+        let read = |args: &[&str]| Cli::try_parse_from([&["nook-run"], args].concat()).map(|cli| cli.run);
         let both = ["--nook", "a.wasm --tap t0", "--nook", "b.wasm+f.wasm  --filter-rule udp:9", "--json", "out"];
         let run = read(&both).unwrap();
         assert_eq!(run.nook[0].args.net.tap.as_deref(), Some("t0"));

@@ -35,13 +35,12 @@ fn without_backtraces() {
 fn main() -> ExitCode {
     without_backtraces();
     let cli = Cli::parse();
-    let outcome = match (&cli.command, &cli.run) {
-        (Some(asked), _) => command(asked),
-        (None, Some(args)) => {
-            logging::set_up(args.verbose, args.log_format);
-            nook_run::run(args)
+    let outcome = match &cli.command {
+        Some(asked) => command(asked),
+        None => {
+            logging::set_up(cli.run.verbose, cli.run.log_format);
+            nook_run::run(&cli.run)
         }
-        (None, None) => unreachable!("clap asks for a driver or a command"),
     };
     match outcome {
         Ok(outcome) => ExitCode::from(outcome.status()),
