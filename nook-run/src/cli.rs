@@ -280,7 +280,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub net: net::args::Args,
 
-    /// Runs on QEMU's own model of this card (e1000, e1000-82545em, e1000e, vmxnet3), in its user network.
+    /// Runs on QEMU's own model of this device (cards in its user network: e1000, e1000-82545em, e1000e, vmxnet3; edu).
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
     pub qemu: Option<String>,
 

@@ -16,7 +16,7 @@ use nook_runtime::{
 use crate::cli::{Isolation, MmioArg, ProcessWait};
 
 /// Every register map that a manifest may name.
-pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP, &vmxnet3_regs::MAP];
+pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP, &edu_regs::MAP, &vmxnet3_regs::MAP];
 
 /// Reads a driver's file.
 ///

@@ -9,6 +9,7 @@ mod device;
 mod drivers;
 pub mod inspect;
 pub mod logging;
+mod misc;
 mod net;
 mod nooks;
 pub mod output;

@@ -13,6 +13,7 @@ use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
+use crate::misc::MiscReport;
 use crate::net::NetReport;
 
 /// [`Report::clock`] of a run on virtual time.
@@ -52,6 +53,8 @@ pub struct Report {
 pub enum ClassReport {
     /// Of an interface.
     Net(Box<NetReport>),
+    /// Of operations.
+    Misc(Box<MiscReport>),
 }
 
 /// A module's file.
@@ -233,6 +236,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = match &self.class {
             ClassReport::Net(net) => net.text(self),
+            ClassReport::Misc(misc) => misc.text(self),
         };
         if self.dma_faults > 0 {
             text += &format!("{} DMA accesses outside of its window were blocked\n", self.dma_faults);

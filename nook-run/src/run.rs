@@ -17,7 +17,7 @@ use crate::device::Choice;
 use crate::drivers::How;
 use crate::report::{ClassReport, FaultReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{device, drivers, net, nooks, output};
+use crate::{device, drivers, misc, net, nooks, output};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -120,6 +120,7 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     let manifest = modules.driver.manifest();
     match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
+        nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
         class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
     }
 }

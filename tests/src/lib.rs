@@ -20,4 +20,4 @@ pub use planted::corrupted_at;
 pub use poisoned::poisoned;
 pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};
 pub use supervised::{Exchanged, Supervised};
-pub use text::wat_driver;
+pub use text::{signature, wat_driver};

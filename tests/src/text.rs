@@ -112,7 +112,8 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
     text + "(@custom \"nook.manifest\" \"" + &manifest + "\"))"
 }
 
-fn signature(args: &[ArgInfo], result: Value) -> (String, String) {
+/// A row of the tables as WebAssembly text: its parameters, by name, and its result.
+pub fn signature(args: &[ArgInfo], result: Value) -> (String, String) {
     let wasm = |value| match value {
         Value::U64 | Value::I64 => "i64",
         _ => "i32",

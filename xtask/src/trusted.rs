@@ -14,7 +14,10 @@ const PARTS: &[(&str, &[&str])] = &[
         &["runtime/src", "instrument/src/lib.rs", "instrument/src/resize.rs"],
     ),
     ("the bus: window, mapped BARs, held-back writes", &["hw/bus/src"]),
-    ("register maps, which the policy is made of", &["hw/regs/src", "hw/e1000-regs/src", "hw/vmxnet3-regs/src"]),
+    (
+        "register maps, which the policy is made of",
+        &["hw/regs/src", "hw/e1000-regs/src", "hw/edu-regs/src", "hw/vmxnet3-regs/src"],
+    ),
     ("for a real device: VFIO", &["hw/pci-passthrough/src"]),
     ("at process: the sandbox and the channel", &["isolation/process/src", "isolation/process/guest/src/channel.rs"]),
     ("the checker of looks, for time at sfi+txn", &["instrument/src/check"]),

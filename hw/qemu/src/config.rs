@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{QemuError, QemuNet};
 
-/// A card that QEMU has and that nook's drivers are tried on.
+/// A device that QEMU has and that nook's drivers are tried on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Model {
     /// QEMU's name for it, and what [`QemuConfig::model`] takes.
@@ -16,6 +16,8 @@ pub struct Model {
     pub id: (u16, u16),
     /// Properties that it is started with, each with its leading comma.
     pub(crate) properties: &'static str,
+    /// It is a network card: it has an address and a cable.
+    pub is_card: bool,
     /// It interrupts by messages (MSI-X) if it is asked for more than one vector, and by its line otherwise.
     pub(crate) messages: bool,
 }
@@ -27,6 +29,7 @@ const MODELS: &[Model] = &[
         chip: "Intel 82540EM",
         id: (0x8086, 0x100e),
         properties: ",mitigation=off",
+        is_card: true,
         messages: false,
     },
     Model {
@@ -34,13 +37,29 @@ const MODELS: &[Model] = &[
         chip: "Intel 82545EM",
         id: (0x8086, 0x100f),
         properties: ",mitigation=off",
+        is_card: true,
         messages: false,
     },
-    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), properties: "", messages: false },
-    Model { name: "vmxnet3", chip: "VMware vmxnet3", id: (0x15ad, 0x07b0), properties: "", messages: true },
+    Model {
+        name: "e1000e",
+        chip: "Intel 82574L",
+        id: (0x8086, 0x10d3),
+        properties: "",
+        is_card: true,
+        messages: false,
+    },
+    Model {
+        name: "vmxnet3",
+        chip: "VMware vmxnet3",
+        id: (0x15ad, 0x07b0),
+        properties: "",
+        is_card: true,
+        messages: true,
+    },
+    Model { name: "edu", chip: "QEMU's edu", id: (0x1234, 0x11e8), properties: "", is_card: false, messages: false },
 ];
 
-/// The cards that [`QemuConfig::model`] may name.
+/// The devices that [`QemuConfig::model`] may name.
 pub fn models() -> &'static [Model] {
     MODELS
 }
@@ -58,9 +77,9 @@ pub(crate) fn find(name: &str) -> Result<&'static Model, QemuError> {
 pub struct QemuConfig {
     /// One of [`models`].
     pub model: String,
-    /// The card's MAC address, as its EEPROM has it.
+    /// A card's MAC address, as its EEPROM has it.
     pub mac: [u8; 6],
-    /// What its cable is plugged into.
+    /// What a card's cable is plugged into.
     pub net: QemuNet,
     /// The emulator: a path, or a name that is looked up in PATH.
     pub program: PathBuf,

@@ -1,4 +1,4 @@
-//! QEMU's network cards as [`PciDevice`](nook_bus::PciDevice)s: devices that we did not write.
+//! QEMU's network cards, and its `edu`, as [`PciDevice`](nook_bus::PciDevice)s: devices that we did not write.
 //!
 //! [`QemuDevice::start`] runs `qemu-system-x86_64` with one card, no guest (its processor halts at the first
 //! instruction) and no window on the screen, and drives the card over QEMU's *qtest* protocol: register and
@@ -28,6 +28,7 @@
 //! - It ends QEMU (by `assert` or `hw_error`) if what it is activated with is wrong: an MTU that cannot be, or the
 //!   number of an interrupt that there is not.
 //! - It is the only one whose interrupts are messages here: its DPDK driver never lets go of a line.
+//! - The `edu` drops a factorial that is asked for while it computes one (findings/qemu-edu-busy-write.sh).
 //! - None of them has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
 //! - Time is real: QEMU's clock is the host's.

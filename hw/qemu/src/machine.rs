@@ -107,14 +107,12 @@ pub(crate) fn arguments(
         let (vectors, slot) = (messages::VECTORS, DOORBELL.slot);
         option("-device", format!("ivshmem-doorbell,chardev=doorbell,vectors={vectors},addr={slot:#x}"));
     }
-    option("-netdev", config.net.argument("cable"));
-    option(
-        "-device",
-        format!(
-            "{},netdev=cable,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},addr={:#x},romfile={}",
-            model.name, CARD.slot, model.properties
-        ),
-    );
+    let mut device = format!("{},addr={:#x}", model.name, CARD.slot);
+    if model.is_card {
+        option("-netdev", config.net.argument("cable"));
+        device += &format!(",netdev=cable,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},romfile=");
+    }
+    option("-device", device + model.properties);
     args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
     args.into_iter().map(OsString::from).collect()
 }

@@ -1,0 +1,153 @@
+//! What a run of a misc driver has to tell.
+
+use std::fmt::Write;
+
+use nook_runtime::{Failure, MiscCounters, OperationInfo};
+use serde::Serialize;
+
+use crate::report::{CountersReport, RecoveryReport, Report};
+
+/// Of a driver's operations.
+#[derive(Debug, Serialize)]
+pub struct MiscReport {
+    /// Those that have an example, and what came of it.
+    pub operations: Vec<Tried>,
+    /// What was counted on the way through the boundary.
+    pub counters: CountersReport<MiscCounts>,
+    /// What was done about faults.
+    pub recovery: RecoveryReport<Nothing>,
+}
+
+/// One operation that was tried. Bytes are in hexadecimal.
+#[derive(Debug, Serialize)]
+pub struct Tried {
+    /// Its name.
+    pub name: String,
+    /// What it was given.
+    pub input: String,
+    /// What it should give, if the driver says so.
+    pub expected: Option<String>,
+    /// What it gave last, if it gave something.
+    pub output: Option<String>,
+    /// Why it gave nothing, the last time that it did not.
+    pub failure: Option<String>,
+    /// How often it gave what it should, or anything if nothing is expected.
+    pub right: u64,
+    /// How often it gave something else, or was refused.
+    pub wrong: u64,
+    /// How often it was lost with its driver.
+    pub lost: u64,
+}
+
+/// Counters of the operations.
+#[derive(Debug, Serialize)]
+pub struct MiscCounts {
+    /// Operations that were asked for.
+    pub asked: u64,
+    /// Those that were completed with output.
+    pub done: u64,
+    /// Those that the driver refused, or completed without output.
+    pub refused: u64,
+    /// Those that were lost with their driver, or given up.
+    pub lost: u64,
+}
+
+/// Nothing is given up but what `MiscCounts` has.
+#[derive(Debug, Serialize)]
+pub struct Nothing {}
+
+impl From<&MiscCounters> for MiscCounts {
+    fn from(counters: &MiscCounters) -> Self {
+        let MiscCounters { asked, done, refused, lost } = *counters;
+        MiscCounts { asked, done, refused, lost }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Tried {
+    /// Not tried yet.
+    pub fn of(operation: &OperationInfo, input: &[u8]) -> Self {
+        Tried {
+            name: operation.name.clone(),
+            input: hex(input),
+            expected: operation.output.as_deref().map(hex),
+            output: None,
+            failure: None,
+            right: 0,
+            wrong: 0,
+            lost: 0,
+        }
+    }
+
+    /// It was answered.
+    pub fn answered(&mut self, outcome: Result<Vec<u8>, Failure>) {
+        match outcome {
+            Ok(output) => {
+                let output = hex(&output);
+                let right = self.expected.as_ref().is_none_or(|expected| *expected == output);
+                *if right { &mut self.right } else { &mut self.wrong } += 1;
+                self.output = Some(output);
+            }
+            Err(failure) => {
+                *if failure == Failure::Lost { &mut self.lost } else { &mut self.wrong } += 1;
+                self.failure = Some(failure.to_string());
+            }
+        }
+    }
+
+    /// It gave what it should, each time that it gave something.
+    pub fn went_well(&self) -> bool {
+        self.right > 0 && self.wrong == 0
+    }
+}
+
+impl MiscReport {
+    /// In words.
+    pub fn text(&self, run: &Report) -> String {
+        let mut text = String::new();
+        for Tried { name, input, expected, output, failure, right, wrong, lost } in &self.operations {
+            let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+            let came = output.as_deref().or(failure.as_deref()).unwrap_or("was not done");
+            let _ = write!(text, "{name} {} -> {}", dash(input), dash(came));
+            if let Some(expected) = expected.as_ref().filter(|expected| output.as_ref() != Some(expected)) {
+                let _ = write!(text, ", and should be {}", dash(expected));
+            }
+            let _ = write!(text, ": {right} right, {wrong} wrong");
+            if *lost > 0 {
+                let _ = write!(text, ", {lost} lost with their driver");
+            }
+            text.push('\n');
+        }
+        if self.operations.is_empty() {
+            text += "the driver has no operation with an example\n";
+        }
+        let MiscCounts { done, .. } = self.counters.class;
+        let _ = writeln!(text, "{done} operations in {:.1} s, {} interrupts", run.seconds, self.counters.irqs);
+        if run.fault_count > 0 {
+            text += &self.recovery.text(run.fault_count);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_went_well_if_it_came_out_right_each_time_that_it_was_not_lost() {
+        let operation = OperationInfo { name: "add".into(), input: Some(vec![1, 2]), output: Some(vec![3]) };
+        let tried = |outcomes: &[Result<Vec<u8>, Failure>]| {
+            let mut tried = Tried::of(&operation, &[1, 2]);
+            outcomes.iter().for_each(|outcome| tried.answered(outcome.clone()));
+            (tried.right, tried.wrong, tried.lost, tried.went_well())
+        };
+        assert_eq!(tried(&[Err(Failure::Lost), Ok(vec![3])]), (1, 0, 1, true));
+        assert_eq!(tried(&[Ok(vec![3]), Ok(vec![4])]), (1, 1, 0, false));
+        assert_eq!(tried(&[Err(Failure::GivenUp), Ok(vec![3])]), (1, 1, 0, false));
+        assert_eq!(tried(&[Err(Failure::Lost)]), (0, 0, 1, false));
+    }
+}

@@ -1,0 +1,101 @@
+//! A run of a misc driver, from options to report: each operation's example is done once, or again and again for the
+//! time that was asked for.
+
+use anyhow::Result;
+use nook_recovery::{PolicyFile, Supervisor};
+use nook_runtime::{Answer, Failure, Misc, Nook};
+
+use super::report::{MiscCounts, MiscReport, Tried};
+use crate::cli::RunArgs;
+use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
+use crate::run::{Ended, Finish, Loaded, Outcome, drive, parts, supervise};
+use crate::signals::Signals;
+
+/// How long an example may take.
+const PATIENCE_NS: u64 = 30_000_000_000;
+
+/// The examples, and the one that was asked for last.
+struct Examples {
+    all: Vec<(Tried, Vec<u8>)>,
+    at: usize,
+    /// Its ticket, and when it is late.
+    asked: Option<(u32, u64)>,
+}
+
+/// One nook, from options to its report, and how it ended.
+pub(crate) fn run(
+    args: &RunArgs,
+    modules: &Loaded,
+    policy: &PolicyFile,
+    signals: &Signals,
+) -> Result<(Report, Result<Outcome>)> {
+    let (host, launcher) = parts(args, modules, policy)?;
+    let mut supervisor = supervise(args, modules, policy, Nook::misc(host, launcher), signals)?;
+    let start_ns = supervisor.nook().clock().now_ns();
+    supervisor.start()?;
+    let mut examples = Examples::of(supervisor.nook());
+    let end_ns = args.duration.map(|duration| start_ns + duration.as_nanos() as u64);
+    let ended = drive(&mut supervisor, signals, end_ns, |supervisor, now_ns| {
+        examples.go_on(supervisor, now_ns, args.duration.is_some())
+    });
+    let finish = Finish::new(ended.clone(), start_ns);
+    let tried: Vec<Tried> = examples.all.into_iter().map(|(tried, _)| tried).collect();
+    let went_well = tried.iter().all(Tried::went_well);
+    let report = finish.report(&mut supervisor, modules, |supervisor, finish| {
+        finish.stop(supervisor);
+        let nook = supervisor.nook();
+        let counts = MiscCounts::from(nook.misc_counters());
+        ClassReport::Misc(Box::new(MiscReport {
+            operations: tried,
+            counters: CountersReport::new(nook.counters(), counts),
+            recovery: RecoveryReport::new(supervisor, super::report::Nothing {}),
+        }))
+    });
+    tracing::info!("ended: {}", report.ended);
+    let outcome = match ended {
+        Ended::Quarantine(_) => Outcome::Quarantined,
+        _ if went_well => Outcome::Done,
+        _ => Outcome::ExerciseFailed,
+    };
+    Ok((report, Ok(outcome)))
+}
+
+impl Examples {
+    fn of(nook: &Nook<Misc>) -> Self {
+        let with_input = nook.operations().iter().filter_map(|operation| Some((operation, operation.input.clone()?)));
+        let all = with_input.map(|(operation, input)| (Tried::of(operation, &input), input)).collect();
+        Examples { all, at: 0, asked: None }
+    }
+
+    /// Takes the answer to what was asked for, and asks for the next, from the first on again if `repeats`.
+    fn go_on(&mut self, supervisor: &mut Supervisor<Misc>, now_ns: u64, repeats: bool) -> Option<Ended> {
+        let nook = supervisor.nook_mut();
+        for Answer { ticket, outcome } in nook.answers() {
+            if self.asked.take_if(|(asked, _)| *asked == ticket).is_none() {
+                continue;
+            }
+            // What was lost with its driver is asked for again.
+            let lost = matches!(outcome, Err(Failure::Lost));
+            self.all[self.at].0.answered(outcome);
+            self.at += usize::from(!lost);
+        }
+        if let Some((_, late_ns)) = self.asked {
+            let name = &self.all[self.at].0.name;
+            return (now_ns >= late_ns).then(|| Ended::Unable(format!("{name} was not done within 30 s")));
+        }
+        if self.at == self.all.len() {
+            if !repeats || self.all.is_empty() {
+                return Some(Ended::Exercise);
+            }
+            self.at = 0;
+        }
+        if nook.is_open() {
+            let (tried, input) = &self.all[self.at];
+            match nook.ask(&tried.name, input.clone()) {
+                Ok(ticket) => self.asked = Some((ticket, now_ns + PATIENCE_NS)),
+                Err(error) => return Some(Ended::Unable(error.to_string())),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,279 @@
+//! The misc class: what a driver may do and may not, and that every operation is answered however its driver ends.
+
+use nook_abi::misc::{MOST_OPEN, MiscFault};
+use nook_abi::{
+    ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Entry, Fault, HOSTCALLS, Hostcall, MAILBOX_BYTES, Status,
+};
+use nook_bus::{Clock, DmaWindow};
+use nook_runtime::{
+    Answer, AskError, Budgets, DriverModule, Failure, Host, HostConfig, Misc, Mmio, ModuleCache, Nook, NookError, Wasi,
+    WasmLauncher, now_ns,
+};
+use nook_tests::{Bare, signature};
+
+/// A misc driver as text: `add 0102 03` and `nap`. Operation 0 answers the sum of its input's bytes at once; operation
+/// 1 is accepted, and answered in the next `poll`. A body may be replaced.
+fn driver(bodies: &[(&str, &str)]) -> DriverModule {
+    let own = [
+        ("probe", "(global.set $page (local.get $host_page)) (call $attach)"),
+        (
+            "invoke",
+            "(if (i32.eqz (local.get $operation)) (then (call $add (local.get $ticket) (local.get $len_bytes))
+                 (return (i32.const 0))))
+             (global.set $waits (i32.add (local.get $ticket) (i32.const 1))) (call $poll_schedule (i32.const 0))
+             (i32.const 0)",
+        ),
+        (
+            "poll",
+            "(if (global.get $waits) (then
+                 (call $misc_complete (i32.sub (global.get $waits) (i32.const 1)) (i32.const 0) (i32.const 0))
+                 (global.set $waits (i32.const 0))))
+             (i32.const 0)",
+        ),
+    ];
+    let of_class = |class: Option<Class>| class.is_none_or(|class| class == Class::Misc);
+    let mut text = String::from("(module\n");
+    for row in HOSTCALLS.iter().filter(|row| of_class(row.class)) {
+        let (params, result) = signature(row.args, row.result);
+        text += &format!("(import \"nook\" \"{0}\" (func ${0} {params} {result}))\n", row.name);
+    }
+    text += r#"
+        (memory (export "memory") 2)
+        (data (i32.const 2048) "add 0102 03\nnap")
+        (global $page (mut i32) (i32.const 0))
+        (global $waits (mut i32) (i32.const 0))
+        (func $mailbox (result i32) (i32.wrap_i64 (i64.load offset=48 (global.get $page))))
+        (func $say (param $text i32) (param $len i32)
+            (memory.copy (call $mailbox) (local.get $text) (local.get $len)))
+        (func $attach (result i32)
+            (call $say (i32.const 2048) (i32.const 15)) (call $misc_attach (i32.const 15)))
+        (func $add (param $ticket i32) (param $len i32) (local $sum i32)
+            (loop $again
+                (if (local.get $len) (then
+                    (local.set $len (i32.sub (local.get $len) (i32.const 1)))
+                    (local.set $sum (i32.add (local.get $sum)
+                        (i32.load8_u (i32.add (call $mailbox) (local.get $len)))))
+                    (br $again))))
+            (i32.store8 (call $mailbox) (local.get $sum))
+            (call $misc_complete (local.get $ticket) (i32.const 0) (i32.const 1)))
+    "#;
+    for row in ENTRIES.iter().filter(|row| of_class(row.class)) {
+        let (params, result) = signature(row.args, row.result);
+        let body = bodies.iter().chain(&own).find(|(entry, _)| *entry == row.name).map(|(_, body)| *body);
+        let body = body.unwrap_or(if result.is_empty() { "" } else { "(i32.const 0)" });
+        text += &format!("(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})\n", row.name);
+    }
+    let (major, minor) = ABI_VERSION;
+    text += &format!(
+        "(@custom \"nook.manifest\" \"abi = {major}.{minor}\\nname = odd\\nversion = 1\\nlicense = Apache-2.0\\nclass = \
+         misc\\npci = 8086:100e\\nregisters = e1000\\ndma_bytes = 4096\\ndma_mask_bits = 64\\n\"))"
+    );
+    let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn nook_with(bodies: &[(&str, &str)], budgets: Budgets) -> Nook<Misc> {
+    let module = driver(bodies);
+    let host = Host::new(HostConfig {
+        device: Box::new(Bare::new().0),
+        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
+        maps: &[&e1000_regs::MAP],
+        manifest: module.manifest(),
+        layout: module.layout(),
+        budgets,
+        clock: Clock::Monotonic,
+    })
+    .unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    Nook::misc(host, Box::new(launcher))
+}
+
+fn nook(bodies: &[(&str, &str)]) -> Nook<Misc> {
+    nook_with(bodies, Budgets::default())
+}
+
+fn started(bodies: &[(&str, &str)]) -> Nook<Misc> {
+    let mut nook = nook(bodies);
+    nook.start().unwrap();
+    nook
+}
+
+/// Turns until there are answers, or the driver did something wrong.
+fn answers(nook: &mut Nook<Misc>) -> Result<Vec<Answer>, NookError> {
+    let end = now_ns() + 60_000_000_000;
+    while now_ns() < end {
+        nook.turn(now_ns() + 10_000_000)?;
+        let answers = nook.answers();
+        if !answers.is_empty() {
+            return Ok(answers);
+        }
+    }
+    panic!("no answer: {:?}", nook.misc_counters());
+}
+
+fn fault(error: NookError) -> Fault {
+    match error {
+        NookError::Fault { fault, .. } => fault,
+        other => panic!("{other}"),
+    }
+}
+
+/// What comes of a driver with this body of `invoke`, which is asked for a sum.
+fn invoked(body: &str) -> Fault {
+    let mut nook = started(&[("invoke", body)]);
+    nook.ask("add", vec![1]).unwrap();
+    fault(answers(&mut nook).unwrap_err())
+}
+
+/// What comes of a driver with this body of `probe`.
+fn attached(body: &str) -> Fault {
+    let body = format!("(global.set $page (local.get $host_page)) {body}");
+    fault(nook(&[("probe", &body)]).start().unwrap_err())
+}
+
+#[test]
+fn operations_are_done_at_once_or_later_and_in_order() {
+    let mut nook = started(&[]);
+    let names: Vec<&str> = nook.operations().iter().map(|operation| operation.name.as_str()).collect();
+    assert_eq!(names, ["add", "nap"]);
+    assert_eq!(
+        (nook.operations()[0].input.as_deref(), nook.operations()[0].output.as_deref()),
+        (Some(&[1, 2][..]), Some(&[3][..]))
+    );
+    let sum = nook.ask("add", vec![1, 2, 3]).unwrap();
+    assert_eq!(answers(&mut nook).unwrap(), [Answer { ticket: sum, outcome: Ok(vec![6]) }]);
+    let nap = nook.ask("nap", vec![]).unwrap();
+    assert_eq!(answers(&mut nook).unwrap(), [Answer { ticket: nap, outcome: Ok(vec![]) }]);
+    let long = nook.ask("add", vec![1; MAILBOX_BYTES]).unwrap();
+    assert_eq!(answers(&mut nook).unwrap(), [Answer { ticket: long, outcome: Ok(vec![0]) }]);
+}
+
+#[test]
+fn what_no_driver_can_do_is_not_asked_of_one() {
+    let mut nook = started(&[]);
+    assert!(matches!(nook.ask("sub", vec![]), Err(AskError::NoOperation { have, .. }) if have == "add, nap"));
+    let len_bytes = MAILBOX_BYTES + 1;
+    assert_eq!(nook.ask("add", vec![0; len_bytes]), Err(AskError::TooLong { len_bytes }));
+}
+
+#[test]
+fn a_driver_that_can_do_no_more_is_asked_again_later() {
+    // Every other time it is busy.
+    let body = "(global.set $waits (i32.xor (global.get $waits) (i32.const 1)))
+                (if (global.get $waits) (then (return (i32.const -7))))
+                (call $add (local.get $ticket) (local.get $len_bytes)) (i32.const 0)";
+    let mut nook = started(&[("invoke", body)]);
+    let tickets = [1u8, 2, 3].map(|byte| nook.ask("add", vec![byte]).unwrap());
+    let mut all = Vec::new();
+    while all.len() < 3 {
+        all.extend(answers(&mut nook).unwrap());
+    }
+    let expected = tickets.into_iter().zip([1, 2, 3]).map(|(ticket, sum)| Answer { ticket, outcome: Ok(vec![sum]) });
+    assert!(all.into_iter().eq(expected));
+}
+
+#[test]
+fn a_refusal_and_a_failure_are_answers() {
+    let mut nook = started(&[("invoke", "(i32.const -6)")]);
+    nook.ask("add", vec![]).unwrap();
+    assert_eq!(answers(&mut nook).unwrap()[0].outcome, Err(Failure::Refused(Status::Invalid)));
+    let body = "(call $misc_complete (local.get $ticket) (i32.const -3) (i32.const 0)) (i32.const 0)";
+    let mut nook = started(&[("invoke", body)]);
+    nook.ask("add", vec![]).unwrap();
+    assert_eq!(answers(&mut nook).unwrap()[0].outcome, Err(Failure::Refused(Status::Timeout)));
+}
+
+#[test]
+fn no_more_are_open_than_the_contract_says() {
+    let mut nook = started(&[("invoke", "(i32.const 0)")]);
+    (0..3 * MOST_OPEN).for_each(|_| drop(nook.ask("add", vec![]).unwrap()));
+    for _ in 0..100 {
+        nook.turn(now_ns() + 1_000_000).unwrap();
+    }
+    // With the driver they go, and are not asked for again; the others are given up when nobody is to come.
+    nook.end().unwrap();
+    let lost = nook.answers().iter().filter(|answer| answer.outcome == Err(Failure::Lost)).count();
+    assert_eq!(lost, MOST_OPEN);
+}
+
+#[test]
+fn what_a_driver_had_not_accepted_is_asked_of_its_successor_once() {
+    let mut nook = started(&[("invoke", "(unreachable)")]);
+    let ticket = nook.ask("add", vec![1]).unwrap();
+    assert!(answers(&mut nook).is_err());
+    nook.restart().unwrap();
+    assert_eq!(nook.answers(), []);
+    assert!(answers(&mut nook).is_err());
+    nook.restart().unwrap();
+    assert_eq!(nook.answers(), [Answer { ticket, outcome: Err(Failure::GivenUp) }]);
+    assert_eq!(nook.misc_counters().lost, 1);
+}
+
+#[test]
+fn fault_not_open() {
+    let not_open = |ticket| Fault::Class(ClassFault::Misc(MiscFault::NotOpen { ticket }));
+    let once = "(call $misc_complete (local.get $ticket) (i32.const 0) (i32.const 0))";
+    assert_eq!(invoked(&format!("{once} {once} (i32.const 0)")), not_open(0));
+    assert_eq!(invoked("(call $misc_complete (i32.const 99) (i32.const 0) (i32.const 0)) (i32.const 0)"), not_open(99));
+}
+
+#[test]
+fn fault_not_completed() {
+    let budgets = Budgets { transmit_ns: 20_000_000, ..Budgets::default() };
+    let mut nook = nook_with(&[("invoke", "(i32.const 0)")], budgets);
+    nook.start().unwrap();
+    nook.ask("add", vec![]).unwrap();
+    let expected = MiscFault::NotCompleted { operations: 1, limit_ns: 20_000_000 };
+    assert_eq!(fault(answers(&mut nook).unwrap_err()), Fault::Class(ClassFault::Misc(expected)));
+}
+
+#[test]
+fn every_argument_is_checked() {
+    let bad = |call, argument, value, rule| Fault::BadArgument { call, argument, value, rule };
+    let complete = |status: i32, len: u32| {
+        invoked(&format!(
+            "(call $misc_complete (local.get $ticket) (i32.const {status}) (i32.const {len})) (i32.const 0)"
+        ))
+    };
+    let too_long = MAILBOX_BYTES as u32 + 1;
+    let call = Hostcall::MiscComplete;
+    assert_eq!(complete(0, too_long), bad(call, "len_bytes", too_long.into(), "longer than the mailbox"));
+    assert_eq!(complete(-3, 1), bad(call, "len_bytes", 1, "output of an operation that failed"));
+    assert_eq!(complete(7, 0), bad(call, "status", 7, "neither 0 nor a status"));
+    let call = Hostcall::MiscAttach;
+    let attach = |len: u32| attached(&format!("(call $misc_attach (i32.const {len}))"));
+    assert_eq!(attach(too_long), bad(call, "len_bytes", too_long.into(), "longer than the mailbox"));
+    assert_eq!(attach(0), bad(call, "len_bytes", 0, "there are 1 to 64 operations"));
+    assert_eq!(attach(8), bad(call, "len_bytes", 8, "a name is 1 to 32 lower-case letters, digits, - and _"));
+    assert_eq!(
+        attached("(drop (call $attach)) (call $attach)"),
+        bad(call, "len_bytes", 15, "operations are attached already")
+    );
+    let late = fault(nook(&[("open", "(call $attach)")]).start().unwrap_err());
+    assert_eq!(late, bad(call, "len_bytes", 15, "operations are attached in `probe`"));
+}
+
+#[test]
+fn what_an_entry_cannot_return_is_a_fault() {
+    let bad = |value, rule| Fault::BadReturn { entry: Entry::Invoke, value, rule };
+    assert_eq!(invoked("(i32.const 1)"), bad(1, "neither 0 nor a status"));
+    let both = "(call $misc_complete (local.get $ticket) (i32.const 0) (i32.const 0)) (i32.const -6)";
+    assert_eq!(invoked(both), bad(-6i32 as u32 as u64, "an operation was refused and completed"));
+}
+
+#[test]
+fn every_row_of_the_class_goes_wrong_above() {
+    let rows: Vec<&str> = HOSTCALLS
+        .iter()
+        .filter(|row| row.class == Some(Class::Misc))
+        .map(|row| row.name)
+        .chain(ENTRIES.iter().filter(|row| row.class == Some(Class::Misc)).map(|row| row.name))
+        .collect();
+    assert_eq!(rows, ["misc_attach", "misc_complete", "invoke"]);
+}
+
+#[test]
+fn a_driver_that_attaches_nothing_is_refused() {
+    let error = nook(&[("probe", "(i32.const 0)")]).start().unwrap_err();
+    assert!(matches!(error, NookError::AttachedNothing), "{error}");
+}
