@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use e1000_regs::{ITR, TIPG};
 use nook_abi::{Entry, Fault, NativeHead, TrapKind};
 use nook_bus::{Clock, DmaWindow};
+use nook_compiled::CompiledError;
 use nook_native::{Level, NativeError, NativeLauncher};
 use nook_runtime::{
-    Budgets, CompiledError, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns,
-    parse_manifest,
+    Budgets, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns, parse_manifest,
 };
 use nook_tests::{Bare, BareHandle, FrameQueues, driver_file, native};
 use odd_native::{MANIFEST, wrong};

@@ -10,11 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::{Entry, Fault, Hostcall, TrapKind};
 use nook_bus::{Clock, DmaWindow};
+use nook_compiled::CompiledError;
 use nook_process::{ProcessError, ProcessLauncher, Wait};
 use nook_recovery::{Outcome, Policy, Supervisor};
 use nook_runtime::{
-    Budgets, CompiledError, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest,
-    Settings, now_ns, parse_manifest,
+    Budgets, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, Settings, now_ns,
+    parse_manifest,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, driver_file, e1000_module, frame};
 

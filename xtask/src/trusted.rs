@@ -19,7 +19,10 @@ const PARTS: &[(&str, &[&str])] = &[
         &["hw/regs/src", "hw/e1000-regs/src", "hw/edu-regs/src", "hw/vmxnet3-regs/src"],
     ),
     ("for a real device: VFIO", &["hw/pci-passthrough/src"]),
-    ("at process: the sandbox and the channel", &["isolation/process/src", "isolation/process/guest/src/channel.rs"]),
+    (
+        "at process: the sandbox and the channel",
+        &["isolation/compiled/src", "isolation/process/src", "isolation/process/guest/src/channel.rs"],
+    ),
     ("the checker of looks, for time at sfi+txn", &["instrument/src/check"]),
     ("not for isolation, for taking calls back: the undo log", &["instrument/src/undo"]),
 ];

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use nook_abi::{Addr, Entry, Fault, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, TrapKind};
-use nook_runtime::{CompiledDriver, CompiledError, Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedManifest};
+use nook_compiled::{CompiledDriver, CompiledError};
+use nook_runtime::{Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedManifest};
 
 use crate::Level;
 use crate::library::Library;

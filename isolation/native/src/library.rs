@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
-use nook_runtime::CompiledDriver;
+use nook_compiled::CompiledDriver;
 
 /// Code and data that nobody else in this process has: gone when it is dropped.
 pub(crate) struct Library {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nook_abi::{Addr, Entry, Fault, from_word, padded};
+use nook_compiled::CompiledDriver;
 use nook_process_guest::channel::CHANNEL_BYTES;
-use nook_runtime::{CompiledDriver, Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedManifest};
+use nook_runtime::{Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedManifest};
 use seccompiler::BpfProgram;
 
 use crate::ProcessError;

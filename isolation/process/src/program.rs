@@ -1,6 +1,6 @@
 //! Why a driver cannot run in a process of its own.
 
-use nook_runtime::CompiledError;
+use nook_compiled::CompiledError;
 
 /// Why a driver cannot run in a process of its own.
 #[derive(Debug, thiserror::Error)]

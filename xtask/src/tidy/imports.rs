@@ -88,8 +88,14 @@ const ROOMS: &[Room] = &[
         because: "what a class is plugged into builds without runtime and engine",
     },
     Room {
+        at: "isolation/compiled",
+        workspace: &["abi", "runtime"],
+        foreign: true,
+        because: "a compiled driver is checked beside the levels that run it",
+    },
+    Room {
         at: "isolation/native",
-        workspace: &["abi", "hw/bus", "runtime"],
+        workspace: &["isolation/compiled", "abi", "hw/bus", "runtime"],
         foreign: true,
         because: "the native level stands beside the wasm one and knows no device",
     },
@@ -107,7 +113,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "isolation/process",
-        workspace: &["abi", "hw/bus", "isolation/process/guest", "runtime"],
+        workspace: &["isolation/compiled", "abi", "hw/bus", "isolation/process/guest", "runtime"],
         foreign: true,
         because: "the process level stands beside the wasm one and knows no device",
     },
@@ -187,6 +193,7 @@ const EVERYTHING: &[&str] = &[
     "recovery",
     "classes/*",
     "classes/*/api",
+    "isolation/compiled",
     "isolation/native",
     "isolation/process",
     "nook-run",

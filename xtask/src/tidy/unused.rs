@@ -11,6 +11,7 @@ const INDIRECT: &[(&str, &str, &str)] = &[
     ("runtime", "nook-wasi", SAME_ENGINE),
     ("recovery", "nook-wasi", SAME_ENGINE),
     ("instrument", "nook-wasi", SAME_ENGINE),
+    ("isolation/compiled", "nook-wasi", SAME_ENGINE),
     ("isolation/native", "nook-wasi", SAME_ENGINE),
     ("isolation/process", "nook-wasi", SAME_ENGINE),
 ];

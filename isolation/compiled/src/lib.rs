@@ -1,5 +1,9 @@
 //! Drivers that were compiled for this machine: ELF files that say in a section what they are. What can be known of one
-//! without running it is checked here, for those who run it: as a program of its own, or in this process.
+//! without running it is checked here.
+//!
+//! It runs nothing and knows no wasm. Whoever runs such a file calls it: `nook-process`, as a program, and
+//! `nook-native`, in this process.
+#![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,7 +13,7 @@ use nook_abi::NATIVE_MANIFEST_SECTION;
 use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSymbol};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use crate::{OwnedManifest, parse_manifest};
+use nook_runtime::{OwnedManifest, parse_manifest};
 
 /// More than any driver has.
 const MOST_BYTES: u64 = 64 << 20;
