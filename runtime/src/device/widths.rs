@@ -1,12 +1,12 @@
 //! Registers of each width with each effect, from the policy to the device: written, rolled back, restored from a
-//! snapshot, and after a restart. And maps at random, with drivers at random: none of it makes the host panic.
+//! snapshot, and after a restart.
+
+mod any;
 
 use nook_abi::{Fault, Hostcall};
 use nook_bus::scripted::Scripted;
 use nook_bus::{Clock, DmaWindow, PciDevice, Place};
 use nook_regs::{Access, Bar, ReadEffect, RegisterInfo, RegisterMap, Restore, Rule, Width, WriteEffect};
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::DeviceState;
 use crate::Counters;
@@ -358,122 +358,5 @@ fn a_reset_at_any_width_ends_what_is_owed_and_what_guards_know() {
         rig.write(pins, 1).expect("the first step again");
         rig.write(rig.it, 1).expect("no reset");
         assert!(rig.device.keep().expect("an answer").is_some(), "{width}");
-    }
-}
-
-/// Registers as a file could have them, sensible and not.
-fn any_register() -> impl Strategy<Value = RegisterInfo> {
-    let bits =
-        || prop_oneof![Just(0), Just(1), Just(0x80), Just(1 << 15), Just(1 << 31), Just(1 << 63), Just(u64::MAX)];
-    let number = || prop_oneof![8 => 0..0x40u32, 1 => Just(u32::MAX), 1 => Just(0x8000_0000)];
-    let name = prop::sample::select(vec!["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", ""]);
-    let access =
-        prop::sample::select(vec![Access::Rw, Access::Rw, Access::Rw, Access::Ro, Access::Wo, Access::Forbidden]);
-    let read = prop::sample::select(vec![
-        ReadEffect::None,
-        ReadEffect::None,
-        ReadEffect::None,
-        ReadEffect::ClearsOr,
-        ReadEffect::ClearsAdd,
-        ReadEffect::ClearsPair,
-        ReadEffect::Pops,
-        ReadEffect::Other,
-    ]);
-    let write = prop_oneof![
-        3 => Just(WriteEffect::Plain),
-        1 => Just(WriteEffect::OneClears),
-        1 => Just(WriteEffect::DmaBase),
-        1 => Just(WriteEffect::DmaBaseOrZero),
-        1 => Just(WriteEffect::DmaBaseHigh),
-        1 => Just(WriteEffect::Doorbell),
-        1 => Just(WriteEffect::Command),
-        3 => bits().prop_map(WriteEffect::Reset),
-    ];
-    let restore = prop_oneof![
-        3 => Just(Restore::Nothing),
-        1 => Just(Restore::Written),
-        1 => Just(Restore::Held),
-        1 => Just(Restore::Mask),
-        1 => Just(Restore::Switch),
-        1 => bits().prop_map(Restore::Quiet),
-        2 => bits().prop_map(Restore::ResetBy),
-    ];
-    let guard = prop_oneof![3 => Just(None), 1 => bits().prop_map(Some)];
-    let count = prop_oneof![6 => Just(1), 2 => 0..5u32, 1 => Just(u32::MAX)];
-    let place = (name, 0..3u8, number(), prop::sample::select(WIDTHS.to_vec()), count, number());
-    (place, access, read, write, restore, guard, any::<bool>()).prop_map(
-        |((name, bar, offset, width, count, stride), access, read, write, restore, guard, posts_only)| {
-            let mut info = RegisterInfo::declared(name, offset, width, count, stride, access, "").in_bar(bar);
-            (info.read, info.write, info.restore, info.posts_only) = (read, write, restore, posts_only);
-            match guard {
-                Some(busy) => info.guard(steps, busy),
-                None => info,
-            }
-        },
-    )
-}
-
-/// What is done with a device: a kind, a place, a width and a value.
-type Act = (u8, u32, u8, u64);
-
-fn act(rig: &mut Rig, (kind, choice, width, value): Act, places: &[Place]) {
-    let width = WIDTHS[usize::from(width) % WIDTHS.len()];
-    let anywhere = Place { bar: choice as u8, offset: choice / 3, width };
-    let known = places.get(choice as usize % places.len().max(1)).copied();
-    let at = if value % 5 == 0 { anywhere } else { known.unwrap_or(anywhere) };
-    rig.script.answers(at.offset, value);
-    let open = rig.device.device.is_open();
-    match kind {
-        0..=3 => drop(rig.write(at, value & at.width.all_ones())),
-        4..=6 => drop(rig.read(at)),
-        7 if open => drop(rig.device.device.commit()),
-        8 if open => {
-            rig.device.policy.forget();
-            rig.device.device.abort();
-        }
-        7 | 8 => rig.device.device.begin(),
-        9 if !open => {
-            if let Ok(Some(kept)) = rig.device.keep() {
-                drop(rig.device.silence(&kept).and_then(|()| rig.device.bring_back(&kept)));
-            }
-        }
-        10 => {
-            rig.device.policy.forget();
-            rig.device.device.forget();
-            drop(rig.device.quiet());
-            drop(rig.device.map_window());
-            drop(rig.device.let_go());
-        }
-        _ => drop(rig.write(CTRL, value & 1)),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 600, failure_persistence: None, rng_seed: RngSeed::Fixed(12), ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn no_map_and_no_driver_makes_the_host_panic(
-        registers in prop::collection::vec(any_register(), 0..24),
-        acts in prop::collection::vec((0..12u8, any::<u32>(), any::<u8>(), any::<u64>()), 0..60),
-        lengths in (0..0x80u32, any::<u32>()),
-    ) {
-        let bars = vec![Bar { index: 0, len_bytes: lengths.0 }, Bar { index: 1, len_bytes: lengths.1 }].leak();
-        // As many of them as make sense together: alone, most lists of registers would be refused for one of them.
-        let mut sensible: &'static [RegisterInfo] = &[];
-        for &info in &registers {
-            let more = [sensible, &[info]].concat().leak();
-            match RegisterMap::new("random", bars, more) {
-                Ok(_) => sensible = more,
-                Err(error) => prop_assert!(error.to_string().starts_with("map `random`: ")),
-            }
-        }
-        let map = RegisterMap::new("random", bars, sensible).expect("it was one before");
-        let places: Vec<Place> = Place::all_of(&map).map(|(at, _)| at).collect();
-        let mut rig = Rig::new(map, Width::B4);
-        for doing in acts {
-            act(&mut rig, doing, &places);
-        }
     }
 }
