@@ -14,7 +14,7 @@ use crate::Host;
 
 /// What passes in each turn of a nook.
 pub(crate) const TURN_NS: u64 = 500;
-/// What passes for each thing that came out of the driver: what 1.5 kB take at a gigabit in a second.
+/// What passes for each thing that came out of the driver: what 1500 bytes take at 1 Gbit/s.
 pub(crate) const THING_NS: u64 = 12_000;
 /// What passes in each call of the driver, besides its hostcalls.
 const ENTRY_NS: u64 = 500;
