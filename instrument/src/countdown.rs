@@ -9,22 +9,23 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
-use wasm_encoder::reencode::{self, Reencode};
+use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ElementSection, ExportKind, ExportSection, Function, FunctionSection,
     GlobalSection, GlobalType, Instruction, MemArg, NameMap, NameSection, RawSection, TableSection, ValType,
 };
 use wasmparser::{
-    Element, ElementKind, ExternalKind, FunctionBody, KnownCustom, Name, NameSectionReader, Operator, Parser, Payload,
-    TypeRef,
+    CustomSectionReader, ElementKind, Export, ExternalKind, FunctionBody, KnownCustom, Name, NameSectionReader,
+    Operator, Parser, Payload,
 };
 
+use crate::sections::{Error, Rewriting, Sections, rewrite};
 use crate::{Invalid, OffsetMap};
 
 /// What the number of instructions is exported as: an `i64`, mutable. Zero: nothing is counted.
 pub const COUNTDOWN_EXPORT: &str = "nook_countdown";
 
-type Result<T, E = reencode::Error<Infallible>> = std::result::Result<T, E>;
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A module that counts on request.
 #[derive(Clone, Debug)]
@@ -49,8 +50,8 @@ impl Counting {
     /// # Errors
     /// If the module is not valid.
     pub fn of(wasm: &[u8], wrappers_from: u32) -> Result<Self, Invalid> {
-        let counting = Shape::of(wasm, wrappers_from).map_err(reencode::Error::from).and_then(Writer::write);
-        counting.map_err(|error| Invalid(error.to_string()))
+        let sections = Sections::of(wasm, crate::rewritten_features()).map_err(Error::from)?;
+        Ok(Writer::write(Shape::of(sections, wrappers_from).map_err(Error::from)?)?)
     }
 
     /// The function of the original that this one is, or is a copy of.
@@ -61,93 +62,38 @@ impl Counting {
 
 /// What has to be known of a module.
 struct Shape<'a> {
-    wasm: &'a [u8],
-    /// Types of functions, imported ones first.
-    functions: Vec<u32>,
-    /// Parameters of each type.
-    parameters: Vec<u32>,
+    sections: Sections<'a>,
     /// Functions that are copied.
     copied: Range<u32>,
     globals: u32,
     tables: u32,
     /// Tables that stay as they are in an instance, so that a second one can be kept for the copies.
     constant_tables: Vec<u32>,
-    /// Functions that get a choice of their own, with the export's names.
-    chosen: Vec<(&'a str, u32)>,
-    bodies: Vec<FunctionBody<'a>>,
+    /// Functions that get a choice of their own: the export's number, and the function's.
+    chosen: Vec<(usize, u32)>,
 }
 
 impl<'a> Shape<'a> {
-    fn of(wasm: &'a [u8], wrappers_from: u32) -> wasmparser::Result<Self> {
-        let (mut imported, mut globals, mut tables) = (0, 0, 0);
-        let (mut functions, mut parameters, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut given_tables, mut exported) = (Vec::new(), Vec::new());
-        let mut tables_change = false;
-        for payload in Parser::new(0).parse_all(wasm) {
-            match payload? {
-                Payload::TypeSection(types) => {
-                    for ty in types.into_iter_err_on_gc_types() {
-                        parameters.push(ty?.params().len() as u32);
-                    }
-                }
-                Payload::ImportSection(imports) => {
-                    for import in imports.into_imports() {
-                        match import?.ty {
-                            TypeRef::Func(ty) | TypeRef::FuncExact(ty) => {
-                                functions.push(ty);
-                                imported += 1;
-                            }
-                            TypeRef::Global(_) => globals += 1,
-                            TypeRef::Table(_) => {
-                                given_tables.push(tables);
-                                tables += 1;
-                            }
-                            TypeRef::Memory(_) | TypeRef::Tag(_) => {}
-                        }
-                    }
-                }
-                Payload::FunctionSection(section) => {
-                    for ty in section {
-                        functions.push(ty?);
-                    }
-                }
-                Payload::TableSection(section) => tables += section.count(),
-                Payload::GlobalSection(section) => globals += section.count(),
-                Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export?;
-                        match export.kind {
-                            ExternalKind::Func => exported.push((export.name, export.index)),
-                            ExternalKind::Table => given_tables.push(export.index),
-                            _ => {}
-                        }
-                    }
-                }
-                Payload::CodeSectionEntry(body) => {
-                    for operator in body.get_operators_reader()? {
-                        tables_change |= matches!(
-                            operator?,
-                            Operator::TableInit { .. }
-                                | Operator::TableCopy { .. }
-                                | Operator::TableSet { .. }
-                                | Operator::TableFill { .. }
-                                | Operator::TableGrow { .. }
-                        );
-                    }
-                    bodies.push(body);
-                }
-                _ => {}
-            }
-        }
-        let copied = imported..wrappers_from.min(functions.len() as u32);
-        let constant_tables = (0..tables).filter(|table| !tables_change && !given_tables.contains(table)).collect();
-        let chosen = exported.into_iter().filter(|(_, function)| copied.contains(function)).collect();
-        Ok(Shape { wasm, functions, parameters, copied, globals, tables, constant_tables, chosen, bodies })
+    fn of(sections: Sections<'a>, wrappers_from: u32) -> wasmparser::Result<Self> {
+        let imported = |kind| sections.imported(kind);
+        let globals = imported(ExternalKind::Global) + sections.globals.len() as u32;
+        let tables = imported(ExternalKind::Table) + sections.tables.len() as u32;
+        let copied = imported(ExternalKind::Func)..wrappers_from.min(sections.functions.len() as u32);
+        let exported = |kind| sections.exports.iter().enumerate().filter(move |(_, export)| export.kind == kind);
+        let given = |table: u32| {
+            table < imported(ExternalKind::Table)
+                || exported(ExternalKind::Table).any(|(_, export)| export.index == table)
+        };
+        let tables_change = changes_tables(&sections)?;
+        let constant_tables = (0..tables).filter(|table| !tables_change && !given(*table)).collect();
+        let chosen = exported(ExternalKind::Func).map(|(number, export)| (number, export.index));
+        let chosen = chosen.filter(|(_, function)| copied.contains(function)).collect();
+        Ok(Shape { copied, globals, tables, constant_tables, chosen, sections })
     }
 
     fn copy_of(&self, function: u32) -> u32 {
         if self.copied.contains(&function) {
-            self.functions.len() as u32 - self.copied.start + function
+            self.sections.functions.len() as u32 - self.copied.start + function
         } else {
             function
         }
@@ -163,7 +109,7 @@ impl<'a> Shape<'a> {
         [
             Instruction::GlobalGet(self.globals),
             Instruction::I64Eqz,
-            Instruction::If(BlockType::FunctionType(self.functions[function as usize])),
+            Instruction::If(BlockType::FunctionType(self.sections.functions[function as usize])),
             Instruction::Call(function),
             Instruction::Else,
             Instruction::Call(self.copy_of(function)),
@@ -187,6 +133,25 @@ impl<'a> Shape<'a> {
             Instruction::Drop,
         ]
     }
+}
+
+fn changes_tables(sections: &Sections<'_>) -> wasmparser::Result<bool> {
+    for body in &sections.bodies {
+        for operator in body.code.get_operators_reader()? {
+            let changes = matches!(
+                operator?,
+                Operator::TableInit { .. }
+                    | Operator::TableCopy { .. }
+                    | Operator::TableSet { .. }
+                    | Operator::TableFill { .. }
+                    | Operator::TableGrow { .. }
+            );
+            if changes {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Names what the copies have in place of what the originals have.
@@ -223,21 +188,21 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn write(shape: Shape<'a>) -> Result<Counting> {
         let mut writer = Writer { shape, code: CodeSection::new(), placed: Vec::new() };
-        let bodies = std::mem::take(&mut writer.shape.bodies);
-        let wrappers_at = writer.shape.copied.len();
-        for body in &bodies[..wrappers_at] {
+        let bodies: Vec<_> = writer.shape.sections.bodies.iter().map(|body| body.code.clone()).collect();
+        let (copied, wrappers) = bodies.split_at(writer.shape.copied.len());
+        for body in copied {
             writer.plain(body)?;
         }
-        for body in &bodies[wrappers_at..] {
+        for body in wrappers {
             writer.wrapper(body)?;
         }
-        for body in &bodies[..wrappers_at] {
+        for body in copied {
             writer.copy(body)?;
         }
         for at in 0..writer.shape.chosen.len() {
             writer.chooser(at);
         }
-        let wasm = writer.module()?;
+        let wasm = rewrite(&writer.shape.sections, &writer)?;
         let mut offsets = OffsetMap::default();
         let mut placed = writer.placed.iter();
         for payload in Parser::new(0).parse_all(&wasm) {
@@ -248,13 +213,13 @@ impl<'a> Writer<'a> {
             }
         }
         let shape = writer.shape;
-        let (first, count) = (shape.functions.len() as u32, shape.copied.len() as u32);
+        let (first, count) = (shape.sections.functions.len() as u32, shape.copied.len() as u32);
         Ok(Counting { wasm, offsets, copies: first..first + count, behind: first - shape.copied.start })
     }
 
     fn plain(&mut self, body: &FunctionBody<'a>) -> Result<()> {
         let range = body.range();
-        self.code.raw(&self.shape.wasm[range.clone()]);
+        self.code.raw(&self.shape.sections.wasm[range.clone()]);
         let mut places = Places::new();
         for operator in body.get_operators_reader()?.into_iter_with_offsets() {
             let (_, at) = operator?;
@@ -309,7 +274,7 @@ impl<'a> Writer<'a> {
     fn chooser(&mut self, number: usize) {
         let (_, chosen) = self.shape.chosen[number];
         let mut function = Function::new([]);
-        for parameter in 0..self.shape.parameters[self.shape.functions[chosen as usize] as usize] {
+        for parameter in 0..self.shape.sections.function_type(chosen).params().len() as u32 {
             function.instruction(&Instruction::LocalGet(parameter));
         }
         for instruction in self.shape.choice(chosen) {
@@ -319,120 +284,64 @@ impl<'a> Writer<'a> {
         self.code.function(&function);
         self.placed.push(vec![(0, None)]);
     }
+}
 
-    /// The sections, each with what is added at its end, so that no index changes.
-    fn module(&self) -> Result<Vec<u8>> {
-        let shape = &self.shape;
-        let mut module = wasm_encoder::Module::new();
-        let mut globals_written = false;
-        for payload in Parser::new(0).parse_all(shape.wasm) {
-            let payload = payload?;
-            // These come after the globals, of which the module may have none.
-            let after_globals = matches!(
-                payload,
-                Payload::ExportSection(_)
-                    | Payload::StartSection { .. }
-                    | Payload::ElementSection(_)
-                    | Payload::DataCountSection { .. }
-                    | Payload::CodeSectionStart { .. }
-                    | Payload::DataSection(_)
-                    | Payload::End(_)
-            );
-            if after_globals && !globals_written {
-                globals_written = true;
-                module.section(&self.globals(None)?);
-            }
-            match payload {
-                Payload::FunctionSection(functions) => {
-                    let mut section = FunctionSection::new();
-                    Plain.parse_function_section(&mut section, functions)?;
-                    let chosen = shape.chosen.iter().map(|(_, function)| *function);
-                    for function in shape.copied.clone().chain(chosen) {
-                        section.function(shape.functions[function as usize]);
-                    }
-                    module.section(&section);
-                }
-                Payload::TableSection(tables) => {
-                    let mut section = TableSection::new();
-                    Plain.parse_table_section(&mut section, tables.clone())?;
-                    let imported = shape.tables - tables.count();
-                    for (number, table) in tables.into_iter().enumerate() {
-                        let table = table?;
-                        if shape.constant_tables.contains(&(imported + number as u32)) {
-                            section.table(Plain.table_type(table.ty)?);
-                        }
-                    }
-                    module.section(&section);
-                }
-                Payload::GlobalSection(globals) => {
-                    globals_written = true;
-                    module.section(&self.globals(Some(globals))?);
-                }
-                Payload::ExportSection(exports) => {
-                    let mut section = ExportSection::new();
-                    let mut chooser = (shape.functions.len() + shape.copied.len()) as u32;
-                    for export in exports {
-                        let export = export?;
-                        if export.kind == ExternalKind::Func && shape.copied.contains(&export.index) {
-                            section.export(export.name, ExportKind::Func, chooser);
-                            chooser += 1;
-                        } else {
-                            Plain.parse_export(&mut section, export)?;
-                        }
-                    }
-                    section.export(COUNTDOWN_EXPORT, ExportKind::Global, shape.globals);
-                    module.section(&section);
-                }
-                Payload::ElementSection(elements) => {
-                    let mut section = ElementSection::new();
-                    Plain.parse_element_section(&mut section, elements.clone())?;
-                    for element in elements {
-                        self.elements_of_copies(&mut section, element?)?;
-                    }
-                    module.section(&section);
-                }
-                Payload::CodeSectionStart { .. } => {
-                    module.section(&self.code);
-                }
-                Payload::CustomSection(custom) => match custom.as_known() {
-                    KnownCustom::Name(names) => {
-                        module.section(&self.names(names));
-                    }
-                    _ => {
-                        module.section(&RawSection { id: 0, data: &shape.wasm[custom.range()] });
-                    }
-                },
-                other => {
-                    if let Some((id, range)) = other.as_section() {
-                        module.section(&RawSection { id, data: &shape.wasm[range] });
-                    }
-                }
-            }
+impl Rewriting for Writer<'_> {
+    fn functions(&self, section: &mut FunctionSection) {
+        let chosen = self.shape.chosen.iter().map(|(_, function)| *function);
+        for function in self.shape.copied.clone().chain(chosen) {
+            section.function(self.shape.sections.functions[function as usize]);
         }
-        Ok(module.finish())
     }
 
-    fn globals(&self, own: Option<wasmparser::GlobalSectionReader<'_>>) -> Result<GlobalSection> {
-        let mut section = GlobalSection::new();
-        if let Some(own) = own {
-            Plain.parse_global_section(&mut section, own)?;
+    fn tables(&self, section: &mut TableSection) -> Result<()> {
+        let imported = self.shape.tables - self.shape.sections.tables.len() as u32;
+        for (table, number) in self.shape.sections.tables.iter().zip(imported..) {
+            if self.shape.constant_tables.contains(&number) {
+                section.table(Plain.table_type(table.ty)?);
+            }
         }
+        Ok(())
+    }
+
+    fn globals(&self, section: &mut GlobalSection) {
         let ty = GlobalType { val_type: ValType::I64, mutable: true, shared: false };
         section.global(ty, &ConstExpr::i64_const(0));
-        Ok(section)
     }
 
-    fn elements_of_copies(&self, section: &mut ElementSection, element: Element<'_>) -> Result<()> {
-        match element.kind {
-            ElementKind::Active { table_index, .. }
-                if self.shape.constant_tables.contains(&table_index.unwrap_or(0)) =>
-            {
-                Copying(&self.shape).parse_element(section, element)
+    fn export<'e>(&self, number: usize, export: Export<'e>) -> Export<'e> {
+        let choosers = (self.shape.sections.functions.len() + self.shape.copied.len()) as u32;
+        let chooser = self.shape.chosen.iter().position(|(export, _)| *export == number);
+        Export { index: chooser.map_or(export.index, |chooser| choosers + chooser as u32), ..export }
+    }
+
+    fn exports(&self, section: &mut ExportSection) {
+        section.export(COUNTDOWN_EXPORT, ExportKind::Global, self.shape.globals);
+    }
+
+    fn elements(&self, section: &mut ElementSection) -> Result<()> {
+        for element in &self.shape.sections.elements {
+            let ElementKind::Active { table_index, .. } = &element.kind else { continue };
+            if self.shape.constant_tables.contains(&table_index.unwrap_or(0)) {
+                Copying(&self.shape).parse_element(section, element.clone())?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
+    fn code(&self) -> Option<&CodeSection> {
+        Some(&self.code)
+    }
+
+    fn custom(&self, custom: &CustomSectionReader<'_>, module: &mut wasm_encoder::Module, wasm: &[u8]) {
+        match custom.as_known() {
+            KnownCustom::Name(names) => module.section(&self.names(names)),
+            _ => module.section(&RawSection { id: 0, data: &wasm[custom.range()] }),
+        };
+    }
+}
+
+impl Writer<'_> {
     /// A copy is called as what it is a copy of.
     fn names(&self, names: NameSectionReader<'_>) -> NameSection {
         let mut functions = NameMap::new();

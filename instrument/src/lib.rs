@@ -10,6 +10,7 @@ pub mod check;
 mod countdown;
 mod offsets;
 mod resize;
+mod sections;
 #[cfg(test)]
 mod tests;
 pub mod undo;

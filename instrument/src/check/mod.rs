@@ -44,9 +44,10 @@ mod shape;
 mod tests;
 
 use wasmparser::{
-    ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator,
+    ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncValidatorAllocations, Operator, TableInit,
 };
 
+use crate::sections::{Body, Sections};
 use crate::undo::layout::{LOG_EXPORT, LOOK_EXPORT, TOP_EXPORT};
 use code::{Added, Found};
 
@@ -96,13 +97,8 @@ impl From<wasmparser::BinaryReaderError> for Wrong {
 /// What is outside of functions.
 #[derive(Default)]
 struct Outside {
+    /// Functions that are imported, and so come first.
     imported: u32,
-    memories: u32,
-    top: Option<u32>,
-    table: Option<u32>,
-    log_is_second_memory: bool,
-    /// First values of globals, where they are plain constants.
-    globals: Vec<Option<u32>>,
     /// Functions that elements or globals refer to.
     references: Vec<u32>,
     /// Tables that have elements.
@@ -114,97 +110,63 @@ struct Outside {
 /// # Errors
 /// If one may not: then it must not be run without another watch over its time.
 pub fn looks(wasm: &[u8]) -> Result<Checked, Wrong> {
-    Validator::new_with_features(crate::rewritten_features()).validate_all(wasm)?;
-    let outside = Outside::of(wasm)?;
-    let added = outside.added()?;
-    let mut functions = Vec::new();
-    for payload in Parser::new(0).parse_all(wasm) {
-        if let Payload::CodeSectionEntry(body) = payload? {
-            let function = outside.imported + functions.len() as u32;
-            let found = code::read(&body, added);
-            functions
-                .push((body.range().start, found.map_err(|(offset, what)| Wrong::Code { function, offset, what })?));
-        }
+    let mut sections = Sections::of(wasm, crate::rewritten_features())?;
+    let bodies = std::mem::take(&mut sections.bodies);
+    let outside = Outside::of(&sections)?;
+    let added = outside.added(&sections)?;
+    let (mut starts, mut functions) = (Vec::new(), Vec::new());
+    let mut scratch = FuncValidatorAllocations::default();
+    for (Body { validator, code }, function) in bodies.into_iter().zip(outside.imported..) {
+        let mut validator = validator.into_validator(scratch);
+        validator.validate(&code)?;
+        scratch = validator.into_allocations();
+        let found = code::read(&code, added);
+        functions.push(found.map_err(|(offset, what)| Wrong::Code { function, offset, what })?);
+        starts.push(code.range().start);
     }
-    let (starts, found): (Vec<usize>, Vec<Found>) = functions.into_iter().unzip();
-    outside.functions(&starts, &found)
+    outside.functions(&starts, &functions)
 }
 
 impl Outside {
-    fn of(wasm: &[u8]) -> Result<Self, Wrong> {
-        let mut outside = Outside::default();
-        for payload in Parser::new(0).parse_all(wasm) {
-            match payload? {
-                Payload::ImportSection(imports) => {
-                    for import in imports.into_imports() {
-                        let TypeRef::Func(_) = import?.ty else {
-                            return Err(Wrong::Module("it imports more than functions"));
-                        };
-                        outside.imported += 1;
-                    }
-                }
-                Payload::MemorySection(memories) => outside.memories = memories.count(),
-                Payload::TableSection(tables) => {
-                    for table in tables {
-                        if let wasmparser::TableInit::Expr(expression) = table?.init {
-                            outside.refers(&expression)?;
-                        }
-                    }
-                }
-                Payload::GlobalSection(globals) => {
-                    for global in globals {
-                        let global = global?;
-                        outside.refers(&global.init_expr)?;
-                        outside.globals.push(match global.init_expr.get_operators_reader().read()? {
-                            Operator::I32Const { value } => Some(value.cast_unsigned()),
-                            _ => None,
-                        });
-                    }
-                }
-                Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export?;
-                        match (export.name, export.kind) {
-                            (TOP_EXPORT, ExternalKind::Global) => outside.top = Some(export.index),
-                            (LOOK_EXPORT, ExternalKind::Table) => outside.table = Some(export.index),
-                            (LOG_EXPORT, ExternalKind::Memory) => {
-                                outside.log_is_second_memory = export.index == shape::LOG_MEMORY;
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                Payload::StartSection { .. } => return Err(Wrong::Module("it has a start function")),
-                Payload::ElementSection(elements) => {
-                    for element in elements {
-                        outside.element(element?)?;
-                    }
-                }
-                Payload::DataSection(segments) => {
-                    for segment in segments {
-                        if let DataKind::Active { memory_index: shape::LOG_MEMORY.., .. } = segment?.kind {
-                            return Err(Wrong::Module("it has data for the log memory"));
-                        }
-                    }
-                }
-                _ => {}
+    fn of(sections: &Sections<'_>) -> Result<Self, Wrong> {
+        let imported = sections.imported(ExternalKind::Func);
+        if imported as usize != sections.imports.len() {
+            return Err(Wrong::Module("it imports more than functions"));
+        }
+        if sections.start.is_some() {
+            return Err(Wrong::Module("it has a start function"));
+        }
+        let of_log = |data: &wasmparser::Data<'_>| matches!(data.kind, DataKind::Active { memory_index, .. } if memory_index == shape::LOG_MEMORY);
+        if sections.data.iter().any(of_log) {
+            return Err(Wrong::Module("it has data for the log memory"));
+        }
+        let mut outside = Outside { imported, ..Outside::default() };
+        for table in &sections.tables {
+            if let TableInit::Expr(expression) = &table.init {
+                outside.refers(expression)?;
             }
+        }
+        for global in &sections.globals {
+            outside.refers(&global.init_expr)?;
+        }
+        for element in &sections.elements {
+            outside.element(element)?;
         }
         Ok(outside)
     }
 
-    fn element(&mut self, element: wasmparser::Element<'_>) -> Result<(), Wrong> {
+    fn element(&mut self, element: &wasmparser::Element<'_>) -> Result<(), Wrong> {
         if let ElementKind::Active { table_index, .. } = element.kind {
             self.filled.push(table_index.unwrap_or(0));
         }
-        match element.items {
+        match &element.items {
             ElementItems::Functions(functions) => {
-                for function in functions {
+                for function in functions.clone() {
                     self.references.push(function?);
                 }
             }
             ElementItems::Expressions(_, expressions) => {
-                for expression in expressions {
+                for expression in expressions.clone() {
                     self.refers(&expression?)?;
                 }
             }
@@ -222,19 +184,26 @@ impl Outside {
     }
 
     /// What was added, if it is as it has to be.
-    fn added(&self) -> Result<Added, Wrong> {
-        if self.memories != 2 || !self.log_is_second_memory {
+    fn added(&self, sections: &Sections<'_>) -> Result<Added, Wrong> {
+        let exported = |name: &str, kind| {
+            let export = sections.exports.iter().find(|export| export.name == name && export.kind == kind);
+            export.map(|export| export.index)
+        };
+        if sections.memories.len() != 2 || exported(LOG_EXPORT, ExternalKind::Memory) != Some(shape::LOG_MEMORY) {
             return Err(Wrong::Module("the log memory is not its second and last one"));
         }
-        let table = self.table.ok_or(Wrong::Module("there is no table with whom looks ask"))?;
+        let table = exported(LOOK_EXPORT, ExternalKind::Table);
+        let table = table.ok_or(Wrong::Module("there is no table with whom looks ask"))?;
         if self.filled.contains(&table) {
             return Err(Wrong::Module("the table with whom looks ask has elements"));
         }
-        let top = self.top.ok_or(Wrong::Module("there is no global with the log's top"))?;
-        if !self.globals.get(top as usize).copied().flatten().is_some_and(log::is_top) {
-            return Err(Wrong::Module("the log's top does not begin behind the cells"));
+        let top = exported(TOP_EXPORT, ExternalKind::Global);
+        let top = top.ok_or(Wrong::Module("there is no global with the log's top"))?;
+        let first = sections.globals.get(top as usize).map(|global| global.init_expr.get_operators_reader().read());
+        match first.transpose()? {
+            Some(Operator::I32Const { value }) if log::is_top(value.cast_unsigned()) => Ok(Added { top, table }),
+            _ => Err(Wrong::Module("the log's top does not begin behind the cells")),
         }
-        Ok(Added { top, table })
     }
 
     /// Looks lead to the question, and each function that has to looks when it begins.

@@ -186,6 +186,12 @@ pub enum Refused {
     },
 }
 
+impl From<crate::sections::Error> for Refused {
+    fn from(error: crate::sections::Error) -> Self {
+        Refused::Invalid(error.to_string())
+    }
+}
+
 impl From<wasmparser::Error> for Refused {
     fn from(error: wasmparser::Error) -> Self {
         Refused::Invalid(error.to_string())

@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use wasmparser::Operator;
 
 use super::Refused;
-use super::module::{Body, Shape};
+use super::module::Shape;
 use super::planted::{Planted, flawed};
 use super::stores::{StoreOp, refused, store_op};
+use crate::sections::Body;
 
 /// `root + plus`, modulo 2^32. Root 0 is zero, so that `plus` is a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,7 +152,7 @@ impl<'a> Analysis<'a> {
             open: vec![Open { start: None, height: 0 }],
             computed: HashMap::new(),
         };
-        let parameters = shape.function_type(function).params().len();
+        let parameters = shape.sections.function_type(function).params().len();
         for local in 0..validator.len_locals() as usize {
             let value = if local < parameters { walk.fresh() } else { Value::constant(0) };
             walk.locals.push(value);

@@ -1,11 +1,11 @@
 //! The rewritten module: the original's sections, each with what is added at its end, so that no index changes.
 
-use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
     Instruction, MemArg, MemorySection, MemoryType, RawSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
-use wasmparser::{ExternalKind, Parser, Payload, Validator};
+use wasmparser::{CustomSectionReader, Export, ExternalKind, Parser, Payload, Validator};
 
 use super::code::{self, Code, Names};
 use super::layout::{
@@ -19,9 +19,12 @@ use super::rewrite::{Module, Part, Rewritten, rewrite};
 use super::values::Analysis;
 use super::{Effect, Instrumented, Options, Refused};
 use crate::OffsetMap;
+use crate::sections::{self, Rewriting, Sections};
 
 /// An export that gets a wrapper: its name and the function behind it.
 struct Entry<'a> {
+    /// The export's number.
+    export: usize,
     name: &'a str,
     function: u32,
 }
@@ -57,23 +60,27 @@ impl Placed {
     }
 }
 
-pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
+pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options) -> Result<Instrumented, Refused> {
     let mut shape = Shape::of(wasm)?;
-    let bodies = std::mem::take(&mut shape.bodies);
-    let globals = shape.globals.len() as u32;
+    let code_bytes_before = shape.sections.code_bytes();
+    let bodies = std::mem::take(&mut shape.sections.bodies);
+    let Sections { types, functions, tables, globals, exports, .. } = &shape.sections;
+    let globals = globals.len() as u32;
     let names = Names {
         top: globals,
         mode: globals + 1,
         stack_limit: globals + 2,
-        log_range: shape.functions.len() as u32,
-        look: shape.functions.len() as u32 + 1,
-        look_table: shape.tables,
-        look_type: shape.types.len() as u32 + 1,
+        log_range: functions.len() as u32,
+        look: functions.len() as u32 + 1,
+        look_table: tables.len() as u32,
+        look_type: types.len() as u32 + 1,
         first_record: first_record(shape.mutable_globals().count()),
         kept_below: options.private_bytes.filter(|_| options.private_is_kept),
     };
-    let functions = shape.exports.iter().filter(|export| export.kind == ExternalKind::Func);
-    let entries: Vec<_> = functions.map(|export| Entry { name: export.name, function: export.index }).collect();
+    let functions = exports.iter().enumerate().filter(|(_, export)| export.kind == ExternalKind::Func);
+    let entry =
+        |(number, export): (usize, &Export<'a>)| Entry { export: number, name: export.name, function: export.index };
+    let entries: Vec<_> = functions.map(entry).collect();
     let mut effect = Effect {
         transactions: entries.iter().filter(|entry| Shape::is_transaction(entry.name)).count(),
         own_frames_known: shape.stack.is_some(),
@@ -92,7 +99,7 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
     for (number, body) in bodies.into_iter().enumerate() {
         let function = writer.shape.imported_functions + number as u32;
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let parameters = writer.shape.function_type(function).params().len() as u32;
+        let parameters = writer.shape.sections.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
         let analysis = Analysis::of(body, &writer.shape, function, options.planted())?;
         let rewritten = rewrite(&module, &analysis, locals, &mut effect);
@@ -108,11 +115,12 @@ pub(super) fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented,
         code.raw(&function.body);
     }
     writer.added_functions(&mut code);
-    let wasm = writer.module(&code)?;
+    let finished = Finished { writer: &writer, code };
+    let wasm = sections::rewrite(&writer.shape.sections, &finished)?;
     let map = offset_map(&wasm, &functions)?;
     Validator::new_with_features(crate::rewritten_features()).validate_all(&wasm)?;
-    effect.code_bytes_before = code_bytes(writer.wasm)?;
-    effect.code_bytes_after = code_bytes(&wasm)?;
+    effect.code_bytes_before = code_bytes_before;
+    effect.code_bytes_after = finished.code.byte_len();
     Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.look + 1 })
 }
 
@@ -125,7 +133,7 @@ impl Writer<'_> {
     ) -> Result<Placed, Refused> {
         let mut locals = Vec::with_capacity(declared.len() + rewritten.added_locals.len());
         for &(count, ty) in declared {
-            locals.push((count, RoundtripReencoder.val_type(ty).map_err(reencoding)?));
+            locals.push((count, RoundtripReencoder.val_type(ty)?));
         }
         locals.extend(rewritten.added_locals.iter().map(|&ty| (1, ty)));
         let mut body = Function::new(locals);
@@ -172,7 +180,7 @@ impl Writer<'_> {
     /// Begins a call, unless one is running already: then this is part of it.
     fn wrapper(&self, entry: &Entry<'_>) -> Function {
         let names = &self.names;
-        let parameters = self.shape.function_type(entry.function).params().len() as u32;
+        let parameters = self.shape.sections.function_type(entry.function).params().len() as u32;
         let mut body = Function::new([]);
         let call = |body: &mut Function| {
             for parameter in 0..parameters {
@@ -220,132 +228,77 @@ impl Writer<'_> {
         body.instruction(&Instruction::End);
         body
     }
+}
 
-    fn module(&self, code: &CodeSection) -> Result<Vec<u8>, Refused> {
-        let mut module = wasm_encoder::Module::new();
-        let (mut globals_written, mut tables_written) = (false, false);
-        for payload in Parser::new(0).parse_all(self.wasm) {
-            let payload = payload?;
-            // The globals are added even if the module has none of its own; these sections come after them.
-            let after_globals = matches!(
-                payload,
-                Payload::ExportSection(_)
-                    | Payload::StartSection { .. }
-                    | Payload::ElementSection(_)
-                    | Payload::DataCountSection { .. }
-                    | Payload::CodeSectionStart { .. }
-                    | Payload::DataSection(_)
-                    | Payload::End(_)
-            );
-            if after_globals && !globals_written {
-                globals_written = true;
-                module.section(&self.globals()?);
-            }
-            match payload {
-                Payload::TypeSection(types) => {
-                    let mut section = TypeSection::new();
-                    RoundtripReencoder.parse_type_section(&mut section, types).map_err(reencoding)?;
-                    section.ty().function([ValType::I32, ValType::I32], []);
-                    section.ty().function([], [ValType::I32]);
-                    section.ty().function([], []);
-                    module.section(&section);
-                }
-                Payload::FunctionSection(functions) => {
-                    let mut section = FunctionSection::new();
-                    RoundtripReencoder.parse_function_section(&mut section, functions).map_err(reencoding)?;
-                    section.function(self.shape.types.len() as u32);
-                    section.function(self.names.look_type + 1);
-                    for entry in &self.entries {
-                        section.function(self.shape.functions[entry.function as usize]);
-                    }
-                    module.section(&section);
-                }
-                Payload::TableSection(tables) => {
-                    tables_written = true;
-                    module.section(&self.tables(Some(tables))?);
-                }
-                Payload::MemorySection(memories) => {
-                    if !tables_written {
-                        module.section(&self.tables(None)?);
-                    }
-                    let mut section = MemorySection::new();
-                    RoundtripReencoder.parse_memory_section(&mut section, memories).map_err(reencoding)?;
-                    let pages = LOG_BYTES / 65536;
-                    section.memory(MemoryType {
-                        minimum: pages,
-                        maximum: Some(pages),
-                        memory64: false,
-                        shared: false,
-                        page_size_log2: None,
-                    });
-                    module.section(&section);
-                }
-                // Written above, before whatever follows them.
-                Payload::GlobalSection(_) => {}
-                Payload::ExportSection(_) => {
-                    module.section(&self.exports()?);
-                }
-                Payload::CodeSectionStart { .. } => {
-                    module.section(code);
-                }
-                // Line tables of the original; the offset map leads to them.
-                Payload::CustomSection(section) if section.name().starts_with(".debug_") => {}
-                other => {
-                    if let Some((id, range)) = other.as_section() {
-                        module.section(&RawSection { id, data: &self.wasm[range] });
-                    }
-                }
-            }
-        }
-        Ok(module.finish())
+/// The writer with all code.
+struct Finished<'w, 'a> {
+    writer: &'w Writer<'a>,
+    code: CodeSection,
+}
+
+impl Rewriting for Finished<'_, '_> {
+    fn types(&self, section: &mut TypeSection) {
+        section.ty().function([ValType::I32, ValType::I32], []);
+        section.ty().function([], [ValType::I32]);
+        section.ty().function([], []);
     }
 
-    fn tables(&self, own: Option<wasmparser::TableSectionReader<'_>>) -> Result<TableSection, Refused> {
-        let mut section = TableSection::new();
-        if let Some(own) = own {
-            RoundtripReencoder.parse_table_section(&mut section, own).map_err(reencoding)?;
+    fn functions(&self, section: &mut FunctionSection) {
+        let sections = &self.writer.shape.sections;
+        section.function(sections.types.len() as u32);
+        section.function(self.writer.names.look_type + 1);
+        for entry in &self.writer.entries {
+            section.function(sections.functions[entry.function as usize]);
         }
+    }
+
+    fn tables(&self, section: &mut TableSection) -> Result<(), sections::Error> {
         let element_type = RefType::FUNCREF;
         section.table(TableType { element_type, table64: false, minimum: 1, maximum: Some(1), shared: false });
-        Ok(section)
+        Ok(())
     }
 
-    fn globals(&self) -> Result<GlobalSection, Refused> {
-        let mut section = GlobalSection::new();
-        for payload in Parser::new(0).parse_all(self.wasm) {
-            if let Payload::GlobalSection(globals) = payload? {
-                RoundtripReencoder.parse_global_section(&mut section, globals).map_err(reencoding)?;
-            }
-        }
-        let top = self.names.first_record;
-        let limit = self.shape.stack.map_or(0, |stack| stack.top);
+    fn memories(&self, section: &mut MemorySection) {
+        let pages = LOG_BYTES / 65536;
+        let (memory64, shared, page_size_log2) = (false, false, None);
+        section.memory(MemoryType { minimum: pages, maximum: Some(pages), memory64, shared, page_size_log2 });
+    }
+
+    fn globals(&self, section: &mut GlobalSection) {
+        let top = self.writer.names.first_record;
+        let limit = self.writer.shape.stack.map_or(0, |stack| stack.top);
         for initial in [top, Mode::Idle as u32, limit] {
             let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
             section.global(ty, &ConstExpr::i32_const(initial.cast_signed()));
         }
-        Ok(section)
     }
 
-    fn exports(&self) -> Result<ExportSection, Refused> {
-        let mut section = ExportSection::new();
-        let mut wrapper = self.names.look + 1;
-        for export in &self.shape.exports {
-            let kind = RoundtripReencoder.export_kind(export.kind).map_err(reencoding)?;
-            if export.kind == ExternalKind::Func {
-                section.export(export.name, ExportKind::Func, wrapper);
-                wrapper += 1;
-            } else {
-                section.export(export.name, kind, export.index);
-            }
-        }
+    fn export<'e>(&self, number: usize, export: Export<'e>) -> Export<'e> {
+        let wrapper = self.writer.entries.iter().position(|entry| entry.export == number);
+        let index = wrapper.map_or(export.index, |wrapper| self.writer.names.look + 1 + wrapper as u32);
+        Export { index, ..export }
+    }
+
+    fn exports(&self, section: &mut ExportSection) {
+        let names = &self.writer.names;
         section.export(LOG_EXPORT, ExportKind::Memory, 1);
-        section.export(TOP_EXPORT, ExportKind::Global, self.names.top);
-        section.export(MODE_EXPORT, ExportKind::Global, self.names.mode);
-        section.export(LOOK_EXPORT, ExportKind::Table, self.names.look_table);
-        for (number, (global, _)) in self.shape.mutable_globals().enumerate() {
+        section.export(TOP_EXPORT, ExportKind::Global, names.top);
+        section.export(MODE_EXPORT, ExportKind::Global, names.mode);
+        section.export(LOOK_EXPORT, ExportKind::Table, names.look_table);
+        for (number, (global, _)) in self.writer.shape.mutable_globals().enumerate() {
             section.export(&format!("{GLOBAL_EXPORT}{number}"), ExportKind::Global, global);
         }
-        Ok(section)
+    }
+
+    fn code(&self) -> Option<&CodeSection> {
+        Some(&self.code)
+    }
+
+    fn custom(&self, custom: &CustomSectionReader<'_>, module: &mut wasm_encoder::Module, wasm: &[u8]) {
+        // Line tables of the original; the offset map leads to them.
+        if !custom.name().starts_with(".debug_") {
+            module.section(&RawSection { id: 0, data: &wasm[custom.range()] });
+        }
     }
 }
 
@@ -360,16 +313,6 @@ fn save_global(body: &mut Function, number: u32, global: u32, ty: wasmparser::Va
         wasmparser::ValType::V128 => Instruction::V128Store(at),
         wasmparser::ValType::Ref(_) => unreachable!("the module was validated without reference types"),
     });
-}
-
-fn code_bytes(wasm: &[u8]) -> Result<usize, Refused> {
-    let mut bytes = 0;
-    for payload in Parser::new(0).parse_all(wasm) {
-        if let Payload::CodeSectionStart { size, .. } = payload? {
-            bytes = size as usize;
-        }
-    }
-    Ok(bytes)
 }
 
 fn offset_map(wasm: &[u8], placed: &[Placed]) -> Result<OffsetMap, Refused> {
@@ -388,8 +331,4 @@ fn offset_map(wasm: &[u8], placed: &[Placed]) -> Result<OffsetMap, Refused> {
         }
     }
     Ok(map)
-}
-
-fn reencoding(error: reencode::Error) -> Refused {
-    Refused::Invalid(error.to_string())
 }
