@@ -76,15 +76,43 @@ enum Binary {
     Mul,
 }
 
-struct Walk {
+struct Walk<'w> {
+    blocks: &'w Blocks,
+    /// The global with the stack pointer.
+    pointer: Option<u32>,
+    memory_bytes: u64,
+    planted: Planted,
     roots: u32,
     stack: Vec<Value>,
     locals: Vec<Value>,
     open: Vec<Open>,
     computed: HashMap<(Binary, Value, Value), Value>,
+    /// Roots that are values of the stack pointer.
+    stack_roots: HashSet<u32>,
 }
 
-impl Walk {
+impl<'w> Walk<'w> {
+    /// At the beginning of a function with so many parameters and locals, parameters among them.
+    fn new(shape: &Shape<'_>, blocks: &'w Blocks, parameters: usize, locals: usize, planted: Planted) -> Self {
+        let mut walk = Walk {
+            blocks,
+            pointer: shape.stack.map(|stack| stack.pointer),
+            memory_bytes: shape.memory_bytes,
+            planted,
+            roots: 0,
+            stack: Vec::new(),
+            locals: Vec::new(),
+            open: vec![Open { start: None, height: 0 }],
+            computed: HashMap::new(),
+            stack_roots: HashSet::new(),
+        };
+        for local in 0..locals {
+            let value = if local < parameters { walk.fresh() } else { Value::constant(0) };
+            walk.locals.push(value);
+        }
+        walk
+    }
+
     fn fresh(&mut self) -> Value {
         self.roots += 1;
         Value { root: self.roots, plus: 0 }
@@ -96,10 +124,114 @@ impl Walk {
         if self.stack.len() > floor { self.stack.pop().expect("above the floor") } else { self.fresh() }
     }
 
+    fn push(&mut self, values: u32) {
+        for _ in 0..values {
+            let value = self.fresh();
+            self.stack.push(value);
+        }
+    }
+
     fn forget(&mut self, locals: &[u32]) {
         for &local in locals {
             self.locals[local as usize] = self.fresh();
         }
+    }
+
+    /// Follows an instruction whose result is known. Says whether it is one.
+    fn compute(&mut self, operator: &Operator<'_>) -> bool {
+        match operator {
+            Operator::LocalGet { local_index } => self.stack.push(self.locals[*local_index as usize]),
+            Operator::LocalSet { local_index } => self.locals[*local_index as usize] = self.pop(),
+            Operator::LocalTee { local_index } => {
+                let value = self.pop();
+                self.locals[*local_index as usize] = value;
+                self.stack.push(value);
+            }
+            Operator::I32Const { value } => self.stack.push(Value::constant(value.cast_unsigned())),
+            Operator::I32Add => self.binary(Binary::Add),
+            Operator::I32Sub => self.binary(Binary::Sub),
+            Operator::I32Shl => self.binary(Binary::Shl),
+            Operator::I32And => self.binary(Binary::And),
+            Operator::I32Or => self.binary(Binary::Or),
+            Operator::I32Mul => self.binary(Binary::Mul),
+            Operator::GlobalGet { global_index } if Some(*global_index) == self.pointer => {
+                let value = self.fresh();
+                self.stack_roots.insert(value.root);
+                self.stack.push(value);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Takes the operands of any other instruction, the one at `at`. Says what happens there.
+    fn take(&mut self, at: usize, operator: &Operator<'_>, operands: u32) -> Option<Event> {
+        match operator {
+            Operator::GlobalSet { global_index } if Some(*global_index) == self.pointer => {
+                let value = self.pop();
+                let unchanged = value.plus == 0 && self.stack_roots.contains(&value.root);
+                return Some(Event::StackPointer(unchanged));
+            }
+            Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
+                self.pop();
+                self.pop();
+                return Some(Event::Bulk(self.pop()));
+            }
+            // What is left of their own values goes when they do.
+            Operator::Else | Operator::End => return None,
+            _ => {}
+        }
+        if let Some(store) = store_op(operator) {
+            return Some(self.store(store));
+        }
+        for _ in 0..operands {
+            self.pop();
+        }
+        match operator {
+            Operator::Loop { .. } => Some(Event::Loop(self.blocks.ends[&at])),
+            _ => None,
+        }
+    }
+
+    fn store(&mut self, mut store: StoreOp) -> Event {
+        for _ in 0..store.operands {
+            self.pop();
+        }
+        let mut address = self.pop();
+        // Constant addresses get one base, so that neighbours are seen to be neighbours.
+        let absolute = u64::from(address.plus) + store.memarg.offset;
+        if address.root == 0 && absolute + u64::from(store.width) <= self.memory_bytes {
+            address = Value::constant(0);
+            store.memarg.offset = absolute;
+        }
+        Event::Store(store, address)
+    }
+
+    /// Leaves that instruction with so many results.
+    fn leave(&mut self, at: usize, operator: &Operator<'_>, results: u32) {
+        let blocks = self.blocks;
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                if matches!(operator, Operator::Loop { .. }) && !flawed!(self.planted, HoistVariantAddress) {
+                    self.forget(&blocks.changed[&at]);
+                }
+                self.open.push(Open { start: Some(at), height: self.stack.len() });
+            }
+            Operator::Else | Operator::End => {
+                if let Some(open) = self.open.last() {
+                    let start = open.start;
+                    self.stack.truncate(open.height);
+                    if let Some(start) = start {
+                        self.forget(&blocks.changed[&start]);
+                    }
+                }
+                if let Operator::End = operator {
+                    self.open.pop();
+                }
+            }
+            _ => {}
+        }
+        self.push(results);
     }
 
     fn binary(&mut self, what: Binary) {
@@ -138,136 +270,33 @@ impl<'a> Analysis<'a> {
         }
         offsets.push(reader.original_position());
         let blocks = Blocks::of(&operators);
-        let mut analysis = Analysis {
-            operators: Vec::new(),
-            offsets: Vec::new(),
-            seen: HashMap::new(),
-            reachable: Vec::with_capacity(operators.len()),
-            stack_roots: HashSet::new(),
-        };
-        let mut walk = Walk {
-            roots: 0,
-            stack: Vec::new(),
-            locals: Vec::new(),
-            open: vec![Open { start: None, height: 0 }],
-            computed: HashMap::new(),
-        };
         let parameters = shape.sections.function_type(function).params().len();
-        for local in 0..validator.len_locals() as usize {
-            let value = if local < parameters { walk.fresh() } else { Value::constant(0) };
-            walk.locals.push(value);
-        }
-        let pointer = shape.stack.map(|stack| stack.pointer);
+        let mut walk = Walk::new(shape, &blocks, parameters, validator.len_locals() as usize, planted);
+        let (mut seen, mut reachable) = (HashMap::new(), Vec::with_capacity(operators.len()));
         for (at, operator) in operators.iter().enumerate() {
             let offset = offsets[at];
+            let refuse = |what| Refused::Instruction { what, function, offset };
             if let Some(what) = refused(operator) {
-                return Err(Refused::Instruction { what, function, offset });
+                return Err(refuse(what));
             }
-            let reachable = validator.get_control_frame(0).is_some_and(|frame| !frame.unreachable);
-            analysis.reachable.push(reachable);
-            let (pops, pushes) = operator.operator_arity(&validator).ok_or(Refused::Instruction {
-                what: "an instruction of unknown arity",
-                function,
-                offset,
-            })?;
-            let mut see = |event, locals: &[Value]| {
-                analysis.seen.insert(at, Seen { event, locals: locals.to_vec() });
-            };
-            match operator {
-                Operator::LocalGet { local_index } => walk.stack.push(walk.locals[*local_index as usize]),
-                Operator::LocalSet { local_index } => walk.locals[*local_index as usize] = walk.pop(),
-                Operator::LocalTee { local_index } => {
-                    let value = walk.pop();
-                    walk.locals[*local_index as usize] = value;
-                    walk.stack.push(value);
+            reachable.push(validator.get_control_frame(0).is_some_and(|frame| !frame.unreachable));
+            let arity = operator.operator_arity(&validator);
+            let (operands, results) = arity.ok_or_else(|| refuse("an instruction of unknown arity"))?;
+            if !walk.compute(operator) {
+                if let Some(event) = walk.take(at, operator, operands) {
+                    seen.insert(at, Seen { event, locals: walk.locals.clone() });
                 }
-                Operator::I32Const { value } => walk.stack.push(Value::constant(value.cast_unsigned())),
-                Operator::I32Add => walk.binary(Binary::Add),
-                Operator::I32Sub => walk.binary(Binary::Sub),
-                Operator::I32Shl => walk.binary(Binary::Shl),
-                Operator::I32And => walk.binary(Binary::And),
-                Operator::I32Or => walk.binary(Binary::Or),
-                Operator::I32Mul => walk.binary(Binary::Mul),
-                Operator::GlobalGet { global_index } if Some(*global_index) == pointer => {
-                    let value = walk.fresh();
-                    analysis.stack_roots.insert(value.root);
-                    walk.stack.push(value);
-                }
-                Operator::GlobalSet { global_index } if Some(*global_index) == pointer => {
-                    let value = walk.pop();
-                    let unchanged = value.plus == 0 && analysis.stack_roots.contains(&value.root);
-                    see(Event::StackPointer(unchanged), &walk.locals);
-                }
-                Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
-                    walk.pop();
-                    walk.pop();
-                    let to = walk.pop();
-                    see(Event::Bulk(to), &walk.locals);
-                }
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
-                    for _ in 0..pops {
-                        walk.pop();
-                    }
-                    if let Operator::Loop { .. } = operator {
-                        see(Event::Loop(blocks.ends[&at]), &walk.locals);
-                        if !flawed!(planted, HoistVariantAddress) {
-                            walk.forget(&blocks.changed[&at]);
-                        }
-                    }
-                    walk.open.push(Open { start: Some(at), height: walk.stack.len() });
-                    push(&mut walk, pushes);
-                }
-                Operator::Else | Operator::End => {
-                    let Some(open) = walk.open.last() else { break };
-                    let (start, height) = (open.start, open.height);
-                    walk.stack.truncate(height);
-                    if let Some(start) = start {
-                        walk.forget(&blocks.changed[&start]);
-                    }
-                    if let Operator::End = operator {
-                        walk.open.pop();
-                    }
-                    push(&mut walk, pushes);
-                }
-                _ => {
-                    let store = store_op(operator);
-                    if let Some(mut store) = store {
-                        for _ in 0..store.operands {
-                            walk.pop();
-                        }
-                        let mut address = walk.pop();
-                        // Constant addresses get one base, so that neighbours are seen to be neighbours.
-                        let absolute = u64::from(address.plus) + store.memarg.offset;
-                        if address.root == 0 && absolute + u64::from(store.width) <= shape.memory_bytes {
-                            address = Value::constant(0);
-                            store.memarg.offset = absolute;
-                        }
-                        see(Event::Store(store, address), &walk.locals);
-                    } else {
-                        for _ in 0..pops {
-                            walk.pop();
-                        }
-                    }
-                    push(&mut walk, pushes);
-                }
+                walk.leave(at, operator, results);
             }
             validator.op(offset, operator)?;
         }
-        analysis.operators = operators;
-        analysis.offsets = offsets;
-        Ok(analysis)
+        let stack_roots = walk.stack_roots;
+        Ok(Analysis { operators, offsets, seen, reachable, stack_roots })
     }
 
     /// The event at an instruction that can be reached.
     pub(super) fn at(&self, index: usize) -> Option<&Seen> {
         self.seen.get(&index).filter(|_| self.reachable[index])
-    }
-}
-
-fn push(walk: &mut Walk, values: u32) {
-    for _ in 0..values {
-        let value = walk.fresh();
-        walk.stack.push(value);
     }
 }
 
