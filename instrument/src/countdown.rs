@@ -50,7 +50,7 @@ impl Counting {
     /// # Errors
     /// If the module is not valid.
     pub fn of(wasm: &[u8], wrappers_from: u32) -> Result<Self, Invalid> {
-        let sections = Sections::of(wasm, crate::rewritten_features()).map_err(Error::from)?;
+        let sections = Sections::of(wasm, crate::rewritten_features())?;
         Ok(Writer::write(Shape::of(sections, wrappers_from).map_err(Error::from)?)?)
     }
 

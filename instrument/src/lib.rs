@@ -1,9 +1,17 @@
-//! Every rewriting of a driver's module: its memory gets the length that the host lays out ([`with_memory_pages`]), its
-//! calls can be undone and look at the time ([`undo`]), and its code is there twice, once with a countdown
-//! ([`Counting`]).
+//! Every rewriting of a driver's module, and the checker of what was written.
 //!
-//! Modules go in as bytes and come out as bytes. Nothing here runs one, knows an engine, or decides what a driver may
-//! import: that is the runtime's business, which calls this.
+//! - [`with_memory_pages`]: its memory gets the length that the host lays out;
+//! - [`undo`]: its calls can be undone, and look at the time by themselves;
+//! - [`Counting`]: its code is there twice, once with a countdown;
+//! - [`check`]: whether a finished module looks at the time wherever it may run for long.
+//!
+//! It is no engine and no policy: modules go in as bytes and come out as bytes, nothing here runs one, and what a
+//! driver may import and export is the runtime's to say. The runtime calls it, and nobody else but the tests does: it
+//! owns the log at run time (`runtime/src/checkpoint`), whose format is [`undo::layout`].
+//!
+//! What must stay true: no index of the original changes, so that traps and names lead back ([`OffsetMap`]); all
+//! reading and writing of sections is in one file (`sections.rs`); and [`check`] shares no analysis with what it
+//! checks.
 #![forbid(unsafe_code)]
 
 pub mod check;
@@ -20,6 +28,7 @@ use wasmparser::WasmFeatures;
 pub use countdown::{COUNTDOWN_EXPORT, Counting};
 pub use offsets::OffsetMap;
 pub use resize::with_memory_pages;
+pub use sections::{Body, Sections};
 
 /// What a driver exports its memory as.
 pub const MEMORY_EXPORT: &str = "memory";

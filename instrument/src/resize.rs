@@ -19,6 +19,6 @@ impl Rewriting for Resize {
 /// # Errors
 /// If it is not valid.
 pub fn with_memory_pages(wasm: &[u8], pages: u64) -> Result<Vec<u8>, Invalid> {
-    let sections = Sections::of(wasm, features()).map_err(|error| Invalid(error.to_string()))?;
+    let sections = Sections::of(wasm, features())?;
     Ok(rewrite(&sections, &Resize(pages))?)
 }

@@ -26,33 +26,54 @@ impl From<Error> for Invalid {
 }
 
 /// One function's body.
-pub(crate) struct Body<'a> {
-    pub(crate) validator: FuncToValidate<ValidatorResources>,
-    pub(crate) code: FunctionBody<'a>,
+pub struct Body<'a> {
+    /// What validates it.
+    pub validator: FuncToValidate<ValidatorResources>,
+    /// Its locals and code.
+    pub code: FunctionBody<'a>,
 }
 
 /// What is in a module. It is valid, but for the bodies, which each reader validates as it reads them.
 #[derive(Default)]
-pub(crate) struct Sections<'a> {
-    pub(crate) wasm: &'a [u8],
-    pub(crate) types: Vec<FuncType>,
-    pub(crate) imports: Vec<Import<'a>>,
+pub struct Sections<'a> {
+    /// The module.
+    pub wasm: &'a [u8],
+    /// Types of functions.
+    pub types: Vec<FuncType>,
+    /// Imports of every kind.
+    pub imports: Vec<Import<'a>>,
     /// The type of each function, imported ones first.
-    pub(crate) functions: Vec<u32>,
-    /// Tables, memories and globals that are not imported.
-    pub(crate) tables: Vec<Table<'a>>,
-    pub(crate) memories: Vec<MemoryType>,
-    pub(crate) globals: Vec<Global<'a>>,
-    pub(crate) exports: Vec<Export<'a>>,
-    pub(crate) start: Option<u32>,
-    pub(crate) elements: Vec<Element<'a>>,
-    pub(crate) bodies: Vec<Body<'a>>,
-    pub(crate) data: Vec<Data<'a>>,
-    pub(crate) customs: Vec<CustomSectionReader<'a>>,
+    pub functions: Vec<u32>,
+    /// Tables that are not imported.
+    pub tables: Vec<Table<'a>>,
+    /// Memories that are not imported.
+    pub memories: Vec<MemoryType>,
+    /// Globals that are not imported.
+    pub globals: Vec<Global<'a>>,
+    /// Exports of every kind.
+    pub exports: Vec<Export<'a>>,
+    /// The start function.
+    pub start: Option<u32>,
+    /// Segments of elements.
+    pub elements: Vec<Element<'a>>,
+    /// Functions that are not imported.
+    pub bodies: Vec<Body<'a>>,
+    /// Segments of data.
+    pub data: Vec<Data<'a>>,
+    /// Custom sections.
+    pub customs: Vec<CustomSectionReader<'a>>,
 }
 
 impl<'a> Sections<'a> {
-    pub(crate) fn of(wasm: &'a [u8], features: WasmFeatures) -> Result<Self, BinaryReaderError> {
+    /// Reads a module.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not valid with these features. Bodies are not looked at.
+    pub fn of(wasm: &'a [u8], features: WasmFeatures) -> Result<Self, Invalid> {
+        Self::read(wasm, features).map_err(|error| Invalid(error.to_string()))
+    }
+
+    fn read(wasm: &'a [u8], features: WasmFeatures) -> Result<Self, BinaryReaderError> {
         let mut validator = Validator::new_with_features(features);
         let mut sections = Sections { wasm, ..Sections::default() };
         for payload in Parser::new(0).parse_all(wasm) {

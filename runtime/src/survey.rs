@@ -1,9 +1,9 @@
-//! One walk over a module: what it imports and exports, and whether a driver may.
+//! What a module imports and exports, and whether a driver may.
 
 use nook_abi::net::{FILTER_ENTRIES, FilterEntryInfo};
 use nook_abi::{ArgInfo, Class, ENTRIES, ENTRY_PREFIX, EntryInfo, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Value};
-use nook_instrument::MEMORY_EXPORT;
-use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
+use nook_instrument::{MEMORY_EXPORT, Sections, features};
+use wasmparser::{ExternalKind, FuncType, TypeRef, ValType};
 
 use crate::load::Wasi;
 use crate::world::{WASI_MODULE, World};
@@ -22,15 +22,12 @@ struct Row {
     required: bool,
 }
 
-/// What one walk over the module finds.
-#[derive(Default)]
+/// What a module imports and exports.
 pub(crate) struct Survey<'a> {
+    sections: Sections<'a>,
     pub(crate) manifest: Option<&'a [u8]>,
-    types: Vec<FuncType>,
-    functions: Vec<u32>,
     pub(crate) imports: Vec<(&'a str, u32)>,
     exports: Vec<(&'a str, u32)>,
-    memories: Vec<wasmparser::MemoryType>,
     exports_memory: bool,
     wasi: Wasi,
     /// The world of which it imports functions.
@@ -39,64 +36,41 @@ pub(crate) struct Survey<'a> {
 
 impl<'a> Survey<'a> {
     pub(crate) fn of(wasm: &'a [u8], wasi: Wasi) -> Result<Self, LoadError> {
-        let invalid = |error: wasmparser::BinaryReaderError| LoadError::Invalid(error.to_string());
-        let mut survey = Survey { wasi, ..Survey::default() };
-        for payload in Parser::new(0).parse_all(wasm) {
-            match payload.map_err(invalid)? {
-                Payload::TypeSection(types) => {
-                    for ty in types.into_iter_err_on_gc_types() {
-                        survey.types.push(ty.map_err(invalid)?);
-                    }
-                }
-                Payload::ImportSection(imports) => {
-                    for import in imports.into_imports() {
-                        survey.import(import.map_err(invalid)?)?;
-                    }
-                }
-                Payload::FunctionSection(functions) => {
-                    for function in functions {
-                        survey.functions.push(function.map_err(invalid)?);
-                    }
-                }
-                Payload::TableSection(tables) => {
-                    for table in tables {
-                        let initial = table.map_err(invalid)?.ty.initial;
-                        if initial > MAX_TABLE {
-                            let text = format!("a table with {initial} elements; a driver has at most {MAX_TABLE}");
-                            return Err(LoadError::Refused(text));
-                        }
-                    }
-                }
-                Payload::MemorySection(memories) => {
-                    for memory in memories {
-                        survey.memories.push(memory.map_err(invalid)?);
-                    }
-                }
-                Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export.map_err(invalid)?;
-                        match export.kind {
-                            ExternalKind::Func => survey.exports.push((export.name, export.index)),
-                            ExternalKind::Memory if export.name == MEMORY_EXPORT => survey.exports_memory = true,
-                            // Such names belong to what a preparation adds: the undo log and its globals.
-                            _ if export.name.starts_with(ENTRY_PREFIX) => {
-                                return Err(LoadError::UnknownEntry { name: export.name.to_owned() });
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                Payload::StartSection { .. } => {
-                    return Err(LoadError::Refused(
-                        "a start function: a driver runs only when it is called; do the work in `probe`".into(),
-                    ));
-                }
-                Payload::CustomSection(section)
-                    if section.name() == MANIFEST_SECTION && survey.manifest.replace(section.data()).is_some() =>
-                {
-                    return Err(LoadError::TwoManifests);
+        let mut survey = Survey {
+            sections: Sections::of(wasm, features())?,
+            manifest: None,
+            imports: Vec::new(),
+            exports: Vec::new(),
+            exports_memory: false,
+            wasi,
+            world: None,
+        };
+        for number in 0..survey.sections.imports.len() {
+            survey.import(survey.sections.imports[number])?;
+        }
+        if let Some(table) = survey.sections.tables.iter().find(|table| table.ty.initial > MAX_TABLE) {
+            let text = format!("a table with {} elements; a driver has at most {MAX_TABLE}", table.ty.initial);
+            return Err(LoadError::Refused(text));
+        }
+        for export in &survey.sections.exports {
+            match export.kind {
+                ExternalKind::Func => survey.exports.push((export.name, export.index)),
+                ExternalKind::Memory if export.name == MEMORY_EXPORT => survey.exports_memory = true,
+                // Such names belong to what a preparation adds: the undo log and its globals.
+                _ if export.name.starts_with(ENTRY_PREFIX) => {
+                    return Err(LoadError::UnknownEntry { name: export.name.to_owned() });
                 }
                 _ => {}
+            }
+        }
+        if survey.sections.start.is_some() {
+            return Err(LoadError::Refused(
+                "a start function: a driver runs only when it is called; do the work in `probe`".into(),
+            ));
+        }
+        for section in survey.sections.customs.iter().filter(|section| section.name() == MANIFEST_SECTION) {
+            if survey.manifest.replace(section.data()).is_some() {
+                return Err(LoadError::TwoManifests);
             }
         }
         Ok(survey)
@@ -107,15 +81,12 @@ impl<'a> Survey<'a> {
         let kind = match import.ty {
             TypeRef::Func(index) | TypeRef::FuncExact(index) => {
                 if import.module == WASI_MODULE {
-                    self.wasi_import(import.name)?;
-                    self.functions.push(index);
-                    return Ok(());
+                    return self.wasi_import(import.name);
                 }
                 let row = HOSTCALLS.iter().find(|row| import.module == IMPORT_MODULE && row.name == import.name);
                 let row = row.ok_or(LoadError::UnknownImport { module, name })?;
                 let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
                 self.check("import", import.name, index, &expected)?;
-                self.functions.push(index);
                 self.imports.push((import.name, index));
                 return Ok(());
             }
@@ -142,7 +113,7 @@ impl<'a> Survey<'a> {
     }
 
     fn check(&self, what: &'static str, name: &str, ty: u32, expected: &FuncType) -> Result<(), LoadError> {
-        let found = self.types.get(ty as usize).ok_or_else(|| LoadError::Invalid(format!("no type {ty}")))?;
+        let found = self.sections.types.get(ty as usize).ok_or_else(|| LoadError::Invalid(format!("no type {ty}")))?;
         if found == expected {
             return Ok(());
         }
@@ -187,7 +158,7 @@ impl<'a> Survey<'a> {
             let Some(name) = export.strip_prefix(ENTRY_PREFIX) else { continue };
             let row = rows.iter().find(|row| row.name == name);
             let row = row.ok_or_else(|| LoadError::UnknownEntry { name: export.to_owned() })?;
-            let ty = self.functions.get(function as usize).copied();
+            let ty = self.sections.functions.get(function as usize).copied();
             let ty = ty.ok_or_else(|| LoadError::Invalid(format!("no function {function}")))?;
             let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
             self.check("export", export, ty, &expected)?;
@@ -200,8 +171,8 @@ impl<'a> Survey<'a> {
 
     /// What the module wants for itself, in bytes.
     pub(crate) fn memory_bytes(&self) -> Result<u64, LoadError> {
-        let [memory] = self.memories[..] else {
-            return Err(LoadError::Memory(format!("{} memories; a driver defines one", self.memories.len())));
+        let [memory] = self.sections.memories[..] else {
+            return Err(LoadError::Memory(format!("{} memories; a driver defines one", self.sections.memories.len())));
         };
         if !self.exports_memory {
             return Err(LoadError::Memory(format!("it is not exported as `{MEMORY_EXPORT}`")));

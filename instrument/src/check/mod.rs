@@ -88,6 +88,12 @@ pub enum Wrong {
     },
 }
 
+impl From<crate::Invalid> for Wrong {
+    fn from(error: crate::Invalid) -> Self {
+        Wrong::Invalid(error.0)
+    }
+}
+
 impl From<wasmparser::BinaryReaderError> for Wrong {
     fn from(error: wasmparser::BinaryReaderError) -> Self {
         Wrong::Invalid(error.to_string())

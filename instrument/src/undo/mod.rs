@@ -186,6 +186,12 @@ pub enum Refused {
     },
 }
 
+impl From<crate::Invalid> for Refused {
+    fn from(error: crate::Invalid) -> Self {
+        Refused::Invalid(error.0)
+    }
+}
+
 impl From<crate::sections::Error> for Refused {
     fn from(error: crate::sections::Error) -> Self {
         Refused::Invalid(error.to_string())
