@@ -155,6 +155,23 @@ fn a_long_function_without_a_look_is_refused_and_so_is_one_that_may_come_to_call
 }
 
 #[test]
+fn pass_and_checker_agree_on_what_is_long_to_the_instruction() {
+    let mut looks = [0; 2];
+    for length in 440..=520 {
+        let code = format!("(i32.store (local.get $p) (i32.const 1)) {}", "(nop)".repeat(length));
+        let wasm = module(&code, "");
+        let instrumented = instrument(&wasm, &Options::default()).unwrap();
+        for wasm in finished(&wasm) {
+            check::looks(&wasm).unwrap_or_else(|wrong| panic!("{length}: {wrong}"));
+        }
+        let is_long = instrumented.effect.looks_at_beginnings > 0;
+        assert_eq!(with(&wasm, Flaw::FunctionWithoutLook).is_err(), is_long, "{length}");
+        looks[usize::from(is_long)] += 1;
+    }
+    assert!(looks[0] > 0 && looks[1] > 0, "{looks:?} are not about the border");
+}
+
+#[test]
 fn what_it_takes_grows_as_the_module_does() {
     let nested = |n: usize| module(&format!("{}(br_if 0 (local.get $p)){}", "(loop ".repeat(n), ")".repeat(n)), "");
     let table = |n: usize| {

@@ -15,6 +15,9 @@ use crate::check::MOST_WITHOUT_LOOK;
 /// What a bulk instruction without a look writes in the time of another instruction.
 const BULK_BYTES: u32 = 16;
 
+/// Instructions that put the log's top into a local.
+const RELOAD: u64 = 2;
+
 /// What a rewritten function executes, loops counted once.
 #[derive(Clone, Default)]
 pub(super) struct Cost {
@@ -34,13 +37,16 @@ impl Cost {
         (range_logger, executes): (u32, usize),
     ) -> Self {
         let mut cost = Cost::default();
+        // A function that logs gets the log's top first of all, and after calls; others never do.
+        let reload = if rewritten.top.is_some() { RELOAD } else { 0 };
+        cost.instructions += reload;
         for part in &rewritten.parts {
             match part {
                 Part::Added(code) => {
                     let logs = |instruction: &&Instruction<'_>| matches!(instruction, Instruction::Call(f) if *f == range_logger);
                     cost.instructions += (code.len() + code.iter().filter(logs).count() * executes) as u64;
                 }
-                Part::Reload => cost.instructions += 2,
+                Part::Reload => cost.instructions += reload,
                 Part::Original(at) => cost.operator(&analysis.operators[*at], imported_functions),
             }
         }
