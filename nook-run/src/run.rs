@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nook_bus::{Clock, DmaWindow};
+use nook_bus::Clock;
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{
-    Budgets, Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookError, Wasi,
+    Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder, NookError, Wasi,
 };
 use nook_wasi::EmptyWorld;
 
@@ -156,19 +156,9 @@ pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Re
         launcher = drivers::after_fault(module, launcher, &cache)?;
     }
     let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
-    let layout = module.layout();
-    let window = DmaWindow::new(layout.window_bytes)
-        .with_context(|| format!("cannot make a DMA window of {} MiB", layout.window_bytes >> 20))?;
-    let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), &window)?;
-    let host = Host::new(nook_runtime::HostConfig {
-        device,
-        window,
-        maps: drivers::MAPS,
-        manifest: module.manifest(),
-        layout,
-        budgets: Budgets::default(),
-        clock,
-    })?;
+    let mut builder = NookBuilder::of(module, drivers::MAPS).clock(clock);
+    let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), builder.window()?)?;
+    let host = builder.host(device)?;
     Ok((host, launcher))
 }
 

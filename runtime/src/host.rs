@@ -35,6 +35,15 @@ pub enum HostError {
         /// Its device id.
         id: u16,
     },
+    /// There is not enough memory for the window.
+    #[error("cannot make a DMA window of {} MiB: {source}", len_bytes >> 20)]
+    NoWindow {
+        /// Its length.
+        len_bytes: u64,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The manifest names a register map that this host does not have.
     #[error("the driver `{driver}` wants the register map `{wanted}`; this host has {have}")]
     NoRegisterMap {
@@ -48,7 +57,7 @@ pub enum HostError {
 }
 
 /// What a host is made of.
-pub struct HostConfig<'a> {
+pub(crate) struct HostConfig<'a> {
     /// The device.
     pub device: Box<dyn PciDevice>,
     /// The DMA window, of the layout's length. Some devices need it before they start, so it is the caller's to make.
@@ -94,7 +103,7 @@ impl Host {
     ///
     /// # Panics
     /// If the window is shorter than the layout says.
-    pub fn new(config: HostConfig<'_>) -> Result<Self, HostError> {
+    pub(crate) fn new(config: HostConfig<'_>) -> Result<Self, HostError> {
         let HostConfig { device, window, maps, manifest, layout, budgets, clock } = config;
         let PciIdentity { vendor, device: id, .. } = device.identity();
         if !manifest.drives(vendor, id) {

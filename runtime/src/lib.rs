@@ -13,6 +13,7 @@
 
 mod bars;
 mod budget;
+mod builder;
 mod cache;
 mod call;
 mod checkpoint;
@@ -59,6 +60,7 @@ mod world;
 
 pub use bars::UncheckedBars;
 pub use budget::{Budgets, TICK_NS};
+pub use builder::NookBuilder;
 pub use cache::ModuleCache;
 pub use checkpoint::{Checkpoint, Checkpointing, CorruptLog, LogRolledBack, Method, Pages, Prepared, UndoLog};
 pub use class::{Class, Settled, Suspects};
@@ -69,7 +71,7 @@ pub use device::choose_iova;
 pub use driver::{Driver, Ended, LaunchError, Launcher, RolledBack};
 pub use driver_log::DriverLog;
 pub use engine::{CodeGen, Engine, EngineError};
-pub use host::{Host, HostConfig, HostError};
+pub use host::{Host, HostError};
 pub use image::Image;
 pub use isa::target_description;
 pub use layout::Layout;

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nook_abi::net::{NetKeys, PoolLayout};
-use nook_bus::{Clock, DmaWindow};
-use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Mmio, ModuleCache, Net, Nook, NookError, Wasi, WasmLauncher, now_ns,
-};
+use nook_bus::DmaWindow;
+use nook_runtime::{DriverModule, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, Wasi, WasmLauncher, now_ns};
 use nook_tests::FrameQueues;
 use pci_passthrough::VfioDevice;
 
@@ -56,15 +54,9 @@ fn main() -> ExitCode {
 fn run(address: &str) -> Result<bool, Error> {
     let module = Arc::new(DriverModule::load(DRIVER.as_ref(), Wasi::Refused)?);
     let window = DmaWindow::new(module.layout().window_bytes)?;
-    let host = Host::new(HostConfig {
-        device: Box::new(VfioDevice::open(address.parse()?)?),
-        window: window.clone(),
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets: Budgets::default(),
-        clock: Clock::Monotonic,
-    })?;
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP])
+        .in_window(window.clone())
+        .host(Box::new(VfioDevice::open(address.parse()?)?))?;
     let pool = nook_runtime::pool_of(module.manifest());
     let rx_buffers = NetKeys::of(module.manifest()).ok_or("a network driver")?.rx_buffers as usize;
     let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated)?;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
-use nook_bus::{Clock, DmaWindow, PciDevice};
+use nook_bus::{DmaWindow, PciDevice};
 use nook_native::{Level, NativeLauncher};
 use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Method, Mmio, ModuleCache, Net, Nook, NookError, OwnedManifest,
+    Budgets, DriverModule, Host, Launcher, Method, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest,
     Wasi, WasmLauncher, now_ns,
 };
 
@@ -276,16 +276,11 @@ impl Rig {
 /// # Panics
 /// If they do not belong together.
 pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule, budgets: Budgets) -> Host {
-    let config = HostConfig {
-        device,
-        window,
-        maps: &[&e1000_regs::MAP, &vmxnet3_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets,
-        clock: Clock::Monotonic,
-    };
-    Host::new(config).expect("driver and device belong together")
+    NookBuilder::of(module, &[&e1000_regs::MAP, &vmxnet3_regs::MAP])
+        .in_window(window)
+        .budgets(budgets)
+        .host(device)
+        .expect("driver and device belong together")
 }
 
 /// A broadcast frame of `len` bytes that tells its number, with a pattern that depends on it.

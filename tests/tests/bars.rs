@@ -2,8 +2,7 @@
 //! vmxnet3; the device is registers and nothing else, so that what is seen is the host's doing.
 
 use nook_abi::Fault;
-use nook_bus::{Clock, DmaWindow};
-use nook_runtime::{Budgets, Host, HostConfig, Mmio, ModuleCache, Nook, NookError, WasmLauncher, now_ns};
+use nook_runtime::{Mmio, ModuleCache, Nook, NookBuilder, NookError, WasmLauncher, now_ns};
 use nook_tests::{Bare, FrameQueues, wat_driver};
 use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
 
@@ -12,16 +11,8 @@ fn ends(calls: &str) -> Option<Fault> {
     let module = wat_driver(&[("poll", &format!("{calls} (i32.const 0)"))], "");
     let mut manifest = module.manifest().clone();
     manifest.registers = vmxnet3_regs::MAP.name().into();
-    let host = Host::new(HostConfig {
-        device: Box::new(Bare::new().0),
-        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
-        maps: &[&vmxnet3_regs::MAP],
-        manifest: &manifest,
-        layout: module.layout(),
-        budgets: Budgets::default(),
-        clock: Clock::Monotonic,
-    })
-    .unwrap();
+    let host =
+        NookBuilder::new(&manifest, module.layout(), &[&vmxnet3_regs::MAP]).host(Box::new(Bare::new().0)).unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     match nook.start().and_then(|()| nook.turn(now_ns())) {

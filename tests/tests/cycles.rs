@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::{Fault, TrapKind};
-use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
-    Budgets, Driver, DriverModule, Host, HostConfig, LaunchError, Launcher, Mmio, ModuleCache, Net, Nook, NookError,
-    Wasi, WasmLauncher, now_ns,
+    Driver, DriverModule, Host, LaunchError, Launcher, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, Wasi,
+    WasmLauncher, now_ns,
 };
 use nook_tests::{FrameQueues, cable};
 
@@ -64,16 +63,9 @@ impl Launcher for Shared {
 fn live_twice(entry: &str, module: &DriverModule, launcher: &Arc<WasmLauncher>) {
     let (near, _far) = cable();
     let model = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
-    let config = HostConfig {
-        device: Box::new(Model::new(model, Box::new(near))),
-        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets: Budgets::default(),
-        clock: Clock::Monotonic,
-    };
-    let mut nook = Nook::net(Host::new(config).unwrap(), Box::new(Shared(launcher.clone())), FrameQueues::default());
+    let mut nook = NookBuilder::of(module, &[&e1000_regs::MAP])
+        .net(Box::new(Model::new(model, Box::new(near))), Box::new(Shared(launcher.clone())), FrameQueues::default())
+        .unwrap();
     let died = |outcome: Result<(), NookError>| match outcome {
         Err(NookError::Fault { fault: Fault::Trap { entry: at, kind: TrapKind::Unreachable }, .. }) => {
             assert_eq!(at.info().name, entry);

@@ -7,11 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use e1000_regs::{ITR, TIPG};
 use nook_abi::{Entry, Fault, NativeHead, TrapKind};
-use nook_bus::{Clock, DmaWindow};
 use nook_compiled::CompiledError;
 use nook_native::{Level, NativeError, NativeLauncher};
 use nook_runtime::{
-    Budgets, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, now_ns, parse_manifest,
+    Driver, Ended, Host, Launcher, Layout, Nook, NookBuilder, NookError, OwnedManifest, now_ns, parse_manifest,
 };
 use nook_tests::{Bare, BareHandle, FrameQueues, driver_file, native};
 use odd_native::{MANIFEST, wrong};
@@ -26,15 +25,7 @@ fn host(wrong: u32) -> (Host, BareHandle) {
     let layout = Layout::new(0, &manifest);
     let (device, handle) = Bare::new();
     handle.set_register(TIPG.offset().into(), wrong);
-    let host = Host::new(HostConfig {
-        device: Box::new(device),
-        window: DmaWindow::new(layout.window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: &manifest,
-        layout: &layout,
-        budgets: Budgets::default(),
-        clock: Clock::Monotonic,
-    });
+    let host = NookBuilder::new(&manifest, &layout, &[&e1000_regs::MAP]).host(Box::new(device));
     (host.unwrap(), handle)
 }
 

@@ -4,9 +4,8 @@ use nook_abi::misc::{MOST_OPEN, MiscFault};
 use nook_abi::{
     ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Entry, Fault, HOSTCALLS, Hostcall, MAILBOX_BYTES, Status,
 };
-use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
-    Answer, AskError, Budgets, DriverModule, Failure, Host, HostConfig, Misc, Mmio, ModuleCache, Nook, NookError, Wasi,
+    Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError, Wasi,
     WasmLauncher, now_ns,
 };
 use nook_tests::{Bare, signature};
@@ -74,16 +73,7 @@ fn driver(bodies: &[(&str, &str)]) -> DriverModule {
 
 fn nook_with(bodies: &[(&str, &str)], budgets: Budgets) -> Nook<Misc> {
     let module = driver(bodies);
-    let host = Host::new(HostConfig {
-        device: Box::new(Bare::new().0),
-        window: DmaWindow::new(module.layout().window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: module.manifest(),
-        layout: module.layout(),
-        budgets,
-        clock: Clock::Monotonic,
-    })
-    .unwrap();
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).budgets(budgets).host(Box::new(Bare::new().0)).unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     Nook::misc(host, Box::new(launcher))
 }

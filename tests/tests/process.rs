@@ -9,12 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::{Entry, Fault, Hostcall, TrapKind};
-use nook_bus::{Clock, DmaWindow};
 use nook_compiled::CompiledError;
 use nook_process::{ProcessError, ProcessLauncher, Wait};
 use nook_recovery::{Outcome, Policy, Supervisor};
 use nook_runtime::{
-    Budgets, Driver, Ended, Host, HostConfig, Launcher, Layout, Nook, NookError, OwnedManifest, Settings, now_ns,
+    Budgets, Driver, Ended, Host, Launcher, Layout, Nook, NookBuilder, NookError, OwnedManifest, Settings, now_ns,
     parse_manifest,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, driver_file, e1000_module, frame};
@@ -58,16 +57,7 @@ const BUDGETS: fn() -> Budgets = || Budgets {
 fn host(manifest: &OwnedManifest, layout: &Layout) -> Host {
     let (near, _far) = cable();
     let model = Model::new(ModelConfig { temper: Temper::calm(), ..ModelConfig::default() }, Box::new(near));
-    let config = HostConfig {
-        device: Box::new(model),
-        window: DmaWindow::new(layout.window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest,
-        layout,
-        budgets: BUDGETS(),
-        clock: Clock::Monotonic,
-    };
-    Host::new(config).unwrap()
+    NookBuilder::new(manifest, layout, &[&e1000_regs::MAP]).budgets(BUDGETS()).host(Box::new(model)).unwrap()
 }
 
 fn probed(launcher: &ProcessLauncher, host: Host) -> Box<dyn Driver> {

@@ -3,10 +3,9 @@
 use e1000_model::{Model, ModelConfig, Temper};
 use nook_abi::ClassKeys;
 use nook_abi::net::NetKeys;
-use nook_bus::{Clock, DmaWindow};
 use nook_native::Level;
 use nook_net_api::Wire;
-use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, now_ns};
+use nook_runtime::{Layout, Nook, NookBuilder, now_ns};
 use nook_tests::{FrameQueues, cable, e1000_module, frame, native};
 
 const BUFFERS: u32 = 4;
@@ -19,16 +18,9 @@ fn buffers_that_were_all_given_back_are_provided_again() {
     let layout = Layout::new(0, &manifest);
     let (near, mut far) = cable();
     let config = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
-    let host = Host::new(HostConfig {
-        device: Box::new(Model::new(config, Box::new(near))),
-        window: DmaWindow::new(layout.window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: &manifest,
-        layout: &layout,
-        budgets: Budgets::default(),
-        clock: Clock::Monotonic,
-    })
-    .unwrap();
+    let host = NookBuilder::new(&manifest, &layout, &[&e1000_regs::MAP])
+        .host(Box::new(Model::new(config, Box::new(near))))
+        .unwrap();
     let launcher = native("e1000", e1000_module().manifest(), Level::Wrapped);
     let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     nook.start().unwrap();

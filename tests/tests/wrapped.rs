@@ -7,9 +7,8 @@ use e1000_regs::TIPG;
 use nook_abi::net::Queue;
 use nook_abi::net::{NetFault, Owner};
 use nook_abi::{ClassFault, Context, Fault, Hostcall};
-use nook_bus::{Clock, DmaWindow};
 use nook_native::Level;
-use nook_runtime::{Budgets, Host, HostConfig, Layout, Nook, NookError, now_ns, parse_manifest};
+use nook_runtime::{Layout, Nook, NookBuilder, NookError, now_ns, parse_manifest};
 use nook_tests::{Bare, FrameQueues, native};
 use odd_native::{MANIFEST, wrong};
 
@@ -19,16 +18,7 @@ fn ends(level: Level, wrong: u32) -> Option<Fault> {
     let layout = Layout::new(0, &manifest);
     let (device, handle) = Bare::new();
     handle.set_register(TIPG.offset().into(), wrong);
-    let host = Host::new(HostConfig {
-        device: Box::new(device),
-        window: DmaWindow::new(layout.window_bytes).unwrap(),
-        maps: &[&e1000_regs::MAP],
-        manifest: &manifest,
-        layout: &layout,
-        budgets: Budgets::default(),
-        clock: Clock::Monotonic,
-    })
-    .unwrap();
+    let host = NookBuilder::new(&manifest, &layout, &[&e1000_regs::MAP]).host(Box::new(device)).unwrap();
     let mut nook = Nook::net(host, Box::new(native("odd", &manifest, level)), FrameQueues::default());
     let mut act = || {
         nook.start()?;

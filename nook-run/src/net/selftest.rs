@@ -10,9 +10,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use nook_abi::Hex;
 use nook_abi::net::NetStats;
-use nook_bus::{Clock, DmaWindow, PciDevice, PciIdentity};
+use nook_bus::{DmaWindow, PciDevice, PciIdentity};
 use nook_runtime::{
-    Budgets, DriverModule, Host, HostConfig, Launcher, Method, ModuleCache, Net, Nook, NookError, OwnedManifest, Wasi,
+    DriverModule, Launcher, Method, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest, Wasi,
 };
 
 use super::args::WireArg;
@@ -101,9 +101,8 @@ impl Selftest {
         seed: u64,
         signals: Signals,
     ) -> Result<Self> {
-        let (maps, budgets, clock) = (drivers::MAPS, Budgets::default(), Clock::Monotonic);
-        let config = HostConfig { device, window, maps, manifest, layout, budgets, clock };
-        let mut nook = Nook::net(Host::new(config)?, launcher, Frames::new(seed));
+        let builder = NookBuilder::new(manifest, layout, drivers::MAPS).in_window(window);
+        let mut nook = builder.net(device, launcher, Frames::new(seed))?;
         nook.watch(signals.fd());
         Ok(Selftest { nook, signals, checks: Vec::new(), interrupts: None, counted: [0; 2], moved: [0; 2], errors: 0 })
     }

@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::Arc;
 
 use nook_abi::Hex;
-use nook_bus::{Clock, DmaWindow};
+use nook_bus::DmaWindow;
 use nook_net::{Content, Host, HostConfig, Plan, Server, TcpPlan};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
-use nook_runtime::{Budgets, DriverModule, Mmio, ModuleCache, Nook, Wasi, WasmLauncher, now_ns};
+use nook_runtime::{DriverModule, Mmio, ModuleCache, Nook, NookBuilder, Wasi, WasmLauncher, now_ns};
 use sha2::{Digest, Sha256};
 
 use crate::command::driver;
@@ -29,15 +29,7 @@ fn a_file_of_64_mib_arrives_with_the_right_hash() {
         let window = DmaWindow::new(module.layout().window_bytes).unwrap();
         let config = QemuConfig::new(model, QemuNet::User { restrict: false });
         let device = QemuDevice::start(config, &window).unwrap();
-        let host = nook_runtime::Host::new(nook_runtime::HostConfig {
-            device: Box::new(device),
-            window,
-            maps: &[&e1000_regs::MAP],
-            manifest: module.manifest(),
-            layout: module.layout(),
-            budgets: Budgets::default(),
-            clock: Clock::Monotonic,
-        });
+        let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).in_window(window).host(Box::new(device));
         let mut above = Host::new(HostConfig::default());
         let tcp = TcpPlan { bytes: BYTES, upload: false, download: true, ..TcpPlan::default() };
         above.start(Plan { port: server.port(), tcp: Some(tcp), ..Plan::default() });
