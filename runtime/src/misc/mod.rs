@@ -240,7 +240,9 @@ impl Class for Misc {
         let limit_ns = host.call.budget.limits().transmit_ns;
         let overdue = self.open.iter().map(|(_, since_ns)| since_ns.saturating_add(limit_ns));
         let again = (!self.waiting.is_empty()).then_some(self.not_before_ns.max(now_ns));
-        Ok(overdue.chain(again).min())
+        // Who is to take answers is not kept waiting.
+        let answered = (!self.answers.is_empty()).then_some(now_ns);
+        Ok(overdue.chain(again).chain(answered).min())
     }
 
     fn watch(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
