@@ -31,7 +31,7 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "an import that no host has",
             Module { imports: r#"(import "nook" "teleport" (func))"#, probe: NO_PROBE, ..Module::default() },
-            ["imports `nook.teleport`, which this host (ABI 0.2) does not have", sdk],
+            ["imports `nook.teleport`, which this host (ABI 0.9) does not have", sdk],
         ),
         module(
             "an import from another world",
