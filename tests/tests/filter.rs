@@ -49,7 +49,8 @@ fn nook_with(launcher: WasmLauncher) -> Rig {
 fn nook_of(module: &DriverModule, launcher: WasmLauncher) -> Rig {
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let (near, far) = cable();
-    let budgets = Budgets { atomic_cpu_ns: 100_000_000, ..Budgets::default() };
+    // What ends a loop is the CPU time, also on a machine that gives it a small share.
+    let budgets = Budgets { atomic_cpu_ns: 100_000_000, short_wall_ns: 60_000_000_000, ..Budgets::default() };
     let host = host(Box::new(Model::new(ModelConfig::default(), Box::new(near))), window, module, budgets);
     Rig { nook: Nook::net(host, Box::new(launcher), FrameQueues::default()), far: Box::new(far) }
 }
