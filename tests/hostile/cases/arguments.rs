@@ -171,7 +171,7 @@ pub const CASES: &[Case] = &[
     Case::of(
         "poll_schedule_of_no_queue",
         Class::Argument,
-        bad(Hostcall::PollSchedule, "queue", 1, "the interface has one queue pair"),
+        bad(Hostcall::PollSchedule, "queue", 1, "there is one"),
         &[("irq", "(call $poll_schedule (i32.const 1)) (i32.const 0)")],
     ),
     Case::of(

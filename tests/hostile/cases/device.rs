@@ -53,15 +53,17 @@ pub const CASES: &[Case] = &[
     Case {
         name: "sends_its_device_outside_of_the_window",
         class: Class::DeviceProtocol,
-        // The low half of a ring's address is checked by the host; the high half leads to memory that is not there,
-        // and the device's own reach is what stops it.
+        // The ring is in the window, which the host checks; its first descriptor says that there is a frame of 60 bytes
+        // where no memory is, and the device's own reach is what stops it.
         entries: &[
             (
                 "open",
                 "(call $timer_set (i64.const 1)) (drop (call $dma_enable))
              (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x41))
              (call $mmio_write32 (i32.const 0) (i32.const 0x3800) (i32.load offset=24 (global.get $page)))
-             (call $mmio_write32 (i32.const 0) (i32.const 0x3804) (i32.const 0x7fffffff))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x3804) (i32.load offset=28 (global.get $page)))
+             (i64.store (i32.load offset=8 (global.get $page)) (i64.const 0x7fffffff00000000))
+             (i64.store offset=8 (i32.load offset=8 (global.get $page)) (i64.const 0x0b00003c))
              (call $mmio_write32 (i32.const 0) (i32.const 0x3808) (i32.const 4096))
              (call $mmio_write32 (i32.const 0) (i32.const 0x3810) (i32.const 0))
              (call $mmio_write32 (i32.const 0) (i32.const 0x400) (i32.const 2))
@@ -71,7 +73,7 @@ pub const CASES: &[Case] = &[
             (
                 "timer",
                 "(call $timer_set (i64.add (call $clock_ns) (i64.const 1000000)))
-                 (call $mmio_write32 (i32.const 0) (i32.const 0x3818) (i32.const 8))",
+                 (call $mmio_write32 (i32.const 0) (i32.const 0x3818) (i32.const 1))",
             ),
         ],
         holds: |nook| nook.host().dma_faults() > 0,

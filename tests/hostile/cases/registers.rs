@@ -151,6 +151,21 @@ pub const CASES: &[Case] = &[
         &[("open", "(call $mmio_write32 (i32.const 0) (i32.const 0x2800) (i32.const 0xdead0000)) (i32.const 0)")],
     ),
     Case::of(
+        "a_ring_whose_upper_half_lies_elsewhere",
+        Class::DeviceProtocol,
+        bad(
+            Hostcall::MmioWrite32,
+            "value",
+            0x7fff_ffff,
+            "the device would use an address outside of the driver's window",
+        ),
+        &[(
+            "open",
+            "(call $mmio_write32 (i32.const 0) (i32.const 0x2800) (i32.load offset=24 (global.get $page)))
+             (call $mmio_write32 (i32.const 0) (i32.const 0x2804) (i32.const 0x7fffffff)) (i32.const 0)",
+        )],
+    ),
+    Case::of(
         "a_ring_at_address_zero",
         Class::DeviceProtocol,
         bad(Hostcall::MmioWrite32, "value", 0, "the device would use an address outside of the driver's window"),
