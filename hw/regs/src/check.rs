@@ -322,7 +322,8 @@ impl RegisterInfo {
             return Some(Rule::Unreadable);
         }
         let plain = matches!(self.write, WriteEffect::Plain) && matches!(self.restore, Restore::Nothing);
-        if !writes && !(plain && self.guard.is_none()) {
+        let has_no_effect = plain && self.guard.is_none();
+        if !(writes || has_no_effect) {
             return Some(Rule::Unwritable);
         }
         if let Some(rule) = self.wrong_write() {
