@@ -34,6 +34,8 @@ enum Stage {
     /// Of which entry, and how often.
     Retried(Entry, u16),
     Single,
+    /// One thing each way was in a call that faulted: a whim, unless it comes again with them.
+    Suspected,
     Withheld,
     Discarding,
     /// Nothing had come that could be discarded: it is no single thing.
@@ -87,7 +89,8 @@ impl Trouble {
         let (stage, step) = match (self.stage, entry) {
             _ if tried < retries => (Stage::Retried(entry, tried + 1), Step::Retry),
             (Stage::Well | Stage::Retried(..), entry) if entry == moves => (Stage::Single, Step::Single),
-            (Stage::Single, entry) if entry == moves => (Stage::Withheld, Step::Withhold),
+            (Stage::Single, entry) if entry == moves && retries > 0 => (Stage::Suspected, Step::Retry),
+            (Stage::Single | Stage::Suspected, entry) if entry == moves => (Stage::Withheld, Step::Withhold),
             (Stage::Withheld, entry) if entry == moves => (Stage::Discarding, Step::Discard),
             _ => (Stage::Well, Step::Restart),
         };
@@ -105,7 +108,8 @@ impl Trouble {
             Stage::Withheld => (Stage::Single, Relief::GiveUp),
             Stage::Discarding if !discarded => (Stage::Stuck, Relief::None),
             Stage::Discarding | Stage::Stuck => (Stage::Single, Relief::None),
-            Stage::Single if !single => (Stage::Well, Relief::None),
+            Stage::Single | Stage::Suspected if !single => (Stage::Well, Relief::None),
+            Stage::Suspected => (Stage::Single, Relief::None),
             stage => (stage, Relief::None),
         };
         self.stage = stage;
@@ -157,6 +161,7 @@ mod tests {
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Single);
         // What came before it.
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
+        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Retry);
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Withhold);
         assert_eq!(trouble.went_well(SINGLE), Relief::GiveUp);
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
@@ -165,27 +170,40 @@ mod tests {
     }
 
     #[test]
+    fn a_whim_while_a_frame_is_sought_is_no_frames_fault() {
+        let mut trouble = afresh();
+        let steps = [(); 3].map(|()| trouble.faulted(Entry::Poll, 1));
+        assert_eq!(steps, [Step::Retry, Step::Single, Step::Retry]);
+        for _ in 0..3 {
+            assert_eq!(trouble.went_well(SINGLE), Relief::None);
+            assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Retry);
+        }
+        assert_eq!(trouble.went_well(Progress { moved: true, ..Progress::default() }), Relief::None);
+        assert!(trouble.is_over());
+    }
+
+    #[test]
     fn a_received_frame_that_ends_the_driver_is_discarded() {
         let mut trouble = afresh();
-        let steps = [(); 4].map(|()| trouble.faulted(Entry::Poll, 1));
-        assert_eq!(steps, [Step::Retry, Step::Single, Step::Withhold, Step::Discard]);
+        let steps = [(); 5].map(|()| trouble.faulted(Entry::Poll, 1));
+        assert_eq!(steps, [Step::Retry, Step::Single, Step::Retry, Step::Withhold, Step::Discard]);
         assert_eq!(trouble.went_well(Progress { discarded: true, ..SINGLE }), Relief::None);
         // The next one is sought from there.
-        assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Withhold);
+        assert_eq!([(); 2].map(|()| trouble.faulted(Entry::Poll, 1)), [Step::Retry, Step::Withhold]);
     }
 
     #[test]
     fn what_no_single_frame_explains_is_a_restart() {
         let mut trouble = afresh();
-        let steps = [(); 5].map(|()| trouble.faulted(Entry::Poll, 1));
-        assert_eq!(steps[4], Step::Restart);
+        let steps = [(); 6].map(|()| trouble.faulted(Entry::Poll, 1));
+        assert_eq!(steps[5], Step::Restart);
         assert!(trouble.is_over());
     }
 
     #[test]
     fn with_no_received_frame_to_discard_it_is_a_restart() {
         let mut trouble = afresh();
-        (0..4).for_each(|_| assert_ne!(trouble.faulted(Entry::Poll, 1), Step::Restart));
+        (0..5).for_each(|_| assert_ne!(trouble.faulted(Entry::Poll, 1), Step::Restart));
         assert_eq!(trouble.went_well(SINGLE), Relief::None);
         assert_eq!(trouble.faulted(Entry::Poll, 1), Step::Restart);
     }
