@@ -2,9 +2,9 @@
 //! them, and calls it.
 //!
 //! It is not a policy (what to do after a fault is `recovery`'s business, and isolation holds without it), knows no
-//! chip and no descriptor format, and opens no device and no interface: those are given to it as
-//! [`PciDevice`](nook_bus::PciDevice) and [`Uplink`]. Its callers are `nook-run`, `recovery`, the tests and, for
-//! drivers that are not wasm, `native`.
+//! chip and no descriptor format, and opens no device and nothing above one: those are given to it as
+//! [`PciDevice`](nook_bus::PciDevice) and as a [`Class`]. Its callers are `nook-run`, `recovery`, the tests and, for
+//! drivers that are not wasm, the crates in `isolation/`.
 //!
 //! Where to start reading: [`DriverModule::load`] (what is checked before anything runs), [`Host`] (the services and
 //! their checks), [`WasmDriver`] (the way into a wasm driver), [`Nook`] (the loop that ties device, driver and

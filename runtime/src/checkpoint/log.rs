@@ -57,7 +57,7 @@ impl UndoLog {
     /// The log of an instance.
     ///
     /// # Errors
-    /// If its module was not made by [`instrument`](super::instrument).
+    /// If its module was not made by [`instrument`](nook_instrument::undo::instrument).
     pub fn of<T>(store: &mut Store<T>, instance: &Instance) -> wasmtime::Result<UndoLog> {
         let missing = |name: &str| wasmtime::format_err!("the module has no `{name}`: it has no undo log");
         let memory = |store: &mut Store<T>, name| instance.get_memory(store, name).ok_or_else(|| missing(name));
