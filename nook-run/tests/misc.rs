@@ -1,0 +1,49 @@
+//! A misc driver on QEMU's `edu`: its examples come out right at every level, and whatever ends its calls.
+
+mod support;
+
+use serde_json::Value;
+use support::{Place, built};
+
+/// Drives QEMU's edu, and reads the report.
+fn run(args: &[&str]) -> Value {
+    let place = Place::new();
+    let edu = built("edu.wasm");
+    let edu = edu.to_str().expect("a test's paths are text");
+    let all = [edu, "--qemu", "edu", "--json", "report.json"].into_iter().chain(args.iter().copied());
+    place.nook_run(all).end().with(0);
+    let report = std::fs::read(place.at("report.json")).expect("a report");
+    serde_json::from_slice(&report).expect("JSON")
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a count")
+}
+
+#[test]
+fn a_factorial_is_computed_by_interrupt_at_every_level() {
+    for isolation in ["sfi+txn", "sfi", "wrapped", "native", "process"] {
+        let report = run(&["--isolation", isolation]);
+        assert_eq!(report["isolation"], isolation);
+        let outputs: Vec<_> = report["operations"].as_array().expect("a list").iter().map(|it| &it["output"]).collect();
+        assert_eq!(outputs, ["ed000001", "87a9cbed", "78000000"], "{report:#}");
+        assert!(count(&report["counters"]["irqs"]) >= 1, "{report:#}");
+    }
+}
+
+#[test]
+fn a_call_that_is_ended_is_taken_back_and_its_operation_done_all_the_same() {
+    let report = run(&["--crash-at", "invoke:3"]);
+    assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["taken_back"])), (1, 1), "{report:#}");
+    assert_eq!(count(&report["recovery"]["restarts"]), 0);
+    let [.., factorial] = &report["operations"].as_array().expect("a list")[..] else { panic!("{report:#}") };
+    assert_eq!((&factorial["output"], count(&factorial["lost"])), (&"78000000".into(), 0));
+}
+
+#[test]
+fn where_calls_cannot_be_taken_back_a_fresh_driver_goes_on() {
+    let report = run(&["--isolation", "sfi", "--crash-at", "invoke:3"]);
+    assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["restarts"])), (1, 1), "{report:#}");
+    // It was not accepted yet, and so asked again of the successor.
+    assert!(report["operations"].as_array().expect("a list").iter().all(|it| count(&it["right"]) == 1), "{report:#}");
+}
