@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 
-use crate::net;
+use crate::{misc, net};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -279,6 +279,10 @@ pub struct RunArgs {
     /// What is the network's.
     #[command(flatten)]
     pub net: net::args::Args,
+
+    /// What is of the misc class.
+    #[command(flatten)]
+    pub misc: misc::args::Args,
 
     /// Runs on QEMU's own model of this device (cards in its user network: e1000, e1000-82545em, e1000e, vmxnet3; edu).
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]

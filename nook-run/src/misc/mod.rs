@@ -1,5 +1,7 @@
-//! The misc class's part of the command: a driver's examples are tried, and what comes of them is told.
+//! The misc class's part of the command: its options; a driver's examples, or
+//! what is asked for, are tried, and what comes of them is told.
 
+pub mod args;
 mod report;
 mod run;
 

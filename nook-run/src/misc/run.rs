@@ -1,10 +1,11 @@
-//! A run of a misc driver, from options to report: each operation's example is done once, or again and again for the
-//! time that was asked for.
+//! A run of a misc driver, from options to report: each operation's example, or each call that was asked for, is done
+//! once, or again and again for the time that was given.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nook_recovery::{PolicyFile, Supervisor};
-use nook_runtime::{Answer, Failure, Misc, Nook};
+use nook_runtime::{Answer, Failure, Misc, Nook, OperationInfo};
 
+use super::args::CallArg;
 use super::report::{MiscCounts, MiscReport, Tried};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
@@ -33,7 +34,14 @@ pub(crate) fn run(
     let mut supervisor = supervise(args, modules, policy, Nook::misc(host, launcher), signals)?;
     let start_ns = supervisor.nook().clock().now_ns();
     supervisor.start()?;
-    let mut examples = Examples::of(supervisor.nook());
+    let mut examples = match Examples::of(supervisor.nook(), &args.misc.call) {
+        Ok(examples) => examples,
+        Err(error) => {
+            // Nothing is left behind.
+            supervisor.nook_mut().stop()?;
+            return Err(error);
+        }
+    };
     let end_ns = args.duration.map(|duration| start_ns + duration.as_nanos() as u64);
     let ended = drive(&mut supervisor, signals, end_ns, |supervisor, now_ns| {
         examples.go_on(supervisor, now_ns, args.duration.is_some())
@@ -61,10 +69,25 @@ pub(crate) fn run(
 }
 
 impl Examples {
-    fn of(nook: &Nook<Misc>) -> Self {
+    /// The calls that were asked for, or the driver's examples.
+    fn of(nook: &Nook<Misc>, calls: &[CallArg]) -> Result<Self> {
+        let operations = nook.operations();
+        let asked = calls.iter().map(|CallArg { operation: name, input }| {
+            let Some(operation) = operations.iter().find(|operation| operation.name == *name) else {
+                let have = operations.iter().map(|operation| operation.name.as_str()).collect::<Vec<_>>().join(", ");
+                bail!("--call: the driver has no operation `{name}`; it has {have}");
+            };
+            // What comes of another input than the example's is not known.
+            let output = operation.output.clone().filter(|_| operation.input.as_ref() == Some(input));
+            Ok((Tried::of(&OperationInfo { output, ..operation.clone() }, input), input.clone()))
+        });
+        let asked = asked.collect::<Result<Vec<_>>>()?;
+        if !asked.is_empty() {
+            return Ok(Examples { all: asked, at: 0, asked: None });
+        }
         let with_input = nook.operations().iter().filter_map(|operation| Some((operation, operation.input.clone()?)));
         let all = with_input.map(|(operation, input)| (Tried::of(operation, &input), input)).collect();
-        Examples { all, at: 0, asked: None }
+        Ok(Examples { all, at: 0, asked: None })
     }
 
     /// Takes the answer to what was asked for, and asks for the next, from the first on again if `repeats`.
