@@ -271,7 +271,7 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and what is logged are for all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "qemu", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation", "mmio",
+        "driver", "filter_rule", "call", "qemu", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation", "mmio",
         "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
     ])]
     pub nook: Vec<NookArg>,

@@ -118,11 +118,23 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     let policy = policy(args)?;
     let modules = Loaded::new(args)?;
     let manifest = modules.driver.manifest();
+    check_class(args, &manifest.name, manifest.class())?;
     match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
         class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
     }
+}
+
+/// An option of one class says nothing to drivers of another.
+fn check_class(args: &RunArgs, driver: &str, class: nook_abi::Class) -> Result<()> {
+    let options = [(nook_abi::Class::Net, args.net.given()), (nook_abi::Class::Misc, args.misc.given())];
+    for (of, option) in options {
+        if let Some(option) = option.filter(|_| of != class) {
+            bail!("{option} is for drivers of class {of}, and `{driver}` is of class {class}: leave it out");
+        }
+    }
+    Ok(())
 }
 
 /// Time can be virtual only where nothing else has time of its own.

@@ -47,3 +47,20 @@ fn where_calls_cannot_be_taken_back_a_fresh_driver_goes_on() {
     // It was not accepted yet, and so asked again of the successor.
     assert!(report["operations"].as_array().expect("a list").iter().all(|it| count(&it["right"]) == 1), "{report:#}");
 }
+
+#[test]
+fn an_option_for_drivers_of_another_class_is_refused_with_both_classes() {
+    for (driver, device, option, says) in [
+        ("edu.wasm", &["--qemu", "edu"][..], &["--exercise", "ping"][..], "--exercise is for drivers of class net"),
+        ("edu.wasm", &["--qemu", "edu"], &["--pcap", "frames.pcap"], "--pcap is for drivers of class net"),
+        ("e1000.wasm", &[], &["--call", "factorial"], "--call is for drivers of class misc"),
+    ] {
+        let place = Place::new();
+        let driver = built(driver);
+        let args = [driver.to_str().expect("a test's paths are text")].into_iter();
+        let end = place.nook_run(args.chain(device.iter().copied()).chain(option.iter().copied())).end();
+        let end = end.with(1);
+        assert!(end.stderr.contains(says), "{}", end.stderr);
+        assert!(!place.at("frames.pcap").exists());
+    }
+}

@@ -63,7 +63,7 @@ pub fn run() -> Result<()> {
     let packages = cargo::packages()?;
     let manifest = |dir: &str| fs::read_to_string(root.join(dir).join("Cargo.toml")).unwrap_or_default();
     let reach = cargo::reach()?;
-    let mut found = imports::check(&packages, &reach, &manifest);
+    let mut found = imports::check(&packages, &reach, manifest);
     let runtime = packages.iter().find(|package| package.dir == "runtime").and_then(|it| reach.get(&it.name));
     let engine = runtime.context("no package in runtime/, which holds the engine")?;
     found.extend(features::check(&cargo::features(false)?, &cargo::features(true)?, engine));

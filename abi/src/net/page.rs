@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn each_word_is_where_the_struct_has_it() {
-        let words = core::array::from_fn(|at| (2 * at as u64 + 1) << 32 | 2 * at as u64);
+        let words = core::array::from_fn(|at| ((2 * at as u64 + 1) << 32) | (2 * at as u64));
         let page = NetPage::from_words(&words);
         let word = |offset: usize| words[offset / 8];
         let half = |offset: usize| (word(offset) >> (offset % 8 * 8)) as u32;

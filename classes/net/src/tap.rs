@@ -243,7 +243,7 @@ impl Uplink for Tap {
         };
         let frame = self.next_frame(&mut offload, &buffer);
         self.offload = Some(offload);
-        Ok(frame?)
+        frame
     }
 
     fn link(&mut self, up: bool) -> io::Result<()> {

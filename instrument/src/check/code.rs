@@ -134,11 +134,7 @@ impl Walk<'_> {
         };
         self.found.instructions += 1;
         match operator {
-            Br { relative_depth } | BrIf { relative_depth } => {
-                if self.is_loop(*relative_depth) {
-                    self.looked(at)?;
-                }
-            }
+            Br { relative_depth } | BrIf { relative_depth } if self.is_loop(*relative_depth) => self.looked(at)?,
             BrTable { targets } => {
                 let depths = targets.targets().filter_map(Result::ok).chain([targets.default()]);
                 let back = depths.filter(|depth| self.is_loop(*depth)).count();

@@ -192,7 +192,8 @@ fn what_it_takes_grows_as_the_module_does() {
         module("(call $t0)", &ring)
     };
     let stores = |n: usize| module(&"(i32.store (local.get $p) (local.get $i)) (call $tick)".repeat(n), "");
-    let makers: [(&str, &dyn Fn(usize) -> Vec<u8>); 6] = [
+    type Maker<'a> = &'a dyn Fn(usize) -> Vec<u8>;
+    let makers: [(&str, Maker); 6] = [
         ("nested loops", &nested),
         ("tables", &table),
         ("tables of loops", &back),

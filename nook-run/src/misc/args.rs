@@ -30,6 +30,13 @@ pub struct Args {
     pub call: Vec<CallArg>,
 }
 
+impl Args {
+    /// The first option of the misc class that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        (!self.call.is_empty()).then_some("--call")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,22 @@ pub struct Args {
     pub promiscuous: bool,
 }
 
+impl Args {
+    /// The first option of the network that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let Args { filter_rule, tap, wire, pcap, exercise, promiscuous } = self;
+        let all = [
+            (!filter_rule.is_empty(), "--filter-rule"),
+            (tap.is_some(), "--tap"),
+            (*wire != WireArg::Peer, "--wire"),
+            (pcap.is_some(), "--pcap"),
+            (!exercise.is_empty(), "--exercise"),
+            (*promiscuous, "--promiscuous"),
+        ];
+        all.into_iter().find_map(|(given, option)| given.then_some(option))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,7 +44,7 @@ impl Method {
             return Err(Refused::Wasi);
         }
         let private_bytes = u32::try_from(module.layout().window).ok();
-        let options = Options { private_bytes, private_is_kept: self == Method::Pages, ..Options::default() };
+        let options = Options { private_bytes, private_is_kept: self == Method::Pages };
         undo::instrument(module.wasm(), &options)
     }
 }
