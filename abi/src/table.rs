@@ -151,7 +151,7 @@ pub enum EntryKind {
 }
 
 /// Expands `$with! { rows }` with every hostcall: the core's, then each class's in the order of
-/// [`Class`](crate::Class). A row is
+/// [`crate::Class`]. A row is
 /// `{ doc } Class Topic CONTEXTS (major, minor) Variant fn name(arg: type, ...) -> type;`
 /// where `Class` is `Core` or a class, and a type is `u32`, `u64`, `i32` (status), `i64` (value or status), `Addr` or
 /// `()`.

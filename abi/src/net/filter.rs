@@ -16,7 +16,7 @@ pub mod filter_direction {
 pub mod filter_verdict {
     /// It goes on.
     pub const PASS: u32 = 0;
-    /// It does not: its buffer is returned as [`PacketStatus::Dropped`](crate::PacketStatus::Dropped).
+    /// It does not: its buffer is returned as [`PacketStatus::Dropped`](crate::net::PacketStatus::Dropped).
     pub const DROP: u32 = 1;
 }
 

@@ -13,7 +13,7 @@
 pub const VENDOR: u16 = 0x1234;
 /// Its device id.
 pub const DEVICE: u16 = 0x11e8;
-/// What [`IDENTIFICATION`] reads as in the one version that there is.
+/// What `IDENTIFICATION` reads as in the one version that there is.
 pub const VERSION_1_0: u32 = 0x0100_00ed;
 
 nook_regs::registers! {

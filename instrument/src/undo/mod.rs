@@ -1,13 +1,13 @@
 //! Calls into a driver that can be undone: a pass over its module adds a log of what each call overwrites.
 //!
-//! [`instrument`] rewrites a module, and [`UndoLog`] is the handle of one instance of it.
+//! [`instrument`] rewrites a module, and the runtime's `UndoLog` is the handle of one instance of it.
 //!
-//! - Each exported function becomes a wrapper. `nook_poll`, `nook_irq`, `nook_timer` and `nook_work` are transactions:
-//!   the wrapper begins the log anew and saves the mutable globals, all in wasm. The other entries (`probe`, `open` …)
-//!   begin the log anew too, but nothing of them can be undone; see "Limits". A call that is made while another one
-//!   runs (a host that calls back in from a hostcall) is part of that one.
-//! - A call that ended in an error (trap, fault in a hostcall) is undone by [`UndoLog::roll_back`]. One that returned,
-//!   but must not count (its results were found wrong), by [`UndoLog::roll_back_returned`]; that is possible until the
+//! - Each exported function becomes a wrapper. Where the ABI's table says that the entry is a transaction (`poll`,
+//!   `irq`, `timer`, `work` …), it empties the log and saves the mutable globals, all in wasm. The other entries
+//!   (`probe`, `open` …) empty the log too, but nothing of them can be undone; see "Limits". A call that is made while
+//!   another one runs (a host that calls back in from a hostcall) is part of that one.
+//! - A call that ended in an error (trap, fault in a hostcall) is undone by `UndoLog::roll_back`. One that returned,
+//!   but must not count (its results were found wrong), by `UndoLog::roll_back_returned`; that is possible until the
 //!   next call begins. Committing is nothing.
 //! - What the host writes into the driver's memory inside of a call is not logged: it writes to its own page only.
 //! - The module has a second memory, the log, which driver code cannot name. The engine needs multi-memory; the host's
@@ -17,8 +17,8 @@
 //! # Calls that do not end
 //!
 //! Each branch back to a loop's beginning, and each function that may execute much without a loop, looks at a cell in
-//! the log memory. Who runs the module sets it from another thread when it is time ([`UndoLog::time_cell`]); then the
-//! function that was given to [`UndoLog::ask`] is called, and may end the call. That is what the engine's epochs are
+//! the log memory. Who runs the module sets it from another thread when it is time (`UndoLog::time_cell`); then the
+//! function that was given to `UndoLog::ask` is called, and may end the call. That is what the engine's epochs are
 //! for, at less cost: one load that shares its address with all others, and nothing in a register.
 //!
 //! # What "as before" means
