@@ -15,6 +15,27 @@ use nook_runtime::{
 
 use crate::cli::{Isolation, MmioArg, ProcessWait};
 
+/// What a module built for WASI gets when it is only looked at: the empty world, if this program was built with it.
+#[cfg(feature = "wasi")]
+pub const WASI: Wasi = Wasi::Given(&nook_wasi::EmptyWorld);
+/// What a module built for WASI gets when it is only looked at: nothing, as this program was built without a world.
+#[cfg(not(feature = "wasi"))]
+pub const WASI: Wasi = Wasi::Refused;
+
+/// Returns what `--wasi` asks for.
+///
+/// # Errors
+/// If this program was built without it.
+pub fn asked_wasi() -> Result<Wasi> {
+    if cfg!(not(feature = "wasi")) {
+        bail!(
+            "--wasi: this nook-run was built without WASI, as `cargo xtask demo` does to be quick; build it with \
+             `cargo build --release -p nook-run`"
+        );
+    }
+    Ok(WASI)
+}
+
 /// Every register map that a manifest may name.
 pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP, &edu_regs::MAP, &vmxnet3_regs::MAP];
 

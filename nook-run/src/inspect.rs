@@ -6,8 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use nook_abi::Hex;
 use nook_abi::net::NetKeys;
-use nook_runtime::{DriverModule, Layout, Method, Wasi, pool_of, target_description};
-use nook_wasi::EmptyWorld;
+use nook_runtime::{DriverModule, Layout, Method, pool_of, target_description};
 
 use crate::drivers;
 
@@ -16,7 +15,7 @@ use crate::drivers;
 /// # Errors
 /// If the file is not a driver that this host would run.
 pub fn text(path: &Path) -> Result<String> {
-    let module = drivers::load(path, Wasi::Given(&EmptyWorld))?;
+    let module = drivers::load(path, drivers::WASI)?;
     let mut text = String::new();
     describe(&mut text, &module)?;
     Ok(text)

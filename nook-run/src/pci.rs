@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
-use nook_runtime::{DriverModule, Wasi};
-use nook_wasi::EmptyWorld;
+use nook_runtime::DriverModule;
 use pci_passthrough::{Binder, NetUse, PciAddress, PciFunction, Roots, Sysfs, Verdict, doctor};
 use serde::Serialize;
 
@@ -29,8 +28,7 @@ fn json(value: &impl Serialize) -> Result<String> {
 /// # Errors
 /// If sysfs or a driver's file cannot be read.
 pub fn devices(args: &DevicesArgs) -> Result<String> {
-    let modules =
-        args.drivers.iter().map(|path| drivers::load(path, Wasi::Given(&EmptyWorld))).collect::<Result<Vec<_>>>()?;
+    let modules = args.drivers.iter().map(|path| drivers::load(path, drivers::WASI)).collect::<Result<Vec<_>>>()?;
     let listed = Sysfs::default().devices()?.into_iter().map(|function| {
         let drives = |module: &&DriverModule| module.manifest().drives(function.vendor, function.device);
         let drivers = modules.iter().filter(drives).map(|module| module.manifest().name.clone()).collect();

@@ -10,7 +10,6 @@ use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{
     Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder, NookError, Wasi,
 };
-use nook_wasi::EmptyWorld;
 
 use crate::cli::{Isolation, RunArgs};
 use crate::device::Choice;
@@ -103,7 +102,7 @@ impl Loaded {
     fn new(args: &RunArgs) -> Result<Self> {
         let modules = args.driver.as_ref().context("no driver was named")?;
         let driver =
-            Arc::new(drivers::load(&modules.driver, if args.wasi { Wasi::Given(&EmptyWorld) } else { Wasi::Refused })?);
+            Arc::new(drivers::load(&modules.driver, if args.wasi { drivers::asked_wasi()? } else { Wasi::Refused })?);
         let filter = modules.filter.as_deref().map(drivers::load_filter).transpose()?;
         if filter.is_none() && !args.net.filter_rule.is_empty() {
             bail!("--filter-rule: there is no filter; name one after the driver, as in e1000.wasm+filter.wasm");

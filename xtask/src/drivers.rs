@@ -39,10 +39,7 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     let mut built = BTreeMap::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for package in cargo::packages()?.iter().filter(|package| is_driver(package)) {
-        let module = build(&toolchain, &package.name, &[])?;
-        let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
-        let name = manifest::driver_name(&bytes)
-            .with_context(|| format!("{} ({}) is not a driver", package.name, module.display()))?;
+        let (name, bytes) = build_module(&toolchain, package)?;
         if let Some(other) = owners.insert(name.clone(), package.name.clone()) {
             bail!("{other} and {} both have `name = {name}` in their manifests: give one another name", package.name);
         }
@@ -61,6 +58,23 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     objects::build_for_tests()?;
     programs::build_all()?;
     Ok(built)
+}
+
+/// Builds the module of one package under `drivers/`, without what it is compiled to besides, and returns where it is.
+pub fn build_one(package: &str) -> Result<PathBuf> {
+    let packages = cargo::packages()?;
+    let package = packages.iter().find(|it| it.name == package).with_context(|| format!("no package {package}"))?;
+    let (name, bytes) = build_module(&setup::minimal()?, package)?;
+    keep(&name, package, &bytes)
+}
+
+/// Compiles a package and returns the name in its manifest, and its module.
+fn build_module(toolchain: &Toolchain, package: &cargo::Package) -> Result<(String, Vec<u8>)> {
+    let module = build(toolchain, &package.name, &[])?;
+    let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
+    let name = manifest::driver_name(&bytes)
+        .with_context(|| format!("{} ({}) is not a driver", package.name, module.display()))?;
+    Ok((name, bytes))
 }
 
 /// Puts a module where tests and people look for it.

@@ -5,10 +5,10 @@
 //! is told which were left out.
 //!
 //! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
-//! engine is compiled once for all of them and checked once for clippy and rustdoc.
+//! engine is compiled once for all of them and checked once for clippy and rustdoc. The demo alone has another.
 
 use crate::cargo::WORKSPACE;
-use crate::{cargo, dpdk, drivers, guest, linux, setup, tidy, util};
+use crate::{cargo, demo, dpdk, drivers, guest, linux, setup, tidy, util};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::process::Command;
@@ -37,6 +37,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "test", needs: &["setup", "drivers"], run: run_tests },
     Part { name: "existing", needs: &["setup", "drivers"], run: |_| dpdk::test().and_then(|()| linux::test()) },
     Part { name: "doc", needs: &[], run: |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat()) },
+    Part { name: "demo", needs: &[], run: |_| demo::test() },
     Part { name: "guest", needs: &["setup", "drivers"], run: |_| guest::run(&[]) },
     // Compiled only: what they measure is for a quiet machine.
     Part { name: "benches", needs: &[], run: |_| cargo_run(BENCHES) },

@@ -11,8 +11,7 @@ use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use anyhow::{Context as _, Result, bail};
 use nook_abi::{Hex, Plain};
-use nook_runtime::{DriverModule, Wasi};
-use nook_wasi::EmptyWorld;
+use nook_runtime::DriverModule;
 use wasmparser::{FunctionBody, Parser, Payload};
 
 use crate::drivers;
@@ -31,7 +30,7 @@ impl Source {
     /// # Errors
     /// If it is not there, or is another.
     pub fn load(path: &Path, sha256: &str) -> Result<Source> {
-        let module = drivers::load(path, Wasi::Given(&EmptyWorld))?;
+        let module = drivers::load(path, drivers::WASI)?;
         let found = Hex::of(&module.sha256()).to_string();
         if found != sha256 {
             bail!("{} is not the driver that ran: its SHA-256 is {found}", path.display());
