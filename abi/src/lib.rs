@@ -39,7 +39,7 @@ pub use status::Status;
 pub use table::{
     ArgInfo, Context, Contexts, ENTRIES, Entry, EntryInfo, EntryKind, HOSTCALLS, Hostcall, HostcallInfo, Topic, Value,
 };
-pub use text::{Hex, Plain, is_plain};
+pub use text::{Hex, Printable, is_printable};
 pub use words::{MOST_ARGS, padded};
 
 /// The wasm module name of every import.

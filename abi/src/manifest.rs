@@ -42,7 +42,7 @@ pub struct Manifest<S> {
 /// What is wrong with a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestError<'a> {
-    /// The section is not UTF-8 text, or has characters in it that [are not plain](crate::is_plain).
+    /// The section is not UTF-8 text, or has characters in it that [are not plain](crate::is_printable).
     NotText,
     /// A line is not `key = value`.
     NotAPair(&'a str),
@@ -117,7 +117,7 @@ impl<'a> Manifest<&'a str> {
     pub fn parse(section: &'a [u8]) -> Result<Self, ManifestError<'a>> {
         let text = core::str::from_utf8(section).map_err(|_| ManifestError::NotText)?;
         // It is shown to people, whom such characters would mislead.
-        if text.contains(|c: char| !crate::is_plain(c) && !matches!(c, '\n' | '\r' | '\t')) {
+        if text.contains(|c: char| !crate::is_printable(c) && !matches!(c, '\n' | '\r' | '\t')) {
             return Err(ManifestError::NotText);
         }
         let find = |wanted: &str| pairs(text).filter_map(Result::ok).find(|(key, _)| *key == wanted).map(|(_, v)| v);

@@ -84,8 +84,8 @@ mod tests {
 
     /// `fixed + each * x`, with noise of ±1 %.
     fn costs(fixed: f64, each: f64, seed: u64) -> Vec<Vec<f64>> {
-        let mut dice = nook_seed::Dice::new(seed);
-        let mut noisy = |cost: f64| cost * (0.99 + dice.index(1000) as f64 / 50_000.0);
+        let mut rng = nook_seed::Rng::new(seed);
+        let mut noisy = |cost: f64| cost * (0.99 + rng.index(1000) as f64 / 50_000.0);
         XS.iter().map(|x| (0..50).map(|_| noisy(fixed + each * x)).collect()).collect()
     }
 

@@ -4,9 +4,9 @@
 //! report ([`Report`]) with plots, ratios and cross-over points; the benchmarks in `benches/` are for developers who
 //! change one thing and want to see it in seconds.
 //!
-//! What is measured runs on [`Instant`], a device that costs next to nothing, so that the driver and the boundary are
-//! what one sees. It is no model: it answers an e1000's doorbells at once and has no other behaviour. Nothing here is
-//! part of nook.
+//! What is measured runs on [`ImmediateDevice`], a device that costs next to nothing, so that the driver and the
+//! boundary are what one sees. It is no model: it answers an e1000's doorbells at once and has no other behaviour.
+//! Nothing here is part of nook.
 #![deny(unsafe_code)]
 
 pub mod compare;
@@ -14,7 +14,7 @@ pub mod crossover;
 pub mod docs;
 pub mod goals;
 #[expect(unsafe_code, reason = "descriptors in the window are reached by atomics at their address")]
-mod instant;
+mod immediate_device;
 pub mod levels;
 pub mod page;
 pub mod paper;
@@ -28,6 +28,6 @@ mod suites;
 pub mod tables;
 pub mod ticks;
 
-pub use instant::Instant;
+pub use immediate_device::ImmediateDevice;
 pub use report::{Curve, Figure, Machine, Report, Spread, Sweep};
 pub use suites::{Extent, measure};

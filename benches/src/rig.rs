@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nook_abi::{Addr, Entry, Fault};
 use nook_bus::{DmaWindow, VolatileSlice};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 use nook_runtime::{Budgets, Driver, DriverModule, Ended, Host, LaunchError, Launcher, Net, Nook, RolledBack, Turn};
 
 use crate::levels::{Level, Program, Shared};
 use crate::sample::Subject;
-use crate::{Instant, ticks};
+use crate::{ImmediateDevice, ticks};
 
 /// A minute.
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -36,7 +36,7 @@ const BUDGETS: Budgets = Budgets {
 ///
 /// # Panics
 /// If there is no memory for its window.
-pub fn host(module: &DriverModule, device: Instant) -> Host {
+pub fn host(module: &DriverModule, device: ImmediateDevice) -> Host {
     let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
     nook_tests::host(Box::new(device), window, module, BUDGETS)
 }
@@ -54,7 +54,7 @@ pub fn driver(level: &Level, program: Program) -> Box<dyn Driver> {
 /// # Panics
 /// If it does not come up.
 pub fn driver_of(launcher: &Shared, program: Program) -> Box<dyn Driver> {
-    let launched = launcher.launch(host(&program.module(), Instant::new(0)));
+    let launched = launcher.launch(host(&program.module(), ImmediateDevice::new(0)));
     let mut driver = launched.unwrap_or_else(|error| panic!("{}", error.why));
     let page = driver.host_page();
     assert_eq!(driver.probe(0, page), Ok(0));
@@ -79,14 +79,14 @@ impl Endless {
     }
 }
 
-impl Uplink for Endless {
+impl NetBackend for Endless {
     #[inline]
-    fn up(&mut self, _: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, _: VolatileSlice<'_>) -> io::Result<bool> {
         Ok(true)
     }
 
     #[inline]
-    fn down(&mut self, _: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, _: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -109,20 +109,20 @@ impl Uplink for Endless {
 /// # Panics
 /// If the driver does not come up.
 pub fn nook(launcher: &Shared, batch: u32, interrupts: bool) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
-    watched(launcher, batch, interrupts, Watch::Time)
+    watched(launcher, batch, interrupts, Measure::Time)
 }
 
 /// The same for drivers whose `roll_back` takes nothing back and tells what the last call did: it is asked after each
 /// poll, and what it tells is added up.
 pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
-    watched(launcher, batch, false, Watch::Undone)
+    watched(launcher, batch, false, Measure::Undone)
 }
 
-fn watched(launcher: &Shared, batch: u32, interrupts: bool, watch: Watch) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
+fn watched(launcher: &Shared, batch: u32, interrupts: bool, measure: Measure) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
     let sum = Arc::new(AtomicU64::new(0));
-    let launcher = Watched { inner: launcher.clone(), watch, sum: sum.clone() };
+    let launcher = Watched { inner: launcher.clone(), measure, sum: sum.clone() };
     let module = Program::E1000.module();
-    let device = if interrupts { Instant::interrupting(batch) } else { Instant::new(batch) };
+    let device = if interrupts { ImmediateDevice::interrupting(batch) } else { ImmediateDevice::new(batch) };
     let mut nook = Nook::net(host(&module, device), Box::new(launcher), Endless::new(batch));
     nook.start().expect("the driver comes up");
     for _ in 0..100 {
@@ -181,14 +181,14 @@ pub(crate) fn jobs(drivers: &Touching, what: u32, amount: u32) -> Subject<'_> {
 /// # Panics
 /// If the driver faults.
 pub fn round(nook: &mut Nook<Net<Endless>>) {
-    nook.uplink_mut().refill();
+    nook.backend_mut().refill();
     // A driver whose call took long, because somebody else had the core meanwhile, rests for a turn.
     while nook.turn(u64::MAX).expect("the driver does not fault") != Turn::Worked {}
 }
 
 /// What is added up of each call of `poll` and `irq`.
 #[derive(Clone, Copy, PartialEq)]
-enum Watch {
+enum Measure {
     /// How long it and its commit take: in a turn of the loop the host works too.
     Time,
     /// What `roll_back` tells.
@@ -198,14 +198,14 @@ enum Watch {
 /// Makes drivers that are watched.
 struct Watched {
     inner: Shared,
-    watch: Watch,
+    measure: Measure,
     sum: Arc<AtomicU64>,
 }
 
 impl Launcher for Watched {
     fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
         let inner = self.inner.launch(host)?;
-        Ok(Box::new(WatchedDriver { inner, watch: self.watch, sum: self.sum.clone() }))
+        Ok(Box::new(WatchedDriver { inner, measure: self.measure, sum: self.sum.clone() }))
     }
 
     fn isolation(&self) -> &'static str {
@@ -215,19 +215,19 @@ impl Launcher for Watched {
 
 struct WatchedDriver {
     inner: Box<dyn Driver>,
-    watch: Watch,
+    measure: Measure,
     sum: Arc<AtomicU64>,
 }
 
 impl WatchedDriver {
     #[inline]
-    fn watch<R>(&mut self, call: impl FnOnce(&mut dyn Driver) -> R, counts: bool) -> R {
+    fn measure<R>(&mut self, call: impl FnOnce(&mut dyn Driver) -> R, counts: bool) -> R {
         let begin = ticks::now();
         let result = call(&mut *self.inner);
-        let spent = match self.watch {
-            Watch::Time => ticks::now() - begin,
-            Watch::Undone if counts => self.inner.roll_back().map_or(0, |told| told.entries),
-            Watch::Undone => 0,
+        let spent = match self.measure {
+            Measure::Time => ticks::now() - begin,
+            Measure::Undone if counts => self.inner.roll_back().map_or(0, |told| told.entries),
+            Measure::Undone => 0,
         };
         // Nobody else writes it, so no exchange is needed.
         self.sum.store(self.sum.load(Ordering::Relaxed) + spent, Ordering::Relaxed);
@@ -243,7 +243,7 @@ macro_rules! define_watched_driver {
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
                     match Entry::$variant {
-                        Entry::Poll | Entry::Irq => self.watch(|driver| driver.$name($($arg),*), true),
+                        Entry::Poll | Entry::Irq => self.measure(|driver| driver.$name($($arg),*), true),
                         _ => self.inner.$name($($arg),*),
                     }
                 }
@@ -251,7 +251,7 @@ macro_rules! define_watched_driver {
 
             #[inline]
             fn commit(&mut self) -> Result<(), Fault> {
-                self.watch(|driver| driver.commit(), false)
+                self.measure(|driver| driver.commit(), false)
             }
 
             fn roll_back(&mut self) -> Option<RolledBack> {

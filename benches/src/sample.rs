@@ -6,7 +6,7 @@
 //! ratios within rounds.
 
 use crate::{stats, ticks};
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// Something to measure.
 pub struct Subject<'a> {
@@ -84,14 +84,14 @@ pub fn interleave(subjects: &mut [Subject<'_>], effort: Effort) -> Samples {
 
 /// An order of `count` subjects for each round: drawn anew, and the next round goes the same way back.
 pub(crate) fn orders(count: usize) -> impl Iterator<Item = Vec<usize>> {
-    let mut dice = Dice::new(count as u64);
+    let mut rng = Rng::new(count as u64);
     let mut order: Vec<usize> = (0..count).collect();
     let mut back = true;
     std::iter::repeat_with(move || {
         back = !back;
         match back {
             true => order.reverse(),
-            false => (1..count).for_each(|at| order.swap(at, dice.index(at + 1))),
+            false => (1..count).for_each(|at| order.swap(at, rng.index(at + 1))),
         }
         order.clone()
     })

@@ -1,6 +1,6 @@
 //! Medians, and how far they can be trusted.
 
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// Resamplings of a bootstrap.
 const RESAMPLINGS: usize = 400;
@@ -22,10 +22,10 @@ pub fn median(values: &mut [f64]) -> f64 {
 /// What `estimate` makes of so many rounds, resampled with replacement, again and again: one value for each
 /// resampling.
 pub fn resample<T>(rounds: usize, mut estimate: impl FnMut(&[usize]) -> T) -> Vec<T> {
-    let mut dice = Dice::new(rounds as u64);
+    let mut rng = Rng::new(rounds as u64);
     let mut picks = vec![0; rounds];
     let mut once = |_| {
-        picks.iter_mut().for_each(|pick| *pick = dice.index(rounds));
+        picks.iter_mut().for_each(|pick| *pick = rng.index(rounds));
         estimate(&picks)
     };
     (0..RESAMPLINGS).map(&mut once).collect()
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn dice_fall_everywhere_and_the_same_each_time() {
         let throw = || {
-            let mut dice = Dice::new(7);
-            (0..6000).map(|_| dice.index(6)).collect::<Vec<_>>()
+            let mut rng = Rng::new(7);
+            (0..6000).map(|_| rng.index(6)).collect::<Vec<_>>()
         };
         assert_eq!(throw(), throw());
         for side in 0..6 {

@@ -53,15 +53,10 @@ impl Checkpointing for Count {
         *self == Count::Records && Method::Log.keeps_time()
     }
 
-    fn attach(
-        &self,
-        store: &mut Store<Host>,
-        instance: &Instance,
-        look: Func,
-    ) -> wasmtime::Result<Box<dyn Checkpoint>> {
+    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
         match self {
             Count::Records => {
-                let kept = Method::Log.attach(store, instance, look)?;
+                let kept = Method::Log.attach(store, instance, ask)?;
                 Ok(Box::new(Records { kept, log: UndoLog::of(store, instance)? }))
             }
             Count::Stores => {

@@ -144,12 +144,12 @@ impl<'a> DmaBytes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Host;
+    use crate::testing::TestHost;
     use std::vec;
 
     #[test]
     fn values_of_each_width_lie_little_endian_where_the_device_sees_them() {
-        let host = Host::new();
+        let host = TestHost::new();
         let region = host.nook().dma_alloc(64, 64).unwrap();
         let bytes = region.bytes();
         assert_eq!(bytes.write(0, 0x12u8), Ok(()));
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn nothing_outside_of_a_region_is_touched() {
-        let host = Host::new();
+        let host = TestHost::new();
         let nook = host.nook();
         let (region, beside) = (nook.dma_alloc(16, 16).unwrap(), nook.dma_alloc(16, 16).unwrap());
         let bytes = region.bytes();
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_aligned_to_its_size_is_refused() {
-        let host = Host::new();
+        let host = TestHost::new();
         let region = host.nook().dma_alloc(64, 64).unwrap();
         let bytes = region.bytes();
         for offset in 0..16 {
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn bytes_pass_in_and_out_and_from_one_place_to_another() {
-        let host = Host::new();
+        let host = TestHost::new();
         let nook = host.nook();
         let (region, other) = (nook.dma_alloc(256, 64).unwrap(), nook.dma_alloc(256, 64).unwrap());
         let text = b"what the device is to read";

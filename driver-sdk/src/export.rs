@@ -47,7 +47,7 @@ mod wasm {
     use core::panic::PanicInfo;
 
     use crate::kernel::Calls;
-    use crate::{Level, WasmKernel};
+    use crate::{LogLevel, WasmKernel};
 
     /// The module's one instance.
     pub struct Global<I>(UnsafeCell<I>);
@@ -80,9 +80,9 @@ mod wasm {
         match info.location() {
             Some(at) => {
                 let (file, line) = (at.file(), at.line());
-                crate::nook::log(calls, Level::Error, format_args!("panic at {file}:{line}: {message}"));
+                crate::nook::log(calls, LogLevel::Error, format_args!("panic at {file}:{line}: {message}"));
             }
-            None => crate::nook::log(calls, Level::Error, format_args!("panic: {message}")),
+            None => crate::nook::log(calls, LogLevel::Error, format_args!("panic: {message}")),
         }
         core::arch::wasm32::unreachable()
     }

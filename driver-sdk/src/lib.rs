@@ -48,7 +48,7 @@ pub use instance::{Entries, Instance};
 pub use kernel::Kernel;
 #[cfg(target_arch = "wasm32")]
 pub use kernel::WasmKernel;
-pub use log::Level;
+pub use log::LogLevel;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::TableKernel;
 pub use nook::Nook;

@@ -7,7 +7,7 @@ use nook_abi::log_level;
 /// How important a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Level {
+pub enum LogLevel {
     /// Something failed and a person should look.
     Error = log_level::ERROR,
     /// Something odd that the driver coped with.
@@ -47,28 +47,28 @@ impl fmt::Write for Line {
     }
 }
 
-/// Logs at [`Level::Error`]: `error!(nook, "format", arguments)`.
+/// Logs at [`LogLevel::Error`]: `error!(nook, "format", arguments)`.
 #[macro_export]
 macro_rules! error {
-    ($nook:expr, $($text:tt)+) => { $nook.log($crate::Level::Error, ::core::format_args!($($text)+)) };
+    ($nook:expr, $($text:tt)+) => { $nook.log($crate::LogLevel::Error, ::core::format_args!($($text)+)) };
 }
 
-/// Logs at [`Level::Warn`]: `warn!(nook, "format", arguments)`.
+/// Logs at [`LogLevel::Warn`]: `warn!(nook, "format", arguments)`.
 #[macro_export]
 macro_rules! warn {
-    ($nook:expr, $($text:tt)+) => { $nook.log($crate::Level::Warn, ::core::format_args!($($text)+)) };
+    ($nook:expr, $($text:tt)+) => { $nook.log($crate::LogLevel::Warn, ::core::format_args!($($text)+)) };
 }
 
-/// Logs at [`Level::Info`]: `info!(nook, "format", arguments)`.
+/// Logs at [`LogLevel::Info`]: `info!(nook, "format", arguments)`.
 #[macro_export]
 macro_rules! info {
-    ($nook:expr, $($text:tt)+) => { $nook.log($crate::Level::Info, ::core::format_args!($($text)+)) };
+    ($nook:expr, $($text:tt)+) => { $nook.log($crate::LogLevel::Info, ::core::format_args!($($text)+)) };
 }
 
-/// Logs at [`Level::Debug`]: `debug!(nook, "format", arguments)`.
+/// Logs at [`LogLevel::Debug`]: `debug!(nook, "format", arguments)`.
 #[macro_export]
 macro_rules! debug {
-    ($nook:expr, $($text:tt)+) => { $nook.log($crate::Level::Debug, ::core::format_args!($($text)+)) };
+    ($nook:expr, $($text:tt)+) => { $nook.log($crate::LogLevel::Debug, ::core::format_args!($($text)+)) };
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::panic::{PanicHookInfo, catch_unwind, set_hook};
 use nook_abi::{Addr, NativeDriver, NativeEntries, NativeHead, NativeServices};
 
 use crate::kernel::Calls;
-use crate::{Entries, Instance, Kernel, Level};
+use crate::{Entries, Instance, Kernel, LogLevel};
 
 /// The host around a driver in a shared object: each method calls a function of the host's table.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +35,9 @@ fn last_words(panic: &PanicHookInfo<'_>) {
     match panic.location() {
         Some(at) => {
             let (file, line) = (at.file(), at.line());
-            crate::nook::log(calls, Level::Error, format_args!("panic at {file}:{line}: {message}"));
+            crate::nook::log(calls, LogLevel::Error, format_args!("panic at {file}:{line}: {message}"));
         }
-        None => crate::nook::log(calls, Level::Error, format_args!("panic: {message}")),
+        None => crate::nook::log(calls, LogLevel::Error, format_args!("panic: {message}")),
     }
 }
 

@@ -7,7 +7,7 @@ use nook_abi::Status;
 use crate::kernel::Calls;
 use crate::log::Line;
 use crate::raw::Page;
-use crate::{DmaRegion, Kernel, Level, Regs};
+use crate::{DmaRegion, Kernel, LogLevel, Regs};
 
 /// The host around a driver: a small handle that can be copied and kept.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ impl<K: Kernel> Nook<K> {
     }
 
     /// Sends a message to the host's log; see [`error!`](crate::error) and its siblings.
-    pub fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+    pub fn log(&self, level: LogLevel, text: fmt::Arguments<'_>) {
         log(self.calls, level, text);
     }
 
@@ -160,18 +160,18 @@ impl<K: Kernel> Nook<K> {
 }
 
 /// [`Nook::log`] for those who have no nook: the panic handler.
-pub(crate) fn log<K: Kernel>(calls: Calls<K>, level: Level, text: fmt::Arguments<'_>) {
+pub(crate) fn log<K: Kernel>(calls: Calls<K>, level: LogLevel, text: fmt::Arguments<'_>) {
     calls.log(level as u32, Line::format(text).as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Host;
+    use crate::testing::TestHost;
 
     #[test]
     fn who_is_woken_late_looks_as_often_as_fits_into_the_time_before_giving_up() {
-        let host = Host::new();
+        let host = TestHost::new();
         let nook = host.nook();
         for (needed, outcome) in [(6, Ok(())), (7, Err(Status::Timeout))] {
             let mut looks = 0;
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn memory_that_does_not_lie_in_the_window_is_not_given_to_a_driver() {
-        let host = Host::new();
+        let host = TestHost::new();
         let len_bytes = host.page_now().window_len_bytes as u32;
         for (offset, wanted) in [(len_bytes, 1), (len_bytes - 63, 64), (u32::MAX, 64), (0, len_bytes + 1)] {
             host.answer("dma_alloc", 1 << 32 | u64::from(offset));

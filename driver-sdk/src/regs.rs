@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn an_access_has_the_width_of_its_register() {
-        let host = testing::Host::new();
+        let host = testing::TestHost::new();
         let regs = host.nook().regs(0);
         regs.write(Register::<u8>::at(1), 0xab);
         regs.write(Register::<u16>::at(2), 0xabcd);
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    fn plugged(host: &testing::Host) -> Rc<RefCell<Chip>> {
+    fn plugged(host: &testing::TestHost) -> Rc<RefCell<Chip>> {
         let chip = Chip { window: host.window(), bytes: [0; 16], accesses: Vec::new() };
         let chip = Rc::new(RefCell::new(chip));
         host.plug(&chip);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_device_sees_each_width_as_it_is() {
-        let host = testing::Host::new();
+        let host = testing::TestHost::new();
         let chip = plugged(&host);
         let regs = host.nook().regs(0);
         regs.write(Register::<u64>::at(0), 0x8877_6655_4433_2211);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_device_that_names_32_bits_finds_memory_below_4_gib() {
-        let host = testing::Host::below_4_gib();
+        let host = testing::TestHost::below_4_gib();
         let _chip = plugged(&host);
         let (nook, regs) = (host.nook(), host.nook().regs(0));
         let region = nook.dma_alloc(4096, 4096).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         let last = Packet::from(&QueueEntry::default());
         assert!(pool.frame_iova(&last).is_some_and(|iova| iova + u64::from(pool.room_bytes()) <= 1 << 32));
         // And past it, where the whole address is needed.
-        let region = testing::Host::new().nook().dma_alloc(4096, 4096).unwrap();
+        let region = testing::TestHost::new().nook().dma_alloc(4096, 4096).unwrap();
         assert!(u32::try_from(region.iova()).is_err());
     }
 }

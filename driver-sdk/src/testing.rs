@@ -95,7 +95,7 @@ impl Window {
 }
 
 /// Memory and kernel of one driver. What it holds is leaked: tests are short, and drivers keep raw addresses.
-pub struct Host {
+pub struct TestHost {
     state: &'static RefCell<State>,
     page: *mut HostPage,
     window: Window,
@@ -114,19 +114,19 @@ struct State {
 
 /// The kernel.
 #[derive(Clone, Copy)]
-pub struct Fake(&'static RefCell<State>);
+pub struct TestKernel(&'static RefCell<State>);
 
 fn leak(bytes: usize) -> *mut u8 {
     Box::leak(vec![0u128; bytes.div_ceil(16) + 4].into_boxed_slice()).as_mut_ptr().cast()
 }
 
-impl Default for Host {
+impl Default for TestHost {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Host {
+impl TestHost {
     /// A host without a device: registers read as 0. The device sees the window past 4 GiB.
     pub fn new() -> Self {
         Self::with_window_at(WINDOW_IOVA)
@@ -167,7 +167,7 @@ impl Host {
             class: NetPage { rings: rings.map(|ring| ring as u64), pool, ..NetPage::default() }.to_words(),
             ..HostPage::default()
         }));
-        Host { state, page, window, rings }
+        TestHost { state, page, window, rings }
     }
 
     /// Puts a device behind the registers.
@@ -176,8 +176,8 @@ impl Host {
     }
 
     /// What answers a driver's hostcalls.
-    pub fn kernel(&self) -> Fake {
-        Fake(self.state)
+    pub fn kernel(&self) -> TestKernel {
+        TestKernel(self.state)
     }
 
     /// The address of the host page.
@@ -197,7 +197,7 @@ impl Host {
     }
 
     /// What a driver gets in `probe`.
-    pub fn nook(&self) -> Nook<Fake> {
+    pub fn nook(&self) -> Nook<TestKernel> {
         // SAFETY: the kernel is this host's, which is never freed and cannot leave its thread.
         let calls = unsafe { Calls::new(self.kernel()) };
         // SAFETY: the page and what it names is leaked memory of this host, which cannot leave its thread.
@@ -300,7 +300,7 @@ impl Host {
     }
 }
 
-impl Fake {
+impl TestKernel {
     fn call(self, name: &'static str, args: &[u64]) -> u64 {
         let mut state = self.0.borrow_mut();
         if name != "clock_ns" {
@@ -353,7 +353,7 @@ macro_rules! number {
 macro_rules! fake_kernel {
     ($({ $doc:literal } $class:ident $topic:ident $contexts:ident $since:tt $variant:ident
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
-        impl Kernel for Fake {
+        impl Kernel for TestKernel {
             $(unsafe fn $name(self, $($arg: $ty),*) -> $result {
                 number!($result)(self.call(stringify!($name), &[$($arg as u64),*]))
             })*

@@ -170,19 +170,19 @@ impl Reencode for Copying<'_, '_> {
 }
 
 /// Names everything as it is.
-struct Plain;
+struct Verbatim;
 
-impl Reencode for Plain {
+impl Reencode for Verbatim {
     type Error = Infallible;
 }
 
 /// Where in a new body an instruction begins, and where in the original module it was.
-type Places = Vec<(usize, Option<usize>)>;
+type Positions = Vec<(usize, Option<usize>)>;
 
 struct Writer<'a> {
     shape: Shape<'a>,
     code: CodeSection,
-    placed: Vec<Places>,
+    placed: Vec<Positions>,
 }
 
 impl<'a> Writer<'a> {
@@ -220,7 +220,7 @@ impl<'a> Writer<'a> {
     fn plain(&mut self, body: &FunctionBody<'a>) -> Result<()> {
         let range = body.range();
         self.code.raw(&self.shape.sections.wasm[range.clone()]);
-        let mut places = Places::new();
+        let mut places = Positions::new();
         for operator in body.get_operators_reader()?.into_iter_with_offsets() {
             let (_, at) = operator?;
             places.push((at - range.start, Some(at)));
@@ -231,8 +231,8 @@ impl<'a> Writer<'a> {
 
     /// A function that begins and ends calls.
     fn wrapper(&mut self, body: &FunctionBody<'a>) -> Result<()> {
-        let mut function = Plain.new_function_with_parsed_locals(body)?;
-        let mut places = Places::new();
+        let mut function = Verbatim.new_function_with_parsed_locals(body)?;
+        let mut places = Positions::new();
         for operator in body.get_operators_reader()?.into_iter_with_offsets() {
             let (operator, at) = operator?;
             places.push((function.byte_len(), Some(at)));
@@ -243,7 +243,7 @@ impl<'a> Writer<'a> {
                     }
                 }
                 operator => {
-                    function.instruction(&Plain.instruction(operator)?);
+                    function.instruction(&Verbatim.instruction(operator)?);
                 }
             }
         }
@@ -256,7 +256,7 @@ impl<'a> Writer<'a> {
         let mut copying = Copying(&self.shape);
         let countdown = self.shape.countdown();
         let mut function = copying.new_function_with_parsed_locals(body)?;
-        let mut places = Places::new();
+        let mut places = Positions::new();
         for operator in body.get_operators_reader()?.into_iter_with_offsets() {
             let (operator, at) = operator?;
             places.push((function.byte_len(), Some(at)));
@@ -298,7 +298,7 @@ impl Rewriting for Writer<'_> {
         let imported = self.shape.tables - self.shape.sections.tables.len() as u32;
         for (table, number) in self.shape.sections.tables.iter().zip(imported..) {
             if self.shape.constant_tables.contains(&number) {
-                section.table(Plain.table_type(table.ty)?);
+                section.table(Verbatim.table_type(table.ty)?);
             }
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! Every rewriting of a driver's module, and the checker of what was written.
 //!
 //! - [`with_memory_pages`]: its memory gets the length that the host lays out;
-//! - [`undo`]: its calls can be undone, and look at the time by themselves;
+//! - [`undo`]: its calls can be undone, and check their deadline by themselves;
 //! - [`Counting`]: its code is there twice, once with a countdown;
-//! - [`check`]: whether a finished module looks at the time wherever it may run for long.
+//! - [`check`]: whether a finished module checks its deadline wherever it may run for long.
 //!
 //! It is no engine and no policy: modules go in as bytes and come out as bytes, nothing here runs one, and what a
 //! driver may import and export is the runtime's to say. The runtime calls it, and nobody else but the tests does: it

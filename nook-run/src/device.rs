@@ -1,7 +1,7 @@
 //! From options to a device.
 
 use anyhow::{Context, Result, bail};
-use e1000_model::{Chip, Model, ModelConfig, Temper};
+use e1000_model::{Behaviour, Chip, Model, ModelConfig};
 use nook_bus::{DmaWindow, PciDevice, Tracing};
 use nook_net::{Peer, PeerConfig, Tap, Unplugged};
 use nook_net_api::Wire;
@@ -15,7 +15,7 @@ use crate::net::args::WireArg;
 use crate::trace::RegisterLog;
 
 /// Which device is asked for: the first of these that is there, or else the embedded model.
-pub struct Choice<'a> {
+pub struct DeviceOptions<'a> {
     /// A real device's address.
     pub pci: Option<&'a str>,
     /// QEMU's model of this name.
@@ -28,10 +28,10 @@ pub struct Choice<'a> {
     pub calm: bool,
 }
 
-impl<'a> From<&'a RunArgs> for Choice<'a> {
+impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
     fn from(args: &'a RunArgs) -> Self {
         let RunArgs { pci, qemu, net, seed, calm, .. } = args;
-        Choice { pci: pci.as_deref(), qemu: qemu.as_deref(), wire: &net.wire, seed: *seed, calm: *calm }
+        DeviceOptions { pci: pci.as_deref(), qemu: qemu.as_deref(), wire: &net.wire, seed: *seed, calm: *calm }
     }
 }
 
@@ -40,7 +40,7 @@ impl<'a> From<&'a RunArgs> for Choice<'a> {
 /// # Errors
 /// If it cannot be made or opened.
 pub fn open_traced(
-    choice: &Choice<'_>,
+    choice: &DeviceOptions<'_>,
     traced: bool,
     manifest: &OwnedManifest,
     window: &DmaWindow,
@@ -57,7 +57,7 @@ pub fn open_traced(
 ///
 /// # Errors
 /// If it cannot be made or opened.
-pub fn open(choice: &Choice<'_>, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
+pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
     match (choice.pci, choice.qemu) {
         (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
         (None, Some(model)) => {
@@ -68,7 +68,7 @@ pub fn open(choice: &Choice<'_>, manifest: &OwnedManifest, window: &DmaWindow) -
     }
 }
 
-fn model(choice: &Choice<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
+fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
     let chips = [(Chip::I82540em, e1000_regs::DEVICE_82540EM), (Chip::I82545em, e1000_regs::DEVICE_82545EM)];
     let Some((chip, _)) = chips.into_iter().find(|&(_, device)| manifest.drives(e1000_regs::VENDOR, device)) else {
         bail!(
@@ -82,8 +82,8 @@ fn model(choice: &Choice<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDev
         WireArg::Tap(name) => Box::new(Tap::cable(name).context("--wire: the cable's far end")?),
         WireArg::None => Box::new(Unplugged),
     };
-    let temper = if choice.calm { Temper::calm() } else { Temper::adversarial() };
-    let model = Model::new(ModelConfig { chip, seed: choice.seed, temper, ..ModelConfig::default() }, wire);
+    let behaviour = if choice.calm { Behaviour::calm() } else { Behaviour::adversarial() };
+    let model = Model::new(ModelConfig { chip, seed: choice.seed, behaviour, ..ModelConfig::default() }, wire);
     tracing::info!("no device was named: using the embedded one, {}", model.describe());
     Ok(Box::new(model))
 }

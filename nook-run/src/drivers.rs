@@ -64,7 +64,7 @@ pub fn load_filter(path: &Path) -> Result<FilterModule> {
 
 /// How a driver is to run.
 #[derive(Clone, Copy, Debug)]
-pub struct How {
+pub struct LaunchOptions {
     /// What is between it and the host, if that was asked for.
     pub isolation: Option<Isolation>,
     /// How it reaches its device's registers.
@@ -85,11 +85,11 @@ pub struct How {
 pub fn launcher(
     path: &Path,
     module: &Arc<DriverModule>,
-    how: How,
+    how: LaunchOptions,
     filter: Option<(&FilterModule, String)>,
     cache: &ModuleCache,
 ) -> Result<Box<dyn Launcher>> {
-    let How { isolation: asked, mmio, process, method } = how;
+    let LaunchOptions { isolation: asked, mmio, process, method } = how;
     if process.is_some() && asked != Some(Isolation::Process) {
         bail!("--process-wait is about a process that there is not: use --isolation process");
     }

@@ -22,4 +22,4 @@ mod trace;
 
 pub use net::{SelftestReport, selftest};
 pub use report::Report;
-pub use run::{Ended, Outcome, run};
+pub use run::{Ended, RunOutcome, run};

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{Outcome, inspect, logging, output, pci, postmortem};
+use nook_run::{RunOutcome, inspect, logging, output, pci, postmortem};
 
-fn command(command: &Command) -> Result<Outcome> {
+fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
         Command::Selftest(args) => {
             logging::set_up(0, LogFormat::Text);
@@ -22,7 +22,7 @@ fn command(command: &Command) -> Result<Outcome> {
         Command::Doctor(args) => pci::check(args),
     }?;
     output::print(&text)?;
-    Ok(Outcome::Done)
+    Ok(RunOutcome::Done)
 }
 
 /// Backtraces would make each trap of a driver ten times as dear; a fault says where it was.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::{NookArg, RunArgs};
 use crate::output;
 use crate::report::{Report, write_json};
-use crate::run::{Outcome, run_one};
+use crate::run::{RunOutcome, run_one};
 use crate::signals::Signals;
 
 thread_local! {
@@ -55,7 +55,7 @@ fn badness(status: u8) -> u8 {
 }
 
 /// Runs them all, to the end of the last. What happens to one is nothing to the others.
-pub(crate) fn run(args: &RunArgs, signals: &Signals) -> Result<Outcome> {
+pub(crate) fn run(args: &RunArgs, signals: &Signals) -> Result<RunOutcome> {
     let nooks = std::thread::scope(|scope| {
         let threads = (1..).zip(&args.nook).map(|(number, nook)| {
             let one = RunArgs {
@@ -80,9 +80,9 @@ pub(crate) fn run(args: &RunArgs, signals: &Signals) -> Result<Outcome> {
     let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&all, path));
     written.and(output::print(&text))?;
     match worst {
-        0 => Ok(Outcome::Done),
-        3 => Ok(Outcome::ExerciseFailed),
-        4 => Ok(Outcome::Quarantined),
+        0 => Ok(RunOutcome::Done),
+        3 => Ok(RunOutcome::ExerciseFailed),
+        4 => Ok(RunOutcome::Quarantined),
         _ => bail!("not run to the end: nook {not_run}; the reasons stand above"),
     }
 }
@@ -100,7 +100,7 @@ fn live(number: usize, args: &RunArgs, signals: &Signals) -> Ran {
     ran
 }
 
-type Ran = Result<(Report, Result<Outcome>)>;
+type Ran = Result<(Report, Result<RunOutcome>)>;
 
 impl One {
     /// Waits for the thread's end.

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
 use nook_bus::IrqKind;
-use nook_recovery::{Downtime, Outcome, Recovery, Supervisor};
+use nook_recovery::{Downtime, Recovery, RecoveryOutcome, Supervisor};
 use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
 use serde::Serialize;
 use tempfile::NamedTempFile;
@@ -210,10 +210,10 @@ impl FaultReport {
     /// `start_ns` is when the run began.
     pub fn new(recovery: &Recovery, start_ns: u64) -> Self {
         let (taken_back_after_ns, brought_back_after_us, restarted_after_us) = match recovery.outcome {
-            Outcome::TakenBack { after_ns } => (Some(after_ns), None, None),
-            Outcome::BroughtBack { after_ns } => (None, Some(after_ns / 1000), None),
-            Outcome::Restarted { after_ns } => (None, None, Some(after_ns / 1000)),
-            Outcome::Ended => (None, None, None),
+            RecoveryOutcome::TakenBack { after_ns } => (Some(after_ns), None, None),
+            RecoveryOutcome::BroughtBack { after_ns } => (None, Some(after_ns / 1000), None),
+            RecoveryOutcome::Restarted { after_ns } => (None, None, Some(after_ns / 1000)),
+            RecoveryOutcome::Ended => (None, None, None),
         };
         FaultReport {
             fault: recovery.fault.clone(),

@@ -12,8 +12,8 @@ use nook_runtime::{
 };
 
 use crate::cli::{Isolation, RunArgs};
-use crate::device::Choice;
-use crate::drivers::How;
+use crate::device::DeviceOptions;
+use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, FaultReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
 use crate::{device, drivers, misc, net, nooks, output};
@@ -25,7 +25,7 @@ const DMA_LOOK_NS: u64 = 1_000_000_000;
 
 /// How a run that could be made ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// As it should.
     Done,
     /// An exercise lost something.
@@ -34,13 +34,13 @@ pub enum Outcome {
     Quarantined,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The exit status.
     pub fn status(self) -> u8 {
         match self {
-            Outcome::Done => 0,
-            Outcome::ExerciseFailed => 3,
-            Outcome::Quarantined => 4,
+            RunOutcome::Done => 0,
+            RunOutcome::ExerciseFailed => 3,
+            RunOutcome::Quarantined => 4,
         }
     }
 }
@@ -75,7 +75,7 @@ impl std::fmt::Display for Ended {
 ///
 /// # Errors
 /// If something could not be set up, or the driver did not come up at all. Nothing is left behind in either case.
-pub fn run(args: &RunArgs) -> Result<Outcome> {
+pub fn run(args: &RunArgs) -> Result<RunOutcome> {
     let signals = Signals::take().context("cannot take signals")?;
     if let Some(path) = &args.json {
         check_path(path)?;
@@ -112,7 +112,7 @@ impl Loaded {
 }
 
 /// One nook, from options to its report, and how it ended.
-pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Result<Outcome>)> {
+pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Result<RunOutcome>)> {
     check_virtual_time(args)?;
     let policy = policy(args)?;
     let modules = Loaded::new(args)?;
@@ -161,14 +161,15 @@ pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Re
     let module = counting.as_ref().unwrap_or(&modules.driver);
     let filter = modules.filter.as_ref().map(|filter| (filter, args.net.filter_rule.join("\n")));
     let RunArgs { isolation, mmio, process_wait: process, .. } = *args;
-    let how = How { isolation, mmio, process, method: policy.method() };
+    let how = LaunchOptions { isolation, mmio, process, method: policy.method() };
     let mut launcher = drivers::launcher(&modules.path, module, how, filter, &cache)?;
     if policy.begins_with_sfi() && launcher.isolation() == "sfi+txn" {
         launcher = drivers::after_fault(module, launcher, &cache)?;
     }
     let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
     let mut builder = NookBuilder::of(module, drivers::MAPS).clock(clock);
-    let device = device::open_traced(&Choice::from(args), args.verbose >= 2, module.manifest(), builder.window()?)?;
+    let device =
+        device::open_traced(&DeviceOptions::from(args), args.verbose >= 2, module.manifest(), builder.window()?)?;
     let host = builder.host(device)?;
     Ok((host, launcher))
 }

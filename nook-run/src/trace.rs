@@ -1,6 +1,6 @@
 //! `-vv`: every register access, by the register's name.
 
-use nook_bus::{Access, TraceSink};
+use nook_bus::{BusAccess, TraceSink};
 use nook_regs::RegisterMap;
 
 /// Writes what crosses the bus to the log.
@@ -24,12 +24,12 @@ impl RegisterLog {
 }
 
 impl TraceSink for RegisterLog {
-    fn access(&mut self, access: Access) {
+    fn access(&mut self, access: BusAccess) {
         match access {
-            Access::Read { bar, offset, value, .. } => {
+            BusAccess::Read { bar, offset, value, .. } => {
                 tracing::trace!(target: "registers", "{} -> {value:#010x}", self.name(bar, offset));
             }
-            Access::Write { bar, offset, value, .. } => {
+            BusAccess::Write { bar, offset, value, .. } => {
                 tracing::trace!(target: "registers", "{} <- {value:#010x}", self.name(bar, offset));
             }
             other => tracing::trace!(target: "registers", "{other:x?}"),

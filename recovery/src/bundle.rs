@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_abi::{Fault, Hex};
-use nook_runtime::{Call, Caller, Class, Counters, KeepMemory, Nook, NookError, Scene};
+use nook_runtime::{Call, Caller, Class, Counters, CrashState, MemoryDump, Nook, NookError};
 use serde_json::{Map, Value, json};
 
 use crate::Policy;
@@ -36,7 +36,7 @@ pub struct BundleConfig {
     /// Of calls that are taken back, so many in all leave one, and of one place in the driver's code only the first.
     pub taken_back: usize,
     /// What of the driver's memory goes into them.
-    pub memory: KeepMemory,
+    pub memory: MemoryDump,
     /// The driver's file, for the reader.
     pub driver_file: PathBuf,
     /// Its hash.
@@ -44,7 +44,7 @@ pub struct BundleConfig {
 }
 
 /// What the supervisor knows of a fault.
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct BundleContext<'a> {
     pub(crate) error: &'a NookError,
     pub(crate) policy: &'a Policy,
     pub(crate) faults: u64,
@@ -81,7 +81,7 @@ impl Bundles {
 
     /// A call is about to be taken back, and nothing of it is to be seen afterwards: says what there is to see, if this
     /// is to be kept.
-    pub(crate) fn look<C: Class>(&mut self, nook: &mut Nook<C>, error: &NookError, now_ns: u64) -> Option<Scene> {
+    pub(crate) fn look<C: Class>(&mut self, nook: &mut Nook<C>, error: &NookError, now_ns: u64) -> Option<CrashState> {
         let NookError::Fault { fault, .. } = error else { return None };
         if self.places.len() >= self.config.taken_back || !self.has_time(true, now_ns) {
             return None;
@@ -91,18 +91,23 @@ impl Bundles {
             return None;
         }
         self.places.push(place);
-        Some(nook.take_scene())
+        Some(nook.take_crash_state())
     }
 
-    /// Leaves a bundle, unless it is too soon for another. Without a scene it is what is to be seen now.
-    pub(crate) fn leave<C: Class>(&mut self, nook: &mut Nook<C>, scene: Option<Scene>, about: &Circumstances<'_>) {
+    /// Leaves a bundle, unless it is too soon for another. Without a crash state, takes it now.
+    pub(crate) fn leave<C: Class>(
+        &mut self,
+        nook: &mut Nook<C>,
+        crash_state: Option<CrashState>,
+        about: &BundleContext<'_>,
+    ) {
         // Taken in any case: the next fault's is another.
-        let scene = scene.unwrap_or_else(|| nook.take_scene());
+        let crash_state = crash_state.unwrap_or_else(|| nook.take_crash_state());
         if self.config.keep == 0 || !self.has_time(about.taken_back, about.now_ns) {
             return;
         }
         self.last_ns[usize::from(about.taken_back)] = Some(about.now_ns);
-        let report = report(nook, about, &self.config, &scene);
+        let report = report(nook, about, &self.config, &crash_state);
         let config = self.config.clone();
         let name = nook.host().manifest().name.clone();
         let total_bytes = nook.host().layout().total_pages() * 65536;
@@ -110,7 +115,7 @@ impl Bundles {
         let write = move || {
             // One at a time, or they would remove old ones together.
             before.map(JoinHandle::join);
-            match write(&config, &name, &report, &scene, total_bytes) {
+            match write(&config, &name, &report, &crash_state, total_bytes) {
                 Ok(path) => tracing::info!("crash bundle: {}", path.display()),
                 Err(error) => tracing::warn!("no crash bundle in {}: {error}", config.folder.display()),
             }
@@ -136,7 +141,12 @@ impl Drop for Bundles {
     }
 }
 
-fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleConfig, scene: &Scene) -> Value {
+fn report<C: Class>(
+    nook: &Nook<C>,
+    about: &BundleContext<'_>,
+    config: &BundleConfig,
+    crash_state: &CrashState,
+) -> Value {
     let host = nook.host();
     let manifest = host.manifest();
     let layout = host.layout();
@@ -157,7 +167,7 @@ fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleCo
         },
         "device": host.describe_device(),
         "isolation": nook.isolation(),
-        "callers": scene.callers.iter().map(caller).collect::<Vec<_>>(),
+        "callers": crash_state.callers.iter().map(caller).collect::<Vec<_>>(),
         "counters": counters(nook.counters(), nook.class().counts()),
         "policy": {
             "restarts": about.policy.restarts,
@@ -169,7 +179,7 @@ fn report<C: Class>(nook: &Nook<C>, about: &Circumstances<'_>, config: &BundleCo
             "snapshot_every_ns": about.policy.snapshot_every_ns,
         },
         "memory": {
-            "pages": scene.memory.len(),
+            "pages": crash_state.memory.len(),
             "own_bytes": layout.own_bytes,
             "heap_bytes": layout.heap_bytes,
             "host_page": layout.host_page,
@@ -204,8 +214,8 @@ fn counters(c: &Counters, class: Vec<(&'static str, u64)>) -> Value {
 }
 
 /// The lines of `calls.jsonl`.
-fn calls(scene: &Scene, out: &mut impl Write) -> io::Result<()> {
-    for step in &scene.steps {
+fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
+    for step in &crash_state.steps {
         let (kind, name, args) = match step.call {
             Call::Entry(entry) => ("entry", entry.info().name, entry.info().args),
             Call::Hostcall(call) | Call::Refused(call) => ("hostcall", call.info().name, call.info().args),
@@ -224,7 +234,13 @@ fn calls(scene: &Scene, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes a bundle, whole or not at all, and removes old ones.
-fn write(config: &BundleConfig, driver: &str, report: &Value, scene: &Scene, total_bytes: u64) -> io::Result<PathBuf> {
+fn write(
+    config: &BundleConfig,
+    driver: &str,
+    report: &Value,
+    crash_state: &CrashState,
+    total_bytes: u64,
+) -> io::Result<PathBuf> {
     // What a driver's memory holds is nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(&config.folder)?;
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -237,7 +253,7 @@ fn write(config: &BundleConfig, driver: &str, report: &Value, scene: &Scene, tot
     let private = fs::Permissions::from_mode(0o700);
     let folder =
         tempfile::Builder::new().prefix(&format!(".{name}.")).permissions(private).tempdir_in(&config.folder)?;
-    fill(folder.path(), report, scene, total_bytes)?;
+    fill(folder.path(), report, crash_state, total_bytes)?;
     fs::rename(folder.path(), &path)?;
     // It has its name: nothing is left to be removed.
     let _ = folder.keep();
@@ -245,15 +261,15 @@ fn write(config: &BundleConfig, driver: &str, report: &Value, scene: &Scene, tot
     Ok(path)
 }
 
-fn fill(folder: &Path, report: &Value, scene: &Scene, total_bytes: u64) -> io::Result<()> {
+fn fill(folder: &Path, report: &Value, crash_state: &CrashState, total_bytes: u64) -> io::Result<()> {
     fs::write(folder.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
     let mut out = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
-    calls(scene, &mut out)?;
+    calls(crash_state, &mut out)?;
     out.flush()?;
-    if !scene.memory.is_empty() {
+    if !crash_state.memory.is_empty() {
         let file = File::create(folder.join("memory.bin"))?;
         file.set_len(total_bytes)?;
-        for page in &scene.memory {
+        for page in &crash_state.memory {
             file.write_all_at(&page.bytes, page.addr)?;
         }
     }

@@ -11,14 +11,14 @@
 
 mod bundle;
 mod downtime;
+mod escalation;
 mod policy;
 mod policy_file;
 mod snapshots;
 mod supervisor;
-mod trouble;
 
 pub use bundle::{BUNDLE_FORMAT, BundleConfig};
 pub use downtime::Downtime;
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
-pub use supervisor::{Outcome, Quarantine, Recovery, Supervisor};
+pub use supervisor::{Quarantine, Recovery, RecoveryOutcome, Supervisor};

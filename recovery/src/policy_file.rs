@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use nook_runtime::{KeepMemory, Method};
+use nook_runtime::{MemoryDump, Method};
 
 use crate::{BundleConfig, Policy};
 
@@ -226,9 +226,9 @@ impl PolicyFile {
             every_ns: every.0,
             taken_back: (*taken_back).into(),
             memory: match memory {
-                Memory::Nothing => KeepMemory::Nothing,
-                Memory::Private => KeepMemory::Private,
-                Memory::All => KeepMemory::All,
+                Memory::Nothing => MemoryDump::Nothing,
+                Memory::Private => MemoryDump::Private,
+                Memory::All => MemoryDump::All,
             },
             driver_file: std::path::absolute(driver_file).unwrap_or_else(|_| driver_file.to_owned()),
             driver_sha256,
@@ -371,7 +371,7 @@ retries = 2
             keep: 2,
             every_ns: 0,
             taken_back: 1,
-            memory: KeepMemory::All,
+            memory: MemoryDump::All,
             driver_file: "/d.wasm".into(),
             driver_sha256: [7; 32],
         };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use nook_runtime::{Class, Look, Nook, NookError, Snapshot};
+use nook_runtime::{Class, Nook, NookError, Snapshot, SnapshotAttempt};
 
 use crate::Policy;
 
@@ -94,7 +94,7 @@ impl<I> Snapshots<Snapshot<I>> {
         if policy.snapshots == 0 {
             return Ok(());
         }
-        if let Look::Taken(snapshot) = nook.snapshot_before_traffic()? {
+        if let SnapshotAttempt::Taken(snapshot) = nook.snapshot_before_traffic()? {
             tracing::debug!("snapshot before traffic: {} bytes of memory", snapshot.len_bytes());
             self.before_ready = !nook.is_ready();
             self.entries = nook.counters().entries;
@@ -119,17 +119,17 @@ impl<I> Snapshots<Snapshot<I>> {
             return Ok(());
         }
         self.look_ns = 0;
-        match nook.look_for_snapshot()? {
-            Look::Moving => {}
-            Look::StillUntil(look_ns) => self.look_ns = look_ns,
-            Look::Taken(snapshot) => {
+        match nook.try_snapshot()? {
+            SnapshotAttempt::Busy => {}
+            SnapshotAttempt::QuietUntil(look_ns) => self.look_ns = look_ns,
+            SnapshotAttempt::Taken(snapshot) => {
                 tracing::debug!("snapshot: {} bytes of memory", snapshot.len_bytes());
                 self.entries = nook.counters().entries;
                 self.before_ready = !nook.is_ready();
                 self.push(*snapshot, policy);
                 self.put_off(policy, now_ns);
             }
-            Look::Impossible => {
+            SnapshotAttempt::Unsupported => {
                 tracing::debug!("no snapshot: this driver on this device cannot be brought back");
                 self.put_off(policy, now_ns);
             }

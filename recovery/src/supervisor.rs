@@ -1,12 +1,12 @@
 //! [`Supervisor`]: a nook that comes back.
 
 use nook_abi::Fault;
-use nook_runtime::{Class, Nook, NookError, Scene, Snapshot, Turn};
+use nook_runtime::{Class, CrashState, Nook, NookError, Snapshot, Turn};
 
-use crate::bundle::{Bundles, Circumstances};
+use crate::bundle::{BundleContext, Bundles};
+use crate::escalation::{Action, Escalation, Progress, Resolution};
 use crate::policy::{History, Verdict};
 use crate::snapshots::Snapshots;
-use crate::trouble::{Progress, Relief, Step, Trouble};
 use crate::{BundleConfig, Downtime, Policy};
 
 /// A nook that was ended for good. Its device is quiet and its interface down.
@@ -22,7 +22,7 @@ pub struct Quarantine {
 
 /// What came of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RecoveryOutcome {
     /// The call was taken back, and the same instance went on.
     TakenBack {
         /// Nanoseconds from the end of the call until everything was as before it.
@@ -50,7 +50,7 @@ pub struct Recovery {
     /// When it came, in nanoseconds of the nook's clock.
     pub at_ns: u64,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: RecoveryOutcome,
 }
 
 /// Faults that are kept for the report; later ones are only counted.
@@ -66,7 +66,7 @@ pub struct Supervisor<C: Class> {
     restarts: u64,
     pending: Option<Pending>,
     bundles: Option<Bundles>,
-    trouble: Trouble,
+    escalation: Escalation,
     snapshots: Snapshots<Snapshot<C::Image>>,
     rollbacks: Downtime,
     returns: Downtime,
@@ -96,7 +96,7 @@ impl<C: Class> Supervisor<C> {
             restarts: 0,
             pending: None,
             bundles: None,
-            trouble: Trouble::new(C::MOVES),
+            escalation: Escalation::new(C::MOVES),
             snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
             returns: Downtime::default(),
@@ -106,7 +106,7 @@ impl<C: Class> Supervisor<C> {
 
     /// From here on faults leave crash bundles.
     pub fn leave_bundles(&mut self, config: BundleConfig) {
-        self.nook.keep_memory(config.memory);
+        self.nook.dump_memory_on_fault(config.memory);
         self.bundles = Some(Bundles::new(config));
     }
 
@@ -193,7 +193,7 @@ impl<C: Class> Supervisor<C> {
     }
 
     fn supervised_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
-        let turn = self.troubled_turn(self.snapshots.until_ns(until_ns))?;
+        let turn = self.watched_turn(self.snapshots.until_ns(until_ns))?;
         if self.policy.snapshots > 0 {
             let now_ns = self.nook.clock().now_ns();
             self.snapshots.after_turn(&mut self.nook, &self.policy, now_ns)?;
@@ -201,8 +201,8 @@ impl<C: Class> Supervisor<C> {
         Ok(turn)
     }
 
-    fn troubled_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
-        if self.trouble.is_over() {
+    fn watched_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
+        if self.escalation.is_idle() {
             return self.nook.turn(until_ns);
         }
         let (before, discarded) = (*self.nook.counters(), self.nook.class().discarded());
@@ -214,7 +214,7 @@ impl<C: Class> Supervisor<C> {
                 single: self.nook.class().is_single(),
                 discarded: self.nook.class().discarded() != discarded,
             };
-            if self.trouble.went_well(progress) == Relief::GiveUp {
+            if self.escalation.succeeded(progress) == Resolution::DropWithheld {
                 self.nook.class_mut().give_up();
             }
         }
@@ -222,17 +222,17 @@ impl<C: Class> Supervisor<C> {
     }
 
     /// Goes on with the driver whose call was taken back. Says whether that can be done.
-    fn go_on(&mut self, step: Step) -> bool {
-        match step {
-            Step::Retry => true,
-            Step::Single => {
+    fn go_on(&mut self, action: Action) -> bool {
+        match action {
+            Action::Retry => true,
+            Action::Single => {
                 // Until a batch is believed again.
                 self.nook.class_mut().single(2 * C::BATCH);
                 true
             }
-            Step::Withhold => self.withhold(),
-            Step::Discard => self.withhold() && self.nook.class_mut().discard_next(),
-            Step::Restart => false,
+            Action::Withhold => self.withhold(),
+            Action::Discard => self.withhold() && self.nook.class_mut().discard_next(),
+            Action::Restart => false,
         }
     }
 
@@ -241,7 +241,7 @@ impl<C: Class> Supervisor<C> {
     }
 
     /// Goes back to a snapshot, if there is one for this. Says whether the driver goes on.
-    fn go_back(&mut self, error: &NookError, scene: &mut Option<Scene>, at_ns: u64) -> bool {
+    fn go_back(&mut self, error: &NookError, crash_state: &mut Option<CrashState>, at_ns: u64) -> bool {
         let about_driver = |fault: &Fault| !fault.is_device();
         if !matches!(error, NookError::Fault { fault, .. } if about_driver(fault)) {
             return false;
@@ -250,8 +250,8 @@ impl<C: Class> Supervisor<C> {
         let Some(snapshot) = snapshots.choose(policy, at_ns, |snapshot| nook.fits(snapshot)) else { return false };
         if let Some(bundles) = bundles {
             let about =
-                Circumstances { error, policy, faults: *faults, restarts: *restarts, now_ns: at_ns, taken_back: false };
-            bundles.leave(nook, scene.take(), &about);
+                BundleContext { error, policy, faults: *faults, restarts: *restarts, now_ns: at_ns, taken_back: false };
+            bundles.leave(nook, crash_state.take(), &about);
         }
         let age_ms = at_ns.saturating_sub(snapshot.at_ns()) / 1_000_000;
         match nook.bring_back(snapshot) {
@@ -269,23 +269,23 @@ impl<C: Class> Supervisor<C> {
     fn restart(&mut self, kept: Option<usize>, at_ns: u64) -> Result<Turn, NookError> {
         self.restarts += 1;
         self.nook.restart()?;
-        self.trouble.forget();
+        self.escalation.forget();
         self.snapshots.forget();
         let after_ns = self.nook.clock().now_ns().saturating_sub(at_ns);
         self.restart_times.note(after_ns);
         if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-            recovery.outcome = Outcome::Restarted { after_ns };
+            recovery.outcome = RecoveryOutcome::Restarted { after_ns };
         }
         tracing::info!("the driver was restarted");
         self.snapshots.after_start(&mut self.nook, &self.policy)?;
         Ok(Turn::Worked)
     }
 
-    fn leave_bundle(&mut self, scene: Option<Scene>, error: &NookError, taken_back: bool, now_ns: u64) {
+    fn leave_bundle(&mut self, crash_state: Option<CrashState>, error: &NookError, taken_back: bool, now_ns: u64) {
         let Supervisor { nook, policy, faults, restarts, bundles, .. } = self;
         let Some(bundles) = bundles else { return };
-        let about = Circumstances { error, policy, faults: *faults, restarts: *restarts, now_ns, taken_back };
-        bundles.leave(nook, scene, &about);
+        let about = BundleContext { error, policy, faults: *faults, restarts: *restarts, now_ns, taken_back };
+        bundles.leave(nook, crash_state, &about);
     }
 
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
@@ -293,34 +293,34 @@ impl<C: Class> Supervisor<C> {
         self.faults += 1;
         let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
         if kept.is_some() {
-            self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: Outcome::Ended });
+            self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: RecoveryOutcome::Ended });
         }
         let undoable = if self.policy.takes_back { self.nook.undoable(&error) } else { None };
         let retries = self.policy.retries;
-        let step = undoable.map_or(Step::Restart, |entry| self.trouble.faulted(entry, retries));
-        let mut scene = None;
-        if step != Step::Restart {
-            scene = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, &error, now));
+        let action = undoable.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
+        let mut crash_state = None;
+        if action != Action::Restart {
+            crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, &error, now));
             let undone = self.nook.undo(&error);
             let after_ns = self.nook.clock().now_ns().saturating_sub(now);
-            if let Some(undone) = undone.filter(|_| self.go_on(step)) {
+            if let Some(undone) = undone.filter(|_| self.go_on(action)) {
                 tracing::warn!("{error}; the call was taken back, with {} bytes in memory", undone.memory.bytes);
                 self.rollbacks.note(after_ns);
                 if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                    recovery.outcome = Outcome::TakenBack { after_ns };
+                    recovery.outcome = RecoveryOutcome::TakenBack { after_ns };
                 }
-                if scene.is_some() {
-                    self.leave_bundle(scene, &error, true, now);
+                if crash_state.is_some() {
+                    self.leave_bundle(crash_state, &error, true, now);
                 }
                 return Ok(Turn::Worked);
             }
         }
-        if self.go_back(&error, &mut scene, now) {
-            self.trouble.forget();
+        if self.go_back(&error, &mut crash_state, now) {
+            self.escalation.forget();
             let after_ns = self.nook.clock().now_ns().saturating_sub(now);
             self.returns.note(after_ns);
             if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                recovery.outcome = Outcome::BroughtBack { after_ns };
+                recovery.outcome = RecoveryOutcome::BroughtBack { after_ns };
             }
             return Ok(Turn::Worked);
         }
@@ -330,7 +330,7 @@ impl<C: Class> Supervisor<C> {
         if let Err(error) = self.nook.end() {
             tracing::error!("the device did not become quiet: {error}");
         }
-        self.leave_bundle(scene, &error, false, now);
+        self.leave_bundle(crash_state, &error, false, now);
         let verdict = match error {
             // No restart mends what is above, nor brings back a device that was pulled out or taken away.
             NookError::Above { .. } | NookError::Fault { fault: Fault::DeviceGone | Fault::Revoked, .. } => {

@@ -1,7 +1,7 @@
 //! [`NookBuilder`]: a nook from its parts.
 
 use nook_bus::{Clock, DmaWindow, PciDevice};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 use nook_regs::RegisterMap;
 
 use crate::host::HostConfig;
@@ -11,10 +11,10 @@ use crate::{Budgets, DriverModule, Host, HostError, Launcher, Layout, Misc, Net,
 ///
 /// ```no_run
 /// # use nook_bus::PciDevice;
-/// # use nook_net_api::Uplink;
+/// # use nook_net_api::NetBackend;
 /// # use nook_regs::RegisterMap;
 /// # use nook_runtime::{DriverModule, Mmio, ModuleCache, NookBuilder, Wasi, WasmLauncher};
-/// # fn nook(device: Box<dyn PciDevice>, above: impl Uplink, maps: &[&'static RegisterMap]) -> Option<()> {
+/// # fn nook(device: Box<dyn PciDevice>, above: impl NetBackend, maps: &[&'static RegisterMap]) -> Option<()> {
 /// let module = DriverModule::load("driver.wasm".as_ref(), Wasi::Refused).ok()?;
 /// let builder = NookBuilder::of(&module, maps);
 /// let launcher = WasmLauncher::new(module.clone().into(), &ModuleCache::none(), Mmio::Emulated).ok()?;
@@ -91,17 +91,17 @@ impl<'a> NookBuilder<'a> {
         Host::new(HostConfig { device, window, maps, manifest, layout, budgets, clock })
     }
 
-    /// The nook of a network driver, whose interface is plugged into `uplink`. Nothing runs yet.
+    /// The nook of a network driver, whose interface is plugged into `backend`. Nothing runs yet.
     ///
     /// # Errors
     /// As [`host`](Self::host).
-    pub fn net<U: Uplink>(
+    pub fn net<U: NetBackend>(
         self,
         device: Box<dyn PciDevice>,
         launcher: Box<dyn Launcher>,
-        uplink: U,
+        backend: U,
     ) -> Result<Nook<Net<U>>, HostError> {
-        Ok(Nook::net(self.host(device)?, launcher, uplink))
+        Ok(Nook::net(self.host(device)?, launcher, backend))
     }
 
     /// The nook of a misc driver. Nothing runs yet.

@@ -4,18 +4,18 @@ use nook_abi::{Context, Entry};
 
 use crate::Budgets;
 use crate::budget::Budget;
+use crate::call_trace::CallTrace;
 use crate::crash::Crash;
-use crate::trail::Trail;
+use crate::due_calls::DueCalls;
 use crate::transaction::Transaction;
-use crate::wanted::Wanted;
 
 /// What the host knows of calls into the driver.
 pub(crate) struct CallState {
     pub(crate) budget: Budget,
     pub(crate) context: Context,
     pub(crate) transaction: Transaction,
-    pub(crate) wanted: Wanted,
-    pub(crate) trail: Trail,
+    pub(crate) due: DueCalls,
+    pub(crate) trace: CallTrace,
     /// Which calls are to be ended on request; it lies here because it outlives instances.
     pub(crate) crash: Option<Crash>,
 }
@@ -26,16 +26,16 @@ impl CallState {
             budget: Budget::new(budgets),
             context: Context::Process,
             transaction: Transaction::default(),
-            wanted: Wanted::default(),
-            trail: Trail::default(),
+            due: DueCalls::default(),
+            trace: CallTrace::default(),
             crash: None,
         }
     }
 
     /// A fresh instance: it owes nothing and is owed nothing.
     pub(crate) fn begin_instance(&mut self) {
-        self.wanted = Wanted::default();
-        self.trail.begin();
+        self.due = DueCalls::default();
+        self.trace.begin();
     }
 
     /// A call begins.

@@ -1,4 +1,4 @@
-//! What a class of devices brings to a nook: [`Class`], which the loop asks, and [`Suspects`], which those ask who look
+//! What a class of devices brings to a nook: [`Class`], which the loop asks, and [`Bisect`], which those ask who look
 //! for the one thing that ends a driver. The host keeps what hostcalls of the class change, in a [`Port`]; a class is a
 //! folder, and a line here.
 
@@ -13,7 +13,7 @@ use crate::{Driver, Host, NookError, OwnedManifest, Space, misc, net};
 ///
 /// The loop calls it between calls of the driver, on the nook's thread. What was given and taken lies with the class;
 /// memory is reached through the [`Host`] that each method is shown.
-pub trait Class: Suspects + Send + Sized {
+pub trait Class: Bisect + Send + Sized {
     /// Which one it is.
     const CLASS: nook_abi::Class;
     /// What a snapshot holds of it.
@@ -55,7 +55,7 @@ pub trait Class: Suspects + Send + Sized {
     ///
     /// # Errors
     /// What it found.
-    fn watch(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
 
     /// Whether the driver can work.
     fn is_ready(&self, host: &Host) -> bool;
@@ -91,7 +91,7 @@ pub trait Class: Suspects + Send + Sized {
     ///
     /// # Errors
     /// What the driver did wrong.
-    fn settle(&mut self, host: &mut Host) -> Result<Settled, NookError>;
+    fn finish_call(&mut self, host: &mut Host) -> Result<CallOutcome, NookError>;
 
     /// A call is taken back: what was checked, or said, and not accepted does not count.
     fn abort(&mut self);
@@ -100,7 +100,7 @@ pub trait Class: Suspects + Send + Sized {
     fn returned(&self) -> u64;
 
     /// A number that changes whenever something changes hands; `None` while the driver has work.
-    fn stillness(&self) -> Option<u64>;
+    fn idle_stamp(&self) -> Option<u64>;
 
     /// A snapshot is about to be taken: what is to be said, up or down, is said before.
     ///
@@ -109,7 +109,7 @@ pub trait Class: Suspects + Send + Sized {
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
 
     /// What there is to go back to; `None` if there is no way.
-    fn keep(&self, host: &Host) -> Option<Self::Image>;
+    fn capture(&self, host: &Host) -> Option<Self::Image>;
 
     /// Whether this is of the settings that hold.
     fn fits(&self, image: &Self::Image) -> bool;
@@ -127,7 +127,7 @@ pub trait Class: Suspects + Send + Sized {
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct CallOutcome {
     /// How many things came that the device brought by itself.
     pub arrived: u64,
     /// The driver asks for another call, or needs one.
@@ -137,7 +137,7 @@ pub struct Settled {
 }
 
 /// How the one thing is found that ends a driver whose calls can be taken back.
-pub trait Suspects {
+pub trait Bisect {
     /// The largest batch that a call moves.
     const BATCH: u32;
     /// The entry in whose calls things are moved.

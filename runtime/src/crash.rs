@@ -6,7 +6,7 @@
 //! measured.
 
 use nook_abi::{ENTRIES, Entry};
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 use crate::Host;
 
@@ -69,7 +69,7 @@ enum Due {
 #[derive(Debug)]
 pub(crate) struct Crash {
     when: CrashWhen,
-    dice: Dice,
+    rng: Rng,
     next_ns: u64,
     /// When a call began last that could have been the one.
     last_ns: u64,
@@ -85,7 +85,7 @@ impl Crash {
     pub(crate) fn new(when: CrashWhen, seed: u64) -> Self {
         Crash {
             when,
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             next_ns: 0,
             last_ns: 0,
             calls: 0,
@@ -109,7 +109,7 @@ impl Crash {
                 if self.next_ns == 0 {
                     self.next_ns = now_ns + period_ns;
                 } else if rested {
-                    self.next_ns = now_ns + 1 + self.dice.below(period_ns.max(1));
+                    self.next_ns = now_ns + 1 + self.rng.below(period_ns.max(1));
                 }
                 if now_ns >= self.next_ns {
                     self.next_ns = now_ns + period_ns;
@@ -135,7 +135,7 @@ impl Crash {
             Due::Trap => {
                 // Not at its beginning.
                 let others = self.lengths(entry).longest().saturating_sub(1).max(1);
-                let number = 2 + self.dice.below(others);
+                let number = 2 + self.rng.below(others);
                 self.due = Due::TrapAt(number);
                 number
             }

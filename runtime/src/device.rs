@@ -5,14 +5,14 @@ mod image;
 #[cfg(test)]
 mod widths;
 
-pub(crate) use image::{DeviceImage, Rest};
+pub(crate) use image::{DeviceFingerprint, DeviceImage};
 
 use std::sync::Arc;
 
 use nook_abi::{Fault, Status};
 use nook_bus::{
-    BarMemory, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, Place, Service, Shadowed, Transactional,
-    WINDOW_ALIGN,
+    BarMemory, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, RegisterAddr, Service, Shadowed,
+    Transactional, WINDOW_ALIGN,
 };
 use nook_regs::RegisterMap;
 
@@ -132,7 +132,7 @@ impl DeviceState {
 
     /// Ends whatever sequence the last driver left a guarded register in: the next one cannot know where it was.
     pub(crate) fn let_go(&mut self) -> Result<(), DeviceError> {
-        for (Place { bar, offset, width }, busy) in self.policy.guarded() {
+        for (RegisterAddr { bar, offset, width }, busy) in self.policy.guarded() {
             let value = self.device.bar_read(bar, offset, width)?;
             if value & busy != 0 {
                 self.device.bar_write(bar, offset, width, value & !busy)?;

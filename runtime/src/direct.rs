@@ -22,8 +22,8 @@ use crate::{Host, memory};
 pub(crate) const RESERVE_BYTES: usize = (4 << 30) + (64 << 20);
 
 /// The register hostcalls, and the one instruction that each of them is.
-type Access = fn(&mut InstructionSink<'_>, MemArg);
-const ACCESSES: [(&str, u32, Access); 8] = [
+type Emit = fn(&mut InstructionSink<'_>, MemArg);
+const ACCESSES: [(&str, u32, Emit); 8] = [
     ("mmio_read8", 0, |sink, at| {
         sink.i32_load8_u(at);
     }),
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::CodeGen;
-    use crate::engine::{Engine, Watch};
+    use crate::engine::{DeadlineSource, Engine};
 
     const BAR_BYTES: usize = 64 << 10;
 
@@ -143,7 +143,7 @@ mod tests {
         let file = memfd_create(c"bar", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, BAR_BYTES as u64).unwrap();
         let bar = Arc::new(MappedBar::new(file.as_fd(), 0, BAR_BYTES, RESERVE_BYTES).unwrap());
-        let engine = Engine::new(Watch::Epoch, &CodeGen::default()).unwrap();
+        let engine = Engine::new(DeadlineSource::Epoch, &CodeGen::default()).unwrap();
         let mut store = Store::new(engine.wasmtime(), ());
         store.set_epoch_deadline(u64::MAX / 2);
         let module = wasmtime::Module::new(engine.wasmtime(), bulk()).unwrap();

@@ -38,14 +38,14 @@ macro_rules! define_driver {
                 None
             }
 
-            /// Whether it can be [kept](Self::keep).
-            fn keeps(&self) -> bool {
+            /// Whether it can be [captured](Self::capture).
+            fn can_snapshot(&self) -> bool {
                 false
             }
 
             /// What the instance is now, so that it can be that again; `None` if this isolation cannot say. Not in a
             /// call.
-            fn keep(&mut self) -> Option<Image> {
+            fn capture(&mut self) -> Option<Image> {
                 None
             }
 

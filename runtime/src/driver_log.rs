@@ -1,6 +1,6 @@
 //! A driver's messages: bounded in rate, cleaned of what could confuse a terminal, and marked with its name.
 
-use nook_abi::{Fault, is_plain, log_level};
+use nook_abi::{Fault, is_printable, log_level};
 use tracing::Level;
 
 /// Messages that a driver may send in one second.
@@ -64,7 +64,7 @@ impl DriverLog {
 /// One printable line: other characters would let a driver write over other lines of a terminal, or say something else
 /// than it seems to.
 fn clean(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
+    String::from_utf8_lossy(text).chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]

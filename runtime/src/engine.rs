@@ -24,13 +24,13 @@ pub enum EngineError {
     /// Calls of this driver cannot be taken back.
     #[error("calls of this driver cannot be taken back (--isolation sfi runs it without that): {0}")]
     NotUndoable(String),
-    /// What was added to the driver so that its calls look at the time is wrong.
+    /// What was added to the driver so that its calls check their deadline is wrong.
     #[error(
         "nook's own instrumentation of this driver is wrong: {0}; so its calls might never end, and nothing of it was \
          run. The mistake is nook's: run the driver with --isolation sfi, where the engine watches the time, and \
          report it together with the driver's file"
     )]
-    NoLook(#[source] check::Wrong),
+    NoDeadlineCheck(#[source] check::CheckError),
     /// A filter was named for a driver that calls none.
     #[error(
         "the driver `{driver}` asks no filter (it does not import `{import}`): build it with this host's SDK, or run \
@@ -75,7 +75,7 @@ pub struct Engine {
 
 /// What compiled code looks at, now and then, so that a call that does not end can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watch {
+pub(crate) enum DeadlineSource {
     /// The engine's epoch: the compiler sees to it.
     Epoch,
     /// A cell: the module does it by itself.
@@ -84,12 +84,12 @@ pub(crate) enum Watch {
 
 impl Engine {
     /// Sets up an engine and starts its clock; the clock ends with the last clone.
-    pub(crate) fn new(watch: Watch, how: &CodeGen) -> Result<Self, EngineError> {
+    pub(crate) fn new(source: DeadlineSource, how: &CodeGen) -> Result<Self, EngineError> {
         let mut config = Config::new();
         config
             .cranelift_opt_level(OptLevel::Speed)
             .concurrency_support(false)
-            .epoch_interruption(watch == Watch::Epoch && how.epochs)
+            .epoch_interruption(source == DeadlineSource::Epoch && how.epochs)
             // A few callers cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
             .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
             .wasm_relaxed_simd(false)

@@ -39,7 +39,7 @@ macro_rules! define_link {
                             Ok(()) => host.$name($(from_wasm!($arg $ty)),*),
                             Err(fault) => Err(fault),
                         };
-                        host.call.trail.hostcall(Hostcall::$variant, padded([$($arg as u64),*]), &outcome);
+                        host.call.trace.hostcall(Hostcall::$variant, padded([$($arg as u64),*]), &outcome);
                         outcome.map_err(wasmtime::Error::new)
                     },
                 )?;

@@ -10,9 +10,9 @@ use crate::call::CallState;
 use crate::class::Port;
 use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
+use crate::due_calls::DueCalls;
+use crate::loop_monitor::LoopMonitor;
 use crate::virtual_time::SERVICE_NS;
-use crate::wanted::Wanted;
-use crate::watch::Watch;
 use crate::{Budgets, Counters, Layout, NookError, OwnedManifest, Space};
 
 /// Why a host could not be made.
@@ -81,18 +81,18 @@ pub struct Host {
     pub(crate) port: Port,
     pub(crate) call: CallState,
     pub(crate) counters: Counters,
-    pub(crate) watch: Watch,
+    pub(crate) monitor: LoopMonitor,
     pub(crate) manifest: OwnedManifest,
     layout: Layout,
     pub(crate) space: Option<Space>,
     pub(crate) log: DriverLog,
     world: Option<Box<dyn Any + Send>>,
     pub(crate) clock: Clock,
-    filter: Option<Beside>,
+    filter: Option<SecondModule>,
 }
 
 /// A second module in the nook.
-struct Beside {
+struct SecondModule {
     name: String,
     /// The last fault was its doing.
     faulted: bool,
@@ -127,7 +127,7 @@ impl Host {
             device: DeviceState::new(device, map, window, manifest.dma_mask_bits, layout.dma_bytes, clock.clone()),
             call: CallState::new(budgets),
             counters: Counters::default(),
-            watch: Watch::default(),
+            monitor: LoopMonitor::default(),
             manifest: manifest.clone(),
             layout: *layout,
             space: None,
@@ -140,16 +140,16 @@ impl Host {
 
     /// The next instance has this filter beside it.
     pub(crate) fn give_filter(&mut self, name: &str) {
-        self.filter = Some(Beside { name: name.to_owned(), faulted: false });
+        self.filter = Some(SecondModule { name: name.to_owned(), faulted: false });
     }
 
     /// The filter, and not the driver, did what ended the call.
-    pub(crate) fn accuse_filter(&mut self) {
+    pub(crate) fn blame_filter(&mut self) {
         self.filter.iter_mut().for_each(|filter| filter.faulted = true);
     }
 
     /// Which of the nook's modules did what ended the last call, if there is more than one.
-    pub(crate) fn culprit(&self) -> Option<&str> {
+    pub(crate) fn blamed_filter(&self) -> Option<&str> {
         let filter = self.filter.as_ref()?;
         Some(if filter.faulted { &filter.name } else { &self.manifest.name })
     }
@@ -255,7 +255,7 @@ impl Host {
         self.space = Some(space);
         self.filter.iter_mut().for_each(|filter| filter.faulted = false);
         self.counters.starts += 1;
-        self.watch = Watch::default();
+        self.monitor = LoopMonitor::default();
         self.log.begin();
         self.call.begin_instance();
         Ok(addr)
@@ -271,11 +271,11 @@ impl Host {
     pub fn end_instance(&mut self) -> Result<(), DeviceError> {
         self.forget_transaction();
         let quiet = self.device.quiet();
-        self.look_at_memory();
+        self.dump_memory();
         self.take_bar_back();
         self.port.end();
         self.counters.ends += 1;
-        self.call.wanted = Wanted::default();
+        self.call.due = DueCalls::default();
         self.space = None;
         quiet
     }
@@ -365,7 +365,7 @@ impl Host {
     pub(crate) fn error(&self, fault: Fault) -> NookError {
         let about_device = fault.is_device() && fault != Fault::Revoked;
         let detail = self.last_device_error().filter(|_| about_device).map(str::to_owned);
-        let detail = detail.or_else(|| self.culprit().map(|name| format!("in `{name}`")));
+        let detail = detail.or_else(|| self.blamed_filter().map(|name| format!("in `{name}`")));
         NookError::Fault { fault, detail }
     }
 

@@ -2,7 +2,7 @@
 
 use wasmtime::Val;
 
-use crate::trail::{PAGE_BYTES, Page, pages};
+use crate::call_trace::{PAGE_BYTES, Page, pages};
 use crate::{Layout, Space};
 
 /// What a driver had to itself at some moment: everything below its DMA window. The window belongs to
@@ -48,10 +48,10 @@ impl Image {
 #[cfg(test)]
 #[expect(unsafe_code, reason = "a space of memory that the test has")]
 mod tests {
-    use nook_seed::Dice;
+    use nook_seed::Rng;
 
     use super::*;
-    use crate::Places;
+    use crate::RegionAddrs;
 
     const PAGE: usize = PAGE_BYTES as usize;
     const PRIVATE: usize = 12 * PAGE;
@@ -70,31 +70,31 @@ mod tests {
     }
 
     /// Writes here and there, whole pages of zeros among it.
-    fn scribble(memory: &mut [u8], dice: &mut Dice) {
-        for _ in 0..dice.index(40) {
-            let (from, value) = (dice.index(memory.len()), dice.index(3) as u8);
-            let len = [1, 8, 100, 2 * PAGE][dice.index(4)].min(memory.len() - from);
+    fn scribble(memory: &mut [u8], rng: &mut Rng) {
+        for _ in 0..rng.index(40) {
+            let (from, value) = (rng.index(memory.len()), rng.index(3) as u8);
+            let len = [1, 8, 100, 2 * PAGE][rng.index(4)].min(memory.len() - from);
             memory[from..from + len].fill(value);
         }
-        let page = dice.index(memory.len() / PAGE) * PAGE;
+        let page = rng.index(memory.len() / PAGE) * PAGE;
         memory[page..page + PAGE].fill(0);
     }
 
     #[test]
     fn private_memory_becomes_byte_for_byte_what_it_was_and_the_window_stays() {
-        let mut dice = Dice::new(1);
+        let mut rng = Rng::new(1);
         let mut words = vec![0u64; (PRIVATE + WINDOW) / 8];
-        let places = Places { heap: 0, host_page: 0, rings: [0; 4], window: PRIVATE as u64 };
+        let places = RegionAddrs { heap: 0, host_page: 0, rings: [0; 4], window: PRIVATE as u64 };
         // SAFETY: it is mapped, and from here on nothing uses it but the space, and of that only slices.
         let space = unsafe { Space::new(words.as_mut_ptr().cast(), (PRIVATE + WINDOW) as u64, places) };
         let slice = space.slice(0, (PRIVATE + WINDOW) as u64).unwrap();
         let mut memory = vec![0u8; PRIVATE + WINDOW];
         for round in 0..300 {
-            scribble(&mut memory, &mut dice);
+            scribble(&mut memory, &mut rng);
             slice.copy_from(&memory);
             let image = Image::of(&space, &layout(), Vec::new());
             let before = memory.clone();
-            scribble(&mut memory, &mut dice);
+            scribble(&mut memory, &mut rng);
             slice.copy_from(&memory);
             image.put_back(&space, &layout());
             let window = memory[PRIVATE..].to_vec();

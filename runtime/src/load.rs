@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, OLDEST_ABI, Plain};
+use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, OLDEST_ABI, Printable};
 use nook_instrument::{Invalid, features, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
@@ -48,7 +48,7 @@ pub enum LoadError {
     #[error("not a WebAssembly module: {0}; {GUIDE} says how a driver is built")]
     NotWasm(String),
     /// wasm, but not valid, or with features that drivers cannot use.
-    #[error("not a valid WebAssembly module: {}; it is damaged or uses what drivers may not, see {GUIDE}", Plain(.0))]
+    #[error("not a valid WebAssembly module: {}; it is damaged or uses what drivers may not, see {GUIDE}", Printable(.0))]
     Invalid(String),
     /// A component.
     #[error("this is a WebAssembly component; a driver is a core module, see {GUIDE}")]
@@ -102,7 +102,7 @@ pub enum LoadError {
     /// An import that the host does not have.
     #[error(
         "imports `{}.{}`, which this host (ABI {}.{}) does not have: {REBUILD}",
-        Plain(.module), Plain(.name), ABI_VERSION.0, ABI_VERSION.1
+        Printable(.module), Printable(.name), ABI_VERSION.0, ABI_VERSION.1
     )]
     UnknownImport {
         /// Its module.
@@ -111,7 +111,7 @@ pub enum LoadError {
         name: String,
     },
     /// An import of WASI that was not asked for, or that the empty world does not have.
-    #[error("imports `{module}.{}`: {why}", Plain(.name))]
+    #[error("imports `{module}.{}`: {why}", Printable(.name))]
     Wasi {
         /// WASI's module.
         module: &'static str,
@@ -121,7 +121,7 @@ pub enum LoadError {
         why: &'static str,
     },
     /// An import that is not a function.
-    #[error("imports the {kind} `{}.{}`; a driver imports functions only", Plain(.module), Plain(.name))]
+    #[error("imports the {kind} `{}.{}`; a driver imports functions only", Printable(.module), Printable(.name))]
     NotAFunction {
         /// Its module.
         module: String,
@@ -148,7 +148,7 @@ pub enum LoadError {
     /// An export that looks like an entry and is none.
     #[error(
         "exports `{}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",
-        Plain(.name), ABI_VERSION.0, ABI_VERSION.1
+        Printable(.name), ABI_VERSION.0, ABI_VERSION.1
     )]
     UnknownEntry {
         /// Its name.

@@ -8,20 +8,20 @@ use crate::{Class, Counters, Driver, Host, Launcher, NookError, class};
 use nook_abi::{Entry, Fault, ProbeReason};
 use nook_bus::{Clock, PciDevice};
 
-mod life;
-mod scene;
-mod still;
+mod crash_state;
+mod lifecycle;
+mod quiescence;
 mod turn;
 mod undo;
 
-use life::Life;
-pub use still::Look;
-use still::Still;
+use lifecycle::Lifecycle;
+use quiescence::Quiescence;
+pub use quiescence::SnapshotAttempt;
 pub use undo::Undone;
 
 /// One nook: a driver, its device, and what the driver serves, by its class. All of it lives on one thread.
 pub struct Nook<C> {
-    life: Life,
+    lifecycle: Lifecycle,
     launcher: Box<dyn Launcher>,
     clock: Clock,
     /// Of the things that came out of the driver, those that virtual time was charged for.
@@ -31,7 +31,7 @@ pub struct Nook<C> {
     waiter: Waiter,
     /// Throttled until this time because earlier calls ran long.
     rest_until_ns: u64,
-    still: Option<Still>,
+    quiescence: Option<Quiescence>,
     /// A snapshot was taken before the driver could work: the turn in which that changes gives it nothing, so that
     /// there is a moment for another one before it has work.
     awaits_ready: bool,
@@ -45,12 +45,12 @@ impl<C: Class> Nook<C> {
             waiter: Waiter::new(clock.clone()),
             clock,
             charged: 0,
-            life: Life::new(host),
+            lifecycle: Lifecycle::new(host),
             launcher,
             class,
             opened: false,
             rest_until_ns: 0,
-            still: None,
+            quiescence: None,
             awaits_ready: false,
         }
     }
@@ -62,11 +62,11 @@ impl<C: Class> Nook<C> {
 
     /// The host.
     pub fn host(&self) -> &Host {
-        self.life.host()
+        self.lifecycle.host()
     }
 
     fn host_mut(&mut self) -> &mut Host {
-        self.life.host_mut()
+        self.lifecycle.host_mut()
     }
 
     /// What tells it, its driver and its device the time.
@@ -92,18 +92,18 @@ impl<C: Class> Nook<C> {
 
     /// Both ends of what passes between host and driver.
     pub(crate) fn class_and_driver(&mut self) -> Result<(&mut C, &mut dyn Driver), NookError> {
-        let driver = self.life.driver().ok_or(NookError::NotRunning)?;
+        let driver = self.lifecycle.driver().ok_or(NookError::NotRunning)?;
         Ok((&mut self.class, driver))
     }
 
     /// Whether the driver can work: that of an interface, while there is a link.
     pub fn is_ready(&self) -> bool {
-        self.class.is_ready(self.life.host())
+        self.class.is_ready(self.lifecycle.host())
     }
 
     /// Whether an instance runs.
     pub(crate) fn runs(&self) -> bool {
-        self.life.runs()
+        self.lifecycle.runs()
     }
 
     /// How the driver is isolated, as `--isolation` calls it.
@@ -140,7 +140,7 @@ impl<C: Class> Nook<C> {
         if driver != C::CLASS {
             return Err(NookError::OtherClass { driver, wanted: C::CLASS });
         }
-        let outcome = self.life.begin(&*self.launcher).and_then(|()| self.probe_and_open(reason));
+        let outcome = self.lifecycle.begin(&*self.launcher).and_then(|()| self.probe_and_open(reason));
         if outcome.is_err()
             && let Err(error) = self.end_instance()
         {
@@ -150,20 +150,20 @@ impl<C: Class> Nook<C> {
     }
 
     fn probe_and_open(&mut self, reason: ProbeReason) -> Result<(), NookError> {
-        let Nook { life, class, .. } = self;
-        let driver = life.driver().ok_or(NookError::NotRunning)?;
+        let Nook { lifecycle, class, .. } = self;
+        let driver = lifecycle.driver().ok_or(NookError::NotRunning)?;
         class.begin(driver.host());
         let page = driver.host_page();
         class::call(driver, Entry::Probe, |driver| driver.probe(reason as u32, page))?;
         class.set_up(driver)?;
         class::call(driver, Entry::Open, |driver| driver.open())?;
-        driver.host_mut().call.wanted.poll();
+        driver.host_mut().call.due.poll();
         self.opened = true;
         Ok(())
     }
 
     fn driver(&mut self) -> Result<&mut dyn Driver, NookError> {
-        self.life.driver().ok_or(NookError::NotRunning)
+        self.lifecycle.driver().ok_or(NookError::NotRunning)
     }
 
     #[cold]
@@ -177,7 +177,7 @@ impl<C: Class> Nook<C> {
     /// What the driver did wrong on its way out, or what the device refused. The device is quiet in the first case.
     pub fn stop(&mut self) -> Result<(), NookError> {
         let mut outcome = Ok(());
-        if self.life.runs() {
+        if self.lifecycle.runs() {
             if self.opened {
                 self.opened = false;
                 let driver = self.driver()?;
@@ -212,26 +212,26 @@ impl<C: Class> Nook<C> {
     /// If the device could not be made quiet.
     pub fn shut(&mut self) -> Result<(), NookError> {
         let ended = self.end_instance();
-        self.class.shut(self.life.host())?;
+        self.class.shut(self.lifecycle.host())?;
         ended
     }
 
     fn end_instance(&mut self) -> Result<(), NookError> {
         self.opened = false;
         // It was taken with the instance that goes.
-        self.still = None;
+        self.quiescence = None;
         self.awaits_ready = false;
-        if self.life.runs() {
-            self.class.end(self.life.host());
+        if self.lifecycle.runs() {
+            self.class.end(self.lifecycle.host());
         }
-        Ok(self.life.end()?)
+        Ok(self.lifecycle.end()?)
     }
 
     fn wait(&mut self, due_ns: u64) -> Result<(), NookError> {
-        let Nook { life, class, waiter, opened, .. } = self;
+        let Nook { lifecycle, class, waiter, opened, .. } = self;
         waiter.begin();
-        if life.runs() {
-            let host = life.host();
+        if lifecycle.runs() {
+            let host = lifecycle.host();
             host.device.device.event_fds(waiter.fds());
             if *opened {
                 class.event_fds(host, waiter.fds());

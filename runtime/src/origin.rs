@@ -1,12 +1,12 @@
 //! Where a driver's code comes from, after all that was done to its module: call stacks are told in terms of the module
 //! that its author built.
 
-use nook_abi::Plain;
+use nook_abi::Printable;
 use nook_instrument::Counting;
 use wasmtime::{FrameInfo, Module, WasmBacktrace};
 
 use crate::OffsetMap;
-use crate::trail::Caller;
+use crate::call_trace::Caller;
 
 /// Where the code of a module comes from that was prepared, and perhaps made to count.
 pub(crate) struct Origin {
@@ -46,7 +46,7 @@ impl Origin {
                 (function, offset) if in_driver => self.of(function, offset)?,
                 (function, offset) => (function, offset.map(|offset| offset as u64)),
             };
-            let name = at.func_name().map(|name| Plain(name).to_string());
+            let name = at.func_name().map(|name| Printable(name).to_string());
             Some(Caller { function, name, module_offset, in_driver })
         };
         callers.iter().filter_map(caller).collect()

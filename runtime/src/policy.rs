@@ -1,7 +1,7 @@
 //! The register policy: what of a device a driver may touch. Default deny: what the register map does not name is
 //! forbidden.
 
-use nook_bus::{IovaRange, PerRegister, Place};
+use nook_bus::{IovaRange, PerRegister, RegisterAddr};
 use nook_regs::{Access, Guard, RegisterInfo, RegisterMap, Width, WriteEffect};
 
 /// Bits of a rule.
@@ -29,7 +29,7 @@ pub struct RegisterPolicy {
 /// A register with a guard, and what its guard knows.
 #[derive(Clone, Debug)]
 struct Guarded {
-    place: Place,
+    place: RegisterAddr,
     guard: Guard,
     state: u64,
 }
@@ -38,11 +38,11 @@ impl RegisterPolicy {
     /// The policy that a map stands for.
     pub fn from_map(map: &'static RegisterMap) -> Self {
         let guarded =
-            |(place, info): (Place, &RegisterInfo)| info.guard.map(|guard| Guarded { place, guard, state: 0 });
-        let mut guards: Vec<_> = Place::all_of(map).filter_map(guarded).collect();
+            |(place, info): (RegisterAddr, &RegisterInfo)| info.guard.map(|guard| Guarded { place, guard, state: 0 });
+        let mut guards: Vec<_> = RegisterAddr::all_of(map).filter_map(guarded).collect();
         guards.sort_unstable_by_key(|guarded| guarded.place);
         let mut rules = PerRegister::of(map, 0);
-        for (place, info) in Place::all_of(map) {
+        for (place, info) in RegisterAddr::all_of(map) {
             rules.set(place, rule(info, !guards.is_empty()));
         }
         RegisterPolicy { rules, map, guards }
@@ -86,7 +86,7 @@ impl RegisterPolicy {
         if !is_allowed_address(info, value, window) {
             return Err("the device would use an address outside of the driver's window");
         }
-        let place = Place { bar: info.bar, offset, width };
+        let place = RegisterAddr { bar: info.bar, offset, width };
         if let Ok(at) = self.guards.binary_search_by_key(&place, |guarded| guarded.place) {
             let guarded = &mut self.guards[at];
             guarded.state = (guarded.guard.step)(guarded.state, value)?;
@@ -106,7 +106,7 @@ impl RegisterPolicy {
     }
 
     /// The guarded registers that have bits which are zero while they rest, and those bits.
-    pub fn guarded(&self) -> impl Iterator<Item = (Place, u64)> {
+    pub fn guarded(&self) -> impl Iterator<Item = (RegisterAddr, u64)> {
         let sequences = self.guards.iter().filter(|guarded| guarded.guard.busy != 0);
         sequences.map(|guarded| (guarded.place, guarded.guard.busy))
     }
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(look(&mut policy, last, Width::B1, 2), Err("not one more"));
         assert_eq!(look(&mut policy, last, Width::B1, 1), Ok(()));
         assert_eq!(look(&mut policy, first, Width::B1, 2), Ok(()));
-        let place = |offset| (Place { bar: 1, offset, width: Width::B1 }, 0x0f);
+        let place = |offset| (RegisterAddr { bar: 1, offset, width: Width::B1 }, 0x0f);
         let pins = [0, 1, 2].map(|index| place(PINS.get(index).offset()));
         assert_eq!(policy.guarded().filter(|(at, _)| at.width == Width::B1).collect::<Vec<_>>(), pins);
     }

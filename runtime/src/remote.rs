@@ -3,7 +3,7 @@
 
 use nook_abi::{Entry, Fault, Hostcall, from_word, padded};
 
-use crate::trail::Word;
+use crate::call_trace::Word;
 use crate::{Host, Services};
 
 macro_rules! define_serve {
@@ -24,7 +24,7 @@ macro_rules! define_serve {
                             Ok(()) => self.$name($(from_word!($arg, $ty)),*),
                             Err(fault) => Err(fault),
                         };
-                        self.call.trail.hostcall(call, padded([$($arg),*]), &outcome);
+                        self.call.trace.hostcall(call, padded([$($arg),*]), &outcome);
                         outcome.map(|value| value.word())
                     })*
                 }
@@ -40,7 +40,7 @@ impl Host {
     #[inline]
     pub fn begin_remote_call(&mut self, entry: Entry, args: [u64; 3]) {
         self.begin_call(entry);
-        self.call.trail.entry(entry, args);
+        self.call.trace.entry(entry, args);
     }
 
     /// [`TICK_NS`](crate::TICK_NS) have passed in a call of a driver that runs elsewhere; `cpu_ns` is its clock of CPU

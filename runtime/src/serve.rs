@@ -130,12 +130,12 @@ impl Core {
     }
 
     pub(crate) fn timer_set(host: &mut Host, due_ns: u64) -> Result<(), Fault> {
-        host.call.wanted.timer((due_ns != 0).then_some(due_ns));
+        host.call.due.timer((due_ns != 0).then_some(due_ns));
         Ok(())
     }
 
     pub(crate) fn work_schedule(host: &mut Host) -> Result<(), Fault> {
-        host.call.wanted.work();
+        host.call.due.work();
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl Core {
         if queue != 0 {
             return Err(bad(Hostcall::PollSchedule, "queue", queue.into(), "there is one"));
         }
-        host.call.wanted.poll_again();
+        host.call.due.poll_again();
         Ok(())
     }
 }

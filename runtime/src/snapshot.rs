@@ -4,7 +4,7 @@ use nook_abi::Entry;
 use nook_bus::DeviceError;
 
 use crate::device::DeviceImage;
-use crate::wanted::Wanted;
+use crate::due_calls::DueCalls;
 use crate::{Host, Image};
 
 /// A nook at a moment at which nothing moved: all that a call had to do was done, the driver had no work, and
@@ -36,7 +36,7 @@ impl<I> Snapshot<I> {
 pub(crate) struct HostImage {
     device: DeviceImage,
     /// What was due, and `poll`, which finds what came since.
-    wanted: Wanted,
+    due: DueCalls,
     /// Which instance it was.
     start: u64,
 }
@@ -46,9 +46,9 @@ impl Host {
     ///
     /// # Errors
     /// If the device does not answer.
-    pub(crate) fn keep(&mut self) -> Result<Option<HostImage>, DeviceError> {
-        let Some(device) = self.device.keep()? else { return Ok(None) };
-        Ok(Some(HostImage { device, wanted: self.call.wanted.owing(Entry::Poll), start: self.counters.starts }))
+    pub(crate) fn capture(&mut self) -> Result<Option<HostImage>, DeviceError> {
+        let Some(device) = self.device.capture()? else { return Ok(None) };
+        Ok(Some(HostImage { device, due: self.call.due.with_due(Entry::Poll), start: self.counters.starts }))
     }
 
     /// Whether this is of the instance that runs.
@@ -70,9 +70,9 @@ impl Host {
     /// # Errors
     /// If the device does not go on.
     pub(crate) fn bring_back(&mut self, image: &HostImage) -> Result<(), DeviceError> {
-        self.call.wanted = image.wanted;
-        self.watch = crate::watch::Watch::default();
-        self.call.trail.begin();
+        self.call.due = image.due;
+        self.monitor = crate::loop_monitor::LoopMonitor::default();
+        self.call.trace.begin();
         self.counters.brought_back += 1;
         self.device.bring_back(&image.device)
     }

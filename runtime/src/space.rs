@@ -20,12 +20,12 @@ pub struct Space {
     /// The driver's address of what is at `base`.
     origin: u64,
     len_bytes: u64,
-    places: Places,
+    places: RegionAddrs,
 }
 
 /// Addresses, in the driver's memory, of what it shares with the host.
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
+pub struct RegionAddrs {
     /// The heap.
     pub heap: u64,
     /// The host page.
@@ -46,7 +46,7 @@ impl Space {
     ///
     /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
     /// the rings ([`RING_BYTES`](nook_abi::net::RING_BYTES) each, aligned to 64) lie inside of it.
-    pub unsafe fn new(base: *mut u8, len_bytes: u64, places: Places) -> Self {
+    pub unsafe fn new(base: *mut u8, len_bytes: u64, places: RegionAddrs) -> Self {
         Space { base, origin: 0, len_bytes, places }
     }
 
@@ -55,7 +55,7 @@ impl Space {
     /// # Safety
     ///
     /// As for [`new`](Self::new).
-    pub unsafe fn beginning_at(origin: u64, base: *mut u8, len_bytes: u64, places: Places) -> Self {
+    pub unsafe fn beginning_at(origin: u64, base: *mut u8, len_bytes: u64, places: RegionAddrs) -> Self {
         Space { base, origin, len_bytes, places }
     }
 

@@ -8,13 +8,13 @@
 use nook_abi::{Entry, Fault};
 
 use crate::Host;
-use crate::wanted::Wanted;
+use crate::due_calls::DueCalls;
 
 /// What a call may change in the host, as it was when the call began.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     /// With the call itself, which is due again if it is taken back.
-    wanted: Wanted,
+    due: DueCalls,
 }
 
 /// The transaction of the call that runs, or ran last and waits for its verdict.
@@ -56,7 +56,7 @@ impl Host {
             self.forget_transaction();
         }
         self.port.begin_call();
-        self.call.transaction.before = Some(Before { wanted: self.call.wanted.owing(self.call.budget.entry()) });
+        self.call.transaction.before = Some(Before { due: self.call.due.with_due(self.call.budget.entry()) });
         self.device.device.begin();
     }
 
@@ -92,7 +92,7 @@ impl Host {
         if self.device.device.abort().causes_owed {
             self.device.deliver_all_again();
         }
-        self.call.wanted = before.wanted;
+        self.call.due = before.due;
         if self.call.budget.entry() == Entry::Irq {
             self.device.deliver_again();
         }

@@ -8,10 +8,10 @@ use wasmtime::{Caller, Func, InstancePre, Linker, Store, Trap, TypedFunc, Update
 
 use crate::clock::thread_cpu_ns;
 use crate::countdown::Countdown;
-use crate::engine::Watch;
+use crate::engine::DeadlineSource;
 use crate::net::filter;
 use crate::origin::Origin;
-use crate::space::Places;
+use crate::space::RegionAddrs;
 use crate::time_cell::TimeCell;
 use crate::{
     Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image,
@@ -79,7 +79,7 @@ macro_rules! define_wasm_driver {
                     }
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
-                    host.call.trail.entry(Entry::$variant, padded([$($arg as u64),*]));
+                    host.call.trace.entry(Entry::$variant, padded([$($arg as u64),*]));
                     if self.checkpoint.is_some() && const { Entry::$variant.is_transaction() } {
                         host.begin_transaction();
                         if let Some(checkpoint) = &mut self.checkpoint
@@ -106,7 +106,7 @@ macro_rules! define_wasm_driver {
                 match done {
                     Ok(done) => {
                         self.fault = None;
-                        self.store.data_mut().call.trail.begin();
+                        self.store.data_mut().call.trace.begin();
                         Some(done)
                     }
                     Err(error) => {
@@ -116,11 +116,11 @@ macro_rules! define_wasm_driver {
                 }
             }
 
-            fn keeps(&self) -> bool {
+            fn can_snapshot(&self) -> bool {
                 self.checkpoint.is_some()
             }
 
-            fn keep(&mut self) -> Option<Image> {
+            fn capture(&mut self) -> Option<Image> {
                 let globals = self.checkpoint.as_mut()?.globals(&mut self.store);
                 let host = self.store.data();
                 Some(Image::of(host.space.as_ref()?, host.layout(), globals))
@@ -217,9 +217,9 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().call.trail.callers = self.origin.callers(error);
+        self.store.data_mut().call.trace.callers = self.origin.callers(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
-            self.store.data_mut().accuse_filter();
+            self.store.data_mut().blame_filter();
         }
         fault
     }
@@ -237,8 +237,8 @@ fn trap_kind(trap: Trap) -> TrapKind {
     }
 }
 
-/// A call looks at the time.
-fn look(host: &mut Host) -> wasmtime::Result<()> {
+/// Checks the deadline of the call that runs.
+fn check_deadline(host: &mut Host) -> wasmtime::Result<()> {
     host.tick(thread_cpu_ns()).map_err(wasmtime::Error::new)
 }
 
@@ -343,7 +343,7 @@ impl WasmLauncher {
         undoable: Option<Undoable>,
     ) -> Result<Self, EngineError> {
         let keeps_time = undoable.as_ref().is_some_and(|undoable| undoable.way.keeps_time());
-        let engine = Engine::new(if keeps_time { Watch::Cell } else { Watch::Epoch }, how)?;
+        let engine = Engine::new(if keeps_time { DeadlineSource::Cell } else { DeadlineSource::Epoch }, how)?;
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
         let counting = module.counts().then(|| {
             let wrappers_from = undoable.as_ref().map_or(u32::MAX, |undoable| undoable.wrappers_from);
@@ -353,7 +353,7 @@ impl WasmLauncher {
         if keeps_time {
             // No epoch stands behind what the module does by itself, so it is checked as it is compiled.
             let finished = counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm);
-            check::looks(finished).map_err(EngineError::NoLook)?;
+            check::deadlines(finished).map_err(EngineError::NoDeadlineCheck)?;
         }
         let compiled = engine.compile(counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm), cache)?;
         let (undoable, offsets) = undoable.map(|Undoable { way, offsets, .. }| (way, offsets)).unzip();
@@ -400,16 +400,21 @@ impl WasmLauncher {
         let instance = memory::with_window(lend, || pre.instantiate(&mut *store))?;
         let memory = instance.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the module does not export its memory"))?;
-        let places =
-            Places { heap: layout.own_bytes, host_page: layout.host_page, rings: layout.rings, window: layout.window };
+        let places = RegionAddrs {
+            heap: layout.own_bytes,
+            host_page: layout.host_page,
+            rings: layout.rings,
+            window: layout.window,
+        };
         #[expect(unsafe_code, reason = "the host is given the memory's address")]
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
         let (mut checkpoint, mut time) = (None, None);
         if let Some(way) = &self.undoable {
-            let look = Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| look(caller.data_mut()).map(|()| 0));
-            let attached = way.attach(store, &instance, look)?;
+            let ask =
+                Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| check_deadline(caller.data_mut()).map(|()| 0));
+            let attached = way.attach(store, &instance, ask)?;
             let cell = attached.time_cell();
             time = cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?;
             checkpoint = Some(attached);
@@ -426,7 +431,9 @@ impl Launcher for WasmLauncher {
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| look(context.data_mut()).map(|()| UpdateDeadline::Continue(1)));
+        store.epoch_deadline_callback(|mut context| {
+            check_deadline(context.data_mut()).map(|()| UpdateDeadline::Continue(1))
+        });
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().call.budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {

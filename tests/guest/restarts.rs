@@ -70,8 +70,8 @@ fn run(address: &str) -> Result<bool, Error> {
             ask(&mut nook);
             nook.turn(now_ns())?;
         }
-        seen.received += nook.uplink_mut().received.drain(..).count() as u64;
-        nook.uplink_mut().to_send.clear();
+        seen.received += nook.backend_mut().received.drain(..).count() as u64;
+        nook.backend_mut().to_send.clear();
         nook.shut()?;
         fill(&window);
         std::thread::sleep(QUIET);
@@ -103,7 +103,7 @@ fn run(address: &str) -> Result<bool, Error> {
 
 /// Offers requests, each of which is answered.
 fn ask(nook: &mut Nook<Net<FrameQueues>>) {
-    let Some(mac) = nook.uplink().mac else { return };
+    let Some(mac) = nook.backend().mac else { return };
     // Ethernet, then ARP: who has 10.0.2.2, tell 10.0.2.15 (RFC 826).
     let mut frame = vec![0xff; 6];
     frame.extend(mac);
@@ -111,7 +111,7 @@ fn ask(nook: &mut Nook<Net<FrameQueues>>) {
     frame.extend(mac);
     frame.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
     frame.resize(60, 0);
-    let to_send = &mut nook.uplink_mut().to_send;
+    let to_send = &mut nook.backend_mut().to_send;
     while to_send.len() < BATCH {
         to_send.push_back(frame.clone());
     }
@@ -120,7 +120,7 @@ fn ask(nook: &mut Nook<Net<FrameQueues>>) {
 /// Keeps asking until `enough` answers came.
 fn until_received(nook: &mut Nook<Net<FrameQueues>>, what: &str, enough: usize) -> Result<(), Error> {
     let end = now_ns() + PATIENCE_NS;
-    while nook.uplink().received.len() < enough {
+    while nook.backend().received.len() < enough {
         if now_ns() > end {
             return Err(format!("{what} did not come; {:?}", nook.counters()).into());
         }

@@ -212,7 +212,7 @@ fn a_packet_of_one_driver_is_not_the_others() {
             )],
         );
         one.nook.start().unwrap();
-        one.nook.uplink_mut().to_send.push_back(frame(0, 60));
+        one.nook.backend_mut().to_send.push_back(frame(0, 60));
         is_in_order(&mut one);
         let mut other = nook(level, &[("poll", "(call $put (i32.const 3) (call $window)) (i32.const 0)")]);
         other.nook.start().unwrap();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
-use e1000_model::{ModelConfig, Temper};
+use e1000_model::{Behaviour, ModelConfig};
 use nook_abi::{Fault, Hex};
 use nook_recovery::{Policy, Supervisor};
 use nook_runtime::now_ns;
@@ -88,7 +88,7 @@ pub fn play(level: Level, for_ns: u64, mut told: impl FnMut(&Beside)) -> Result<
         Level::SfiTxn => Isolation::SfiTxn,
     };
     // Without whims: the times are the nook's, not the device's.
-    let config = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
+    let config = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
     let mut rig = Rig::up(&Device::Model(config), isolation);
     let most = stream(&mut rig, for_ns, None)?;
     // There are two ways.
@@ -215,7 +215,7 @@ fn stream(rig: &mut Rig, for_ns: u64, interval_ns: Option<u64>) -> Result<Stream
             assert!(rig.far.send(&frame).expect("a cable in memory works"), "the cable is full");
         }
         while let Some(frame) = down.next(&offer, now) {
-            rig.nook.uplink_mut().to_send.push_back(frame);
+            rig.nook.backend_mut().to_send.push_back(frame);
         }
         let next = [&up, &down].into_iter().filter_map(|way| offer.due(way.count, now)).min();
         let waiting = up.under_way.len() + down.under_way.len() > 0;
@@ -229,7 +229,7 @@ fn stream(rig: &mut Rig, for_ns: u64, interval_ns: Option<u64>) -> Result<Stream
             down.arrives(&frame, now);
             last = now;
         }
-        for frame in std::mem::take(&mut rig.nook.uplink_mut().received) {
+        for frame in std::mem::take(&mut rig.nook.backend_mut().received) {
             up.arrives(&frame, now);
             last = now;
         }

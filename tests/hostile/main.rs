@@ -129,10 +129,11 @@ fn play_all(report: &mut Report) {
     let neighbour = Neighbour::new();
     for (level, case) in Level::ALL.into_iter().flat_map(|level| cases::all().map(move |case| (level, case))) {
         let played = catch_unwind(AssertUnwindSafe(|| stage::play(case, level, false, &neighbour)));
-        let stage::Outcome { fault, taken_back, refusal, problems } = played.unwrap_or_else(|_| stage::Outcome {
-            problems: vec!["the host panicked; why stands on standard error".to_owned()],
-            ..stage::Outcome::default()
-        });
+        let stage::CaseOutcome { fault, taken_back, refusal, problems } =
+            played.unwrap_or_else(|_| stage::CaseOutcome {
+                problems: vec!["the host panicked; why stands on standard error".to_owned()],
+                ..stage::CaseOutcome::default()
+            });
         let fault = fault.map(|fault| fault.to_string());
         let host_unharmed = problems.is_empty();
         let harm = if host_unharmed { "host unharmed" } else { "FAILED" };

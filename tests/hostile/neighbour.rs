@@ -81,15 +81,15 @@ fn live(exchanged: &AtomicU64, stop: &AtomicBool) {
 pub fn exchange(rig: &mut Rig, first: u32, count: u32) -> Result<(), String> {
     let frames: Vec<_> = (first..first.wrapping_add(count)).map(|n| frame(n, 60 + n as usize % 1400)).collect();
     for frame in &frames {
-        rig.nook.uplink_mut().to_send.push_back(frame.clone());
+        rig.nook.backend_mut().to_send.push_back(frame.clone());
         assert!(rig.far.send(frame).expect("a cable in memory works"), "the cable is full");
     }
     let mut arrived = Vec::new();
     until(rig, "all frames arrived", |rig| {
         arrived.extend(rig.arrived());
-        arrived.len() >= frames.len() && rig.nook.uplink().received.len() >= frames.len()
+        arrived.len() >= frames.len() && rig.nook.backend().received.len() >= frames.len()
     })?;
-    let received = std::mem::take(&mut rig.nook.uplink_mut().received);
+    let received = std::mem::take(&mut rig.nook.backend_mut().received);
     for (what, got) in
         [("sent otherwise than they were given", arrived), ("received otherwise than they came", received)]
     {

@@ -33,7 +33,7 @@ const LATE: [&str; 7] = ["set_mac", "set_mtu", "set_rx_mode", "set_loopback", "s
 
 /// What came of a case.
 #[derive(Default)]
-pub struct Outcome {
+pub struct CaseOutcome {
     /// The fault, if there was one.
     pub fault: Option<Fault>,
     /// The call that faulted was taken back, and called again.
@@ -71,9 +71,9 @@ pub fn launcher(module: Arc<DriverModule>, level: Level) -> Result<WasmLauncher,
 }
 
 /// Plays a case at a level, on the embedded model or on QEMU's.
-pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> Outcome {
+pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> CaseOutcome {
     let before = Holdings::now();
-    let mut outcome = Outcome::default();
+    let mut outcome = CaseOutcome::default();
     match set_up(case, level, on_qemu) {
         Ok((rig, handle)) => play_on(rig, case, level, &handle, &mut outcome),
         Err(refusal) => {
@@ -92,8 +92,8 @@ pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> 
     outcome
 }
 
-fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &mut Outcome) {
-    let Outcome { fault, taken_back, problems, .. } = outcome;
+fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &mut CaseOutcome) {
+    let CaseOutcome { fault, taken_back, problems, .. } = outcome;
     let ended = drive(&mut rig, case).err();
     *fault = ended.as_ref().and_then(|error| fault_in(error, problems));
     let expected = case.fault_at(level);
@@ -153,7 +153,7 @@ fn assemble(case: &Case, module: &DriverModule, launcher: Box<dyn Launcher>, on_
 /// Gives the driver every occasion to do what it does, until it faults.
 fn drive(rig: &mut Rig, case: &Case) -> Result<(), NookError> {
     rig.nook.start()?;
-    rig.nook.uplink_mut().to_send.extend((0..FRAMES).map(|n| nook_tests::frame(n, 60)));
+    rig.nook.backend_mut().to_send.extend((0..FRAMES).map(|n| nook_tests::frame(n, 60)));
     let late = case.entries.iter().any(|(entry, _)| LATE.contains(entry));
     let (mut rounds, begun) = (0, now_ns());
     let more = |rounds: u32| match case.expect {
@@ -215,7 +215,7 @@ fn after(rig: &mut Rig, case: &Case, handle: &Handle, problems: &mut Vec<String>
     match started {
         Ok(()) => {
             // What the hostile one received or sent does not count.
-            *rig.nook.uplink_mut() = FrameQueues::default();
+            *rig.nook.backend_mut() = FrameQueues::default();
             rig.arrived();
             let up = |rig: &mut Rig| rig.nook.interface().is_some_and(|interface| interface.link.up);
             let worked = until(rig, "the link is up", up).and_then(|()| exchange(rig, 0, 16));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nook_bus::VolatileSlice;
 use nook_net_api::Wire;
 
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 /// Frames that wait in one direction of a cable; more are lost, as on a real one.
 const WAITING: usize = 4096;
@@ -67,15 +67,15 @@ pub struct FrameQueues {
     pub mac: Option<[u8; 6]>,
 }
 
-impl Uplink for FrameQueues {
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+impl NetBackend for FrameQueues {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         let mut bytes = vec![0; frame.len()];
         frame.copy_to(&mut bytes);
         self.received.push(bytes);
         Ok(true)
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         Ok(self.to_send.pop_front().map(|frame| {
             buffer.copy_from(&frame);
             frame.len()

@@ -5,7 +5,7 @@
 #![deny(unsafe_code)]
 
 #[expect(unsafe_code, reason = "registers are a file of memory")]
-mod bare;
+mod bare_device;
 mod cable;
 pub mod namespaces;
 mod planted;
@@ -14,7 +14,7 @@ mod rig;
 mod supervised;
 mod text;
 
-pub use bare::{BAR_BYTES, Bare, BareHandle};
+pub use bare_device::{BAR_BYTES, BareDevice, BareDeviceHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
 pub use planted::corrupted_at;
 pub use poisoned::poisoned;

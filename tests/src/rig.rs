@@ -163,7 +163,7 @@ fn process(wait: Wait) -> Box<dyn Launcher> {
 
 /// A nook between two queues of frames.
 pub struct Rig {
-    /// The nook; its uplink is the interface's other side.
+    /// The nook; its backend is the interface's other side.
     pub nook: Nook<Net<FrameQueues>>,
     /// The far end of the device's cable.
     pub far: Box<dyn Wire>,
@@ -215,16 +215,16 @@ impl Rig {
     pub fn up_with(device: &Device, launcher: Box<dyn Launcher>) -> Rig {
         let mut rig = Rig::with(device, launcher);
         rig.nook.start().expect("the driver comes up");
-        rig.until("the link is up", |rig| rig.nook.uplink().links.last() == Some(&true));
+        rig.until("the link is up", |rig| rig.nook.backend().links.last() == Some(&true));
         if let Device::Qemu(_) = device {
             // QEMU's cards receive nothing for a second after RCTL was written: frames wait meanwhile.
             rig.until("the receiver receives", |rig| {
                 let _ = rig.far.send(&frame(0, 60));
-                !rig.nook.uplink().received.is_empty()
+                !rig.nook.backend().received.is_empty()
             });
             rig.settle();
         }
-        rig.nook.uplink_mut().received.clear();
+        rig.nook.backend_mut().received.clear();
         rig
     }
 

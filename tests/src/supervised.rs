@@ -63,10 +63,10 @@ impl Supervised {
     /// As [`until`](Self::until).
     pub fn exchange(&mut self, count: u32) -> Exchanged {
         let frames: Vec<_> = (1..=count).map(|n| frame(n, 60 + n as usize % 1400)).collect();
-        self.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
+        self.supervisor.nook_mut().backend_mut().to_send.extend(frames.iter().cloned());
         let (mut sent, mut arrived) = (0, Vec::new());
         self.until("all frames arrived", |this| {
-            let received = this.supervisor.nook().uplink().received.len();
+            let received = this.supervisor.nook().backend().received.len();
             // No more under way than the device can hold.
             while sent < frames.len() && sent < received + 32 {
                 assert!(this.far.send(&frames[sent]).expect("the cable works"));
@@ -75,7 +75,7 @@ impl Supervised {
             arrived.extend(this.arrived());
             arrived.len() >= frames.len() && received >= frames.len()
         });
-        let received = std::mem::take(&mut self.supervisor.nook_mut().uplink_mut().received);
+        let received = std::mem::take(&mut self.supervisor.nook_mut().backend_mut().received);
         Exchanged { frames, arrived, received }
     }
 }

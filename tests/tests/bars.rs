@@ -3,7 +3,7 @@
 
 use nook_abi::Fault;
 use nook_runtime::{Mmio, ModuleCache, Nook, NookBuilder, NookError, WasmLauncher, now_ns};
-use nook_tests::{Bare, FrameQueues, wat_driver};
+use nook_tests::{BareDevice, FrameQueues, wat_driver};
 use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
 
 /// How a driver ends whose `poll` makes these calls of the host.
@@ -11,8 +11,9 @@ fn ends(calls: &str) -> Option<Fault> {
     let module = wat_driver(&[("poll", &format!("{calls} (i32.const 0)"))], "");
     let mut manifest = module.manifest().clone();
     manifest.registers = vmxnet3_regs::MAP.name().into();
-    let host =
-        NookBuilder::new(&manifest, module.layout(), &[&vmxnet3_regs::MAP]).host(Box::new(Bare::new().0)).unwrap();
+    let host = NookBuilder::new(&manifest, module.layout(), &[&vmxnet3_regs::MAP])
+        .host(Box::new(BareDevice::new().0))
+        .unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     match nook.start().and_then(|()| nook.turn(now_ns())) {

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use e1000_model::{ModelConfig, Temper};
+use e1000_model::{Behaviour, ModelConfig};
 use nook_runtime::Settings;
 use nook_tests::{Device, Isolation, Rig, card, drives, frame, qemus};
 use rayon::prelude::*;
 
 /// The embedded model in several tempers, if it is a card of the driver's.
 fn models() -> impl Iterator<Item = Device> {
-    let calm = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
+    let calm = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
     let whims = (1..=3).map(|seed| ModelConfig { seed, ..ModelConfig::default() });
     let is_ours = drives((e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM));
     std::iter::once(calm).chain(whims).map(Device::Model).filter(move |_| is_ours)
@@ -38,7 +38,7 @@ fn frames_are_sent_in_order_unchanged_and_once() {
     everywhere(|rig| {
         let lengths = [60, 61, 64, 500, 1514];
         let frames: Vec<_> = (0..2000).map(|i| frame(i, lengths[i as usize % lengths.len()])).collect();
-        rig.nook.uplink_mut().to_send.extend(frames.iter().cloned());
+        rig.nook.backend_mut().to_send.extend(frames.iter().cloned());
         let mut arrived = Vec::new();
         rig.until("2,000 frames arrived", |rig| {
             arrived.extend(rig.arrived());
@@ -57,14 +57,14 @@ fn frames_are_received_in_order_unchanged_and_once() {
         let mut sent = 0;
         // No more under way than the device can hold.
         rig.until("2,000 frames were received", |rig| {
-            while sent < 2000 && sent < rig.nook.uplink().received.len() as u32 + 32 {
+            while sent < 2000 && sent < rig.nook.backend().received.len() as u32 + 32 {
                 assert!(rig.far.send(&frame(sent, 60 + (sent as usize * 7) % 1455)).unwrap());
                 sent += 1;
             }
-            rig.nook.uplink().received.len() >= 2000
+            rig.nook.backend().received.len() >= 2000
         });
         rig.settle();
-        let received = &rig.nook.uplink().received;
+        let received = &rig.nook.backend().received;
         assert_eq!(received.len(), 2000);
         for (i, got) in received.iter().enumerate() {
             assert!(*got == frame(i as u32, 60 + (i * 7) % 1455), "frame {i}");
@@ -86,7 +86,7 @@ fn no_packet_buffer_crosses_a_page() {
 fn the_interface_has_the_devices_address() {
     everywhere(|rig| {
         let interface = *rig.nook.interface().unwrap();
-        assert_eq!(rig.nook.uplink().mac, Some(interface.mac));
+        assert_eq!(rig.nook.backend().mac, Some(interface.mac));
         assert_eq!(interface.link.speed_mbps, card().speed_mbps);
         assert!(interface.link.full_duplex);
     });
@@ -107,10 +107,10 @@ fn only_what_the_filters_let_through_is_received() {
         // QEMU's receiver rests after RCTL was written; until a broadcast gets through, nothing is decided.
         rig.until("the receiver receives", |rig| {
             let _ = rig.far.send(&frame(999, 60));
-            !rig.nook.uplink().received.is_empty()
+            !rig.nook.backend().received.is_empty()
         });
         rig.settle();
-        rig.nook.uplink_mut().received.clear();
+        rig.nook.backend_mut().received.clear();
         assert!(rig.far.send(&addressed(mac, 1)).unwrap());
         assert!(rig.far.send(&addressed([2, 9, 9, 9, 0x77, 0x66], 2)).unwrap());
         for (i, &group) in (100..).zip(&groups) {
@@ -119,8 +119,8 @@ fn only_what_the_filters_let_through_is_received() {
         // No group of ours, and no hash that one of ours has either.
         assert!(rig.far.send(&addressed([0x01, 0, 0x5e, 0, 0x77, 0x55], 3)).unwrap());
         assert!(rig.far.send(&frame(4, 60)).unwrap());
-        rig.until("the last frame came", |rig| rig.nook.uplink().received.iter().any(|frame| number(frame) == 4));
-        let numbers: HashSet<_> = rig.nook.uplink().received.iter().map(|frame| number(frame)).collect();
+        rig.until("the last frame came", |rig| rig.nook.backend().received.iter().any(|frame| number(frame) == 4));
+        let numbers: HashSet<_> = rig.nook.backend().received.iter().map(|frame| number(frame)).collect();
         let others = if card().knows_groups { None } else { Some(3) };
         assert_eq!(&numbers - &HashSet::from([999]), (100..120).chain([1, 4]).chain(others).collect());
     });
@@ -132,10 +132,10 @@ fn an_interface_that_was_stopped_gives_everything_back_and_starts_again() {
         for _ in 0..2 {
             rig.nook.stop().unwrap();
             assert_eq!(rig.nook.host().dma_regions(), 0);
-            assert_eq!(rig.nook.uplink().links.last(), Some(&false));
+            assert_eq!(rig.nook.backend().links.last(), Some(&false));
             rig.nook.start().unwrap();
-            rig.until("the link is up again", |rig| rig.nook.uplink().links.last() == Some(&true));
-            rig.nook.uplink_mut().to_send.push_back(frame(7, 60));
+            rig.until("the link is up again", |rig| rig.nook.backend().links.last() == Some(&true));
+            rig.nook.backend_mut().to_send.push_back(frame(7, 60));
             rig.until("a frame arrived", |rig| rig.arrived().contains(&frame(7, 60)));
         }
     });
@@ -145,23 +145,23 @@ fn an_interface_that_was_stopped_gives_everything_back_and_starts_again() {
 fn a_driver_that_is_ended_in_the_middle_of_traffic_comes_back_on_the_same_device() {
     everywhere(|rig| {
         for round in 0..3 {
-            rig.nook.uplink_mut().to_send.extend((0..100).map(|i| frame(i, 300)));
+            rig.nook.backend_mut().to_send.extend((0..100).map(|i| frame(i, 300)));
             for i in 0..100 {
                 let _ = rig.far.send(&frame(i, 300));
             }
             (0..round * 3).for_each(|_| rig.turn().unwrap());
             rig.nook.restart().unwrap();
-            rig.nook.uplink_mut().to_send.clear();
+            rig.nook.backend_mut().to_send.clear();
             rig.until("the link is up", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
             rig.arrived();
-            rig.nook.uplink_mut().to_send.push_back(frame(1000 + round, 60));
+            rig.nook.backend_mut().to_send.push_back(frame(1000 + round, 60));
             rig.until("a frame arrived", |rig| rig.arrived().contains(&frame(1000 + round, 60)));
             rig.until("a frame was received", |rig| {
                 let _ = rig.far.send(&frame(2000 + round, 60));
-                rig.nook.uplink().received.contains(&frame(2000 + round, 60))
+                rig.nook.backend().received.contains(&frame(2000 + round, 60))
             });
         }
-        assert!(rig.nook.uplink().links.iter().all(|&up| up), "the carrier stayed: {:?}", rig.nook.uplink().links);
+        assert!(rig.nook.backend().links.iter().all(|&up| up), "the carrier stayed: {:?}", rig.nook.backend().links);
     });
 }
 
@@ -170,17 +170,17 @@ fn the_devices_counters_agree_with_what_was_moved() {
     everywhere(|rig| {
         rig.nook.stats().unwrap();
         let before = rig.nook.stats().unwrap();
-        rig.nook.uplink_mut().to_send.extend((0..50).map(|i| frame(i, 100)));
+        rig.nook.backend_mut().to_send.extend((0..50).map(|i| frame(i, 100)));
         let mut arrived = 0;
         rig.until("50 frames arrived", |rig| {
             arrived += rig.arrived().len();
             arrived == 50
         });
-        rig.nook.uplink_mut().received.clear();
+        rig.nook.backend_mut().received.clear();
         for i in 0..30 {
             assert!(rig.far.send(&frame(i, 200)).unwrap());
         }
-        rig.until("30 frames were received", |rig| rig.nook.uplink().received.len() == 30);
+        rig.until("30 frames were received", |rig| rig.nook.backend().received.len() == 30);
         let after = rig.nook.stats().unwrap();
         assert_eq!(after.tx_packets - before.tx_packets, 50);
         assert_eq!(after.rx_packets - before.rx_packets, 30);
@@ -201,10 +201,10 @@ fn in_loopback_what_is_sent_is_received_and_nothing_passes_the_cable() {
         rig.nook.set_loopback(true).unwrap();
         // QEMU's receiver rests after RCTL was written; until a frame comes round, nothing is decided.
         rig.until("a frame came round", |rig| {
-            if rig.nook.uplink().to_send.is_empty() {
-                rig.nook.uplink_mut().to_send.push_back(to_itself(9999));
+            if rig.nook.backend().to_send.is_empty() {
+                rig.nook.backend_mut().to_send.push_back(to_itself(9999));
             }
-            !rig.nook.uplink().received.is_empty()
+            !rig.nook.backend().received.is_empty()
         });
         for _ in 0..20 {
             let _ = rig.far.send(&frame(9999, 60));
@@ -212,14 +212,14 @@ fn in_loopback_what_is_sent_is_received_and_nothing_passes_the_cable() {
         rig.settle();
         // QEMU's cards hear the cable all the same.
         let round = |rig: &Rig| {
-            let received = rig.nook.uplink().received.iter();
+            let received = rig.nook.backend().received.iter();
             received.filter(|frame| number(frame) != 9999).cloned().collect::<Vec<_>>()
         };
         let mut sent = 0;
         rig.until("500 frames came round", |rig| {
             let back = round(rig).len() as u32;
             while sent < 500 && sent < back + 16 {
-                rig.nook.uplink_mut().to_send.push_back(to_itself(sent));
+                rig.nook.backend_mut().to_send.push_back(to_itself(sent));
                 sent += 1;
             }
             back >= 500
@@ -229,7 +229,7 @@ fn in_loopback_what_is_sent_is_received_and_nothing_passes_the_cable() {
         rig.nook.set_loopback(false).unwrap();
         rig.until("the link is up", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
         rig.until("a frame arrived", |rig| {
-            rig.nook.uplink_mut().to_send.push_back(frame(1, 60));
+            rig.nook.backend_mut().to_send.push_back(frame(1, 60));
             rig.arrived().contains(&frame(1, 60))
         });
     });

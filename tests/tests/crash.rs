@@ -79,7 +79,7 @@ fn every_instruction_is_hit(launcher: impl Launcher + 'static, module: &DriverMo
     let mut elsewhere = HashSet::new();
     for _ in 0..20_000 {
         let error = loop {
-            nook.uplink_mut().to_send.push_back(frame(1, 60));
+            nook.backend_mut().to_send.push_back(frame(1, 60));
             if let Err(error) = nook.turn(now_ns()) {
                 break error;
             }
@@ -143,13 +143,8 @@ impl Checkpointing for Compared {
         Method::Log.keeps_time()
     }
 
-    fn attach(
-        &self,
-        store: &mut Store<Host>,
-        instance: &Instance,
-        look: Func,
-    ) -> wasmtime::Result<Box<dyn Checkpoint>> {
-        let log = Method::Log.attach(store, instance, look)?;
+    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
+        let log = Method::Log.attach(store, instance, ask)?;
         let memory = instance.get_memory(&mut *store, "memory").expect("drivers export it");
         Ok(Box::new(Both { log, memory, before: None, tally: self.0.clone() }))
     }
@@ -230,10 +225,10 @@ fn after_a_trap_anywhere_in_the_e1000_driver_everything_is_byte_for_byte_as_befo
     let (mut places, mut number) = (HashSet::new(), 0);
     while tally.lock().unwrap().compared < FAULTS {
         // A few frames each way at a time: some calls have little to do, and some much.
-        if rig.nook.uplink().to_send.is_empty() {
+        if rig.nook.backend().to_send.is_empty() {
             for _ in 0..1 + number % 40 {
                 number += 1;
-                rig.nook.uplink_mut().to_send.push_back(frame(number, 60 + number as usize % 1400));
+                rig.nook.backend_mut().to_send.push_back(frame(number, 60 + number as usize % 1400));
                 let _ = rig.far.send(&frame(number, 60));
             }
         }

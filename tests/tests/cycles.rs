@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use e1000_model::{Model, ModelConfig, Temper};
+use e1000_model::{Behaviour, Model, ModelConfig};
 use nook_abi::{Fault, TrapKind};
 use nook_runtime::{
     Driver, DriverModule, Host, LaunchError, Launcher, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, Wasi,
@@ -62,7 +62,7 @@ impl Launcher for Shared {
 /// Makes a nook, lets it die, starts it again, and lets it die for good.
 fn live_twice(entry: &str, module: &DriverModule, launcher: &Arc<WasmLauncher>) {
     let (near, _far) = cable();
-    let model = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
+    let model = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
     let mut nook = NookBuilder::of(module, &[&e1000_regs::MAP])
         .net(Box::new(Model::new(model, Box::new(near))), Box::new(Shared(launcher.clone())), FrameQueues::default())
         .unwrap();

@@ -3,7 +3,7 @@
 use nook_abi::{Fault, TrapKind};
 use nook_bus::DmaWindow;
 use nook_runtime::{Budgets, Driver, Launcher, Mmio, ModuleCache, WasmLauncher};
-use nook_tests::{BAR_BYTES, Bare, BareHandle, host, wat_driver};
+use nook_tests::{BAR_BYTES, BareDevice, BareDeviceHandle, host, wat_driver};
 
 /// `poll(bar, offset, value)` reads a register, writes `value` there, and returns 0 if it had read 7.
 const POLL: (&str, &str) = (
@@ -14,9 +14,9 @@ const POLL: (&str, &str) = (
 /// `irq` reads the register whose offset stands in the first one.
 const IRQ: (&str, &str) = ("irq", "(call $mmio_read32 (i32.const 0) (call $mmio_read32 (i32.const 0) (i32.const 0)))");
 
-fn driver() -> (Box<dyn Driver>, BareHandle) {
+fn driver() -> (Box<dyn Driver>, BareDeviceHandle) {
     let module = wat_driver(&[POLL, IRQ], "");
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Direct).unwrap();

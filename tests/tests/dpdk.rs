@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nook_abi::{Entry, Status};
-use nook_recovery::{Outcome, Policy};
+use nook_recovery::{Policy, RecoveryOutcome};
 use nook_runtime::{DriverModule, Method, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
 use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, e1000_module, frame, poisoned};
 use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
@@ -149,7 +149,7 @@ fn descriptors_change_hands_behind_fences_and_hostcalls() {
 fn is_received(rig: &mut Rig, frame: &[u8]) {
     rig.until("a frame was received", |rig| {
         let _ = rig.far.send(frame);
-        rig.nook.uplink().received.iter().any(|received| received == frame)
+        rig.nook.backend().received.iter().any(|received| received == frame)
     });
 }
 
@@ -170,7 +170,7 @@ fn settings_are_taken_and_kept_over_a_restart() {
             is_received(&mut rig, &to(own, 10 + round));
             assert!(rig.far.send(&to(other, 20 + round)).unwrap());
             is_received(&mut rig, &to(own, 30 + round));
-            assert!(!rig.nook.uplink().received.contains(&to(other, 20 + round)));
+            assert!(!rig.nook.backend().received.contains(&to(other, 20 + round)));
             rig.nook.restart().unwrap();
             rig.until("the link is up", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
         }
@@ -198,7 +198,7 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_sends_is_given_up_and_no_other(
     let mut this = with_bugs();
     let lengths = (0..60).map(|n| if n == 20 || n == 33 { POISON } else { 100 + n });
     let frames: Vec<_> = lengths.map(|len| frame(len as u32, len)).collect();
-    this.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
+    this.supervisor.nook_mut().backend_mut().to_send.extend(frames.iter().cloned());
     let wanted: Vec<_> = frames.into_iter().filter(|frame| frame.len() != POISON).collect();
     let mut arrived = Vec::new();
     this.until("the others arrived", |this| {
@@ -215,17 +215,18 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_sends_is_given_up_and_no_other(
 fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the_driver_goes_on() {
     let mut this = with_bugs();
     assert!(this.far.send(&frame(1, 100)).unwrap() && this.far.send(&frame(2, POISON)).unwrap());
-    let began_anew = |outcome| matches!(outcome, Outcome::BroughtBack { .. } | Outcome::Restarted { .. });
+    let began_anew =
+        |outcome| matches!(outcome, RecoveryOutcome::BroughtBack { .. } | RecoveryOutcome::Restarted { .. });
     this.until("the driver began anew", |this| {
         this.supervisor.recoveries().iter().any(|recovery| began_anew(recovery.outcome))
     });
     let after = frame(3, 200);
     this.until("a later frame is received", |this| {
         let _ = this.far.send(&after);
-        this.supervisor.nook().uplink().received.contains(&after)
+        this.supervisor.nook().backend().received.contains(&after)
     });
     assert_eq!(this.supervisor.nook().net_counters().rx_poison, 0, "it could not be given up");
-    let received = &this.supervisor.nook().uplink().received;
+    let received = &this.supervisor.nook().backend().received;
     assert!(received.iter().all(|frame| frame.len() != POISON), "and was not delivered");
 }
 
@@ -238,9 +239,9 @@ fn frames_that_are_too_long_are_dropped_and_take_no_buffer_with_them() {
         for number in 0..FRAMES {
             assert!(rig.far.send(&frame(number, 3000)).unwrap());
             is_received(&mut rig, &frame(number, 60));
-            rig.nook.uplink_mut().received.retain(|received| received.len() != 60);
+            rig.nook.backend_mut().received.retain(|received| received.len() != 60);
         }
-        assert!(rig.nook.uplink().received.is_empty(), "{device:?}");
+        assert!(rig.nook.backend().received.is_empty(), "{device:?}");
         rig.nook.stop().unwrap();
     }
 }

@@ -58,7 +58,7 @@ fn nook_of(module: &DriverModule, launcher: WasmLauncher) -> Rig {
 fn up(launcher: WasmLauncher) -> Rig {
     let mut rig = nook_with(launcher);
     rig.nook.start().unwrap();
-    rig.until("the link is up", |rig| rig.nook.uplink().links.last() == Some(&true));
+    rig.until("the link is up", |rig| rig.nook.backend().links.last() == Some(&true));
     rig
 }
 
@@ -77,17 +77,17 @@ fn a_filter_drops_what_its_rules_name_both_ways_and_the_rest_arrives_in_order() 
     let (mut arrived, mut next) = (Vec::new(), 0);
     let passing: Vec<_> = (0..FRAMES).filter(|number| !number.is_multiple_of(3)).map(typed).collect();
     rig.until("what passes has arrived at both ends", |rig| {
-        while next < FRAMES && rig.nook.uplink().to_send.len() < 64 {
-            rig.nook.uplink_mut().to_send.push_back(typed(next));
+        while next < FRAMES && rig.nook.backend().to_send.len() < 64 {
+            rig.nook.backend_mut().to_send.push_back(typed(next));
             assert!(rig.far.send(&typed(next)).unwrap());
             next += 1;
         }
         arrived.extend(rig.arrived());
-        arrived.len() >= passing.len() && rig.nook.uplink().received.len() >= passing.len()
+        arrived.len() >= passing.len() && rig.nook.backend().received.len() >= passing.len()
     });
     rig.settle();
     arrived.extend(rig.arrived());
-    assert!(arrived == passing && rig.nook.uplink().received == passing);
+    assert!(arrived == passing && rig.nook.backend().received == passing);
     rig.nook.stats().unwrap();
     let counters = *rig.nook.net_counters();
     assert_eq!((counters.rx_dropped, counters.tx_dropped), (u64::from(FRAMES / 3), u64::from(FRAMES / 3)));
@@ -98,7 +98,7 @@ fn a_filter_drops_what_its_rules_name_both_ways_and_the_rest_arrives_in_order() 
 fn driver_and_filter_call_each_other_without_the_host() {
     let calls = |launcher: WasmLauncher| {
         let mut rig = up(launcher);
-        (0..100).for_each(|number| rig.nook.uplink_mut().to_send.push_back(frame(number, 60)));
+        (0..100).for_each(|number| rig.nook.backend_mut().to_send.push_back(frame(number, 60)));
         let before = rig.nook.counters().hostcalls;
         let reads = |rig: &Rig| rig.nook.counters().reg_reads + rig.nook.counters().reg_writes;
         let registers = reads(&rig);
@@ -117,7 +117,7 @@ fn driver_and_filter_call_each_other_without_the_host() {
 fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
     let told = |filter: &FilterModule| {
         let mut rig = up(launcher(filter, ""));
-        rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
+        rig.nook.backend_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
         let told = fault_of(&mut rig);
         rig.nook.restart().unwrap();
         rig.until("the link is up again", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
@@ -137,7 +137,7 @@ fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
     // A filter that answers nonsense drops everything, and what it cannot do to its driver's memory it does to its own.
     let mut rig =
         up(launcher(&wat("(memory.fill (i32.const 0) (i32.const 255) (i32.const 196608)) (i32.const 77)"), ""));
-    rig.nook.uplink_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
+    rig.nook.backend_mut().to_send.extend((0..8).map(|number| frame(number, 60)));
     rig.until("all were dropped", |rig| rig.nook.net_counters().tx_dropped == 8);
 }
 
@@ -208,9 +208,9 @@ fn a_second_instance_of_a_filter_begins_anew() {
                 (if (i32.gt_u (global.get $seen) (i32.const 3)) (then unreachable)) (i32.const 0)";
     let mut rig = up(launcher(&wat(body), ""));
     for _ in 0..3 {
-        rig.nook.uplink_mut().to_send.extend((0..4).map(|number| frame(number, 60)));
+        rig.nook.backend_mut().to_send.extend((0..4).map(|number| frame(number, 60)));
         while rig.turn().is_ok() {}
-        *rig.nook.uplink_mut() = FrameQueues::default();
+        *rig.nook.backend_mut() = FrameQueues::default();
         rig.nook.restart().unwrap();
     }
 }

@@ -3,12 +3,12 @@
 use e1000_regs::EECD;
 use nook_bus::DmaWindow;
 use nook_runtime::{Budgets, Ended, Launcher, Mmio, ModuleCache, WasmLauncher};
-use nook_tests::{Bare, e1000_module, host};
+use nook_tests::{BareDevice, e1000_module, host};
 
 #[test]
 fn a_window_that_could_not_be_taken_away_is_taken_away_before_the_next_instance() {
     let module = e1000_module();
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     handle.cling();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window, &module, Budgets::default());
@@ -28,7 +28,7 @@ fn a_window_that_could_not_be_taken_away_is_taken_away_before_the_next_instance(
 #[test]
 fn an_eeprom_that_was_left_selected_is_let_go_before_the_next_instance() {
     let module = e1000_module();
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let mut host = host(Box::new(device), window, &module, Budgets::default());
     let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap();

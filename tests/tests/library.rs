@@ -12,7 +12,7 @@ use nook_native::{Level, NativeError, NativeLauncher};
 use nook_runtime::{
     Driver, Ended, Host, Launcher, Layout, Nook, NookBuilder, NookError, OwnedManifest, now_ns, parse_manifest,
 };
-use nook_tests::{Bare, BareHandle, FrameQueues, driver_file, native};
+use nook_tests::{BareDevice, BareDeviceHandle, FrameQueues, driver_file, native};
 use odd_native::{MANIFEST, wrong};
 
 fn manifest() -> OwnedManifest {
@@ -20,17 +20,17 @@ fn manifest() -> OwnedManifest {
 }
 
 /// A host on registers that tell the driver what to do wrong.
-fn host(wrong: u32) -> (Host, BareHandle) {
+fn host(wrong: u32) -> (Host, BareDeviceHandle) {
     let manifest = manifest();
     let layout = Layout::new(0, &manifest);
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     handle.set_register(TIPG.offset().into(), wrong);
     let host = NookBuilder::new(&manifest, &layout, &[&e1000_regs::MAP]).host(Box::new(device));
     (host.unwrap(), handle)
 }
 
 /// How often the copy of the object that was probed last had been probed.
-fn probes(handle: &BareHandle) -> u32 {
+fn probes(handle: &BareDeviceHandle) -> u32 {
     handle.register(ITR.offset().into())
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use nook_abi::is_plain;
+use nook_abi::is_printable;
 use nook_runtime::{
     Checkpoint, Checkpointing, DriverModule, EngineError, Host, LoadError, Method, ModuleCache, Prepared, Wasi,
     WasmLauncher,
@@ -33,7 +33,7 @@ fn names_out_of_a_module_are_shown_as_what_they_are() {
         ("", r"abi = 0.9\nname = odd\nversion = 1\nlicense = TRICK\nclass = net\n"),
     ] {
         let error = module(parts, manifest).unwrap_err().to_string();
-        assert!(error.chars().all(is_plain), "{error:?}");
+        assert!(error.chars().all(is_printable), "{error:?}");
     }
 }
 
@@ -50,7 +50,7 @@ fn names_are_shown_as_what_they_are_where_calls_cannot_be_taken_back() {
         (func (export "nook_irq") (param i32) (result i32) (i32.const 0))"#;
     let manifest = e1000_wasm::MANIFEST.escape_default().to_string();
     let refused = Method::Log.instrument(&module(entries, &manifest).unwrap()).err().unwrap().to_string();
-    assert!(refused.contains("the exported table") && refused.chars().all(is_plain), "{refused:?}");
+    assert!(refused.contains("the exported table") && refused.chars().all(is_printable), "{refused:?}");
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn a_file_that_is_longer_than_a_driver_can_be_is_not_read() {
     }
 }
 
-/// The undo log's pass, if it forgot the last look of the module's code that comes before this byte.
+/// The undo log's pass, if it forgot the last deadline check of the module's code that comes before this byte.
 struct Forgets(usize);
 
-/// A look: `i32.const 0`, the atomic load of the time cell in the second memory, `if`, `call`.
-const LOOK: &[u8] = &[0x41, 0, 0xfe, 0x10, 0x42, 1, 0, 0x04, 0x40, 0x10];
+/// A deadline check: `i32.const 0`, the atomic load of the time cell in the second memory, `if`, `call`.
+const CHECK: &[u8] = &[0x41, 0, 0xfe, 0x10, 0x42, 1, 0, 0x04, 0x40, 0x10];
 const NOP: u8 = 1;
 const END: u8 = 0x0b;
 
@@ -85,9 +85,9 @@ impl Checkpointing for Forgets {
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
         let mut prepared = Method::Log.prepare(module)?;
         let before = &prepared.wasm[..prepared.wasm.len() / self.0];
-        let look = before.windows(LOOK.len()).rposition(|code| code == LOOK).ok_or("there is no look")?;
-        let end = look + prepared.wasm[look..].iter().position(|byte| *byte == END).ok_or("it has no end")?;
-        prepared.wasm[look..=end].fill(NOP);
+        let at = before.windows(CHECK.len()).rposition(|code| code == CHECK).ok_or("there is no deadline check")?;
+        let end = at + prepared.wasm[at..].iter().position(|byte| *byte == END).ok_or("it has no end")?;
+        prepared.wasm[at..=end].fill(NOP);
         Ok(prepared)
     }
 
@@ -101,11 +101,11 @@ impl Checkpointing for Forgets {
 }
 
 #[test]
-fn a_module_with_a_loop_that_does_not_look_is_refused_before_it_runs() {
+fn a_module_with_a_loop_without_a_check_is_refused_before_it_runs() {
     for module in [e1000_module(), Arc::new(e1000_module().counting())] {
         for half in [1, 2, 3] {
             let refused = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Forgets(half))).err();
-            let Some(error @ EngineError::NoLook(_)) = refused else { panic!("{refused:?}") };
+            let Some(error @ EngineError::NoDeadlineCheck(_)) = refused else { panic!("{refused:?}") };
             let text = error.to_string();
             assert!(text.contains("nook's own instrumentation") && text.contains("--isolation sfi"), "{text}");
         }

@@ -8,7 +8,7 @@ use nook_runtime::{
     Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError, Wasi,
     WasmLauncher, now_ns,
 };
-use nook_tests::{Bare, signature};
+use nook_tests::{BareDevice, signature};
 
 /// A misc driver as text: `add 0102 03` and `nap`. Operation 0 answers the sum of its input's bytes at once; operation
 /// 1 is accepted, and answered in the next `poll`. A body may be replaced.
@@ -73,7 +73,8 @@ fn driver(bodies: &[(&str, &str)]) -> DriverModule {
 
 fn nook_with(bodies: &[(&str, &str)], budgets: Budgets) -> Nook<Misc> {
     let module = driver(bodies);
-    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).budgets(budgets).host(Box::new(Bare::new().0)).unwrap();
+    let host =
+        NookBuilder::of(&module, &[&e1000_regs::MAP]).budgets(budgets).host(Box::new(BareDevice::new().0)).unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     Nook::misc(host, Box::new(launcher))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nook_bus::DmaWindow;
 use nook_native::Level as Checks;
 use nook_runtime::{Budgets, Nook};
-use nook_tests::{Bare, FrameQueues, e1000_module, host, native};
+use nook_tests::{BareDevice, FrameQueues, e1000_module, host, native};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
@@ -35,7 +35,7 @@ const STARTS: u64 = 3;
 #[test]
 fn a_driver_that_goes_on_with_a_device_that_is_gone_does_not_flood_the_log() {
     let module = e1000_module();
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window, &module, Budgets::default());
     let launcher = native("e1000", module.manifest(), Checks::Native);

@@ -7,11 +7,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use e1000_model::{Model, ModelConfig, Temper};
+use e1000_model::{Behaviour, Model, ModelConfig};
 use nook_abi::{Entry, Fault, Hostcall, TrapKind};
 use nook_compiled::CompiledError;
 use nook_process::{ProcessError, ProcessLauncher, Wait};
-use nook_recovery::{Outcome, Policy, Supervisor};
+use nook_recovery::{Policy, RecoveryOutcome, Supervisor};
 use nook_runtime::{
     Budgets, Driver, Ended, Host, Launcher, Layout, Nook, NookBuilder, NookError, OwnedManifest, Settings, now_ns,
     parse_manifest,
@@ -56,7 +56,7 @@ const BUDGETS: fn() -> Budgets = || Budgets {
 
 fn host(manifest: &OwnedManifest, layout: &Layout) -> Host {
     let (near, _far) = cable();
-    let model = Model::new(ModelConfig { temper: Temper::calm(), ..ModelConfig::default() }, Box::new(near));
+    let model = Model::new(ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() }, Box::new(near));
     NookBuilder::new(manifest, layout, &[&e1000_regs::MAP]).budgets(BUDGETS()).host(Box::new(model)).unwrap()
 }
 
@@ -157,7 +157,7 @@ fn garbage_over_all_that_it_shares_harms_nobody_else() {
     nook.start().unwrap();
     nook.set(Settings { mtu_bytes: Some(130), ..nook.settings().clone() }).unwrap();
     let fault = (0..10_000).find_map(|_| {
-        nook.uplink_mut().to_send.push_back(frame(1, 60));
+        nook.backend_mut().to_send.push_back(frame(1, 60));
         nook.turn(now_ns() + 100_000).err()
     });
     assert!(matches!(fault, Some(NookError::Fault { .. })), "{fault:?}");
@@ -229,7 +229,7 @@ fn a_driver_that_is_killed_under_traffic_comes_back_and_no_frame_to_be_sent_is_l
     const FRAMES: u32 = 3000;
     let _alone = alone();
     for isolation in [Isolation::Process, Isolation::ProcessPoll] {
-        let device = Device::Model(ModelConfig { temper: Temper::calm(), ..ModelConfig::default() });
+        let device = Device::Model(ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() });
         let Rig { nook, mut far } = Rig::new(&device, isolation);
         let policy = Policy { restarts: 100, backoff_first_ns: 0, ..Policy::default() };
         let mut supervisor = Supervisor::new(nook, policy);
@@ -240,8 +240,8 @@ fn a_driver_that_is_killed_under_traffic_comes_back_and_no_frame_to_be_sent_is_l
         let mut kills = 0;
         while arrived.len() < FRAMES as usize {
             assert!(now_ns() < end_ns, "{} of {FRAMES} frames arrived", arrived.len());
-            if given < FRAMES && supervisor.nook().uplink().to_send.len() < 64 {
-                supervisor.nook_mut().uplink_mut().to_send.push_back(frame(given, 200));
+            if given < FRAMES && supervisor.nook().backend().to_send.len() < 64 {
+                supervisor.nook_mut().backend_mut().to_send.push_back(frame(given, 200));
                 given += 1;
             }
             let _ = far.send(&frame(given, 100));
@@ -262,8 +262,8 @@ fn a_driver_that_is_killed_under_traffic_comes_back_and_no_frame_to_be_sent_is_l
             }
         }
         assert_eq!(supervisor.restarts(), 5);
-        assert!(supervisor.recoveries().iter().all(|it| matches!(it.outcome, Outcome::Restarted { .. })));
-        assert_eq!(supervisor.nook().uplink().links, [true], "the interface above stayed up");
+        assert!(supervisor.recoveries().iter().all(|it| matches!(it.outcome, RecoveryOutcome::Restarted { .. })));
+        assert_eq!(supervisor.nook().backend().links, [true], "the interface above stayed up");
         supervisor.nook_mut().stop().unwrap();
         assert_eq!(children(), HashSet::new());
     }

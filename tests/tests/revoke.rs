@@ -10,7 +10,7 @@ use nook_recovery::{Policy, Supervisor};
 use nook_runtime::{
     Budgets, Driver, DriverModule, Launcher, Mmio, ModuleCache, NookError, Revoker, WasmLauncher, now_ns,
 };
-use nook_tests::{Bare, BareHandle, Device, Isolation, Rig, host, wat_driver};
+use nook_tests::{BareDevice, BareDeviceHandle, Device, Isolation, Rig, host, wat_driver};
 
 /// What is looked for in the window, and what it is overwritten with.
 const DRIVERS: u8 = 0x5a;
@@ -36,14 +36,14 @@ const BOTH: [Mmio; 2] = [Mmio::Emulated, Mmio::Direct];
 /// A driver that runs, and all that it has.
 struct Running {
     driver: Box<dyn Driver>,
-    device: BareHandle,
+    device: BareDeviceHandle,
     window: DmaWindow,
     revoker: Revoker,
 }
 
 /// A driver with this `poll`, on registers in memory.
 fn launch(launcher: &WasmLauncher, module: &DriverModule) -> Running {
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
     let host = host(Box::new(device), window.clone(), module, PATIENT);
     let revoker = host.revoker();
@@ -54,8 +54,8 @@ fn launch(launcher: &WasmLauncher, module: &DriverModule) -> Running {
 /// Calls `poll` with the place and length of the window. When `begun` says so, `act` acts. Returns how the call ended.
 fn meanwhile(
     running: &mut Running,
-    begun: impl Fn(&DmaWindow, &BareHandle) -> bool + Sync,
-    act: impl FnOnce(&DmaWindow, &BareHandle, &Revoker) + Send,
+    begun: impl Fn(&DmaWindow, &BareDeviceHandle) -> bool + Sync,
+    act: impl FnOnce(&DmaWindow, &BareDeviceHandle, &Revoker) + Send,
 ) -> Fault {
     let Running { driver, device, window, revoker } = running;
     let (at, len) = (driver.host().layout().window as u32, window.len_bytes() as u32);
@@ -130,7 +130,7 @@ fn a_window_is_taken_away_in_the_middle_of_an_instruction_that_uses_it() {
             let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), mmio).unwrap();
             for _ in 0..ROUNDS {
                 let mut running = launch(&launcher, &module);
-                let taken = |window: &DmaWindow, _: &BareHandle, revoker: &Revoker| {
+                let taken = |window: &DmaWindow, _: &BareDeviceHandle, revoker: &Revoker| {
                     revoker.revoke();
                     overwrite(window);
                 };
@@ -150,13 +150,13 @@ const REGISTERS: &str = "(call $mmio_write32 (i32.const 0) (i32.const 0x18) (i32
         (br 0))
     (i32.const 0)";
 
-fn each_way_to_registers(act: impl Fn(&BareHandle, &Revoker) + Sync, ends: Fault) {
+fn each_way_to_registers(act: impl Fn(&BareDeviceHandle, &Revoker) + Sync, ends: Fault) {
     for mmio in BOTH {
         let module = Arc::new(wat_driver(&[("poll", REGISTERS)], ""));
         let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), mmio).unwrap();
         for _ in 0..ROUNDS {
             let mut running = launch(&launcher, &module);
-            let begun = |_: &DmaWindow, device: &BareHandle| device.register(0x18) == 3;
+            let begun = |_: &DmaWindow, device: &BareDeviceHandle| device.register(0x18) == 3;
             let fault = meanwhile(&mut running, begun, |_, device, revoker| act(device, revoker));
             assert_eq!(fault, ends, "{mmio:?}");
         }
@@ -178,8 +178,8 @@ fn a_register_that_was_taken_away_is_not_written_any_more() {
     let module = Arc::new(wat_driver(&[("poll", REGISTERS)], ""));
     let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), Mmio::Direct).unwrap();
     let mut running = launch(&launcher, &module);
-    let begun = |_: &DmaWindow, device: &BareHandle| device.register(0x18) == 3;
-    let taken = |_: &DmaWindow, device: &BareHandle, revoker: &Revoker| {
+    let begun = |_: &DmaWindow, device: &BareDeviceHandle| device.register(0x18) == 3;
+    let taken = |_: &DmaWindow, device: &BareDeviceHandle, revoker: &Revoker| {
         revoker.revoke();
         device.set_register(0x18, 0x1000);
     };

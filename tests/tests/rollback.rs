@@ -6,9 +6,9 @@ use std::sync::Arc;
 use e1000_model::{Model, ModelConfig};
 use nook_abi::Entry;
 use nook_bus::DmaWindow;
-use nook_recovery::{BundleConfig, Outcome, Policy, Supervisor};
+use nook_recovery::{BundleConfig, Policy, RecoveryOutcome, Supervisor};
 use nook_runtime::{
-    Budgets, CrashWhen, KeepMemory, Method, Mmio, ModuleCache, Net, Nook, Suspects, WasmLauncher, now_ns,
+    Bisect, Budgets, CrashWhen, MemoryDump, Method, Mmio, ModuleCache, Net, Nook, WasmLauncher, now_ns,
 };
 use nook_tests::{
     Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, qemus, wat_driver,
@@ -42,7 +42,7 @@ fn nothing_is_lost_by_a_crash(launcher: &Arc<WasmLauncher>, device: &Device, ent
         }
     }
     assert_eq!(this.supervisor.restarts(), 0, "{context}");
-    let taken_back = |outcome| matches!(outcome, Outcome::TakenBack { .. });
+    let taken_back = |outcome| matches!(outcome, RecoveryOutcome::TakenBack { .. });
     assert!(this.supervisor.recoveries().iter().all(|recovery| taken_back(recovery.outcome)), "{context}");
     assert_eq!(this.supervisor.rollbacks().count(), this.supervisor.faults());
     this.supervisor.faults()
@@ -98,7 +98,7 @@ fn frames_that_a_driver_had_when_it_ended_are_sent_by_its_successor() {
         let mut this = Supervised::new(rig, Policy::default());
         assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, call), call));
         let frames: Vec<_> = (1..=FRAMES).map(|n| frame(n, 60 + n as usize % 1400)).collect();
-        this.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
+        this.supervisor.nook_mut().backend_mut().to_send.extend(frames.iter().cloned());
         let mut arrived = Vec::new();
         this.until("all frames arrived", |this| {
             arrived.extend(this.arrived());
@@ -126,7 +126,7 @@ fn fate(launcher: &Arc<WasmLauncher>, seed: u64, resubmit: bool) -> Fate {
     let mut this = Supervised::new(Rig::up_with(&device, Box::new(launcher.clone())), policy);
     assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1 + seed % 4), seed));
     let frames: Vec<_> = (1..=FRAMES).map(|n| frame(n, 60 + n as usize % 1400)).collect();
-    this.supervisor.nook_mut().uplink_mut().to_send.extend(frames.iter().cloned());
+    this.supervisor.nook_mut().backend_mut().to_send.extend(frames.iter().cloned());
     let mut arrived = Vec::new();
     this.until("each frame is told of", |this| {
         arrived.extend(this.arrived());
@@ -173,8 +173,8 @@ fn a_received_frame_that_a_driver_is_told_to_discard_is_given_up_and_no_other() 
             // Of a `poll` that comes before the frames, nothing is left to be asked of the next one.
             rig.nook.net_counters().rx_poison == 1 || !rig.nook.class_mut().discard_next()
         });
-        rig.until("the others came", |rig| rig.nook.uplink().received.len() == frames.len() - 1);
-        assert!(rig.nook.uplink().received == frames[1..], "the first one, and it alone: {device:?}");
+        rig.until("the others came", |rig| rig.nook.backend().received.len() == frames.len() - 1);
+        assert!(rig.nook.backend().received == frames[1..], "the first one, and it alone: {device:?}");
         assert_eq!(rig.nook.net_counters().rx_poison, 1);
     }
 }
@@ -210,16 +210,16 @@ fn planted(bundles: Option<BundleConfig>) -> Supervisor<Net<FrameQueues>> {
     let model = Model::new(ModelConfig::default(), Box::new(near));
     let host = host(Box::new(model), window, &module, Budgets::default());
     let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)).unwrap();
-    let mut uplink = FrameQueues::default();
+    let mut backend = FrameQueues::default();
     let lengths = (0..50).map(|n| if n == 20 || n == 33 { 666 } else { 100 + n });
-    uplink.to_send.extend(lengths.map(|len| frame(len as u32, len)));
-    let mut supervisor = Supervisor::new(Nook::net(host, Box::new(launcher), uplink), Policy::default());
+    backend.to_send.extend(lengths.map(|len| frame(len as u32, len)));
+    let mut supervisor = Supervisor::new(Nook::net(host, Box::new(launcher), backend), Policy::default());
     if let Some(bundles) = bundles {
         supervisor.leave_bundles(bundles);
     }
     supervisor.start().unwrap();
     let end = now_ns() + PATIENCE_NS;
-    while supervisor.nook().net_counters().tx_done < 48 || supervisor.nook().uplink().received.len() < 9 {
+    while supervisor.nook().net_counters().tx_done < 48 || supervisor.nook().backend().received.len() < 9 {
         assert!(now_ns() < end, "{:?}, {:?}", supervisor.nook().counters(), supervisor.recoveries());
         supervisor.turn(now_ns() + 1_000_000).unwrap();
         supervisor.finish_bundles();
@@ -232,7 +232,7 @@ fn a_frame_that_ends_the_driver_is_given_up_each_way_and_all_others_pass() {
     let supervisor = planted(None);
     let counters = supervisor.nook().net_counters();
     assert_eq!((counters.tx_poison, counters.rx_poison, counters.tx_failed), (2, 1, 0));
-    assert_eq!((supervisor.restarts(), supervisor.nook().uplink().received.len()), (0, 9));
+    assert_eq!((supervisor.restarts(), supervisor.nook().backend().received.len()), (0, 9));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn calls_that_are_taken_back_leave_a_bundle_for_each_place_of_a_fault_and_no_mor
             keep: 100,
             every_ns: 0,
             taken_back,
-            memory: KeepMemory::Private,
+            memory: MemoryDump::Private,
             driver_file: "/planted.wasm".into(),
             driver_sha256: [1; 32],
         }));

@@ -51,7 +51,7 @@ fn settings_that_a_driver_does_not_have_are_named_and_the_others_hold() {
     assert_eq!(error.to_string(), "the driver does not have set_mac, set_rx_mode");
     assert_eq!(speed(&nook), 101);
     assert_eq!(*nook.settings(), Settings { mac: None, promiscuous: false, ..wanted() });
-    assert_eq!(nook.uplink().mac, Some(own), "the other side was told an address that the driver does not have");
+    assert_eq!(nook.backend().mac, Some(own), "the other side was told an address that the driver does not have");
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn a_driver_is_told_its_own_address_again_when_another_is_given_up_or_a_later_se
     let own = nook.interface().unwrap().mac;
     let low = |mac: [u8; 6]| u32::from(u16::from_le_bytes([mac[0], mac[1]]));
     nook.set(Settings { mac: Some(MAC), ..Settings::default() }).unwrap();
-    assert_eq!((speed(&nook), nook.uplink().mac), (low(MAC), Some(MAC)));
+    assert_eq!((speed(&nook), nook.backend().mac), (low(MAC), Some(MAC)));
     nook.set(Settings::default()).unwrap();
-    assert_eq!((speed(&nook), nook.uplink().mac), (low(own), Some(own)));
+    assert_eq!((speed(&nook), nook.backend().mac), (low(own), Some(own)));
     nook.set(Settings { mac: Some(MAC), mtu_bytes: Some(1000), ..Settings::default() }).unwrap_err();
-    assert_eq!((speed(&nook), nook.uplink().mac), (low(own), Some(own)));
+    assert_eq!((speed(&nook), nook.backend().mac), (low(own), Some(own)));
 }

@@ -2,10 +2,10 @@
 
 use e1000_model::ModelConfig;
 use nook_abi::Entry;
-use nook_recovery::{Outcome, Policy};
+use nook_recovery::{Policy, RecoveryOutcome};
 use nook_runtime::{
-    CrashWhen, DriverModule, KeepMemory, Launcher, Look, Method, ModuleCache, NetImage, Settings, Snapshot, Wasi,
-    WasmLauncher, now_ns,
+    CrashWhen, DriverModule, Launcher, MemoryDump, Method, ModuleCache, NetImage, Settings, Snapshot, SnapshotAttempt,
+    Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, e1000_module, frame};
 use rayon::prelude::*;
@@ -38,7 +38,7 @@ fn traffic_until(
     this.until(what, |this| {
         if given.len() < arrived.len() + 32 {
             let next = frame(given.len() as u32, 60 + given.len() % 1400);
-            this.supervisor.nook_mut().uplink_mut().to_send.push_back(next.clone());
+            this.supervisor.nook_mut().backend_mut().to_send.push_back(next.clone());
             let _ = this.far.send(&next);
             given.push(next);
         }
@@ -55,18 +55,18 @@ fn traffic_until(
 /// Everything arrives again, as it was given and once.
 fn assert_flows(this: &mut Supervised, context: &str) {
     // A card may hold on to what came while its receiver was off (QEMU's: for a second), and give it all at once then.
-    this.supervisor.nook_mut().uplink_mut().received.clear();
+    this.supervisor.nook_mut().backend_mut().received.clear();
     let mut next_ns = 0;
     this.until("a frame gets through", |this| {
         if now_ns() >= next_ns {
             next_ns = now_ns() + 20_000_000;
             let _ = this.far.send(&frame(0, 60));
         }
-        !std::mem::take(&mut this.supervisor.nook_mut().uplink_mut().received).is_empty()
+        !std::mem::take(&mut this.supervisor.nook_mut().backend_mut().received).is_empty()
     });
     let mut end = now_ns() + 200_000_000;
     this.until("nothing is under way", |this| {
-        let late = std::mem::take(&mut this.supervisor.nook_mut().uplink_mut().received);
+        let late = std::mem::take(&mut this.supervisor.nook_mut().backend_mut().received);
         if !late.is_empty() || !this.arrived().is_empty() {
             end = now_ns() + 200_000_000;
         }
@@ -85,8 +85,8 @@ fn memory_that_was_corrupted_is_brought_back(device: &Device, method: Method) {
     assert_flows(&mut this, &context);
     assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (0, 1), "{context}");
     let outcome = this.supervisor.recoveries().last().map(|recovery| recovery.outcome);
-    assert!(matches!(outcome, Some(Outcome::BroughtBack { .. })), "{context}");
-    assert_eq!(this.supervisor.nook().uplink().links, [true], "the interface's other side noticed nothing");
+    assert!(matches!(outcome, Some(RecoveryOutcome::BroughtBack { .. })), "{context}");
+    assert_eq!(this.supervisor.nook().backend().links, [true], "the interface's other side noticed nothing");
 }
 
 #[test]
@@ -149,12 +149,12 @@ fn a_policy_without_snapshots_restarts() {
 /// A nook that does nothing, and what it is then.
 fn at_rest(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
     let mut taken = None;
-    rig.until("nothing moves", |rig| match rig.nook.look_for_snapshot().unwrap() {
-        Look::Taken(snapshot) => {
+    rig.until("nothing moves", |rig| match rig.nook.try_snapshot().unwrap() {
+        SnapshotAttempt::Taken(snapshot) => {
             taken = Some(snapshot);
             true
         }
-        Look::Impossible => panic!("this driver can be brought back"),
+        SnapshotAttempt::Unsupported => panic!("this driver can be brought back"),
         _ => false,
     });
     taken.unwrap()
@@ -163,16 +163,16 @@ fn at_rest(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
 #[test]
 fn private_memory_is_byte_for_byte_what_it_was() {
     let mut rig = Rig::up(&Device::Model(ModelConfig::default()), Isolation::SfiTxn);
-    rig.nook.keep_memory(KeepMemory::Private);
+    rig.nook.dump_memory_on_fault(MemoryDump::Private);
     for round in 0..5 {
         let snapshot = at_rest(&mut rig);
-        let before = rig.nook.take_scene().memory;
-        rig.nook.uplink_mut().to_send.extend((0..40 + round).map(|n| frame(n, 60)));
+        let before = rig.nook.take_crash_state().memory;
+        rig.nook.backend_mut().to_send.extend((0..40 + round).map(|n| frame(n, 60)));
         (0..20).for_each(|n| assert!(rig.far.send(&frame(n, 100)).unwrap()));
         rig.settle();
-        assert!(rig.nook.take_scene().memory != before, "frames leave traces");
+        assert!(rig.nook.take_crash_state().memory != before, "frames leave traces");
         rig.nook.bring_back(&snapshot).unwrap();
-        assert!(rig.nook.take_scene().memory == before, "round {round}");
+        assert!(rig.nook.take_crash_state().memory == before, "round {round}");
         rig.settle();
     }
 }
@@ -195,14 +195,14 @@ fn under_load_none_is_taken_and_without_transactions_none_ever() {
     let device = Device::Model(ModelConfig::default());
     let mut rig = Rig::up(&device, Isolation::SfiTxn);
     for n in 0..2000 {
-        rig.nook.uplink_mut().to_send.push_back(frame(n, 60));
+        rig.nook.backend_mut().to_send.push_back(frame(n, 60));
         rig.turn().unwrap();
-        let look = rig.nook.look_for_snapshot().unwrap();
-        assert!(!matches!(look, Look::Taken(_)), "frames are under way all the time");
+        let look = rig.nook.try_snapshot().unwrap();
+        assert!(!matches!(look, SnapshotAttempt::Taken(_)), "frames are under way all the time");
     }
     let mut rig = Rig::up(&device, Isolation::Sfi);
     rig.settle();
-    assert!(matches!(rig.nook.look_for_snapshot().unwrap(), Look::Impossible));
+    assert!(matches!(rig.nook.try_snapshot().unwrap(), SnapshotAttempt::Unsupported));
 }
 
 /// The e1000 driver, made so that its calls can be ended on request, before its start.
@@ -221,12 +221,12 @@ fn a_driver_that_never_rests_between_two_crashes_is_brought_back_each_time() {
         let device = Device::Model(ModelConfig { seed, ..ModelConfig::default() });
         let mut this = ends_on_request(&device, BROUGHT_BACK_ONLY);
         this.supervisor.start().unwrap();
-        this.until("the link is up", |this| this.supervisor.nook().uplink().links == [true]);
+        this.until("the link is up", |this| this.supervisor.nook().backend().links == [true]);
         assert!(this.supervisor.nook_mut().crash(CrashWhen::Every(50_000_000), seed));
         let (mut given, mut arrived) = (0, 0);
         this.until("it crashes", |this| {
             if given < arrived + 32 {
-                this.supervisor.nook_mut().uplink_mut().to_send.push_back(frame(given, 60));
+                this.supervisor.nook_mut().backend_mut().to_send.push_back(frame(given, 60));
                 let _ = this.far.send(&frame(given, 60));
                 given += 1;
             }
@@ -238,7 +238,7 @@ fn a_driver_that_never_rests_between_two_crashes_is_brought_back_each_time() {
         assert_eq!(this.supervisor.restarts(), 0, "{recoveries}");
         assert_eq!(this.supervisor.returns().count(), this.supervisor.faults(), "{recoveries}");
         assert_flows(&mut this, &recoveries);
-        assert_eq!(this.supervisor.nook().uplink().links, [true], "the interface's other side noticed nothing");
+        assert_eq!(this.supervisor.nook().backend().links, [true], "the interface's other side noticed nothing");
     });
 }
 
@@ -278,9 +278,9 @@ fn a_driver_that_faults_in_each_open_ends_in_quarantine_without_a_snapshot() {
 
 fn before_traffic(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
     match rig.nook.snapshot_before_traffic().unwrap() {
-        Look::Taken(snapshot) => snapshot,
-        Look::Impossible => panic!("this driver can be brought back"),
-        Look::Moving | Look::StillUntil(_) => panic!("nothing has moved yet"),
+        SnapshotAttempt::Taken(snapshot) => snapshot,
+        SnapshotAttempt::Unsupported => panic!("this driver can be brought back"),
+        SnapshotAttempt::Busy | SnapshotAttempt::QuietUntil(_) => panic!("nothing has moved yet"),
     }
 }
 
@@ -290,7 +290,7 @@ fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier(device: &Device) {
     let snapshot = before_traffic(&mut rig);
     let link = |rig: &Rig| rig.nook.interface().unwrap().link.up;
     assert!(!link(&rig), "{device:?}: it is still negotiated");
-    rig.until("the link is up", |rig| rig.nook.uplink().links == [true]);
+    rig.until("the link is up", |rig| rig.nook.backend().links == [true]);
     let mut this = Supervised::new(rig, Policy { snapshots: 0, ..Policy::default() });
     assert_flows(&mut this, "before it is brought back");
     this.supervisor.nook_mut().bring_back(&snapshot).unwrap();
@@ -298,7 +298,7 @@ fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier(device: &Device) {
     assert!(!up(&this), "it has to find its link again");
     this.until("the link is found again", |this| up(this));
     assert_flows(&mut this, &format!("{device:?}"));
-    assert_eq!(this.supervisor.nook().uplink().links, [true], "the interface's other side noticed nothing");
+    assert_eq!(this.supervisor.nook().backend().links, [true], "the interface's other side noticed nothing");
 }
 
 #[test]
@@ -311,15 +311,15 @@ fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier_on_the_model_and_on
 fn once_the_link_is_up_there_is_a_snapshot_with_it_before_the_first_frame() {
     let mut this = ends_on_request(&Device::Model(ModelConfig::default()), BROUGHT_BACK_ONLY);
     this.supervisor.start().unwrap();
-    this.supervisor.nook_mut().uplink_mut().to_send.extend((0..20).map(|n| frame(n, 60)));
+    this.supervisor.nook_mut().backend_mut().to_send.extend((0..20).map(|n| frame(n, 60)));
     assert_eq!(this.supervisor.nook().counters().snapshots, 1);
-    this.until("the link is up", |this| this.supervisor.nook().uplink().links == [true]);
+    this.until("the link is up", |this| this.supervisor.nook().backend().links == [true]);
     this.until("a frame is sent", |this| this.supervisor.nook().net_counters().tx_packets > 0);
     let taken = this.supervisor.nook().counters().snapshots;
     assert!(taken > 1, "one without link, and one with it");
     assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1), 3));
     this.until("it crashes", |this| {
-        this.supervisor.nook_mut().uplink_mut().to_send.push_back(frame(20, 60));
+        this.supervisor.nook_mut().backend_mut().to_send.push_back(frame(20, 60));
         this.supervisor.faults() == 1
     });
     assert!(this.supervisor.nook().interface().unwrap().link.up, "it is brought back to the one with it");
@@ -332,9 +332,9 @@ fn when_frames_have_moved_a_snapshot_needs_a_rest_first() {
     before_traffic(&mut rig);
     (0..3).for_each(|n| assert!(rig.far.send(&frame(n, 100)).unwrap()));
     rig.until("they have come", |rig| rig.nook.net_counters().rx_packets == 3);
-    assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), Look::Moving), "they may have left traces");
+    assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), SnapshotAttempt::Busy), "they may have left traces");
     at_rest(&mut rig);
     let mut rig = Rig::with(&Device::Model(ModelConfig::default()), Isolation::Sfi.launcher());
     rig.nook.start().unwrap();
-    assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), Look::Impossible));
+    assert!(matches!(rig.nook.snapshot_before_traffic().unwrap(), SnapshotAttempt::Unsupported));
 }

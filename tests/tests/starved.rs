@@ -1,6 +1,6 @@
 //! A driver that gives back all its receive buffers at once gets them again, though nothing else calls it.
 
-use e1000_model::{Model, ModelConfig, Temper};
+use e1000_model::{Behaviour, Model, ModelConfig};
 use nook_abi::ClassKeys;
 use nook_abi::net::NetKeys;
 use nook_native::Level;
@@ -17,7 +17,7 @@ fn buffers_that_were_all_given_back_are_provided_again() {
     manifest.keys = ClassKeys::Net(keys);
     let layout = Layout::new(0, &manifest);
     let (near, mut far) = cable();
-    let config = ModelConfig { temper: Temper::calm(), ..ModelConfig::default() };
+    let config = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
     let host = NookBuilder::new(&manifest, &layout, &[&e1000_regs::MAP])
         .host(Box::new(Model::new(config, Box::new(near))))
         .unwrap();
@@ -26,10 +26,10 @@ fn buffers_that_were_all_given_back_are_provided_again() {
     nook.start().unwrap();
     let end = now_ns() + 60_000_000_000;
     let mut sent = 0;
-    while nook.uplink().received.len() < 100 {
-        assert!(now_ns() < end, "{} of {sent} frames, {:?}", nook.uplink().received.len(), nook.counters());
+    while nook.backend().received.len() < 100 {
+        assert!(now_ns() < end, "{} of {sent} frames, {:?}", nook.backend().received.len(), nook.counters());
         // A burst that takes every buffer that the device has.
-        if nook.uplink().links.last() == Some(&true) && sent == nook.uplink().received.len() as u32 {
+        if nook.backend().links.last() == Some(&true) && sent == nook.backend().received.len() as u32 {
             for _ in 0..BUFFERS {
                 far.send(&frame(sent, 60)).unwrap();
                 sent += 1;

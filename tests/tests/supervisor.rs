@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use e1000_model::{Model, ModelConfig, Temper};
-use nook_bus::{Access, DmaWindow, Tracing};
-use nook_recovery::{BundleConfig, Outcome, Policy, Supervisor};
-use nook_runtime::{Budgets, DriverModule, KeepMemory, Mmio, ModuleCache, Net, Nook, Wasi, WasmLauncher, now_ns};
+use e1000_model::{Behaviour, Model, ModelConfig};
+use nook_bus::{BusAccess, DmaWindow, Tracing};
+use nook_recovery::{BundleConfig, Policy, RecoveryOutcome, Supervisor};
+use nook_runtime::{Budgets, DriverModule, MemoryDump, Mmio, ModuleCache, Net, Nook, Wasi, WasmLauncher, now_ns};
 use nook_tests::{FrameQueues, cable, host};
 
 const FOR_EVER_NS: u64 = 3_600_000_000_000;
@@ -46,16 +46,16 @@ struct Device {
 fn supervisor(policy: Policy) -> (Supervisor<Net<FrameQueues>>, Arc<Mutex<Device>>) {
     let module = Arc::new(DriverModule::from_bytes(&wat::parse_str(DIES_IN_POLL).unwrap(), Wasi::Refused).unwrap());
     let (near, _far) = cable();
-    let model = Model::new(ModelConfig { temper: Temper::calm(), ..ModelConfig::default() }, Box::new(near));
+    let model = Model::new(ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() }, Box::new(near));
     let device = Arc::new(Mutex::new(Device::default()));
     let told = device.clone();
-    let sink = move |access: Access| {
+    let sink = move |access: BusAccess| {
         let mut device = told.lock().unwrap();
         match access {
-            Access::BusMaster(on) => device.bus_master = on,
-            Access::Map(_) => device.maps += 1,
-            Access::Unmap(_) => device.unmaps += 1,
-            Access::Reset(_) => device.resets += 1,
+            BusAccess::BusMaster(on) => device.bus_master = on,
+            BusAccess::Map(_) => device.maps += 1,
+            BusAccess::Unmap(_) => device.unmaps += 1,
+            BusAccess::Reset(_) => device.resets += 1,
             _ => {}
         }
     };
@@ -94,9 +94,9 @@ fn while_the_back_off_waits_the_device_is_quiet_and_the_carrier_stays() {
         assert_eq!((device.maps, device.unmaps), (2, 2));
         assert_eq!(device.resets, 2, "once for each instance that ended");
     }
-    assert_eq!(supervisor.nook().uplink().links, [true], "nobody was told");
+    assert_eq!(supervisor.nook().backend().links, [true], "nobody was told");
     supervisor.nook_mut().shut().unwrap();
-    assert_eq!(supervisor.nook().uplink().links, [true, false]);
+    assert_eq!(supervisor.nook().backend().links, [true, false]);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn of_very_many_faults_the_first_are_kept_as_they_were() {
     until_faults(&mut supervisor, 257);
     let first = supervisor.recoveries().to_vec();
     assert_eq!(first.len(), 256);
-    assert!(first.iter().all(|recovery| matches!(recovery.outcome, Outcome::Restarted { .. })));
+    assert!(first.iter().all(|recovery| matches!(recovery.outcome, RecoveryOutcome::Restarted { .. })));
     until_faults(&mut supervisor, 300);
     assert_eq!(supervisor.recoveries(), first);
     assert_eq!((supervisor.faults(), supervisor.restarts()), (300, 299));
@@ -133,7 +133,7 @@ fn leaves(folder: &Path) -> BundleConfig {
         keep: 2,
         every_ns: 0,
         taken_back: 0,
-        memory: KeepMemory::Private,
+        memory: MemoryDump::Private,
         driver_file: "/mortal.wasm".into(),
         driver_sha256: [0xab; 32],
     }

@@ -9,14 +9,14 @@ use nook_abi::net::{NetFault, Owner};
 use nook_abi::{ClassFault, Context, Fault, Hostcall};
 use nook_native::Level;
 use nook_runtime::{Layout, Nook, NookBuilder, NookError, now_ns, parse_manifest};
-use nook_tests::{Bare, FrameQueues, native};
+use nook_tests::{BareDevice, FrameQueues, native};
 use odd_native::{MANIFEST, wrong};
 
 /// How it ends at this level: a few rounds and a look at its counters are enough for each of them.
 fn ends(level: Level, wrong: u32) -> Option<Fault> {
     let manifest = parse_manifest(MANIFEST.as_bytes()).unwrap();
     let layout = Layout::new(0, &manifest);
-    let (device, handle) = Bare::new();
+    let (device, handle) = BareDevice::new();
     handle.set_register(TIPG.offset().into(), wrong);
     let host = NookBuilder::new(&manifest, &layout, &[&e1000_regs::MAP]).host(Box::new(device)).unwrap();
     let mut nook = Nook::net(host, Box::new(native("odd", &manifest, level)), FrameQueues::default());

@@ -17,7 +17,7 @@ mod wire;
 
 use crate::{cargo, dpdk, drivers, util};
 use anyhow::{Context, Result, bail};
-use cases::{Case, Outcome};
+use cases::{Case, CaseOutcome};
 use cpio::Archive;
 use debian::Debian;
 use machine::Machine;
@@ -134,7 +134,7 @@ fn choose(all: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
     Ok(all.into_iter().filter(|case| only.contains(&case.name)).collect())
 }
 
-fn shown(case: &Case, outcome: &Outcome) -> String {
+fn shown(case: &Case, outcome: &CaseOutcome) -> String {
     let seconds = outcome.time.as_secs_f64();
     match &outcome.failure {
         None => {
@@ -152,7 +152,7 @@ fn shown(case: &Case, outcome: &Outcome) -> String {
     }
 }
 
-fn to_json(case: &Case, outcome: &Outcome) -> Value {
+fn to_json(case: &Case, outcome: &CaseOutcome) -> Value {
     json!({
         "shows": case.sentence,
         "passed": outcome.failure.is_none(),

@@ -121,11 +121,11 @@ fn run_tests(report: &mut Report) -> Result<()> {
         cargo.args(["--", "--include-ignored"]);
     }
     println!("{}", util::shown(&cargo));
-    let mut watch = Watch::new(Instant::now());
-    let outcome = stream(cargo, |line| watch.line(line, Instant::now()));
-    watch.end(Instant::now());
-    report.times.append(&mut watch.times);
-    report.left_out.append(&mut watch.left_out);
+    let mut stopwatch = Stopwatch::new(Instant::now());
+    let outcome = stream(cargo, |line| stopwatch.line(line, Instant::now()));
+    stopwatch.end(Instant::now());
+    report.times.append(&mut stopwatch.times);
+    report.left_out.append(&mut stopwatch.left_out);
     outcome
 }
 
@@ -179,16 +179,16 @@ fn read_lines(reader: PipeReader, sender: &mpsc::Sender<Vec<u8>>) {
 }
 
 /// Follows the output of `cargo test`: which binary runs how long, and which tests were ignored for want of root.
-struct Watch {
+struct Stopwatch {
     current: String,
     since: Instant,
     times: Vec<(String, Duration)>,
     left_out: Vec<String>,
 }
 
-impl Watch {
-    fn new(now: Instant) -> Watch {
-        Watch { current: "test: compile".into(), since: now, times: Vec::new(), left_out: Vec::new() }
+impl Stopwatch {
+    fn new(now: Instant) -> Stopwatch {
+        Stopwatch { current: "test: compile".into(), since: now, times: Vec::new(), left_out: Vec::new() }
     }
 
     fn line(&mut self, line: &str, now: Instant) {
@@ -265,13 +265,13 @@ mod tests {
     fn each_test_binary_gets_the_time_until_the_next_begins() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut watch = Watch::new(start);
-        watch.line("   Compiling nook-abi v0.1.0", at(1));
-        watch.line("     Running unittests src/lib.rs (target/release/deps/nook_abi-0123456789abcdef)", at(5));
-        watch.line("test result: ok. 3 passed", at(6));
-        watch.line("     Running tests/end_to_end.rs (target/release/deps/end_to_end-0123456789abcdef)", at(7));
-        watch.end(at(20));
-        let times: Vec<_> = watch.times.iter().map(|(name, time)| (name.as_str(), time.as_secs())).collect();
+        let mut stopwatch = Stopwatch::new(start);
+        stopwatch.line("   Compiling nook-abi v0.1.0", at(1));
+        stopwatch.line("     Running unittests src/lib.rs (target/release/deps/nook_abi-0123456789abcdef)", at(5));
+        stopwatch.line("test result: ok. 3 passed", at(6));
+        stopwatch.line("     Running tests/end_to_end.rs (target/release/deps/end_to_end-0123456789abcdef)", at(7));
+        stopwatch.end(at(20));
+        let times: Vec<_> = stopwatch.times.iter().map(|(name, time)| (name.as_str(), time.as_secs())).collect();
         assert_eq!(
             times,
             [
@@ -284,11 +284,11 @@ mod tests {
 
     #[test]
     fn tests_left_out_for_want_of_root_are_collected_and_others_are_not() {
-        let mut watch = Watch::new(Instant::now());
-        watch.line("test tap_carries_iperf3 ... ignored, needs root", Instant::now());
-        watch.line("test slow ... ignored, takes an hour", Instant::now());
-        watch.line("test quick ... ok", Instant::now());
-        assert_eq!(watch.left_out, ["tap_carries_iperf3"]);
+        let mut stopwatch = Stopwatch::new(Instant::now());
+        stopwatch.line("test tap_carries_iperf3 ... ignored, needs root", Instant::now());
+        stopwatch.line("test slow ... ignored, takes an hour", Instant::now());
+        stopwatch.line("test quick ... ok", Instant::now());
+        assert_eq!(stopwatch.left_out, ["tap_carries_iperf3"]);
     }
 
     #[test]

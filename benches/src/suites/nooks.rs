@@ -13,7 +13,7 @@ use super::{Axis, Extent, note_sweep};
 use crate::levels::{HERE, Level, Program, Shared};
 use crate::rig::{Endless, host, round};
 use crate::sample::{Estimate, Subject, interleave};
-use crate::{Instant, Report};
+use crate::{ImmediateDevice, Report};
 
 /// Packets each way in a turn.
 const BATCH: u32 = 1;
@@ -66,7 +66,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
 
 /// A nook that has come up, and whose frames come when they are asked for.
 fn start(launcher: &Shared) -> Nook<Net<Endless>> {
-    let device = Instant::new(BATCH);
+    let device = ImmediateDevice::new(BATCH);
     let module = Program::E1000.module();
     let mut nook = Nook::net(host(&module, device), Box::new(launcher.clone()), Endless::new(BATCH));
     nook.start().expect("the driver comes up");

@@ -1,6 +1,6 @@
 //! Snapshots: what taking one costs and what it holds, what a look costs while packets move, and the way back to one.
 
-use nook_runtime::{Look, NetImage, Snapshot};
+use nook_runtime::{NetImage, Snapshot, SnapshotAttempt};
 use nook_tests::{Device, Isolation, Rig, frame};
 
 use super::{Extent, ns};
@@ -29,13 +29,13 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
         let (snapshot, spent) = taken(&mut rig);
         take.push(spent as f64);
         bytes = snapshot.len_bytes();
-        rig.nook.uplink_mut().to_send.extend((0..FRAMES).map(|n| frame(n, 60)));
+        rig.nook.backend_mut().to_send.extend((0..FRAMES).map(|n| frame(n, 60)));
         rig.turn().expect("the driver does not fault");
         let begin = ticks::now();
-        let found = rig.nook.look_for_snapshot().expect("the driver does not fault");
+        let found = rig.nook.try_snapshot().expect("the driver does not fault");
         let spent = ticks::now() - begin;
         // The model may be done with all of them already.
-        if matches!(found, Look::Moving) {
+        if matches!(found, SnapshotAttempt::Busy) {
             look.push(spent as f64);
         }
         rig.settle();
@@ -57,9 +57,9 @@ fn taken(rig: &mut Rig) -> (Box<Snapshot<NetImage>>, u64) {
     let mut taken = None;
     rig.until("nothing moves", |rig| {
         let begin = ticks::now();
-        let found = rig.nook.look_for_snapshot().expect("the driver does not fault");
+        let found = rig.nook.try_snapshot().expect("the driver does not fault");
         let spent = ticks::now() - begin;
-        if let Look::Taken(snapshot) = found {
+        if let SnapshotAttempt::Taken(snapshot) = found {
             taken = Some((snapshot, spent));
         }
         taken.is_some()

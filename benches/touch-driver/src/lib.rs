@@ -47,7 +47,7 @@ pub struct Touch<K: Kernel> {
     sum: u32,
 }
 
-/// Bytes in a round of a loop. Neither compiler unrolls loops of wasm, and each round looks at the time: with a round
+/// Bytes in a round of a loop. Neither compiler unrolls loops of wasm, and each round checks its deadline: with a round
 /// for every 8 bytes, which is what one gets from a plain loop, that look was three quarters of a checksum's cost.
 const BLOCK: usize = 64;
 

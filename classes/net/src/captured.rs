@@ -5,14 +5,14 @@ use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_bus::{Clock, VolatileSlice};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 use crate::Pcap;
 
 /// For how long a recorded frame may wait before it is written to the file.
 const WRITE_AFTER_NS: u64 = 250_000_000;
 
-/// An [`Uplink`] whose frames are recorded, both ways.
+/// A [`NetBackend`] whose frames are recorded, both ways.
 ///
 /// A capture that cannot be written, as on a full disk, is said once in the log and ends; the traffic goes on.
 pub struct Captured<U> {
@@ -25,7 +25,7 @@ pub struct Captured<U> {
     write_at_ns: Option<u64>,
 }
 
-impl<U: Uplink> Captured<U> {
+impl<U: NetBackend> Captured<U> {
     /// Wraps `inner`; with no capture, frames just pass. They are stamped with the day's time, or with that of `clock`,
     /// the nook's, if it is virtual.
     pub fn new(inner: U, capture: Option<Pcap>, clock: Clock) -> Self {
@@ -74,18 +74,18 @@ impl<U: Uplink> Captured<U> {
     }
 }
 
-impl<U: Uplink> Uplink for Captured<U> {
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+impl<U: NetBackend> NetBackend for Captured<U> {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         if self.capture.is_none() {
-            return self.inner.up(frame);
+            return self.inner.deliver(frame);
         }
         self.copy(&frame);
         self.record();
-        self.inner.up(VolatileSlice::from(&mut self.frame[..]))
+        self.inner.deliver(VolatileSlice::from(&mut self.frame[..]))
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
-        let taken = self.inner.down(buffer)?;
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+        let taken = self.inner.fetch(buffer)?;
         if self.capture.is_some()
             && let Some(len) = taken
             && let Ok(frame) = buffer.subslice(0, len.min(buffer.len()))

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use nook_abi::Hex;
 use nook_bus::VolatileSlice;
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 use crate::exercise::{Exercise, ExerciseReport, Plan};
 use crate::frames::FrameQueues;
@@ -19,7 +19,7 @@ const ROUNDS: u32 = 16;
 
 /// Who the host is.
 #[derive(Clone, Copy, Debug)]
-pub struct HostConfig {
+pub struct IpHostConfig {
     /// Its IP address.
     pub address: Ipv4Addr,
     /// Bits of the network's part of it.
@@ -28,30 +28,30 @@ pub struct HostConfig {
     pub seed: u64,
 }
 
-impl Default for HostConfig {
+impl Default for IpHostConfig {
     /// 10.0.2.15/24, as a guest is called in QEMU's user network.
     fn default() -> Self {
-        HostConfig { address: Ipv4Addr::new(10, 0, 2, 15), prefix_len: 24, seed: 1 }
+        IpHostConfig { address: Ipv4Addr::new(10, 0, 2, 15), prefix_len: 24, seed: 1 }
     }
 }
 
 /// A host in this process: what a driver's interface is plugged into when there is no right to make a TAP interface.
 ///
 /// It answers ARP and ICMP echo requests, and carries out an exercise with another host ([`start`](Self::start)).
-/// It works when [`service`](Uplink::service) tells it the time, and only while the link is up.
-pub struct Host {
+/// It works when [`service`](NetBackend::service) tells it the time, and only while the link is up.
+pub struct IpHost {
     stack: Stack,
-    config: HostConfig,
+    config: IpHostConfig,
     link_up: bool,
     exercise: Option<Exercise>,
     report: ExerciseReport,
 }
 
-impl Host {
+impl IpHost {
     /// A host with nothing to do.
-    pub fn new(config: HostConfig) -> Self {
+    pub fn new(config: IpHostConfig) -> Self {
         let stack = Stack::new(NO_MAC, config.address, config.prefix_len, config.seed, FrameQueues::new(0));
-        Host { stack, config, link_up: false, exercise: None, report: ExerciseReport::default() }
+        IpHost { stack, config, link_up: false, exercise: None, report: ExerciseReport::default() }
     }
 
     /// Begins an exercise; one that runs already is forgotten. It goes on when the link is up.
@@ -93,14 +93,14 @@ impl Host {
     }
 }
 
-impl Uplink for Host {
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+impl NetBackend for IpHost {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         Ok(self.stack.frames.arrive(frame.len(), |bytes| {
             frame.copy_to(bytes);
         }))
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         while let Some(frame) = self.stack.frames.leave() {
             if frame.len() > buffer.len() {
                 tracing::debug!("host: a frame of {} bytes does not fit into {}", frame.len(), buffer.len());

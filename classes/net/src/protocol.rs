@@ -332,12 +332,12 @@ enum Asking {
         theirs: Collect<HASH_BYTES>,
         ours: Hash,
     },
-    Done(Outcome),
+    Done(TransferOutcome),
 }
 
 /// What came of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct TransferOutcome {
     /// The hash of the stream as computed here.
     pub hash: Hash,
     /// Whether the server computed the same.
@@ -369,7 +369,7 @@ impl Transfer {
     }
 
     /// What came of it, once it is done. Then the stream is to be closed.
-    pub fn outcome(&self) -> Option<Outcome> {
+    pub fn outcome(&self) -> Option<TransferOutcome> {
         match self.state {
             Asking::Done(outcome) => Some(outcome),
             _ => None,
@@ -407,7 +407,7 @@ impl Transfer {
                 }
                 Asking::Comparing { theirs, ours } => {
                     let Some(theirs) = theirs.read(stream)? else { return Ok(Progress::Waiting) };
-                    self.state = Asking::Done(Outcome { hash: *ours, hash_ok: theirs == *ours });
+                    self.state = Asking::Done(TransferOutcome { hash: *ours, hash_ok: theirs == *ours });
                 }
                 Asking::Done(_) => return Ok(Progress::Done),
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nook_bus::VolatileSlice;
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 use nook_net_api::Wire;
 
 use crate::offload::{Merger, Next, Splitter, VnetHeader};
@@ -220,9 +220,9 @@ impl Tap {
     }
 }
 
-impl Uplink for Tap {
+impl NetBackend for Tap {
     #[inline]
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         if self.with_merger(|merger, write| merger.take(&frame, write))? == Some(true) {
             return Ok(true);
         }
@@ -237,7 +237,7 @@ impl Uplink for Tap {
     }
 
     #[inline]
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         let Some(mut offload) = self.offload.take() else {
             return self.read([(&buffer).into()]);
         };

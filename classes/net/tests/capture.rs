@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nook_bus::{Clock, VolatileSlice};
 use nook_net::{Captured, Pcap};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 /// Takes frames, and gives those that the test put there.
 #[derive(Default)]
@@ -15,15 +15,15 @@ struct Outlet {
     to_give: VecDeque<Vec<u8>>,
 }
 
-impl Uplink for Outlet {
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+impl NetBackend for Outlet {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         let mut bytes = vec![0; frame.len()];
         frame.copy_to(&mut bytes[..]);
         self.taken.push(bytes);
         Ok(true)
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         Ok(self.to_give.pop_front().map(|frame| {
             buffer.copy_from(&frame[..]);
             frame.len()
@@ -68,13 +68,13 @@ fn parse(path: &Path) -> Vec<Packet> {
     packets
 }
 
-fn up(uplink: &mut impl Uplink, frame: &[u8]) -> bool {
-    uplink.up(VolatileSlice::from(&mut frame.to_vec()[..])).expect("the outlet takes frames")
+fn up(backend: &mut impl NetBackend, frame: &[u8]) -> bool {
+    backend.deliver(VolatileSlice::from(&mut frame.to_vec()[..])).expect("the outlet takes frames")
 }
 
-fn down(uplink: &mut impl Uplink) -> Option<Vec<u8>> {
+fn down(backend: &mut impl NetBackend) -> Option<Vec<u8>> {
     let mut buffer = vec![0xee; 2048];
-    let len = uplink.down(VolatileSlice::from(&mut buffer[..])).expect("the outlet gives frames")?;
+    let len = backend.fetch(VolatileSlice::from(&mut buffer[..])).expect("the outlet gives frames")?;
     buffer.truncate(len);
     Some(buffer)
 }
@@ -83,14 +83,14 @@ fn down(uplink: &mut impl Uplink) -> Option<Vec<u8>> {
 fn a_capture_holds_the_frames_of_both_directions_in_their_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("both.pcap");
-    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")), Clock::Monotonic);
-    uplink.inner_mut().to_give.push_back(vec![2; 1514]);
-    up(&mut uplink, &[1; 60]);
-    assert_eq!(down(&mut uplink), Some(vec![2; 1514]));
-    assert_eq!(down(&mut uplink), None);
-    up(&mut uplink, &[3; 61]);
-    assert_eq!(uplink.inner().taken, [vec![1; 60], vec![3; 61]]);
-    let totals = uplink.take_capture().expect("the capture").finish().expect("it can be written");
+    let mut backend = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")), Clock::Monotonic);
+    backend.inner_mut().to_give.push_back(vec![2; 1514]);
+    up(&mut backend, &[1; 60]);
+    assert_eq!(down(&mut backend), Some(vec![2; 1514]));
+    assert_eq!(down(&mut backend), None);
+    up(&mut backend, &[3; 61]);
+    assert_eq!(backend.inner().taken, [vec![1; 60], vec![3; 61]]);
+    let totals = backend.take_capture().expect("the capture").finish().expect("it can be written");
     let packets = parse(&path);
     let frames: Vec<_> = packets.iter().map(|packet| packet.3.clone()).collect();
     assert_eq!(frames, [vec![1; 60], vec![2; 1514], vec![3; 61]]);
@@ -127,27 +127,27 @@ fn a_capture_that_is_dropped_is_whole() {
 fn what_is_recorded_reaches_the_file_after_a_while_though_nothing_more_happens() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("later.pcap");
-    let mut uplink = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")), Clock::Monotonic);
-    up(&mut uplink, &[1; 60]);
-    let due = uplink.service(1_000_000_000).expect("it works").expect("it wants to be called again");
+    let mut backend = Captured::new(Outlet::default(), Some(Pcap::create(&path).expect("a capture")), Clock::Monotonic);
+    up(&mut backend, &[1; 60]);
+    let due = backend.service(1_000_000_000).expect("it works").expect("it wants to be called again");
     assert!(due > 1_000_000_000);
-    uplink.service(due).expect("it works");
+    backend.service(due).expect("it works");
     assert_eq!(parse(&path).len(), 1);
-    assert_eq!(uplink.service(due + 1).expect("it works"), None, "with nothing to write it wants nothing");
+    assert_eq!(backend.service(due + 1).expect("it works"), None, "with nothing to write it wants nothing");
 }
 
 #[test]
 fn a_full_disk_ends_the_capture_and_not_the_traffic() {
-    let mut uplink =
+    let mut backend =
         Captured::new(Outlet::default(), Some(Pcap::create("/dev/full").expect("a capture")), Clock::Monotonic);
     for _ in 0..1000 {
-        assert!(up(&mut uplink, &[1; 1000]));
+        assert!(up(&mut backend, &[1; 1000]));
     }
-    assert_eq!(uplink.inner().taken.len(), 1000, "every frame came through");
-    let error = uplink.capture_error().expect("the capture ended");
+    assert_eq!(backend.inner().taken.len(), 1000, "every frame came through");
+    let error = backend.capture_error().expect("the capture ended");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(error.to_string().contains("/dev/full"), "{error}");
-    assert!(uplink.take_capture().is_none());
+    assert!(backend.take_capture().is_none());
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn a_capture_that_cannot_be_created_is_an_error_that_names_it() {
 
 #[test]
 fn without_a_capture_frames_just_pass() {
-    let mut uplink = Captured::new(Outlet::default(), None, Clock::Monotonic);
-    assert!(up(&mut uplink, &[1; 60]));
-    assert_eq!(uplink.inner().taken, [[1; 60]]);
-    assert_eq!(uplink.service(1).expect("it works"), None);
+    let mut backend = Captured::new(Outlet::default(), None, Clock::Monotonic);
+    assert!(up(&mut backend, &[1; 60]));
+    assert_eq!(backend.inner().taken, [[1; 60]]);
+    assert_eq!(backend.service(1).expect("it works"), None);
 }

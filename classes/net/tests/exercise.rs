@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use nook_bus::VolatileSlice;
-use nook_net::{ExerciseReport, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, RrPlan, TcpPlan};
-use nook_net_api::Uplink;
+use nook_net::{ExerciseReport, IpHost, IpHostConfig, Peer, PeerConfig, PingPlan, Plan, RrPlan, TcpPlan};
+use nook_net_api::NetBackend;
 use nook_net_api::Wire;
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// How long the cable takes, each way.
 const DELAY_NS: u64 = 50_000;
 
 /// What the cable does to frames: of 1,000, this many are lost.
 struct Cable {
-    dice: Dice,
+    rng: Rng,
     lost_per_mille: u64,
     frames: u64,
     lost: u64,
@@ -21,19 +21,19 @@ struct Cable {
 
 impl Cable {
     fn new(lost_per_mille: u64) -> Self {
-        Cable { dice: Dice::new(0x5eed), lost_per_mille, frames: 0, lost: 0 }
+        Cable { rng: Rng::new(0x5eed), lost_per_mille, frames: 0, lost: 0 }
     }
 
     fn passes(&mut self) -> bool {
         self.frames += 1;
-        let passes = self.dice.below(1000) >= self.lost_per_mille;
+        let passes = self.rng.below(1000) >= self.lost_per_mille;
         self.lost += u64::from(!passes);
         passes
     }
 }
 
 /// Runs the exercise to its end, in made-up time.
-fn run(host: &mut Host, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseReport {
+fn run(host: &mut IpHost, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseReport {
     let mut now_ns = 1_000_000_000;
     let mut buffer = vec![0; 2048];
     host.set_mac([0x52, 0x54, 0x00, 0x12, 0x34, 0x56]).expect("an address");
@@ -42,7 +42,7 @@ fn run(host: &mut Host, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRepor
     while !host.finished() {
         let host_due = host.service(now_ns).expect("the host works");
         let mut moved = false;
-        while let Some(len) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame from the host") {
+        while let Some(len) = host.fetch(VolatileSlice::from(&mut buffer[..])).expect("a frame from the host") {
             moved = true;
             if cable.passes() {
                 peer.send(&buffer[..len]).expect("the peer takes frames");
@@ -53,7 +53,7 @@ fn run(host: &mut Host, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRepor
             moved = true;
             if cable.passes() {
                 let frame = VolatileSlice::from(&mut buffer[..len]);
-                host.up(frame).expect("the host takes frames");
+                host.deliver(frame).expect("the host takes frames");
             }
         }
         idle_rounds = if moved { 0 } else { idle_rounds + 1 };
@@ -65,7 +65,7 @@ fn run(host: &mut Host, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRepor
 }
 
 fn exercise(plan: Plan, lost_per_mille: u64) -> (ExerciseReport, Cable) {
-    let (mut host, mut peer) = (Host::new(HostConfig::default()), Peer::new(PeerConfig::default()));
+    let (mut host, mut peer) = (IpHost::new(IpHostConfig::default()), Peer::new(PeerConfig::default()));
     let mut cable = Cable::new(lost_per_mille);
     host.start(plan);
     let report = run(&mut host, &mut peer, &mut cable);
@@ -176,7 +176,7 @@ fn when_nobody_listens_the_report_says_so() {
 
 #[test]
 fn one_peer_serves_many_connections_one_after_the_other() {
-    let (mut host, mut peer) = (Host::new(HostConfig::default()), Peer::new(PeerConfig::default()));
+    let (mut host, mut peer) = (IpHost::new(IpHostConfig::default()), Peer::new(PeerConfig::default()));
     let mut cable = Cable::new(0);
     for _ in 0..12 {
         let tcp = TcpPlan { bytes: 10_000, ..TcpPlan::default() };
@@ -188,18 +188,18 @@ fn one_peer_serves_many_connections_one_after_the_other() {
 
 #[test]
 fn a_multicast_address_from_the_driver_is_refused_with_a_message() {
-    let mut host = Host::new(HostConfig::default());
+    let mut host = IpHost::new(IpHostConfig::default());
     let error = host.set_mac([0x01, 0, 0x5e, 0, 0, 1]).expect_err("a multicast address");
     assert!(error.to_string().contains("01:00:5e:00:00:01"));
 }
 
 #[test]
 fn a_host_without_a_link_sends_nothing_and_wants_nothing() {
-    let mut host = Host::new(HostConfig::default());
+    let mut host = IpHost::new(IpHostConfig::default());
     host.start(Plan { ping: Some(PingPlan::default()), ..Plan::default() });
     assert_eq!(host.service(1_000_000_000).expect("it works"), None);
     let mut buffer = [0; 2048];
-    assert!(host.down(VolatileSlice::from(&mut buffer[..])).expect("it works").is_none());
+    assert!(host.fetch(VolatileSlice::from(&mut buffer[..])).expect("it works").is_none());
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use nook_bus::VolatileSlice;
 use nook_net::protocol::{Progress, Request, Transfer, Verb};
-use nook_net::{EXERCISE_PORT, Host, HostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
-use nook_net_api::Uplink;
+use nook_net::{EXERCISE_PORT, IpHost, IpHostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
+use nook_net_api::NetBackend;
 use nook_net_api::Wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
@@ -101,14 +101,14 @@ fn the_kernel_talks_to_a_peer_through_a_tap_interface() {
             });
             let step = || {
                 let mut moved = false;
-                while let Some(len) = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read") {
+                while let Some(len) = tap.fetch(VolatileSlice::from(&mut buffer[..])).expect("a read") {
                     moved = true;
                     peer.send(&buffer[..len]).expect("the peer takes it");
                 }
                 peer.due_ns(now_ns());
                 while let Some(len) = peer.recv(&mut buffer).expect("a frame") {
                     moved = true;
-                    tap.up(VolatileSlice::from(&mut buffer[..len])).expect("a write");
+                    tap.deliver(VolatileSlice::from(&mut buffer[..len])).expect("a write");
                 }
                 moved
             };
@@ -127,18 +127,18 @@ fn the_host_pings_the_kernel_at_the_other_end_of_a_cable() {
         let mut tap = Tap::cable("cable0").expect("a TAP interface");
         ip_ok("addr add 10.0.2.2/24 dev cable0");
         ip_ok("link set cable0 up");
-        let mut host = Host::new(HostConfig::default());
+        let mut host = IpHost::new(IpHostConfig::default());
         host.set_mac(MAC).expect("an address");
         host.link(true).expect("the link");
         host.start(Plan { ping: Some(PingPlan { count: 20 }), ..Plan::default() });
         let mut buffer = vec![0; 2048];
         while !host.finished() {
             host.service(now_ns()).expect("the host works");
-            while let Some(len) = host.down(VolatileSlice::from(&mut buffer[..])).expect("a frame") {
+            while let Some(len) = host.fetch(VolatileSlice::from(&mut buffer[..])).expect("a frame") {
                 Wire::send(&mut tap, &buffer[..len]).expect("a write");
             }
             while let Some(len) = Wire::recv(&mut tap, &mut buffer).expect("a read") {
-                host.up(VolatileSlice::from(&mut buffer[..len])).expect("the host takes it");
+                host.deliver(VolatileSlice::from(&mut buffer[..len])).expect("the host takes it");
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -188,10 +188,10 @@ fn while_the_interface_is_down_frames_are_dropped_and_reading_finds_nothing() {
     in_namespace(|| {
         let mut tap = Tap::interface("nook0").expect("a TAP interface");
         let mut frame = [0xff; 60];
-        let taken = tap.up(VolatileSlice::from(&mut frame[..]));
+        let taken = tap.deliver(VolatileSlice::from(&mut frame[..]));
         assert!(!taken.expect("it is not an error"));
         let mut buffer = [0; 2048];
-        assert!(tap.down(VolatileSlice::from(&mut buffer[..])).expect("it does not wait").is_none());
+        assert!(tap.fetch(VolatileSlice::from(&mut buffer[..])).expect("it does not wait").is_none());
     });
 }
 
@@ -202,7 +202,7 @@ fn an_interface_that_is_taken_away_is_an_error_that_names_it() {
         let mut tap = Tap::interface("nook0").expect("a TAP interface");
         ip_ok("link del nook0");
         let mut buffer = [0; 2048];
-        let Err(error) = tap.down(VolatileSlice::from(&mut buffer[..])) else { panic!("it is gone") };
+        let Err(error) = tap.fetch(VolatileSlice::from(&mut buffer[..])) else { panic!("it is gone") };
         assert!(error.to_string().contains("nook0") && error.to_string().contains("removed"), "{error}");
     });
 }
@@ -331,7 +331,7 @@ fn a_header_of_another_length_that_an_earlier_owner_left_moves_no_frame() {
         leave_settings("nook0", 12);
         let mut tap = left_by_its_owner(|| Tap::interface("nook0"));
         tap.link(true).expect("the carrier");
-        let frame = datagram("nook0", |buffer| tap.down(VolatileSlice::from(buffer)).expect("a read"));
+        let frame = datagram("nook0", |buffer| tap.fetch(VolatileSlice::from(buffer)).expect("a read"));
         assert_whole(&frame);
     });
 }
@@ -359,7 +359,7 @@ fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
         let socket = UdpSocket::bind("10.0.2.15:0").expect("a socket");
         socket.send_to(b"anybody there?", "10.0.2.2:7").expect("sending");
         let mut fds = Vec::new();
-        Uplink::event_fds(&tap, &mut fds);
+        NetBackend::event_fds(&tap, &mut fds);
         assert_eq!(fds.len(), 1);
         let begun = Instant::now();
         // SAFETY: the interface, whose descriptor it is, lives to the end of this test.
@@ -368,7 +368,7 @@ fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
         let ready = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)).expect("a wait");
         assert_eq!(ready, 1, "nothing for {:?}", begun.elapsed());
         let mut buffer = [0; 2048];
-        let len = tap.down(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");
+        let len = tap.fetch(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");
         assert!(len >= 14);
     });
 }

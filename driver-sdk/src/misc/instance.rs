@@ -67,12 +67,12 @@ impl<K: Kernel, D: MiscDriver<K>> Entries<K> for Running<K, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, Host};
+    use crate::testing::{TestHost, TestKernel};
     use crate::{Instance, Irq};
     use std::vec;
     use std::vec::Vec;
 
-    type Adding = Instance<Fake, Running<Fake, Adder<Fake>>>;
+    type Adding = Instance<TestKernel, Running<TestKernel, Adder<TestKernel>>>;
 
     /// Adds up bytes: at once, or with the next interrupt if the first is 0xff.
     struct Adder<K: Kernel> {
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    fn probed(host: &Host) -> Adding {
+    fn probed(host: &TestHost) -> Adding {
         let mut instance = Instance::new(host.kernel());
         assert_eq!(instance.invoke(0, 0, 0), Status::Busy.code(), "there is no driver");
         // SAFETY: the page and what it names is leaked memory.
@@ -128,14 +128,14 @@ mod tests {
         instance
     }
 
-    fn invoke(host: &Host, instance: &mut Adding, ticket: u32, operation: u32, input: &[u8]) -> i32 {
+    fn invoke(host: &TestHost, instance: &mut Adding, ticket: u32, operation: u32, input: &[u8]) -> i32 {
         host.mail(input);
         instance.invoke(ticket, operation, input.len() as u32)
     }
 
     #[test]
     fn operations_are_attached_when_the_device_was_found() {
-        let host = Host::new();
+        let host = TestHost::new();
         probed(&host);
         assert_eq!(host.calls(), ["misc_attach [11]"]);
         assert_eq!(host.mailbox(11), b"add 0102 03");
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_operation_is_completed_at_once_or_later() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut instance = probed(&host);
         host.take_calls();
         assert_eq!(invoke(&host, &mut instance, 7, 0, &[1, 2, 3]), 0);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_was_open_when_service_ends_is_completed_without_a_result() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut instance = probed(&host);
         invoke(&host, &mut instance, 3, 0, &[0xff]);
         host.take_calls();
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn input_that_is_longer_than_the_mailbox_is_refused() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut instance = probed(&host);
         assert_eq!(instance.invoke(1, 0, nook_abi::MAILBOX_BYTES as u32 + 1), Status::Invalid.code());
         assert_eq!(invoke(&host, &mut instance, 1, 0, &[1; 5]), Status::Invalid.code());

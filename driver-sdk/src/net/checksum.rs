@@ -5,9 +5,9 @@
 
 /// Bytes in a vector.
 const VECTOR: usize = 16;
-/// Sums that do not wait for each other. More of them would be kept on the stack of a module that looks at the time.
+/// Sums that do not wait for each other. More of them would be kept on the stack of a module that checks its deadline.
 const SUMS: usize = 4;
-/// Vectors in a round of the loop. Neither compiler unrolls loops of wasm, and each round looks at the time.
+/// Vectors in a round of the loop. Neither compiler unrolls loops of wasm, and each round checks its deadline.
 const ROUND: usize = 4 * SUMS;
 /// Bytes after which sums of 32 bits are collected: each vector adds at most 2¹⁶ to one, so each holds 2¹⁵ of them.
 const COLLECTED: usize = (VECTOR * SUMS) << 14;

@@ -154,7 +154,7 @@ macro_rules! __nook_export_filter_entries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Host;
+    use crate::testing::TestHost;
     use std::string::{String, ToString};
 
     crate::nook_filter! { First, name: "sample" }
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    fn begin(host: &Host, rules: &str) -> (FilterInstance<First>, i32) {
+    fn begin(host: &TestHost, rules: &str) -> (FilterInstance<First>, i32) {
         host.mail(rules.as_bytes());
         let mut filter = FilterInstance::new();
         // SAFETY: the page and what it names is leaked memory.
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_filter_reads_frames_where_they_lie() {
-        let host = Host::new();
+        let host = TestHost::new();
         host.window().write(host.page_now().window_iova + 64, 0x2a);
         let (mut filter, code) = begin(&host, "\n 42 \n");
         assert_eq!(code, 0);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_does_not_pass() {
-        let host = Host::new();
+        let host = TestHost::new();
         let (mut filter, _) = begin(&host, "42");
         let len = host.page_now().window_len_bytes as u32;
         assert_eq!(filter.frame(0, len - 60, 60), filter_verdict::PASS);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn rules_that_are_not_understood_are_refused() {
-        let host = Host::new();
+        let host = TestHost::new();
         assert_eq!(begin(&host, "many").1, Status::Invalid.code());
         host.mail(&[0xff]);
         // SAFETY: the page and what it names is leaked memory, and the test stays on its thread.

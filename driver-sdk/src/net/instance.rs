@@ -3,7 +3,7 @@
 use nook_abi::net::{MOST_MULTICAST, loopback_mode, poll_flags};
 use nook_abi::{ProbeReason, Status, irq_result, poll_result};
 
-use super::sieve::Sieve;
+use super::filter_hook::FilterHook;
 use crate::answers::code;
 use crate::{Entries, Kernel, MacAddress, NetDriver, Nook, RxMode};
 
@@ -12,20 +12,20 @@ pub struct Running<K: Kernel, D> {
     nook: Nook<K>,
     driver: D,
     /// What asks the nook's filter, if it has one.
-    sieve: Option<Sieve>,
+    filter_hook: Option<FilterHook>,
 }
 
 impl<K: Kernel, D> Running<K, D> {
     /// Calls the driver. A filter sees each frame before the driver gets it, and before the host gets it.
     #[inline(always)]
     fn enter<R>(&mut self, run: impl FnOnce(&Nook<K>, &mut D) -> R) -> R {
-        let Running { nook, driver, sieve } = self;
-        if let Some(sieve) = sieve {
-            sieve.before(nook);
+        let Running { nook, driver, filter_hook } = self;
+        if let Some(filter_hook) = filter_hook {
+            filter_hook.before(nook);
         }
         let result = run(nook, driver);
-        if let Some(sieve) = sieve {
-            sieve.after(nook);
+        if let Some(filter_hook) = filter_hook {
+            filter_hook.after(nook);
         }
         result
     }
@@ -38,7 +38,7 @@ impl<K: Kernel, D> Running<K, D> {
 impl<K: Kernel, D: NetDriver<K>> Entries<K> for Running<K, D> {
     fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status> {
         let driver = D::probe(nook, reason)?;
-        Ok(Running { nook, driver, sieve: Sieve::new(nook.page()) })
+        Ok(Running { nook, driver, filter_hook: FilterHook::new(nook.page()) })
     }
 
     fn remove(self) {

@@ -8,11 +8,11 @@ mod checksum;
 mod driver;
 #[expect(unsafe_code, reason = "the entry that begins a filter is given the host page's address")]
 mod filter;
+mod filter_hook;
 mod instance;
 mod nook;
 #[expect(unsafe_code, reason = "the host page says where the queues are")]
 mod queues;
-mod sieve;
 
 pub use author::*;
 pub use instance::Running;

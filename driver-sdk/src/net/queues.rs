@@ -236,7 +236,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Host;
+    use crate::testing::TestHost;
     use std::vec::Vec;
 
     fn entry(id: u32) -> QueueEntry {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_the_host_provides_is_taken_once_and_in_order() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut queues = host.nook().queues();
         let mut taken = Vec::new();
         for round in 0..100u32 {
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_full_return_queue_has_no_place() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut queues = host.nook().queues();
         let mut batch = queues.rx_return.begin();
         for id in 0..QUEUE_CAPACITY {
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_not_used_returns_nothing() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut queues = host.nook().queues();
         assert!(queues.tx_return.begin().vacant().is_some());
         assert_eq!(host.returned(Queue::TxReturn), []);
@@ -316,7 +316,7 @@ mod tests {
             room_bytes: 1984,
             reserved: 0,
         };
-        let host = Host::new();
+        let host = TestHost::new();
         let class = NetPage { pool: layout, ..host.net_page() }.to_words();
         let page = host.nook().page();
         page.change(|page| (page.window_iova, page.class) = (0x10_0000, class));
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_packets_bytes_are_those_that_the_device_reads_and_end_with_its_room() {
-        let host = Host::new();
+        let host = TestHost::new();
         let pool = host.nook().queues().pool;
         let packet = |id| Packet::from(&entry(id));
         for id in [0, 5, host.net_page().pool.count - 1] {

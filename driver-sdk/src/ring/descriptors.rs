@@ -221,13 +221,13 @@ impl<T, const N: usize, const SLOT: usize, D> Drop for Reap<'_, T, N, SLOT, D> {
 mod tests {
     use super::*;
     use crate::ring::DoneBit;
-    use crate::testing::{Fake, Host};
+    use crate::testing::{TestHost, TestKernel};
     use std::vec::Vec;
 
     const DONE: u32 = 1;
-    type Ring = DescriptorRing<Fake, u32, 8, 16, DoneBit<3, DONE>>;
+    type Ring = DescriptorRing<TestKernel, u32, 8, 16, DoneBit<3, DONE>>;
 
-    fn ring(host: &Host) -> Ring {
+    fn ring(host: &TestHost) -> Ring {
         Ring::new(host.nook()).unwrap()
     }
 
@@ -238,19 +238,19 @@ mod tests {
         true
     }
 
-    fn device_writes(host: &Host, ring: &Ring, slot: u32, words: [u32; 4]) {
+    fn device_writes(host: &TestHost, ring: &Ring, slot: u32, words: [u32; 4]) {
         let at = ring.iova() + u64::from(slot) * 16;
         (at..).step_by(4).zip(words).for_each(|(at, word)| host.window().write(at, word));
     }
 
-    fn slot(host: &Host, ring: &Ring, slot: u32) -> [u32; 4] {
+    fn slot(host: &TestHost, ring: &Ring, slot: u32) -> [u32; 4] {
         let at = ring.iova() + u64::from(slot) * 16;
         [0, 4, 8, 12].map(|word| host.window().read(at + word))
     }
 
     #[test]
     fn one_slot_stays_empty_so_that_full_is_not_taken_for_empty() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut ring = ring(&host);
         assert_eq!((0..20).filter(|&i| push(&mut ring, i)).count(), 7);
         assert_eq!(ring.publish(), Some(7));
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_taken_back_only_after_its_done_bit() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut ring = ring(&host);
         (0..3).for_each(|i| assert!(push(&mut ring, i)));
         ring.publish();
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_was_filled_but_not_published_is_not_taken_back() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut ring = ring(&host);
         assert!(push(&mut ring, 9));
         device_writes(&host, &ring, 0, [0, 0, 0, DONE]);
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn slots_hold_what_was_put_and_wrap_around() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut ring = ring(&host);
         for round in 0..100 {
             assert!(push(&mut ring, round));
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn clearing_gives_everything_back_in_order_and_starts_at_slot_0() {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut ring = ring(&host);
         (0..5).for_each(|i| assert!(push(&mut ring, i)));
         ring.publish();
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn dropping_a_ring_frees_its_memory() {
-        let host = Host::new();
+        let host = TestHost::new();
         drop(ring(&host));
         assert_eq!(host.calls(), ["dma_alloc [128, 4096]", "dma_free [1]"]);
     }

@@ -7,7 +7,7 @@ use nook_sdk::{
 };
 
 use crate::chip::{Chip, Loopback};
-use crate::filter::{Filter, write_rctl};
+use crate::rx_filter::{RxFilter, write_rctl};
 use crate::verbs::{LONGEST_BYTES, Ring};
 use crate::{eeprom, phy, setup, statistics};
 
@@ -46,7 +46,7 @@ pub struct E1000<K: Kernel> {
     open: bool,
     /// Its interrupts are masked.
     masked: bool,
-    filter: Filter,
+    filter: RxFilter,
     /// Frames turn round inside of the chip.
     loopback: bool,
     /// As it was last reported.
@@ -83,7 +83,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             rx_mid_frame: false,
             open: false,
             masked: true,
-            filter: Filter::new(mac),
+            filter: RxFilter::new(mac),
             loopback: false,
             link: LinkState::default(),
             stats: NetStats::default(),
@@ -282,7 +282,7 @@ impl<K: Kernel> E1000<K> {
         self.regs.write(register, causes);
     }
 
-    fn set_filter(&mut self, filter: Filter) {
+    fn set_filter(&mut self, filter: RxFilter) {
         if self.open {
             filter.write(&self.regs, Some(&self.filter));
             write_rctl(&self.regs, setup::rctl(self.chip, &filter, self.loopback));

@@ -8,7 +8,7 @@ use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
 use crate::chip::{Chip, Tuning};
 use crate::express;
-use crate::filter::{Filter, write_rctl};
+use crate::rx_filter::{RxFilter, write_rctl};
 use crate::verbs::Ring;
 
 /// How much longer than it should a reset may take: a look at a busy machine comes late, and it is not at fault.
@@ -49,7 +49,7 @@ pub(crate) fn start<K: Kernel>(
     nook: &Nook<K>,
     regs: &Regs<K>,
     chip: &Chip,
-    filter: &Filter,
+    filter: &RxFilter,
     loopback: bool,
     rx: &Ring<K>,
     tx: &Ring<K>,
@@ -91,7 +91,7 @@ pub(crate) fn write_ctrl<K: Kernel>(regs: &Regs<K>, chip: &Chip, loopback: bool)
 }
 
 /// The value of RCTL.
-pub(crate) fn rctl(chip: &Chip, filter: &Filter, loopback: bool) -> u32 {
+pub(crate) fn rctl(chip: &Chip, filter: &RxFilter, loopback: bool) -> u32 {
     filter.rctl() | if loopback { chip.loopback.rctl() } else { 0 }
 }
 

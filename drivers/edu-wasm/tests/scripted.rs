@@ -6,7 +6,7 @@ use std::rc::Rc;
 use edu_regs::{ACKNOWLEDGE, CAUSES, FACTORIAL, IDENTIFICATION, LIVENESS, STATUS, VERSION_1_0};
 use edu_wasm::Edu;
 use nook_sdk::misc::Running;
-use nook_sdk::testing::{Device, Fake, Host};
+use nook_sdk::testing::{Device, TestHost, TestKernel};
 use nook_sdk::{Instance, Status};
 
 const IDENTIFY: u32 = 0;
@@ -78,13 +78,13 @@ impl Device for Script {
 }
 
 struct Rig {
-    host: Host,
+    host: TestHost,
     device: Rc<RefCell<Script>>,
-    driver: Instance<Fake, Running<Fake, Edu<Fake>>>,
+    driver: Instance<TestKernel, Running<TestKernel, Edu<TestKernel>>>,
 }
 
 fn probed(script: Script) -> (Rig, i32) {
-    let host = Host::new();
+    let host = TestHost::new();
     let device = Rc::new(RefCell::new(script));
     host.plug(&device);
     let mut driver = Instance::new(host.kernel());

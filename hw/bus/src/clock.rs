@@ -9,7 +9,7 @@ const BEGIN_NS: u64 = 1_000_000_000;
 
 /// A nook's clock. Clones tell the same time, in nanoseconds from a moment in the past.
 ///
-/// Everything of a nook that decides by time asks this and no other clock; what is told a time (a device, an uplink) is
+/// Everything of a nook that decides by time asks this and no other clock; what is told a time (a device, a backend) is
 /// told this one's. So a run on virtual time can be repeated to the byte.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {

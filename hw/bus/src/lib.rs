@@ -26,9 +26,9 @@ pub use device::{
 };
 pub use mapped_bar::MappedBar;
 pub use nook_regs::Width;
-pub use per_register::{PerRegister, Place};
+pub use per_register::{PerRegister, RegisterAddr};
 pub use shadow::{Programmed, Shadowed};
-pub use trace::{Access, TraceSink, Tracing};
+pub use trace::{BusAccess, TraceSink, Tracing};
 pub use transaction::{Aborted, Transactional};
 pub use vm_memory::VolatileSlice;
 pub use window::{DmaWindow, WINDOW_ALIGN};

@@ -7,7 +7,7 @@ const BARS: usize = 6;
 
 /// Where a register is, and how wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct RegisterAddr {
     /// Its BAR.
     pub bar: u8,
     /// Bytes from the start of the BAR.
@@ -16,11 +16,11 @@ pub struct Place {
     pub width: Width,
 }
 
-impl Place {
+impl RegisterAddr {
     /// The places of all registers of a map, each element of an array, in the order of the map.
-    pub fn all_of(map: &RegisterMap) -> impl Iterator<Item = (Place, &'static nook_regs::RegisterInfo)> + use<> {
+    pub fn all_of(map: &RegisterMap) -> impl Iterator<Item = (RegisterAddr, &'static nook_regs::RegisterInfo)> + use<> {
         map.registers().iter().flat_map(|info| {
-            info.offsets().map(move |offset| (Place { bar: info.bar, offset, width: info.width }, info))
+            info.offsets().map(move |offset| (RegisterAddr { bar: info.bar, offset, width: info.width }, info))
         })
     }
 }
@@ -36,7 +36,7 @@ pub struct PerRegister<T> {
     /// A value for each multiple of four bytes up to a BAR's last 32-bit register.
     words: Vec<T>,
     /// Registers of other widths, in order.
-    others: Vec<(Place, T)>,
+    others: Vec<(RegisterAddr, T)>,
 }
 
 impl<T: Copy> PerRegister<T> {
@@ -50,7 +50,7 @@ impl<T: Copy> PerRegister<T> {
             bars[usize::from(bar.index)] = (len, count);
             len += count as usize;
         }
-        others.extend(Place::all_of(map).filter(|(at, _)| at.width != Width::B4).map(|(at, _)| (at, nothing)));
+        others.extend(RegisterAddr::all_of(map).filter(|(at, _)| at.width != Width::B4).map(|(at, _)| (at, nothing)));
         others.sort_unstable_by_key(|&(at, _)| at);
         PerRegister { nothing, bars, words: vec![nothing; len], others }
     }
@@ -62,7 +62,7 @@ impl<T: Copy> PerRegister<T> {
     }
 
     fn other(&self, bar: u32, offset: u32, width: Width) -> Option<usize> {
-        let at = Place { bar: u8::try_from(bar).ok()?, offset, width };
+        let at = RegisterAddr { bar: u8::try_from(bar).ok()?, offset, width };
         self.others.binary_search_by_key(&at, |&(at, _)| at).ok()
     }
 
@@ -77,7 +77,7 @@ impl<T: Copy> PerRegister<T> {
     }
 
     /// Gives a register of the map a value; anything else has none to be given.
-    pub fn set(&mut self, at: Place, value: T) {
+    pub fn set(&mut self, at: RegisterAddr, value: T) {
         let bar = at.bar.into();
         let place = match at.width {
             Width::B4 => self.word(bar, at.offset).and_then(|at| self.words.get_mut(at)),
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn each_register_of_each_width_has_a_value_of_its_own() {
         let mut values = PerRegister::of(&MAP, 0);
-        let places: Vec<Place> = Place::all_of(&MAP).map(|(at, _)| at).collect();
+        let places: Vec<RegisterAddr> = RegisterAddr::all_of(&MAP).map(|(at, _)| at).collect();
         assert_eq!(places.len(), 9);
         for (value, &at) in (1..).zip(&places) {
             values.set(at, value);
@@ -141,7 +141,7 @@ mod tests {
             (6, 0, Width::B4),
             (255, u32::MAX, Width::B1),
         ] {
-            values.set(Place { bar, offset, width }, 8);
+            values.set(RegisterAddr { bar, offset, width }, 8);
             // In the reach of the 32-bit registers there is a value for each word, whether it is one or not.
             let word = width == Width::B4 && bar == 4 && offset == 0;
             assert_eq!(values.get(bar.into(), offset, width) == 8, word, "{bar} {offset} {width}");

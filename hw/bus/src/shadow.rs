@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use nook_regs::{ReadEffect, RegisterMap, Restore, Width, WriteEffect};
 
-use crate::{BarMemory, Clock, DeviceError, PciDevice, PerRegister, Place, ResetKind, Result};
+use crate::{BarMemory, Clock, DeviceError, PciDevice, PerRegister, RegisterAddr, ResetKind, Result};
 
 /// How long transfers that have begun may take to end once the device was turned off: a frame or two on the bus.
 const DRAIN_NS: u64 = 1_000_000;
@@ -25,7 +25,7 @@ const NO_CELL: u16 = u16::MAX;
 /// One register.
 #[derive(Clone, Copy)]
 struct Cell {
-    place: Place,
+    place: RegisterAddr,
     restore: Restore,
     /// Writing these bits resets a part of the device, and it is not known which registers.
     partial: u64,
@@ -39,13 +39,13 @@ struct Cell {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programmed {
     /// Configuration, in the order in which it was written.
-    written: Vec<(Place, u64)>,
+    written: Vec<(RegisterAddr, u64)>,
     /// What the device moves, and masks.
-    held: Vec<(Place, u64)>,
+    held: Vec<(RegisterAddr, u64)>,
     /// What turns it on, in the order in which it was.
-    switches: Vec<(Place, u64)>,
+    switches: Vec<(RegisterAddr, u64)>,
     /// The register that resets it, with its bits.
-    reset: (Place, u64),
+    reset: (RegisterAddr, u64),
     bus_master: bool,
 }
 
@@ -72,7 +72,7 @@ impl Shadowed {
     pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap, clock: Clock) -> Self {
         let mut indices = PerRegister::of(map, NO_CELL);
         let mut cells = Vec::new();
-        for (place, info) in Place::all_of(map) {
+        for (place, info) in RegisterAddr::all_of(map) {
             let restore = info.restore;
             let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
             let whole = if let Restore::ResetBy(bits) = restore { bits } else { 0 };
@@ -107,7 +107,7 @@ impl Shadowed {
     ///
     /// # Errors
     /// If the device does not answer.
-    pub fn keep(&mut self) -> Result<Option<Programmed>> {
+    pub fn capture(&mut self) -> Result<Option<Programmed>> {
         let resets = |cell: &Cell| match cell.restore {
             // The register's other bits, as they were since the last reset; 0 if nothing was written to it.
             Restore::ResetBy(bits) => Some((cell.place, bits | if cell.at != 0 { cell.value } else { 0 })),
@@ -142,7 +142,7 @@ impl Shadowed {
         let device = &mut self.device;
         let mut any = false;
         for cell in self.cells.iter().filter(|cell| cell.restore == Restore::Held) {
-            let Place { bar, offset, width } = cell.place;
+            let RegisterAddr { bar, offset, width } = cell.place;
             if cell.at == 0 || device.bar_read(bar, offset, width)? != cell.value {
                 return Ok(false);
             }
@@ -155,7 +155,7 @@ impl Shadowed {
     ///
     /// # Errors
     /// If the device does not answer.
-    pub fn held(&mut self) -> Result<Vec<(Place, u64)>> {
+    pub fn held(&mut self) -> Result<Vec<(RegisterAddr, u64)>> {
         let device = &mut self.device;
         let held = self.cells.iter().filter(|cell| matches!(cell.restore, Restore::Held | Restore::Mask));
         let places = held.map(|cell| cell.place);
@@ -185,7 +185,7 @@ impl Shadowed {
         }
         // There are devices that do not keep to what their manual says of a reset: QEMU's e1000 does nothing.
         self.turn_off()?;
-        for (place, info) in Place::all_of(self.map) {
+        for (place, info) in RegisterAddr::all_of(self.map) {
             if matches!(info.read, ReadEffect::ClearsOr | ReadEffect::ClearsAdd | ReadEffect::ClearsPair) {
                 self.device.bar_read(place.bar, place.offset, place.width)?;
             }
@@ -224,11 +224,11 @@ impl Shadowed {
         self.device.flush()
     }
 
-    fn write(&mut self, at: Place, value: u64) -> Result<()> {
+    fn write(&mut self, at: RegisterAddr, value: u64) -> Result<()> {
         self.bar_write(at.bar, at.offset, at.width, value)
     }
 
-    fn reset_bits(&self, at: Place) -> u64 {
+    fn reset_bits(&self, at: RegisterAddr) -> u64 {
         match self.cell(at.bar, at.offset, at.width).map(|at| self.cells[at].restore) {
             Some(Restore::ResetBy(bits)) => bits,
             _ => 0,

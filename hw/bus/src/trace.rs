@@ -8,7 +8,7 @@ use crate::{BarMemory, DeviceError, DmaWindow, PciDevice, ResetKind, Result, Ser
 
 /// One thing that crossed the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum BusAccess {
     /// A register was read.
     Read {
         /// Which BAR.
@@ -46,11 +46,11 @@ pub enum Access {
 /// Where a trace goes.
 pub trait TraceSink: Send {
     /// Called after each access that the device answered.
-    fn access(&mut self, access: Access);
+    fn access(&mut self, access: BusAccess);
 }
 
-impl<F: FnMut(Access) + Send> TraceSink for F {
-    fn access(&mut self, access: Access) {
+impl<F: FnMut(BusAccess) + Send> TraceSink for F {
+    fn access(&mut self, access: BusAccess) {
         self(access)
     }
 }
@@ -80,12 +80,12 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
 
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         let value = self.device.bar_read(bar, offset, width)?;
-        self.sink.access(Access::Read { bar, offset, width, value });
+        self.sink.access(BusAccess::Read { bar, offset, width, value });
         Ok(value)
     }
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.device.bar_write(bar, offset, width, value)?;
-        self.sink.access(Access::Write { bar, offset, width, value });
+        self.sink.access(BusAccess::Write { bar, offset, width, value });
         Ok(())
     }
     fn bar_map(&mut self, bar: u8, _: usize) -> Result<Arc<dyn BarMemory>> {
@@ -94,28 +94,28 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
     }
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
         self.device.dma_map(window, iova)?;
-        self.sink.access(Access::Map(iova));
+        self.sink.access(BusAccess::Map(iova));
         Ok(())
     }
     fn dma_unmap(&mut self, iova: u64) -> Result<()> {
         self.device.dma_unmap(iova)?;
-        self.sink.access(Access::Unmap(iova));
+        self.sink.access(BusAccess::Unmap(iova));
         Ok(())
     }
     fn set_bus_master(&mut self, on: bool) -> Result<()> {
         self.device.set_bus_master(on)?;
-        self.sink.access(Access::BusMaster(on));
+        self.sink.access(BusAccess::BusMaster(on));
         Ok(())
     }
     fn reset(&mut self) -> Result<ResetKind> {
         let kind = self.device.reset()?;
-        self.sink.access(Access::Reset(kind));
+        self.sink.access(BusAccess::Reset(kind));
         Ok(kind)
     }
     fn service(&mut self, now_ns: u64) -> Result<Service> {
         let service = self.device.service(now_ns)?;
         if service.irqs != 0 {
-            self.sink.access(Access::Irq(service.irqs));
+            self.sink.access(BusAccess::Irq(service.irqs));
         }
         Ok(service)
     }

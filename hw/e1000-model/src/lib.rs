@@ -5,7 +5,7 @@
 //! map in `e1000-regs` and does what Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's
 //! Manual* (revision 4.0; "section" in comments means its sections) says, but not in the way that is convenient for a
 //! driver: it completes late, in batches and in an order of its own, starts with garbage where the manual defines
-//! nothing, and shares its interrupt line with others. How much of that, is its [`Temper`]. All of it comes from one
+//! nothing, and shares its interrupt line with others. How much of that, is its [`Behaviour`]. All of it comes from one
 //! seed and the times given to [`service`](nook_bus::PciDevice::service), so that a run can be repeated.
 //!
 //! What it is not: a model of timing or of the PCI bus, and there is no fibre, management or wake-up in it. Of the
@@ -13,24 +13,24 @@
 //! nook calls it.
 #![forbid(unsafe_code)]
 
+mod behaviour;
 mod config_space;
 mod crc;
 mod dma;
 mod eeprom;
 mod fifo;
-mod filter;
 mod irq;
 mod model;
 mod phy;
 mod registers;
 mod ring;
 mod rx;
+mod rx_filter;
 mod stats;
-mod temper;
 mod tx;
 
+pub use behaviour::Behaviour;
 pub use model::{Chip, Model, ModelConfig};
-pub use temper::Temper;
 
 /// A time that does not come.
 const NEVER: u64 = u64::MAX;

@@ -10,18 +10,18 @@ use nook_bus::{
 use nook_net_api::Wire;
 
 use crate::NEVER;
+use crate::behaviour::Behaviour;
 use crate::config_space::{BARS, ConfigSpace, IO_BAR, IOADDR, IODATA, MEMORY_BAR};
 use crate::dma::{self, Dma};
 use crate::eeprom::Eeprom;
-use crate::filter::Filter;
 use crate::irq::Irq;
 use crate::phy::Phy;
-use crate::registers::Plain;
+use crate::registers::RegisterFile;
 use crate::rx::Receiver;
+use crate::rx_filter::RxFilter;
 use crate::stats::Stats;
-use crate::temper::Temper;
 use crate::tx::Transmitter;
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// How long the cable is left alone after it failed.
 const WIRE_REST_NS: u64 = 100_000_000;
@@ -68,7 +68,7 @@ pub struct ModelConfig {
     /// Where its whims come from.
     pub seed: u64,
     /// How difficult it is.
-    pub temper: Temper,
+    pub behaviour: Behaviour,
 }
 
 impl Default for ModelConfig {
@@ -78,7 +78,7 @@ impl Default for ModelConfig {
             chip: Chip::I82540em,
             mac: [0x52, 0x54, 0x00, 0x12, 0x34, 0x56],
             seed: 1,
-            temper: Temper::adversarial(),
+            behaviour: Behaviour::adversarial(),
         }
     }
 }
@@ -89,18 +89,18 @@ pub struct Model {
     config: ModelConfig,
     identity: PciIdentity,
     space: ConfigSpace,
-    pub(crate) temper: Temper,
-    pub(crate) dice: Dice,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) rng: Rng,
     pub(crate) wire: Box<dyn Wire>,
     pub(crate) dma: Dma,
     pub(crate) eeprom: Eeprom,
     pub(crate) phy: Phy,
     pub(crate) irq: Irq,
     pub(crate) stats: Stats,
-    pub(crate) filter: Filter,
+    pub(crate) filter: RxFilter,
     pub(crate) tx: Transmitter,
     pub(crate) rx: Receiver,
-    pub(crate) plain: Plain,
+    pub(crate) plain: RegisterFile,
     /// The MAC's view of the link.
     pub(crate) link_up: bool,
     /// Reads of CTRL during which a reset is still under way, and when it is over however it is read.
@@ -117,7 +117,7 @@ pub struct Model {
 impl Model {
     /// A device right after power-up, plugged into `wire`.
     pub fn new(config: ModelConfig, wire: Box<dyn Wire>) -> Self {
-        let mut dice = Dice::new(config.seed);
+        let mut rng = Rng::new(config.seed);
         let device = config.chip.device_id();
         let identity = PciIdentity {
             vendor: e1000_regs::VENDOR,
@@ -127,23 +127,23 @@ impl Model {
             class: e1000_regs::CLASS,
             revision: config.chip.revision(),
         };
-        let garbage = config.temper.garbage;
-        let mut word = || if garbage { dice.word() as u32 } else { 0 };
+        let garbage = config.behaviour.garbage;
+        let mut word = || if garbage { rng.word() as u32 } else { 0 };
         let mut model = Model {
             config,
             identity,
             space: ConfigSpace::new(identity),
-            temper: config.temper,
+            behaviour: config.behaviour,
             wire,
             dma: Dma::default(),
             eeprom: Eeprom::new(config.mac, device),
             phy: Phy::new(),
             irq: Irq::new(),
-            filter: Filter::new(&mut word),
-            plain: Plain::new(&mut word),
+            filter: RxFilter::new(&mut word),
+            plain: RegisterFile::new(&mut word),
             tx: Transmitter::new(),
             rx: Receiver::new(),
-            stats: Stats::new(garbage.then_some(&mut dice)),
+            stats: Stats::new(garbage.then_some(&mut rng)),
             link_up: false,
             resetting: 0,
             reset_until_ns: 0,
@@ -151,7 +151,7 @@ impl Model {
             now_ns: 0,
             wire_rests_until_ns: 0,
             wire_told: false,
-            dice,
+            rng,
         };
         model.reset_mac();
         model
@@ -160,7 +160,7 @@ impl Model {
     /// For how long the next piece of work is left lying.
     #[inline]
     pub(crate) fn late_ns(&mut self) -> u64 {
-        self.dice.up_to(self.temper.late_ns)
+        self.rng.up_to(self.behaviour.late_ns)
     }
 
     #[inline]
@@ -229,10 +229,10 @@ impl Model {
 
     /// Writes back what is due.
     fn settle(&mut self, now_ns: u64) {
-        if self.tx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.dice) {
+        if self.tx.done.ripe(now_ns, &mut self.dma, &self.behaviour, &mut self.rng) {
             self.settle_tx(now_ns);
         }
-        if self.rx.done.ripe(now_ns, &mut self.dma, &self.temper, &mut self.dice) {
+        if self.rx.done.ripe(now_ns, &mut self.dma, &self.behaviour, &mut self.rng) {
             self.settle_rx(now_ns);
         }
         if self.irq.rx.expired(now_ns) {
@@ -349,12 +349,12 @@ impl PciDevice for Model {
         let now = now_ns.max(self.now_ns);
         self.now_ns = now;
         let carrier = !self.wire_rests() && self.wire.carrier();
-        self.phy.tick(now, carrier, self.temper.negotiation_ns, &mut self.dice);
+        self.phy.tick(now, carrier, self.behaviour.negotiation_ns, &mut self.rng);
         if self.phy.finish() {
             self.irq.raise(ICR::MDAC);
         }
         self.follow_link();
-        if self.temper.late_ns != 0 && self.dice.one_in(2) {
+        if self.behaviour.late_ns != 0 && self.rng.one_in(2) {
             self.receive(now);
             self.transmit(now);
         } else {
@@ -362,7 +362,7 @@ impl PciDevice for Model {
             self.receive(now);
         }
         self.settle(now);
-        let other = self.dice.one_in(self.temper.spurious_one_in);
+        let other = self.rng.one_in(self.behaviour.spurious_one_in);
         let irqs = u32::from(self.irq.fires(now, other));
         let rest = if self.wire_rests() { self.wire_rests_until_ns } else { NEVER };
         let due_ns = [

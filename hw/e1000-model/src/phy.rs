@@ -8,7 +8,7 @@ use e1000_regs::phy::{
 use e1000_regs::{MDIC, MDIC_OP_READ, MDIC_OP_WRITE, MDIC_PHY, SPEED_10, SPEED_100, SPEED_1000};
 
 use crate::NEVER;
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// [`ANER`]: the partner can negotiate.
 const PARTNER_NEGOTIATES: u16 = 1;
@@ -105,14 +105,14 @@ impl Phy {
 
     /// Follows the cable and the clock. Negotiation takes up to `longest_ns`.
     #[inline]
-    pub(crate) fn tick(&mut self, now_ns: u64, carrier: bool, longest_ns: u64, dice: &mut Dice) {
+    pub(crate) fn tick(&mut self, now_ns: u64, carrier: bool, longest_ns: u64, rng: &mut Rng) {
         let able = carrier && !self.held && self.bmcr() & (bmcr::POWER_DOWN | bmcr::ISOLATE) == 0;
         match self.link {
             Link::Up(_) if able => return,
             Link::Down if !able => return,
             Link::Up(_) | Link::Negotiating { .. } if !able => self.drop_link(),
             Link::Down => {
-                let until_ns = now_ns.saturating_add(longest_ns / 2 + dice.up_to(longest_ns / 2));
+                let until_ns = now_ns.saturating_add(longest_ns / 2 + rng.up_to(longest_ns / 2));
                 self.link = Link::Negotiating { until_ns };
             }
             _ => {}
@@ -270,7 +270,7 @@ mod tests {
             let mut phy = Phy::new();
             set(&mut phy, ANAR, anar);
             set(&mut phy, GTCR, gtcr);
-            phy.tick(0, true, 0, &mut Dice::new(0));
+            phy.tick(0, true, 0, &mut Rng::new(0));
             assert_eq!(phy.mode().map(|mode| (mode.speed, mode.full_duplex)), mode, "{anar:#x} {gtcr:#x}");
         }
     }
@@ -278,18 +278,18 @@ mod tests {
     #[test]
     fn a_lost_link_is_remembered_until_the_status_is_read() {
         let mut phy = Phy::new();
-        let mut dice = Dice::new(0);
-        phy.tick(0, true, 0, &mut dice);
+        let mut rng = Rng::new(0);
+        phy.tick(0, true, 0, &mut rng);
         get(&mut phy, BMSR);
         assert_ne!(get(&mut phy, BMSR) & bmsr::LINK, 0);
-        phy.tick(1, false, 0, &mut dice);
-        phy.tick(2, true, 0, &mut dice);
+        phy.tick(1, false, 0, &mut rng);
+        phy.tick(2, true, 0, &mut rng);
         assert_eq!(get(&mut phy, BMSR) & bmsr::LINK, 0);
         assert_ne!(get(&mut phy, BMSR) & bmsr::LINK, 0);
         // Reading it while the link is down does not forget it.
-        phy.tick(3, false, 0, &mut dice);
+        phy.tick(3, false, 0, &mut rng);
         assert_eq!(get(&mut phy, BMSR) & bmsr::LINK, 0);
-        phy.tick(4, true, 0, &mut dice);
+        phy.tick(4, true, 0, &mut rng);
         assert_eq!(get(&mut phy, BMSR) & bmsr::LINK, 0);
         assert_ne!(get(&mut phy, BMSR) & bmsr::LINK, 0);
     }

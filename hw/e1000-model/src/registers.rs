@@ -18,15 +18,15 @@ mod at {
 
 /// Registers that hold what was written to them.
 #[derive(Debug)]
-pub(crate) struct Plain(Box<[u32]>);
+pub(crate) struct RegisterFile(Box<[u32]>);
 
-impl Plain {
+impl RegisterFile {
     /// The first byte after the last of them.
     const END: u32 = 0x6000;
 
     /// Those that power-up leaves undefined hold what `word` gives.
     pub(crate) fn new(mut word: impl FnMut() -> u32) -> Self {
-        let mut plain = Plain(vec![0; (Self::END / 4) as usize].into());
+        let mut plain = RegisterFile(vec![0; (Self::END / 4) as usize].into());
         (0..VFTA.count()).for_each(|i| plain.set(VFTA.get(i).offset(), word()));
         plain.set(TIPG.offset(), word());
         plain
@@ -64,7 +64,7 @@ impl Model {
     /// Power-up, and CTRL.RST: all but the PHY, configuration space, tables and statistics.
     pub(crate) fn reset_mac(&mut self) {
         self.plain.reset();
-        let mut base = || if self.temper.garbage { self.dice.word() } else { 0 };
+        let mut base = || if self.behaviour.garbage { self.rng.word() } else { 0 };
         self.tx.reset(base());
         self.rx.reset(base());
         self.rx.fifo.set_size(PBA::RXA.get(self.plain.get(at::PBA)));
@@ -72,12 +72,12 @@ impl Model {
         self.eeprom.reset();
         self.filter.reset(self.eeprom.address());
         self.link_up = false;
-        self.resetting = self.dice.up_to(u64::from(self.temper.busy_reads)) as u32;
+        self.resetting = self.rng.up_to(u64::from(self.behaviour.busy_reads)) as u32;
         self.reset_until_ns = self.now_ns.saturating_add(RESET_NS);
     }
 
     fn busy_reads(&mut self) -> u32 {
-        self.dice.up_to(u64::from(self.temper.busy_reads)) as u32
+        self.rng.up_to(u64::from(self.behaviour.busy_reads)) as u32
     }
 
     /// RCTL.LBM (01 in the MAC, 11 in the transceiver), or the PHY's own bit: nothing comes from or goes to the cable.

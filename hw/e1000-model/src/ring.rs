@@ -1,10 +1,10 @@
 //! Descriptor rings (sections 3.2.6 and 3.4), and descriptors that wait to be written back.
 
 use crate::NEVER;
+use crate::behaviour::Behaviour;
 use crate::dma::Dma;
-use crate::temper::Temper;
 use e1000_regs::{RDLEN, rx};
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// Receive and transmit rings have the same registers and the same descriptor size.
 #[derive(Debug, Default)]
@@ -157,22 +157,22 @@ impl WriteBacks {
 
     /// Whether everything may be written now. One that is not calm writes a part of it first, which can end in the
     /// middle of a packet, and the rest later.
-    pub(crate) fn ripe(&mut self, now_ns: u64, dma: &mut Dma, temper: &Temper, dice: &mut Dice) -> bool {
+    pub(crate) fn ripe(&mut self, now_ns: u64, dma: &mut Dma, behaviour: &Behaviour, rng: &mut Rng) -> bool {
         if self.waiting.is_empty() && self.causes == 0 && !self.delayed {
             return false;
         }
-        let later = |dice: &mut Dice| now_ns.saturating_add(dice.up_to(temper.late_ns));
+        let later = |rng: &mut Rng| now_ns.saturating_add(rng.up_to(behaviour.late_ns));
         if self.due_ns == NEVER {
-            self.due_ns = later(dice);
+            self.due_ns = later(rng);
         }
         if now_ns < self.due_ns {
             return false;
         }
-        if temper.late_ns != 0 && self.waiting.len() > 1 && dice.one_in(4) {
+        if behaviour.late_ns != 0 && self.waiting.len() > 1 && rng.one_in(4) {
             // At least half, so that the end comes soon.
             let half = self.waiting.len().div_ceil(2);
-            self.write_some(dma, half + dice.up_to((self.waiting.len() - half) as u64 - 1) as usize);
-            self.due_ns = later(dice);
+            self.write_some(dma, half + rng.up_to((self.waiting.len() - half) as u64 - 1) as usize);
+            self.due_ns = later(rng);
             return false;
         }
         true

@@ -8,9 +8,9 @@ use e1000_regs::{
 use crate::NEVER;
 use crate::crc::frame_check;
 use crate::fifo::{Fifo, Verdict};
-use crate::filter::BROADCAST;
 use crate::model::Model;
 use crate::ring::{Ring, WriteBacks};
+use crate::rx_filter::BROADCAST;
 use crate::tx::{FCS, HEADER, MIN_FRAME};
 
 /// The longest frame that RCTL.LPE lets through, with its check sequence (section 13.4.22).
@@ -76,7 +76,7 @@ impl Receiver {
 impl Model {
     /// Takes frames from the cable and hands frames to memory.
     pub(crate) fn receive(&mut self, now_ns: u64) {
-        let late = self.temper.late_ns != 0;
+        let late = self.behaviour.late_ns != 0;
         if self.rx.due_ns == NEVER || now_ns >= self.rx.due_ns {
             self.rx.due_ns = NEVER;
             self.drain();
@@ -116,7 +116,7 @@ impl Model {
     /// Whether frames stay on the cable until there is room for one.
     pub(crate) fn cable_waits(&self) -> bool {
         let listens = self.link_up && self.rx.rctl & RCTL::EN != 0;
-        self.temper.full_fifo_waits && listens && !self.rx.fifo.has_room(LONGEST_NORMAL)
+        self.behaviour.full_fifo_waits && listens && !self.rx.fifo.has_room(LONGEST_NORMAL)
     }
 
     /// A frame that was sent to this device itself. `frame` has room for what a receiver adds.
@@ -174,7 +174,7 @@ impl Model {
             self.stats.count(RLEC);
             return None;
         }
-        let damaged = self.dice.in_a_million(self.temper.receive_errors_ppm);
+        let damaged = self.rng.in_a_million(self.behaviour.receive_errors_ppm);
         if damaged {
             self.stats.count(CRCERRS);
             if rctl & RCTL::SBP == 0 {

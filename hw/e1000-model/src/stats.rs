@@ -6,7 +6,7 @@ use e1000_regs::{
     PTC1522, TORL, TOTL, TSCTFC,
 };
 use nook_regs::{ReadEffect, Register};
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 const FIRST: u32 = e1000_regs::CRCERRS.offset();
 const COUNT: usize = ((TSCTFC.offset() - FIRST) / 4 + 1) as usize;
@@ -34,11 +34,11 @@ const fn index(register: Register<u32>) -> usize {
 }
 
 impl Stats {
-    pub(crate) fn new(garbage: Option<&mut Dice>) -> Self {
+    pub(crate) fn new(garbage: Option<&mut Rng>) -> Self {
         let mut counters = [0; COUNT];
-        if let Some(dice) = garbage {
+        if let Some(rng) = garbage {
             let named = |at: &usize| MAP.find(0, FIRST + 4 * *at as u32).is_some();
-            (0..COUNT).filter(named).for_each(|at| counters[at] = dice.word() as u32);
+            (0..COUNT).filter(named).for_each(|at| counters[at] = rng.word() as u32);
         }
         Stats { counters }
     }

@@ -5,9 +5,9 @@ use e1000_regs::{BPTC, GOTCL, GPTC, ICR, MPTC, TCTL, TOTL, TPT};
 
 use crate::NEVER;
 use crate::crc::frame_check;
-use crate::filter::BROADCAST;
 use crate::model::Model;
 use crate::ring::{Ring, WriteBacks};
+use crate::rx_filter::BROADCAST;
 
 /// Room for the longest packet (section 3.3.3), what hardware adds, and what loopback needs.
 const FRAME_ROOM: usize = 16384 + 64;
@@ -64,7 +64,7 @@ impl Model {
             return;
         }
         let mut batch = waiting;
-        if self.temper.late_ns != 0 {
+        if self.behaviour.late_ns != 0 {
             if self.tx.due_ns == NEVER {
                 self.tx.due_ns = now_ns.saturating_add(self.late_ns());
             }
@@ -72,7 +72,7 @@ impl Model {
                 return;
             }
             // At least half, so that the end comes soon.
-            batch -= self.dice.up_to(u64::from(waiting / 2)) as u32;
+            batch -= self.rng.up_to(u64::from(waiting / 2)) as u32;
         }
         let low = self.low_transmit_threshold();
         for left in (waiting - batch..waiting).rev() {

@@ -12,12 +12,12 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A sequence of numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// Begins the sequence of this seed; any number is one.
     pub const fn new(seed: u64) -> Self {
-        Dice(seed)
+        Rng(seed)
     }
 
     /// Draws 64 bits.
@@ -56,7 +56,7 @@ impl Dice {
     }
 }
 
-/// The number that [`Dice::word`] draws from `seed` after `before` others, without drawing these.
+/// The number that [`Rng::word`] draws from `seed` after `before` others, without drawing these.
 pub const fn word_at(seed: u64, before: u64) -> u64 {
     mix(seed.wrapping_add(before.wrapping_add(1).wrapping_mul(STEP)))
 }
@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn the_sequence_is_that_of_the_published_generator() {
         // The first outputs of the authors' generator for the seed 1234567.
-        let mut dice = Dice::new(1_234_567);
-        let words = [(); 5].map(|()| dice.word());
+        let mut rng = Rng::new(1_234_567);
+        let words = [(); 5].map(|()| rng.word());
         assert_eq!(
             words,
             [
@@ -91,29 +91,29 @@ mod tests {
 
     #[test]
     fn a_number_is_found_without_drawing_those_before() {
-        let mut dice = Dice::new(42);
+        let mut rng = Rng::new(42);
         for before in 0..100 {
-            assert_eq!(word_at(42, before), dice.word());
+            assert_eq!(word_at(42, before), rng.word());
         }
     }
 
     #[test]
     fn each_number_in_a_range_comes_and_none_outside() {
-        let mut dice = Dice::new(1);
+        let mut rng = Rng::new(1);
         let (mut below, mut up_to) = ([false; 7], [false; 4]);
         for _ in 0..1000 {
-            below[dice.index(7)] = true;
-            up_to[dice.up_to(3) as usize] = true;
+            below[rng.index(7)] = true;
+            up_to[rng.up_to(3) as usize] = true;
         }
         assert_eq!((below, up_to), ([true; 7], [true; 4]));
-        assert_eq!((dice.below(0), dice.up_to(0)), (0, 0));
+        assert_eq!((rng.below(0), rng.up_to(0)), (0, 0));
     }
 
     #[test]
     fn what_can_never_come_draws_nothing() {
-        let mut dice = Dice::new(9);
-        assert!(!dice.one_in(0) && !dice.in_a_million(0) && dice.up_to(0) == 0);
-        assert_eq!(dice, Dice::new(9));
-        assert!(dice.one_in(1) && dice.in_a_million(1_000_000));
+        let mut rng = Rng::new(9);
+        assert!(!rng.one_in(0) && !rng.in_a_million(0) && rng.up_to(0) == 0);
+        assert_eq!(rng, Rng::new(9));
+        assert!(rng.one_in(1) && rng.in_a_million(1_000_000));
     }
 }

@@ -1,6 +1,6 @@
-//! Which functions have to look when they begin.
+//! Which functions must begin with a deadline check.
 
-use super::MOST_WITHOUT_LOOK;
+use super::MOST_WITHOUT_CHECK;
 use super::code::Found;
 
 /// A function's way from "not seen" to "settled".
@@ -28,7 +28,7 @@ pub(super) fn little(functions: &[Found], imported: u32) -> (Vec<bool>, u64) {
             let callees = &functions[*function].calls;
             let Some(callee) = callees.get(*next) else {
                 let (function, sum) = (*function, *sum);
-                states[function] = if sum <= MOST_WITHOUT_LOOK { State::Little(sum) } else { State::Much };
+                states[function] = if sum <= MOST_WITHOUT_CHECK { State::Little(sum) } else { State::Much };
                 path.pop();
                 continue;
             };

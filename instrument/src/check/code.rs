@@ -3,9 +3,9 @@
 use wasmparser::{FunctionBody, Operator};
 
 use super::log::Log;
-use super::shape::{self, Item, LOOK};
+use super::shape::{self, CHECK_LEN, Item};
 
-/// The longest bulk instruction without a look.
+/// The longest bulk instruction without a deadline check.
 const MOST_BULK_BYTES: u32 = 4096;
 /// What it writes in the time of another instruction.
 const BULK_BYTES: u32 = 16;
@@ -26,26 +26,26 @@ pub(super) struct Added {
 pub(super) struct Found {
     /// It is the question to the host, and nothing else.
     pub(super) is_question: bool,
-    /// It looks before it calls, branches or does anything that may take long.
-    pub(super) looks_first: bool,
+    /// It checks its deadline before it calls, branches or does anything that may take long.
+    pub(super) checks_first: bool,
     /// Instructions, loops counted once, without those of callees.
     pub(super) instructions: u64,
-    /// Functions that it calls, looks apart, each as often as that stands there.
+    /// Functions that it calls, deadline checks apart, each as often as that stands there.
     pub(super) calls: Vec<u32>,
     /// It calls through a table.
     pub(super) calls_through_table: bool,
-    /// Functions that its looks call, and where.
-    pub(super) looks: Vec<(u32, usize)>,
+    /// Functions that its deadline checks call, and where.
+    pub(super) deadline_checks: Vec<(u32, usize)>,
     /// Functions of which it takes a reference.
     pub(super) references: Vec<u32>,
-    /// What was looked at.
+    /// What the walk has read.
     pub(super) steps: u64,
 }
 
 /// Where something is wrong, in bytes from the module's beginning, and what.
-pub(super) type Wrong = (usize, &'static str);
+pub(super) type CodeError = (usize, &'static str);
 
-struct Frame {
+struct ControlFrame {
     is_loop: bool,
     /// Whether its beginning can be reached.
     reached: bool,
@@ -53,7 +53,7 @@ struct Frame {
 
 struct Walk<'a> {
     items: Vec<(usize, Item<'a>)>,
-    frames: Vec<Frame>,
+    frames: Vec<ControlFrame>,
     /// Whether this place can be reached.
     reached: bool,
     added: Added,
@@ -61,7 +61,7 @@ struct Walk<'a> {
 }
 
 /// Reads a function of a valid module.
-pub(super) fn read(body: &FunctionBody<'_>, added: Added) -> Result<Found, Wrong> {
+pub(super) fn read(body: &FunctionBody<'_>, added: Added) -> Result<Found, CodeError> {
     let broken = |error: wasmparser::BinaryReaderError| (error.offset(), "it cannot be read");
     let mut items = Vec::new();
     let mut found = Found::default();
@@ -74,23 +74,23 @@ pub(super) fn read(body: &FunctionBody<'_>, added: Added) -> Result<Found, Wrong
     if found.is_question {
         return Ok(found);
     }
-    found.looks_first = looks_first(&items);
-    let frames = vec![Frame { is_loop: false, reached: true }];
+    found.checks_first = checks_first(&items);
+    let frames = vec![ControlFrame { is_loop: false, reached: true }];
     let walk = Walk { items, frames, reached: true, added, found };
     walk.all()
 }
 
-/// Whether a look comes first, but for the two instructions that put the log's top into a local.
-fn looks_first(items: &[(usize, Item<'_>)]) -> bool {
+/// Whether a deadline check comes first, but for the two instructions that put the log's top into a local.
+fn checks_first(items: &[(usize, Item<'_>)]) -> bool {
     let plain = |item: &Item<'_>| {
         matches!(item, Item::Op(Operator::GlobalGet { .. } | Operator::LocalSet { .. } | Operator::LocalGet { .. }))
     };
     let first = items.iter().take(3).find(|(_, item)| !plain(item));
-    matches!(first, Some((_, Item::Look(_))))
+    matches!(first, Some((_, Item::DeadlineCheck(_))))
 }
 
 impl Walk<'_> {
-    fn all(mut self) -> Result<Found, Wrong> {
+    fn all(mut self) -> Result<Found, CodeError> {
         let mut log = Log::new(&self.items, self.added.top);
         for at in 0..self.items.len() {
             self.found.steps += 1;
@@ -108,8 +108,8 @@ impl Walk<'_> {
         use Operator::*;
         let (_, Item::Op(operator)) = &self.items[at] else { return };
         match operator {
-            Block { .. } | If { .. } => self.frames.push(Frame { is_loop: false, reached: self.reached }),
-            Loop { .. } => self.frames.push(Frame { is_loop: true, reached: self.reached }),
+            Block { .. } | If { .. } => self.frames.push(ControlFrame { is_loop: false, reached: self.reached }),
+            Loop { .. } => self.frames.push(ControlFrame { is_loop: true, reached: self.reached }),
             Else => self.reached = self.frames.last().is_some_and(|frame| frame.reached),
             // A block of which the beginning can be reached is taken to be left too.
             End => self.reached = self.frames.pop().is_some_and(|frame| frame.reached),
@@ -125,28 +125,30 @@ impl Walk<'_> {
         use Operator::*;
         let (offset, item) = &self.items[at];
         let operator = match item {
-            Item::Look(callee) => {
-                self.found.looks.push((*callee, *offset));
-                self.found.instructions += LOOK as u64;
+            Item::DeadlineCheck(callee) => {
+                self.found.deadline_checks.push((*callee, *offset));
+                self.found.instructions += CHECK_LEN as u64;
                 return Ok(());
             }
             Item::Op(operator) => operator,
         };
         self.found.instructions += 1;
         match operator {
-            Br { relative_depth } | BrIf { relative_depth } if self.is_loop(*relative_depth) => self.looked(at)?,
+            Br { relative_depth } | BrIf { relative_depth } if self.is_loop(*relative_depth) => {
+                self.checked_before(at)?
+            }
             BrTable { targets } => {
                 let depths = targets.targets().filter_map(Result::ok).chain([targets.default()]);
                 let back = depths.filter(|depth| self.is_loop(*depth)).count();
                 self.found.steps += u64::from(targets.len());
                 if back > 0 {
-                    self.looked(at)?;
+                    self.checked_before(at)?;
                 }
             }
             Call { function_index } | ReturnCall { function_index } => self.found.calls.push(*function_index),
             CallIndirect { table_index, .. } | ReturnCallIndirect { table_index, .. } => {
                 if *table_index == self.added.table {
-                    return Err("a call of the host's answer to looks that is no look");
+                    return Err("a call of the host's answer to deadline checks that is no deadline check");
                 }
                 self.found.calls_through_table = true;
             }
@@ -167,15 +169,15 @@ impl Walk<'_> {
         frame.is_some_and(|frame| frame.is_loop)
     }
 
-    /// Whether a look stands right before this branch.
-    fn looked(&self, at: usize) -> Result<(), &'static str> {
+    /// Whether a deadline check stands right before this branch.
+    fn checked_before(&self, at: usize) -> Result<(), &'static str> {
         match at.checked_sub(1).map(|before| &self.items[before].1) {
-            Some(Item::Look(_)) => Ok(()),
-            _ => Err("a branch back to a loop's beginning without a look right before it"),
+            Some(Item::DeadlineCheck(_)) => Ok(()),
+            _ => Err("a branch back to a loop's beginning without a deadline check right before it"),
         }
     }
 
-    /// A bulk instruction is short, or a look stands right before its operands.
+    /// A bulk instruction is short, or a deadline check stands right before its operands.
     fn bulk(&mut self, at: usize) -> Result<(), &'static str> {
         let before = &self.items[..at];
         if let Some((_, Item::Op(Operator::I32Const { value }))) = before.last()
@@ -187,8 +189,10 @@ impl Walk<'_> {
         let operand =
             |item: &Item<'_>| matches!(item, Item::Op(Operator::LocalGet { .. } | Operator::GlobalGet { .. }));
         match before.last_chunk::<{ BULK_OPERANDS + 1 }>() {
-            Some([(_, Item::Look(_)), operands @ ..]) if operands.iter().all(|(_, item)| operand(item)) => Ok(()),
-            _ => Err("a bulk instruction that may be long, without a look right before its operands"),
+            Some([(_, Item::DeadlineCheck(_)), operands @ ..]) if operands.iter().all(|(_, item)| operand(item)) => {
+                Ok(())
+            }
+            _ => Err("a bulk instruction that may be long, without a deadline check right before its operands"),
         }
     }
 }

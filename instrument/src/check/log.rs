@@ -148,14 +148,14 @@ impl Log {
         Ok(())
     }
 
-    /// A load or store that is not a look's.
+    /// A load or store that is not a deadline check's.
     fn access(&mut self, operator: &Operator<'_>, memarg: &MemArg) -> Result<(), Refused> {
         use Operator::*;
         let width = match operator {
             I32Store { .. } | F32Store { .. } => 4,
             I64Store { .. } | F64Store { .. } => 8,
             V128Store { .. } => 16,
-            _ => return Err("an access to the log memory that is neither a look nor a store"),
+            _ => return Err("an access to the log memory that is neither a deadline check nor a store"),
         };
         self.pop();
         let behind_cell = u64::from(TIME_CELL) + 4;

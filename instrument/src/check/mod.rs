@@ -1,24 +1,25 @@
-//! The checker of looks: reads the finished module, the bytes that are compiled, and refuses it unless every call of it
-//! looks at the time again and again.
+//! The checker of deadline checks: reads the finished module, the bytes that are compiled, and refuses it unless every
+//! call of it keeps checking its deadline.
 //!
-//! It shares no analysis with the pass that wrote the looks ([`undo`](crate::undo)), only the way to read a module and
-//! the log's [layout](crate::undo::layout), which the host uses too. So a call is ended at its deadline even if the
-//! pass is wrong: what it forgot is found here, before anything of the module runs.
+//! It shares no analysis with the pass that wrote the deadline checks ([`undo`](crate::undo)), only the way to read a
+//! module and the log's [layout](crate::undo::layout), which the host uses too. So a call is ended at its deadline even
+//! if the pass is wrong: what it forgot is found here, before anything of the module runs.
 //!
 //! # What it finds
 //!
-//! - **Loops.** A branch to a loop's beginning that can be reached has a look right before it, in the same straight
-//!   line: there is no way round a loop without one.
-//! - **Functions.** A function that executes more than [`MOST_WITHOUT_LOOK`] instructions (loops counted once, callees
-//!   included), that calls through a table, or that may come to call itself, begins with a look. So between two looks
-//!   there is at most one pass over the module's text, and little for each call in it, unless calls return from a
-//!   recursion, see below. Functions that nothing in the module calls or refers to are excepted: the host calls them.
-//! - **Bulk instructions** copy or fill at most 4096 bytes, which are counted, or have a look right before their
-//!   operands. What takes as long as its operand says, or waits, is refused otherwise (`memory.grow`, changes of
+//! - **Loops.** A branch to a loop's beginning that can be reached has a deadline check right before it, in the same
+//!   straight line: there is no way round a loop without one.
+//! - **Functions.** A function that executes more than [`MOST_WITHOUT_CHECK`] instructions (loops counted once,
+//!   callees included), that calls through a table, or that may come to call itself, begins with a deadline check. So
+//!   between two of them there is at most one pass over the module's text, and little for each call in it, unless calls
+//!   return from a recursion, see below. Functions that nothing in the module calls or refers to are excepted: the host
+//!   calls them.
+//! - **Bulk instructions** copy or fill at most 4096 bytes, which are counted, or have a deadline check right before
+//!   their operands. What takes as long as its operand says, or waits, is refused otherwise (`memory.grow`, changes of
 //!   tables, `memory.atomic.wait`).
-//! - **A look** is the real thing: an atomic load of the time cell, a test, and a call of a function that does nothing
-//!   but ask the host and put its answer into the cell. Whom it asks is the only element of a table that no other
-//!   instruction calls through or changes.
+//! - **A deadline check** is the real thing: an atomic load of the time cell, a test, and a call of a function that
+//!   does nothing but ask the host and put its answer into the cell. What it calls is the only element of a table that
+//!   no other instruction calls through or changes.
 //! - **The cell.** Its memory is the module's second one, and nothing else reads or writes the cell: a store to that
 //!   memory has a constant address behind the cell, or one relative to the log's top, which never lies before the
 //!   records.
@@ -28,9 +29,9 @@
 //! - That the log is right: what is logged, and that it is in the right order. Whether calls are undone rightly does
 //!   not concern the time.
 //! - What a hostcall takes, or a single bulk instruction: they are not interrupted.
-//! - How deep calls nest: each function of a recursion looks when it is called, and the engine's limit of the stack
-//!   ends what goes too deep. What a recursion executes while it returns is not looked at: at most as many passes over
-//!   a function's text as the stack holds frames. (The engine's epochs are looked at in the same places.)
+//! - How deep calls nest: each function of a recursion begins with a deadline check, and the engine's limit of the
+//!   stack ends what goes too deep. What a recursion executes while it returns is not checked: at most as many passes
+//!   over a function's text as the stack holds frames. (The engine's epochs are checked in the same places.)
 //! - What the compiler makes of the module, and that the host sets the cell.
 //!
 //! Countdowns ([`Counting`](crate::Counting)) are read over: each can only trap. All is done in time linear in the
@@ -48,28 +49,28 @@ use wasmparser::{
 };
 
 use crate::sections::{Body, Sections};
-use crate::undo::layout::{LOG_EXPORT, LOOK_EXPORT, TOP_EXPORT};
+use crate::undo::layout::{ASK_EXPORT, LOG_EXPORT, TOP_EXPORT};
 use code::{Added, Found};
 
-/// The most instructions that a function and its callees execute without a look, loops counted once. The log's
-/// instructions count too. A module of 8 MiB that consists of calls to such functions has some four million of them: it
-/// looks at the time about once in a second.
-pub const MOST_WITHOUT_LOOK: u64 = 512;
+/// The most instructions that a function and its callees execute without a deadline check, loops counted once. The
+/// log's instructions count too. A module of 8 MiB that consists of calls to such functions has some four million of
+/// them: it checks its deadline about once in a second.
+pub const MOST_WITHOUT_CHECK: u64 = 512;
 
 /// What the checker saw in a module that it found right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Functions with code.
     pub functions: usize,
-    /// Looks that can be reached.
-    pub looks: usize,
+    /// Deadline checks that can be reached.
+    pub deadline_checks: usize,
     /// Instructions read and calls followed: what it took.
     pub steps: u64,
 }
 
-/// Why a module is not believed to look at the time.
+/// Why a module is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
+pub enum CheckError {
     /// It is not valid.
     #[error("it is not valid: {0}")]
     Invalid(String),
@@ -88,15 +89,15 @@ pub enum Wrong {
     },
 }
 
-impl From<crate::Invalid> for Wrong {
+impl From<crate::Invalid> for CheckError {
     fn from(error: crate::Invalid) -> Self {
-        Wrong::Invalid(error.0)
+        CheckError::Invalid(error.0)
     }
 }
 
-impl From<wasmparser::BinaryReaderError> for Wrong {
+impl From<wasmparser::BinaryReaderError> for CheckError {
     fn from(error: wasmparser::BinaryReaderError) -> Self {
-        Wrong::Invalid(error.to_string())
+        CheckError::Invalid(error.to_string())
     }
 }
 
@@ -111,11 +112,11 @@ struct Outside {
     filled: Vec<u32>,
 }
 
-/// Checks that every call of a module looks at the time again and again.
+/// Checks that every call of a module keeps checking its deadline.
 ///
 /// # Errors
 /// If one may not: then it must not be run without another watch over its time.
-pub fn looks(wasm: &[u8]) -> Result<Checked, Wrong> {
+pub fn deadlines(wasm: &[u8]) -> Result<Checked, CheckError> {
     let mut sections = Sections::of(wasm, crate::rewritten_features())?;
     let bodies = std::mem::take(&mut sections.bodies);
     let outside = Outside::of(&sections)?;
@@ -127,24 +128,24 @@ pub fn looks(wasm: &[u8]) -> Result<Checked, Wrong> {
         validator.validate(&code)?;
         scratch = validator.into_allocations();
         let found = code::read(&code, added);
-        functions.push(found.map_err(|(offset, what)| Wrong::Code { function, offset, what })?);
+        functions.push(found.map_err(|(offset, what)| CheckError::Code { function, offset, what })?);
         starts.push(code.range().start);
     }
     outside.functions(&starts, &functions)
 }
 
 impl Outside {
-    fn of(sections: &Sections<'_>) -> Result<Self, Wrong> {
+    fn of(sections: &Sections<'_>) -> Result<Self, CheckError> {
         let imported = sections.imported(ExternalKind::Func);
         if imported as usize != sections.imports.len() {
-            return Err(Wrong::Module("it imports more than functions"));
+            return Err(CheckError::Module("it imports more than functions"));
         }
         if sections.start.is_some() {
-            return Err(Wrong::Module("it has a start function"));
+            return Err(CheckError::Module("it has a start function"));
         }
         let of_log = |data: &wasmparser::Data<'_>| matches!(data.kind, DataKind::Active { memory_index, .. } if memory_index == shape::LOG_MEMORY);
         if sections.data.iter().any(of_log) {
-            return Err(Wrong::Module("it has data for the log memory"));
+            return Err(CheckError::Module("it has data for the log memory"));
         }
         let mut outside = Outside { imported, ..Outside::default() };
         for table in &sections.tables {
@@ -161,7 +162,7 @@ impl Outside {
         Ok(outside)
     }
 
-    fn element(&mut self, element: &wasmparser::Element<'_>) -> Result<(), Wrong> {
+    fn element(&mut self, element: &wasmparser::Element<'_>) -> Result<(), CheckError> {
         if let ElementKind::Active { table_index, .. } = element.kind {
             self.filled.push(table_index.unwrap_or(0));
         }
@@ -180,7 +181,7 @@ impl Outside {
         Ok(())
     }
 
-    fn refers(&mut self, expression: &ConstExpr<'_>) -> Result<(), Wrong> {
+    fn refers(&mut self, expression: &ConstExpr<'_>) -> Result<(), CheckError> {
         for operator in expression.get_operators_reader() {
             if let Operator::RefFunc { function_index } = operator? {
                 self.references.push(function_index);
@@ -190,51 +191,51 @@ impl Outside {
     }
 
     /// What was added, if it is as it has to be.
-    fn added(&self, sections: &Sections<'_>) -> Result<Added, Wrong> {
+    fn added(&self, sections: &Sections<'_>) -> Result<Added, CheckError> {
         let exported = |name: &str, kind| {
             let export = sections.exports.iter().find(|export| export.name == name && export.kind == kind);
             export.map(|export| export.index)
         };
         if sections.memories.len() != 2 || exported(LOG_EXPORT, ExternalKind::Memory) != Some(shape::LOG_MEMORY) {
-            return Err(Wrong::Module("the log memory is not its second and last one"));
+            return Err(CheckError::Module("the log memory is not its second and last one"));
         }
-        let table = exported(LOOK_EXPORT, ExternalKind::Table);
-        let table = table.ok_or(Wrong::Module("there is no table with whom looks ask"))?;
+        let table = exported(ASK_EXPORT, ExternalKind::Table);
+        let table = table.ok_or(CheckError::Module("there is no table for deadline checks to call through"))?;
         if self.filled.contains(&table) {
-            return Err(Wrong::Module("the table with whom looks ask has elements"));
+            return Err(CheckError::Module("the table that deadline checks call through has elements"));
         }
         let top = exported(TOP_EXPORT, ExternalKind::Global);
-        let top = top.ok_or(Wrong::Module("there is no global with the log's top"))?;
+        let top = top.ok_or(CheckError::Module("there is no global with the log's top"))?;
         let first = sections.globals.get(top as usize).map(|global| global.init_expr.get_operators_reader().read());
         match first.transpose()? {
             Some(Operator::I32Const { value }) if log::is_top(value.cast_unsigned()) => Ok(Added { top, table }),
-            _ => Err(Wrong::Module("the log's top does not begin behind the cells")),
+            _ => Err(CheckError::Module("the log's top does not begin behind the cells")),
         }
     }
 
-    /// Looks lead to the question, and each function that has to looks when it begins.
-    fn functions(&self, starts: &[usize], functions: &[Found]) -> Result<Checked, Wrong> {
-        let wrong = |at: usize, offset, what| Wrong::Code { function: self.imported + at as u32, offset, what };
+    /// Deadline checks lead to the question, and each function that must begin with one does.
+    fn functions(&self, starts: &[usize], functions: &[Found]) -> Result<Checked, CheckError> {
+        let wrong = |at: usize, offset, what| CheckError::Code { function: self.imported + at as u32, offset, what };
         let index = |function: u32| function.checked_sub(self.imported).map(|at| at as usize);
         let mut checked = Checked { functions: functions.len(), ..Checked::default() };
         let mut called = vec![false; functions.len()];
         self.references.iter().filter_map(|function| index(*function)).for_each(|at| called[at] = true);
         for (at, found) in functions.iter().enumerate() {
-            for &(callee, offset) in &found.looks {
+            for &(callee, offset) in &found.deadline_checks {
                 if !index(callee).is_some_and(|callee| functions[callee].is_question) {
-                    return Err(wrong(at, offset, "a look that calls something else than the question to the host"));
+                    return Err(wrong(at, offset, "a deadline check that calls anything but the question to the host"));
                 }
             }
             let callees = found.calls.iter().chain(&found.references);
             callees.filter_map(|callee| index(*callee)).for_each(|callee| called[callee] = true);
-            checked.looks += found.looks.len();
-            checked.steps += found.steps + (found.looks.len() + found.calls.len()) as u64;
+            checked.deadline_checks += found.deadline_checks.len();
+            checked.steps += found.steps + (found.deadline_checks.len() + found.calls.len()) as u64;
         }
         let (little, steps) = calls::little(functions, self.imported);
         checked.steps += steps;
         for (at, found) in functions.iter().enumerate() {
-            if called[at] && !little[at] && !found.looks_first {
-                return Err(wrong(at, starts[at], "no look at its beginning, although it may execute much"));
+            if called[at] && !little[at] && !found.checks_first {
+                return Err(wrong(at, starts[at], "no deadline check at its beginning, although it may execute much"));
             }
         }
         Ok(checked)

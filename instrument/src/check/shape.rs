@@ -1,5 +1,5 @@
-//! The few shapes of code that the checker knows: the look at the time, the question that it asks, the countdown. What
-//! a look is, is said here and nowhere else.
+//! The few shapes of code that the checker knows: the deadline check, the question that it asks, the countdown. What
+//! a deadline check is, is said here and nowhere else.
 
 use wasmparser::{BlockType, MemArg, Operator};
 
@@ -7,32 +7,32 @@ use crate::undo::layout::{BULK, TIME_CELL, TRAILER_BYTES};
 
 /// The memory that holds the time cell and the log.
 pub(super) const LOG_MEMORY: u32 = 1;
-/// Instructions of a look.
-pub(super) const LOOK: usize = 5;
+/// Instructions of a deadline check.
+pub(super) const CHECK_LEN: usize = 5;
 /// Instructions of a countdown.
 const COUNTDOWN: usize = 10;
 /// Instructions of the range logger from the copy's first operand on, and of them those before the copy.
 pub(super) const LOG_RANGE: usize = 23;
 pub(super) const LOG_RANGE_OPERANDS: usize = 3;
 
-/// One instruction, or a look.
+/// One instruction, or a deadline check.
 #[derive(Clone, Debug)]
 pub(super) enum Item<'a> {
-    /// A look at the time, which calls this function if the cell is set.
-    Look(u32),
+    /// A deadline check, which calls this function if the cell is set.
+    DeadlineCheck(u32),
     Op(Operator<'a>),
 }
 
-/// Appends an instruction. A look becomes one item, and a countdown, which can only trap, becomes none.
+/// Appends an instruction. A deadline check becomes one item, and a countdown, which can only trap, becomes none.
 pub(super) fn push<'a>(items: &mut Vec<(usize, Item<'a>)>, offset: usize, operator: Operator<'a>) {
     let ends = (matches!(operator, Operator::End), matches!(operator, Operator::Drop));
     items.push((offset, Item::Op(operator)));
     match ends {
         (true, _) => {
-            if let Some((at, callee)) = look(items) {
+            if let Some((at, callee)) = deadline_check(items) {
                 let begins = items[at].0;
                 items.truncate(at);
-                items.push((begins, Item::Look(callee)));
+                items.push((begins, Item::DeadlineCheck(callee)));
             }
         }
         (_, true) if is_countdown(items) => items.truncate(items.len() - COUNTDOWN),
@@ -54,19 +54,19 @@ fn is_cell(memarg: &MemArg) -> bool {
     memarg.memory == LOG_MEMORY && memarg.offset == u64::from(TIME_CELL)
 }
 
-/// The look with which the code so far ends: where it begins, and whom it calls.
+/// The deadline check with which the code so far ends: where it begins, and whom it calls.
 ///
 /// The load is atomic: others may be taken out of a loop by the compiler.
-fn look(items: &[(usize, Item<'_>)]) -> Option<(usize, u32)> {
+fn deadline_check(items: &[(usize, Item<'_>)]) -> Option<(usize, u32)> {
     use Operator::*;
-    match operators::<LOOK>(items)? {
+    match operators::<CHECK_LEN>(items)? {
         [
             I32Const { value: 0 },
             I32AtomicLoad { memarg },
             If { blockty: BlockType::Empty },
             Call { function_index },
             End,
-        ] if is_cell(memarg) => Some((items.len() - LOOK, *function_index)),
+        ] if is_cell(memarg) => Some((items.len() - CHECK_LEN, *function_index)),
         _ => None,
     }
 }
@@ -74,9 +74,9 @@ fn look(items: &[(usize, Item<'_>)]) -> Option<(usize, u32)> {
 /// Whether a body does nothing but ask the host, through the only element of `table`, and put the answer into the cell.
 pub(super) fn is_question(items: &[(usize, Item<'_>)], table: u32) -> bool {
     use Operator::*;
-    items.len() == LOOK
+    items.len() == CHECK_LEN
         && matches!(
-            operators::<LOOK>(items),
+            operators::<CHECK_LEN>(items),
             Some([
                 I32Const { value: 0 },
                 I32Const { value: 0 },

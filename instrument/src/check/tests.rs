@@ -6,7 +6,7 @@ mod written_by_hand;
 use std::path::Path;
 
 use crate::Counting;
-use crate::check::{self, Checked, Wrong};
+use crate::check::{self, CheckError, Checked};
 use crate::tests::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
 
@@ -23,8 +23,8 @@ fn finished(wasm: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-fn with(wasm: &[u8], flaw: Flaw) -> Result<Checked, Wrong> {
-    check::looks(&instrument(wasm, &Options { flaw: Some(flaw), ..Options::default() }).unwrap().wasm)
+fn with(wasm: &[u8], flaw: Flaw) -> Result<Checked, CheckError> {
+    check::deadlines(&instrument(wasm, &Options { flaw: Some(flaw), ..Options::default() }).unwrap().wasm)
 }
 
 /// A module with this code in a function and in a transaction that calls it.
@@ -38,7 +38,7 @@ fn module(code: &str, rest: &str) -> Vec<u8> {
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Control flow of every kind that there is, with the number of looks at it.
+/// Control flow of every kind that there is, with the number of deadline checks at it.
 const FLOWS: &[(&str, &str)] = &[
     ("a loop without a branch back", "(loop $l (call $tick))"),
     ("an endless loop", "(loop $l (br $l))"),
@@ -74,7 +74,7 @@ const FLOWS: &[(&str, &str)] = &[
 fn what_the_pass_writes_is_accepted_whatever_the_control_flow() {
     for (what, code) in FLOWS {
         for wasm in finished(&module(code, "(global $g (mut i32) (i32.const 3))")) {
-            check::looks(&wasm).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+            check::deadlines(&wasm).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
         }
     }
 }
@@ -89,21 +89,23 @@ fn calls_through_tables_trees_of_calls_and_tail_calls_are_accepted() {
         tree += &format!("(func $t{level} (call $t{0}) (call $t{0}))", level - 1);
     }
     for wasm in finished(&module("(call $t29) (call_indirect (type $t) (local.get $p))", &tree)) {
-        check::looks(&wasm).unwrap();
+        check::deadlines(&wasm).unwrap();
     }
 }
 
 #[test]
 fn generated_modules_are_accepted() {
-    let mut looks = 0;
+    let mut checks = 0;
     for seed in 1..=modules() {
         for text in [Author::module(seed), Author::endless_module(seed)] {
             for wasm in finished(&wat::parse_str(&text).unwrap()) {
-                looks += check::looks(&wasm).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}\n{text}")).looks;
+                checks += check::deadlines(&wasm)
+                    .unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}\n{text}"))
+                    .deadline_checks;
             }
         }
     }
-    assert!(looks as u64 > 10 * modules(), "the generator has become tame: {looks} looks");
+    assert!(checks as u64 > 10 * modules(), "the generator has become tame: {checks} deadline checks");
 }
 
 #[test]
@@ -114,7 +116,7 @@ fn every_driver_at_hand_is_accepted() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "wasm") {
             for wasm in finished(&std::fs::read(&path).unwrap()) {
-                let checked = check::looks(&wasm).unwrap_or_else(|wrong| panic!("{}: {wrong}", path.display()));
+                let checked = check::deadlines(&wasm).unwrap_or_else(|wrong| panic!("{}: {wrong}", path.display()));
                 println!("{}: {} bytes, {checked:?}", path.display(), wasm.len());
             }
             names.push(path.file_stem().unwrap().to_string_lossy().into_owned());
@@ -126,49 +128,49 @@ fn every_driver_at_hand_is_accepted() {
 }
 
 #[test]
-fn a_loop_without_a_look_is_refused() {
-    let wrong = with(&module("(loop $l (br $l))", ""), Flaw::LoopWithoutLook).unwrap_err();
-    assert!(wrong.to_string().contains("a branch back to a loop's beginning without a look"), "{wrong}");
+fn a_loop_without_a_check_is_refused() {
+    let wrong = with(&module("(loop $l (br $l))", ""), Flaw::LoopWithoutCheck).unwrap_err();
+    assert!(wrong.to_string().contains("a branch back to a loop's beginning without a deadline check"), "{wrong}");
     let mut refused = 0;
     for seed in 1..=modules() {
         let wasm = wat::parse_str(Author::endless_module(seed)).unwrap();
         let loops = instrument(&wasm, &Options::default()).unwrap().effect.back_edges;
-        assert_eq!(with(&wasm, Flaw::LoopWithoutLook).is_err(), loops > 0, "seed {seed}");
+        assert_eq!(with(&wasm, Flaw::LoopWithoutCheck).is_err(), loops > 0, "seed {seed}");
         refused += u64::from(loops > 0);
     }
     assert!(refused > modules() / 2, "the generator has become tame: {refused} have loops");
 }
 
 #[test]
-fn a_long_function_without_a_look_is_refused_and_so_is_one_that_may_come_to_call_itself() {
+fn a_long_function_without_a_check_is_refused_and_so_is_one_that_may_come_to_call_itself() {
     let long = "(call $tick)".repeat(600);
     let recursion = "(func $a (call $b)) (func $b (call $a))";
     let table = "(type $t (func)) (table 1 funcref) (func $t0 (call_indirect (type $t) (i32.const 0)))";
     for (code, rest) in
         [(&long[..], ""), ("(call $a)", recursion), ("(call $f (i32.const 1))", ""), ("(call $t0)", table)]
     {
-        let wrong = with(&module(code, rest), Flaw::FunctionWithoutLook).unwrap_err();
-        assert!(wrong.to_string().contains("no look at its beginning"), "{wrong}");
+        let wrong = with(&module(code, rest), Flaw::FunctionWithoutCheck).unwrap_err();
+        assert!(wrong.to_string().contains("no deadline check at its beginning"), "{wrong}");
     }
     // What is short needs none.
-    with(&module("(call $tick)", ""), Flaw::FunctionWithoutLook).unwrap();
+    with(&module("(call $tick)", ""), Flaw::FunctionWithoutCheck).unwrap();
 }
 
 #[test]
 fn pass_and_checker_agree_on_what_is_long_to_the_instruction() {
-    let mut looks = [0; 2];
+    let mut checks = [0; 2];
     for length in 440..=520 {
         let code = format!("(i32.store (local.get $p) (i32.const 1)) {}", "(nop)".repeat(length));
         let wasm = module(&code, "");
         let instrumented = instrument(&wasm, &Options::default()).unwrap();
         for wasm in finished(&wasm) {
-            check::looks(&wasm).unwrap_or_else(|wrong| panic!("{length}: {wrong}"));
+            check::deadlines(&wasm).unwrap_or_else(|wrong| panic!("{length}: {wrong}"));
         }
-        let is_long = instrumented.effect.looks_at_beginnings > 0;
-        assert_eq!(with(&wasm, Flaw::FunctionWithoutLook).is_err(), is_long, "{length}");
-        looks[usize::from(is_long)] += 1;
+        let is_long = instrumented.effect.entry_checks > 0;
+        assert_eq!(with(&wasm, Flaw::FunctionWithoutCheck).is_err(), is_long, "{length}");
+        checks[usize::from(is_long)] += 1;
     }
-    assert!(looks[0] > 0 && looks[1] > 0, "{looks:?} are not about the border");
+    assert!(checks[0] > 0 && checks[1] > 0, "{checks:?} are not about the border");
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn what_it_takes_grows_as_the_module_does() {
     for (what, make) in makers {
         let steps = |n: usize| {
             let wasm = instrument(&make(n), &Options::default()).unwrap().wasm;
-            (check::looks(&wasm).unwrap().steps as f64, wasm.len() as f64)
+            (check::deadlines(&wasm).unwrap().steps as f64, wasm.len() as f64)
         };
         let ((small, _), (large, bytes)) = (steps(200), steps(800));
         assert!(large < 4.4 * small, "{what}: {small} steps, four times as large {large}");

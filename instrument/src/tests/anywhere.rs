@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use nook_runtime::{Pages, UndoLog};
-use nook_seed::Dice;
+use nook_seed::Rng;
 use wasmtime::{Caller, Config, Engine, Extern, Instance, Linker, Memory, Module, Store, Val};
 
 use crate::Counting;
@@ -29,7 +29,7 @@ const CONDITION: &str = "(i32.add (local.get $i) (i32.load8_u offset=3 (local.ge
 
 /// Writes a driver in the text format.
 struct Author {
-    dice: Dice,
+    rng: Rng,
     text: String,
     blocks: usize,
     /// Labels of the blocks that are open.
@@ -45,8 +45,8 @@ impl Author {
 
     /// An address, and how many bytes from there on the driver may write.
     fn place(&mut self) -> (String, usize) {
-        let line = 16 * self.dice.index(12);
-        match self.dice.index(7) {
+        let line = 16 * self.rng.index(12);
+        match self.rng.index(7) {
             0 => (format!("(i32.const {})", STACK_TOP + 0x100 + line), 40),
             1 => ("(local.get $p)".into(), 40),
             2 => (format!("(i32.const {})", SHARED + line), 12),
@@ -58,10 +58,10 @@ impl Author {
     }
 
     fn value(&mut self) -> String {
-        match self.dice.index(3) {
-            0 => format!("(i32.const {})", self.dice.index(1 << 30)),
+        match self.rng.index(3) {
+            0 => format!("(i32.const {})", self.rng.index(1 << 30)),
             1 => "(i32.mul (local.get $i) (global.get $g))".into(),
-            _ => format!("(i32.load offset={} (local.get $p))", self.dice.index(32)),
+            _ => format!("(i32.load offset={} (local.get $p))", self.rng.index(32)),
         }
     }
 
@@ -81,8 +81,8 @@ impl Author {
             (8, format!("v128.store64_lane @ 1 {vector}")),
         ];
         let fitting: Vec<_> = choices.iter().filter(|(width, _)| *width <= room).collect();
-        let (width, store) = fitting[self.dice.index(fitting.len())];
-        let offset = self.dice.index(room - width + 1);
+        let (width, store) = fitting[self.rng.index(fitting.len())];
+        let offset = self.rng.index(room - width + 1);
         let (name, rest) = store.split_once(" @ ").unwrap();
         match rest.split_once(' ').filter(|(lane, _)| lane.len() == 1) {
             Some((lane, rest)) => self.line(format_args!("({name} offset={offset} {lane} {address} {rest})")),
@@ -93,7 +93,7 @@ impl Author {
     fn atomic(&mut self) {
         let (address, _) = self.place();
         let (address, value) = (format!("(i32.and {address} (i32.const -16))"), self.value());
-        let line = match self.dice.index(3) {
+        let line = match self.rng.index(3) {
             0 => format!("(drop (i32.atomic.rmw.cmpxchg {address} (i32.load {address}) {value}))"),
             1 => format!("(drop (i32.atomic.rmw16.xchg_u offset=8 {address} {value}))"),
             _ => format!("(i64.atomic.store {address} (i64.extend_i32_u {value}))"),
@@ -102,13 +102,13 @@ impl Author {
     }
 
     fn statement(&mut self, depth: usize, callable: usize) {
-        match self.dice.index(if depth > 3 { 20 } else { 30 }) {
+        match self.rng.index(if depth > 3 { 20 } else { 30 }) {
             0..=9 => self.store(),
             10 => self.atomic(),
             11 => self.line(format_args!("(call $tick)")),
             12 | 13 => {
                 let value = self.value();
-                let line = match self.dice.index(3) {
+                let line = match self.rng.index(3) {
                     0 => format!("(global.set $g {value})"),
                     1 => format!(
                         "(local.set $p (i32.add (i32.and {value} (i32.const 0xff0)) (i32.const {})))",
@@ -119,33 +119,33 @@ impl Author {
                 self.line(format_args!("{line}"));
             }
             14 => {
-                let (value, length) = (self.value(), self.dice.index(60));
-                let to = ["(local.get $p)", "(local.get $fp)"][self.dice.index(2)];
-                match self.dice.index(3) {
+                let (value, length) = (self.value(), self.rng.index(60));
+                let to = ["(local.get $p)", "(local.get $fp)"][self.rng.index(2)];
+                match self.rng.index(3) {
                     0 => self.line(format_args!("(memory.fill {to} {value} (i32.const {length}))")),
                     1 => self.line(format_args!("(memory.copy {to} (local.get $q) (i32.const {length}))")),
                     _ => {
-                        let length = self.dice.index(20);
+                        let length = self.rng.index(20);
                         self.line(format_args!("(memory.init $seed {to} (i32.const 0) (i32.const {length}))"));
                     }
                 }
             }
             15 => {
                 // Never reached, and in a loop always the same: the tempting thing to log ahead.
-                let address = DEVICE + 16 * self.dice.index(12);
+                let address = DEVICE + 16 * self.rng.index(12);
                 self.line(format_args!(
                     "(if (i32.load (i32.const {ZERO})) (then (i32.store (i32.const {address}) (i32.const 1))))"
                 ));
             }
             16 if self.corrupt => {
-                let up = 16 << self.dice.index(12);
+                let up = 16 << self.rng.index(12);
                 self.line(format_args!("(global.set $sp (i32.add (global.get $sp) (i32.const {up})))"));
             }
             17 | 18 if !self.open.is_empty() => {
-                let label = self.open[self.dice.index(self.open.len())];
-                let other = self.open[self.dice.index(self.open.len())];
-                let bit = 1 << self.dice.index(4);
-                match self.dice.index(3) {
+                let label = self.open[self.rng.index(self.open.len())];
+                let other = self.open[self.rng.index(self.open.len())];
+                let bit = 1 << self.rng.index(4);
+                match self.rng.index(3) {
                     0 => self.line(format_args!(
                         "(if (i32.and {} (i32.const {bit})) (then (br_table $b{label} $b{other} (local.get $i))))",
                         CONDITION
@@ -172,7 +172,7 @@ impl Author {
             24..=27 => {
                 self.blocks += 1;
                 let (label, counter) = (self.blocks, depth.min(4));
-                let rounds = 1 + self.dice.index(4);
+                let rounds = 1 + self.rng.index(4);
                 self.line(format_args!("(local.set $c{counter} (i32.const {rounds})) (loop $l{label}"));
                 self.block(depth + 1, callable);
                 self.line(format_args!(
@@ -181,7 +181,7 @@ impl Author {
                 ));
             }
             28 | 29 if callable > 0 => {
-                let callee = self.dice.index(callable);
+                let callee = self.rng.index(callable);
                 self.line(format_args!("(call $f{callee} (local.get $p) (local.get $q))"));
             }
             _ => self.store(),
@@ -189,14 +189,14 @@ impl Author {
     }
 
     fn block(&mut self, depth: usize, callable: usize) {
-        for _ in 0..2 + self.dice.index(5) {
+        for _ in 0..2 + self.rng.index(5) {
             self.statement(depth, callable);
         }
     }
 
     fn module(seed: u64) -> String {
         let mut author = Author {
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             text: String::new(),
             blocks: 0,
             open: Vec::new(),
@@ -230,15 +230,15 @@ impl Author {
 
 /// What the device does while the driver waits.
 struct World {
-    dice: Dice,
+    rng: Rng,
 }
 
 fn tick(mut caller: Caller<'_, World>) {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { unreachable!("it has one") };
     for _ in 0..40 {
-        let dice = &mut caller.data_mut().dice;
-        let (line, all) = (16 * dice.index(0x100), dice.index(2) == 0);
-        let bytes = dice.word().to_le_bytes();
+        let rng = &mut caller.data_mut().rng;
+        let (line, all) = (16 * rng.index(0x100), rng.index(2) == 0);
+        let bytes = rng.word().to_le_bytes();
         let at = if all { DEVICE + line % 192 } else { SHARED + line + 12 };
         memory.write(&mut caller, at, &bytes[..4]).unwrap();
     }
@@ -253,14 +253,14 @@ struct Run {
 impl Run {
     fn new(engine: &Engine, wasm: &[u8], seed: u64) -> Run {
         let module = Module::new(engine, wasm).unwrap();
-        let mut store = Store::new(engine, World { dice: Dice::new(seed ^ 0xd1ce) });
+        let mut store = Store::new(engine, World { rng: Rng::new(seed ^ 0xd1ce) });
         let mut linker = Linker::new(engine);
         linker.func_wrap("host", "tick", tick).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let memory = instance.get_memory(&mut store, "memory").unwrap();
-        let mut dice = Dice::new(seed ^ 0xfeed);
+        let mut rng = Rng::new(seed ^ 0xfeed);
         for byte in memory.data_mut(&mut store) {
-            *byte = dice.index(256) as u8;
+            *byte = rng.index(256) as u8;
         }
         memory.data_mut(&mut store)[ZERO..ZERO + 4].fill(0);
         Run { store, instance, memory }
@@ -329,12 +329,12 @@ fn examine(engine: &Engine, seed: u64, by: By, flaw: Option<Flaw>, seen: &mut Se
     let undo = UndoLog::of(&mut logged.store, &logged.instance).unwrap();
     let mut pages =
         (by == By::Pages).then(|| Pages::of(&mut logged.store, logged.memory, SHARED).expect("the kernel has it"));
-    let mut dice = Dice::new(seed ^ 0xc07);
+    let mut rng = Rng::new(seed ^ 0xc07);
     let problem = |what: &str| Err(format!("seed {seed}: {what}"));
     let mut length = 20_000;
     for cut in 0..CUTS {
         let before = logged.state();
-        let number = if cut == 0 { i64::MAX } else { 1 + dice.index(length as usize) as i64 };
+        let number = if cut == 0 { i64::MAX } else { 1 + rng.index(length as usize) as i64 };
         let private = logged.memory.data(&logged.store)[..SHARED].to_vec();
         if let Some(pages) = &mut pages {
             pages.begin(&logged.store);

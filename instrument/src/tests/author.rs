@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 /// How many to try.
 pub fn modules() -> u64 {
@@ -14,7 +14,7 @@ pub fn modules() -> u64 {
 /// Writes functions in the text format. Addresses come from few places, so that stores meet: constants, a parameter, a
 /// local that moves in loops, and what memory holds.
 pub struct Author {
-    dice: Dice,
+    rng: Rng,
     text: String,
     loops: u64,
     endless: bool,
@@ -22,20 +22,20 @@ pub struct Author {
 
 impl Author {
     fn address(&mut self) -> String {
-        match self.dice.below(5) {
-            0 => format!("(i32.const {})", 4096 + self.dice.below(64)),
+        match self.rng.below(5) {
+            0 => format!("(i32.const {})", 4096 + self.rng.below(64)),
             1 => "(local.get $p)".into(),
             2 => "(i32.add (local.get $p) (local.get $i))".into(),
             3 => "(i32.and (i32.load (i32.const 4096)) (i32.const 0x3ff8))".into(),
-            _ => format!("(i32.add (local.get $i) (i32.const {}))", 4096 + 8 * self.dice.below(8)),
+            _ => format!("(i32.add (local.get $i) (i32.const {}))", 4096 + 8 * self.rng.below(8)),
         }
     }
 
     fn value32(&mut self) -> String {
-        match self.dice.below(3) {
-            0 => format!("(i32.const {})", self.dice.below(1 << 31)),
+        match self.rng.below(3) {
+            0 => format!("(i32.const {})", self.rng.below(1 << 31)),
             1 => "(i32.add (local.get $i) (global.get $g))".into(),
-            _ => format!("(i32.load8_u offset={} (local.get $p))", self.dice.below(32)),
+            _ => format!("(i32.load8_u offset={} (local.get $p))", self.rng.below(32)),
         }
     }
 
@@ -44,8 +44,8 @@ impl Author {
     }
 
     fn store(&mut self) {
-        let (address, offset) = (self.address(), self.dice.below(24));
-        let line = match self.dice.below(9) {
+        let (address, offset) = (self.address(), self.rng.below(24));
+        let line = match self.rng.below(9) {
             0 => format!("(i32.store8 offset={offset} {address} {})", self.value32()),
             1 => format!("(i32.store16 offset={offset} {address} {})", self.value32()),
             2 => format!("(i64.store offset={offset} {address} {})", self.value64()),
@@ -60,21 +60,21 @@ impl Author {
     }
 
     fn statement(&mut self, depth: u64, callable: u64) {
-        match self.dice.below(if depth > 3 { 7 } else { 12 }) {
+        match self.rng.below(if depth > 3 { 7 } else { 12 }) {
             0..=3 => self.store(),
             4 => self.text += "(call $tick)\n",
             5 => {
                 let value = self.value32();
-                self.text += &match self.dice.below(3) {
+                self.text += &match self.rng.below(3) {
                     0 => format!("(global.set $g {value})\n"),
                     1 => "(global.set $h (i64.add (global.get $h) (i64.const 3)))\n".into(),
                     _ => format!("(local.set $p (i32.and {value} (i32.const 0x1ff8)))\n"),
                 };
             }
             6 => {
-                let (to, from, len) = (self.address(), self.address(), self.dice.below(70));
+                let (to, from, len) = (self.address(), self.address(), self.rng.below(70));
                 let value = self.value32();
-                self.text += &match self.dice.below(2) {
+                self.text += &match self.rng.below(2) {
                     0 => format!("(memory.fill {to} {value} (i32.const {len}))\n"),
                     _ => format!("(memory.copy {to} {from} (i32.const {len}))\n"),
                 };
@@ -90,9 +90,9 @@ impl Author {
             9 | 10 => {
                 self.loops += 1;
                 let (name, counter) = (format!("$l{}", self.loops), format!("$c{}", depth.min(4)));
-                let step = [0, 4, 8][self.dice.below(3) as usize];
+                let step = [0, 4, 8][self.rng.below(3) as usize];
                 let _ =
-                    writeln!(self.text, "(local.set {counter} (i32.const {}))\n(loop {name}", 1 + self.dice.below(4));
+                    writeln!(self.text, "(local.set {counter} (i32.const {}))\n(loop {name}", 1 + self.rng.below(4));
                 self.block(depth + 1, callable);
                 let _ = writeln!(
                     self.text,
@@ -105,7 +105,7 @@ impl Author {
                 );
             }
             _ if callable > 0 => {
-                let callee = self.dice.below(callable);
+                let callee = self.rng.below(callable);
                 let argument = self.address();
                 let _ = writeln!(self.text, "(call $f{callee} (i32.and {argument} (i32.const 0x1ff8)))");
             }
@@ -114,19 +114,19 @@ impl Author {
     }
 
     fn block(&mut self, depth: u64, callable: u64) {
-        for _ in 0..1 + self.dice.below(5) {
+        for _ in 0..1 + self.rng.below(5) {
             self.statement(depth, callable);
         }
     }
 
     /// A module whose `nook_poll` ends after a few thousand instructions.
     pub fn module(seed: u64) -> String {
-        Author { dice: Dice::new(seed), text: String::new(), loops: 0, endless: false }.write()
+        Author { rng: Rng::new(seed), text: String::new(), loops: 0, endless: false }.write()
     }
 
     /// The same, but for its loops, which never end.
     pub fn endless_module(seed: u64) -> String {
-        Author { dice: Dice::new(seed), text: String::new(), loops: 0, endless: true }.write()
+        Author { rng: Rng::new(seed), text: String::new(), loops: 0, endless: true }.write()
     }
 
     fn write(mut self) -> String {

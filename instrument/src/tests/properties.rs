@@ -4,7 +4,7 @@
 use nook_runtime::UndoLog;
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
 
-use nook_seed::Dice;
+use nook_seed::Rng;
 
 use super::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
@@ -34,8 +34,8 @@ impl Run {
         linker.func_wrap("host", "tick", tick).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let memory = instance.get_memory(&mut store, "memory").unwrap();
-        let mut dice = Dice::new(seed ^ 0xfeed);
-        memory.data_mut(&mut store).iter_mut().for_each(|byte| *byte = dice.below(256) as u8);
+        let mut rng = Rng::new(seed ^ 0xfeed);
+        memory.data_mut(&mut store).iter_mut().for_each(|byte| *byte = rng.below(256) as u8);
         Run { store, instance }
     }
 

@@ -1,4 +1,4 @@
-//! No call goes on for ever: whatever it does, it looks at its time cell again and again.
+//! No call goes on for ever: whatever it does, it keeps checking its time cell.
 
 use nook_runtime::UndoLog;
 use wasmtime::{Config, Engine, Func, Linker, Module, Store, Trap};
@@ -6,15 +6,15 @@ use wasmtime::{Config, Engine, Func, Linker, Module, Store, Trap};
 use super::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
 
-/// After so many looks a call is ended.
-const MOST_LOOKS: u64 = 10_000;
-/// Seconds after which the engine's own epochs end a call that does not look.
+/// Number of deadline checks after which a call is ended.
+const MOST_CHECKS: u64 = 10_000;
+/// Seconds after which the engine's own epochs end a call that does not check its deadline.
 const PATIENCE: u64 = 20;
 
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Returned,
-    /// It looked at the time, and was told that it is up.
+    /// It checked its deadline, which had passed.
     TimeUp,
     /// Something else stopped it: the log's end, the stack's, an address.
     Trapped(Trap),
@@ -49,12 +49,12 @@ fn call(engine: &Engine, text: &str, entry: &str, flaw: Option<Flaw>) -> End {
     linker.func_wrap("host", "tick", || {}).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let log = UndoLog::of(&mut store, &instance).unwrap();
-    let look = Func::wrap(&mut store, |mut caller: wasmtime::Caller<'_, u64>| {
-        let looks = caller.data_mut();
-        *looks += 1;
-        if *looks < MOST_LOOKS { Ok(1) } else { Err(wasmtime::format_err!("the time is up")) }
+    let ask = Func::wrap(&mut store, |mut caller: wasmtime::Caller<'_, u64>| {
+        let checks = caller.data_mut();
+        *checks += 1;
+        if *checks < MOST_CHECKS { Ok(1) } else { Err(wasmtime::format_err!("the time is up")) }
     });
-    log.ask(&mut store, look).unwrap();
+    log.ask(&mut store, ask).unwrap();
     let (memory, offset) = log.time_cell();
     memory.write(&mut store, offset as usize, &1u32.to_le_bytes()).unwrap();
     let function = instance.get_func(&mut store, entry).unwrap();
@@ -136,7 +136,7 @@ fn the_same_through_a_table_and_by_tail_calls_is_ended() {
 
 #[test]
 fn bulk_instructions_in_a_row_are_ended_outside_of_transactions_and_fill_the_log_in_them() {
-    let row = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 65536))".repeat(MOST_LOOKS as usize);
+    let row = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 65536))".repeat(MOST_CHECKS as usize);
     assert_eq!(ends(&row, ""), [End::Trapped(Trap::UnreachableCodeReached), End::TimeUp]);
 }
 
@@ -156,5 +156,5 @@ fn generated_modules_whose_loops_never_end_are_ended() {
 fn a_loop_that_does_not_look_is_noticed() {
     let engine = engine();
     let text = both("(loop $l (br $l))", "");
-    assert_eq!(call(&engine, &text, "nook_timer", Some(Flaw::LoopWithoutLook)), End::Escaped);
+    assert_eq!(call(&engine, &text, "nook_timer", Some(Flaw::LoopWithoutCheck)), End::Escaped);
 }

@@ -16,11 +16,11 @@ pub(super) struct Names {
     /// Function: logs a range.
     pub(super) log_range: u32,
     /// Function: says that the time cell was found set.
-    pub(super) look: u32,
+    pub(super) ask: u32,
     /// Table: whom it says that to.
-    pub(super) look_table: u32,
+    pub(super) ask_table: u32,
     /// Type: of that function.
-    pub(super) look_type: u32,
+    pub(super) ask_type: u32,
     /// Where records begin.
     pub(super) first_record: u32,
     /// What lies below is not logged: it is kept by other means.
@@ -135,25 +135,25 @@ pub(super) fn check_stack_pointer(scratch: u32, names: &Names, out: &mut Code) {
     ]);
 }
 
-/// Looks at the time: asks the host if the cell is set.
+/// Appends a deadline check: if the time cell is set, it asks the host.
 ///
 /// The load is atomic because a plain one may be taken out of the loop.
-pub(super) fn look(names: &Names, out: &mut Code) {
+pub(super) fn deadline_check(names: &Names, out: &mut Code) {
     out.extend([
         Instruction::I32Const(0),
         Instruction::I32AtomicLoad(log(TIME_CELL, 2)),
         Instruction::If(BlockType::Empty),
-        Instruction::Call(names.look),
+        Instruction::Call(names.ask),
         Instruction::End,
     ]);
 }
 
-/// The body of the function that asks the host, which says whether to ask again at the next look.
+/// The body of the function that asks the host, which says whether to ask again at the next deadline check.
 pub(super) fn ask(names: &Names) -> Code {
     vec![
         Instruction::I32Const(0),
         Instruction::I32Const(0),
-        Instruction::CallIndirect { type_index: names.look_type, table_index: names.look_table },
+        Instruction::CallIndirect { type_index: names.ask_type, table_index: names.ask_table },
         Instruction::I32AtomicStore(log(TIME_CELL, 2)),
         Instruction::End,
     ]
@@ -218,7 +218,7 @@ pub(super) fn log_range(names: &Names) -> Code {
         Instruction::End,
     ]);
     // A copy may take milliseconds, and there may be many in a row.
-    look(names, &mut code);
+    deadline_check(names, &mut code);
     code.extend([
         // Traps if the range is not in memory.
         Instruction::GlobalGet(names.top),

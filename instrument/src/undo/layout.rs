@@ -6,7 +6,7 @@
 
 /// The log's length. It is touched only as far as it is used, and what lies behind it traps.
 pub const LOG_BYTES: u64 = 64 << 20;
-/// An `i32` that somebody outside sets when a call is to look at the time; the module looks at it in each round of a
+/// An `i32` that somebody outside sets when a call is to check its deadline; the module loads it in each round of a
 /// loop. It has a cache line to itself.
 pub const TIME_CELL: u32 = 0;
 /// An `i32` that is set when a bulk instruction does not fit into the log.
@@ -31,7 +31,7 @@ pub const TOP_EXPORT: &str = "nook_undo_top";
 /// The global with a [`Mode`].
 pub const MODE_EXPORT: &str = "nook_undo_mode";
 /// A table of one: the function that is called when the time cell is set. What it returns is the cell's new value.
-pub const LOOK_EXPORT: &str = "nook_undo_look";
+pub const ASK_EXPORT: &str = "nook_undo_ask";
 /// The driver's mutable globals, each followed by its number.
 pub const GLOBAL_EXPORT: &str = "nook_undo_global_";
 /// What all of them begin with.

@@ -38,9 +38,9 @@
 //! - Tables, `memory.grow`, `data.drop` and the like are refused, see [`Refused`].
 
 mod code;
+mod deadline;
 mod facts;
 pub mod layout;
-mod looks;
 mod module;
 mod planted;
 mod rewrite;
@@ -118,10 +118,10 @@ pub struct Effect {
     pub own_frames_known: bool,
     /// Checked writes of the stack pointer.
     pub stack_checks: usize,
-    /// Branches back to the beginning of a loop; each looks at the time.
+    /// Branches back to the beginning of a loop; each checks its deadline.
     pub back_edges: usize,
-    /// Functions that look at the time when they begin.
-    pub looks_at_beginnings: usize,
+    /// Functions that check the deadline when they begin.
+    pub entry_checks: usize,
     /// The length of its code before.
     pub code_bytes_before: usize,
     /// And after.
@@ -139,8 +139,8 @@ impl fmt::Display for Effect {
         writeln!(f, "{bulk} bulk instructions, {} of them to own frames", self.bulk_own_frame)?;
         let stack = if self.own_frames_known { "first in memory" } else { "not known to be first in memory" };
         writeln!(f, "stack {stack}, {} checks of its pointer", self.stack_checks)?;
-        let Effect { back_edges, looks_at_beginnings, .. } = self;
-        writeln!(f, "{back_edges} back-edges and {looks_at_beginnings} functions look at the time")?;
+        let Effect { back_edges, entry_checks, .. } = self;
+        writeln!(f, "{back_edges} back-edges and {entry_checks} functions check their deadline")?;
         write!(f, "{} bytes of code, {} before", self.code_bytes_after, self.code_bytes_before)
     }
 }

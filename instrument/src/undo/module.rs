@@ -1,6 +1,6 @@
 //! What the pass needs to know of a module before it rewrites it.
 
-use nook_abi::{ENTRY_PREFIX, Entry, Plain};
+use nook_abi::{ENTRY_PREFIX, Entry, Printable};
 use wasmparser::{ConstExpr, DataKind, Export, ExternalKind, KnownCustom, Name, Operator, TypeRef, ValType};
 
 use super::Refused;
@@ -35,15 +35,15 @@ impl<'a> Shape<'a> {
     pub(super) fn of(wasm: &'a [u8]) -> Result<Self, Refused> {
         let sections = Sections::of(wasm, crate::features())?;
         if let Some(import) = sections.imports.iter().find(|import| !matches!(import.ty, TypeRef::Func(_))) {
-            let what = format!("the import `{}.{}`", Plain(import.module), Plain(import.name));
+            let what = format!("the import `{}.{}`", Printable(import.module), Printable(import.name));
             return Err(Refused::Shared { what });
         }
         for export in &sections.exports {
             if export.name.starts_with(RESERVED_PREFIX) {
-                return Err(Refused::ReservedExport(Plain(export.name).to_string()));
+                return Err(Refused::ReservedExport(Printable(export.name).to_string()));
             }
             if export.kind == ExternalKind::Table {
-                return Err(Refused::Shared { what: format!("the exported table `{}`", Plain(export.name)) });
+                return Err(Refused::Shared { what: format!("the exported table `{}`", Printable(export.name)) });
             }
         }
         let [memory] = sections.memories[..] else {

@@ -49,8 +49,8 @@ pub(crate) enum Flaw {
     ForgetGlobals,
     /// Takes what begins in memory that is kept for kept, however far it reaches.
     KeepAcrossBorder,
-    /// Goes round in a loop without a look at the time.
-    LoopWithoutLook,
-    /// Begins long functions without a look at the time.
-    FunctionWithoutLook,
+    /// Goes round in a loop without a deadline check.
+    LoopWithoutCheck,
+    /// Begins long functions without a deadline check.
+    FunctionWithoutCheck,
 }

@@ -18,7 +18,7 @@ const MAX_HOISTED: usize = 32;
 /// The largest frame that is believed: a stack pointer less than this, if it wraps, is beyond every memory.
 const MAX_FRAME_BYTES: i64 = 1 << 20;
 
-/// The longest bulk instruction that is neither logged nor preceded by a look: many in a row are to end too.
+/// The longest bulk instruction that is neither logged nor preceded by a deadline check: many in a row are to end too.
 pub(super) const MAX_OWN_BULK_BYTES: u32 = 4096;
 
 /// A part of the new body.
@@ -169,9 +169,9 @@ impl Rewrite<'_, '_> {
         }
     }
 
-    fn look(&mut self) {
+    fn deadline_check(&mut self) {
         let mut code = Code::new();
-        code::look(&self.module.names, &mut code);
+        code::deadline_check(&self.module.names, &mut code);
         self.add(code);
     }
 
@@ -193,8 +193,8 @@ impl Rewrite<'_, '_> {
         };
         if goes_back {
             self.effect.back_edges += 1;
-            if !flawed!(self.module.planted, LoopWithoutLook) {
-                self.look();
+            if !flawed!(self.module.planted, LoopWithoutCheck) {
+                self.deadline_check();
             }
         }
     }
@@ -412,7 +412,7 @@ impl Rewrite<'_, '_> {
         ]);
         self.reload();
         // It may take milliseconds, and there may be many in a row.
-        self.look();
+        self.deadline_check();
         self.add(vec![Instruction::LocalGet(address), Instruction::LocalGet(middle), Instruction::LocalGet(length)]);
     }
 

@@ -8,11 +8,11 @@ use wasm_encoder::{
 use wasmparser::{CustomSectionReader, Export, ExternalKind, Parser, Payload, Validator};
 
 use super::code::{self, Code, Names};
+use super::deadline::{self, Cost};
 use super::layout::{
-    GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS,
-    TOP_EXPORT, first_record,
+    ASK_EXPORT, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT,
+    first_record,
 };
-use super::looks::{self, Cost};
 use super::module::Shape;
 use super::planted::{Planted, flawed};
 use super::rewrite::{Module, Part, Rewritten, rewrite};
@@ -41,22 +41,22 @@ struct Writer<'a> {
 struct Placed {
     /// Its locals and code.
     body: Vec<u8>,
-    /// Where in the body a look at the time goes, if there is to be one.
-    look_at: usize,
+    /// Where in the body a deadline check goes, if there is to be one.
+    check_at: usize,
     /// Byte offset in the body, and in the original module.
     offsets: Vec<(usize, Option<usize>)>,
 }
 
 impl Placed {
-    /// The function looks at the time when it begins.
-    fn look(&mut self, names: &Names) {
+    /// Puts a deadline check at the beginning of the function.
+    fn insert_deadline_check(&mut self, names: &Names) {
         let mut code = Code::new();
-        code::look(names, &mut code);
-        let mut look = Vec::new();
-        code.iter().for_each(|instruction| instruction.encode(&mut look));
-        let moved = self.offsets.iter_mut().filter(|(at, _)| *at > self.look_at);
-        moved.for_each(|(at, _)| *at += look.len());
-        self.body.splice(self.look_at..self.look_at, look);
+        code::deadline_check(names, &mut code);
+        let mut check = Vec::new();
+        code.iter().for_each(|instruction| instruction.encode(&mut check));
+        let moved = self.offsets.iter_mut().filter(|(at, _)| *at > self.check_at);
+        moved.for_each(|(at, _)| *at += check.len());
+        self.body.splice(self.check_at..self.check_at, check);
     }
 }
 
@@ -71,9 +71,9 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options) -> Result<Instru
         mode: globals + 1,
         stack_limit: globals + 2,
         log_range: functions.len() as u32,
-        look: functions.len() as u32 + 1,
-        look_table: tables.len() as u32,
-        look_type: types.len() as u32 + 1,
+        ask: functions.len() as u32 + 1,
+        ask_table: tables.len() as u32,
+        ask_type: types.len() as u32 + 1,
         first_record: first_record(shape.mutable_globals().count()),
         kept_below: options.private_bytes.filter(|_| options.private_is_kept),
     };
@@ -107,10 +107,10 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options) -> Result<Instru
         functions.push(writer.function(&declared, &analysis, &rewritten)?);
     }
     let mut code = CodeSection::new();
-    for (function, looks) in functions.iter_mut().zip(looks::settle(&costs)) {
-        if looks && !flawed!(module.planted, FunctionWithoutLook) {
-            function.look(&names);
-            effect.looks_at_beginnings += 1;
+    for (function, checks) in functions.iter_mut().zip(deadline::settle(&costs)) {
+        if checks && !flawed!(module.planted, FunctionWithoutCheck) {
+            function.insert_deadline_check(&names);
+            effect.entry_checks += 1;
         }
         code.raw(&function.body);
     }
@@ -121,7 +121,7 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options) -> Result<Instru
     Validator::new_with_features(crate::rewritten_features()).validate_all(&wasm)?;
     effect.code_bytes_before = code_bytes_before;
     effect.code_bytes_after = finished.code.byte_len();
-    Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.look + 1 })
+    Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.ask + 1 })
 }
 
 impl Writer<'_> {
@@ -147,7 +147,7 @@ impl Writer<'_> {
             }
         };
         emit(&mut body, reload.as_ref().map_or(&[], |code| &code[..]));
-        let look_at = body.byte_len();
+        let check_at = body.byte_len();
         for part in &rewritten.parts {
             match part {
                 Part::Added(code) => emit(&mut body, code),
@@ -159,7 +159,7 @@ impl Writer<'_> {
                 }
             }
         }
-        Ok(Placed { body: body.into_raw_body(), look_at, offsets })
+        Ok(Placed { body: body.into_raw_body(), check_at, offsets })
     }
 
     /// The range logger, the question to the host, and one wrapper for each exported function.
@@ -246,7 +246,7 @@ impl Rewriting for Finished<'_, '_> {
     fn functions(&self, section: &mut FunctionSection) {
         let sections = &self.writer.shape.sections;
         section.function(sections.types.len() as u32);
-        section.function(self.writer.names.look_type + 1);
+        section.function(self.writer.names.ask_type + 1);
         for entry in &self.writer.entries {
             section.function(sections.functions[entry.function as usize]);
         }
@@ -275,7 +275,7 @@ impl Rewriting for Finished<'_, '_> {
 
     fn export<'e>(&self, number: usize, export: Export<'e>) -> Export<'e> {
         let wrapper = self.writer.entries.iter().position(|entry| entry.export == number);
-        let index = wrapper.map_or(export.index, |wrapper| self.writer.names.look + 1 + wrapper as u32);
+        let index = wrapper.map_or(export.index, |wrapper| self.writer.names.ask + 1 + wrapper as u32);
         Export { index, ..export }
     }
 
@@ -284,7 +284,7 @@ impl Rewriting for Finished<'_, '_> {
         section.export(LOG_EXPORT, ExportKind::Memory, 1);
         section.export(TOP_EXPORT, ExportKind::Global, names.top);
         section.export(MODE_EXPORT, ExportKind::Global, names.mode);
-        section.export(LOOK_EXPORT, ExportKind::Table, names.look_table);
+        section.export(ASK_EXPORT, ExportKind::Table, names.ask_table);
         for (number, (global, _)) in self.writer.shape.mutable_globals().enumerate() {
             section.export(&format!("{GLOBAL_EXPORT}{number}"), ExportKind::Global, global);
         }

@@ -12,7 +12,7 @@ use nook_runtime::{Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedMani
 use crate::Level;
 use crate::library::Library;
 use crate::memory::SharedMemory;
-use crate::services::Served;
+use crate::services::HostContext;
 
 /// Why a driver cannot run natively.
 #[derive(Debug, thiserror::Error)]
@@ -35,28 +35,28 @@ pub enum NativeError {
     },
 }
 
-/// A [`Served`] that the driver's kernel points to as well. It is not a `Box`: who moves a box says that nobody else
-/// has a pointer to what is in it.
-struct Shared(NonNull<Served>);
+/// A [`HostContext`] that the driver's kernel points to as well. It is not a `Box`: who moves a box says that nobody
+/// else has a pointer to what is in it.
+struct Shared(NonNull<HostContext>);
 
 impl Shared {
-    fn new(served: Served) -> Self {
-        Shared(NonNull::from(Box::leak(Box::new(served))))
+    fn new(context: HostContext) -> Self {
+        Shared(NonNull::from(Box::leak(Box::new(context))))
     }
 
-    fn get(&self) -> &Served {
+    fn get(&self) -> &HostContext {
         // SAFETY: it is there until `self` is dropped, and the driver is not being called.
         unsafe { self.0.as_ref() }
     }
 
-    fn get_mut(&mut self) -> &mut Served {
+    fn get_mut(&mut self) -> &mut HostContext {
         // SAFETY: it is there until `self` is dropped, `self` is borrowed for writing, and the driver, which points to
         // it too, is not being called.
         unsafe { self.0.as_mut() }
     }
 
     /// Takes it back. Nobody else may have a pointer to it any more.
-    fn into_inner(self) -> Served {
+    fn into_inner(self) -> HostContext {
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: it came out of a box in `new`, and is not dropped again.
         *unsafe { Box::from_raw(this.0.as_ptr()) }
@@ -95,7 +95,7 @@ impl NativeLauncher {
         Ok(NativeLauncher { object, symbol, layout: Layout::new(0, manifest), level })
     }
 
-    fn load(&self, host: *mut Served) -> Result<Loaded, String> {
+    fn load(&self, host: *mut HostContext) -> Result<Loaded, String> {
         let library = Library::load(&self.object)?;
         let driver = library.symbol(&self.symbol)?.cast::<NativeDriver>();
         // SAFETY: the symbol was found in the file, with this layout according to its head, and the library is there.
@@ -124,35 +124,35 @@ impl Drop for Loaded {
 struct NativeInstance {
     // Dropped before what it points to.
     loaded: Loaded,
-    served: Shared,
-    // Dropped after `served`, whose host's space lies in it.
+    context: Shared,
+    // Dropped after `context`, whose host's space lies in it.
     memory: SharedMemory,
     host_page: Addr,
     fault: Option<Fault>,
 }
 
-// SAFETY: the instance points to `served`, `memory` and the host's window, which move between threads together with
+// SAFETY: the instance points to `context`, `memory` and the host's window, which move between threads together with
 // it, and a driver runs on one thread at a time.
 unsafe impl Send for NativeInstance {}
 
 impl Launcher for NativeLauncher {
     fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
         let memory = SharedMemory::new(&self.layout);
-        let mut served = Shared::new(Served { host, fault: None, panicked: false });
-        let loaded = match self.load(served.0.as_ptr()) {
+        let mut context = Shared::new(HostContext { host, fault: None, panicked: false });
+        let loaded = match self.load(context.0.as_ptr()) {
             Ok(loaded) => loaded,
             Err(why) => {
                 let why = format!("loading {}: {why}", self.object.path().display());
-                return Err(Box::new(LaunchError { host: served.into_inner().host, why }));
+                return Err(Box::new(LaunchError { host: context.into_inner().host, why }));
             }
         };
         // SAFETY: `NativeInstance` drops the memory after the host, which uses the space; and so does an error below.
-        let space = unsafe { memory.space(&served.get().host) };
-        match served.get_mut().host.begin_instance(space) {
-            Ok(host_page) => Ok(Box::new(NativeInstance { loaded, served, memory, host_page, fault: None })),
+        let space = unsafe { memory.space(&context.get().host) };
+        match context.get_mut().host.begin_instance(space) {
+            Ok(host_page) => Ok(Box::new(NativeInstance { loaded, context, memory, host_page, fault: None })),
             Err(error) => {
                 drop(loaded);
-                Err(Box::new(LaunchError { host: served.into_inner().host, why: error.to_string() }))
+                Err(Box::new(LaunchError { host: context.into_inner().host, why: error.to_string() }))
             }
         }
     }
@@ -169,20 +169,20 @@ macro_rules! define_native_driver {
             $(
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
-                    let served = self.served.get_mut();
-                    self.fault = self.fault.or(served.host.device_is_taken());
+                    let context = self.context.get_mut();
+                    self.fault = self.fault.or(context.host.device_is_taken());
                     if let Some(fault) = self.fault {
                         return Err(fault);
                     }
-                    served.host.begin_call(Entry::$variant);
+                    context.host.begin_call(Entry::$variant);
                     let Loaded { entries, instance, .. } = &self.loaded;
                     // SAFETY: the instance is there, and called by nobody else. The host page is that of this instance;
                     // its places stay valid until it is dropped.
                     let result = unsafe { (entries.$name)(*instance, $($arg),*) };
-                    let served = self.served.get();
+                    let context = self.context.get();
                     let panicked =
-                        served.panicked.then_some(Fault::Trap { entry: Entry::$variant, kind: TrapKind::Unreachable });
-                    self.fault = served.host.device_is_taken().or(served.fault).or(panicked);
+                        context.panicked.then_some(Fault::Trap { entry: Entry::$variant, kind: TrapKind::Unreachable });
+                    self.fault = context.host.device_is_taken().or(context.fault).or(panicked);
                     match self.fault {
                         None => Ok(result),
                         Some(fault) => Err(fault),
@@ -191,11 +191,11 @@ macro_rules! define_native_driver {
             )*
 
             fn host(&self) -> &Host {
-                &self.served.get().host
+                &self.context.get().host
             }
 
             fn host_mut(&mut self) -> &mut Host {
-                &mut self.served.get_mut().host
+                &mut self.context.get_mut().host
             }
 
             fn host_page(&self) -> Addr {
@@ -203,12 +203,12 @@ macro_rules! define_native_driver {
             }
 
             fn end(self: Box<Self>) -> Ended {
-                let NativeInstance { loaded, mut served, memory, .. } = *self;
-                let quiet = served.get_mut().host.end_instance();
+                let NativeInstance { loaded, mut context, memory, .. } = *self;
+                let quiet = context.get_mut().host.end_instance();
                 // What a driver holds frees itself through hostcalls; they go to a host whose instance has ended.
                 drop(loaded);
                 drop(memory);
-                Ended { host: served.into_inner().host, quiet }
+                Ended { host: context.into_inner().host, quiet }
             }
         }
     };

@@ -5,7 +5,7 @@ use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_erro
 use std::ptr::NonNull;
 
 use nook_abi::net::RING_BYTES;
-use nook_runtime::{Host, Layout, Places, Space};
+use nook_runtime::{Host, Layout, RegionAddrs, Space};
 
 /// Host page, rings and heap in one allocation, as far apart as in a wasm driver's memory.
 pub(crate) struct SharedMemory {
@@ -31,7 +31,7 @@ impl SharedMemory {
     /// The memory outlives every use of the result, and so does the host's window, which the host sees to.
     pub(crate) unsafe fn space(&self, host: &Host) -> Space {
         let at = |offset: u64| self.base.as_ptr().addr() as u64 + offset;
-        let places = Places {
+        let places = RegionAddrs {
             heap: at(self.layout.own_bytes),
             host_page: at(self.layout.host_page),
             rings: self.layout.rings.map(at),

@@ -36,7 +36,7 @@ impl Level {
 }
 
 /// What the driver's pointer to its host points to.
-pub(crate) struct Served {
+pub(crate) struct HostContext {
     pub(crate) host: Host,
     /// The first fault of the call that runs: native code cannot be ended in the middle.
     pub(crate) fault: Option<Fault>,
@@ -67,7 +67,7 @@ macro_rules! value_after_fault {
 unsafe extern "C" fn panicked(host: *mut c_void) {
     // SAFETY: the pointer is what `create` was given, which lives longer than the instance; nobody else uses it during
     // a call into the driver, which is where this is called.
-    unsafe { (*host.cast::<Served>()).panicked = true };
+    unsafe { (*host.cast::<HostContext>()).panicked = true };
 }
 
 macro_rules! define_services {
@@ -94,18 +94,18 @@ macro_rules! define_services {
                 pub(super) unsafe extern "C" fn $name<C: Checks>(host: *mut c_void, $($arg: $ty),*) -> $result {
                     // SAFETY: the pointer is what `create` was given, which lives longer than the instance; nobody
                     // else uses it during a call into the driver, which is where hostcalls are made.
-                    let served = unsafe { &mut *host.cast::<Served>() };
+                    let context = unsafe { &mut *host.cast::<HostContext>() };
                     let admitted = match C::CONTEXT {
-                        true => served.host.admit(Hostcall::$variant),
+                        true => context.host.admit(Hostcall::$variant),
                         false => {
-                            served.host.count_hostcall();
+                            context.host.count_hostcall();
                             Ok(())
                         }
                     };
-                    match admitted.and_then(|()| C::$name(&mut served.host, $($arg),*)) {
+                    match admitted.and_then(|()| C::$name(&mut context.host, $($arg),*)) {
                         Ok(value) => value,
                         Err(fault) => {
-                            served.fault.get_or_insert(fault);
+                            context.fault.get_or_insert(fault);
                             value_after_fault!($result)
                         }
                     }

@@ -1,6 +1,6 @@
 //! A driver's process: how it comes, how its end is noticed, and that nothing of it stays.
 //!
-//! Each has a keeper, a thread that makes it and waits for its end. A process asks to die with the thread that made it,
+//! Each has a reaper, a thread that makes it and waits for its end. A process asks to die with the thread that made it,
 //! so that thread must live as long; and as it waits anyway, the end of the process costs the host no look in between.
 #![expect(
     unsafe_code,
@@ -26,30 +26,30 @@ use crate::sandbox::{self, NAMESPACES, NOBODY, Plan};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum ExitStatus {
     /// With this status.
     Exited(i32),
     /// By this signal.
     Killed(i32),
 }
 
-impl End {
+impl ExitStatus {
     /// The same as a trap.
     pub(crate) fn trap(self) -> TrapKind {
         match self {
-            End::Exited(PANICKED) => TrapKind::Unreachable,
-            End::Killed(libc::SIGSEGV | libc::SIGBUS) => TrapKind::MemoryOutOfBounds,
-            End::Killed(libc::SIGILL | libc::SIGTRAP) => TrapKind::Unreachable,
-            End::Killed(libc::SIGFPE) => TrapKind::Arithmetic,
-            End::Killed(libc::SIGSYS) => TrapKind::Syscall,
-            End::Exited(_) | End::Killed(_) => TrapKind::Ended,
+            ExitStatus::Exited(PANICKED) => TrapKind::Unreachable,
+            ExitStatus::Killed(libc::SIGSEGV | libc::SIGBUS) => TrapKind::MemoryOutOfBounds,
+            ExitStatus::Killed(libc::SIGILL | libc::SIGTRAP) => TrapKind::Unreachable,
+            ExitStatus::Killed(libc::SIGFPE) => TrapKind::Arithmetic,
+            ExitStatus::Killed(libc::SIGSYS) => TrapKind::Syscall,
+            ExitStatus::Exited(_) | ExitStatus::Killed(_) => TrapKind::Ended,
         }
     }
 }
 
 /// How much of the sandbox this machine permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Walls {
+pub(crate) enum Confinement {
     /// Namespaces, with users of its own.
     All,
     /// Namespaces, by root's right.
@@ -59,15 +59,15 @@ pub(crate) enum Walls {
 }
 
 /// What a process is made of.
-pub(crate) struct Birth {
+pub(crate) struct SpawnConfig {
     pub(crate) memory: Arc<Memory>,
     pub(crate) window: OwnedFd,
     pub(crate) program: OwnedFd,
     pub(crate) filters: Arc<[BpfProgram; 2]>,
 }
 
-/// What the keeper and the host both look at.
-struct Life {
+/// What the reaper and the host both look at.
+struct ChildStatus {
     memory: Arc<Memory>,
     /// Zero while it lives; then [`ENDED`] and how.
     end: AtomicU64,
@@ -80,11 +80,11 @@ const KILLED: u64 = 1 << 32;
 pub(crate) struct Child {
     pid: libc::pid_t,
     pidfd: Arc<OwnedFd>,
-    walls: Walls,
+    confinement: Confinement,
     /// Why it has less than all, if it has.
     refused: String,
-    life: Arc<Life>,
-    keeper: Option<JoinHandle<()>>,
+    status: Arc<ChildStatus>,
+    reaper: Option<JoinHandle<()>>,
     clock: Option<libc::clockid_t>,
 }
 
@@ -93,32 +93,33 @@ impl Child {
     ///
     /// # Errors
     /// What could not be done, for people.
-    pub(crate) fn start(birth: Birth) -> Result<Child, String> {
-        let life = Arc::new(Life { memory: birth.memory.clone(), end: AtomicU64::new(0) });
-        let (told, born): (Sender<Result<Born, String>>, Receiver<_>) = channel();
-        let kept = life.clone();
-        let keeper = std::thread::Builder::new().name("nook-keeper".into()).spawn(move || keep(birth, &kept, &told));
-        let keeper = keeper.map_err(|error| format!("no thread for the driver's process: {error}"))?;
-        let Born { pid, pidfd, walls, refused } =
-            born.recv().unwrap_or_else(|_| Err("the thread that makes the driver's process ended".into()))?;
+    pub(crate) fn start(config: SpawnConfig) -> Result<Child, String> {
+        let status = Arc::new(ChildStatus { memory: config.memory.clone(), end: AtomicU64::new(0) });
+        let (started, spawned): (Sender<Result<Spawned, String>>, Receiver<_>) = channel();
+        let kept = status.clone();
+        let reaper =
+            std::thread::Builder::new().name("nook-reaper".into()).spawn(move || reap(config, &kept, &started));
+        let reaper = reaper.map_err(|error| format!("no thread for the driver's process: {error}"))?;
+        let Spawned { pid, pidfd, confinement, refused } =
+            spawned.recv().unwrap_or_else(|_| Err("the thread that makes the driver's process ended".into()))?;
         let mut clock = 0;
         // SAFETY: writes a clock's number.
         let clock = (unsafe { libc::clock_getcpuclockid(pid, &mut clock) } == 0).then_some(clock);
-        Ok(Child { pid, pidfd, walls, refused, life, keeper: Some(keeper), clock })
+        Ok(Child { pid, pidfd, confinement, refused, status, reaper: Some(reaper), clock })
     }
 
     /// How much of the sandbox it has, and why not more.
-    pub(crate) fn walls(&self) -> (Walls, &str) {
-        (self.walls, &self.refused)
+    pub(crate) fn confinement(&self) -> (Confinement, &str) {
+        (self.confinement, &self.refused)
     }
 
     /// How it ended, if it has.
     #[inline]
-    pub(crate) fn end(&self) -> Option<End> {
-        match self.life.end.load(Ordering::Acquire) {
+    pub(crate) fn end(&self) -> Option<ExitStatus> {
+        match self.status.end.load(Ordering::Acquire) {
             0 => None,
-            end if end & KILLED != 0 => Some(End::Killed(end as u32 as i32)),
-            end => Some(End::Exited(end as u32 as i32)),
+            end if end & KILLED != 0 => Some(ExitStatus::Killed(end as u32 as i32)),
+            end => Some(ExitStatus::Exited(end as u32 as i32)),
         }
     }
 
@@ -141,10 +142,10 @@ impl Child {
 
     /// Ends it, and waits until nothing of it is left: from then on it writes nowhere.
     pub(crate) fn kill(&mut self) {
-        let Some(keeper) = self.keeper.take() else { return };
+        let Some(reaper) = self.reaper.take() else { return };
         // It may have ended by itself.
         let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
-        let _ = keeper.join();
+        let _ = reaper.join();
         wait_for(self.pidfd.as_fd(), WaitIdOptions::empty());
     }
 }
@@ -156,25 +157,25 @@ impl Drop for Child {
 }
 
 /// A process whose program was started.
-struct Born {
+struct Spawned {
     pid: libc::pid_t,
     pidfd: Arc<OwnedFd>,
-    walls: Walls,
+    confinement: Confinement,
     refused: String,
 }
 
-/// The keeper's life.
-fn keep(birth: Birth, life: &Life, told: &Sender<Result<Born, String>>) {
-    let born = bear(&birth);
+/// Starts the process, and waits for its end.
+fn reap(config: SpawnConfig, status: &ChildStatus, started: &Sender<Result<Spawned, String>>) {
+    let spawned = spawn(&config);
     // It is the process's now.
-    drop(birth);
-    let pidfd = born.as_ref().ok().map(|born| born.pidfd.clone());
+    drop(config);
+    let pidfd = spawned.as_ref().ok().map(|spawned| spawned.pidfd.clone());
     // Whoever waits for it has not gone away: it holds the other end.
-    let _ = told.send(born);
+    let _ = started.send(spawned);
     if let Some(pidfd) = pidfd {
         let end = wait_for(pidfd.as_fd(), WaitIdOptions::NOWAIT);
-        life.end.store(end, Ordering::Release);
-        life.memory.channel().guest.wake();
+        status.end.store(end, Ordering::Release);
+        status.memory.channel().guest.wake();
     }
 }
 
@@ -196,40 +197,50 @@ fn wait_for(pidfd: BorrowedFd<'_>, flags: WaitIdOptions) -> u64 {
     }
 }
 
-/// Makes the process with as many walls as this machine permits.
-fn bear(birth: &Birth) -> Result<Born, String> {
+/// Makes the process with as much confinement as this machine permits.
+fn spawn(config: &SpawnConfig) -> Result<Spawned, String> {
     let is_root = geteuid().is_root();
-    let ladder: &[Walls] = if is_root { &[Walls::All, Walls::AsRoot, Walls::None] } else { &[Walls::All, Walls::None] };
+    let ladder: &[Confinement] = if is_root {
+        &[Confinement::All, Confinement::AsRoot, Confinement::None]
+    } else {
+        &[Confinement::All, Confinement::None]
+    };
     let mut refused: Vec<String> = Vec::new();
-    for &walls in ladder {
-        match bear_within(birth, walls, is_root) {
-            Ok((pid, pidfd)) => return Ok(Born { pid, pidfd: Arc::new(pidfd), walls, refused: refused.join("; ") }),
+    for &confinement in ladder {
+        match spawn_within(config, confinement, is_root) {
+            Ok((pid, pidfd)) => {
+                return Ok(Spawned { pid, pidfd: Arc::new(pidfd), confinement, refused: refused.join("; ") });
+            }
             Err(why) => refused.push(why),
         }
     }
     Err(refused.join("; with less: "))
 }
 
-fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_t, OwnedFd), String> {
-    let namespaces = match walls {
-        Walls::All => NAMESPACES | libc::CLONE_NEWUSER,
-        Walls::AsRoot => NAMESPACES,
-        Walls::None => 0,
+fn spawn_within(
+    config: &SpawnConfig,
+    confinement: Confinement,
+    is_root: bool,
+) -> Result<(libc::pid_t, OwnedFd), String> {
+    let namespaces = match confinement {
+        Confinement::All => NAMESPACES | libc::CLONE_NEWUSER,
+        Confinement::AsRoot => NAMESPACES,
+        Confinement::None => 0,
     };
     let (status, status_end) = pipe().map_err(text)?;
     let (go, go_end) = pipe().map_err(text)?;
     let plan = Plan {
         namespaces,
-        drops_user: is_root || walls == Walls::All,
+        drops_user: is_root || confinement == Confinement::All,
         drops_groups: is_root,
-        memory: birth.memory.fd(),
-        window: birth.window.as_raw_fd(),
-        program: birth.program.as_raw_fd(),
+        memory: config.memory.fd(),
+        window: config.window.as_raw_fd(),
+        program: config.program.as_raw_fd(),
         status: status_end.as_raw_fd(),
         go: go.as_raw_fd(),
         go_other_end: go_end.as_raw_fd(),
-        limits: sandbox::limits(birth.memory.mapped_bytes()),
-        filters: &birth.filters,
+        limits: sandbox::limits(config.memory.mapped_bytes()),
+        filters: &config.filters,
     };
     let mut pidfd: c_int = -1;
     let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
@@ -246,12 +257,12 @@ fn bear_within(birth: &Birth, walls: Walls, is_root: bool) -> Result<(libc::pid_
     // SAFETY: the clone succeeded, so the kernel has opened this descriptor for us, and nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     drop((status_end, go));
-    let mapped = if walls == Walls::All { map_users(pid, is_root) } else { Ok(()) };
+    let mapped = if confinement == Confinement::All { map_users(pid, is_root) } else { Ok(()) };
     let started = mapped.and_then(|()| watch_start(go_end, status));
     match started {
         Ok(()) => Ok((pid as libc::pid_t, pidfd)),
         Err(why) => {
-            // It has seen the pipe close, or has told why it goes.
+            // It has seen the pipe close, or has said why it ends.
             wait_for(pidfd.as_fd(), WaitIdOptions::empty());
             Err(why)
         }

@@ -12,10 +12,10 @@ use nook_runtime::{Driver, Ended, Host, LaunchError, Launcher, Layout, OwnedMani
 use seccompiler::BpfProgram;
 
 use crate::ProcessError;
-use crate::child::{Birth, Child, Walls};
-use crate::filter;
-use crate::line::{Line, Wait};
+use crate::child::{Child, Confinement, SpawnConfig};
+use crate::connection::{Connection, Wait};
 use crate::memory::Memory;
+use crate::seccomp;
 
 /// Makes driver processes of one program.
 pub struct ProcessLauncher {
@@ -36,42 +36,44 @@ impl ProcessLauncher {
         let program = CompiledDriver::read(path, manifest)?.sealed_copy();
         let program =
             program.map_err(|error| ProcessError::NoSandbox(format!("a sealed copy of the program: {error}")))?;
-        let filters = Arc::new(filter::programs().map_err(ProcessError::NoSandbox)?);
+        let filters = Arc::new(seccomp::programs().map_err(ProcessError::NoSandbox)?);
         let layout = Layout::new(CHANNEL_BYTES, manifest);
         Ok(ProcessLauncher { program, layout, wait: wait.possible(), filters, told: AtomicBool::new(false) })
     }
 
-    fn start(&self, host: &Host) -> Result<(Arc<Memory>, Line), String> {
+    fn start(&self, host: &Host) -> Result<(Arc<Memory>, Connection), String> {
         if host.clock().is_virtual() {
             return Err("a process works in real time: give its host the monotonic clock".into());
         }
         let failed = |error: std::io::Error| error.to_string();
         let memory = Arc::new(Memory::new(self.layout, self.wait.spin_ns()).map_err(failed)?);
-        let birth = Birth {
+        let config = SpawnConfig {
             memory: memory.clone(),
             window: host.window().fd().try_clone_to_owned().map_err(failed)?,
             program: self.program.try_clone().map_err(failed)?.into(),
             filters: self.filters.clone(),
         };
-        let child = Child::start(birth)?;
+        let child = Child::start(config)?;
         if !self.told.swap(true, Ordering::Relaxed) {
             tell(&child);
         }
-        let mut line = Line::new(memory.clone(), child, self.wait);
-        line.until_ready()?;
-        Ok((memory, line))
+        let mut connection = Connection::new(memory.clone(), child, self.wait);
+        connection.until_ready()?;
+        Ok((memory, connection))
     }
 }
 
 /// Says what holds the driver's process, and what this machine does not permit.
 fn tell(child: &Child) {
-    match child.walls() {
-        (Walls::All, _) => tracing::info!("the driver's process has namespaces of its own and a few system calls"),
-        (Walls::AsRoot, why) => tracing::warn!(
+    match child.confinement() {
+        (Confinement::All, _) => {
+            tracing::info!("the driver's process has namespaces of its own and a few system calls")
+        }
+        (Confinement::AsRoot, why) => tracing::warn!(
             "the driver's process has the machine's users ({why}): it is nobody, in other namespaces of its own, with a \
              few system calls"
         ),
-        (Walls::None, why) => tracing::warn!(
+        (Confinement::None, why) => tracing::warn!(
             "the driver's process has no namespaces of its own ({why}): it is held by the filter of its system calls alone"
         ),
     }
@@ -79,7 +81,7 @@ fn tell(child: &Child) {
 
 struct ProcessDriver {
     // Dropped first: when the process is gone, nobody writes to what follows.
-    line: Line,
+    connection: Connection,
     host: Host,
     // Dropped last: the host's space lies in it.
     memory: Arc<Memory>,
@@ -89,7 +91,7 @@ struct ProcessDriver {
 
 impl Launcher for ProcessLauncher {
     fn launch(&self, mut host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
-        let (memory, line) = match self.start(&host) {
+        let (memory, connection) = match self.start(&host) {
             Ok(started) => started,
             Err(why) => return Err(Box::new(LaunchError { host, why: format!("the driver's process: {why}") })),
         };
@@ -98,7 +100,7 @@ impl Launcher for ProcessLauncher {
         // here.
         let space = unsafe { memory.space() };
         match host.begin_instance(space) {
-            Ok(host_page) => Ok(Box::new(ProcessDriver { line, memory, host, host_page, fault: None })),
+            Ok(host_page) => Ok(Box::new(ProcessDriver { connection, memory, host, host_page, fault: None })),
             Err(error) => Err(Box::new(LaunchError { host, why: error.to_string() })),
         }
     }
@@ -115,13 +117,13 @@ impl ProcessDriver {
             return Err(fault);
         }
         self.host.begin_remote_call(entry, args);
-        self.line.call(&mut self.host, entry, args).map_err(|fault| self.died(fault))
+        self.connection.call(&mut self.host, entry, args).map_err(|fault| self.died(fault))
     }
 
     /// Nothing of it runs on: what it shares with the device and its successor, it does not touch any more.
     #[cold]
     fn died(&mut self, fault: Fault) -> Fault {
-        self.line.end();
+        self.connection.end();
         self.fault = Some(fault);
         fault
     }
@@ -152,10 +154,10 @@ macro_rules! define_process_driver {
             }
 
             fn end(self: Box<Self>) -> Ended {
-                let ProcessDriver { mut line, memory, mut host, .. } = *self;
+                let ProcessDriver { mut connection, memory, mut host, .. } = *self;
                 let quiet = host.end_instance();
-                line.end();
-                drop((line, memory));
+                connection.end();
+                drop((connection, memory));
                 Ended { host, quiet }
             }
         }

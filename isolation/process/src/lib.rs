@@ -12,14 +12,14 @@
 #![deny(unsafe_code)]
 
 mod child;
+mod connection;
 mod driver;
-mod filter;
-mod line;
 mod memory;
 mod program;
 mod sandbox;
+mod seccomp;
 
+pub use connection::{SPIN_NS, Wait};
 pub use driver::ProcessLauncher;
-pub use line::{SPIN_NS, Wait};
 pub use nook_process_guest::channel::MEMORY_AT;
 pub use program::ProcessError;

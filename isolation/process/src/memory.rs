@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use nook_process_guest::channel::{CHANNEL_BYTES, Channel, MEMORY_AT};
-use nook_runtime::{Layout, Places, Space};
+use nook_runtime::{Layout, RegionAddrs, Space};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -72,7 +72,8 @@ impl Memory {
     pub(crate) unsafe fn space(&self) -> Space {
         let Layout { own_bytes, host_page, rings, window, .. } = self.layout;
         let at = |offset: u64| MEMORY_AT + offset;
-        let places = Places { heap: at(own_bytes), host_page: at(host_page), rings: rings.map(at), window: at(window) };
+        let places =
+            RegionAddrs { heap: at(own_bytes), host_page: at(host_page), rings: rings.map(at), window: at(window) };
         // SAFETY: the places lie inside of the mapping and are aligned as in a wasm memory; the caller keeps it.
         unsafe { Space::beginning_at(MEMORY_AT, self.base.as_ptr().cast(), window, places) }
     }

@@ -12,7 +12,7 @@ use libc::{c_int, c_long, c_ulong};
 use nook_process_guest::channel::{MEMORY_FD, WINDOW_FD};
 use seccompiler::BpfProgram;
 
-use crate::filter::{PROGRAM_FD, STATUS_FD};
+use crate::seccomp::{PROGRAM_FD, STATUS_FD};
 
 /// Whom a driver's process runs as if it may be anybody else: `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
@@ -75,12 +75,12 @@ macro_rules! steps {
     ($($step:ident $text:literal,)*) => {
         #[derive(Clone, Copy)]
         #[repr(i32)]
-        enum Step { $($step,)* }
+        enum SetupStep { $($step,)* }
 
         /// What step number `step` is, for people.
         pub(crate) fn describe(step: i32) -> &'static str {
             match step {
-                $(_ if step == Step::$step as i32 => $text,)*
+                $(_ if step == SetupStep::$step as i32 => $text,)*
                 _ => "an unknown step",
             }
         }
@@ -102,7 +102,7 @@ steps! {
 }
 
 /// Fails if the system did.
-fn check(step: Step, status: RawFd, answer: c_long) {
+fn check(step: SetupStep, status: RawFd, answer: c_long) {
     if answer >= 0 {
         return;
     }
@@ -111,7 +111,7 @@ fn check(step: Step, status: RawFd, answer: c_long) {
     fail(step, status, error)
 }
 
-fn fail(step: Step, status: RawFd, error: c_int) -> ! {
+fn fail(step: SetupStep, status: RawFd, error: c_int) -> ! {
     let words = [step as i32, error];
     // SAFETY: writes two words that are there, and ends the process without what belongs to the one it was copied from.
     unsafe {
@@ -133,11 +133,11 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
     unsafe {
         libc::close(plan.go_other_end);
         // What is typed at a terminal is for the host.
-        check(Step::Session, status, libc::setsid().into());
+        check(SetupStep::Session, status, libc::setsid().into());
         die_with_parent(status);
         let mut go = 0u8;
         if libc::read(plan.go, (&raw mut go).cast(), 1) != 1 {
-            fail(Step::Orphaned, status, libc::ESRCH);
+            fail(SetupStep::Orphaned, status, libc::ESRCH);
         }
         let (own_files, own_users) =
             (plan.namespaces & libc::CLONE_NEWNS != 0, plan.namespaces & libc::CLONE_NEWUSER != 0);
@@ -146,26 +146,26 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
             leave_files(status);
         }
         if plan.drops_groups {
-            check(Step::Groups, status, libc::syscall(libc::SYS_setgroups, 0, 0));
+            check(SetupStep::Groups, status, libc::syscall(libc::SYS_setgroups, 0, 0));
         }
         if plan.drops_user {
-            check(Step::User, status, libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY));
-            check(Step::User, status, libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY));
+            check(SetupStep::User, status, libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY));
+            check(SetupStep::User, status, libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY));
         }
         if own_files && own_users {
             leave_files(status);
         }
-        check(Step::Privileges, status, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into());
+        check(SetupStep::Privileges, status, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into());
         keep_descriptors(plan);
         // Whoever changes its user loses the wish.
         die_with_parent(STATUS_FD);
         let mut parent = libc::pollfd { fd: GO_FD, events: 0, revents: 0 };
         if libc::poll(&mut parent, 1, 0) != 0 {
-            fail(Step::Orphaned, STATUS_FD, libc::ESRCH);
+            fail(SetupStep::Orphaned, STATUS_FD, libc::ESRCH);
         }
         for (resource, limit) in plan.limits {
             let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-            check(Step::Limits, STATUS_FD, libc::setrlimit(resource, &limit).into());
+            check(SetupStep::Limits, STATUS_FD, libc::setrlimit(resource, &limit).into());
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
@@ -173,7 +173,7 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
         for filter in plan.filters {
             let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut().cast() };
             let answer = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program);
-            check(Step::Filter, STATUS_FD, answer);
+            check(SetupStep::Filter, STATUS_FD, answer);
         }
         let name: &CStr = c"nook-driver";
         let (arguments, environment) = ([name.as_ptr(), ptr::null()], [ptr::null::<libc::c_char>()]);
@@ -185,7 +185,7 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
             environment.as_ptr(),
             libc::AT_EMPTY_PATH,
         );
-        check(Step::Program, STATUS_FD, answer);
+        check(SetupStep::Program, STATUS_FD, answer);
         libc::_exit(1)
     }
 }
@@ -195,7 +195,7 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
 unsafe fn die_with_parent(status: RawFd) {
     // SAFETY: changes what becomes of the copy.
     let answer = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0, 0, 0) };
-    check(Step::Parent, status, answer.into());
+    check(SetupStep::Parent, status, answer.into());
 }
 
 /// Replaces all that is mounted by an empty folder that cannot be written to.
@@ -210,15 +210,19 @@ unsafe fn leave_files(status: RawFd) {
     let bare = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: the mounts that change are the copy's own.
     unsafe {
-        check(Step::Mounts, status, libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()).into());
+        check(
+            SetupStep::Mounts,
+            status,
+            libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()).into(),
+        );
         let options = c"size=4k,mode=555".as_ptr().cast();
-        check(Step::Mounts, status, libc::mount(tmpfs, folder, tmpfs, bare, options).into());
-        check(Step::Mounts, status, libc::chdir(folder).into());
+        check(SetupStep::Mounts, status, libc::mount(tmpfs, folder, tmpfs, bare, options).into());
+        check(SetupStep::Mounts, status, libc::chdir(folder).into());
         // The old root comes to lie above the new one, and goes (pivot_root(2), its notes).
         let here = c".".as_ptr();
-        check(Step::Mounts, status, libc::syscall(libc::SYS_pivot_root, here, here));
-        check(Step::Mounts, status, libc::umount2(here, libc::MNT_DETACH).into());
-        check(Step::Mounts, status, libc::chdir(c"/".as_ptr()).into());
+        check(SetupStep::Mounts, status, libc::syscall(libc::SYS_pivot_root, here, here));
+        check(SetupStep::Mounts, status, libc::umount2(here, libc::MNT_DETACH).into());
+        check(SetupStep::Mounts, status, libc::chdir(c"/".as_ptr()).into());
     }
 }
 
@@ -239,15 +243,15 @@ unsafe fn keep_descriptors(plan: &Plan<'_>) {
         // First out of the way, as any of them may have another's number.
         let away = keep.map(|(from, _, _)| {
             let fd = libc::fcntl(from, libc::F_DUPFD_CLOEXEC, FREE_FD);
-            check(Step::Descriptors, plan.status, fd.into());
+            check(SetupStep::Descriptors, plan.status, fd.into());
             fd
         });
         let status = away[3];
         for (&fd, (_, to, flags)) in away.iter().zip(keep) {
-            check(Step::Descriptors, status, libc::dup3(fd, to, flags).into());
+            check(SetupStep::Descriptors, status, libc::dup3(fd, to, flags).into());
         }
         for (first, last) in [(0, MEMORY_FD as u32 - 1), (FREE_FD as u32, u32::MAX)] {
-            check(Step::Descriptors, STATUS_FD, libc::syscall(libc::SYS_close_range, first, last, 0));
+            check(SetupStep::Descriptors, STATUS_FD, libc::syscall(libc::SYS_close_range, first, last, 0));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::args::CallArg;
 use super::report::{MiscCounts, MiscReport, Tried};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
-use crate::run::{Ended, Finish, Loaded, Outcome, drive, parts, supervise};
+use crate::run::{Ended, Finish, Loaded, RunOutcome, drive, parts, supervise};
 use crate::signals::Signals;
 
 /// How long an example may take.
@@ -29,7 +29,7 @@ pub(crate) fn run(
     modules: &Loaded,
     policy: &PolicyFile,
     signals: &Signals,
-) -> Result<(Report, Result<Outcome>)> {
+) -> Result<(Report, Result<RunOutcome>)> {
     let (host, launcher) = parts(args, modules, policy)?;
     let mut supervisor = supervise(args, modules, policy, Nook::misc(host, launcher), signals)?;
     let start_ns = supervisor.nook().clock().now_ns();
@@ -61,9 +61,9 @@ pub(crate) fn run(
     });
     tracing::info!("ended: {}", report.ended);
     let outcome = match ended {
-        Ended::Quarantine(_) => Outcome::Quarantined,
-        _ if went_well => Outcome::Done,
-        _ => Outcome::ExerciseFailed,
+        Ended::Quarantine(_) => RunOutcome::Quarantined,
+        _ if went_well => RunOutcome::Done,
+        _ => RunOutcome::ExerciseFailed,
     };
     Ok((report, Ok(outcome)))
 }

@@ -2,7 +2,7 @@
 //! and what is told of them.
 
 pub mod args;
-mod plug;
+mod backend;
 mod report;
 mod run;
 mod selftest;

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
-use nook_net::{Captured, Content, ExerciseReport, HostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
+use nook_net::{Captured, Content, ExerciseReport, IpHostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Net, Nook};
 
 use super::args::Exercise;
-use super::plug::Plug;
+use super::backend::Backend;
 use super::report::{DeviceCounters, GivenUp, NetCounts, NetReport};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
-use crate::run::{Ended, Finish, Loaded, Outcome, drive, parts, supervise, tell_speed};
+use crate::run::{Ended, Finish, Loaded, RunOutcome, drive, parts, supervise, tell_speed};
 use crate::signals::Signals;
 
 /// Bytes of each exercise's TCP stream, each way.
@@ -21,7 +21,7 @@ const STREAM_BYTES: u64 = 64 << 20;
 /// How long the link may take before an exercise is given up.
 const LINK_NS: u64 = 30_000_000_000;
 
-type Supervised = Supervisor<Net<Captured<Plug>>>;
+type Supervised = Supervisor<Net<Captured<Backend>>>;
 
 /// One nook, from options to its report, and how it ended.
 pub(crate) fn run(
@@ -29,7 +29,7 @@ pub(crate) fn run(
     modules: &Loaded,
     policy: &PolicyFile,
     signals: &Signals,
-) -> Result<(Report, Result<Outcome>)> {
+) -> Result<(Report, Result<RunOutcome>)> {
     let server = server(args)?;
     let mut supervisor = assemble(args, modules, policy, server.as_ref(), signals)?;
     let (start_ns, really) = (supervisor.nook().clock().now_ns(), Instant::now());
@@ -38,19 +38,19 @@ pub(crate) fn run(
     let (report, exercise) = finish(args, &mut supervisor, modules, Finish::new(ended.clone(), start_ns));
     tracing::info!("ended: {}", report.ended);
     tell_speed(&report, really.elapsed());
-    let captured = finish_capture(supervisor.nook_mut().uplink_mut());
+    let captured = finish_capture(supervisor.nook_mut().backend_mut());
     let outcome = match (&ended, exercise) {
-        (Ended::Quarantine(_), _) => Ok(Outcome::Quarantined),
-        (Ended::Exercise, Some(true)) => captured.map(|()| Outcome::Done),
+        (Ended::Quarantine(_), _) => Ok(RunOutcome::Quarantined),
+        (Ended::Exercise, Some(true)) => captured.map(|()| RunOutcome::Done),
         // It found something, or was cut short.
-        (_, Some(_)) => Ok(Outcome::ExerciseFailed),
-        (_, None) => captured.map(|()| Outcome::Done),
+        (_, Some(_)) => Ok(RunOutcome::ExerciseFailed),
+        (_, None) => captured.map(|()| RunOutcome::Done),
     };
     Ok((report, outcome))
 }
 
 /// The capture's end. One that ended early did not end the run, but it is not what was asked for.
-fn finish_capture(captured: &mut Captured<Plug>) -> Result<()> {
+fn finish_capture(captured: &mut Captured<Backend>) -> Result<()> {
     if let Some(error) = captured.capture_error() {
         bail!("--pcap: {error}; the run went on without it");
     }
@@ -74,14 +74,14 @@ fn assemble(
 ) -> Result<Supervised> {
     let (host, launcher) = parts(args, modules, policy)?;
     let clock = host.clock().clone();
-    let plug = match &args.net.tap {
-        Some(name) => Plug::Tap(Tap::interface(name).context("--tap")?),
+    let backend = match &args.net.tap {
+        Some(name) => Backend::Tap(Tap::interface(name).context("--tap")?),
         None => {
-            let mut host = nook_net::Host::new(HostConfig::default());
+            let mut host = nook_net::IpHost::new(IpHostConfig::default());
             if let Some(plan) = plan(args, server) {
                 host.start(plan);
             }
-            Plug::Host(host)
+            Backend::Host(host)
         }
     };
     // At last, so that whatever cannot be set up leaves an earlier capture as it was.
@@ -89,7 +89,7 @@ fn assemble(
         tracing::debug!("--pcap: opening {}", path.display());
         Pcap::create(path).context("--pcap")
     });
-    let mut nook = Nook::net(host, launcher, Captured::new(plug, capture.transpose()?, clock));
+    let mut nook = Nook::net(host, launcher, Captured::new(backend, capture.transpose()?, clock));
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.net.promiscuous;
     nook.set(settings)?;
@@ -122,7 +122,7 @@ fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, st
     let mut link_was_up = false;
     drive(supervisor, signals, end_ns, |supervisor, now_ns| {
         let nook = supervisor.nook();
-        if exercising && nook.uplink().inner().host().is_some_and(nook_net::Host::finished) {
+        if exercising && nook.backend().inner().host().is_some_and(nook_net::IpHost::finished) {
             return Some(Ended::Exercise);
         }
         link_was_up |= nook.is_ready();
@@ -151,7 +151,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
         };
         finish.stop(supervisor);
         let nook = supervisor.nook();
-        let exercise = nook.uplink().inner().host().map(|host| host.report().clone());
+        let exercise = nook.backend().inner().host().map(|host| host.report().clone());
         let exercise = exercise.filter(|_| !args.net.exercise.is_empty());
         went_well = exercise.as_ref().map(passed);
         ClassReport::Net(Box::new(NetReport {

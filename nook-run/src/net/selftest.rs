@@ -18,10 +18,10 @@ use nook_runtime::{
 use super::args::WireArg;
 use super::report::NetCounts;
 use crate::cli::{MmioArg, SelftestArgs};
-use crate::device::{self, Choice};
-use crate::drivers::How;
+use crate::device::{self, DeviceOptions};
+use crate::drivers::LaunchOptions;
 use crate::report::{CountersReport, ModuleReport, check_path, irq_name, write_json};
-use crate::run::Outcome;
+use crate::run::RunOutcome;
 use crate::signals::Signals;
 use crate::{drivers, output};
 
@@ -43,16 +43,16 @@ const TURN_NS: u64 = 5_000_000;
 ///
 /// # Errors
 /// If there is no device to be tested; nothing is left behind then. What the test finds is no error.
-pub fn selftest(args: &SelftestArgs) -> Result<Outcome> {
+pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
     let signals = Signals::take().context("cannot take signals")?;
     if let Some(path) = &args.json {
         check_path(path)?;
     }
     let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
-    let how = How { isolation: None, mmio: MmioArg::Emulated, process: None, method: Method::Log };
+    let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: Method::Log };
     let launcher = drivers::launcher(&args.driver, &module, how, None, &ModuleCache::of_user())?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
-    let choice = Choice {
+    let choice = DeviceOptions {
         pci: args.pci.as_deref(),
         qemu: args.qemu.as_deref(),
         wire: &WireArg::None,
@@ -71,7 +71,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<Outcome> {
     let report = test.report(args, &module, from, identity, checks, seconds);
     let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
     written.and(output::print(&report.table().to_string()))?;
-    Ok(if report.passed { Outcome::Done } else { Outcome::ExerciseFailed })
+    Ok(if report.passed { RunOutcome::Done } else { RunOutcome::ExerciseFailed })
 }
 
 /// What one part of the test found, or why it failed.
@@ -170,12 +170,12 @@ impl Selftest {
 
     /// Sends frames until one comes round, and lets the others.
     fn knock(&mut self) -> Found {
-        let (start_ns, before) = (self.now_ns(), self.nook.uplink().knocks_back());
-        while self.nook.uplink().knocks_back() == before {
+        let (start_ns, before) = (self.now_ns(), self.nook.backend().knocks_back());
+        while self.nook.backend().knocks_back() == before {
             if self.now_ns() - start_ns > FIRST_FRAME_NS {
                 return Err(format!("none within {} s", FIRST_FRAME_NS / 1_000_000_000));
             }
-            self.nook.uplink_mut().knock();
+            self.nook.backend_mut().knock();
             self.quiet()?;
         }
         self.interrupts = self.nook.host().irq_kind().map(irq_name);
@@ -213,17 +213,17 @@ impl Selftest {
     /// Sends what is left of the first `until` frames and compares the device's counters with what was moved.
     fn pass(&mut self, until: u32) -> Found {
         let (counted, moved) = (self.stats()?, self.moved());
-        let (first, start_ns) = (self.nook.uplink().expected(), self.now_ns());
-        self.nook.uplink_mut().send_until(until);
+        let (first, start_ns) = (self.nook.backend().expected(), self.now_ns());
+        self.nook.backend_mut().send_until(until);
         let (mut due, mut progress) = (first, self.now_ns());
-        while !self.nook.uplink().all_back() {
+        while !self.nook.backend().all_back() {
             self.turn()?;
             let now = self.now_ns();
-            let expected = self.nook.uplink().expected();
+            let expected = self.nook.backend().expected();
             if expected != due {
                 (due, progress) = (expected, now);
             } else if now - progress > FRAME_NS {
-                let trouble = self.nook.uplink().tally().trouble.clone().unwrap_or_default();
+                let trouble = self.nook.backend().tally().trouble.clone().unwrap_or_default();
                 return Err(format!(
                     "frame {expected} did not come round within {} s; {trouble}",
                     FRAME_NS / 1_000_000_000
@@ -263,8 +263,8 @@ impl Selftest {
 
     /// The checks that are about all of the traffic.
     fn verdicts(&mut self, packets: u32) {
-        let tally = self.nook.uplink().tally().clone();
-        let [sent, received] = self.nook.uplink().hashes();
+        let tally = self.nook.backend().tally().clone();
+        let [sent, received] = self.nook.backend().hashes();
         let whole = tally.received == packets && tally.sent == packets && tally.trouble.is_none() && sent == received;
         let found = match &tally.trouble {
             None => format!("{} of {packets}, SHA-256 {}…", tally.received, &received[..16]),
@@ -300,8 +300,8 @@ impl Selftest {
         checks: Vec<Check>,
         seconds: f64,
     ) -> SelftestReport {
-        let tally = self.nook.uplink().tally();
-        let [sha256_sent, sha256_received] = self.nook.uplink().hashes();
+        let tally = self.nook.backend().tally();
+        let [sha256_sent, sha256_received] = self.nook.backend().hashes();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         SelftestReport {
             nook: env!("CARGO_PKG_VERSION"),
@@ -353,7 +353,7 @@ fn text(error: NookError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use e1000_model::{Model, ModelConfig, Temper};
+    use e1000_model::{Behaviour, Model, ModelConfig};
     use std::path::Path;
 
     use nook_native::{Level, NativeLauncher};
@@ -362,13 +362,13 @@ mod tests {
 
     use super::*;
 
-    /// The checks that fail on a model of this temper.
-    fn failures(temper: Temper) -> Vec<(&'static str, String)> {
+    /// The checks that fail on a model of this behaviour.
+    fn failures(behaviour: Behaviour) -> Vec<(&'static str, String)> {
         let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/e1000.wasm");
         let module = DriverModule::load(&driver, Wasi::Refused).expect("`cargo xtask drivers` made it");
         let (manifest, layout) = (module.manifest(), module.layout());
         let window = DmaWindow::new(layout.window_bytes).unwrap();
-        let model = Model::new(ModelConfig { temper, ..ModelConfig::default() }, Box::new(Unplugged));
+        let model = Model::new(ModelConfig { behaviour, ..ModelConfig::default() }, Box::new(Unplugged));
         let launcher = NativeLauncher::new(&driver.with_extension("so"), manifest, Level::Wrapped).unwrap();
         let signals = Signals::take().unwrap();
         let mut test =
@@ -379,12 +379,12 @@ mod tests {
 
     #[test]
     fn a_device_that_is_in_order_passes() {
-        assert_eq!(failures(Temper::adversarial()), []);
+        assert_eq!(failures(Behaviour::adversarial()), []);
     }
 
     #[test]
     fn a_device_that_loses_frames_does_not_pass() {
-        let lossy = Temper { receive_errors_ppm: 20_000, ..Temper::calm() };
+        let lossy = Behaviour { receive_errors_ppm: 20_000, ..Behaviour::calm() };
         let failed = failures(lossy);
         assert!(
             failed.iter().any(|(name, found)| *name == "order and content" && found.contains("lost")),

@@ -10,7 +10,7 @@ use std::path::Path;
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use anyhow::{Context as _, Result, bail};
-use nook_abi::{Hex, Plain};
+use nook_abi::{Hex, Printable};
 use nook_runtime::DriverModule;
 use wasmparser::{FunctionBody, Parser, Payload};
 
@@ -56,7 +56,7 @@ impl Source {
             let name = frame.function.and_then(|function| function.raw_name().ok().map(|name| demangled(&name)));
             let place = frame.location.map(|at| {
                 let (file, line) = (at.file.unwrap_or("?"), at.line.unwrap_or_default());
-                let file = Plain(file);
+                let file = Printable(file);
                 format!("{file}:{line}:{}", at.column.unwrap_or_default())
             });
             lines.push(format!("{}  {}", name.as_deref().unwrap_or("?"), place.as_deref().unwrap_or("?")));
@@ -66,7 +66,7 @@ impl Source {
 }
 
 fn demangled(name: &str) -> String {
-    Plain(&format!("{:#}", rustc_demangle::demangle(name))).to_string()
+    Printable(&format!("{:#}", rustc_demangle::demangle(name))).to_string()
 }
 
 /// The bodies of a module's functions, and where its code section begins.

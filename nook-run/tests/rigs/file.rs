@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nook_abi::Hex;
 use nook_bus::DmaWindow;
-use nook_net::{Content, Host, HostConfig, Plan, Server, TcpPlan};
+use nook_net::{Content, IpHost, IpHostConfig, Plan, Server, TcpPlan};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{DriverModule, Mmio, ModuleCache, Nook, NookBuilder, Wasi, WasmLauncher, now_ns};
 use sha2::{Digest, Sha256};
@@ -30,18 +30,18 @@ fn a_file_of_64_mib_arrives_with_the_right_hash() {
         let config = QemuConfig::new(model, QemuNet::User { restrict: false });
         let device = QemuDevice::start(config, &window).unwrap();
         let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).in_window(window).host(Box::new(device));
-        let mut above = Host::new(HostConfig::default());
+        let mut above = IpHost::new(IpHostConfig::default());
         let tcp = TcpPlan { bytes: BYTES, upload: false, download: true, ..TcpPlan::default() };
         above.start(Plan { port: server.port(), tcp: Some(tcp), ..Plan::default() });
         let launcher = WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap();
         let mut nook = Nook::net(host.unwrap(), Box::new(launcher), above);
         nook.start().unwrap();
         let end = now_ns() + 120_000_000_000;
-        while !nook.uplink().finished() {
+        while !nook.backend().finished() {
             assert!(now_ns() < end, "{model}: it takes two minutes");
             nook.turn(now_ns() + 10_000_000).unwrap();
         }
-        let report = nook.uplink().report().tcp.clone().unwrap();
+        let report = nook.backend().report().tcp.clone().unwrap();
         let download = report.download.unwrap();
         assert_eq!((download.bytes, download.hash_ok), (BYTES, true), "{model}");
         assert_eq!(download.sha256, wanted, "{model}");

@@ -38,10 +38,10 @@ fn check(report: &Value, pings: u64) {
 }
 
 #[test]
-fn the_exercise_passes_at_every_level_and_with_every_temper() {
+fn the_exercise_passes_at_every_level_and_with_every_behaviour() {
     for isolation in ["native", "wrapped", "sfi", "sfi+txn"] {
-        for temper in [&["--seed", "1"][..], &["--seed", "2"], &["--seed", "3"], &["--calm"]] {
-            let args = [&["--exercise", "ping,tcp,rr", "--isolation", isolation], temper].concat();
+        for behaviour in [&["--seed", "1"][..], &["--seed", "2"], &["--seed", "3"], &["--calm"]] {
+            let args = [&["--exercise", "ping,tcp,rr", "--isolation", isolation], behaviour].concat();
             let report = exercise(&args);
             assert_eq!(report["isolation"], isolation);
             check(&report, 100);

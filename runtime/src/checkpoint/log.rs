@@ -5,7 +5,7 @@ use wasmtime::{AsContext, AsContextMut, Func, Global, Instance, Memory, Ref, Sto
 use super::raw;
 use nook_instrument::MEMORY_EXPORT;
 use nook_instrument::undo::layout::{
-    BULK, FULL_CELL, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, LOOK_EXPORT, MAX_GROUP_BYTES, MODE_EXPORT, Mode,
+    ASK_EXPORT, BULK, FULL_CELL, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MAX_GROUP_BYTES, MODE_EXPORT, Mode,
     SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TIME_CELL, TOP_EXPORT, TRAILER_BYTES, first_record,
 };
 
@@ -42,7 +42,7 @@ pub struct UndoLog {
     log: Memory,
     top: Global,
     mode: Global,
-    look: Table,
+    ask: Table,
     globals: Vec<Global>,
 }
 
@@ -71,23 +71,23 @@ impl UndoLog {
             log: memory(store, LOG_EXPORT)?,
             top: global(store, TOP_EXPORT)?,
             mode: global(store, MODE_EXPORT)?,
-            look: instance.get_table(&mut *store, LOOK_EXPORT).ok_or_else(|| missing(LOOK_EXPORT))?,
+            ask: instance.get_table(&mut *store, ASK_EXPORT).ok_or_else(|| missing(ASK_EXPORT))?,
             globals,
         })
     }
 
-    /// Where the cell is that makes calls look at the time when it is not zero: an aligned `i32`, written atomically.
+    /// Where the cell is that makes calls check the deadline when it is not zero: an aligned `i32`, written atomically.
     pub fn time_cell(&self) -> (Memory, u32) {
         (self.log, TIME_CELL)
     }
 
     /// Has calls that find the cell set ask `host`, which takes nothing and returns the cell's next value: 0, or 1 to
-    /// be asked again at the next look. Without it, such a call traps.
+    /// be asked again at the next deadline check. Without it, such a call traps.
     ///
     /// # Errors
     /// If the function is of another type.
     pub fn ask<T>(&self, store: &mut Store<T>, host: Func) -> wasmtime::Result<()> {
-        self.look.set(store, 0, Ref::Func(Some(host)))
+        self.ask.set(store, 0, Ref::Func(Some(host)))
     }
 
     /// Undoes a call that ended in an error: memory and globals are as when it began, and the instance can be called

@@ -64,14 +64,9 @@ impl Checkpointing for Method {
         true
     }
 
-    fn attach(
-        &self,
-        store: &mut Store<Host>,
-        instance: &Instance,
-        look: Func,
-    ) -> wasmtime::Result<Box<dyn Checkpoint>> {
+    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
         let log = UndoLog::of(store, instance)?;
-        log.ask(store, look)?;
+        log.ask(store, ask)?;
         let private_bytes = store.data().layout().window as usize;
         let pages = match self {
             Method::Log => None,

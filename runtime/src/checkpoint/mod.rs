@@ -28,19 +28,18 @@ pub trait Checkpointing: Send + Sync {
     /// Why this module's calls cannot be taken back.
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
-    /// Whether a prepared module looks at a [time cell](Checkpoint::time_cell) wherever code may run for long, so that
+    /// Whether a prepared module checks a [time cell](Checkpoint::time_cell) wherever code may run for long, so that
     /// it needs no epochs.
     fn keeps_time(&self) -> bool {
         false
     }
 
-    /// The checkpoint of one instance of that module. If it keeps time, calls that find their time cell set ask `look`,
+    /// The checkpoint of one instance of that module. If it keeps time, calls that find their time cell set call `ask`,
     /// which takes nothing and returns the cell's next value.
     ///
     /// # Errors
     /// If the instance is not of a module that was prepared.
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance, look: Func)
-    -> wasmtime::Result<Box<dyn Checkpoint>>;
+    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>>;
 }
 
 /// A module whose calls can be taken back.
@@ -88,8 +87,8 @@ pub trait Checkpoint: Send {
         false
     }
 
-    /// An aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to look at the
-    /// time.
+    /// An aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to check
+    /// their deadline.
     fn time_cell(&self) -> Option<(Memory, u32)> {
         None
     }

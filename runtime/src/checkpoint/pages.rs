@@ -27,7 +27,7 @@ const RANGES: usize = 64;
 pub struct Pages {
     memory: Memory,
     kept: Vec<u8>,
-    watch: Watch,
+    tracker: WriteTracker,
     ranges: Vec<PageRegion>,
     /// What has made `kept` useless for the call that runs.
     failed: Option<io::Error>,
@@ -45,14 +45,14 @@ impl Pages {
         assert!(private_bytes <= memory.data_size(&store) && private_bytes.is_multiple_of(PAGE), "not of this memory");
         let base = memory.data_ptr(&mut store);
         // SAFETY: a range of memory that was mapped for wasm; its content stays as it is.
-        let watch = unsafe { Watch::new(base, private_bytes)? };
+        let tracker = unsafe { WriteTracker::new(base, private_bytes)? };
         let mut kept = vec![0; private_bytes];
         // SAFETY: both have so many bytes, and the caller has the store, so no wasm code runs.
         unsafe { ptr::copy_nonoverlapping(base, kept.as_mut_ptr(), private_bytes) };
-        Ok(Pages { memory, kept, watch, ranges: vec![PageRegion::default(); RANGES], failed: None })
+        Ok(Pages { memory, kept, tracker, ranges: vec![PageRegion::default(); RANGES], failed: None })
     }
 
-    /// Whether this kernel can watch pages so.
+    /// Whether this kernel can tracker pages so.
     ///
     /// # Errors
     /// What it lacks.
@@ -69,12 +69,12 @@ impl Pages {
         // SAFETY: the mapping is two pages long and nobody else's. It is written between two scans.
         let found = unsafe {
             base.write_volatile(1);
-            Watch::new(base, len).and_then(|watch| {
+            WriteTracker::new(base, len).and_then(|tracker| {
                 base.add(PAGE).write_volatile(1);
-                watch.written(base, len, &mut ranges, false).map(|(count, _)| count)
+                tracker.written(base, len, &mut ranges, false).map(|(count, _)| count)
             })
         };
-        // SAFETY: unmaps exactly what was mapped; the watch is closed.
+        // SAFETY: unmaps exactly what was mapped; the tracker is closed.
         unsafe { libc::munmap(base.cast(), len) };
         let second = base.addr() + PAGE;
         match found? {
@@ -86,8 +86,8 @@ impl Pages {
     /// A call begins: what is to be had back is memory as it is now.
     pub fn begin(&mut self, store: impl AsContext) {
         let base = self.memory.data_ptr(&store);
-        let Pages { watch, ranges, kept, .. } = self;
-        let outcome = each_written(watch, base, kept.len(), ranges, true, |at, len| {
+        let Pages { tracker, ranges, kept, .. } = self;
+        let outcome = each_written(tracker, base, kept.len(), ranges, true, |at, len| {
             // SAFETY: the range lies in both, and the caller has the store, so no wasm code runs.
             unsafe { ptr::copy_nonoverlapping(base.add(at), kept.as_mut_ptr().add(at), len) };
         });
@@ -104,9 +104,9 @@ impl Pages {
             return Err(error);
         }
         let base = self.memory.data_ptr(&store);
-        let Pages { watch, ranges, kept, .. } = self;
+        let Pages { tracker, ranges, kept, .. } = self;
         let mut bytes = 0;
-        each_written(watch, base, kept.len(), ranges, false, |at, len| {
+        each_written(tracker, base, kept.len(), ranges, false, |at, len| {
             bytes += len;
             // SAFETY: as in `begin`.
             unsafe { ptr::copy_nonoverlapping(kept.as_ptr().add(at), base.add(at), len) };
@@ -117,7 +117,7 @@ impl Pages {
 
 /// Calls `each` with every range of bytes that was written.
 fn each_written(
-    watch: &Watch,
+    tracker: &WriteTracker,
     base: *const u8,
     len: usize,
     ranges: &mut [PageRegion],
@@ -127,7 +127,7 @@ fn each_written(
     let mut done = 0;
     while done < len {
         // SAFETY: the rest of the memory that is watched.
-        let (count, end) = unsafe { watch.written(base.add(done), len - done, ranges, protect)? };
+        let (count, end) = unsafe { tracker.written(base.add(done), len - done, ranges, protect)? };
         for range in &ranges[..count] {
             let at = range.start as usize - base.addr();
             each(at, (range.end - range.start) as usize);
@@ -138,7 +138,7 @@ fn each_written(
 }
 
 /// A range whose writes the kernel notes.
-struct Watch {
+struct WriteTracker {
     /// Closed, it takes the protection away.
     _uffd: OwnedFd,
     pagemap: File,
@@ -207,12 +207,12 @@ const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
 const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
 
-impl Watch {
+impl WriteTracker {
     /// From here on writes to these `len` bytes are noted.
     ///
     /// # Safety
     /// They are whole pages of a private mapping of this process.
-    unsafe fn new(base: *mut u8, len: usize) -> io::Result<Watch> {
+    unsafe fn new(base: *mut u8, len: usize) -> io::Result<WriteTracker> {
         let flags = libc::O_CLOEXEC | UFFD_USER_MODE_ONLY;
         // SAFETY: it takes flags only; the answer is checked.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
@@ -232,10 +232,10 @@ impl Watch {
         let mut register = UffdioRegister { start, len: len as u64, mode, ioctls: 0 };
         // SAFETY: the request's own argument; with asynchronous protection alone, no access waits for anybody.
         unsafe { ioctl(&uffd, UFFDIO_REGISTER, &mut register)? };
-        let watch = Watch { _uffd: uffd, pagemap: File::open("/proc/self/pagemap")? };
+        let tracker = WriteTracker { _uffd: uffd, pagemap: File::open("/proc/self/pagemap")? };
         let mut ranges = [PageRegion::default(); RANGES];
-        each_written(&watch, base, len, &mut ranges, true, |_, _| {})?;
-        Ok(watch)
+        each_written(&tracker, base, len, &mut ranges, true, |_, _| {})?;
+        Ok(tracker)
     }
 
     /// Which pages of `[base, base + len)` were written since they were protected: how many of `ranges` are filled, and

@@ -1,6 +1,6 @@
 //! The device at a moment at which it does nothing, and back to it.
 
-use nook_bus::{DeviceError, IrqKind, PciDevice, Place, Programmed};
+use nook_bus::{DeviceError, IrqKind, PciDevice, Programmed, RegisterAddr};
 
 use super::DeviceState;
 use crate::dma::DmaRegions;
@@ -19,8 +19,8 @@ pub(crate) struct DeviceImage {
 /// What has to stay as it is for a while, so that it is known that the device does nothing: where it is in its rings,
 /// and what is in them.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rest {
-    held: Vec<(Place, u64)>,
+pub(crate) struct DeviceFingerprint {
+    held: Vec<(RegisterAddr, u64)>,
     memory: Vec<u8>,
 }
 
@@ -29,8 +29,8 @@ impl DeviceState {
     ///
     /// # Errors
     /// If the device does not answer.
-    pub(crate) fn rest(&mut self) -> Result<Rest, DeviceError> {
-        Ok(Rest { held: self.device.device_mut().held()?, memory: self.region_memory() })
+    pub(crate) fn fingerprint(&mut self) -> Result<DeviceFingerprint, DeviceError> {
+        Ok(DeviceFingerprint { held: self.device.device_mut().held()?, memory: self.region_memory() })
     }
 
     /// Whether the device is where the driver told it to begin, and has done nothing since; `false` also if that cannot
@@ -46,8 +46,8 @@ impl DeviceState {
     ///
     /// # Errors
     /// If it does not answer.
-    pub(crate) fn keep(&mut self) -> Result<Option<DeviceImage>, DeviceError> {
-        let Some(programmed) = self.device.device_mut().keep()? else { return Ok(None) };
+    pub(crate) fn capture(&mut self) -> Result<Option<DeviceImage>, DeviceError> {
+        let Some(programmed) = self.device.device_mut().capture()? else { return Ok(None) };
         Ok(Some(DeviceImage {
             programmed,
             regions: self.regions.clone(),

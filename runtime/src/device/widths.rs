@@ -5,7 +5,7 @@ mod any;
 
 use nook_abi::{Fault, Hostcall};
 use nook_bus::scripted::Scripted;
-use nook_bus::{Clock, DmaWindow, PciDevice, Place};
+use nook_bus::{Clock, DmaWindow, PciDevice, RegisterAddr};
 use nook_regs::{Access, Bar, ReadEffect, RegisterInfo, RegisterMap, Restore, Rule, Width, WriteEffect};
 
 use super::DeviceState;
@@ -17,9 +17,9 @@ const WIDTHS: [Width; 4] = [Width::B1, Width::B2, Width::B4, Width::B8];
 /// Where the register is that each test is about.
 const AT: u32 = 0x10;
 /// A register that resets the device, where that one does not.
-const CTRL: Place = Place { bar: 0, offset: 0, width: Width::B4 };
+const CTRL: RegisterAddr = RegisterAddr { bar: 0, offset: 0, width: Width::B4 };
 /// One that reading clears.
-const CAUSES: Place = Place { bar: 0, offset: 0x20, width: Width::B4 };
+const CAUSES: RegisterAddr = RegisterAddr { bar: 0, offset: 0x20, width: Width::B4 };
 const BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x40 }];
 
 /// One row of the table: what a register can be.
@@ -97,7 +97,7 @@ struct Rig {
     device: DeviceState,
     counters: Counters,
     script: Scripted,
-    it: Place,
+    it: RegisterAddr,
 }
 
 impl Rig {
@@ -108,15 +108,15 @@ impl Rig {
         let mut device = DeviceState::new(device, Box::leak(Box::new(map)), window, 64, 0, Clock::new_virtual());
         device.map_window().expect("a place for the window");
         script.seen();
-        Rig { device, counters: Counters::default(), script, it: Place { bar: 0, offset: AT, width } }
+        Rig { device, counters: Counters::default(), script, it: RegisterAddr { bar: 0, offset: AT, width } }
     }
 
-    fn write(&mut self, at: Place, value: u64) -> Result<(), Fault> {
+    fn write(&mut self, at: RegisterAddr, value: u64) -> Result<(), Fault> {
         let mut bars = CheckedBars::of_device(&mut self.device, &mut self.counters);
         bars.write(Hostcall::MmioWrite32, at.bar.into(), at.offset, at.width, value)
     }
 
-    fn read(&mut self, at: Place) -> Result<u64, Fault> {
+    fn read(&mut self, at: RegisterAddr) -> Result<u64, Fault> {
         let mut bars = CheckedBars::of_device(&mut self.device, &mut self.counters);
         bars.read(Hostcall::MmioRead32, at.bar.into(), at.offset, at.width)
     }
@@ -189,7 +189,7 @@ fn written() {
         assert!(matches!(refused, Err(Fault::BadArgument { argument: "value", .. })), "{what}: {refused:?}");
         let width = rig.it.width;
         for other in WIDTHS.into_iter().filter(|&other| other != width) {
-            let refused = rig.write(Place { width: other, ..rig.it }, 0);
+            let refused = rig.write(RegisterAddr { width: other, ..rig.it }, 0);
             assert!(matches!(refused, Err(Fault::RegisterForbidden { .. })), "{what} by {other}: {refused:?}");
         }
         assert!(rig.seen().is_empty(), "{what}: a write that was refused reached the device");
@@ -240,7 +240,7 @@ fn what_a_call_that_was_rolled_back_had_read_is_read_again() {
 }
 
 fn pairs(rig: &mut Rig, what: &str) {
-    let lower = Place { offset: AT - rig.it.width.bytes(), ..rig.it };
+    let lower = RegisterAddr { offset: AT - rig.it.width.bytes(), ..rig.it };
     for (low, high) in [(rig.it.width.all_ones(), 1), (1, 2)] {
         rig.script.answers(lower.offset, low);
         rig.script.answers(AT, high);
@@ -264,7 +264,7 @@ fn restored_from_a_snapshot() {
         if matches!(effect.name, "restore(Held)" | "restore(Mask)") {
             rig.script.answers(AT, 0x21);
         }
-        let kept = rig.device.keep().expect(what).expect(what);
+        let kept = rig.device.capture().expect(what).expect(what);
         if effect.name != "guard" {
             rig.write(rig.it, value).expect(what);
         }
@@ -293,9 +293,9 @@ fn a_part_that_was_reset_is_not_restored() {
         if effect.name == "write(Reset)" {
             rig.write(CTRL, 1).expect(what);
             rig.write(CTRL, 0).expect(what);
-            assert!(rig.device.keep().expect(what).is_some(), "{what}");
+            assert!(rig.device.capture().expect(what).is_some(), "{what}");
             rig.write(rig.it, 0x81).expect(what);
-            assert!(rig.device.keep().expect(what).is_none(), "{what}: nobody knows which registers that reset");
+            assert!(rig.device.capture().expect(what).is_none(), "{what}: nobody knows which registers that reset");
         }
     });
 }
@@ -331,7 +331,7 @@ fn after_a_restart() {
             assert_eq!(rig.read(rig.it), Ok(0x35), "{what}: nothing is owed to another instance");
         }
         assert_eq!(rig.read(CAUSES), Ok(0), "{what}");
-        assert!(rig.device.keep().expect(what).is_none(), "{what}: the last instance's programming counts no more");
+        assert!(rig.device.capture().expect(what).is_none(), "{what}: the last instance's programming counts no more");
     });
 }
 
@@ -346,7 +346,8 @@ fn a_reset_at_any_width_ends_what_is_owed_and_what_guards_know() {
         ];
         let map = RegisterMap::new("sample", BAR, registers.leak()).expect("a map");
         let mut rig = Rig::new(map, width);
-        let (causes, pins) = (Place { offset: CAUSES.offset, ..rig.it }, Place { offset: 0x30, ..rig.it });
+        let (causes, pins) =
+            (RegisterAddr { offset: CAUSES.offset, ..rig.it }, RegisterAddr { offset: 0x30, ..rig.it });
         rig.script.answers(causes.offset, 1);
         rig.device.device.begin();
         assert_eq!(rig.read(causes), Ok(1));
@@ -357,6 +358,6 @@ fn a_reset_at_any_width_ends_what_is_owed_and_what_guards_know() {
         assert!(rig.write(pins, 2).is_err(), "{width}");
         rig.write(pins, 1).expect("the first step again");
         rig.write(rig.it, 1).expect("no reset");
-        assert!(rig.device.keep().expect("an answer").is_some(), "{width}");
+        assert!(rig.device.capture().expect("an answer").is_some(), "{width}");
     }
 }

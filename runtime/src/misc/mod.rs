@@ -23,7 +23,7 @@ pub use port::OperationInfo;
 pub(crate) use port::{Completed, Port};
 pub(crate) use serve::Hostcalls;
 
-use crate::{Class, Driver, Host, Launcher, Nook, NookError, Settled, Suspects, class};
+use crate::{Bisect, CallOutcome, Class, Driver, Host, Launcher, Nook, NookError, class};
 
 /// How long to wait before a driver is asked again that said `Busy`.
 const BUSY_NS: u64 = 1_000_000;
@@ -169,7 +169,7 @@ impl Misc {
     }
 }
 
-impl Suspects for Misc {
+impl Bisect for Misc {
     const BATCH: u32 = 1;
     const MOVES: Entry = Entry::Invoke;
 
@@ -245,7 +245,7 @@ impl Class for Misc {
         Ok(overdue.chain(again).chain(answered).min())
     }
 
-    fn watch(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
         let host = driver.host_mut();
         let limit_ns = host.call.budget.limits().transmit_ns;
         let operations = self.open.iter().filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(limit_ns)).count();
@@ -254,7 +254,7 @@ impl Class for Misc {
             return Err(host.error(MiscFault::NotCompleted { operations: operations as u32, limit_ns }.into()));
         }
         if operations > 0 {
-            host.call.wanted.poll();
+            host.call.due.poll();
         }
         Ok(())
     }
@@ -331,8 +331,8 @@ impl Class for Misc {
         Ok(())
     }
 
-    fn settle(&mut self, _: &mut Host) -> Result<Settled, NookError> {
-        Ok(Settled { more: self.asked_last, ..Settled::default() })
+    fn finish_call(&mut self, _: &mut Host) -> Result<CallOutcome, NookError> {
+        Ok(CallOutcome { more: self.asked_last, ..CallOutcome::default() })
     }
 
     fn abort(&mut self) {
@@ -343,7 +343,7 @@ impl Class for Misc {
         self.counters.done + self.counters.refused
     }
 
-    fn stillness(&self) -> Option<u64> {
+    fn idle_stamp(&self) -> Option<u64> {
         (self.given.is_none() && self.open.is_empty() && self.waiting.is_empty()).then_some(self.moves)
     }
 
@@ -351,7 +351,7 @@ impl Class for Misc {
         Ok(())
     }
 
-    fn keep(&self, host: &Host) -> Option<Vec<OperationInfo>> {
+    fn capture(&self, host: &Host) -> Option<Vec<OperationInfo>> {
         host.port.misc()?.operations.clone()
     }
 

@@ -19,7 +19,7 @@ use wasmtime::{Global, Linker, Store, Val};
 
 use super::pool_of;
 use crate::load::{parse_manifest, read, validate};
-use crate::space::Places;
+use crate::space::RegionAddrs;
 use crate::survey::Survey;
 use crate::{
     DriverModule, Engine, EngineError, Host, Layout, LoadError, ModuleCache, OwnedManifest, Space, Wasi, memory,
@@ -120,7 +120,7 @@ impl Compiled {
         let filter = memory::with_window(lend, || wasmtime::Instance::new(&mut *store, &self.module, &[]))?;
         let memory = filter.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the filter does not export its memory"))?;
-        let places = Places { heap: own_bytes, host_page, rings, window: at };
+        let places = RegionAddrs { heap: own_bytes, host_page, rings, window: at };
         #[expect(unsafe_code, reason = "the host is given the memory's address")]
         // SAFETY: the memory is made by `memory::Creator`, so it never moves or shrinks, and lives as long as the
         // store; its places lie inside it and are aligned. The space is used in this function only.

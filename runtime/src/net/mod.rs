@@ -1,11 +1,13 @@
 //! The network class, host's side: the interface that a driver attached, its four queues, the packets in them, and
 //! what the interface is plugged into.
 //!
-//! It is not what an interface is plugged into (that is `classes/net`, through [`Uplink`]) and knows no card and no
+//! It is not what an interface is plugged into (that is `classes/net`, through [`NetBackend`]) and knows no card and no
 //! descriptor. The loop calls it as a [`Class`].
 
+mod bisect;
 mod counters;
 pub(crate) mod filter;
+mod image;
 mod layout;
 mod packets;
 mod port;
@@ -13,31 +15,29 @@ pub(crate) mod ring;
 mod serve;
 mod settings;
 mod stats;
-mod still;
-mod suspects;
 mod traffic;
-mod watch;
+mod traffic_monitor;
 
 use std::os::fd::RawFd;
 
 use nook_abi::net::{NetKeys, poll_flags};
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
+use bisect::PollRestrictions;
 pub use counters::NetCounters;
 pub use filter::FilterModule;
+pub use image::NetImage;
 pub use layout::pool_of;
 pub(crate) use layout::{page, window_bytes};
 pub use port::Interface;
 pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
 pub use settings::Settings;
-pub use still::NetImage;
-use suspects::Care;
 use traffic::Traffic;
-use watch::Watch;
+use traffic_monitor::TrafficMonitor;
 
-use crate::{Class, Driver, Host, Launcher, Nook, NookError, Settled, class};
+use crate::{CallOutcome, Class, Driver, Host, Launcher, Nook, NookError, class};
 
 /// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
 /// Copper gigabit negotiation takes up to about 3 s.
@@ -48,17 +48,17 @@ const BUDGET: u32 = QUEUE_CAPACITY;
 
 /// One interface: what is in its driver's queues, and what it is plugged into.
 pub struct Net<U> {
-    uplink: U,
+    backend: U,
     traffic: Traffic,
     counters: NetCounters,
-    watch: Watch,
+    monitor: TrafficMonitor,
     settings: Settings,
     /// `set_mac` was called, on this or an earlier instance: a restart must repeat it.
-    told_mac: bool,
+    mac_was_set: bool,
     /// What the interface's other side believes of the link.
-    told_up: bool,
+    reported_up: bool,
     keep_carrier_until_ns: u64,
-    care: Care,
+    restrictions: PollRestrictions,
     last: LastPoll,
 }
 
@@ -73,23 +73,23 @@ struct LastPoll {
     failed: u64,
 }
 
-impl<U: Uplink> Net<U> {
+impl<U: NetBackend> Net<U> {
     /// For the driver that this host serves.
-    pub fn new(host: &Host, uplink: U) -> Self {
+    pub fn new(host: &Host, backend: U) -> Self {
         Net {
-            uplink,
+            backend,
             traffic: Traffic::new(
                 host.window().clone(),
                 pool_of(host.manifest()),
                 NetKeys::of(host.manifest()).unwrap_or_default().rx_buffers,
             ),
             counters: NetCounters::default(),
-            watch: Watch::default(),
+            monitor: TrafficMonitor::default(),
             settings: Settings::default(),
-            told_mac: false,
-            told_up: false,
+            mac_was_set: false,
+            reported_up: false,
             keep_carrier_until_ns: 0,
-            care: Care::default(),
+            restrictions: PollRestrictions::default(),
             last: LastPoll::default(),
         }
     }
@@ -100,9 +100,9 @@ impl<U: Uplink> Net<U> {
 
     /// Tells the interface's other side about the link, if it changed. A driver that was restarted gets a while to
     /// find the link again, so that a connection does not notice.
-    fn tell_link(&mut self, host: &Host, now_ns: u64) -> Result<(), NookError> {
+    fn report_link(&mut self, host: &Host, now_ns: u64) -> Result<(), NookError> {
         let link = host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default();
-        if link.up == self.told_up || (!link.up && now_ns < self.keep_carrier_until_ns) {
+        if link.up == self.reported_up || (!link.up && now_ns < self.keep_carrier_until_ns) {
             return Ok(());
         }
         if link.up {
@@ -111,8 +111,8 @@ impl<U: Uplink> Net<U> {
         } else {
             tracing::info!("link down");
         }
-        self.told_up = link.up;
-        self.uplink.link(link.up).map_err(above)
+        self.reported_up = link.up;
+        self.backend.link(link.up).map_err(above)
     }
 }
 
@@ -122,15 +122,15 @@ fn above(error: std::io::Error) -> NookError {
     NookError::Above { what: "the network interface", error }
 }
 
-impl<U: Uplink> Class for Net<U> {
+impl<U: NetBackend> Class for Net<U> {
     const CLASS: nook_abi::Class = nook_abi::Class::Net;
     type Image = NetImage;
 
     fn begin(&mut self, host: &Host) {
         self.traffic.begin(host.space.as_ref());
-        self.watch = Watch::new(&self.counters);
+        self.monitor = TrafficMonitor::new(&self.counters);
         // It was taken with the instance that went.
-        self.care = Care::default();
+        self.restrictions = PollRestrictions::default();
     }
 
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
@@ -146,7 +146,7 @@ impl<U: Uplink> Class for Net<U> {
 
     fn end(&mut self, _: &Host) {
         self.counters.tx_given_up += self.traffic.end();
-        self.care = Care::default();
+        self.restrictions = PollRestrictions::default();
     }
 
     fn expect_return(&mut self, now_ns: u64) {
@@ -163,26 +163,26 @@ impl<U: Uplink> Class for Net<U> {
         // Nobody is to come who could send what was kept.
         while self.traffic.drop_withheld_tx() {}
         self.keep_carrier_until_ns = 0;
-        self.tell_link(host, 0)
+        self.report_link(host, 0)
     }
 
     #[inline]
     fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
-        self.tell_link(host, now_ns)?;
-        self.uplink.service(now_ns).map_err(above)
+        self.report_link(host, now_ns)?;
+        self.backend.service(now_ns).map_err(above)
     }
 
-    fn watch(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
         let host = driver.host_mut();
         let link_is_up = Self::link_is_up(host);
         let limits = *host.call.budget.limits();
-        if let Some(given_before_ns) = self.watch.transmit_due(now_ns, link_is_up, limits.transmit_ns) {
+        if let Some(given_before_ns) = self.monitor.transmit_due(now_ns, link_is_up, limits.transmit_ns) {
             let overdue = self.traffic.overdue_tx(given_before_ns);
-            if self.watch.overdue(overdue, limits.transmit_ns).map_err(|fault| host.error(fault))? {
-                host.call.wanted.poll();
+            if self.monitor.overdue(overdue, limits.transmit_ns).map_err(|fault| host.error(fault))? {
+                host.call.due.poll();
             }
         }
-        if link_is_up && self.watch.counters_due(now_ns, &self.counters, limits.counters_ns) {
+        if link_is_up && self.monitor.counters_due(now_ns, &self.counters, limits.counters_ns) {
             self.fresh_stats(driver)?;
         }
         Ok(())
@@ -196,17 +196,17 @@ impl<U: Uplink> Class for Net<U> {
     fn event_fds(&self, host: &Host, fds: &mut Vec<RawFd>) {
         // A readable interface whose frames cannot be taken now would end the wait at once, again and again.
         if Self::link_is_up(host) && self.traffic.has_tx_room() {
-            self.uplink.event_fds(fds);
+            self.backend.event_fds(fds);
         }
     }
 
     /// Frames to be sent.
     #[inline]
     fn provide(&mut self, host: &mut Host, now_ns: u64) -> Result<u32, NookError> {
-        if self.care.withhold_tx || !Self::link_is_up(host) {
+        if self.restrictions.withhold_tx || !Self::link_is_up(host) {
             return Ok(0);
         }
-        match self.traffic.provide_tx(&mut self.uplink, &mut self.counters, now_ns) {
+        match self.traffic.provide_tx(&mut self.backend, &mut self.counters, now_ns) {
             Ok(outcome) => outcome.map_err(above),
             Err(fault) => Err(host.error(fault)),
         }
@@ -215,10 +215,10 @@ impl<U: Uplink> Class for Net<U> {
     #[inline]
     fn call(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
         // Whatever becomes of this call, the next one is an ordinary one unless somebody says otherwise again.
-        let (budget, flags) = match self.care.take() {
-            Care { discard_rx: true, .. } => (1, poll_flags::DISCARD_NEXT_RX),
-            Care { single: 1.., .. } => (1, 0),
-            Care { .. } => (BUDGET, 0),
+        let (budget, flags) = match self.restrictions.take() {
+            PollRestrictions { discard_rx: true, .. } => (1, poll_flags::DISCARD_NEXT_RX),
+            PollRestrictions { single: 1.., .. } => (1, 0),
+            PollRestrictions { .. } => (BUDGET, 0),
         };
         let NetCounters { rx_packets: received, rx_failed: failed, .. } = self.counters;
         self.last = LastPoll { budget, flags, answer: 0, received, failed };
@@ -242,17 +242,17 @@ impl<U: Uplink> Class for Net<U> {
 
     #[inline]
     fn accept(&mut self, _: &mut Host) -> Result<(), NookError> {
-        self.traffic.accept(&mut self.uplink, &mut self.counters).map_err(above)
+        self.traffic.accept(&mut self.backend, &mut self.counters).map_err(above)
     }
 
     #[inline]
-    fn settle(&mut self, host: &mut Host) -> Result<Settled, NookError> {
+    fn finish_call(&mut self, host: &mut Host) -> Result<CallOutcome, NookError> {
         let LastPoll { budget, flags, answer, received, failed } = self.last;
         if flags & poll_flags::DISCARD_NEXT_RX != 0 {
             self.counters.rx_poison += self.counters.rx_failed - failed;
         }
         let dry = self.traffic.rx_runs_dry().map_err(|fault| host.error(fault))?;
-        Ok(Settled {
+        Ok(CallOutcome {
             arrived: self.counters.rx_packets - received,
             again: dry || answer == poll_result::AGAIN,
             more: budget < BUDGET,
@@ -268,21 +268,21 @@ impl<U: Uplink> Class for Net<U> {
         self.counters.returned()
     }
 
-    fn stillness(&self) -> Option<u64> {
-        self.traffic.stillness().filter(|_| self.care.is_none())
+    fn idle_stamp(&self) -> Option<u64> {
+        self.traffic.idle_stamp().filter(|_| self.restrictions.is_none())
     }
 
     /// What the device has counted is to be the driver's, so that none of it is missing after a return.
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
         // A frame that comes now finds an interface whose other side knows of the link.
-        self.tell_link(driver.host(), now_ns)?;
+        self.report_link(driver.host(), now_ns)?;
         self.fresh_stats(driver).map(drop)
     }
 
-    fn keep(&self, host: &Host) -> Option<NetImage> {
-        let image = self.traffic.keep()?;
+    fn capture(&self, host: &Host) -> Option<NetImage> {
+        let image = self.traffic.capture()?;
         let interface = host.port.net().and_then(|port| port.interface);
-        Some(NetImage::new(image, interface, self.settings.clone(), self.watch.moved(&self.counters)))
+        Some(NetImage::new(image, interface, self.settings.clone(), self.monitor.moved(&self.counters)))
     }
 
     fn fits(&self, image: &NetImage) -> bool {
@@ -290,9 +290,9 @@ impl<U: Uplink> Class for Net<U> {
     }
 
     fn bring_back(&mut self, host: &mut Host, image: &NetImage) {
-        self.care = Care::default();
+        self.restrictions = PollRestrictions::default();
         self.counters.tx_given_up += self.traffic.bring_back(&image.traffic);
-        self.watch = Watch::moved_before(image.moved, &self.counters);
+        self.monitor = TrafficMonitor::moved_before(image.moved, &self.counters);
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;
         }
@@ -307,10 +307,10 @@ impl<U: Uplink> Class for Net<U> {
     }
 }
 
-impl<U: Uplink> Nook<Net<U>> {
-    /// A nook for a network driver: its interface is plugged into `uplink`. Nothing runs yet.
-    pub fn net(host: Host, launcher: Box<dyn Launcher>, uplink: U) -> Self {
-        let class = Net::new(&host, uplink);
+impl<U: NetBackend> Nook<Net<U>> {
+    /// A nook for a network driver: its interface is plugged into `backend`. Nothing runs yet.
+    pub fn net(host: Host, launcher: Box<dyn Launcher>, backend: U) -> Self {
+        let class = Net::new(&host, backend);
         Nook::new(host, launcher, class)
     }
 
@@ -320,13 +320,13 @@ impl<U: Uplink> Nook<Net<U>> {
     }
 
     /// What the interface is plugged into.
-    pub fn uplink(&self) -> &U {
-        &self.class().uplink
+    pub fn backend(&self) -> &U {
+        &self.class().backend
     }
 
     /// Mutable access to it.
-    pub fn uplink_mut(&mut self) -> &mut U {
-        &mut self.class_mut().uplink
+    pub fn backend_mut(&mut self) -> &mut U {
+        &mut self.class_mut().backend
     }
 
     /// What is counted about the interface.

@@ -10,7 +10,7 @@ struct Slot {
     generation: u16,
     /// For frames to be sent: when the driver got it, what it is, and its place in the order of giving.
     given_ns: u64,
-    frame: Frame,
+    frame: FrameInfo,
     order: u64,
     /// An earlier instance ended with it.
     again: bool,
@@ -18,7 +18,7 @@ struct Slot {
 
 /// A frame to be sent, in the buffer that it lies in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub(crate) struct FrameInfo {
     /// Its length.
     pub(crate) len_bytes: u32,
 }
@@ -46,8 +46,14 @@ pub(crate) struct Packets {
 impl Packets {
     /// The first `rx_count` buffers are for receiving, the others for sending.
     pub(crate) fn new(layout: PoolLayout, rx_count: u32) -> Self {
-        let free =
-            Slot { owner: Owner::Host, generation: 0, given_ns: 0, frame: Frame::default(), order: 0, again: false };
+        let free = Slot {
+            owner: Owner::Host,
+            generation: 0,
+            given_ns: 0,
+            frame: FrameInfo::default(),
+            order: 0,
+            again: false,
+        };
         let mut packets = Packets {
             layout,
             slots: vec![free; layout.count as usize],
@@ -102,7 +108,7 @@ impl Packets {
     }
 
     /// The frame that buffer `id` was last given with.
-    pub(crate) fn frame_in(&self, id: u32) -> Frame {
+    pub(crate) fn frame_in(&self, id: u32) -> FrameInfo {
         self.slots[id as usize].frame
     }
 
@@ -146,7 +152,7 @@ impl Packets {
 
     /// Gives the driver the buffer that [`peek_tx`](Self::peek_tx) named, with a frame to be sent: its generation.
     #[inline]
-    pub(crate) fn give_tx(&mut self, frame: Frame, now_ns: u64) -> u16 {
+    pub(crate) fn give_tx(&mut self, frame: FrameInfo, now_ns: u64) -> u16 {
         let id = self.free_tx.pop().expect("`peek_tx` has named a buffer");
         self.give_frame(id, frame, now_ns, false)
     }
@@ -159,7 +165,7 @@ impl Packets {
     }
 
     #[inline]
-    fn give_frame(&mut self, id: u32, frame: Frame, given_ns: u64, again: bool) -> u16 {
+    fn give_frame(&mut self, id: u32, frame: FrameInfo, given_ns: u64, again: bool) -> u16 {
         self.given += 1;
         let slot = &mut self.slots[id as usize];
         let owner = Owner::Driver(Queue::TxProvide);

@@ -3,7 +3,7 @@
 use nook_abi::net::{loopback_mode, rx_mode};
 use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status};
 
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 use super::{Net, above};
 use crate::{Driver, Host, Nook, NookError, class};
@@ -39,7 +39,7 @@ impl Default for Settings {
     }
 }
 
-impl<U: Uplink> Nook<Net<U>> {
+impl<U: NetBackend> Nook<Net<U>> {
     /// What the interface is set to.
     pub fn settings(&self) -> &Settings {
         &self.class().settings
@@ -98,7 +98,7 @@ impl<U: Uplink> Nook<Net<U>> {
     }
 }
 
-impl<U: Uplink> Net<U> {
+impl<U: NetBackend> Net<U> {
     /// Tells the driver all of them. Returns the entries that it does not have, of those for what was asked.
     pub(super) fn apply(&mut self, driver: &mut dyn Driver, settings: &Settings) -> Result<Vec<Entry>, NookError> {
         let interface = driver.host().port.net().and_then(|port| port.interface);
@@ -106,17 +106,17 @@ impl<U: Uplink> Net<U> {
         let mut lacking = Vec::new();
         let mut mac = settings.mac.unwrap_or(own);
         // A driver that was told another address does not find back to its own by itself.
-        if settings.mac.is_some() || self.told_mac {
+        if settings.mac.is_some() || self.mac_was_set {
             let [a, b, c, d, e, f] = mac;
             let bytes = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
             setting(driver, &mut lacking, Entry::SetMac, |driver| driver.set_mac(bytes))?;
             if lacking.is_empty() {
-                self.told_mac = true;
+                self.mac_was_set = true;
             } else {
                 mac = own;
             }
         }
-        self.uplink.set_mac(mac).map_err(above)?;
+        self.backend.set_mac(mac).map_err(above)?;
         if let Some(mtu_bytes) = settings.mtu_bytes {
             setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
         }

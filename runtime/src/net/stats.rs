@@ -2,12 +2,12 @@
 
 use nook_abi::HostPage;
 use nook_abi::net::{NetKeys, NetPage, NetStats};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 use super::Net;
 use crate::{Driver, Host, Nook, NookError};
 
-impl<U: Uplink> Net<U> {
+impl<U: NetBackend> Net<U> {
     /// Asks the driver for fresh ones, and compares them with what it moved; all zero if it has none.
     pub(super) fn fresh_stats(&mut self, driver: &mut dyn Driver) -> Result<NetStats, NookError> {
         let page = |host: &Host| host.space.as_ref().map(|space| space.read_host_page()).unwrap_or_default();
@@ -20,12 +20,12 @@ impl<U: Uplink> Net<U> {
         }
         let stats = NetPage::from_words(&class).stats;
         let NetKeys { rx_buffers, tx_buffers, .. } = NetKeys::of(&host.manifest).unwrap_or_default();
-        let compared = self.watch.compare(&stats, &self.counters, rx_buffers, tx_buffers);
+        let compared = self.monitor.compare(&stats, &self.counters, rx_buffers, tx_buffers);
         compared.map(|()| stats).map_err(|fault| host.error(fault))
     }
 }
 
-impl<U: Uplink> Nook<Net<U>> {
+impl<U: NetBackend> Nook<Net<U>> {
     /// Fresh counters from the driver and its device.
     ///
     /// # Errors

@@ -3,10 +3,10 @@
 use nook_abi::net::{NetFault, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
 use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 use super::NetCounters;
-use super::packets::{Frame, Packets};
+use super::packets::{FrameInfo, Packets};
 use super::ring::{HostConsumer, HostProducer};
 use crate::Space;
 
@@ -156,7 +156,7 @@ impl Traffic {
     /// straight into transmit buffers. Says how many.
     pub(crate) fn provide_tx(
         &mut self,
-        uplink: &mut impl Uplink,
+        backend: &mut impl NetBackend,
         counters: &mut NetCounters,
         now_ns: u64,
     ) -> Result<std::io::Result<u32>, Fault> {
@@ -174,7 +174,7 @@ impl Traffic {
         while rings.tx_provide.room() > 0 {
             let Some(id) = self.packets.peek_tx() else { break };
             let buffer = frame(&window, self.packets.frame_offset(id), room_bytes);
-            let len_bytes = match uplink.down(buffer) {
+            let len_bytes = match backend.fetch(buffer) {
                 Ok(Some(len)) => len.min(room_bytes) as u32,
                 Ok(None) => break,
                 Err(error) => {
@@ -182,7 +182,7 @@ impl Traffic {
                     break;
                 }
             };
-            let frame = Frame { len_bytes };
+            let frame = FrameInfo { len_bytes };
             let generation = self.packets.give_tx(frame, now_ns);
             push_tx(rings, &mut self.tx_ids, id, generation, frame);
             counters.tx_packets += 1;
@@ -272,7 +272,7 @@ impl Traffic {
     }
 
     /// Accepts what was checked: received frames go to the interface, and all buffers are the host's again.
-    pub(crate) fn accept(&mut self, uplink: &mut impl Uplink, counters: &mut NetCounters) -> std::io::Result<()> {
+    pub(crate) fn accept(&mut self, backend: &mut impl NetBackend, counters: &mut NetCounters) -> std::io::Result<()> {
         if self.returned.is_empty() {
             return Ok(());
         }
@@ -286,7 +286,7 @@ impl Traffic {
         for Returned { queue, id, status, len_bytes } in self.returned.drain(..) {
             match (queue, status) {
                 (Queue::RxReturn, PacketStatus::Done) if outcome.is_ok() => {
-                    match uplink.up(frame(&window, self.packets.frame_offset(id), len_bytes as usize)) {
+                    match backend.deliver(frame(&window, self.packets.frame_offset(id), len_bytes as usize)) {
                         Ok(true) => {
                             handed_up += 1;
                             counters.rx_bytes += u64::from(len_bytes);
@@ -307,7 +307,7 @@ impl Traffic {
         outcome?;
         if handed_up > 0 {
             // What the other side has confirmed counts, and no sooner.
-            let no_room = u64::from(uplink.flush()?).min(handed_up);
+            let no_room = u64::from(backend.flush()?).min(handed_up);
             counters.rx_packets += handed_up - no_room;
             counters.rx_no_room += no_room;
         }
@@ -317,7 +317,7 @@ impl Traffic {
 
 /// Puts a frame to be sent into its ring.
 #[inline]
-fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32, generation: u16, frame: Frame) {
+fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32, generation: u16, frame: FrameInfo) {
     ids[(rings.tx_provide.produced() % QUEUE_CAPACITY) as usize] = id;
     let flags = entry_flags::FIRST | entry_flags::LAST;
     rings.tx_provide.push(&QueueEntry { id, generation, flags, len_bytes: frame.len_bytes, ..QueueEntry::default() });
@@ -350,7 +350,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::Places;
+    use crate::RegionAddrs;
     use nook_abi::ClassFault;
     use nook_abi::net::RING_BYTES;
     use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
@@ -359,13 +359,13 @@ mod tests {
     #[derive(Default)]
     struct Looks(usize);
 
-    impl Uplink for Looks {
-        fn up(&mut self, frame: VolatileSlice<'_>) -> std::io::Result<bool> {
+    impl NetBackend for Looks {
+        fn deliver(&mut self, frame: VolatileSlice<'_>) -> std::io::Result<bool> {
             assert!((14..=2048).contains(&frame.len()), "a frame of {} bytes", frame.len());
             self.0 += 1;
             Ok(true)
         }
-        fn down(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
+        fn fetch(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
             Ok(None)
         }
         fn link(&mut self, _: bool) -> std::io::Result<()> {
@@ -389,7 +389,7 @@ mod tests {
         let at = words.as_mut_ptr().cast::<u8>();
         let base = at.wrapping_add(at.align_offset(64));
         let place = |index: usize| (HOST_PAGE_BYTES + index * ring) as u64;
-        let places = Places { heap: 0, host_page: 0, rings: [place(0), place(1), place(2), place(3)], window: 0 };
+        let places = RegionAddrs { heap: 0, host_page: 0, rings: [place(0), place(1), place(2), place(3)], window: 0 };
         let len = HOST_PAGE_BYTES + 4 * ring;
         // SAFETY: the vector lives to the end of the test, and is accessed through the space and the thread only.
         let space = unsafe { Space::new(base, len as u64, places) };

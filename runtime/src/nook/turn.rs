@@ -33,7 +33,7 @@ impl<C: Class> Nook<C> {
         let device_due = self.service(now)?;
         worked |= self.deliver_irqs()?;
         worked |= self.run_deferred(now)?;
-        let above_due = self.class.service(self.life.host(), now)?;
+        let above_due = self.class.service(self.lifecycle.host(), now)?;
         let quiet_due = self.watch_over(now)?;
         worked |= self.poll(now)?;
         if self.awaits_ready && self.is_ready() {
@@ -42,11 +42,11 @@ impl<C: Class> Nook<C> {
         }
         self.charge();
         let due = [device_due, above_due, quiet_due].into_iter().flatten().fold(until_ns, u64::min);
-        let Nook { life, class, .. } = self;
-        let host = life.host_mut();
-        let asks = host.call.wanted.take_asks();
+        let Nook { lifecycle, class, .. } = self;
+        let host = lifecycle.host_mut();
+        let asks = host.call.due.take_asks();
         let happened = class.returned() + host.counters.irqs;
-        if let Some(rest_ns) = host.watch.rest_ns(asks, happened, || host.clock.now_ns() - now) {
+        if let Some(rest_ns) = host.monitor.rest_ns(asks, happened, || host.clock.now_ns() - now) {
             let begun = self.clock.now_ns();
             self.wait(due.min(begun + rest_ns))?;
             let rested_ns = self.clock.now_ns() - begun;
@@ -56,7 +56,7 @@ impl<C: Class> Nook<C> {
         if worked {
             return Ok(Turn::Worked);
         }
-        let due = self.host().call.wanted.timer_due_ns().map_or(due, |timer_due| due.min(timer_due));
+        let due = self.host().call.due.timer_due_ns().map_or(due, |timer_due| due.min(timer_due));
         if due > now {
             self.wait(due)?;
         }
@@ -80,10 +80,10 @@ impl<C: Class> Nook<C> {
     }
 
     fn deliver_irqs(&mut self) -> Result<bool, NookError> {
-        let Nook { life, class, .. } = self;
-        let host = life.host_mut();
+        let Nook { lifecycle, class, .. } = self;
+        let host = lifecycle.host_mut();
         let pending = host.device.pending_irqs();
-        host.watch.irqs(pending, class.returned()).map_err(|fault| host.error(fault))?;
+        host.monitor.irqs(pending, class.returned()).map_err(|fault| host.error(fault))?;
         while let Some(vector) = self.host_mut().device.take_irq() {
             let answer = match self.driver()?.irq(vector) {
                 Ok(answer) => answer,
@@ -100,7 +100,7 @@ impl<C: Class> Nook<C> {
                 host.counters.irqs_not_mine += 1;
             }
             if answer & irq_result::POLL != 0 {
-                host.call.wanted.poll();
+                host.call.due.poll();
             }
             let unmasked = host.device.device.irq_unmask(vector).map_err(|error| host.device.failed(error));
             unmasked.map_err(|fault| self.fault(fault))?;
@@ -117,13 +117,13 @@ impl<C: Class> Nook<C> {
     /// The timer and the deferred work, if they are due.
     fn run_deferred(&mut self, now: u64) -> Result<bool, NookError> {
         let mut any = false;
-        if self.host_mut().call.wanted.take_timer(now) {
+        if self.host_mut().call.due.take_timer(now) {
             any = true;
             let outcome = self.driver()?.timer();
             outcome.map_err(|fault| self.fault(fault))?;
             self.commit()?;
         }
-        if self.host_mut().call.wanted.take_work() {
+        if self.host_mut().call.due.take_work() {
             any = true;
             let outcome = self.driver()?.work();
             outcome.map_err(|fault| self.fault(fault))?;
@@ -141,8 +141,8 @@ impl<C: Class> Nook<C> {
     /// The same; without giving it anything, if not `gives`.
     pub(super) fn poll_giving(&mut self, now: u64, gives: bool) -> Result<bool, NookError> {
         let Some(looks) = self.decide(now, gives)? else { return Ok(false) };
-        let Nook { life, class, .. } = self;
-        let driver = life.driver().ok_or(NookError::NotRunning)?;
+        let Nook { lifecycle, class, .. } = self;
+        let driver = lifecycle.driver().ok_or(NookError::NotRunning)?;
         driver.host_mut().counters.polls += 1;
         class.call(driver)?;
         self.hand_over()?;
@@ -153,46 +153,46 @@ impl<C: Class> Nook<C> {
     /// interrupt announced; nothing, if there is no reason for a call.
     #[inline]
     fn decide(&mut self, now: u64, gives: bool) -> Result<Option<bool>, NookError> {
-        if !self.opened || !self.life.runs() {
+        if !self.opened || !self.lifecycle.runs() {
             return Ok(None);
         }
-        let Nook { life, class, .. } = self;
-        let host = life.host_mut();
+        let Nook { lifecycle, class, .. } = self;
+        let host = lifecycle.host_mut();
         let provided = if gives { class.provide(host, now)? } else { 0 };
-        let looks = !host.call.wanted.take_poll() && provided == 0;
-        if looks && !(class.is_ready(host) && host.watches_interrupts() && host.watch.is_quiet(now)) {
+        let looks = !host.call.due.take_poll() && provided == 0;
+        if looks && !(class.is_ready(host) && host.watches_interrupts() && host.monitor.is_quiet(now)) {
             return Ok(None);
         }
-        host.watch.polled(now, host.call.budget.limits().quiet_ns);
+        host.monitor.polled(now, host.call.budget.limits().quiet_ns);
         Ok(Some(looks))
     }
 
     /// What came of a call that is final, and whether there is more to be done.
     #[inline]
     fn account(&mut self, looks: bool) -> Result<bool, NookError> {
-        let Nook { life, class, .. } = self;
-        let host = life.host_mut();
-        let settled = class.settle(host)?;
+        let Nook { lifecycle, class, .. } = self;
+        let host = lifecycle.host_mut();
+        let outcome = class.finish_call(host)?;
         if looks {
             let irqs = host.counters.irqs;
-            host.watch.looked(settled.arrived, irqs).map_err(|fault| host.error(fault))?;
+            host.monitor.looked(outcome.arrived, irqs).map_err(|fault| host.error(fault))?;
         }
-        if settled.again {
-            host.call.wanted.poll_again();
-        } else if settled.more {
-            host.call.wanted.poll();
+        if outcome.again {
+            host.call.due.poll_again();
+        } else if outcome.more {
+            host.call.due.poll();
         }
         // What was looked for in vain was not worth a turn of its own.
-        Ok(!looks || settled.arrived > 0)
+        Ok(!looks || outcome.arrived > 0)
     }
 
     /// Looks for what goes wrong without a wrong act. Says when it wants to look again.
     fn watch_over(&mut self, now: u64) -> Result<Option<u64>, NookError> {
-        let Nook { life, class, opened, .. } = self;
-        let Some(driver) = life.driver().filter(|_| *opened) else { return Ok(None) };
-        class.watch(driver, now)?;
+        let Nook { lifecycle, class, opened, .. } = self;
+        let Some(driver) = lifecycle.driver().filter(|_| *opened) else { return Ok(None) };
+        class.check_health(driver, now)?;
         let host = driver.host();
-        Ok((class.is_ready(host) && host.watches_interrupts()).then(|| host.watch.quiet_due_ns()))
+        Ok((class.is_ready(host) && host.watches_interrupts()).then(|| host.monitor.quiet_due_ns()))
     }
 
     /// A driver that uses long calls rests as long as they took: it gets half of its thread's time at most.
@@ -208,8 +208,8 @@ impl<C: Class> Nook<C> {
     /// The call was right so far: what the driver returned is checked, then the call is final, and what was returned
     /// goes where it belongs.
     pub(super) fn hand_over(&mut self) -> Result<(), NookError> {
-        let Nook { life, class, .. } = self;
-        let Some(driver) = life.driver() else { return Ok(()) };
+        let Nook { lifecycle, class, .. } = self;
+        let Some(driver) = lifecycle.driver() else { return Ok(()) };
         match class.check().and_then(|()| driver.commit()) {
             Ok(()) => class.accept(driver.host_mut()),
             Err(fault) => Err(driver.host().error(fault)),

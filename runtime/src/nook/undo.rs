@@ -23,15 +23,15 @@ impl<C: Class> Nook<C> {
             return None;
         }
         let host = self.host();
-        (self.life.runs() && host.can_roll_back()).then(|| host.call.budget.entry())
+        (self.lifecycle.runs() && host.can_roll_back()).then(|| host.call.budget.entry())
     }
 
     /// Takes back the call that ended with `error`, if it [can be](Self::undoable): everything is then as before the
     /// call, except for what is history (counters, messages), and the call is due again.
     pub fn undo(&mut self, error: &NookError) -> Option<Undone> {
         let entry = self.undoable(error)?;
-        let Nook { life, class, .. } = self;
-        let driver = life.driver()?;
+        let Nook { lifecycle, class, .. } = self;
+        let driver = lifecycle.driver()?;
         let memory = driver.roll_back()?;
         let host = driver.host_mut();
         host.abort_transaction();

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nook_process_guest::channel::{CHANNEL_BYTES, Channel, MEMORY_AT, SLOTS, said};
+use nook_process_guest::channel::{CHANNEL_BYTES, Channel, MEMORY_AT, SLOTS, to_host};
 use nook_sdk::abi::Hostcall;
 use nook_sdk::{Irq, Kernel, LinkState, NetDriver, Nook, Poll, ProbeReason, RxMode, Status};
 
@@ -43,7 +43,7 @@ impl<K: Kernel> NetDriver<K> for Hostile<K> {
 
     fn poll(&mut self, _: u32, _: u32) -> Poll {
         if self.wild {
-            say(said::RETURNED, [0; 3]);
+            say(to_host::RETURNED, [0; 3]);
             loop {
                 scribble(MEMORY_AT + CHANNEL_BYTES);
             }
@@ -75,7 +75,7 @@ fn channel() -> &'static Channel {
 fn say(what: u32, args: [u64; 3]) {
     let channel = channel();
     let count = channel.guest.count();
-    channel.says[(count % SLOTS) as usize].put(what, args);
+    channel.to_host[(count % SLOTS) as usize].put(what, args);
     channel.guest.publish(count.wrapping_add(1));
     channel.guest.wake();
 }
@@ -126,8 +126,8 @@ fn recurse(depth: u64) -> u64 {
 
 impl<K: Kernel> Hostile<K> {
     fn misbehave(&mut self, what: u32) {
-        let posted = |call: Hostcall| said::POSTED | call as u32;
-        let asked = |call: Hostcall| said::ASKED | call as u32;
+        let posted = |call: Hostcall| to_host::POSTED | call as u32;
+        let asked = |call: Hostcall| to_host::ASKED | call as u32;
         match what {
             100 => system_call(libc::SYS_openat, [libc::AT_FDCWD.into(), address(c"/etc/passwd"), 0, 0]),
             101 => system_call(libc::SYS_socket, [libc::AF_INET.into(), libc::SOCK_STREAM.into(), 0, 0]),

@@ -18,7 +18,7 @@ pub struct Case {
 }
 
 /// What came of one.
-pub struct Outcome {
+pub struct CaseOutcome {
     /// Why it failed, if it did.
     pub failure: Option<String>,
     /// What the guest and the trace said.
@@ -56,9 +56,9 @@ fn described(line: &str) -> Option<(String, Duration)> {
 }
 
 /// Runs one. An error means that the machine is of no more use.
-pub fn run(machine: &mut Machine, case: &Case) -> (Outcome, Result<()>) {
+pub fn run(machine: &mut Machine, case: &Case) -> (CaseOutcome, Result<()>) {
     let (start, console) = (Instant::now(), machine.console_len());
-    let mut outcome = Outcome { failure: None, data: Map::new(), time: Duration::ZERO };
+    let mut outcome = CaseOutcome { failure: None, data: Map::new(), time: Duration::ZERO };
     let talked = talk(machine, case, start + case.limit, &mut outcome);
     outcome.time = start.elapsed();
     if let Err(error) = &talked {
@@ -72,7 +72,7 @@ pub fn run(machine: &mut Machine, case: &Case) -> (Outcome, Result<()>) {
     (outcome, talked)
 }
 
-fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Outcome) -> Result<()> {
+fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut CaseOutcome) -> Result<()> {
     machine.say(&format!("run {}", case.name))?;
     let mut reasons = Vec::new();
     loop {

@@ -2,13 +2,13 @@
 //! plugged into.
 //!
 //! [`Wire`] is the cable of an embedded card: device models (`hw/e1000-model`, `hw/qemu`) call it, `classes/net` and
-//! the tests implement it. [`Uplink`] is the other side of an interface, towards the operating system: the runtime's
-//! network class calls it, `classes/net` implements it. There is no implementation here, and neither a device, a driver
-//! nor the runtime is known.
+//! the tests implement it. [`NetBackend`] is the other side of an interface, towards the operating system: the
+//! runtime's network class calls it, `classes/net` implements it. There is no implementation here, and neither a
+//! device, a driver nor the runtime is known.
 #![forbid(unsafe_code)]
 
-mod uplink;
+mod backend;
 mod wire;
 
-pub use uplink::Uplink;
+pub use backend::NetBackend;
 pub use wire::Wire;

@@ -99,7 +99,7 @@ impl Default for RrPlan {
 }
 
 /// How a part stands after a step.
-enum Step {
+enum StepResult {
     /// It waits for something to arrive, or until it is due.
     Waits,
     /// It did something that the stack is to carry out.
@@ -157,10 +157,10 @@ impl Exercise {
             Part::Rr(rr) => rr.step(stack, now_ns),
         };
         match step {
-            Step::Waits => return false,
-            Step::Moved => return true,
-            Step::Over => {}
-            Step::Failed(why) => {
+            StepResult::Waits => return false,
+            StepResult::Moved => return true,
+            StepResult::Over => {}
+            StepResult::Failed(why) => {
                 report.error = Some(why);
                 self.over = true;
             }

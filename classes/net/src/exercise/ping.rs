@@ -7,7 +7,7 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr};
 
 use super::latency::Latencies;
-use super::{LOST_AFTER_NS, PATIENCE_NS, PingPlan, PingReport, Step};
+use super::{LOST_AFTER_NS, PATIENCE_NS, PingPlan, PingReport, StepResult};
 use crate::stack::Stack;
 
 /// Bytes of data in a request: as many as `ping` sends.
@@ -56,11 +56,11 @@ impl Ping {
         Some(self.waiting.as_ref().map_or(0, |waiting| waiting.sent_ns.saturating_add(patience)))
     }
 
-    pub(super) fn step(&mut self, stack: &mut Stack, now_ns: u64) -> Step {
+    pub(super) fn step(&mut self, stack: &mut Stack, now_ns: u64) -> StepResult {
         self.take_answers(stack, now_ns);
         if self.waiting.is_some() {
             if self.due_ns().is_some_and(|due| due > now_ns) {
-                return Step::Waits;
+                return StepResult::Waits;
             }
             self.waiting = None;
         }
@@ -68,10 +68,10 @@ impl Ping {
             let since = *self.looking_since_ns.get_or_insert(now_ns);
             if now_ns.saturating_sub(since) > PATIENCE_NS {
                 let seconds = PATIENCE_NS / 1_000_000_000;
-                return Step::Failed(format!("{} has not answered an echo request for {seconds} s", self.target));
+                return StepResult::Failed(format!("{} has not answered an echo request for {seconds} s", self.target));
             }
         } else if self.sent == self.count {
-            return Step::Over;
+            return StepResult::Over;
         } else {
             self.sent += 1;
         }
@@ -79,7 +79,7 @@ impl Ping {
         let sequence = if self.found { ((self.sent - 1) % u64::from(u16::MAX)) as u16 + 1 } else { 0 };
         self.waiting = Some(Waiting { sequence, sent_ns: now_ns });
         self.send(stack, sequence);
-        Step::Moved
+        StepResult::Moved
     }
 
     fn take_answers(&mut self, stack: &mut Stack, now_ns: u64) {

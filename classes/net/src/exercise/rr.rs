@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use smoltcp::iface::SocketHandle;
 
 use super::latency::Latencies;
-use super::{LOST_AFTER_NS, PATIENCE_NS, RrPlan, RrReport, Step};
+use super::{LOST_AFTER_NS, PATIENCE_NS, RrPlan, RrReport, StepResult};
 use crate::protocol;
 use crate::stack::Stack;
 
@@ -52,11 +52,11 @@ impl Rr {
         Some(self.waiting.map_or(0, |(_, sent_ns)| sent_ns.saturating_add(LOST_AFTER_NS)))
     }
 
-    pub(super) fn step(&mut self, stack: &mut Stack, now_ns: u64) -> Step {
+    pub(super) fn step(&mut self, stack: &mut Stack, now_ns: u64) -> StepResult {
         self.take_responses(stack, now_ns);
         if self.waiting.is_some() {
             if self.due_ns().is_some_and(|due| due > now_ns) {
-                return Step::Waits;
+                return StepResult::Waits;
             }
             self.waiting = None;
         }
@@ -66,14 +66,16 @@ impl Rr {
                 if now_ns.saturating_sub(first) > PATIENCE_NS {
                     let (address, port) = self.to;
                     let seconds = PATIENCE_NS / 1_000_000_000;
-                    return Step::Failed(format!("{address} port {port} has not answered over UDP for {seconds} s"));
+                    return StepResult::Failed(format!(
+                        "{address} port {port} has not answered over UDP for {seconds} s"
+                    ));
                 }
             }
             Some(begun) => {
                 self.ended_ns = now_ns;
                 let long_enough = u128::from(now_ns.saturating_sub(begun)) >= self.plan.at_least.as_nanos();
                 if self.sent >= self.plan.requests.into() && long_enough {
-                    return Step::Over;
+                    return StepResult::Over;
                 }
                 self.sent += 1;
             }
@@ -85,7 +87,7 @@ impl Rr {
             protocol::write_datagram(request, self.next_number, RESPONSE_BYTES as u16);
         }
         self.next_number += 1;
-        Step::Moved
+        StepResult::Moved
     }
 
     fn take_responses(&mut self, stack: &mut Stack, now_ns: u64) {

@@ -6,7 +6,7 @@ use nook_abi::Hex;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
-use super::{PATIENCE_NS, Step, TcpDirectionReport, TcpPlan, TcpReport};
+use super::{PATIENCE_NS, StepResult, TcpDirectionReport, TcpPlan, TcpReport};
 use crate::protocol::{Progress, Request, Transfer, Verb};
 use crate::stack::Stack;
 use crate::stream::Stream;
@@ -82,8 +82,8 @@ impl Tcp {
         }
     }
 
-    pub(super) fn step(&mut self, stack: &mut Stack, now_ns: u64) -> Step {
-        let Some(&verb) = self.todo.last() else { return Step::Over };
+    pub(super) fn step(&mut self, stack: &mut Stack, now_ns: u64) -> StepResult {
+        let Some(&verb) = self.todo.last() else { return StepResult::Over };
         match &mut self.stage {
             Stage::Idle => self.begin(verb, stack, now_ns),
             Stage::Running(_) => self.run(verb, stack, now_ns),
@@ -98,28 +98,30 @@ impl Tcp {
         }
     }
 
-    fn begin(&mut self, verb: Verb, stack: &mut Stack, now_ns: u64) -> Step {
+    fn begin(&mut self, verb: Verb, stack: &mut Stack, now_ns: u64) -> StepResult {
         let local_port = FIRST_PORT + (self.connections % PORTS) as u16;
         self.connections += 1;
         if let Err(error) = stack.connect(self.socket, self.to, local_port) {
             let (address, port) = self.to;
-            return Step::Failed(format!("cannot connect to {address} port {port}: {error}"));
+            return StepResult::Failed(format!("cannot connect to {address} port {port}: {error}"));
         }
         stack.frames.watch(local_port);
         self.stage = Stage::Running(Transfer::new(Request { verb, bytes: self.plan.bytes }));
         self.connected_ns = None;
         self.seen = (0, now_ns);
-        Step::Moved
+        StepResult::Moved
     }
 
-    fn run(&mut self, verb: Verb, stack: &mut Stack, now_ns: u64) -> Step {
-        let Stage::Running(transfer) = &mut self.stage else { return Step::Moved };
+    fn run(&mut self, verb: Verb, stack: &mut Stack, now_ns: u64) -> StepResult {
+        let Stage::Running(transfer) = &mut self.stage else { return StepResult::Moved };
         let socket = stack.tcp(self.socket);
         match socket.state() {
             State::SynSent | State::SynReceived => return self.wait(verb, now_ns, false),
             State::Closed if self.connected_ns.is_none() => {
                 let (address, port) = self.to;
-                return Step::Failed(format!("{address} refuses the connection to port {port}: nobody listens there"));
+                return StepResult::Failed(format!(
+                    "{address} refuses the connection to port {port}: nobody listens there"
+                ));
             }
             _ => {}
         }
@@ -137,7 +139,7 @@ impl Tcp {
             }
             Ok(Progress::Done) => {
                 socket.close();
-                let Some(outcome) = transfer.outcome() else { return Step::Moved };
+                let Some(outcome) = transfer.outcome() else { return StepResult::Moved };
                 self.stage = Stage::Closing;
                 self.seen.1 = now_ns;
                 let way = self.way(verb);
@@ -148,18 +150,18 @@ impl Tcp {
                 report.bytes += moved_bytes;
                 report.seconds += now_ns.saturating_sub(connected_ns) as f64 / 1e9;
                 report.sha256 = Hex::of(&outcome.hash).to_string();
-                Step::Moved
+                StepResult::Moved
             }
-            Err(error) => Step::Failed(format!("{}: {error}", self.what(verb, moved_bytes))),
+            Err(error) => StepResult::Failed(format!("{}: {error}", self.what(verb, moved_bytes))),
         }
     }
 
-    fn wait(&mut self, verb: Verb, now_ns: u64, moved: bool) -> Step {
+    fn wait(&mut self, verb: Verb, now_ns: u64, moved: bool) -> StepResult {
         if now_ns.saturating_sub(self.seen.1) >= PATIENCE_NS {
             let seconds = PATIENCE_NS / 1_000_000_000;
-            return Step::Failed(format!("{}: no byte has moved for {seconds} s", self.what(verb, self.seen.0)));
+            return StepResult::Failed(format!("{}: no byte has moved for {seconds} s", self.what(verb, self.seen.0)));
         }
-        if moved { Step::Moved } else { Step::Waits }
+        if moved { StepResult::Moved } else { StepResult::Waits }
     }
 
     fn what(&self, verb: Verb, moved_bytes: u64) -> String {
@@ -171,11 +173,11 @@ impl Tcp {
         format!("TCP {direction} {address} port {port} after {moved_bytes} of {} bytes", self.plan.bytes)
     }
 
-    fn close(&mut self, verb: Verb, stack: &mut Stack, now_ns: u64) -> Step {
+    fn close(&mut self, verb: Verb, stack: &mut Stack, now_ns: u64) -> StepResult {
         let socket = stack.tcp(self.socket);
         if socket.is_open() {
             if now_ns.saturating_sub(self.seen.1) < PATIENCE_NS {
-                return Step::Waits;
+                return StepResult::Waits;
             }
             // The stream came through whole; that the other end does not close is its own affair.
             socket.abort();
@@ -189,7 +191,7 @@ impl Tcp {
         if u128::from(now_ns.saturating_sub(begun_ns)) >= at_least_ns {
             self.todo.pop();
         }
-        Step::Moved
+        StepResult::Moved
     }
 
     pub(super) fn finish(mut self, stack: &mut Stack) -> TcpReport {

@@ -8,7 +8,7 @@ use std::vec::Vec;
 use super::orders;
 use crate::Status;
 use crate::ring::ByteRing;
-use crate::testing::{Fake, Host, Window};
+use crate::testing::{TestHost, TestKernel, Window};
 
 const RING: u32 = 64;
 const MARK: u16 = 0xa55a;
@@ -58,11 +58,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![(0..50usize).prop_map(Step::Receive), Just(Step::Look), (1..4u32).prop_map(Step::Read)]
 }
 
-fn ring(host: &Host) -> ByteRing<Fake> {
+fn ring(host: &TestHost) -> ByteRing<TestKernel> {
     ByteRing::new(host.nook(), RING, 16).unwrap()
 }
 
-fn read(ring: &mut ByteRing<Fake>, got: &mut Vec<Vec<u8>>) -> Option<u32> {
+fn read(ring: &mut ByteRing<TestKernel>, got: &mut Vec<Vec<u8>>) -> Option<u32> {
     if ring.available_bytes() == 0 {
         return None;
     }
@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn every_message_is_read_once_in_order_and_whole(steps in prop::collection::vec(step(), 1..300)) {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut ring = ring(&host);
         let (window, ring_iova) = (host.window(), ring.iova());
         let mut device = Device { window, ring_iova, position: 0, read_position: 0, sent: Vec::new() };
@@ -103,7 +103,7 @@ proptest! {
 
 #[test]
 fn what_was_not_written_is_neither_read_nor_consumed() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut ring = ring(&host);
     assert_eq!(ring.written_to(6), Ok(()));
     assert_eq!((ring.read::<u32>(0).is_ok(), ring.read::<u32>(4)), (true, Err(Status::Invalid)));
@@ -114,7 +114,7 @@ fn what_was_not_written_is_neither_read_nor_consumed() {
 
 #[test]
 fn a_position_outside_or_behind_what_was_written_is_the_devices_failure() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut ring = ring(&host);
     assert_eq!(ring.written_to(32), Ok(()));
     assert_eq!(ring.consume(8), Ok(8));
@@ -129,7 +129,7 @@ fn a_position_outside_or_behind_what_was_written_is_the_devices_failure() {
 
 #[test]
 fn a_ring_is_a_power_of_two_long_and_has_memory_after_it() {
-    let host = Host::new();
+    let host = TestHost::new();
     for len_bytes in [0, 8, 24, 63, 32 << 20] {
         assert_eq!(ByteRing::new(host.nook(), len_bytes, 0).err(), Some(Status::Invalid), "{len_bytes}");
     }

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::orders;
 use crate::ring::{ByCounter, CompletionRing};
-use crate::testing::{Fake, Host, Window};
+use crate::testing::{TestHost, TestKernel, Window};
 use crate::{DmaRegion, Status};
 
 const BUFFERS: u16 = 8;
@@ -14,11 +14,11 @@ const BUFFERS: u16 = 8;
 const HEAD_BYTES: u32 = 8;
 const INDEX: u32 = HEAD_BYTES - 2;
 
-type Used = CompletionRing<Fake, { BUFFERS as usize }, 8, ByCounter<16>>;
+type Used = CompletionRing<TestKernel, { BUFFERS as usize }, 8, ByCounter<16>>;
 
 /// The driver's side: what is offered is an array with an index, for which a region is enough.
 struct Driver {
-    available: DmaRegion<Fake>,
+    available: DmaRegion<TestKernel>,
     offered: u16,
     used: Used,
     free: Vec<u32>,
@@ -27,7 +27,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(host: &Host) -> Self {
+    fn new(host: &TestHost) -> Self {
         let available = host.nook().dma_alloc(4 + 2 * u32::from(BUFFERS), 4096).unwrap();
         let used = Used::with_head(host.nook(), HEAD_BYTES).unwrap();
         Driver { available, offered: 0, used, free: (0..BUFFERS.into()).collect(), back: Vec::new() }
@@ -67,7 +67,7 @@ struct Device {
 }
 
 impl Device {
-    fn new(host: &Host, driver: &Driver) -> Self {
+    fn new(host: &TestHost, driver: &Driver) -> Self {
         let (window, available_iova, used_iova) = (host.window(), driver.available.iova(), driver.used.iova());
         Device { window, available_iova, used_iova, taken: 0, used: 0, pending: Vec::new(), done: Vec::new() }
     }
@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn every_buffer_comes_back_once_in_the_order_in_which_it_was_used(steps in prop::collection::vec(step(), 1..300)) {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut driver = Driver::new(&host);
         let mut device = Device::new(&host, &driver);
         for step in steps {
@@ -141,7 +141,7 @@ proptest! {
 
 #[test]
 fn counters_of_16_bits_pass_their_end() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut driver = Driver::new(&host);
     let mut device = Device::new(&host, &driver);
     for round in 0..66_000u32 {
@@ -159,7 +159,7 @@ fn counters_of_16_bits_pass_their_end() {
 
 #[test]
 fn a_counter_that_says_more_than_there_was_room_for_is_the_devices_failure() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut driver = Driver::new(&host);
     for index in [BUFFERS + 1, 1000, u16::MAX] {
         host.window().write_bytes(driver.used.iova() - 2, &index.to_le_bytes());

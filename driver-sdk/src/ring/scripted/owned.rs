@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::orders;
 use crate::ring::{DescriptorRing, DoneBit, InSlot, OwnBit};
-use crate::testing::{Fake, Host, Window};
+use crate::testing::{TestHost, TestKernel, Window};
 
 const SLOTS: usize = 8;
 /// The bit, in the last word of the slot.
@@ -59,8 +59,8 @@ impl Device {
 
 /// `fresh` is the last word, upper half, of a descriptor for the device.
 fn play<const SLOT: usize, const WORDS: usize, D: InSlot>(steps: &[Step], fresh: u64) {
-    let host = Host::new();
-    let mut ring = DescriptorRing::<Fake, u32, SLOTS, SLOT, D>::new(host.nook()).unwrap();
+    let host = TestHost::new();
+    let mut ring = DescriptorRing::<TestKernel, u32, SLOTS, SLOT, D>::new(host.nook()).unwrap();
     let (window, ring_iova) = (host.window(), ring.iova());
     let mut device = Device { window, ring_iova, slot_bytes: SLOT as u64, head: 0, tail: 0, seen: Vec::new() };
     let (mut filled, mut published, mut reaped) = (0, 0, 0);

@@ -9,15 +9,15 @@ use std::vec::Vec;
 use super::orders;
 use crate::Status;
 use crate::ring::{ByIndex, CompletionRing, DescriptorRing, Phase, Reap};
-use crate::testing::{Fake, Host, Window};
+use crate::testing::{TestHost, TestKernel, Window};
 
 const COMMANDS: usize = 8;
 /// Fewer, so that the device has to wait for its head.
 const COMPLETIONS: usize = 4;
 const PHASE: u32 = 1 << 16;
 
-type Submit = DescriptorRing<Fake, (), COMMANDS, 64, ByIndex>;
-type Complete = CompletionRing<Fake, COMPLETIONS, 16, Phase<3, PHASE>>;
+type Submit = DescriptorRing<TestKernel, (), COMMANDS, 64, ByIndex>;
+type Complete = CompletionRing<TestKernel, COMPLETIONS, 16, Phase<3, PHASE>>;
 
 struct Device {
     window: Window,
@@ -96,7 +96,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(host: &Host) -> Self {
+    fn new(host: &TestHost) -> Self {
         let (submit, complete) = (Submit::new(host.nook()).unwrap(), Complete::new(host.nook()).unwrap());
         let device = Device {
             window: host.window(),
@@ -161,7 +161,7 @@ proptest! {
 
     #[test]
     fn every_command_is_completed_once_whatever_the_order(steps in prop::collection::vec(step(), 1..200)) {
-        let host = Host::new();
+        let host = TestHost::new();
         let mut pair = Pair::new(&host);
         steps.into_iter().for_each(|it| pair.step(it));
         for _ in 0..pair.submitted {
@@ -175,7 +175,7 @@ proptest! {
 
 #[test]
 fn a_phase_is_told_from_that_of_the_lap_before_over_many_laps() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut pair = Pair::new(&host);
     for round in 0..100 {
         assert!(pair.complete.take().next().is_none(), "nothing is there in round {round}");
@@ -187,7 +187,7 @@ fn a_phase_is_told_from_that_of_the_lap_before_over_many_laps() {
 
 #[test]
 fn no_more_than_a_whole_ring_is_taken_before_it_is_released() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut ring = Complete::new(host.nook()).unwrap();
     // A device that does not care about its head.
     for slot in 0..COMPLETIONS as u64 {
@@ -204,7 +204,7 @@ fn no_more_than_a_whole_ring_is_taken_before_it_is_released() {
 
 #[test]
 fn what_an_earlier_life_of_the_device_left_is_not_taken_after_clearing() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut pair = Pair::new(&host);
     for step in [Step::Submit(3), Step::Take(3), Step::Complete(0), Step::Complete(0), Step::Reap(1)] {
         pair.step(step);
@@ -218,7 +218,7 @@ fn what_an_earlier_life_of_the_device_left_is_not_taken_after_clearing() {
 
 #[test]
 fn an_index_that_cannot_be_is_the_devices_failure_and_takes_nothing_back() {
-    let host = Host::new();
+    let host = TestHost::new();
     let mut pair = Pair::new(&host);
     pair.step(Step::Submit(3));
     for index in [4, 7, 8, u32::MAX] {

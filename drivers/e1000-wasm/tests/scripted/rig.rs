@@ -7,7 +7,7 @@ use e1000_regs::STATUS;
 use e1000_wasm::E1000;
 use nook_sdk::abi::QUEUE_CAPACITY;
 use nook_sdk::abi::net::{PacketStatus, Queue, QueueEntry, entry_flags};
-use nook_sdk::testing::{Fake, Host};
+use nook_sdk::testing::{TestHost, TestKernel};
 use nook_sdk::{Irq, NetDriver, Poll, ProbeReason, Register, Status};
 
 use crate::chip::Chip;
@@ -17,9 +17,9 @@ const RX_BUFFERS: u32 = 300;
 const BUFFERS: u32 = 600;
 
 pub struct Rig {
-    pub host: Host,
+    pub host: TestHost,
     chip: Rc<RefCell<Chip>>,
-    pub driver: E1000<Fake>,
+    pub driver: E1000<TestKernel>,
     /// Which packets the host has, and how often each was given.
     with_host: Vec<bool>,
     generation: Vec<u16>,
@@ -41,15 +41,15 @@ pub fn tally(done: u32, failed: u32, unused: u32) -> Tally {
 }
 
 /// A host and a chip, before anything happens.
-pub fn bench() -> (Host, Rc<RefCell<Chip>>) {
-    let host = Host::new();
+pub fn bench() -> (TestHost, Rc<RefCell<Chip>>) {
+    let host = TestHost::new();
     let chip = Rc::new(RefCell::new(Chip::new(host.window())));
     host.plug(&chip);
     (host, chip)
 }
 
 /// What `probe` says about a chip that the test has prepared.
-pub fn probe(prepare: impl FnOnce(&mut Chip)) -> (Host, Rc<RefCell<Chip>>, Result<E1000<Fake>, Status>) {
+pub fn probe(prepare: impl FnOnce(&mut Chip)) -> (TestHost, Rc<RefCell<Chip>>, Result<E1000<TestKernel>, Status>) {
     let (host, chip) = bench();
     prepare(&mut chip.borrow_mut());
     let driver = E1000::probe(host.nook(), ProbeReason::Cold);

@@ -64,7 +64,7 @@ fn a_device_is_turned_off_reset_and_programmed_again_and_turned_on_last() {
     let (mut device, script) = programmed();
     script.answers(0x20, 0x11);
     script.answers(0x44, 4);
-    let kept = device.keep().unwrap().unwrap();
+    let kept = device.capture().unwrap().unwrap();
     write(&mut device, 0x3c, 0xbad);
     write(&mut device, 0, 6);
     write(&mut device, 0x50, 1);
@@ -79,24 +79,24 @@ fn a_device_is_turned_off_reset_and_programmed_again_and_turned_on_last() {
     assert_eq!(script.seen(), again);
     script.answers(0x20, 0x11);
     script.answers(0x44, 4);
-    assert_eq!(device.keep().unwrap(), Some(kept), "it is as it was kept");
+    assert_eq!(device.capture().unwrap(), Some(kept), "it is as it was kept");
 }
 
 #[test]
 fn what_was_not_reset_or_reset_in_part_cannot_be_brought_back() {
     let (mut fresh, _) = device();
     write(&mut fresh, 0, 5);
-    assert_eq!(fresh.keep().unwrap(), None, "nobody knows what it was before");
+    assert_eq!(fresh.capture().unwrap(), None, "nobody knows what it was before");
     let (mut device, _script) = programmed();
     write(&mut device, 0, CTRL::PART.into());
-    assert_eq!(device.keep().unwrap(), None);
+    assert_eq!(device.capture().unwrap(), None);
     write(&mut device, 0, CTRL::RST.into());
     write(&mut device, 0, 5);
-    assert!(device.keep().unwrap().is_some());
+    assert!(device.capture().unwrap().is_some());
     write(&mut device, 0, CTRL::RST.into());
-    assert!(device.keep().unwrap().is_some(), "a reset is enough, if its register has no other use");
+    assert!(device.capture().unwrap().is_some(), "a reset is enough, if its register has no other use");
     device.forget();
-    assert_eq!(device.keep().unwrap(), None, "another instance");
+    assert_eq!(device.capture().unwrap(), None, "another instance");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_reset_is_waited_for_as_long_as_the_driver_did_and_until_its_bit_is_clear() 
     write(&mut device, 0, CTRL::RST.into());
     clock.charge(20_000_000);
     write(&mut device, 0, 5);
-    let kept = device.keep().unwrap().unwrap();
+    let kept = device.capture().unwrap().unwrap();
     script.answers(0, u64::from(CTRL::RST));
     script.seen();
     let begin_ns = clock.now_ns();
@@ -119,7 +119,7 @@ fn a_reset_is_waited_for_as_long_as_the_driver_did_and_until_its_bit_is_clear() 
 #[test]
 fn a_device_whose_reset_does_not_end_is_an_error() {
     let (mut device, script) = programmed();
-    let kept = device.keep().unwrap().unwrap();
+    let kept = device.capture().unwrap().unwrap();
     (0..100_000).for_each(|_| script.answers(0, u64::from(CTRL::RST)));
     assert!(device.silence(&kept).is_err());
 }

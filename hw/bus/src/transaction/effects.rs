@@ -2,7 +2,7 @@
 
 use nook_regs::{ReadEffect, RegisterInfo, RegisterMap, Width, WriteEffect};
 
-use crate::{PerRegister, Place};
+use crate::{PerRegister, RegisterAddr};
 
 /// What reading a register means for undoing it. A slot is a place for what it clears.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,15 +86,15 @@ impl Effects {
             slots: Vec::new(),
             commands: map.registers().iter().any(|info| info.write == WriteEffect::Command),
         };
-        for (place, info) in Place::all_of(map) {
+        for (place, info) in RegisterAddr::all_of(map) {
             let effect = this.effect(info);
             this.put(place, effect);
         }
         // The lower halves are declared like any register: only now is it known which they are.
-        for (upper, _) in Place::all_of(map).filter(|(_, info)| info.read == ReadEffect::ClearsPair) {
+        for (upper, _) in RegisterAddr::all_of(map).filter(|(_, info)| info.read == ReadEffect::ClearsPair) {
             let Read::PairUpper(slot) = this.of_place(upper).read else { continue };
             let Some(offset) = upper.offset.checked_sub(upper.width.bytes()) else { continue };
-            let lower = Place { offset, ..upper };
+            let lower = RegisterAddr { offset, ..upper };
             let read = Read::PairLower(slot);
             let effect = Effect { read, ..this.of_place(lower) };
             this.put(lower, effect);
@@ -130,7 +130,7 @@ impl Effects {
         (self.slots.len() - 1) as u16
     }
 
-    fn put(&mut self, at: Place, effect: Effect) {
+    fn put(&mut self, at: RegisterAddr, effect: Effect) {
         let plain = effect.read == Read::Keeps && effect.written == Written::Plain && !effect.posts_only;
         let index = if plain {
             PLAIN
@@ -146,7 +146,7 @@ impl Effects {
         self.effects[usize::from(self.indices.get(bar.into(), offset, width))]
     }
 
-    fn of_place(&self, at: Place) -> Effect {
+    fn of_place(&self, at: RegisterAddr) -> Effect {
         self.of_register(at.bar, at.offset, at.width)
     }
 

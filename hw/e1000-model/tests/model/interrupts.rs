@@ -1,4 +1,4 @@
-use e1000_model::{ModelConfig, Temper};
+use e1000_model::{Behaviour, ModelConfig};
 use e1000_regs::{ICR, ICS, IMC, IMS, ITR, ITR_STEP_NS};
 use nook_bus::{IrqKind, PciDevice};
 
@@ -59,8 +59,8 @@ fn nothing_is_delivered_while_delivery_is_off() {
 
 #[test]
 fn the_line_of_others_fires_now_and_then_without_a_cause() {
-    let temper = Temper { spurious_one_in: 50, ..Temper::calm() };
-    let mut rig = Rig::with(ModelConfig { mac: MAC, temper, ..Default::default() });
+    let behaviour = Behaviour { spurious_one_in: 50, ..Behaviour::calm() };
+    let mut rig = Rig::with(ModelConfig { mac: MAC, behaviour, ..Default::default() });
     let before = rig.irqs;
     for _ in 0..5000 {
         if rig.service() {

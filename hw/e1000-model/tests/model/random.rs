@@ -1,6 +1,6 @@
 //! Whatever is written to it, the device does not panic and stays in its windows; and what it does can be repeated.
 
-use e1000_model::{ModelConfig, Temper};
+use e1000_model::{Behaviour, ModelConfig};
 use e1000_regs::{BAR0_LEN_BYTES, MAP};
 use nook_bus::{DmaWindow, PciDevice, WINDOW_ALIGN, Width};
 use proptest::prelude::*;
@@ -77,8 +77,8 @@ fn run(rig: &mut Rig, steps: &[Step]) -> Vec<u64> {
 }
 
 fn rig(seed: u64) -> Rig {
-    let temper = Temper { receive_errors_ppm: 100_000, ..Temper::adversarial() };
-    Rig::with(ModelConfig { mac: MAC, seed, temper, ..Default::default() })
+    let behaviour = Behaviour { receive_errors_ppm: 100_000, ..Behaviour::adversarial() };
+    Rig::with(ModelConfig { mac: MAC, seed, behaviour, ..Default::default() })
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-use e1000_model::{ModelConfig, Temper};
+use e1000_model::{Behaviour, ModelConfig};
 use e1000_regs::rx::{error, status};
 use e1000_regs::*;
 
@@ -154,9 +154,9 @@ fn short_frames_are_padded_by_the_cable() {
 
 #[test]
 fn a_full_ring_keeps_frames_in_the_fifo_and_then_loses_them() {
-    for temper in [Temper::calm(), Temper::adversarial()] {
-        let temper = Temper { full_fifo_waits: false, ..temper };
-        let mut rig = Rig::with(ModelConfig { mac: MAC, seed: 5, temper, ..Default::default() });
+    for behaviour in [Behaviour::calm(), Behaviour::adversarial()] {
+        let behaviour = Behaviour { full_fifo_waits: false, ..behaviour };
+        let mut rig = Rig::with(ModelConfig { mac: MAC, seed: 5, behaviour, ..Default::default() });
         let fifo_frames = 48 * 1024 / 1500;
         let (ring, fits) = (RING as usize - 1, RING as usize - 1 + fifo_frames);
         (0..fits as u32 + 10).for_each(|number| rig.cable.push(frame(1500, number)));
@@ -215,8 +215,8 @@ fn the_minimum_threshold_is_told_when_it_is_passed() {
 
 #[test]
 fn damaged_frames_are_counted_and_shown_only_if_bad_packets_are_stored() {
-    let temper = Temper { receive_errors_ppm: 1_000_000, ..Temper::calm() };
-    let mut rig = Rig::with(ModelConfig { mac: MAC, temper, ..Default::default() });
+    let behaviour = Behaviour { receive_errors_ppm: 1_000_000, ..Behaviour::calm() };
+    let mut rig = Rig::with(ModelConfig { mac: MAC, behaviour, ..Default::default() });
     assert_eq!(rig.receive(&frame(100, 0)), None);
     assert_eq!((rig.read(CRCERRS), rig.read(GPRC), rig.read(TPR)), (1, 0, 1));
     rig.write(RCTL, RCTL_USUAL | RCTL::SBP);

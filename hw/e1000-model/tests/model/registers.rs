@@ -1,6 +1,6 @@
 //! Configuration space, reset, EEPROM, PHY access and statistics.
 
-use e1000_model::{Chip, Model, ModelConfig, Temper};
+use e1000_model::{Behaviour, Chip, Model, ModelConfig};
 use e1000_regs::*;
 use nook_bus::config::{COMMAND, COMMAND_BUS_MASTER, DEVICE, INTERRUPT_PIN, STATUS as PCI_STATUS, VENDOR as ID};
 use nook_bus::{BarSpace, DeviceError, PciDevice, ResetKind, Width};
@@ -72,13 +72,13 @@ fn who_waits_for_a_reset_need_not_look_for_its_end() {
 
 #[test]
 fn what_the_manual_leaves_undefined_is_garbage() {
-    let garbage = |temper| {
-        let mut rig = Rig::cold(ModelConfig { temper, ..Default::default() });
+    let garbage = |behaviour| {
+        let mut rig = Rig::cold(ModelConfig { behaviour, ..Default::default() });
         let mut any = |register| rig.read(register) != 0;
         (any(GPRC), (0..128).any(|i| any(MTA.get(i))), any(TDBAL), any(TIPG))
     };
-    assert_eq!(garbage(Temper::adversarial()), (true, true, true, true));
-    assert_eq!(garbage(Temper::calm()), (false, false, false, false));
+    assert_eq!(garbage(Behaviour::adversarial()), (true, true, true, true));
+    assert_eq!(garbage(Behaviour::calm()), (false, false, false, false));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A driver of few lines, on rings of few descriptors.
 
-use e1000_model::{Model, ModelConfig, Temper};
+use e1000_model::{Behaviour, Model, ModelConfig};
 use e1000_regs::*;
 use nook_bus::{DmaWindow, PciDevice, Width};
 use nook_regs::Register;
@@ -23,7 +23,7 @@ pub const RX_BUFFERS: u32 = 0x2_0000;
 pub const UNUSED: u32 = 0x4_0000;
 /// RCTL as the rig sets it.
 pub const RCTL_USUAL: u32 = RCTL::EN | RCTL::BAM | RCTL::SECRC;
-/// A step of time in which a device of any temper gets on.
+/// A step of time in which a device of any behaviour gets on.
 const STEP_NS: u64 = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Rig {
     }
 
     pub fn calm() -> Rig {
-        Rig::with(ModelConfig { mac: MAC, temper: Temper::calm(), ..Default::default() })
+        Rig::with(ModelConfig { mac: MAC, behaviour: Behaviour::calm(), ..Default::default() })
     }
 
     pub fn adversarial(seed: u64) -> Rig {
@@ -162,7 +162,7 @@ impl Rig {
         panic!("the device asks for ever");
     }
 
-    /// Until nothing is under way in a device of any temper.
+    /// Until nothing is under way in a device of any behaviour.
     pub fn settle(&mut self) {
         for _ in 0..200 {
             self.service();

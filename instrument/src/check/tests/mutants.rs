@@ -1,4 +1,4 @@
-//! Each look of what the pass wrote, with one mistake.
+//! Each deadline check of what the pass wrote, with one mistake.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use wasm_encoder::{BlockType, CodeSection, Encode, Instruction, MemArg, Module, 
 use wasmparser::{Parser, Payload};
 
 use super::module;
-use crate::check::{self, Wrong};
+use crate::check::{self, CheckError};
 use crate::undo::{Options, instrument};
 
 /// A function's body: its locals, and its instructions.
@@ -64,8 +64,8 @@ fn at(memory_index: u32, offset: u64) -> MemArg {
     MemArg { offset, align: 2, memory_index }
 }
 
-/// Where looks begin, told by their bytes.
-fn looks(body: &Body) -> Vec<usize> {
+/// Where deadline checks begin, found by their bytes.
+fn deadline_checks(body: &Body) -> Vec<usize> {
     let load = op(Instruction::I32AtomicLoad(at(1, 0)));
     let is_look = |code: &[Vec<u8>]| {
         code[0] == [0x41, 0] && code[1] == load && code[2] == [0x04, 0x40] && code[3][0] == 0x10 && code[4] == [0x0b]
@@ -73,15 +73,15 @@ fn looks(body: &Body) -> Vec<usize> {
     (0..body.code.len().saturating_sub(4)).filter(|at| is_look(&body.code[*at..*at + 5])).collect()
 }
 
-/// A mistake in the look that begins at an instruction.
+/// A mistake in the deadline check that begins at an instruction.
 type Mistake = fn(&mut Vec<Vec<u8>>, usize);
 
 const MISTAKES: &[(&str, Mistake)] = &[
     ("it is missing", |code, i| drop(code.drain(i..i + 5))),
     ("it is elsewhere in the function", |code, i| {
-        let look: Vec<_> = code.drain(i..i + 5).collect();
+        let check: Vec<_> = code.drain(i..i + 5).collect();
         let end = code.len() - 1;
-        code.splice(end..end, look);
+        code.splice(end..end, check);
     }),
     ("another cell, by its offset", |code, i| code[i + 1] = op(Instruction::I32AtomicLoad(at(1, 4)))),
     ("another cell, by its address", |code, i| code[i] = op(Instruction::I32Const(4))),
@@ -114,19 +114,19 @@ const MISTAKES: &[(&str, Mistake)] = &[
     }),
 ];
 
-/// Makes each mistake in each look of a module, one at a time; how many that were. Each is refused.
+/// Makes each mistake in each deadline check of a module, one at a time; how many that were. Each is refused.
 fn refused(wasm: &[u8], mistakes: &[(&str, Mistake)]) -> usize {
-    check::looks(wasm).unwrap();
+    check::deadlines(wasm).unwrap();
     let bodies = take(wasm);
     let mut tried = 0;
     for (function, body) in bodies.iter().enumerate() {
-        for look in looks(body) {
+        for at in deadline_checks(body) {
             for (what, mistake) in mistakes {
                 let mut bodies = bodies.clone();
-                mistake(&mut bodies[function].code, look);
-                match check::looks(&put(wasm, &bodies)) {
-                    Err(Wrong::Code { .. }) => tried += 1,
-                    other => panic!("{what}, look at instruction {look} of body {function}: {other:?}"),
+                mistake(&mut bodies[function].code, at);
+                match check::deadlines(&put(wasm, &bodies)) {
+                    Err(CheckError::Code { .. }) => tried += 1,
+                    other => panic!("{what}, deadline check at instruction {at} of body {function}: {other:?}"),
                 }
             }
         }
@@ -134,7 +134,7 @@ fn refused(wasm: &[u8], mistakes: &[(&str, Mistake)]) -> usize {
     tried
 }
 
-/// Loops, a table, long code, recursion, bulk instructions: every kind of place at which there is a look.
+/// Loops, a table, long code, recursion, bulk instructions: every kind of place at which there is a deadline check.
 fn all_kinds() -> Vec<u8> {
     let code = format!(
         "(loop $a (i32.store (local.get $p) (i32.const 1)) (loop $b (br_if $b (local.get $p)) (br_if $a (local.get $i)))
@@ -148,11 +148,11 @@ fn all_kinds() -> Vec<u8> {
 #[test]
 fn a_module_that_was_only_taken_apart_and_put_together_is_accepted() {
     let wasm = all_kinds();
-    assert_eq!(check::looks(&put(&wasm, &take(&wasm))), check::looks(&wasm));
+    assert_eq!(check::deadlines(&put(&wasm, &take(&wasm))), check::deadlines(&wasm));
 }
 
 #[test]
-fn each_mistake_in_each_look_is_refused() {
+fn each_mistake_in_each_check_is_refused() {
     let wasm = all_kinds();
     // At the beginning and at those of its two callers, before three branches and a bulk instruction, and in the range
     // logger.
@@ -160,10 +160,10 @@ fn each_mistake_in_each_look_is_refused() {
 }
 
 #[test]
-fn each_mistake_in_each_look_is_refused_in_copies_that_count_too() {
+fn each_mistake_in_each_check_is_refused_in_copies_that_count_too() {
     let instrumented = instrument(&module("(loop $l (br $l))", ""), &Options::default()).unwrap();
     let wasm = crate::Counting::of(&instrumented.wasm, instrumented.wrappers_from).unwrap().wasm;
-    // In a copy, a look's instructions have others between them: each is changed by itself.
+    // In a copy, a deadline check's instructions have others between them: each is changed by itself.
     let bodies = take(&wasm);
     let (load, broken) = (op(Instruction::I32AtomicLoad(at(1, 0))), op(Instruction::I32AtomicLoad(at(1, 8))));
     let mut tried = 0;
@@ -171,7 +171,7 @@ fn each_mistake_in_each_look_is_refused_in_copies_that_count_too() {
         for place in (0..bodies[function].code.len()).filter(|place| bodies[function].code[*place] == load) {
             let mut bodies = bodies.clone();
             bodies[function].code[place] = broken.clone();
-            assert!(matches!(check::looks(&put(&wasm, &bodies)), Err(Wrong::Code { .. })));
+            assert!(matches!(check::deadlines(&put(&wasm, &bodies)), Err(CheckError::Code { .. })));
             tried += 1;
         }
     }
@@ -180,21 +180,21 @@ fn each_mistake_in_each_look_is_refused_in_copies_that_count_too() {
 }
 
 #[test]
-fn of_the_e1000_driver_no_look_can_be_missing() {
+fn of_the_e1000_driver_no_check_can_be_missing() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/e1000.wasm");
     let driver = std::fs::read(&file).expect("`cargo xtask drivers` makes it");
     let wasm = instrument(&driver, &Options::default()).unwrap().wasm;
     let tried = refused(&wasm, &MISTAKES[..1]);
-    println!("{tried} looks");
+    println!("{tried} deadline checks");
     assert!(tried > 20);
 }
 
 /// Puts instructions behind the two that let a local keep the log's top, at the beginning of the driver's function.
-fn with(code: &[Instruction<'_>]) -> Result<check::Checked, Wrong> {
+fn with(code: &[Instruction<'_>]) -> Result<check::Checked, CheckError> {
     let wasm = instrument(&module("(i32.store (local.get $p) (i32.const 1))", ""), &Options::default()).unwrap().wasm;
     let mut bodies = take(&wasm);
     bodies[0].code.splice(2..2, code.iter().map(|instruction| op(instruction.clone())));
-    check::looks(&put(&wasm, &bodies))
+    check::deadlines(&put(&wasm, &bodies))
 }
 
 #[test]
@@ -207,9 +207,9 @@ fn what_touches_the_cell_or_moves_the_logs_top_there_is_refused() {
         ("a store to the time cell", &[I32Const(2), I32Const(0), I32Store(at(1, 0))]),
         ("may be the time cell's", &[LocalGet(0), I32Const(0), I32Store(at(1, 64))]),
         ("may be the time cell's", &[LocalGet(0), I64Const(0), I64Store(at(1, 0))]),
-        ("neither a look nor a store", &[I32Const(0), I32Const(0), I32AtomicStore(at(1, 0))]),
-        ("neither a look nor a store", &[I32Const(8), I32Const(0), I32AtomicRmwAdd(at(1, 0)), Drop]),
-        ("neither a look nor a store", &[I32Const(0), I32Load(at(1, 0)), Drop]),
+        ("neither a deadline check nor a store", &[I32Const(0), I32Const(0), I32AtomicStore(at(1, 0))]),
+        ("neither a deadline check nor a store", &[I32Const(8), I32Const(0), I32AtomicRmwAdd(at(1, 0)), Drop]),
+        ("neither a deadline check nor a store", &[I32Const(0), I32Load(at(1, 0)), Drop]),
         ("the log's top is set", &[I32Const(0), GlobalSet(top)]),
         ("the log's top is set", &[LocalGet(0), GlobalSet(top)]),
         ("the log's top is set", &[GlobalGet(top), I32Const(8), I32Add, GlobalSet(top)]),
@@ -234,7 +234,7 @@ fn a_top_that_is_raised_further_than_was_written_is_refused() {
     for (by, right) in [(16, true), (24, false), (-16, false), (i32::MAX, false)] {
         let mut bodies = bodies.clone();
         bodies[0].code[raise] = op(Instruction::I32Const(by));
-        assert_eq!(check::looks(&put(&wasm, &bodies)).is_ok(), right, "by {by}");
+        assert_eq!(check::deadlines(&put(&wasm, &bodies)).is_ok(), right, "by {by}");
     }
 }
 
@@ -245,7 +245,7 @@ fn a_driver_whose_store_goes_to_the_log_memory_is_refused() {
     let (from, to) = (op(Instruction::I32Store(at(0, 0))), op(Instruction::I32Store(at(1, 0))));
     let store = bodies[0].code.iter().position(|code| *code == from).expect("the driver's store");
     bodies[0].code[store] = to;
-    let wrong = check::looks(&put(&wasm, &bodies)).unwrap_err().to_string();
+    let wrong = check::deadlines(&put(&wasm, &bodies)).unwrap_err().to_string();
     assert!(wrong.contains("may be the time cell's"), "{wrong}");
 }
 
@@ -263,6 +263,6 @@ fn a_question_that_does_not_put_the_answer_into_the_cell_is_refused() {
     ] {
         let mut bodies = bodies.clone();
         bodies[question].code.splice(place..place + 1, code);
-        assert!(matches!(check::looks(&put(&wasm, &bodies)), Err(Wrong::Code { .. })));
+        assert!(matches!(check::deadlines(&put(&wasm, &bodies)), Err(CheckError::Code { .. })));
     }
 }

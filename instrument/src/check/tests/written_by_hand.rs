@@ -1,6 +1,6 @@
 //! Finished modules that no pass has written: what is outside of functions, and the rules one by one.
 
-use crate::check::{self, Wrong};
+use crate::check::{self, CheckError};
 
 /// A module as it has to be, with `code` in a function that another one calls, and with `rest`.
 fn finished(code: &str, rest: &str) -> String {
@@ -9,7 +9,7 @@ fn finished(code: &str, rest: &str) -> String {
             (type $answer (func (result i32)))
             (import "host" "tick" (func $tick))
             (table $driver 2 funcref)
-            (table $asked (export "nook_undo_look") 1 1 funcref)
+            (table $asked (export "nook_undo_ask") 1 1 funcref)
             (memory (export "memory") 2 2)
             (memory $log (export "nook_undo_log") 1024 1024)
             (global $top (export "nook_undo_top") (mut i32) (i32.const 64))
@@ -20,30 +20,30 @@ fn finished(code: &str, rest: &str) -> String {
     )
 }
 
-const LOOK: &str = "(if (i32.atomic.load $log (i32.const 0)) (then (call $ask)))";
+const CHECK: &str = "(if (i32.atomic.load $log (i32.const 0)) (then (call $ask)))";
 
-fn check(text: &str) -> Result<check::Checked, Wrong> {
-    check::looks(&wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}")))
+fn check(text: &str) -> Result<check::Checked, CheckError> {
+    check::deadlines(&wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}")))
 }
 
 fn refused(text: &str, word: &str) {
     let wrong = check(text).unwrap_err();
-    assert!(!matches!(wrong, Wrong::Invalid(_)), "{wrong}\n{text}");
+    assert!(!matches!(wrong, CheckError::Invalid(_)), "{wrong}\n{text}");
     assert!(wrong.to_string().contains(word), "{wrong} says nothing of `{word}`\n{text}");
 }
 
 #[test]
 fn a_module_as_it_has_to_be_is_accepted() {
     check(&finished("", "")).unwrap();
-    let checked = check(&finished(&format!("(loop $l {LOOK} (br $l))"), "")).unwrap();
-    assert_eq!((checked.functions, checked.looks), (3, 1));
+    let checked = check(&finished(&format!("(loop $l {CHECK} (br $l))"), "")).unwrap();
+    assert_eq!((checked.functions, checked.deadline_checks), (3, 1));
 }
 
 #[test]
 fn what_is_outside_of_functions_is_checked_too() {
     let text = finished("", "");
     let without = |what: &str| text.replace(what, "");
-    refused(&without("(export \"nook_undo_look\")"), "no table");
+    refused(&without("(export \"nook_undo_ask\")"), "no table");
     refused(&without("(export \"nook_undo_top\")"), "no global");
     refused(&without("(export \"nook_undo_log\")"), "log memory");
     refused(&text.replace("(mut i32) (i32.const 64)", "(mut i32) (i32.const 0)"), "does not begin behind");
@@ -54,38 +54,38 @@ fn what_is_outside_of_functions_is_checked_too() {
 }
 
 #[test]
-fn a_function_that_elements_refer_to_looks_if_it_is_long_and_one_that_only_the_host_calls_need_not() {
+fn a_function_that_elements_refer_to_has_a_check_if_it_is_long_and_one_that_only_the_host_calls_need_not() {
     let long = format!("(func $long {})", "(call $tick)".repeat(600));
     check(&finished("", &long)).unwrap();
     check(&finished("", &long.replace("$long", "$long (export \"nook_irq\")"))).unwrap();
     refused(
         &finished("", &format!("{long} (elem (table $driver) (i32.const 0) func $long)")),
-        "no look at its beginning",
+        "no deadline check at its beginning",
     );
-    refused(&finished("", &format!("{long} (elem func $long)")), "no look at its beginning");
-    refused(&finished("(call $long)", &long), "no look at its beginning");
-    check(&finished("", &format!("{} (elem func $long)", long.replace("$long", &format!("$long {LOOK}"))))).unwrap();
+    refused(&finished("", &format!("{long} (elem func $long)")), "no deadline check at its beginning");
+    refused(&finished("(call $long)", &long), "no deadline check at its beginning");
+    check(&finished("", &format!("{} (elem func $long)", long.replace("$long", &format!("$long {CHECK}"))))).unwrap();
 }
 
 #[test]
-fn a_look_behind_anything_that_may_take_long_is_none_at_the_beginning() {
+fn a_check_behind_anything_that_may_take_long_is_none_at_the_beginning() {
     let calls = "(call $tick)".repeat(600);
     for before in ["(call $f (i32.const 1))", "(block)", "(memory.fill (i32.const 0) (i32.const 0) (i32.const 9))"] {
-        refused(&finished(&format!("{before} {LOOK} {calls}"), ""), "no look at its beginning");
+        refused(&finished(&format!("{before} {CHECK} {calls}"), ""), "no deadline check at its beginning");
     }
 }
 
 #[test]
-fn bulk_instructions_are_short_or_have_a_look_right_before_their_operands() {
+fn bulk_instructions_are_short_or_have_a_check_right_before_their_operands() {
     let fill = |length: &str| format!("(memory.fill (local.get $p) (local.get $i) {length})");
     check(&finished(&fill("(i32.const 4096)"), "")).unwrap();
-    check(&finished(&format!("{LOOK} {}", fill("(local.get $p)")), "")).unwrap();
+    check(&finished(&format!("{CHECK} {}", fill("(local.get $p)")), "")).unwrap();
     refused(&finished(&fill("(i32.const 4097)"), ""), "a bulk instruction");
     refused(&finished(&fill("(i32.const -1)"), ""), "a bulk instruction");
     refused(&finished(&fill("(local.get $p)"), ""), "a bulk instruction");
-    refused(&finished(&format!("{LOOK} (call $tick) {}", fill("(local.get $p)")), ""), "a bulk instruction");
+    refused(&finished(&format!("{CHECK} (call $tick) {}", fill("(local.get $p)")), ""), "a bulk instruction");
     // Each is short, and together they are not.
-    refused(&finished(&fill("(i32.const 4096)").repeat(3), "(elem func $f)"), "no look at its beginning");
+    refused(&finished(&fill("(i32.const 4096)").repeat(3), "(elem func $f)"), "no deadline check at its beginning");
 }
 
 #[test]
@@ -104,15 +104,15 @@ fn what_may_take_as_long_as_it_likes_is_refused() {
 }
 
 #[test]
-fn a_look_that_asks_nobody_is_refused() {
+fn a_check_that_asks_nobody_is_refused() {
     let other = "(func $other (i32.const 0) (i32.const 0) (i32.atomic.store $log))";
-    let look = LOOK.replace("$ask", "$other");
-    refused(&finished(&look, other), "neither a look nor a store");
+    let check_code = CHECK.replace("$ask", "$other");
+    refused(&finished(&check_code, other), "neither a deadline check nor a store");
     let nothing = "(func $other)";
-    refused(&finished(&look, nothing), "something else than the question");
+    refused(&finished(&check_code, nothing), "anything but the question");
     let driver =
         "(func $other (i32.const 0) (i32.const 0) (call_indirect $driver (type $answer)) (i32.atomic.store $log))";
-    refused(&finished(&look, driver), "neither a look nor a store");
+    refused(&finished(&check_code, driver), "neither a deadline check nor a store");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub const PANICKED: i32 = 101;
 pub const NO_MEMORY: i32 = 102;
 
 /// What the driver's process says. The low half is the number of a hostcall, where there is one.
-pub mod said {
+pub mod to_host {
     /// A hostcall that waits for no answer.
     pub const POSTED: u32 = 1 << 16;
     /// A hostcall whose answer is waited for.
@@ -54,7 +54,7 @@ pub mod said {
 }
 
 /// What the host tells. The low half is the number of an entry, where there is one.
-pub mod told {
+pub mod to_guest {
     /// Run this entry.
     pub const CALL: u32 = 1 << 16;
     /// The hostcall answered this: the first argument.
@@ -120,9 +120,9 @@ pub struct Channel {
     /// Written by the driver's process.
     pub guest: Side,
     /// Written by the host: what it tells.
-    pub tells: Message,
+    pub to_guest: Message,
     /// Written by the driver's process: what it says.
-    pub says: [Message; SLOTS as usize],
+    pub to_host: [Message; SLOTS as usize],
     /// Written by the driver's process: the message of a `log`.
     pub text: [AtomicU8; log_level::MAX_BYTES as usize],
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nook_abi::{Addr, Hostcall, from_word, padded};
 use nook_sdk::Kernel;
 
-use crate::channel::{Channel, MEMORY_AT, SLOTS, is_posted, said, told};
+use crate::channel::{Channel, MEMORY_AT, SLOTS, is_posted, to_guest, to_host};
 
 /// How often a waiting side looks at the channel between two looks at the clock.
 const LOOKS: u32 = 64;
@@ -44,7 +44,7 @@ pub(crate) fn set_spin_ns(spin_ns: u64) {
 fn put(what: u32, args: [u64; 3]) {
     let channel = channel();
     let said = COUNTS.said.load(Ordering::Relaxed);
-    channel.says[(said % SLOTS) as usize].put(what, args);
+    channel.to_host[(said % SLOTS) as usize].put(what, args);
     COUNTS.said.store(said.wrapping_add(1), Ordering::Relaxed);
     channel.guest.publish(said.wrapping_add(1));
 }
@@ -79,7 +79,7 @@ pub(crate) fn listen() -> (u32, [u64; 3]) {
     }
     COUNTS.heard.store(heard.wrapping_add(1), Ordering::Relaxed);
     COUNTS.posted.store(0, Ordering::Relaxed);
-    channel.tells.get()
+    channel.to_guest.get()
 }
 
 #[inline(always)]
@@ -89,13 +89,13 @@ fn ask(call: Hostcall, args: [u64; 3]) -> u64 {
         COUNTS.posted.store(posted, Ordering::Relaxed);
         // The last place is for what is asked.
         if posted < SLOTS {
-            put(said::POSTED | call as u32, args);
+            put(to_host::POSTED | call as u32, args);
             return 0;
         }
     }
-    say(said::ASKED | call as u32, args);
+    say(to_host::ASKED | call as u32, args);
     match listen() {
-        (what, [answer, ..]) if what & told::KIND == told::ANSWER => answer,
+        (what, [answer, ..]) if what & to_guest::KIND == to_guest::ANSWER => answer,
         // The host never does that.
         _ => std::process::abort(),
     }

@@ -9,7 +9,7 @@ use nook_abi::{Addr, Entry, from_word, log_level};
 use nook_sdk::{Entries, Instance, Kernel};
 
 use crate::ChannelKernel;
-use crate::channel::{CHANNEL_BYTES, MEMORY_AT, MEMORY_FD, NO_MEMORY, PANICKED, WINDOW_FD, said, told};
+use crate::channel::{CHANNEL_BYTES, MEMORY_AT, MEMORY_FD, NO_MEMORY, PANICKED, WINDOW_FD, to_guest, to_host};
 use crate::kernel::{channel, listen, say, set_spin_ns};
 
 /// Runs a driver, of which its class makes `E`, for the host at the channel's other end. The manifest is what the host
@@ -21,11 +21,11 @@ pub fn run<E: Entries<ChannelKernel>>(manifest: &'static [u8]) -> ! {
     set_spin_ns(channel().setup.spin_ns.load(Ordering::Relaxed));
     std::panic::set_hook(Box::new(|panic| last_words(panic)));
     let mut instance = Instance::<ChannelKernel, E>::new(ChannelKernel);
-    say(said::READY, [0; 3]);
+    say(to_host::READY, [0; 3]);
     loop {
         let (what, args) = listen();
         let result = enter(&mut instance, what, args);
-        say(said::RETURNED, [result, 0, 0]);
+        say(to_host::RETURNED, [result, 0, 0]);
     }
 }
 
@@ -39,7 +39,7 @@ macro_rules! define_enter {
             args: [u64; 3],
         ) -> u64 {
             match what {
-                $(_ if what == told::CALL | Entry::$variant as u32 => {
+                $(_ if what == to_guest::CALL | Entry::$variant as u32 => {
                     let [$($arg,)* ..] = args;
                     // SAFETY: what the host tells is true: its page is in the memory that was mapped, which nobody
                     // unmaps, and it calls one entry at a time.

@@ -5,8 +5,8 @@ use std::io;
 use nook_abi::Hex;
 use nook_bus::VolatileSlice;
 
-use nook_net_api::Uplink;
-use nook_seed::{Dice, word_at};
+use nook_net_api::NetBackend;
+use nook_seed::{Rng, word_at};
 use sha2::{Digest, Sha256};
 
 /// The shortest and the longest frame, without the frame check sequence.
@@ -191,15 +191,15 @@ fn make(seed: u64, mac: [u8; 6], number: u32, frame: &mut [u8; LONGEST]) -> usiz
     frame[TYPE_AT..TAG_AT].copy_from_slice(&TYPE);
     frame[TAG_AT..NUMBER_AT].copy_from_slice(&seed.to_be_bytes());
     frame[NUMBER_AT..PATTERN_AT].copy_from_slice(&number.to_be_bytes());
-    let mut dice = Dice::new(seed ^ u64::from(number));
+    let mut rng = Rng::new(seed ^ u64::from(number));
     for part in frame[PATTERN_AT..len].chunks_mut(8) {
-        part.copy_from_slice(&dice.word().to_le_bytes()[..part.len()]);
+        part.copy_from_slice(&rng.word().to_le_bytes()[..part.len()]);
     }
     len
 }
 
-impl Uplink for Frames {
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+impl NetBackend for Frames {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
         let len = frame.len();
         if len > LONGEST {
             self.tally.others += 1;
@@ -210,7 +210,7 @@ impl Uplink for Frames {
         Ok(true)
     }
 
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
         let number = if std::mem::take(&mut self.knock) {
             KNOCK
         } else {
@@ -252,7 +252,7 @@ mod tests {
     fn sent(frames: &mut Frames) -> Vec<Vec<u8>> {
         let mut buffer = [0; 2048];
         let mut all = Vec::new();
-        while let Some(len) = frames.down(VolatileSlice::from(&mut buffer[..])).unwrap() {
+        while let Some(len) = frames.fetch(VolatileSlice::from(&mut buffer[..])).unwrap() {
             all.push(buffer[..len].to_vec());
         }
         all
@@ -260,7 +260,7 @@ mod tests {
 
     fn come(frames: &mut Frames, frame: &[u8]) {
         let mut frame = frame.to_vec();
-        frames.up(VolatileSlice::from(&mut frame[..])).unwrap();
+        frames.deliver(VolatileSlice::from(&mut frame[..])).unwrap();
     }
 
     /// Five frames under way.

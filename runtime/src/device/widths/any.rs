@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use nook_bus::Place;
+use nook_bus::RegisterAddr;
 use nook_regs::{Access, Bar, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -83,9 +83,9 @@ fn any_register() -> impl Strategy<Value = RegisterInfo> {
 type Act = (u8, u32, u8, u64);
 
 /// Returns whether it was a snapshot that was restored.
-fn act(rig: &mut Rig, (kind, choice, width, value): Act, places: &[Place]) -> bool {
+fn act(rig: &mut Rig, (kind, choice, width, value): Act, places: &[RegisterAddr]) -> bool {
     let width = WIDTHS[usize::from(width) % WIDTHS.len()];
-    let anywhere = Place { bar: choice as u8, offset: choice / 3, width };
+    let anywhere = RegisterAddr { bar: choice as u8, offset: choice / 3, width };
     let known = places.get(choice as usize % places.len().max(1)).copied();
     let at = if value % 5 == 0 { anywhere } else { known.unwrap_or(anywhere) };
     rig.script.answers(at.offset, value);
@@ -100,7 +100,7 @@ fn act(rig: &mut Rig, (kind, choice, width, value): Act, places: &[Place]) -> bo
         }
         7 | 8 => rig.device.device.begin(),
         9 if !open => {
-            if let Ok(Some(kept)) = rig.device.keep() {
+            if let Ok(Some(kept)) = rig.device.capture() {
                 return rig.device.silence(&kept).and_then(|()| rig.device.bring_back(&kept)).is_ok();
             }
         }
@@ -143,7 +143,7 @@ fn no_map_and_no_driver_makes_the_host_panic() {
             }
         }
         let map = RegisterMap::new("random", bars, sensible).expect("it was one before");
-        let places: Vec<Place> = Place::all_of(&map).map(|(at, _)| at).collect();
+        let places: Vec<RegisterAddr> = RegisterAddr::all_of(&map).map(|(at, _)| at).collect();
         let mut rig = Rig::new(map, Width::B4);
         for doing in acts {
             if act(&mut rig, doing, &places) {

@@ -11,19 +11,19 @@ use nook_bus::{
     Result, Width,
 };
 
-/// The length of [`Bare`]'s one BAR.
+/// The length of [`BareDevice`]'s one BAR.
 pub const BAR_BYTES: usize = 8192;
 
 /// A device with the ids of an 82540EM whose registers are memory, mapped like a real card's: a driver may have them
 /// directly, and they can vanish. It interrupts nobody and reaches no window.
-pub struct Bare {
+pub struct BareDevice {
     bar: MappedBar,
-    handle: BareHandle,
+    handle: BareDeviceHandle,
 }
 
-/// The other side of a [`Bare`].
+/// The other side of a [`BareDevice`].
 #[derive(Clone)]
-pub struct BareHandle {
+pub struct BareDeviceHandle {
     file: Arc<File>,
     state: Arc<Mutex<State>>,
 }
@@ -34,12 +34,12 @@ struct State {
     clings: bool,
 }
 
-impl Bare {
+impl BareDevice {
     /// A device, and what stays of it when it is given to a host.
     ///
     /// # Panics
     /// If there is no memory for it.
-    pub fn new() -> (Self, BareHandle) {
+    pub fn new() -> (Self, BareDeviceHandle) {
         // SAFETY: a name that ends in zero and flags; the answer is checked.
         let fd = unsafe { libc::memfd_create(c"bare".as_ptr(), libc::MFD_CLOEXEC) };
         assert!(fd >= 0, "{}", io::Error::last_os_error());
@@ -47,8 +47,8 @@ impl Bare {
         let file = Arc::new(File::from(unsafe { OwnedFd::from_raw_fd(fd) }));
         file.set_len(BAR_BYTES as u64).expect("memory for the registers");
         let bar = MappedBar::new(file.as_fd(), 0, BAR_BYTES, BAR_BYTES).expect("room for the registers");
-        let handle = BareHandle { file, state: Arc::default() };
-        (Bare { bar, handle: handle.clone() }, handle)
+        let handle = BareDeviceHandle { file, state: Arc::default() };
+        (BareDevice { bar, handle: handle.clone() }, handle)
     }
 
     fn answers(&self) -> Result<()> {
@@ -56,7 +56,7 @@ impl Bare {
     }
 }
 
-impl BareHandle {
+impl BareDeviceHandle {
     /// The register at `offset`, read past everybody who has it mapped.
     ///
     /// # Panics
@@ -98,7 +98,7 @@ impl BareHandle {
     }
 }
 
-impl PciDevice for Bare {
+impl PciDevice for BareDevice {
     fn describe(&self) -> String {
         "registers and nothing else".into()
     }

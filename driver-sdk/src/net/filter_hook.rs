@@ -1,4 +1,4 @@
-//! [`Sieve`]: asks the nook's filter about each frame that passes the driver.
+//! [`FilterHook`]: asks the nook's filter about each frame that passes the driver.
 //!
 //! It works on the queues themselves, before and after each call into the driver, so a driver need not know of it: what
 //! is dropped on the way to the device never comes out of `tx_provide`, and what is dropped on the way to the host is
@@ -12,7 +12,7 @@ use crate::raw::Page;
 use crate::{Kernel, Nook, Packet};
 
 /// The queues that frames come out of, and how far they were looked at.
-pub(crate) struct Sieve {
+pub(crate) struct FilterHook {
     tx_provide: Ring,
     tx_return: Ring,
     rx_return: Ring,
@@ -21,11 +21,11 @@ pub(crate) struct Sieve {
     rx_seen: u32,
 }
 
-impl Sieve {
+impl FilterHook {
     /// `None` if the nook has no filter.
     pub(crate) fn new(page: Page) -> Option<Self> {
         let NetPage { filters, pool, .. } = NetPage::from_words(&page.get().class);
-        (filters != 0).then(|| Sieve {
+        (filters != 0).then(|| FilterHook {
             tx_provide: ring(page, Queue::TxProvide),
             tx_return: ring(page, Queue::TxReturn),
             rx_return: ring(page, Queue::RxReturn),
@@ -96,17 +96,17 @@ impl Sieve {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Host;
+    use crate::testing::TestHost;
     use std::vec::Vec;
 
     fn given(id: u32) -> QueueEntry {
         QueueEntry { id, generation: 7, len_bytes: 60, ..QueueEntry::default() }
     }
 
-    fn sieve(host: &Host) -> Sieve {
+    fn filter_hook(host: &TestHost) -> FilterHook {
         let class = NetPage { filters: 1, ..host.net_page() }.to_words();
         host.nook().page().change(|page| page.class = class);
-        Sieve::new(host.nook().page()).unwrap()
+        FilterHook::new(host.nook().page()).unwrap()
     }
 
     fn ids(entries: &[QueueEntry]) -> Vec<(u32, u16)> {
@@ -115,22 +115,22 @@ mod tests {
 
     #[test]
     fn without_a_filter_there_is_no_sieve() {
-        assert!(Sieve::new(Host::new().nook().page()).is_none());
+        assert!(FilterHook::new(TestHost::new().nook().page()).is_none());
     }
 
     #[test]
     fn what_is_dropped_on_its_way_to_the_device_comes_back_and_the_rest_keeps_its_order() {
-        let host = Host::new();
-        let (mut sieve, mut queues) = (sieve(&host), host.nook().queues());
+        let host = TestHost::new();
+        let (mut filter_hook, mut queues) = (filter_hook(&host), host.nook().queues());
         for round in 0..200u32 {
             let base = round % 100 * 4;
             (0..3).for_each(|id| host.provide(Queue::TxProvide, given(base + id)));
-            sieve.before(&host.nook());
+            filter_hook.before(&host.nook());
             // Looked at once: the answer has changed, and these pass all the same.
             host.answer("net_filter", 1);
-            sieve.before(&host.nook());
+            filter_hook.before(&host.nook());
             host.provide(Queue::TxProvide, given(base + 3));
-            sieve.before(&host.nook());
+            filter_hook.before(&host.nook());
             let taken: Vec<_> = queues.tx_provide.begin().map(|entry| entry.id).collect();
             assert_eq!(taken, [base, base + 1, base + 2]);
             assert_eq!(ids(&host.returned(Queue::TxReturn)), [(base + 3, PacketStatus::Dropped as u16)]);
@@ -141,15 +141,15 @@ mod tests {
 
     #[test]
     fn what_is_dropped_on_its_way_to_the_host_is_marked_and_what_failed_is_not_looked_at() {
-        let host = Host::new();
-        let (mut sieve, mut queues) = (sieve(&host), host.nook().queues());
+        let host = TestHost::new();
+        let (mut filter_hook, mut queues) = (filter_hook(&host), host.nook().queues());
         host.answer("net_filter", 1);
         let (received, failed) = (Packet::from(&given(1)), Packet::from(&given(2)));
         let mut batch = queues.rx_return.begin();
         batch.vacant().unwrap().put(received.received(60));
         batch.vacant().unwrap().put(failed.returned(0, PacketStatus::Failed));
         drop(batch);
-        sieve.after(&host.nook());
+        filter_hook.after(&host.nook());
         let at = host.net_page().pool.offset + host.net_page().pool.stride_bytes;
         assert_eq!(host.calls(), [std::format!("net_filter [0, {at}, 60]")]);
         assert_eq!(ids(&host.returned(Queue::RxReturn)), [(1, 3), (2, 1)]);

@@ -15,7 +15,7 @@ const RING: u32 = 256;
 const FRAME_BYTES: u16 = 60;
 
 /// The device: registers as memory, and done bits.
-pub struct Instant {
+pub struct ImmediateDevice {
     regs: Vec<u32>,
     /// The PHY's registers, as memory.
     phy: [u16; 32],
@@ -28,17 +28,17 @@ pub struct Instant {
     interrupts: bool,
 }
 
-impl Instant {
+impl ImmediateDevice {
     /// A device that receives `receives` frames between two polls, and interrupts to say so.
     pub fn interrupting(receives: u32) -> Self {
-        Instant { interrupts: true, ..Self::new(receives) }
+        ImmediateDevice { interrupts: true, ..Self::new(receives) }
     }
 
     /// A device that receives `receives` frames between two polls.
     pub fn new(receives: u32) -> Self {
         let mut phy = [0; 32];
         phy[phy::PHYID1 as usize] = 1;
-        Instant {
+        ImmediateDevice {
             phy,
             regs: vec![0; e1000_regs::BAR0_LEN_BYTES as usize / 4],
             window: None,
@@ -91,7 +91,7 @@ impl Instant {
     }
 }
 
-impl PciDevice for Instant {
+impl PciDevice for ImmediateDevice {
     fn describe(&self) -> String {
         "a device that costs next to nothing".into()
     }

@@ -5,7 +5,7 @@ use nook_abi::Entry;
 /// The calls that are due. Whoever wants one asks here, and the loop takes it from here just before it calls; nothing
 /// else changes it but the end of an instance and a call that is taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct DueCalls {
     poll: bool,
     work: bool,
     timer_due_ns: Option<u64>,
@@ -13,7 +13,7 @@ pub(crate) struct Wanted {
     asks: bool,
 }
 
-impl Wanted {
+impl DueCalls {
     /// `poll` is to be called in the next turn.
     #[inline]
     pub(crate) fn poll(&mut self) {
@@ -76,7 +76,7 @@ impl Wanted {
 
     /// This, and the call of `entry` that was just taken from here is due again.
     #[inline]
-    pub(crate) fn owing(mut self, entry: Entry) -> Wanted {
+    pub(crate) fn with_due(mut self, entry: Entry) -> DueCalls {
         match entry {
             Entry::Poll => self.poll = true,
             Entry::Work => self.work = true,
@@ -94,34 +94,34 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_due_once() {
-        let mut wanted = Wanted::default();
-        wanted.poll();
-        wanted.work();
-        wanted.timer(Some(7));
-        assert!(wanted.take_poll() && !wanted.take_poll());
-        assert!(wanted.take_work() && !wanted.take_work());
-        assert!(!wanted.take_timer(6) && wanted.take_timer(7) && !wanted.take_timer(8));
+        let mut due = DueCalls::default();
+        due.poll();
+        due.work();
+        due.timer(Some(7));
+        assert!(due.take_poll() && !due.take_poll());
+        assert!(due.take_work() && !due.take_work());
+        assert!(!due.take_timer(6) && due.take_timer(7) && !due.take_timer(8));
     }
 
     #[test]
     fn a_call_that_was_taken_back_is_due_again_and_nothing_else() {
         for entry in [Entry::Poll, Entry::Work, Entry::Timer] {
-            let mut wanted = Wanted::default().owing(entry);
-            let due = [wanted.take_poll(), wanted.take_work(), wanted.take_timer(1)];
+            let mut due = DueCalls::default().with_due(entry);
+            let due = [due.take_poll(), due.take_work(), due.take_timer(1)];
             assert_eq!(due, [entry == Entry::Poll, entry == Entry::Work, entry == Entry::Timer]);
         }
-        assert_eq!(Wanted::default().owing(Entry::Irq), Wanted::default());
+        assert_eq!(DueCalls::default().with_due(Entry::Irq), DueCalls::default());
     }
 
     #[test]
     fn only_what_the_driver_asked_for_counts_as_asked() {
-        let mut wanted = Wanted::default();
-        wanted.poll();
-        assert!(!wanted.take_asks());
-        wanted.poll_again();
-        assert!(wanted.take_asks() && !wanted.take_asks());
-        wanted.work();
-        wanted.take_work();
-        assert!(wanted.take_asks());
+        let mut due = DueCalls::default();
+        due.poll();
+        assert!(!due.take_asks());
+        due.poll_again();
+        assert!(due.take_asks() && !due.take_asks());
+        due.work();
+        due.take_work();
+        assert!(due.take_asks());
     }
 }

@@ -8,16 +8,16 @@ use vm_memory::VolatileSlice;
 /// The side of a network interface that faces the operating system.
 ///
 /// Implemented by `classes/net/`; used by the network class, on the nook's thread. Frames are whole Ethernet frames
-/// without frame check sequence; `up` goes from the driver to the host, `down` from the host to the driver. The slices
-/// lie in the DMA window, which a driver or a device can write at any time: read a byte once, then use it.
-pub trait Uplink: Send {
+/// without frame check sequence; `deliver` goes from the driver to the host, `fetch` from the host to the driver. The
+/// slices lie in the DMA window, which a driver or a device can write at any time: read a byte once, then use it.
+pub trait NetBackend: Send {
     /// Takes a frame that the driver received. `false` means that the other side had no room: the frame is dropped
     /// and counted.
-    fn up(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool>;
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool>;
 
     /// Puts the next frame to send into `buffer` and says how long it is and what is still to be done to it;
     /// `None` if there is none.
-    fn down(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>>;
+    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>>;
 
     /// Everything of one batch has been handed over. Says for how many of the frames that were taken the other side had
     /// no room after all.
@@ -38,7 +38,7 @@ pub trait Uplink: Send {
         Ok(None)
     }
 
-    /// Descriptors which become readable when [`down`](Uplink::down) has something.
+    /// Descriptors which become readable when [`fetch`](NetBackend::fetch) has something.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         let _ = fds;
     }

@@ -25,7 +25,7 @@ const ALWAYS: u32 = {
 
 /// What is received, in the form in which the chip wants it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub(crate) struct RxFilter {
     /// Compared as a whole. The first is the interface's own, the others are groups.
     exact: [Option<MacAddress>; EXACT],
     /// Groups that had no room in `exact`, by their hash.
@@ -34,12 +34,12 @@ pub(crate) struct Filter {
     all_multicast: bool,
 }
 
-impl Filter {
+impl RxFilter {
     /// Frames to `mac` and broadcasts.
     pub(crate) fn new(mac: MacAddress) -> Self {
         let mut exact = [None; EXACT];
         exact[0] = Some(mac);
-        Filter { exact, table: [0; WORDS], promiscuous: false, all_multicast: false }
+        RxFilter { exact, table: [0; WORDS], promiscuous: false, all_multicast: false }
     }
 
     /// The same for another address.
@@ -51,7 +51,7 @@ impl Filter {
     /// The same address with another mode. `Invalid` if the list has what is not a group.
     pub(crate) fn with_mode(&self, mode: RxMode<'_>) -> Result<Self, Status> {
         let RxMode { promiscuous, all_multicast, multicast } = mode;
-        let mut filter = Filter { exact: [None; EXACT], table: [0; WORDS], promiscuous, all_multicast };
+        let mut filter = RxFilter { exact: [None; EXACT], table: [0; WORDS], promiscuous, all_multicast };
         filter.exact[0] = self.exact[0];
         if multicast.iter().any(|group| group[0] & 1 == 0) {
             return Err(Status::Invalid);
@@ -76,7 +76,7 @@ impl Filter {
 
     /// Writes what differs from `known`, which the chip has already; everything if that is not known. RCTL is not
     /// among it.
-    pub(crate) fn write<K: Kernel>(&self, regs: &Regs<K>, known: Option<&Filter>) {
+    pub(crate) fn write<K: Kernel>(&self, regs: &Regs<K>, known: Option<&RxFilter>) {
         for (at, &word) in self.table.iter().enumerate() {
             if known.is_none_or(|known| known.table[at] != word) {
                 regs.write(MTA.get(at as u32), word);
@@ -118,8 +118,8 @@ mod tests {
         [0x01, 0x00, 0x5e, 0, 0, n]
     }
 
-    fn listening(multicast: &[MacAddress]) -> Result<Filter, Status> {
-        Filter::new(MAC).with_mode(RxMode { promiscuous: false, all_multicast: false, multicast })
+    fn listening(multicast: &[MacAddress]) -> Result<RxFilter, Status> {
+        RxFilter::new(MAC).with_mode(RxMode { promiscuous: false, all_multicast: false, multicast })
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn promiscuous_takes_groups_too() {
         let mode = |promiscuous, all_multicast| RxMode { promiscuous, all_multicast, multicast: &[] };
-        let rctl = |mode| Filter::new(MAC).with_mode(mode).unwrap().rctl() & (RCTL::UPE | RCTL::MPE);
+        let rctl = |mode| RxFilter::new(MAC).with_mode(mode).unwrap().rctl() & (RCTL::UPE | RCTL::MPE);
         assert_eq!(rctl(mode(true, false)), RCTL::UPE | RCTL::MPE);
         assert_eq!(rctl(mode(false, true)), RCTL::MPE);
         assert_eq!(rctl(mode(false, false)), 0);

@@ -3,7 +3,7 @@
 /// What the device makes of the freedom that the manual leaves it. Numbers are limits: what happens below them is
 /// drawn from the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Temper {
+pub struct Behaviour {
     /// How long it leaves work lying before it does the next part of it: taking descriptors, writing them back,
     /// handing frames to memory. 0 is none: work is done, in order, in the next call of `service`.
     pub late_ns: u64,
@@ -23,10 +23,10 @@ pub struct Temper {
     pub garbage: bool,
 }
 
-impl Temper {
+impl Behaviour {
     /// A device that does everything at once and in order, for measurements.
     pub const fn calm() -> Self {
-        Temper {
+        Behaviour {
             late_ns: 0,
             busy_reads: 0,
             negotiation_ns: 0,
@@ -39,7 +39,7 @@ impl Temper {
 
     /// A device that uses what the manual allows it, without losing a frame.
     pub const fn adversarial() -> Self {
-        Temper {
+        Behaviour {
             late_ns: 40_000,
             busy_reads: 4,
             negotiation_ns: 20_000_000,

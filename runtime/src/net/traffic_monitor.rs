@@ -8,7 +8,7 @@ use super::NetCounters;
 
 /// What is watched about one driver instance.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct TrafficMonitor {
     /// Frames that had come out of the driver, received and sent, when the instance began.
     base: (u64, u64),
     /// When transmission is looked at next, and whether the last look found frames that were overdue.
@@ -20,7 +20,7 @@ pub(super) struct Watch {
     moved_at_counters: u64,
 }
 
-impl Watch {
+impl TrafficMonitor {
     /// For a new instance.
     pub(super) fn new(now: &NetCounters) -> Self {
         Self::moved_before((0, 0), now)
@@ -29,7 +29,7 @@ impl Watch {
     /// For one that has moved this many frames, received and sent, when `now` is what was counted.
     pub(super) fn moved_before(moved: (u64, u64), now: &NetCounters) -> Self {
         let base = (now.handed_up().saturating_sub(moved.0), now.tx_done.saturating_sub(moved.1));
-        Watch { base, ..Watch::default() }
+        TrafficMonitor { base, ..TrafficMonitor::default() }
     }
 
     /// Frames that the instance has moved, received and sent.
@@ -111,33 +111,33 @@ mod tests {
 
     #[test]
     fn a_frame_is_overdue_at_two_looks_with_the_link_up_all_the_time() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.transmit_due(5 * SECOND, true, 4 * SECOND), None);
-        assert_eq!(watch.transmit_due(9 * SECOND, true, 4 * SECOND), Some(5 * SECOND));
-        assert_eq!(watch.overdue(3, 4 * SECOND), Ok(true));
-        assert_eq!(watch.transmit_due(9 * SECOND + 1, true, 4 * SECOND), None);
-        assert_eq!(watch.transmit_due(10 * SECOND, true, 4 * SECOND), Some(6 * SECOND));
+        let mut monitor = TrafficMonitor::default();
+        assert_eq!(monitor.transmit_due(5 * SECOND, true, 4 * SECOND), None);
+        assert_eq!(monitor.transmit_due(9 * SECOND, true, 4 * SECOND), Some(5 * SECOND));
+        assert_eq!(monitor.overdue(3, 4 * SECOND), Ok(true));
+        assert_eq!(monitor.transmit_due(9 * SECOND + 1, true, 4 * SECOND), None);
+        assert_eq!(monitor.transmit_due(10 * SECOND, true, 4 * SECOND), Some(6 * SECOND));
         assert_eq!(
-            watch.overdue(2, 4 * SECOND),
+            monitor.overdue(2, 4 * SECOND),
             Err(NetFault::TransmitStuck { packets: 2, limit_ns: 4 * SECOND }.into())
         );
-        assert_eq!(watch.transmit_due(11 * SECOND, false, 4 * SECOND), None);
-        assert_eq!(watch.transmit_due(12 * SECOND, true, 4 * SECOND), None);
+        assert_eq!(monitor.transmit_due(11 * SECOND, false, 4 * SECOND), None);
+        assert_eq!(monitor.transmit_due(12 * SECOND, true, 4 * SECOND), None);
     }
 
     #[test]
     fn counters_may_differ_by_what_is_under_way() {
         let base = NetCounters { rx_packets: 70, tx_done: 90, ..NetCounters::default() };
-        let watch = Watch::new(&base);
+        let monitor = TrafficMonitor::new(&base);
         let now = NetCounters { rx_packets: 170, tx_done: 190, ..base };
         let under_way = u64::from(512 + 2 * QUEUE_CAPACITY);
         let agree = |rx_packets, tx_packets, tx_timeouts| {
             let stats = NetStats { rx_packets, tx_packets, tx_timeouts, ..NetStats::default() };
-            watch.compare(&stats, &now, 512, 512).is_ok()
+            monitor.compare(&stats, &now, 512, 512).is_ok()
         };
         assert!(agree(100, 100, 0) && agree(0, 5000, 0) && agree(100 + under_way, 100, 0));
         assert!(!agree(101 + under_way, 100, 0) && agree(101 + under_way, 100, 1));
         let now = NetCounters { tx_done: 91 + under_way + 1, ..base };
-        assert!(watch.compare(&NetStats::default(), &now, 512, 512).is_err());
+        assert!(monitor.compare(&NetStats::default(), &now, 512, 512).is_err());
     }
 }

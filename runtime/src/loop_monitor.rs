@@ -19,7 +19,7 @@ const MAX_VAIN_REST_NS: u64 = 1 << 20;
 
 /// What is watched about one driver instance.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub(crate) struct LoopMonitor {
     /// Interrupts in consecutive turns, and what had come out of the driver when they began.
     irqs_in_row: u32,
     moved: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Watch {
     happened: u64,
 }
 
-impl Watch {
+impl LoopMonitor {
     /// A turn has ended. If the driver asks for the next one, and nothing has come of those that it asked for before
     /// (nothing moved, no interrupt), then the next one waits: longer each time, and at least as long as this one took.
     /// So a driver that always asks gets half of its thread at most, and one whose device needs a while waits not much
@@ -104,25 +104,25 @@ mod tests {
 
     #[test]
     fn interrupts_are_a_storm_only_in_a_row_and_when_nothing_moves() {
-        let mut watch = Watch::default();
+        let mut monitor = LoopMonitor::default();
         let mut moved = 0;
         for turn in 0..4 * STORM {
             // Every other turn has none, and later each moves something.
             let quiet = turn < 2 * STORM && turn % 2 == 0;
             moved += u64::from(turn >= 2 * STORM);
-            watch.irqs(u32::from(!quiet), moved).unwrap();
+            monitor.irqs(u32::from(!quiet), moved).unwrap();
         }
-        let storm = (0..2 * STORM).find_map(|_| watch.irqs(4, moved).err());
+        let storm = (0..2 * STORM).find_map(|_| monitor.irqs(4, moved).err());
         assert_eq!(storm, Some(Fault::InterruptStorm { vector: 2, interrupts: STORM }));
     }
 
     #[test]
     fn who_asks_in_vain_rests_longer_each_time_until_something_happens() {
-        let mut watch = Watch::default();
+        let mut monitor = LoopMonitor::default();
         let mut happened = 1;
         let mut rests = |asks, happens: bool, took_ns, turns: u32| -> Vec<u64> {
             happened += u64::from(happens);
-            let mut rest = |_| watch.rest_ns(asks, happened, || took_ns);
+            let mut rest = |_| monitor.rest_ns(asks, happened, || took_ns);
             (0..turns).filter_map(&mut rest).collect()
         };
         rests(false, true, 10, 1);
@@ -136,19 +136,19 @@ mod tests {
 
     #[test]
     fn what_comes_without_interrupts_is_a_fault_only_in_a_row() {
-        let mut watch = Watch::default();
+        let mut monitor = LoopMonitor::default();
         let mut irqs = 0;
         for _ in 0..3 * UNANNOUNCED {
             irqs += 1;
-            watch.looked(1, irqs).unwrap();
+            monitor.looked(1, irqs).unwrap();
         }
         for _ in 0..3 {
             for _ in 0..UNANNOUNCED - 2 {
-                watch.looked(9, irqs).unwrap();
+                monitor.looked(9, irqs).unwrap();
             }
-            watch.looked(0, irqs).unwrap();
+            monitor.looked(0, irqs).unwrap();
         }
-        let fault = (0..UNANNOUNCED).find_map(|_| watch.looked(1, irqs).err());
+        let fault = (0..UNANNOUNCED).find_map(|_| monitor.looked(1, irqs).err());
         assert_eq!(fault, Some(Fault::InterruptsMasked { polls: UNANNOUNCED }));
     }
 }

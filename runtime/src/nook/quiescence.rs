@@ -1,35 +1,35 @@
 //! Snapshots: when one can be taken, and back to one.
 
 use super::Nook;
-use crate::device::Rest;
+use crate::device::DeviceFingerprint;
 use crate::{Class, NookError, Snapshot};
 
 /// For how long nothing may have moved, so that it is known that the device has nothing up its sleeve: longer than
 /// any sensible card holds back what it is done with, to interrupt less often.
-const STILL_NS: u64 = 50_000_000;
+const QUIET_NS: u64 = 50_000_000;
 
 /// How often a driver that has just begun is called before it has all that it wants: it holds no more than a queue
 /// does, twice.
 const ROUNDS: u32 = 4;
 
 /// What a look for a moment at which nothing moves has found.
-pub enum Look<I> {
+pub enum SnapshotAttempt<I> {
     /// Something moves: look again after a later turn.
-    Moving,
+    Busy,
     /// Nothing has moved; look again then, in nanoseconds of the nook's clock.
-    StillUntil(u64),
+    QuietUntil(u64),
     /// This was such a moment.
     Taken(Box<Snapshot<I>>),
     /// This driver, or its device, cannot be brought back, at least as it is now.
-    Impossible,
+    Unsupported,
 }
 
 /// What was seen at the last look.
-pub(super) struct Still {
+pub(super) struct Quiescence {
     moves: u64,
     /// Since when nothing has moved, and what has to stay as it is. Not at the first look after a move: under load,
     /// each look is a first one and costs no more than a comparison.
-    rest: Option<(u64, Rest)>,
+    fingerprint: Option<(u64, DeviceFingerprint)>,
 }
 
 impl<C: Class> Nook<C> {
@@ -38,37 +38,41 @@ impl<C: Class> Nook<C> {
     ///
     /// # Errors
     /// What the driver did wrong meanwhile, as in a [`turn`](Self::turn).
-    pub fn look_for_snapshot(&mut self) -> Result<Look<C::Image>, NookError> {
-        if !self.driver()?.keeps() {
-            return Ok(Look::Impossible);
+    pub fn try_snapshot(&mut self) -> Result<SnapshotAttempt<C::Image>, NookError> {
+        if !self.driver()?.can_snapshot() {
+            return Ok(SnapshotAttempt::Unsupported);
         }
         let now = self.clock.now_ns();
-        let Some(moves) = self.stillness() else {
-            self.still = None;
-            return Ok(Look::Moving);
+        let Some(moves) = self.idle_stamp() else {
+            self.quiescence = None;
+            return Ok(SnapshotAttempt::Busy);
         };
-        let rest = match self.still.replace(Still { moves, rest: None }).filter(|before| before.moves == moves) {
-            None => return Ok(Look::Moving),
-            Some(Still { rest: None, .. }) => {
-                let rest = self.rest()?;
-                self.still = Some(Still { moves, rest: Some((now, rest)) });
-                return Ok(Look::StillUntil(now + STILL_NS));
+        let fingerprint = match self
+            .quiescence
+            .replace(Quiescence { moves, fingerprint: None })
+            .filter(|before| before.moves == moves)
+        {
+            None => return Ok(SnapshotAttempt::Busy),
+            Some(Quiescence { fingerprint: None, .. }) => {
+                let fingerprint = self.fingerprint()?;
+                self.quiescence = Some(Quiescence { moves, fingerprint: Some((now, fingerprint)) });
+                return Ok(SnapshotAttempt::QuietUntil(now + QUIET_NS));
             }
-            Some(Still { rest: Some((since_ns, rest)), .. }) if now < since_ns + STILL_NS => {
-                self.still = Some(Still { moves, rest: Some((since_ns, rest)) });
-                return Ok(Look::StillUntil(since_ns + STILL_NS));
+            Some(Quiescence { fingerprint: Some((since_ns, fingerprint)), .. }) if now < since_ns + QUIET_NS => {
+                self.quiescence = Some(Quiescence { moves, fingerprint: Some((since_ns, fingerprint)) });
+                return Ok(SnapshotAttempt::QuietUntil(since_ns + QUIET_NS));
             }
-            Some(Still { rest: Some((_, rest)), .. }) => rest,
+            Some(Quiescence { fingerprint: Some((_, fingerprint)), .. }) => fingerprint,
         };
         let (class, driver) = self.class_and_driver()?;
         class.before_snapshot(driver, now)?;
         // Had anything been left lying, the driver would find it now.
-        self.host_mut().call.wanted.poll();
+        self.host_mut().call.due.poll();
         self.poll(now)?;
-        if self.stillness() != Some(moves) {
-            return Ok(Look::Moving);
+        if self.idle_stamp() != Some(moves) {
+            return Ok(SnapshotAttempt::Busy);
         }
-        self.take(&rest, now)
+        self.take(&fingerprint, now)
     }
 
     /// Takes a snapshot before traffic begins, at once if that can be done: the device has moved nothing since the
@@ -78,60 +82,60 @@ impl<C: Class> Nook<C> {
     ///
     /// # Errors
     /// What the driver did wrong meanwhile, as in a [`turn`](Self::turn).
-    pub fn snapshot_before_traffic(&mut self) -> Result<Look<C::Image>, NookError> {
-        if !self.driver()?.keeps() {
-            return Ok(Look::Impossible);
+    pub fn snapshot_before_traffic(&mut self) -> Result<SnapshotAttempt<C::Image>, NookError> {
+        if !self.driver()?.can_snapshot() {
+            return Ok(SnapshotAttempt::Unsupported);
         }
-        if self.settled().is_none() {
-            return Ok(Look::Moving);
+        if self.idle_stamp_now().is_none() {
+            return Ok(SnapshotAttempt::Busy);
         }
         let now = self.clock.now_ns();
-        self.still = None;
+        self.quiescence = None;
         let (class, driver) = self.class_and_driver()?;
         class.before_snapshot(driver, now)?;
-        let mut look = Look::Moving;
+        let mut look = SnapshotAttempt::Busy;
         for _ in 0..ROUNDS {
-            let (moves, rest) = (self.settled(), self.rest()?);
-            self.host_mut().call.wanted.poll();
+            let (moves, fingerprint) = (self.idle_stamp_now(), self.fingerprint()?);
+            self.host_mut().call.due.poll();
             self.poll_giving(now, false)?;
             // It took what it needs, or returned what had come; what it has then is seen in the next round.
-            if moves.is_some() && self.settled() == moves {
+            if moves.is_some() && self.idle_stamp_now() == moves {
                 if self.device_has_not_moved()? {
-                    look = self.take(&rest, now)?;
+                    look = self.take(&fingerprint, now)?;
                 }
                 break;
             }
         }
-        self.host_mut().call.wanted.poll();
+        self.host_mut().call.due.poll();
         Ok(look)
     }
 
-    /// Copies what there is to be brought back, if it is still as in `rest` afterwards: what had come while it was
-    /// copied would be there in part.
-    fn take(&mut self, rest: &Rest, now: u64) -> Result<Look<C::Image>, NookError> {
+    /// Copies what there is to be brought back, if it is still as in `fingerprint` afterwards: what had come while it
+    /// was copied would be there in part.
+    fn take(&mut self, fingerprint: &DeviceFingerprint, now: u64) -> Result<SnapshotAttempt<C::Image>, NookError> {
         let host = self.host_mut();
-        let kept = host.keep().map_err(|error| host.device.failed(error));
+        let kept = host.capture().map_err(|error| host.device.failed(error));
         let kept = kept.map_err(|fault| self.fault(fault))?;
-        let class = self.class.keep(self.life.host());
-        let image = self.driver()?.keep();
-        let Some(((host, driver), class)) = kept.zip(image).zip(class) else { return Ok(Look::Impossible) };
-        if self.rest()? != *rest {
-            return Ok(Look::Moving);
+        let class = self.class.capture(self.lifecycle.host());
+        let image = self.driver()?.capture();
+        let Some(((host, driver), class)) = kept.zip(image).zip(class) else { return Ok(SnapshotAttempt::Unsupported) };
+        if self.fingerprint()? != *fingerprint {
+            return Ok(SnapshotAttempt::Busy);
         }
         self.host_mut().counters.snapshots += 1;
         self.awaits_ready = !self.is_ready();
-        Ok(Look::Taken(Box::new(Snapshot { driver, host, class, at_ns: now })))
+        Ok(SnapshotAttempt::Taken(Box::new(Snapshot { driver, host, class, at_ns: now })))
     }
 
     /// A number that changes whenever something changes hands; `None` while a call is not final, or the driver has
     /// work.
-    fn settled(&self) -> Option<u64> {
-        self.class.stillness().filter(|_| self.opened && !self.host().call.transaction.is_open())
+    fn idle_stamp_now(&self) -> Option<u64> {
+        self.class.idle_stamp().filter(|_| self.opened && !self.host().call.transaction.is_open())
     }
 
     /// The same; `None` while an interrupt is to be delivered, too.
-    fn stillness(&self) -> Option<u64> {
-        self.settled().filter(|_| self.host().device.pending_irqs() == 0)
+    fn idle_stamp(&self) -> Option<u64> {
+        self.idle_stamp_now().filter(|_| self.host().device.pending_irqs() == 0)
     }
 
     fn device_has_not_moved(&mut self) -> Result<bool, NookError> {
@@ -140,10 +144,10 @@ impl<C: Class> Nook<C> {
         unmoved.map_err(|fault| self.fault(fault))
     }
 
-    fn rest(&mut self) -> Result<Rest, NookError> {
+    fn fingerprint(&mut self) -> Result<DeviceFingerprint, NookError> {
         let host = self.host_mut();
-        let rest = host.device.rest().map_err(|error| host.device.failed(error));
-        rest.map_err(|fault| self.fault(fault))
+        let fingerprint = host.device.fingerprint().map_err(|error| host.device.failed(error));
+        fingerprint.map_err(|fault| self.fault(fault))
     }
 
     /// Whether the nook can be brought back to this: it is of the instance that runs, and of the settings that
@@ -161,12 +165,12 @@ impl<C: Class> Nook<C> {
         if !self.fits(snapshot) {
             return Err(NookError::OtherSnapshot);
         }
-        self.still = None;
+        self.quiescence = None;
         self.host_mut().silence(&snapshot.host)?;
         self.driver()?.bring_back(&snapshot.driver).map_err(NookError::NotBack)?;
-        let Nook { life, class, .. } = self;
-        class.bring_back(life.host_mut(), &snapshot.class);
-        life.host_mut().bring_back(&snapshot.host)?;
+        let Nook { lifecycle, class, .. } = self;
+        class.bring_back(lifecycle.host_mut(), &snapshot.class);
+        lifecycle.host_mut().bring_back(&snapshot.host)?;
         self.opened = true;
         // The device may need a while until it works again.
         self.class.expect_return(self.clock.now_ns());

@@ -39,12 +39,12 @@ pub(crate) struct TrafficImage {
 impl Traffic {
     /// A number that changes whenever packets change hands; `None` while the driver has frames to send, or returned
     /// something that was not accepted yet.
-    pub(crate) fn stillness(&self) -> Option<u64> {
+    pub(crate) fn idle_stamp(&self) -> Option<u64> {
         (self.returned.is_empty() && self.packets.overdue_tx(u64::MAX) == 0).then_some(self.moves)
     }
 
-    /// Who has what. Not before [`stillness`](Self::stillness) said that nobody moves.
-    pub(crate) fn keep(&self) -> Option<TrafficImage> {
+    /// Who has what. Not before [`idle_stamp`](Self::idle_stamp) said that nobody moves.
+    pub(crate) fn capture(&self) -> Option<TrafficImage> {
         let rings = self.rings.as_ref()?;
         Some(TrafficImage {
             provided: [rings.rx_provide.counts(), rings.tx_provide.counts()],

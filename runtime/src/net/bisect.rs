@@ -1,14 +1,14 @@
 //! How the frame is found that ends a driver.
 
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY};
-use nook_net_api::Uplink;
+use nook_net_api::NetBackend;
 
 use super::Net;
-use crate::Suspects;
+use crate::Bisect;
 
 /// How the next calls of `poll` differ from ordinary ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Care {
+pub(super) struct PollRestrictions {
     /// This many of them move one packet each way.
     pub(super) single: u32,
     /// The next one is given no frame to send.
@@ -17,7 +17,7 @@ pub(super) struct Care {
     pub(super) discard_rx: bool,
 }
 
-impl Care {
+impl PollRestrictions {
     /// The next call is an ordinary one.
     pub(super) fn is_none(&self) -> bool {
         self.single == 0 && !self.withhold_tx && !self.discard_rx
@@ -25,27 +25,27 @@ impl Care {
 
     /// Takes what holds for the call that is about to be made; what follows is an ordinary one again, or single.
     #[inline]
-    pub(super) fn take(&mut self) -> Care {
+    pub(super) fn take(&mut self) -> PollRestrictions {
         let single = self.single.saturating_sub(1);
-        std::mem::replace(self, Care { single, ..Care::default() })
+        std::mem::replace(self, PollRestrictions { single, ..PollRestrictions::default() })
     }
 }
 
-impl<U: Uplink> Suspects for Net<U> {
+impl<U: NetBackend> Bisect for Net<U> {
     const BATCH: u32 = QUEUE_CAPACITY;
     const MOVES: Entry = Entry::Poll;
 
     fn single(&mut self, calls: u32) {
-        self.care.single = calls;
+        self.restrictions.single = calls;
     }
 
     fn is_single(&self) -> bool {
-        self.care.single > 0
+        self.restrictions.single > 0
     }
 
     fn withhold(&mut self) -> Result<bool, Fault> {
-        self.care.withhold_tx = true;
-        self.care.single = self.care.single.max(1);
+        self.restrictions.withhold_tx = true;
+        self.restrictions.single = self.restrictions.single.max(1);
         self.traffic.withhold_tx()?;
         Ok(true)
     }
@@ -58,7 +58,7 @@ impl<U: Uplink> Suspects for Net<U> {
 
     /// A received frame is completed as failed.
     fn discard_next(&mut self) -> bool {
-        self.care.discard_rx = true;
+        self.restrictions.discard_rx = true;
         true
     }
 

@@ -11,14 +11,14 @@ enum State {
 }
 
 /// One life after the other. The state is taken out and put back in [`change`](Self::change) alone.
-pub(super) struct Life(Option<State>);
+pub(super) struct Lifecycle(Option<State>);
 
 const WHOLE: &str = "a change of state ends with a state: after a panic in one, nobody uses the nook again";
 
-impl Life {
+impl Lifecycle {
     /// No instance yet.
     pub(super) fn new(host: Host) -> Self {
-        Life(Some(State::Idle(Box::new(host))))
+        Lifecycle(Some(State::Idle(Box::new(host))))
     }
 
     fn state(&self) -> &State {

@@ -1,8 +1,8 @@
-//! Which functions look at the time when they begin.
+//! Decides which functions begin with a deadline check.
 //!
 //! Branches back to a loop's beginning always do, and so does what surrounds a bulk instruction (see `rewrite`). What
 //! is left is code without loops that runs long all the same: a function that calls another twice, which calls a third
-//! twice. So a function looks at the time unless all that it executes, its callees included, is known to be little.
+//! twice. So a function checks its deadline unless all that it executes, its callees included, is known to be little.
 //! [`check`](crate::check) holds the finished module to the same rule.
 
 use wasm_encoder::Instruction;
@@ -10,9 +10,9 @@ use wasmparser::Operator;
 
 use super::rewrite::{MAX_OWN_BULK_BYTES, Part, Rewritten};
 use super::values::Analysis;
-use crate::check::MOST_WITHOUT_LOOK;
+use crate::check::MOST_WITHOUT_CHECK;
 
-/// What a bulk instruction without a look writes in the time of another instruction.
+/// What a bulk instruction without a deadline check writes in the time of another instruction.
 const BULK_BYTES: u32 = 16;
 
 /// Instructions that put the log's top into a local.
@@ -60,7 +60,7 @@ impl Cost {
                 self.calls.extend(function_index.checked_sub(imported_functions).map(|callee| callee as usize));
             }
             Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => self.calls_through_table = true,
-            // Others come after a look.
+            // Others come after a deadline check.
             Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
                 self.instructions += u64::from(MAX_OWN_BULK_BYTES / BULK_BYTES);
             }
@@ -69,8 +69,8 @@ impl Cost {
     }
 }
 
-/// For each function whether it looks at the time when it begins. Only a function whose callees are all settled and
-/// little is little: one that calls itself, however indirectly, never is.
+/// Says for each function whether it must begin with a deadline check. Only a function whose callees are all short is
+/// short itself: one that calls itself, however indirectly, never is.
 pub(super) fn settle(costs: &[Cost]) -> Vec<bool> {
     let mut callers = vec![Vec::new(); costs.len()];
     let mut unsettled: Vec<usize> = costs.iter().map(|cost| cost.calls.len()).collect();
@@ -78,13 +78,13 @@ pub(super) fn settle(costs: &[Cost]) -> Vec<bool> {
         cost.calls.iter().for_each(|&callee| callers[callee].push(function));
     }
     let mut total: Vec<u64> = costs.iter().map(|cost| cost.instructions).collect();
-    let mut looks = vec![true; costs.len()];
+    let mut checks = vec![true; costs.len()];
     let mut ready: Vec<usize> = (0..costs.len()).filter(|&function| unsettled[function] == 0).collect();
     while let Some(function) = ready.pop() {
-        if costs[function].calls_through_table || total[function] > MOST_WITHOUT_LOOK {
+        if costs[function].calls_through_table || total[function] > MOST_WITHOUT_CHECK {
             continue;
         }
-        looks[function] = false;
+        checks[function] = false;
         for &caller in &callers[function] {
             total[caller] += total[function];
             unsettled[caller] -= 1;
@@ -93,7 +93,7 @@ pub(super) fn settle(costs: &[Cost]) -> Vec<bool> {
             }
         }
     }
-    looks
+    checks
 }
 
 #[cfg(test)]
@@ -110,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_double_at_each_level_come_to_a_look() {
+    fn calls_that_double_at_each_level_come_to_a_check() {
         let mut tree = vec![function(2, &[])];
         tree.extend((0..40).map(|level| function(4, &[level, level])));
-        let looks = settle(&tree);
-        let first = looks.iter().position(|looks| *looks).expect("2^40 calls need a look");
-        assert!((1..9).contains(&first) && looks[first..].iter().all(|looks| *looks), "{looks:?}");
+        let checks = settle(&tree);
+        let first = checks.iter().position(|checks| *checks).expect("2^40 calls need a deadline check");
+        assert!((1..9).contains(&first) && checks[first..].iter().all(|checks| *checks), "{checks:?}");
     }
 
     #[test]

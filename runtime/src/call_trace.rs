@@ -13,7 +13,7 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct TracedCall {
     /// What was called.
     pub call: Call,
     /// Its arguments, in the table's order; the rest is zero.
@@ -57,7 +57,7 @@ pub struct Page {
 
 /// What of a driver's memory is looked at when it dies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeepMemory {
+pub enum MemoryDump {
     /// Nothing.
     #[default]
     Nothing,
@@ -69,9 +69,9 @@ pub enum KeepMemory {
 
 /// What is known of a driver's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scene {
+pub struct CrashState {
     /// Its last calls, oldest first. Only what passes the sandbox's border is seen.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TracedCall>,
     /// Its call stack, innermost first, if its own code was running.
     pub callers: Vec<Caller>,
     /// Its memory, by address; pages that are not there were zero.
@@ -79,41 +79,41 @@ pub struct Scene {
 }
 
 /// The ring, and what was found at the last fault.
-pub(crate) struct Trail {
-    steps: Box<[Step; STEPS]>,
+pub(crate) struct CallTrace {
+    steps: Box<[TracedCall; STEPS]>,
     count: usize,
-    pub(crate) keep: KeepMemory,
+    pub(crate) keep: MemoryDump,
     pub(crate) callers: Vec<Caller>,
     memory: Vec<Page>,
 }
 
-impl Default for Trail {
+impl Default for CallTrace {
     fn default() -> Self {
-        let never = Step { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0 };
+        let never = TracedCall { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0 };
         let steps = Box::new([never; STEPS]);
-        Trail { steps, count: 0, keep: KeepMemory::Nothing, callers: Vec::new(), memory: Vec::new() }
+        CallTrace { steps, count: 0, keep: MemoryDump::Nothing, callers: Vec::new(), memory: Vec::new() }
     }
 }
 
-impl Trail {
+impl CallTrace {
     /// The driver is about to be called.
     #[inline]
     pub(crate) fn entry(&mut self, entry: Entry, args: [u64; 3]) {
-        self.push(Step { call: Call::Entry(entry), args, result: 0 });
+        self.push(TracedCall { call: Call::Entry(entry), args, result: 0 });
     }
 
     /// The host was called.
     #[inline]
     pub(crate) fn hostcall<R: Word>(&mut self, call: Hostcall, args: [u64; 3], result: &Result<R, Fault>) {
         let step = match result {
-            Ok(result) => Step { call: Call::Hostcall(call), args, result: result.word() },
-            Err(_) => Step { call: Call::Refused(call), args, result: 0 },
+            Ok(result) => TracedCall { call: Call::Hostcall(call), args, result: result.word() },
+            Err(_) => TracedCall { call: Call::Refused(call), args, result: 0 },
         };
         self.push(step);
     }
 
     #[inline]
-    fn push(&mut self, step: Step) {
+    fn push(&mut self, step: TracedCall) {
         self.steps[self.count % STEPS] = step;
         self.count = self.count.wrapping_add(1);
     }
@@ -124,19 +124,19 @@ impl Trail {
         self.memory.clear();
     }
 
-    fn keep_memory(&mut self, space: &Space, used_bytes: u64) {
+    fn dump_memory_on_fault(&mut self, space: &Space, used_bytes: u64) {
         let window = (space.window_addr(), space.len_bytes());
         self.memory = match self.keep {
-            KeepMemory::Nothing => Vec::new(),
-            KeepMemory::Private => pages(space, [(0, used_bytes)]),
-            KeepMemory::All => pages(space, [(0, used_bytes), window]),
+            MemoryDump::Nothing => Vec::new(),
+            MemoryDump::Private => pages(space, [(0, used_bytes)]),
+            MemoryDump::All => pages(space, [(0, used_bytes), window]),
         };
     }
 
     /// All of it; the stack and the memory are gone from here afterwards.
-    pub(crate) fn take(&mut self) -> Scene {
+    pub(crate) fn take(&mut self) -> CrashState {
         let oldest = self.count.saturating_sub(STEPS);
-        Scene {
+        CrashState {
             steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
             callers: std::mem::take(&mut self.callers),
             memory: std::mem::take(&mut self.memory),
@@ -146,11 +146,11 @@ impl Trail {
 
 impl Host {
     /// What is to be kept of the driver's memory is copied, if there is a driver.
-    pub(crate) fn look_at_memory(&mut self) {
+    pub(crate) fn dump_memory(&mut self) {
         let layout = *self.layout();
         // A native driver's places are this process's own addresses: what is its private memory is not known.
         if let Some(space) = self.space.as_ref().filter(|space| space.window_addr() == layout.window) {
-            self.call.trail.keep_memory(space, layout.rings[3] + RING_BYTES as u64);
+            self.call.trace.dump_memory_on_fault(space, layout.rings[3] + RING_BYTES as u64);
         }
     }
 }
@@ -199,18 +199,18 @@ mod tests {
 
     #[test]
     fn the_last_calls_are_kept_oldest_first() {
-        let mut trail = Trail::default();
-        assert!(trail.take().steps.is_empty());
+        let mut trace = CallTrace::default();
+        assert!(trace.take().steps.is_empty());
         for n in 0..STEPS as u64 + 3 {
-            trail.entry(Entry::Poll, padded([n]));
+            trace.entry(Entry::Poll, padded([n]));
         }
-        trail.hostcall(Hostcall::ClockNs, padded([]), &Ok(7u64));
-        trail.hostcall(Hostcall::DmaFree, padded([9]), &Err::<(), _>(Fault::DeviceFailed));
-        let steps = trail.take().steps;
+        trace.hostcall(Hostcall::ClockNs, padded([]), &Ok(7u64));
+        trace.hostcall(Hostcall::DmaFree, padded([9]), &Err::<(), _>(Fault::DeviceFailed));
+        let steps = trace.take().steps;
         assert_eq!(steps.len(), STEPS);
         assert_eq!(steps[0].args, [5, 0, 0]);
-        let hostcall = Step { call: Call::Hostcall(Hostcall::ClockNs), args: [0; 3], result: 7 };
-        let refused = Step { call: Call::Refused(Hostcall::DmaFree), args: [9, 0, 0], result: 0 };
+        let hostcall = TracedCall { call: Call::Hostcall(Hostcall::ClockNs), args: [0; 3], result: 7 };
+        let refused = TracedCall { call: Call::Refused(Hostcall::DmaFree), args: [9, 0, 0], result: 0 };
         assert_eq!(steps[STEPS - 2..], [hostcall, refused]);
     }
 

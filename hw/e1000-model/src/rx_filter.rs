@@ -6,16 +6,16 @@ pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// Receive addresses and the multicast table.
 #[derive(Debug)]
-pub(crate) struct Filter {
+pub(crate) struct RxFilter {
     addresses: [(u32, u32); RAL.count() as usize],
     multicast: [u32; MTA.count() as usize],
 }
 
-impl Filter {
+impl RxFilter {
     /// A filter that holds what `word` gives for each register; no entry is valid.
     pub(crate) fn new(mut word: impl FnMut() -> u32) -> Self {
         let addresses = std::array::from_fn(|_| (word(), word() & !RAH::AV));
-        Filter { addresses, multicast: std::array::from_fn(|_| word()) }
+        RxFilter { addresses, multicast: std::array::from_fn(|_| word()) }
     }
 
     /// After a reset only entry 0 is valid, with the address from the EEPROM (section 13.5.3).

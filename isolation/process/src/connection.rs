@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nook_abi::{Entry, Fault, HOSTCALLS, Hostcall, TrapKind};
 use nook_bus::Clock;
-use nook_process_guest::channel::{SLOTS, is_posted, said, told};
+use nook_process_guest::channel::{SLOTS, is_posted, to_guest, to_host};
 use nook_runtime::{Host, TICK_NS};
 
-use crate::child::{Child, End};
+use crate::child::{Child, ExitStatus};
 use crate::memory::Memory;
 
 /// How the two processes wait for each other.
@@ -69,21 +69,21 @@ fn count(set: &libc::cpu_set_t) -> i32 {
     unsafe { libc::CPU_COUNT(set) }
 }
 
-/// The line to one process.
-pub(crate) struct Line {
+/// The connection to one process.
+pub(crate) struct Connection {
     memory: Arc<Memory>,
     child: Child,
     wait: Wait,
     /// The host's own counts.
-    told: u32,
-    heard: u32,
+    sent: u32,
+    received: u32,
     /// The processor that the host ran on when it called last.
     processor: i32,
 }
 
-impl Line {
+impl Connection {
     pub(crate) fn new(memory: Arc<Memory>, child: Child, wait: Wait) -> Self {
-        Line { memory, child, wait, told: 0, heard: 0, processor: -1 }
+        Connection { memory, child, wait, sent: 0, received: 0, processor: -1 }
     }
 
     /// Ends the process.
@@ -100,13 +100,17 @@ impl Line {
         loop {
             let ended = self.child.end();
             match self.new_messages() {
-                Ok(1..) if self.next().0 == said::READY => return Ok(()),
+                Ok(1..) if self.next().0 == to_host::READY => return Ok(()),
                 Ok(0) => {}
                 Ok(_) | Err(_) => return Err("it began with what makes no sense".into()),
             }
             match ended {
-                Some(End::Exited(status)) => return Err(format!("it ended with status {status} before it was called")),
-                Some(End::Killed(signal)) => return Err(format!("signal {signal} ended it before it was called")),
+                Some(ExitStatus::Exited(status)) => {
+                    return Err(format!("it ended with status {status} before it was called"));
+                }
+                Some(ExitStatus::Killed(signal)) => {
+                    return Err(format!("signal {signal} ended it before it was called"));
+                }
                 None if REAL.now_ns() >= end_ns => return Err("it does not wait for calls".into()),
                 None => self.sleep(TICK_NS),
             }
@@ -120,23 +124,23 @@ impl Line {
     #[inline]
     pub(crate) fn call(&mut self, host: &mut Host, entry: Entry, args: [u64; 3]) -> Result<u64, Fault> {
         self.stay_near();
-        self.tell(told::CALL | entry as u32, args);
+        self.send(to_guest::CALL | entry as u32, args);
         let mut tick_ns = REAL.now_ns() + TICK_NS;
         loop {
-            self.listen(entry)?;
+            self.wait_for_message(entry)?;
             for _ in 0..self.new_messages().map_err(|kind| Fault::Trap { entry, kind })? {
                 let (what, args) = self.next();
                 let nonsense = Fault::Trap { entry, kind: TrapKind::Channel };
-                match what & said::KIND {
-                    said::POSTED => {
+                match what & to_host::KIND {
+                    to_host::POSTED => {
                         let call = hostcall(what).filter(|&call| is_posted(call)).ok_or(nonsense)?;
                         host.serve(call, args)?;
                     }
-                    said::ASKED => {
+                    to_host::ASKED => {
                         let answer = host.serve(hostcall(what).ok_or(nonsense)?, args)?;
-                        self.tell(told::ANSWER, [answer, 0, 0]);
+                        self.send(to_guest::ANSWER, [answer, 0, 0]);
                     }
-                    said::RETURNED => return Ok(args[0]),
+                    to_host::RETURNED => return Ok(args[0]),
                     _ => return Err(nonsense),
                 }
             }
@@ -149,26 +153,26 @@ impl Line {
     }
 
     #[inline]
-    fn tell(&mut self, what: u32, args: [u64; 3]) {
+    fn send(&mut self, what: u32, args: [u64; 3]) {
         let channel = self.memory.channel();
-        channel.tells.put(what, args);
-        self.told = self.told.wrapping_add(1);
-        channel.host.publish(self.told);
+        channel.to_guest.put(what, args);
+        self.sent = self.sent.wrapping_add(1);
+        channel.host.publish(self.sent);
         channel.guest.wake_from(&channel.host);
     }
 
     /// How many messages there are, checked.
     #[inline]
     fn new_messages(&self) -> Result<u32, TrapKind> {
-        let new = self.memory.channel().guest.count().wrapping_sub(self.heard);
+        let new = self.memory.channel().guest.count().wrapping_sub(self.received);
         if new <= SLOTS { Ok(new) } else { Err(TrapKind::Channel) }
     }
 
     /// A copy of the next message; the caller has asked [`new_messages`](Self::new_messages).
     #[inline]
     fn next(&mut self) -> (u32, [u64; 3]) {
-        let message = self.memory.channel().says[(self.heard % SLOTS) as usize].get();
-        self.heard = self.heard.wrapping_add(1);
+        let message = self.memory.channel().to_host[(self.received % SLOTS) as usize].get();
+        self.received = self.received.wrapping_add(1);
         message
     }
 
@@ -177,12 +181,12 @@ impl Line {
     /// # Errors
     /// If the process has ended and has left none.
     #[inline]
-    fn listen(&mut self, entry: Entry) -> Result<(), Fault> {
-        if self.has_news() || self.wait == Wait::Poll && self.spin() {
+    fn wait_for_message(&mut self, entry: Entry) -> Result<(), Fault> {
+        if self.has_message() || self.wait == Wait::Poll && self.spin() {
             return Ok(());
         }
         let ended = self.child.end();
-        if self.has_news() {
+        if self.has_message() {
             return Ok(());
         }
         if let Some(end) = ended {
@@ -193,15 +197,15 @@ impl Line {
     }
 
     #[inline]
-    fn has_news(&self) -> bool {
-        self.memory.channel().guest.count() != self.heard
+    fn has_message(&self) -> bool {
+        self.memory.channel().guest.count() != self.received
     }
 
     fn spin(&self) -> bool {
         let end_ns = REAL.now_ns() + SPIN_NS;
         while REAL.now_ns() < end_ns && self.child.end().is_none() {
             for _ in 0..LOOKS {
-                if self.has_news() {
+                if self.has_message() {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -212,7 +216,7 @@ impl Line {
 
     fn sleep(&self, most_ns: u64) {
         let channel = self.memory.channel();
-        channel.host.sleep(&channel.guest, self.heard, Some(Duration::from_nanos(most_ns)));
+        channel.host.sleep(&channel.guest, self.received, Some(Duration::from_nanos(most_ns)));
     }
 
     /// Keeps the process where it is woken fastest, or does not have to be.
@@ -249,5 +253,5 @@ impl Line {
 /// The hostcall that a message names, if there is one.
 #[inline]
 fn hostcall(what: u32) -> Option<Hostcall> {
-    HOSTCALLS.get((what & !said::KIND) as usize).map(|row| row.call)
+    HOSTCALLS.get((what & !to_host::KIND) as usize).map(|row| row.call)
 }
