@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
+use nook_qemu::DeviceSpec;
 
 use crate::{misc, net};
 
@@ -76,9 +77,13 @@ pub struct PostmortemArgs {
 pub struct SelftestArgs {
     /// The driver's file.
     pub driver: PathBuf,
-    /// Tests it on QEMU's own model of this card (e1000, e1000-82545em, e1000e) instead of the embedded model.
-    #[arg(long, value_name = "MODEL", conflicts_with = "pci")]
-    pub qemu: Option<String>,
+    /// Tests it on this network card of QEMU's (e1000e; options as for QEMU's -device) instead of the embedded model.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "pci")]
+    pub qemu: Option<DeviceSpec>,
+    /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
+    /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.
+    #[arg(long, value_name = "PATH", requires = "qemu")]
+    pub qemu_program: Option<PathBuf>,
     /// Tests it with the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
     #[arg(long, value_name = "ADDR")]
     pub pci: Option<String>,
@@ -271,8 +276,8 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and what is logged are for all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "call", "qemu", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation", "mmio",
-        "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
+        "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation",
+        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
     ])]
     pub nook: Vec<NookArg>,
 
@@ -284,9 +289,16 @@ pub struct RunArgs {
     #[command(flatten)]
     pub misc: misc::args::Args,
 
-    /// Runs on QEMU's own model of this device (cards in its user network: e1000, e1000-82545em, e1000e, vmxnet3; edu).
-    #[arg(long, value_name = "MODEL", conflicts_with_all = ["wire", "seed", "calm"])]
-    pub qemu: Option<String>,
+    /// Runs on this PCI device of QEMU's, named as for QEMU's -device, perhaps with its options: e1000e,
+    /// e1000,mac=52:54:00:12:34:56. A network card is in QEMU's user network; a disk's drive is a file: nvme,file=PATH.
+    /// A comma within a value is doubled.
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["wire", "seed", "calm"])]
+    pub qemu: Option<DeviceSpec>,
+
+    /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
+    /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.
+    #[arg(long, value_name = "PATH", requires = "qemu")]
+    pub qemu_program: Option<PathBuf>,
 
     /// Runs on the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu", "exercise"])]

@@ -1,11 +1,13 @@
 //! From options to a device.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use e1000_model::{Behaviour, Chip, Model, ModelConfig};
 use nook_bus::{DmaWindow, PciDevice, Tracing};
 use nook_net::{Peer, PeerConfig, Tap, Unplugged};
 use nook_net_api::Wire;
-use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
+use nook_qemu::{DeviceSpec, QemuConfig, QemuDevice, QemuNet, QemuProgram};
 use nook_runtime::OwnedManifest;
 use pci_passthrough::VfioDevice;
 
@@ -14,12 +16,17 @@ use crate::drivers::MAPS;
 use crate::net::args::WireArg;
 use crate::trace::RegisterLog;
 
+/// The variable that names the QEMU for --qemu.
+const NOOK_QEMU: &str = "NOOK_QEMU";
+
 /// Which device is asked for: the first of these that is there, or else the embedded model.
 pub struct DeviceOptions<'a> {
     /// A real device's address.
     pub pci: Option<&'a str>,
-    /// QEMU's model of this name.
-    pub qemu: Option<&'a str>,
+    /// A device of QEMU's.
+    pub qemu: Option<&'a DeviceSpec>,
+    /// Which QEMU, if it was named.
+    pub qemu_program: Option<&'a Path>,
     /// Where the embedded model's cable goes.
     pub wire: &'a WireArg,
     /// Where it takes its whims from.
@@ -30,8 +37,9 @@ pub struct DeviceOptions<'a> {
 
 impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
     fn from(args: &'a RunArgs) -> Self {
-        let RunArgs { pci, qemu, net, seed, calm, .. } = args;
-        DeviceOptions { pci: pci.as_deref(), qemu: qemu.as_deref(), wire: &net.wire, seed: *seed, calm: *calm }
+        let RunArgs { pci, qemu, qemu_program, net, seed, calm, .. } = args;
+        let (pci, qemu, qemu_program) = (pci.as_deref(), qemu.as_ref(), qemu_program.as_deref());
+        DeviceOptions { pci, qemu, qemu_program, wire: &net.wire, seed: *seed, calm: *calm }
     }
 }
 
@@ -60,12 +68,23 @@ pub fn open_traced(
 pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
     match (choice.pci, choice.qemu) {
         (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
-        (None, Some(model)) => {
-            let config = QemuConfig::new(model, QemuNet::User { restrict: false });
-            Ok(Box::new(QemuDevice::start(config, window)?))
+        (None, Some(device)) => {
+            let mut config = QemuConfig::new(device.clone(), QemuNet::User { restrict: false });
+            config.program = qemu_program(choice.qemu_program)?;
+            Ok(Box::new(QemuDevice::start(config, window).with_context(|| format!("--qemu {device}"))?))
         }
         (None, None) => model(choice, manifest),
     }
+}
+
+/// The QEMU that was named on the command line or in the environment, or the ordinary one.
+fn qemu_program(named: Option<&Path>) -> Result<QemuProgram> {
+    let (from, path) = match (named, std::env::var_os(NOOK_QEMU)) {
+        (Some(path), _) => ("--qemu-program", path.to_owned()),
+        (None, Some(path)) if !path.is_empty() => (NOOK_QEMU, path.into()),
+        (None, _) => return Ok(QemuProgram::default()),
+    };
+    QemuProgram::at(&path).context(from)
 }
 
 fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {

@@ -4,10 +4,9 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use support::module::{MANIFEST, Module};
-use support::{Asked, Place, assert_is_said, e1000, has_interface};
+use support::{Place, assert_is_said, e1000, has_interface};
 
 /// A file that is not a driver, and the parts of the message about it: what is wrong, and what to do.
 struct Unfit {
@@ -208,12 +207,6 @@ struct Refused {
 }
 
 const REFUSED: &[Refused] = &[
-    Refused {
-        what: "a QEMU model that nook does not know",
-        args: &["--qemu", "rtl8139"],
-        code: 1,
-        says: &["\"rtl8139\" is not one that nook knows", "it knows e1000 (Intel 82540EM), e1000-82545em"],
-    },
     Refused { what: "an address that is none", args: &["--pci", "eth0"], code: 1, says: &["eth0", "03:00.0"] },
     Refused {
         what: "a device that is not there",
@@ -282,12 +275,6 @@ const REFUSED: &[Refused] = &[
         code: 2,
         says: &["cannot be used with"],
     },
-    Refused {
-        what: "a cable for QEMU's card",
-        args: &["--qemu", "e1000", "--wire", "none"],
-        code: 2,
-        says: &["cannot be used with"],
-    },
 ];
 
 #[test]
@@ -343,50 +330,6 @@ fn an_interface_that_is_not_a_tap_is_left_alone() {
     let ended = Place::new().nook_run([e1000().to_str().unwrap(), "--tap", "lo"]).end();
     assert_is_said("lo", &ended, 1, &["`lo` exists and is not a plain TAP interface", "choose another name"]);
     assert!(has_interface("lo"));
-}
-
-/// A place with a program called qemu-system-x86_64 that does this.
-fn with_fake_qemu(place: &Place, script: &str) -> Asked {
-    let folder = place.at("bin");
-    fs::create_dir(&folder).unwrap();
-    let program = place.file("bin/qemu-system-x86_64", format!("#!/bin/sh\n{script}\n"));
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:/usr/bin:/bin", folder.display());
-    place.nook_run([e1000().to_str().unwrap(), "--qemu", "e1000"]).env("PATH", path)
-}
-
-#[test]
-fn a_machine_without_qemu_is_told_which_package_has_it() {
-    let ended = Place::new().nook_run([e1000().to_str().unwrap(), "--qemu", "e1000"]).env("PATH", "").end();
-    let says = ["\"qemu-system-x86_64\" is not installed", "apt-get install --no-install-recommends qemu-system-x86"];
-    assert_is_said("no QEMU", &ended, 1, &says);
-}
-
-#[test]
-fn a_qemu_that_dies_at_once_is_quoted() {
-    let ended = with_fake_qemu(&Place::new(), "echo 'no such machine: q35' >&2; exit 1").end();
-    let says = ["ended while starting", "exit status: 1", "no such machine: q35", "nook needs QEMU 7.2 or newer"];
-    assert_is_said("a dying QEMU", &ended, 1, &says);
-}
-
-#[test]
-fn a_qemu_that_says_nothing_is_given_up_and_ended() {
-    let ended = with_fake_qemu(&Place::new(), "exec sleep 1000").end();
-    assert_is_said("a silent QEMU", &ended, 1, &["did not answer within 10s"]);
-}
-
-#[test]
-fn a_qemu_that_dies_under_the_driver_is_quarantine() {
-    let place = Place::new();
-    let mut run = place.nook_run([e1000().to_str().unwrap(), "--qemu", "e1000", "--json", "report.json"]).start();
-    assert!(run.says("link up"), "{}", run.stderr());
-    let helpers = run.helpers();
-    let [(qemu, _)] = helpers[..] else { panic!("one QEMU: {helpers:?}") };
-    rustix::process::kill_process(support::process(qemu), rustix::process::Signal::KILL).expect("QEMU is there");
-    let ended = run.end();
-    assert_is_said("a killed QEMU", &ended, 4, &["the device is gone", "SIGKILL"]);
-    let report: serde_json::Value = serde_json::from_slice(&fs::read(place.at("report.json")).unwrap()).unwrap();
-    assert_eq!(report["faults"].as_array().unwrap().len(), 1, "{report:#}");
 }
 
 /// A driver that faults whenever it gets so far.

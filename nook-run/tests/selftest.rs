@@ -54,7 +54,8 @@ fn each_of_qemus_cards_passes() {
 #[test]
 fn what_cannot_be_tested_is_no_verdict() {
     for (arguments, says) in [
-        (&["--qemu", "rtl8139"][..], "rtl8139"),
+        (&["--qemu", "rtl8139"][..], "10ec:8139"),
+        (&["--qemu", "no-such-card"], "no device `no-such-card`"),
         (&["--pci", "ff:1f.7"], "ff:1f.7"),
         (&["--json", "/nowhere/at/all.json"], "/nowhere/at"),
     ] {

@@ -138,7 +138,7 @@ fn assemble(case: &Case, module: &DriverModule, launcher: Box<dyn Launcher>, on_
     let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
     let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = if on_qemu {
         let (wire, port) = DgramWire::pair().expect("a pair of sockets");
-        let config = QemuConfig::new("e1000", QemuNet::Datagram(port));
+        let config = QemuConfig::new("e1000".parse().expect("a device's name"), QemuNet::Datagram(port));
         (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Box::new(wire))
     } else {
         let (near, far) = cable();

@@ -192,7 +192,7 @@ impl Rig {
             }
             Device::Qemu(name) => {
                 let (wire, port) = DgramWire::pair().expect("a pair of sockets");
-                let config = QemuConfig::new(name, QemuNet::Datagram(port));
+                let config = QemuConfig::new(name.parse().expect("a device's name"), QemuNet::Datagram(port));
                 (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Box::new(wire))
             }
         };

@@ -14,6 +14,8 @@ pub const COMMAND: u16 = 0x04;
 pub const STATUS: u16 = 0x06;
 /// Revision (8 bit), then class (24 bit).
 pub const REVISION: u16 = 0x08;
+/// Header type (8 bit): 0 is a device, 1 a bridge; bit 7 says that there are more functions.
+pub const HEADER_TYPE: u16 = 0x0e;
 /// The first of six base address registers (32 bit each).
 pub const BAR0: u16 = 0x10;
 /// Subsystem vendor id (16 bit).

@@ -1,13 +1,14 @@
 //! The device.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 use nook_bus::config::{
-    BAR0, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, DEVICE, INTERRUPT_PIN, REVISION,
-    SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
+    BAR0, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, DEVICE, HEADER_TYPE, INTERRUPT_PIN,
+    REVISION, SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
 };
 use nook_bus::{
     BarInfo, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
@@ -15,21 +16,26 @@ use nook_bus::{
 };
 use rustix::event::EventfdFlags;
 
-use crate::config::{self, Model};
+use crate::config::chip;
+use crate::inquiry::Properties;
 use crate::machine::{self, CARD, WINDOW};
 use crate::messages::{Messages, Peer};
-use crate::pci::{Bar, CONFIG_BYTES};
+use crate::pci::{Bar, Bars, CONFIG_BYTES};
 use crate::process::Process;
 use crate::qtest::{Qtest, QtestError, Space};
-use crate::{QemuConfig, QemuError};
+use crate::{DeviceSpec, QemuConfig, QemuError};
 
 /// Bits of the command register that this type looks after.
 const HOST_COMMAND_BITS: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
 
-/// One of QEMU's cards. Dropping it ends the QEMU process.
+/// HEADER_TYPE: the device has more functions than the first.
+const MANY_FUNCTIONS: u32 = 1 << 7;
+
+/// One of QEMU's PCI devices. Dropping it ends the QEMU process.
 #[derive(Debug)]
 pub struct QemuDevice {
-    model: &'static Model,
+    /// QEMU's name for it.
+    name: String,
     process: Process,
     qtest: Qtest,
     identity: PciIdentity,
@@ -59,55 +65,67 @@ enum IrqState {
 }
 
 impl QemuDevice {
-    /// Starts QEMU with the card of `config`, places its BARs and leaves it quiet: memory and I/O decoding on, bus
+    /// Starts QEMU with the device of `config`, places its BARs and leaves it quiet: memory and I/O decoding on, bus
     /// mastering off, no interrupts, nothing mapped. `window` is the only one that can be mapped later; its length
     /// must be a power of two.
+    ///
+    /// # Errors
+    /// If the program is no QEMU, has no such PCI device or refuses its options; nothing is left behind then.
     pub fn start(config: QemuConfig, window: &DmaWindow) -> std::result::Result<QemuDevice, QemuError> {
-        let model = config::find(&config.model)?;
         let len_bytes = window.len_bytes();
         if !len_bytes.is_power_of_two() {
             return Err(QemuError::WindowSize { len_bytes, wanted: len_bytes.next_power_of_two() });
         }
+        let properties = Properties::ask(&config.program, config.device.name(), config.timeout)?;
+        let device = machine::device(&config, &properties)?;
         let firmware = machine::firmware().map_err(|e| QemuError::os("writing QEMU's firmware", e))?;
         let knock = eventfd().map_err(|e| QemuError::os("making an eventfd", e))?;
         let (ours, theirs) = UnixStream::pair().map_err(|e| QemuError::os("making the qtest socket", e))?;
         let mut qtest =
             Qtest::new(ours, config.timeout).map_err(|e| QemuError::os("setting up the qtest socket", e))?;
+        let (peer, doorbell) = Peer::new().map_err(|e| QemuError::os("setting up the doorbell device", e))?;
 
-        let (peer, doorbell) = match model.messages.then(Peer::new).transpose() {
-            Ok(peer) => peer.unzip(),
-            Err(error) => return Err(QemuError::os("setting up the doorbell device", error)),
-        };
-
-        let arguments = machine::arguments(&config, model, window, &firmware, &theirs, doorbell.as_ref());
+        let has_cable = properties.has("netdev");
+        let arguments = machine::arguments(&config, &device, has_cable, window, &firmware, &theirs, &doorbell)?;
         tracing::debug!(program = ?config.program, ?arguments, "starting QEMU");
-        let mut inherited = vec![window.fd().as_raw_fd(), firmware.as_raw_fd(), theirs.as_raw_fd()];
+        let mut inherited =
+            vec![window.fd().as_raw_fd(), firmware.as_raw_fd(), theirs.as_raw_fd(), doorbell.as_raw_fd()];
         inherited.extend(config.net.descriptor());
-        inherited.extend(doorbell.as_ref().map(AsRawFd::as_raw_fd));
-        let mut process = Process::spawn(&config.program, arguments, &inherited).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => QemuError::NotInstalled { program: config.program.clone() },
-            _ => QemuError::os(format!("starting {:?}", config.program), e),
-        })?;
+        let mut command = config.program.command(arguments);
+        command.stdout(Stdio::null());
+        let mut process =
+            Process::spawn(command, &inherited).map_err(|error| QemuError::starting(&config.program, error))?;
         // QEMU alone holds its ends from here on, so that its death closes them.
         drop((theirs, doorbell));
         drop(config.net);
 
+        let program = || config.program.path().to_owned();
         let found = probe(&mut qtest, peer).map_err(|e| match e {
-            QtestError::Closed => QemuError::Ended { program: config.program.clone(), ending: process.ending() },
-            QtestError::Timeout { .. } => QemuError::Silent {
-                program: config.program.clone(),
-                timeout: config.timeout,
-                words: process.last_words(),
-            },
-            other => QemuError::Unexpected { program: config.program.clone(), what: other.to_string() },
+            QtestError::Closed => {
+                let ending = process.ending();
+                let hint = if properties.has("drive") && config.device.file().is_none() {
+                    "; give it a drive with `file=PATH`"
+                } else {
+                    ""
+                };
+                match refusal(&config.device, &device, &process.last_words(), hint) {
+                    Some(refused) => refused,
+                    None => QemuError::Ended { program: program(), ending },
+                }
+            }
+            QtestError::Timeout { .. } => {
+                QemuError::Silent { program: program(), timeout: config.timeout, words: process.last_words() }
+            }
+            other => QemuError::Unexpected { program: program(), what: other.to_string() },
         })?;
-        let id = (found.identity.vendor, found.identity.device);
-        if id != model.id || found.window_id != machine::WINDOW_ID {
-            let what = format!("{} answers as {:04x}:{:04x}", model.name, id.0, id.1);
-            return Err(QemuError::Unexpected { program: config.program, what });
+        let name = config.device.name().to_owned();
+        let found = found.map_err(|why| QemuError::Unusable { device: name.clone(), why })?;
+        if found.window_id != machine::WINDOW_ID {
+            let what = format!("its ivshmem-plain answers as {:08x}", found.window_id);
+            return Err(QemuError::Unexpected { program: program(), what });
         }
         Ok(QemuDevice {
-            model,
+            name,
             process,
             qtest,
             identity: found.identity,
@@ -141,7 +159,7 @@ impl QemuDevice {
                 other => format!("{other}; QEMU's last words: {:?}", self.process.last_words()),
             };
             self.process.kill();
-            let why = format!("QEMU's {}: {why}", self.model.name);
+            let why = format!("QEMU's {}: {why}", self.name);
             self.gone = Some(why.clone());
             DeviceError::Gone(why)
         })
@@ -201,8 +219,20 @@ struct Found {
     messages: Option<Messages>,
 }
 
-/// Does a firmware's work.
-fn probe(q: &mut Qtest, peer: Option<Peer>) -> std::result::Result<Found, QtestError> {
+/// What QEMU, which has ended, says against the device or its drive.
+fn refusal(spec: &DeviceSpec, device: &str, words: &str, hint: &'static str) -> Option<QemuError> {
+    // As QEMU writes it: the program's name, the argument that it did not like, and why.
+    let at = words.rfind(&format!("-device {device}: ")).map(|at| at + "-device : ".len() + device.len());
+    let at = at.or_else(|| {
+        let at = words.find("-blockdev ")?;
+        Some(at + words[at..].find(": ")? + 2)
+    })?;
+    let name = spec.name().to_owned();
+    Some(QemuError::Refused { device: spec.to_string(), name, words: words[at..].to_owned(), hint })
+}
+
+/// Does a firmware's work; or says why it cannot be done for this device.
+fn probe(q: &mut Qtest, peer: Peer) -> std::result::Result<std::result::Result<Found, String>, QtestError> {
     let class = CARD.read(q, REVISION, Width::B4)?;
     let identity = PciIdentity {
         vendor: CARD.read(q, VENDOR, Width::B2)? as u16,
@@ -212,20 +242,28 @@ fn probe(q: &mut Qtest, peer: Option<Peer>) -> std::result::Result<Found, QtestE
         class: class >> 8,
         revision: class as u8,
     };
+    if identity.vendor == u16::MAX {
+        return Ok(Err("it is in no slot of the PCI bus".into()));
+    }
+    if CARD.read(q, HEADER_TYPE, Width::B1)? & !MANY_FUNCTIONS != 0 {
+        return Ok(Err("it is a bridge, which leads to devices and is none".into()));
+    }
     let window_id = WINDOW.read(q, VENDOR, Width::B4)?;
     CARD.command(q, 0, HOST_COMMAND_BITS)?;
     let mut free = machine::free_addresses();
-    let bars = CARD.place_bars(q, &mut free)?;
+    let bars = match CARD.place_bars(q, &mut free)? {
+        Bars::Placed(bars) => bars,
+        Bars::TooLarge(BarInfo { index, len_bytes, .. }) => {
+            return Ok(Err(format!("there is no room for its BAR {index} of {len_bytes:#x} bytes")));
+        }
+    };
     CARD.command(q, COMMAND_IO | COMMAND_MEMORY, 0)?;
     let capabilities = CARD.capabilities(q)?;
-    let messages = match peer {
-        Some(peer) => Messages::find(q, peer, &capabilities, &bars, &mut free)?,
-        None => None,
-    };
-    // A card without a pin reads 0; it then has no line, and the one of INTA stays silent.
+    let messages = Messages::find(q, peer, &capabilities, &bars, &mut free)?;
+    // A device without a pin reads 0; it then has no line, and the one of INTA stays silent.
     let pin = CARD.read(q, INTERRUPT_PIN, Width::B1)?.max(1);
     q.command("irq_intercept_in ioapic")?;
-    Ok(Found { identity, window_id, bars, line: machine::interrupt_line(pin), messages })
+    Ok(Ok(Found { identity, window_id, bars, line: machine::interrupt_line(pin), messages }))
 }
 
 /// Checks that an access lies in the part of configuration space that can be reached.
@@ -240,13 +278,12 @@ fn check_config(offset: u16, width: Width) -> Result<()> {
 
 impl PciDevice for QemuDevice {
     fn describe(&self) -> String {
-        let (vendor, device) = self.model.id;
-        format!(
-            "{} (QEMU's {}, {vendor:04x}:{device:04x}, process {})",
-            self.model.chip,
-            self.model.name,
-            self.process.id()
-        )
+        let PciIdentity { vendor, device, .. } = self.identity;
+        let about = format!("{vendor:04x}:{device:04x}, process {}", self.process.id());
+        match chip((vendor, device)) {
+            Some(chip) => format!("{chip} (QEMU's {}, {about})", self.name),
+            None => format!("QEMU's {} ({about})", self.name),
+        }
     }
 
     fn identity(&self) -> PciIdentity {
@@ -342,7 +379,7 @@ impl PciDevice for QemuDevice {
         Ok(())
     }
 
-    /// Does nothing: no card in [`models`](crate::models) has a function level reset.
+    /// Does nothing: none of [`models`](crate::models) has a function level reset, and others' is not used.
     fn reset(&mut self) -> Result<ResetKind> {
         Ok(ResetKind::None)
     }

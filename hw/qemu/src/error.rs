@@ -1,20 +1,14 @@
 //! Why there is no device.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::QemuProgram;
 
 /// Why QEMU could not be started as a device.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// Not one of [`models`](crate::models).
-    #[error("QEMU model {asked:?} is not one that nook knows; it knows {known}")]
-    UnknownModel {
-        /// What was asked for.
-        asked: String,
-        /// What there is.
-        known: String,
-    },
     /// The program is not there.
     #[error(
         "{program:?} is not installed; on Debian it comes with: apt-get install --no-install-recommends qemu-system-x86"
@@ -22,6 +16,82 @@ pub enum QemuError {
     NotInstalled {
         /// What was looked for.
         program: PathBuf,
+    },
+    /// A folder that should hold a QEMU does not.
+    #[error("{folder:?} holds no bin/qemu-system-x86_64, nor does usr or usr/local in it: name the program itself")]
+    NoProgram {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The program can be started, and is something else.
+    #[error("{program:?} is not QEMU: {what}; name a qemu-system-x86_64 of version 7.2 or newer")]
+    NotQemu {
+        /// What was started.
+        program: PathBuf,
+        /// What it did.
+        what: String,
+    },
+    /// This QEMU has no device of that name.
+    #[error("{program:?} has no device `{device}`{} (it says: {words})", suggestion(near))]
+    NoSuchDevice {
+        /// What was asked.
+        program: PathBuf,
+        /// What was asked for.
+        device: String,
+        /// Devices of it with names that are like that, the nearest first.
+        near: Vec<String>,
+        /// The last lines that it wrote to standard error.
+        words: String,
+    },
+    /// The device is for another bus.
+    #[error("QEMU's `{device}` is not a PCI device, and nook drives no others")]
+    NotPci {
+        /// Its name.
+        device: String,
+    },
+    /// An option connects the device to another object of QEMU's.
+    #[error(
+        "`{option}` of `{device}` is not given here: it connects the device to an object that only nook could make"
+    )]
+    Connection {
+        /// The device.
+        device: String,
+        /// The option.
+        option: String,
+    },
+    /// There is a file, and nothing to be done with it.
+    #[error("QEMU's `{device}` has no drive: leave `file=` out")]
+    NoDrive {
+        /// The device.
+        device: String,
+    },
+    /// The file cannot be a drive.
+    #[error("the file {path:?} cannot be a drive: {why}")]
+    DriveFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// QEMU does not like an option, or misses one.
+    #[error("QEMU refuses `{device}`: {words}{hint}; `qemu-system-x86_64 -device {name},help` lists its options")]
+    Refused {
+        /// The device with its options.
+        device: String,
+        /// Its name.
+        name: String,
+        /// What QEMU says.
+        words: String,
+        /// What may help, with the comma before it.
+        hint: &'static str,
+    },
+    /// It is there, and nook cannot drive it.
+    #[error("QEMU's `{device}` cannot be driven: {why}")]
+    Unusable {
+        /// Its name.
+        device: String,
+        /// Why not.
+        why: String,
     },
     /// The window cannot be given to QEMU.
     #[error(
@@ -33,7 +103,7 @@ pub enum QemuError {
         /// The next size that can be.
         wanted: u64,
     },
-    /// It ended before the device answered: a version that does not know the model or an option, most often.
+    /// It ended before the device answered: a version that is too old, most often.
     #[error("{program:?} ended while starting ({ending}); nook needs QEMU 7.2 or newer")]
     Ended {
         /// What was started.
@@ -74,4 +144,17 @@ impl QemuError {
     pub(crate) fn os(what: impl Into<String>, source: io::Error) -> Self {
         QemuError::Os { what: what.into(), source }
     }
+
+    /// The program could not be started.
+    pub(crate) fn starting(program: &QemuProgram, source: io::Error) -> Self {
+        let path = program.path();
+        match source.kind() {
+            ErrorKind::NotFound => QemuError::NotInstalled { program: path.into() },
+            _ => QemuError::os(format!("starting {path:?}"), source),
+        }
+    }
+}
+
+fn suggestion(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; there is `{}`", near.join("`, `")) }
 }

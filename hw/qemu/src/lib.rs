@@ -1,12 +1,15 @@
-//! QEMU's network cards, and its `edu`, as [`PciDevice`](nook_bus::PciDevice)s: devices that we did not write.
+//! QEMU's PCI devices as [`PciDevice`](nook_bus::PciDevice)s: devices that we did not write.
 //!
-//! [`QemuDevice::start`] runs `qemu-system-x86_64` with one card, no guest (its processor halts at the first
-//! instruction) and no window on the screen, and drives the card over QEMU's *qtest* protocol: register and
+//! [`QemuDevice::start`] runs `qemu-system-x86_64` with one device, no guest (its processor halts at the first
+//! instruction) and no window on the screen, and drives the device over QEMU's *qtest* protocol: register and
 //! configuration accesses are lines of text on a socket, interrupts are lines that come back, or eventfds where the
 //! card signals them by messages. DMA is shared memory,
 //! without copies: the [`DmaWindow`](nook_bus::DmaWindow) is a second PCI device's BAR (`ivshmem-plain`), so mapping
 //! it at an IOVA is programming that BAR and unmapping it is ending that device's memory decode. What the card does
 //! outside of it stays inside the QEMU process.
+//!
+//! Which devices there are is not known here: the QEMU in use is asked for the device's properties first, and a cable, a
+//! drive or an address is given to a device that has the property for it.
 //!
 //! Nothing is put into the file system: firmware, standard error and window are memory files, sockets are inherited
 //! pairs. QEMU ends when the device is dropped, and when our process ends in whatever way.
@@ -27,9 +30,10 @@
 //!   has no descriptor: such frames are lost and do not wait.
 //! - It ends QEMU (by `assert` or `hw_error`) if what it is activated with is wrong: an MTU that cannot be, or the
 //!   number of an interrupt that there is not.
-//! - It is the only one whose interrupts are messages here: its DPDK driver never lets go of a line.
+//! - Its DPDK driver never lets go of a line, so it interrupts by messages. So does each device with MSI-X whose driver
+//!   wants more than one vector.
 //! - The `edu` drops a factorial that is asked for while it computes one (findings/qemu-edu-busy-write.sh).
-//! - None of them has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
+//! - None of [`models`] has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
 //! - Time is real: QEMU's clock is the host's.
 #![deny(unsafe_code)]
@@ -37,14 +41,19 @@
 mod config;
 mod device;
 mod error;
+mod inquiry;
 mod machine;
 mod messages;
 mod net;
 mod pci;
 mod process;
+mod program;
 mod qtest;
+mod spec;
 
 pub use config::{Model, QemuConfig, models};
 pub use device::QemuDevice;
 pub use error::QemuError;
 pub use net::{DgramPort, DgramWire, QemuNet};
+pub use program::QemuProgram;
+pub use spec::{DeviceSpec, SpecError};

@@ -4,15 +4,18 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nook_bus::{DmaWindow, IovaRange};
 
-use crate::QemuConfig;
-use crate::config::Model;
+use crate::inquiry::Properties;
 use crate::messages;
 use crate::pci::{FreeAddresses, Function};
 use crate::process::{inherited_path, memory_file};
+use crate::spec::escaped;
+use crate::{QemuConfig, QemuError};
 
 /// The card. Any slot below 25 will do: see [`interrupt_line`].
 pub(crate) const CARD: Function = Function { slot: 5 };
@@ -25,18 +28,24 @@ pub(crate) const WINDOW_ID: u32 = 0x1110_1af4;
 /// ivshmem's BAR of shared memory: 64 bits wide.
 pub(crate) const WINDOW_BAR: u8 = 2;
 
+/// What the back ends of the card are called.
+const CABLE: &str = "cable";
+const DRIVE: &str = "drive";
+
 /// RAM begins at 0 and nobody uses it; the halted processor only has to have some.
 const RAM_BYTES: u64 = 16 << 20;
-/// The card's BARs; up from here to the I/O APIC at 0xfec00000 there is nothing else.
+/// The card's BARs; up from here to the I/O APIC there is nothing else.
 const BARS_AT: u64 = 0xe000_0000;
+const BARS_END: u64 = 0xfec0_0000;
 /// The card's I/O BARs: above all ports of the chipset.
 const PORTS_AT: u64 = 0xc000;
+const PORTS_END: u64 = 1 << 16;
 /// What QEMU's default processor model, and so its bus, can address.
 const PHYSICAL_BITS: u32 = 40;
 
 /// Where the card's BARs go.
 pub(crate) fn free_addresses() -> FreeAddresses {
-    FreeAddresses { memory: BARS_AT, io: PORTS_AT }
+    FreeAddresses { memory: BARS_AT..BARS_END, io: PORTS_AT..PORTS_END }
 }
 
 /// Where a window of `len_bytes` (a power of two) may be mapped: at each multiple of its length, below and above
@@ -70,19 +79,75 @@ pub(crate) fn firmware() -> io::Result<File> {
     Ok(file)
 }
 
-/// QEMU's arguments.
+/// The value of `-device` for the card. Properties that each user would give are given where the device has them and
+/// the options do not: a cable, an address, no boot ROM, and interrupts that are not held back (QEMU's e1000 does so for
+/// up to half a second, to spare a guest's processor).
+///
+/// # Errors
+/// If the options cannot be had with this device.
+pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<String, QemuError> {
+    let spec = &config.device;
+    let name = spec.name().to_owned();
+    let mut device = format!("{name},addr={:#x}", CARD.slot);
+    let mut option = |name: &str, value: &str| device += &format!(",{name}={}", escaped(value));
+    for (name, value) in spec.options() {
+        if properties.of(name).is_some_and(|type_name| type_name.starts_with("link<")) {
+            return Err(QemuError::Connection { device: spec.name().into(), option: name.clone() });
+        }
+        option(name, value);
+    }
+    let [a, b, c, d, e, f] = config.mac;
+    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let has_drive = properties.has("drive");
+    for (name, value, wanted) in [
+        ("netdev", CABLE, true),
+        ("mac", &*mac, true),
+        ("romfile", "", true),
+        ("mitigation", "off", true),
+        ("drive", DRIVE, spec.file().is_some()),
+        // Disks that must have one end QEMU without it.
+        ("serial", "nook", has_drive),
+    ] {
+        if wanted && properties.has(name) && !spec.has(name) {
+            option(name, value);
+        }
+    }
+    match spec.file() {
+        Some(_) if !has_drive => Err(QemuError::NoDrive { device: name }),
+        _ => Ok(device),
+    }
+}
+
+/// The value of `-blockdev` for a drive whose content is this file, byte by byte, or this block device.
+///
+/// # Errors
+/// If it is not there, may not be written, or is something else.
+pub(crate) fn drive(path: &Path) -> Result<String, QemuError> {
+    let cannot = |why: String| QemuError::DriveFile { path: path.into(), why };
+    let kind = path.metadata().map_err(|error| cannot(error.to_string()))?.file_type();
+    let driver = match kind {
+        kind if kind.is_file() => "file",
+        kind if kind.is_block_device() => "host_device",
+        _ => return Err(cannot("it is neither a file nor a block device".into())),
+    };
+    File::options().read(true).write(true).open(path).map_err(|error| cannot(error.to_string()))?;
+    let path = path.to_str().ok_or_else(|| cannot("its name is not UTF-8".into()))?;
+    Ok(format!("driver=raw,node-name={DRIVE},file.driver={driver},file.filename={}", escaped(path)))
+}
+
+/// QEMU's arguments for a machine with this `device`.
 ///
 /// `vmport`, `sata`, `smbus`, `usb`, `hpet` and `pit` are off because nobody uses them; the last two would also wake
 /// QEMU up and flood the interrupt lines. The processor is emulated (`tcg`) and halted, so the machine is idle.
 pub(crate) fn arguments(
     config: &QemuConfig,
-    model: &Model,
+    device: &str,
+    has_cable: bool,
     window: &DmaWindow,
     firmware: &File,
     qtest: &UnixStream,
-    doorbell: Option<&UnixStream>,
-) -> Vec<OsString> {
-    let [a, b, c, d, e, f] = config.mac;
+    doorbell: &UnixStream,
+) -> Result<Vec<OsString>, QemuError> {
     let mut args: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
     option("-machine", "q35,hpet=off,pit=off,vmport=off,sata=off,smbus=off,usb=off".into());
@@ -102,19 +167,18 @@ pub(crate) fn arguments(
         ),
     );
     option("-device", format!("ivshmem-plain,memdev=window,addr={:#x}", WINDOW.slot));
-    if let Some(socket) = doorbell {
-        option("-chardev", format!("socket,id=doorbell,fd={}", socket.as_raw_fd()));
-        let (vectors, slot) = (messages::VECTORS, DOORBELL.slot);
-        option("-device", format!("ivshmem-doorbell,chardev=doorbell,vectors={vectors},addr={slot:#x}"));
+    option("-chardev", format!("socket,id=doorbell,fd={}", doorbell.as_raw_fd()));
+    let (vectors, slot) = (messages::VECTORS, DOORBELL.slot);
+    option("-device", format!("ivshmem-doorbell,chardev=doorbell,vectors={vectors},addr={slot:#x}"));
+    if has_cable {
+        option("-netdev", config.net.argument(CABLE));
     }
-    let mut device = format!("{},addr={:#x}", model.name, CARD.slot);
-    if model.is_card {
-        option("-netdev", config.net.argument("cable"));
-        device += &format!(",netdev=cable,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},romfile=");
+    if let Some(path) = config.device.file() {
+        option("-blockdev", drive(path)?);
     }
-    option("-device", device + model.properties);
+    option("-device", device.to_owned());
     args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
-    args.into_iter().map(OsString::from).collect()
+    Ok(args.into_iter().map(OsString::from).collect())
 }
 
 #[cfg(test)]

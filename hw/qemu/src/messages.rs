@@ -16,7 +16,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use crate::device::eventfd;
 use crate::machine::{CARD, DOORBELL};
-use crate::pci::{Bar, FreeAddresses};
+use crate::pci::{Bar, Bars, FreeAddresses};
 use crate::process::memory_file;
 use crate::qtest::{Qtest, QtestError, Space};
 
@@ -120,7 +120,7 @@ impl Messages {
         let place = CARD.read(q, capability + TABLE, Width::B4)?;
         let Some(bar) = bars.iter().find(|bar| u32::from(bar.info.index) == place & 7) else { return Ok(None) };
         let table = bar.address + u64::from(place & !7);
-        let own = DOORBELL.place_bars(q, free)?;
+        let Bars::Placed(own) = DOORBELL.place_bars(q, free)? else { return Ok(None) };
         DOORBELL.command(q, nook_bus::config::COMMAND_MEMORY, 0)?;
         let registers = own.iter().find(|bar| bar.info.index == REGISTERS);
         let Some(doorbell) = registers.map(|bar| bar.address + RING) else { return Ok(None) };

@@ -1,6 +1,8 @@
 //! PCI configuration over I/O ports 0xcf8 and 0xcfc (PCI Local Bus Specification 3.0, section 3.2.2.3.2), and the
 //! work of a firmware: finding out what BARs a function has and giving them addresses.
 
+use std::ops::Range;
+
 use nook_bus::config::{BAR0, CAPABILITIES, COMMAND, STATUS};
 use nook_bus::{BarInfo, BarSpace, Width};
 
@@ -39,10 +41,19 @@ pub(crate) struct Bar {
 /// Addresses that are still free, for BARs.
 #[derive(Debug)]
 pub(crate) struct FreeAddresses {
-    /// The next in memory space.
-    pub(crate) memory: u64,
-    /// The next in I/O space.
-    pub(crate) io: u64,
+    /// In memory space.
+    pub(crate) memory: Range<u64>,
+    /// In I/O space.
+    pub(crate) io: Range<u64>,
+}
+
+/// What was found of a function's BARs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bars {
+    /// Each has an address.
+    Placed(Vec<Bar>),
+    /// There is no place for this one.
+    TooLarge(BarInfo),
 }
 
 impl Function {
@@ -65,7 +76,7 @@ impl Function {
 
     /// Finds the function's BARs by the all-ones probe (section 6.2.5.1) and gives each an address. Decoding must
     /// be off.
-    pub(crate) fn place_bars(self, q: &mut Qtest, free: &mut FreeAddresses) -> Result<Vec<Bar>> {
+    pub(crate) fn place_bars(self, q: &mut Qtest, free: &mut FreeAddresses) -> Result<Bars> {
         let mut bars = Vec::new();
         let mut index = 0;
         while index < 6 {
@@ -74,21 +85,26 @@ impl Function {
             let wide = low & BAR_IO == 0 && low & BAR_TYPE == BAR_64;
             let high = if wide { self.probe(q, offset + 4)? } else { u32::MAX };
             if let Some((space, len_bytes)) = size(low, high) {
-                let next = match space {
+                let info = BarInfo { index, space, len_bytes };
+                let free = match space {
                     BarSpace::Memory => &mut free.memory,
                     BarSpace::Io => &mut free.io,
                 };
-                let address = next.next_multiple_of(len_bytes);
-                *next = address + len_bytes;
+                let address = free.start.checked_next_multiple_of(len_bytes);
+                let end = address.and_then(|address| address.checked_add(len_bytes));
+                let (Some(address), Some(end)) = (address, end.filter(|end| *end <= free.end)) else {
+                    return Ok(Bars::TooLarge(info));
+                };
+                free.start = end;
                 self.write(q, offset, Width::B4, address as u32)?;
                 if wide {
                     self.write(q, offset + 4, Width::B4, (address >> 32) as u32)?;
                 }
-                bars.push(Bar { info: BarInfo { index, space, len_bytes }, address });
+                bars.push(Bar { info, address });
             }
             index += if wide { 2 } else { 1 };
         }
-        Ok(bars)
+        Ok(Bars::Placed(bars))
     }
 
     fn probe(self, q: &mut Qtest, offset: u16) -> Result<u32> {

@@ -1,14 +1,12 @@
 //! Starting QEMU and ending it.
 #![expect(unsafe_code, reason = "what a child does between fork and exec")]
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -34,15 +32,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program`, which inherits `descriptors` under the same numbers. It writes its standard error to a
-    /// memory file that only we see.
+    /// Starts a program, which inherits `descriptors` under the same numbers. It reads nothing, and writes its standard
+    /// error to a memory file that only we see.
     ///
     /// The kernel kills it when *the thread that started it* ends (prctl(2), PR_SET_PDEATHSIG), and devices move
     /// between threads; so it is started by a thread of its own, which ends after it.
-    pub(crate) fn spawn(program: &Path, args: Vec<OsString>, descriptors: &[RawFd]) -> io::Result<Process> {
+    pub(crate) fn spawn(mut command: Command, descriptors: &[RawFd]) -> io::Result<Process> {
         let stderr = memory_file(c"nook-qemu-stderr")?;
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.try_clone()?);
+        command.stdin(Stdio::null()).stderr(stderr.try_clone()?);
         // Its own process group: a Ctrl-C at the terminal is ours to handle, and the device must outlive the clean
         // stop of its driver.
         command.process_group(0);
@@ -67,6 +64,11 @@ impl Process {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its standard output, once, if that is a pipe.
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Ends it now.
@@ -166,10 +168,18 @@ pub(crate) fn inherited_path(file: &impl AsRawFd) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn shell(script: &str) -> Process {
-        Process::spawn(Path::new("/bin/sh"), vec!["-c".into(), script.into()], &[]).unwrap()
+        shell_with(script, &[])
+    }
+
+    fn shell_with(script: &str, descriptors: &[RawFd]) -> Process {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Process::spawn(command, descriptors).unwrap()
     }
 
     #[test]
@@ -217,9 +227,7 @@ mod tests {
     fn only_the_named_descriptors_are_inherited() {
         let (given, withheld) = (memory_file(c"given").unwrap(), memory_file(c"withheld").unwrap());
         let script = format!("test -e {} && test ! -e {}", inherited_path(&given), inherited_path(&withheld));
-        let args = vec!["-c".into(), script.into()];
-        let mut process = Process::spawn(Path::new("/bin/sh"), args, &[given.as_raw_fd()]).unwrap();
-        let ending = process.ending();
+        let ending = shell_with(&script, &[given.as_raw_fd()]).ending();
         assert!(ending.contains("exit status: 0"), "{ending}");
     }
 }

@@ -37,7 +37,7 @@ fn main() {
 /// Says QEMU's process id and waits to be killed.
 fn hold_a_card() -> ! {
     let window = DmaWindow::new(2 << 20).unwrap();
-    let config = QemuConfig::new("e1000", QemuNet::User { restrict: true });
+    let config = QemuConfig::new("e1000".parse().unwrap(), QemuNet::User { restrict: true });
     // On a thread that ends, as a nook's does.
     let card = thread::spawn(move || QemuDevice::start(config, &window)).join().unwrap();
     let card = card.unwrap_or_else(|error| panic!("{error}"));

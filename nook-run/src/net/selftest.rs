@@ -54,7 +54,8 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
     let choice = DeviceOptions {
         pci: args.pci.as_deref(),
-        qemu: args.qemu.as_deref(),
+        qemu: args.qemu.as_ref(),
+        qemu_program: args.qemu_program.as_deref(),
         wire: &WireArg::None,
         seed: args.seed,
         calm: false,

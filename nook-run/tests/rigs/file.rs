@@ -27,7 +27,7 @@ fn a_file_of_64_mib_arrives_with_the_right_hash() {
         let server = Server::start(Content::File(path.clone())).unwrap();
         let module = Arc::new(DriverModule::load(&driver(), Wasi::Refused).unwrap());
         let window = DmaWindow::new(module.layout().window_bytes).unwrap();
-        let config = QemuConfig::new(model, QemuNet::User { restrict: false });
+        let config = QemuConfig::new(model.parse().unwrap(), QemuNet::User { restrict: false });
         let device = QemuDevice::start(config, &window).unwrap();
         let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).in_window(window).host(Box::new(device));
         let mut above = IpHost::new(IpHostConfig::default());

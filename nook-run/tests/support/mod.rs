@@ -127,7 +127,7 @@ impl Asked {
         }
         let mark = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         command.current_dir(place.path()).env("HOME", place.path()).env("TMPDIR", place.path());
-        command.env("XDG_CACHE_HOME", shared_cache()).env(MARK, &mark).env_remove("NOOK_LOG");
+        command.env("XDG_CACHE_HOME", shared_cache()).env(MARK, &mark).env_remove("NOOK_LOG").env_remove("NOOK_QEMU");
         Asked { command, mark, stdout: None, stderr: None }
     }
 

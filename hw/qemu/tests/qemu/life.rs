@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::rig::*;
 use nook_bus::{DeviceError, DmaWindow, PciDevice, Width};
-use nook_qemu::{QemuConfig, QemuDevice, QemuError, QemuNet, models};
+use nook_qemu::{QemuConfig, QemuDevice, QemuError, QemuNet, QemuProgram, models};
 use rustix::process::{Pid, Signal};
 
-fn config(model: &str) -> QemuConfig {
-    QemuConfig::new(model, QemuNet::User { restrict: true })
+fn config(device: &str) -> QemuConfig {
+    QemuConfig::new(spec(device), QemuNet::User { restrict: true })
 }
 
 /// A program that stands in for QEMU.
@@ -22,41 +22,200 @@ fn program(name: &str, script: &str) -> PathBuf {
     path
 }
 
+/// Why there is no such device.
+fn refused(device: &str) -> QemuError {
+    QemuDevice::start(config(device), &window()).expect_err(device)
+}
+
+/// The same of another QEMU.
+fn refused_by(program: &Path) -> QemuError {
+    let mut config = config("e1000");
+    config.program = QemuProgram::at(program).unwrap();
+    config.timeout = Duration::from_secs(20);
+    QemuDevice::start(config, &window()).expect_err("it is no QEMU")
+}
+
+/// A script that says of each device that it is an e1000, and otherwise does this.
+fn knows_an_e1000(name: &str, script: &str) -> PathBuf {
+    let knows = r#"case "$*" in *,help) printf 'e1000 options:\n  multifunction=<bool>\n'; exit;; esac"#;
+    program(name, &format!("{knows}\n{script}"))
+}
+
+/// A file of a test's own, 1 MiB of this byte.
+fn disk(name: &str, byte: u8) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, vec![byte; 1 << 20]).unwrap();
+    path
+}
+
 #[test]
-fn an_unknown_model_is_refused_with_the_list_of_models() {
-    let error = QemuDevice::start(config("rtl8139"), &window()).unwrap_err();
-    assert!(matches!(error, QemuError::UnknownModel { .. }), "{error}");
-    assert!(models().iter().all(|model| error.to_string().contains(model.name)), "{error}");
+fn a_device_that_qemu_does_not_have_is_refused_with_names_that_are_like_it() {
+    let error = refused("rtl8193");
+    assert!(matches!(&error, QemuError::NoSuchDevice { near, .. } if near[0] == "rtl8139"), "{error}");
+    for part in ["has no device `rtl8193`", "there is `rtl8139`", "Device 'rtl8193' not found"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_device_of_another_bus_is_refused() {
+    for device in ["usb-mouse", "isa-serial", "virtio-net-device", "pc-dimm"] {
+        let error = refused(device);
+        assert!(matches!(&error, QemuError::NotPci { device: it } if it == device), "{error}");
+    }
+}
+
+#[test]
+fn a_bridge_is_refused() {
+    let error = refused("pci-bridge,chassis_nr=1");
+    assert!(matches!(&error, QemuError::Unusable { why, .. } if why.contains("bridge")), "{error}");
+}
+
+#[test]
+fn a_device_whose_registers_find_no_room_is_refused() {
+    let error = refused("qxl,vram_size_mb=1024");
+    assert!(matches!(&error, QemuError::Unusable { why, .. } if why.contains("no room for its BAR")), "{error}");
+}
+
+#[test]
+fn what_qemu_says_against_an_option_is_passed_on() {
+    for (device, words) in [
+        ("e1000,frob=1", "Property 'e1000.frob' not found"),
+        ("e1000,mac=zz", "Property 'e1000.mac' doesn't take value 'zz'"),
+        ("rtl8139,rombar=x,,y", "Parameter 'rombar' expects integer"),
+        ("virtio-blk-pci", "drive property not set; give it a drive with `file=PATH`"),
+    ] {
+        let error = refused(device);
+        assert!(matches!(error, QemuError::Refused { .. }), "{device}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(words) && text.contains(&format!("`{device}`")), "{device}: {error}");
+    }
+}
+
+#[test]
+fn an_option_reaches_its_device() {
+    let mut card = started(QemuDevice::start(config("e1000,mac=02:aa:bb:cc:dd:ee"), &window()));
+    assert_eq!(card.bar_read(0, RAL, Width::B4).unwrap(), 0xccbb_aa02);
+}
+
+#[test]
+fn no_option_connects_a_device_to_what_is_nooks() {
+    let error = refused("nvme,pmrdev=window");
+    assert!(matches!(&error, QemuError::Connection { option, .. } if option == "pmrdev"), "{error}");
+}
+
+/// Devices of all kinds, none of which has a line of nook's own; some have no interrupt, memory or port at all.
+#[test]
+fn devices_that_nook_has_never_heard_of_start_and_say_who_they_are() {
+    for (device, id, class) in [
+        ("rtl8139", 0x10ec_8139, 0x0200),
+        ("e1000-82544gc", 0x8086_100c, 0x0200),
+        ("ne2k_pci", 0x10ec_8029, 0x0200),
+        ("virtio-net", 0x1af4_1000, 0x0200),
+        ("nvme", 0x1b36_0010, 0x0108),
+        ("pci-serial", 0x1b36_0002, 0x0700),
+        ("virtio-rng-pci", 0x1af4_1005, 0x00ff),
+        ("qemu-xhci", 0x1b36_000d, 0x0c03),
+        ("lsi", 0x1000_0012, 0x0100),
+        ("pci-testdev", 0x1b36_0005, 0x00ff),
+    ] {
+        let mut card = started(QemuDevice::start(config(device), &window()));
+        let identity = card.identity();
+        let found = u32::from(identity.vendor) << 16 | u32::from(identity.device);
+        assert_eq!((found, identity.class >> 8), (id, class), "{device}: {found:08x} {:06x}", identity.class);
+        assert!(card.describe().contains(device), "{}", card.describe());
+        card.service(0).unwrap();
+    }
+}
+
+#[test]
+fn a_file_becomes_a_drive_commas_in_its_name_or_not() {
+    /// Of nvme: capabilities, whose lower 16 bits are the longest queue less one.
+    const CAP: u32 = 0;
+    for (name, text) in [("nook,disk.img", "nook,,disk.img"), ("driver=x,,b.img", "driver=x,,,,b.img")] {
+        let path = disk(name, 0x5a);
+        let device = format!("nvme,file={}", path.to_str().unwrap().replace(name, text));
+        let mut card = started(QemuDevice::start(config(&device), &window()));
+        assert_eq!(card.bar_read(0, CAP, Width::B8).unwrap() & 0xffff, 0x7ff);
+        assert!(opened_by(card.process_id()).contains(&path.canonicalize().unwrap()), "{device}");
+        drop(card);
+        assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == 0x5a), "{device}: nobody wrote to it");
+    }
+}
+
+/// Files that a process has open.
+fn opened_by(pid: u32) -> Vec<PathBuf> {
+    let folder = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    folder.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+}
+
+#[test]
+fn a_file_that_cannot_be_a_drive_is_refused() {
+    let none = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-such-disk");
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let of = |path: &str| refused(&format!("nvme,file={}", path.replace(',', ",,")));
+    for (path, says) in [(none.to_str().unwrap(), "No such file"), (folder, "neither a file nor a block device")] {
+        let error = of(path);
+        assert!(matches!(error, QemuError::DriveFile { .. }), "{error}");
+        assert!(error.to_string().contains(path) && error.to_string().contains(says), "{error}");
+    }
+    assert!(!none.exists(), "it was made");
+    let path = disk("for-no-card", 0);
+    let error = refused(&format!("e1000,file={}", path.display()));
+    assert!(matches!(error, QemuError::NoDrive { .. }), "{error}");
+    let empty = Path::new(folder).join("empty-disk");
+    fs::write(&empty, "").unwrap();
+    drop(started(QemuDevice::start(config(&format!("nvme,file={}", empty.display())), &window())));
 }
 
 #[test]
 fn a_missing_qemu_is_an_error_that_names_the_package() {
-    let mut config = config("e1000");
-    config.program = "qemu-system-of-nowhere".into();
-    let error = QemuDevice::start(config, &window()).unwrap_err();
+    let error = refused_by("qemu-system-of-nowhere".as_ref());
     assert!(matches!(error, QemuError::NotInstalled { .. }), "{error}");
     assert!(error.to_string().contains("apt-get install --no-install-recommends qemu-system-x86"), "{error}");
 }
 
 #[test]
+fn a_program_that_is_not_qemu_is_told_from_one() {
+    let text = Path::new(env!("CARGO_TARGET_TMPDIR")).join("text");
+    fs::write(&text, "This is no program.\n").unwrap();
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
+    let (chatty, failing) = (program("chatty", "exec yes"), program("failing", "exit 3"));
+    for (program, says) in [
+        ("/bin/true", "--version"),
+        (failing.to_str().unwrap(), "exit status: 3"),
+        (text.to_str().unwrap(), "exit status: 127"),
+        (chatty.to_str().unwrap(), "it answered \"y\""),
+    ] {
+        let error = refused_by(program.as_ref());
+        assert!(matches!(error, QemuError::NotQemu { .. }), "{error}");
+        assert!(error.to_string().contains(program) && error.to_string().contains(says), "{error}");
+    }
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = refused_by(&text).to_string();
+    assert!(error.contains("starting") && error.contains("Permission denied"), "{error}");
+}
+
+#[test]
 fn a_qemu_that_ends_at_once_is_quoted() {
-    let mut config = config("e1000");
-    config.program = program("too-old", "echo \"-device e1000: property 'mitigation' not found\" >&2; exit 1");
-    let error = QemuDevice::start(config, &window()).unwrap_err();
+    let error = refused_by(&knows_an_e1000("too-old", "echo \"no machine 'q35'\" >&2; exit 1"));
     assert!(matches!(error, QemuError::Ended { .. }), "{error}");
-    for part in ["property 'mitigation' not found", "exit status: 1", "7.2"] {
+    for part in ["no machine 'q35'", "exit status: 1", "7.2"] {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
 
 #[test]
 fn a_qemu_that_says_nothing_is_given_up() {
-    let mut config = config("e1000");
-    config.program = program("silent", "echo thinking >&2; exec sleep 1000");
-    config.timeout = Duration::from_millis(300);
-    let error = QemuDevice::start(config, &window()).unwrap_err();
-    assert!(matches!(error, QemuError::Silent { .. }), "{error}");
-    assert!(error.to_string().contains("thinking"), "{error}");
+    let silent = "echo thinking >&2; exec sleep 1000";
+    for program in [program("silent", silent), knows_an_e1000("silent-later", silent)] {
+        let mut config = config("e1000");
+        config.program = QemuProgram::at(&program).unwrap();
+        config.timeout = Duration::from_millis(300);
+        let error = QemuDevice::start(config, &window()).unwrap_err();
+        assert!(matches!(error, QemuError::Silent { .. }), "{error}");
+        assert!(error.to_string().contains("thinking"), "{error}");
+    }
 }
 
 #[test]

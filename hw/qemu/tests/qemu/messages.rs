@@ -1,4 +1,4 @@
-//! Message signalled interrupts, with the one card that has them here.
+//! Message signalled interrupts.
 //!
 //! Layouts: DPDK 22.11, drivers/net/vmxnet3/base/vmxnet3_defs.h.
 
@@ -94,4 +94,10 @@ fn no_more_vectors_are_given_than_there_are() {
     let (kind, vectors) = rig.card.irq_enable(32).unwrap();
     assert_eq!(kind, IrqKind::MsiX);
     assert!((2..32).contains(&vectors), "{vectors}");
+}
+
+#[test]
+fn a_card_without_messages_has_its_line_whatever_is_wanted() {
+    assert_eq!(Rig::new(model("e1000")).card.irq_enable(4).unwrap(), (IrqKind::Intx, 1));
+    assert_eq!(Rig::new(model("e1000e")).card.irq_enable(4).unwrap().0, IrqKind::MsiX);
 }

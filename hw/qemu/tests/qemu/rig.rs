@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nook_bus::{DmaWindow, PciDevice, Service, Width};
 use nook_net_api::Wire;
-use nook_qemu::{DgramWire, Model, QemuConfig, QemuDevice, QemuError, QemuNet, models};
+use nook_qemu::{DeviceSpec, DgramWire, Model, QemuConfig, QemuDevice, QemuError, QemuNet, models};
 use vm_memory::Bytes;
 
 pub const CTRL: u32 = 0x0000;
@@ -72,6 +72,11 @@ pub fn model(name: &str) -> &'static Model {
     models().iter().find(|model| model.name == name).unwrap()
 }
 
+/// The device that this text describes.
+pub fn spec(text: &str) -> DeviceSpec {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
 pub fn window() -> DmaWindow {
     DmaWindow::new(WINDOW_BYTES).unwrap()
 }
@@ -81,7 +86,7 @@ impl Rig {
     pub fn new(model: &Model) -> Rig {
         let (wire, port) = DgramWire::pair().unwrap();
         let window = window();
-        let card = started(QemuDevice::start(QemuConfig::new(model.name, QemuNet::Datagram(port)), &window));
+        let card = started(QemuDevice::start(QemuConfig::new(spec(model.name), QemuNet::Datagram(port)), &window));
         Rig { card, window, wire }
     }
 

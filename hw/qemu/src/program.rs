@@ -1,0 +1,108 @@
+//! Which QEMU is started, and where it finds what belongs to it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::QemuError;
+
+/// The emulator's name.
+const NAME: &str = "qemu-system-x86_64";
+
+/// Where a QEMU keeps the modules that it loads (devices, accelerators), as its own variable for it is called.
+const MODULES: &str = "QEMU_MODULE_DIR";
+
+/// A QEMU: `qemu-system-x86_64` from PATH unless another one is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuProgram {
+    path: PathBuf,
+    modules: Option<PathBuf>,
+    firmware: Option<PathBuf>,
+}
+
+impl Default for QemuProgram {
+    fn default() -> Self {
+        QemuProgram { path: NAME.into(), modules: None, firmware: None }
+    }
+}
+
+impl QemuProgram {
+    /// The QEMU at `path`: the program itself, or a name that is looked up in PATH; or a folder into which a QEMU was
+    /// installed or its packages were unpacked (`dpkg -x`). Of a folder the modules and the firmware are used with the
+    /// program: modules of another QEMU would end it.
+    ///
+    /// # Errors
+    /// If it is a folder without the program.
+    pub fn at(path: &Path) -> Result<Self, QemuError> {
+        if !path.is_dir() {
+            return Ok(QemuProgram { path: path.into(), modules: None, firmware: None });
+        }
+        let prefix = ["usr", "usr/local", ""].map(|prefix| path.join(prefix));
+        let prefix = prefix.iter().find(|prefix| prefix.join("bin").join(NAME).is_file());
+        let Some(prefix) = prefix else { return Err(QemuError::NoProgram { folder: path.into() }) };
+        let folder = |of: &Path| Some(of.join("qemu")).filter(|folder| folder.is_dir());
+        let firmware = folder(&prefix.join("share"));
+        Ok(QemuProgram { path: prefix.join("bin").join(NAME), modules: modules(&prefix.join("lib")), firmware })
+    }
+
+    /// What is started.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The command with these arguments after those that say where things are.
+    pub(crate) fn command(&self, args: impl IntoIterator<Item = OsString>) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(firmware) = &self.firmware {
+            command.arg("-L").arg(firmware);
+        }
+        if let Some(modules) = &self.modules {
+            command.env(MODULES, modules);
+        }
+        command.args(args);
+        command
+    }
+}
+
+/// The folder `qemu` in `lib`, or in a folder of one architecture there, as Debian has it.
+fn modules(lib: &Path) -> Option<PathBuf> {
+    let below = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = std::iter::once(lib.to_owned())
+        .chain(below)
+        .map(|folder| folder.join("qemu"))
+        .filter(|it| it.is_dir())
+        .collect();
+    found.sort();
+    found.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_folder_program_modules_and_firmware_are_used_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = QemuProgram::at(folder.path()).unwrap_err().to_string();
+        assert!(missing.contains(folder.path().to_str().unwrap()) && missing.contains(NAME), "{missing}");
+        for name in ["usr/bin", "usr/lib/x86_64-linux-gnu/qemu", "usr/share/qemu"] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let path = folder.path().join("usr/bin").join(NAME);
+        fs::write(&path, "").unwrap();
+        let command = QemuProgram::at(folder.path()).unwrap().command(["-S".into()]);
+        assert_eq!(command.get_program(), path);
+        let firmware = folder.path().join("usr/share/qemu");
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["-L".as_ref(), firmware.as_os_str(), "-S".as_ref()]);
+        let modules = folder.path().join("usr/lib/x86_64-linux-gnu/qemu");
+        assert_eq!(command.get_envs().collect::<Vec<_>>(), [(MODULES.as_ref(), Some(modules.as_os_str()))]);
+    }
+
+    #[test]
+    fn a_program_is_started_as_it_is() {
+        let command = QemuProgram::at(Path::new("/opt/my-qemu")).unwrap().command(["-S".into()]);
+        assert_eq!((command.get_program(), command.get_args().count()), ("/opt/my-qemu".as_ref(), 1));
+        assert_eq!(command.get_envs().count(), 0);
+    }
+}
