@@ -51,8 +51,8 @@ pub struct QemuConfig {
 }
 
 impl QemuConfig {
-    /// `device` with its cable, if it has one, in `net`; a locally known MAC address, `qemu-system-x86_64` from PATH and
-    /// ten seconds.
+    /// `device` with its cable, if it has one, in `net`; a locally known MAC address, `qemu-system-x86_64` from PATH
+    /// and ten seconds.
     pub fn new(device: DeviceSpec, net: QemuNet) -> Self {
         QemuConfig {
             device,

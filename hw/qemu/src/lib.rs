@@ -8,8 +8,8 @@
 //! it at an IOVA is programming that BAR and unmapping it is ending that device's memory decode. What the card does
 //! outside of it stays inside the QEMU process.
 //!
-//! Which devices there are is not known here: the QEMU in use is asked for the device's properties first, and a cable, a
-//! drive or an address is given to a device that has the property for it.
+//! Which devices there are is not known here: the QEMU in use is asked for the device's properties first, and a cable,
+//! a drive or an address is given to a device that has the property for it.
 //!
 //! Nothing is put into the file system: firmware, standard error and window are memory files, sockets are inherited
 //! pairs. QEMU ends when the device is dropped, and when our process ends in whatever way.

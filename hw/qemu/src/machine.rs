@@ -80,8 +80,8 @@ pub(crate) fn firmware() -> io::Result<File> {
 }
 
 /// The value of `-device` for the card. Properties that each user would give are given where the device has them and
-/// the options do not: a cable, an address, no boot ROM, and interrupts that are not held back (QEMU's e1000 does so for
-/// up to half a second, to spare a guest's processor).
+/// the options do not: a cable, an address, no boot ROM, and interrupts that are not held back (QEMU's e1000 does so
+/// for up to half a second, to spare a guest's processor).
 ///
 /// # Errors
 /// If the options cannot be had with this device.
