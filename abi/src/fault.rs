@@ -25,7 +25,7 @@ pub enum TrapKind {
     Ended,
     /// What the driver's process said to the host makes no sense.
     Channel,
-    /// The call changed more memory than can be taken back.
+    /// The call changed more memory than can be rolled back.
     UndoLogFull,
     /// Anything else that the engine knows.
     Other,
@@ -127,7 +127,7 @@ pub enum Fault {
         /// Messages allowed in one second.
         limit_per_s: u32,
     },
-    /// The interrupt came again and again, and nothing came of it: nobody makes the device take it back.
+    /// The interrupt came again and again, and nothing came of it: nobody makes the device withdraw it.
     InterruptStorm {
         /// Which one.
         vector: u32,

@@ -84,7 +84,7 @@ macro_rules! define_entries {
             /// Makes the instance whose hostcalls `services` answers, which stays where it is for as long as the
             /// instance. Called once for each copy of the object that is loaded.
             pub create: unsafe extern "C" fn(host: *mut c_void, services: *const NativeServices) -> *mut c_void,
-            /// Ends it: what it holds goes back through hostcalls.
+            /// Ends it: what it holds is returned through hostcalls.
             pub destroy: unsafe extern "C" fn(instance: *mut c_void),
             $(
                 #[doc = $doc]

@@ -79,10 +79,10 @@ pub const GOALS: &[Goal] = goals! {
     "process that is woken / sfi+txn, touching 64 B", "polled beside it":
         "touch_64_process_sfi_txn" AtLeast(5.0);
         beside "polled": "touch_64_process_polled_sfi_txn";
-    "TCP stream with a crash each second over one without: taken back; restarted", "RedLeaf 0.84 to 0.95":
+    "TCP stream with a crash each second over one without: rolled back; restarted", "RedLeaf 0.84 to 0.95":
         "crash_rollback_1s" AtLeast(0.95), "crash_restart_1s" AtLeast(0.84);
-        beside "brought back to a snapshot": "crash_snapshot_1s";
-    "from the trap until the call is taken back: median", "":
+        beside "restored from a snapshot": "crash_snapshot_1s";
+    "from the trap until the call is rolled back: median", "":
         "downtime_rollback_1s_p50" AtMost(20.0);
         beside "99th percentile": "downtime_rollback_1s_p99";
     "from the trap until a fresh instance runs, without the device's reset: median", "":

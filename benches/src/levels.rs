@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use nook_native::NativeLauncher;
 use nook_process::{ProcessLauncher, Wait};
-use nook_runtime::{CodeGen, DriverModule, Launcher, Method, Mmio, ModuleCache, Wasi, WasmLauncher};
+use nook_runtime::{CodeGen, DriverModule, Launcher, Mmio, ModuleCache, RollbackMethod, Wasi, WasmLauncher};
 use nook_tests::driver_file;
 
 /// How a driver is run.
@@ -29,7 +29,7 @@ enum How {
 /// A sandbox, as one may vary it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sandbox {
-    undo: Option<Method>,
+    undo: Option<RollbackMethod>,
     code: CodeGen,
     mmio: Mmio,
     /// The driver was compiled without SIMD.
@@ -45,17 +45,17 @@ pub const NATIVE: Level = Level { name: "native", about: "a shared object, no ch
 pub const WRAPPED: Level = Level { name: "wrapped", about: "a shared object, calls checked", how: How::Wrapped };
 /// The sandbox.
 pub const SFI: Level = Level { name: "sfi", about: "WebAssembly", how: How::Wasm(SANDBOX) };
-/// The sandbox whose calls can be taken back.
+/// The sandbox whose calls can be rolled back.
 pub const SFI_TXN: Level = Level {
     name: "sfi+txn",
     about: "WebAssembly with transactions",
-    how: How::Wasm(Sandbox { undo: Some(Method::Log), ..SANDBOX }),
+    how: How::Wasm(Sandbox { undo: Some(RollbackMethod::Log), ..SANDBOX }),
 };
 /// The same, with the kernel's notes of written pages in place of most of the log.
 pub const PAGES: Level = Level {
     name: "sfi+txn by pages",
-    about: "WebAssembly with transactions, checkpoint.method = \"pages\"",
-    how: How::Wasm(Sandbox { undo: Some(Method::Pages), ..SANDBOX }),
+    about: "WebAssembly with transactions, rollback.method = \"pages\"",
+    how: How::Wasm(Sandbox { undo: Some(RollbackMethod::Pages), ..SANDBOX }),
 };
 
 /// Native, in a process of its own that is woken.
@@ -208,7 +208,7 @@ impl Sandbox {
     fn launcher(&self, program: Program, cache: &ModuleCache) -> Shared {
         let module = if self.scalar { program.scalar_module() } else { program.module() };
         let launcher = match (self.undo, self.mmio) {
-            (Some(method), _) => WasmLauncher::undoable(&module, cache, method.checkpointing()),
+            (Some(method), _) => WasmLauncher::with_rollback(&module, cache, method.rollback()),
             (None, Mmio::Emulated) => WasmLauncher::compiled(&self.code, module, cache),
             (None, Mmio::Direct) => WasmLauncher::new(module, cache, Mmio::Direct),
         };

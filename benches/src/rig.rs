@@ -112,10 +112,10 @@ pub fn nook(launcher: &Shared, batch: u32, interrupts: bool) -> (Nook<Net<Endles
     watched(launcher, batch, interrupts, Measure::Time)
 }
 
-/// The same for drivers whose `roll_back` takes nothing back and tells what the last call did: it is asked after each
+/// The same for drivers whose `roll_back` undoes nothing and tells what the last call did: it is asked after each
 /// poll, and what it tells is added up.
 pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
-    watched(launcher, batch, false, Measure::Undone)
+    watched(launcher, batch, false, Measure::Rollback)
 }
 
 fn watched(launcher: &Shared, batch: u32, interrupts: bool, measure: Measure) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
@@ -192,7 +192,7 @@ enum Measure {
     /// How long it and its commit take: in a turn of the loop the host works too.
     Time,
     /// What `roll_back` tells.
-    Undone,
+    Rollback,
 }
 
 /// Makes drivers that are watched.
@@ -226,8 +226,8 @@ impl WatchedDriver {
         let result = call(&mut *self.inner);
         let spent = match self.measure {
             Measure::Time => ticks::now() - begin,
-            Measure::Undone if counts => self.inner.roll_back().map_or(0, |told| told.entries),
-            Measure::Undone => 0,
+            Measure::Rollback if counts => self.inner.roll_back().map_or(0, |told| told.entries),
+            Measure::Rollback => 0,
         };
         // Nobody else writes it, so no exchange is needed.
         self.sum.store(self.sum.load(Ordering::Relaxed) + spent, Ordering::Relaxed);

@@ -149,7 +149,7 @@ mod tests {
     use std::cell::RefCell;
 
     #[test]
-    fn each_round_measures_every_subject_and_every_second_one_goes_back() {
+    fn each_round_measures_every_subject_and_every_second_one_in_reverse() {
         let order = RefCell::new(Vec::new());
         let mut subjects: Vec<_> = (0..3)
             .map(|number| {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nook_runtime::{
-    Checkpoint, Checkpointing, DriverModule, Host, Method, ModuleCache, OffsetMap, Prepared, RolledBack, UndoLog,
-    WasmLauncher,
+    DriverModule, Host, InstanceRollback, ModuleCache, OffsetMap, Prepared, Rollback, RollbackMethod, RolledBack,
+    UndoLog, WasmLauncher,
 };
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
@@ -24,23 +24,23 @@ pub(crate) enum Count {
     Records,
 }
 
-/// A launcher whose drivers' `roll_back` takes nothing back: it says in `entries` what the last call did.
+/// A launcher whose drivers' `roll_back` undoes nothing: it says in `entries` what the last call did.
 pub(crate) fn launcher(program: Program, count: Count) -> Shared {
-    let launcher = WasmLauncher::undoable(&program.module(), &ModuleCache::none(), Arc::new(count));
+    let launcher = WasmLauncher::with_rollback(&program.module(), &ModuleCache::none(), Arc::new(count));
     Arc::new(launcher.expect("the driver compiles"))
 }
 
 /// The global in which stores are counted.
 const EXPORT: &str = "bench_stores";
 
-impl Checkpointing for Count {
+impl Rollback for Count {
     fn isolation(&self) -> &'static str {
         "counted"
     }
 
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
         match self {
-            Count::Records => Method::Log.prepare(module),
+            Count::Records => RollbackMethod::Log.prepare(module),
             Count::Stores => {
                 let wasm = counting(module.wasm()).map_err(|error| error.to_string())?;
                 // Nobody asks where its traps come from.
@@ -50,13 +50,18 @@ impl Checkpointing for Count {
     }
 
     fn keeps_time(&self) -> bool {
-        *self == Count::Records && Method::Log.keeps_time()
+        *self == Count::Records && RollbackMethod::Log.keeps_time()
     }
 
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
+    fn attach(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        ask: Func,
+    ) -> wasmtime::Result<Box<dyn InstanceRollback>> {
         match self {
             Count::Records => {
-                let kept = Method::Log.attach(store, instance, ask)?;
+                let kept = RollbackMethod::Log.attach(store, instance, ask)?;
                 Ok(Box::new(Records { kept, log: UndoLog::of(store, instance)? }))
             }
             Count::Stores => {
@@ -68,11 +73,11 @@ impl Checkpointing for Count {
 }
 
 struct Records {
-    kept: Box<dyn Checkpoint>,
+    kept: Box<dyn InstanceRollback>,
     log: UndoLog,
 }
 
-impl Checkpoint for Records {
+impl InstanceRollback for Records {
     fn roll_back(&mut self, store: &mut Store<Host>, _returned: bool) -> wasmtime::Result<RolledBack> {
         let found = self.log.entries(store).map_err(wasmtime::Error::new)?;
         Ok(RolledBack { entries: found.entries as u64, bytes: found.bytes as u64 })
@@ -82,8 +87,8 @@ impl Checkpoint for Records {
         self.kept.globals(store)
     }
 
-    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
-        self.kept.begin_again(store, globals)
+    fn restore_globals(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
+        self.kept.restore_globals(store, globals)
     }
 
     fn time_cell(&self) -> Option<(wasmtime::Memory, u32)> {
@@ -93,7 +98,7 @@ impl Checkpoint for Records {
 
 struct Stores(Global);
 
-impl Checkpoint for Stores {
+impl InstanceRollback for Stores {
     fn roll_back(&mut self, store: &mut Store<Host>, _returned: bool) -> wasmtime::Result<RolledBack> {
         let entries = self.0.get(&mut *store).i64().unwrap_or(0).cast_unsigned();
         self.0.set(&mut *store, Val::I64(0))?;
@@ -104,8 +109,8 @@ impl Checkpoint for Stores {
         Vec::new()
     }
 
-    fn begin_again(&mut self, _: &mut Store<Host>, _: &[Val]) -> wasmtime::Result<()> {
-        wasmtime::bail!("stores that were counted cannot be taken back")
+    fn restore_globals(&mut self, _: &mut Store<Host>, _: &[Val]) -> wasmtime::Result<()> {
+        wasmtime::bail!("stores that were counted cannot be rolled back")
     }
 }
 

@@ -171,7 +171,7 @@ fn snapshots(report: &Report) -> Table {
         ("take", "taking one, when nothing has moved for 50 ms: the driver's stats and poll, and the copy"),
         ("bytes", "what it holds of the driver's memory"),
         ("look", "a look for such a moment while frames are under way"),
-        ("back", "going back to one, until the device is programmed again"),
+        ("back", "restoring one, until the device is programmed again"),
     ];
     let row = |(name, what): &(&str, &str)| {
         let figure = report.figures.get(&format!("snapshot_{name}"))?;
@@ -261,8 +261,8 @@ const MEASURED: &[(&str, &str)] = &[
 fn crashes(report: &Report) -> Table {
     const PERIODS: [&str; 2] = ["1s", "50ms"];
     const WAYS: [(&str, &str); 3] = [
-        ("rollback", "sfi+txn: the call is taken back and tried again"),
-        ("snapshot", "sfi+txn: the driver is brought back to a snapshot (a policy that takes no call back)"),
+        ("rollback", "sfi+txn: the call is rolled back and tried again"),
+        ("snapshot", "sfi+txn: the driver is restored from a snapshot (a policy without rollback)"),
         ("restart", "sfi: the driver is restarted (a policy without a limit)"),
     ];
     let throughput = WAYS.iter().filter_map(|(way, what)| {
@@ -284,18 +284,21 @@ fn crashes(report: &Report) -> Table {
     });
     let share = |name: &str| report.figures.get(name).map(|figure| format!("{:.1} %", figure.estimate.value * 100.0));
     let shares = WAYS.iter().flat_map(|(way, _)| {
-        [("crash", format!("crashes that a {way} mended")), ("undoable", format!("calls that were undoable ({way})"))]
-            .map(|(what, text)| {
-                let cells: Option<Vec<_>> =
-                    PERIODS.iter().map(|period| share(&format!("{what}_{way}_{period}_share"))).collect();
-                Some([vec![text], cells?].concat())
-            })
+        [
+            ("crash", format!("crashes that a {way} mended")),
+            ("rollback_possible", format!("calls that could have been rolled back ({way})")),
+        ]
+        .map(|(what, text)| {
+            let cells: Option<Vec<_>> =
+                PERIODS.iter().map(|period| share(&format!("{what}_{way}_{period}_share"))).collect();
+            Some([vec![text], cells?].concat())
+        })
     });
     Table {
         title: "A stream while the driver crashes",
         note: "Its throughput over that of the same stream undisturbed, in pairs; and the times from the end of the call \
                that crashed until the driver was ready again, as nook-run tells them: a restart's with what the driver \
-               sleeps for its device's reset. Undoable is a call of which nothing had reached the device when it ended. No crash bundles are written (bundles.keep = 0).",
+               sleeps for its device's reset. A call can be rolled back if nothing of it had reached the device when it ended. No crash bundles are written (bundles.keep = 0).",
         head: words(&["", "a crash each second", "a crash each 50 ms"]),
         rows: throughput.chain(downtime).chain(shares.flatten()).collect(),
     }

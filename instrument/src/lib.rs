@@ -7,7 +7,7 @@
 //!
 //! It is no engine and no policy: modules go in as bytes and come out as bytes, nothing here runs one, and what a
 //! driver may import and export is the runtime's to say. The runtime calls it, and nobody else but the tests does: it
-//! owns the log at run time (`runtime/src/checkpoint`), whose format is [`undo::layout`].
+//! owns the log at run time (`runtime/src/rollback`), whose format is [`undo::layout`].
 //!
 //! What must stay true: no index of the original changes, so that traps and names lead back ([`OffsetMap`]); all
 //! reading and writing of sections is in one file (`sections.rs`); and [`check`] shares no analysis with what it

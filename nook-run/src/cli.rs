@@ -145,7 +145,7 @@ pub enum Isolation {
     Wrapped,
     /// In a WebAssembly sandbox, every service checked.
     Sfi,
-    /// The same, and a call that faults is taken back: memory, host and device are as before it.
+    /// The same, and a call that faults is rolled back: memory, host and device are as before it.
     #[value(name = "sfi+txn")]
     SfiTxn,
     /// Natively, in a process of its own without rights, over shared memory; every service checked. The driver's
@@ -320,7 +320,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// How the driver is isolated. Without this it is sfi+txn, or sfi if this driver's calls cannot be taken back or
+    /// How the driver is isolated. Without this it is sfi+txn, or sfi if this driver's calls cannot be rolled back or
     /// the other options exclude it; the log says so then.
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,

@@ -9,8 +9,8 @@ use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Method, Mmio, ModuleCache,
-    Wasi, WasmLauncher,
+    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Mmio, ModuleCache,
+    RollbackMethod, Wasi, WasmLauncher,
 };
 
 use crate::cli::{Isolation, MmioArg, ProcessWait};
@@ -71,12 +71,12 @@ pub struct LaunchOptions {
     pub mmio: MmioArg,
     /// How a process of its own is waited for.
     pub process: Option<ProcessWait>,
-    /// How its calls are taken back, if they can be.
-    pub method: Method,
+    /// How its calls are rolled back, if they can be.
+    pub method: RollbackMethod,
 }
 
 /// Makes instances of the driver in `module`, which was read from `path`, with a filter and its rules beside it,
-/// isolated as asked. Whoever asks for nothing gets calls that can be taken back, unless something stands against it;
+/// isolated as asked. Whoever asks for nothing gets calls that can be rolled back, unless something stands against it;
 /// then the log says what.
 ///
 /// # Errors
@@ -112,16 +112,16 @@ pub fn launcher(
             Ok(Box::new(ProcessLauncher::new(&path.with_extension("elf"), module.manifest(), wait)?))
         }
         Some(Isolation::Sfi) => sandbox(module, mmio, filter, cache),
-        Some(Isolation::SfiTxn) => match why_not_undoable(mmio, filter.is_some()) {
+        Some(Isolation::SfiTxn) => match why_no_rollback(mmio, filter.is_some()) {
             Some(why) => bail!("{why}: use --isolation sfi"),
-            None => Ok(Box::new(WasmLauncher::undoable(module, cache, method.checkpointing())?)),
+            None => Ok(Box::new(WasmLauncher::with_rollback(module, cache, method.rollback())?)),
         },
         None => {
-            let why = match why_not_undoable(mmio, filter.is_some()) {
+            let why = match why_no_rollback(mmio, filter.is_some()) {
                 Some(why) => why.to_owned(),
-                None => match WasmLauncher::undoable(module, cache, method.checkpointing()) {
+                None => match WasmLauncher::with_rollback(module, cache, method.rollback()) {
                     Ok(launcher) => return Ok(Box::new(launcher)),
-                    Err(EngineError::NotUndoable(why)) => why,
+                    Err(EngineError::NoRollback(why)) => why,
                     Err(error) => return Err(error.into()),
                 },
             };
@@ -168,10 +168,10 @@ impl Launcher for AfterFault {
     }
 }
 
-/// What stands against calls that can be taken back, whatever the driver.
-fn why_not_undoable(mmio: MmioArg, filtered: bool) -> Option<&'static str> {
+/// What stands against calls that can be rolled back, whatever the driver.
+fn why_no_rollback(mmio: MmioArg, filtered: bool) -> Option<&'static str> {
     match mmio {
-        MmioArg::Direct => Some("--mmio direct reaches the device at once, so such a call cannot be taken back"),
+        MmioArg::Direct => Some("--mmio direct reaches the device at once, so such a call cannot be rolled back"),
         MmioArg::Emulated => filtered.then_some("a filter's memory cannot be rolled back together with its driver's"),
     }
 }

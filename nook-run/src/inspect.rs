@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use nook_abi::Hex;
 use nook_abi::net::NetKeys;
-use nook_runtime::{DriverModule, Layout, Method, pool_of, target_description};
+use nook_runtime::{DriverModule, Layout, RollbackMethod, pool_of, target_description};
 
 use crate::drivers;
 
@@ -58,9 +58,9 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     undo(out, module)
 }
 
-/// What it takes to make calls undoable.
+/// Writes what the undo log, by which calls can be rolled back, adds to the module.
 fn undo(out: &mut String, module: &DriverModule) -> Result<()> {
-    match Method::Log.instrument(module) {
+    match RollbackMethod::Log.instrument(module) {
         Ok(instrumented) => {
             writeln!(out, "undo log        for --isolation sfi+txn")?;
             for line in instrumented.effect.to_string().lines() {

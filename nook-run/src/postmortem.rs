@@ -65,7 +65,7 @@ fn head(out: &mut String, report: &Value) -> Result<()> {
     writeln!(out, "file       {}, SHA-256 {}", word(&driver["file"]), word(&driver["sha256"]))?;
     writeln!(out, "device     {}", word(&report["device"]))?;
     let (faults, restarts) = (&report["faults_so_far"], &report["restarts_so_far"]);
-    let went_on = if report["taken_back"] == true { "; the call was taken back, and the driver went on" } else { "" };
+    let went_on = if report["rolled_back"] == true { "; the call was rolled back, and the driver went on" } else { "" };
     writeln!(out, "history    fault {faults}, after {restarts} restart(s){went_on}")?;
     let fault = &report["fault"];
     if fault["kind"] == "RegisterForbidden"

@@ -117,31 +117,31 @@ pub struct FaultReport {
     pub fault: String,
     /// Milliseconds from the start of the run.
     pub at_ms: u64,
-    /// Nanoseconds until the call was taken back, if it was.
-    pub taken_back_after_ns: Option<u64>,
-    /// Microseconds until driver and device were as in a snapshot, if they were brought back to one.
-    pub brought_back_after_us: Option<u64>,
+    /// Nanoseconds until the call was rolled back, if it was.
+    pub rollback_after_ns: Option<u64>,
+    /// Microseconds until driver and device were as in a snapshot, if one was restored.
+    pub snapshot_restore_after_ns: Option<u64>,
     /// Microseconds until a fresh instance ran, if one did.
-    pub restarted_after_us: Option<u64>,
+    pub restart_after_ns: Option<u64>,
 }
 
 /// What recovery did, in numbers.
 #[derive(Debug, Serialize)]
 pub struct RecoveryReport<C> {
-    /// Faults whose call was taken back: the instance went on.
-    pub taken_back: u64,
-    /// Faults after which the driver was brought back to a snapshot.
-    pub brought_back: u64,
+    /// Faults whose call was rolled back: the instance went on.
+    pub rollbacks: u64,
+    /// Faults after which the driver was restored from a snapshot.
+    pub snapshot_restores: u64,
     /// Restarts.
     pub restarts: u64,
     /// Calls that were transactions and went well.
     pub transactions: u64,
-    /// Of those, calls that could have been taken back until they were committed.
-    pub undoable: u64,
+    /// Of those, calls that could have been rolled back until they were committed.
+    pub rollback_possible: u64,
     /// From the end of the faulty call until everything was as before it.
     pub rollback_ns: Option<Times>,
     /// From the end of the faulty call until driver and device were as in a snapshot.
-    pub snapshot_ns: Option<Times>,
+    pub snapshot_restore_ns: Option<Times>,
     /// From the end of the faulty call until a fresh instance had been opened.
     pub restart_ns: Option<Times>,
     /// What the class gave up.
@@ -171,13 +171,13 @@ impl<R> RecoveryReport<R> {
     pub fn new<C: Class>(supervisor: &Supervisor<C>, class: R) -> Self {
         let counters = supervisor.nook().counters();
         RecoveryReport {
-            taken_back: supervisor.rollbacks().count(),
-            brought_back: supervisor.returns().count(),
+            rollbacks: supervisor.rollbacks().count(),
+            snapshot_restores: supervisor.snapshot_restores().count(),
             restarts: supervisor.restarts(),
             transactions: counters.transactions,
-            undoable: counters.undoable,
+            rollback_possible: counters.rollback_possible,
             rollback_ns: Times::of(supervisor.rollbacks()),
-            snapshot_ns: Times::of(supervisor.returns()),
+            snapshot_restore_ns: Times::of(supervisor.snapshot_restores()),
             restart_ns: Times::of(supervisor.restart_times()),
             class,
         }
@@ -185,9 +185,10 @@ impl<R> RecoveryReport<R> {
 
     /// What was done about this many faults, in words.
     pub fn text(&self, faults: u64) -> String {
-        let RecoveryReport { taken_back, brought_back, restarts, .. } = self;
-        let snapshots = if *brought_back > 0 { format!("{brought_back} return(s) to a snapshot, ") } else { "".into() };
-        format!("{faults} fault(s): {taken_back} call(s) taken back, {snapshots}{restarts} restart(s)\n")
+        let RecoveryReport { rollbacks, snapshot_restores, restarts, .. } = self;
+        let snapshots =
+            if *snapshot_restores > 0 { format!("{snapshot_restores} snapshot restore(s), ") } else { "".into() };
+        format!("{faults} fault(s): {rollbacks} rollback(s), {snapshots}{restarts} restart(s)\n")
     }
 }
 
@@ -209,18 +210,18 @@ impl<C> CountersReport<C> {
 impl FaultReport {
     /// `start_ns` is when the run began.
     pub fn new(recovery: &Recovery, start_ns: u64) -> Self {
-        let (taken_back_after_ns, brought_back_after_us, restarted_after_us) = match recovery.outcome {
-            RecoveryOutcome::TakenBack { after_ns } => (Some(after_ns), None, None),
-            RecoveryOutcome::BroughtBack { after_ns } => (None, Some(after_ns / 1000), None),
+        let (rollback_after_ns, snapshot_restore_after_ns, restart_after_ns) = match recovery.outcome {
+            RecoveryOutcome::RolledBack { after_ns } => (Some(after_ns), None, None),
+            RecoveryOutcome::SnapshotRestored { after_ns } => (None, Some(after_ns / 1000), None),
             RecoveryOutcome::Restarted { after_ns } => (None, None, Some(after_ns / 1000)),
             RecoveryOutcome::Ended => (None, None, None),
         };
         FaultReport {
             fault: recovery.fault.clone(),
             at_ms: recovery.at_ns.saturating_sub(start_ns) / 1_000_000,
-            taken_back_after_ns,
-            brought_back_after_us,
-            restarted_after_us,
+            rollback_after_ns,
+            snapshot_restore_after_ns,
+            restart_after_ns,
         }
     }
 }

@@ -283,9 +283,9 @@ impl Finish {
         self.late_faults.push(FaultReport {
             fault: error.to_string(),
             at_ms: (now_ns - self.start_ns) / 1_000_000,
-            taken_back_after_ns: None,
-            brought_back_after_us: None,
-            restarted_after_us: None,
+            rollback_after_ns: None,
+            snapshot_restore_after_ns: None,
+            restart_after_ns: None,
         });
     }
 

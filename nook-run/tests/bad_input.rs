@@ -246,7 +246,7 @@ const REFUSED: &[Refused] = &[
         says: &["--mmio direct is for the sandbox"],
     },
     Refused {
-        what: "direct registers for calls that are to be taken back",
+        what: "direct registers for calls that are to be rolled back",
         args: &["--isolation", "sfi+txn", "--mmio", "direct"],
         code: 1,
         says: &["--mmio direct reaches the device at once", "use --isolation sfi"],
@@ -371,7 +371,7 @@ fn a_driver_that_faults_for_ever_ends_in_quarantine() {
     for Faulty { what, module, faults } in rows {
         let place = Place::new();
         let file = place.file("faulty.wasm", module.wasm());
-        // Where calls are not taken back, so that each fault counts.
+        // Where calls are not rolled back, so that each fault counts.
         let args = [file.to_str().unwrap(), "--isolation", "sfi", "--json", "report.json"];
         let ended = place.nook_run(args).end();
         assert_is_said(what, &ended, 4, &["the driver is in quarantine after 10 restarts"]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::module::Module;
 use support::{Ended, Place, assert_is_said, built, e1000};
 
-/// What a driver does that no log holds: its calls cannot be taken back.
+/// What a driver does that no log holds: its calls cannot be rolled back.
 const WAITS: &str = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32)
     (drop (memory.atomic.wait32 (i32.const 0) (i32.const 1) (i64.const 0))) (i32.const 0))"#;
 
@@ -29,44 +29,44 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn without_a_word_a_call_that_faults_is_taken_back() {
+fn without_a_word_a_call_that_faults_is_rolled_back() {
     let (ended, report) = run(text(&e1000()), &["--exercise", "ping", "--crash-at", "poll:20"]);
     assert!(!ended.stderr.contains("not sfi+txn"), "{}", ended.stderr);
     assert_eq!(report["isolation"], "sfi+txn");
-    let RecoveryCounts { taken_back, restarts } = RecoveryCounts::of(&report);
-    assert_eq!((report["fault_count"].as_u64(), taken_back, restarts), (Some(1), 1, 0), "{report:#}");
+    let RecoveryCounts { rollbacks, restarts } = RecoveryCounts::of(&report);
+    assert_eq!((report["fault_count"].as_u64(), rollbacks, restarts), (Some(1), 1, 0), "{report:#}");
     assert_eq!(report["exercise"]["ping"]["received"], 100);
 }
 
 #[test]
 fn traps_anywhere_under_load_cost_no_byte_and_no_restart() {
     let (_, report) = run(text(&e1000()), &["--exercise", "ping,tcp,rr", "--crash-every", "20ms", "--seed", "5"]);
-    let RecoveryCounts { taken_back, restarts } = RecoveryCounts::of(&report);
-    assert!(taken_back > 10 && restarts == 0, "{report:#}");
-    assert_eq!(report["fault_count"].as_u64(), Some(taken_back), "{report:#}");
+    let RecoveryCounts { rollbacks, restarts } = RecoveryCounts::of(&report);
+    assert!(rollbacks > 10 && restarts == 0, "{report:#}");
+    assert_eq!(report["fault_count"].as_u64(), Some(rollbacks), "{report:#}");
     let exercise = &report["exercise"];
     assert_eq!((&exercise["tcp"]["hash_ok"], &exercise["rr"]["lost"]), (&true.into(), &0.into()), "{report:#}");
     assert_eq!(exercise["ping"]["received"], 100);
 }
 
 struct RecoveryCounts {
-    taken_back: u64,
+    rollbacks: u64,
     restarts: u64,
 }
 
 impl RecoveryCounts {
     fn of(report: &Value) -> Self {
         let count = |name: &str| report["recovery"][name].as_u64().expect("a count");
-        RecoveryCounts { taken_back: count("taken_back"), restarts: count("restarts") }
+        RecoveryCounts { rollbacks: count("rollbacks"), restarts: count("restarts") }
     }
 }
 
 #[test]
-fn a_driver_whose_calls_cannot_be_taken_back_runs_without_that_and_it_is_said() {
+fn a_driver_whose_calls_cannot_be_rolled_back_runs_without_that_and_it_is_said() {
     let place = Place::new();
     let waits = place.file("waits.wasm", Module { poll: WAITS, ..Module::default() }.wasm());
     let wasi = place.file("wasi.wasm", Module { imports: WASI, ..Module::default() }.wasm());
-    let pages = place.file("pages.toml", "[checkpoint]\nmethod = \"pages\"\n");
+    let pages = place.file("pages.toml", "[rollback]\nmethod = \"pages\"\n");
     let cases = [
         (&waits, &[][..], "memory.atomic.wait"),
         (&wasi, &["--wasi"], "imports WASI"),
@@ -79,7 +79,7 @@ fn a_driver_whose_calls_cannot_be_taken_back_runs_without_that_and_it_is_said() 
         assert!(ended.stderr.contains(why), "{}", ended.stderr);
         assert_eq!(report["isolation"], "sfi");
         let asked = [&[text(driver), "--isolation", "sfi+txn"], more].concat();
-        let says = ["cannot be taken back (--isolation sfi runs it without that)", why];
+        let says = ["cannot be rolled back (--isolation sfi runs it without that)", why];
         assert_is_said(why, &place.nook_run(asked).end(), 1, &says);
     }
 }
@@ -103,16 +103,16 @@ fn a_filter_and_direct_registers_exclude_it_and_it_is_said() {
 }
 
 #[test]
-fn where_the_policy_says_so_calls_can_be_taken_back_from_the_first_fault_on() {
+fn where_the_policy_says_so_calls_can_be_rolled_back_from_the_first_fault_on() {
     let place = Place::new();
     let policy = place.file("policy.toml", "[isolation]\nbegin = \"sfi\"\n");
     let policy = ["--policy", text(&policy), "--exercise", "tcp"];
     let (_, report) = run(text(&e1000()), &policy);
     assert_eq!((report["isolation"].as_str(), report["fault_count"].as_u64()), (Some("sfi"), Some(0)));
     let (_, report) = run(text(&e1000()), &[&policy[..], &["--crash-every", "100ms"]].concat());
-    let RecoveryCounts { taken_back, restarts } = RecoveryCounts::of(&report);
+    let RecoveryCounts { rollbacks, restarts } = RecoveryCounts::of(&report);
     assert_eq!((report["isolation"].as_str(), restarts), (Some("sfi+txn"), 1), "{report:#}");
-    assert!(taken_back > 0, "{report:#}");
+    assert!(rollbacks > 0, "{report:#}");
     assert_eq!(report["exercise"]["tcp"]["hash_ok"], true);
 }
 

@@ -32,16 +32,16 @@ fn a_factorial_is_computed_by_interrupt_at_every_level() {
 }
 
 #[test]
-fn a_call_that_is_ended_is_taken_back_and_its_operation_done_all_the_same() {
+fn a_call_that_is_ended_is_rolled_back_and_its_operation_done_all_the_same() {
     let report = run(&["--crash-at", "invoke:3"]);
-    assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["taken_back"])), (1, 1), "{report:#}");
+    assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["rollbacks"])), (1, 1), "{report:#}");
     assert_eq!(count(&report["recovery"]["restarts"]), 0);
     let [.., factorial] = &report["operations"].as_array().expect("a list")[..] else { panic!("{report:#}") };
     assert_eq!((&factorial["output"], count(&factorial["lost"])), (&"78000000".into(), 0));
 }
 
 #[test]
-fn where_calls_cannot_be_taken_back_a_fresh_driver_goes_on() {
+fn where_calls_cannot_be_rolled_back_a_fresh_driver_goes_on() {
     let report = run(&["--isolation", "sfi", "--crash-at", "invoke:3"]);
     assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["restarts"])), (1, 1), "{report:#}");
     // It was not accepted yet, and so asked again of the successor.

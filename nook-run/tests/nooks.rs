@@ -107,7 +107,7 @@ fn nooks_that_fault_at_once_leave_a_crash_bundle_each() {
     let place = Place::new();
     let poll = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) unreachable)"#;
     let faulty = place.file("faulty.wasm", Module { poll, ..Module::default() }.wasm());
-    place.file("policy.toml", "[restart]\nbudget = 0\n[bundles]\nfolder = \"crashes\"\nkeep = 100\ntaken_back = 0\n");
+    place.file("policy.toml", "[restart]\nbudget = 0\n[bundles]\nfolder = \"crashes\"\nkeep = 100\nrollbacks = 0\n");
     let nooks = vec![format!("{} --policy policy.toml", faulty.display()); 8];
     let (ended, _) = run(&place, &nooks);
     ended.with(4);

@@ -44,7 +44,7 @@ fn twice(file: &str, args: &[&str]) -> Left {
 fn the_same_run_gives_the_same_report_to_the_byte_however_it_is_isolated_and_recovered() {
     let driver = e1000();
     let policies = Place::new();
-    let policy = policies.file("policy.toml", "[take_back]\nenabled = false\n[restart]\nbudget = 1000\n");
+    let policy = policies.file("policy.toml", "[rollback]\nenabled = false\n[restart]\nbudget = 1000\n");
     let policy = policy.to_str().expect("text");
     let on = |isolation: &str, more: &[&str]| {
         let args = ["--isolation", isolation, "--exercise", "ping,rr", "--duration", "500ms"];
@@ -56,8 +56,8 @@ fn the_same_run_gives_the_same_report_to_the_byte_however_it_is_isolated_and_rec
     let crashes = ["--crash-every", "20ms", "--seed", "7"];
     let impatient = [&crashes[..], &["--policy", policy]].concat();
     for (isolation, more, how) in [
-        ("sfi+txn", &crashes[..], "taken_back"),
-        ("sfi+txn", &impatient, "brought_back"),
+        ("sfi+txn", &crashes[..], "rollbacks"),
+        ("sfi+txn", &impatient, "snapshot_restores"),
         ("sfi", &impatient, "restarts"),
     ] {
         let report = on(isolation, more);
@@ -86,7 +86,7 @@ fn a_call_that_does_not_end_is_ended_and_time_has_passed() {
         (loop (drop (call $clock)) (br 0)) (i32.const 0))"#;
     let silent = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (loop (br 0)) (i32.const 0))"#;
     let place = Place::new();
-    place.file("policy.toml", "[take_back]\nenabled = false\n[restart]\nbudget = 0\n[snapshots]\nkeep = 0\n");
+    place.file("policy.toml", "[rollback]\nenabled = false\n[restart]\nbudget = 0\n[snapshots]\nkeep = 0\n");
     let policy = place.at("policy.toml");
     for (isolation, poll) in [("sfi", asks), ("sfi+txn", asks), ("sfi", silent), ("sfi+txn", silent)] {
         let driver = place.file("endless.wasm", Module { imports, poll, ..Module::default() }.wasm());

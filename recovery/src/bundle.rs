@@ -33,8 +33,8 @@ pub struct BundleConfig {
     pub keep: usize,
     /// Faults that come sooner after the last bundle than this leave none.
     pub every_ns: u64,
-    /// Of calls that are taken back, so many in all leave one, and of one place in the driver's code only the first.
-    pub taken_back: usize,
+    /// Of calls that are rolled back, so many in all leave one, and of one place in the driver's code only the first.
+    pub rollbacks: usize,
     /// What of the driver's memory goes into them.
     pub memory: MemoryDump,
     /// The driver's file, for the reader.
@@ -50,40 +50,40 @@ pub(crate) struct BundleContext<'a> {
     pub(crate) faults: u64,
     pub(crate) restarts: u64,
     pub(crate) now_ns: u64,
-    /// The call was taken back, and the driver goes on.
-    pub(crate) taken_back: bool,
+    /// The call was rolled back, and the driver goes on.
+    pub(crate) rolled_back: bool,
 }
 
 /// Leaves bundles.
 pub(crate) struct Bundles {
     config: BundleConfig,
-    /// When the last one was left of a driver that was ended, and of a call that was taken back.
+    /// When the last one was left of a driver that was ended, and of a call that was rolled back.
     last_ns: [Option<u64>; 2],
-    /// What bundles of calls that were taken back were about: which fault, and where.
+    /// What bundles of calls that were rolled back were about: which fault, and where.
     places: Vec<(Discriminant<Fault>, Option<u64>)>,
     writer: Option<JoinHandle<()>>,
-    /// What is being written is about a call that was taken back.
-    writes_taken_back: bool,
+    /// What is being written is about a call that was rolled back.
+    writes_rollback: bool,
 }
 
 impl Bundles {
     pub(crate) fn new(config: BundleConfig) -> Self {
-        Bundles { config, last_ns: [None; 2], places: Vec::new(), writer: None, writes_taken_back: false }
+        Bundles { config, last_ns: [None; 2], places: Vec::new(), writer: None, writes_rollback: false }
     }
 
-    /// Whether one can be left now. A driver's end does not wait for those of calls that were taken back.
-    fn has_time(&self, taken_back: bool, now_ns: u64) -> bool {
+    /// Whether one can be left now. A driver's end does not wait for those of calls that were rolled back.
+    fn has_time(&self, rolled_back: bool, now_ns: u64) -> bool {
         let writes = self.writer.as_ref().is_some_and(|writer| !writer.is_finished());
-        let busy = writes && (taken_back || !self.writes_taken_back);
-        let last_ns = self.last_ns[usize::from(taken_back)];
+        let busy = writes && (rolled_back || !self.writes_rollback);
+        let last_ns = self.last_ns[usize::from(rolled_back)];
         !busy && last_ns.is_none_or(|last| now_ns.saturating_sub(last) >= self.config.every_ns)
     }
 
-    /// A call is about to be taken back, and nothing of it is to be seen afterwards: says what there is to see, if this
-    /// is to be kept.
+    /// A call is about to be rolled back, and nothing of it is to be seen afterwards: says what there is to see, if
+    /// this is to be kept.
     pub(crate) fn look<C: Class>(&mut self, nook: &mut Nook<C>, error: &NookError, now_ns: u64) -> Option<CrashState> {
         let NookError::Fault { fault, .. } = error else { return None };
-        if self.places.len() >= self.config.taken_back || !self.has_time(true, now_ns) {
+        if self.places.len() >= self.config.rollbacks || !self.has_time(true, now_ns) {
             return None;
         }
         let place = (discriminant(fault), nook.place_of_fault());
@@ -103,10 +103,10 @@ impl Bundles {
     ) {
         // Taken in any case: the next fault's is another.
         let crash_state = crash_state.unwrap_or_else(|| nook.take_crash_state());
-        if self.config.keep == 0 || !self.has_time(about.taken_back, about.now_ns) {
+        if self.config.keep == 0 || !self.has_time(about.rolled_back, about.now_ns) {
             return;
         }
-        self.last_ns[usize::from(about.taken_back)] = Some(about.now_ns);
+        self.last_ns[usize::from(about.rolled_back)] = Some(about.now_ns);
         let report = report(nook, about, &self.config, &crash_state);
         let config = self.config.clone();
         let name = nook.host().manifest().name.clone();
@@ -120,7 +120,7 @@ impl Bundles {
                 Err(error) => tracing::warn!("no crash bundle in {}: {error}", config.folder.display()),
             }
         };
-        self.writes_taken_back = about.taken_back;
+        self.writes_rollback = about.rolled_back;
         match std::thread::Builder::new().name("nook-bundle".into()).spawn(write) {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => tracing::warn!("no crash bundle: {error}"),
@@ -155,7 +155,7 @@ fn report<C: Class>(
         "format": BUNDLE_FORMAT,
         "time": utc(SystemTime::now()).0,
         "fault": fault::describe(about.error),
-        "taken_back": about.taken_back,
+        "rolled_back": about.rolled_back,
         "faults_so_far": about.faults,
         "restarts_so_far": about.restarts,
         "driver": {

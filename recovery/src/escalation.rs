@@ -1,8 +1,8 @@
-//! What to try next with a driver whose call was taken back.
+//! What to try next with a driver whose call was rolled back.
 
 use nook_abi::Entry;
 
-/// What to do about a fault whose call was taken back.
+/// What to do about a fault whose call was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Call again: the fault may be transient.
@@ -77,7 +77,7 @@ impl Escalation {
         self.stage = Stage::Idle;
     }
 
-    /// A call of `entry` faulted and can be taken back; it is called again so often before more is done.
+    /// A call of `entry` faulted and can be rolled back; it is called again so often before more is done.
     pub(crate) fn faulted(&mut self, entry: Entry, retries: u16) -> Action {
         let tried = match self.stage {
             Stage::Retried(before, tried) if before == entry => tried,

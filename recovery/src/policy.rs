@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 /// Limits of coming back. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Whether calls that faulted are taken back at all, where they can be.
-    pub takes_back: bool,
-    /// How often a call that was taken back is called again as it was, before the one thing is looked for that ends it,
-    /// or the driver is restarted.
+    /// Whether calls that faulted are rolled back at all, where they can be.
+    pub rollback: bool,
+    /// How often a call that was rolled back is called again as it was, before the one thing is looked for that ends
+    /// it, or the driver is restarted.
     pub retries: u16,
     /// Restarts that are allowed within [`window_ns`](Self::window_ns); one more is quarantine.
     pub restarts: u32,
@@ -21,7 +21,7 @@ pub struct Policy {
     /// Whether work that the driver had when it ended is given to its successor, though some may have been done
     /// already; or is given up, though some may not have been.
     pub resubmit: bool,
-    /// Snapshots that are kept, to go back to one before the driver is restarted.
+    /// Maximum number of snapshots to keep. One is restored before a restart is tried.
     pub snapshots: u16,
     /// The time between two of them.
     pub snapshot_every_ns: u64,
@@ -31,7 +31,7 @@ impl Policy {
     /// One retry; ten restarts a minute, at once, then after 10 ms, 20 ms and so on up to 1 s, with work given again;
     /// three snapshots, of every ten seconds.
     pub const DEFAULT: Policy = Policy {
-        takes_back: true,
+        rollback: true,
         retries: 1,
         restarts: 10,
         window_ns: 60_000_000_000,

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use nook_runtime::{MemoryDump, Method};
+use nook_runtime::{MemoryDump, RollbackMethod};
 
 use crate::{BundleConfig, Policy};
+
+mod renamed;
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -35,6 +37,16 @@ pub enum PolicyError {
         /// What is wrong, and what is allowed.
         why: String,
     },
+    /// A key of an older version.
+    #[error("line {line}: `{old}` was renamed: write `{new}`")]
+    Renamed {
+        /// Which line, from 1.
+        line: usize,
+        /// The old key.
+        old: String,
+        /// The new one.
+        new: &'static str,
+    },
     /// A value that does not go together with another, or is out of range.
     #[error("{key}: {rule}")]
     Rule {
@@ -50,10 +62,9 @@ pub enum PolicyError {
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyFile {
     isolation: Isolation,
-    take_back: TakeBack,
+    rollback: Rollback,
     restart: Restart,
     snapshots: Snapshots,
-    checkpoint: Checkpoint,
     bundles: Bundles,
 }
 
@@ -73,17 +84,26 @@ enum Begin {
     SfiTxn,
 }
 
-/// `[take_back]`.
+/// `[rollback]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct TakeBack {
+struct Rollback {
     enabled: bool,
     retries: u16,
+    method: Method,
 }
 
-impl Default for TakeBack {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Method {
+    #[default]
+    Log,
+    Pages,
+}
+
+impl Default for Rollback {
     fn default() -> Self {
-        TakeBack { enabled: Policy::DEFAULT.takes_back, retries: Policy::DEFAULT.retries }
+        Rollback { enabled: Policy::DEFAULT.rollback, retries: Policy::DEFAULT.retries, method: Method::default() }
     }
 }
 
@@ -94,13 +114,13 @@ struct Bundles {
     folder: Option<PathBuf>,
     keep: u16,
     every: Time,
-    taken_back: u16,
+    rollbacks: u16,
     memory: Memory,
 }
 
 impl Default for Bundles {
     fn default() -> Self {
-        Bundles { folder: None, keep: 8, every: Time(1_000_000_000), taken_back: 4, memory: Memory::Private }
+        Bundles { folder: None, keep: 8, every: Time(1_000_000_000), rollbacks: 4, memory: Memory::Private }
     }
 }
 
@@ -158,21 +178,6 @@ impl Default for Snapshots {
     }
 }
 
-/// `[checkpoint]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Checkpoint {
-    method: Way,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Way {
-    #[default]
-    Log,
-    Pages,
-}
-
 impl PolicyFile {
     /// Reads and checks a file.
     ///
@@ -195,6 +200,7 @@ impl PolicyFile {
     /// # Errors
     /// With the key, and what it may be.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        renamed::check(text)?;
         let file: PolicyFile = toml::from_str(text).map_err(|error| malformed(text, &error))?;
         file.check()?;
         Ok(file)
@@ -218,13 +224,13 @@ impl PolicyFile {
     pub fn bundles(&self, driver_file: &Path, driver_sha256: [u8; 32]) -> Option<BundleConfig> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let state = || set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
-        let Bundles { folder, keep, every, taken_back, memory } = &self.bundles;
+        let Bundles { folder, keep, every, rollbacks, memory } = &self.bundles;
         let folder = folder.clone().or_else(|| state().map(|state| state.join("nook/crashes")))?;
         (*keep > 0).then(|| BundleConfig {
             folder,
             keep: (*keep).into(),
             every_ns: every.0,
-            taken_back: (*taken_back).into(),
+            rollbacks: (*rollbacks).into(),
             memory: match memory {
                 Memory::Nothing => MemoryDump::Nothing,
                 Memory::Private => MemoryDump::Private,
@@ -235,11 +241,11 @@ impl PolicyFile {
         })
     }
 
-    /// How calls are taken back.
-    pub fn method(&self) -> Method {
-        match self.checkpoint.method {
-            Way::Log => Method::Log,
-            Way::Pages => Method::Pages,
+    /// How calls are rolled back.
+    pub fn method(&self) -> RollbackMethod {
+        match self.rollback.method {
+            Method::Log => RollbackMethod::Log,
+            Method::Pages => RollbackMethod::Pages,
         }
     }
 
@@ -251,8 +257,8 @@ impl PolicyFile {
     /// What happens after a fault.
     pub fn policy(&self) -> Policy {
         Policy {
-            takes_back: self.take_back.enabled,
-            retries: self.take_back.retries,
+            rollback: self.rollback.enabled,
+            retries: self.rollback.retries,
             restarts: self.restart.budget,
             window_ns: self.restart.window.0,
             backoff_first_ns: self.restart.backoff_first.0,
@@ -331,12 +337,12 @@ mod tests {
 keep = 5
 every = \"1m\"
 \
-                    [take_back]
+                    [rollback]
 enabled = false
 retries = 2
 ";
         let expected = Policy {
-            takes_back: false,
+            rollback: false,
             retries: 2,
             restarts: 3,
             window_ns: 120_000_000_000,
@@ -350,9 +356,9 @@ retries = 2
     }
 
     #[test]
-    fn calls_are_taken_back_by_the_log_unless_the_file_says_pages() {
-        assert_eq!(PolicyFile::default().method(), Method::Log);
-        assert_eq!(PolicyFile::parse("[checkpoint]\nmethod = \"pages\"").unwrap().method(), Method::Pages);
+    fn calls_are_rolled_back_by_the_log_unless_the_file_says_pages() {
+        assert_eq!(PolicyFile::default().method(), RollbackMethod::Log);
+        assert_eq!(PolicyFile::parse("[rollback]\nmethod = \"pages\"").unwrap().method(), RollbackMethod::Pages);
     }
 
     #[test]
@@ -365,12 +371,12 @@ retries = 2
 
     #[test]
     fn bundles_go_where_the_file_says_or_nowhere() {
-        let text = "[bundles]\nfolder = \"/x\"\nkeep = 2\nevery = \"0s\"\ntaken_back = 1\nmemory = \"all\"\n";
+        let text = "[bundles]\nfolder = \"/x\"\nkeep = 2\nevery = \"0s\"\nrollbacks = 1\nmemory = \"all\"\n";
         let expected = BundleConfig {
             folder: "/x".into(),
             keep: 2,
             every_ns: 0,
-            taken_back: 1,
+            rollbacks: 1,
             memory: MemoryDump::All,
             driver_file: "/d.wasm".into(),
             driver_sha256: [7; 32],
@@ -391,7 +397,7 @@ retries = 2
     fn what_is_refused_is_named_together_with_what_is_allowed() {
         let cases: [(&str, &[&str]); 13] = [
             ("[restart]\nresubmit = \"once\"", &["resubmit", "`again`", "`never`"]),
-            ("[checkpoint]\nmethod = \"copy\"", &["method", "`log`", "`pages`"]),
+            ("[rollback]\nmethod = \"copy\"", &["method", "`log`", "`pages`"]),
             ("[bundles]\nmemory = \"some\"", &["memory", "`nothing`", "`private`", "`all`"]),
             ("[bundles]\nkeep = 100000", &["keep", "u16"]),
             ("[restart\nbudget = 1", &["line 1", "`[restart`"]),

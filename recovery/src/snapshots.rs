@@ -1,4 +1,4 @@
-//! The last snapshots, and which of them is the one to go back to.
+//! The last snapshots, and which of them to restore.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ pub(crate) struct Snapshots<S> {
     look_ns: u64,
     /// Calls of the driver when the last one was taken.
     entries: u64,
-    /// The driver was brought back to the newest, and until then it is not clear that this is of use.
+    /// The newest was restored, and until then it is not clear that this is of use.
     probation_until_ns: Option<u64>,
     /// The newest is of a driver without a link, and no traffic has begun since.
     before_ready: bool,
@@ -65,7 +65,7 @@ impl<S> Snapshots<S> {
         self.due_ns = now_ns.saturating_add(policy.snapshot_every_ns);
     }
 
-    /// The one to go back to now, of those that fit: the newest, or the one before the one that was of no use.
+    /// Chooses the one to restore now, of those that fit: the newest, or the one before the one that was of no use.
     pub(crate) fn choose(&mut self, policy: &Policy, now_ns: u64, fits: impl Fn(&S) -> bool) -> Option<&S> {
         if self.probation_until_ns.is_some_and(|until| now_ns < until) {
             self.kept.pop_back();
@@ -84,7 +84,7 @@ impl<I> Snapshots<Snapshot<I>> {
     }
 
     /// After a start: takes one before traffic begins, so that a driver that faults before anything has rested for long
-    /// enough has one to go back to. The one that is due stays due.
+    /// enough has one to restore. The one that is due stays due.
     pub(crate) fn after_start<C: Class<Image = I>>(
         &mut self,
         nook: &mut Nook<C>,
@@ -130,7 +130,7 @@ impl<I> Snapshots<Snapshot<I>> {
                 self.put_off(policy, now_ns);
             }
             SnapshotAttempt::Unsupported => {
-                tracing::debug!("no snapshot: this driver on this device cannot be brought back");
+                tracing::debug!("no snapshot: this driver on this device cannot be restored");
                 self.put_off(policy, now_ns);
             }
         }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relapse_goes_back_further_until_there_is_none() {
+    fn a_relapse_restores_an_older_one_until_there_is_none() {
         let mut snapshots = some();
         let chosen = [100, 200, 1199, 1300].map(|now| snapshots.choose(&POLICY, now, |_| true).copied());
         assert_eq!(chosen, [Some(5), Some(4), Some(3), None]);

@@ -23,13 +23,13 @@ pub struct Quarantine {
 /// What came of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryOutcome {
-    /// The call was taken back, and the same instance went on.
-    TakenBack {
+    /// The call was rolled back, and the same instance went on.
+    RolledBack {
         /// Nanoseconds from the end of the call until everything was as before it.
         after_ns: u64,
     },
     /// The same instance went on from a snapshot.
-    BroughtBack {
+    SnapshotRestored {
         /// Nanoseconds from the end of the call until driver and device were as in the snapshot.
         after_ns: u64,
     },
@@ -151,7 +151,7 @@ impl<C: Class> Supervisor<C> {
     }
 
     /// How long it took, from the end of a call that faulted, until driver and device were as in a snapshot.
-    pub fn returns(&self) -> &Downtime {
+    pub fn snapshot_restores(&self) -> &Downtime {
         &self.returns
     }
 
@@ -221,7 +221,7 @@ impl<C: Class> Supervisor<C> {
         Ok(turn)
     }
 
-    /// Goes on with the driver whose call was taken back. Says whether that can be done.
+    /// Goes on with the driver whose call was rolled back. Says whether that can be done.
     fn go_on(&mut self, action: Action) -> bool {
         match action {
             Action::Retry => true,
@@ -240,8 +240,8 @@ impl<C: Class> Supervisor<C> {
         self.nook.class_mut().withhold().unwrap_or(false)
     }
 
-    /// Goes back to a snapshot, if there is one for this. Says whether the driver goes on.
-    fn go_back(&mut self, error: &NookError, crash_state: &mut Option<CrashState>, at_ns: u64) -> bool {
+    /// Restores a snapshot, if there is one for this. Says whether the driver goes on.
+    fn restore_snapshot(&mut self, error: &NookError, crash_state: &mut Option<CrashState>, at_ns: u64) -> bool {
         let about_driver = |fault: &Fault| !fault.is_device();
         if !matches!(error, NookError::Fault { fault, .. } if about_driver(fault)) {
             return false;
@@ -249,18 +249,24 @@ impl<C: Class> Supervisor<C> {
         let Supervisor { nook, policy, snapshots, bundles, faults, restarts, .. } = self;
         let Some(snapshot) = snapshots.choose(policy, at_ns, |snapshot| nook.fits(snapshot)) else { return false };
         if let Some(bundles) = bundles {
-            let about =
-                BundleContext { error, policy, faults: *faults, restarts: *restarts, now_ns: at_ns, taken_back: false };
+            let about = BundleContext {
+                error,
+                policy,
+                faults: *faults,
+                restarts: *restarts,
+                now_ns: at_ns,
+                rolled_back: false,
+            };
             bundles.leave(nook, crash_state.take(), &about);
         }
         let age_ms = at_ns.saturating_sub(snapshot.at_ns()) / 1_000_000;
-        match nook.bring_back(snapshot) {
+        match nook.restore(snapshot) {
             Ok(()) => {
-                tracing::warn!("{error}; the driver was brought back to what it was {age_ms} ms before");
+                tracing::warn!("{error}; the driver was restored from a snapshot of {age_ms} ms before");
                 true
             }
             Err(error) => {
-                tracing::error!("the driver cannot be brought back to a snapshot: {error}");
+                tracing::error!("the driver cannot be restored from a snapshot: {error}");
                 false
             }
         }
@@ -281,10 +287,10 @@ impl<C: Class> Supervisor<C> {
         Ok(Turn::Worked)
     }
 
-    fn leave_bundle(&mut self, crash_state: Option<CrashState>, error: &NookError, taken_back: bool, now_ns: u64) {
+    fn leave_bundle(&mut self, crash_state: Option<CrashState>, error: &NookError, rolled_back: bool, now_ns: u64) {
         let Supervisor { nook, policy, faults, restarts, bundles, .. } = self;
         let Some(bundles) = bundles else { return };
-        let about = BundleContext { error, policy, faults: *faults, restarts: *restarts, now_ns, taken_back };
+        let about = BundleContext { error, policy, faults: *faults, restarts: *restarts, now_ns, rolled_back };
         bundles.leave(nook, crash_state, &about);
     }
 
@@ -295,19 +301,19 @@ impl<C: Class> Supervisor<C> {
         if kept.is_some() {
             self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: RecoveryOutcome::Ended });
         }
-        let undoable = if self.policy.takes_back { self.nook.undoable(&error) } else { None };
+        let rollback_entry = if self.policy.rollback { self.nook.can_roll_back(&error) } else { None };
         let retries = self.policy.retries;
-        let action = undoable.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
+        let action = rollback_entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
         let mut crash_state = None;
         if action != Action::Restart {
             crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, &error, now));
-            let undone = self.nook.undo(&error);
+            let rolled_back = self.nook.roll_back(&error);
             let after_ns = self.nook.clock().now_ns().saturating_sub(now);
-            if let Some(undone) = undone.filter(|_| self.go_on(action)) {
-                tracing::warn!("{error}; the call was taken back, with {} bytes in memory", undone.memory.bytes);
+            if let Some(rolled_back) = rolled_back.filter(|_| self.go_on(action)) {
+                tracing::warn!("{error}; the call was rolled back, with {} bytes in memory", rolled_back.memory.bytes);
                 self.rollbacks.note(after_ns);
                 if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                    recovery.outcome = RecoveryOutcome::TakenBack { after_ns };
+                    recovery.outcome = RecoveryOutcome::RolledBack { after_ns };
                 }
                 if crash_state.is_some() {
                     self.leave_bundle(crash_state, &error, true, now);
@@ -315,12 +321,12 @@ impl<C: Class> Supervisor<C> {
                 return Ok(Turn::Worked);
             }
         }
-        if self.go_back(&error, &mut crash_state, now) {
+        if self.restore_snapshot(&error, &mut crash_state, now) {
             self.escalation.forget();
             let after_ns = self.nook.clock().now_ns().saturating_sub(now);
             self.returns.note(after_ns);
             if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                recovery.outcome = RecoveryOutcome::BroughtBack { after_ns };
+                recovery.outcome = RecoveryOutcome::SnapshotRestored { after_ns };
             }
             return Ok(Turn::Worked);
         }
@@ -332,7 +338,7 @@ impl<C: Class> Supervisor<C> {
         }
         self.leave_bundle(crash_state, &error, false, now);
         let verdict = match error {
-            // No restart mends what is above, nor brings back a device that was pulled out or taken away.
+            // No restart mends what is above, nor restores a device that was pulled out or taken away.
             NookError::Above { .. } | NookError::Fault { fault: Fault::DeviceGone | Fault::Revoked, .. } => {
                 Verdict::Quarantine
             }

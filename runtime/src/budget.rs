@@ -12,7 +12,7 @@ use nook_abi::{Context, Entry, Fault};
 pub const TICK_NS: u64 = 2_000_000;
 
 /// CPU time after which a call may be waiting for what its held-back writes are to bring about. Much more than a good
-/// call takes, also on a busy virtual machine: what was released cannot be taken back.
+/// call takes, also on a busy virtual machine: what was released cannot be recalled.
 const MAY_WAIT_NS: u64 = 20_000_000;
 
 /// What each kind of call may use, in nanoseconds.

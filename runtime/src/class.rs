@@ -32,8 +32,8 @@ pub trait Class: Bisect + Send + Sized {
     /// each life.
     fn end(&mut self, host: &Host);
 
-    /// A successor is about to take over, or the instance to go back to a snapshot: what is above is not told of it.
-    fn expect_return(&mut self, now_ns: u64);
+    /// A successor is about to take over, or a snapshot to be restored: what is above is not told of it.
+    fn expect_recovery(&mut self, now_ns: u64);
 
     /// The instance was stopped, in order, and has given back what it had: what it kept is worth a word.
     fn stopped(&mut self);
@@ -93,7 +93,7 @@ pub trait Class: Bisect + Send + Sized {
     /// What the driver did wrong.
     fn finish_call(&mut self, host: &mut Host) -> Result<CallOutcome, NookError>;
 
-    /// A call is taken back: what was checked, or said, and not accepted does not count.
+    /// A call is rolled back: what was checked, or said, and not accepted does not count.
     fn abort(&mut self);
 
     /// How many things ever came out of drivers.
@@ -108,7 +108,7 @@ pub trait Class: Bisect + Send + Sized {
     /// What the driver did wrong.
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
 
-    /// What there is to go back to; `None` if there is no way.
+    /// What a restore needs; `None` if there can be none.
     fn capture(&self, host: &Host) -> Option<Self::Image>;
 
     /// Whether this is of the settings that hold.
@@ -116,7 +116,7 @@ pub trait Class: Bisect + Send + Sized {
 
     /// Everything is as it was, the driver's memory among it, but for work that it was given since: that is given
     /// again, or given up.
-    fn bring_back(&mut self, host: &mut Host, image: &Self::Image);
+    fn restore(&mut self, host: &mut Host, image: &Self::Image);
 
     /// Whether work that an instance had when it ended, perhaps done already, is given again.
     fn resubmit(&mut self, resubmits: bool);
@@ -136,7 +136,7 @@ pub struct CallOutcome {
     pub more: bool,
 }
 
-/// How the one thing is found that ends a driver whose calls can be taken back.
+/// How the one thing is found that ends a driver whose calls can be rolled back.
 pub trait Bisect {
     /// The largest batch that a call moves.
     const BATCH: u32;
@@ -234,7 +234,7 @@ macro_rules! define_port {
                 }
             }
 
-            /// A call begins that may be taken back.
+            /// A call begins that may be rolled back.
             #[inline]
             pub(crate) fn begin_call(&mut self) {
                 match self {
@@ -243,7 +243,7 @@ macro_rules! define_port {
                 }
             }
 
-            /// It is taken back.
+            /// It is rolled back.
             pub(crate) fn abort(&mut self) {
                 match self {
                     $(Port::$class(port) => port.abort(),)*

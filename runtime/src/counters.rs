@@ -19,14 +19,14 @@ pub struct Counters {
     pub irqs_not_mine: u64,
     /// Calls that were transactions and were committed.
     pub transactions: u64,
-    /// Of those, calls that could have been taken back until then.
-    pub undoable: u64,
+    /// Of those, calls that could have been rolled back until then.
+    pub rollback_possible: u64,
     /// Snapshots that were taken.
     pub snapshots: u64,
-    /// Times the driver was brought back to a snapshot.
-    pub brought_back: u64,
-    /// Calls that faulted and were taken back.
-    pub rolled_back: u64,
+    /// Times the driver was restored from a snapshot.
+    pub snapshot_restores: u64,
+    /// Calls that faulted and were rolled back.
+    pub rollbacks: u64,
     /// Times the driver was started.
     pub starts: u64,
     /// Times an instance ended, in whatever way: each that was started ends once.

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_that_is_due_spares_calls_that_cannot_be_taken_back() {
+    fn a_trap_that_is_due_spares_calls_that_cannot_be_rolled_back() {
         let mut crash = Crash::new(CrashWhen::Every(1000), 7);
         assert_eq!(crash.call(Entry::Poll, 1, 100), None);
         assert_eq!(crash.call(Entry::Poll, 2000, 100), None, "it is measured");

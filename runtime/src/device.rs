@@ -212,7 +212,7 @@ impl DeviceState {
         Some(vector)
     }
 
-    /// Delivers the last vector again: the driver's answer to it was taken back, and the line has dropped meanwhile.
+    /// Delivers the last vector again: the driver's answer to it was rolled back, and the line has dropped meanwhile.
     pub(crate) fn deliver_again(&mut self) {
         self.irq_pending |= (1 << self.irq_delivered) & self.irq_enabled;
     }

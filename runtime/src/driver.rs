@@ -12,7 +12,7 @@ macro_rules! define_driver {
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// A driver instance: one method for each row of the entry table, and the host that serves it.
         ///
-        /// After a fault an instance answers every call with that fault, unless the call is taken back: what it
+        /// After a fault an instance answers every call with that fault, unless the call is rolled back: what it
         /// believes cannot be trusted.
         pub trait Driver: Send {
             $(
@@ -32,7 +32,7 @@ macro_rules! define_driver {
                 self.host_mut().commit_transaction()
             }
 
-            /// Takes the last call back: memory, host and device are as before it, and the instance can be called
+            /// Rolls the last call back: memory, host and device are as before it, and the instance can be called
             /// again. `None` if that cannot be done; then nothing has changed.
             fn roll_back(&mut self) -> Option<RolledBack> {
                 None
@@ -53,7 +53,7 @@ macro_rules! define_driver {
             ///
             /// # Errors
             /// Why it cannot be; then it must not be called again.
-            fn bring_back(&mut self, image: &Image) -> Result<(), String> {
+            fn restore(&mut self, image: &Image) -> Result<(), String> {
                 let _ = image;
                 Err("this isolation takes no snapshots".into())
             }

@@ -3,7 +3,7 @@
 use nook_abi::Entry;
 
 /// The calls that are due. Whoever wants one asks here, and the loop takes it from here just before it calls; nothing
-/// else changes it but the end of an instance and a call that is taken back.
+/// else changes it but the end of an instance and a call that is rolled back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DueCalls {
     poll: bool,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_taken_back_is_due_again_and_nothing_else() {
+    fn a_call_that_was_rolled_back_is_due_again_and_nothing_else() {
         for entry in [Entry::Poll, Entry::Work, Entry::Timer] {
             let mut due = DueCalls::default().with_due(entry);
             let due = [due.take_poll(), due.take_work(), due.take_timer(1)];

@@ -21,9 +21,9 @@ pub enum EngineError {
     /// The engine cannot be set up on this machine.
     #[error("cannot set up the wasm engine: {0}")]
     Setup(String),
-    /// Calls of this driver cannot be taken back.
-    #[error("calls of this driver cannot be taken back (--isolation sfi runs it without that): {0}")]
-    NotUndoable(String),
+    /// Calls of this driver cannot be rolled back.
+    #[error("calls of this driver cannot be rolled back (--isolation sfi runs it without that): {0}")]
+    NoRollback(String),
     /// What was added to the driver so that its calls check their deadline is wrong.
     #[error(
         "nook's own instrumentation of this driver is wrong: {0}; so its calls might never end, and nothing of it was \

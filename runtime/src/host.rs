@@ -272,7 +272,7 @@ impl Host {
         self.forget_transaction();
         let quiet = self.device.quiet();
         self.dump_memory();
-        self.take_bar_back();
+        self.withdraw_bar();
         self.port.end();
         self.counters.ends += 1;
         self.call.due = DueCalls::default();

@@ -11,13 +11,13 @@ use nook_bus::{Clock, PciDevice};
 mod crash_state;
 mod lifecycle;
 mod quiescence;
+mod rollback;
 mod turn;
-mod undo;
 
 use lifecycle::Lifecycle;
 use quiescence::Quiescence;
 pub use quiescence::SnapshotAttempt;
-pub use undo::Undone;
+pub use rollback::RolledBackCall;
 
 /// One nook: a driver, its device, and what the driver serves, by its class. All of it lives on one thread.
 pub struct Nook<C> {
@@ -131,7 +131,7 @@ impl<C: Class> Nook<C> {
     /// If the driver does not come up. The device is quiet then, and what is above is told by [`shut`](Self::shut).
     pub fn restart(&mut self) -> Result<(), NookError> {
         self.end_instance()?;
-        self.class.expect_return(self.clock.now_ns());
+        self.class.expect_recovery(self.clock.now_ns());
         self.come_up(ProbeReason::Restart)
     }
 

@@ -52,9 +52,9 @@ pub enum NookError {
     /// The snapshot is of another instance, or of other settings: there is no way back to it.
     #[error("the snapshot is of another instance, or of other settings")]
     OtherSnapshot,
-    /// The instance cannot be brought back to a snapshot, and must not be called again.
-    #[error("cannot bring the driver back to a snapshot: {0}")]
-    NotBack(String),
+    /// The instance cannot be restored from a snapshot, and must not be called again.
+    #[error("cannot restore the driver from a snapshot: {0}")]
+    NotRestored(String),
     /// The device refused something outside of a call.
     #[error(transparent)]
     Device(#[from] DeviceError),

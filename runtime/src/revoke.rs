@@ -139,7 +139,7 @@ impl Host {
     }
 
     /// No instance has a BAR any more.
-    pub(crate) fn take_bar_back(&mut self) {
+    pub(crate) fn withdraw_bar(&mut self) {
         self.device.bar = None;
         self.device.revoker.lent().bar = None;
     }

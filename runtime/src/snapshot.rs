@@ -42,7 +42,7 @@ pub(crate) struct HostImage {
 }
 
 impl Host {
-    /// What there is to be brought back; `None` if this device or its driver cannot be.
+    /// What there is to be restored; `None` if this device or its driver cannot be.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -69,11 +69,11 @@ impl Host {
     ///
     /// # Errors
     /// If the device does not go on.
-    pub(crate) fn bring_back(&mut self, image: &HostImage) -> Result<(), DeviceError> {
+    pub(crate) fn restore(&mut self, image: &HostImage) -> Result<(), DeviceError> {
         self.call.due = image.due;
         self.monitor = crate::loop_monitor::LoopMonitor::default();
         self.call.trace.begin();
-        self.counters.brought_back += 1;
-        self.device.bring_back(&image.device)
+        self.counters.snapshot_restores += 1;
+        self.device.restore(&image.device)
     }
 }

@@ -1,5 +1,5 @@
 //! Cells that tell compiled code that its time is to be looked at, where the code looks at a cell in place of the
-//! engine's epochs: see [`Checkpoint::time_cell`](crate::Checkpoint::time_cell).
+//! engine's epochs: see [`InstanceRollback::time_cell`](crate::InstanceRollback::time_cell).
 #![expect(unsafe_code, reason = "a cell lies in an instance's memory and is written by the clock's thread")]
 
 use std::ptr::NonNull;

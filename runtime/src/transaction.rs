@@ -1,5 +1,5 @@
 //! The host's share of a transaction: what a call did to the host's objects and to the device, kept so that it can be
-//! taken back.
+//! rolled back.
 //!
 //! A driver that can be rolled back opens one for each call of an entry that is a transaction. Acquisitions in it
 //! are undone by an abort; releases wait for the commit; register writes wait in the device's middleware. Counters,
@@ -13,7 +13,7 @@ use crate::due_calls::DueCalls;
 /// What a call may change in the host, as it was when the call began.
 #[derive(Clone, Copy, Debug)]
 struct Before {
-    /// With the call itself, which is due again if it is taken back.
+    /// With the call itself, which is due again if it is rolled back.
     due: DueCalls,
 }
 
@@ -47,12 +47,12 @@ impl Transaction {
 }
 
 impl Host {
-    /// From here on the call can be taken back. For drivers whose memory can be rolled back; called after
+    /// From here on the call can be rolled back. For drivers whose memory can be rolled back; called after
     /// [`begin_call`](Host::begin_call).
     #[inline]
     pub(crate) fn begin_transaction(&mut self) {
         if self.call.transaction.is_open() {
-            // Somebody goes on after a fault without having taken the call back: it stands as far as it went.
+            // Somebody goes on after a fault without having rolled the call back: it stands as far as it went.
             self.forget_transaction();
         }
         self.port.begin_call();
@@ -63,14 +63,14 @@ impl Host {
     /// Makes the last call final: register writes that waited reach the device, and what the call freed is free.
     ///
     /// # Errors
-    /// If the device or a freed region's handle is bad; then it cannot be taken back any more either.
+    /// If the device or a freed region's handle is bad; then it cannot be rolled back any more either.
     #[inline]
     pub fn commit_transaction(&mut self) -> Result<(), Fault> {
         if self.call.transaction.before.take().is_none() {
             return Ok(());
         }
         self.counters.transactions += 1;
-        self.counters.undoable += u64::from(self.device.device.is_undoable());
+        self.counters.rollback_possible += u64::from(self.device.device.can_roll_back());
         self.call.transaction.allocated.clear();
         self.device.device.commit().map_err(|error| self.device.failed(error))?;
         while let Some(region) = self.call.transaction.freed.pop() {
@@ -79,12 +79,12 @@ impl Host {
         Ok(())
     }
 
-    /// Whether the call that is open can still be taken back: nothing of it has reached the device.
+    /// Whether the call that is open can still be rolled back: nothing of it has reached the device.
     pub(crate) fn can_roll_back(&self) -> bool {
-        self.call.transaction.is_open() && self.device.device.is_undoable()
+        self.call.transaction.is_open() && self.device.device.can_roll_back()
     }
 
-    /// Takes back what the call did here, and it is due again. The caller has asked
+    /// Rolls back what the call did here, and it is due again. The caller has asked
     /// [`can_roll_back`](Host::can_roll_back).
     pub(crate) fn abort_transaction(&mut self) {
         let Some(before) = self.call.transaction.before.take() else { return };

@@ -14,8 +14,8 @@ use crate::origin::Origin;
 use crate::space::RegionAddrs;
 use crate::time_cell::TimeCell;
 use crate::{
-    Checkpoint, Checkpointing, CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image,
-    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, RolledBack, Space, direct, glue, memory,
+    CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image, InstanceRollback,
+    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
 };
 
 macro_rules! wasm_type {
@@ -80,12 +80,12 @@ macro_rules! define_wasm_driver {
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
                     host.call.trace.entry(Entry::$variant, padded([$($arg as u64),*]));
-                    if self.checkpoint.is_some() && const { Entry::$variant.is_transaction() } {
+                    if self.rollback.is_some() && const { Entry::$variant.is_transaction() } {
                         host.begin_transaction();
-                        if let Some(checkpoint) = &mut self.checkpoint
+                        if let Some(rollback) = &mut self.rollback
                             && self.begins
                         {
-                            checkpoint.begin(&mut self.store);
+                            rollback.begin(&mut self.store);
                         }
                     }
                     let counted = self.countdown.filter(|countdown| countdown.begin(&mut self.store, Entry::$variant));
@@ -102,7 +102,7 @@ macro_rules! define_wasm_driver {
 
             fn roll_back(&mut self) -> Option<RolledBack> {
                 let returned = self.fault.is_none();
-                let done = self.checkpoint.as_mut()?.roll_back(&mut self.store, returned);
+                let done = self.rollback.as_mut()?.roll_back(&mut self.store, returned);
                 match done {
                     Ok(done) => {
                         self.fault = None;
@@ -110,29 +110,29 @@ macro_rules! define_wasm_driver {
                         Some(done)
                     }
                     Err(error) => {
-                        tracing::error!("the call cannot be taken back: {error:#}");
+                        tracing::error!("the call cannot be rolled back: {error:#}");
                         None
                     }
                 }
             }
 
             fn can_snapshot(&self) -> bool {
-                self.checkpoint.is_some()
+                self.rollback.is_some()
             }
 
             fn capture(&mut self) -> Option<Image> {
-                let globals = self.checkpoint.as_mut()?.globals(&mut self.store);
+                let globals = self.rollback.as_mut()?.globals(&mut self.store);
                 let host = self.store.data();
                 Some(Image::of(host.space.as_ref()?, host.layout(), globals))
             }
 
-            fn bring_back(&mut self, image: &Image) -> Result<(), String> {
-                let (host, checkpoint) = (self.store.data(), self.checkpoint.as_mut());
-                let (Some(space), Some(checkpoint)) = (&host.space, checkpoint) else {
-                    return Err("there is no instance that could be brought back".into());
+            fn restore(&mut self, image: &Image) -> Result<(), String> {
+                let (host, rollback) = (self.store.data(), self.rollback.as_mut());
+                let (Some(space), Some(rollback)) = (&host.space, rollback) else {
+                    return Err("there is no instance that could be restored".into());
                 };
                 image.put_back(space, host.layout());
-                let done = checkpoint.begin_again(&mut self.store, &image.globals);
+                let done = rollback.restore_globals(&mut self.store, &image.globals);
                 done.map_err(|error| format!("{error:#}"))?;
                 self.fault = None;
                 Ok(())
@@ -169,12 +169,12 @@ pub struct WasmDriver {
     entries: Entries,
     host_page: Addr,
     fault: Option<Fault>,
-    checkpoint: Option<Box<dyn Checkpoint>>,
+    rollback: Option<Box<dyn InstanceRollback>>,
     /// Where its code comes from.
     origin: Arc<Origin>,
     /// What ends calls on request, if its module can do that.
     countdown: Option<Countdown>,
-    /// The checkpoint has a share in the beginning of calls.
+    /// The rollback has a share in the beginning of calls.
     begins: bool,
     /// Whether the filter runs, if there is one.
     inside: Option<filter::Inside>,
@@ -184,7 +184,7 @@ pub struct WasmDriver {
 struct Made {
     entries: Entries,
     space: Space,
-    checkpoint: Option<Box<dyn Checkpoint>>,
+    rollback: Option<Box<dyn InstanceRollback>>,
     time: Option<TimeCell>,
     countdown: Option<Countdown>,
     inside: Option<filter::Inside>,
@@ -208,7 +208,7 @@ impl WasmDriver {
             (Some(&fault), _) => fault,
             (None, Some(_)) if injected => Fault::Trap { entry, kind: TrapKind::Injected },
             (None, Some(&trap)) => {
-                let full = self.checkpoint.as_mut().is_some_and(|log| log.is_full(&mut self.store));
+                let full = self.rollback.as_mut().is_some_and(|log| log.is_full(&mut self.store));
                 Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { trap_kind(trap) } }
             }
             (None, None) => {
@@ -271,13 +271,13 @@ pub struct WasmLauncher {
     engine: Engine,
     module: Arc<DriverModule>,
     link: Link,
-    undoable: Option<Arc<dyn Checkpointing>>,
+    recoverable: Option<Arc<dyn Rollback>>,
     origin: Arc<Origin>,
 }
 
-/// A module that was prepared so that calls into it can be taken back.
-struct Undoable {
-    way: Arc<dyn Checkpointing>,
+/// A module that was prepared so that calls into it can be rolled back.
+struct Recoverable {
+    way: Arc<dyn Rollback>,
     offsets: OffsetMap,
     wrappers_from: u32,
 }
@@ -309,21 +309,21 @@ impl WasmLauncher {
         Self::linked(&CodeGen::default(), module, Some((filter, rules)), cache, mmio, None)
     }
 
-    /// The same, with calls that can be taken back. Registers are emulated: what reached a register directly cannot be
+    /// The same, with calls that can be rolled back. Registers are emulated: what reached a register directly cannot be
     /// held back.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and if this module's calls cannot be taken back.
-    pub fn undoable(
+    /// As [`new`](Self::new), and if this module's calls cannot be rolled back.
+    pub fn with_rollback(
         module: &DriverModule,
         cache: &ModuleCache,
-        checkpointing: Arc<dyn Checkpointing>,
+        rollback: Arc<dyn Rollback>,
     ) -> Result<Self, EngineError> {
-        let prepared = checkpointing.prepare(module).map_err(EngineError::NotUndoable)?;
+        let prepared = rollback.prepare(module).map_err(EngineError::NoRollback)?;
         let Prepared { wasm, offsets, wrappers_from } = prepared;
-        let undoable = Undoable { way: checkpointing, offsets, wrappers_from };
+        let recoverable = Recoverable { way: rollback, offsets, wrappers_from };
         let module = Arc::new(module.with_wasm(wasm));
-        Self::linked(&CodeGen::default(), module, None, cache, Mmio::Emulated, Some(undoable))
+        Self::linked(&CodeGen::default(), module, None, cache, Mmio::Emulated, Some(recoverable))
     }
 
     /// As [`new`](Self::new), with registers emulated, and compiled in another way.
@@ -340,13 +340,13 @@ impl WasmLauncher {
         filter: Option<(&FilterModule, String)>,
         cache: &ModuleCache,
         mmio: Mmio,
-        undoable: Option<Undoable>,
+        recoverable: Option<Recoverable>,
     ) -> Result<Self, EngineError> {
-        let keeps_time = undoable.as_ref().is_some_and(|undoable| undoable.way.keeps_time());
+        let keeps_time = recoverable.as_ref().is_some_and(|recoverable| recoverable.way.keeps_time());
         let engine = Engine::new(if keeps_time { DeadlineSource::Cell } else { DeadlineSource::Epoch }, how)?;
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
         let counting = module.counts().then(|| {
-            let wrappers_from = undoable.as_ref().map_or(u32::MAX, |undoable| undoable.wrappers_from);
+            let wrappers_from = recoverable.as_ref().map_or(u32::MAX, |recoverable| recoverable.wrappers_from);
             Counting::of(module.wasm(), wrappers_from).map_err(|error| refused(wasmtime::Error::new(error)))
         });
         let counting = counting.transpose()?;
@@ -356,7 +356,7 @@ impl WasmLauncher {
             check::deadlines(finished).map_err(EngineError::NoDeadlineCheck)?;
         }
         let compiled = engine.compile(counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm), cache)?;
-        let (undoable, offsets) = undoable.map(|Undoable { way, offsets, .. }| (way, offsets)).unzip();
+        let (recoverable, offsets) = recoverable.map(|Recoverable { way, offsets, .. }| (way, offsets)).unzip();
         let origin = Arc::new(Origin::new(offsets, counting));
         let mut linker = Linker::new(engine.wasmtime());
         glue::link(&mut linker).map_err(refused)?;
@@ -376,7 +376,7 @@ impl WasmLauncher {
                 Link::Instances { linker, driver: compiled, registers, filter }
             }
         };
-        Ok(WasmLauncher { engine, module, link, undoable, origin })
+        Ok(WasmLauncher { engine, module, link, recoverable, origin })
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
@@ -410,17 +410,17 @@ impl WasmLauncher {
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
-        let (mut checkpoint, mut time) = (None, None);
-        if let Some(way) = &self.undoable {
+        let (mut rollback, mut time) = (None, None);
+        if let Some(way) = &self.recoverable {
             let ask =
                 Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| check_deadline(caller.data_mut()).map(|()| 0));
             let attached = way.attach(store, &instance, ask)?;
             let cell = attached.time_cell();
             time = cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?;
-            checkpoint = Some(attached);
+            rollback = Some(attached);
         }
         let countdown = Countdown::of(store, &instance);
-        Ok(Made { entries: Entries::of(&instance, store)?, space, checkpoint, time, countdown, inside })
+        Ok(Made { entries: Entries::of(&instance, store)?, space, rollback, time, countdown, inside })
     }
 }
 
@@ -444,15 +444,15 @@ impl Launcher for WasmLauncher {
             Err(error) => Err(format!("{error:#}")),
         };
         match begun {
-            Ok((Made { entries, checkpoint, time, countdown, inside, .. }, host_page)) => {
-                let begins = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.begins());
+            Ok((Made { entries, rollback, time, countdown, inside, .. }, host_page)) => {
+                let begins = rollback.as_ref().is_some_and(|rollback| rollback.begins());
                 Ok(Box::new(WasmDriver {
                     time,
                     store,
                     entries,
                     host_page,
                     fault: None,
-                    checkpoint,
+                    rollback,
                     begins,
                     origin: self.origin.clone(),
                     countdown,
@@ -464,7 +464,7 @@ impl Launcher for WasmLauncher {
     }
 
     fn isolation(&self) -> &'static str {
-        self.undoable.as_ref().map_or("sfi", |undoable| undoable.isolation())
+        self.recoverable.as_ref().map_or("sfi", |recoverable| recoverable.isolation())
     }
 
     fn crashes(&self) -> bool {

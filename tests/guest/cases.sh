@@ -34,7 +34,7 @@ case_linux_e1000_carries_tcp() {
 }
 
 # A card that vfio-pci has had works again under Linux's own driver. [60]
-case_a_card_goes_back_to_linux() {
+case_a_card_returns_to_linux() {
     for card in 05:e1000 06:e1000 07:e1000e; do
         give "${card%:*}" vfio-pci
         linux_up "${card%:*}" "${card#*:}"
@@ -176,8 +176,8 @@ case_nook_run_tells_what_there_is() {
     [ "$(grep -c '"verdict": "good"' /tmp/doctor)" = 6 ] || fail "the doctor says: $(tr -d '\n' < /tmp/doctor)"
 }
 
-# Calls of the driver that end in traps are taken back: no ping is lost, and the driver is never restarted. [240]
-case_nook_run_takes_calls_back() {
+# Calls of the driver that end in traps are rolled back: no ping is lost, and the driver is never restarted. [240]
+case_nook_run_rolls_calls_back() {
     for slot in $NICS; do
         nook_up "$slot" --crash-every 100ms 2> /tmp/said
         before=$(grep -c "was restarted" /tmp/said || true)
@@ -185,28 +185,28 @@ case_nook_run_takes_calls_back() {
         after=$(grep -c "was restarted" /tmp/said || true)
         nook_down
         cat /tmp/said
-        taken_back=$(number taken_back /tmp/report.json)
-        [ "$taken_back" -gt 0 ] || fail "slot $slot: no call was ended and taken back"
+        rollbacks=$(number rollbacks /tmp/report.json)
+        [ "$rollbacks" -gt 0 ] || fail "slot $slot: no call was ended and rolled back"
         [ "$before" = "$after" ] || fail "slot $slot: the driver was restarted under traffic"
-        # DPDK's asks the PHY in the interrupt that says that the link is up, and what it writes there is not taken back.
+        # DPDK's asks the PHY in the interrupt that says that the link is up, and what it writes there is not rolled back.
         [ "${DRIVER:-e1000}" != e1000 ] || [ "$before" = 0 ] || fail "slot $slot: the driver was restarted"
-        result "{\"$slot\": {\"taken_back\": $taken_back, \"transactions\": $(number transactions /tmp/report.json), \"undoable\": $(number undoable /tmp/report.json)}}"
+        result "{\"$slot\": {\"rollbacks\": $rollbacks, \"transactions\": $(number transactions /tmp/report.json), \"rollback_possible\": $(number rollback_possible /tmp/report.json)}}"
     done
 }
 
-# A driver that crashes is brought back to a snapshot or restarted; without a kernel that watches pages the log serves. [250]
+# A driver that crashes is restored from a snapshot or restarted; without a kernel that watches pages the log serves. [250]
 case_nook_run_comes_back_in_each_way() {
-    printf '[checkpoint]\nmethod = "pages"\n' > /tmp/policy
+    printf '[rollback]\nmethod = "pages"\n' > /tmp/policy
     nook_up 05 --crash-at poll:20 --policy /tmp/policy 2> /tmp/said
     pings_20
     nook_down
     cat /tmp/said
-    grep -q "calls are taken back by the log instead" /tmp/said || fail "it does not say that pages are not watched"
-    [ "$(number taken_back /tmp/report.json)" = 1 ] || fail "without pages no call was taken back"
-    printf '[take_back]\nenabled = false\n[snapshots]\nevery = "100ms"\n[restart]\nwindow = "10ms"\n' > /tmp/policy
+    grep -q "calls are rolled back by the log instead" /tmp/said || fail "it does not say that pages are not watched"
+    [ "$(number rollbacks /tmp/report.json)" = 1 ] || fail "without pages no call was rolled back"
+    printf '[rollback]\nenabled = false\n[snapshots]\nevery = "100ms"\n[restart]\nwindow = "10ms"\n' > /tmp/policy
     for slot in 05 07; do
-        comes_back "$slot" brought_back restarts --policy /tmp/policy
-        comes_back "$slot" restarts brought_back --isolation sfi
+        comes_back "$slot" snapshot_restores restarts --policy /tmp/policy
+        comes_back "$slot" restarts snapshot_restores --isolation sfi
     done
 }
 
@@ -224,11 +224,11 @@ case_dpdk_carries_tcp() {
     case_nook_run_carries_tcp
 }
 
-# Calls of DPDK's driver that end in traps are taken back: no ping is lost, and once the link is up it is not restarted. [900]
-case_dpdk_is_taken_back() {
+# Calls of DPDK's driver that end in traps are rolled back: no ping is lost, and once the link is up it is not restarted. [900]
+case_dpdk_is_rolled_back() {
     local DRIVER
     DRIVER=dpdk-e1000
-    case_nook_run_takes_calls_back
+    case_nook_run_rolls_calls_back
 }
 
 # What a frame costs Linux's own e1000 driver that answers echo requests. [120]

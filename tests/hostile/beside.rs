@@ -19,7 +19,7 @@ use crate::stage::persistent;
 
 /// Who is beside: one that spins, one that floods the log, one that allocates, one whose interrupts storm.
 pub const HOSTILE: [&str; 4] =
-    ["poll_never_ends", "log_flood", "allocates_and_frees_for_ever", "interrupt_that_nobody_takes_back"];
+    ["poll_never_ends", "log_flood", "allocates_and_frees_for_ever", "interrupt_that_nobody_clears"];
 
 /// Frames each way that are under way at most: what is offered beyond waits with the sender, and its wait counts.
 const UNDER_WAY: usize = 256;

@@ -85,14 +85,14 @@ impl Expect {
     }
 }
 
-/// What comes of a fault of a driver whose calls can be taken back (`sfi+txn`).
+/// What comes of a fault of a driver whose calls can be rolled back (`sfi+txn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Txn {
-    /// If it came in a call that is a transaction, this is taken back, and does the same again.
+    /// If it came in a call that is a transaction, this is rolled back, and does the same again.
     Usual,
-    /// It is not taken back, for this reason.
+    /// It is not rolled back, for this reason.
     Stands(&'static str),
-    /// Another fault comes, for this reason. It is taken back as usual.
+    /// Another fault comes, for this reason. It is rolled back as usual.
     Other(Fault, &'static str),
     /// The driver is not run at all. The message has this reason.
     Refused(&'static str),
@@ -103,7 +103,7 @@ pub enum Txn {
 pub enum Level {
     /// `sfi`.
     Sfi,
-    /// `sfi+txn`: a call that faults can be taken back.
+    /// `sfi+txn`: a call that faults can be rolled back.
     SfiTxn,
 }
 
@@ -193,9 +193,9 @@ impl Case {
         }
     }
 
-    /// Whether its faulty call is taken back at a level: a case that has a wrong call that is a transaction is about
+    /// Whether its faulty call is rolled back at a level: a case that has a wrong call that is a transaction is about
     /// it.
-    pub fn is_taken_back_at(&self, level: Level) -> bool {
+    pub fn is_rolled_back_at(&self, level: Level) -> bool {
         let transaction = |entry: &str| Entry::named(entry).is_some_and(Entry::is_transaction);
         level == Level::SfiTxn
             && !matches!(self.txn, Txn::Stands(_))

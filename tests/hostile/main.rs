@@ -35,7 +35,7 @@ struct Line {
     level: String,
     class: String,
     fault: Option<String>,
-    taken_back: bool,
+    rolled_back: bool,
     refusal: Option<String>,
     host_unharmed: bool,
     problems: Vec<String>,
@@ -129,7 +129,7 @@ fn play_all(report: &mut Report) {
     let neighbour = Neighbour::new();
     for (level, case) in Level::ALL.into_iter().flat_map(|level| cases::all().map(move |case| (level, case))) {
         let played = catch_unwind(AssertUnwindSafe(|| stage::play(case, level, false, &neighbour)));
-        let stage::CaseOutcome { fault, taken_back, refusal, problems } =
+        let stage::CaseOutcome { fault, rolled_back, refusal, problems } =
             played.unwrap_or_else(|_| stage::CaseOutcome {
                 problems: vec!["the host panicked; why stands on standard error".to_owned()],
                 ..stage::CaseOutcome::default()
@@ -142,7 +142,7 @@ fn play_all(report: &mut Report) {
             (None, Some(refusal)) => format!("not run: {refusal}"),
             (None, None) => "no fault is due".to_owned(),
         };
-        let back = if taken_back { "; taken back, and again" } else { "" };
+        let back = if rolled_back { "; rolled back, and again" } else { "" };
         let why = match (level, case.txn) {
             (Level::SfiTxn, Txn::Stands(why) | Txn::Other(_, why)) => format!(" ({why})"),
             _ => String::new(),
@@ -153,6 +153,6 @@ fn play_all(report: &mut Report) {
         }
         report.failed += usize::from(!host_unharmed);
         let (level, class) = (level.to_string(), case.class.to_string());
-        report.cases.push(Line { name: case.name, level, class, fault, taken_back, refusal, host_unharmed, problems });
+        report.cases.push(Line { name: case.name, level, class, fault, rolled_back, refusal, host_unharmed, problems });
     }
 }

@@ -10,8 +10,8 @@ use nook_bus::{DmaWindow, PciDevice};
 use nook_net_api::Wire;
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Method, Mmio, ModuleCache, Net, Nook, NookError,
-    Settings, WasmLauncher, now_ns,
+    Driver, DriverModule, EngineError, Host, LaunchError, Launcher, Mmio, ModuleCache, Net, Nook, NookError,
+    RollbackMethod, Settings, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module, host, wat_driver};
 
@@ -36,8 +36,8 @@ const LATE: [&str; 7] = ["set_mac", "set_mtu", "set_rx_mode", "set_loopback", "s
 pub struct CaseOutcome {
     /// The fault, if there was one.
     pub fault: Option<Fault>,
-    /// The call that faulted was taken back, and called again.
-    pub taken_back: bool,
+    /// The call that faulted was rolled back, and called again.
+    pub rolled_back: bool,
     /// Why the driver was not run at all.
     pub refusal: Option<String>,
     /// What is not as it should be: empty if the host is unharmed and the fault is the expected one.
@@ -66,7 +66,7 @@ impl Launcher for Sequence {
 pub fn launcher(module: Arc<DriverModule>, level: Level) -> Result<WasmLauncher, EngineError> {
     match level {
         Level::Sfi => WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated),
-        Level::SfiTxn => WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)),
+        Level::SfiTxn => WasmLauncher::with_rollback(&module, &ModuleCache::none(), Arc::new(RollbackMethod::Log)),
     }
 }
 
@@ -93,23 +93,23 @@ pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> 
 }
 
 fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &mut CaseOutcome) {
-    let CaseOutcome { fault, taken_back, problems, .. } = outcome;
+    let CaseOutcome { fault, rolled_back, problems, .. } = outcome;
     let ended = drive(&mut rig, case).err();
     *fault = ended.as_ref().and_then(|error| fault_in(error, problems));
     let expected = case.fault_at(level);
     if *fault != expected {
         problems.push(format!("expected {expected:?}, got {fault:?}"));
     }
-    if let Some(undone) = ended.and_then(|error| rig.nook.undo(&error)) {
-        *taken_back = true;
+    if let Some(rolled_back_call) = ended.and_then(|error| rig.nook.roll_back(&error)) {
+        *rolled_back = true;
         // It was as if it had never been called, so it does the same again.
         let again = call_again(&mut rig).err().and_then(|error| fault_in(&error, problems));
         if again != expected {
-            problems.push(format!("{} was taken back, and then came to {again:?}", undone.entry));
+            problems.push(format!("{} was rolled back, and then came to {again:?}", rolled_back_call.entry));
         }
     }
-    if *taken_back != case.is_taken_back_at(level) {
-        problems.push(format!("taken back: {taken_back}"));
+    if *rolled_back != case.is_rolled_back_at(level) {
+        problems.push(format!("rolled back: {rolled_back}"));
     }
     if !(case.holds)(&rig.nook) {
         problems.push(format!("what should hold afterwards does not: {:?}", rig.nook.counters()));
@@ -171,7 +171,7 @@ fn drive(rig: &mut Rig, case: &Case) -> Result<(), NookError> {
     rig.nook.stop()
 }
 
-/// Goes on with a driver whose call was taken back.
+/// Goes on with a driver whose call was rolled back.
 fn call_again(rig: &mut Rig) -> Result<(), NookError> {
     let begun = now_ns();
     while now_ns() < begun + PATIENCE_NS {

@@ -22,12 +22,12 @@ struct Planter {
     fuse: u32,
     /// Where the corrupt word is: private memory that nothing uses.
     corrupt_at: i32,
-    /// Where calls of `poll` are counted: behind the packet buffers, which nothing takes back.
+    /// Where calls of `poll` are counted: behind the packet buffers, which nothing rolls back.
     polls_at: i32,
 }
 
 /// `driver` with a bug: its call number `poll` of `poll` overwrites a word of its memory as it ends. After `fuse`
-/// further ones that went well, every call of an entry that is a transaction traps. Whatever is taken back, it does so
+/// further ones that went well, every call of an entry that is a transaction traps. Whatever is rolled back, it does so
 /// once.
 ///
 /// # Panics

@@ -10,8 +10,8 @@ use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Budgets, DriverModule, Host, Launcher, Method, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest,
-    Wasi, WasmLauncher, now_ns,
+    Budgets, DriverModule, Host, Launcher, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest,
+    RollbackMethod, Wasi, WasmLauncher, now_ns,
 };
 
 use crate::{FrameQueues, cable};
@@ -107,7 +107,7 @@ pub enum Isolation {
     ProcessPoll,
     /// In wasm.
     Sfi,
-    /// In wasm, with calls that can be taken back.
+    /// In wasm, with calls that can be rolled back.
     SfiTxn,
 }
 
@@ -139,8 +139,8 @@ impl Isolation {
                 WasmLauncher::new(e1000_module(), &ModuleCache::none(), Mmio::Emulated).expect("the driver compiles"),
             ),
             Isolation::SfiTxn => Box::new(
-                WasmLauncher::undoable(&e1000_module(), &ModuleCache::none(), Arc::new(Method::Log))
-                    .expect("the driver compiles, and its calls can be taken back"),
+                WasmLauncher::with_rollback(&e1000_module(), &ModuleCache::none(), Arc::new(RollbackMethod::Log))
+                    .expect("the driver compiles, and its calls can be rolled back"),
             ),
         }
     }

@@ -7,8 +7,8 @@ use e1000_model::{Model, ModelConfig};
 use nook_abi::{Entry, Fault, HOST_PAGE_BYTES, TrapKind};
 use nook_bus::DmaWindow;
 use nook_runtime::{
-    Budgets, Checkpoint, Checkpointing, CrashWhen, DriverModule, Host, Launcher, Layout, Method, Mmio, ModuleCache,
-    Nook, NookError, Prepared, RolledBack, WasmLauncher, now_ns,
+    Budgets, CrashWhen, DriverModule, Host, InstanceRollback, Launcher, Layout, Mmio, ModuleCache, Nook, NookError,
+    Prepared, Rollback, RollbackMethod, RolledBack, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, FrameQueues, Rig, cable, e1000_module, frame, host, wat_driver};
 use wasmparser::{ExternalKind, KnownCustom, Name, Parser, Payload};
@@ -95,7 +95,7 @@ fn every_instruction_is_hit(launcher: impl Launcher + 'static, module: &DriverMo
             assert!(elsewhere.len() > 10, "what it calls is ended too: {elsewhere:?}");
             return;
         }
-        if nook.undo(&error).is_none() {
+        if nook.roll_back(&error).is_none() {
             nook.restart().unwrap();
         }
     }
@@ -106,7 +106,10 @@ fn every_instruction_is_hit(launcher: impl Launcher + 'static, module: &DriverMo
 fn every_instruction_can_be_the_one_with_a_log_and_without() {
     let module = wat_driver(&[("poll", POLL)], FUNCTIONS).counting();
     let cache = ModuleCache::none();
-    every_instruction_is_hit(WasmLauncher::undoable(&module, &cache, Arc::new(Method::Log)).unwrap(), &module);
+    every_instruction_is_hit(
+        WasmLauncher::with_rollback(&module, &cache, Arc::new(RollbackMethod::Log)).unwrap(),
+        &module,
+    );
     every_instruction_is_hit(WasmLauncher::new(module.clone().into(), &cache, Mmio::Emulated).unwrap(), &module);
 }
 
@@ -130,28 +133,33 @@ struct Tally {
 /// The log, and beside it a plain copy of everything, with which it is compared after each rollback.
 struct Compared(Arc<Mutex<Tally>>);
 
-impl Checkpointing for Compared {
+impl Rollback for Compared {
     fn isolation(&self) -> &'static str {
-        Method::Log.isolation()
+        RollbackMethod::Log.isolation()
     }
 
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
-        Method::Log.prepare(module)
+        RollbackMethod::Log.prepare(module)
     }
 
     fn keeps_time(&self) -> bool {
-        Method::Log.keeps_time()
+        RollbackMethod::Log.keeps_time()
     }
 
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
-        let log = Method::Log.attach(store, instance, ask)?;
+    fn attach(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        ask: Func,
+    ) -> wasmtime::Result<Box<dyn InstanceRollback>> {
+        let log = RollbackMethod::Log.attach(store, instance, ask)?;
         let memory = instance.get_memory(&mut *store, "memory").expect("drivers export it");
         Ok(Box::new(Both { log, memory, before: None, tally: self.0.clone() }))
     }
 }
 
 struct Both {
-    log: Box<dyn Checkpoint>,
+    log: Box<dyn InstanceRollback>,
     memory: Memory,
     before: Option<(Vec<u8>, Vec<String>)>,
     tally: Arc<Mutex<Tally>>,
@@ -171,7 +179,7 @@ impl Both {
     }
 }
 
-impl Checkpoint for Both {
+impl InstanceRollback for Both {
     fn begins(&self) -> bool {
         true
     }
@@ -201,8 +209,8 @@ impl Checkpoint for Both {
         self.log.globals(store)
     }
 
-    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
-        self.log.begin_again(store, globals)
+    fn restore_globals(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
+        self.log.restore_globals(store, globals)
     }
 
     fn is_full(&mut self, store: &mut Store<Host>) -> bool {
@@ -219,7 +227,7 @@ fn after_a_trap_anywhere_in_the_e1000_driver_everything_is_byte_for_byte_as_befo
     const FAULTS: usize = 300;
     let tally = Arc::new(Mutex::new(Tally::default()));
     let way = Arc::new(Compared(tally.clone()));
-    let launcher = WasmLauncher::undoable(&e1000_module().counting(), &ModuleCache::none(), way).unwrap();
+    let launcher = WasmLauncher::with_rollback(&e1000_module().counting(), &ModuleCache::none(), way).unwrap();
     let mut rig = Rig::up_with(&Device::Model(ModelConfig::default()), Box::new(launcher));
     assert!(rig.nook.crash(CrashWhen::Every(1), 11));
     let (mut places, mut number) = (HashSet::new(), 0);
@@ -234,7 +242,7 @@ fn after_a_trap_anywhere_in_the_e1000_driver_everything_is_byte_for_byte_as_befo
         }
         let Err(error) = rig.turn() else { continue };
         places.insert(rig.nook.place_of_fault().expect("its code was running"));
-        if rig.nook.undo(&error).is_none() {
+        if rig.nook.roll_back(&error).is_none() {
             rig.nook.restart().unwrap();
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use nook_abi::{Entry, Status};
 use nook_recovery::{Policy, RecoveryOutcome};
-use nook_runtime::{DriverModule, Method, ModuleCache, NookError, Settings, Wasi, WasmLauncher};
+use nook_runtime::{DriverModule, ModuleCache, NookError, RollbackMethod, Settings, Wasi, WasmLauncher};
 use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, e1000_module, frame, poisoned};
 use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
@@ -188,7 +188,7 @@ fn with_bugs() -> Supervised {
     let (receives, sends) = (handoff.functions[0], handoff.functions[1]);
     let wasm = poisoned(&fs::read(driver_file(handoff.driver)).unwrap(), sends, receives, POISON as i32);
     let module = Arc::new(DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap());
-    let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)).unwrap();
+    let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), Arc::new(RollbackMethod::Log)).unwrap();
     let device = Device::one_of_each().next().expect("there is a card of the driver's");
     Supervised::new(Rig::up_with(&device, Box::new(launcher)), Policy::default())
 }
@@ -216,7 +216,7 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the
     let mut this = with_bugs();
     assert!(this.far.send(&frame(1, 100)).unwrap() && this.far.send(&frame(2, POISON)).unwrap());
     let began_anew =
-        |outcome| matches!(outcome, RecoveryOutcome::BroughtBack { .. } | RecoveryOutcome::Restarted { .. });
+        |outcome| matches!(outcome, RecoveryOutcome::SnapshotRestored { .. } | RecoveryOutcome::Restarted { .. });
     this.until("the driver began anew", |this| {
         this.supervisor.recoveries().iter().any(|recovery| began_anew(recovery.outcome))
     });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nook_abi::is_printable;
 use nook_runtime::{
-    Checkpoint, Checkpointing, DriverModule, EngineError, Host, LoadError, Method, ModuleCache, Prepared, Wasi,
-    WasmLauncher,
+    DriverModule, EngineError, Host, InstanceRollback, LoadError, ModuleCache, Prepared, Rollback, RollbackMethod,
+    Wasi, WasmLauncher,
 };
 use nook_tests::e1000_module;
 use wasmtime::{Func, Instance, Store};
@@ -38,7 +38,7 @@ fn names_out_of_a_module_are_shown_as_what_they_are() {
 }
 
 #[test]
-fn names_are_shown_as_what_they_are_where_calls_cannot_be_taken_back() {
+fn names_are_shown_as_what_they_are_where_calls_cannot_be_rolled_back() {
     let entries = r#"
         (memory (export "memory") 1)
         (table (export "TRICK") 1 funcref)
@@ -49,7 +49,7 @@ fn names_are_shown_as_what_they_are_where_calls_cannot_be_taken_back() {
         (func (export "nook_poll") (param i32 i32 i32) (result i32) (i32.const 0))
         (func (export "nook_irq") (param i32) (result i32) (i32.const 0))"#;
     let manifest = e1000_wasm::MANIFEST.escape_default().to_string();
-    let refused = Method::Log.instrument(&module(entries, &manifest).unwrap()).err().unwrap().to_string();
+    let refused = RollbackMethod::Log.instrument(&module(entries, &manifest).unwrap()).err().unwrap().to_string();
     assert!(refused.contains("the exported table") && refused.chars().all(is_printable), "{refused:?}");
 }
 
@@ -77,13 +77,13 @@ const CHECK: &[u8] = &[0x41, 0, 0xfe, 0x10, 0x42, 1, 0, 0x04, 0x40, 0x10];
 const NOP: u8 = 1;
 const END: u8 = 0x0b;
 
-impl Checkpointing for Forgets {
+impl Rollback for Forgets {
     fn isolation(&self) -> &'static str {
-        Method::Log.isolation()
+        RollbackMethod::Log.isolation()
     }
 
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
-        let mut prepared = Method::Log.prepare(module)?;
+        let mut prepared = RollbackMethod::Log.prepare(module)?;
         let before = &prepared.wasm[..prepared.wasm.len() / self.0];
         let at = before.windows(CHECK.len()).rposition(|code| code == CHECK).ok_or("there is no deadline check")?;
         let end = at + prepared.wasm[at..].iter().position(|byte| *byte == END).ok_or("it has no end")?;
@@ -95,7 +95,7 @@ impl Checkpointing for Forgets {
         true
     }
 
-    fn attach(&self, _: &mut Store<Host>, _: &Instance, _: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
+    fn attach(&self, _: &mut Store<Host>, _: &Instance, _: Func) -> wasmtime::Result<Box<dyn InstanceRollback>> {
         unreachable!("nothing of the module may run")
     }
 }
@@ -104,7 +104,7 @@ impl Checkpointing for Forgets {
 fn a_module_with_a_loop_without_a_check_is_refused_before_it_runs() {
     for module in [e1000_module(), Arc::new(e1000_module().counting())] {
         for half in [1, 2, 3] {
-            let refused = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Forgets(half))).err();
+            let refused = WasmLauncher::with_rollback(&module, &ModuleCache::none(), Arc::new(Forgets(half))).err();
             let Some(error @ EngineError::NoDeadlineCheck(_)) = refused else { panic!("{refused:?}") };
             let text = error.to_string();
             assert!(text.contains("nook's own instrumentation") && text.contains("--isolation sfi"), "{text}");

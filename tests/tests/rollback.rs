@@ -1,4 +1,4 @@
-//! Calls that fault are taken back, and nothing is lost by it: whichever call it is, and whatever device it is on.
+//! Calls that fault are rolled back, and nothing is lost by it: whichever call it is, and whatever device it is on.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use nook_abi::Entry;
 use nook_bus::DmaWindow;
 use nook_recovery::{BundleConfig, Policy, RecoveryOutcome, Supervisor};
 use nook_runtime::{
-    Bisect, Budgets, CrashWhen, MemoryDump, Method, Mmio, ModuleCache, Net, Nook, WasmLauncher, now_ns,
+    Bisect, Budgets, CrashWhen, MemoryDump, Mmio, ModuleCache, Net, Nook, RollbackMethod, WasmLauncher, now_ns,
 };
 use nook_tests::{
     Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, qemus, wat_driver,
@@ -20,11 +20,11 @@ const FRAMES: u32 = 300;
 /// How often they are sent both ways until a call has been ended.
 const EXCHANGES: u32 = 4;
 
-/// The e1000 driver, whose calls can be ended on request, and be taken back then. It is made before tests run side by
+/// The e1000 driver, whose calls can be ended on request, and be rolled back then. It is made before tests run side by
 /// side: the compiler shares their threads.
-fn crashing(method: Method) -> Arc<WasmLauncher> {
+fn crashing(method: RollbackMethod) -> Arc<WasmLauncher> {
     let module = e1000_module().counting();
-    Arc::new(WasmLauncher::undoable(&module, &ModuleCache::none(), method.checkpointing()).unwrap())
+    Arc::new(WasmLauncher::with_rollback(&module, &ModuleCache::none(), method.rollback()).unwrap())
 }
 
 fn nothing_is_lost_by_a_crash(launcher: &Arc<WasmLauncher>, device: &Device, entry: Entry, call: u64) -> u64 {
@@ -42,15 +42,15 @@ fn nothing_is_lost_by_a_crash(launcher: &Arc<WasmLauncher>, device: &Device, ent
         }
     }
     assert_eq!(this.supervisor.restarts(), 0, "{context}");
-    let taken_back = |outcome| matches!(outcome, RecoveryOutcome::TakenBack { .. });
-    assert!(this.supervisor.recoveries().iter().all(|recovery| taken_back(recovery.outcome)), "{context}");
+    let rolled_back = |outcome| matches!(outcome, RecoveryOutcome::RolledBack { .. });
+    assert!(this.supervisor.recoveries().iter().all(|recovery| rolled_back(recovery.outcome)), "{context}");
     assert_eq!(this.supervisor.rollbacks().count(), this.supervisor.faults());
     this.supervisor.faults()
 }
 
 #[test]
 fn a_trap_anywhere_in_a_call_costs_no_frame_on_the_model() {
-    let launcher = crashing(Method::Log);
+    let launcher = crashing(RollbackMethod::Log);
     let cases: Vec<_> =
         (1..=40).map(|call| (Entry::Poll, call)).chain((1..=10).map(|call| (Entry::Irq, call))).collect();
     let faults: u64 = cases
@@ -65,7 +65,7 @@ fn a_trap_anywhere_in_a_call_costs_no_frame_on_the_model() {
 
 #[test]
 fn with_pages_for_private_memory_a_trap_anywhere_in_a_call_costs_no_frame_either() {
-    let launcher = crashing(Method::Pages);
+    let launcher = crashing(RollbackMethod::Pages);
     let cases: Vec<_> = (1..=15).map(|call| (Entry::Poll, call)).chain([(Entry::Irq, 1), (Entry::Irq, 3)]).collect();
     let faults: u64 = cases
         .into_par_iter()
@@ -81,7 +81,7 @@ fn with_pages_for_private_memory_a_trap_anywhere_in_a_call_costs_no_frame_either
 #[test]
 fn a_trap_anywhere_in_a_call_costs_no_frame_on_qemus_card() {
     let card = qemus().next().expect("QEMU has a card of the driver's");
-    let launcher = crashing(Method::Log);
+    let launcher = crashing(RollbackMethod::Log);
     let faults: u64 = [1, 4, 9]
         .map(|call| nothing_is_lost_by_a_crash(&launcher, &Device::Qemu(card), Entry::Poll, call))
         .iter()
@@ -209,7 +209,7 @@ fn planted(bundles: Option<BundleConfig>) -> Supervisor<Net<FrameQueues>> {
     let (near, _far) = cable();
     let model = Model::new(ModelConfig::default(), Box::new(near));
     let host = host(Box::new(model), window, &module, Budgets::default());
-    let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Arc::new(Method::Log)).unwrap();
+    let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), Arc::new(RollbackMethod::Log)).unwrap();
     let mut backend = FrameQueues::default();
     let lengths = (0..50).map(|n| if n == 20 || n == 33 { 666 } else { 100 + n });
     backend.to_send.extend(lengths.map(|len| frame(len as u32, len)));
@@ -236,14 +236,14 @@ fn a_frame_that_ends_the_driver_is_given_up_each_way_and_all_others_pass() {
 }
 
 #[test]
-fn calls_that_are_taken_back_leave_a_bundle_for_each_place_of_a_fault_and_no_more_than_the_policy_says() {
-    for (taken_back, expected) in [(0, 0), (1, 1), (8, 2)] {
+fn calls_that_are_rolled_back_leave_a_bundle_for_each_place_of_a_fault_and_no_more_than_the_policy_says() {
+    for (rollbacks, expected) in [(0, 0), (1, 1), (8, 2)] {
         let folder = tempfile::tempdir().unwrap();
         let supervisor = planted(Some(BundleConfig {
             folder: folder.path().to_owned(),
             keep: 100,
             every_ns: 0,
-            taken_back,
+            rollbacks,
             memory: MemoryDump::Private,
             driver_file: "/planted.wasm".into(),
             driver_sha256: [1; 32],
@@ -255,9 +255,9 @@ fn calls_that_are_taken_back_leave_a_bundle_for_each_place_of_a_fault_and_no_mor
         if let Some(first) = bundles.first() {
             let report = fs::read_to_string(first.join("report.json")).unwrap();
             let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-            assert_eq!((&report["taken_back"], &report["faults_so_far"]), (&true.into(), &1.into()));
+            assert_eq!((&report["rolled_back"], &report["faults_so_far"]), (&true.into(), &1.into()));
             assert_eq!((&report["fault"]["kind"], &report["restarts_so_far"]), (&"Trap".into(), &0.into()));
-            // As the driver left everything, not as it was when the call had been taken back: its call stack is there.
+            // As the driver left everything, not as it was when the call had been rolled back: its call stack is there.
             assert_eq!(report["callers"].as_array().unwrap().len(), 1, "the wrapper is not the author's: {report:#}");
             let calls = fs::read_to_string(first.join("calls.jsonl")).unwrap();
             assert!(calls.lines().last().unwrap().contains("poll"), "{calls}");

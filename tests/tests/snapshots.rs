@@ -1,11 +1,11 @@
-//! A fault that is older than the call that ends in it: the driver is brought back to a snapshot, and traffic goes on.
+//! A fault that is older than the call that ends in it: the driver is restored from a snapshot, and traffic goes on.
 
 use e1000_model::ModelConfig;
 use nook_abi::Entry;
 use nook_recovery::{Policy, RecoveryOutcome};
 use nook_runtime::{
-    CrashWhen, DriverModule, Launcher, MemoryDump, Method, ModuleCache, NetImage, Settings, Snapshot, SnapshotAttempt,
-    Wasi, WasmLauncher, now_ns,
+    CrashWhen, DriverModule, Launcher, MemoryDump, ModuleCache, NetImage, RollbackMethod, Settings, Snapshot,
+    SnapshotAttempt, Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{Device, Exchanged, Isolation, Rig, Supervised, corrupted_at, driver_file, e1000_module, frame};
 use rayon::prelude::*;
@@ -15,13 +15,13 @@ const FRAMES: u32 = 300;
 const POLLS: u32 = 3000;
 
 /// The e1000 driver, which corrupts its memory once.
-fn planted(fuse: u32, method: Method) -> Box<dyn Launcher> {
+fn planted(fuse: u32, method: RollbackMethod) -> Box<dyn Launcher> {
     let driver = std::fs::read(driver_file("e1000")).expect("run `cargo xtask drivers`");
     let module = DriverModule::from_bytes(&corrupted_at(&driver, POLLS, fuse), Wasi::Refused).unwrap();
-    Box::new(WasmLauncher::undoable(&module, &ModuleCache::none(), method.checkpointing()).unwrap())
+    Box::new(WasmLauncher::with_rollback(&module, &ModuleCache::none(), method.rollback()).unwrap())
 }
 
-fn up(device: &Device, fuse: u32, method: Method, policy: Policy) -> Supervised {
+fn up(device: &Device, fuse: u32, method: RollbackMethod, policy: Policy) -> Supervised {
     let mut this = Supervised::new(Rig::up_with(device, planted(fuse, method)), policy);
     this.until("there is a snapshot", |this| this.supervisor.snapshots() > 0);
     assert!(this.supervisor.nook().counters().polls < POLLS.into(), "the bug has struck already");
@@ -77,38 +77,39 @@ fn assert_flows(this: &mut Supervised, context: &str) {
     assert!(received == frames, "received otherwise than they came: {context}");
 }
 
-fn memory_that_was_corrupted_is_brought_back(device: &Device, method: Method) {
+fn memory_that_was_corrupted_is_restored(device: &Device, method: RollbackMethod) {
     let mut this = up(device, 0, method, Policy::default());
-    let (given, arrived) = traffic_until(&mut this, "the bug strikes", |this| this.supervisor.returns().count() > 0);
+    let (given, arrived) =
+        traffic_until(&mut this, "the bug strikes", |this| this.supervisor.snapshot_restores().count() > 0);
     let context = format!("{device:?}: {:?}", this.supervisor.recoveries());
     assert!(arrived.len() <= given.len() + 512, "sent again: what the driver had, and no more: {context}");
     assert_flows(&mut this, &context);
-    assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (0, 1), "{context}");
+    assert_eq!((this.supervisor.restarts(), this.supervisor.snapshot_restores().count()), (0, 1), "{context}");
     let outcome = this.supervisor.recoveries().last().map(|recovery| recovery.outcome);
-    assert!(matches!(outcome, Some(RecoveryOutcome::BroughtBack { .. })), "{context}");
+    assert!(matches!(outcome, Some(RecoveryOutcome::SnapshotRestored { .. })), "{context}");
     assert_eq!(this.supervisor.nook().backend().links, [true], "the interface's other side noticed nothing");
 }
 
 #[test]
-fn memory_that_was_corrupted_is_brought_back_on_the_model() {
+fn memory_that_was_corrupted_is_restored_on_the_model() {
     (1..=6).into_par_iter().for_each(|seed| {
         let config = ModelConfig { seed, ..ModelConfig::default() };
-        let method = if seed <= 4 { Method::Log } else { Method::Pages };
-        memory_that_was_corrupted_is_brought_back(&Device::Model(config), method);
+        let method = if seed <= 4 { RollbackMethod::Log } else { RollbackMethod::Pages };
+        memory_that_was_corrupted_is_restored(&Device::Model(config), method);
     });
 }
 
 #[test]
-fn memory_that_was_corrupted_is_brought_back_on_qemus_cards() {
+fn memory_that_was_corrupted_is_restored_on_qemus_cards() {
     ["e1000", "e1000e"].into_par_iter().for_each(|card| {
-        memory_that_was_corrupted_is_brought_back(&Device::Qemu(card), Method::Log);
+        memory_that_was_corrupted_is_restored(&Device::Qemu(card), RollbackMethod::Log);
     });
 }
 
 /// The bug strikes, and a snapshot is taken before it shows.
 fn with_a_corrupt_snapshot(keep: u16) -> Supervised {
     let policy = Policy { snapshots: keep, snapshot_every_ns: 0, ..Policy::default() };
-    let mut this = up(&Device::Model(ModelConfig::default()), 500, Method::Log, policy);
+    let mut this = up(&Device::Model(ModelConfig::default()), 500, RollbackMethod::Log, policy);
     traffic_until(&mut this, "the bug strikes", |this| this.supervisor.nook().counters().polls > (POLLS + 10).into());
     let before = this.supervisor.nook().counters().snapshots;
     this.until("there is a snapshot with it", |this| this.supervisor.nook().counters().snapshots > before);
@@ -119,11 +120,11 @@ fn with_a_corrupt_snapshot(keep: u16) -> Supervised {
 #[test]
 fn a_snapshot_that_is_corrupt_too_is_passed_over() {
     let mut this = with_a_corrupt_snapshot(100);
-    traffic_until(&mut this, "it is brought back for good", |this| {
+    traffic_until(&mut this, "it is restored for good", |this| {
         this.supervisor.nook().counters().polls > (3 * POLLS).into()
     });
     let recoveries = format!("{:?}", this.supervisor.recoveries());
-    assert!(this.supervisor.returns().count() > 1, "{recoveries}");
+    assert!(this.supervisor.snapshot_restores().count() > 1, "{recoveries}");
     assert_eq!(this.supervisor.restarts(), 0, "{recoveries}");
     assert_flows(&mut this, &recoveries);
 }
@@ -133,7 +134,7 @@ fn when_no_older_snapshot_is_left_the_driver_is_restarted() {
     let mut this = with_a_corrupt_snapshot(1);
     traffic_until(&mut this, "it is restarted", |this| this.supervisor.restarts() > 0);
     let recoveries = format!("{:?}", this.supervisor.recoveries());
-    assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (1, 1), "{recoveries}");
+    assert_eq!((this.supervisor.restarts(), this.supervisor.snapshot_restores().count()), (1, 1), "{recoveries}");
     assert_flows(&mut this, &recoveries);
 }
 
@@ -141,9 +142,9 @@ fn when_no_older_snapshot_is_left_the_driver_is_restarted() {
 fn a_policy_without_snapshots_restarts() {
     let device = Device::Model(ModelConfig::default());
     let policy = Policy { snapshots: 0, ..Policy::default() };
-    let mut this = Supervised::new(Rig::up_with(&device, planted(0, Method::Log)), policy);
+    let mut this = Supervised::new(Rig::up_with(&device, planted(0, RollbackMethod::Log)), policy);
     traffic_until(&mut this, "it is restarted", |this| this.supervisor.restarts() > 0);
-    assert_eq!((this.supervisor.returns().count(), this.supervisor.snapshots()), (0, 0));
+    assert_eq!((this.supervisor.snapshot_restores().count(), this.supervisor.snapshots()), (0, 0));
 }
 
 /// A nook that does nothing, and what it is then.
@@ -154,7 +155,7 @@ fn at_rest(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
             taken = Some(snapshot);
             true
         }
-        SnapshotAttempt::Unsupported => panic!("this driver can be brought back"),
+        SnapshotAttempt::Unsupported => panic!("this driver can be restored"),
         _ => false,
     });
     taken.unwrap()
@@ -171,7 +172,7 @@ fn private_memory_is_byte_for_byte_what_it_was() {
         (0..20).for_each(|n| assert!(rig.far.send(&frame(n, 100)).unwrap()));
         rig.settle();
         assert!(rig.nook.take_crash_state().memory != before, "frames leave traces");
-        rig.nook.bring_back(&snapshot).unwrap();
+        rig.nook.restore(&snapshot).unwrap();
         assert!(rig.nook.take_crash_state().memory == before, "round {round}");
         rig.settle();
     }
@@ -183,11 +184,11 @@ fn a_snapshot_is_of_one_instance_and_of_one_setting() {
     let snapshot = at_rest(&mut rig);
     assert!(rig.nook.fits(&snapshot));
     rig.nook.set(Settings { promiscuous: true, ..Settings::default() }).unwrap();
-    assert!(!rig.nook.fits(&snapshot) && rig.nook.bring_back(&snapshot).is_err());
+    assert!(!rig.nook.fits(&snapshot) && rig.nook.restore(&snapshot).is_err());
     rig.nook.set(Settings::default()).unwrap();
     assert!(rig.nook.fits(&snapshot));
     rig.nook.restart().unwrap();
-    assert!(!rig.nook.fits(&snapshot) && rig.nook.bring_back(&snapshot).is_err());
+    assert!(!rig.nook.fits(&snapshot) && rig.nook.restore(&snapshot).is_err());
 }
 
 #[test]
@@ -208,18 +209,18 @@ fn under_load_none_is_taken_and_without_transactions_none_ever() {
 /// The e1000 driver, made so that its calls can be ended on request, before its start.
 fn ends_on_request(device: &Device, policy: Policy) -> Supervised {
     let launcher =
-        WasmLauncher::undoable(&e1000_module().counting(), &ModuleCache::none(), Method::Log.checkpointing());
+        WasmLauncher::with_rollback(&e1000_module().counting(), &ModuleCache::none(), RollbackMethod::Log.rollback());
     Supervised::new(Rig::with(device, Box::new(launcher.unwrap())), policy)
 }
 
-/// Nothing is taken back, and each fault is one of its own.
-const BROUGHT_BACK_ONLY: Policy = Policy { takes_back: false, window_ns: 0, ..Policy::DEFAULT };
+/// Nothing is rolled back, and each fault is one of its own.
+const RESTORES_ONLY: Policy = Policy { rollback: false, window_ns: 0, ..Policy::DEFAULT };
 
 #[test]
-fn a_driver_that_never_rests_between_two_crashes_is_brought_back_each_time() {
+fn a_driver_that_never_rests_between_two_crashes_is_restored_each_time() {
     (1..=4).into_par_iter().for_each(|seed| {
         let device = Device::Model(ModelConfig { seed, ..ModelConfig::default() });
-        let mut this = ends_on_request(&device, BROUGHT_BACK_ONLY);
+        let mut this = ends_on_request(&device, RESTORES_ONLY);
         this.supervisor.start().unwrap();
         this.until("the link is up", |this| this.supervisor.nook().backend().links == [true]);
         assert!(this.supervisor.nook_mut().crash(CrashWhen::Every(50_000_000), seed));
@@ -236,7 +237,7 @@ fn a_driver_that_never_rests_between_two_crashes_is_brought_back_each_time() {
         let recoveries = format!("{:?}", this.supervisor.recoveries());
         assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Probe, u64::MAX), seed), "no more");
         assert_eq!(this.supervisor.restarts(), 0, "{recoveries}");
-        assert_eq!(this.supervisor.returns().count(), this.supervisor.faults(), "{recoveries}");
+        assert_eq!(this.supervisor.snapshot_restores().count(), this.supervisor.faults(), "{recoveries}");
         assert_flows(&mut this, &recoveries);
         assert_eq!(this.supervisor.nook().backend().links, [true], "the interface's other side noticed nothing");
     });
@@ -245,7 +246,7 @@ fn a_driver_that_never_rests_between_two_crashes_is_brought_back_each_time() {
 #[test]
 fn a_driver_whose_open_faults_has_a_snapshot_once_it_came_up() {
     let device = Device::Model(ModelConfig::default());
-    let mut this = ends_on_request(&device, BROUGHT_BACK_ONLY);
+    let mut this = ends_on_request(&device, RESTORES_ONLY);
     assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Open, 1), 3));
     this.supervisor.start().unwrap();
     assert_eq!((this.supervisor.faults(), this.supervisor.snapshots()), (1, 0));
@@ -254,7 +255,12 @@ fn a_driver_whose_open_faults_has_a_snapshot_once_it_came_up() {
     assert!(this.supervisor.nook_mut().crash(CrashWhen::At(Entry::Poll, 1), 3));
     let recoveries = |this: &Supervised| format!("{:?}", this.supervisor.recoveries());
     this.until("it crashes again", |this| this.supervisor.faults() == 2);
-    assert_eq!((this.supervisor.restarts(), this.supervisor.returns().count()), (1, 1), "{}", recoveries(&this));
+    assert_eq!(
+        (this.supervisor.restarts(), this.supervisor.snapshot_restores().count()),
+        (1, 1),
+        "{}",
+        recoveries(&this)
+    );
     let context = recoveries(&this);
     assert_flows(&mut this, &context);
 }
@@ -262,7 +268,7 @@ fn a_driver_whose_open_faults_has_a_snapshot_once_it_came_up() {
 #[test]
 fn a_driver_that_faults_in_each_open_ends_in_quarantine_without_a_snapshot() {
     let module = nook_tests::wat_driver(&[("open", "(unreachable)")], "");
-    let launcher = WasmLauncher::undoable(&module, &ModuleCache::none(), Method::Log.checkpointing()).unwrap();
+    let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), RollbackMethod::Log.rollback()).unwrap();
     let policy = Policy { restarts: 3, ..Policy::default() };
     let rig = Rig::with(&Device::Model(ModelConfig::default()), Box::new(launcher));
     let mut this = Supervised::new(rig, policy);
@@ -273,13 +279,13 @@ fn a_driver_that_faults_in_each_open_ends_in_quarantine_without_a_snapshot() {
             break quarantine;
         }
     };
-    assert_eq!((quarantine.restarts, this.supervisor.returns().count()), (3, 0));
+    assert_eq!((quarantine.restarts, this.supervisor.snapshot_restores().count()), (3, 0));
 }
 
 fn before_traffic(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
     match rig.nook.snapshot_before_traffic().unwrap() {
         SnapshotAttempt::Taken(snapshot) => snapshot,
-        SnapshotAttempt::Unsupported => panic!("this driver can be brought back"),
+        SnapshotAttempt::Unsupported => panic!("this driver can be restored"),
         SnapshotAttempt::Busy | SnapshotAttempt::QuietUntil(_) => panic!("nothing has moved yet"),
     }
 }
@@ -292,8 +298,8 @@ fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier(device: &Device) {
     assert!(!link(&rig), "{device:?}: it is still negotiated");
     rig.until("the link is up", |rig| rig.nook.backend().links == [true]);
     let mut this = Supervised::new(rig, Policy { snapshots: 0, ..Policy::default() });
-    assert_flows(&mut this, "before it is brought back");
-    this.supervisor.nook_mut().bring_back(&snapshot).unwrap();
+    assert_flows(&mut this, "before it is restored");
+    this.supervisor.nook_mut().restore(&snapshot).unwrap();
     let up = |this: &Supervised| this.supervisor.nook().interface().unwrap().link.up;
     assert!(!up(&this), "it has to find its link again");
     this.until("the link is found again", |this| up(this));
@@ -309,7 +315,7 @@ fn a_snapshot_from_before_the_link_came_up_keeps_the_carrier_on_the_model_and_on
 
 #[test]
 fn once_the_link_is_up_there_is_a_snapshot_with_it_before_the_first_frame() {
-    let mut this = ends_on_request(&Device::Model(ModelConfig::default()), BROUGHT_BACK_ONLY);
+    let mut this = ends_on_request(&Device::Model(ModelConfig::default()), RESTORES_ONLY);
     this.supervisor.start().unwrap();
     this.supervisor.nook_mut().backend_mut().to_send.extend((0..20).map(|n| frame(n, 60)));
     assert_eq!(this.supervisor.nook().counters().snapshots, 1);
@@ -322,8 +328,8 @@ fn once_the_link_is_up_there_is_a_snapshot_with_it_before_the_first_frame() {
         this.supervisor.nook_mut().backend_mut().to_send.push_back(frame(20, 60));
         this.supervisor.faults() == 1
     });
-    assert!(this.supervisor.nook().interface().unwrap().link.up, "it is brought back to the one with it");
-    assert_eq!(this.supervisor.returns().count(), 1);
+    assert!(this.supervisor.nook().interface().unwrap().link.up, "the one with it is restored");
+    assert_eq!(this.supervisor.snapshot_restores().count(), 1);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn leaves(folder: &Path) -> BundleConfig {
         folder: folder.to_owned(),
         keep: 2,
         every_ns: 0,
-        taken_back: 0,
+        rollbacks: 0,
         memory: MemoryDump::Private,
         driver_file: "/mortal.wasm".into(),
         driver_sha256: [0xab; 32],

@@ -102,7 +102,7 @@ const TRIALS: [Trial; 2] = [
 ];
 
 /// And in the guest.
-const GUEST_CASES: [&str; 4] = ["dpdk_counts_of_testpmd", "dpdk_pings", "dpdk_carries_tcp", "dpdk_is_taken_back"];
+const GUEST_CASES: [&str; 4] = ["dpdk_counts_of_testpmd", "dpdk_pings", "dpdk_carries_tcp", "dpdk_is_rolled_back"];
 
 /// Builds every driver, and tries those that have a manifest.
 pub fn test() -> Result<()> {

@@ -17,6 +17,7 @@ mod promises;
 mod text;
 mod unsafety;
 mod unused;
+mod vocabulary;
 mod words;
 
 /// One place that breaks a rule.
@@ -79,6 +80,7 @@ pub fn run() -> Result<()> {
         let Ok(content) = String::from_utf8(bytes) else { continue };
         found.extend(text::check(path, &content));
         found.extend(words::check(words::RULES, path, &content));
+        found.extend(vocabulary::check(vocabulary::PHRASES, vocabulary::NAMES, path, &content));
         if path.ends_with(".md") {
             found.extend(links::check(path, &content, |target| place(&root.join(target))));
         }

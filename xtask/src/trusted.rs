@@ -24,7 +24,7 @@ const PARTS: &[(&str, &[&str])] = &[
         &["isolation/compiled/src", "isolation/process/src", "isolation/process/guest/src/channel.rs"],
     ),
     ("the checker of looks, for time at sfi+txn", &["instrument/src/check"]),
-    ("not for isolation, for taking calls back: the undo log", &["instrument/src/undo"]),
+    ("not for isolation, for rollback: the undo log", &["instrument/src/undo"]),
 ];
 
 /// Files, and lines that are code.

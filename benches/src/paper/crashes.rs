@@ -27,7 +27,7 @@ const WAYS: [Way; 3] = [
         name: "rollback",
         level: SFI_TXN,
         policy: "[bundles]\nkeep = 0\n",
-        count: "taken_back",
+        count: "rollbacks",
         times: "rollback_ns",
         unit: ("µs", 1e3),
     },
@@ -35,10 +35,10 @@ const WAYS: [Way; 3] = [
     Way {
         name: "snapshot",
         level: SFI_TXN,
-        policy: "[bundles]\nkeep = 0\n[take_back]\nenabled = false\n[restart]\nwindow = \"1ms\"\n\
+        policy: "[bundles]\nkeep = 0\n[rollback]\nenabled = false\n[restart]\nwindow = \"1ms\"\n\
                  [snapshots]\nevery = \"100ms\"\n",
-        count: "brought_back",
-        times: "snapshot_ns",
+        count: "snapshot_restores",
+        times: "snapshot_restore_ns",
         unit: ("ms", 1e6),
     },
     Way {
@@ -98,9 +98,9 @@ pub fn crashes(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: 
         let share = Estimate::exactly(came_back as f64 / faults as f64);
         report.figure(&format!("crash_{name}_{period}_share"), share, "");
         if way.level.key() == SFI_TXN.key() {
-            let (undoable, calls) = (count(&recovery["undoable"]), count(&recovery["transactions"]));
-            let share = Estimate::exactly(undoable as f64 / calls.max(1) as f64);
-            report.figure(&format!("undoable_{name}_{period}_share"), share, "");
+            let (rollback_possible, calls) = (count(&recovery["rollback_possible"]), count(&recovery["transactions"]));
+            let share = Estimate::exactly(rollback_possible as f64 / calls.max(1) as f64);
+            report.figure(&format!("rollback_possible_{name}_{period}_share"), share, "");
         }
     }
     for (at, (way, period)) in variants.iter().enumerate() {

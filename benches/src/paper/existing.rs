@@ -47,22 +47,22 @@ struct Way {
 const RECOVERED: [Way; 3] = [
     Way {
         name: "rollback",
-        about: "calls taken back",
+        about: "calls rolled back",
         level: SFI_TXN,
         every: "1s",
         policy: "[bundles]\nkeep = 0\n",
-        count: "taken_back",
+        count: "rollbacks",
         times: "rollback_ns",
     },
     Way {
         name: "snapshot",
-        about: "brought back to a snapshot",
+        about: "restored from a snapshot",
         level: SFI_TXN,
         every: "1s",
-        policy: "[bundles]\nkeep = 0\n[take_back]\nenabled = false\n[restart]\nwindow = \"1ms\"\n\
+        policy: "[bundles]\nkeep = 0\n[rollback]\nenabled = false\n[restart]\nwindow = \"1ms\"\n\
                  [snapshots]\nevery = \"100ms\"\n",
-        count: "brought_back",
-        times: "snapshot_ns",
+        count: "snapshot_restores",
+        times: "snapshot_restore_ns",
     },
     Way {
         name: "restart",
@@ -132,8 +132,10 @@ fn undisturbed(report: &mut Report, drivers: &[Programs; 2], tell: &mut impl FnM
         let told = session.end()?;
         let count = |name: &str| told["recovery"][name].as_f64().with_context(|| format!("no {name} in {told}"));
         if *level == SFI_TXN {
-            let (calls, undoable) = (count("transactions")?, count("undoable")?);
-            for (name, value, unit) in [("transactions", calls, "calls"), ("not_undoable", calls - undoable, "calls")] {
+            let (calls, rollback_possible) = (count("transactions")?, count("rollback_possible")?);
+            for (name, value, unit) in
+                [("transactions", calls, "calls"), ("no_rollback", calls - rollback_possible, "calls")]
+            {
                 report.figure(&format!("existing_{name}_{}", DRIVERS[driver].0), Estimate::exactly(value), unit);
             }
         }
@@ -270,14 +272,14 @@ fn throughput(report: &Report) -> Table {
             ratio(format!("existing_{name}_txn_dpdk"))?,
         ])
     };
-    let undoable = || {
+    let rollback_possible = || {
         let of =
             |name: &str, driver: &str| Some(report.figures.get(&format!("existing_{name}_{driver}"))?.estimate.value);
         let cell = |driver| {
-            let (calls, not) = (of("transactions", driver)?, of("not_undoable", driver)?);
+            let (calls, not) = (of("transactions", driver)?, of("no_rollback", driver)?);
             Some(format!("{calls} calls, {not} of them not"))
         };
-        let what = "calls that could have been taken back, of iperf3's".to_owned();
+        let what = "calls that could have been rolled back, of iperf3's".to_owned();
         Some(vec![what, cell("ours")?, cell("dpdk")?, String::new(), String::new(), String::new()])
     };
     Table {
@@ -293,7 +295,7 @@ fn throughput(report: &Report) -> Table {
             "ours: sfi+txn / sfi",
             "DPDK's: sfi+txn / sfi",
         ]),
-        rows: MEASURES.iter().filter_map(row).chain(undoable()).collect(),
+        rows: MEASURES.iter().filter_map(row).chain(rollback_possible()).collect(),
     }
 }
 

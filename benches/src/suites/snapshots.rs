@@ -40,7 +40,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
         }
         rig.settle();
         let begin = ticks::now();
-        rig.nook.bring_back(&snapshot).expect("the driver can be brought back");
+        rig.nook.restore(&snapshot).expect("the driver can be restored");
         back.push((ticks::now() - begin) as f64);
         rig.until("the link is up again", |rig| rig.nook.interface().is_some_and(|interface| interface.link.up));
     }

@@ -2,7 +2,7 @@
    buffers, so no frame is copied.
 
    A receive mbuf belongs to one packet buffer. The driver's allocations take buffers out of `rx_provide`. What it frees
-   without having received into it is given to it again, or goes back unused: a driver that stops its port frees all that
+   without having received into it is given to it again, or is returned unused: a driver that stops its port frees all that
    it has, and one that drops damaged frames any number in a call, which `rx_return` may have no room for.
 
    A transmit mbuf belongs to nobody. A driver frees one when it needs the descriptor again, which may be never, so the

@@ -51,7 +51,7 @@ pub trait NetDriver<K: Kernel>: Sized {
     fn poll(&mut self, queue: u32, budget: u32) -> Poll;
 
     /// Completes the next received frame, if one is there, as failed and without looking at what is in it, and does
-    /// nothing else: the driver faulted at it before, and that call was taken back.
+    /// nothing else: the driver faulted at it before, and that call was rolled back.
     fn discard_rx(&mut self, _queue: u32) {}
 
     /// An interrupt fired on `vector`, perhaps another device's.

@@ -50,7 +50,7 @@ impl FilterHook {
         while self.tx_seen != produced {
             let given = QueueEntry::from_words(self.tx_provide.get(self.tx_seen));
             if self.drops(nook, filter_direction::SENDING, &given) {
-                // The host takes everything back after each call that moves frames, so this has room.
+                // The host reclaims everything after each call that moves frames, so this has room.
                 assert!(put.wrapping_sub(returned.consumed) < QUEUE_CAPACITY, "tx_return is full");
                 let dropped = Packet::from(&given).returned(given.len_bytes, PacketStatus::Dropped);
                 self.tx_return.set(put, dropped.to_words());

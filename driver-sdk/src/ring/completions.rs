@@ -67,7 +67,7 @@ impl<K: Kernel, const N: usize, const SLOT: usize, D: Done> CompletionRing<K, N,
         self.taken
     }
 
-    /// Gives everything that was taken back to the device. The result is the new head, from 0 to N - 1, for the
+    /// Gives everything that was reclaimed to the device. The result is the new head, from 0 to N - 1, for the
     /// device's register if it has one; `None` if nothing is new.
     #[inline(always)]
     pub fn release(&mut self) -> Option<u32> {

@@ -68,7 +68,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
         self.published.wrapping_sub(self.reaped)
     }
 
-    /// How many were ever taken back: moves while the device makes progress.
+    /// How many were ever reclaimed: moves while the device makes progress.
     pub fn reaped(&self) -> u32 {
         self.reaped
     }
@@ -106,7 +106,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
         Reap { slots: self.slots, at: self.reaped, end, kept: &self.kept, reaped: &mut self.reaped, done: PhantomData }
     }
 
-    /// Takes everything back, done or not, and empties the ring, whose next slot is slot 0. The device must be quiet.
+    /// Reclaims everything, done or not, and empties the ring, whose next slot is slot 0. The device must be quiet.
     /// `each` gets what was kept, oldest first.
     pub fn clear(&mut self, mut each: impl FnMut(T)) {
         let mut at = self.reaped;
@@ -119,7 +119,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
 }
 
 impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: InSlot> DescriptorRing<K, T, N, SLOT, D> {
-    /// Begins a batch of taking back what the device is done with, as the slots say. The batch ends, and counts, when
+    /// Begins a batch of reclaiming what the device is done with, as the slots say. The batch ends, and counts, when
     /// the result is dropped.
     #[inline(always)]
     pub fn reap(&mut self) -> Reap<'_, T, N, SLOT, D> {
@@ -128,7 +128,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: InSlot>
 }
 
 impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Announced> DescriptorRing<K, T, N, SLOT, D> {
-    /// Begins a batch of taking back what the device is done with: up to where it `announced` to be, which is checked.
+    /// Begins a batch of reclaiming what the device is done with: up to where it `announced` to be, which is checked.
     /// [`Status::DeviceFailed`] if the device does not have so many. The batch ends, and counts, when the result is
     /// dropped.
     #[inline(always)]
@@ -190,7 +190,7 @@ impl<T: Copy, const N: usize, const SLOT: usize> Vacant<'_, '_, T, N, SLOT> {
     }
 }
 
-/// A batch of taking back.
+/// A batch of reclaiming.
 pub struct Reap<'a, T, const N: usize, const SLOT: usize, D> {
     slots: Slots<SLOT, N>,
     kept: &'a [T; N],
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_taken_back_only_after_its_done_bit() {
+    fn a_slot_is_reclaimed_only_after_its_done_bit() {
         let host = TestHost::new();
         let mut ring = ring(&host);
         (0..3).for_each(|i| assert!(push(&mut ring, i)));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_filled_but_not_published_is_not_taken_back() {
+    fn what_was_filled_but_not_published_is_not_reclaimed() {
         let host = TestHost::new();
         let mut ring = ring(&host);
         assert!(push(&mut ring, 9));

@@ -50,7 +50,7 @@ pub trait Done: sealed::Sealed {
     fn look(word: impl FnOnce(usize) -> u32, odd_lap: bool) -> Option<u32>;
 }
 
-/// A bit in the slot says so, which filling the slot takes back.
+/// A bit in the slot says so; filling the slot clears it.
 pub trait InSlot: Done {}
 
 /// An index that the device writes elsewhere (a register, a word of memory, another ring) says so.

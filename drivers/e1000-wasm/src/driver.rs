@@ -196,7 +196,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
                 }
             }
         }
-        // The host takes back what was returned, and `poll` gives the chip new buffers.
+        // The host reclaims what was returned, and `poll` gives the chip new buffers.
         self.nook.poll_schedule(0);
     }
 

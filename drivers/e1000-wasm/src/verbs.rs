@@ -98,7 +98,7 @@ impl<K: Kernel> E1000<K> {
         let mut provided = self.queues.tx_provide.begin();
         let mut moved = 0;
         while moved < budget {
-            // A full ring: the interrupt of a descriptor that is done brings us back.
+            // A full ring: the interrupt of a descriptor that is done causes the next call.
             let Some(slot) = fill.vacant() else { break };
             let Some(entry) = provided.next() else { break };
             moved += 1;

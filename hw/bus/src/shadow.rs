@@ -1,4 +1,4 @@
-//! Shadowing middleware: remembers what a driver made of its device, so that the device can be brought back to it.
+//! Shadowing middleware: remembers what a driver made of its device, so that the device can be restored to it.
 //!
 //! The register map says what [becomes](nook_regs::Restore) of each register. What it does not say is left alone: that
 //! is what the device alone knows (the PHY behind it, its EEPROM), and what a driver made of that stays.
@@ -163,7 +163,7 @@ impl Shadowed {
     }
 
     /// The device becomes as after a reset: off, without interrupts and DMA, and what it had counted is forgotten.
-    /// `then` is what it is to be brought back to.
+    /// `then` is what it is to be restored to.
     ///
     /// # Errors
     /// If it does not answer, or the reset does not end.
@@ -213,7 +213,7 @@ impl Shadowed {
     ///
     /// # Errors
     /// If it does not answer.
-    pub fn bring_back(&mut self, to: &Programmed) -> Result<()> {
+    pub fn restore(&mut self, to: &Programmed) -> Result<()> {
         for &(place, value) in to.written.iter().chain(&to.held) {
             self.write(place, value)?;
         }
@@ -287,7 +287,7 @@ impl PciDevice for Shadowed {
         Ok(())
     }
     fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {
-        // What is written there is not seen, so there will be nothing to bring back.
+        // What is written there is not seen, so there will be nothing to restore.
         self.forget();
         self.device.bar_map(bar, reserve_bytes)
     }

@@ -4,8 +4,8 @@
 //! [`commit`](Transactional::commit), or earlier where the driver could tell that they had not: at a register read
 //! (unless the register map says that the value does not depend on them), a flush, a full queue, and everything else
 //! that the device is asked for. Who lets the driver sleep or wait for DMA calls [`release`](Transactional::release).
-//! Once something has reached the device that cannot be taken back the call is no longer
-//! [undoable](Transactional::is_undoable), and from there on writes pass straight through.
+//! Once something has reached the device that no rollback undoes, the call
+//! [cannot be rolled back](Transactional::can_roll_back) any more, and from there on writes pass straight through.
 //!
 //! Values that reading clears are the other direction. What an aborted call had read is owed: the next read of that
 //! register gets it too, merged as the map says.
@@ -48,7 +48,7 @@ struct Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aborted {
     /// The device is as it was when the transaction began.
-    pub undone: bool,
+    pub rolled_back: bool,
     /// Interrupt causes that were read are owed. The device has forgotten them and its line has dropped, so it will
     /// not interrupt for them again: the driver's `irq` must be called without it.
     pub causes_owed: bool,
@@ -66,7 +66,7 @@ pub struct Transactional<D> {
     /// How many of them owe something.
     owing: usize,
     open: bool,
-    undoable: bool,
+    can_roll_back: bool,
 }
 
 impl<D: PciDevice> Transactional<D> {
@@ -82,7 +82,7 @@ impl<D: PciDevice> Transactional<D> {
             touched: Vec::with_capacity(slots),
             owing: 0,
             open: false,
-            undoable: false,
+            can_roll_back: false,
         }
     }
 
@@ -103,7 +103,7 @@ impl<D: PciDevice> Transactional<D> {
     pub fn begin(&mut self) {
         assert!(!self.open, "a transaction is open already");
         self.open = true;
-        self.undoable = true;
+        self.can_roll_back = true;
     }
 
     /// Whether a transaction is open.
@@ -112,10 +112,11 @@ impl<D: PciDevice> Transactional<D> {
         self.open
     }
 
-    /// Whether the open transaction can still be undone: nothing that cannot be taken back has reached the device.
+    /// Whether the open transaction can still be rolled back: nothing that a rollback could not undo has reached the
+    /// device.
     #[inline]
-    pub fn is_undoable(&self) -> bool {
-        self.undoable
+    pub fn can_roll_back(&self) -> bool {
+        self.can_roll_back
     }
 
     /// The call ended well: what it wrote reaches the device.
@@ -126,7 +127,7 @@ impl<D: PciDevice> Transactional<D> {
     pub fn commit(&mut self) -> Result<()> {
         let released = if self.held.is_empty() { Ok(()) } else { self.release() };
         self.open = false;
-        self.undoable = false;
+        self.can_roll_back = false;
         if !self.touched.is_empty() {
             for slot in self.touched.drain(..) {
                 self.taken[usize::from(slot)].now = 0;
@@ -138,9 +139,9 @@ impl<D: PciDevice> Transactional<D> {
     /// The call did not end well: what it wrote is dropped, as far as it was still held back, and what it read out of
     /// registers that clear themselves is owed to later reads.
     pub fn abort(&mut self) -> Aborted {
-        let undone = self.undoable;
+        let rolled_back = self.can_roll_back;
         self.open = false;
-        self.undoable = false;
+        self.can_roll_back = false;
         self.held.clear();
         for slot in self.touched.drain(..) {
             let read = self.effects.slot(slot);
@@ -153,7 +154,7 @@ impl<D: PciDevice> Transactional<D> {
         }
         let causes_owed = self.owing > 0
             && self.taken.iter().zip(self.effects.all_slots()).any(|(taken, read)| taken.owed != 0 && read.is_causes());
-        Aborted { undone, causes_owed }
+        Aborted { rolled_back, causes_owed }
     }
 
     /// Lets what is held back reach the device, because the driver is about to wait for what the device makes of it.
@@ -164,7 +165,7 @@ impl<D: PciDevice> Transactional<D> {
         if self.held.is_empty() {
             return Ok(());
         }
-        self.undoable = false;
+        self.can_roll_back = false;
         // By index: handing a write on needs all of self.
         for at in 0..self.held.len() {
             let Held { value, offset, bar, width } = self.held[at];
@@ -180,7 +181,7 @@ impl<D: PciDevice> Transactional<D> {
     /// A new driver instance: what was held back, or read by the old one, is nobody's any more.
     pub fn forget(&mut self) {
         self.open = false;
-        self.undoable = false;
+        self.can_roll_back = false;
         self.held.clear();
         self.forget_taken();
     }
@@ -191,10 +192,10 @@ impl<D: PciDevice> Transactional<D> {
         self.owing = 0;
     }
 
-    /// Something is about to reach the device that cannot be taken back.
+    /// Something is about to reach the device that cannot be rolled back.
     fn spoil(&mut self) -> Result<()> {
         let released = self.release();
-        self.undoable = false;
+        self.can_roll_back = false;
         released
     }
 
@@ -208,7 +209,7 @@ impl<D: PciDevice> Transactional<D> {
         match effect.read {
             Read::Keeps => Ok(value),
             Read::CannotBeGivenBack => {
-                self.undoable = false;
+                self.can_roll_back = false;
                 Ok(value)
             }
             Read::Clears(slot) => Ok(self.take(slot, value)),
@@ -300,7 +301,7 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
         if self.effects.is_command(bar, offset, width) {
             return self.command(bar, offset, width, value);
         }
-        if self.undoable {
+        if self.can_roll_back {
             if self.held.len() < CAPACITY {
                 self.held.push(Held { value, offset, bar, width });
                 return Ok(());

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_written_is_brought_back_unless_it_is_a_command_or_not_the_drivers_alone() {
+    fn what_can_be_written_is_restored_unless_it_is_a_command_or_not_the_drivers_alone() {
         let commands = ["EECD", "EERD", "MDIC", "ICR", "ICS"];
         let shared = ["EXTCNF_CTRL", "SWSM"];
         for info in MAP.registers().iter().filter(|info| info.access.writes()) {

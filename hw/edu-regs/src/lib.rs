@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_to_a_snapshot_asks_for_no_factorial() {
+    fn restoring_a_snapshot_asks_for_no_factorial() {
         assert_eq!(MAP.named("FACTORIAL").unwrap().restore, Restore::Nothing);
         assert_eq!(MAP.named("ACKNOWLEDGE").unwrap().restore, Restore::Quiet(0xffff_ffff));
     }

@@ -162,7 +162,7 @@ fn bridges_and_devices_of_unknown_use_are_protected() {
 }
 
 #[test]
-fn a_move_that_fails_half_way_is_taken_back() {
+fn a_move_that_fails_half_way_is_undone() {
     let tree = free_nic();
     let at = address("03:00.0");
     let mut binder = binder(&tree);

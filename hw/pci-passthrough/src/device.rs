@@ -23,7 +23,7 @@ use crate::{PciAddress, Sysfs, sys};
 /// at once; this is for those who only write, only wait, or have direct registers.
 const PRESENCE_PERIOD_NS: u64 = 250_000_000;
 /// After how many interrupts on a line it is asked at the latest. What was cut off from its registers cannot be told to
-/// take its line back, and would interrupt again each time that the line is opened.
+/// release its line, and would interrupt again each time that the line is opened.
 const PRESENCE_INTERRUPTS: u32 = 64;
 
 /// A PCI function that VFIO gave to this process.

@@ -77,16 +77,16 @@ rules! {
     FieldOverlap "shares a bit among its fields, by",
     /// What cannot be read has no effect when it is.
     Unreadable "cannot be read, and yet reading it has an effect",
-    /// What cannot be written has no effect when it is, no guard, and is not brought back.
+    /// What cannot be written has no effect when it is, no guard, and is not restored.
     Unwritable "cannot be written, and yet writing it has an effect",
     /// Bits and values of effects are the register's.
     Bits "has an effect with bits that it does not have, or with none",
     /// The bits that reset all are among those that reset.
-    ResetNotNamed "is brought back by a reset that is no write effect of it",
+    ResetNotNamed "is restored by a reset that is no write effect of it",
     /// It can be read without effect, as often as one likes.
-    ReadBack "must be read to be brought back, and cannot be, or not without effect",
+    ReadBack "must be read to be restored, and cannot be, or not without effect",
     /// It holds what was written.
-    NotHeld "is brought back although it does not hold what is written to it",
+    NotHeld "is restored although it does not hold what is written to it",
     /// An address has 64 bits, or 32 as the low half.
     AddressWidth "holds an address that the device uses, and is not 32 or 64 bit wide",
     /// The high half of an address has 32 bits.

@@ -127,7 +127,7 @@ type Step = fn(u64, u64) -> Result<u64, &'static str>;
 ///
 /// The function is given the state that its last call returned and the value; it returns the next state, or says which
 /// rule the value breaks, and then it is not written. State 0 is "nothing is known of what came before": the beginning,
-/// and again after a reset, a new driver, or writes that were taken back.
+/// and again after a reset, a new driver, or writes that were rolled back.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard {
     /// The look.
@@ -137,7 +137,7 @@ pub struct Guard {
     pub busy: u64,
 }
 
-/// What becomes of a register when its device is brought back to an earlier state. First everything that can be turned
+/// What becomes of a register when its device is restored to an earlier state. First everything that can be turned
 /// off is; the device is reset; then registers are written, and what turns it on comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restore {
@@ -154,7 +154,7 @@ pub enum Restore {
     Switch,
     /// This is written first of all, so that the device is quiet: it masks interrupts.
     Quiet(u64),
-    /// Like [`Written`](Restore::Written); and writing these bits resets all that is brought back. They clear
+    /// Like [`Written`](Restore::Written); and writing these bits resets all that is restored. They clear
     /// themselves when that is done, which is seen by reading.
     ResetBy(u64),
 }
@@ -203,7 +203,7 @@ pub struct RegisterInfo {
     pub posts_only: bool,
     /// What looks at each value before it is written.
     pub guard: Option<Guard>,
-    /// What becomes of it when the device is brought back to an earlier state.
+    /// What becomes of it when the device is restored to an earlier state.
     pub restore: Restore,
     /// Bits and fields.
     pub fields: &'static [FieldInfo],
@@ -276,7 +276,7 @@ impl RegisterInfo {
         self
     }
 
-    /// The same, with what becomes of it when the device is brought back to an earlier state.
+    /// The same, with what becomes of it when the device is restored to an earlier state.
     pub const fn restore(mut self, restore: Restore) -> Self {
         self.restore = restore;
         self

@@ -86,7 +86,7 @@ static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. BAR 2, which holds the interrupt table, is the host's.
 ///
-/// It does not say how the device is brought back to an earlier state: what there is to bring back stands in memory,
+/// It does not say how the device is restored to an earlier state: what there is to restore stands in memory,
 /// and the device has read it when it was activated. So there are no snapshots, and a driver is restarted instead.
 pub static MAP: RegisterMap = RegisterMap::checked(
     "vmxnet3",

@@ -91,7 +91,7 @@ fn an_empty_loop_without_end_is_ended() {
 }
 
 #[test]
-fn a_loop_that_goes_back_by_a_table_or_from_inside_of_a_block_is_ended() {
+fn a_loop_that_continues_by_a_table_or_from_inside_of_a_block_is_ended() {
     let table = "(loop $l (block $b (br_table $b $l $b (i32.const 1))))";
     assert_eq!(ends(table, ""), [End::TimeUp, End::TimeUp]);
     let inside = "(loop $l (block (if (i32.const 1) (then (br $l)))))";

@@ -104,7 +104,7 @@ impl Facts {
         }
     }
 
-    /// A branch. Says whether it goes back to a loop's beginning.
+    /// A branch. Says whether it returns to a loop's beginning.
     pub(super) fn branch(&mut self, depth: u32) -> bool {
         let known = self.known.len();
         let Some(target) = self.open.len().checked_sub(1 + depth as usize) else { return false };

@@ -61,7 +61,7 @@ pub struct Options {
     /// Below this address no device writes: the beginning of the DMA window. Reading and logging ahead of the stores
     /// (at the beginning of loops) is confined to it. Without it, all of memory is taken to be private.
     pub private_bytes: Option<u32>,
-    /// Somebody else keeps private memory (a checkpoint by pages): only what reaches to
+    /// Somebody else keeps private memory (rollback by pages): only what reaches to
     /// [`private_bytes`](Self::private_bytes) or beyond is logged.
     pub private_is_kept: bool,
     /// A mistake to make.

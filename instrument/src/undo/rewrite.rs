@@ -182,7 +182,7 @@ impl Rewrite<'_, '_> {
     }
 
     fn branches(&mut self, operator: &Operator<'_>) {
-        let goes_back = match operator {
+        let to_loop_start = match operator {
             Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => self.facts.branch(*relative_depth),
             Operator::BrTable { targets } => {
                 // The targets were read when the function was validated.
@@ -191,7 +191,7 @@ impl Rewrite<'_, '_> {
             }
             _ => false,
         };
-        if goes_back {
+        if to_loop_start {
             self.effect.back_edges += 1;
             if !flawed!(self.module.planted, LoopWithoutCheck) {
                 self.deadline_check();

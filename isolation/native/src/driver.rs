@@ -55,7 +55,7 @@ impl Shared {
         unsafe { self.0.as_mut() }
     }
 
-    /// Takes it back. Nobody else may have a pointer to it any more.
+    /// Turns it into a box again. Nobody else may have a pointer to it any more.
     fn into_inner(self) -> HostContext {
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: it came out of a box in `new`, and is not dropped again.

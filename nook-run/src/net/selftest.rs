@@ -12,7 +12,7 @@ use nook_abi::Hex;
 use nook_abi::net::NetStats;
 use nook_bus::{DmaWindow, PciDevice, PciIdentity};
 use nook_runtime::{
-    DriverModule, Launcher, Method, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest, Wasi,
+    DriverModule, Launcher, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest, RollbackMethod, Wasi,
 };
 
 use super::args::WireArg;
@@ -49,7 +49,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
         check_path(path)?;
     }
     let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
-    let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: Method::Log };
+    let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
     let launcher = drivers::launcher(&args.driver, &module, how, None, &ModuleCache::of_user())?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
     let choice = DeviceOptions {

@@ -118,16 +118,16 @@ fn a_connection_survives(options: &[&str], policy: &str, way: &str) {
 
 #[test]
 #[ignore = "needs root"]
-fn a_connection_survives_a_driver_whose_calls_are_taken_back() {
-    a_connection_survives(&[], "", "taken_back");
+fn a_connection_survives_a_driver_whose_calls_are_rolled_back() {
+    a_connection_survives(&[], "", "rollbacks");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_connection_survives_a_driver_that_is_brought_back_to_a_snapshot() {
-    let policy = "[take_back]\nenabled = false\n[restart]\nwindow = \"1ms\"\nbudget = 100000\n\
+fn a_connection_survives_a_driver_that_is_restored_to_a_snapshot() {
+    let policy = "[rollback]\nenabled = false\n[restart]\nwindow = \"1ms\"\nbudget = 100000\n\
                   [snapshots]\nevery = \"100ms\"\n";
-    a_connection_survives(&[], policy, "brought_back");
+    a_connection_survives(&[], policy, "snapshot_restores");
 }
 
 #[test]

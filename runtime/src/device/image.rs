@@ -42,7 +42,7 @@ impl DeviceState {
         self.device.device_mut().has_not_moved()
     }
 
-    /// What there is to be brought back; `None` if this device cannot be.
+    /// What there is to be restored; `None` if this device cannot be.
     ///
     /// # Errors
     /// If it does not answer.
@@ -64,7 +64,7 @@ impl DeviceState {
         bytes
     }
 
-    /// The device does nothing any more; it is about to be brought back to `image`.
+    /// The device does nothing any more; it is about to be restored to `image`.
     ///
     /// # Errors
     /// If it does not become silent.
@@ -77,7 +77,7 @@ impl DeviceState {
     ///
     /// # Errors
     /// The first thing that it refused.
-    pub(crate) fn bring_back(&mut self, image: &DeviceImage) -> Result<(), DeviceError> {
+    pub(crate) fn restore(&mut self, image: &DeviceImage) -> Result<(), DeviceError> {
         let slice = self.window.slice().subslice(0, image.memory.len());
         slice.expect("regions lie inside of the window").copy_from(&image.memory);
         self.regions = image.regions.clone();
@@ -90,7 +90,7 @@ impl DeviceState {
             _ => {}
         }
         self.irq_enabled = image.irq_enabled;
-        self.device.device_mut().bring_back(&image.programmed)?;
+        self.device.device_mut().restore(&image.programmed)?;
         // Whatever was under way is looked for, on a line that may have been left masked.
         self.irq_pending = self.irq_enabled;
         for vector in (0..u32::BITS).filter(|vector| self.irq_enabled & 1 << vector != 0) {

@@ -202,10 +202,10 @@ fn rolled_back() {
         let value = rig.value(effect);
         rig.device.device.begin();
         rig.write(rig.it, value).expect(what);
-        let undone = rig.device.device.abort().undone;
+        let rolled_back = rig.device.device.abort().rolled_back;
         let command = effect.name == "write(Command)";
         let reached = if command { vec![rig.written(value)] } else { Vec::new() };
-        assert_eq!((rig.seen(), undone), (reached, !command), "{what}");
+        assert_eq!((rig.seen(), rolled_back), (reached, !command), "{what}");
     });
 }
 
@@ -222,13 +222,13 @@ fn what_a_call_that_was_rolled_back_had_read_is_read_again() {
         rig.device.device.begin();
         assert_eq!(rig.read(rig.it), Ok(first), "{what}");
         let aborted = rig.device.device.abort();
-        let (again, undone, causes) = match effect.name {
+        let (again, rolled_back, causes) = match effect.name {
             "read(ClearsOr)" | "write(OneClears)" => (first | second, true, true),
             "read(ClearsAdd)" => (rig.it.width.all_ones(), true, false),
             "read(Pops)" | "read(Other)" => (second, false, false),
             _ => (second, true, false),
         };
-        assert_eq!((aborted.undone, aborted.causes_owed), (undone, causes), "{what}");
+        assert_eq!((aborted.rolled_back, aborted.causes_owed), (rolled_back, causes), "{what}");
         if effect.name == "write(OneClears)" {
             rig.write(rig.it, 2).expect(what);
             assert_eq!(rig.read(rig.it), Ok((first & !2) | second), "{what}");
@@ -247,7 +247,7 @@ fn pairs(rig: &mut Rig, what: &str) {
     }
     rig.device.device.begin();
     assert_eq!((rig.read(lower), rig.read(rig.it)), (Ok(rig.it.width.all_ones()), Ok(1)), "{what}");
-    assert!(rig.device.device.abort().undone, "{what}");
+    assert!(rig.device.device.abort().rolled_back, "{what}");
     assert_eq!((rig.read(lower), rig.read(rig.it)), (Ok(0), Ok(4)), "{what}: added with the carry");
 }
 
@@ -271,7 +271,7 @@ fn restored_from_a_snapshot() {
         rig.script.seen();
         rig.device.silence(&kept).expect(what);
         let silenced = rig.seen();
-        rig.device.bring_back(&kept).expect(what);
+        rig.device.restore(&kept).expect(what);
         let (off, on) = match effect.name {
             "restore(Written)" => (vec![], vec![rig.written(value)]),
             "restore(Held)" | "restore(Mask)" => (vec![], vec![rig.written(0x21)]),

@@ -157,8 +157,8 @@ impl Misc {
         }
     }
 
-    /// The call was taken back, or its driver is gone: what it was about was not accepted.
-    fn take_back(&mut self, ended: bool) {
+    /// The call was rolled back, or its driver is gone: what it was about was not accepted.
+    fn release_unaccepted(&mut self, ended: bool) {
         let Some(mut asked) = self.given.take() else { return };
         asked.ends += u32::from(ended);
         if asked.ends < MOST_ENDS {
@@ -212,14 +212,14 @@ impl Class for Misc {
     }
 
     fn end(&mut self, host: &Host) {
-        self.take_back(true);
+        self.release_unaccepted(true);
         // An interrupt may have ended the driver after others that completed something.
         let before = host.port.misc().map(|port| port.completed_before().to_vec());
         self.close(before.unwrap_or_default());
         self.lose();
     }
 
-    fn expect_return(&mut self, _: u64) {}
+    fn expect_recovery(&mut self, _: u64) {}
 
     fn stopped(&mut self) {
         if !self.open.is_empty() {
@@ -336,7 +336,7 @@ impl Class for Misc {
     }
 
     fn abort(&mut self) {
-        self.take_back(false);
+        self.release_unaccepted(false);
     }
 
     fn returned(&self) -> u64 {
@@ -359,8 +359,8 @@ impl Class for Misc {
         true
     }
 
-    fn bring_back(&mut self, host: &mut Host, image: &Vec<OperationInfo>) {
-        self.take_back(true);
+    fn restore(&mut self, host: &mut Host, image: &Vec<OperationInfo>) {
+        self.release_unaccepted(true);
         self.collect(host);
         self.lose();
         if let class::Port::Misc(port) = &mut host.port {

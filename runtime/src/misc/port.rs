@@ -39,7 +39,7 @@ pub(crate) struct Port {
     /// Tickets of operations that the driver may complete, at most [`MOST_OPEN`].
     open: Vec<u32>,
     completed: Vec<Completed>,
-    /// What was open, and how many were completed, when the call began that may be taken back.
+    /// What was open, and how many were completed, when the call began that may be rolled back.
     before: (Vec<u32>, usize),
 }
 
@@ -86,7 +86,7 @@ impl Port {
         self.completed.push(Completed { ticket, outcome });
     }
 
-    /// What was completed in calls before the last one that may be taken back.
+    /// What was completed in calls before the last one that may be rolled back.
     pub(super) fn completed_before(&self) -> &[Completed] {
         &self.completed[..self.before.1.min(self.completed.len())]
     }

@@ -27,7 +27,7 @@ pub struct NetCounters {
     pub tx_dropped: u64,
     /// Frames to be sent that were given up because the driver faulted at them.
     pub tx_poison: u64,
-    /// Frames to be sent that a driver had when it ended, or was brought back to a snapshot, and that were not given
+    /// Frames to be sent that a driver had when it ended, or was restored from a snapshot, and that were not given
     /// again: they may have been sent, and may be lost.
     pub tx_given_up: u64,
 }

@@ -55,14 +55,14 @@ impl Traffic {
 
     /// As it was, but for frames to be sent: those that the driver was given since are given to it again, or given up.
     /// Says how many were given up.
-    pub(crate) fn bring_back(&mut self, image: &TrafficImage) -> u64 {
+    pub(crate) fn restore(&mut self, image: &TrafficImage) -> u64 {
         let given_up = self.reclaim(false);
-        self.packets.bring_back(&image.receiving);
+        self.packets.restore(&image.receiving);
         let Some(rings) = &mut self.rings else { return given_up };
-        rings.rx_provide.bring_back(image.provided[0]);
-        rings.tx_provide.bring_back(image.provided[1]);
-        rings.rx_return.bring_back(image.returned[0]);
-        rings.tx_return.bring_back(image.returned[1]);
+        rings.rx_provide.restore(image.provided[0]);
+        rings.tx_provide.restore(image.provided[1]);
+        rings.rx_return.restore(image.returned[0]);
+        rings.tx_return.restore(image.returned[1]);
         given_up
     }
 }

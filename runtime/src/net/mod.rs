@@ -149,7 +149,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.restrictions = PollRestrictions::default();
     }
 
-    fn expect_return(&mut self, now_ns: u64) {
+    fn expect_recovery(&mut self, now_ns: u64) {
         self.keep_carrier_until_ns = now_ns + KEEP_CARRIER_NS;
     }
 
@@ -289,9 +289,9 @@ impl<U: NetBackend> Class for Net<U> {
         self.settings == image.settings
     }
 
-    fn bring_back(&mut self, host: &mut Host, image: &NetImage) {
+    fn restore(&mut self, host: &mut Host, image: &NetImage) {
         self.restrictions = PollRestrictions::default();
-        self.counters.tx_given_up += self.traffic.bring_back(&image.traffic);
+        self.counters.tx_given_up += self.traffic.restore(&image.traffic);
         self.monitor = TrafficMonitor::moved_before(image.moved, &self.counters);
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;

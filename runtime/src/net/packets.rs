@@ -98,7 +98,7 @@ impl Packets {
 
     /// After [`reclaim`](Self::reclaim): the driver has the receive buffers that it had when
     /// [`receiving`](Self::receiving) said so.
-    pub(crate) fn bring_back(&mut self, receiving: &[(u32, u16)]) {
+    pub(crate) fn restore(&mut self, receiving: &[(u32, u16)]) {
         for &(id, generation) in receiving {
             let slot = &mut self.slots[id as usize];
             (slot.owner, slot.generation) = (Owner::Driver(Queue::RxProvide), generation);

@@ -17,7 +17,7 @@ pub struct Interface {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Port {
     pub(crate) interface: Option<Interface>,
-    /// The link when the call began that may be taken back.
+    /// The link when the call began that may be rolled back.
     before: LinkState,
 }
 

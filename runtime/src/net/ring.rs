@@ -100,7 +100,7 @@ impl HostProducer {
     }
 
     /// The ring is as it was when these were its [`counts`](Self::counts); its memory was made so.
-    pub(crate) fn bring_back(&mut self, (produced, consumed): (u32, u32)) {
+    pub(crate) fn restore(&mut self, (produced, consumed): (u32, u32)) {
         (self.produced, self.consumed) = (produced, consumed);
     }
 
@@ -150,7 +150,7 @@ impl HostConsumer {
     }
 
     /// The ring is as it was when this was its [`count`](Self::count); its memory was made so.
-    pub(crate) fn bring_back(&mut self, consumed: u32) {
+    pub(crate) fn restore(&mut self, consumed: u32) {
         self.consumed = consumed;
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Traffic {
     window: DmaWindow,
     pub(super) packets: Packets,
     pub(super) rings: Option<Rings>,
-    /// What was taken back and checked, and is not accepted yet.
+    /// What was rolled back and checked, and is not accepted yet.
     pub(super) returned: Vec<Returned>,
     /// Which buffer the driver got at which place of `tx_provide`.
     tx_ids: [u32; QUEUE_CAPACITY as usize],
@@ -196,7 +196,7 @@ impl Traffic {
         Ok(outcome.map(|()| provided))
     }
 
-    /// Takes back the frames to be sent that the driver has not taken yet; they will be given again, in order.
+    /// Rolls back the frames to be sent that the driver has not taken yet; they will be given again, in order.
     pub(crate) fn withhold_tx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
         rings.tx_provide.sync(Queue::TxProvide.name())?;
@@ -215,7 +215,7 @@ impl Traffic {
         dropped.map(|id| self.packets.take(id)).is_some()
     }
 
-    /// Takes back what the driver returned, after checking every entry. Nothing counts before
+    /// Rolls back what the driver returned, after checking every entry. Nothing counts before
     /// [`accept`](Self::accept); after a fault, everything is as it was.
     pub(crate) fn check(&mut self) -> Result<(), Fault> {
         let outcome = self.check_ring(Queue::RxReturn).and_then(|()| self.check_ring(Queue::TxReturn));
@@ -226,7 +226,7 @@ impl Traffic {
         outcome
     }
 
-    /// What the driver says that it took: wrong counters are found while the call that wrote them can be taken back.
+    /// What the driver says that it took: wrong counters are found while the call that wrote them can be rolled back.
     fn look_at_provided(&self) -> Result<(), Fault> {
         let Some(rings) = &self.rings else { return Ok(()) };
         rings.rx_provide.look(Queue::RxProvide.name())?;

@@ -20,7 +20,7 @@ pub enum SnapshotAttempt<I> {
     QuietUntil(u64),
     /// This was such a moment.
     Taken(Box<Snapshot<I>>),
-    /// This driver, or its device, cannot be brought back, at least as it is now.
+    /// This driver, or its device, cannot be restored, at least as it is now.
     Unsupported,
 }
 
@@ -110,7 +110,7 @@ impl<C: Class> Nook<C> {
         Ok(look)
     }
 
-    /// Copies what there is to be brought back, if it is still as in `fingerprint` afterwards: what had come while it
+    /// Copies what there is to be restored, if it is still as in `fingerprint` afterwards: what had come while it
     /// was copied would be there in part.
     fn take(&mut self, fingerprint: &DeviceFingerprint, now: u64) -> Result<SnapshotAttempt<C::Image>, NookError> {
         let host = self.host_mut();
@@ -150,7 +150,7 @@ impl<C: Class> Nook<C> {
         fingerprint.map_err(|fault| self.fault(fault))
     }
 
-    /// Whether the nook can be brought back to this: it is of the instance that runs, and of the settings that
+    /// Whether the nook can be restored from this: it is of the instance that runs, and of the settings that
     /// hold.
     pub fn fits(&self, snapshot: &Snapshot<C::Image>) -> bool {
         self.host().is_of_now(&snapshot.host) && self.class.fits(&snapshot.class)
@@ -161,19 +161,19 @@ impl<C: Class> Nook<C> {
     ///
     /// # Errors
     /// If that cannot be done. Then the instance must not be called again.
-    pub fn bring_back(&mut self, snapshot: &Snapshot<C::Image>) -> Result<(), NookError> {
+    pub fn restore(&mut self, snapshot: &Snapshot<C::Image>) -> Result<(), NookError> {
         if !self.fits(snapshot) {
             return Err(NookError::OtherSnapshot);
         }
         self.quiescence = None;
         self.host_mut().silence(&snapshot.host)?;
-        self.driver()?.bring_back(&snapshot.driver).map_err(NookError::NotBack)?;
+        self.driver()?.restore(&snapshot.driver).map_err(NookError::NotRestored)?;
         let Nook { lifecycle, class, .. } = self;
-        class.bring_back(lifecycle.host_mut(), &snapshot.class);
-        lifecycle.host_mut().bring_back(&snapshot.host)?;
+        class.restore(lifecycle.host_mut(), &snapshot.class);
+        lifecycle.host_mut().restore(&snapshot.host)?;
         self.opened = true;
         // The device may need a while until it works again.
-        self.class.expect_return(self.clock.now_ns());
+        self.class.expect_recovery(self.clock.now_ns());
         Ok(())
     }
 }

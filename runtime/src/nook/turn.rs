@@ -1,4 +1,4 @@
-//! One round of a nook, and what of it can be taken back.
+//! One round of a nook, and what of it can be rolled back.
 
 use nook_abi::{Entry, Fault, irq_result};
 

@@ -112,7 +112,7 @@ pub const CASES: &[Case] = &[
         script: Script::Storms,
         txn: BETWEEN,
         ..Case::of(
-            "interrupt_that_nobody_takes_back",
+            "interrupt_that_nobody_clears",
             Class::DeviceFailure,
             fault(InterruptStorm { vector: 0, interrupts: 10_000 }),
             &[("irq", "(i32.const 1)")],

@@ -33,7 +33,7 @@ pub fn check(text: &str, defines: impl Fn(&str) -> bool, exists: impl Fn(&str) -
         for name in names {
             let there = if name.contains('/') { exists(name) } else { defines(name) };
             if !there {
-                violation(format!("there is no `{name}`: name the test that shows it, or take the promise back"));
+                violation(format!("there is no `{name}`: name the test that shows it, or withdraw the promise"));
             }
         }
     }

@@ -18,7 +18,7 @@ enum Step {
     Publish,
     /// The device works through so many, if it has them.
     Work(u32),
-    /// The driver takes back so many, if they are done.
+    /// The driver reclaims so many, if they are done.
     Reap(u32),
 }
 

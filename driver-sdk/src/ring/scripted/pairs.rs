@@ -217,7 +217,7 @@ fn what_an_earlier_life_of_the_device_left_is_not_taken_after_clearing() {
 }
 
 #[test]
-fn an_index_that_cannot_be_is_the_devices_failure_and_takes_nothing_back() {
+fn an_index_that_cannot_be_is_the_devices_failure_and_nothing_is_reclaimed() {
     let host = TestHost::new();
     let mut pair = Pair::new(&host);
     pair.step(Step::Submit(3));
@@ -226,6 +226,6 @@ fn an_index_that_cannot_be_is_the_devices_failure_and_takes_nothing_back() {
     }
     assert_eq!((take_all(pair.submit.reap_to(0).unwrap()), pair.submit.in_flight()), (0, 3));
     assert_eq!((take_all(pair.submit.reap_to(2).unwrap()), pair.submit.in_flight()), (2, 1));
-    // It does not go back either.
+    // It does not move backwards either.
     assert_eq!(pair.submit.reap_to(1).err(), Some(Status::DeviceFailed));
 }

@@ -127,7 +127,7 @@ impl Rig {
         ids.len() as u32
     }
 
-    /// Takes back what the driver returned, and sees to it that each packet was the driver's.
+    /// Reclaims what the driver returned, and sees to it that each packet was the driver's.
     pub fn collect(&mut self) {
         for (queue, ids) in [(Queue::RxReturn, 0..RX_BUFFERS), (Queue::TxReturn, RX_BUFFERS..BUFFERS)] {
             for entry in self.host.returned(queue) {

@@ -1,4 +1,4 @@
-//! What is brought back, in which order, and when nothing is.
+//! What is restored, in which order, and when nothing is.
 
 use super::*;
 use crate::scripted::Scripted;
@@ -73,7 +73,7 @@ fn a_device_is_turned_off_reset_and_programmed_again_and_turned_on_last() {
     let off = ["0x24=0xff", "0x50=0x0", "flush"];
     let reset = ["bus master false", "0x0=0x4000005", "read 0x0"];
     assert_eq!(script.seen(), [&off[..], &reset, &off, &["read 0x14"]].concat());
-    device.bring_back(&kept).unwrap();
+    device.restore(&kept).unwrap();
     // In the order in which they were written last, then what the device had moved.
     let again = ["0x0=0x5", "0x40=0x7", "0x34=0x2", "0x20=0x11", "0x44=0x4", "bus master true", "0x50=0x3", "flush"];
     assert_eq!(script.seen(), again);
@@ -83,7 +83,7 @@ fn a_device_is_turned_off_reset_and_programmed_again_and_turned_on_last() {
 }
 
 #[test]
-fn what_was_not_reset_or_reset_in_part_cannot_be_brought_back() {
+fn what_was_not_reset_or_reset_in_part_cannot_be_restored() {
     let (mut fresh, _) = device();
     write(&mut fresh, 0, 5);
     assert_eq!(fresh.capture().unwrap(), None, "nobody knows what it was before");

@@ -55,7 +55,7 @@ fn read_in_vain(device: &mut Transactional, offset: u32) -> (u64, Aborted) {
     (value, device.abort())
 }
 
-const UNDONE: Aborted = Aborted { undone: true, causes_owed: false };
+const ROLLED_BACK: Aborted = Aborted { rolled_back: true, causes_owed: false };
 
 #[test]
 fn outside_of_a_transaction_everything_passes_straight_through() {
@@ -65,7 +65,7 @@ fn outside_of_a_transaction_everything_passes_straight_through() {
     assert_eq!(read(&mut device, 0x30), 7);
     device.flush().unwrap();
     assert_eq!(script.seen(), ["0x30=0x1", "read 0x30", "flush"]);
-    assert!(!device.is_open() && !device.is_undoable());
+    assert!(!device.is_open() && !device.can_roll_back());
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn writes_are_held_back_until_commit_and_come_in_order() {
     write(&mut device, 0x34, 2);
     write(&mut device, 0x30, 3);
     assert!(script.seen().is_empty());
-    assert!(device.is_undoable());
+    assert!(device.can_roll_back());
     device.commit().unwrap();
     assert_eq!(script.seen(), ["0x30=0x1", "0x34=0x2", "0x30=0x3"]);
     assert!(!device.is_open());
@@ -87,7 +87,7 @@ fn an_aborted_call_has_written_nothing() {
     let (mut device, script) = device();
     device.begin();
     write(&mut device, 0x34, 2);
-    assert_eq!(device.abort(), UNDONE);
+    assert_eq!(device.abort(), ROLLED_BACK);
     device.begin();
     device.commit().unwrap();
     assert!(script.seen().is_empty());
@@ -102,7 +102,7 @@ fn a_command_has_been_carried_out_when_its_write_is_over() {
     write(&mut device, 0x30, 2);
     write(&mut device, 0x38, 3);
     assert_eq!(script.seen(), ["0x30=0x2", "0x38=0x3", "flush"]);
-    assert!(!device.abort().undone, "it cannot be taken back");
+    assert!(!device.abort().rolled_back, "it cannot be rolled back");
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn what_could_tell_that_writes_are_held_back_releases_them() {
         write(&mut device, 0x30, 1);
         step(&mut device);
         assert_eq!(script.seen(), ["0x30=0x1", what]);
-        assert!(!device.is_undoable(), "{what}");
+        assert!(!device.can_roll_back(), "{what}");
         write(&mut device, 0x34, 2);
         assert_eq!(script.seen(), ["0x34=0x2"], "after {what} nothing is gained by holding back");
-        assert!(!device.abort().undone);
+        assert!(!device.abort().rolled_back);
     }
 }
 
@@ -135,11 +135,11 @@ fn before_a_wait_writes_are_released_by_hand() {
     let (mut device, script) = device();
     device.begin();
     device.release().unwrap();
-    assert!(device.is_undoable(), "nothing was held back");
+    assert!(device.can_roll_back(), "nothing was held back");
     write(&mut device, 0x34, 2);
     device.release().unwrap();
     assert_eq!(script.seen(), ["0x34=0x2"]);
-    assert!(!device.is_undoable());
+    assert!(!device.can_roll_back());
     device.commit().unwrap();
     assert!(script.seen().is_empty(), "no write comes twice");
 }
@@ -151,20 +151,20 @@ fn a_read_that_depends_on_no_write_releases_none() {
     write(&mut device, 0x30, 1);
     read(&mut device, 0x08);
     assert_eq!(script.seen(), ["read 0x8"]);
-    assert!(device.is_undoable());
+    assert!(device.can_roll_back());
     device.commit().unwrap();
     assert_eq!(script.seen(), ["0x30=0x1"]);
 }
 
 #[test]
-fn a_read_with_nothing_held_back_leaves_the_call_undoable() {
+fn a_read_with_nothing_held_back_leaves_a_rollback_possible() {
     let (mut device, script) = device();
     device.begin();
     read(&mut device, 0x30);
     device.flush().unwrap();
     write(&mut device, 0x30, 1);
-    assert!(device.is_undoable());
-    assert_eq!(device.abort(), UNDONE);
+    assert!(device.can_roll_back());
+    assert_eq!(device.abort(), ROLLED_BACK);
     assert_eq!(script.seen(), ["read 0x30", "flush"]);
 }
 
@@ -175,16 +175,16 @@ fn a_full_queue_releases_what_it_holds() {
     for value in 0..CAPACITY as u64 {
         write(&mut device, 0x30, value);
     }
-    assert!(device.is_undoable() && script.seen().is_empty());
+    assert!(device.can_roll_back() && script.seen().is_empty());
     write(&mut device, 0x34, 0);
     let seen = script.seen();
     assert_eq!(seen.len(), CAPACITY + 1);
     assert_eq!((seen[0].as_str(), seen[CAPACITY].as_str()), ("0x30=0x0", "0x34=0x0"));
-    assert!(!device.is_undoable());
+    assert!(!device.can_roll_back());
 }
 
 #[test]
-fn what_cannot_be_taken_back_comes_after_what_is_held_back_and_ends_the_claim() {
+fn what_cannot_be_rolled_back_comes_after_what_is_held_back_and_ends_the_claim() {
     type Step = fn(&mut Transactional) -> Result<()>;
     let steps: [(&str, Step); 7] = [
         ("bus master true", |device| device.set_bus_master(true)),
@@ -199,8 +199,8 @@ fn what_cannot_be_taken_back_comes_after_what_is_held_back_and_ends_the_claim() 
         let (mut device, script) = device();
         device.begin();
         step(&mut device).unwrap();
-        assert!(!device.is_undoable(), "{what}");
-        assert!(!device.abort().undone, "{what}");
+        assert!(!device.can_roll_back(), "{what}");
+        assert!(!device.abort().rolled_back, "{what}");
         device.begin();
         write(&mut device, 0x30, 1);
         script.seen();
@@ -216,7 +216,7 @@ fn the_device_works_without_getting_what_is_held_back() {
     write(&mut device, 0x30, 1);
     device.service(0).unwrap();
     assert_eq!(script.seen(), ["service"]);
-    assert!(device.is_undoable());
+    assert!(device.can_roll_back());
 }
 
 #[test]
@@ -238,9 +238,9 @@ fn a_write_that_the_device_refuses_ends_the_transaction() {
 fn lost_causes_are_ored_and_the_driver_is_owed_an_interrupt() {
     let (mut device, script) = device();
     script.answers(0x10, 0b0011);
-    assert_eq!(read_in_vain(&mut device, 0x10), (0b0011, Aborted { undone: true, causes_owed: true }));
+    assert_eq!(read_in_vain(&mut device, 0x10), (0b0011, Aborted { rolled_back: true, causes_owed: true }));
     script.answers(0x10, 0b0110);
-    assert_eq!(read_in_vain(&mut device, 0x10), (0b0111, Aborted { undone: true, causes_owed: true }));
+    assert_eq!(read_in_vain(&mut device, 0x10), (0b0111, Aborted { rolled_back: true, causes_owed: true }));
     device.begin();
     assert_eq!(read(&mut device, 0x10), 0b0111);
     device.commit().unwrap();
@@ -264,7 +264,7 @@ fn two_reads_of_one_aborted_call_are_both_owed() {
     }
     device.begin();
     assert_eq!((read(&mut device, 0x14), read(&mut device, 0x14)), (5, 6));
-    assert_eq!(device.abort(), UNDONE, "a counter is not a reason to interrupt");
+    assert_eq!(device.abort(), ROLLED_BACK, "a counter is not a reason to interrupt");
     assert_eq!(read(&mut device, 0x14), 11);
 }
 
@@ -307,7 +307,7 @@ fn a_pair_is_added_in_64_bits() {
 fn a_pairs_lower_half_alone_takes_nothing() {
     let (mut device, script) = device();
     script.answers(0x20, 5);
-    assert_eq!(read_in_vain(&mut device, 0x20), (5, UNDONE));
+    assert_eq!(read_in_vain(&mut device, 0x20), (5, ROLLED_BACK));
     script.answers(0x20, 6);
     assert_eq!((read(&mut device, 0x20), read(&mut device, 0x24)), (6, 0));
 }
@@ -325,9 +325,9 @@ fn causes_that_the_driver_clears_by_writing_are_no_longer_owed() {
     read(&mut device, 0x10);
     write(&mut device, 0x10, 0b0001);
     device.release().unwrap();
-    assert_eq!(device.abort(), Aborted { undone: false, causes_owed: true });
+    assert_eq!(device.abort(), Aborted { rolled_back: false, causes_owed: true });
     write(&mut device, 0x10, 0b0010);
-    assert_eq!(read_in_vain(&mut device, 0x10), (0, UNDONE));
+    assert_eq!(read_in_vain(&mut device, 0x10), (0, ROLLED_BACK));
     // A write that never reached it clears nothing.
     script.answers(0x10, 0b1000);
     device.begin();

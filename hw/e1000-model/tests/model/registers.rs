@@ -37,7 +37,7 @@ fn configuration_space_shows_bus_mastering_and_has_256_bytes() {
 }
 
 #[test]
-fn reset_brings_defaults_back_and_takes_the_address_from_the_eeprom() {
+fn reset_sets_defaults_again_and_takes_the_address_from_the_eeprom() {
     let mut rig = Rig::adversarial(3);
     rig.write(IMS, ICR::LSC);
     rig.write(RAL.get(0), 0);

@@ -227,7 +227,7 @@ impl Rig {
         self.peek(TX_RING + 16 * slot)[tx::STATUS_WORD] & tx::status::DD != 0
     }
 
-    /// Takes back what is done.
+    /// Reclaims what is done.
     pub fn reap(&mut self) -> u32 {
         let before = self.in_flight();
         while self.in_flight() != 0 && self.is_done(self.tx_head) {

@@ -101,7 +101,7 @@ fn act(rig: &mut Rig, (kind, choice, width, value): Act, places: &[RegisterAddr]
         7 | 8 => rig.device.device.begin(),
         9 if !open => {
             if let Ok(Some(kept)) = rig.device.capture() {
-                return rig.device.silence(&kept).and_then(|()| rig.device.bring_back(&kept)).is_ok();
+                return rig.device.silence(&kept).and_then(|()| rig.device.restore(&kept)).is_ok();
             }
         }
         10 => {
@@ -153,7 +153,7 @@ fn no_map_and_no_driver_makes_the_host_panic() {
         Ok(())
     });
     ran.expect("no panic");
-    // What was tried is worth something: registers of all kinds, and devices that were brought back.
+    // What was tried is worth something: registers of all kinds, and devices that were restored.
     let counts = (taken.get(), refused.get(), restored.get());
     assert!(counts.0 >= 1000 && counts.1 >= 1000 && counts.2 >= 1, "{counts:?}");
 }

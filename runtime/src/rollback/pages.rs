@@ -1,5 +1,5 @@
-//! A checkpoint by pages: the kernel notes which pages of a driver's private memory were written, and a copy of each
-//! as it was when the call began brings it back.
+//! Rollback by pages: the kernel notes which pages of a driver's private memory were written, and a copy of each
+//! as it was when the call began restores it.
 //!
 //! The pages are write-protected asynchronously (userfaultfd, `UFFD_FEATURE_WP_ASYNC`): the first write to a page
 //! takes the protection off without telling anybody, and `PAGEMAP_SCAN` finds those pages and protects them again

@@ -1,6 +1,6 @@
 //! What makes the memory of a wasm driver recoverable, for [`WasmLauncher`](crate::WasmLauncher), and how it is done:
 //! by the log that [`nook_instrument::undo`] adds to a module ([`UndoLog`]), or by that and the kernel's watch over
-//! pages ([`Pages`]). When calls are taken back is `recovery`'s business.
+//! pages ([`Pages`]). When calls are rolled back is `recovery`'s business.
 
 mod log;
 mod method;
@@ -12,37 +12,42 @@ use wasmtime::{Func, Instance, Memory, Store, Val};
 use crate::{DriverModule, Host, OffsetMap, RolledBack};
 
 pub use log::{CorruptLog, LogRolledBack, UndoLog};
-pub use method::Method;
+pub use method::RollbackMethod;
 pub use pages::Pages;
 
-/// A way to take back what a call did to a driver's memory and globals.
-pub trait Checkpointing: Send + Sync {
+/// A way to roll back what a call did to a driver's memory and globals.
+pub trait Rollback: Send + Sync {
     /// How `--isolation` calls a sandbox with it.
     fn isolation(&self) -> &'static str;
 
     /// The module as it has to be for this: each call of an entry that
-    /// [is a transaction](nook_abi::Entry::is_transaction) begins a new checkpoint by itself, as far as
-    /// that is not the [host's to do](Checkpoint::begins). The imports and the exports of the contract stay.
+    /// [is a transaction](nook_abi::Entry::is_transaction) begins a new record by itself, as far as
+    /// that is not the [host's to do](InstanceRollback::begins). The imports and the exports of the contract stay.
     ///
     /// # Errors
-    /// Why this module's calls cannot be taken back.
+    /// Why this module's calls cannot be rolled back.
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
-    /// Whether a prepared module checks a [time cell](Checkpoint::time_cell) wherever code may run for long, so that
-    /// it needs no epochs.
+    /// Whether a prepared module checks a [time cell](InstanceRollback::time_cell) wherever code may run for long, so
+    /// that it needs no epochs.
     fn keeps_time(&self) -> bool {
         false
     }
 
-    /// The checkpoint of one instance of that module. If it keeps time, calls that find their time cell set call `ask`,
-    /// which takes nothing and returns the cell's next value.
+    /// Returns what rolls back the calls of one instance of that module. If it keeps time, calls that find their time
+    /// cell set call `ask`, which takes nothing and returns the cell's next value.
     ///
     /// # Errors
     /// If the instance is not of a module that was prepared.
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>>;
+    fn attach(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        ask: Func,
+    ) -> wasmtime::Result<Box<dyn InstanceRollback>>;
 }
 
-/// A module whose calls can be taken back.
+/// A module whose calls can be rolled back.
 pub struct Prepared {
     /// The module.
     pub wasm: Vec<u8>,
@@ -52,14 +57,14 @@ pub struct Prepared {
     pub wrappers_from: u32,
 }
 
-/// The checkpoint of one instance.
-pub trait Checkpoint: Send {
-    /// Whether the host has a share in beginning a new checkpoint.
+/// Rolls back the calls of one instance.
+pub trait InstanceRollback: Send {
+    /// Whether the host has a share in beginning a new record.
     fn begins(&self) -> bool {
         false
     }
 
-    /// A call of a transaction's entry is about to begin. If that goes wrong, the call cannot be taken back.
+    /// A call of a transaction's entry is about to begin. If that goes wrong, the call cannot be rolled back.
     fn begin(&mut self, store: &mut Store<Host>) {
         let _ = store;
     }
@@ -75,13 +80,13 @@ pub trait Checkpoint: Send {
     fn globals(&mut self, store: &mut Store<Host>) -> Vec<Val>;
 
     /// The host has changed memory to what it was at an earlier moment, when [`globals`](Self::globals) were these:
-    /// they are so again, and there is no call to be taken back.
+    /// they are so again, and there is no call to be rolled back.
     ///
     /// # Errors
     /// If these are not the module's globals.
-    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()>;
+    fn restore_globals(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()>;
 
-    /// Whether a call that just trapped did so because it changed more than can be taken back. It can be taken back.
+    /// Whether a call that just trapped did so because it changed more than can be rolled back. It can be rolled back.
     fn is_full(&mut self, store: &mut Store<Host>) -> bool {
         let _ = store;
         false

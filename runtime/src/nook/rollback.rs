@@ -1,13 +1,13 @@
-//! Taking back the call that faulted, and going on with care.
+//! Rolling back the call that faulted, and going on with care.
 
 use nook_abi::Entry;
 
 use super::Nook;
 use crate::{Class, CrashWhen, NookError, RolledBack};
 
-/// A call that was taken back.
+/// A call that was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undone {
+pub struct RolledBackCall {
     /// What was called.
     pub entry: Entry,
     /// What was put back in memory.
@@ -15,9 +15,9 @@ pub struct Undone {
 }
 
 impl<C: Class> Nook<C> {
-    /// Which call ended with `error`, if it can be taken back. `None` if something of it had reached the device, if
+    /// Which call ended with `error`, if it can be rolled back. `None` if something of it had reached the device, if
     /// this isolation cannot undo, or if the error is not about one call.
-    pub fn undoable(&self, error: &NookError) -> Option<Entry> {
+    pub fn can_roll_back(&self, error: &NookError) -> Option<Entry> {
         let NookError::Fault { fault, .. } = error else { return None };
         if fault.is_device() {
             return None;
@@ -26,18 +26,18 @@ impl<C: Class> Nook<C> {
         (self.lifecycle.runs() && host.can_roll_back()).then(|| host.call.budget.entry())
     }
 
-    /// Takes back the call that ended with `error`, if it [can be](Self::undoable): everything is then as before the
-    /// call, except for what is history (counters, messages), and the call is due again.
-    pub fn undo(&mut self, error: &NookError) -> Option<Undone> {
-        let entry = self.undoable(error)?;
+    /// Rolls back the call that ended with `error`, if it [can be](Self::can_roll_back): everything is then as before
+    /// the call, except for what is history (counters, messages), and the call is due again.
+    pub fn roll_back(&mut self, error: &NookError) -> Option<RolledBackCall> {
+        let entry = self.can_roll_back(error)?;
         let Nook { lifecycle, class, .. } = self;
         let driver = lifecycle.driver()?;
         let memory = driver.roll_back()?;
         let host = driver.host_mut();
         host.abort_transaction();
-        host.counters.rolled_back += 1;
+        host.counters.rollbacks += 1;
         class.abort();
-        Some(Undone { entry, memory })
+        Some(RolledBackCall { entry, memory })
     }
 
     /// Ends calls of the driver in traps, at places that `seed` picks; see [`CrashWhen`]. Says whether they can be: it

@@ -116,7 +116,7 @@ impl UndoLog {
         }
     }
 
-    /// Whether the log's end is what stopped the call that just trapped. Rolling back takes it back as any other.
+    /// Whether the log's end is what stopped the call that just trapped. It is rolled back as any other.
     pub fn is_full<T>(&self, store: &mut Store<T>) -> bool {
         let mut cell = [0; 4];
         let read = self.log.read(&mut *store, FULL_CELL as usize, &mut cell);
@@ -155,7 +155,7 @@ impl UndoLog {
     ///
     /// # Errors
     /// If they are not this module's.
-    pub fn begin_again<T>(&self, store: &mut Store<T>, globals: &[Val]) -> wasmtime::Result<()> {
+    pub fn restore_globals<T>(&self, store: &mut Store<T>, globals: &[Val]) -> wasmtime::Result<()> {
         if globals.len() != self.globals.len() {
             wasmtime::bail!("{} globals instead of {}", globals.len(), self.globals.len());
         }

@@ -1,16 +1,16 @@
-//! [`Method`]: the ways in which the runtime takes calls back.
+//! [`RollbackMethod`]: the ways in which the runtime rolls calls back.
 
 use std::sync::Arc;
 
 use nook_instrument::undo::{self, Instrumented, Options, Refused};
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
-use super::{Checkpoint, Checkpointing, LogRolledBack, Pages, Prepared, UndoLog};
+use super::{InstanceRollback, LogRolledBack, Pages, Prepared, Rollback, UndoLog};
 use crate::{DriverModule, Host, RolledBack};
 
-/// How calls are taken back.
+/// How calls are rolled back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
+pub enum RollbackMethod {
     /// Each store logs what it overwrites: the price is per store. See [`undo`].
     #[default]
     Log,
@@ -19,16 +19,16 @@ pub enum Method {
     Pages,
 }
 
-impl Method {
-    /// This way of taking calls back, or the log, with a warning, where the kernel cannot watch pages.
-    pub fn checkpointing(self) -> Arc<dyn Checkpointing> {
+impl RollbackMethod {
+    /// This way of rolling calls back, or the log, with a warning, where the kernel cannot watch pages.
+    pub fn rollback(self) -> Arc<dyn Rollback> {
         let method = match (self, Pages::supported()) {
-            (Method::Pages, Err(error)) => {
+            (RollbackMethod::Pages, Err(error)) => {
                 tracing::warn!(
                     "this kernel does not say which pages were written (Linux 6.7 and later do): {error}; calls are \
-                     taken back by the log instead"
+                     rolled back by the log instead"
                 );
-                Method::Log
+                RollbackMethod::Log
             }
             (method, _) => method,
         };
@@ -44,12 +44,12 @@ impl Method {
             return Err(Refused::Wasi);
         }
         let private_bytes = u32::try_from(module.layout().window).ok();
-        let options = Options { private_bytes, private_is_kept: self == Method::Pages };
+        let options = Options { private_bytes, private_is_kept: self == RollbackMethod::Pages };
         undo::instrument(module.wasm(), &options)
     }
 }
 
-impl Checkpointing for Method {
+impl Rollback for RollbackMethod {
     fn isolation(&self) -> &'static str {
         "sfi+txn"
     }
@@ -64,26 +64,33 @@ impl Checkpointing for Method {
         true
     }
 
-    fn attach(&self, store: &mut Store<Host>, instance: &Instance, ask: Func) -> wasmtime::Result<Box<dyn Checkpoint>> {
+    fn attach(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        ask: Func,
+    ) -> wasmtime::Result<Box<dyn InstanceRollback>> {
         let log = UndoLog::of(store, instance)?;
         log.ask(store, ask)?;
         let private_bytes = store.data().layout().window as usize;
         let pages = match self {
-            Method::Log => None,
-            Method::Pages => Some(Pages::of(&mut *store, log.memory(), private_bytes).map_err(wasmtime::Error::new)?),
+            RollbackMethod::Log => None,
+            RollbackMethod::Pages => {
+                Some(Pages::of(&mut *store, log.memory(), private_bytes).map_err(wasmtime::Error::new)?)
+            }
         };
-        Ok(Box::new(Undoable { log, pages }))
+        Ok(Box::new(OfLog { log, pages }))
     }
 }
 
-/// An instance whose calls can be taken back.
-struct Undoable {
+/// An instance whose calls can be rolled back.
+struct OfLog {
     log: UndoLog,
     /// Of private memory; without them, the log holds that too.
     pages: Option<Pages>,
 }
 
-impl Checkpoint for Undoable {
+impl InstanceRollback for OfLog {
     fn begins(&self) -> bool {
         self.pages.is_some()
     }
@@ -116,8 +123,8 @@ impl Checkpoint for Undoable {
         self.log.globals(store)
     }
 
-    fn begin_again(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
+    fn restore_globals(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()> {
         // What the host wrote into pages is found when the next call begins.
-        self.log.begin_again(store, globals)
+        self.log.restore_globals(store, globals)
     }
 }
