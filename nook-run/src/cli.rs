@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 use nook_qemu::DeviceSpec;
 
+use crate::maps::args::{MapArgs, RegistersArgs};
 use crate::{misc, net};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
@@ -41,6 +42,8 @@ pub struct Cli {
 pub enum Command {
     /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Nothing of it runs.
     Inspect(InspectArgs),
+    /// Writes, checks and accepts register maps: what a driver may do with its device; docs/register-maps.md.
+    Map(MapArgs),
     /// Tries a driver and its device without a peer: frames turn round inside of the device and are checked.
     Selftest(SelftestArgs),
     /// Lists this machine's PCI devices, who has them, and which of the given drivers drive them.
@@ -87,6 +90,9 @@ pub struct SelftestArgs {
     /// Tests it with the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
     #[arg(long, value_name = "ADDR")]
     pub pci: Option<String>,
+    /// Its register map.
+    #[command(flatten)]
+    pub registers: RegistersArgs,
     /// How many frames to send.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
     pub packets: u32,
@@ -277,7 +283,7 @@ pub struct RunArgs {
     /// and what is logged are for all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
         "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation",
-        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait",
+        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,
 
@@ -303,6 +309,10 @@ pub struct RunArgs {
     /// Runs on the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu", "exercise"])]
     pub pci: Option<String>,
+
+    /// Its register map.
+    #[command(flatten)]
+    pub registers: RegistersArgs,
 
     /// Where the embedded model takes its whims from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]

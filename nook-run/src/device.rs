@@ -8,11 +8,11 @@ use nook_bus::{DmaWindow, PciDevice, Tracing};
 use nook_net::{Peer, PeerConfig, Tap, Unplugged};
 use nook_net_api::Wire;
 use nook_qemu::{DeviceSpec, QemuConfig, QemuDevice, QemuNet, QemuProgram};
+use nook_regs::RegisterMap;
 use nook_runtime::OwnedManifest;
 use pci_passthrough::VfioDevice;
 
 use crate::cli::RunArgs;
-use crate::drivers::MAPS;
 use crate::net::args::WireArg;
 use crate::trace::RegisterLog;
 
@@ -43,22 +43,22 @@ impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
     }
 }
 
-/// The device that was asked for, ready to be driven; `traced` logs each register access.
+/// The device that was asked for, ready to be driven; with `traced` each register access is logged, by the names of
+/// this map.
 ///
 /// # Errors
 /// If it cannot be made or opened.
 pub fn open_traced(
     choice: &DeviceOptions<'_>,
-    traced: bool,
+    traced: Option<&'static RegisterMap>,
     manifest: &OwnedManifest,
     window: &DmaWindow,
 ) -> Result<Box<dyn PciDevice>> {
     let device = open(choice, manifest, window)?;
-    if !traced {
-        return Ok(device);
-    }
-    let map = MAPS.iter().copied().find(|map| map.name() == manifest.registers);
-    Ok(Box::new(Tracing::new(device, RegisterLog::new(map))))
+    Ok(match traced {
+        Some(map) => Box::new(Tracing::new(device, RegisterLog::new(map))),
+        None => device,
+    })
 }
 
 /// The same without a log.

@@ -1,4 +1,4 @@
-//! How a driver is loaded and run, and the register maps that are compiled into this command.
+//! How a driver is loaded and run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail};
 use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
-use nook_regs::RegisterMap;
 use nook_runtime::{
     Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Mmio, ModuleCache,
     RollbackMethod, Wasi, WasmLauncher,
@@ -35,9 +34,6 @@ pub fn asked_wasi() -> Result<Wasi> {
     }
     Ok(WASI)
 }
-
-/// Every register map that a manifest may name.
-pub const MAPS: &[&RegisterMap] = &[&e1000_regs::MAP, &edu_regs::MAP, &vmxnet3_regs::MAP];
 
 /// Reads a driver's file.
 ///

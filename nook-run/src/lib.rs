@@ -7,8 +7,10 @@
 pub mod cli;
 mod device;
 mod drivers;
+mod files;
 pub mod inspect;
 pub mod logging;
+pub mod maps;
 mod misc;
 mod net;
 mod nooks;

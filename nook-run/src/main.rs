@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{RunOutcome, inspect, logging, output, pci, postmortem};
+use nook_run::{RunOutcome, inspect, logging, maps, output, pci, postmortem};
 
 fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
@@ -15,6 +15,7 @@ fn command(command: &Command) -> Result<RunOutcome> {
             return nook_run::selftest(args);
         }
         Command::Inspect(args) => inspect::text(&args.driver),
+        Command::Map(args) => maps::text(&args.command),
         Command::Postmortem(args) => postmortem::text(&args.bundle, args.driver.as_deref()),
         Command::Devices(args) => pci::devices(args),
         Command::Bind(args) => pci::bind(args),

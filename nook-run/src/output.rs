@@ -16,6 +16,11 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Writes to standard error what an error that follows is about, if anybody can read it.
+pub fn tell(text: &str) {
+    let _ = write!(io::stderr(), "{}", printable(text));
+}
+
 /// Writes an error with its causes to standard error, if anybody can read it.
 pub fn complain(error: &Error) {
     let _ = writeln!(io::stderr(), "nook-run: {}", printable(&chain(error)));

@@ -12,7 +12,7 @@ use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
 
 use self::source::Source;
-use crate::drivers::MAPS;
+use crate::maps::BUILT_IN;
 
 /// Calls that are printed; the bundle has more.
 const CALLS: usize = 64;
@@ -152,7 +152,7 @@ fn hex(value: &Value) -> String {
 
 /// The register map that the driver's manifest named.
 fn map(report: &Value) -> Option<&'static RegisterMap> {
-    MAPS.iter().copied().find(|map| report["driver"]["registers"] == map.name())
+    BUILT_IN.iter().copied().find(|map| report["driver"]["registers"] == map.name())
 }
 
 /// What a register is called, and what is known of it.

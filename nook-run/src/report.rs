@@ -1,8 +1,6 @@
 //! The report of a run: `--json`.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -11,8 +9,8 @@ use nook_bus::IrqKind;
 use nook_recovery::{Downtime, Recovery, RecoveryOutcome, Supervisor};
 use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
+use crate::files::{draft, folder_of, is_special, replace};
 use crate::misc::MiscReport;
 use crate::net::NetReport;
 
@@ -258,31 +256,6 @@ pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
         false => replace(path, &text),
     };
     written.with_context(|| format!("--json: cannot write the report to {}", path.display()))
-}
-
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A link stays, and what it leads to is replaced.
-    let path = if path.is_symlink() { &fs::canonicalize(path)? } else { path };
-    let mut file = draft(path)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
-}
-
-/// A new file in the folder of `path`, with the rights of any file that this user makes. It is removed unless it gets
-/// its name.
-fn draft(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = folder_of(path);
-    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Something else than a file or a folder is there: a pipe with a name, or /dev/stdout when it is one.
-fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
 
 /// How reports call a kind of interrupt.

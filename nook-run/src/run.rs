@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nook_bus::Clock;
 use nook_recovery::{PolicyFile, Supervisor};
+use nook_regs::RegisterMap;
 use nook_runtime::{
     Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder, NookError, Wasi,
 };
@@ -16,7 +17,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, FaultReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{device, drivers, misc, net, nooks, output};
+use crate::{device, drivers, maps, misc, net, nooks, output};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -96,6 +97,8 @@ pub(crate) struct Loaded {
     path: PathBuf,
     pub(crate) driver: Arc<DriverModule>,
     pub(crate) filter: Option<FilterModule>,
+    /// What the driver may do with its device.
+    pub(crate) map: &'static RegisterMap,
 }
 
 impl Loaded {
@@ -107,7 +110,13 @@ impl Loaded {
         if filter.is_none() && !args.net.filter_rule.is_empty() {
             bail!("--filter-rule: there is no filter; name one after the driver, as in e1000.wasm+filter.wasm");
         }
-        Ok(Loaded { path: modules.driver.clone(), driver, filter })
+        let manifest = driver.manifest();
+        check_class(args, &manifest.name, manifest.class())?;
+        if !manifest.class().has_device() {
+            return Err(no_device(&manifest.name, manifest.class()));
+        }
+        let map = maps::choose(&modules.driver, manifest, &args.registers)?;
+        Ok(Loaded { path: modules.driver.clone(), driver, filter, map })
     }
 }
 
@@ -117,12 +126,15 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     let policy = policy(args)?;
     let modules = Loaded::new(args)?;
     let manifest = modules.driver.manifest();
-    check_class(args, &manifest.name, manifest.class())?;
     match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
-        class => bail!("`{}` is of class {class}, which drives no device", manifest.name),
+        class => Err(no_device(&manifest.name, class)),
     }
+}
+
+fn no_device(name: &str, class: nook_abi::Class) -> anyhow::Error {
+    anyhow::anyhow!("`{name}` is of class {class}, which drives no device")
 }
 
 /// An option of one class says nothing to drivers of another.
@@ -167,9 +179,10 @@ pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Re
         launcher = drivers::after_fault(module, launcher, &cache)?;
     }
     let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
-    let mut builder = NookBuilder::of(module, drivers::MAPS).clock(clock);
-    let device =
-        device::open_traced(&DeviceOptions::from(args), args.verbose >= 2, module.manifest(), builder.window()?)?;
+    let maps = [modules.map];
+    let mut builder = NookBuilder::of(module, &maps).clock(clock);
+    let traced = (args.verbose >= 2).then_some(modules.map);
+    let device = device::open_traced(&DeviceOptions::from(args), traced, module.manifest(), builder.window()?)?;
     let host = builder.host(device)?;
     Ok((host, launcher))
 }

@@ -5,17 +5,17 @@ use nook_regs::RegisterMap;
 
 /// Writes what crosses the bus to the log.
 pub struct RegisterLog {
-    map: Option<&'static RegisterMap>,
+    map: &'static RegisterMap,
 }
 
 impl RegisterLog {
-    /// With the names of `map`, if there is one.
-    pub fn new(map: Option<&'static RegisterMap>) -> Self {
+    /// With the names of `map`.
+    pub fn new(map: &'static RegisterMap) -> Self {
         RegisterLog { map }
     }
 
     fn name(&self, bar: u8, offset: u32) -> String {
-        match self.map.and_then(|map| map.find(bar, offset)) {
+        match self.map.find(bar, offset) {
             Some((info, _)) if info.count == 1 => info.name.to_owned(),
             Some((info, index)) => format!("{}[{index}]", info.name),
             None => format!("BAR {bar} {offset:#x}"),
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn registers_are_called_by_their_names() {
-        let log = RegisterLog::new(Some(&e1000_regs::MAP));
+        let log = RegisterLog::new(&e1000_regs::MAP);
         assert_eq!(log.name(0, e1000_regs::CTRL.offset()), "CTRL");
         assert_eq!(log.name(0, e1000_regs::MTA.get(5).offset()), "MTA[5]");
         assert_eq!(log.name(0, 0x4), "BAR 0 0x4");

@@ -44,6 +44,23 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
+    /// The register map is another device's.
+    #[error(
+        "the register map `{map}` is for {devices}, and this is {device} ({vendor:04x}:{id:04x}): use a map that names \
+         this device"
+    )]
+    WrongMap {
+        /// The map's name.
+        map: &'static str,
+        /// The ids that it names.
+        devices: String,
+        /// What the device is.
+        device: String,
+        /// Its vendor id.
+        vendor: u16,
+        /// Its device id.
+        id: u16,
+    },
     /// The manifest names a register map that this host does not have.
     #[error("the driver `{driver}` wants the register map `{wanted}`; this host has {have}")]
     NoRegisterMap {
@@ -121,6 +138,15 @@ impl Host {
             wanted: manifest.registers.clone(),
             have: maps.iter().map(|map| map.name()).collect::<Vec<_>>().join(", "),
         })?;
+        if !map.is_for(vendor, id) {
+            return Err(HostError::WrongMap {
+                map: map.name(),
+                devices: map.devices().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                device: device.describe(),
+                vendor,
+                id,
+            });
+        }
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {
             port: Port::new(manifest.class()),

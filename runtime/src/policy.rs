@@ -2,7 +2,7 @@
 //! forbidden.
 
 use nook_bus::{IovaRange, PerRegister, RegisterAddr};
-use nook_regs::{Access, Guard, RegisterInfo, RegisterMap, Width, WriteEffect};
+use nook_regs::{Access, Guard, GuardPosition, RegisterInfo, RegisterMap, Width, WriteEffect};
 
 /// Bits of a rule.
 const READ: u8 = 1 << 0;
@@ -31,14 +31,15 @@ pub struct RegisterPolicy {
 struct Guarded {
     place: RegisterAddr,
     guard: Guard,
-    state: u64,
+    position: GuardPosition,
 }
 
 impl RegisterPolicy {
     /// The policy that a map stands for.
     pub fn from_map(map: &'static RegisterMap) -> Self {
+        let position = GuardPosition::default();
         let guarded =
-            |(place, info): (RegisterAddr, &RegisterInfo)| info.guard.map(|guard| Guarded { place, guard, state: 0 });
+            |(place, info): (RegisterAddr, &RegisterInfo)| info.guard.map(|guard| Guarded { place, guard, position });
         let mut guards: Vec<_> = RegisterAddr::all_of(map).filter_map(guarded).collect();
         guards.sort_unstable_by_key(|guarded| guarded.place);
         let mut rules = PerRegister::of(map, 0);
@@ -89,7 +90,7 @@ impl RegisterPolicy {
         let place = RegisterAddr { bar: info.bar, offset, width };
         if let Ok(at) = self.guards.binary_search_by_key(&place, |guarded| guarded.place) {
             let guarded = &mut self.guards[at];
-            guarded.state = (guarded.guard.step)(guarded.state, value)?;
+            guarded.position = guarded.guard.step(guarded.position, value)?;
         }
         if matches!(info.write, WriteEffect::Reset(bits) if value & bits != 0) {
             self.forget();
@@ -101,7 +102,7 @@ impl RegisterPolicy {
     #[inline]
     pub fn forget(&mut self) {
         for guarded in &mut self.guards {
-            guarded.state = 0;
+            guarded.position = GuardPosition::default();
         }
     }
 
@@ -176,6 +177,8 @@ fn refused(info: &RegisterInfo, otherwise: &'static str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use nook_regs::{Bits, GuardRule, GuardState, Then};
+
     use super::*;
 
     nook_regs::registers! {
@@ -198,21 +201,38 @@ mod tests {
         /// Many.
         MANY: [u32; 4; 8] at 0x40, Rw, "7";
         /// Only in steps of one.
-        STEPS: u32 at 0x20, Rw, "8", guard(one_more, 0xff);
+        STEPS: u32 at 0x20, Rw, "8", guard(steps(&WORD, 0xff));
         /// Starts again.
         RESET: u32 at 0x24, Rw, "9", write(Reset(2));
         /// Steps, three times.
-        PINS: [u8; 3; 2] at 0x28, Rw, "8", guard(one_more, 0x0f);
+        PINS: [u8; 3; 2] at 0x28, Rw, "8", guard(steps(&BYTE, 0x0f));
         /// The high half of an address.
         HIGH: u32 at 0x14, Rw, "5", write(DmaBaseHigh);
         /// A whole address.
         LONG: u64 at 0x60, Rw, "5", write(DmaBase);
         /// An address in steps of one.
-        BOTH: u64 at 0x68, Rw, "5", write(DmaBase), guard(one_more, 0);
+        BOTH: u64 at 0x68, Rw, "5", write(DmaBase), guard(steps(&LONG_ONE, 0));
     }
 
-    fn one_more(state: u64, value: u64) -> Result<u64, &'static str> {
-        if value == state + 1 { Ok(value) } else { Err("not one more") }
+    /// One state after another, in each of which one more than in the last may be written, from 1 on.
+    macro_rules! one_more {
+        ($mask:expr, $($value:literal)*) => {
+            [$(GuardState {
+                name: stringify!($value),
+                count: 1,
+                rules: &[
+                    GuardRule::when(Bits::new($mask, &[$value]), Then::Next),
+                    GuardRule::otherwise(Then::Refuse("not one more")),
+                ],
+            },)* GuardState { name: "the end", count: 1, rules: &[] }]
+        };
+    }
+    static WORD: [GuardState; 5] = one_more!(0xffff_ffff, 1 2 3 4);
+    static BYTE: [GuardState; 3] = one_more!(0xff, 1 2);
+    static LONG_ONE: [GuardState; 2] = one_more!(u64::MAX, 1);
+
+    const fn steps(states: &'static [GuardState], busy: u64) -> Guard {
+        Guard { never: &[], states, busy }
     }
 
     fn reads(offset: u32, width: Width) -> bool {

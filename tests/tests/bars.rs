@@ -2,18 +2,20 @@
 //! vmxnet3; the device is registers and nothing else, so that what is seen is the host's doing.
 
 use nook_abi::Fault;
+use nook_regs::RegisterMap;
 use nook_runtime::{Mmio, ModuleCache, Nook, NookBuilder, NookError, WasmLauncher, now_ns};
 use nook_tests::{BareDevice, FrameQueues, wat_driver};
 use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
+
+/// The vmxnet3's registers, for any device.
+static MAP: RegisterMap = RegisterMap::checked("vmxnet3", vmxnet3_regs::MAP.bars(), vmxnet3_regs::MAP.registers());
 
 /// How a driver ends whose `poll` makes these calls of the host.
 fn ends(calls: &str) -> Option<Fault> {
     let module = wat_driver(&[("poll", &format!("{calls} (i32.const 0)"))], "");
     let mut manifest = module.manifest().clone();
-    manifest.registers = vmxnet3_regs::MAP.name().into();
-    let host = NookBuilder::new(&manifest, module.layout(), &[&vmxnet3_regs::MAP])
-        .host(Box::new(BareDevice::new().0))
-        .unwrap();
+    manifest.registers = MAP.name().into();
+    let host = NookBuilder::new(&manifest, module.layout(), &[&MAP]).host(Box::new(BareDevice::new().0)).unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
     let mut nook = Nook::net(host, Box::new(launcher), FrameQueues::default());
     match nook.start().and_then(|()| nook.turn(now_ns())) {
@@ -60,4 +62,15 @@ fn a_value_is_looked_at_by_the_register_of_that_bar() {
     // The same offsets in the other BAR, where those registers are not; and an address that is taken away.
     assert_eq!(ends(&writes(0, CMD.offset(), order)), None);
     assert_eq!(ends(&writes(1, DSAL.offset(), 0)), None);
+}
+
+#[test]
+fn a_map_of_another_device_is_refused() {
+    let module = wat_driver(&[], "");
+    let mut manifest = module.manifest().clone();
+    manifest.registers = vmxnet3_regs::MAP.name().into();
+    let host = NookBuilder::new(&manifest, module.layout(), &[&vmxnet3_regs::MAP]).host(Box::new(BareDevice::new().0));
+    let says = host.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(says.starts_with("the register map `vmxnet3` is for 15ad:07b0, and this is "), "{says}");
+    assert!(says.ends_with(" (8086:100e): use a map that names this device"), "{says}");
 }

@@ -75,7 +75,7 @@ nook_regs::registers! {
         GIO_MASTER_ENABLE = 19,
     }
     /// EEPROM and flash pins. What could write or erase is refused.
-    EECD: u32 at 0x0_0010, Rw, "13.4.3", guard(crate::eeprom::guard, EECD::SK | EECD::CS | EECD::DI | EECD::EE_REQ) {
+    EECD: u32 at 0x0_0010, Rw, "13.4.3", guard(crate::eeprom::GUARD) {
         /// Clock.
         SK = 0,
         /// Chip select.

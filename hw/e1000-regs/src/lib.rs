@@ -26,7 +26,7 @@ pub use general::*;
 pub use statistics::*;
 pub use transfer::*;
 
-use nook_regs::{Bar, RegisterInfo, RegisterMap};
+use nook_regs::{Bar, PciId, RegisterInfo, RegisterMap};
 
 /// How long BAR 0 is (section 4.1).
 pub const BAR0_LEN_BYTES: u32 = 0x2_0000;
@@ -55,7 +55,12 @@ const COUNT: usize = {
 static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. What is not in it is nobody's to touch.
-pub static MAP: RegisterMap = RegisterMap::checked("e1000", &[Bar { index: 0, len_bytes: BAR0_LEN_BYTES }], &REGISTERS);
+pub static MAP: RegisterMap = RegisterMap::checked("e1000", &[Bar { index: 0, len_bytes: BAR0_LEN_BYTES }], &REGISTERS)
+    .for_devices(&[
+        PciId { vendor: VENDOR, device: DEVICE_82540EM },
+        PciId { vendor: VENDOR, device: DEVICE_82545EM },
+        PciId { vendor: VENDOR, device: DEVICE_82574L },
+    ]);
 
 #[cfg(test)]
 mod tests {
@@ -68,8 +73,8 @@ mod tests {
         for register in ["FLA"].into_iter().chain(express) {
             assert_eq!(MAP.named(register).unwrap().access, Access::Forbidden, "{register}");
         }
-        let nook_regs::Guard { step: look, .. } = MAP.named("EECD").unwrap().guard.unwrap();
-        assert!(look(0, EECD::FWE.put(2).into()).is_err());
+        let guard = MAP.named("EECD").unwrap().guard.unwrap();
+        assert!(guard.step(Default::default(), EECD::FWE.put(2).into()).is_err());
     }
 
     #[test]

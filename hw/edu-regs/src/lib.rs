@@ -18,7 +18,7 @@ pub const VERSION_1_0: u32 = 0x0100_00ed;
 
 nook_regs::registers! {
     /// Every register that a driver, a tracer or a report may meet. Those below 0x80 answer accesses of 32 bits only.
-    pub static MAP = "edu", bar 0, 0x10_0000 bytes;
+    pub static MAP = "edu" for &[nook_regs::PciId { vendor: VENDOR, device: DEVICE }], bar 0, 0x10_0000 bytes;
 
     /// Version of the device: major and minor number in the upper half, 0xed in the lowest byte.
     IDENTIFICATION: u32 at 0x00, Ro, "MMIO area spec, 0x00" {

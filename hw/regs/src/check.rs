@@ -97,6 +97,15 @@ rules! {
     CounterBits "is a counter, and yet its bits are cleared one by one",
     /// A guard's bits can be let go of.
     GuardBusy "has bits that are let go of before a driver begins, and does not read without effect what it was given",
+    /// A guard has states, each with a name.
+    GuardStates "has a guard without states, with more than 256, or with a state that has no name, another's, or no \
+                 repetition",
+    /// A guard's rules can match.
+    GuardBits "has a guard that compares bits that the register does not have, or with values that they cannot have",
+    /// Each state leads to another.
+    GuardNext "has a guard that goes on to a state that there is not, from its state",
+    /// Nothing is known in the beginning.
+    GuardBeginning "has a guard that asks for the value before when none is known yet, in its first state",
 }
 
 impl fmt::Display for MapError {
@@ -146,7 +155,7 @@ impl RegisterMap {
         bars: &'static [Bar],
         registers: &'static [RegisterInfo],
     ) -> Result<Self, MapError> {
-        let map = RegisterMap { name, bars, registers };
+        let map = RegisterMap { name, devices: &[], bars, registers };
         match map.broken() {
             Some((register, rule, with)) => Err(MapError { map: name, register, rule, with }),
             None => Ok(map),
@@ -223,6 +232,11 @@ impl RegisterMap {
         }
         if let Some(rule) = info.wrong_effect() {
             return Some((info.name, rule, ""));
+        }
+        if let Some(guard) = &info.guard
+            && let Some((rule, state)) = guard.broken(info)
+        {
+            return Some((info.name, rule, state));
         }
         if matches!(info.read, ReadEffect::ClearsPair) && !self.has_lower_halves(info) {
             return Some((info.name, Rule::Pair, ""));
@@ -351,13 +365,7 @@ impl RegisterInfo {
             WriteEffect::DmaBaseHigh if !matches!(self.width, Width::B4) => return Some(Rule::HighWidth),
             _ => {}
         }
-        match self.guard {
-            Some(guard) if !self.width.holds(guard.busy) => Some(Rule::Bits),
-            Some(guard) if guard.busy != 0 && !(self.reads_quietly() && matches!(self.write, WriteEffect::Plain)) => {
-                Some(Rule::GuardBusy)
-            }
-            _ => None,
-        }
+        None
     }
 
     const fn wrong_restore(&self) -> Option<Rule> {
@@ -384,7 +392,7 @@ impl RegisterInfo {
     }
 }
 
-const fn same(a: &str, b: &str) -> bool {
+pub(crate) const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {
         return false;

@@ -26,11 +26,13 @@
 /// assert_eq!(MAP.find(0, 0x48).map(|(info, index)| (info.name, index)), Some(("ALARM", 2)));
 /// ```
 ///
+/// After the map's name may follow `for` with the [`PciId`](crate::PciId)s of the devices that it describes.
+///
 /// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
 /// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `guard(…)`
-/// with the function and the bits of a [`Guard`](crate::Guard), and `fields(OTHER::FIELDS)` for a register that has the
+/// with a [`Guard`](crate::Guard), and `fields(OTHER::FIELDS)` for a register that has the
 /// same bits as another. It ends with its fields in braces, `NAME = bit` or `NAME = lowest..=highest`, or with a
 /// semicolon.
 ///
@@ -42,7 +44,7 @@
 macro_rules! registers {
     (
         $(#[$map_doc:meta])*
-        $vis:vis static $map:ident = $map_name:literal, bar $bar:literal, $len:literal bytes;
+        $vis:vis static $map:ident = $map_name:literal $(for $devices:expr)?, bar $bar:literal, $len:literal bytes;
         $(
             $(#[$doc:meta])*
             $name:ident : $kind:tt at $offset:literal, $access:ident, $section:literal $(, $option:ident $argument:tt)*
@@ -89,6 +91,7 @@ macro_rules! registers {
                     ) $($option $argument)*),
                 )*
             ] })
+            $( .for_devices($devices) )?
         };
     };
 
@@ -118,9 +121,6 @@ macro_rules! registers {
     (@with ($info:expr) restore (ResetBy($bits:expr)) $($rest:tt)*) => {
         $crate::registers!(@with ($info.restore(ResetBy($bits as u64))) $($rest)*)
     };
-    (@with ($info:expr) guard ($step:expr, $busy:expr) $($rest:tt)*) => {
-        $crate::registers!(@with ($info.guard($step, $busy as u64)) $($rest)*)
-    };
     (@with ($info:expr) $option:ident $argument:tt $($rest:tt)*) => {
         $crate::registers!(@with ($info.$option $argument) $($rest)*)
     };
@@ -137,11 +137,11 @@ macro_rules! registers {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Access, Bar, Field, ReadEffect, Restore, Width, WriteEffect};
+    use crate::{Access, Bar, Field, PciId, ReadEffect, Restore, Width, WriteEffect};
 
     registers! {
         /// A chip that has one of everything.
-        pub static MAP = "sample", bar 2, 0x100 bytes;
+        pub static MAP = "sample" for &[PciId { vendor: 0x1234, device: 0x5678 }], bar 2, 0x100 bytes;
 
         /// Control.
         CTRL: u32 at 0x00, Rw, "1.1", write(Reset(CTRL::RST)), restore(ResetBy(CTRL::RST)) {
@@ -203,6 +203,8 @@ mod tests {
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
         assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 7));
         assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
+        assert!(MAP.is_for(0x1234, 0x5678) && !MAP.is_for(0x1234, 0x5679) && !MAP.is_for(0x1235, 0x5678));
+        assert!(OTHER_BAR.is_for(0, 0), "declared without devices");
     }
 
     #[test]

@@ -14,10 +14,12 @@ extern crate std;
 
 mod check;
 mod declare;
+mod guard;
 mod map;
 
 pub use check::{MAX_REACH_BYTES, MAX_REGISTERS, MapError, Rule};
-pub use map::{Access, Bar, FieldInfo, Guard, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+pub use guard::{Bits, Guard, GuardPosition, GuardRule, GuardState, MAX_GUARD_STATES, Never, Then};
+pub use map::{Access, Bar, FieldInfo, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 use core::marker::PhantomData;
 

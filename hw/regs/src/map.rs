@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::Guard;
+
 /// How wide an access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -119,24 +121,6 @@ pub enum WriteEffect {
     Reset(u64),
 }
 
-/// What a register that can do more than a driver may is written with: see [`Guard`].
-type Step = fn(u64, u64) -> Result<u64, &'static str>;
-
-/// A look at each value before it is written, for a register through which only some sequences of writes are allowed
-/// (pins that a serial protocol is played on). Each element of an array has a state to itself.
-///
-/// The function is given the state that its last call returned and the value; it returns the next state, or says which
-/// rule the value breaks, and then it is not written. State 0 is "nothing is known of what came before": the beginning,
-/// and again after a reset, a new driver, or writes that were rolled back.
-#[derive(Clone, Copy, Debug)]
-pub struct Guard {
-    /// The look.
-    pub step: Step,
-    /// Bits that are zero while the protocol rests. They are made so before a driver begins: the one before may have
-    /// ended in the middle of a sequence, which the next one cannot know of and could not go on with.
-    pub busy: u64,
-}
-
 /// What becomes of a register when its device is restored to an earlier state. First everything that can be turned
 /// off is; the device is reset; then registers are written, and what turns it on comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +162,7 @@ impl FieldInfo {
 }
 
 /// One register, or an array of equal ones.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterInfo {
     /// As in the manual.
     pub name: &'static str,
@@ -270,9 +254,9 @@ impl RegisterInfo {
         self
     }
 
-    /// The same, with what looks at each value before it is written, and the bits that are zero between sequences.
-    pub const fn guard(mut self, step: Step, busy: u64) -> Self {
-        self.guard = Some(Guard { step, busy });
+    /// The same, with what looks at each value before it is written.
+    pub const fn guard(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
         self
     }
 
@@ -314,10 +298,26 @@ pub struct Bar {
     pub len_bytes: u32,
 }
 
+/// The ids by which a PCI function says what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciId {
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+}
+
+impl fmt::Display for PciId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{:04x}", self.vendor, self.device)
+    }
+}
+
 /// All that is known of a chip's registers. There are only maps that make sense: [`RegisterMap::new`] checks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterMap {
     pub(crate) name: &'static str,
+    pub(crate) devices: &'static [PciId],
     pub(crate) bars: &'static [Bar],
     pub(crate) registers: &'static [RegisterInfo],
 }
@@ -326,6 +326,22 @@ impl RegisterMap {
     /// What manifests call it.
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The same map, for these devices.
+    pub const fn for_devices(mut self, devices: &'static [PciId]) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// The devices that it describes. None if it was declared without: a part of a map, or a sample.
+    pub const fn devices(&self) -> &'static [PciId] {
+        self.devices
+    }
+
+    /// Whether it may be used with this device: it describes it, or was declared without devices.
+    pub fn is_for(&self, vendor: u16, device: u16) -> bool {
+        self.devices.is_empty() || self.devices.contains(&PciId { vendor, device })
     }
 
     /// The BARs that it describes, ordered by index.

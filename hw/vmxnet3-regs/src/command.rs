@@ -1,5 +1,7 @@
 //! Commands for [`CMD`](crate::CMD) (*defs*, `Vmxnet3_Cmd`), and which of them are a driver's to give.
 
+use nook_regs::{Bits, Guard, GuardRule, GuardState, Then};
+
 /// Commands that change something begin here.
 const SET: u32 = 0xcafe_0000;
 /// Commands that ask for something begin here.
@@ -46,50 +48,59 @@ pub const GET_MAX_QUEUES_CONF: u32 = GET + 15;
 
 /// What a driver may order. Among what it may not: waking the machine, ending the emulation, loading code into the host
 /// (`LOAD_PLUGIN`), and letting another device take over.
-const ALLOWED: [u32; 19] = [
-    ACTIVATE_DEV,
-    QUIESCE_DEV,
-    RESET_DEV,
-    UPDATE_RX_MODE,
-    UPDATE_MAC_FILTERS,
-    UPDATE_VLAN_FILTERS,
-    UPDATE_RSSIDT,
-    UPDATE_IML,
-    UPDATE_FEATURE,
-    REGISTER_MEMREGS,
-    SET_RSS_FIELDS,
-    GET_QUEUE_STATUS,
-    GET_STATS,
-    GET_LINK,
-    GET_PERM_MAC_LO,
-    GET_PERM_MAC_HI,
-    GET_CONF_INTR,
-    GET_TXDATA_DESC_SIZE,
-    GET_MAX_QUEUES_CONF,
+const ALLOWED: [u64; 19] = [
+    ACTIVATE_DEV as u64,
+    QUIESCE_DEV as u64,
+    RESET_DEV as u64,
+    UPDATE_RX_MODE as u64,
+    UPDATE_MAC_FILTERS as u64,
+    UPDATE_VLAN_FILTERS as u64,
+    UPDATE_RSSIDT as u64,
+    UPDATE_IML as u64,
+    UPDATE_FEATURE as u64,
+    REGISTER_MEMREGS as u64,
+    SET_RSS_FIELDS as u64,
+    GET_QUEUE_STATUS as u64,
+    GET_STATS as u64,
+    GET_LINK as u64,
+    GET_PERM_MAC_LO as u64,
+    GET_PERM_MAC_HI as u64,
+    GET_CONF_INTR as u64,
+    GET_TXDATA_DESC_SIZE as u64,
+    GET_MAX_QUEUES_CONF as u64,
 ];
 
-/// The guard of [`CMD`](crate::CMD): a command that is not on the list is refused. It keeps no state.
-pub(crate) fn guard(state: u64, value: u64) -> Result<u64, &'static str> {
-    if ALLOWED.iter().any(|&command| u64::from(command) == value) {
-        Ok(state)
-    } else {
-        Err("the command is not a driver's to give")
-    }
-}
+/// The guard of [`CMD`](crate::CMD): a command that is not on the list is refused. It has one state.
+pub(crate) const GUARD: Guard = Guard {
+    never: &[],
+    states: &[GuardState {
+        name: "any",
+        count: 1,
+        rules: &[
+            GuardRule::when(Bits::new(0xffff_ffff, &ALLOWED), Then::Stay),
+            GuardRule::otherwise(Then::Refuse("the command is not a driver's to give")),
+        ],
+    }],
+    busy: 0,
+};
 
 #[cfg(test)]
 mod tests {
+    use nook_regs::GuardPosition;
+
     use super::*;
 
     #[test]
     fn what_is_not_on_the_list_is_refused() {
         // Power management, the end of the emulation, a plugin, a virtual function; numbers that are reserved; nothing.
         let refused = [8, 10, 11, 12, 13, 14].map(|number| u64::from(SET + number));
-        for value in refused.into_iter().chain([0, 1, u64::from(GET + 11), 0xdead_beef, u64::from(SET) << 32]) {
-            assert!(guard(0, value).is_err(), "{value:#x}");
+        let beginning = GuardPosition::default();
+        for value in refused.into_iter().chain([0, 1, u64::from(GET + 11), 0xdead_beef]) {
+            assert_eq!(GUARD.step(beginning, value), Err("the command is not a driver's to give"), "{value:#x}");
         }
         for command in ALLOWED {
-            assert_eq!(guard(0, command.into()), Ok(0), "{command:#x}");
+            let after = GUARD.step(beginning, command).unwrap();
+            assert!(GUARD.step(after, command).is_ok(), "{command:#x}");
         }
     }
 }

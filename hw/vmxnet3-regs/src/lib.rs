@@ -17,7 +17,7 @@ extern crate std;
 
 pub mod command;
 
-use nook_regs::{Bar, RegisterInfo, RegisterMap};
+use nook_regs::{Bar, PciId, RegisterInfo, RegisterMap};
 
 /// VMware's PCI vendor id.
 pub const VENDOR: u16 = 0x15ad;
@@ -52,7 +52,7 @@ nook_regs::registers! {
     /// The same, high half; it is written after the low one, and counts then (QEMU).
     DSAH: u32 at 0x18, Wo, "defs, VMXNET3_REG_DSAH", write(DmaBaseHigh);
     /// Takes a [command](crate::command), and reads as the answer to the last one.
-    CMD: u32 at 0x20, Rw, "defs, VMXNET3_REG_CMD, Vmxnet3_Cmd", write(Command), guard(crate::command::guard, 0);
+    CMD: u32 at 0x20, Rw, "defs, VMXNET3_REG_CMD, Vmxnet3_Cmd", write(Command), guard(crate::command::GUARD);
     /// The first four bytes of the interface's address; they count when MACH is written (QEMU).
     MACL: u32 at 0x28, Rw, "defs, VMXNET3_REG_MACL";
     /// The other two.
@@ -92,7 +92,8 @@ pub static MAP: RegisterMap = RegisterMap::checked(
     "vmxnet3",
     &[Bar { index: 0, len_bytes: 0x1000 }, Bar { index: 1, len_bytes: 0x1000 }],
     &REGISTERS,
-);
+)
+.for_devices(&[PciId { vendor: VENDOR, device: DEVICE }]);
 
 #[cfg(test)]
 mod tests {

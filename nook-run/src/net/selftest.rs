@@ -11,9 +11,8 @@ use anyhow::{Context, Result};
 use nook_abi::Hex;
 use nook_abi::net::NetStats;
 use nook_bus::{DmaWindow, PciDevice, PciIdentity};
-use nook_runtime::{
-    DriverModule, Launcher, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest, RollbackMethod, Wasi,
-};
+use nook_regs::RegisterMap;
+use nook_runtime::{DriverModule, Launcher, ModuleCache, Net, Nook, NookBuilder, NookError, RollbackMethod, Wasi};
 
 use super::args::WireArg;
 use super::report::NetCounts;
@@ -23,7 +22,7 @@ use crate::drivers::LaunchOptions;
 use crate::report::{CountersReport, ModuleReport, check_path, irq_name, write_json};
 use crate::run::RunOutcome;
 use crate::signals::Signals;
-use crate::{drivers, output};
+use crate::{drivers, maps, output};
 
 use frames::Frames;
 pub use report::{Check, DeviceReport, FramesReport, MachineReport, SelftestReport};
@@ -49,6 +48,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
         check_path(path)?;
     }
     let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
+    let map = maps::choose(&args.driver, module.manifest(), &args.registers)?;
     let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
     let launcher = drivers::launcher(&args.driver, &module, how, None, &ModuleCache::of_user())?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
@@ -62,7 +62,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
     };
     let device = device::open(&choice, module.manifest(), &window)?;
     let identity = device.identity();
-    let mut test = Selftest::new(device, window, module.manifest(), module.layout(), launcher, args.seed, signals)?;
+    let mut test = Selftest::new(device, window, &module, map, launcher, args.seed, signals)?;
     let from = match (&args.pci, &args.qemu) {
         (Some(_), _) => "pci",
         (None, Some(_)) => "qemu",
@@ -96,13 +96,14 @@ impl Selftest {
     fn new(
         device: Box<dyn PciDevice>,
         window: DmaWindow,
-        manifest: &OwnedManifest,
-        layout: &nook_runtime::Layout,
+        module: &DriverModule,
+        map: &'static RegisterMap,
         launcher: Box<dyn Launcher>,
         seed: u64,
         signals: Signals,
     ) -> Result<Self> {
-        let builder = NookBuilder::new(manifest, layout, drivers::MAPS).in_window(window);
+        let maps = [map];
+        let builder = NookBuilder::of(module, &maps).in_window(window);
         let mut nook = builder.net(device, launcher, Frames::new(seed))?;
         nook.watch(signals.fd());
         Ok(Selftest { nook, signals, checks: Vec::new(), interrupts: None, counted: [0; 2], moved: [0; 2], errors: 0 })
@@ -367,13 +368,12 @@ mod tests {
     fn failures(behaviour: Behaviour) -> Vec<(&'static str, String)> {
         let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/e1000.wasm");
         let module = DriverModule::load(&driver, Wasi::Refused).expect("`cargo xtask drivers` made it");
-        let (manifest, layout) = (module.manifest(), module.layout());
-        let window = DmaWindow::new(layout.window_bytes).unwrap();
+        let window = DmaWindow::new(module.layout().window_bytes).unwrap();
         let model = Model::new(ModelConfig { behaviour, ..ModelConfig::default() }, Box::new(Unplugged));
-        let launcher = NativeLauncher::new(&driver.with_extension("so"), manifest, Level::Wrapped).unwrap();
+        let launcher = NativeLauncher::new(&driver.with_extension("so"), module.manifest(), Level::Wrapped).unwrap();
         let signals = Signals::take().unwrap();
-        let mut test =
-            Selftest::new(Box::new(model), window, manifest, layout, Box::new(launcher), 1, signals).unwrap();
+        let map = &e1000_regs::MAP;
+        let mut test = Selftest::new(Box::new(model), window, &module, map, Box::new(launcher), 1, signals).unwrap();
         let (checks, _) = test.run(2000);
         checks.into_iter().filter(|check| !check.passed).map(|check| (check.name, check.found)).collect()
     }

@@ -6,7 +6,10 @@ mod any;
 use nook_abi::{Fault, Hostcall};
 use nook_bus::scripted::Scripted;
 use nook_bus::{Clock, DmaWindow, PciDevice, RegisterAddr};
-use nook_regs::{Access, Bar, ReadEffect, RegisterInfo, RegisterMap, Restore, Rule, Width, WriteEffect};
+use nook_regs::{
+    Access, Bar, Bits, Guard, GuardRule, GuardState, ReadEffect, RegisterInfo, RegisterMap, Restore, Rule, Then, Width,
+    WriteEffect,
+};
 
 use super::DeviceState;
 use crate::Counters;
@@ -40,8 +43,16 @@ const fn only(widths: &'static [Width], rule: Rule, effect: Effect) -> Effect {
 }
 
 /// Each value is one more than the last one, from 0 on.
-fn steps(state: u64, value: u64) -> Result<u64, &'static str> {
-    if value == state + 1 { Ok(value) } else { Err("not one more") }
+const fn steps(busy: u64) -> Guard {
+    const fn step(name: &'static str, rules: &'static [GuardRule]) -> GuardState {
+        GuardState { name, count: 1, rules }
+    }
+    const fn only(values: &'static [u64]) -> GuardRule {
+        GuardRule::when(Bits::new(0xff, values), Then::Next)
+    }
+    const STATES: &[GuardState] =
+        &[step("0", &[only(&[1])]), step("1", &[only(&[2])]), step("2", &[only(&[3])]), step("3", &[])];
+    Guard { never: &[], states: STATES, busy }
 }
 
 const EFFECTS: &[Effect] = &[
@@ -67,7 +78,7 @@ const EFFECTS: &[Effect] = &[
     effect("write(Doorbell)", |it| it.write(WriteEffect::Doorbell)),
     effect("write(Command)", |it| it.write(WriteEffect::Command)),
     effect("write(Reset)", |it| it.write(WriteEffect::Reset(0x80))),
-    effect("guard", |it| it.guard(steps, 0x0f)),
+    effect("guard", |it| it.guard(steps(0x0f))),
     effect("restore(Written)", |it| it.restore(Restore::Written)),
     effect("restore(Held)", |it| it.restore(Restore::Held)),
     effect("restore(Mask)", |it| it.restore(Restore::Mask)),
@@ -342,7 +353,7 @@ fn a_reset_at_any_width_ends_what_is_owed_and_what_guards_know() {
         let registers = vec![
             plain("IT", AT).write(WriteEffect::Reset(0x80)).restore(Restore::ResetBy(0x80)),
             plain("CAUSES", CAUSES.offset).read(ReadEffect::ClearsOr),
-            plain("PINS", 0x30).guard(steps, 0),
+            plain("PINS", 0x30).guard(steps(0)),
         ];
         let map = RegisterMap::new("sample", BAR, registers.leak()).expect("a map");
         let mut rig = Rig::new(map, width);

@@ -33,12 +33,8 @@ const ROOMS: &[Room] = &[
     },
     Room { at: "hw/seed", workspace: &[], foreign: false, because: "a generator imports nothing" },
     Room { at: "hw/regs", workspace: &[], foreign: false, because: "the register types import nothing" },
-    Room {
-        at: "hw/*-regs",
-        workspace: &["hw/regs"],
-        foreign: false,
-        because: "a register map imports only the register types",
-    },
+    Room { at: "hw/regs-file", workspace: &["hw/regs"], foreign: true, because: "a map's file is of register types" },
+    Room { at: "hw/*-regs", workspace: &["hw/regs"], foreign: false, because: "a map imports only the register types" },
     Room {
         at: "hw/bus",
         workspace: &["abi", "hw/regs"],

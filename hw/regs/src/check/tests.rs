@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::Access;
+use crate::{Access, Bits, Guard, GuardRule, GuardState, Never, Then};
 
 const R: RegisterInfo = RegisterInfo::declared("R", 0, Width::B4, 1, 0, Access::Rw, "");
 const BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x100 }];
@@ -26,8 +26,20 @@ const fn field(name: &'static str, shift: u32, bits: u32) -> FieldInfo {
     FieldInfo { name, shift, bits }
 }
 
-fn any(state: u64, _: u64) -> Result<u64, &'static str> {
-    Ok(state)
+const OTHERWISE: &[GuardRule] = &[GuardRule::otherwise(Then::Stay)];
+
+const fn state(name: &'static str, rules: &'static [GuardRule]) -> GuardState {
+    GuardState { name, count: 1, rules }
+}
+
+const fn machine(states: &'static [GuardState]) -> Guard {
+    Guard { never: &[], states, busy: 0 }
+}
+
+/// Allows everything.
+const fn any(busy: u64) -> Guard {
+    const STATES: &[GuardState] = &[state("S", OTHERWISE)];
+    Guard { busy, ..machine(STATES) }
 }
 
 type Case = (Rule, &'static [Bar], &'static [RegisterInfo], &'static str);
@@ -97,7 +109,7 @@ const CASES: &[Case] = &[
     (
         Rule::Unwritable,
         BAR,
-        &[with(Access::Ro).guard(any, 0)],
+        &[with(Access::Ro).guard(any(0))],
         "register `R` cannot be written, and yet writing it has an effect",
     ),
     (
@@ -127,7 +139,7 @@ const CASES: &[Case] = &[
     (
         Rule::Bits,
         BAR,
-        &[R.guard(any, 1 << 32)],
+        &[R.guard(any(1 << 32))],
         "register `R` has an effect with bits that it does not have, or with none",
     ),
     (
@@ -208,16 +220,97 @@ const CASES: &[Case] = &[
     (
         Rule::GuardBusy,
         BAR,
-        &[with(Access::Wo).guard(any, 1)],
+        &[with(Access::Wo).guard(any(1))],
         "register `R` has bits that are let go of before a driver begins, and does not read without effect what it was \
          given",
     ),
     (
         Rule::GuardBusy,
         BAR,
-        &[R.write(WriteEffect::OneClears).guard(any, 1)],
+        &[R.write(WriteEffect::OneClears).guard(any(1))],
         "register `R` has bits that are let go of before a driver begins, and does not read without effect what it was \
          given",
+    ),
+    (
+        Rule::GuardStates,
+        BAR,
+        &[R.guard(machine(&[]))],
+        "register `R` has a guard without states, with more than 256, or with a state that has no name, another's, or no \
+         repetition",
+    ),
+    (
+        Rule::GuardStates,
+        BAR,
+        &[R.guard(machine(&[state("", OTHERWISE)]))],
+        "register `R` has a guard without states, with more than 256, or with a state that has no name, another's, or no \
+         repetition",
+    ),
+    (
+        Rule::GuardStates,
+        BAR,
+        &[R.guard(machine(&[GuardState { count: 0, ..state("S", OTHERWISE) }]))],
+        "register `R` has a guard without states, with more than 256, or with a state that has no name, another's, or no \
+         repetition `S`",
+    ),
+    (
+        Rule::GuardStates,
+        BAR,
+        &[R.guard(machine(&[state("S", OTHERWISE), state("S", OTHERWISE)]))],
+        "register `R` has a guard without states, with more than 256, or with a state that has no name, another's, or no \
+         repetition `S`",
+    ),
+    (
+        Rule::GuardStates,
+        BAR,
+        &[R.guard(machine(&[state("S", OTHERWISE); 257]))],
+        "register `R` has a guard without states, with more than 256, or with a state that has no name, another's, or no \
+         repetition",
+    ),
+    (
+        Rule::GuardBits,
+        BAR,
+        &[R.guard(Guard { never: &[Never { now: Bits::new(1 << 32, &[0]), why: "" }], ..any(0) })],
+        "register `R` has a guard that compares bits that the register does not have, or with values that they cannot \
+         have",
+    ),
+    (
+        Rule::GuardBits,
+        BAR,
+        &[R.guard(machine(&[state("S", &[GuardRule::when(Bits::new(2, &[1]), Then::Stay)])]))],
+        "register `R` has a guard that compares bits that the register does not have, or with values that they cannot \
+         have `S`",
+    ),
+    (
+        Rule::GuardBits,
+        BAR,
+        &[R.guard(machine(&[state("S", &[GuardRule::when(Bits::new(2, &[]), Then::Stay)])]))],
+        "register `R` has a guard that compares bits that the register does not have, or with values that they cannot \
+         have `S`",
+    ),
+    (
+        Rule::GuardBits,
+        BAR,
+        &[R.guard(machine(&[state("S", &[GuardRule::otherwise(Then::Stay).after(Bits::new(1 << 32, &[0]))])]))],
+        "register `R` has a guard that compares bits that the register does not have, or with values that they cannot \
+         have `S`",
+    ),
+    (
+        Rule::GuardNext,
+        BAR,
+        &[R.guard(machine(&[state("S", &[GuardRule::otherwise(Then::Next)])]))],
+        "register `R` has a guard that goes on to a state that there is not, from its state `S`",
+    ),
+    (
+        Rule::GuardNext,
+        BAR,
+        &[R.guard(machine(&[state("S", &[GuardRule::otherwise(Then::To(1))])]))],
+        "register `R` has a guard that goes on to a state that there is not, from its state `S`",
+    ),
+    (
+        Rule::GuardBeginning,
+        BAR,
+        &[R.guard(machine(&[state("S", &[GuardRule::otherwise(Then::Stay).after(Bits::new(1, &[0]))])]))],
+        "register `R` has a guard that asks for the value before when none is known yet, in its first state `S`",
     ),
 ];
 
@@ -251,7 +344,7 @@ fn what_is_near_to_nonsense_and_makes_sense_is_a_map() {
         &[at("R", 0, Width::B8).write(WriteEffect::Reset(1 << 63)).restore(Restore::ResetBy(1 << 63))],
         &[at("L", 2, Width::B2), at("R", 4, Width::B2).read(ReadEffect::ClearsPair)],
         &[with(Access::Wo).restore(Restore::Quiet(u32::MAX as u64))],
-        &[with(Access::Wo).write(WriteEffect::Command).guard(any, 0)],
+        &[with(Access::Wo).write(WriteEffect::Command).guard(any(0))],
     ];
     for registers in SENSIBLE {
         RegisterMap::new("good", HUGE, registers).unwrap();

@@ -72,7 +72,7 @@ fn any_register() -> impl Strategy<Value = RegisterInfo> {
                 info.read = ReadEffect::None;
             }
             match guard {
-                Some(busy) => info.guard(steps, busy),
+                Some(busy) => info.guard(steps(busy)),
                 None => info,
             }
         },

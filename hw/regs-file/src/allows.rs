@@ -1,0 +1,117 @@
+//! What a map allows, for the operator who is to accept it.
+
+use std::fmt::Write;
+
+use nook_regs::{RegisterInfo, Width, WriteEffect};
+
+use crate::MapFile;
+
+/// How long a line of the list is at most, where a name is not longer.
+const LINE: usize = 100;
+/// How far the lists are indented.
+const INDENT: usize = 16;
+
+/// Parts of a register's name that suggest an address: at its end, without the number that it may have.
+const ENDINGS: &[&str] = &["BA", "BAL", "BAH", "BASE", "ADDR", "ADDRESS", "PTR", "RING", "LBA", "UBA"];
+/// Words that do so anywhere in a name or in the section.
+const WORDS: &[&str] = &["base", "addr", "address", "ring", "descriptor", "descriptors", "dma", "pointer"];
+
+/// Says what a driver may do with a device by this map, and what in it looks wrong: warnings have the line. A warning
+/// is a hint: that there is none does not mean that a register holds no address.
+pub fn allows(file: &MapFile) -> String {
+    let map = file.map;
+    let mut out = String::new();
+    let devices: Vec<String> = map.devices().iter().map(ToString::to_string).collect();
+    let mut line = |key: &str, value: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "  {key:<width$}{value}", width = INDENT - 2);
+    };
+    line("map", &format!("`{}` for {}", map.name(), devices.join(", ")));
+    for bar in map.bars() {
+        let of = map.registers().iter().filter(|info| info.bar == bar.index);
+        let count: u32 = of.map(|info| info.count).sum();
+        line("BAR", &format!("{}, {:#x} bytes of memory, {count} registers", bar.index, bar.len_bytes));
+    }
+    let list = |wanted: &dyn Fn(&RegisterInfo) -> bool| {
+        let names = map.registers().iter().filter(|info| wanted(info)).map(name);
+        wrapped(names)
+    };
+    let is_base = |info: &RegisterInfo| is_dma_base(info) && info.access.writes();
+    line("DMA bases", &format!("{} (only addresses in the driver's DMA window)", list(&is_base)));
+    line("resets", &list(&|info| matches!(info.write, WriteEffect::Reset(_))));
+    line("commands", &list(&|info| info.write == WriteEffect::Command));
+    line("guarded", &list(&|info| info.guard.is_some()));
+    line("writable", &list(&|info| info.access.writes()));
+    line("read only", &format!("{} registers", map.registers().iter().filter(|info| is_read_only(info)).count()));
+    for (info, at) in map.registers().iter().zip(&file.lines) {
+        if let Some(why) = suspicion(info) {
+            line("WARNING", &format!("line {at}, `{}`: {why}", info.name));
+        }
+    }
+    out
+}
+
+fn is_read_only(info: &RegisterInfo) -> bool {
+    info.access.reads() && !info.access.writes()
+}
+
+fn is_dma_base(info: &RegisterInfo) -> bool {
+    matches!(info.write, WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero | WriteEffect::DmaBaseHigh)
+}
+
+/// A register's name, with the bits that reset.
+fn name(info: &RegisterInfo) -> String {
+    let array = if info.count > 1 { format!("[{}]", info.count) } else { String::new() };
+    match info.write {
+        WriteEffect::Reset(bits) => format!("{}{array} ({bits:#x} resets)", info.name),
+        _ => format!("{}{array}", info.name),
+    }
+}
+
+fn wrapped(names: impl Iterator<Item = String>) -> String {
+    let (mut out, mut len) = (String::new(), INDENT);
+    for name in names {
+        if out.is_empty() {
+            len += name.len();
+        } else if len + 2 + name.len() > LINE {
+            let _ = write!(out, ",\n{:INDENT$}", "");
+            len = INDENT + name.len();
+        } else {
+            out += ", ";
+            len += 2 + name.len();
+        }
+        out += &name;
+    }
+    if out.is_empty() { "none".into() } else { out }
+}
+
+/// Why a register looks as if it held an address that the device uses, although the map does not say so.
+fn suspicion(info: &RegisterInfo) -> Option<String> {
+    let is_wide = matches!(info.width, Width::B4 | Width::B8);
+    if !info.access.writes() || is_dma_base(info) || !is_wide {
+        return None;
+    }
+    let (found, of) = hint(info)?;
+    Some(format!(
+        "its {of} has `{found}`, as registers have that hold an address which the device uses; without write = \
+         \"dma_base\" (or \"dma_base_or_zero\", \"dma_base_high\") a driver could point the device at any memory that \
+         the IOMMU lets it reach"
+    ))
+}
+
+fn hint(info: &RegisterInfo) -> Option<(&'static str, &'static str)> {
+    let bare = info.name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').to_ascii_uppercase();
+    // The low and the high half of something are called so.
+    let halves = ["_LOW", "_HIGH", "_LO", "_HI", "_L", "_H"];
+    let stem = halves.iter().find_map(|half| bare.strip_suffix(half)).unwrap_or(&bare);
+    if let Some(ending) = ENDINGS.iter().find(|ending| stem.ends_with(*ending)) {
+        return Some((ending, "name"));
+    }
+    let word = |text: &str| {
+        let parts = text.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_ascii_lowercase);
+        let mut parts = parts.collect::<Vec<_>>().into_iter();
+        parts.find_map(|part| WORDS.iter().find(|word| **word == part).copied())
+    };
+    let of_name = word(info.name).map(|word| (word, "name"));
+    of_name.or_else(|| word(info.section).map(|word| (word, "section")))
+}

@@ -1,0 +1,125 @@
+//! From a map to a file's text.
+
+use std::fmt::{self, Write};
+
+use nook_regs::{
+    Bits, FieldInfo, Guard, GuardRule, GuardState, ReadEffect, RegisterInfo, RegisterMap, Restore, Then, WriteEffect,
+};
+
+use crate::read::FORMAT;
+use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WRITE};
+
+/// The text from which [`read`](crate::read) makes the same map, if names and texts are such as files may have.
+pub fn write(map: &RegisterMap) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = whole(&mut text, map);
+    text
+}
+
+fn whole(out: &mut String, map: &RegisterMap) -> fmt::Result {
+    let devices: Vec<String> = map.devices().iter().map(|id| format!("\"{id}\"")).collect();
+    writeln!(out, "# A register map for nook: what a driver may do with its device. The schema is in")?;
+    writeln!(out, "# docs/register-maps.md; `nook-run map check` says what this file allows.")?;
+    writeln!(out, "format = {FORMAT}")?;
+    writeln!(out, "name = {}", quoted(map.name()))?;
+    writeln!(out, "pci = [{}]", devices.join(", "))?;
+    for bar in map.bars() {
+        writeln!(out, "\n[[bar]]\nindex = {}\nspace = \"memory\"\nbytes = {:#x}", bar.index, bar.len_bytes)?;
+    }
+    map.registers().iter().try_for_each(|info| register(out, info))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn register(out: &mut String, info: &RegisterInfo) -> fmt::Result {
+    writeln!(out, "\n[[register]]")?;
+    writeln!(out, "name = {}", quoted(info.name))?;
+    writeln!(out, "bar = {}", info.bar)?;
+    writeln!(out, "offset = {:#06x}", info.offset)?;
+    writeln!(out, "width = {}", info.width.bits())?;
+    if (info.count, info.stride) != (1, 0) {
+        writeln!(out, "count = {}\nstride = {}", info.count, info.stride)?;
+    }
+    writeln!(out, "access = \"{}\"", spell::word(ACCESS, &info.access).unwrap_or_default())?;
+    writeln!(out, "section = {}", quoted(info.section))?;
+    if info.read != ReadEffect::None {
+        writeln!(out, "read = \"{}\"", spell::word(READ, &info.read).unwrap_or_default())?;
+    }
+    match info.write {
+        WriteEffect::Plain => {}
+        WriteEffect::Reset(bits) => writeln!(out, "write = {{ {RESET} = {bits:#x} }}")?,
+        other => writeln!(out, "write = \"{}\"", spell::word(WRITE, &other).unwrap_or_default())?,
+    }
+    if info.posts_only {
+        writeln!(out, "posts_only = true")?;
+    }
+    match info.restore {
+        Restore::Nothing => {}
+        Restore::Quiet(value) => writeln!(out, "restore = {{ {QUIET} = {value:#x} }}")?,
+        Restore::ResetBy(bits) => writeln!(out, "restore = {{ {RESET_BY} = {bits:#x} }}")?,
+        other => writeln!(out, "restore = \"{}\"", spell::word(RESTORE, &other).unwrap_or_default())?,
+    }
+    if !info.fields.is_empty() {
+        writeln!(out, "fields = [")?;
+        info.fields.iter().try_for_each(|field| writeln!(out, "    {},", one_field(field)))?;
+        writeln!(out, "]")?;
+    }
+    info.guard.as_ref().map_or(Ok(()), |found| guard(out, found))
+}
+
+fn one_field(field: &FieldInfo) -> String {
+    let name = quoted(field.name);
+    match field.bits {
+        1 => format!("{{ name = {name}, bit = {} }}", field.shift),
+        bits => format!("{{ name = {name}, bits = [{}, {}] }}", field.shift, field.shift + bits - 1),
+    }
+}
+
+fn guard(out: &mut String, guard: &Guard) -> fmt::Result {
+    writeln!(out, "\n[register.guard]\nbusy = {:#x}", guard.busy)?;
+    if !guard.never.is_empty() {
+        writeln!(out, "never = [")?;
+        for never in guard.never {
+            writeln!(out, "    {{ now = {}, refuse = {} }},", some_bits(&never.now), quoted(never.why))?;
+        }
+        writeln!(out, "]")?;
+    }
+    guard.states.iter().try_for_each(|found| state(out, guard, found))
+}
+
+fn state(out: &mut String, guard: &Guard, state: &GuardState) -> fmt::Result {
+    writeln!(out, "\n[[register.guard.state]]\nname = {}", quoted(state.name))?;
+    if state.count != 1 {
+        writeln!(out, "count = {}", state.count)?;
+    }
+    writeln!(out, "rules = [")?;
+    state.rules.iter().try_for_each(|found| writeln!(out, "    {{ {} }},", rule(guard, found)))?;
+    writeln!(out, "]")
+}
+
+fn rule(guard: &Guard, rule: &GuardRule) -> String {
+    let mut parts = Vec::new();
+    for (key, bits) in [("now", &rule.now), ("before", &rule.before)] {
+        if *bits != Bits::ANY {
+            parts.push(format!("{key} = {}", some_bits(bits)));
+        }
+    }
+    parts.push(match rule.then {
+        Then::Stay => "then = \"stay\"".into(),
+        Then::Next => "then = \"next\"".into(),
+        // A map has only guards whose states lead to others of theirs.
+        Then::To(to) => {
+            format!("to = {}", quoted(guard.states.get(usize::from(to)).map_or("", |state| state.name)))
+        }
+        Then::Refuse(why) => format!("refuse = {}", quoted(why)),
+    });
+    parts.join(", ")
+}
+
+fn some_bits(bits: &Bits) -> String {
+    let values: Vec<String> = bits.values.iter().map(|value| format!("{value:#x}")).collect();
+    format!("{{ mask = {:#x}, is = [{}] }}", bits.mask, values.join(", "))
+}

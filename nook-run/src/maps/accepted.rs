@@ -1,0 +1,82 @@
+//! Which register maps the operator has accepted: a file for each, named by the map file's SHA-256, in a folder that
+//! only this user can write to.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::files;
+
+/// The variable that names the state folder.
+const VARIABLE: &str = "NOOK_STATE";
+
+/// The folder of accepted maps, which need not be there.
+pub struct Accepted {
+    folder: PathBuf,
+}
+
+impl Accepted {
+    /// In this state folder, or the user's.
+    pub fn of(state: Option<&Path>) -> Result<Self> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let of_user = || {
+            let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+            state.map(|state| state.join("nook"))
+        };
+        let state = state.map(Path::to_owned).or_else(|| set(VARIABLE)).or_else(of_user);
+        let state = state.with_context(|| {
+            format!("there is no folder for accepted register maps: name one with --state, {VARIABLE} or HOME")
+        })?;
+        Ok(Accepted { folder: state.join("maps") })
+    }
+
+    /// Whether a map with this hash was accepted.
+    pub fn has(&self, sha256: &str) -> Result<bool> {
+        match fs::symlink_metadata(self.folder.join(sha256)) {
+            Ok(meta) => self.check_private().map(|()| meta.is_file()),
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot look into {}", self.folder.display())),
+        }
+    }
+
+    /// Whether a map in this file was accepted, whatever stood in it.
+    pub fn had(&self, path: &Path) -> bool {
+        let wanted = content(path);
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text == wanted))
+    }
+
+    /// Remembers a map, and returns where.
+    pub fn add(&self, sha256: &str, path: &Path) -> Result<PathBuf> {
+        let place = self.folder.join(sha256);
+        let cannot = || format!("cannot remember in {} that the map was accepted", place.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).with_context(cannot)?;
+        self.check_private()?;
+        files::replace(&place, &content(path)).with_context(cannot)?;
+        Ok(place)
+    }
+
+    /// What others can write to says nothing about what this user accepts.
+    fn check_private(&self) -> Result<()> {
+        let meta = fs::symlink_metadata(&self.folder)
+            .with_context(|| format!("cannot look into {}", self.folder.display()))?;
+        let is_ours = meta.uid() == rustix::process::geteuid().as_raw();
+        if !meta.is_dir() || !is_ours || meta.permissions().mode() & 0o022 != 0 {
+            bail!(
+                "{} is not believed, because it is no folder of this user, or others can write to it: mend its owner \
+                 and rights (chmod 700), or name another state folder with --state",
+                self.folder.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What is remembered of a file besides its hash.
+fn content(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("{}\n", path.display())
+}
