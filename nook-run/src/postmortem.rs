@@ -12,7 +12,6 @@ use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
 
 use self::source::Source;
-use crate::maps::BUILT_IN;
 
 /// Calls that are printed; the bundle has more.
 const CALLS: usize = 64;
@@ -31,10 +30,11 @@ pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
         bail!("the bundle has format {}, this nook-run reads {BUNDLE_FORMAT}", report["format"]);
     }
     let mut out = String::new();
-    head(&mut out, &report)?;
+    let map = map(folder);
+    head(&mut out, &report, &map)?;
     stack(&mut out, &report, driver)?;
     let calls = read(&folder.join("calls.jsonl")).unwrap_or_default();
-    last_calls(&mut out, &report, &calls)?;
+    last_calls(&mut out, &report, &calls, map.as_ref().ok().copied())?;
     memory(&mut out, &report)?;
     Ok(out)
 }
@@ -51,7 +51,7 @@ fn word(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
 
-fn head(out: &mut String, report: &Value) -> Result<()> {
+fn head(out: &mut String, report: &Value, map: &Result<&'static RegisterMap>) -> Result<()> {
     let driver = &report["driver"];
     writeln!(out, "what       {}", word(&report["fault"]["text"]))?;
     writeln!(out, "when       {}", word(&report["time"]))?;
@@ -69,9 +69,12 @@ fn head(out: &mut String, report: &Value) -> Result<()> {
     writeln!(out, "history    fault {faults}, after {restarts} restart(s){went_on}")?;
     let fault = &report["fault"];
     if fault["kind"] == "RegisterForbidden"
-        && let (Some(map), Some(offset)) = (map(report), fault["value"].as_u64())
+        && let (Ok(map), Some(offset)) = (map, fault["value"].as_u64())
     {
         writeln!(out, "register   {}", register(map, fault["bar"].as_u64(), offset).0)?;
+    }
+    if let Err(why) = map {
+        writeln!(out, "registers  without names: {why:#}")?;
     }
     Ok(())
 }
@@ -100,7 +103,7 @@ fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> 
     Ok(())
 }
 
-fn last_calls(out: &mut String, report: &Value, calls: &str) -> Result<()> {
+fn last_calls(out: &mut String, report: &Value, calls: &str, map: Option<&'static RegisterMap>) -> Result<()> {
     let calls: Vec<Value> = calls.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if calls.is_empty() {
         let level = word(&report["isolation"]);
@@ -108,7 +111,6 @@ fn last_calls(out: &mut String, report: &Value, calls: &str) -> Result<()> {
         return Ok(());
     }
     writeln!(out, "\nlast calls, oldest first ({} more in calls.jsonl):", calls.len().saturating_sub(CALLS))?;
-    let map = map(report);
     for call in &calls[calls.len().saturating_sub(CALLS)..] {
         writeln!(out, "{}", line(map, call))?;
     }
@@ -150,9 +152,11 @@ fn hex(value: &Value) -> String {
     value.as_u64().map_or("?".into(), |value| if value < 10 { value.to_string() } else { format!("{value:#x}") })
 }
 
-/// The register map that the driver's manifest named.
-fn map(report: &Value) -> Option<&'static RegisterMap> {
-    BUILT_IN.iter().copied().find(|map| report["driver"]["registers"] == map.name())
+/// The register map that the driver was checked against.
+fn map(folder: &Path) -> Result<&'static RegisterMap> {
+    let text = read(&folder.join("registers.regs.toml"))?;
+    let file = nook_regs_file::read(&text).context("the bundle's registers.regs.toml is damaged")?;
+    Ok(file.map)
 }
 
 /// What a register is called, and what is known of it.

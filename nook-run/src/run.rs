@@ -208,7 +208,8 @@ pub(crate) fn supervise<C: Class>(
     nook.watch(signals.fd());
     let mut supervisor = Supervisor::new(nook, policy.policy());
     let driver = &modules.driver;
-    if let Some(bundles) = policy.bundles(&modules.path, driver.sha256()) {
+    let registers = nook_regs_file::write(modules.map);
+    if let Some(bundles) = policy.bundles(&modules.path, driver.sha256(), registers) {
         supervisor.leave_bundles(bundles);
     }
     tracing::info!(

@@ -2,7 +2,8 @@
 //!
 //! A bundle is a directory: `report.json` says what happened, `calls.jsonl` holds the last calls in and out of the
 //! driver (one a line, oldest first), `memory.bin` its memory, where zero pages are holes, so that offsets are
-//! addresses. Writing is a thread's business and never delays or stops a recovery.
+//! addresses, and `registers.regs.toml` the register map that it was checked against. Writing is a thread's
+//! business and never delays or stops a recovery.
 
 mod fault;
 
@@ -41,6 +42,8 @@ pub struct BundleConfig {
     pub driver_file: PathBuf,
     /// Its hash.
     pub driver_sha256: [u8; 32],
+    /// The text of its register map's file, for the reader.
+    pub registers: String,
 }
 
 /// What the supervisor knows of a fault.
@@ -253,7 +256,7 @@ fn write(
     let private = fs::Permissions::from_mode(0o700);
     let folder =
         tempfile::Builder::new().prefix(&format!(".{name}.")).permissions(private).tempdir_in(&config.folder)?;
-    fill(folder.path(), report, crash_state, total_bytes)?;
+    fill(folder.path(), config, report, crash_state, total_bytes)?;
     fs::rename(folder.path(), &path)?;
     // It has its name: nothing is left to be removed.
     let _ = folder.keep();
@@ -261,8 +264,15 @@ fn write(
     Ok(path)
 }
 
-fn fill(folder: &Path, report: &Value, crash_state: &CrashState, total_bytes: u64) -> io::Result<()> {
+fn fill(
+    folder: &Path,
+    config: &BundleConfig,
+    report: &Value,
+    crash_state: &CrashState,
+    total_bytes: u64,
+) -> io::Result<()> {
     fs::write(folder.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
+    fs::write(folder.join("registers.regs.toml"), &config.registers)?;
     let mut out = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
     calls(crash_state, &mut out)?;
     out.flush()?;

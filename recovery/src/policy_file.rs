@@ -219,9 +219,9 @@ impl PolicyFile {
         Ok(())
     }
 
-    /// Where crash bundles of this driver go, if any are to be written. Unless the file names a folder, it is
-    /// `$XDG_STATE_HOME/nook/crashes` or `~/.local/state/nook/crashes`.
-    pub fn bundles(&self, driver_file: &Path, driver_sha256: [u8; 32]) -> Option<BundleConfig> {
+    /// Where crash bundles of this driver go, if any are to be written; `registers` is the text of its register map's
+    /// file. Unless the policy names a folder, it is `$XDG_STATE_HOME/nook/crashes` or `~/.local/state/nook/crashes`.
+    pub fn bundles(&self, driver_file: &Path, driver_sha256: [u8; 32], registers: String) -> Option<BundleConfig> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let state = || set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
         let Bundles { folder, keep, every, rollbacks, memory } = &self.bundles;
@@ -238,6 +238,7 @@ impl PolicyFile {
             },
             driver_file: std::path::absolute(driver_file).unwrap_or_else(|_| driver_file.to_owned()),
             driver_sha256,
+            registers,
         })
     }
 
@@ -380,10 +381,14 @@ retries = 2
             memory: MemoryDump::All,
             driver_file: "/d.wasm".into(),
             driver_sha256: [7; 32],
+            registers: "map".into(),
         };
-        assert_eq!(PolicyFile::parse(text).unwrap().bundles(Path::new("/d.wasm"), [7; 32]), Some(expected));
+        assert_eq!(
+            PolicyFile::parse(text).unwrap().bundles(Path::new("/d.wasm"), [7; 32], "map".into()),
+            Some(expected)
+        );
         let none = PolicyFile::parse("[bundles]\nfolder = \"/x\"\nkeep = 0").unwrap();
-        assert_eq!(none.bundles(Path::new("/d.wasm"), [7; 32]), None);
+        assert_eq!(none.bundles(Path::new("/d.wasm"), [7; 32], "map".into()), None);
     }
 
     #[test]

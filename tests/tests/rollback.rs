@@ -247,6 +247,7 @@ fn calls_that_are_rolled_back_leave_a_bundle_for_each_place_of_a_fault_and_no_mo
             memory: MemoryDump::Private,
             driver_file: "/planted.wasm".into(),
             driver_sha256: [1; 32],
+            registers: String::new(),
         }));
         assert!(supervisor.faults() > 5, "each bug is met again and again: {:?}", supervisor.recoveries());
         let mut bundles: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();

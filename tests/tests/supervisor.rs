@@ -136,6 +136,7 @@ fn leaves(folder: &Path) -> BundleConfig {
         memory: MemoryDump::Private,
         driver_file: "/mortal.wasm".into(),
         driver_sha256: [0xab; 32],
+        registers: String::new(),
     }
 }
 

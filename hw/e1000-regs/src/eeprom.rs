@@ -289,7 +289,8 @@ mod tests {
                     Some(expected) if choice >> 8 & 0xf != 0 => *expected,
                     _ => choice >> 1 & 1,
                 };
-                let value = u32::from(select) * CS | u32::from(clock) * SK | data * DI;
+                let pin = |set: bool, pin: u32| if set { pin } else { 0 };
+                let value = pin(select, CS) | pin(clock, SK) | pin(data != 0, DI);
                 let value = value | if choice >> 12 & 0x3f == 0 { FWE.put(choice >> 20) } else { EE_REQ };
                 let step = GUARD.step(position, value.into());
                 assert_eq!(step.is_ok(), pins.allows(value), "{value:#x} after {} bits", pins.clocked);
