@@ -36,17 +36,17 @@ macro_rules! __define_classes {
             /// Every class.
             pub const ALL: &'static [Class] = &[$(Class::$class),*];
 
-            /// As the manifest has it.
+            /// Returns the name as the manifest has it.
             pub const fn name(self) -> &'static str {
                 match self { $(Class::$class => $name,)* }
             }
 
-            /// Whether its modules drive a device, and so have the keys that say which and how.
+            /// Returns whether its modules drive a device, and so have the keys that say which and how.
             pub const fn has_device(self) -> bool {
                 match self { $(Class::$class => <$keys>::HAS_DEVICE,)* }
             }
 
-            /// The keys that it adds to the manifest.
+            /// Returns the keys that it adds to the manifest.
             pub const fn key_names(self) -> &'static [&'static str] {
                 match self { $(Class::$class => <$keys>::NAMES,)* }
             }
@@ -61,7 +61,7 @@ macro_rules! __define_classes {
         pub enum ClassKeys { $(#[doc = $doc] $class($keys),)* }
 
         impl ClassKeys {
-            /// Whose they are.
+            /// Returns the class that the keys belong to.
             pub const fn class(&self) -> Class {
                 match self { $(ClassKeys::$class(_) => Class::$class,)* }
             }
@@ -72,14 +72,14 @@ macro_rules! __define_classes {
         pub enum ClassFault { $($(#[doc = $doc] $class($fault),)?)* }
 
         impl ClassFault {
-            /// Whose it is.
+            /// Returns the class that the fault belongs to.
             pub const fn class(&self) -> Class {
                 match self { $($(ClassFault::$class(_) => { let _: fn(&$fault); Class::$class })?)* }
             }
         }
 
         impl ClassFault {
-            /// The variant's name.
+            /// Returns the variant's name.
             pub fn kind(&self) -> &'static str {
                 match self { $($(ClassFault::$class(fault) => <$fault>::kind(fault),)?)* }
             }
@@ -115,11 +115,11 @@ pub enum Part<'a> {
     Text(&'a dyn fmt::Display),
 }
 
-/// Is told a part's name and the part.
+/// Receives a part's name and the part.
 pub type Tell<'a> = &'a mut dyn FnMut(&'static str, Part<'_>);
 
 impl Class {
-    /// The class with this name.
+    /// Returns the class with this name.
     pub fn named(name: &str) -> Option<Class> {
         Class::ALL.iter().copied().find(|class| class.name() == name)
     }

@@ -1,4 +1,4 @@
-//! Bad news that ends a call: who did what, with which argument, against which rule.
+//! A fault ends a call. It says who did what, with which argument, against which rule.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::{ClassFault, Context, Entry, Hostcall};
 pub enum TrapKind {
     /// `unreachable`: in Rust, a panic or an abort.
     Unreachable,
-    /// A load or store outside of linear memory.
+    /// A load or store outside linear memory.
     MemoryOutOfBounds,
     /// An atomic access to an address that is not a multiple of its width.
     Misaligned,
@@ -21,7 +21,7 @@ pub enum TrapKind {
     StackOverflow,
     /// A system call that the sandbox of the driver's process forbids.
     Syscall,
-    /// The driver's process ended of its own accord, or was ended from outside.
+    /// The driver's process ended by itself, or was ended from outside.
     Ended,
     /// What the driver's process said to the host makes no sense.
     Channel,
@@ -150,7 +150,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether it is the device's end that ended the call: no driver can go on with this device.
+    /// Returns whether it is the device's end that ended the call: no driver can go on with this device.
     pub const fn is_device(&self) -> bool {
         matches!(self, Fault::DeviceGone | Fault::DeviceFailed | Fault::Revoked)
     }
@@ -202,7 +202,7 @@ impl fmt::Display for TrapKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TrapKind::Unreachable => "unreachable code was reached (a panic, in Rust)",
-            TrapKind::MemoryOutOfBounds => "access outside of the driver's memory",
+            TrapKind::MemoryOutOfBounds => "access outside the driver's memory",
             TrapKind::Misaligned => "misaligned atomic access",
             TrapKind::Arithmetic => "division by zero or overflow",
             TrapKind::IndirectCall => "indirect call to nothing or with the wrong signature",

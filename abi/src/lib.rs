@@ -69,7 +69,7 @@ pub enum ProbeReason {
 }
 
 impl ProbeReason {
-    /// The reason with this number.
+    /// Returns the reason with this number.
     pub const fn from_u32(value: u32) -> Option<Self> {
         Some(match value {
             0 => ProbeReason::Cold,

@@ -103,7 +103,7 @@ pub(crate) type Find<'f, 'a> = &'f dyn Fn(&str) -> Option<&'a str>;
 const ALWAYS: [&str; 6] = ["abi", "name", "version", "license", "class", "heap_bytes"];
 const DEVICE: [&str; 5] = ["pci", "registers", "dma_bytes", "dma_mask_bits", "irq_vectors"];
 
-/// The lines of a manifest: key and value.
+/// Returns the lines of a manifest: key and value.
 fn pairs<'a>(text: &'a str) -> impl Iterator<Item = Result<(&'a str, &'a str), ManifestError<'a>>> {
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| {
@@ -167,22 +167,22 @@ impl<'a> Manifest<&'a str> {
 }
 
 impl<S: AsRef<str>> Manifest<S> {
-    /// `class`: the kind of device.
+    /// Returns `class`, the kind of device.
     pub const fn class(&self) -> Class {
         self.keys.class()
     }
 
-    /// The devices that the driver drives, as (vendor, device).
+    /// Returns the devices that the driver drives, as (vendor, device).
     pub fn pci_ids(&self) -> impl Iterator<Item = (u16, u16)> {
         self.pci.as_ref().split_ascii_whitespace().filter_map(pci_id)
     }
 
-    /// Whether the driver drives this device.
+    /// Returns whether the driver drives this device.
     pub fn drives(&self, vendor: u16, device: u16) -> bool {
         self.pci_ids().any(|id| id == (vendor, device))
     }
 
-    /// The same with other text: `owned(str::to_owned)` outlives the section.
+    /// Returns the manifest with other text: `owned(str::to_owned)` outlives the section.
     pub fn owned<T>(&self, text: impl Fn(&str) -> T) -> Manifest<T> {
         let text = |part: &S| text(part.as_ref());
         Manifest {

@@ -37,7 +37,7 @@ impl NativeHead {
         entries: ENTRIES.len() as u16,
     };
 
-    /// As it lies in the file of an object for this machine.
+    /// Reads the head as it lies in the file of an object for this machine.
     pub fn from_bytes(bytes: [u8; size_of::<NativeHead>()]) -> Self {
         let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         NativeHead { abi_major: word(0), abi_minor: word(2), hostcalls: word(4), entries: word(6) }
@@ -50,7 +50,7 @@ impl NativeHead {
 pub struct NativeDriver {
     /// What the functions look like.
     pub head: NativeHead,
-    /// The manifest's first byte: whoever keeps this keeps that.
+    /// The manifest's first byte: keeping this keeps that in the file.
     pub manifest: &'static u8,
     /// The driver's functions.
     pub entries: NativeEntries,

@@ -13,7 +13,7 @@ pub struct RingHeader {
     pub consumed: u32,
 }
 
-/// Bytes of a ring whose entries have `entry_bytes`, with its header.
+/// Returns the length in bytes of a ring whose entries have `entry_bytes`, with its header.
 pub const fn ring_bytes(entry_bytes: usize) -> usize {
     size_of::<RingHeader>() + QUEUE_CAPACITY as usize * entry_bytes
 }

@@ -13,7 +13,7 @@ macro_rules! status {
             /// Every status.
             pub const ALL: &'static [Status] = &[$(Status::$name),*];
 
-            /// The status with this code.
+            /// Returns the status with this code.
             pub const fn from_code(code: i32) -> Option<Status> {
                 match code { $($code => Some(Status::$name),)* _ => None }
             }
@@ -38,7 +38,7 @@ status! {
     DeviceFailed = -4, "the device failed";
     /// The driver or the device cannot do this.
     Unsupported = -5, "not supported";
-    /// The value is outside of what the driver or the device takes.
+    /// The value is outside what the driver or the device takes.
     Invalid = -6, "invalid value";
     /// Not in this state.
     Busy = -7, "busy";
@@ -47,7 +47,7 @@ status! {
 }
 
 impl Status {
-    /// The negative number that crosses the boundary.
+    /// Returns the negative number that crosses the boundary.
     pub const fn code(self) -> i32 {
         self as i32
     }

@@ -54,7 +54,7 @@ impl Contexts {
     /// Everywhere.
     pub const ANY: Contexts = Contexts(7);
 
-    /// Whether `context` is in the set.
+    /// Returns whether `context` is in the set.
     pub const fn allows(self, context: Context) -> bool {
         let bit = match context {
             Context::Process => 1,
@@ -326,7 +326,7 @@ macro_rules! define_entries {
         pub enum Entry { $(#[doc = $doc] $variant,)* }
 
         impl Entry {
-            /// What its calls are.
+            /// Returns the kind of its calls.
             pub const fn kind(self) -> EntryKind {
                 match self { $(Entry::$variant => kind!($kind),)* }
             }
@@ -352,29 +352,29 @@ hostcalls!(define_hostcalls);
 entries!(define_entries);
 
 impl Hostcall {
-    /// Its row.
+    /// Returns its row.
     pub fn info(self) -> &'static HostcallInfo {
         &HOSTCALLS[self as usize]
     }
 }
 
 impl Entry {
-    /// Its row.
+    /// Returns its row.
     pub fn info(self) -> &'static EntryInfo {
         &ENTRIES[self as usize]
     }
 
-    /// Its name, without the prefix of the export.
+    /// Returns its name, without the prefix of the export.
     pub fn name(self) -> &'static str {
         self.info().name
     }
 
-    /// The entry with this name.
+    /// Returns the entry with this name.
     pub fn named(name: &str) -> Option<Entry> {
         ENTRIES.iter().find(|row| row.name == name).map(|row| row.entry)
     }
 
-    /// Whether its calls are transactions; those of others write through.
+    /// Returns whether its calls are transactions; those of others write through.
     pub const fn is_transaction(self) -> bool {
         matches!(self.kind(), EntryKind::Transaction)
     }

@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write};
 
-/// Whether a terminal shows the character as what it is. Control characters move its cursor; others turn the direction
-/// of what follows, join it, or are not to be seen at all.
+/// Returns whether a terminal shows the character as what it is. Control characters move its cursor; others turn the
+/// direction of what follows, join it, or are not to be seen at all.
 pub fn is_printable(c: char) -> bool {
     // What Rust's own debug output escapes, but for what it only quotes.
     matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1
@@ -29,12 +29,12 @@ pub struct Hex<'a> {
 }
 
 impl<'a> Hex<'a> {
-    /// One after the other: `0a1b`.
+    /// Shows the bytes one after the other: `0a1b`.
     pub const fn of(bytes: &'a [u8]) -> Self {
         Hex { bytes, between: "" }
     }
 
-    /// With colons between them, as network addresses are written: `0a:1b`.
+    /// Shows the bytes with colons between them, as network addresses are written: `0a:1b`.
     pub const fn colons(bytes: &'a [u8]) -> Self {
         Hex { bytes, between: ":" }
     }

@@ -3,10 +3,10 @@
 /// The most arguments that a hostcall or an entry has.
 pub const MOST_ARGS: usize = 3;
 
-/// The arguments of a call, however many, with zeros behind them.
+/// Fills up the arguments of a call with zeros.
 #[inline(always)]
 pub fn padded<const N: usize>(args: [u64; N]) -> [u64; MOST_ARGS] {
-    const { assert!(N <= MOST_ARGS, "the tables have no row with so many arguments") };
+    const { assert!(N <= MOST_ARGS, "no row of the tables has this many arguments") };
     core::array::from_fn(|at| if at < N { args[at] } else { 0 })
 }
 

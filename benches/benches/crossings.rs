@@ -1,5 +1,5 @@
-//! What it costs to enter a driver, to leave it again and to reach a register, for those who change something there.
-//! The figures that are told to others come from `cargo xtask bench`, which measures all levels interleaved.
+//! What it costs to enter a driver, to leave it again and to reach a register, for developers who change something
+//! there. Published figures come from `cargo xtask bench`, which measures all levels interleaved.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use nook_benches::levels::{DIRECT, LEVELS, Program};
 use nook_benches::rig::{driver, nook, round};
 use touch_driver::job;
 
-/// So many crossings in a call.
+/// Number of crossings in a call.
 const AMOUNT: u32 = 64;
 
 fn crossings(criterion: &mut Criterion) {

@@ -6,8 +6,8 @@ use crate::{Report, Spread};
 /// Changes below this are not told: code placement alone moves a ratio by some percent.
 const LEAST_CHANGE: f64 = 0.05;
 
-/// One line for each ratio that got worse beyond its spread: the new median lies outside of the old quartiles, the old
-/// one outside of the new quartiles, and they differ by more than 5 %.
+/// One line for each ratio that got worse beyond its spread: the new median lies outside the old quartiles, the old
+/// one outside the new quartiles, and they differ by more than 5 %.
 pub fn slower(old: &Report, new: &Report) -> Vec<String> {
     let worse = |name: &String, new: &Spread| {
         let old = old.spreads.get(name)?;

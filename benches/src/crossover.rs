@@ -67,7 +67,7 @@ pub fn find(sweep: &str, xs: &[f64], (a, of_a): (&str, Costs<'_>), (b, of_b): (&
     Crossover { sweep: sweep.into(), small: small.into(), large: large.into(), point: point.flatten(), ratios }
 }
 
-/// The last size at which the values change their sign, for good; on a logarithmic scale between sizes.
+/// Returns the last size at which the values change their sign, for good; on a logarithmic scale between sizes.
 fn passes_zero(xs: &[f64], values: &[f64]) -> Option<f64> {
     let last = *values.last()?;
     let before = values.iter().rposition(|value| value.signum() != last.signum())?;

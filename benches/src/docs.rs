@@ -5,7 +5,7 @@ use crate::{Report, tables};
 const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --update-docs` -->\n";
 const END: &str = "<!-- end of figures -->\n";
 
-/// The document with this report's tables in place of those between its marks; None if it has no marks.
+/// Returns the document with this report's tables in place of those between its marks; None if it has no marks.
 pub fn updated(document: &str, report: &Report) -> Option<String> {
     let (before, rest) = document.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;

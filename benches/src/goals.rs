@@ -11,7 +11,7 @@ pub struct Goal {
     pub reference: &'static str,
     /// What has limits.
     judged: &'static [Check],
-    /// What is told beside it: what people call that, and the names.
+    /// What is printed beside it: the usual name, and the names.
     beside: Option<(&'static str, &'static [&'static str])>,
 }
 
@@ -113,7 +113,7 @@ impl Verdict {
 }
 
 impl Goal {
-    /// Whether this run reached it.
+    /// Returns whether this run reached it.
     pub fn verdict(&self, report: &Report) -> Verdict {
         let keeps = |check: &Check| {
             let (estimate, _) = find(report, check.name)?;
@@ -130,7 +130,7 @@ impl Goal {
         }
     }
 
-    /// The limits, in words.
+    /// Returns the limits, in words.
     pub fn limits(&self) -> String {
         let texts = self.judged.iter().map(|check| {
             let unit = unit(check.name);
@@ -142,7 +142,7 @@ impl Goal {
         texts.collect::<Vec<_>>().join("; ")
     }
 
-    /// What was found, in words.
+    /// Returns what was found, in words.
     pub fn found(&self, report: &Report) -> String {
         let one = |name: &str| find(report, name).map_or("-".into(), |(estimate, unit)| text(&estimate, &unit));
         let judged = self.judged.iter().map(|check| one(check.name)).collect::<Vec<_>>().join("; ");
@@ -155,7 +155,7 @@ impl Goal {
         }
     }
 
-    /// The names of all its numbers.
+    /// Returns the names of all its numbers.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let beside = self.beside.iter().flat_map(|(_, names)| names.iter().copied());
         self.judged.iter().map(|check| check.name).chain(beside)
@@ -180,7 +180,7 @@ fn unit(name: &str) -> &'static str {
     }
 }
 
-/// A number as people write it, with its confidence interval if it has one.
+/// Returns a number as people write it, with its confidence interval if it has one.
 pub fn text(estimate: &Estimate, unit: &str) -> String {
     let Estimate { value, low, high, .. } = *estimate;
     let space = if unit.is_empty() { "" } else { " " };

@@ -29,12 +29,12 @@ pub struct ImmediateDevice {
 }
 
 impl ImmediateDevice {
-    /// A device that receives `receives` frames between two polls, and interrupts to say so.
+    /// Returns a device that receives `receives` frames between two polls, and interrupts to say so.
     pub fn interrupting(receives: u32) -> Self {
         ImmediateDevice { interrupts: true, ..Self::new(receives) }
     }
 
-    /// A device that receives `receives` frames between two polls.
+    /// Creates a device that receives `receives` frames between two polls.
     pub fn new(receives: u32) -> Self {
         let mut phy = [0; 32];
         phy[phy::PHYID1 as usize] = 1;

@@ -58,12 +58,12 @@ pub const PAGES: Level = Level {
     how: How::Wasm(Sandbox { undo: Some(RollbackMethod::Pages), ..SANDBOX }),
 };
 
-/// Native, in a process of its own that is woken.
+/// Native, in a separate process that is woken.
 pub const PROCESS: Level =
-    Level { name: "process", about: "a process of its own, woken", how: How::Process(Wait::Futex) };
-/// Native, in a process of its own that polls on another core.
+    Level { name: "process", about: "a separate process, woken", how: How::Process(Wait::Futex) };
+/// Native, in a separate process that polls on another core.
 pub const PROCESS_POLLED: Level =
-    Level { name: "process, polled", about: "a process of its own, polling", how: How::Process(Wait::Poll) };
+    Level { name: "process, polled", about: "a separate process, polling", how: How::Process(Wait::Poll) };
 
 /// The levels that are compared with each other: those in this process, from the least isolation to the most, then
 /// those that leave it.
@@ -104,12 +104,12 @@ pub const SETTINGS: &[Level] = &[
 pub enum Program {
     /// The real one.
     E1000,
-    /// The one that does as often as it is told; see [`touch_driver`].
+    /// The one that does one thing a given number of times; see [`touch_driver`].
     Touch,
 }
 
 impl Program {
-    /// Its module.
+    /// Returns its module.
     ///
     /// # Panics
     /// If it was not built.
@@ -121,7 +121,7 @@ impl Program {
         }
     }
 
-    /// Its module without SIMD: of the touching driver only, for the other one has nothing that SIMD is for.
+    /// Returns its module without SIMD: of the touching driver only, for the other one has nothing that SIMD is for.
     fn scalar_module(self) -> Arc<DriverModule> {
         static SCALAR: LazyLock<Arc<DriverModule>> = LazyLock::new(|| load("touch-scalar"));
         match self {
@@ -130,7 +130,7 @@ impl Program {
         }
     }
 
-    /// The same driver, compiled in another way.
+    /// Returns the same driver, compiled in another way.
     fn file(self, extension: &str) -> PathBuf {
         let name = match self {
             Program::E1000 => "e1000",
@@ -159,7 +159,7 @@ fn load(name: &str) -> Arc<DriverModule> {
 pub type Shared = Arc<dyn Launcher + Sync>;
 
 impl Level {
-    /// A launcher of `program`; its code is compiled now.
+    /// Returns a launcher of `program`; its code is compiled now.
     ///
     /// # Panics
     /// If the module was not built or does not compile.
@@ -167,7 +167,7 @@ impl Level {
         self.launcher_with(program, &ModuleCache::none())
     }
 
-    /// The same, with compiled code out of `cache` if it is there.
+    /// Returns the same, with compiled code out of `cache` if it is there.
     ///
     /// # Panics
     /// As [`launcher`](Self::launcher).
@@ -180,7 +180,7 @@ impl Level {
         }
     }
 
-    /// What nook-run is given to run a driver at this level.
+    /// Returns what nook-run is given to run a driver at this level.
     pub fn options(&self) -> &'static [&'static str] {
         match self.how {
             How::Native => &["--isolation", "native"],
@@ -192,13 +192,13 @@ impl Level {
         }
     }
 
-    /// A name without what a name in JSON or a file should not have: `sfi_txn`.
+    /// Returns a name without what a name in JSON or a file should not have: `sfi_txn`.
     pub fn key(&self) -> String {
         key(self.name)
     }
 }
 
-/// The text with everything but letters and digits as single underscores.
+/// Returns the text with everything but letters and digits as single underscores.
 pub fn key(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("_")

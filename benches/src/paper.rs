@@ -70,7 +70,7 @@ impl Default for Plan {
     }
 }
 
-/// Why it cannot be made here, if it cannot.
+/// Returns why it cannot be made here, if it cannot.
 pub fn obstacle(programs: &Programs) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("the paper's experiment: it makes network namespaces, and needs root for that".into());

@@ -66,7 +66,7 @@ fn range(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
     low * 0.85..high * 1.2
 }
 
-/// What `draw` draws, on white.
+/// Returns what `draw` draws, on white.
 fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();

@@ -32,7 +32,7 @@ const BUDGETS: Budgets = Budgets {
     counters_ns: 24 * 60 * MINUTE_NS,
 };
 
-/// A host of `module` on this device.
+/// Returns a host of `module` on this device.
 ///
 /// # Panics
 /// If there is no memory for its window.
@@ -41,7 +41,7 @@ pub fn host(module: &DriverModule, device: ImmediateDevice) -> Host {
     nook_tests::host(Box::new(device), window, module, BUDGETS)
 }
 
-/// A driver, probed and not opened.
+/// Returns a driver, probed and not opened.
 ///
 /// # Panics
 /// If it does not come up.
@@ -49,7 +49,7 @@ pub fn driver(level: &Level, program: Program) -> Box<dyn Driver> {
     driver_of(&level.launcher(program), program)
 }
 
-/// The same, of a launcher that is there already.
+/// Returns the same, of a launcher that is there already.
 ///
 /// # Panics
 /// If it does not come up.
@@ -61,7 +61,7 @@ pub fn driver_of(launcher: &Shared, program: Program) -> Box<dyn Driver> {
     driver
 }
 
-/// An interface that has so many frames of 60 bytes to send in each round, and drops what it gets.
+/// An interface that has this many frames of 60 bytes to send in each round, and drops what it gets.
 pub struct Endless {
     frames: u32,
     left: u32,
@@ -103,8 +103,8 @@ impl NetBackend for Endless {
     }
 }
 
-/// A nook whose every turn polls once and moves `batch` frames each way, after an interrupt if `interrupts`. What its
-/// driver's calls of `poll` and `irq` take is added to the counter.
+/// Returns a nook whose every turn polls once and moves `batch` frames each way, after an interrupt if `interrupts`.
+/// What its driver's calls of `poll` and `irq` take is added to the counter.
 ///
 /// # Panics
 /// If the driver does not come up.
@@ -112,8 +112,8 @@ pub fn nook(launcher: &Shared, batch: u32, interrupts: bool) -> (Nook<Net<Endles
     watched(launcher, batch, interrupts, Measure::Time)
 }
 
-/// The same for drivers whose `roll_back` undoes nothing and tells what the last call did: it is asked after each
-/// poll, and what it tells is added up.
+/// Returns the same for drivers whose `roll_back` undoes nothing and tells what the last call did: it is asked after
+/// each poll, and what it tells is added up.
 pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
     watched(launcher, batch, false, Measure::Rollback)
 }
@@ -141,7 +141,7 @@ fn watched(launcher: &Shared, batch: u32, interrupts: bool, measure: Measure) ->
 /// Instances of each thing that is measured.
 pub(crate) const INSTANCES: usize = 5;
 
-/// A subject whose runs are rounds of a nook; see [`nook`].
+/// Returns a subject whose runs are rounds of a nook; see [`nook`].
 pub(crate) fn rounds<'a>(launcher: &Shared, batch: u32, interrupts: bool) -> Subject<'a> {
     Subject::new((0..INSTANCES).map(|_| {
         let (mut nook, spent) = nook(launcher, batch, interrupts);
@@ -162,14 +162,14 @@ pub(crate) fn touching(level: &Level) -> Touching {
     (0..INSTANCES).map(|_| RefCell::new(driver_of(&launcher, Program::Touch))).collect()
 }
 
-/// A subject whose runs are calls that do this job.
+/// Returns a subject whose runs are calls that do this job.
 pub(crate) fn jobs(drivers: &Touching, what: u32, amount: u32) -> Subject<'_> {
     Subject::new(drivers.iter().map(|driver| {
         move |times| {
             let mut driver = driver.borrow_mut();
             for _ in 0..times {
                 driver.poll(black_box(what), amount, 0).expect("it does not fault");
-                driver.commit().expect("the device does as it is told");
+                driver.commit().expect("the device obeys");
             }
             0
         }

@@ -1,6 +1,6 @@
 //! Taking samples so that a noisy machine does not decide: short ones, of all subjects in turn.
 //!
-//! In each round every subject is measured once, in an order that is drawn anew, and the next round goes the same way
+//! In each round every subject is measured once, in a newly drawn order, and the next round goes the same way
 //! back. So slow drifts cancel, and what others do regularly hits everybody alike: with a fixed order, some other
 //! program's time slices were seen to fall on the same subject again and again. What is reported is the median of
 //! ratios within rounds.
@@ -14,9 +14,9 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// Each of `runs` is one instance of what is measured; rounds take them in turn, because where in memory an
-    /// instance happens to lie was seen to move its times by half. It does its work so many times and returns how many
-    /// ticks of that were spent inside of what is of interest; zero if it does not tell the two apart.
+    /// Creates a subject. Each of `runs` is one instance of what is measured; rounds take them in turn, because where
+    /// in memory an instance happens to lie was seen to move its times by half. It does its work this many times and
+    /// returns how many ticks of that were spent inside what is of interest; zero if it does not tell the two apart.
     ///
     /// # Panics
     /// Later, if there is none.
@@ -33,7 +33,7 @@ impl<'a> Subject<'a> {
         (ticks::now() - begin, inside)
     }
 
-    /// How often it must run for a sample of this length. The quickest of some tries counts: one that somebody
+    /// Returns how often it must run for a sample of this length. The quickest of some tries counts: one that somebody
     /// interrupted would make all samples too short, and short ones find cold caches.
     fn calibrate(&mut self, sample_ticks: u64) -> u32 {
         let (mut times, tries) = (1, self.runs.len().max(3));
@@ -62,7 +62,7 @@ pub struct Effort {
 pub struct Samples {
     /// All of it.
     pub whole: Vec<Vec<f64>>,
-    /// Inside of what is of interest.
+    /// Inside what is of interest.
     pub inside: Vec<Vec<f64>>,
 }
 
@@ -82,7 +82,7 @@ pub fn interleave(subjects: &mut [Subject<'_>], effort: Effort) -> Samples {
     samples
 }
 
-/// An order of `count` subjects for each round: drawn anew, and the next round goes the same way back.
+/// Returns an order of `count` subjects for each round: newly drawn, and the next round goes the same way back.
 pub(crate) fn orders(count: usize) -> impl Iterator<Item = Vec<usize>> {
     let mut rng = Rng::new(count as u64);
     let mut order: Vec<usize> = (0..count).collect();

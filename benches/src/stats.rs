@@ -5,7 +5,7 @@ use nook_seed::Rng;
 /// Resamplings of a bootstrap.
 const RESAMPLINGS: usize = 400;
 
-/// The value below which `share` of the sorted values lie, between neighbours in proportion; NaN of nothing.
+/// Returns the value below which `share` of the sorted values lie, between neighbours in proportion; NaN of nothing.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     let at = share * last as f64;
@@ -13,13 +13,13 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * at.fract()
 }
 
-/// The median; sorts.
+/// Returns the median; sorts.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     quantile(values, 0.5)
 }
 
-/// What `estimate` makes of so many rounds, resampled with replacement, again and again: one value for each
+/// Returns what `estimate` makes of so many rounds, resampled with replacement, again and again: one value for each
 /// resampling.
 pub fn resample<T>(rounds: usize, mut estimate: impl FnMut(&[usize]) -> T) -> Vec<T> {
     let mut rng = Rng::new(rounds as u64);
@@ -31,13 +31,13 @@ pub fn resample<T>(rounds: usize, mut estimate: impl FnMut(&[usize]) -> T) -> Ve
     (0..RESAMPLINGS).map(&mut once).collect()
 }
 
-/// The 95 % confidence interval of an estimate, by percentiles of the bootstrap.
+/// Returns the 95 % confidence interval of an estimate, by percentiles of the bootstrap.
 pub fn bootstrap(rounds: usize, estimate: impl FnMut(&[usize]) -> f64) -> (f64, f64) {
     let mut estimates = resample(rounds, estimate);
     interval(&mut estimates)
 }
 
-/// The 95 % that are in the middle.
+/// Returns the 95 % that are in the middle.
 pub fn interval(estimates: &mut [f64]) -> (f64, f64) {
     estimates.sort_by(f64::total_cmp);
     (quantile(estimates, 0.025), quantile(estimates, 0.975))

@@ -24,7 +24,7 @@ pub(crate) enum Count {
     Records,
 }
 
-/// A launcher whose drivers' `roll_back` undoes nothing: it says in `entries` what the last call did.
+/// Returns a launcher whose drivers' `roll_back` undoes nothing: it says in `entries` what the last call did.
 pub(crate) fn launcher(program: Program, count: Count) -> Shared {
     let launcher = WasmLauncher::with_rollback(&program.module(), &ModuleCache::none(), Arc::new(count));
     Arc::new(launcher.expect("the driver compiles"))
@@ -114,7 +114,7 @@ impl InstanceRollback for Stores {
     }
 }
 
-/// The module with a counter in front of each instruction that stores.
+/// Returns the module with a counter in front of each instruction that stores.
 fn counting(wasm: &[u8]) -> Result<Vec<u8>, Error> {
     let mut module = wasm_encoder::Module::new();
     Counting::default().parse_core_module(&mut module, wasmparser::Parser::new(0), wasm)?;
@@ -168,7 +168,7 @@ impl Reencode for Counting {
     }
 }
 
-/// Whether an instruction of this name writes to memory.
+/// Returns whether an instruction of this name writes to memory.
 fn stores(operator: &str) -> bool {
     let name = operator.split([' ', '{']).next().unwrap_or_default();
     name.contains("Store") || name.contains("Rmw") || matches!(name, "MemoryCopy" | "MemoryFill" | "MemoryInit")

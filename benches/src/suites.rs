@@ -121,7 +121,7 @@ fn note_sweep(report: &mut Report, axis: &Axis<'_>, levels: &[Level], samples: &
     }
 }
 
-/// What lies between: the difference of two subjects in each round, shared among so many.
+/// Returns what lies between: the difference of two subjects in each round, divided by `count`.
 fn beyond(samples: &Samples, of: usize, base: usize, among: u32) -> Vec<f64> {
     let pairs = samples.whole[of].iter().zip(&samples.whole[base]);
     pairs.map(|(of, base)| (of - base) / f64::from(among)).collect()

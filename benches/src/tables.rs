@@ -22,7 +22,7 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// All tables that the report has something for.
+/// Returns all tables that the report has something for.
 pub fn of(report: &Report) -> Vec<Table> {
     let tables = [
         goals(report),

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// The counter. It counts on while this thread does not run.
+/// Returns the counter. It counts on while this thread does not run.
 #[inline(always)]
 pub fn now() -> u64 {
     #[cfg(target_arch = "x86_64")]
@@ -16,7 +16,7 @@ pub fn now() -> u64 {
     nook_runtime::now_ns()
 }
 
-/// How often it counts in a nanosecond.
+/// Returns how often it counts in a nanosecond.
 pub fn per_ns() -> f64 {
     static RATE: LazyLock<f64> = LazyLock::new(|| {
         let (begin, ticks) = (Instant::now(), now());

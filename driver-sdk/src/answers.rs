@@ -24,7 +24,7 @@ pub enum Irq {
     HandledPoll = irq_result::HANDLED | irq_result::POLL,
 }
 
-/// A result as the table returns it.
+/// Converts a result to what the table returns.
 pub(crate) fn code(result: Result<(), Status>) -> i32 {
     result.map_or_else(Status::code, |()| 0)
 }

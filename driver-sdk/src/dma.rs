@@ -23,12 +23,12 @@ impl<K: Kernel> DmaRegion<K> {
         DmaRegion { nook, handle, iova, span }
     }
 
-    /// Where the device sees it.
+    /// Returns where the device sees it.
     pub fn iova(&self) -> u64 {
         self.iova
     }
 
-    /// How long it is.
+    /// Returns how long it is.
     pub fn len_bytes(&self) -> u32 {
         self.span.len_bytes()
     }
@@ -37,7 +37,7 @@ impl<K: Kernel> DmaRegion<K> {
         self.span
     }
 
-    /// What is in it.
+    /// Returns what is in it.
     #[inline(always)]
     pub fn bytes(&self) -> DmaBytes<'_> {
         DmaBytes::new(self.span)
@@ -63,7 +63,7 @@ impl<K: Kernel> Drop for DmaRegion<K> {
 ///   [`fill`](Self::fill) are for content: what has been handed over, or will be. They touch bytes in no certain order
 ///   and not as wholes.
 ///
-/// Each access outside of the memory, and a value that is not aligned to its size, is [`Status::Invalid`] and touches
+/// Each access outside the memory, and a value that is not aligned to its size, is [`Status::Invalid`] and touches
 /// nothing: a place that the device named can be tried.
 ///
 /// ```
@@ -89,13 +89,13 @@ impl<'a> DmaBytes<'a> {
         DmaBytes { span, memory: PhantomData }
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     #[inline(always)]
     pub fn len_bytes(&self) -> u32 {
         self.span.len_bytes()
     }
 
-    /// `len_bytes` of them, at `offset`.
+    /// Returns `len_bytes` of them, at `offset`.
     #[inline(always)]
     pub fn part(&self, offset: u32, len_bytes: u32) -> Result<DmaBytes<'a>, Status> {
         Ok(DmaBytes::new(self.span.part(offset, len_bytes)?))
@@ -107,8 +107,8 @@ impl<'a> DmaBytes<'a> {
         self.span.read(offset)
     }
 
-    /// Writes the value at `offset`. Whoever sees it sees all that was written before it, by any of these methods or
-    /// into a ring; and what is read after it was not read before it. That takes some 15 ns: for content there is
+    /// Writes the value at `offset`. A device that sees it sees all that was written before it, by any of these methods
+    /// or into a ring; and what is read after it was not read before it. That takes some 15 ns: for content there is
     /// [`write_bytes`](Self::write_bytes).
     #[inline(always)]
     pub fn write<V: Value>(&self, offset: u32, value: V) -> Result<(), Status> {

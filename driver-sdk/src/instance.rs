@@ -14,12 +14,12 @@ pub struct Instance<K: Kernel, E> {
 }
 
 impl<K: Kernel, E: Entries<K>> Instance<K, E> {
-    /// An instance whose driver was not probed yet.
+    /// Creates an instance whose driver was not probed yet.
     pub const fn new(kernel: K) -> Self {
         Instance { kernel, running: None }
     }
 
-    /// See the entry table. `Busy` if the driver is already there.
+    /// Serves the entry `probe`. `Busy` if the driver is already there.
     ///
     /// # Safety
     /// `host_page` is the address of a [`HostPage`](nook_abi::HostPage) whose addresses (window, mailbox, and what its
@@ -46,7 +46,7 @@ impl<K: Kernel, E: Entries<K>> Instance<K, E> {
         }
     }
 
-    /// See the entry table.
+    /// Serves the entry `remove`.
     pub fn remove(&mut self) {
         if let Some(running) = self.running.take() {
             running.remove();

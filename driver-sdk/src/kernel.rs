@@ -3,7 +3,7 @@
 
 use nook_abi::Addr;
 
-/// The hostcalls of an instance, for code that runs inside of its entries.
+/// The hostcalls of an instance, for code that runs inside its entries.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls<K>(K);
 
@@ -15,7 +15,7 @@ impl<K: Kernel> Calls<K> {
         Calls(kernel)
     }
 
-    /// The call `log`, whose row has an address.
+    /// Makes the call `log`, whose row has an address.
     pub(crate) fn log(self, level: u32, text: &[u8]) {
         // SAFETY: `new`'s caller vouched for kernel and thread. Address and length are those of a slice that lives
         // until the call has returned.

@@ -9,7 +9,7 @@
 //!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
 //! `unsafe`: `raw` alone touches memory by address, `kernel` alone makes hostcalls, and the others that say so are
-//! where the host calls in. Drivers call it; who runs one in a process of its own calls [`Instance`].
+//! where the host calls in. Drivers call it; who runs one in a separate process calls [`Instance`].
 #![no_std]
 #![deny(unsafe_code)]
 

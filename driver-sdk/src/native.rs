@@ -47,13 +47,13 @@ struct Held<E> {
     instance: Instance<TableKernel, E>,
 }
 
-/// Runs a part of the driver. If it panics, the host is told, and what is returned means nothing.
+/// Runs a part of the driver. If it panics, the host learns of it, and what is returned means nothing.
 #[inline(always)]
 fn guarded<R: Default>(kernel: TableKernel, run: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         // Dropping it could panic once more.
         core::mem::forget(payload);
-        // SAFETY: whoever made the kernel vouched for its functions.
+        // SAFETY: the code that made the kernel vouched for its functions.
         unsafe { ((*kernel.services).panicked)(kernel.host) };
         R::default()
     })
@@ -83,7 +83,7 @@ macro_rules! define_kernel {
             $(
                 #[inline(always)]
                 unsafe fn $name(self, $($arg: $ty),*) -> $result {
-                    // SAFETY: whoever made the kernel vouched for its functions; the caller keeps the method's
+                    // SAFETY: the code that made the kernel vouched for its functions; the caller keeps the method's
                     // contract.
                     unsafe { ((*self.services).$name)(self.host, $($arg),*) }
                 }
@@ -113,7 +113,7 @@ macro_rules! define_entries {
             )*
         }
 
-        /// What the object of a driver exports, whose class makes this of it.
+        /// Builds what the object of a driver exports, from what its class makes of it.
         pub const fn driver<E: Entries<TableKernel>>(manifest: &'static [u8]) -> NativeDriver {
             NativeDriver {
                 head: NativeHead::OURS,

@@ -16,7 +16,7 @@ impl<K: Kernel> Regs<K> {
         Regs { nook, bar }
     }
 
-    /// The register's value.
+    /// Reads the register.
     #[inline(always)]
     pub fn read<V: Value>(&self, register: Register<V>) -> V {
         let (bar, offset) = (self.bar, register.offset());

@@ -31,11 +31,11 @@ const LOW_WINDOW_IOVA: u64 = (1 << 32) - WINDOW_BYTES as u64;
 
 /// A device under test: what register accesses do. It is shared with the test that drives it.
 pub trait Device {
-    /// A read of `width_bytes` at `offset` of configuration space.
+    /// Reads `width_bytes` at `offset` of configuration space.
     fn config_read(&mut self, offset: u32, width_bytes: u32) -> u32;
-    /// A read of `width_bytes` at `offset` of `bar`.
+    /// Reads `width_bytes` at `offset` of `bar`.
     fn read(&mut self, bar: u32, offset: u32, width_bytes: u32) -> u64;
-    /// A write of `width_bytes` at `offset` of `bar`.
+    /// Writes `width_bytes` at `offset` of `bar`.
     fn write(&mut self, bar: u32, offset: u32, width_bytes: u32, value: u64);
 }
 
@@ -50,8 +50,8 @@ impl Window {
     fn at(self, iova: u64, len_bytes: usize) -> *mut u8 {
         let offset =
             iova.checked_sub(self.iova).filter(|at| at.saturating_add(len_bytes as u64) <= WINDOW_BYTES as u64);
-        let offset = offset.unwrap_or_else(|| panic!("DMA outside of the window: {len_bytes} bytes at {iova:#x}"));
-        // SAFETY: the window has so many bytes and more.
+        let offset = offset.unwrap_or_else(|| panic!("DMA outside the window: {len_bytes} bytes at {iova:#x}"));
+        // SAFETY: the window has at least this many bytes.
         unsafe { self.memory.add(offset as usize) }
     }
 
@@ -127,12 +127,12 @@ impl Default for TestHost {
 }
 
 impl TestHost {
-    /// A host without a device: registers read as 0. The device sees the window past 4 GiB.
+    /// Creates a host without a device: registers read as 0. The device sees the window past 4 GiB.
     pub fn new() -> Self {
         Self::with_window_at(WINDOW_IOVA)
     }
 
-    /// The same, but the device sees the window below 4 GiB, as the host arranges it for a driver whose manifest has a
+    /// Creates one whose device sees the window below 4 GiB, as the host arranges it for a driver whose manifest has a
     /// `dma_mask_bits` of 32.
     pub fn below_4_gib() -> Self {
         Self::with_window_at(LOW_WINDOW_IOVA)
@@ -175,28 +175,28 @@ impl TestHost {
         self.state.borrow_mut().device = Some(device.clone());
     }
 
-    /// What answers a driver's hostcalls.
+    /// Returns what answers a driver's hostcalls.
     pub fn kernel(&self) -> TestKernel {
         TestKernel(self.state)
     }
 
-    /// The address of the host page.
+    /// Returns the address of the host page.
     pub fn page(&self) -> Addr {
         self.page as Addr
     }
 
-    /// A copy of the host page.
+    /// Returns a copy of the host page.
     pub fn page_now(&self) -> HostPage {
         // SAFETY: leaked memory of this host.
         unsafe { self.page.read() }
     }
 
-    /// What the network class has in the host page.
+    /// Returns what the network class has in the host page.
     pub fn net_page(&self) -> NetPage {
         NetPage::from_words(&self.page_now().class)
     }
 
-    /// What a driver gets in `probe`.
+    /// Returns what a driver gets in `probe`.
     pub fn nook(&self) -> Nook<TestKernel> {
         // SAFETY: the kernel is this host's, which is never freed and cannot leave its thread.
         let calls = unsafe { Calls::new(self.kernel()) };
@@ -205,22 +205,22 @@ impl TestHost {
         Nook::new(calls, page)
     }
 
-    /// The DMA window.
+    /// Returns the DMA window.
     pub fn window(&self) -> Window {
         self.window
     }
 
-    /// The hostcalls so far, but for `clock_ns`, as `name [arguments]`.
+    /// Returns the hostcalls so far, but for `clock_ns`, as `name [arguments]`.
     pub fn calls(&self) -> Vec<String> {
         self.state.borrow().calls.clone()
     }
 
-    /// The hostcalls since the last time.
+    /// Takes the hostcalls since the last time.
     pub fn take_calls(&self) -> Vec<String> {
         core::mem::take(&mut self.state.borrow_mut().calls)
     }
 
-    /// What the hostcall `name` answers from now on.
+    /// Sets what the hostcall `name` answers from now on.
     pub fn answer(&self, name: &'static str, value: u64) {
         self.state.borrow_mut().answers.push((name, value));
     }
@@ -236,14 +236,14 @@ impl TestHost {
         unsafe { (*self.page).now_ns = now_ns }
     }
 
-    /// What is in the mailbox, from its beginning.
+    /// Returns what is in the mailbox, from its beginning.
     ///
     /// # Panics
     /// If it is shorter.
     pub fn mailbox(&self, len_bytes: usize) -> Vec<u8> {
         assert!(len_bytes <= MAILBOX_BYTES);
         let mut bytes = vec![0; len_bytes];
-        // SAFETY: the mailbox is leaked memory with so many bytes.
+        // SAFETY: the mailbox is leaked memory with this many bytes.
         unsafe { bytes.as_mut_ptr().copy_from(self.page_now().mailbox_addr as usize as *const u8, len_bytes) }
         bytes
     }
@@ -254,7 +254,7 @@ impl TestHost {
     /// If it is too small.
     pub fn mail(&self, bytes: &[u8]) {
         assert!(bytes.len() <= MAILBOX_BYTES);
-        // SAFETY: the mailbox is leaked memory with room for so many bytes.
+        // SAFETY: the mailbox is leaked memory with room for this many bytes.
         unsafe { (self.page_now().mailbox_addr as usize as *mut u8).copy_from(bytes.as_ptr(), bytes.len()) }
     }
 
@@ -264,7 +264,7 @@ impl TestHost {
 
     fn entry(&self, queue: Queue, at: u32) -> *mut QueueEntry {
         let offset = size_of::<RingHeader>() + (at % QUEUE_CAPACITY) as usize * size_of::<QueueEntry>();
-        // SAFETY: inside of the ring.
+        // SAFETY: inside the ring.
         unsafe { self.rings[queue as usize].add(offset) }.cast()
     }
 
@@ -282,7 +282,7 @@ impl TestHost {
         }
     }
 
-    /// How many entries wait in a queue to be taken.
+    /// Returns how many entries wait in a queue to be taken.
     pub fn waiting(&self, queue: Queue) -> u32 {
         // SAFETY: leaked memory of this host.
         let RingHeader { produced, consumed } = unsafe { self.header(queue).read() };

@@ -54,7 +54,7 @@ impl Counting {
         Ok(Writer::write(Shape::of(sections, wrappers_from).map_err(Error::from)?)?)
     }
 
-    /// The function of the original that this one is, or is a copy of.
+    /// Returns the function of the original that this one is, or is a copy of.
     pub fn original(&self, function: u32) -> u32 {
         if self.copies.contains(&function) { function - self.behind } else { function }
     }
@@ -69,7 +69,7 @@ struct Shape<'a> {
     tables: u32,
     /// Tables that stay as they are in an instance, so that a second one can be kept for the copies.
     constant_tables: Vec<u32>,
-    /// Functions that get a choice of their own: the export's number, and the function's.
+    /// Functions that get their own choice: the export's number, and the function's.
     chosen: Vec<(usize, u32)>,
 }
 
@@ -117,8 +117,8 @@ impl<'a> Shape<'a> {
         ]
     }
 
-    /// Before each instruction of a copy. At zero it reads where no memory is, at all other times address 0, so that no
-    /// block ends here and the compiler keeps what it knows.
+    /// Returns the code before each instruction of a copy. At zero it reads where no memory is, at all other times
+    /// address 0, so that no block ends here and the compiler keeps what it knows.
     fn countdown(&self) -> [Instruction<'static>; 10] {
         [
             Instruction::GlobalGet(self.globals),
@@ -229,7 +229,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A function that begins and ends calls.
+    /// Builds a function that begins and ends calls.
     fn wrapper(&mut self, body: &FunctionBody<'a>) -> Result<()> {
         let mut function = Verbatim.new_function_with_parsed_locals(body)?;
         let mut places = Positions::new();
@@ -270,7 +270,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What is exported in a function's place.
+    /// Builds what is exported in a function's place.
     fn chooser(&mut self, number: usize) {
         let (_, chosen) = self.shape.chosen[number];
         let mut function = Function::new([]);
@@ -342,7 +342,7 @@ impl Rewriting for Writer<'_> {
 }
 
 impl Writer<'_> {
-    /// A copy is called as what it is a copy of.
+    /// Names each copy as its original.
     fn names(&self, names: NameSectionReader<'_>) -> NameSection {
         let mut functions = NameMap::new();
         // A damaged name section says nothing; it is not part of what is validated.

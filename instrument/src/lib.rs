@@ -38,9 +38,9 @@ pub const MEMORY_EXPORT: &str = "memory";
 #[error("{0}")]
 pub struct Invalid(pub String);
 
-/// What a driver's module may use: core wasm with the vector, bulk and atomic instructions. What is left out has no
-/// use in a driver and would have to be covered by rollback (reference types, exceptions, a second memory), takes the
-/// host's memory without end (reference types again: `table.grow`) or is not deterministic (relaxed vectors).
+/// Returns what a driver's module may use: core wasm with the vector, bulk and atomic instructions. What is left out
+/// has no use in a driver and would have to be covered by rollback (reference types, exceptions, a second memory),
+/// takes the host's memory without end (reference types again: `table.grow`) or is not deterministic (relaxed vectors).
 pub fn features() -> WasmFeatures {
     WasmFeatures::WASM1
         | WasmFeatures::BULK_MEMORY
@@ -54,7 +54,7 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::THREADS
 }
 
-/// The same, and what rewriting adds: the log's memory, and a table to itself for the question about the time.
+/// Returns the same, and what rewriting adds: the log's memory, and a table to itself for the question about the time.
 fn rewritten_features() -> WasmFeatures {
     features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES
 }

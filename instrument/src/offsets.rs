@@ -12,8 +12,8 @@ pub struct OffsetMap {
 const NONE: u32 = u32::MAX;
 
 impl OffsetMap {
-    /// The original's offset of the instruction to which `offset` of the rewritten module belongs; none for code that
-    /// belongs to no instruction (the wrappers of entries).
+    /// Returns the original's offset of the instruction to which `offset` of the rewritten module belongs; none for
+    /// code that belongs to no instruction (the wrappers of entries).
     pub fn original(&self, offset: u32) -> Option<u32> {
         let after = self.pairs.partition_point(|(new, _)| *new <= offset);
         let (_, old) = self.pairs[..after].last()?;
@@ -29,7 +29,7 @@ impl OffsetMap {
         }
     }
 
-    /// The map to where the original itself comes from, whose map is `earlier`.
+    /// Returns the map to where the original itself comes from, whose map is `earlier`.
     pub fn through(&self, earlier: &OffsetMap) -> OffsetMap {
         let old = |old: u32| if old == NONE { NONE } else { earlier.original(old).unwrap_or(NONE) };
         OffsetMap { pairs: self.pairs.iter().map(|&(new, between)| (new, old(between))).collect() }

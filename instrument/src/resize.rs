@@ -14,7 +14,7 @@ impl Rewriting for Resize {
     }
 }
 
-/// The same module with a memory of exactly `pages`: nothing grows afterwards.
+/// Returns the module with a memory of exactly `pages`: nothing grows afterwards.
 ///
 /// # Errors
 /// If it is not valid.

@@ -117,7 +117,7 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    /// How many imports are of this kind: those come first in its index space.
+    /// Returns how many imports are of this kind: those come first in its index space.
     pub(crate) fn imported(&self, kind: ExternalKind) -> u32 {
         let is = |import: &&Import<'_>| match import.ty {
             TypeRef::Func(_) | TypeRef::FuncExact(_) => kind == ExternalKind::Func,
@@ -129,12 +129,12 @@ impl<'a> Sections<'a> {
         self.imports.iter().filter(is).count() as u32
     }
 
-    /// The type of a function.
+    /// Returns the type of a function.
     pub(crate) fn function_type(&self, function: u32) -> &FuncType {
         &self.types[self.functions[function as usize] as usize]
     }
 
-    /// The length of all code.
+    /// Returns the length of all code.
     pub(crate) fn code_bytes(&self) -> usize {
         let (first, last) = (self.bodies.first(), self.bodies.last());
         first.zip(last).map_or(0, |(first, last)| last.code.range().end - first.code.range().start)
@@ -152,7 +152,7 @@ pub(crate) trait Rewriting {
         Ok(())
     }
 
-    /// A memory of the module's.
+    /// Returns a memory of the module's.
     fn memory(&self, memory: MemoryType) -> MemoryType {
         memory
     }
@@ -161,7 +161,7 @@ pub(crate) trait Rewriting {
 
     fn globals(&self, section: &mut GlobalSection) {}
 
-    /// What to export in the place of the module's export with this number.
+    /// Returns what to export in the place of the module's export with this number.
     fn export<'e>(&self, number: usize, export: Export<'e>) -> Export<'e> {
         export
     }
@@ -172,12 +172,12 @@ pub(crate) trait Rewriting {
         Ok(())
     }
 
-    /// All code, if it is not the module's.
+    /// Returns all code, if it is not the module's.
     fn code(&self) -> Option<&CodeSection> {
         None
     }
 
-    /// A custom section; without one, it goes.
+    /// Writes a custom section; by default, it is left out.
     fn custom(&self, custom: &CustomSectionReader<'_>, module: &mut wasm_encoder::Module, wasm: &[u8]) {
         module.section(&RawSection { id: 0, data: &wasm[custom.range()] });
     }
@@ -187,7 +187,7 @@ pub(crate) trait Rewriting {
 const TABLES: u8 = 3;
 const GLOBALS: u8 = 6;
 
-/// A section's place in the order of sections, if it has one.
+/// Returns a section's place in the order of sections, if it has one.
 fn place(payload: &Payload<'_>) -> Option<u8> {
     Some(match payload {
         Payload::TypeSection(_) => 0,

@@ -24,7 +24,7 @@ pub fn set_up(verbose: u8, format: LogFormat) {
     let default = format!("{level},wasmtime=warn,cranelift=warn,smoltcp=warn");
     let filter = EnvFilter::try_from_env("NOOK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Who cannot be told (a full disk) cannot be told so either.
+    // If the log cannot be written (a full disk), that cannot be logged either.
     let builder = builder.log_internal_errors(false);
     // A second set-up in one process (tests) changes nothing.
     let _ = match format {
@@ -65,7 +65,7 @@ where
     }
 }
 
-/// A terminal's number for the level's colour: red, yellow, green, blue, magenta.
+/// Returns a terminal's number for the level's colour: red, yellow, green, blue, magenta.
 fn colour(level: Level) -> u8 {
     match level {
         Level::ERROR => 31,

@@ -1,4 +1,4 @@
-//! Several nooks in one process (`--nook`): each on a thread of its own, with its own device, driver and interface.
+//! Several nooks in one process (`--nook`): each on its own thread, with its own device, driver and interface.
 
 use std::cell::Cell;
 use std::io;
@@ -17,7 +17,7 @@ thread_local! {
     static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Which of several nooks this thread is, counted from 1.
+/// Returns which of several nooks this thread is, counted from 1.
 pub(crate) fn current() -> Option<usize> {
     NUMBER.get()
 }
@@ -43,8 +43,8 @@ struct One {
     report: Option<Report>,
 }
 
-/// How bad an exit status is: a driver in quarantine is worse than an exercise that failed, and that is worse than what
-/// could not be run.
+/// Returns how bad an exit status is: a driver in quarantine is worse than an exercise that failed, and that is worse
+/// than what could not be run.
 fn badness(status: u8) -> u8 {
     match status {
         0 => 0,
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &RunArgs, signals: &Signals) -> Result<RunOutcome> {
     }
 }
 
-/// What a nook's thread does.
+/// Returns what a nook's thread does.
 fn live(number: usize, args: &RunArgs, signals: &Signals) -> Ran {
     NUMBER.set(Some(number));
     // For lines in JSON.

@@ -23,7 +23,7 @@ fn json(value: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// The text that `devices` prints.
+/// Returns the text that `devices` prints.
 ///
 /// # Errors
 /// If sysfs or a driver's file cannot be read.
@@ -94,7 +94,7 @@ pub fn bind(args: &BindArgs) -> Result<String> {
     Ok(text)
 }
 
-/// Gives a device back and says to whom.
+/// Gives a device back and says to which driver.
 ///
 /// # Errors
 /// If it cannot be given back.

@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 const ASKED: [(libc::c_int, &str); 3] =
     [(libc::SIGINT, "SIGINT"), (libc::SIGTERM, "SIGTERM"), (libc::SIGHUP, "SIGHUP")];
 
-/// SIGINT, SIGTERM and SIGHUP, taken by a thread of their own from now to the end of the process. One that is ignored
+/// SIGINT, SIGTERM and SIGHUP, taken by their own thread from now to the end of the process. One that is ignored
 /// when the process begins stays so: `nohup` means it, and so does a shell that starts a command in the background.
 ///
 /// The run looks for the first one when it can. A second one does not wait for it: the thread lets it end the
@@ -45,7 +45,7 @@ impl Signals {
         self.event.as_raw_fd()
     }
 
-    /// The signal that came, if one did.
+    /// Returns the signal that came, if one did.
     pub fn came(&self) -> Option<&'static str> {
         name(self.came.load(Ordering::Relaxed))
     }
@@ -82,7 +82,7 @@ fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// The thread.
+/// Runs the thread.
 fn watch(set: &libc::sigset_t, came: &AtomicI32, mut event: &File) {
     let mut signal = 0;
     // SAFETY: both live through the call.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{Ended, Place, e1000, eventually, has_interface};
 
-/// When the signal comes: so many milliseconds after the start, or as soon as a text is in the log.
+/// When the signal comes: this many milliseconds after the start, or as soon as a text is in the log.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     After(u64),

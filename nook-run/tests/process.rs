@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::{Place, Running, e1000, eventually};
 
-/// The processes that this one started, and that were not waited for.
+/// Returns the processes that this one started, and that were not waited for.
 fn children(run: &Running) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{}/task", run.pid())) else { return Vec::new() };
     let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
@@ -15,7 +15,7 @@ fn children(run: &Running) -> Vec<u32> {
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// It runs, or has ended and nobody is told: not even its new parent.
+/// It runs, or has ended and was not reaped, not even by its new parent.
 fn is_there(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
@@ -101,7 +101,7 @@ fn what_the_machine_does_not_permit_is_said() {
     let args = ["--user", "--map-user=1000", "--keep-caps", "sh", "-c", script, "sh", support::NOOK_RUN];
     let args = args.into_iter().chain([driver.to_str().unwrap(), "--isolation", "process", "--exercise", "ping"]);
     let ended = place.command("unshare", args).end().with(0);
-    assert!(ended.stderr.contains("WARN the driver's process has no namespaces of its own"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("WARN the driver's process shares the host's namespaces"), "{}", ended.stderr);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_device_that_cannot_be_had_is_refused_with_what_is_wrong() {
     }
 }
 
-/// A place with a program called qemu-system-x86_64 that does this.
+/// Returns a place with a program called qemu-system-x86_64 that does this.
 fn with_fake_qemu(place: &Place, script: &str) -> Asked {
     let folder = place.at("bin");
     fs::create_dir(&folder).unwrap();

@@ -40,7 +40,7 @@ fn the_embedded_model_passes_whatever_its_whims() {
         hashes.push(report["frames"]["sha256_sent"].to_string());
     }
     hashes.dedup();
-    assert_eq!(hashes.len(), 5, "each seed has frames of its own");
+    assert_eq!(hashes.len(), 5, "each seed has its own frames");
 }
 
 #[test]

@@ -62,22 +62,22 @@ pub(crate) struct Escalation {
 }
 
 impl Escalation {
-    /// Of a driver that moves things in calls of this entry.
+    /// Creates it for a driver that moves things in calls of this entry.
     pub(crate) fn new(moves: Entry) -> Self {
         Escalation { stage: Stage::Idle, moves }
     }
 
-    /// Whether nothing is the matter.
+    /// Returns whether no fault is being isolated.
     pub(crate) fn is_idle(&self) -> bool {
         self.stage == Stage::Idle
     }
 
-    /// A fresh instance runs.
+    /// Resets it: a fresh instance runs.
     pub(crate) fn forget(&mut self) {
         self.stage = Stage::Idle;
     }
 
-    /// A call of `entry` faulted and can be rolled back; it is called again so often before more is done.
+    /// Returns a call of `entry` faulted and can be rolled back; it is called again so often before more is done.
     pub(crate) fn faulted(&mut self, entry: Entry, retries: u16) -> Action {
         let tried = match self.stage {
             Stage::Retried(before, tried) if before == entry => tried,
@@ -98,7 +98,7 @@ impl Escalation {
         action
     }
 
-    /// A turn went well.
+    /// Notes a turn without a fault, and returns what follows from it.
     pub(crate) fn succeeded(&mut self, progress: Progress) -> Resolution {
         let Progress { moved, single, discarded } = progress;
         let (stage, relief) = match self.stage {

@@ -35,18 +35,18 @@ impl<S> Default for Snapshots<S> {
 }
 
 impl<S> Snapshots<S> {
-    /// Another instance runs, or none.
+    /// Drops all snapshots: another instance runs, or none.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub(crate) fn count(&self) -> usize {
         self.kept.len()
     }
 
-    /// Whether one is to be taken. A driver on probation may have brought its fault along: what it is now is nothing to
-    /// come back to.
+    /// Returns whether one is to be taken. A driver on probation may have brought its fault along: what it is now is
+    /// nothing to come back to.
     fn is_due(&mut self, policy: &Policy, now_ns: u64) -> bool {
         if self.probation_until_ns.is_some_and(|until| now_ns >= until) {
             self.probation_until_ns = None;
@@ -60,7 +60,7 @@ impl<S> Snapshots<S> {
         self.kept.drain(..too_many);
     }
 
-    /// One was taken, or cannot be: the next is due later.
+    /// Puts the next one off: one was taken, or cannot be.
     fn put_off(&mut self, policy: &Policy, now_ns: u64) {
         self.due_ns = now_ns.saturating_add(policy.snapshot_every_ns);
     }
@@ -78,12 +78,12 @@ impl<S> Snapshots<S> {
 }
 
 impl<I> Snapshots<Snapshot<I>> {
-    /// The longest that a turn may wait.
+    /// Returns the longest that a turn may wait.
     pub(crate) fn until_ns(&self, until_ns: u64) -> u64 {
         if self.look_ns == 0 { until_ns } else { until_ns.min(self.look_ns) }
     }
 
-    /// After a start: takes one before traffic begins, so that a driver that faults before anything has rested for long
+    /// Takes one after a start, before traffic begins, so that a driver that faults before anything has rested for long
     /// enough has one to restore. The one that is due stays due.
     pub(crate) fn after_start<C: Class<Image = I>>(
         &mut self,
@@ -103,7 +103,7 @@ impl<I> Snapshots<Snapshot<I>> {
         Ok(())
     }
 
-    /// After a turn: takes one, if it is time and nothing moves, or if the driver can work from now on.
+    /// Takes one after a turn, if it is time and nothing moves, or if the driver can work from now on.
     pub(crate) fn after_turn<C: Class<Image = I>>(
         &mut self,
         nook: &mut Nook<C>,

@@ -24,7 +24,7 @@ pub struct UncheckedBars<'a> {
 }
 
 impl Host {
-    /// The registers, for a driver that is checked.
+    /// Returns the registers, for a driver that is checked.
     #[inline]
     pub(crate) fn bars(&mut self) -> CheckedBars<'_> {
         CheckedBars(UncheckedBars::of(self))
@@ -32,7 +32,7 @@ impl Host {
 }
 
 impl<'a> UncheckedBars<'a> {
-    /// Those of this host's device.
+    /// Returns the registers of this host's device.
     #[inline]
     pub fn of(host: &'a mut Host) -> Self {
         UncheckedBars { device: &mut host.device, counters: &mut host.counters }
@@ -60,7 +60,7 @@ impl<'a> UncheckedBars<'a> {
 }
 
 impl CheckedBars<'_> {
-    /// The registers of a device that has no host around it.
+    /// Returns the registers of a device that has no host around it.
     #[cfg(test)]
     pub(crate) fn of_device<'a>(device: &'a mut DeviceState, counters: &'a mut Counters) -> CheckedBars<'a> {
         CheckedBars(UncheckedBars { device, counters })
@@ -109,7 +109,7 @@ impl CheckedBars<'_> {
             return Err(bad("not a multiple of the width"));
         }
         if offset >= CONFIG_BYTES {
-            return Err(bad("outside of configuration space (256 bytes)"));
+            return Err(bad("outside configuration space (256 bytes)"));
         }
         let UncheckedBars { device, counters } = &mut self.0;
         counters.reg_reads += 1;

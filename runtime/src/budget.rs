@@ -42,8 +42,8 @@ pub struct Budgets {
 }
 
 impl Default for Budgets {
-    /// A hundred times what a good driver needs: in a virtual machine, CPU time also holds what the machine below takes
-    /// away.
+    /// Returns a hundred times what a good driver needs: in a virtual machine, CPU time also holds what the machine
+    /// below takes away.
     fn default() -> Self {
         Budgets {
             interrupt_cpu_ns: 100_000_000,
@@ -90,12 +90,12 @@ impl Budget {
         }
     }
 
-    /// What may be used.
+    /// Returns what may be used.
     pub(crate) fn limits(&self) -> &Budgets {
         &self.limits
     }
 
-    /// The entry that runs, or ran last.
+    /// Returns the entry that runs, or ran last.
     pub(crate) fn entry(&self) -> Entry {
         self.entry
     }
@@ -107,7 +107,7 @@ impl Budget {
         std::mem::take(&mut self.long_ns)
     }
 
-    /// A call begins.
+    /// Begins a call.
     #[inline]
     pub(crate) fn begin(&mut self, entry: Entry) {
         self.entry = entry;
@@ -117,22 +117,23 @@ impl Budget {
         self.long_in_call_ns = 0;
     }
 
-    /// The driver slept with leave.
+    /// Excuses time that the driver was allowed to sleep.
     pub(crate) fn excuse_sleep(&mut self, ns: u64) {
         self.slept_ns += ns;
     }
 
-    /// The driver spun with leave.
+    /// Excuses time that the driver was allowed to spin.
     pub(crate) fn excuse_delay(&mut self, ns: u64) {
         self.delayed_ns += ns;
     }
 
-    /// Whether the call has worked for so long that it may be waiting for something.
+    /// Returns whether the call has worked for so long that it may be waiting for something.
     pub(crate) fn may_wait(&self) -> bool {
         self.long_in_call_ns >= MAY_WAIT_NS
     }
 
-    /// A tick came during the call. `cpu` is a clock of the CPU time that whoever runs it has used, `wall` the nook's.
+    /// Checks the call at a tick. `cpu` is a clock of the CPU time that its thread or process has used, `wall` the
+    /// nook's.
     pub(crate) fn tick(&mut self, cpu: u64, wall: u64) -> Result<(), Fault> {
         let Some((first_cpu, first_wall)) = self.first_tick else {
             // Up to one tick has passed unseen; what was excused until now belongs to it.
@@ -147,19 +148,19 @@ impl Budget {
         self.within(used.saturating_sub(self.delayed_ns) + TICK_NS, wall - first_wall)
     }
 
-    /// A call begins, on virtual time.
+    /// Begins a call on virtual time.
     pub(crate) fn begin_virtual(&mut self, now: u64) {
         self.first_tick = Some((0, now));
     }
 
-    /// What a call that began [so](Self::begin_virtual) has used until now is within its limits. All of it was work but
+    /// Checks that a call on [virtual time](Self::begin_virtual) is within its limits until now. All of it was work but
     /// for what is excused.
     pub(crate) fn check_virtual(&self, now: u64) -> Result<(), Fault> {
         let total = self.first_tick.map_or(0, |(_, begun)| now - begun);
         self.within(total.saturating_sub(self.slept_ns + self.delayed_ns), total)
     }
 
-    /// A tick of real time came during the call. One that has used `net_ns` of CPU time at one moment of virtual time
+    /// Checks the call at a tick of real time. One that has used `net_ns` of CPU time at one moment of virtual time
     /// is beyond its limits too.
     pub(crate) fn tick_on_virtual_time(&mut self, cpu: u64, now: u64, net_ns: u64) -> Result<(), Fault> {
         let since = self.stands_since.filter(|&(_, at)| at == now).map_or(cpu, |(since, _)| since);

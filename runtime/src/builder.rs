@@ -33,37 +33,37 @@ pub struct NookBuilder<'a> {
 }
 
 impl<'a> NookBuilder<'a> {
-    /// For a driver with this manifest and memory, on a host that knows these register maps. Its calls have the
-    /// ordinary budgets, and the time is the machine's.
+    /// Creates a builder for a driver with this manifest and memory, on a host that knows these register maps. Its
+    /// calls have the ordinary budgets, and the time is the machine's.
     pub fn new(manifest: &'a OwnedManifest, layout: &'a Layout, maps: &'a [&'static RegisterMap]) -> Self {
         let (budgets, clock) = (Budgets::default(), Clock::Monotonic);
         NookBuilder { manifest, layout, maps, window: None, budgets, clock }
     }
 
-    /// For the driver in this module.
+    /// Creates a builder for the driver in this module.
     pub fn of(module: &'a DriverModule, maps: &'a [&'static RegisterMap]) -> Self {
         Self::new(module.manifest(), module.layout(), maps)
     }
 
-    /// What its calls may use.
+    /// Sets what its calls may use.
     #[must_use]
     pub fn budgets(self, budgets: Budgets) -> Self {
         NookBuilder { budgets, ..self }
     }
 
-    /// What tells it the time.
+    /// Sets the clock.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         NookBuilder { clock, ..self }
     }
 
-    /// With a window that is there already; its length is at least the layout's.
+    /// Uses a window that is there already; its length is at least the layout's.
     #[must_use]
     pub fn in_window(self, window: DmaWindow) -> Self {
         NookBuilder { window: Some(window), ..self }
     }
 
-    /// The DMA window, which some devices need before they start.
+    /// Returns the DMA window, which some devices need before they start.
     ///
     /// # Errors
     /// If there is not enough memory for it.
@@ -78,7 +78,7 @@ impl<'a> NookBuilder<'a> {
         }
     }
 
-    /// The host of the nook, without what is above it.
+    /// Builds the host of the nook, without what is above it.
     ///
     /// # Errors
     /// If driver and device do not belong together, or there is not enough memory.
@@ -91,7 +91,7 @@ impl<'a> NookBuilder<'a> {
         Host::new(HostConfig { device, window, maps, manifest, layout, budgets, clock })
     }
 
-    /// The nook of a network driver, whose interface is plugged into `backend`. Nothing runs yet.
+    /// Builds the nook of a network driver, whose interface is plugged into `backend`. Nothing runs yet.
     ///
     /// # Errors
     /// As [`host`](Self::host).
@@ -104,7 +104,7 @@ impl<'a> NookBuilder<'a> {
         Ok(Nook::net(self.host(device)?, launcher, backend))
     }
 
-    /// The nook of a misc driver. Nothing runs yet.
+    /// Builds the nook of a misc driver. Nothing runs yet.
     ///
     /// # Errors
     /// As [`host`](Self::host).

@@ -24,24 +24,25 @@ pub struct ModuleCache {
 }
 
 impl ModuleCache {
-    /// No cache: every start compiles.
+    /// Returns no cache: every start compiles.
     pub fn none() -> Self {
         ModuleCache { directory: None }
     }
 
-    /// The user's cache directory (`$XDG_CACHE_HOME/nook` or `~/.cache/nook`); no cache if there is neither.
+    /// Returns the user's cache directory (`$XDG_CACHE_HOME/nook` or `~/.cache/nook`); no cache if there is neither.
     pub fn of_user() -> Self {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         ModuleCache { directory: base.map(|base| base.join("nook")) }
     }
 
-    /// In `directory`, which is made if it is missing.
+    /// Opens the cache in `directory`, which is made if it is missing.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         ModuleCache { directory: Some(directory.into()) }
     }
 
-    /// A cache that cannot be used never stops a driver: it is compiled, and the reason is logged.
+    /// Loads a compiled module or compiles it. A cache that cannot be used never stops a driver: it is compiled, and
+    /// the reason is logged.
     pub(crate) fn get_or_compile(
         &self,
         engine: &wasmtime::Engine,
@@ -97,7 +98,7 @@ fn private_directory(directory: &Path) -> Result<(), String> {
     real.ancestors().skip(1).try_for_each(unmoved)
 }
 
-/// Whether only this user and root can rename what is in the folder, or each only what is theirs.
+/// Checks that only this user and root can rename what is in the folder, or each user only their own files.
 fn unmoved(folder: &Path) -> Result<(), String> {
     const STICKY: u32 = 0o1000;
     let meta = fs::metadata(folder).map_err(|error| error.to_string())?;

@@ -32,13 +32,13 @@ impl CallState {
         }
     }
 
-    /// A fresh instance: it owes nothing and is owed nothing.
+    /// Begins a fresh instance: it owes nothing and is owed nothing.
     pub(crate) fn begin_instance(&mut self) {
         self.due = DueCalls::default();
         self.trace.begin();
     }
 
-    /// A call begins.
+    /// Begins a call.
     #[inline]
     pub(crate) fn begin(&mut self, entry: Entry) {
         self.context = entry.info().context;

@@ -1,4 +1,4 @@
-//! What a driver did last, for whoever looks into its end: a short ring of calls each way, which costs a few stores
+//! What a driver did last, to investigate its end: a short ring of calls each way, which costs a few stores
 //! per call, and what was on its call stack and in its memory when it died.
 
 use nook_abi::net::RING_BYTES;
@@ -96,13 +96,13 @@ impl Default for CallTrace {
 }
 
 impl CallTrace {
-    /// The driver is about to be called.
+    /// Notes that the driver is about to be called.
     #[inline]
     pub(crate) fn entry(&mut self, entry: Entry, args: [u64; 3]) {
         self.push(TracedCall { call: Call::Entry(entry), args, result: 0 });
     }
 
-    /// The host was called.
+    /// Notes that the host was called.
     #[inline]
     pub(crate) fn hostcall<R: Word>(&mut self, call: Hostcall, args: [u64; 3], result: &Result<R, Fault>) {
         let step = match result {
@@ -118,7 +118,7 @@ impl CallTrace {
         self.count = self.count.wrapping_add(1);
     }
 
-    /// A new instance: what the last one had is not its own.
+    /// Begins a new instance: what the last one had is dropped.
     pub(crate) fn begin(&mut self) {
         self.callers.clear();
         self.memory.clear();
@@ -133,7 +133,7 @@ impl CallTrace {
         };
     }
 
-    /// All of it; the stack and the memory are gone from here afterwards.
+    /// Takes all of it; the stack and the memory are gone from here afterwards.
     pub(crate) fn take(&mut self) -> CrashState {
         let oldest = self.count.saturating_sub(STEPS);
         CrashState {
@@ -145,7 +145,7 @@ impl CallTrace {
 }
 
 impl Host {
-    /// What is to be kept of the driver's memory is copied, if there is a driver.
+    /// Copies what is to be kept of the driver's memory, if there is a driver.
     pub(crate) fn dump_memory(&mut self) {
         let layout = *self.layout();
         // A native driver's places are this process's own addresses: what is its private memory is not known.
@@ -155,7 +155,7 @@ impl Host {
     }
 }
 
-/// The pages of these ranges that are not all zero.
+/// Returns the pages of these ranges that are not all zero.
 pub(crate) fn pages<const N: usize>(space: &Space, ranges: [(u64, u64); N]) -> Vec<Page> {
     let addrs = ranges.into_iter().flat_map(|(from, to)| (from..to).step_by(PAGE_BYTES as usize));
     let mut bytes = vec![0; PAGE_BYTES as usize];

@@ -1,4 +1,4 @@
-//! What a class of devices brings to a nook: [`Class`], which the loop asks, and [`Bisect`], which those ask who look
+//! What a class of devices brings to a nook: [`Class`], which the loop asks, and [`Bisect`], for the search
 //! for the one thing that ends a driver. The host keeps what hostcalls of the class change, in a [`Port`]; a class is a
 //! folder, and a line here.
 
@@ -19,26 +19,27 @@ pub trait Class: Bisect + Send + Sized {
     /// What a snapshot holds of it.
     type Image: Clone + fmt::Debug + Send;
 
-    /// A fresh instance is about to be probed: it has nothing yet.
+    /// Begins a fresh instance, which is about to be probed and has nothing yet.
     fn begin(&mut self, host: &Host);
 
-    /// The instance was probed, and is about to be opened: it is told its settings, and given what it needs at once.
+    /// Sets the instance up after it was probed and before it is opened: applies its settings, and gives it what it
+    /// needs at once.
     ///
     /// # Errors
     /// What the driver did wrong, or if it attached nothing.
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError>;
 
-    /// The instance is about to be ended, and its memory is still there: everything that it had is the host's. Once for
+    /// Ends the instance while its memory is still there: everything that it had is the host's again. Once for
     /// each life.
     fn end(&mut self, host: &Host);
 
     /// A successor is about to take over, or a snapshot to be restored: what is above is not told of it.
     fn expect_recovery(&mut self, now_ns: u64);
 
-    /// The instance was stopped, in order, and has given back what it had: what it kept is worth a word.
+    /// Warns about what an instance kept that was stopped in order and should have given everything back.
     fn stopped(&mut self);
 
-    /// There will be no successor, unless somebody starts one.
+    /// Shuts down what is above: there will be no successor, unless one is started.
     ///
     /// # Errors
     /// If what is above fails.
@@ -57,10 +58,10 @@ pub trait Class: Bisect + Send + Sized {
     /// What it found.
     fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
 
-    /// Whether the driver can work.
+    /// Returns whether the driver can work.
     fn is_ready(&self, host: &Host) -> bool;
 
-    /// Descriptors that become readable when there is something to be given, as far as it could be given now.
+    /// Adds descriptors that become readable when there is something to be given, as far as it could be given now.
     fn event_fds(&self, host: &Host, fds: &mut Vec<RawFd>);
 
     /// Gives the driver what there is to be done. Says how many.
@@ -81,47 +82,47 @@ pub trait Class: Bisect + Send + Sized {
     /// What the driver did wrong; everything is as before then.
     fn check(&mut self) -> Result<(), Fault>;
 
-    /// The call is final: what was checked goes where it belongs.
+    /// Accepts a call that is final: what was checked goes where it belongs.
     ///
     /// # Errors
     /// If what is above fails.
     fn accept(&mut self, host: &mut Host) -> Result<(), NookError>;
 
-    /// What came of a [`call`](Self::call) that is final.
+    /// Returns what came of a [`call`](Self::call) that is final.
     ///
     /// # Errors
     /// What the driver did wrong.
     fn finish_call(&mut self, host: &mut Host) -> Result<CallOutcome, NookError>;
 
-    /// A call is rolled back: what was checked, or said, and not accepted does not count.
+    /// Returns a call is rolled back: what was checked, or said, and not accepted does not count.
     fn abort(&mut self);
 
-    /// How many things ever came out of drivers.
+    /// Returns how many things ever came out of drivers.
     fn returned(&self) -> u64;
 
-    /// A number that changes whenever something changes hands; `None` while the driver has work.
+    /// Returns a number that changes whenever something changes hands; `None` while the driver has work.
     fn idle_stamp(&self) -> Option<u64>;
 
-    /// A snapshot is about to be taken: what is to be said, up or down, is said before.
+    /// Prepares for a snapshot: what is to be reported, up or down, is reported before.
     ///
     /// # Errors
     /// What the driver did wrong.
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
 
-    /// What a restore needs; `None` if there can be none.
+    /// Returns what a restore needs; `None` if there can be none.
     fn capture(&self, host: &Host) -> Option<Self::Image>;
 
-    /// Whether this is of the settings that hold.
+    /// Returns whether this is of the settings that hold.
     fn fits(&self, image: &Self::Image) -> bool;
 
-    /// Everything is as it was, the driver's memory among it, but for work that it was given since: that is given
+    /// Restores the class's state, after the driver's memory, but for work that it was given since: that is given
     /// again, or given up.
     fn restore(&mut self, host: &mut Host, image: &Self::Image);
 
-    /// Whether work that an instance had when it ended, perhaps done already, is given again.
+    /// Sets whether work that an instance had when it ended, perhaps done already, is given again.
     fn resubmit(&mut self, resubmits: bool);
 
-    /// What is counted, by name, for reports.
+    /// Returns what is counted, by name, for reports.
     fn counts(&self) -> Vec<(&'static str, u64)>;
 }
 
@@ -143,13 +144,13 @@ pub trait Bisect {
     /// The entry in whose calls things are moved.
     const MOVES: Entry;
 
-    /// The next `calls` of [`MOVES`](Self::MOVES) move one thing each way.
+    /// Makes the next `calls` of [`MOVES`](Self::MOVES) move one thing each way.
     fn single(&mut self, calls: u32);
 
-    /// Whether [`single`](Self::single) still holds.
+    /// Returns whether [`single`](Self::single) still holds.
     fn is_single(&self) -> bool;
 
-    /// The next call is given nothing, and moves one thing at most: what the driver had not taken is withheld, and
+    /// Gives nothing to the next call, which moves one thing at most: what the driver had not taken is withheld, and
     /// given to it afterwards. Says whether this class can do that.
     ///
     /// # Errors
@@ -159,11 +160,11 @@ pub trait Bisect {
     /// Gives up the oldest of what was withheld: it is the one. Says whether there was one.
     fn give_up(&mut self) -> bool;
 
-    /// The next call completes the oldest thing that came, unseen, and does nothing else. Says whether this driver can
-    /// do that.
+    /// Makes the next call complete the oldest thing that came, unseen, and nothing else. Returns whether this driver
+    /// can do that.
     fn discard_next(&mut self) -> bool;
 
-    /// How many things were given up like that.
+    /// Returns how many things were given up like that.
     fn discarded(&self) -> u64;
 }
 
@@ -209,8 +210,8 @@ macro_rules! define_port {
                 }
             }
 
-            /// What the class has in the host page of a driver in this memory; `beside` says that the nook has a second
-            /// module.
+            /// Returns what the class has in the host page of a driver in this memory; `beside` says that the nook has
+            /// a second module.
             pub(crate) fn page(&self, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
                 match self {
                     $(Port::$class(_) => $module::page(manifest, space, beside),)*
@@ -218,7 +219,7 @@ macro_rules! define_port {
                 }
             }
 
-            /// A fresh instance has changed nothing yet.
+            /// Begins a fresh instance, which has changed nothing yet.
             pub(crate) fn begin(&mut self) {
                 match self {
                     $(Port::$class(port) => port.begin(),)*
@@ -263,7 +264,7 @@ macro_rules! define_port {
             )*
         }
 
-        /// Bytes of the window that a driver's class needs behind the DMA regions.
+        /// Returns the bytes of the window that a driver's class needs behind the DMA regions.
         pub(crate) fn window_bytes(manifest: &OwnedManifest) -> u64 {
             match manifest.class() {
                 $(nook_abi::Class::$class => $module::window_bytes(manifest),)*
@@ -273,7 +274,7 @@ macro_rules! define_port {
 
         $(
             impl $module::Port {
-                /// The port that a hostcall of this class changes.
+                /// Returns the port that a hostcall of this class changes.
                 ///
                 /// # Errors
                 /// If the driver is of another class.
@@ -293,7 +294,7 @@ define_port! {
     Misc misc misc;
 }
 
-/// A driver made a hostcall of another class: the loader refuses such a module, so this one is native.
+/// Returns the fault of a hostcall of another class: the loader refuses such a module, so this driver is native.
 #[cold]
 fn other_class(call: Hostcall) -> Fault {
     let rule = "a hostcall of another class than the driver's";

@@ -3,7 +3,7 @@
 use nook_bus::Clock;
 use rustix::time::{ClockId, clock_gettime};
 
-/// CLOCK_MONOTONIC in nanoseconds: for those who wait in real time, such as tests.
+/// Returns CLOCK_MONOTONIC in nanoseconds: for waits in real time, such as those of tests.
 pub fn now_ns() -> u64 {
     Clock::Monotonic.now_ns()
 }

@@ -12,7 +12,7 @@ use crate::Host;
 pub(crate) struct Countdown(Global);
 
 impl Countdown {
-    /// That of an instance, if its module counts.
+    /// Returns the countdown of an instance, if its module counts.
     pub(crate) fn of(store: &mut Store<Host>, instance: &Instance) -> Option<Self> {
         instance.get_global(store, COUNTDOWN_EXPORT).map(Countdown)
     }
@@ -23,7 +23,7 @@ impl Countdown {
         debug_assert!(set.is_ok());
     }
 
-    /// A call of `entry` begins. Says whether it is counted, because it is to end in a trap or to be measured.
+    /// Begins a call of `entry`. Returns whether it is counted, because it is to end in a trap or to be measured.
     #[inline]
     pub(crate) fn begin(self, store: &mut Store<Host>, entry: Entry) -> bool {
         let number = store.data_mut().crash_begins(entry);
@@ -33,7 +33,7 @@ impl Countdown {
         number.is_some()
     }
 
-    /// A call that was counted has ended. Says whether the countdown ended it.
+    /// Ends a call that was counted. Returns whether the countdown ended it.
     pub(crate) fn end(self, store: &mut Store<Host>, returned: bool) -> bool {
         let left = self.0.get(&mut *store).i64().unwrap_or_default().cast_unsigned();
         self.set(store, 0);

@@ -14,16 +14,16 @@ use crate::Host;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashWhen {
     /// One call of a running interface (`poll`, `irq`, `timer`, `work`) in each such time, in nanoseconds, as long as
-    /// there are calls: after a longer rest the time begins anew. Were the first call after a rest always the one,
+    /// there are calls: after a longer rest the time begins again. Were the first call after a rest always the one,
     /// nothing that is sent seldom would ever get through a driver that is restarted.
     Every(u64),
     /// The call of this entry with this number; the first is 1.
     At(Entry, u64),
 }
 
-/// So many calls of an entry say how long its calls are.
+/// Number of recent calls from which an entry's length is estimated.
 const MEASURED: usize = 8;
-/// As long as none was measured, they are taken to have so many instructions.
+/// Number of instructions that a call is assumed to have until one was measured.
 const FIRST_GUESS: u64 = 1000;
 /// What is shorter is no rest.
 const REST_NS: u64 = 10_000_000;
@@ -99,7 +99,7 @@ impl Crash {
         &mut self.lengths[entry as usize]
     }
 
-    /// A call begins. With how many instructions it is to be ended, if it is to be counted.
+    /// Begins a call. Returns after how many instructions it is to be ended, if it is to be counted.
     pub(crate) fn begin(&mut self, entry: Entry, now_ns: u64) -> Option<u64> {
         let measured = match self.when {
             CrashWhen::Every(_) if !entry.is_transaction() => return None,
@@ -144,7 +144,7 @@ impl Crash {
         Some(number)
     }
 
-    /// The call that was counted has ended, with so many instructions left.
+    /// Ends the call that was counted, with `left` instructions left.
     pub(crate) fn end(&mut self, left: u64, returned: bool) {
         let (entry, number) = self.counted;
         if returned {
@@ -169,14 +169,14 @@ impl Host {
         self.call.crash = Some(Crash::new(when, seed));
     }
 
-    /// With how many instructions the call that begins is to be ended, if it is to be counted.
+    /// Returns after how many instructions the call that begins is to be ended, if it is to be counted.
     #[inline]
     pub(crate) fn crash_begins(&mut self, entry: Entry) -> Option<u64> {
         let crash = self.call.crash.as_mut()?;
         crash.begin(entry, self.clock.now_ns())
     }
 
-    /// A call that was counted has ended, with so many instructions left.
+    /// Ends a call that was counted, with `left` instructions left.
     pub(crate) fn crash_ends(&mut self, left: u64, returned: bool) {
         self.call.crash.iter_mut().for_each(|crash| crash.end(left, returned));
     }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     impl Crash {
-        /// A call with so many instructions. Before which of them it ends, if it does.
+        /// Makes a call with `instructions` instructions. Returns before which of them it ends, if it does.
         fn call(&mut self, entry: Entry, now_ns: u64, instructions: u64) -> Option<u64> {
             let number = self.begin(entry, now_ns)?;
             let ends = number <= instructions;

@@ -19,7 +19,7 @@ use nook_regs::RegisterMap;
 use crate::dma::DmaRegions;
 use crate::{RegisterPolicy, Revoker};
 
-/// Errors of the device that are told of one driver instance.
+/// Errors of the device that are logged for one driver instance.
 const MAX_ERRORS_TOLD: u32 = 8;
 
 /// The device, and the state of everything that was set up for the driver instance that runs.
@@ -151,7 +151,7 @@ impl DeviceState {
         Ok(())
     }
 
-    /// Where the device sees the window, if it does. It never crosses a multiple of 4 GiB.
+    /// Returns where the device sees the window, if it does. It never crosses a multiple of 4 GiB.
     pub(crate) fn seen_window(&self) -> Option<IovaRange> {
         self.iova.map(|first| IovaRange { first, last: first + (self.window.len_bytes() - 1) })
     }
@@ -203,7 +203,7 @@ impl DeviceState {
         self.irq_pending
     }
 
-    /// The next vector to deliver.
+    /// Takes the next vector to deliver.
     #[inline]
     pub(crate) fn take_irq(&mut self) -> Option<u32> {
         let vector = (self.irq_pending != 0).then(|| self.irq_pending.trailing_zeros())?;
@@ -222,19 +222,19 @@ impl DeviceState {
         self.irq_pending |= self.irq_enabled;
     }
 
-    /// Whether interrupts have been on for this instance.
+    /// Returns whether interrupts have been on for this instance.
     #[inline]
     pub(crate) fn had_interrupts(&self) -> bool {
         self.had_interrupts
     }
 
-    /// How interrupts arrive, once they are on.
+    /// Returns how interrupts arrive, once they are on.
     pub(crate) fn irq_kind(&self) -> Option<IrqKind> {
         self.irq.map(|(kind, _)| kind)
     }
 
-    /// The driver is gone, or about to go: no interrupt, no DMA, nothing mapped, the function reset if it can be.
-    /// Everything is tried; the first thing that failed is returned.
+    /// Makes the device quiet, because the driver is gone or about to go: no interrupt, no DMA, nothing mapped, the
+    /// function reset if it can be. Everything is tried; the first thing that failed is returned.
     pub(crate) fn quiet(&mut self) -> Result<(), DeviceError> {
         // A reset can take long: it is not done twice.
         if self.is_quiet {
@@ -261,9 +261,9 @@ impl DeviceState {
     }
 }
 
-/// An address for a window of `len_bytes`, aligned to 2 MiB, inside one of `ranges` and reachable with `mask_bits`
-/// address bits. It never crosses a multiple of 4 GiB. `turn` picks among the possible places: consecutive turns give
-/// places that do not overlap, where there is room for two.
+/// Chooses an address for a window of `len_bytes`, aligned to 2 MiB, inside one of `ranges` and reachable with
+/// `mask_bits` address bits. It never crosses a multiple of 4 GiB. `turn` picks among the possible places: consecutive
+/// turns give places that do not overlap, where there is room for two.
 pub fn choose_iova(ranges: &[IovaRange], len_bytes: u64, mask_bits: u8, turn: u64) -> Option<u64> {
     const FOUR_GIB: u64 = 1 << 32;
     // Address 0 is left out: a driver that forgets to set an address would otherwise hit the window.

@@ -50,7 +50,7 @@ const ACCESSES: [(&str, u32, Emit); 8] = [
     }),
 ];
 
-/// The shim for BAR `bar`. An access to another BAR traps, and so does one past the BAR's end.
+/// Returns the shim for BAR `bar`. An access to another BAR traps, and so does one past the BAR's end.
 pub(crate) fn shim(bar: u8) -> Vec<u8> {
     let (mut types, mut functions, mut exports, mut code) =
         (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
@@ -114,7 +114,8 @@ mod tests {
 
     const BAR_BYTES: usize = 64 << 10;
 
-    /// A module whose one function copies half of its memory into the other half, and fills all of it, so many times.
+    /// Returns a module whose one function copies half of its memory into the other half, and fills all of it, `rounds`
+    /// times.
     fn bulk() -> Vec<u8> {
         let (mut types, mut functions, mut exports) =
             (TypeSection::new(), FunctionSection::new(), ExportSection::new());

@@ -27,17 +27,17 @@ pub(crate) struct DmaRegions {
 }
 
 impl DmaRegions {
-    /// `len_bytes` from the start of the window can be given out.
+    /// Creates a map in which `len_bytes` from the start of the window can be given out.
     pub(crate) fn new(len_bytes: u32) -> Self {
         DmaRegions { len_bytes, slots: Vec::new() }
     }
 
-    /// How much can be given out.
+    /// Returns how much can be given out, in bytes.
     pub(crate) fn len_bytes(&self) -> u32 {
         self.len_bytes
     }
 
-    /// First fit. Returns the handle and the offset in the window.
+    /// Allocates by first fit. Returns the handle and the offset in the window.
     pub(crate) fn alloc(&mut self, len_bytes: u32, align_bytes: u32) -> Option<(u32, u32)> {
         let mut taken: Vec<Region> = self.slots.iter().filter_map(|slot| slot.region).collect();
         taken.sort_by_key(|region| region.offset);
@@ -83,13 +83,13 @@ impl DmaRegions {
         slot.filter(|slot| slot.region.is_some()).ok_or(Fault::StaleHandle { call: Hostcall::DmaFree, handle })
     }
 
-    /// Where the last of them ends.
+    /// Returns where the last of them ends.
     pub(crate) fn end(&self) -> u32 {
         let regions = self.slots.iter().filter_map(|slot| slot.region);
         regions.map(|region| region.offset + region.len_bytes).max().unwrap_or(0)
     }
 
-    /// How many are given out.
+    /// Returns how many are given out.
     pub(crate) fn count(&self) -> usize {
         self.slots.iter().filter(|slot| slot.region.is_some()).count()
     }

@@ -38,18 +38,18 @@ macro_rules! define_driver {
                 None
             }
 
-            /// Whether it can be [captured](Self::capture).
+            /// Returns whether it can be [captured](Self::capture).
             fn can_snapshot(&self) -> bool {
                 false
             }
 
-            /// What the instance is now, so that it can be that again; `None` if this isolation cannot say. Not in a
+            /// Captures the instance's state, so that it can be restored; `None` if this isolation cannot. Not in a
             /// call.
             fn capture(&mut self) -> Option<Image> {
                 None
             }
 
-            /// The instance is what it was, and can be called again whatever it did since. Its device is silent.
+            /// Restores the instance, which can then be called again whatever it did since. Its device is silent.
             ///
             /// # Errors
             /// Why it cannot be; then it must not be called again.
@@ -58,13 +58,13 @@ macro_rules! define_driver {
                 Err("this isolation takes no snapshots".into())
             }
 
-            /// The host that serves it.
+            /// Returns the host that serves it.
             fn host(&self) -> &Host;
 
-            /// The same, to be changed.
+            /// Mutable access to it.
             fn host_mut(&mut self) -> &mut Host;
 
-            /// The address of its host page, for `probe`.
+            /// Returns the address of its host page, for `probe`.
             fn host_page(&self) -> Addr;
 
             /// Ends the instance without calling it: the host's [`end_instance`](Host::end_instance), then its memory
@@ -95,16 +95,16 @@ pub struct Ended {
 
 /// Makes driver instances: the first one, and one for each restart.
 pub trait Launcher: Send {
-    /// A fresh instance that `host` serves.
+    /// Launches a fresh instance that `host` serves.
     ///
     /// # Errors
     /// With the host, so that its device is not lost.
     fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>>;
 
-    /// How it isolates, as `--isolation` calls it.
+    /// Returns the isolation level, as `--isolation` names it.
     fn isolation(&self) -> &'static str;
 
-    /// Whether calls of its instances can be [ended on request](crate::CrashWhen).
+    /// Returns whether calls of its instances can be [ended on request](crate::CrashWhen).
     fn crashes(&self) -> bool {
         false
     }

@@ -14,17 +14,17 @@ pub struct DriverLog {
 }
 
 impl DriverLog {
-    /// The log of the driver with this name.
+    /// Returns the log of the driver with this name.
     pub fn new(driver: String) -> Self {
         DriverLog { driver, second: 0, in_second: 0 }
     }
 
-    /// A new instance begins: it is not blamed for what the last one said.
+    /// Begins a new instance, which does not answer for what the last one logged.
     pub(crate) fn begin(&mut self) {
         self.in_second = 0;
     }
 
-    /// The level with this number.
+    /// Returns the level with this number.
     pub(crate) fn level(level: u32) -> Option<Level> {
         Some(match level {
             log_level::ERROR => Level::ERROR,
@@ -61,8 +61,8 @@ impl DriverLog {
     }
 }
 
-/// One printable line: other characters would let a driver write over other lines of a terminal, or say something else
-/// than it seems to.
+/// Returns one printable line: other characters would let a driver write over other lines of a terminal, or say
+/// something else than it seems to.
 fn clean(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
 }

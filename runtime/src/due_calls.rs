@@ -2,7 +2,7 @@
 
 use nook_abi::Entry;
 
-/// The calls that are due. Whoever wants one asks here, and the loop takes it from here just before it calls; nothing
+/// The calls that are due. Code that wants one asks here, and the loop takes it from here just before it calls; nothing
 /// else changes it but the end of an instance and a call that is rolled back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DueCalls {
@@ -14,42 +14,42 @@ pub(crate) struct DueCalls {
 }
 
 impl DueCalls {
-    /// `poll` is to be called in the next turn.
+    /// Makes `poll` due in the next turn.
     #[inline]
     pub(crate) fn poll(&mut self) {
         self.poll = true;
     }
 
-    /// The same, because the driver says so.
+    /// Makes `poll` due because the driver says so.
     #[inline]
     pub(crate) fn poll_again(&mut self) {
         self.poll = true;
         self.asks = true;
     }
 
-    /// `work` is to be called in the next turn.
+    /// Makes `work` due in the next turn.
     pub(crate) fn work(&mut self) {
         self.work = true;
     }
 
-    /// `timer` is to be called then, in nanoseconds of the nook's clock; `None` stops it.
+    /// Makes `timer` due at `due_ns`, in nanoseconds of the nook's clock; `None` stops it.
     pub(crate) fn timer(&mut self, due_ns: Option<u64>) {
         self.timer_due_ns = due_ns;
     }
 
-    /// When `timer` is due.
+    /// Returns when `timer` is due.
     #[inline]
     pub(crate) fn timer_due_ns(&self) -> Option<u64> {
         self.timer_due_ns
     }
 
-    /// Whether `poll` is to be called now.
+    /// Returns whether `poll` is to be called now.
     #[inline]
     pub(crate) fn take_poll(&mut self) -> bool {
         std::mem::take(&mut self.poll)
     }
 
-    /// Whether `timer` is to be called now.
+    /// Returns whether `timer` is to be called now.
     #[inline]
     pub(crate) fn take_timer(&mut self, now_ns: u64) -> bool {
         let due = self.timer_due_ns.is_some_and(|due_ns| due_ns <= now_ns);
@@ -60,7 +60,7 @@ impl DueCalls {
         due
     }
 
-    /// Whether `work` is to be called now.
+    /// Returns whether `work` is to be called now.
     #[inline]
     pub(crate) fn take_work(&mut self) -> bool {
         let due = std::mem::take(&mut self.work);
@@ -68,7 +68,7 @@ impl DueCalls {
         due
     }
 
-    /// Whether the driver asked for this turn, or for the next one.
+    /// Returns whether the driver asked for this turn, or for the next one.
     #[inline]
     pub(crate) fn take_asks(&mut self) -> bool {
         std::mem::take(&mut self.asks)

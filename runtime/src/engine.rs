@@ -47,7 +47,7 @@ pub enum EngineError {
     Compile(String),
 }
 
-/// How drivers are compiled, as far as that is a choice. The default is how all are; the others are for those who
+/// How drivers are compiled, as far as that is a choice. The default is how all are; the others are for
 /// measure what each part of it costs, and nothing of a driver that one does not trust is safe with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeGen {
@@ -94,7 +94,7 @@ impl Engine {
             .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
             .wasm_relaxed_simd(false)
             .with_host_memory(Arc::new(Creator))
-            // Copy-on-write images do not go together with memories of our own making.
+            // Copy-on-write images do not go together with memories that nook makes.
             .memory_init_cow(false);
         if !how.guard_pages {
             config.memory_reservation(0).memory_guard_size(0).memory_may_move(false);

@@ -16,12 +16,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// Of a wasm driver.
+    /// Captures a wasm driver.
     pub(crate) fn of(space: &Space, layout: &Layout, globals: Vec<Val>) -> Image {
         Image { pages: pages(space, [(0, layout.window)]), globals }
     }
 
-    /// Memory becomes as it was.
+    /// Restores memory.
     pub(crate) fn put_back(&self, space: &Space, layout: &Layout) {
         const PAGE: usize = PAGE_BYTES as usize;
         let (mut bytes, mut kept) = (vec![0; PAGE], self.pages.iter().peekable());
@@ -39,7 +39,7 @@ impl Image {
         }
     }
 
-    /// How much of memory is not zero.
+    /// Returns how much of memory is not zero, in bytes.
     pub fn len_bytes(&self) -> usize {
         self.pages.len() * PAGE_BYTES as usize
     }

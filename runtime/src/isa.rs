@@ -9,8 +9,8 @@ use crate::CodeGen;
 /// What stands between a bounds check that fails and what is computed speculatively after it.
 const SPECTRE: [&str; 2] = ["enable_heap_access_spectre_mitigation", "enable_table_access_spectre_mitigation"];
 
-/// The compiler's settings that differ from its own defaults. An error if it does not know one of them: a measurement
-/// of a setting that does nothing would be worse than none.
+/// Returns the compiler's settings that differ from its own defaults. An error if it does not know one of them: a
+/// measurement of a setting that does nothing would be worse than none.
 pub(crate) fn settings(how: &CodeGen) -> Result<Vec<(&'static str, &'static str)>, String> {
     let wanted: Vec<_> = if how.spectre { Vec::new() } else { SPECTRE.map(|name| (name, "false")).to_vec() };
     let mut known = settings::builder();
@@ -20,8 +20,8 @@ pub(crate) fn settings(how: &CodeGen) -> Result<Vec<(&'static str, &'static str)
     Ok(wanted)
 }
 
-/// The target and every instruction set flag that is on: `x86_64 has_avx has_sse41 ...`. Part of the key under which
-/// compiled modules are kept, and printed by `nook-run inspect`.
+/// Returns the target and every instruction set flag that is on: `x86_64 has_avx has_sse41 ...`. Part of the key under
+/// which compiled modules are kept, and printed by `nook-run inspect`.
 pub fn target_description() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| match describe() {

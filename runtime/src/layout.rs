@@ -51,7 +51,7 @@ impl Layout {
         }
     }
 
-    /// The whole memory, in wasm pages of 64 KiB.
+    /// Returns the whole memory, in wasm pages of 64 KiB.
     pub fn total_pages(&self) -> u64 {
         (self.window + self.window_bytes) / WASM_PAGE
     }

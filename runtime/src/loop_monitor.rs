@@ -14,7 +14,7 @@ const UNANNOUNCED: u32 = 5;
 /// done.
 const VAIN_TURNS: u32 = 64;
 /// The longest rest after a turn that was asked for in vain. A driver that polls its device, as some do instead of
-/// having interrupts, finds what came at most so much later.
+/// having interrupts, finds what came at most this much later.
 const MAX_VAIN_REST_NS: u64 = 1 << 20;
 
 /// What is watched about one driver instance.
@@ -34,7 +34,7 @@ pub(crate) struct LoopMonitor {
 }
 
 impl LoopMonitor {
-    /// A turn has ended. If the driver asks for the next one, and nothing has come of those that it asked for before
+    /// Ends a turn. If the driver asks for the next one, and nothing has come of those that it asked for before
     /// (nothing moved, no interrupt), then the next one waits: longer each time, and at least as long as this one took.
     /// So a driver that always asks gets half of its thread at most, and one whose device needs a while waits not much
     /// longer for it.
@@ -50,7 +50,7 @@ impl LoopMonitor {
         Some(took_ns().max(MAX_VAIN_REST_NS.min(1024 << beyond.min(32))))
     }
 
-    /// One turn's interrupts, and how much ever came out of the driver.
+    /// Checks one turn's interrupts; `moved` is how much ever came out of the driver.
     #[inline]
     pub(crate) fn irqs(&mut self, vectors: u32, moved: u64) -> Result<(), Fault> {
         if vectors == 0 || moved != self.moved {
@@ -65,24 +65,24 @@ impl LoopMonitor {
         Err(Fault::InterruptStorm { vector: vectors.trailing_zeros(), interrupts: self.irqs_in_row })
     }
 
-    /// The driver is polled now, for a reason of its own: the host need not look for itself for a while.
+    /// Notes that the driver is polled now for another reason: the host need not poll by itself for a while.
     #[inline]
     pub(crate) fn polled(&mut self, now_ns: u64, quiet_ns: u64) {
         self.next_quiet_ns = now_ns + quiet_ns;
     }
 
-    /// Whether the host should look for itself.
+    /// Returns whether the host should look for itself.
     #[inline]
     pub(crate) fn is_quiet(&self, now_ns: u64) -> bool {
         now_ns >= self.next_quiet_ns
     }
 
-    /// When [`is_quiet`](Self::is_quiet) comes true.
+    /// Returns when [`is_quiet`](Self::is_quiet) comes true.
     pub(crate) fn quiet_due_ns(&self) -> u64 {
         self.next_quiet_ns
     }
 
-    /// The host looked for itself, and found that this many had come, with `irqs` interrupts until then.
+    /// Notes that the host polled by itself, and found that this many had come, with `irqs` interrupts until then.
     pub(crate) fn looked(&mut self, arrived: u64, irqs: u64) -> Result<(), Fault> {
         let announced = irqs != self.irqs_at_look;
         self.irqs_at_look = irqs;

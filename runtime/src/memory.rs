@@ -11,7 +11,7 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 use crate::revoke::{Lend, LentWindow};
 
-/// What the next memory of this thread is to hold. wasmtime does not tell a [`MemoryCreator`] for whom it makes a
+/// What the next memory of this thread is to hold. wasmtime does not tell a [`MemoryCreator`] for what it makes a
 /// memory, so [`with_window`] leaves word here around instantiation.
 enum Order {
     /// A driver's memory, with its DMA window.

@@ -1,5 +1,5 @@
-//! Where a driver's code comes from, after all that was done to its module: call stacks are told in terms of the module
-//! that its author built.
+//! Where a driver's code comes from, after all that was done to its module: call stacks are expressed in terms of the
+//! module that its author built.
 
 use nook_abi::Printable;
 use nook_instrument::Counting;
@@ -16,7 +16,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Of a module that came about with `offsets`, and then with `counting`.
+    /// Creates the origin of a module that was prepared with `offsets`, and then with `counting`.
     pub(crate) fn new(offsets: Option<OffsetMap>, counting: Option<Counting>) -> Self {
         let offsets = match (offsets, &counting) {
             (Some(offsets), Some(counting)) => Some(counting.offsets.through(&offsets)),
@@ -26,8 +26,8 @@ impl Origin {
         Origin { offsets, counting }
     }
 
-    /// A place's function and offset in the module as the loader made it; none if it is of no instruction of the
-    /// driver's.
+    /// Returns a place's function and offset in the module as the loader made it; none if it is of no instruction of
+    /// the driver's.
     fn of(&self, function: u32, offset: Option<usize>) -> Option<(u32, Option<u64>)> {
         let function = self.counting.as_ref().map_or(function, |counting| counting.original(function));
         let Some(offsets) = &self.offsets else { return Some((function, offset.map(|offset| offset as u64))) };
@@ -35,7 +35,7 @@ impl Origin {
         Some((function, Some(original.into())))
     }
 
-    /// The call stack at the fault, innermost first, with offsets in the module as the loader made it.
+    /// Returns the call stack at the fault, innermost first, with offsets in the module as the loader made it.
     pub(crate) fn callers(&self, error: &wasmtime::Error) -> Vec<Caller> {
         let callers = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
         let caller = |at: &FrameInfo| {

@@ -55,7 +55,7 @@ pub enum NookError {
     /// The instance cannot be restored from a snapshot, and must not be called again.
     #[error("cannot restore the driver from a snapshot: {0}")]
     NotRestored(String),
-    /// The device refused something outside of a call.
+    /// The device refused something outside a call.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// What the driver serves is plugged into something that failed, or a wait for it did.
@@ -73,7 +73,7 @@ fn names(entries: &[Entry]) -> String {
     entries.iter().map(|entry| entry.info().name).collect::<Vec<_>>().join(", ")
 }
 
-/// The fault, and what the device said unless that begins with the same words.
+/// Returns the fault, and what the device said unless that begins with the same words.
 fn fault_text(fault: Fault, detail: Option<&str>) -> String {
     let fault = fault.to_string();
     match detail {

@@ -85,7 +85,7 @@ impl RegisterPolicy {
     ) -> Result<(), &'static str> {
         let info = self.find(bar, offset, width)?;
         if !is_allowed_address(info, value, window) {
-            return Err("the device would use an address outside of the driver's window");
+            return Err("the device would use an address outside the driver's window");
         }
         let place = RegisterAddr { bar: info.bar, offset, width };
         if let Ok(at) = self.guards.binary_search_by_key(&place, |guarded| guarded.place) {
@@ -121,7 +121,7 @@ impl RegisterPolicy {
             return Err("the offset is not a multiple of the width");
         }
         if u64::from(offset) + u64::from(width.bytes()) > u64::from(len_bytes) {
-            return Err("the offset is outside of the BAR");
+            return Err("the offset is outside the BAR");
         }
         let (info, _) = self.map.find(bar, offset).ok_or("no register of the map begins there")?;
         if info.width != width {
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_address_lies_in_the_window_whole_or_by_halves() {
-        const OUTSIDE: Result<(), &str> = Err("the device would use an address outside of the driver's window");
+        const OUTSIDE: Result<(), &str> = Err("the device would use an address outside the driver's window");
         let mut policy = RegisterPolicy::from_map(&MAP);
         for (offset, width, value, answer) in [
             (BASE.offset(), Width::B4, 0x20_0000, Ok(())),
@@ -334,7 +334,7 @@ mod tests {
     fn an_address_that_is_guarded_is_looked_at_twice() {
         let mut policy = RegisterPolicy::from_map(&MAP);
         let outside = look(&mut policy, BOTH.offset(), Width::B8, 1);
-        assert_eq!(outside, Err("the device would use an address outside of the driver's window"));
+        assert_eq!(outside, Err("the device would use an address outside the driver's window"));
         assert_eq!(look(&mut policy, BOTH.offset(), Width::B8, 0x5_0020_0000), Err("not one more"));
     }
 }

@@ -1,4 +1,4 @@
-//! The host's side of a driver that runs elsewhere, in a process of its own: its hostcalls arrive as numbers, and the
+//! The host's side of a driver that runs elsewhere, in a separate process: its hostcalls arrive as numbers, and the
 //! host's thread waits while it runs. What is checked is what a wasm driver's calls meet.
 
 use nook_abi::{Entry, Fault, Hostcall, from_word, padded};
@@ -36,15 +36,16 @@ macro_rules! define_serve {
 nook_abi::hostcalls!(define_serve);
 
 impl Host {
-    /// A call of a driver that runs elsewhere begins.
+    /// Begins a call of a driver that runs elsewhere.
     #[inline]
     pub fn begin_remote_call(&mut self, entry: Entry, args: [u64; 3]) {
         self.begin_call(entry);
         self.call.trace.entry(entry, args);
     }
 
-    /// [`TICK_NS`](crate::TICK_NS) have passed in a call of a driver that runs elsewhere; `cpu_ns` is its clock of CPU
-    /// time. The caller sees to it that this happens however long the driver is silent, and however often it speaks.
+    /// Handles a tick, after [`TICK_NS`](crate::TICK_NS) in a call of a driver that runs elsewhere; `cpu_ns` is its
+    /// clock of CPU time. The caller sees to it that this happens however long the driver is silent, and however often
+    /// it speaks.
     ///
     /// # Errors
     /// If the call has used what it may.

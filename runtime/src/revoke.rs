@@ -20,7 +20,7 @@ use crate::Host;
 /// that runs ends with [`Fault::Revoked`] at its next hostcall or tick of the clock, and so does every later one.
 ///
 /// DMA and interrupts end where they always do, on the nook's own thread, when the nook is shut or restarted. It cannot
-/// be started again. A driver in a process of its own ends with that. A native driver's memory is this process's: its
+/// be started again. A driver in a separate process ends with that. A native driver's memory is this process's: its
 /// calls end when they return, and nothing is put in the window's place.
 #[derive(Clone, Debug, Default)]
 pub struct Revoker {
@@ -69,7 +69,7 @@ pub(crate) struct Lend {
 }
 
 impl Lend {
-    /// It is mapped.
+    /// Notes that it is mapped.
     ///
     /// # Safety
     /// The range stays mapped, readable and writable and the driver's alone until the result is dropped, and no Rust
@@ -111,17 +111,17 @@ fn replace(window: &Range<usize>) {
 }
 
 impl Host {
-    /// What takes this nook's device away from its driver.
+    /// Returns what takes this nook's device away from its driver.
     pub fn revoker(&self) -> Revoker {
         self.device.revoker.clone()
     }
 
-    /// The window, to be mapped at byte offset `at` of a driver's memory.
+    /// Lends the window, to be mapped at byte offset `at` of a driver's memory.
     pub(crate) fn lend_window(&self, at: u64) -> Lend {
         Lend { window: self.window().clone(), at, revoker: self.revoker() }
     }
 
-    /// A BAR as memory for the next instance.
+    /// Lends a BAR as memory for the next instance.
     ///
     /// # Errors
     /// If this device's cannot be mapped; the emulated way works for every device.
@@ -138,13 +138,14 @@ impl Host {
         Ok(memory)
     }
 
-    /// No instance has a BAR any more.
+    /// Withdraws the BAR: no instance has one any more.
     pub(crate) fn withdraw_bar(&mut self) {
         self.device.bar = None;
         self.device.revoker.lent().bar = None;
     }
 
-    /// Why the driver has no device any more: it was taken away, or it went while the driver had its BAR as memory.
+    /// Returns why the driver has no device any more: it was taken away, or it went while the driver had its BAR as
+    /// memory.
     #[inline]
     pub fn device_is_taken(&self) -> Option<Fault> {
         if self.is_revoked() {

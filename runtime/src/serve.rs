@@ -76,7 +76,7 @@ impl Core {
         };
         host.call.transaction.allocated(handle);
         let region = host.device.window().slice().subslice(offset as usize, len_bytes as usize);
-        region.expect("regions lie inside of the window").copy_from(&vec![0u8; len_bytes as usize]);
+        region.expect("regions lie inside the window").copy_from(&vec![0u8; len_bytes as usize]);
         Ok(i64::from(handle) << 32 | i64::from(offset))
     }
 

@@ -45,12 +45,12 @@ impl Space {
     /// # Safety
     ///
     /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
-    /// the rings ([`RING_BYTES`](nook_abi::net::RING_BYTES) each, aligned to 64) lie inside of it.
+    /// the rings ([`RING_BYTES`](nook_abi::net::RING_BYTES) each, aligned to 64) lie inside it.
     pub unsafe fn new(base: *mut u8, len_bytes: u64, places: RegionAddrs) -> Self {
         Space { base, origin: 0, len_bytes, places }
     }
 
-    /// The same, of a memory that the driver has at `origin` and this process at `base`.
+    /// Describes a memory that the driver has at `origin` and this process at `base`.
     ///
     /// # Safety
     ///
@@ -59,27 +59,27 @@ impl Space {
         Space { base, origin, len_bytes, places }
     }
 
-    /// The length of the whole memory.
+    /// Returns the length of the whole memory.
     pub(crate) fn len_bytes(&self) -> u64 {
         self.len_bytes
     }
 
-    /// The address of the heap.
+    /// Returns the address of the heap.
     pub fn heap_addr(&self) -> u64 {
         self.places.heap
     }
 
-    /// The address of the host page.
+    /// Returns the address of the host page.
     pub fn host_page_addr(&self) -> u64 {
         self.places.host_page
     }
 
-    /// The address of the window.
+    /// Returns the address of the window.
     pub fn window_addr(&self) -> u64 {
         self.places.window
     }
 
-    /// The addresses of the rings.
+    /// Returns the addresses of the rings.
     pub fn ring_addrs(&self) -> [u64; 4] {
         self.places.rings
     }
@@ -88,7 +88,7 @@ impl Space {
         self.base.wrapping_add(addr.wrapping_sub(self.origin) as usize).cast()
     }
 
-    /// Memory that a driver named; `None` if it leaves the driver's memory.
+    /// Returns memory that a driver named; `None` if it leaves the driver's memory.
     pub fn slice(&self, addr: u64, len_bytes: u64) -> Option<VolatileSlice<'_>> {
         let end = addr.checked_sub(self.origin)?.checked_add(len_bytes)?;
         if end > self.len_bytes {
@@ -119,14 +119,14 @@ impl Space {
         unsafe { (&raw mut (*page).now_ns).write_volatile(now_ns) }
     }
 
-    /// The host's end of a ring to the driver.
+    /// Returns the host's end of a ring to the driver.
     pub(crate) fn producer(&self, queue: Queue) -> HostProducer {
         let (header, entries) = self.ring(queue);
         // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.
         unsafe { HostProducer::new(header, entries) }
     }
 
-    /// The host's end of a ring from the driver.
+    /// Returns the host's end of a ring from the driver.
     pub(crate) fn consumer(&self, queue: Queue) -> HostConsumer {
         let (header, entries) = self.ring(queue);
         // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.

@@ -30,7 +30,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// Whether it is to be set at this tick.
+    /// Returns whether it is to be set at this tick.
     fn is_due(&mut self) -> bool {
         if !self.clock.is_virtual() {
             return true;
@@ -56,7 +56,7 @@ impl Cells {
         self.lock().iter_mut().filter_map(|cell| cell.is_due().then_some(cell.address)).for_each(set);
     }
 
-    /// The cell at `offset` of a memory is looked after from now on.
+    /// Adds the cell at `offset` of a memory, to be set at ticks from now on.
     ///
     /// # Errors
     /// If it is not in the memory, or not aligned.
@@ -90,8 +90,8 @@ impl Drop for TimeCell {
 }
 
 fn set(address: Address) {
-    // SAFETY: inside of a memory and aligned, as `Cells::add` checked; drivers' memories neither move nor shrink, and
-    // whoever owns the store drops the `TimeCell` before it. Compiled code reads and writes the cell atomically.
+    // SAFETY: inside a memory and aligned, as `Cells::add` checked; drivers' memories neither move nor shrink, and
+    // the owner of the store drops the `TimeCell` before it. Compiled code reads and writes the cell atomically.
     let cell = unsafe { AtomicU32::from_ptr(address.0.as_ptr().cast()) };
     cell.store(1, Ordering::Relaxed);
 }

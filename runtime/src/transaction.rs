@@ -28,19 +28,19 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Whether one is open.
+    /// Returns whether one is open.
     pub(crate) fn is_open(&self) -> bool {
         self.before.is_some()
     }
 
-    /// The call allocated this region.
+    /// Notes that the call allocated this region.
     pub(crate) fn allocated(&mut self, region: u32) {
         if self.is_open() {
             self.allocated.push(region);
         }
     }
 
-    /// Whether the call freed this region already.
+    /// Returns whether the call freed this region already.
     pub(crate) fn has_freed(&self, region: u32) -> bool {
         self.freed.contains(&region)
     }
@@ -79,7 +79,7 @@ impl Host {
         Ok(())
     }
 
-    /// Whether the call that is open can still be rolled back: nothing of it has reached the device.
+    /// Returns whether the call that is open can still be rolled back: nothing of it has reached the device.
     pub(crate) fn can_roll_back(&self) -> bool {
         self.call.transaction.is_open() && self.device.device.can_roll_back()
     }

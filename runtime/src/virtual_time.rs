@@ -1,8 +1,8 @@
 //! Virtual time: what passes of it, and how it limits a call.
 //!
 //! On a [virtual clock](nook_bus::Clock) time stands still while code runs, whatever machine that is on. It passes by
-//! fixed amounts, which are about what a small machine takes: so it never stands still for good, and who waits for time
-//! to pass gets there. Where the nook would wait, it jumps to what is due next.
+//! fixed amounts, which are about what a small machine takes: so it never stands still for good, and code that waits
+//! for time to pass gets there. Where the nook would wait, it jumps to what is due next.
 //!
 //! A call's budget is what it may use of virtual time, and is looked at in each hostcall, so that a call that goes on
 //! too long is ended at the same hostcall each time. A loop without hostcalls takes no virtual time at all. For those
@@ -27,7 +27,7 @@ pub(crate) const SERVICE_NS: u64 = 500;
 const NET_CPU_NS: u64 = 1_000_000_000;
 
 impl Host {
-    /// A call has begun.
+    /// Charges for a call that begins.
     #[inline]
     pub(crate) fn charge_call(&mut self) {
         if self.clock.is_virtual() {
@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    /// A hostcall is made. Without `limit`, nothing ends the call.
+    /// Charges for a hostcall. Without `limit`, nothing ends the call.
     #[inline]
     pub(crate) fn charge_hostcall(&mut self, limit: bool) -> Result<(), Fault> {
         if !self.clock.is_virtual() {
@@ -46,7 +46,7 @@ impl Host {
         if limit { self.call.budget.check_virtual(self.clock.now_ns()) } else { Ok(()) }
     }
 
-    /// A tick of real time came during a call on virtual time. Were the call right, it would have come further by now.
+    /// Handles a tick of real time during a call on virtual time. A correct call would have come further by now.
     #[cold]
     pub(crate) fn tick_on_virtual_time(&mut self, cpu_ns: u64) -> Result<(), Fault> {
         let outcome = self.call.budget.tick_on_virtual_time(cpu_ns, self.clock.now_ns(), NET_CPU_NS);

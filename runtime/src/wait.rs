@@ -18,17 +18,17 @@ impl Waiter {
         Waiter { clock, always: Vec::new(), fds: Vec::new(), polled: Vec::new() }
     }
 
-    /// This descriptor is part of every wait.
+    /// Makes the descriptor part of every wait.
     pub(crate) fn always(&mut self, fd: RawFd) {
         self.always.push(fd);
     }
 
-    /// A new wait, with no other descriptors yet.
+    /// Begins a new wait, with no other descriptors yet.
     pub(crate) fn begin(&mut self) {
         self.fds.clear();
     }
 
-    /// The descriptors of this wait, to be added to.
+    /// Returns the descriptors of this wait, to be added to.
     pub(crate) fn fds(&mut self) -> &mut Vec<RawFd> {
         &mut self.fds
     }

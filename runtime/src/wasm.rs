@@ -194,14 +194,14 @@ struct Made {
 const DIRECT_BAR: u8 = 0;
 
 impl WasmDriver {
-    /// The device went, or was taken away.
+    /// Ends the instance because the device went, or was taken away.
     #[cold]
     fn lost(&mut self, fault: Fault) -> Fault {
         self.fault = Some(fault);
         fault
     }
 
-    /// The call ended in an error, which was made on request if it was `injected`.
+    /// Ends the instance because the call ended in an error, which was made on request if it was `injected`.
     #[cold]
     fn died(&mut self, entry: Entry, error: &wasmtime::Error, injected: bool) -> Fault {
         let fault = match (error.downcast_ref::<Fault>(), error.downcast_ref::<Trap>()) {
@@ -257,7 +257,7 @@ pub enum Mmio {
 enum Link {
     /// By the host alone: everything was looked up beforehand.
     Host(InstancePre<Host>),
-    /// Some by other instances, which are made anew for each instance: registers by a shim, and a filter.
+    /// Some by other instances, which are made again for each instance: registers by a shim, and a filter.
     Instances {
         linker: Linker<Host>,
         driver: wasmtime::Module,
@@ -291,7 +291,7 @@ impl WasmLauncher {
         Self::linked(&CodeGen::default(), module, None, cache, mmio, None)
     }
 
-    /// The same, with a filter beside the driver, which gets `rules`: one nook and one fate.
+    /// Creates a launcher with a filter beside the driver, which gets `rules`. The two share one nook and end together.
     ///
     /// # Errors
     /// As [`new`](Self::new), and if the driver asks no filter.
@@ -309,8 +309,8 @@ impl WasmLauncher {
         Self::linked(&CodeGen::default(), module, Some((filter, rules)), cache, mmio, None)
     }
 
-    /// The same, with calls that can be rolled back. Registers are emulated: what reached a register directly cannot be
-    /// held back.
+    /// Returns the same, with calls that can be rolled back. Registers are emulated: what reached a register directly
+    /// cannot be held back.
     ///
     /// # Errors
     /// As [`new`](Self::new), and if this module's calls cannot be rolled back.
@@ -326,7 +326,7 @@ impl WasmLauncher {
         Self::linked(&CodeGen::default(), module, None, cache, Mmio::Emulated, Some(recoverable))
     }
 
-    /// As [`new`](Self::new), with registers emulated, and compiled in another way.
+    /// Creates one as [`new`](Self::new) does, with registers emulated, and compiled in another way.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -408,7 +408,7 @@ impl WasmLauncher {
         };
         #[expect(unsafe_code, reason = "the host is given the memory's address")]
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
-        // which holds the host that uses the space; the layout's places lie inside of it and are aligned.
+        // which holds the host that uses the space; the layout's places lie inside it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
         let (mut rollback, mut time) = (None, None);
         if let Some(way) = &self.recoverable {

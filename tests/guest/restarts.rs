@@ -137,7 +137,7 @@ fn fill(window: &DmaWindow) {
 /// Bytes from `offset` on that are no longer as [`fill`] left them.
 fn changed(window: &DmaWindow, offset: usize, len: usize) -> usize {
     let mut bytes = vec![0u8; len];
-    window.slice().subslice(offset, len).expect("inside of the window").copy_to(&mut bytes);
+    window.slice().subslice(offset, len).expect("inside the window").copy_to(&mut bytes);
     bytes.iter().filter(|&&byte| byte != PATTERN).count()
 }
 

@@ -250,7 +250,7 @@ fn a_device_is_not_given_rings_in_the_others_window() {
         );
         start_elsewhere(&mut other, &one);
         let value = told(&one, IOVA) & 0xffff_ffff;
-        let rule = "the device would use an address outside of the driver's window";
+        let rule = "the device would use an address outside the driver's window";
         tell(&other, value);
         assert_eq!(fault_of(&mut other), BadArgument { call: Hostcall::MmioWrite32, argument: "value", value, rule });
     });

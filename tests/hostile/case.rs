@@ -76,7 +76,7 @@ pub enum Expect {
 }
 
 impl Expect {
-    /// The fault that is due, if one is.
+    /// Returns the fault that is due, if one is.
     pub const fn fault(self) -> Option<Fault> {
         match self {
             Expect::Fault(fault) => Some(fault),
@@ -144,11 +144,11 @@ pub struct Case {
     pub class: Class,
     /// Entries whose bodies differ from those of the harmless driver.
     pub entries: &'static [(&'static str, &'static str)],
-    /// Functions and data of its own.
+    /// Its own functions and data.
     pub extra: &'static str,
     /// What the device does.
     pub script: Script,
-    /// Other limits than a driver usually has. The good driver that follows is then given a device of its own.
+    /// Other limits than a driver usually has. The good driver that follows is then given its own device.
     pub budgets: Option<Budgets>,
     /// What is to come of it.
     pub expect: Expect,
@@ -172,12 +172,12 @@ pub const HARMLESS: Case = Case {
 };
 
 impl Case {
-    /// A case that changes one entry.
+    /// Creates a case that changes one entry.
     pub const fn of(name: &'static str, class: Class, expect: Expect, entries: &'static [(&str, &str)]) -> Case {
         Case { name, class, entries, expect, ..HARMLESS }
     }
 
-    /// The fault that is due at a level.
+    /// Returns the fault that is due at a level.
     pub fn fault_at(&self, level: Level) -> Option<Fault> {
         match (level, self.txn) {
             (Level::SfiTxn, Txn::Other(fault, _)) => Some(fault),
@@ -185,7 +185,7 @@ impl Case {
         }
     }
 
-    /// Why it is not run at a level.
+    /// Returns why it is not run at a level.
     pub fn refusal_at(&self, level: Level) -> Option<&'static str> {
         match (level, self.txn) {
             (Level::SfiTxn, Txn::Refused(why)) => Some(why),
@@ -193,8 +193,8 @@ impl Case {
         }
     }
 
-    /// Whether its faulty call is rolled back at a level: a case that has a wrong call that is a transaction is about
-    /// it.
+    /// Returns whether its faulty call is rolled back at a level: a case that has a wrong call that is a transaction is
+    /// about it.
     pub fn is_rolled_back_at(&self, level: Level) -> bool {
         let transaction = |entry: &str| Entry::named(entry).is_some_and(Entry::is_transaction);
         level == Level::SfiTxn

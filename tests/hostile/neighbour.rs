@@ -1,4 +1,4 @@
-//! A good driver in a nook of its own, on a thread of its own, with a stream of numbered frames in both directions.
+//! A good driver in its own nook, on its own thread, with a stream of numbered frames in both directions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

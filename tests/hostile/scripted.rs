@@ -9,10 +9,10 @@ use nook_runtime::Revoker;
 
 use crate::case::Script;
 
-/// How often a device that behaves interrupts of its own.
+/// How often a device that behaves interrupts by itself.
 const INTERRUPTS: u32 = 3;
 
-/// What the device has been told, and what it does.
+/// What was written to the device, and what it does.
 #[derive(Debug)]
 pub struct State {
     /// What it does from now on.
@@ -40,7 +40,7 @@ pub struct Scripted<D> {
 pub struct Handle(Arc<Mutex<State>>);
 
 impl Handle {
-    /// The state.
+    /// Returns the state.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -117,14 +117,14 @@ fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &m
     after(&mut rig, case, handle, problems);
 }
 
-/// A nook in which a case's driver runs once, and good ones after it.
+/// Returns a nook in which a case's driver runs once, and good ones after it.
 fn set_up(case: &Case, level: Level, on_qemu: bool) -> Result<(Rig, Handle), EngineError> {
     let module = Arc::new(wat_driver(case.entries, case.extra));
     let sequence = Sequence { hostile: launcher(module.clone(), level)?, launched: AtomicBool::new(false) };
     Ok(assemble(case, &module, Box::new(sequence), on_qemu))
 }
 
-/// A nook in which a case's driver comes back each time.
+/// Returns a nook in which a case's driver comes back each time.
 ///
 /// # Errors
 /// If the driver is not run at this level.

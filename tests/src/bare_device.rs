@@ -35,7 +35,7 @@ struct State {
 }
 
 impl BareDevice {
-    /// A device, and what stays of it when it is given to a host.
+    /// Creates a device, and what stays of it when it is given to a host.
     ///
     /// # Panics
     /// If there is no memory for it.
@@ -57,7 +57,7 @@ impl BareDevice {
 }
 
 impl BareDeviceHandle {
-    /// The register at `offset`, read past everybody who has it mapped.
+    /// Returns the register at `offset`, read past every mapping of it.
     ///
     /// # Panics
     /// If it is not there.
@@ -88,7 +88,7 @@ impl BareDeviceHandle {
         self.state().clings = true;
     }
 
-    /// Where windows are mapped.
+    /// Returns where windows are mapped.
     pub fn mapped(&self) -> Vec<u64> {
         self.state().mapped.clone()
     }

@@ -27,12 +27,12 @@ impl Running {
         command.spawn().map(Running).map_err(|error| Error::other(format!("cannot start {command:?}: {error}")))
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Whether it is still there.
+    /// Returns whether it is still there.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
@@ -78,7 +78,7 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Whether they can be made here.
+    /// Returns whether they can be made here.
     ///
     /// # Errors
     /// With the reason, if not.
@@ -106,7 +106,7 @@ impl Drop for Namespaces {
     }
 }
 
-/// A command inside of a namespace.
+/// Returns a command inside a namespace.
 pub fn within(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
@@ -132,7 +132,7 @@ pub fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> Result<T> + Send)
     outcome.unwrap_or_else(|_| Err(Error::other("the thread in the namespace ended in a panic")))
 }
 
-/// `nook-run` with both ends of its cable in the kernel, each in a namespace of its own. Fields are dropped in this
+/// `nook-run` with both ends of its cable in the kernel, each in its own namespace. Fields are dropped in this
 /// order.
 pub struct Between {
     nook: Running,
@@ -175,7 +175,7 @@ impl Between {
         Ok(this)
     }
 
-    /// The namespaces.
+    /// Returns the namespaces.
     pub fn names(&self) -> &Namespaces {
         &self.names
     }
@@ -185,7 +185,7 @@ impl Between {
         self.nook.id()
     }
 
-    /// An iperf3 server at the far end, once it listens.
+    /// Returns an iperf3 server at the far end, once it listens.
     ///
     /// # Errors
     /// If it cannot be started.

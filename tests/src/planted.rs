@@ -91,7 +91,7 @@ impl Planter {
         self.functions = functions.len() as u32;
     }
 
-    /// The entry `name` with the bug in front of it and behind it.
+    /// Returns the entry `name` with the bug in front of it and behind it.
     fn planted(&self, name: &str, entry: u32, ty: &FuncType) -> Function {
         let result = ty.params().len() as u32;
         let mut function = Function::new(ty.results().iter().map(|_| (1, ValType::I32)));

@@ -1,4 +1,4 @@
-//! A driver in C with planted bugs: functions of its own trap at frames of one length.
+//! A driver in C with planted bugs: its own functions trap at frames of one length.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ impl Poisoner {
         }
     }
 
-    /// What stands in a function's place and calls it under its new index.
+    /// Returns what stands in a function's place and calls it under its new index.
     fn planted(&self, original: u32, looks: Looks) -> Function {
         const MBUFS: u32 = 1;
         const COUNT: u32 = 2;

@@ -29,7 +29,7 @@ pub fn driver_file(name: &str) -> PathBuf {
 /// the same must hold, or one for another card, for which those tests are that are of no particular device.
 const OTHER_DRIVER: &str = "NOOK_TEST_DRIVER";
 
-/// The e1000 driver, loaded once.
+/// Returns the e1000 driver, loaded once.
 ///
 /// # Panics
 /// If it was not built.
@@ -66,7 +66,7 @@ pub fn card() -> Card {
     }
 }
 
-/// Whether the driver drives cards with this vendor and device id.
+/// Returns whether the driver drives cards with this vendor and device id.
 pub fn drives((vendor, device): (u16, u16)) -> bool {
     e1000_module().manifest().drives(vendor, device)
 }
@@ -86,7 +86,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// The embedded model, if it is a card of the driver's, and one of QEMU's cards.
+    /// Returns the embedded model, if it is a card of the driver's, and one of QEMU's cards.
     pub fn one_of_each() -> impl Iterator<Item = Device> {
         let model = drives((e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM));
         let model = model.then(|| Device::Model(ModelConfig::default()));
@@ -101,9 +101,9 @@ pub enum Isolation {
     Native,
     /// A shared object, with the host's checks.
     Wrapped,
-    /// In a process of its own, which is woken.
+    /// In a separate process, which is woken.
     Process,
-    /// In a process of its own, which polls.
+    /// In a separate process, which polls.
     ProcessPoll,
     /// In wasm.
     Sfi,
@@ -112,7 +112,7 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// All of them; those in wasm for a driver that is not compiled natively.
+    /// Returns all of them; those in wasm for a driver that is not compiled natively.
     pub fn all() -> &'static [Isolation] {
         const ALL: [Isolation; 6] = [
             Isolation::Native,
@@ -125,7 +125,7 @@ impl Isolation {
         if std::env::var_os(OTHER_DRIVER).is_some() { &ALL[4..] } else { &ALL }
     }
 
-    /// A launcher of the e1000 driver.
+    /// Returns a launcher of the e1000 driver.
     ///
     /// # Panics
     /// If the module does not compile.
@@ -146,7 +146,7 @@ impl Isolation {
     }
 }
 
-/// A launcher of the native build of a driver with this manifest.
+/// Returns a launcher of the native build of a driver with this manifest.
 ///
 /// # Panics
 /// If it was not built.
@@ -178,7 +178,7 @@ impl Rig {
         Rig::with(device, isolation.launcher())
     }
 
-    /// The same with another launcher, of a driver with the e1000's manifest.
+    /// Returns the same with another launcher, of a driver with the e1000's manifest.
     ///
     /// # Panics
     /// If a part cannot be made.
@@ -200,7 +200,7 @@ impl Rig {
         Rig { nook: Nook::net(host, launcher, FrameQueues::default()), far }
     }
 
-    /// A rig whose link is up and whose receiver receives.
+    /// Returns a rig whose link is up and whose receiver receives.
     ///
     /// # Panics
     /// If the driver does not come up.
@@ -208,7 +208,7 @@ impl Rig {
         Rig::up_with(device, isolation.launcher())
     }
 
-    /// The same with another launcher, of a driver with the e1000's manifest.
+    /// Returns the same with another launcher, of a driver with the e1000's manifest.
     ///
     /// # Panics
     /// If the driver does not come up.
@@ -260,7 +260,7 @@ impl Rig {
         });
     }
 
-    /// Everything that arrived at the far end.
+    /// Returns everything that arrived at the far end.
     pub fn arrived(&mut self) -> Vec<Vec<u8>> {
         let mut buffer = vec![0; 65536];
         let mut frames = Vec::new();
@@ -271,7 +271,7 @@ impl Rig {
     }
 }
 
-/// A host for a driver on a device.
+/// Returns a host for a driver on a device.
 ///
 /// # Panics
 /// If they do not belong together.
@@ -283,7 +283,7 @@ pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule
         .expect("driver and device belong together")
 }
 
-/// A broadcast frame of `len` bytes that tells its number, with a pattern that depends on it.
+/// Returns a broadcast frame of `len` bytes that tells its number, with a pattern that depends on it.
 ///
 /// # Panics
 /// If `len` is less than an Ethernet header and the number.

@@ -48,7 +48,7 @@ impl Supervised {
         }
     }
 
-    /// Everything that arrived at the far end.
+    /// Returns everything that arrived at the far end.
     pub fn arrived(&mut self) -> Frames {
         let (mut frames, mut buffer) = (Vec::new(), vec![0; 65536]);
         while let Ok(Some(len)) = self.far.recv(&mut buffer) {
@@ -57,7 +57,7 @@ impl Supervised {
         frames
     }
 
-    /// So many numbered frames go both ways, until all are there.
+    /// Sends `count` numbered frames both ways, until all are there.
     ///
     /// # Panics
     /// As [`until`](Self::until).

@@ -16,7 +16,7 @@ use nook_tests::driver_file;
 use wasmparser::{Operator, Parser, Payload, TypeRef};
 use wasmtime::{Engine, Extern, Instance, Linker, Memory, Module, Store, Val};
 
-/// The cases by their numbers.
+/// Returns the cases by their numbers.
 fn cases(wasm: &[u8]) -> BTreeMap<i32, Vec<String>> {
     let (mut imports, mut found) = (Vec::new(), BTreeMap::new());
     for payload in Parser::new(0).parse_all(wasm) {
@@ -73,7 +73,7 @@ fn list(imports: &[String], operators: &[Operator<'_>], found: &mut BTreeMap<i32
     }
 }
 
-/// What a device sees of it: where the value goes is the compiler's choice.
+/// Returns what a device sees of it: where the value goes is the compiler's choice.
 fn access(operator: &Operator<'_>) -> Option<&'static str> {
     use Operator::*;
     Some(match operator {
@@ -165,7 +165,7 @@ const REGION: u32 = 4096;
 /// And how many regions there are: memory, completions, used ring.
 const REGIONS: u32 = 3;
 
-/// The driver without a nook: its hostcalls do nothing but give out memory and tell which case begins.
+/// Returns the driver without a nook: its hostcalls do nothing but give out memory and tell which case begins.
 fn instance(cases: Sender<u32>) -> (Store<u32>, Instance, Memory) {
     let engine = Engine::default();
     let module = Module::new(&engine, module()).unwrap();

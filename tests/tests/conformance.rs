@@ -7,7 +7,7 @@ use nook_runtime::Settings;
 use nook_tests::{Device, Isolation, Rig, card, drives, frame, qemus};
 use rayon::prelude::*;
 
-/// The embedded model in several tempers, if it is a card of the driver's.
+/// Returns the embedded model in several tempers, if it is a card of the driver's.
 fn models() -> impl Iterator<Item = Device> {
     let calm = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
     let whims = (1..=3).map(|seed| ModelConfig { seed, ..ModelConfig::default() });

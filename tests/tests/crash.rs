@@ -30,7 +30,8 @@ const FUNCTIONS: &str = "
     (func $through (param $n i64) (result i64) (i64.mul (local.get $n) (i64.const 3)))
     (elem (i32.const 1) $through)";
 
-/// Where the instructions of `poll` and of what is called [`FUNCTIONS`] are in the module, but for the first of `poll`.
+/// Returns where the instructions of `poll` and of what is called [`FUNCTIONS`] are in the module, but for the first of
+/// `poll`.
 fn places(wasm: &[u8]) -> HashSet<u64> {
     let (mut imported, mut poll, mut others, mut bodies) = (0, None, Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {

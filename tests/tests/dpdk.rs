@@ -2,7 +2,7 @@
 //! settings, which they forget when they start, and frames that end them. That they do what our own driver does is
 //! shown by the other tests, with `NOOK_TEST_DRIVER=dpdk-e1000` or `=dpdk-vmxnet3`, which these want as well.
 //!
-//! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` writes the listing of that driver anew.
+//! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` rewrites the listing of that driver.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +68,7 @@ const HANDOFFS: [Handoff; 2] = [
     },
 ];
 
-/// Those of the driver that the tests are run with.
+/// Returns those of the driver that the tests are run with.
 fn handoff() -> &'static Handoff {
     let driver = e1000_module().manifest().name.clone();
     let handoff = HANDOFFS.iter().find(|handoff| handoff.driver == driver);
@@ -107,7 +107,7 @@ fn read(wasm: &[u8]) -> Module<'_> {
     module
 }
 
-/// What is done to descriptors, fences, and calls of a function, in the order of the code.
+/// Returns what is done to descriptors, fences, and calls of a function, in the order of the code.
 fn listing(module: &Module<'_>, name: &str, touches: fn(&Operator<'_>) -> Option<&'static str>) -> Vec<String> {
     let index = module.names.iter().find(|(_, found)| **found == name).map(|(index, _)| *index as usize);
     let index = index.unwrap_or_else(|| panic!("the module has no function `{name}`"));
@@ -210,14 +210,14 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_sends_is_given_up_and_no_other(
 }
 
 /// A received frame must pass DPDK's own function to be given up, as nobody else knows its ring: where that function is
-/// what it ends, the call cannot be mended by leaving the frame out. Then the ring is what is made anew.
+/// what it ends, the call cannot be mended by leaving the frame out. Then the ring is what is made again.
 #[test]
 fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the_driver_goes_on() {
     let mut this = with_bugs();
     assert!(this.far.send(&frame(1, 100)).unwrap() && this.far.send(&frame(2, POISON)).unwrap());
     let began_anew =
         |outcome| matches!(outcome, RecoveryOutcome::SnapshotRestored { .. } | RecoveryOutcome::Restarted { .. });
-    this.until("the driver began anew", |this| {
+    this.until("the driver began again", |this| {
         this.supervisor.recoveries().iter().any(|recovery| began_anew(recovery.outcome))
     });
     let after = frame(3, 200);

@@ -16,12 +16,12 @@ fn filter() -> FilterModule {
     FilterModule::load(&driver_file("filter")).unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`"))
 }
 
-/// A filter, `strange`, whose `frame` has this body, after another 64 KiB of memory than the driver has.
+/// Returns a filter, `strange`, whose `frame` has this body, after another 64 KiB of memory than the driver has.
 fn wat(body: &str) -> FilterModule {
     beginning("(i32.const 0)", body)
 }
 
-/// The same, and this is how it begins.
+/// Returns the filter with this body, and this `begin`.
 fn beginning(begin: &str, body: &str) -> FilterModule {
     let text = format!(
         r#"(module (memory (export "memory") 3)
@@ -62,7 +62,7 @@ fn up(launcher: WasmLauncher) -> Rig {
     rig
 }
 
-/// The type of every third frame is another.
+/// Makes a frame; every third one has another type.
 fn typed(number: u32) -> Vec<u8> {
     let mut frame = frame(number, 60 + number as usize % 1400);
     if number.is_multiple_of(3) {

@@ -1,6 +1,6 @@
 //! How descriptors change hands in the compiled driver: wasm has no volatile access, so this is pinned.
 //!
-//! `NOOK_BLESS=1 cargo test -p nook-tests --test handoff` writes the listing anew.
+//! `NOOK_BLESS=1 cargo test -p nook-tests --test handoff` rewrites the listing.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

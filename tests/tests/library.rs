@@ -19,7 +19,7 @@ fn manifest() -> OwnedManifest {
     parse_manifest(MANIFEST.as_bytes()).unwrap()
 }
 
-/// A host on registers that tell the driver what to do wrong.
+/// Returns a host on registers that tell the driver what to do wrong.
 fn host(wrong: u32) -> (Host, BareDeviceHandle) {
     let manifest = manifest();
     let layout = Layout::new(0, &manifest);
@@ -29,7 +29,7 @@ fn host(wrong: u32) -> (Host, BareDeviceHandle) {
     (host.unwrap(), handle)
 }
 
-/// How often the copy of the object that was probed last had been probed.
+/// Returns how often the copy of the object that was probed last had been probed.
 fn probes(handle: &BareDeviceHandle) -> u32 {
     handle.register(ITR.offset().into())
 }
@@ -47,7 +47,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is mapped of copies of drivers.
+/// Returns what is mapped of copies of drivers.
 fn mapped() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines().filter(|line| line.contains("memfd:nook-driver")).count()
@@ -109,7 +109,7 @@ fn a_panic_is_a_fault_and_a_restart_mends_it() {
     }
 }
 
-/// The odd driver's object with `change` made to its bytes, in a folder that goes with the first of the two.
+/// Returns the odd driver's object with `change` made to its bytes, in a folder that goes with the first of the two.
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, PathBuf) {
     let mut bytes = fs::read(driver_file("odd").with_extension("so")).expect("`cargo xtask drivers` made it");
     change(&mut bytes);

@@ -9,7 +9,7 @@ use wasmparser::{FunctionBody, KnownCustom, Name, Operator, Parser, Payload};
 
 /// Linux's functions that touch a ring, and what they must do one after the other, in the order of the code.
 const FUNCTIONS: [(&str, &[Step]); 4] = [
-    // Descriptors are whole before the device is told of them.
+    // Descriptors are whole before the doorbell.
     ("e1000_xmit_frame", &[Step::PutsAddress, Step::Fence, Step::WritesRegister]),
     ("e1000_alloc_rx_buffers", &[Step::PutsAddress, Step::Fence, Step::WritesRegister]),
     // What else stands in a descriptor is read after the device said that it is done with it.

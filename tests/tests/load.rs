@@ -1,4 +1,4 @@
-//! What a file can do to whoever loads it: nothing, and the message shows it as it is.
+//! What a file can do to the program that loads it: nothing, and the message shows it as it is.
 
 use std::fs::File;
 use std::sync::Arc;

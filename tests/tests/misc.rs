@@ -10,8 +10,8 @@ use nook_runtime::{
 };
 use nook_tests::{BareDevice, signature};
 
-/// A misc driver as text: `add 0102 03` and `nap`. Operation 0 answers the sum of its input's bytes at once; operation
-/// 1 is accepted, and answered in the next `poll`. A body may be replaced.
+/// Returns a misc driver as text: `add 0102 03` and `nap`. Operation 0 answers the sum of its input's bytes at once;
+/// operation 1 is accepted, and answered in the next `poll`. A body may be replaced.
 fn driver(bodies: &[(&str, &str)]) -> DriverModule {
     let own = [
         ("probe", "(global.set $page (local.get $host_page)) (call $attach)"),
@@ -109,14 +109,14 @@ fn fault(error: NookError) -> Fault {
     }
 }
 
-/// What comes of a driver with this body of `invoke`, which is asked for a sum.
+/// Returns what comes of a driver with this body of `invoke`, which is asked for a sum.
 fn invoked(body: &str) -> Fault {
     let mut nook = started(&[("invoke", body)]);
     nook.ask("add", vec![1]).unwrap();
     fault(answers(&mut nook).unwrap_err())
 }
 
-/// What comes of a driver with this body of `probe`.
+/// Returns what comes of a driver with this body of `probe`.
 fn attached(body: &str) -> Fault {
     let body = format!("(global.set $page (local.get $host_page)) {body}");
     fault(nook(&[("probe", &body)]).start().unwrap_err())

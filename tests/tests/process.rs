@@ -1,6 +1,6 @@
 //! `--isolation process`: what a driver's process may do to its host (nothing), and what comes of its end.
 //!
-//! The hostile program is `tests/hostile-process`, which is told what to do by a number.
+//! The hostile program is `tests/hostile-process`, which gets a number for what to do.
 
 use std::collections::HashSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The processes whose parent is this one; QEMU is none of them here.
+/// Returns the processes whose parent is this one; QEMU is none of them here.
 fn children() -> HashSet<i32> {
     let me = std::process::id();
     let threads = fs::read_dir(format!("/proc/{me}/task")).unwrap();
@@ -67,7 +67,7 @@ fn probed(launcher: &ProcessLauncher, host: Host) -> Box<dyn Driver> {
     driver
 }
 
-/// What comes of being told this number.
+/// Returns what comes of being told this number.
 fn fault_of(what: u32) -> Option<Fault> {
     let (manifest, layout, launcher) = hostile();
     let mut driver = probed(&launcher, host(&manifest, &layout));
@@ -207,7 +207,7 @@ fn its_process_has_no_rights_and_nothing_open() {
         let limit = limits.lines().find(|line| line.starts_with(none)).and_then(|line| line.strip_prefix(none));
         assert_eq!(limit.and_then(|line| line.split_whitespace().nth(1)), Some("0"), "{limits}");
     }
-    // Whom the machine permits none has none, and is told so.
+    // A user whom the machine permits none has none, and is warned.
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         for kind in ["pid", "net", "mnt", "ipc", "uts", "cgroup"] {
             let namespace = |whose: &str| fs::read_link(format!("/proc/{whose}/ns/{kind}")).unwrap();

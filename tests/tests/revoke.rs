@@ -41,7 +41,7 @@ struct Running {
     revoker: Revoker,
 }
 
-/// A driver with this `poll`, on registers in memory.
+/// Returns a driver with this `poll`, on registers in memory.
 fn launch(launcher: &WasmLauncher, module: &DriverModule) -> Running {
     let (device, handle) = BareDevice::new();
     let window = DmaWindow::new(module.layout().window_bytes).unwrap();
@@ -70,7 +70,7 @@ fn meanwhile(
     })
 }
 
-/// The last byte of the window.
+/// Returns the last byte of the window.
 fn last(window: &DmaWindow) -> u8 {
     let mut byte = [0];
     let slice = window.slice().subslice(window.len_bytes() as usize - 1, 1).unwrap();
@@ -103,7 +103,7 @@ const USES: [(&str, &str); 4] = [
          (i32.const 0)",
     ),
     (
-        "copy inside of it",
+        "copy inside it",
         "(memory.fill (local.get $queue) (i32.const 0x5a) (local.get $budget))
          (loop
             (memory.copy

@@ -8,13 +8,13 @@ use nook_tests::{FrameQueues, cable, host, wat_driver};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
-/// Says by the link's speed which address it was told last.
+/// Says by the link's speed which address was set last.
 const TELLS_MAC: (&str, &str) = (
     "set_mac",
     "(call $net_link (i32.const 1) (i32.wrap_i64 (i64.and (local.get $mac) (i64.const 0xffff))) (i32.const 1)) (i32.const 0)",
 );
 
-/// A driver that does not have these entries, and says by its link's speed what it was told of loopback.
+/// Returns a driver that does not have these entries, and says by its link's speed what was set of loopback.
 fn nook(lacks: &[&str]) -> Nook<Net<FrameQueues>> {
     let unsupported = format!("(i32.const {})", Status::Unsupported.code());
     let loopback =
@@ -51,7 +51,7 @@ fn settings_that_a_driver_does_not_have_are_named_and_the_others_hold() {
     assert_eq!(error.to_string(), "the driver does not have set_mac, set_rx_mode");
     assert_eq!(speed(&nook), 101);
     assert_eq!(*nook.settings(), Settings { mac: None, promiscuous: false, ..wanted() });
-    assert_eq!(nook.backend().mac, Some(own), "the other side was told an address that the driver does not have");
+    assert_eq!(nook.backend().mac, Some(own), "the other side got an address that the driver does not have");
 }
 
 #[test]

@@ -14,7 +14,7 @@ const FRAMES: u32 = 300;
 /// Calls of `poll` until the planted bug strikes: after the first snapshot.
 const POLLS: u32 = 3000;
 
-/// The e1000 driver, which corrupts its memory once.
+/// Returns the e1000 driver, which corrupts its memory once.
 fn planted(fuse: u32, method: RollbackMethod) -> Box<dyn Launcher> {
     let driver = std::fs::read(driver_file("e1000")).expect("run `cargo xtask drivers`");
     let module = DriverModule::from_bytes(&corrupted_at(&driver, POLLS, fuse), Wasi::Refused).unwrap();
@@ -106,7 +106,7 @@ fn memory_that_was_corrupted_is_restored_on_qemus_cards() {
     });
 }
 
-/// The bug strikes, and a snapshot is taken before it shows.
+/// Lets the bug strike, and takes a snapshot before it shows.
 fn with_a_corrupt_snapshot(keep: u16) -> Supervised {
     let policy = Policy { snapshots: keep, snapshot_every_ns: 0, ..Policy::default() };
     let mut this = up(&Device::Model(ModelConfig::default()), 500, RollbackMethod::Log, policy);
@@ -147,7 +147,7 @@ fn a_policy_without_snapshots_restarts() {
     assert_eq!((this.supervisor.snapshot_restores().count(), this.supervisor.snapshots()), (0, 0));
 }
 
-/// A nook that does nothing, and what it is then.
+/// Returns a nook that does nothing, and what it is then.
 fn at_rest(rig: &mut Rig) -> Box<Snapshot<NetImage>> {
     let mut taken = None;
     rig.until("nothing moves", |rig| match rig.nook.try_snapshot().unwrap() {
@@ -206,7 +206,7 @@ fn under_load_none_is_taken_and_without_transactions_none_ever() {
     assert!(matches!(rig.nook.try_snapshot().unwrap(), SnapshotAttempt::Unsupported));
 }
 
-/// The e1000 driver, made so that its calls can be ended on request, before its start.
+/// Returns the e1000 driver, made so that its calls can be ended on request, before its start.
 fn ends_on_request(device: &Device, policy: Policy) -> Supervised {
     let launcher =
         WasmLauncher::with_rollback(&e1000_module().counting(), &ModuleCache::none(), RollbackMethod::Log.rollback());

@@ -7,7 +7,7 @@ use nook_runtime::{Budgets, DriverModule, Launcher, LoadError, Mmio, ModuleCache
 use nook_tests::{cable, host};
 use nook_wasi::EmptyWorld;
 
-/// A driver whose `probe` writes a line to standard output, and answers `NoDevice` if that went well.
+/// Returns a driver whose `probe` writes a line to standard output, and answers `NoDevice` if that went well.
 fn prints(import: &str) -> Vec<u8> {
     let text = format!(
         r#"(module

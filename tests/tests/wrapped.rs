@@ -1,7 +1,7 @@
 //! What stands between a native driver and the host: at `wrapped` what stands before a wasm driver's calls, at `native`
 //! only what is checked between calls.
 //!
-//! The driver is `tests/odd-native`, which is told what to do wrong by a number.
+//! The driver is `tests/odd-native`, which gets a number for what to do wrong.
 
 use e1000_regs::TIPG;
 use nook_abi::net::Queue;
@@ -12,7 +12,7 @@ use nook_runtime::{Layout, Nook, NookBuilder, NookError, now_ns, parse_manifest}
 use nook_tests::{BareDevice, FrameQueues, native};
 use odd_native::{MANIFEST, wrong};
 
-/// How it ends at this level: a few rounds and a look at its counters are enough for each of them.
+/// Returns how it ends at this level: a few rounds and a look at its counters are enough for each of them.
 fn ends(level: Level, wrong: u32) -> Option<Fault> {
     let manifest = parse_manifest(MANIFEST.as_bytes()).unwrap();
     let layout = Layout::new(0, &manifest);

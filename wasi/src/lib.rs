@@ -66,7 +66,7 @@ impl World for EmptyWorld {
     }
 }
 
-/// The state of the instance that calls.
+/// Returns the state of the instance that calls.
 fn state(host: &mut Host) -> &mut WasiP1Ctx {
     let state = host.world().and_then(<dyn Any + Send>::downcast_mut);
     state.expect("an instance whose imports are this world's was given its state")

@@ -29,7 +29,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
         .with_context(|| format!("could not install {}; by hand: {by_hand}", packages.join(" ")))
 }
 
-/// What to type before a command to be root, or `None` if this user cannot be without typing a password.
+/// Returns what to type before a command to be root, or `None` if this user cannot be without typing a password.
 fn privileges() -> Option<&'static [&'static str]> {
     if util::is_root() {
         return Some(&[]);

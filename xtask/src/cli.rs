@@ -63,7 +63,7 @@ pub enum With {
     Linux,
 }
 
-/// The usage text, with the parts of `test` as they are.
+/// Returns the usage text, with the parts of `test` as they are.
 pub fn usage() -> String {
     let parts: Vec<_> = PARTS.iter().map(|part| part.name).collect();
     format!(
@@ -89,7 +89,7 @@ Usage: cargo xtask <command>
   existing [--update-docs]
                        compare DPDK's driver with ours, DPDK's testpmd and Linux's: counts in the guest, figures on the
                        model (--update-docs: the tables go into docs/existing-drivers.md)
-  tidy                 check the tree's invariants: who imports whom, file sizes, links,
+  tidy                 check the tree's invariants: which crate imports which, file sizes, links,
                        and the tests behind what docs/security.md promises
   trusted              count the code that has to be right for what docs/security.md promises
   help                 this text

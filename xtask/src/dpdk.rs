@@ -76,7 +76,7 @@ struct Trial {
     driver: &'static str,
     /// What it is run on by the command, which must move frames each time.
     runs: &'static [&'static [&'static str]],
-    /// Which tests are run with it: what cargo is told, and what the tests are.
+    /// Which tests are run with it: the arguments of cargo, and what the tests are.
     tests: &'static [&'static [&'static str]],
 }
 

@@ -94,14 +94,14 @@ fn table(failures: &Failures, runs: u32) -> String {
     failures.iter().map(line).collect()
 }
 
-/// A command that is killed when this process ends, however that comes about.
+/// Returns a command that is killed when this process ends, however that comes about.
 fn mortal(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
     command
 }
 
-/// The workspace's test binaries, as cargo says.
+/// Returns the workspace's test binaries, as cargo says.
 fn built() -> Result<Vec<Binary>> {
     let mut cargo = cargo::command();
     cargo.args(["test", "--tests", "--no-run", "--message-format=json"]).args(WORKSPACE).stderr(Stdio::inherit());
@@ -122,7 +122,7 @@ fn binary(message: &Value) -> Option<Binary> {
     Some(Binary { name, file, dir, tests: Vec::new() })
 }
 
-/// With the tests that are wanted; binaries without any are left out, as is what has a `main` of its own.
+/// With the tests that are wanted; binaries without any are left out, as is what has its own `main`.
 fn chosen(mut binaries: Vec<Binary>, filters: &[String], root: bool) -> Result<Vec<Binary>> {
     for binary in &mut binaries {
         let list = |which: &[&str]| {
@@ -143,7 +143,7 @@ fn chosen(mut binaries: Vec<Binary>, filters: &[String], root: bool) -> Result<V
     Ok(binaries)
 }
 
-/// The names out of lines like `tests::it_works: test`.
+/// Returns the names out of lines like `tests::it_works: test`.
 fn tests(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
@@ -169,7 +169,7 @@ fn failed(binary: &Binary, root: bool, log: &Path) -> Result<Vec<String>> {
     Ok(failed)
 }
 
-/// The tests that failed, out of the list at the end of what a test binary prints.
+/// Returns the tests that failed, out of the list at the end of what a test binary prints.
 fn failures(text: &str, binary: &str) -> Vec<String> {
     let list = text.rsplit_once("\nfailures:\n").map_or("", |(_, list)| list);
     let names = list.lines().take_while(|line| line.starts_with("    "));

@@ -16,7 +16,7 @@ const IMPORT: u8 = 2;
 /// An import of a function (section 5.5.5).
 const FUNCTION: u8 = 0;
 
-/// The driver's name from its manifest: lower-case letters, digits, `-` and `_`, as it becomes a file's name.
+/// Returns the driver's name from its manifest: lower-case letters, digits, `-` and `_`, as it becomes a file's name.
 pub fn driver_name(module: &[u8]) -> Result<String> {
     let name = value(module, "name")?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -27,12 +27,12 @@ pub fn driver_name(module: &[u8]) -> Result<String> {
     Ok(name.to_string())
 }
 
-/// Whether it is a driver of a device, not a filter beside one.
+/// Returns whether it is a driver of a device, not a filter beside one.
 pub fn drives_a_device(module: &[u8]) -> Result<bool> {
     Ok(value(module, "class")? != "filter")
 }
 
-/// What its manifest has for a key.
+/// Returns what its manifest has for a key.
 fn value<'a>(module: &'a [u8], wanted: &str) -> Result<&'a str> {
     let section = custom_section(module, SECTION)?.with_context(|| {
         format!("it has no custom section `{SECTION}`: a driver exports itself with the SDK's macro, which writes one")
@@ -43,7 +43,7 @@ fn value<'a>(module: &'a [u8], wanted: &str) -> Result<&'a str> {
     value.with_context(|| format!("its manifest has no line `{wanted} = ...`"))
 }
 
-/// The module and name of each function that is imported. An import of anything else is an error.
+/// Returns the module and name of each function that is imported. An import of anything else is an error.
 pub fn imports(module: &[u8]) -> Result<Vec<(String, String)>> {
     let Some((_, body)) = sections(module)?.into_iter().find(|(id, _)| *id == IMPORT) else {
         return Ok(Vec::new());
@@ -62,7 +62,7 @@ pub fn imports(module: &[u8]) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// The content of the first custom section with this name.
+/// Returns the content of the first custom section with this name.
 fn custom_section<'a>(module: &'a [u8], wanted: &str) -> Result<Option<&'a [u8]>> {
     for (_, body) in sections(module)?.into_iter().filter(|(id, _)| *id == CUSTOM) {
         let (name, content) = sized(body).context("a custom section's name is cut short")?;
@@ -73,7 +73,7 @@ fn custom_section<'a>(module: &'a [u8], wanted: &str) -> Result<Option<&'a [u8]>
     Ok(None)
 }
 
-/// The sections of a module: ids and contents.
+/// Returns the sections of a module: ids and contents.
 fn sections(module: &[u8]) -> Result<Vec<(u8, &[u8])>> {
     let Some(mut rest) = module.strip_prefix(&HEADER) else {
         bail!("it is not a WebAssembly core module, version 1");
@@ -110,7 +110,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 mod tests {
     use super::*;
 
-    /// A module of the given sections; lengths below 128 only.
+    /// Returns a module of the given sections; lengths below 128 only.
     fn module(sections: &[(u8, &[u8])]) -> Vec<u8> {
         let mut bytes = HEADER.to_vec();
         for (id, body) in sections {

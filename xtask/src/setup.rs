@@ -13,7 +13,7 @@ struct Tool {
     package: &'static str,
 }
 
-/// What the tests start. Binaries are looked for, not packages: who built their own QEMU keeps it.
+/// What the tests start. Binaries are looked for, not packages: a QEMU that you built yourself is kept.
 const TOOLS: &[Tool] = &[
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     Tool { program: "ip", package: "iproute2" },
@@ -45,7 +45,7 @@ pub struct CTools {
     pub libraries: PathBuf,
 }
 
-/// The tools for drivers in C, installed if they are missing.
+/// Returns the tools for drivers in C, installed if they are missing.
 pub fn for_c() -> Result<CTools> {
     let has_libc = || Path::new(LIBC_LIBRARIES).join("libc.a").is_file();
     let mut packages: Vec<_> =
@@ -69,14 +69,14 @@ pub fn for_c() -> Result<CTools> {
     })
 }
 
-/// A way to compile drivers; all that a first run needs. Works without root wherever that way is there already.
+/// Returns a way to compile drivers; all that a first run needs. Works without root wherever that way is there already.
 pub fn minimal() -> Result<Toolchain> {
     let toolchain = wasm_toolchain::find_or_make()?;
     println!("setup: drivers compile with {}", toolchain.describe());
     Ok(toolchain)
 }
 
-/// Everything that `cargo xtask test` uses.
+/// Returns everything that `cargo xtask test` uses.
 pub fn full() -> Result<()> {
     let toolchain = wasm_toolchain::find_or_make()?;
     let missing = missing(TOOLS, |program| util::find_program(program).is_some());

@@ -2,7 +2,7 @@
 //!
 //! A part that fails does not keep the others from running. Tests that need root (they make network namespaces) are
 //! marked `#[ignore = "needs root"]`: root runs them, and anyone else, or root in a container that forbids namespaces,
-//! is told which were left out.
+//! lists which were left out.
 //!
 //! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
 //! engine is compiled once for all of them and checked once for clippy and rustdoc. The demo alone has another.
@@ -47,7 +47,7 @@ const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets",
 const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
 const RUSTDOC_FLAGS: &str = "-Dwarnings -Arustdoc::private_intra_doc_links";
 const BENCHES: &[&str] = &["bench", "--workspace", "--exclude", "xtask", "--bench", "*", "--no-run"];
-/// Documentation tests are a part of their own: `--include-ignored` would run the ignored ones among them.
+/// Documentation tests are their own part: `--include-ignored` would run the ignored ones among them.
 const TEST: &[&str] = &["test", "--tests", "--no-fail-fast"];
 
 /// What the summary at the end tells.
@@ -98,8 +98,8 @@ fn cargo_run(args: &[&str]) -> Result<()> {
     util::run(&mut cargo)
 }
 
-/// A link in a comment that leads nowhere is an error; one to a private item is not, as these are for readers of the
-/// code.
+/// Builds the documentation. A link in a comment that leads nowhere is an error; one to a private item is not, as these
+/// are for readers of the code.
 fn run_rustdoc() -> Result<()> {
     let mut cargo = cargo::command();
     cargo.args(RUSTDOC).args(WORKSPACE).env("RUSTDOCFLAGS", RUSTDOC_FLAGS);
@@ -107,7 +107,7 @@ fn run_rustdoc() -> Result<()> {
     util::run(&mut cargo)
 }
 
-/// Whether tests can do what root can on a machine of its own: a network namespace is the measure.
+/// Returns whether tests can do what root can: a network namespace is the measure.
 pub fn has_namespaces() -> bool {
     util::is_root() && util::output(Command::new("unshare").args(["--net", "true"])).is_ok()
 }

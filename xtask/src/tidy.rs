@@ -118,7 +118,7 @@ fn place(path: &Path) -> links::Place {
     }
 }
 
-/// All files below `folder` (relative, with `/`), except what is built or git's own.
+/// Returns all files below `folder` (relative, with `/`), except what is built or git's own.
 fn walk(root: &Path, folder: &str, files: &mut Vec<String>) -> Result<()> {
     let entries =
         fs::read_dir(root.join(folder)).with_context(|| format!("listing {}", root.join(folder).display()))?;
@@ -137,7 +137,7 @@ fn walk(root: &Path, folder: &str, files: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// What git tracks; nothing in a tree without git.
+/// Returns what git tracks; nothing in a tree without git.
 fn tracked(root: &Path) -> Result<Vec<String>> {
     if !root.join(".git").exists() {
         return Ok(Vec::new());
@@ -146,7 +146,7 @@ fn tracked(root: &Path) -> Result<Vec<String>> {
     Ok(paths.split_terminator('\0').map(String::from).collect())
 }
 
-/// What a build makes, in any package's folder, is not kept.
+/// Returns what a build makes, in any package's folder, is not kept.
 fn built_paths(tracked: &[String]) -> Vec<Violation> {
     let built = tracked.iter().filter(|path| path.split('/').any(|part| part == TARGET));
     built
@@ -171,7 +171,7 @@ fn missing_paths(exists: impl Fn(&str) -> bool) -> Vec<Violation> {
         .collect()
 }
 
-/// Whether the path matches a pattern in which each `*` stands for characters other than `/`.
+/// Returns whether the path matches a pattern in which each `*` stands for characters other than `/`.
 fn matches(pattern: &str, path: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else {
         return pattern == path;

@@ -90,7 +90,7 @@ fn measure(path: &Path, size: &mut Size) -> Result<()> {
     inside.iter().try_for_each(|path| measure(path, size))
 }
 
-/// A Rust file that is not only tests.
+/// Returns a Rust file that is not only tests.
 fn is_code(path: &Path) -> bool {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     path.extension().is_some_and(|extension| extension == "rs") && stem != "tests" && !stem.ends_with("_tests")

@@ -42,7 +42,7 @@ impl fmt::Display for OperationError {
 }
 
 impl OperationError {
-    /// The rule that the list breaks.
+    /// Returns the rule that the list breaks.
     pub const fn rule(self) -> &'static str {
         match self {
             OperationError::Name => "a name is 1 to 32 lower-case letters, digits, - and _",
@@ -55,13 +55,13 @@ impl OperationError {
 }
 
 impl<'a> Bytes<'a> {
-    /// From text; `None` if it is not bytes in hexadecimal.
+    /// Parses text; `None` if it is not bytes in hexadecimal.
     pub fn new(text: &'a str) -> Option<Self> {
         let digits = text.len().is_multiple_of(2) && !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
         (digits || text == "-").then_some(Bytes(text))
     }
 
-    /// The bytes, in order.
+    /// Returns the bytes, in order.
     pub fn iter(self) -> impl Iterator<Item = u8> + 'a {
         let digit = |b: u8| (b as char).to_digit(16).unwrap_or(0) as u8;
         self.0.as_bytes().chunks_exact(2).map(move |pair| digit(pair[0]) << 4 | digit(pair[1]))

@@ -17,7 +17,7 @@ pub enum Owner {
 /// What only a network driver can be guilty of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetFault {
-    /// A packet was returned by somebody who does not have it.
+    /// A packet was returned that the driver does not have.
     PacketNotOwned {
         /// Through this ring.
         queue: Queue,

@@ -30,7 +30,7 @@ impl NetKeys {
         })
     }
 
-    /// Those of a network driver's manifest.
+    /// Returns the keys of a network driver's manifest.
     pub const fn of<S>(manifest: &Manifest<S>) -> Option<NetKeys> {
         match manifest.keys {
             ClassKeys::Net(keys) => Some(keys),

@@ -26,7 +26,7 @@ impl Queue {
     /// In the order of [`NetPage::rings`](super::NetPage::rings).
     pub const ALL: [Queue; 4] = [Queue::RxProvide, Queue::RxReturn, Queue::TxProvide, Queue::TxReturn];
 
-    /// The queue's name, as in the documentation.
+    /// Returns the queue's name, as in the documentation.
     pub const fn name(self) -> &'static str {
         match self {
             Queue::RxProvide => "rx_provide",
@@ -80,7 +80,7 @@ impl QueueEntry {
     pub const STATUS_SHIFT: u32 = 32;
     const RESERVED_SHIFT: u32 = 48;
 
-    /// As it lies in the memory of a little-endian machine.
+    /// Returns the words as they lie in the memory of a little-endian machine.
     #[inline(always)]
     pub const fn to_words(self) -> EntryWords {
         let QueueEntry { id, generation, flags, len_bytes, status, reserved } = self;
@@ -90,7 +90,7 @@ impl QueueEntry {
         ]
     }
 
-    /// What [`to_words`](Self::to_words) made words of.
+    /// Undoes [`to_words`](Self::to_words).
     #[inline(always)]
     pub const fn from_words([first, second]: EntryWords) -> Self {
         QueueEntry {
@@ -143,7 +143,7 @@ pub enum PacketStatus {
 }
 
 impl PacketStatus {
-    /// The status with this number.
+    /// Returns the status with this number.
     pub const fn from_u16(value: u16) -> Option<Self> {
         Some(match value {
             0 => PacketStatus::Done,

@@ -1,6 +1,6 @@
 //! What the host sets of an interface, and what the driver reports of it.
 
-/// Bits of what [`Entry::Poll`](crate::Entry::Poll) is told.
+/// Bits of the flags of [`Entry::Poll`](crate::Entry::Poll).
 pub mod poll_flags {
     /// If a received frame is there, return one as failed without looking at what is in it: the driver faulted at it
     /// before. Nothing else is received in this call.
@@ -11,7 +11,7 @@ pub mod poll_flags {
 pub mod loopback_mode {
     /// Frames pass the cable.
     pub const OFF: u32 = 0;
-    /// Frames turn round inside of the device.
+    /// Frames turn round inside the device.
     pub const ON: u32 = 1;
 }
 

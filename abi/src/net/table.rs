@@ -32,7 +32,7 @@ macro_rules! net_entries {
             { "Changes what is received: `mode` holds `rx_mode` bits; the mailbox holds `multicast_count` addresses \
 of 6 bytes, at most 256." }
             Process optional setting (0, 9) SetRxMode fn set_rx_mode(mode: u32, multicast_count: u32) -> i32;
-            { "Turns loopback inside of the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent \
+            { "Turns loopback inside the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent \
 is received, nothing passes the cable, and the driver reports a link." }
             Process optional setting (0, 9) SetLoopback fn set_loopback(mode: u32) -> i32;
         }

@@ -10,7 +10,7 @@ use crate::source::members;
 
 const WIDTH: usize = 120;
 
-/// The whole header.
+/// Returns the whole header.
 pub fn header() -> String {
     let parts = [opening(), statuses(), numbers(), memory(), hostcalls(), entries(), "#endif\n".into()];
     parts.join("\n")
@@ -150,7 +150,7 @@ fn c_value(value: Value) -> &'static str {
     }
 }
 
-/// A field as C declares it.
+/// Returns a field as C declares it.
 fn declared(ty: &str, name: &str) -> String {
     if let Some((of, count)) =
         ty.strip_prefix('[').and_then(|ty| ty.strip_suffix(']')).and_then(|ty| ty.split_once("; "))
@@ -183,7 +183,7 @@ fn lower(name: &str) -> String {
     text
 }
 
-/// A comment, in lines that are not too long.
+/// Returns a comment, in lines that are not too long.
 fn comment_lines(text: &str, indent: &str) -> String {
     let mut lines = vec![format!("{indent}/*")];
     for word in text.split_whitespace() {

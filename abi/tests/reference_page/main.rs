@@ -1,5 +1,5 @@
 //! Holds what is made from the code to the code: `docs/abi.md` and the C header `driver-sdk/c/include/nook/abi.h`. Both
-//! are made anew from the tables, the types and their comments, and must be what the files say.
+//! are generated from the tables, the types and their comments, and must be what the files say.
 //! `NOOK_BLESS=1 cargo test -p nook-abi --test reference_page` writes the files instead.
 
 use std::{env, fs};

@@ -6,7 +6,7 @@ use nook_abi::*;
 use crate::shape::*;
 use crate::source::{Member, members};
 
-/// The whole page.
+/// Returns the whole page.
 pub fn page() -> String {
     let parts = [
         opening(),
@@ -110,7 +110,7 @@ fn entries() -> String {
         "## Entries
 
 What the host calls. A driver exports all that are required, of the core and of its class, and no other class's. A
-transaction can be undone until the host has checked it, where the driver's memory can be rolled back; settings are told
+transaction can be undone until the host has checked it, where the driver's memory can be rolled back; settings are sent
 again after a restart.
 
 {}",
@@ -163,7 +163,7 @@ fn filters() -> String {
     format!(
         "## Filters
 
-A filter is a second module in a driver's nook, of class `filter`. It has a memory of its own, laid out as a driver's,
+A filter is a second module in a driver's nook, of class `filter`. It has its own memory, laid out as a driver's,
 with the same window at its end; it imports nothing and exports all of these. Driver and filter trust each other: they
 call each other without the host, and a fault of either ends both.
 

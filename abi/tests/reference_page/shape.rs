@@ -46,7 +46,7 @@ macro_rules! layout {
 /// A shared struct: its name, size and alignment in bytes, and fields.
 pub type Struct = (&'static str, usize, usize, Vec<Field>);
 
-/// The structs that host and driver share, each with the source that declares it.
+/// Returns the structs that host and driver share, each with the source that declares it.
 pub fn structs() -> Vec<(&'static str, Struct)> {
     vec![
         (
@@ -91,7 +91,7 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
     ]
 }
 
-/// The sets of numbers: name, source, how the declaration begins, what it is of.
+/// Returns the sets of numbers: name, source, how the declaration begins, what it is of.
 pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     vec![
         ("ProbeReason", LIB, "pub enum ProbeReason {", "The argument `reason` of `probe`."),

@@ -1,5 +1,5 @@
 //! Reads comments out of this crate's source, where the compiler leaves them. It relies on rustfmt's layout: a member
-//! stands on a line of its own, one step further in than what it belongs to, and what it belongs to ends with a brace
+//! stands on its own line, one step further in than what it belongs to, and what it belongs to ends with a brace
 //! on the line's own depth.
 
 /// A field, variant or constant.
@@ -13,20 +13,20 @@ pub struct Member {
 }
 
 impl Member {
-    /// The name in front of `:`, ` =` or ` {`.
+    /// Returns the name in front of `:`, ` =` or ` {`.
     pub fn name(&self) -> &str {
         let code = self.code.strip_prefix("pub ").unwrap_or(&self.code);
         let code = code.strip_prefix("const ").unwrap_or(code);
         code.split([':', ' ', '{', '(']).next().unwrap_or(code)
     }
 
-    /// What stands behind ` = `.
+    /// Returns what stands behind ` = `.
     pub fn value(&self) -> &str {
         self.code.split_once(" = ").map_or("", |(_, value)| value)
     }
 }
 
-/// The members of the item whose line begins with `opening`, wherever in the file it is.
+/// Returns the members of the item whose line begins with `opening`, wherever in the file it is.
 pub fn members(source: &str, opening: &str) -> Vec<Member> {
     let mut lines = source.lines();
     let found = lines.by_ref().find(|line| line.trim_start().starts_with(opening));

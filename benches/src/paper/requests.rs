@@ -23,7 +23,7 @@ pub(super) fn exchange(client: &UdpSocket, server: &UdpSocket, length: Duration)
         let mut bytes = [0; ANSWER_BYTES];
         while !done.load(Ordering::Relaxed) {
             if let Ok((REQUEST_BYTES, from)) = server.recv_from(&mut bytes) {
-                // What is not answered is noticed by who asked.
+                // What is not answered is noticed by the sender.
                 let _ = server.send_to(&bytes, from);
             }
         }

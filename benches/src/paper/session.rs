@@ -41,13 +41,14 @@ impl Session {
         Ok(Session { server, between, folder })
     }
 
-    /// A stream out through the driver, as fast as it goes or at a rate. Returns bits a second, as they arrived.
+    /// Returns a stream out through the driver, as fast as it goes or at a rate. Returns bits a second, as they
+    /// arrived.
     pub(super) fn stream(&self, length: Duration, bits_per_second: Option<f64>) -> Result<f64> {
         let rate = bits_per_second.map(|rate| format!("{rate:.0}"));
         self.iperf(length, &rate.iter().flat_map(|rate| ["-b", rate]).collect::<Vec<_>>())
     }
 
-    /// The same towards the driver, as fast as it goes.
+    /// Returns the same towards the driver, as fast as it goes.
     pub(super) fn stream_back(&self, length: Duration) -> Result<f64> {
         self.iperf(length, &["-R"])
     }
@@ -107,12 +108,12 @@ fn cpu_seconds(id: &str) -> Result<f64> {
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// What nook-run has logged.
+/// Returns what nook-run has logged.
 fn told(folder: &Path) -> String {
     fs::read_to_string(folder.join("log")).unwrap_or_default()
 }
 
-/// Whether a program can be started at all.
+/// Returns whether a program can be started at all.
 pub(super) fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

@@ -8,7 +8,7 @@ use crate::levels::{DIRECT, LEVELS, Level, Program, SFI, SFI_TXN};
 use crate::rig::{jobs, rounds, touching};
 use crate::sample::{Estimate, interleave};
 
-/// So many crossings in a call: what the call itself costs is taken off.
+/// Number of crossings in a call: what the call itself costs is subtracted.
 const IN_A_CALL: u32 = 64;
 /// Packets each way that an interrupt announces: as many as an interrupt of the paper's experiment stood for.
 const PER_INTERRUPT: u32 = 8;

@@ -64,7 +64,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
     note_sweep(report, &Axis { name: "nooks", title, x_label: "nooks", each: None, sizes }, HERE, &samples.whole);
 }
 
-/// A nook that has come up, and whose frames come when they are asked for.
+/// Returns a nook that has come up, and whose frames come when they are asked for.
 fn start(launcher: &Shared) -> Nook<Net<Endless>> {
     let device = ImmediateDevice::new(BATCH);
     let module = Program::E1000.module();
@@ -73,7 +73,7 @@ fn start(launcher: &Shared) -> Nook<Net<Endless>> {
     nook
 }
 
-/// So many nooks of one level that have done one turn; notes what each of them takes of memory, as
+/// Makes `count` nooks of one level that have done one turn; notes what each of them takes of memory, as
 /// `idle_nook_<count>_<level>` and `idle_nook_private_<count>_<level>`.
 fn fleet(report: &mut Report, level: &Level, count: u32) -> Vec<Nook<Net<Endless>>> {
     let launcher = level.launcher(Program::E1000);
@@ -96,8 +96,8 @@ fn fleet(report: &mut Report, level: &Level, count: u32) -> Vec<Nook<Net<Endless
     fleet
 }
 
-/// What this process has of memory that nobody else has, and all that it has with its share of what others have too;
-/// in KiB. A window is mapped twice, and so is in the second figure only.
+/// Returns what this process has of memory that nobody else has, and all that it has with its share of what others have
+/// too; in KiB. A window is mapped twice, and so is in the second figure only.
 fn memory() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
     let kib = |key: &str| -> Option<u64> {
@@ -107,7 +107,7 @@ fn memory() -> Option<(u64, u64)> {
     Some((kib("Private_Clean:")? + kib("Private_Dirty:")?, kib("Pss:")?))
 }
 
-/// Lets this process have so many descriptors open.
+/// Lets this process have this many descriptors open.
 fn allow_files(wanted: usize) -> Result<()> {
     let wanted = wanted as u64 + 256;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -10,7 +10,7 @@ use crate::sample::interleave;
 
 /// Bytes in a call. 1500 is a frame's payload.
 const SIZES: &[u32] = &[64, 128, 256, 512, 1024, 1500, 2048, 4096, 8192, 16384, 32768, 65536];
-/// In a process of its own each register read is a question to the host and an answer: more than this takes the time of
+/// In a separate process each register read is a question to the host and an answer: more than this takes the time of
 /// a call that does not end.
 const MOST_PIO_BYTES: u32 = 4096;
 /// The sizes under which ratios are noted.

@@ -41,7 +41,7 @@ impl Area {
         unsafe { &*SOURCE.0.get() }
     }
 
-    /// What is read and what is written.
+    /// Returns what is read and what is written.
     #[inline(always)]
     pub(crate) fn both(&mut self) -> (&[u8; AREA_BYTES], &mut [u8; AREA_BYTES]) {
         // SAFETY: this is the only `Area`, and it is borrowed for writing.

@@ -1,10 +1,10 @@
-//! A driver that does one thing as often as it is told: touches bytes, reads or writes a register, calls the host. All
+//! A driver that does one thing a given number of times: touches bytes, reads or writes a register, calls the host. All
 //! that the benchmarks run is compiled from this one source, so that every isolation level does the same work.
 //!
 //! It drives no device and moves no packets; benches/ is its only user. Its `poll` takes the job ([`job`]) in place of
 //! a queue's number, and how much of it in place of a budget.
 #![deny(unsafe_code)]
-#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
+#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring its own panic handler.
 
 #[expect(unsafe_code, reason = "statics that one value at a time may borrow, for a stack is too small for them")]
 mod area;
@@ -21,21 +21,21 @@ use area::Area;
 pub mod job {
     /// Nothing: the call itself.
     pub const NOTHING: u32 = 0;
-    /// The Internet checksum over so many bytes.
+    /// Computes the Internet checksum over this many bytes.
     pub const CHECKSUM: u32 = 1;
-    /// Copies so many bytes, as a whole.
+    /// Copies this many bytes, as a whole.
     pub const COPY: u32 = 2;
-    /// Copies so many bytes word by word and adds them up, as a driver does that moves frames by itself.
+    /// Copies this many bytes word by word and adds them up, as a driver does that moves frames itself.
     pub const TOUCH: u32 = 3;
-    /// Reads a register so many times.
+    /// Reads a register this many times.
     pub const READ_REGISTER: u32 = 4;
-    /// Writes a register so many times.
+    /// Writes a register this many times.
     pub const WRITE_REGISTER: u32 = 5;
-    /// Makes so many calls that cost the host next to nothing.
+    /// Makes this many calls that cost the host next to nothing.
     pub const HOSTCALL: u32 = 6;
-    /// Reads so many bytes out of a register, four at a time: programmed I/O.
+    /// Reads this many bytes out of a register, four at a time: programmed I/O.
     pub const PIO: u32 = 7;
-    /// Writes the last sum into the register that [`WRITE_REGISTER`] writes, for those who check the work.
+    /// Writes the last sum into the register that [`WRITE_REGISTER`] writes, to check the work.
     pub const TELL: u32 = 8;
 }
 

@@ -32,12 +32,12 @@ impl<U: NetBackend> Captured<U> {
         Captured { inner, capture, clock, error: None, frame: Vec::new(), write_at_ns: None }
     }
 
-    /// What is wrapped.
+    /// Returns the wrapped backend.
     pub fn inner(&self) -> &U {
         &self.inner
     }
 
-    /// The same, to be changed.
+    /// Mutable access to it.
     pub fn inner_mut(&mut self) -> &mut U {
         &mut self.inner
     }
@@ -47,7 +47,7 @@ impl<U: NetBackend> Captured<U> {
         self.capture.take()
     }
 
-    /// Why the capture ended before the traffic did.
+    /// Returns why the capture ended before the traffic did.
     pub fn capture_error(&self) -> Option<&io::Error> {
         self.error.as_ref()
     }
@@ -130,7 +130,7 @@ impl<U: NetBackend> NetBackend for Captured<U> {
     }
 }
 
-/// The time that a capture file stamps its packets with.
+/// Returns the time that a capture file stamps its packets with.
 fn wall_clock_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }

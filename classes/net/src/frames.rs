@@ -31,7 +31,7 @@ struct Arena {
 }
 
 impl Arena {
-    /// A frame of `len` bytes that `fill` writes.
+    /// Appends a frame of `len` bytes that `fill` writes.
     #[inline]
     fn frame<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> (Bytes, R) {
         if self.block.capacity() < len {
@@ -53,7 +53,7 @@ pub(crate) struct FrameQueues {
 }
 
 impl FrameQueues {
-    /// Frames that the stack sends are filled up to `shortest_bytes`.
+    /// Creates empty queues. Frames that the stack sends are filled up to `shortest_bytes`.
     pub(crate) fn new(shortest_bytes: usize) -> Self {
         FrameQueues {
             rx: VecDeque::with_capacity(RX_FRAMES),
@@ -78,25 +78,25 @@ impl FrameQueues {
         true
     }
 
-    /// The next frame that the stack has sent.
+    /// Takes the next frame that the stack has sent.
     #[inline]
     pub(crate) fn leave(&mut self) -> Option<Bytes> {
         self.tx.pop_front()
     }
 
-    /// Whether there is something for the stack to read, and room for its answer.
+    /// Returns whether there is something for the stack to read, and room for its answer.
     #[inline]
     pub(crate) fn can_be_read(&self) -> bool {
         !self.rx.is_empty() && self.tx.len() < TX_FRAMES_WITH_ANSWERS
     }
 
-    /// Whether frames wait to be taken.
+    /// Returns whether frames wait to be taken.
     #[inline]
     pub(crate) fn has_left(&self) -> bool {
         !self.tx.is_empty()
     }
 
-    /// Whether the stack waits until frames are taken.
+    /// Returns whether the stack waits until frames are taken.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.tx.len() >= TX_FRAMES

@@ -29,7 +29,7 @@ pub struct IpHostConfig {
 }
 
 impl Default for IpHostConfig {
-    /// 10.0.2.15/24, as a guest is called in QEMU's user network.
+    /// Returns 10.0.2.15/24, as a guest is called in QEMU's user network.
     fn default() -> Self {
         IpHostConfig { address: Ipv4Addr::new(10, 0, 2, 15), prefix_len: 24, seed: 1 }
     }
@@ -48,7 +48,7 @@ pub struct IpHost {
 }
 
 impl IpHost {
-    /// A host with nothing to do.
+    /// Creates a host with nothing to do.
     pub fn new(config: IpHostConfig) -> Self {
         let stack = Stack::new(NO_MAC, config.address, config.prefix_len, config.seed, FrameQueues::new(0));
         IpHost { stack, config, link_up: false, exercise: None, report: ExerciseReport::default() }
@@ -64,12 +64,12 @@ impl IpHost {
         self.stack.touch();
     }
 
-    /// Whether no exercise runs: it is over, or there was none.
+    /// Returns whether no exercise runs: it is over, or there was none.
     pub fn finished(&self) -> bool {
         self.exercise.is_none()
     }
 
-    /// What the exercise has found out up to now. Each of its parts is there when that part is over.
+    /// Returns what the exercise has found out up to now. Each of its parts is there when that part is over.
     pub fn report(&self) -> &ExerciseReport {
         &self.report
     }

@@ -4,7 +4,7 @@
 //! It is not a network stack (smoltcp is), and it knows no driver and no device. `nook-run` chooses the pieces and
 //! plugs them together; the nook's loop drives them: [`NetBackend::service`](nook_net_api::NetBackend::service) and
 //! [`Wire::due_ns`](nook_net_api::Wire::due_ns) bring the time, nothing here looks at a clock but the capture's stamps
-//! and the server for QEMU's user network, which has threads of its own.
+//! and the server for QEMU's user network, which has its own threads.
 //!
 //! Where to start reading: [`Tap`], [`IpHost`] with the exercises it runs ([`Plan`], [`ExerciseReport`]), [`Peer`] and
 //! the protocol that both speak ([`protocol`]), [`Captured`].

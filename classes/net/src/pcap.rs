@@ -65,12 +65,12 @@ impl Pcap {
         Ok(Pcap { file, path, buffer, totals, written_bytes: 0 })
     }
 
-    /// Where it is.
+    /// Returns where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it holds up to now, written or not.
+    /// Returns what it holds up to now, written or not.
     pub fn totals(&self) -> PcapTotals {
         self.totals
     }
@@ -115,7 +115,7 @@ impl Pcap {
         })
     }
 
-    /// Whether something waits to be written.
+    /// Returns whether something waits to be written.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.buffer.is_empty()
     }

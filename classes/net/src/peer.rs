@@ -42,7 +42,7 @@ pub struct PeerConfig {
 }
 
 impl Default for PeerConfig {
-    /// 10.0.2.2/24, as the host is called in QEMU's user network.
+    /// Returns 10.0.2.2/24, as the host is called in QEMU's user network.
     fn default() -> Self {
         PeerConfig {
             mac: [0x02, 0x00, 0x0a, 0x00, 0x02, 0x02],
@@ -66,7 +66,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer with nothing to do yet.
+    /// Creates a peer with nothing to do yet.
     pub fn new(config: PeerConfig) -> Self {
         let frames = FrameQueues::new(SHORTEST_FRAME_BYTES);
         let mut stack = Stack::new(config.mac, config.address, config.prefix_len, config.seed, frames);

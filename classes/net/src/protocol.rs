@@ -57,7 +57,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// As it is sent.
+    /// Encodes it as it is sent.
     pub fn encode(&self) -> [u8; REQUEST_BYTES] {
         let mut encoded = [0; REQUEST_BYTES];
         encoded[..4].copy_from_slice(&REQUEST_MAGIC);
@@ -69,7 +69,7 @@ impl Request {
         encoded
     }
 
-    /// What was sent, if it is a request.
+    /// Decodes what was sent, if it is a request.
     pub fn decode(encoded: &[u8; REQUEST_BYTES]) -> Option<Request> {
         let (magic, rest) = encoded.split_first_chunk()?;
         let ([verb, zeros @ ..], length) = rest.split_first_chunk::<4>()?;
@@ -128,7 +128,7 @@ pub enum Progress {
     Done,
 }
 
-/// A read or write that could not be finished now is `None`.
+/// Turns a read or write that could not be finished now into `None`.
 fn now<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Ok(value) => Ok(Some(value)),
@@ -221,7 +221,7 @@ impl Pump {
         self.moved_bytes += len as u64;
     }
 
-    /// The hash of the stream, which is at its end.
+    /// Returns the hash of the stream, which is at its end.
     fn hash(&mut self) -> Hash {
         self.hash.finalize_reset().into()
     }
@@ -352,7 +352,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// A conversation that begins with `request`.
+    /// Creates a conversation that begins with `request`.
     pub fn new(request: Request) -> Self {
         let mut pump = Pump::new();
         pump.say(&request.encode());
@@ -368,7 +368,7 @@ impl Transfer {
         self.pump.moved_bytes
     }
 
-    /// What came of it, once it is done. Then the stream is to be closed.
+    /// Returns the result, once it is done. Then the stream is to be closed.
     pub fn outcome(&self) -> Option<TransferOutcome> {
         match self.state {
             Asking::Done(outcome) => Some(outcome),
@@ -422,7 +422,7 @@ pub fn write_datagram(request: &mut [u8], number: u64, response_bytes: u16) {
     fill_datagram(&mut request[SHORTEST_DATAGRAM_BYTES..], number);
 }
 
-/// The length of the response that a UDP request wants, if it is a request.
+/// Returns the length of the response that a UDP request wants, if it is a request.
 pub fn response_bytes(request: &[u8]) -> Option<usize> {
     let wanted = u16::from_be_bytes([*request.get(8)?, *request.get(9)?]);
     Some(usize::from(wanted).clamp(8, LONGEST_RESPONSE_BYTES))
@@ -435,7 +435,7 @@ pub fn write_response(request: &[u8], response: &mut [u8]) {
     fill_datagram(&mut response[8..], u64::from_be_bytes(*number));
 }
 
-/// The number of a UDP response, if it is whole and the filling is right.
+/// Returns the number of a UDP response, if it is whole and the filling is right.
 pub fn check_response(response: &[u8]) -> Option<u64> {
     let (number, filling) = response.split_first_chunk::<8>()?;
     let number = u64::from_be_bytes(*number);

@@ -23,7 +23,7 @@ const PORTS_TRIED: u32 = 32;
 
 /// A server of the exercise (see [`protocol`]) on 127.0.0.1, over TCP and UDP on one port.
 ///
-/// It has threads of its own, which end when it is dropped. It is reached from this machine only, and through QEMU's
+/// It has its own threads, which end when it is dropped. It is reached from this machine only, and through QEMU's
 /// user network, where a guest calls it 10.0.2.2.
 pub struct Server {
     port: u16,
@@ -49,7 +49,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The port, for [`Plan::port`](crate::Plan::port).
+    /// Returns the port, for [`Plan::port`](crate::Plan::port).
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -68,7 +68,7 @@ impl Drop for Server {
     }
 }
 
-/// One port for both.
+/// Binds one port for both.
 fn bind() -> io::Result<(TcpListener, UdpSocket)> {
     let mut tried = 0;
     loop {

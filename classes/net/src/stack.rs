@@ -49,7 +49,7 @@ impl Stack {
         is_unicast
     }
 
-    /// Whether [`poll`](Self::poll) has something to do.
+    /// Returns whether [`poll`](Self::poll) has something to do.
     #[inline]
     pub(crate) fn wants(&self, now_ns: u64) -> bool {
         self.frames.can_be_read() || (!self.frames.is_full() && self.due_ns.is_some_and(|due| due <= now_ns))
@@ -63,12 +63,13 @@ impl Stack {
         self.due_ns = due.map(|at| at.total_micros().max(0) as u64 * 1000);
     }
 
-    /// A socket was given something to do: the stack wants to be polled.
+    /// Notes that a socket was given something to do: the stack wants to be polled.
     pub(crate) fn touch(&mut self) {
         self.due_ns = Some(0);
     }
 
-    /// When the stack wants to be polled again. Not before frames are taken, if there are so many that it cannot send.
+    /// Returns when the stack wants to be polled again. Not before frames are taken, if there are too many for it to
+    /// send.
     pub(crate) fn due_ns(&self) -> Option<u64> {
         if self.frames.is_full() { None } else { self.due_ns }
     }

@@ -15,7 +15,7 @@ impl<'a> Stream<'a> {
         Stream { socket, moved: false }
     }
 
-    /// Whether a byte went in or out, so that the socket has something to tell its other end.
+    /// Returns whether a byte went in or out, so that the socket has something to tell its other end.
     pub(crate) fn moved(&self) -> bool {
         self.moved
     }

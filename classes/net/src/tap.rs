@@ -102,7 +102,7 @@ struct Offload {
 }
 
 impl Tap {
-    /// The interface that a driver serves. It has no carrier before the driver reports a link.
+    /// Opens the interface that a driver serves. It has no carrier before the driver reports a link.
     ///
     /// # Errors
     /// See [`TapError`].
@@ -110,7 +110,7 @@ impl Tap {
         Tap::open(name, false)
     }
 
-    /// The far end of a device's cable. It has a carrier.
+    /// Opens the far end of a device's cable. It has a carrier.
     ///
     /// # Errors
     /// See [`TapError`].
@@ -131,7 +131,7 @@ impl Tap {
         Ok(tap)
     }
 
-    /// The interface's name.
+    /// Returns the interface's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -273,7 +273,7 @@ impl Wire for Tap {
     }
 }
 
-/// What the kernel takes as a name (`dev_valid_name`), and what `ip` and the kernel read as something else.
+/// Checks a name: what the kernel takes (`dev_valid_name`), and what `ip` and the kernel read as something else.
 fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("it is empty");
@@ -290,7 +290,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What an error of opening means.
+/// Says what an error of opening means.
 fn explain(name: &str, error: io::Error) -> TapError {
     let name = name.to_string();
     match error.raw_os_error() {

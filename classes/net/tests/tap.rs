@@ -1,4 +1,4 @@
-//! TAP interfaces of the kernel, each test in a network namespace of its own that ends with its thread.
+//! TAP interfaces of the kernel, each test in its own network namespace that ends with its thread.
 #![expect(
     unsafe_code,
     reason = "namespaces and rights of one thread, and what an earlier owner leaves on an interface"
@@ -40,7 +40,7 @@ fn ip(arguments: &str) -> Output {
     Command::new("ip").args(arguments.split(' ')).output().expect("ip runs")
 }
 
-/// An `ip` command that must succeed.
+/// Returns an `ip` command that must succeed.
 fn ip_ok(arguments: &str) -> String {
     let output = ip(arguments);
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
@@ -284,8 +284,8 @@ fn leave_settings(name: &str, header_bytes: libc::c_int) {
     assert_eq!(outcomes, [0; 3], "{}", io::Error::last_os_error());
 }
 
-/// An interface whose earlier owner has closed it: a process that another test has just forked holds a copy of the
-/// descriptor until it executes its program.
+/// Returns an interface whose earlier owner has closed it: a process that another test has just forked holds a copy of
+/// the descriptor until it executes its program.
 fn left_by_its_owner(open: impl Fn() -> Result<Tap, TapError>) -> Tap {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-/* Nobody else runs who could be waited for. */
+/* No other thread runs that could be waited for. */
 #ifndef NOOK_RTE_PAUSE_H
 #define NOOK_RTE_PAUSE_H
 

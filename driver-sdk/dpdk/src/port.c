@@ -15,7 +15,7 @@ static struct rte_pci_driver *driver;
 
 /* What stands for the interrupt: drivers only pass it on. */
 static int interrupt;
-/* The vector of the queues, beside vector 0, which is the port's; 0 if they have none of their own. */
+/* The vector of the queues, beside vector 0, which is the port's; 0 if they have none. */
 static uint32_t queue_vector;
 static rte_intr_callback_fn on_interrupt;
 static void *on_interrupt_argument;
@@ -144,7 +144,7 @@ int rte_intr_ack(const struct rte_intr_handle *handle) {
     (void)handle;
     return 0;
 }
-/* Vector 0 is the port's, vector 1 the queues', if the manifest asks for so many and the device has them; if not,
+/* Vector 0 is the port's, vector 1 the queues', if the manifest asks for that many and the device has them; if not,
    vector 0 is for all. */
 int rte_intr_cap_multiple(struct rte_intr_handle *handle) {
     (void)handle;

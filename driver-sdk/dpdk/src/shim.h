@@ -29,7 +29,7 @@ void nook_tell_link(void);
 
 /* The pools that the driver takes receive buffers from and puts transmit buffers into. */
 extern struct rte_mempool *nook_receive_pool;
-/* Makes the pools, once, for a transmit ring of so many descriptors. Returns 0 or -ENOMEM. */
+/* Makes the pools, once, for a transmit ring of this many descriptors. Returns 0 or -ENOMEM. */
 int nook_pools_make(uint32_t descriptors);
 /* Returns receive buffers to the host that the driver freed, as many as there is room for. */
 void nook_return_spares(void);

@@ -21,7 +21,7 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// How long it is: at most [`MAILBOX_BYTES`](nook_abi::MAILBOX_BYTES).
+    /// Returns how long it is: at most [`MAILBOX_BYTES`](nook_abi::MAILBOX_BYTES).
     pub fn len_bytes(&self) -> u32 {
         self.span.len_bytes()
     }
@@ -31,7 +31,7 @@ impl Input<'_> {
         self.span.read_bytes(offset, into)
     }
 
-    /// All of it, if it has this length; `Invalid` otherwise.
+    /// Returns all of it, if it has this length; `Invalid` otherwise.
     pub fn array<const N: usize>(&self) -> Result<[u8; N], Status> {
         let mut bytes = [0; N];
         if self.len_bytes() as usize != N {
@@ -41,7 +41,7 @@ impl Input<'_> {
     }
 }
 
-/// A driver whose device does named operations, generic over who answers its hostcalls. The methods are the entries of
+/// A driver whose device does named operations, generic over what answers its hostcalls. The methods are the entries of
 /// the contract's table; the table says in which context each runs. They never overlap.
 pub trait MiscDriver<K: Kernel>: Sized {
     /// What the device can do, an operation a line: `name`, or `name INPUT OUTPUT` with an example in hexadecimal, `-`
@@ -52,34 +52,34 @@ pub trait MiscDriver<K: Kernel>: Sized {
     /// any state, and DMA is off. The operations are attached when this has succeeded.
     fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status>;
 
-    /// The driver is going away. The device must be quiet when this returns; DMA memory that the driver holds is freed
+    /// Removes the driver. The device must be quiet when this returns; DMA memory that the driver holds is freed
     /// as it is dropped.
     fn remove(self);
 
     /// Operations may come: interrupts, and DMA if the device needs it.
     fn open(&mut self) -> Result<(), Status>;
 
-    /// No more operations come. What is open is completed, as [`Status::Busy`] if nothing better is known; DMA and
-    /// interrupts stop.
+    /// Stops the driver: no more operations come. What is open is completed, as [`Status::Busy`] if nothing better is
+    /// known; DMA and interrupts stop.
     fn stop(&mut self) -> Result<(), Status>;
 
     /// Begins operation number `operation`. An error refuses it: [`Status::Busy`] if it should be asked for again
     /// later. Otherwise it is accepted, and [`Nook::complete`] tells what came of it, in this call or a later one.
     fn invoke(&mut self, ticket: Ticket, operation: u32, input: Input<'_>) -> Result<(), Status>;
 
-    /// An interrupt fired on `vector`, perhaps another device's.
+    /// Handles an interrupt on `vector`, perhaps another device's.
     fn irq(&mut self, _vector: u32) -> Irq {
         Irq::NotMine
     }
 
-    /// What [`Nook::poll_schedule`] or `irq` asked for. Must not sleep.
+    /// Does what [`Nook::poll_schedule`] or `irq` asked for. Must not sleep.
     fn poll(&mut self) -> Poll {
         Poll::Idle
     }
 
-    /// The time asked for by [`Nook::timer_set`] has come. Must not sleep.
+    /// Runs when the time asked for by [`Nook::timer_set`] has come. Must not sleep.
     fn timer(&mut self) {}
 
-    /// What [`Nook::work_schedule`] asked for. May sleep.
+    /// Does what [`Nook::work_schedule`] asked for. May sleep.
     fn work(&mut self) {}
 }

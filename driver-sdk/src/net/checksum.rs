@@ -12,9 +12,9 @@ const ROUND: usize = 4 * SUMS;
 /// Bytes after which sums of 32 bits are collected: each vector adds at most 2¹⁶ to one, so each holds 2¹⁵ of them.
 const COLLECTED: usize = (VECTOR * SUMS) << 14;
 
-/// The ones' complement sum of `start` and the big-endian 16-bit words of `bytes`; an odd byte at the end counts as if
-/// a zero followed. A checksum is the complement of it; parts of even length are added one after the other, with the
-/// sum so far as `start`.
+/// Returns the ones' complement sum of `start` and the big-endian 16-bit words of `bytes`; an odd byte at the end
+/// counts as if a zero followed. A checksum is the complement of it; parts of even length are added one after the
+/// other, with the sum so far as `start`.
 ///
 /// ```
 /// // The example of RFC 1071, section 3.
@@ -34,7 +34,7 @@ pub fn checksum(start: u16, bytes: &[u8]) -> u16 {
     (sum as u16).swap_bytes()
 }
 
-/// The sum of all little-endian 16-bit words.
+/// Returns the sum of all little-endian 16-bit words.
 #[inline(always)]
 fn sum_of_vectors(vectors: &[[u8; VECTOR]]) -> u64 {
     let (rounds, rest) = vectors.as_chunks::<ROUND>();
@@ -53,11 +53,11 @@ fn sum_of_vectors(vectors: &[[u8; VECTOR]]) -> u64 {
         sums[0] = lanes::add(sums[0], vector);
     }
     let signed: i64 = sums.into_iter().flat_map(lanes::split).map(i64::from).sum();
-    // Each of the words was taken less by so much.
+    // Each of the words was taken less by this much.
     (signed + (vectors.len() * VECTOR / 2) as i64 * 0x8000) as u64
 }
 
-/// The sum of less than a vector, in parts of 16 bits and more: what is above them is folded later.
+/// Returns the sum of less than a vector, in parts of 16 bits and more: what is above them is folded later.
 #[inline(always)]
 fn sum_of_rest(mut rest: &[u8]) -> u64 {
     let mut sum = 0;
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// As RFC 1071 says it.
+    /// Computes it as RFC 1071 states it.
     fn plainly(start: u16, bytes: &[u8]) -> u16 {
         let words = bytes.chunks(2).map(|word| u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)]));
         words.fold(start, |sum, word| {

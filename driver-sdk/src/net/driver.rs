@@ -20,7 +20,7 @@ pub struct RxMode<'a> {
 }
 
 impl<'a> RxMode<'a> {
-    /// From `rx_mode` bits; `Invalid` if one is unknown.
+    /// Decodes `rx_mode` bits; `Invalid` if one is unknown.
     pub(crate) fn from_bits(bits: u32, multicast: &'a [MacAddress]) -> Result<Self, Status> {
         if bits & !rx_mode::ALL != 0 {
             return Err(Status::Invalid);
@@ -30,21 +30,21 @@ impl<'a> RxMode<'a> {
     }
 }
 
-/// A driver of a network interface, generic over who answers its hostcalls. The methods are the entries of the
+/// A driver of a network interface, generic over what answers its hostcalls. The methods are the entries of the
 /// contract's table; the table says in which context each runs. They never overlap.
 pub trait NetDriver<K: Kernel>: Sized {
     /// Finds out what the device is, brings it to a known state and attaches the interface. After
     /// [`ProbeReason::Restart`] the device may be in any state, and DMA is off.
     fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status>;
 
-    /// The driver is going away. The device must be quiet when this returns; DMA memory that the driver holds is
+    /// Removes the driver. The device must be quiet when this returns; DMA memory that the driver holds is
     /// freed as it is dropped.
     fn remove(self);
 
-    /// The interface goes up: rings, receiver, transmitter, interrupts.
+    /// Takes the interface up: rings, receiver, transmitter, interrupts.
     fn open(&mut self) -> Result<(), Status>;
 
-    /// The interface goes down: DMA and interrupts stop, and every packet is returned.
+    /// Takes the interface down: DMA and interrupts stop, and every packet is returned.
     fn stop(&mut self) -> Result<(), Status>;
 
     /// Moves at most `budget` packets each way between the host's queues and the device.
@@ -54,13 +54,13 @@ pub trait NetDriver<K: Kernel>: Sized {
     /// nothing else: the driver faulted at it before, and that call was rolled back.
     fn discard_rx(&mut self, _queue: u32) {}
 
-    /// An interrupt fired on `vector`, perhaps another device's.
+    /// Handles an interrupt on `vector`, perhaps another device's.
     fn irq(&mut self, vector: u32) -> Irq;
 
-    /// The time asked for by [`Nook::timer_set`] has come. Must not sleep.
+    /// Runs when the time asked for by [`Nook::timer_set`] has come. Must not sleep.
     fn timer(&mut self) {}
 
-    /// What [`Nook::work_schedule`] asked for. May sleep.
+    /// Does what [`Nook::work_schedule`] asked for. May sleep.
     fn work(&mut self) {}
 
     /// Changes the interface's address.
@@ -78,13 +78,13 @@ pub trait NetDriver<K: Kernel>: Sized {
         Err(Status::Unsupported)
     }
 
-    /// Turns loopback inside of the device on or off. While it is on, what is sent is received and nothing passes the
+    /// Turns loopback inside the device on or off. While it is on, what is sent is received and nothing passes the
     /// cable; the driver reports a link, because frames can pass.
     fn set_loopback(&mut self, _on: bool) -> Result<(), Status> {
         Err(Status::Unsupported)
     }
 
-    /// Fresh counters, since the driver's start.
+    /// Returns fresh counters, since the driver's start.
     fn stats(&mut self) -> NetStats {
         NetStats::default()
     }

@@ -29,22 +29,22 @@ pub enum Verdict {
 pub struct Frame<'a>(View<'a>);
 
 impl<'a> Frame<'a> {
-    /// The frame in `bytes`, for tests.
+    /// Wraps the frame in `bytes`, for tests.
     pub fn new(bytes: &'a [u8]) -> Self {
         Frame(View::of(bytes))
     }
 
-    /// Its length, without the frame check sequence.
+    /// Returns its length, without the frame check sequence.
     pub fn len_bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// The byte at `at`, if it has one.
+    /// Returns the byte at `at`, if it has one.
     pub fn byte(&self, at: usize) -> Option<u8> {
         self.0.byte(at)
     }
 
-    /// The two bytes at `at` as a number, first byte on the wire highest.
+    /// Returns the two bytes at `at` as a number, first byte on the wire highest.
     pub fn be16(&self, at: usize) -> Option<u16> {
         Some(u16::from_be_bytes([self.byte(at)?, self.byte(at.checked_add(1)?)?]))
     }
@@ -55,7 +55,7 @@ pub trait Filter: Sized {
     /// Begins with the operator's rules. A rule that is not understood is refused.
     fn begin<'a>(rules: impl Iterator<Item = &'a str>) -> Result<Self, Status>;
 
-    /// A frame passes.
+    /// Decides about a frame that passes.
     fn frame(&mut self, direction: Direction, frame: &Frame<'_>) -> Verdict;
 }
 
@@ -63,13 +63,13 @@ pub trait Filter: Sized {
 pub struct FilterInstance<F>(Option<(Page, F)>);
 
 impl<F: Filter> FilterInstance<F> {
-    /// An instance that has not begun.
+    /// Creates an instance that has not begun.
     #[allow(clippy::new_without_default)] // For a static.
     pub const fn new() -> Self {
         FilterInstance(None)
     }
 
-    /// See the table of a filter's entries.
+    /// Serves the entry `begin` of a filter.
     ///
     /// # Safety
     /// `host_page` is the address of a [`HostPage`](nook_abi::HostPage) whose window and mailbox are valid for reads
@@ -93,7 +93,7 @@ impl<F: Filter> FilterInstance<F> {
         }
     }
 
-    /// See the table of a filter's entries. What is not in the window is no frame, and does not pass.
+    /// Serves the entry `begin` of a filter. What is not in the window is no frame, and does not pass.
     pub fn frame(&mut self, direction: u32, offset: u32, len_bytes: u32) -> u32 {
         let Some((page, filter)) = &mut self.0 else { return filter_verdict::DROP };
         let direction = match direction {

@@ -22,7 +22,7 @@ pub(crate) struct FilterHook {
 }
 
 impl FilterHook {
-    /// `None` if the nook has no filter.
+    /// Creates it; `None` if the nook has no filter.
     pub(crate) fn new(page: Page) -> Option<Self> {
         let NetPage { filters, pool, .. } = NetPage::from_words(&page.get().class);
         (filters != 0).then(|| FilterHook {
@@ -41,7 +41,7 @@ impl FilterHook {
         nook.net_filter(direction, at, entry.len_bytes) != filter_verdict::PASS
     }
 
-    /// Before a call: frames that the host has given and the driver is to send.
+    /// Filters, before a call, the frames that the host has given and the driver is to send.
     #[inline(never)]
     pub(crate) fn before<K: Kernel>(&mut self, nook: &Nook<K>) {
         let RingHeader { produced, consumed } = self.tx_provide.header();
@@ -77,7 +77,7 @@ impl FilterHook {
         self.tx_provide.set_consumed(to);
     }
 
-    /// After a call: frames that the driver has received.
+    /// Filters, after a call, the frames that the driver has received.
     #[inline(never)]
     pub(crate) fn after<K: Kernel>(&mut self, nook: &Nook<K>) {
         let produced = self.rx_return.header().produced;

@@ -7,7 +7,7 @@ use crate::nook::status;
 use crate::{Kernel, MacAddress, NetQueues, Nook};
 
 impl<K: Kernel> Nook<K> {
-    /// The packet queues. Called once, in `probe`: two handles to one ring would each miss what the other did.
+    /// Returns the packet queues. Called once, in `probe`: two handles to one ring would each miss what the other did.
     pub fn queues(&self) -> NetQueues {
         NetQueues::new(self.page())
     }

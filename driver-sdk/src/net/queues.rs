@@ -14,11 +14,11 @@ pub(crate) type Ring = QueueMemory<{ size_of::<EntryWords>() / size_of::<u64>() 
 
 const _: () = assert!(Ring::LEN_BYTES == RING_BYTES);
 
-/// The memory of a queue.
+/// Returns the memory of a queue.
 pub(crate) fn ring(page: Page, queue: Queue) -> Ring {
     let addr = NetPage::from_words(&page.get().class).rings[queue as usize];
-    // SAFETY: whoever made the `Page` vouched that its host keeps it filled in as documented, and a network driver's
-    // has the addresses of its queues there.
+    // SAFETY: the code that made the `Page` vouched that its host keeps it filled in as documented, and a network
+    // driver's has the addresses of its queues there.
     unsafe { Ring::new(addr as Addr) }
 }
 
@@ -108,13 +108,13 @@ pub struct Returning<'a> {
 }
 
 impl<'a> Returning<'a> {
-    /// The next place, if the queue has one.
+    /// Returns the next place, if the queue has one.
     #[inline(always)]
     pub fn vacant(&mut self) -> Option<ReturnPlace<'_, 'a>> {
         (self.at != self.end).then_some(ReturnPlace(self))
     }
 
-    /// How many places the queue has.
+    /// Returns how many places the queue has.
     #[inline(always)]
     pub fn room(&self) -> u32 {
         self.end.wrapping_sub(self.at)
@@ -158,25 +158,25 @@ impl From<&QueueEntry> for Packet {
 }
 
 impl Packet {
-    /// Which packet buffer.
+    /// Returns which packet buffer it is.
     #[inline(always)]
     pub fn id(&self) -> u32 {
         self.first as u32
     }
 
-    /// The last buffer of its frame.
+    /// Returns whether it is the last buffer of its frame.
     #[inline(always)]
     pub fn is_last(&self) -> bool {
         (self.first >> QueueEntry::FLAGS_SHIFT) as u16 & entry_flags::LAST != 0
     }
 
-    /// The entry that gives it back, with the flags that it was given with.
+    /// Returns the entry that gives it back, with the flags that it was given with.
     #[inline(always)]
     pub fn returned(self, len_bytes: u32, status: PacketStatus) -> QueueEntry {
         QueueEntry::from_words([self.first, u64::from(len_bytes) | (status as u64) << QueueEntry::STATUS_SHIFT])
     }
 
-    /// The entry that gives it back as a whole received frame.
+    /// Returns the entry that gives it back as a whole received frame.
     #[inline(always)]
     pub fn received(self, len_bytes: u32) -> QueueEntry {
         const WHOLE: u64 = ((entry_flags::FIRST | entry_flags::LAST) as u64) << QueueEntry::FLAGS_SHIFT;
@@ -197,7 +197,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Without a buffer if the host's does not lie in the window.
+    /// Creates it; without a buffer if the host's does not lie in the window.
     fn new(page: Page) -> Self {
         let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, .. } =
             NetPage::from_words(&page.get().class).pool;
@@ -209,15 +209,15 @@ impl Pool {
         }
     }
 
-    /// Where the frame in the packet's buffer begins, for the device. `None` if there is no such buffer or the length
-    /// is larger than its room: the driver cannot point the device outside of the pool.
+    /// Returns where the frame in the packet's buffer begins, for the device. `None` if there is no such buffer or the
+    /// length is larger than its room: the driver cannot point the device outside the pool.
     #[inline(always)]
     pub fn frame_iova(&self, packet: &Packet) -> Option<u64> {
         let inside = packet.id() < self.count && packet.len_bytes <= self.room_bytes;
         inside.then(|| self.frames_iova + u64::from(packet.id()) * u64::from(self.stride_bytes))
     }
 
-    /// The room in the packet's buffer, whose first byte is the frame's. `None` as for
+    /// Returns the room in the packet's buffer, whose first byte is the frame's. `None` as for
     /// [`frame_iova`](Self::frame_iova).
     #[inline]
     pub fn bytes(&self, packet: &Packet) -> Option<DmaBytes<'_>> {
@@ -227,7 +227,7 @@ impl Pool {
         self.frames.part(packet.id().checked_mul(self.stride_bytes)?, self.room_bytes).ok().map(DmaBytes::new)
     }
 
-    /// Bytes for a frame in each buffer.
+    /// Returns the room for a frame in each buffer, in bytes.
     pub fn room_bytes(&self) -> u32 {
         self.room_bytes
     }

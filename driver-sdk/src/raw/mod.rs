@@ -1,7 +1,7 @@
 //! Memory by address: the window, the host page and the queues. The only module of this crate that touches any of them.
 //!
 //! What is safe here is safe for any caller: a [`Span`] checks each place, [`Slots`] and a [`QueueMemory`] mask each
-//! index. Whoever makes one of them vouches for the address, once.
+//! index. The code that makes one of them vouches for the address, once.
 
 mod page;
 mod queue;

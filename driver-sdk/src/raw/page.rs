@@ -9,7 +9,7 @@ use super::Span;
 pub(crate) struct Page(*mut HostPage);
 
 impl Page {
-    /// `Invalid` if there is no host page.
+    /// Creates it; `Invalid` if there is no host page.
     ///
     /// # Safety
     /// `addr` is the address of a [`HostPage`] that the host keeps filled in as its documentation says: it names window
@@ -21,14 +21,14 @@ impl Page {
         if page.get().magic == HOST_PAGE_MAGIC { Ok(page) } else { Err(Status::Invalid) }
     }
 
-    /// A copy of it.
+    /// Copies it.
     #[inline(always)]
     pub(crate) fn get(self) -> HostPage {
         // SAFETY: the page is valid (`new`), and the host writes it only between calls.
         unsafe { self.0.read() }
     }
 
-    /// Its clock.
+    /// Returns its clock.
     #[inline(always)]
     pub(crate) fn now_ns(self) -> u64 {
         // SAFETY: the page is valid (`new`), and the host writes it only between calls.
@@ -42,7 +42,7 @@ impl Page {
         change(unsafe { &mut *self.0 });
     }
 
-    /// So many bytes of the window, and where the device sees them; `Invalid` if they are not inside.
+    /// Returns a range of the window, and where the device sees it; `Invalid` if it is not inside.
     #[inline]
     pub(crate) fn window(self, offset: u32, len_bytes: u32) -> Result<(Span, u64), Status> {
         let page = self.get();
@@ -55,8 +55,8 @@ impl Page {
         Ok((span, page.window_iova + u64::from(offset)))
     }
 
-    /// The mailbox. Not while [`with_mail`](Self::with_mail) reads it: what writes there is of a class that does not
-    /// use that.
+    /// Returns the mailbox. Not while [`with_mail`](Self::with_mail) reads it: what writes there is of a class that
+    /// does not use that.
     pub(crate) fn mailbox(self) -> Span {
         // SAFETY: the mailbox is where the page says and so long, and is valid (`new`); no reference to it exists
         // meanwhile, as its users keep.

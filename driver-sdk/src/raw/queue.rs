@@ -30,13 +30,13 @@ impl<const WORDS: usize> QueueMemory<WORDS> {
     pub(crate) const LEN_BYTES: usize = size_of::<Layout<WORDS>>();
 
     /// # Safety
-    /// A queue with entries of so many words is at `addr`, aligned to 8 bytes and valid for reads and writes while the
+    /// A queue with entries of `WORDS` words is at `addr`, aligned to 8 bytes and valid for reads and writes while the
     /// result is used. The host uses it only between calls into the driver, and nobody makes a reference to it.
     pub(crate) const unsafe fn new(addr: Addr) -> Self {
         QueueMemory { layout: addr as *mut Layout<WORDS>, thread: PhantomData }
     }
 
-    /// Both counters.
+    /// Reads both counters.
     #[inline(always)]
     pub(crate) fn header(&self) -> RingHeader {
         // SAFETY: the queue is valid (`new`), and this thread alone uses it now.
@@ -64,7 +64,7 @@ impl<const WORDS: usize> QueueMemory<WORDS> {
         unsafe { (&raw mut (*self.layout).entries).cast::<[u64; WORDS]>().add(index) }
     }
 
-    /// The entry at counter `at`.
+    /// Reads the entry at counter `at`.
     #[inline(always)]
     pub(crate) fn get(&self, at: u32) -> [u64; WORDS] {
         // SAFETY: `entry` gives an entry of this queue, which is valid (`new`), and this thread alone uses it now.

@@ -29,7 +29,7 @@ impl Span {
     pub(crate) const EMPTY: Span = Span { addr: 0, len_bytes: 0 };
 
     /// # Safety
-    /// So many bytes at `addr` are valid for reads and writes while the result, a copy of it or what was made from it
+    /// `len` bytes at `addr` are valid for reads and writes while the result, a copy of it or what was made from it
     /// is used, and no Rust reference to them exists in that time.
     pub(crate) const unsafe fn new(addr: Addr, len_bytes: u32) -> Self {
         Span { addr, len_bytes }
@@ -39,7 +39,7 @@ impl Span {
         self.len_bytes
     }
 
-    /// The part of `len_bytes` at `offset`; `Invalid` if it is not inside.
+    /// Returns the part of `len_bytes` at `offset`; `Invalid` if it is not inside.
     #[inline(always)]
     pub(crate) fn part(self, offset: u32, len_bytes: u32) -> Result<Span, Status> {
         if offset <= self.len_bytes && len_bytes <= self.len_bytes - offset {
@@ -49,25 +49,25 @@ impl Span {
         }
     }
 
-    /// Where so many bytes at `offset` are, for as long as the span may be used.
+    /// Returns where `len` bytes at `offset` are, for as long as the span may be used.
     #[inline(always)]
     fn bytes(self, offset: u32, len: usize) -> Result<*mut u8, Status> {
         let len_bytes = u32::try_from(len).map_err(|_| Status::Invalid)?;
         Ok(self.part(offset, len_bytes)?.addr as *mut u8)
     }
 
-    /// Where a `V` at `offset` is; `Invalid` too if it is not aligned to its size.
+    /// Returns where a `V` at `offset` is; `Invalid` too if it is not aligned to its size.
     #[inline(always)]
     fn place<V: Value>(self, offset: u32) -> Result<*mut u8, Status> {
         let place = self.bytes(offset, size_of::<V>())?;
         if (place as usize).is_multiple_of(size_of::<V>()) { Ok(place) } else { Err(Status::Invalid) }
     }
 
-    /// One atomic load.
+    /// Reads with one atomic load.
     #[inline(always)]
     pub(crate) fn read<V: Value>(self, offset: u32) -> Result<V, Status> {
         let place = self.place::<V>(offset)?;
-        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width.
+        // SAFETY: `place` gives a place inside the span, aligned to the size of V, which each arm has by V's width.
         // The span is valid (`Span::new`), and no reference to it outlives this line.
         let value = unsafe {
             match V::WIDTH {
@@ -80,11 +80,11 @@ impl Span {
         Ok(V::from_u64(value))
     }
 
-    /// One atomic store.
+    /// Writes with one atomic store.
     #[inline(always)]
     pub(crate) fn write<V: Value>(self, offset: u32, value: V) -> Result<(), Status> {
         let (place, value) = (self.place::<V>(offset)?, value.to_u64());
-        // SAFETY: `place` gives a place inside of the span, aligned to the size of V, which each arm has by V's width.
+        // SAFETY: `place` gives a place inside the span, aligned to the size of V, which each arm has by V's width.
         // The span is valid (`Span::new`), and no reference to it outlives this line.
         unsafe {
             match V::WIDTH {
@@ -101,7 +101,7 @@ impl Span {
     #[inline]
     pub(crate) fn read_bytes(self, offset: u32, into: &mut [u8]) -> Result<(), Status> {
         let from = self.bytes(offset, into.len())?;
-        // SAFETY: so many bytes at `from` lie in the span, which is valid (`Span::new`), and `into` is a slice of as
+        // SAFETY: this many bytes at `from` lie in the span, which is valid (`Span::new`), and `into` is a slice of as
         // many.
         unsafe { move_bytes(from, into.as_mut_ptr(), into.len()) }
         Ok(())
@@ -111,7 +111,7 @@ impl Span {
     #[inline]
     pub(crate) fn write_bytes(self, offset: u32, from: &[u8]) -> Result<(), Status> {
         let to = self.bytes(offset, from.len())?;
-        // SAFETY: so many bytes at `to` lie in the span, which is valid (`Span::new`), and `from` is a slice of as
+        // SAFETY: this many bytes at `to` lie in the span, which is valid (`Span::new`), and `from` is a slice of as
         // many.
         unsafe { move_bytes(from.as_ptr(), to, from.len()) }
         Ok(())
@@ -121,12 +121,12 @@ impl Span {
     #[inline]
     pub(crate) fn copy(self, offset: u32, from: Span) -> Result<(), Status> {
         let to = self.part(offset, from.len_bytes)?;
-        // SAFETY: both spans are valid (`Span::new`) and have so many bytes.
+        // SAFETY: both spans are valid (`Span::new`) and have this many bytes.
         unsafe { move_bytes(from.addr as *const u8, to.addr as *mut u8, from.len_bytes as usize) }
         Ok(())
     }
 
-    /// All of it, to be looked at byte by byte.
+    /// Returns a view of all of it, byte by byte.
     pub(crate) fn view<'a>(self) -> View<'a> {
         View { at: self.addr as *const u8, len: self.len_bytes as usize, memory: PhantomData }
     }
@@ -167,18 +167,18 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Those of a slice.
+    /// Creates a view of a slice.
     pub(crate) fn of(bytes: &'a [u8]) -> Self {
         View { at: bytes.as_ptr(), len: bytes.len(), memory: PhantomData }
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The byte at `at`, if there is one.
+    /// Returns the byte at `at`, if there is one.
     #[inline(always)]
     pub(crate) fn byte(&self, at: usize) -> Option<u8> {
         // SAFETY: below the length of what a slice or a valid span (`Span::new`) had at this address; both outlive the
@@ -199,7 +199,7 @@ impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
         (N * SLOT) as u32
     };
 
-    /// Those in `span`; `Invalid` if it is too short for them or not aligned to 8 bytes.
+    /// Creates the slots in `span`; `Invalid` if it is too short for them or not aligned to 8 bytes.
     pub(crate) fn new(span: Span) -> Result<Self, Status> {
         let span = span.part(0, Self::LEN_BYTES)?;
         if span.addr.is_multiple_of(8) { Ok(Slots(span.addr as *mut [u8; SLOT])) } else { Err(Status::Invalid) }
@@ -223,7 +223,7 @@ impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
         }
     }
 
-    /// One atomic load of a word of a slot, modulo the number of its words.
+    /// Reads a word of a slot with one atomic load, modulo the number of its words.
     #[inline(always)]
     pub(crate) fn word(self, at: u32, index: usize) -> u32 {
         // SAFETY: a slot has SLOT / 4 words and is aligned to them, because the first is (`new`) and its length is a

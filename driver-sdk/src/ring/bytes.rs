@@ -6,7 +6,7 @@ use nook_regs::Value;
 use crate::{DmaBytes, DmaRegion, Kernel, Nook};
 
 /// A ring of bytes that the device writes: messages with a header each, characters, a log. The device tells its
-/// position, and is told the driver's; equal positions mean that nothing is there.
+/// position, and gets the driver's; equal positions mean that nothing is there.
 pub struct ByteRing<K: Kernel> {
     memory: DmaRegion<K>,
     len_bytes: u32,
@@ -16,9 +16,9 @@ pub struct ByteRing<K: Kernel> {
 }
 
 impl<K: Kernel> ByteRing<K> {
-    /// An empty ring in fresh DMA memory, aligned to 4096 bytes. Its length is a power of two, 16 bytes to 16 MiB, and
-    /// `beyond_bytes` of memory lie after it, for devices that write past the end before they begin again. Process
-    /// context only.
+    /// Creates an empty ring in fresh DMA memory, aligned to 4096 bytes. Its length is a power of two, 16 bytes to 16
+    /// MiB, and `beyond_bytes` of memory lie after it, for devices that write past the end before they begin again.
+    /// Process context only.
     pub fn new(nook: Nook<K>, len_bytes: u32, beyond_bytes: u32) -> Result<Self, Status> {
         if !len_bytes.is_power_of_two() || !(16..=16 << 20).contains(&len_bytes) {
             return Err(Status::Invalid);
@@ -27,30 +27,30 @@ impl<K: Kernel> ByteRing<K> {
         Ok(ByteRing { memory, len_bytes, consumed: 0, written: 0 })
     }
 
-    /// Where the device finds it.
+    /// Returns where the device finds it.
     pub fn iova(&self) -> u64 {
         self.memory.iova()
     }
 
-    /// How long it is, without what lies beyond.
+    /// Returns how long it is, without what lies beyond.
     pub fn len_bytes(&self) -> u32 {
         self.len_bytes
     }
 
-    /// Where the driver reads next, from 0 to the length less 1.
+    /// Returns where the driver reads next, from 0 to the length less 1.
     #[inline(always)]
     pub fn position(&self) -> u32 {
         self.consumed & (self.len_bytes - 1)
     }
 
-    /// How many bytes are there to be read.
+    /// Returns how many bytes are there to be read.
     #[inline(always)]
     pub fn available_bytes(&self) -> u32 {
         self.written.wrapping_sub(self.consumed)
     }
 
-    /// The device writes next at `position`, from 0 to the length less 1. [`Status::DeviceFailed`] if that is outside,
-    /// or less than it had already written.
+    /// Notes that the device writes next at `position`, from 0 to the length less 1. [`Status::DeviceFailed`] if that
+    /// is outside, or less than it had already written.
     #[inline(always)]
     pub fn written_to(&mut self, position: u32) -> Result<(), Status> {
         let available = position.wrapping_sub(self.consumed) & (self.len_bytes - 1);
@@ -65,7 +65,8 @@ impl<K: Kernel> ByteRing<K> {
         self.memory.bytes()
     }
 
-    /// Where in memory the byte `offset` after the driver's position is, if `len_bytes` from there on were written.
+    /// Returns where in memory the byte `offset` after the driver's position is, if `len_bytes` from there on were
+    /// written.
     #[inline(always)]
     fn place(&self, offset: u32, len_bytes: u32) -> Result<u32, Status> {
         if offset.checked_add(len_bytes).is_none_or(|end| end > self.available_bytes()) {
@@ -74,8 +75,8 @@ impl<K: Kernel> ByteRing<K> {
         Ok(self.consumed.wrapping_add(offset) & (self.len_bytes - 1))
     }
 
-    /// The value `offset` bytes after the driver's position. [`Status::Invalid`] if it was not written whole, or is not
-    /// aligned to its size in the ring: what is aligned never lies across the ring's end.
+    /// Reads the value `offset` bytes after the driver's position. [`Status::Invalid`] if it was not written whole, or
+    /// is not aligned to its size in the ring: what is aligned never lies across the ring's end.
     #[inline(always)]
     pub fn read<V: Value>(&self, offset: u32) -> Result<V, Status> {
         let place = self.place(offset, size_of::<V>() as u32)?;
@@ -83,7 +84,7 @@ impl<K: Kernel> ByteRing<K> {
     }
 
     /// Copies out what begins `offset` bytes after the driver's position, across the ring's end if need be.
-    /// [`Status::Invalid`] if so much was not written.
+    /// [`Status::Invalid`] if that much was not written.
     pub fn read_bytes(&self, offset: u32, into: &mut [u8]) -> Result<(), Status> {
         let len_bytes = u32::try_from(into.len()).map_err(|_| Status::Invalid)?;
         let place = self.place(offset, len_bytes)?;
@@ -92,8 +93,8 @@ impl<K: Kernel> ByteRing<K> {
         self.bytes().read_bytes(0, second)
     }
 
-    /// The driver is done with so many bytes. The result is its new position, for the device. [`Status::Invalid`], and
-    /// nothing moves, if so many are not there.
+    /// Gives `len_bytes` bytes back to the device. Returns the driver's new position, for the device.
+    /// [`Status::Invalid`], and nothing moves, if fewer are there.
     #[inline(always)]
     pub fn consume(&mut self, len_bytes: u32) -> Result<u32, Status> {
         if len_bytes > self.available_bytes() {

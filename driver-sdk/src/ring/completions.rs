@@ -32,12 +32,12 @@ pub struct CompletionRing<K: Kernel, const N: usize, const SLOT: usize, D> {
 }
 
 impl<K: Kernel, const N: usize, const SLOT: usize, D: Done> CompletionRing<K, N, SLOT, D> {
-    /// A ring in fresh DMA memory, zeroed and aligned to 4096 bytes. Process context only.
+    /// Creates a ring in fresh DMA memory, zeroed and aligned to 4096 bytes. Process context only.
     pub fn new(nook: Nook<K>) -> Result<Self, Status> {
         Self::with_head(nook, 0)
     }
 
-    /// The same with `head_bytes` (a multiple of 8) of memory before it, for what a device has there: its index.
+    /// Creates one with `head_bytes` (a multiple of 8) of memory before it, for what a device has there: its index.
     pub fn with_head(nook: Nook<K>, head_bytes: u32) -> Result<Self, Status> {
         let len_bytes = Slots::<SLOT, N>::LEN_BYTES;
         let memory = nook.dma_alloc(head_bytes.checked_add(len_bytes).ok_or(Status::Invalid)?, 4096)?;
@@ -46,23 +46,23 @@ impl<K: Kernel, const N: usize, const SLOT: usize, D: Done> CompletionRing<K, N,
         Ok(CompletionRing { memory, head, slots, taken: 0, released: 0, done: PhantomData })
     }
 
-    /// Where the device finds the first slot.
+    /// Returns where the device finds the first slot.
     pub fn iova(&self) -> u64 {
         self.memory.iova() + u64::from(self.head.len_bytes())
     }
 
-    /// How long the slots are together.
+    /// Returns how long the slots are together.
     pub fn len_bytes(&self) -> u32 {
         Slots::<SLOT, N>::LEN_BYTES
     }
 
-    /// The memory before the first slot, which ends where that begins.
+    /// Returns the memory before the first slot, which ends where that begins.
     #[inline(always)]
     pub fn head(&self) -> DmaBytes<'_> {
         DmaBytes::new(self.head)
     }
 
-    /// How many were ever taken: moves while the device makes progress.
+    /// Returns how many were ever taken: moves while the device makes progress.
     pub fn taken(&self) -> u32 {
         self.taken
     }
@@ -85,7 +85,7 @@ impl<K: Kernel, const N: usize, const SLOT: usize, D: Done> CompletionRing<K, N,
         self.memory.bytes().fill(0, self.memory.len_bytes(), 0)
     }
 
-    /// Where the slots end that the device may have filled.
+    /// Returns where the slots end that the device may have filled.
     #[inline(always)]
     fn end(&self) -> u32 {
         self.released.wrapping_add(N as u32)
@@ -110,7 +110,7 @@ impl<K: Kernel, const N: usize, const SLOT: usize, const WORD: usize, const MASK
 
 impl<K: Kernel, const N: usize, const SLOT: usize, D: Announced> CompletionRing<K, N, SLOT, D> {
     /// Begins a batch of taking what the device has filled: up to where it `announced` to be, which is checked.
-    /// [`Status::DeviceFailed`] if it cannot have filled so many. The batch ends, and counts, when the result is
+    /// [`Status::DeviceFailed`] if it cannot have filled that many. The batch ends, and counts, when the result is
     /// dropped.
     #[inline(always)]
     pub fn take_to(&mut self, announced: u32) -> Result<Taken<'_, N, SLOT, D>, Status> {
@@ -130,7 +130,7 @@ pub struct Taken<'a, const N: usize, const SLOT: usize, D> {
 }
 
 impl<const N: usize, const SLOT: usize, D: Done> Taken<'_, N, SLOT, D> {
-    /// The oldest slot, if the device has filled it.
+    /// Takes the oldest slot, if the device has filled it.
     #[inline(always)]
     #[allow(clippy::should_implement_trait)] // It lends: the device may fill the slot again once it was released.
     pub fn next(&mut self) -> Option<Finished<'_, (), SLOT, N>> {

@@ -38,14 +38,14 @@ pub struct DescriptorRing<K: Kernel, T, const N: usize, const SLOT: usize, D> {
     done: PhantomData<D>,
 }
 
-/// Where counter `at` points.
+/// Returns where counter `at` points.
 #[inline(always)]
 const fn index<const N: usize>(at: u32) -> usize {
     at as usize & (N - 1)
 }
 
 impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> DescriptorRing<K, T, N, SLOT, D> {
-    /// An empty ring in fresh DMA memory, aligned to 4096 bytes. Process context only.
+    /// Creates an empty ring in fresh DMA memory, aligned to 4096 bytes. Process context only.
     pub fn new(nook: Nook<K>) -> Result<Self, Status> {
         let memory = nook.dma_alloc(Slots::<SLOT, N>::LEN_BYTES, 4096)?;
         let slots = Slots::new(memory.span())?;
@@ -53,22 +53,22 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
         Ok(DescriptorRing { memory, slots, kept, filled: 0, published: 0, reaped: 0, done: PhantomData })
     }
 
-    /// Where the device finds it.
+    /// Returns where the device finds it.
     pub fn iova(&self) -> u64 {
         self.memory.iova()
     }
 
-    /// How long it is.
+    /// Returns how long it is.
     pub fn len_bytes(&self) -> u32 {
         self.memory.len_bytes()
     }
 
-    /// How many descriptors the device has.
+    /// Returns how many descriptors the device has.
     pub fn in_flight(&self) -> u32 {
         self.published.wrapping_sub(self.reaped)
     }
 
-    /// How many were ever reclaimed: moves while the device makes progress.
+    /// Returns how many were ever reclaimed: moves while the device makes progress.
     pub fn reaped(&self) -> u32 {
         self.reaped
     }
@@ -129,7 +129,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: InSlot>
 
 impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Announced> DescriptorRing<K, T, N, SLOT, D> {
     /// Begins a batch of reclaiming what the device is done with: up to where it `announced` to be, which is checked.
-    /// [`Status::DeviceFailed`] if the device does not have so many. The batch ends, and counts, when the result is
+    /// [`Status::DeviceFailed`] if the device does not have that many. The batch ends, and counts, when the result is
     /// dropped.
     #[inline(always)]
     pub fn reap_to(&mut self, announced: u32) -> Result<Reap<'_, T, N, SLOT, D>, Status> {
@@ -149,13 +149,13 @@ pub struct Fill<'a, T, const N: usize, const SLOT: usize> {
 }
 
 impl<'a, T: Copy, const N: usize, const SLOT: usize> Fill<'a, T, N, SLOT> {
-    /// The next slot, if the driver owns one.
+    /// Returns the next slot, if the driver owns one.
     #[inline(always)]
     pub fn vacant(&mut self) -> Option<Vacant<'_, 'a, T, N, SLOT>> {
         (self.at != self.end).then_some(Vacant(self))
     }
 
-    /// How many slots the driver owns.
+    /// Returns how many slots the driver owns.
     #[inline(always)]
     pub fn room(&self) -> u32 {
         self.end.wrapping_sub(self.at)
@@ -173,7 +173,7 @@ impl<T, const N: usize, const SLOT: usize> Drop for Fill<'_, T, N, SLOT> {
 pub struct Vacant<'f, 'a, T, const N: usize, const SLOT: usize>(&'f mut Fill<'a, T, N, SLOT>);
 
 impl<T: Copy, const N: usize, const SLOT: usize> Vacant<'_, '_, T, N, SLOT> {
-    /// Where in the ring it is, from 0 to N - 1.
+    /// Returns where in the ring it is, from 0 to N - 1.
     #[inline(always)]
     pub fn index(&self) -> u32 {
         index::<N>(self.0.at) as u32
@@ -201,7 +201,7 @@ pub struct Reap<'a, T, const N: usize, const SLOT: usize, D> {
 }
 
 impl<T: Copy, const N: usize, const SLOT: usize, D: Done> Reap<'_, T, N, SLOT, D> {
-    /// The oldest descriptor, if the device is done with it.
+    /// Takes the oldest descriptor, if the device is done with it.
     #[inline(always)]
     #[allow(clippy::should_implement_trait)] // It lends: the slot may be filled again once the batch is over.
     pub fn next(&mut self) -> Option<Finished<'_, T, SLOT, N>> {

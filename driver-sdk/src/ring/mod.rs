@@ -1,6 +1,6 @@
 //! Rings in DMA memory, shared with a device that may write at any time.
 //!
-//! Which one a chip needs is decided by who fills its slots, and by how the device says that it is done with one:
+//! Which one a chip needs is decided by what fills its slots, and by how the device says that it is done with one:
 //!
 //! - [`DescriptorRing`]: the driver fills slots, and the device gives them back. It sets a bit in the slot
 //!   ([`DoneBit`]), or clears one ([`OwnBit`]), or an index that it writes elsewhere passes the slot ([`ByIndex`],
@@ -44,8 +44,8 @@ mod sealed {
 
 /// How a device says that it is done with a slot.
 pub trait Done: sealed::Sealed {
-    /// The word of the slot that says so, if one does, and the word's value says it on this lap of the ring. `word`
-    /// reads a word of the slot.
+    /// Returns the word of the slot that says so, if one does, and the word's value says it on this lap of the ring.
+    /// `word` reads a word of the slot.
     #[doc(hidden)]
     fn look(word: impl FnOnce(usize) -> u32, odd_lap: bool) -> Option<u32>;
 }
@@ -55,7 +55,7 @@ pub trait InSlot: Done {}
 
 /// An index that the device writes elsewhere (a register, a word of memory, another ring) says so.
 pub trait Announced: Done {
-    /// How many slots lie between the one at `from` and the announced one; `None` for what is no index.
+    /// Returns how many slots lie between the one at `from` and the announced one; `None` for what is no index.
     #[doc(hidden)]
     fn distance(announced: u32, from: u32, slots: u32) -> Option<u32>;
 }
@@ -157,14 +157,14 @@ pub struct Finished<'a, T, const SLOT: usize, const N: usize> {
 }
 
 impl<T, const SLOT: usize, const N: usize> Finished<'_, T, SLOT, N> {
-    /// The word that said that the device is done; 0 if an index said so.
+    /// Returns the word that said that the device is done; 0 if an index said so.
     #[inline(always)]
     pub fn done_word(&self) -> u32 {
         self.done_word
     }
 
-    /// Word `index` (32 bits, little endian) of the slot, modulo the number of its words, read after the device was
-    /// done.
+    /// Reads word `index` (32 bits, little endian) of the slot, modulo the number of its words, read after the device
+    /// was done.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u32 {
         self.slots.word(self.at, index)

@@ -46,7 +46,7 @@ pub(crate) enum Loopback {
 }
 
 impl Loopback {
-    /// RCTL.LBM.
+    /// Returns the value of RCTL.LBM.
     pub(crate) const fn rctl(self) -> u32 {
         match self {
             Loopback::Phy => 0,
@@ -54,7 +54,8 @@ impl Loopback {
         }
     }
 
-    /// What CTRL has besides a forced mode. The PHY's signal is lost in its loopback, so its sense is turned round.
+    /// Returns what CTRL has besides a forced mode. The PHY's signal is lost in its loopback, so its sense is turned
+    /// round.
     pub(crate) const fn ctrl(self) -> u32 {
         match self {
             Loopback::Phy => CTRL::ILOS,
@@ -97,8 +98,8 @@ static CHIPS: [Chip; 3] = [
     },
 ];
 
-/// Legacy descriptors, one queue, and interrupts that nothing masks but the driver, whoever had the chip before; the
-/// firmware is told; and the reserved bits that public drivers set.
+/// Legacy descriptors, one queue, and interrupts that nothing masks but the driver, no matter what used the chip
+/// before; the firmware is told; and the reserved bits that public drivers set.
 static EXPRESS_TUNING: [Tuning; 7] = [
     Tuning(RFCTL, u32::MAX, 0),
     Tuning(MRQC, u32::MAX, 0),
@@ -110,7 +111,7 @@ static EXPRESS_TUNING: [Tuning; 7] = [
 ];
 
 impl Chip {
-    /// The chip with these PCI ids.
+    /// Finds the chip with these PCI ids.
     pub(crate) fn find(vendor: u16, device: u16) -> Option<&'static Chip> {
         CHIPS.iter().find(|chip| vendor == VENDOR && chip.device == device)
     }

@@ -28,8 +28,8 @@ const MIN_MTU_BYTES: u32 = 68;
 
 /// How often the driver looks after the chip.
 const TICK_NS: u64 = 1_000_000_000;
-/// At so many looks in a row without progress the transmitter is stuck. At the first one an interrupt may have been
-/// lost, and `poll` is asked for.
+/// Number of checks in a row without progress after which the transmitter is stuck. At the first one an interrupt may
+/// have been lost, and `poll` is asked for.
 const STUCK_TICKS: u32 = 2;
 
 /// The driver of one chip.
@@ -47,7 +47,7 @@ pub struct E1000<K: Kernel> {
     /// Its interrupts are masked.
     masked: bool,
     filter: RxFilter,
-    /// Frames turn round inside of the chip.
+    /// Frames turn round inside the chip.
     loopback: bool,
     /// As it was last reported.
     link: LinkState,
@@ -243,7 +243,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 }
 
 impl<K: Kernel> E1000<K> {
-    /// From reset to a chip that runs, with empty rings and interrupts masked.
+    /// Brings the chip from reset to running, with empty rings and interrupts masked.
     fn start(&mut self) -> Result<(), Status> {
         setup::start(&self.nook, &self.regs, self.chip, &self.filter, self.loopback, &self.rx, &self.tx)?;
         self.open = true;
@@ -259,7 +259,7 @@ impl<K: Kernel> E1000<K> {
         setup::reset(&self.nook, &self.regs, self.chip)
     }
 
-    /// A silent chip is not looked after any more.
+    /// Closes the driver: a silent chip is no longer watched.
     fn close(&mut self) -> Result<(), Status> {
         self.nook.timer_set(0);
         self.report(LinkState::default());

@@ -20,8 +20,8 @@ fn read<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, layout: ReadLayout, word: u32
     Ok(EERD::DATA.get(eerd) as u16)
 }
 
-/// The card's address, if the content is what the manufacturer wrote: `Corrupt` if the checksum is wrong (section
-/// 5.6.35) or the address is not one that a card can have.
+/// Returns the card's address, if the content is what the manufacturer wrote: `Corrupt` if the checksum is wrong
+/// (section 5.6.35) or the address is not one that a card can have.
 pub(crate) fn address<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, layout: ReadLayout) -> Result<MacAddress, Status> {
     let mut words = [0; eeprom::WORDS as usize];
     for (at, word) in words.iter_mut().enumerate() {
@@ -41,7 +41,7 @@ pub(crate) fn address<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, layout: ReadLay
     Ok(mac)
 }
 
-/// Whether an address can be that of one station: neither a group's nor all zero.
+/// Returns whether an address can be that of one station: neither a group's nor all zero.
 pub(crate) fn is_station(mac: MacAddress) -> bool {
     mac[0] & 1 == 0 && mac != [0; 6]
 }

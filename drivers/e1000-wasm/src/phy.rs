@@ -19,7 +19,7 @@ const RESET_LOOK_NS: u64 = 10_000_000;
 
 /// What we offer: everything but PAUSE, which the driver does not turn on, and half duplex at 1000 Mbit/s.
 const OFFERED: u16 = an::SELECTOR | an::T10_HALF | an::T10_FULL | an::T100_HALF | an::T100_FULL;
-/// The same for 1000BASE-T; no test mode, and who is master is negotiated.
+/// The same for 1000BASE-T; no test mode, and which side is master is negotiated.
 const OFFERED_GIGABIT: u16 = gigabit::FULL;
 
 /// The bits of BMCR that keep a PHY from negotiating, and the one that lets it.
@@ -56,7 +56,7 @@ fn write<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, register: u32, value: u16) -
 pub(crate) fn negotiate<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<(), Status> {
     with_phy(nook, regs, chip, || {
         if chip.express {
-            // Whoever was here before may have left another page on top.
+            // An earlier driver may have left another page selected.
             write(nook, regs, PAGE, 0)?;
         }
         let id = u32::from(read(nook, regs, PHYID1)?) << 16 | u32::from(read(nook, regs, PHYID2)?);
@@ -100,7 +100,7 @@ fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, mode: u16) -> Result<(), Sta
 /// The link of a loopback.
 pub(crate) const LOOPED: LinkState = LinkState { up: true, speed_mbps: 1000, full_duplex: true };
 
-/// The link as the MAC uses it, from STATUS: the PHY tells the MAC what it negotiated (section 8.6.2.2.3).
+/// Returns the link as the MAC uses it, from STATUS: the PHY tells the MAC what it negotiated (section 8.6.2.2.3).
 pub(crate) fn link(status: u32) -> LinkState {
     if status & STATUS::LU == 0 {
         return LinkState::default();

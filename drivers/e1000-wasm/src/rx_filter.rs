@@ -12,7 +12,7 @@ const WORDS: usize = MTA.count() as usize;
 /// RCTL.MO: the multicast table is indexed by bits 47 to 36 of the address.
 const HASH: u32 = 0;
 
-/// What the chip is told of the size of a receive buffer. It has no size between this and 1024.
+/// The size of a receive buffer as the chip has it. It has no size between this and 1024.
 const BUFFER_BYTES: u32 = 2048;
 
 /// What RCTL always has: the receiver is on, takes broadcasts, and strips the frame check sequence. Long frames and
@@ -35,20 +35,20 @@ pub(crate) struct RxFilter {
 }
 
 impl RxFilter {
-    /// Frames to `mac` and broadcasts.
+    /// Creates a filter that passes frames to `mac` and broadcasts.
     pub(crate) fn new(mac: MacAddress) -> Self {
         let mut exact = [None; EXACT];
         exact[0] = Some(mac);
         RxFilter { exact, table: [0; WORDS], promiscuous: false, all_multicast: false }
     }
 
-    /// The same for another address.
+    /// Changes the address.
     pub(crate) fn with_mac(mut self, mac: MacAddress) -> Self {
         self.exact[0] = Some(mac);
         self
     }
 
-    /// The same address with another mode. `Invalid` if the list has what is not a group.
+    /// Changes the mode and keeps the address. `Invalid` if the list has what is not a group.
     pub(crate) fn with_mode(&self, mode: RxMode<'_>) -> Result<Self, Status> {
         let RxMode { promiscuous, all_multicast, multicast } = mode;
         let mut filter = RxFilter { exact: [None; EXACT], table: [0; WORDS], promiscuous, all_multicast };
@@ -67,7 +67,7 @@ impl RxFilter {
         Ok(filter)
     }
 
-    /// The value of RCTL.
+    /// Returns the value of RCTL.
     pub(crate) fn rctl(&self) -> u32 {
         let unicast = if self.promiscuous { RCTL::UPE } else { 0 };
         let multicast = if self.promiscuous || self.all_multicast { RCTL::MPE } else { 0 };

@@ -44,7 +44,7 @@ pub(crate) fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> R
     done
 }
 
-/// From reset to a chip that sends and receives, with empty rings and interrupts masked (sections 14.3 to 14.5).
+/// Brings the chip from reset to sending and receiving, with empty rings and interrupts masked (sections 14.3 to 14.5).
 pub(crate) fn start<K: Kernel>(
     nook: &Nook<K>,
     regs: &Regs<K>,
@@ -82,20 +82,20 @@ pub(crate) fn start<K: Kernel>(
     Ok(())
 }
 
-/// CTRL of a chip that runs. The MAC follows the PHY's link, speed and duplex: nothing is forced or guessed (section
-/// 8.6.2), except in loopback, where nothing is to be found out.
+/// Writes CTRL of a chip that runs. The MAC follows the PHY's link, speed and duplex: nothing is forced or guessed
+/// (section 8.6.2), except in loopback, where nothing is to be found out.
 pub(crate) fn write_ctrl<K: Kernel>(regs: &Regs<K>, chip: &Chip, loopback: bool) {
     const FORCED: u32 = CTRL::FRCSPD | CTRL::FRCDPLX | CTRL::FD | CTRL::SPEED.put(SPEED_1000);
     let mode = if loopback { FORCED | chip.loopback.ctrl() } else { 0 };
     regs.write(CTRL, chip.ctrl | CTRL::SLU | mode);
 }
 
-/// The value of RCTL.
+/// Returns the value of RCTL.
 pub(crate) fn rctl(chip: &Chip, filter: &RxFilter, loopback: bool) -> u32 {
     filter.rctl() | if loopback { chip.loopback.rctl() } else { 0 }
 }
 
-/// When the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).
+/// Sets when the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).
 ///
 /// - A received frame interrupts at once. RDTR and RADV would make a lone frame wait, and the manual warns of them; ITR
 ///   would make the second of two wait, as in any exchange of requests and answers. Under load none of them is needed:

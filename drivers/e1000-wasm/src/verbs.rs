@@ -12,7 +12,7 @@ use crate::driver::E1000;
 /// Descriptors in each ring. One of them is never used, because head = tail means empty (section 3.2.6).
 pub(crate) const RING: usize = 256;
 /// The longest frame that the chip receives without RCTL.LPE, with VLAN tag and frame check sequence (section 13.4.22):
-/// it writes no more into a buffer, though it is told that there are 2048 bytes.
+/// it writes no more into a buffer, although it is set to 2048 bytes.
 pub(crate) const LONGEST_BYTES: u32 = 1522;
 /// Bytes of the shortest thing that can be a frame: an Ethernet header.
 const HEADER_BYTES: u32 = 14;
@@ -27,7 +27,7 @@ pub(crate) type Ring<K> = DescriptorRing<K, Packet, RING, 16, DoneBit<3, DD>>;
 const DD: u32 = rx::status::DD;
 const _: () = assert!(DD == tx::status::DD);
 
-/// Four words as two halves of a slot.
+/// Packs four words into the two halves of a slot.
 #[inline(always)]
 fn halves([a, b, c, d]: [u32; 4]) -> [u64; 2] {
     [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
@@ -156,9 +156,9 @@ impl<K: Kernel> E1000<K> {
     }
 }
 
-/// What the host gets for a receive descriptor that is done. No frame needs two buffers, because the chip drops those
-/// that are longer than one (RCTL.LPE is off); should one do so all the same, none of its parts passes. `mid_frame`
-/// remembers that the last descriptor did not end its frame.
+/// Returns what the host gets for a receive descriptor that is done. No frame needs two buffers, because the chip drops
+/// those that are longer than one (RCTL.LPE is off); should one do so all the same, none of its parts passes.
+/// `mid_frame` remembers that the last descriptor did not end its frame.
 #[inline(always)]
 fn received(packet: Packet, len_bytes: u32, word3: u32, mid_frame: &mut bool) -> QueueEntry {
     let ends = word3 & rx::status::EOP != 0;

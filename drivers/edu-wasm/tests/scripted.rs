@@ -106,7 +106,7 @@ impl Rig {
         self.driver.invoke(ticket, operation, input.len() as u32)
     }
 
-    /// What was completed since the last time, with the output if there was one.
+    /// Returns what was completed since the last time, with the output if there was one.
     fn completed(&self) -> Vec<String> {
         let calls = self.host.take_calls();
         calls.into_iter().filter(|call| call.starts_with("misc_complete")).collect()

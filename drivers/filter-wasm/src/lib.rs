@@ -4,7 +4,7 @@
 //! Each rule names frames: `ethertype:0x86dd`, `vlan:7`, `udp:53` or `tcp:80` (source or destination port, over IPv4 or
 //! IPv6). It keeps no state and looks into no fragment but the first; behind IPv6 extension headers it does not look.
 //! It is an example of two modules in one nook, not a firewall.
-#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
+#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring its own panic handler.
 #![forbid(unsafe_code)]
 
 mod rule;

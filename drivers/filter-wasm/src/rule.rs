@@ -29,7 +29,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// `None` if the text is no rule.
+    /// Parses a rule; `None` if the text is none.
     pub fn parse(text: &str) -> Option<Rule> {
         let (kind, value) = text.split_once(':')?;
         let number = match value.strip_prefix("0x") {
@@ -45,7 +45,7 @@ impl Rule {
         }
     }
 
-    /// Whether the frame is one of them. One that is cut short is none.
+    /// Returns whether the frame is one of them. One that is cut short is none.
     pub fn names(&self, frame: &Frame<'_>) -> bool {
         self.find(frame).unwrap_or(false)
     }
@@ -71,7 +71,7 @@ impl Rule {
     }
 }
 
-/// Where the ports are, if it is a packet of this protocol that has them.
+/// Returns where the ports are, if it is a packet of this protocol that has them.
 fn ports(frame: &Frame<'_>, ethertype: u16, at: usize, protocol: u8) -> Option<usize> {
     match ethertype {
         IPV4 => {
@@ -88,7 +88,7 @@ fn ports(frame: &Frame<'_>, ethertype: u16, at: usize, protocol: u8) -> Option<u
 mod tests {
     use super::*;
 
-    /// A frame with `tags` before its type, then `payload`.
+    /// Returns a frame with `tags` before its type, then `payload`.
     fn frame(tags: &[u16], ethertype: u16, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![2; 12];
         tags.iter().for_each(|tag| frame.extend([0x81, 0, (tag >> 8) as u8, *tag as u8]));
@@ -97,7 +97,7 @@ mod tests {
         frame
     }
 
-    /// An IPv4 header with `options` words of options, then two ports.
+    /// Returns an IPv4 header with `options` words of options, then two ports.
     fn ipv4(protocol: u8, options: u8, fragment: u16, from: u16, to: u16) -> Vec<u8> {
         let mut packet = vec![0x45 + options, 0, 0, 28, 0, 0];
         packet.extend(fragment.to_be_bytes());

@@ -12,20 +12,20 @@ use std::fmt::Debug;
 /// From `base`, `len_bytes` bytes stay readable and writable and `reserved_bytes` (at least as many) stay this
 /// value's own, inaccessible beyond `len_bytes`, for as long as the value lives, wherever it is used from. None of
 /// the range holds an interrupt table. Its users make no Rust reference into it: each access is a volatile one.
-#[expect(unsafe_code, reason = "who hands out an address vouches for what is there")]
+#[expect(unsafe_code, reason = "the code that hands out an address vouches for what is there")]
 pub unsafe trait BarMemory: Debug + Send + Sync {
-    /// Where it begins; page aligned.
+    /// Returns where it begins; page aligned.
     fn base(&self) -> *mut u8;
 
-    /// The BAR's size in bytes; whole pages of the host.
+    /// Returns the BAR's size in bytes; whole pages of the host.
     fn len_bytes(&self) -> usize;
 
-    /// How much address space belongs to it.
+    /// Returns how much address space belongs to it.
     fn reserved_bytes(&self) -> usize;
 
-    /// Whether pages of it were replaced because the device no longer answered.
+    /// Returns whether pages of it were replaced because the device no longer answered.
     fn lost(&self) -> bool;
 
-    /// Takes the device away from whoever uses the range: all of it reads as 0xff from now on, and writes go nowhere.
+    /// Takes the device away from all that use the range: all of it reads as 0xff from now on, and writes go nowhere.
     fn revoke(&self);
 }

@@ -9,14 +9,14 @@ const BEGIN_NS: u64 = 1_000_000_000;
 
 /// A nook's clock. Clones tell the same time, in nanoseconds from a moment in the past.
 ///
-/// Everything of a nook that decides by time asks this and no other clock; what is told a time (a device, a backend) is
-/// told this one's. So a run on virtual time can be repeated to the byte.
+/// Everything of a nook that decides by time asks this and no other clock; what gets a time passed (a device, a
+/// backend) is told this one's. So a run on virtual time can be repeated to the byte.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The machine's CLOCK_MONOTONIC.
     #[default]
     Monotonic,
-    /// Time that passes only when it is told to.
+    /// Time that passes only by request.
     Virtual(VirtualTime),
 }
 
@@ -25,12 +25,12 @@ pub enum Clock {
 pub struct VirtualTime(Arc<AtomicU64>);
 
 impl Clock {
-    /// A new clock that stands still.
+    /// Creates a clock that stands still.
     pub fn new_virtual() -> Self {
         Clock::Virtual(VirtualTime(Arc::new(AtomicU64::new(BEGIN_NS))))
     }
 
-    /// What time it is.
+    /// Returns the time.
     #[inline]
     pub fn now_ns(&self) -> u64 {
         match self {
@@ -39,13 +39,13 @@ impl Clock {
         }
     }
 
-    /// Whether time is virtual.
+    /// Returns whether time is virtual.
     #[inline]
     pub fn is_virtual(&self) -> bool {
         matches!(self, Clock::Virtual(_))
     }
 
-    /// Something was done that is taken to last so long. Real time has passed meanwhile, virtual time does now.
+    /// Charges for work that is taken to last `ns`. Real time has passed meanwhile, virtual time does now.
     #[inline]
     pub fn charge(&self, ns: u64) {
         if let Clock::Virtual(time) = self {
@@ -63,7 +63,7 @@ impl Clock {
         }
     }
 
-    /// The same, awake: for waits that a sleep would be too coarse for.
+    /// Waits awake, for waits that a sleep would be too coarse for.
     pub fn spin_until(&self, due_ns: u64) {
         if self.is_virtual() {
             return self.sleep_until(due_ns);

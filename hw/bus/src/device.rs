@@ -48,7 +48,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// An operating system error with what was tried.
+    /// Wraps an operating system error, with what was tried.
     pub fn os(what: impl Into<String>, source: std::io::Error) -> Self {
         DeviceError::Os { what: what.into(), source }
     }
@@ -75,7 +75,7 @@ pub struct PciIdentity {
 }
 
 impl PciIdentity {
-    /// A function of these ids and this class, without subsystem and of revision 0.
+    /// Creates the identity of a function with these ids and this class, without subsystem and of revision 0.
     pub const fn new(vendor: u16, device: u16, class: u32) -> Self {
         PciIdentity { vendor, device, subsystem_vendor: 0, subsystem: 0, class, revision: 0 }
     }
@@ -147,7 +147,7 @@ pub struct Service {
 /// say (interrupts) is fetched with [`service`](PciDevice::service).
 ///
 /// DMA: a device reaches memory only through windows that were mapped with [`dma_map`](PciDevice::dma_map) and only
-/// while bus mastering is on. What it does outside of them goes nowhere and is counted in
+/// while bus mastering is on. What it does outside them goes nowhere and is counted in
 /// [`dma_faults`](PciDevice::dma_faults).
 ///
 /// What has a default describes a function of registers and nothing else: no interrupts, no DMA, no reset, nothing
@@ -156,13 +156,13 @@ pub struct Service {
 /// Nothing writes configuration space but the device's own implementation: bus mastering, BARs and interrupt
 /// capabilities are the host's, and no driver may change the rest.
 pub trait PciDevice: Send {
-    /// What and where it is, for people: "Intel 82540EM (embedded model, seed 7)".
+    /// Describes what and where it is, for people: "Intel 82540EM (embedded model, seed 7)".
     fn describe(&self) -> String;
 
-    /// Who it says it is.
+    /// Returns the device's identity.
     fn identity(&self) -> PciIdentity;
 
-    /// The BARs that exist, ordered by index.
+    /// Returns the BARs that exist, ordered by index.
     fn bars(&self) -> &[BarInfo];
 
     /// Reads a register. `offset` is inside the BAR and aligned to `width`: the caller has checked.
@@ -209,7 +209,7 @@ pub trait PciDevice: Send {
         Ok(())
     }
 
-    /// Accesses outside of mapped windows that were seen and blocked since the device was opened, where the device
+    /// Accesses outside mapped windows that were seen and blocked since the device was opened, where the device
     /// or its bus can tell.
     fn dma_faults(&self) -> u64 {
         0
@@ -251,7 +251,7 @@ pub trait PciDevice: Send {
         Ok(Service::default())
     }
 
-    /// Descriptors which become readable when [`service`](PciDevice::service) has something to do. By default none.
+    /// Adds descriptors that become readable when [`service`](PciDevice::service) has something to do. By default none.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         let _ = fds;
     }

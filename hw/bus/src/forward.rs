@@ -1,7 +1,7 @@
 //! What middleware around a device does not change.
 
 /// Implements methods of [`PciDevice`](crate::PciDevice) by those of another device: `|self| self.device => describe
-/// identity` inside of an `impl`.
+/// identity` inside an `impl`.
 #[macro_export]
 macro_rules! forward_pci_device {
     (|$this:ident| $device:expr => $($method:ident)*) => {

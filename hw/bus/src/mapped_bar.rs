@@ -102,7 +102,7 @@ impl Drop for MappedBar {
     fn drop(&mut self) {
         // Out of the table first: the address may be somebody else's a moment after it is unmapped.
         self.registered = None;
-        // SAFETY: unmaps exactly what `new` reserved; who got the address by `base` does not outlive the value.
+        // SAFETY: unmaps exactly what `new` reserved; no user of the address from `base` outlives the value.
         let unmapped = unsafe { munmap(self.base.cast(), self.reserved) };
         debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }

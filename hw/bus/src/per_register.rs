@@ -17,7 +17,7 @@ pub struct RegisterAddr {
 }
 
 impl RegisterAddr {
-    /// The places of all registers of a map, each element of an array, in the order of the map.
+    /// Returns the addresses of all registers of a map, each element of an array, in the order of the map.
     pub fn all_of(map: &RegisterMap) -> impl Iterator<Item = (RegisterAddr, &'static nook_regs::RegisterInfo)> + use<> {
         map.registers().iter().flat_map(|info| {
             info.offsets().map(move |offset| (RegisterAddr { bar: info.bar, offset, width: info.width }, info))
@@ -40,7 +40,7 @@ pub struct PerRegister<T> {
 }
 
 impl<T: Copy> PerRegister<T> {
-    /// A table in which no register has a value yet: each answer is `nothing`.
+    /// Creates a table in which no register has a value yet: each answer is `nothing`.
     pub fn of(map: &RegisterMap, nothing: T) -> Self {
         let (mut bars, mut len, mut others) = ([(0, 0); BARS], 0, Vec::new());
         for bar in map.bars() {
@@ -66,7 +66,8 @@ impl<T: Copy> PerRegister<T> {
         self.others.binary_search_by_key(&at, |&(at, _)| at).ok()
     }
 
-    /// The value of what is accessed, which is a register of the map only if place and width are the register's.
+    /// Returns the value of what is accessed, which is a register of the map only if place and width are the
+    /// register's.
     #[inline]
     pub fn get(&self, bar: u32, offset: u32, width: Width) -> T {
         let value = match width {

@@ -20,19 +20,19 @@ struct Script {
 pub struct Scripted(Arc<Mutex<Script>>);
 
 impl Scripted {
-    /// The next read of the register at `offset`, after those that were said before, answers `value`. What nothing is
+    /// Queues `value` as the answer to a read of the register at `offset`. What nothing is
     /// said of reads as 0.
     pub fn answers(&self, offset: u32, value: u64) {
         self.script().answers.entry(offset).or_default().push_back(value);
     }
 
-    /// From now on it refuses writes of the register at `offset`.
+    /// Makes it refuse writes of the register at `offset` from now on.
     pub fn refuses(&self, offset: u32) {
         self.script().refuses = Some(offset);
     }
 
-    /// What has reached it since this was last asked, in order: `0x10=0x1` for a write and `read 0x10` for a read, with
-    /// the width after it if that is not 32 bit, and other calls by name.
+    /// Takes what has reached it since this was last called, in order: `0x10=0x1` for a write and `read 0x10` for a
+    /// read, with the width after it if that is not 32 bit, and other calls by name.
     pub fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.script().seen)
     }
@@ -46,7 +46,7 @@ impl Scripted {
     }
 }
 
-/// What follows an access that is not of the usual width.
+/// Returns what follows an access that is not of the usual width.
 fn after(width: Width) -> String {
     if width == Width::B4 { String::new() } else { format!(" {width}") }
 }

@@ -96,14 +96,14 @@ impl Shadowed {
         }
     }
 
-    /// A new driver instance: what the last one made of the device counts no more.
+    /// Begins a new driver instance: what the last one made of the device counts no more.
     pub fn forget(&mut self) {
         self.whole = false;
         self.cells.iter_mut().for_each(|cell| cell.at = 0);
     }
 
-    /// What the driver made of its device; `None` if that is not known: it was not reset yet, a part of it was reset
-    /// since, or the map does not say how the device is reset.
+    /// Captures how the driver programmed its device; `None` if that is not known: it was not reset yet, a part of it
+    /// was reset since, or the map does not say how the device is reset.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -132,9 +132,9 @@ impl Shadowed {
         }))
     }
 
-    /// Whether what the device moves is still what was last written there: since it was told where to begin in its
-    /// rings it has taken nothing out of them. `false` if that cannot be said: the map names nothing that the device
-    /// moves, or the driver never said where to begin.
+    /// Returns whether what the device moves is still what was last written there: since its starting positions were
+    /// written in its rings it has taken nothing out of them. `false` if that cannot be said: the map names nothing
+    /// that the device moves, or the driver never said where to begin.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -151,7 +151,7 @@ impl Shadowed {
         Ok(any)
     }
 
-    /// What the device moves: where it is in its rings; and masks.
+    /// Reads what the device moves: its positions in its rings; and masks.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -162,8 +162,8 @@ impl Shadowed {
         places.map(|place| Ok((place, device.bar_read(place.bar, place.offset, place.width)?))).collect()
     }
 
-    /// The device becomes as after a reset: off, without interrupts and DMA, and what it had counted is forgotten.
-    /// `then` is what it is to be restored to.
+    /// Puts the device in the state after a reset: off, without interrupts and DMA, and what it had counted is
+    /// forgotten. `then` is what it is to be restored to.
     ///
     /// # Errors
     /// If it does not answer, or the reset does not end.
@@ -209,7 +209,7 @@ impl Shadowed {
         self.device.flush()
     }
 
-    /// A device that was [silenced](Self::silence) becomes as it was kept: it may use memory when this returns.
+    /// Restores a device that was [silenced](Self::silence) to what was captured: it may use memory when this returns.
     ///
     /// # Errors
     /// If it does not answer.
@@ -241,7 +241,7 @@ impl Shadowed {
         (index != NO_CELL).then_some(index.into())
     }
 
-    /// The device was told something.
+    /// Remembers what was written to the device.
     #[inline]
     fn remember(&mut self, bar: u8, offset: u32, width: Width, value: u64) {
         let Some(at) = self.cell(bar, offset, width) else { return };
@@ -260,7 +260,7 @@ impl Shadowed {
         }
     }
 
-    /// A register is about to be touched: a reset that was waited for is over.
+    /// Notes that a register is about to be accessed: a reset that was waited for is over.
     #[inline]
     fn touch(&mut self) {
         if let Some(since_ns) = self.resetting.take() {

@@ -55,7 +55,7 @@ impl Registered {
         Ok(Registered { slot })
     }
 
-    /// Whether it vanished. Sticks.
+    /// Returns whether it vanished; once true, it stays so.
     #[inline]
     pub(crate) fn lost(&self) -> bool {
         // The handler runs inside an earlier access of this thread: the question must not be moved before that.
@@ -119,7 +119,7 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, machine
     pass_on(previous, signal, info, machine);
 }
 
-/// The registered mapping that `address` lies in.
+/// Returns the registered mapping that `address` lies in.
 fn slot_of(address: usize) -> Option<&'static Slot> {
     TABLE.iter().find(|slot| {
         let start = slot.start.load(Ordering::Acquire);
@@ -236,7 +236,7 @@ mod tests {
     /// Set in processes that a test of this module starts: only there may a test end its process.
     const CHILD: &str = "NOOK_SIGBUS_CHILD";
 
-    /// Runs one test of this binary in a process of its own.
+    /// Runs one test of this binary in a separate process.
     fn in_a_child(test: &str) -> std::process::ExitStatus {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
@@ -273,7 +273,7 @@ mod tests {
             // SAFETY: _exit is allowed in a handler.
             unsafe { libc::_exit(42) };
         }
-        // SAFETY: a handler of one argument, installed for SIGBUS in a process of its own.
+        // SAFETY: a handler of one argument, installed for SIGBUS in a separate process.
         unsafe { libc::signal(libc::SIGBUS, earlier as *const () as usize) };
         touch_an_unregistered_page();
     }

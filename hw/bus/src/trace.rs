@@ -45,7 +45,7 @@ pub enum BusAccess {
 
 /// Where a trace goes.
 pub trait TraceSink: Send {
-    /// Called after each access that the device answered.
+    /// Takes each access that the device answered.
     fn access(&mut self, access: BusAccess);
 }
 
@@ -55,7 +55,7 @@ impl<F: FnMut(BusAccess) + Send> TraceSink for F {
     }
 }
 
-/// A device whose every access is told to a [`TraceSink`].
+/// A device that reports every access to a [`TraceSink`].
 pub struct Tracing<D, S> {
     device: D,
     sink: S,
@@ -67,7 +67,7 @@ impl<D: PciDevice, S: TraceSink> Tracing<D, S> {
         Tracing { device, sink }
     }
 
-    /// The device and the sink again.
+    /// Takes it apart into device and sink.
     pub fn into_parts(self) -> (D, S) {
         (self.device, self.sink)
     }

@@ -56,18 +56,19 @@ impl DmaWindow {
         self.inner.len as u64
     }
 
-    /// The memfd.
+    /// Returns the memfd.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.inner.file.as_fd()
     }
 
-    /// This process's mapping. No Rust reference may be made into it: a device or a driver can write at any time.
+    /// Returns this process's mapping. No Rust reference may be made into it: a device or a driver can write at any
+    /// time.
     pub fn slice(&self) -> VolatileSlice<'_> {
         // SAFETY: the mapping is `len` bytes long and lives as long as `self`; volatile access makes sharing it sound.
         unsafe { VolatileSlice::new(self.inner.base, self.inner.len) }
     }
 
-    /// Whether the two are the same memory.
+    /// Returns whether the two are the same memory.
     pub fn same_as(&self, other: &DmaWindow) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }

@@ -11,7 +11,7 @@ pub struct Behaviour {
     pub busy_reads: u32,
     /// How long negotiating a link takes.
     pub negotiation_ns: u64,
-    /// Another device on the interrupt line fires in one of so many calls of `service`; 0 is never.
+    /// Another device on the interrupt line fires in one of this many calls of `service`; 0 is never.
     pub spurious_one_in: u32,
     /// Frames of a million that arrive with a bad frame check sequence. The only way in which this device loses
     /// frames that it could take, so it is never on by default.
@@ -24,7 +24,7 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// A device that does everything at once and in order, for measurements.
+    /// Returns the behaviour of a device that does everything at once and in order, for measurements.
     pub const fn calm() -> Self {
         Behaviour {
             late_ns: 0,
@@ -37,7 +37,7 @@ impl Behaviour {
         }
     }
 
-    /// A device that uses what the manual allows it, without losing a frame.
+    /// Returns the behaviour of a device that uses what the manual allows it, without losing a frame.
     pub const fn adversarial() -> Self {
         Behaviour {
             late_ns: 40_000,

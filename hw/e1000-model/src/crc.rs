@@ -17,7 +17,7 @@ const TABLE: [u32; 256] = {
     table
 };
 
-/// The four bytes after `frame`, in the order of the wire.
+/// Computes the four bytes after `frame`, in the order of the wire.
 pub(crate) fn frame_check(frame: &[u8]) -> [u8; 4] {
     let crc = frame.iter().fold(!0u32, |crc, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)]);
     (!crc).to_le_bytes()

@@ -33,7 +33,7 @@ impl Dma {
             return refuse(format!("windows are mapped at multiples of {WINDOW_ALIGN:#x}"));
         }
         if !(RANGE.first..=RANGE.last).contains(&iova) || len - 1 > RANGE.last - iova {
-            return refuse(format!("outside of {:#x} to {:#x}", RANGE.first, RANGE.last));
+            return refuse(format!("outside {:#x} to {:#x}", RANGE.first, RANGE.last));
         }
         if let Some(other) =
             self.windows.iter().find(|other| iova < other.first + other.len && other.first < iova + len)
@@ -54,7 +54,7 @@ impl Dma {
         Ok(())
     }
 
-    /// The memory behind `len` bytes at `address`; counts a fault if there is none.
+    /// Returns the memory behind `len` bytes at `address`; counts a fault if there is none.
     #[inline]
     fn at(&mut self, address: u64, len: u64) -> Option<VolatileSlice<'_>> {
         let hit = |mapped: &Mapped| {
@@ -75,13 +75,13 @@ impl Dma {
         None
     }
 
-    /// Eight bytes of a descriptor.
+    /// Reads eight bytes of a descriptor.
     #[inline]
     pub(crate) fn load(&mut self, address: u64) -> Option<u64> {
         Some(u64::from_le(self.at(address, 8)?.load(0, Ordering::Relaxed).ok()?))
     }
 
-    /// A whole descriptor. What the driver wrote before the doorbell is seen: the doorbell came through the same
+    /// Reads a whole descriptor. What the driver wrote before the doorbell is seen: the doorbell came through the same
     /// thread.
     #[inline]
     pub(crate) fn descriptor(&mut self, address: u64) -> Option<[u64; 2]> {
@@ -91,7 +91,7 @@ impl Dma {
         Some([low, high].map(|half| u64::from_le(half.load(Ordering::Relaxed))))
     }
 
-    /// The half of a descriptor that has the done bit, after everything that was written before.
+    /// Writes the half of a descriptor that has the done bit, after everything that was written before.
     #[inline]
     pub(crate) fn write_back(&mut self, address: u64, value: u64) {
         if let Some(slice) = self.at(address, 8) {
@@ -100,13 +100,13 @@ impl Dma {
         }
     }
 
-    /// Payload from memory; false if there is none.
+    /// Reads payload from memory; false if there is none.
     #[inline]
     pub(crate) fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
         self.at(address, bytes.len() as u64).map(|slice| slice.copy_to(bytes)).is_some()
     }
 
-    /// Payload to memory.
+    /// Writes payload to memory.
     #[inline]
     pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) {
         if let Some(slice) = self.at(address, bytes.len() as u64) {

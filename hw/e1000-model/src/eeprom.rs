@@ -31,7 +31,7 @@ struct Pins {
 }
 
 impl Eeprom {
-    /// The content that a card with this address and PCI id has.
+    /// Creates the content that a card with this address and PCI id has.
     pub(crate) fn new(mac: [u8; 6], device: u16) -> Self {
         let mut words = [0xffff; eeprom::WORDS as usize];
         for (at, word) in (eeprom::ADDRESS..).zip(eeprom::address_words(mac)) {
@@ -73,7 +73,7 @@ impl Eeprom {
         self.eerd
     }
 
-    /// The device was reset: nobody has the pins, and the chip is not selected.
+    /// Resets it: nobody has the pins, and the chip is not selected.
     pub(crate) fn reset(&mut self) {
         self.pins = Pins::default();
     }
@@ -92,7 +92,8 @@ impl Eeprom {
         if pins.data { value | EECD::DO } else { value }
     }
 
-    /// Who asks for the pins gets them after `waits` reads. Without them, the chip notices nothing.
+    /// Writes the pins. A driver that asks for them gets them after `waits` reads; without them, the chip notices
+    /// nothing.
     pub(crate) fn write_pins(&mut self, value: u32, waits: u32) {
         let Eeprom { words, pins, .. } = self;
         let value = value & (EECD::SK | EECD::CS | EECD::DI | EECD::EE_REQ);

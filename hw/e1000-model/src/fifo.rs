@@ -50,7 +50,7 @@ impl Fifo {
         self.frames.push_back(verdict);
     }
 
-    /// The oldest frame, copied into `frame`; it stays until [`pop`](Self::pop).
+    /// Copies the oldest frame into `frame`; it stays until [`pop`](Self::pop).
     pub(crate) fn peek(&mut self, frame: &mut [u8]) -> Option<Verdict> {
         let verdict = *self.frames.front()?;
         let (first, second) = self.bytes.as_slices();

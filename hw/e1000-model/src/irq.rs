@@ -26,7 +26,7 @@ impl DelayTimer {
         DelayTimer { last_due_ns: NEVER, first_due_ns: NEVER }
     }
 
-    /// Something happened that is to be reported `last` steps after the last such event, or `first` steps after the
+    /// Notes an event that is to be reported `last` steps after the last such event, or `first` steps after the
     /// first (0 is no such limit).
     pub(crate) fn event(&mut self, now_ns: u64, last: u32, first: u32) {
         let after = |steps: u32| now_ns.saturating_add(u64::from(steps) * DELAY_STEP_NS);
@@ -45,7 +45,7 @@ impl DelayTimer {
         self.due_ns() != NEVER
     }
 
-    /// Whether it ran out; then it is stopped.
+    /// Returns whether it ran out; then it is stopped.
     #[inline]
     pub(crate) fn expired(&mut self, now_ns: u64) -> bool {
         let expired = self.running() && now_ns >= self.due_ns();
@@ -88,7 +88,7 @@ impl Irq {
         }
     }
 
-    /// The device is reset; the bus is not.
+    /// Resets the device; the bus is not reset.
     pub(crate) fn reset(&mut self) {
         *self = Irq { gate: self.gate, ..Irq::new() };
     }
@@ -98,7 +98,7 @@ impl Irq {
         self.causes |= causes;
     }
 
-    /// Reading ICR clears it, and with it the line.
+    /// Reads ICR, which clears it, and with it the line.
     pub(crate) fn read_causes(&mut self) -> u32 {
         self.line = false;
         std::mem::take(&mut self.causes)
@@ -135,7 +135,7 @@ impl Irq {
         self.causes & self.mask != 0
     }
 
-    /// A line without a reason falls at once.
+    /// Updates the line: without a reason it falls at once.
     fn follow(&mut self) {
         self.line &= self.wanted();
     }
@@ -155,7 +155,7 @@ impl Irq {
         }
     }
 
-    /// Whether the line fires now; then it is masked. `other` is another device on it.
+    /// Returns whether the line fires now; then it is masked. `other` is another device on it.
     #[inline]
     pub(crate) fn fires(&mut self, now_ns: u64, other: bool) -> bool {
         if !self.line && self.wanted() && now_ns >= self.not_before_ns {
@@ -169,7 +169,7 @@ impl Irq {
         fires
     }
 
-    /// When something will come of it without anybody's doing.
+    /// Returns when something will come of it by itself.
     #[inline]
     pub(crate) fn due_ns(&self) -> u64 {
         let throttled = !self.line && self.wanted() && self.gate == Gate::Open;

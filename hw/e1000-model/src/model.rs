@@ -72,7 +72,7 @@ pub struct ModelConfig {
 }
 
 impl Default for ModelConfig {
-    /// An adversarial 82540EM with a locally administered address.
+    /// Returns an adversarial 82540EM with a locally administered address.
     fn default() -> Self {
         ModelConfig {
             chip: Chip::I82540em,
@@ -115,7 +115,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A device right after power-up, plugged into `wire`.
+    /// Creates a device right after power-up, plugged into `wire`.
     pub fn new(config: ModelConfig, wire: Box<dyn Wire>) -> Self {
         let mut rng = Rng::new(config.seed);
         let device = config.chip.device_id();
@@ -157,7 +157,7 @@ impl Model {
         model
     }
 
-    /// For how long the next piece of work is left lying.
+    /// Draws for how long the next piece of work waits.
     #[inline]
     pub(crate) fn late_ns(&mut self) -> u64 {
         self.rng.up_to(self.behaviour.late_ns)
@@ -176,7 +176,7 @@ impl Model {
         }
     }
 
-    /// The cable is as good as unplugged for a while.
+    /// Treats the cable as unplugged for a while.
     pub(crate) fn wire_failed(&mut self, what: &str, error: &std::io::Error) {
         if !std::mem::replace(&mut self.wire_told, true) {
             tracing::warn!(device = self.describe(), %error, "{what} the cable failed; the link goes down");
@@ -184,13 +184,13 @@ impl Model {
         self.wire_rests_until_ns = self.now_ns.saturating_add(WIRE_REST_NS);
     }
 
-    /// A descriptor could not be fetched.
+    /// Notes that a descriptor could not be fetched.
     pub(crate) fn master_abort(&mut self) {
         self.space.master_abort();
-        tracing::debug!(faults = self.dma.faults, "a descriptor lies outside of the device's reach");
+        tracing::debug!(faults = self.dma.faults, "a descriptor lies outside the device's reach");
     }
 
-    /// Memory may have come: whoever waits for it tries again.
+    /// Retries what waits for memory: it may be there now.
     fn try_memory_again(&mut self) {
         self.tx.ring.try_again();
         self.rx.ring.try_again();
@@ -243,7 +243,7 @@ impl Model {
         }
     }
 
-    /// TXD_LOW comes when so few transmit descriptors are left.
+    /// Returns the number of transmit descriptors left at which TXD_LOW comes.
     pub(crate) fn low_transmit_threshold(&self) -> u32 {
         8 * TXDCTL::LWTHRESH.get(self.plain.get(TXDCTL_AT))
     }
@@ -264,7 +264,7 @@ impl PciDevice for Model {
         self.identity
     }
 
-    /// The registers, and the pair of I/O ports that reaches them too.
+    /// Returns the registers, and the pair of I/O ports that reaches them too.
     fn bars(&self) -> &[BarInfo] {
         &BARS
     }
@@ -273,7 +273,7 @@ impl PciDevice for Model {
         self.space.read(offset, width)
     }
 
-    /// Registers are 32 bits wide (section 13.1); no other width reaches one.
+    /// Reads a register. All are 32 bits wide (section 13.1); no other width reaches one.
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         match (bar, width, offset) {
             (MEMORY_BAR, Width::B4, _) if offset < e1000_regs::BAR0_LEN_BYTES => {
@@ -327,7 +327,7 @@ impl PciDevice for Model {
         Ok(ResetKind::None)
     }
 
-    /// INTx, one vector.
+    /// Enables INTx, with one vector.
     fn irq_enable(&mut self, _vectors: u32) -> Result<(IrqKind, u32)> {
         self.space.set_command(COMMAND_INTX_DISABLE, false);
         self.irq.open();
@@ -380,7 +380,7 @@ impl PciDevice for Model {
         Ok(Service { irqs, due_ns: (due_ns != NEVER).then_some(due_ns) })
     }
 
-    /// Those of the cable.
+    /// Adds those of the cable.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         // What cannot be taken now must not end a wait again and again.
         if !self.cable_waits() {

@@ -86,7 +86,7 @@ impl Phy {
         self.bmcr() & bmcr::LOOPBACK != 0
     }
 
-    /// The link, if it is up.
+    /// Returns the link, if it is up.
     #[inline]
     pub(crate) fn mode(&self) -> Option<Mode> {
         match self.link {
@@ -95,7 +95,7 @@ impl Phy {
         }
     }
 
-    /// When [`tick`](Self::tick) wants to be called again.
+    /// Returns when [`tick`](Self::tick) wants to be called again.
     pub(crate) fn due_ns(&self) -> u64 {
         match self.link {
             Link::Negotiating { until_ns } => until_ns,
@@ -128,7 +128,7 @@ impl Phy {
         }
     }
 
-    /// What comes of negotiating with a partner that can do everything; without negotiation, what is forced.
+    /// Returns the result of negotiating with a partner that can do everything; without negotiation, what is forced.
     fn agree(&self) -> Option<Mode> {
         if self.bmcr() & bmcr::AN_ENABLE == 0 {
             let speed = match (self.bmcr() & bmcr::SPEED_1000 != 0, self.bmcr() & bmcr::SPEED_100 != 0) {
@@ -209,7 +209,7 @@ impl Phy {
         self.busy = busy;
     }
 
-    /// The answer, and whether it became ready just now with an interrupt wanted.
+    /// Returns the answer, and whether it became ready just now with an interrupt wanted.
     pub(crate) fn read_mdic(&mut self) -> (u32, bool) {
         if self.mdic & MDIC::R != 0 {
             return (self.mdic, false);
@@ -232,7 +232,7 @@ impl Phy {
         (self.mdic, self.mdic & MDIC::I != 0)
     }
 
-    /// Time has passed: an access under way is done. Whether it wants an interrupt.
+    /// Ends an access under way, because time has passed. Returns whether it wants an interrupt.
     #[inline]
     pub(crate) fn finish(&mut self) -> bool {
         if self.mdic & MDIC::R != 0 {

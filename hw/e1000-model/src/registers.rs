@@ -24,7 +24,7 @@ impl RegisterFile {
     /// The first byte after the last of them.
     const END: u32 = 0x6000;
 
-    /// Those that power-up leaves undefined hold what `word` gives.
+    /// Creates the registers. Those that power-up leaves undefined hold what `word` gives.
     pub(crate) fn new(mut word: impl FnMut() -> u32) -> Self {
         let mut plain = RegisterFile(vec![0; (Self::END / 4) as usize].into());
         (0..VFTA.count()).for_each(|i| plain.set(VFTA.get(i).offset(), word()));
@@ -32,7 +32,7 @@ impl RegisterFile {
         plain
     }
 
-    /// 0 where there is none.
+    /// Returns a register's value; 0 where there is none.
     #[inline]
     pub(crate) fn get(&self, offset: u32) -> u32 {
         self.0.get((offset / 4) as usize).copied().unwrap_or(0)
@@ -61,7 +61,7 @@ impl RegisterFile {
 }
 
 impl Model {
-    /// Power-up, and CTRL.RST: all but the PHY, configuration space, tables and statistics.
+    /// Resets, at power-up and by CTRL.RST, all but the PHY, configuration space, tables and statistics.
     pub(crate) fn reset_mac(&mut self) {
         self.plain.reset();
         let mut base = || if self.behaviour.garbage { self.rng.word() } else { 0 };
@@ -80,13 +80,14 @@ impl Model {
         self.rng.up_to(u64::from(self.behaviour.busy_reads)) as u32
     }
 
-    /// RCTL.LBM (01 in the MAC, 11 in the transceiver), or the PHY's own bit: nothing comes from or goes to the cable.
+    /// Returns whether frames are looped back, by RCTL.LBM (01 in the MAC, 11 in the transceiver) or the PHY's own bit:
+    /// nothing comes from or goes to the cable.
     #[inline]
     pub(crate) fn loopback(&self) -> bool {
         matches!(RCTL::LBM.get(self.rx.rctl()), 1 | 3) || self.phy.loopback()
     }
 
-    /// The MAC sees the PHY's link if CTRL.SLU lets it, and reports changes.
+    /// Follows the PHY's link, which the MAC sees if CTRL.SLU lets it, and reports changes.
     #[inline]
     pub(crate) fn follow_link(&mut self) {
         let up = self.phy.mode().is_some() && self.plain.get(at::CTRL) & CTRL::SLU != 0;
@@ -236,7 +237,8 @@ impl Model {
     }
 }
 
-/// How long a reset takes at most: who waits so long need not look whether it is over (section 13.4.1, RST).
+/// How long a reset takes at most: a driver that waits this long need not check whether it is over (section 13.4.1,
+/// RST).
 const RESET_NS: u64 = 1_000;
 
 /// Every cause that there is.

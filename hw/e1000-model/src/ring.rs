@@ -18,7 +18,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// A ring whose registers hold anything, as after power-up.
+    /// Creates a ring whose registers hold anything, as after power-up.
     pub(crate) fn with_base(base: u64) -> Self {
         Ring { base: base & !0xf, ..Ring::default() }
     }
@@ -31,7 +31,7 @@ impl Ring {
         (self.base >> 32) as u32
     }
 
-    /// The low four bits are ignored (sections 13.4.25 and 13.4.36).
+    /// Sets the low half of the base. Its low four bits are ignored (sections 13.4.25 and 13.4.36).
     pub(crate) fn set_base_low(&mut self, value: u32) {
         self.base = self.base & !0xffff_ffff | u64::from(value & !0xf);
         self.stalled = false;
@@ -72,13 +72,13 @@ impl Ring {
         }
     }
 
-    /// How many descriptors the ring has.
+    /// Returns how many descriptors the ring has.
     #[inline]
     pub(crate) fn count(&self) -> u32 {
         self.len_bytes / rx::DESCRIPTOR_BYTES
     }
 
-    /// How many descriptors are the hardware's. None if head or tail lie outside of the ring: hardware would run
+    /// Returns how many descriptors are the hardware's; none if head or tail lie outside the ring: hardware would run
     /// after a tail that it never meets, which helps nobody.
     #[inline]
     pub(crate) fn owned(&self) -> u32 {
@@ -92,7 +92,7 @@ impl Ring {
         }
     }
 
-    /// Where the descriptor at the head is.
+    /// Returns where the descriptor at the head is.
     #[inline]
     pub(crate) fn address(&self) -> u64 {
         self.base.wrapping_add(u64::from(self.head) * u64::from(rx::DESCRIPTOR_BYTES))
@@ -110,7 +110,7 @@ impl Ring {
         self.stalled = true;
     }
 
-    /// Memory may be there now.
+    /// Tries again: memory may be there now.
     pub(crate) fn try_again(&mut self) {
         self.stalled = false;
     }
@@ -155,8 +155,8 @@ impl WriteBacks {
         }
     }
 
-    /// Whether everything may be written now. One that is not calm writes a part of it first, which can end in the
-    /// middle of a packet, and the rest later.
+    /// Returns whether everything may be written now. A device that is not calm writes a part of it first, which can
+    /// end in the middle of a packet, and the rest later.
     pub(crate) fn ripe(&mut self, now_ns: u64, dma: &mut Dma, behaviour: &Behaviour, rng: &mut Rng) -> bool {
         if self.waiting.is_empty() && self.causes == 0 && !self.delayed {
             return false;

@@ -113,13 +113,13 @@ impl Model {
         }
     }
 
-    /// Whether frames stay on the cable until there is room for one.
+    /// Returns whether frames stay on the cable until there is room for one.
     pub(crate) fn cable_waits(&self) -> bool {
         let listens = self.link_up && self.rx.rctl & RCTL::EN != 0;
         self.behaviour.full_fifo_waits && listens && !self.rx.fifo.has_room(LONGEST_NORMAL)
     }
 
-    /// A frame that was sent to this device itself. `frame` has room for what a receiver adds.
+    /// Receives a frame that this device sent to itself. `frame` has room for what a receiver adds.
     pub(crate) fn arrive(&mut self, frame: &mut [u8], len: usize) {
         if let Some(verdict) = self.judge(frame, len) {
             self.keep(frame, verdict);
@@ -155,7 +155,7 @@ impl Model {
         self.rx.leaving = frame;
     }
 
-    /// Whether the MAC takes a frame of `len` bytes, and as what. Makes the frame in `frame` whole.
+    /// Decides whether the MAC takes a frame of `len` bytes, and as what. Makes the frame in `frame` whole.
     #[inline]
     fn judge(&mut self, frame: &mut [u8], len: usize) -> Option<Verdict> {
         let rctl = self.rx.rctl;

@@ -12,20 +12,20 @@ pub(crate) struct RxFilter {
 }
 
 impl RxFilter {
-    /// A filter that holds what `word` gives for each register; no entry is valid.
+    /// Creates a filter that holds what `word` gives for each register; no entry is valid.
     pub(crate) fn new(mut word: impl FnMut() -> u32) -> Self {
         let addresses = std::array::from_fn(|_| (word(), word() & !RAH::AV));
         RxFilter { addresses, multicast: std::array::from_fn(|_| word()) }
     }
 
-    /// After a reset only entry 0 is valid, with the address from the EEPROM (section 13.5.3).
+    /// Resets the filter: only entry 0 is valid, with the address from the EEPROM (section 13.5.3).
     pub(crate) fn reset(&mut self, address: [u8; 6]) {
         self.addresses.iter_mut().for_each(|(_, high)| *high &= !RAH::AV);
         let [a, b, c, d, e, f] = address;
         self.addresses[0] = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0]) | RAH::AV);
     }
 
-    /// The register at `offset`, if it is one of these.
+    /// Returns the register at `offset`, if it is one of these.
     pub(crate) fn register(&mut self, offset: u32) -> Option<&mut u32> {
         let place = |first: u32, stride: u32| {
             let from = offset.checked_sub(first)?;
@@ -43,7 +43,7 @@ impl RxFilter {
         None
     }
 
-    /// Whether a frame for `destination` passes, and the status bits that it gets for how.
+    /// Returns whether a frame for `destination` passes, and the status bits that it gets for how.
     #[inline]
     pub(crate) fn passes(&self, destination: [u8; 6], rctl: u32) -> Option<u32> {
         let [a, b, c, d, e, f] = destination;

@@ -43,7 +43,7 @@ impl Stats {
         Stats { counters }
     }
 
-    /// Whether a register at `offset` is one of these.
+    /// Returns whether a register at `offset` is one of these.
     pub(crate) const fn has(offset: u32) -> bool {
         offset >= FIRST && offset <= TSCTFC.offset()
     }

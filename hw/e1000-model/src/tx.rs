@@ -97,7 +97,7 @@ impl Model {
         }
     }
 
-    /// One descriptor.
+    /// Takes one descriptor.
     #[inline]
     fn take(&mut self, descriptor: u64, address: u64, rest: u64) {
         let (word2, word3) = (rest as u32, (rest >> 32) as u32);
@@ -152,7 +152,7 @@ impl Model {
         }
     }
 
-    /// The packet is whole: sends it.
+    /// Sends the packet, which is whole.
     #[inline]
     fn finish(&mut self, word2: u32, word3: u32, legacy: bool) {
         let mut len = std::mem::take(&mut self.tx.len);
@@ -201,7 +201,7 @@ impl Model {
     }
 }
 
-/// The ones' complement of the sum of everything from `start`, put at `put` (section 3.3.3.1). Offsets past the end
+/// Inserts the ones' complement of the sum of everything from `start` at `put` (section 3.3.3.1). Offsets past the end
 /// insert nothing.
 fn insert_checksum(frame: &mut [u8], start: usize, put: usize) {
     if start < frame.len() && put + 2 <= frame.len() {
@@ -210,7 +210,7 @@ fn insert_checksum(frame: &mut [u8], start: usize, put: usize) {
     }
 }
 
-/// The sum that the Internet's checksums are made of (RFC 1071).
+/// Computes the sum that the Internet's checksums are made of (RFC 1071).
 fn ones_sum(bytes: &[u8]) -> u16 {
     let (pairs, odd) = bytes.as_chunks::<2>();
     let sum: u64 = pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();

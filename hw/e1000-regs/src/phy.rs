@@ -1,4 +1,4 @@
-//! Registers of the PHY inside of the chip, reached through [`MDIC`](const@crate::MDIC) (section 13.4.7.1).
+//! Registers of the PHY inside the chip, reached through [`MDIC`](const@crate::MDIC) (section 13.4.7.1).
 //!
 //! Registers 0 to 15 are IEEE 802.3's (clause 22 and 28); 16 and up are the PHY's own (a Marvell 88E1011 design).
 
@@ -119,12 +119,12 @@ pub mod pssr {
 /// [`PHYID1`] and [`PHYID2`] of the PHY in an 82540EM, as one word.
 pub const ID_82540: u32 = 0x0141_0c20;
 
-/// The [`MDIC`](const@crate::MDIC) value that reads PHY register `register`.
+/// Returns the [`MDIC`](const@crate::MDIC) value that reads PHY register `register`.
 pub const fn read_command(register: u32) -> u32 {
     command(register, crate::MDIC_OP_READ)
 }
 
-/// The [`MDIC`](const@crate::MDIC) value that writes `value` to PHY register `register`.
+/// Returns the [`MDIC`](const@crate::MDIC) value that writes `value` to PHY register `register`.
 pub const fn write_command(register: u32, value: u16) -> u32 {
     command(register, crate::MDIC_OP_WRITE) | value as u32
 }

@@ -11,7 +11,7 @@ pub const LENGTH_WORD: usize = 2;
 /// The word that holds status, errors and VLAN tag.
 pub const STATUS_WORD: usize = 3;
 
-/// A descriptor that gives the buffer at `address` to hardware.
+/// Returns a descriptor that gives the buffer at `address` to hardware.
 pub const fn fresh(address: u64) -> [u32; 4] {
     [address as u32, (address >> 32) as u32, 0, 0]
 }
@@ -21,12 +21,12 @@ pub const fn length_bytes(word2: u32) -> u32 {
     word2 & 0xffff
 }
 
-/// The packet checksum, from word 2.
+/// Returns the packet checksum, from word 2.
 pub const fn checksum(word2: u32) -> u16 {
     (word2 >> 16) as u16
 }
 
-/// The VLAN tag, from word 3; valid with [`status::VP`].
+/// Returns the VLAN tag, from word 3; valid with [`status::VP`].
 pub const fn vlan_tag(word3: u32) -> u16 {
     (word3 >> 16) as u16
 }

@@ -122,7 +122,7 @@ nook_regs::registers! {
         PTHRESH = 0..=5,
         /// Host threshold.
         HTHRESH = 8..=13,
-        /// Writes back so many at a time.
+        /// Number of descriptors that are written back at a time.
         WTHRESH = 16..=21,
         /// Thresholds count descriptors instead of cache lines.
         GRAN = 24,
@@ -175,7 +175,7 @@ nook_regs::registers! {
         PTHRESH = 0..=5,
         /// Host threshold.
         HTHRESH = 8..=13,
-        /// Writes back so many at a time.
+        /// Number of descriptors that are written back at a time.
         WTHRESH = 16..=21,
         /// Thresholds count descriptors instead of cache lines.
         GRAN = 24,
@@ -205,8 +205,8 @@ nook_regs::registers! {
     }
 }
 
-/// The [`const@RCTL`] bits (`BSIZE` and `BSEX`) for receive buffers of `len_bytes`, which must be one of 256, 512,
-/// 1024, 2048, 4096, 8192 and 16384 (section 13.4.22).
+/// Returns the [`const@RCTL`] bits (`BSIZE` and `BSEX`) for receive buffers of `len_bytes`, which must be one of 256,
+/// 512, 1024, 2048, 4096, 8192 and 16384 (section 13.4.22).
 pub const fn rctl_buffer_size(len_bytes: u32) -> Option<u32> {
     Some(match len_bytes {
         2048 => RCTL::BSIZE.put(0),
@@ -220,15 +220,15 @@ pub const fn rctl_buffer_size(len_bytes: u32) -> Option<u32> {
     })
 }
 
-/// The length in bytes of the receive buffers that an [`const@RCTL`] value describes; the reserved combination counts
-/// as 2048 (section 13.4.22).
+/// Returns the length in bytes of the receive buffers that an [`const@RCTL`] value describes; the reserved combination
+/// counts as 2048 (section 13.4.22).
 pub const fn rctl_buffer_bytes(rctl: u32) -> u32 {
     let small = 2048 >> RCTL::BSIZE.get(rctl);
     if rctl & RCTL::BSEX != 0 && small != 2048 { small * 16 } else { small }
 }
 
-/// Where an address lives in the multicast table [`MTA`](crate::MTA): which register, and which bit of it, for the
-/// `MO` field of [`const@RCTL`] (section 13.5.1).
+/// Returns where an address lives in the multicast table [`MTA`](crate::MTA): which register, and which bit of it, for
+/// the `MO` field of [`const@RCTL`] (section 13.5.1).
 pub const fn multicast_hash(address: [u8; 6], mo: u32) -> (u32, u32) {
     let top = (address[5] as u32) << 8 | address[4] as u32;
     let shift = match mo {

@@ -59,13 +59,13 @@ pub mod status {
     pub const TXSM: u32 = 1 << 9;
 }
 
-/// A legacy descriptor for `length_bytes` at `address`, with bits of [`command`].
+/// Returns a legacy descriptor for `length_bytes` at `address`, with bits of [`command`].
 pub const fn legacy(address: u64, length_bytes: u16, command: u32) -> [u32; 4] {
     [address as u32, (address >> 32) as u32, length_bytes as u32 | command, 0]
 }
 
-/// A legacy descriptor whose packet gets a checksum ([`command::IC`]): over everything from `start`, put at `put`
-/// (both in bytes from the packet's first).
+/// Returns a legacy descriptor whose packet gets a checksum ([`command::IC`]): over everything from `start`, put at
+/// `put` (both in bytes from the packet's first).
 pub const fn legacy_checksum(address: u64, length_bytes: u16, command: u32, start: u8, put: u8) -> [u32; 4] {
     let word2 = length_bytes as u32 | (put as u32) << 16 | command | command::IC;
     [address as u32, (address >> 32) as u32, word2, (start as u32) << 8]
@@ -81,17 +81,17 @@ pub const fn data_length_bytes(word2: u32) -> u32 {
     word2 & 0xf_ffff
 }
 
-/// Where a legacy descriptor's checksum is put, from word 2.
+/// Returns where a legacy descriptor's checksum is put, from word 2.
 pub const fn legacy_checksum_put(word2: u32) -> usize {
     (word2 >> 16 & 0xff) as usize
 }
 
-/// Where a legacy descriptor's checksum starts, from word 3.
+/// Returns where a legacy descriptor's checksum starts, from word 3.
 pub const fn legacy_checksum_start(word3: u32) -> usize {
     (word3 >> 8 & 0xff) as usize
 }
 
-/// The VLAN tag to insert, from word 3; counts with [`command::VLE`].
+/// Returns the VLAN tag to insert, from word 3; counts with [`command::VLE`].
 pub const fn vlan_tag(word3: u32) -> u16 {
     (word3 >> 16) as u16
 }
@@ -122,7 +122,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// From a descriptor's words.
+    /// Decodes a descriptor's words.
     pub const fn from_words(words: [u32; 4]) -> Self {
         Context {
             ip_start: words[0] as u8,
@@ -138,7 +138,7 @@ impl Context {
         }
     }
 
-    /// As a descriptor's words.
+    /// Encodes it as a descriptor's words.
     pub const fn to_words(self) -> [u32; 4] {
         [
             self.ip_start as u32 | (self.ip_put as u32) << 8 | (self.ip_end as u32) << 16,
@@ -152,7 +152,7 @@ impl Context {
     }
 }
 
-/// A data descriptor for `length_bytes` at `address`, with bits of [`command`] and the options
+/// Returns a data descriptor for `length_bytes` at `address`, with bits of [`command`] and the options
 /// [`status::IXSM`] and [`status::TXSM`] (section 3.3.7).
 pub const fn data(address: u64, length_bytes: u32, command: u32, options: u32) -> [u32; 4] {
     let word2 = data_length_bytes(length_bytes) | command::DTYP.put(command::DTYP_DATA) | command | command::DEXT;

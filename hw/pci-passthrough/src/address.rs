@@ -62,7 +62,7 @@ impl FromStr for PciAddress {
     }
 }
 
-/// `digits` as a hexadecimal number of at most `most` digits. `from_str_radix` alone would take a sign.
+/// Parses `digits` as a hexadecimal number of at most `most` digits. `from_str_radix` alone would take a sign.
 fn hex(digits: &str, most: usize) -> Option<u32> {
     if digits.len() > most || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;

@@ -23,8 +23,8 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// BAR `index`, if the device has it. `register` is its base address register, `forbidden` the bytes that hold
-    /// MSI-X tables.
+    /// Opens BAR `index`, if the device has it. `register` is its base address register, `forbidden` the bytes that
+    /// hold MSI-X tables.
     pub(crate) fn open(device: &File, index: u8, register: u32, forbidden: Vec<Range<u64>>) -> Result<Option<Self>> {
         let what = |what: &str| format!("{what} BAR {index}");
         let region = sys::region(device, u32::from(index)).map_err(|e| DeviceError::os(what("asking for"), e))?;
@@ -47,7 +47,7 @@ impl Bar {
         Ok(Some(Bar { info, file_offset: region.file_offset, forbidden, mapped }))
     }
 
-    /// Maps the whole BAR once more, for somebody who is not asked what he accesses.
+    /// Maps the whole BAR once more, for accesses that are not checked.
     pub(crate) fn hand_out(&self, device: &File, reserve_bytes: usize) -> Result<MappedBar> {
         let index = self.info.index;
         let refused = |why: &str| {
@@ -105,13 +105,13 @@ impl Bar {
         device.write_all_at(bytes, self.file_offset + u64::from(offset)).map_err(|e| self.failed("write", offset, e))
     }
 
-    /// Whether a mapped part vanished.
+    /// Returns whether a mapped part vanished.
     #[inline]
     pub(crate) fn lost(&self) -> bool {
         self.mapped.iter().any(|(_, mapping)| mapping.lost())
     }
 
-    /// Whether the access is one that the device's file may be asked for.
+    /// Checks that the device's file may be asked for the access.
     fn check(&self, offset: u32, width: Width) -> Result<()> {
         let (start, end) = (u64::from(offset), u64::from(offset) + u64::from(width.bytes()));
         let inside = end <= self.info.len_bytes && offset.is_multiple_of(width.bytes());
@@ -137,7 +137,7 @@ fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
-/// Whole pages of `allowed` (offset, length) without any byte of `forbidden`.
+/// Returns the whole pages of `allowed` (offset, length) without any byte of `forbidden`.
 fn mappable(allowed: &[(u64, u64)], forbidden: &[Range<u64>], page: u64) -> Vec<Range<u64>> {
     let mut parts: Vec<Range<u64>> = allowed
         .iter()
@@ -204,7 +204,7 @@ mod tests {
         assert!(bar.read(&file, 0, Width::B8).is_err());
     }
 
-    /// A BAR of two pages in a file, mapped as its real counterpart is.
+    /// Makes a BAR of two pages in a file, mapped as its real counterpart is.
     fn made_up(file: &File, space: BarSpace, forbidden: Vec<Range<u64>>) -> Bar {
         let len_bytes = 2 * page_bytes();
         file.set_len(len_bytes).unwrap();

@@ -153,8 +153,8 @@ pub struct Binder<K = RealKernel> {
 }
 
 impl Binder<RealKernel> {
-    /// For this machine. Original drivers are remembered under `/run/nook/bound`, which a reboot forgets together
-    /// with the binding.
+    /// Creates one for this machine. Original drivers are remembered under `/run/nook/bound`, which a reboot forgets
+    /// together with the binding.
     pub fn new() -> Self {
         Binder::with(Sysfs::default(), "/proc", "/run/nook/bound", RealKernel)
     }
@@ -167,7 +167,7 @@ impl Default for Binder<RealKernel> {
 }
 
 impl<K: Kernel> Binder<K> {
-    /// With another sysfs, `/proc`, folder to remember in, and kernel.
+    /// Creates one with another sysfs, `/proc`, folder to remember in, and kernel.
     pub fn with(sysfs: Sysfs, proc: impl Into<PathBuf>, memory: impl Into<PathBuf>, kernel: K) -> Self {
         Binder { sysfs, proc: proc.into(), memory: memory.into(), kernel }
     }
@@ -265,7 +265,7 @@ impl<K: Kernel> Binder<K> {
         self.kernel.write(&path, text).map_err(|source| BindError::Write { path, text: text.trim().to_owned(), source })
     }
 
-    /// The other members of the device's group that are in use by kernel drivers, in words.
+    /// Returns the other members of the device's group that are in use by kernel drivers, in words.
     fn others_in_use(&self, device: &PciFunction) -> Result<Vec<String>, SysfsError> {
         let mut others = Vec::new();
         for member in device.group.iter().flat_map(|group| &group.members).filter(|member| **member != device.address) {
@@ -338,8 +338,8 @@ impl Remembered {
     }
 }
 
-/// Why `device` must not be bound to vfio-pci, if there is a reason. Looks only; `others` are the other members of
-/// its group that are in use, in words.
+/// Returns why `device` must not be bound to vfio-pci, if there is a reason. Changes nothing; `others` are the other
+/// members of its group that are in use, in words.
 fn objection(device: &PciFunction, sysfs: &Sysfs, net: &NetUse, others: &[String], force: bool) -> Option<BindError> {
     let address = device.address;
     // Base class 6: bridges (PCI Code and ID Assignment Specification, 1.7).

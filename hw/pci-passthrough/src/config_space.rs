@@ -1,6 +1,6 @@
 //! Configuration space, and where the interrupt tables are.
 //!
-//! Read through the device's file, where VFIO adds checks of its own (`drivers/vfio/pci/vfio_pci_config.c`): among
+//! Read through the device's file, where VFIO adds its own checks (`drivers/vfio/pci/vfio_pci_config.c`): among
 //! others the vendor and device id come from a copy, so they do not tell whether the device is still there. Command
 //! and status come from the device.
 
@@ -24,7 +24,7 @@ pub(crate) struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// The region that starts at `file_offset` in the device's file.
+    /// Creates the region that starts at `file_offset` in the device's file.
     pub(crate) fn new(file_offset: u64, len_bytes: u64) -> Self {
         ConfigSpace { file_offset, len_bytes }
     }
@@ -47,7 +47,7 @@ impl ConfigSpace {
         device.write_all_at(part, self.file_offset + u64::from(offset))
     }
 
-    /// Where capability `id` starts.
+    /// Returns where capability `id` starts.
     fn capability(&self, device: &File, id: u8) -> io::Result<Option<u16>> {
         if self.read(device, config::STATUS, Width::B2)? & STATUS_CAPABILITIES == 0 {
             return Ok(None);
@@ -67,7 +67,7 @@ impl ConfigSpace {
         Ok(None)
     }
 
-    /// The bytes of MSI-X vector table and pending bits, each with its BAR (PCI 3.0, 6.8.2).
+    /// Returns the bytes of MSI-X vector table and pending bits, each with its BAR (PCI 3.0, 6.8.2).
     pub(crate) fn msix_tables(&self, device: &File) -> io::Result<Vec<(u8, Range<u64>)>> {
         let Some(at) = self.capability(device, CAP_MSI_X)? else { return Ok(Vec::new()) };
         let vectors = u64::from(self.read(device, at + 2, Width::B2)? & 0x7ff) + 1;
@@ -86,7 +86,8 @@ impl ConfigSpace {
 mod tests {
     use super::*;
 
-    /// A configuration space: an 82574L's identity, MSI-X at 0xa0 with 5 vectors in BAR 3, after another capability.
+    /// Makes a configuration space: an 82574L's identity, MSI-X at 0xa0 with 5 vectors in BAR 3, after another
+    /// capability.
     fn made_up() -> (File, ConfigSpace) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(256).unwrap();

@@ -20,10 +20,10 @@ use crate::vfio::{self, Handles, OpenError};
 use crate::{PciAddress, Sysfs, sys};
 
 /// How often [`service`](PciDevice::service) asks the device whether it is still there. What reads as ones is noticed
-/// at once; this is for those who only write, only wait, or have direct registers.
+/// at once; this is for drivers that only write, only wait, or have direct registers.
 const PRESENCE_PERIOD_NS: u64 = 250_000_000;
-/// After how many interrupts on a line it is asked at the latest. What was cut off from its registers cannot be told to
-/// release its line, and would interrupt again each time that the line is opened.
+/// After how many interrupts on a line it is asked at the latest. A driver that was cut off from its registers cannot
+/// have a device release its line, and would interrupt again each time that the line is opened.
 const PRESENCE_INTERRUPTS: u32 = 64;
 
 /// A PCI function that VFIO gave to this process.
@@ -156,8 +156,8 @@ impl VfioDevice {
         DeviceError::Gone(why.clone())
     }
 
-    /// Whether a register that reads as ones means that nobody answers. The command and status registers come from
-    /// the device itself (the ids do not: VFIO answers them from a copy).
+    /// Checks whether a register that reads as ones means that nobody answers. The command and status registers come
+    /// from the device itself (the ids do not: VFIO answers them from a copy).
     #[cold]
     fn check_presence(&mut self) -> Result<()> {
         let read = self.config.read(&self.handles.device, config::COMMAND, Width::B4);
@@ -180,7 +180,7 @@ impl VfioDevice {
         self.lose(format!("BAR {bar} vanished: unplugged, or its memory decoding was turned off"))
     }
 
-    /// Why the kernel refused a window, with what would help.
+    /// Explains why the kernel refused a window, with what would help.
     fn explain_map(error: &io::Error) -> String {
         match error.raw_os_error() {
             Some(libc::ENOMEM) => "the limit of locked memory is too low; raise it (`ulimit -l unlimited`, or \
@@ -270,7 +270,7 @@ impl PciDevice for VfioDevice {
         let unmappable = |why| DeviceError::Unmappable { iova, len_bytes, why };
         placement(iova, len_bytes, &self.handles.iommu, &self.windows).map_err(unmappable)?;
         let address = window.slice().ptr_guard_mut().as_ptr();
-        #[expect(unsafe_code, reason = "who maps memory for a device promises that it stays")]
+        #[expect(unsafe_code, reason = "the code that maps memory for a device promises that it stays")]
         // SAFETY: a window is used through volatile accesses only, and `windows` keeps it mapped until `dma_unmap`
         // or until the container is closed (fields drop after `Drop::drop`, which unmaps).
         let mapped = unsafe { sys::map_dma(&self.handles.container, address, iova, len_bytes) };
@@ -289,8 +289,8 @@ impl PciDevice for VfioDevice {
         Ok(())
     }
 
-    /// What the kernel log says; a lower bound, because kernels limit how often they log such faults, and 0 for a
-    /// user who may not read the log.
+    /// Returns what the kernel log says; a lower bound, because kernels limit how often they log such faults, and 0 for
+    /// a user that may not read the log.
     fn dma_faults(&self) -> u64 {
         self.faults.borrow_mut().count()
     }

@@ -52,7 +52,7 @@ pub struct Roots {
 }
 
 impl Default for Roots {
-    /// This machine.
+    /// Returns this machine's.
     fn default() -> Self {
         Roots { sys: "/sys".into(), proc: "/proc".into(), dev: "/dev".into() }
     }
@@ -82,7 +82,7 @@ fn missing(name: &'static str, found: impl Into<String>, remedy: impl Into<Strin
     Check { name, verdict: Verdict::Missing, found: found.into(), remedy: Some(remedy.into()) }
 }
 
-/// A file's text; nothing if it cannot be read.
+/// Returns a file's text; nothing if it cannot be read.
 fn text(path: PathBuf) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -91,7 +91,7 @@ fn is_yes(parameter: &str) -> bool {
     matches!(parameter.trim(), "Y" | "1")
 }
 
-/// How many groups a real IOMMU made.
+/// Returns how many groups a real IOMMU made.
 fn groups(roots: &Roots) -> usize {
     let Ok(groups) = fs::read_dir(roots.sys.join("kernel/iommu_groups")) else { return 0 };
     groups.flatten().filter(|group| text(group.path().join("name")).trim() != "vfio-noiommu").count()
@@ -176,7 +176,7 @@ fn modules(roots: &Roots) -> Check {
     missing(NAME, format!("not loaded: {names}"), remedy)
 }
 
-/// Whether this process may open a device node for reading and writing.
+/// Returns whether this process may open a device node for reading and writing.
 fn may_open(path: &Path) -> bool {
     rustix::fs::accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
@@ -210,7 +210,7 @@ fn permissions(roots: &Roots, may_open: impl Fn(&Path) -> bool) -> Check {
     }
 }
 
-/// Whether this process has a capability.
+/// Returns whether this process has a capability.
 fn capable(roots: &Roots, bit: u32) -> bool {
     let status = text(roots.proc.join("self/status"));
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -226,7 +226,7 @@ fn locked_memory(roots: &Roots) -> Check {
     let limits = text(roots.proc.join("self/limits"));
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max locked memory")?.split_whitespace().next());
     let remedy = "ulimit -l unlimited (as root), or for good: printf '* - memlock unlimited\\n' > \
-                  /etc/security/limits.d/nook.conf and log in anew; in a systemd unit: LimitMEMLOCK=infinity";
+                  /etc/security/limits.d/nook.conf and log in again; in a systemd unit: LimitMEMLOCK=infinity";
     let bytes = match soft {
         Some("unlimited") => return good(NAME, "unlimited"),
         Some(soft) => soft.parse::<u64>().unwrap_or(0),

@@ -7,12 +7,12 @@ struct Machine {
 }
 
 impl Machine {
-    /// A machine that lacks everything.
+    /// Returns a machine that lacks everything.
     fn bare() -> Self {
         Machine { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A machine that lacks nothing.
+    /// Returns a machine that lacks nothing.
     fn ready() -> Self {
         Machine::bare()
             .with("sys/kernel/iommu_groups/7/type", "DMA\n")

@@ -17,7 +17,7 @@ pub(crate) struct FaultLog {
 }
 
 impl FaultLog {
-    /// From now on.
+    /// Opens the kernel log at its end.
     pub(crate) fn open(address: PciAddress) -> Self {
         let log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").and_then(|mut log| {
             log.seek(SeekFrom::End(0))?;
@@ -49,7 +49,7 @@ impl FaultLog {
     }
 }
 
-/// Whether a line of the kernel log tells of a blocked access by `address`.
+/// Returns whether a line of the kernel log tells of a blocked access by `address`.
 ///
 /// Intel: `DMAR: [DMA Read NO_PASID] Request device [00:05.0] fault addr 0x20000000 ...` (the domain is left out, or
 /// comes as `0000:00:05.0`). AMD: `vfio-pci 0000:00:05.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=...`.

@@ -23,7 +23,7 @@ impl EventFd {
         Ok(EventFd(rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
     }
 
-    /// Whether it was signalled since the last call.
+    /// Returns whether it was signalled since the last call.
     pub(crate) fn take(&self) -> bool {
         let mut count = [0; size_of::<u64>()];
         rustix::io::read(&self.0, &mut count) == Ok(count.len())
@@ -41,7 +41,7 @@ impl AsFd for EventFd {
     }
 }
 
-/// The VFIO index of a way to interrupt.
+/// Returns the VFIO index of a way to interrupt.
 fn index_of(kind: IrqKind) -> u32 {
     match kind {
         IrqKind::Intx => vb::VFIO_PCI_INTX_IRQ_INDEX,
@@ -53,7 +53,7 @@ fn index_of(kind: IrqKind) -> u32 {
 /// Ways to interrupt with how many vectors, best first. `counts` is how many the device has by INTx, MSI, MSI-X.
 ///
 /// One vector comes by MSI, which needs no table and no set-up in the device's own registers. A table of vectors is
-/// for those who ask for several.
+/// for drivers that ask for several.
 fn candidates(wanted: u32, counts: [u32; 3]) -> Vec<(IrqKind, u32)> {
     let wanted = wanted.clamp(1, MOST_VECTORS);
     let order = if wanted > 1 {
@@ -116,7 +116,7 @@ impl Interrupts {
             .map_err(|e| DeviceError::os(format!("ending interrupts by {:?}", self.kind), e))
     }
 
-    /// How many vectors there are.
+    /// Returns how many vectors there are.
     pub(crate) fn vectors(&self) -> u32 {
         self.eventfds.len() as u32
     }
@@ -158,7 +158,7 @@ impl Notices {
         })
     }
 
-    /// What happened, in words.
+    /// Takes what happened, in words.
     pub(crate) fn take(&self) -> Option<&'static str> {
         if self.request.as_ref().is_some_and(EventFd::take) {
             return Some("the kernel wants it back: it is being removed or bound to another driver");

@@ -45,7 +45,7 @@ impl NetUse {
     }
 }
 
-/// `/proc/net/route`: a heading, then interface, destination, ... with each address printed as the
+/// Parses `/proc/net/route`: a heading, then interface, destination, ... with each address printed as the
 /// number that its four bytes make in this machine's order.
 fn routes_v4(table: &str) -> BTreeSet<(String, String)> {
     table
@@ -63,7 +63,7 @@ fn routes_v4(table: &str) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// `/proc/net/ipv6_route`: destination, prefix length, ..., flags, interface. Every interface that is up has a
+/// Parses `/proc/net/ipv6_route`: destination, prefix length, ..., flags, interface. Every interface that is up has a
 /// multicast and a link-local route, which say nothing about its use.
 fn routes_v6(table: &str) -> BTreeSet<(String, String)> {
     table

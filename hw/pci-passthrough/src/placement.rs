@@ -4,7 +4,7 @@ use nook_bus::DmaWindow;
 
 use crate::sys::IommuInfo;
 
-/// Whether a window may be mapped at `iova`; if not, why, and what would do.
+/// Checks whether a window may be mapped at `iova`; if not, returns why, and what would do.
 pub(crate) fn placement(
     iova: u64,
     len_bytes: u64,

@@ -49,13 +49,13 @@ unsafe fn ioctl_with<T>(file: &impl AsRawFd, request: Request, structure: &mut T
     unsafe { ioctl(file, request, std::ptr::from_mut(structure) as usize) }
 }
 
-/// The API version of an open `/dev/vfio/vfio`.
+/// Returns the API version of an open `/dev/vfio/vfio`.
 pub(crate) fn api_version(container: &File) -> io::Result<i32> {
     // SAFETY: the request takes no argument.
     unsafe { ioctl(container, Request::GetApiVersion, 0) }
 }
 
-/// Whether the container knows an extension (`VFIO_TYPE1v2_IOMMU`).
+/// Returns whether the container knows an extension (`VFIO_TYPE1v2_IOMMU`).
 pub(crate) fn has_extension(container: &File, extension: u32) -> io::Result<bool> {
     // SAFETY: takes a number.
     Ok(unsafe { ioctl(container, Request::CheckExtension, extension as usize) }? > 0)
@@ -131,7 +131,7 @@ pub(crate) fn region(device: &File, index: u32) -> io::Result<Region> {
     Ok(Region { flags: info.flags, len_bytes: info.size, file_offset: info.offset, sparse })
 }
 
-/// How many interrupts index `index` has; 0 if it has none or cannot signal an eventfd.
+/// Returns how many interrupts index `index` has; 0 if it has none or cannot signal an eventfd.
 pub(crate) fn irq_count(device: &File, index: u32) -> io::Result<u32> {
     let mut info = vb::vfio_irq_info { argsz: size_of::<vb::vfio_irq_info>() as u32, index, ..Default::default() };
     // SAFETY: the request's own structure with its own size.
@@ -238,7 +238,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The body (what follows the header) of capability `id` in a chain that starts at `offset`. A header is id and
+/// Returns the body (what follows the header) of capability `id` in a chain that starts at `offset`. A header is id and
 /// version (16 bit each) and the next header's offset, which must lead forward: a loop would never end.
 fn capability(bytes: &[u8], offset: u32, id: u32) -> Option<&[u8]> {
     let mut at = offset as usize;
@@ -255,7 +255,7 @@ fn capability(bytes: &[u8], offset: u32, id: u32) -> Option<&[u8]> {
     None
 }
 
-/// A counted list of pairs of 64-bit numbers: the count, then `skip` bytes after its start the pairs.
+/// Reads a counted list of pairs of 64-bit numbers: the count, then `skip` bytes after its start the pairs.
 fn pairs(body: &[u8], skip: usize) -> Vec<(u64, u64)> {
     let count = word(body, 0).unwrap_or(0) as usize;
     let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());

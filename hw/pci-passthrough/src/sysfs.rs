@@ -68,34 +68,34 @@ pub struct Sysfs {
 }
 
 impl Default for Sysfs {
-    /// The kernel's own, at `/sys`.
+    /// Returns the kernel's own, at `/sys`.
     fn default() -> Self {
         Sysfs::at("/sys")
     }
 }
 
 impl Sysfs {
-    /// The tree at `root`.
+    /// Creates one for the tree at `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Sysfs { root: root.into() }
     }
 
-    /// The tree's root.
+    /// Returns the tree's root.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folder of the function at `address`, whether it exists or not.
+    /// Returns the folder of the function at `address`, whether it exists or not.
     pub fn device_path(&self, address: PciAddress) -> PathBuf {
         self.root.join("bus/pci/devices").join(address.to_string())
     }
 
-    /// The folder of the PCI driver `name`, whether it is loaded or not.
+    /// Returns the folder of the PCI driver `name`, whether it is loaded or not.
     pub fn driver_path(&self, name: &str) -> PathBuf {
         self.root.join("bus/pci/drivers").join(name)
     }
 
-    /// All functions, in order of address. One that vanishes while the list is made is left out.
+    /// Returns all functions, in order of address. One that vanishes while the list is made is left out.
     pub fn devices(&self) -> Result<Vec<PciFunction>, SysfsError> {
         let folder = self.root.join("bus/pci/devices");
         let entries = fs::read_dir(&folder).map_err(|source| SysfsError::Read { path: folder.clone(), source })?;
@@ -114,7 +114,7 @@ impl Sysfs {
         Ok(devices)
     }
 
-    /// The function at `address`.
+    /// Returns the function at `address`.
     pub fn device(&self, address: PciAddress) -> Result<PciFunction, SysfsError> {
         let path = self.device_path(address);
         if !path.exists() {
@@ -149,7 +149,7 @@ impl Sysfs {
         Ok(Some(IommuGroup { id, noiommu, members }))
     }
 
-    /// A file of a function's folder, trimmed; `None` if it is not there.
+    /// Returns a file of a function's folder, trimmed; `None` if it is not there.
     pub(crate) fn device_file(&self, address: PciAddress, name: &str) -> Result<Option<String>, SysfsError> {
         let path = self.device_path(address).join(name);
         match fs::read_to_string(&path) {
@@ -171,7 +171,7 @@ fn number(path: &Path) -> Result<u32, SysfsError> {
     u32::from_str_radix(digits, 16).map_err(|_| error(not_a_number(&text)))
 }
 
-/// The last part of where a symbolic link points; `None` if there is no link.
+/// Returns the last part of where a symbolic link points; `None` if there is no link.
 fn link_name(path: &Path) -> Result<Option<String>, SysfsError> {
     match fs::read_link(path) {
         Ok(target) => Ok(target.file_name().map(|name| name.to_string_lossy().into_owned())),

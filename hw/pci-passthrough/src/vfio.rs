@@ -139,7 +139,7 @@ pub(crate) fn open(sysfs: &Sysfs, address: PciAddress) -> Result<Handles, OpenEr
     Ok(Handles { device, _group: group, container, iommu })
 }
 
-/// The function's group, if it is one that VFIO may use.
+/// Returns the function's group, if it is one that VFIO may use.
 fn usable_group(function: &PciFunction) -> Result<u32, OpenError> {
     let address = function.address;
     let no_iommu = |why: &str| OpenError::NoIommu { address, why: why.to_owned() };

@@ -25,12 +25,13 @@ const MODELS: &[Model] = &[
     Model { name: "edu", chip: "QEMU's edu", id: (0x1234, 0x11e8), is_card: false },
 ];
 
-/// The devices that nook's own drivers are tried on. [`QemuDevice::start`](crate::QemuDevice::start) takes others too.
+/// Returns the devices that nook's own drivers are tried on. [`QemuDevice::start`](crate::QemuDevice::start) takes
+/// others too.
 pub fn models() -> &'static [Model] {
     MODELS
 }
 
-/// The chip that a device with these ids imitates, if it is one of [`models`].
+/// Returns the chip that a device with these ids imitates, if it is one of [`models`].
 pub(crate) fn chip(id: (u16, u16)) -> Option<&'static str> {
     MODELS.iter().find(|model| model.id == id).map(|model| model.chip)
 }

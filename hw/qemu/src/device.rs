@@ -142,7 +142,7 @@ impl QemuDevice {
         })
     }
 
-    /// The process id of QEMU.
+    /// Returns the process id of QEMU.
     pub fn process_id(&self) -> u32 {
         self.process.id()
     }
@@ -165,7 +165,7 @@ impl QemuDevice {
         })
     }
 
-    /// As [`talk`](Self::talk), and remembers interrupts that came in between for those who sleep on the
+    /// Talks as [`talk`](Self::talk) does, and remembers interrupts that came in between for threads that sleep on the
     /// descriptors.
     fn exchange<T>(&mut self, talk: impl FnOnce(&mut Qtest) -> std::result::Result<T, QtestError>) -> Result<T> {
         let value = self.talk(talk)?;
@@ -189,7 +189,7 @@ impl QemuDevice {
         Ok(())
     }
 
-    /// Where a register is.
+    /// Returns where a register is.
     fn register(&self, bar: u8, offset: u32, width: Width) -> Result<(Space, u64)> {
         let nothing = || DeviceError::NoSuchRegister { bar, offset, width };
         let place = self.placed.iter().find(|b| b.info.index == bar).ok_or_else(nothing)?;
@@ -219,7 +219,7 @@ struct Found {
     messages: Option<Messages>,
 }
 
-/// What QEMU, which has ended, says against the device or its drive.
+/// Returns what QEMU, which has ended, says against the device or its drive.
 fn refusal(spec: &DeviceSpec, device: &str, words: &str, hint: &'static str) -> Option<QemuError> {
     // As QEMU writes it: the program's name, the argument that it did not like, and why.
     let at = words.rfind(&format!("-device {device}: ")).map(|at| at + "-device : ".len() + device.len());
@@ -313,13 +313,13 @@ impl PciDevice for QemuDevice {
         self.exchange(Qtest::finish)
     }
 
-    /// The window becomes a BAR, so it lies at a multiple of its own length. The ranges begin and end at such
-    /// multiples, and each place in them will do.
+    /// Returns where the window may lie. It becomes a BAR, so it lies at a multiple of its length. The ranges begin and
+    /// end at such multiples, and each place in them will do.
     fn iova_ranges(&self) -> Vec<IovaRange> {
         machine::iova_ranges(self.window.len_bytes())
     }
 
-    /// Maps the window that was passed to [`QemuDevice::start`], at a multiple of its length inside of
+    /// Maps the window that was passed to [`QemuDevice::start`], at a multiple of its length inside
     /// [`iova_ranges`](PciDevice::iova_ranges).
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
         if !window.same_as(&self.window) {
@@ -336,7 +336,7 @@ impl PciDevice for QemuDevice {
         }
         let ranges = self.iova_ranges();
         if !ranges.iter().any(|r| r.first <= iova && iova <= r.last) {
-            return Err(self.unmappable(iova, format!("outside of {ranges:x?}")));
+            return Err(self.unmappable(iova, format!("outside {ranges:x?}")));
         }
         let at = BAR0 + 4 * u16::from(machine::WINDOW_BAR);
         self.exchange(|q| {
@@ -384,7 +384,8 @@ impl PciDevice for QemuDevice {
         Ok(ResetKind::None)
     }
 
-    /// By messages where the card does that and more than one vector is wanted; else INTx, one vector.
+    /// Enables interrupts: by messages where the card does that and more than one vector is wanted; else INTx, one
+    /// vector.
     fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
         if vectors > 1
             && let Some(mut messages) = self.messages.take()

@@ -145,7 +145,7 @@ impl QemuError {
         QemuError::Os { what: what.into(), source }
     }
 
-    /// The program could not be started.
+    /// Returns the program could not be started.
     pub(crate) fn starting(program: &QemuProgram, source: io::Error) -> Self {
         let path = program.path();
         match source.kind() {

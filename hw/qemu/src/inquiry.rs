@@ -67,19 +67,19 @@ impl Properties {
         Some(Properties(lines.lines().filter_map(property).collect()))
     }
 
-    /// Whether the device has this property.
+    /// Returns whether the device has this property.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.of(name).is_some()
     }
 
-    /// The type of a property.
+    /// Returns the type of a property.
     pub(crate) fn of(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(it, _)| it == name).map(|(_, type_name)| type_name.as_str())
     }
 }
 
-/// The names of a QEMU's PCI devices, other names of the same device among them. None if it cannot say: some end over
-/// modules of another version that are installed.
+/// Returns the names of a QEMU's PCI devices, other names of the same device among them. None if it cannot say: some
+/// end over modules of another version that are installed.
 fn pci_devices(program: &QemuProgram, timeout: Duration) -> Vec<String> {
     let said = ask(program, &["-device", "help"], timeout).map(|answer| answer.said).unwrap_or_default();
     let pci = said.lines().filter(|line| line.contains(", bus PCI"));
@@ -90,7 +90,8 @@ fn pci_devices(program: &QemuProgram, timeout: Duration) -> Vec<String> {
     .collect()
 }
 
-/// Those of `names` that are most like `name`, the nearest first. Itself may be among them, where a module is missing.
+/// Returns those of `names` that are most like `name`, the nearest first. Itself may be among them, where a module is
+/// missing.
 fn near(name: &str, names: &[String]) -> Vec<String> {
     let mut near: Vec<(f64, &String)> = names.iter().map(|it| (strsim::jaro_winkler(name, it), it)).collect();
     near.retain(|(likeness, it)| *likeness >= NEAR && *it != name);
@@ -148,7 +149,7 @@ fn read_all(stdout: ChildStdout, said: &mut Vec<u8>, deadline: Instant) -> io::R
     Ok(false)
 }
 
-/// Whether there is something to read, or the end, before the time is over.
+/// Returns whether there is something to read, or the end, before the time is over.
 fn wait_for(file: &impl AsFd, deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -6,7 +6,7 @@
 //! card signals them by messages. DMA is shared memory,
 //! without copies: the [`DmaWindow`](nook_bus::DmaWindow) is a second PCI device's BAR (`ivshmem-plain`), so mapping
 //! it at an IOVA is programming that BAR and unmapping it is ending that device's memory decode. What the card does
-//! outside of it stays inside the QEMU process.
+//! outside it stays inside the QEMU process.
 //!
 //! Which devices there are is not known here: the QEMU in use is asked for the device's properties first, and a cable,
 //! a drive or an address is given to a device that has the property for it.

@@ -43,13 +43,13 @@ const PORTS_END: u64 = 1 << 16;
 /// What QEMU's default processor model, and so its bus, can address.
 const PHYSICAL_BITS: u32 = 40;
 
-/// Where the card's BARs go.
+/// Returns where the card's BARs go.
 pub(crate) fn free_addresses() -> FreeAddresses {
     FreeAddresses { memory: BARS_AT..BARS_END, io: PORTS_AT..PORTS_END }
 }
 
-/// Where a window of `len_bytes` (a power of two) may be mapped: at each multiple of its length, below and above
-/// 4 GiB. The ranges begin and end at such multiples.
+/// Returns where a window of `len_bytes` (a power of two) may be mapped: at each multiple of its length, below and
+/// above 4 GiB. The ranges begin and end at such multiples.
 pub(crate) fn iova_ranges(len_bytes: u64) -> Vec<IovaRange> {
     [(RAM_BYTES, BARS_AT), (1 << 32, 1 << PHYSICAL_BITS)]
         .into_iter()
@@ -59,13 +59,13 @@ pub(crate) fn iova_ranges(len_bytes: u64) -> Vec<IovaRange> {
         .collect()
 }
 
-/// The I/O APIC's input for interrupt pin `pin` (1 is INTA) of the card: q35 wires the pins of slots 0 to 24 in
+/// Returns the I/O APIC's input for interrupt pin `pin` (1 is INTA) of the card: q35 wires the pins of slots 0 to 24 in
 /// rotation to inputs 20 to 23.
 pub(crate) fn interrupt_line(pin: u32) -> u32 {
     20 + (CARD.slot + pin - 1) % 4
 }
 
-/// 64 KiB of firmware that does nothing: at the reset vector, `cli`, `hlt`, and again if something wakes it.
+/// Returns 64 KiB of firmware that does nothing: at the reset vector, `cli`, `hlt`, and again if something wakes it.
 pub(crate) fn firmware() -> io::Result<File> {
     const CLI: u8 = 0xfa;
     const HLT: u8 = 0xf4;
@@ -79,9 +79,9 @@ pub(crate) fn firmware() -> io::Result<File> {
     Ok(file)
 }
 
-/// The value of `-device` for the card. Properties that each user would give are given where the device has them and
-/// the options do not: a cable, an address, no boot ROM, and interrupts that are not held back (QEMU's e1000 does so
-/// for up to half a second, to spare a guest's processor).
+/// Returns the value of `-device` for the card. Properties that each user would give are given where the device has
+/// them and the options do not: a cable, an address, no boot ROM, and interrupts that are not held back (QEMU's e1000
+/// does so for up to half a second, to spare a guest's processor).
 ///
 /// # Errors
 /// If the options cannot be had with this device.
@@ -118,7 +118,7 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
     }
 }
 
-/// The value of `-blockdev` for a drive whose content is this file, byte by byte, or this block device.
+/// Returns the value of `-blockdev` for a drive whose content is this file, byte by byte, or this block device.
 ///
 /// # Errors
 /// If it is not there, may not be written, or is something else.

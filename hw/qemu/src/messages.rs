@@ -54,7 +54,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A peer, and the socket for QEMU, in which everything that a server says waits to be read.
+    /// Creates a peer, and the socket for QEMU, in which everything that a server says waits to be read.
     pub(crate) fn new() -> io::Result<(Peer, UnixStream)> {
         let (server, theirs) = UnixStream::pair()?;
         let events = (0..VECTORS).map(|_| eventfd()).collect::<io::Result<Vec<_>>>()?;
@@ -156,7 +156,7 @@ impl Messages {
         q.finish()
     }
 
-    /// Which vectors have fired since this was last asked.
+    /// Takes the vectors that have fired since this was last called.
     pub(crate) fn fired(&mut self) -> io::Result<u32> {
         let mut vectors = 0;
         for (vector, mut event) in self.peer.events.iter().take(self.enabled as usize).enumerate() {
@@ -169,7 +169,7 @@ impl Messages {
         Ok(vectors)
     }
 
-    /// What becomes readable when one fires.
+    /// Returns what becomes readable when one fires.
     pub(crate) fn fds(&self) -> impl Iterator<Item = RawFd> {
         self.peer.events.iter().take(self.enabled as usize).map(AsRawFd::as_raw_fd)
     }

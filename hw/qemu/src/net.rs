@@ -14,7 +14,7 @@ pub enum QemuNet {
     /// QEMU's own user-mode network: DHCP, gateway and host at 10.0.2.2, name server at 10.0.2.3, the card's side
     /// is 10.0.2.15. Connections to 10.0.2.2 arrive at the host's loopback. No IPv6.
     User {
-        /// Nothing outside of QEMU can be reached: no host, no internet.
+        /// Nothing outside QEMU can be reached: no host, no internet.
         restrict: bool,
     },
     /// A socket of ours, one frame per datagram: the other half of [`DgramWire::pair`].
@@ -22,7 +22,7 @@ pub enum QemuNet {
 }
 
 impl QemuNet {
-    /// The value of `-netdev`, for a backend with this id.
+    /// Returns the value of `-netdev`, for a backend with this id.
     pub(crate) fn argument(&self, id: &str) -> String {
         match self {
             QemuNet::User { restrict } => {
@@ -34,7 +34,7 @@ impl QemuNet {
         }
     }
 
-    /// What QEMU must inherit for it.
+    /// Returns what QEMU must inherit for it.
     pub(crate) fn descriptor(&self) -> Option<RawFd> {
         match self {
             QemuNet::User { .. } => None,
@@ -62,7 +62,7 @@ pub struct DgramWire {
 const QUEUE_BYTES: usize = 4 << 20;
 
 impl DgramWire {
-    /// A cable: our end, and the one for QEMU.
+    /// Creates a cable: our end, and the one for QEMU.
     pub fn pair() -> io::Result<(DgramWire, DgramPort)> {
         let (ours, theirs) = UnixDatagram::pair()?;
         ours.set_nonblocking(true)?;

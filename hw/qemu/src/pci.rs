@@ -119,7 +119,7 @@ impl Function {
         Ok(self.read(q, COMMAND, Width::B2)? as u16)
     }
 
-    /// The capabilities: id and offset of each, in the order of the list.
+    /// Returns the capabilities: id and offset of each, in the order of the list.
     pub(crate) fn capabilities(self, q: &mut Qtest) -> Result<Vec<(u8, u16)>> {
         let mut found = Vec::new();
         if self.read(q, STATUS, Width::B2)? & STATUS_CAPABILITIES == 0 {
@@ -136,7 +136,7 @@ impl Function {
     }
 }
 
-/// What a BAR register (and the next one) that holds all ones says of the BAR; `None` if there is none.
+/// Returns what a BAR register (and the next one) that holds all ones says of the BAR; `None` if there is none.
 fn size(low: u32, high: u32) -> Option<(BarSpace, u64)> {
     if low == 0 {
         return None;

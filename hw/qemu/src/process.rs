@@ -36,7 +36,7 @@ impl Process {
     /// error to a memory file that only we see.
     ///
     /// The kernel kills it when *the thread that started it* ends (prctl(2), PR_SET_PDEATHSIG), and devices move
-    /// between threads; so it is started by a thread of its own, which ends after it.
+    /// between threads; so it is started by its own thread, which ends after it.
     pub(crate) fn spawn(mut command: Command, descriptors: &[RawFd]) -> io::Result<Process> {
         let stderr = memory_file(c"nook-qemu-stderr")?;
         command.stdin(Stdio::null()).stderr(stderr.try_clone()?);
@@ -61,12 +61,12 @@ impl Process {
         Ok(Process { child, stderr, keeper: Some((keep, thread)) })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its standard output, once, if that is a pipe.
+    /// Returns its standard output, once, if that is a pipe.
     pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
@@ -98,7 +98,7 @@ impl Process {
         }
     }
 
-    /// The last lines of its standard error.
+    /// Returns the last lines of its standard error.
     pub(crate) fn last_words(&self) -> String {
         let len = self.stderr.metadata().map_or(0, |m| m.len());
         let from = len.saturating_sub(TAIL_BYTES);
@@ -156,12 +156,12 @@ fn block_no_signals() -> io::Result<()> {
     if answer != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// An empty file that is in no directory.
+/// Creates an empty file that is in no directory.
 pub(crate) fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
     Ok(File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?))
 }
 
-/// How a child finds an inherited file by name.
+/// Returns how a child finds an inherited file by name.
 pub(crate) fn inherited_path(file: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }

@@ -28,9 +28,9 @@ impl Default for QemuProgram {
 }
 
 impl QemuProgram {
-    /// The QEMU at `path`: the program itself, or a name that is looked up in PATH; or a folder into which a QEMU was
-    /// installed or its packages were unpacked (`dpkg -x`). Of a folder the modules and the firmware are used with the
-    /// program: modules of another QEMU would end it.
+    /// Returns the QEMU at `path`: the program itself, or a name that is looked up in PATH; or a folder into which a
+    /// QEMU was installed or its packages were unpacked (`dpkg -x`). Of a folder the modules and the firmware are used
+    /// with the program: modules of another QEMU would end it.
     ///
     /// # Errors
     /// If it is a folder without the program.
@@ -46,12 +46,12 @@ impl QemuProgram {
         Ok(QemuProgram { path: prefix.join("bin").join(NAME), modules: modules(&prefix.join("lib")), firmware })
     }
 
-    /// What is started.
+    /// Returns what is started.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The command with these arguments after those that say where things are.
+    /// Returns the command with these arguments after those that say where things are.
     pub(crate) fn command(&self, args: impl IntoIterator<Item = OsString>) -> Command {
         let mut command = Command::new(&self.path);
         if let Some(firmware) = &self.firmware {
@@ -65,7 +65,7 @@ impl QemuProgram {
     }
 }
 
-/// The folder `qemu` in `lib`, or in a folder of one architecture there, as Debian has it.
+/// Returns the folder `qemu` in `lib`, or in a folder of one architecture there, as Debian has it.
 fn modules(lib: &Path) -> Option<PathBuf> {
     let below = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut found: Vec<PathBuf> = std::iter::once(lib.to_owned())

@@ -2,7 +2,7 @@
 //!
 //! Each command is answered by `OK`, with a value or without, in order; `IRQ raise N` and `IRQ lower N` may stand
 //! anywhere between. A command that QEMU does not like is answered by something else, and ends the connection for
-//! us: after it, answers could no longer be told apart.
+//! us: after it, answers could no longer be matched.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
@@ -61,7 +61,7 @@ pub(crate) struct Qtest {
 }
 
 impl Qtest {
-    /// `timeout` is how long any one answer may take.
+    /// Creates a connection; `timeout` is how long any one answer may take.
     pub(crate) fn new(socket: UnixStream, timeout: Duration) -> io::Result<Qtest> {
         socket.set_nonblocking(true)?;
         Ok(Qtest {
@@ -81,7 +81,7 @@ impl Qtest {
         self.socket.as_raw_fd()
     }
 
-    /// Whether interrupt line `number` is asserted, as far as has been read.
+    /// Returns whether interrupt line `number` is asserted, as far as has been read.
     pub(crate) fn line(&self, number: u32) -> bool {
         self.lines & (1 << number) != 0
     }
@@ -167,7 +167,7 @@ impl Qtest {
         Ok(())
     }
 
-    /// Whether everything is sent now.
+    /// Returns whether everything is sent now.
     fn try_send(&mut self) -> Result<bool> {
         let mut sent = 0;
         let outcome = loop {
@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection whose other end says `reply(command)` to each command, in pieces of `piece` bytes.
+    /// Creates a connection whose other end says `reply(command)` to each command, in pieces of `piece` bytes.
     fn with_server(piece: usize, reply: impl Fn(&str) -> String + Send + 'static) -> (Qtest, JoinHandle<Vec<String>>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || {

@@ -71,12 +71,12 @@ impl DeviceSpec {
         &self.options
     }
 
-    /// Whether QEMU is given this option.
+    /// Returns whether QEMU is given this option.
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.iter().any(|(name, _)| name == option)
     }
 
-    /// The file that is to be its drive.
+    /// Returns the file that is to be its drive.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -129,12 +129,12 @@ impl fmt::Display for DeviceSpec {
     }
 }
 
-/// A value as it stands between QEMU's commas.
+/// Returns a value as it stands between QEMU's commas.
 pub(crate) fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-/// What stands between commas that are not doubled.
+/// Returns what stands between commas that are not doubled.
 fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = text.chars().peekable();

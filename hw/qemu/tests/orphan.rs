@@ -47,7 +47,7 @@ fn hold_a_card() -> ! {
     }
 }
 
-/// An orphan that nobody has reaped yet is dead, too.
+/// Returns whether the process runs; an orphan that nobody has reaped yet does not.
 fn running(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")) else {
         return false;

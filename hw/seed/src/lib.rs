@@ -45,18 +45,18 @@ impl Rng {
         }
     }
 
-    /// Is true in one of `n` draws; never, and without a draw, if `n` is 0.
+    /// Returns true in one of `n` draws; never, and without a draw, if `n` is 0.
     pub const fn one_in(&mut self, n: u32) -> bool {
         n != 0 && self.word().is_multiple_of(n as u64)
     }
 
-    /// Is true in `ppm` of a million draws; never, and without a draw, if `ppm` is 0.
+    /// Returns true in `ppm` of a million draws; never, and without a draw, if `ppm` is 0.
     pub const fn in_a_million(&mut self, ppm: u32) -> bool {
         ppm != 0 && self.word() % 1_000_000 < ppm as u64
     }
 }
 
-/// The number that [`Rng::word`] draws from `seed` after `before` others, without drawing these.
+/// Returns the number that [`Rng::word`] draws from `seed` after `before` others, without drawing these.
 pub const fn word_at(seed: u64, before: u64) -> u64 {
     mix(seed.wrapping_add(before.wrapping_add(1).wrapping_mul(STEP)))
 }

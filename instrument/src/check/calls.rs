@@ -7,15 +7,15 @@ use super::code::Found;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     New,
-    /// Its callees are being settled: whoever comes here again has gone round.
+    /// Its callees are being settled: coming here again is a cycle.
     Open,
     Little(u64),
     Much,
 }
 
-/// For each function whether all that it executes, its callees included, is known to be little. One that calls itself,
-/// however indirectly, never is, and neither is its caller. `imported` functions come before these and count for one
-/// instruction, the call. Also says how many steps that took.
+/// Says for each function whether all that it executes, its callees included, is known to be short. One that calls
+/// itself, however indirectly, never is, and neither is its caller. `imported` functions come before these and count
+/// for one instruction, the call. Also says how many steps that took.
 pub(super) fn little(functions: &[Found], imported: u32) -> (Vec<bool>, u64) {
     let mut states = vec![State::New; functions.len()];
     let mut steps = 0;

@@ -1,4 +1,4 @@
-//! One function's code: its branches back, its bulk instructions, whom it calls, and how much it executes.
+//! One function's code: its branches back, its bulk instructions, its calls, and how much it executes.
 
 use wasmparser::{FunctionBody, Operator};
 
@@ -17,7 +17,7 @@ const BULK_OPERANDS: usize = 3;
 pub(super) struct Added {
     /// Global: the log's top.
     pub(super) top: u32,
-    /// Table: its only element is whom the question to the host calls.
+    /// Table: its only element is what the question to the host calls.
     pub(super) table: u32,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn read(body: &FunctionBody<'_>, added: Added) -> Result<Found, CodeE
     walk.all()
 }
 
-/// Whether a deadline check comes first, but for the two instructions that put the log's top into a local.
+/// Returns whether a deadline check comes first, but for the two instructions that put the log's top into a local.
 fn checks_first(items: &[(usize, Item<'_>)]) -> bool {
     let plain = |item: &Item<'_>| {
         matches!(item, Item::Op(Operator::GlobalGet { .. } | Operator::LocalSet { .. } | Operator::LocalGet { .. }))
@@ -120,7 +120,7 @@ impl Walk<'_> {
         }
     }
 
-    /// An instruction that can be reached.
+    /// Reads an instruction that can be reached.
     fn item(&mut self, at: usize) -> Result<(), &'static str> {
         use Operator::*;
         let (offset, item) = &self.items[at];
@@ -169,7 +169,7 @@ impl Walk<'_> {
         frame.is_some_and(|frame| frame.is_loop)
     }
 
-    /// Whether a deadline check stands right before this branch.
+    /// Checks that a deadline check stands right before this branch.
     fn checked_before(&self, at: usize) -> Result<(), &'static str> {
         match at.checked_sub(1).map(|before| &self.items[before].1) {
             Some(Item::DeadlineCheck(_)) => Ok(()),
@@ -177,7 +177,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A bulk instruction is short, or a deadline check stands right before its operands.
+    /// Checks that a bulk instruction is short, or that a deadline check stands right before its operands.
     fn bulk(&mut self, at: usize) -> Result<(), &'static str> {
         let before = &self.items[..at];
         if let Some((_, Item::Op(Operator::I32Const { value }))) = before.last()

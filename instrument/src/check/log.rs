@@ -36,7 +36,7 @@ pub(super) struct Log {
     recognised: usize,
 }
 
-/// Whether the log's top may be this.
+/// Returns whether the log's top may be this.
 pub(super) fn is_top(value: u32) -> bool {
     value >= SAVED_GLOBALS && u64::from(value) <= LOG_BYTES
 }
@@ -148,7 +148,7 @@ impl Log {
         Ok(())
     }
 
-    /// A load or store that is not a deadline check's.
+    /// Checks a load or store that is not a deadline check's.
     fn access(&mut self, operator: &Operator<'_>, memarg: &MemArg) -> Result<(), Refused> {
         use Operator::*;
         let width = match operator {

@@ -101,7 +101,7 @@ impl From<wasmparser::BinaryReaderError> for CheckError {
     }
 }
 
-/// What is outside of functions.
+/// What is outside functions.
 #[derive(Default)]
 struct Outside {
     /// Functions that are imported, and so come first.
@@ -190,7 +190,7 @@ impl Outside {
         Ok(())
     }
 
-    /// What was added, if it is as it has to be.
+    /// Returns what was added, if it is as it has to be.
     fn added(&self, sections: &Sections<'_>) -> Result<Added, CheckError> {
         let exported = |name: &str, kind| {
             let export = sections.exports.iter().find(|export| export.name == name && export.kind == kind);
@@ -213,7 +213,7 @@ impl Outside {
         }
     }
 
-    /// Deadline checks lead to the question, and each function that must begin with one does.
+    /// Checks that deadline checks lead to the question, and that each function that must begin with one does.
     fn functions(&self, starts: &[usize], functions: &[Found]) -> Result<Checked, CheckError> {
         let wrong = |at: usize, offset, what| CheckError::Code { function: self.imported + at as u32, offset, what };
         let index = |function: u32| function.checked_sub(self.imported).map(|at| at as usize);

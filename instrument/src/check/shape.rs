@@ -49,12 +49,12 @@ fn operators<'i, 'a, const N: usize>(items: &'i [(usize, Item<'a>)]) -> Option<[
     Some(found)
 }
 
-/// Whether an access is that of the time cell, at address 0 plus its offset.
+/// Returns whether an access is that of the time cell, at address 0 plus its offset.
 fn is_cell(memarg: &MemArg) -> bool {
     memarg.memory == LOG_MEMORY && memarg.offset == u64::from(TIME_CELL)
 }
 
-/// The deadline check with which the code so far ends: where it begins, and whom it calls.
+/// Returns the deadline check with which the code so far ends: where it begins, and which function it calls.
 ///
 /// The load is atomic: others may be taken out of a loop by the compiler.
 fn deadline_check(items: &[(usize, Item<'_>)]) -> Option<(usize, u32)> {
@@ -71,7 +71,8 @@ fn deadline_check(items: &[(usize, Item<'_>)]) -> Option<(usize, u32)> {
     }
 }
 
-/// Whether a body does nothing but ask the host, through the only element of `table`, and put the answer into the cell.
+/// Returns whether a body does nothing but ask the host, through the only element of `table`, and put the answer into
+/// the cell.
 pub(super) fn is_question(items: &[(usize, Item<'_>)], table: u32) -> bool {
     use Operator::*;
     items.len() == CHECK_LEN
@@ -87,7 +88,8 @@ pub(super) fn is_question(items: &[(usize, Item<'_>)], table: u32) -> bool {
         )
 }
 
-/// Whether the code so far ends with a countdown: it changes one global, reads address 0 or traps, and leaves nothing.
+/// Returns whether the code so far ends with a countdown: it changes one global, reads address 0 or traps, and leaves
+/// nothing.
 fn is_countdown(items: &[(usize, Item<'_>)]) -> bool {
     use Operator::*;
     matches!(
@@ -107,8 +109,8 @@ fn is_countdown(items: &[(usize, Item<'_>)]) -> bool {
     )
 }
 
-/// Whether these are the range logger's copy, the record's end behind it, and the new top: `top` is the log's top. They
-/// write behind the old top only, and trap at the log's end before the top moves.
+/// Returns whether these are the range logger's copy, the record's end behind it, and the new top: `top` is the log's
+/// top. They write behind the old top only, and trap at the log's end before the top moves.
 pub(super) fn is_log_range(items: &[(usize, Item<'_>)], top: u32) -> bool {
     use Operator::*;
     let word = |memarg: &MemArg, offset| memarg.memory == LOG_MEMORY && memarg.offset == offset;
@@ -166,7 +168,7 @@ macro_rules! memarg {
 
 macro_rules! define_access {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $ty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
-        /// Where an instruction reads or writes memory, if it is one that does; not for bulk instructions.
+        /// Returns where an instruction reads or writes memory, if it is one that does; not for bulk instructions.
         pub(super) fn access<'o>(operator: &'o Operator<'_>) -> Option<&'o MemArg> {
             match operator {
                 $(Operator::$op $({ $($arg),* })? => memarg!($($([$arg $arg])*)?),)*

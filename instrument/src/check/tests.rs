@@ -10,8 +10,8 @@ use crate::check::{self, CheckError, Checked};
 use crate::tests::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
 
-/// The finished modules that come of one: with all memory logged, with private memory kept by other means, and each
-/// of them counting.
+/// Returns the finished modules that come of one: with all memory logged, with private memory kept by other means, and
+/// each of them counting.
 fn finished(wasm: &[u8]) -> Vec<Vec<u8>> {
     let kept = Options { private_bytes: Some(4096), private_is_kept: true, ..Options::default() };
     let mut all = Vec::new();
@@ -27,7 +27,7 @@ fn with(wasm: &[u8], flaw: Flaw) -> Result<Checked, CheckError> {
     check::deadlines(&instrument(wasm, &Options { flaw: Some(flaw), ..Options::default() }).unwrap().wasm)
 }
 
-/// A module with this code in a function and in a transaction that calls it.
+/// Returns a module with this code in a function and in a transaction that calls it.
 fn module(code: &str, rest: &str) -> Vec<u8> {
     let text = format!(
         r#"(module (import "host" "tick" (func $tick)) (memory (export "memory") 2 2) {rest}

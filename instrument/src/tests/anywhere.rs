@@ -43,7 +43,7 @@ impl Author {
         self.text.push('\n');
     }
 
-    /// An address, and how many bytes from there on the driver may write.
+    /// Returns an address, and how many bytes from there on the driver may write.
     fn place(&mut self) -> (String, usize) {
         let line = 16 * self.rng.index(12);
         match self.rng.index(7) {
@@ -290,7 +290,7 @@ impl Run {
         (memory, globals)
     }
 
-    /// What is the device's.
+    /// Returns what is the device's.
     fn device(&self) -> Vec<u8> {
         let shared = self.memory.data(&self.store)[SHARED..MEMORY].iter().enumerate();
         shared.filter(|(at, _)| SHARED + at >= DEVICE || at % 16 >= 12).map(|(_, byte)| *byte).collect()

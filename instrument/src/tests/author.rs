@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use nook_seed::Rng;
 
-/// How many to try.
+/// Returns how many to try.
 pub fn modules() -> u64 {
     // `NOOK_LONG=1` for a longer look.
     if std::env::var_os("NOOK_LONG").is_some() { 10_000 } else { 150 }
@@ -119,12 +119,12 @@ impl Author {
         }
     }
 
-    /// A module whose `nook_poll` ends after a few thousand instructions.
+    /// Returns a module whose `nook_poll` ends after a few thousand instructions.
     pub fn module(seed: u64) -> String {
         Author { rng: Rng::new(seed), text: String::new(), loops: 0, endless: false }.write()
     }
 
-    /// The same, but for its loops, which never end.
+    /// Returns the same, but for its loops, which never end.
     pub fn endless_module(seed: u64) -> String {
         Author { rng: Rng::new(seed), text: String::new(), loops: 0, endless: true }.write()
     }

@@ -24,7 +24,7 @@ fn the_e1000_driver_can_be_undone_and_its_own_frames_are_known() {
     assert!(effect.groups < effect.stores);
 }
 
-/// Each instruction of each function: where it begins, and its bytes.
+/// Returns each instruction of each function: where it begins, and its bytes.
 fn instructions(wasm: &[u8]) -> Vec<Vec<(usize, &[u8])>> {
     let mut functions = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {

@@ -9,7 +9,7 @@ use nook_seed::Rng;
 use super::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
 
-/// At most so many calls of `tick` until one of them fails.
+/// Maximum number of calls of `tick` until one of them fails.
 const MOST_TICKS: u64 = 40;
 
 /// Everything that a call may change.
@@ -59,7 +59,7 @@ fn engine() -> Engine {
     Engine::new(&config).unwrap()
 }
 
-/// What is wrong with the log of this seed's module, if anything is; and how many calls were cut short.
+/// Returns what is wrong with the log of this seed's module, if anything is; and how many calls were cut short.
 fn examine(engine: &Engine, seed: u64, flaw: Option<Flaw>) -> (Result<(), String>, usize) {
     let text = Author::module(seed);
     let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));

@@ -22,7 +22,7 @@ enum End {
     Escaped,
 }
 
-/// An engine with a referee that does not rely on the pass.
+/// Returns an engine with a referee that does not rely on the pass.
 fn engine() -> Engine {
     let mut config = Config::new();
     config.wasm_multi_memory(true).wasm_threads(true).epoch_interruption(true);
@@ -70,7 +70,7 @@ fn call(engine: &Engine, text: &str, entry: &str, flaw: Option<Flaw>) -> End {
     }
 }
 
-/// A module with this body for a transaction and for another entry, and with `rest`.
+/// Returns a module with this body for a transaction and for another entry, and with `rest`.
 fn both(body: &str, rest: &str) -> String {
     format!(
         r#"(module (import "host" "tick" (func $tick)) (memory (export "memory") 2 2)
@@ -105,7 +105,7 @@ fn a_loop_that_only_makes_hostcalls_is_ended() {
 
 #[test]
 fn a_loop_that_stores_is_ended_by_the_log_or_by_the_time() {
-    // In a transaction each round logs anew, because the address is another one.
+    // In a transaction each round logs again, because the address is another one.
     let body = "(loop $l
         (local.set $i (i32.and (i32.add (local.get $i) (i32.const 4)) (i32.const 0xffff)))
         (i32.store (local.get $i) (i32.const 1)) (br $l))";

@@ -17,7 +17,7 @@ pub(super) struct Names {
     pub(super) log_range: u32,
     /// Function: says that the time cell was found set.
     pub(super) ask: u32,
-    /// Table: whom it says that to.
+    /// Table: what it calls for that.
     pub(super) ask_table: u32,
     /// Type: of that function.
     pub(super) ask_type: u32,
@@ -85,7 +85,7 @@ impl Source {
 
 /// Appends records for the pieces; `top` is the local that mirrors the log's top.
 ///
-/// The top moves when all of them are there: a trap between (an address outside of memory, a full log) leaves it, and
+/// The top moves when all of them are there: a trap between (an address outside memory, a full log) leaves it, and
 /// nothing was stored yet.
 pub(super) fn append(pieces: &[Piece], top: u32, names: &Names, out: &mut Code) {
     let mut at = 0;
@@ -148,7 +148,7 @@ pub(super) fn deadline_check(names: &Names, out: &mut Code) {
     ]);
 }
 
-/// The body of the function that asks the host, which says whether to ask again at the next deadline check.
+/// Returns the body of the function that asks the host, which says whether to ask again at the next deadline check.
 pub(super) fn ask(names: &Names) -> Code {
     vec![
         Instruction::I32Const(0),
@@ -159,7 +159,7 @@ pub(super) fn ask(names: &Names) -> Code {
     ]
 }
 
-/// After a hostcall: outside of a transaction nothing will be undone, so that the log can begin again.
+/// Empties the log after a hostcall: outside a transaction nothing will be undone.
 pub(super) fn forget_outside_transaction(names: &Names, out: &mut Code) {
     out.extend([
         Instruction::GlobalGet(names.mode),
@@ -172,7 +172,7 @@ pub(super) fn forget_outside_transaction(names: &Names, out: &mut Code) {
     ]);
 }
 
-/// The body of the function that logs a range before a bulk instruction: `(address, length)`.
+/// Returns the body of the function that logs a range before a bulk instruction: `(address, length)`.
 pub(super) fn log_range(names: &Names) -> Code {
     let (address, length, end) = (0, 1, 2);
     let mut code = vec![

@@ -28,8 +28,8 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Of a function of the module; functions are numbered from `imported_functions` on. The range logger is called by
-    /// added code, and `executes` so many instructions.
+    /// Computes the cost of a function of the module; functions are numbered from `imported_functions` on. The range
+    /// logger is called by added code, and executes `executes` instructions.
     pub(super) fn of(
         rewritten: &Rewritten,
         analysis: &Analysis<'_>,

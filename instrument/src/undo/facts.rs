@@ -2,7 +2,7 @@
 //!
 //! Facts hold from where they are learnt to the end of the transaction, on every path that passes there. They are kept
 //! in a list that grows along the code and is cut back to what all paths share wherever paths join. A loop's body keeps
-//! what was known before the loop, and learns the rest anew in each round.
+//! what was known before the loop, and learns the rest again in each round.
 
 use super::planted::{Planted, flawed};
 use super::values::Value;
@@ -104,7 +104,7 @@ impl Facts {
         }
     }
 
-    /// A branch. Says whether it returns to a loop's beginning.
+    /// Returns a branch. Says whether it returns to a loop's beginning.
     pub(super) fn branch(&mut self, depth: u32) -> bool {
         let known = self.known.len();
         let Some(target) = self.open.len().checked_sub(1 + depth as usize) else { return false };

@@ -54,19 +54,19 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode with this number.
+    /// Returns the mode with this number.
     pub fn of(number: i32) -> Option<Mode> {
         use Mode::*;
         [Idle, Transaction, Plain, TransactionReturned, PlainReturned].into_iter().find(|mode| *mode as i32 == number)
     }
 }
 
-/// Where records begin.
+/// Returns where records begin.
 pub fn first_record(globals: usize) -> u32 {
     SAVED_GLOBALS + SAVED_GLOBAL_BYTES * globals as u32
 }
 
-/// What a record's old bytes take.
+/// Returns what a record's old bytes take.
 pub fn padded(len_bytes: u32) -> u32 {
     len_bytes.next_multiple_of(8)
 }

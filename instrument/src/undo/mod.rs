@@ -9,7 +9,7 @@
 //! - A call that ended in an error (trap, fault in a hostcall) is undone by `UndoLog::roll_back`. One that returned,
 //!   but must not count (its results were found wrong), by `UndoLog::roll_back_returned`; that is possible until the
 //!   next call begins. Committing is nothing.
-//! - What the host writes into the driver's memory inside of a call is not logged: it writes to its own page only.
+//! - What the host writes into the driver's memory inside a call is not logged: it writes to its own page only.
 //! - The module has a second memory, the log, which driver code cannot name. The engine needs multi-memory; the host's
 //!   `MemoryCreator` is asked for it right after the driver's own memory: 64 MiB, min = max, an ordinary mapping that
 //!   is touched as far as it is used, with a guard behind it.
@@ -32,7 +32,7 @@
 //! # Limits
 //!
 //! - A transaction that logs more than 64 MiB traps (out of bounds), and can be undone as any other.
-//! - Outside of transactions the log begins again at each hostcall and bulk instructions are not logged; code that
+//! - Outside transactions the log begins again at each hostcall and bulk instructions are not logged; code that
 //!   makes more than four million scalar stores between two hostcalls there traps.
 //! - A store that traps may do so a few instructions early: its group's old values are read together.
 //! - Tables, `memory.grow`, `data.drop` and the like are refused, see [`Refused`].
@@ -55,7 +55,7 @@ use crate::OffsetMap;
 pub(crate) use planted::Flaw;
 use planted::Planted;
 
-/// What the pass is told beside the module.
+/// Options of the pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Below this address no device writes: the beginning of the DMA window. Reading and logging ahead of the stores

@@ -50,7 +50,7 @@ impl<'a> Shape<'a> {
             return Err(Refused::Memory(format!("the module defines {}; one is covered", sections.memories.len())));
         };
         if memory.shared || memory.memory64 || memory.page_size_log2.is_some() {
-            return Err(Refused::Memory("it is shared, 64-bit or has pages of its own size".into()));
+            return Err(Refused::Memory("it is shared, 64-bit or has its own pages size".into()));
         }
         let memory_bytes = memory.initial * 65536;
         let stack = Hints::of(&sections).stack(&sections, memory_bytes);
@@ -63,13 +63,13 @@ impl<'a> Shape<'a> {
         Ok(shape)
     }
 
-    /// Those that a transaction saves.
+    /// Returns those that a transaction saves.
     pub(super) fn mutable_globals(&self) -> impl Iterator<Item = (u32, ValType)> {
         let all = self.sections.globals.iter().zip(0..);
         all.filter(|(global, _)| global.ty.mutable).map(|(global, index)| (index, global.ty.content_type))
     }
 
-    /// Whether an export is an entry whose calls are transactions.
+    /// Returns whether an export is an entry whose calls are transactions.
     pub(super) fn is_transaction(name: &str) -> bool {
         name.strip_prefix(ENTRY_PREFIX).and_then(Entry::named).is_some_and(Entry::is_transaction)
     }
@@ -110,8 +110,8 @@ impl Hints {
         hints
     }
 
-    /// The stack, if a linker put it first in memory (`--stack-first`): only then is all that lies below a stack
-    /// pointer stack. Without names, the first global is taken if it looks exactly like a linker's stack pointer.
+    /// Returns the stack, if a linker put it first in memory (`--stack-first`): only then is all that lies below a
+    /// stack pointer stack. Without names, the first global is taken if it looks exactly like a linker's stack pointer.
     fn stack(&self, sections: &Sections<'_>, memory_bytes: u64) -> Option<Stack> {
         let pointer = match self.named_pointer {
             Some(pointer) => pointer,
@@ -129,7 +129,7 @@ impl Hints {
     }
 }
 
-/// The value of an initialiser that is a plain `i32.const`.
+/// Returns the value of an initialiser that is a plain `i32.const`.
 fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
     match expression.get_operators_reader().read() {
         Ok(Operator::I32Const { value }) => Some(value.cast_unsigned()),

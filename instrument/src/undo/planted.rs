@@ -25,7 +25,7 @@ macro_rules! flawed {
 
 pub(super) use flawed;
 
-/// A mistake that the pass can be told to make.
+/// A mistake that the pass can be made to make.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {

@@ -99,7 +99,7 @@ impl Rewrite<'_, '_> {
         self.first_added + self.added_locals.len() as u32 - 1
     }
 
-    /// A local for a moment.
+    /// Returns a scratch local.
     fn scratch(&mut self, ty: ValType, number: u32) -> u32 {
         if let Some(&local) = self.scratch.get(&(ty, number)) {
             return local;
@@ -199,8 +199,8 @@ impl Rewrite<'_, '_> {
         }
     }
 
-    /// Whether bytes lie between the stack pointer's lowest and its first value of this call: nothing there outlives
-    /// the call, because what is below the stack pointer when a call begins belongs to nobody.
+    /// Returns whether bytes lie between the stack pointer's lowest and its first value of this call: nothing there
+    /// outlives the call, because what is below the stack pointer when a call begins belongs to nobody.
     fn own_frame(&self, base: Value, offset: u64, len: u64) -> bool {
         let below = i64::from(base.plus.cast_signed());
         let end = i64::try_from(offset.saturating_add(len)).unwrap_or(i64::MAX);
@@ -210,7 +210,7 @@ impl Rewrite<'_, '_> {
             && below.saturating_add(end) <= 0
     }
 
-    /// Where the value can be had from; `spilled` is a local outside of the function's own that holds a value.
+    /// Returns where the value can be had from; `spilled` is a local outside the function's own that holds a value.
     fn source(&self, value: Value, locals: &[Value], spilled: Option<(u32, Value)>) -> Option<Source> {
         if value.root == 0 {
             return Some(Source::Constant(value.plus));
@@ -332,7 +332,7 @@ impl Rewrite<'_, '_> {
         code::append(pieces, top, &self.module.names, code);
     }
 
-    /// The stores that surely follow and whose addresses are known already.
+    /// Returns the stores that surely follow and whose addresses are known already.
     fn group(
         &mut self,
         at: usize,
@@ -392,7 +392,7 @@ impl Rewrite<'_, '_> {
 
     fn bulk(&mut self, at: usize, to: Value) {
         self.effect.bulk += 1;
-        // A length that stands right before it: whoever checks this code sees it too.
+        // A length that stands right before it: the checker of this code sees it too.
         let length = match at.checked_sub(1).map(|before| &self.analysis.operators[before]) {
             Some(Operator::I32Const { value }) => value.cast_unsigned(),
             _ => u32::MAX,

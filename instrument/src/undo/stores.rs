@@ -14,7 +14,7 @@ pub(super) struct StoreOp {
     pub(super) operands: u32,
 }
 
-/// What the instruction writes, if it writes a fixed number of bytes.
+/// Returns what the instruction writes, if it writes a fixed number of bytes.
 pub(super) fn store_op(operator: &Operator<'_>) -> Option<StoreOp> {
     use Operator::*;
     let one = |memarg: &MemArg, width, operand| Some(StoreOp { memarg: *memarg, width, operand, operands: 1 });
@@ -94,8 +94,8 @@ pub(super) fn store_op(operator: &Operator<'_>) -> Option<StoreOp> {
     }
 }
 
-/// Whether a group of stores that is logged together ends here: where the path may leave or join, where other code
-/// runs, and where a device's writes may become visible.
+/// Returns whether a group of stores that is logged together ends here: where the path may leave or join, where other
+/// code runs, and where a device's writes may become visible.
 pub(super) fn ends_group(operator: &Operator<'_>) -> bool {
     use Operator::*;
     let known = matches!(
@@ -153,7 +153,7 @@ fn is_atomic_write(operator: &Operator<'_>) -> bool {
         )
 }
 
-/// What an instruction changes that no log holds, in words, if it is one that cannot be covered.
+/// Returns what an instruction changes that no log holds, in words, if it is one that cannot be covered.
 pub(super) fn refused(operator: &Operator<'_>) -> Option<&'static str> {
     use Operator::*;
     Some(match operator {

@@ -92,7 +92,7 @@ struct Walk<'w> {
 }
 
 impl<'w> Walk<'w> {
-    /// At the beginning of a function with so many parameters and locals, parameters among them.
+    /// Creates the state at the beginning of a function with this many parameters and locals, parameters among them.
     fn new(shape: &Shape<'_>, blocks: &'w Blocks, parameters: usize, locals: usize, planted: Planted) -> Self {
         let mut walk = Walk {
             blocks,
@@ -207,7 +207,7 @@ impl<'w> Walk<'w> {
         Event::Store(store, address)
     }
 
-    /// Leaves that instruction with so many results.
+    /// Leaves that instruction with this many results.
     fn leave(&mut self, at: usize, operator: &Operator<'_>, results: u32) {
         let blocks = self.blocks;
         match operator {
@@ -294,13 +294,13 @@ impl<'a> Analysis<'a> {
         Ok(Analysis { operators, offsets, seen, reachable, stack_roots })
     }
 
-    /// The event at an instruction that can be reached.
+    /// Returns the event at an instruction that can be reached.
     pub(super) fn at(&self, index: usize) -> Option<&Seen> {
         self.seen.get(&index).filter(|_| self.reachable[index])
     }
 }
 
-/// The extent of each block, and the locals that are set inside of it.
+/// The extent of each block, and the locals that are set inside it.
 struct Blocks {
     ends: HashMap<usize, usize>,
     changed: HashMap<usize, Vec<u32>>,

@@ -162,7 +162,7 @@ impl Writer<'_> {
         Ok(Placed { body: body.into_raw_body(), check_at, offsets })
     }
 
-    /// The range logger, the question to the host, and one wrapper for each exported function.
+    /// Adds the range logger, the question to the host, and one wrapper for each exported function.
     fn added_functions(&self, code: &mut CodeSection) {
         let helpers = [(Some(ValType::I32), code::log_range(&self.names)), (None, code::ask(&self.names))];
         for (local, body) in helpers {

@@ -1,7 +1,7 @@
 //! Drivers that were compiled for this machine: ELF files that say in a section what they are. What can be known of one
 //! without running it is checked here.
 //!
-//! It runs nothing and knows no wasm. Whoever runs such a file calls it: `nook-process`, as a program, and
+//! It runs nothing and knows no wasm. The crates that run such a file call it: `nook-process`, as a program, and
 //! `nook-native`, in this process.
 #![forbid(unsafe_code)]
 
@@ -47,7 +47,7 @@ pub enum CompiledError {
     },
     /// It is another driver, or another version of it.
     #[error(
-        "{} says of itself what the driver's wasm file does not; build both anew with `cargo xtask drivers`",
+        "{} says of itself what the driver's wasm file does not; build both again with `cargo xtask drivers`",
         path.display()
     )]
     OtherDriver {
@@ -97,7 +97,8 @@ impl CompiledDriver {
         Ok(driver)
     }
 
-    /// The first `N` bytes of what a shared object exports under this name, before the loader has moved anything.
+    /// Returns the first `N` bytes of what a shared object exports under this name, before the loader has moved
+    /// anything.
     ///
     /// # Errors
     /// If this is no shared object or does not export it.
@@ -114,13 +115,13 @@ impl CompiledDriver {
         bytes.ok_or_else(|| self.refused(&format!("`{name}` is not in the file")))
     }
 
-    /// Where it was read.
+    /// Returns where it was read.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file of memory with what was checked, which nobody can change: that is what is to run, whoever may write to
-    /// the file on disk or not execute it.
+    /// Returns a file of memory with what was checked, which nobody can change: that is what is to run, no matter what
+    /// is written to the file on disk or not execute it.
     ///
     /// # Errors
     /// What the system says.

@@ -35,7 +35,7 @@ pub enum NativeError {
     },
 }
 
-/// A [`HostContext`] that the driver's kernel points to as well. It is not a `Box`: who moves a box says that nobody
+/// A [`HostContext`] that the driver's kernel points to as well. It is not a `Box`: moving a box says that nobody
 /// else has a pointer to what is in it.
 struct Shared(NonNull<HostContext>);
 
@@ -79,7 +79,7 @@ pub struct NativeLauncher {
 }
 
 impl NativeLauncher {
-    /// Of the shared object in the file at `path`, which must be the driver that `manifest` describes. Nothing of it
+    /// Loads the shared object in the file at `path`, which must be the driver that `manifest` describes. Nothing of it
     /// runs.
     ///
     /// # Errors

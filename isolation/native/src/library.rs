@@ -35,7 +35,7 @@ impl Library {
         }
     }
 
-    /// The address of what it exports under this name. Valid until it is dropped.
+    /// Returns the address of what it exports under this name. Valid until it is dropped.
     pub(crate) fn symbol(&self, name: &CStr) -> Result<NonNull<c_void>, String> {
         // SAFETY: the handle is valid, and the name ends in zero.
         let address = unsafe { libc::dlsym(self.handle.as_ptr(), name.as_ptr()) };
@@ -58,7 +58,7 @@ impl Drop for Library {
     }
 }
 
-/// What the loader says of its last failure on this thread.
+/// Returns what the loader says of its last failure on this thread.
 fn last_error() -> String {
     // SAFETY: the answer is text, or nothing, and is copied before the next call.
     let text = unsafe { libc::dlerror() };

@@ -25,7 +25,7 @@ impl SharedMemory {
         SharedMemory { base, alloc, layout: *layout }
     }
 
-    /// All of the process, with the shared things at their places.
+    /// Returns the space of the whole process, with the shared things at their places.
     ///
     /// # Safety
     /// The memory outlives every use of the result, and so does the host's window, which the host sees to.
@@ -39,7 +39,7 @@ impl SharedMemory {
         };
         // Pointers are made from addresses later.
         self.base.as_ptr().expose_provenance();
-        // SAFETY: host page and rings lie inside of the allocation and are aligned as in a wasm memory. The length is
+        // SAFETY: host page and rings lie inside the allocation and are aligned as in a wasm memory. The length is
         // that of the whole address space: a native driver's own memory is the process.
         unsafe { Space::new(std::ptr::null_mut(), u64::MAX, places) }
     }

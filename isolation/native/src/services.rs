@@ -17,7 +17,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// As `--isolation` calls it.
+    /// Returns the name that `--isolation` uses.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Level::Native => "native",

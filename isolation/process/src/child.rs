@@ -34,7 +34,7 @@ pub(crate) enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// The same as a trap.
+    /// Converts it to a trap.
     pub(crate) fn trap(self) -> TrapKind {
         match self {
             ExitStatus::Exited(PANICKED) => TrapKind::Unreachable,
@@ -50,7 +50,7 @@ impl ExitStatus {
 /// How much of the sandbox this machine permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confinement {
-    /// Namespaces, with users of its own.
+    /// Namespaces, with its own users.
     All,
     /// Namespaces, by root's right.
     AsRoot,
@@ -108,12 +108,12 @@ impl Child {
         Ok(Child { pid, pidfd, confinement, refused, status, reaper: Some(reaper), clock })
     }
 
-    /// How much of the sandbox it has, and why not more.
+    /// Returns how much of the sandbox it has, and why not more.
     pub(crate) fn confinement(&self) -> (Confinement, &str) {
         (self.confinement, &self.refused)
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     #[inline]
     pub(crate) fn end(&self) -> Option<ExitStatus> {
         match self.status.end.load(Ordering::Acquire) {
@@ -170,7 +170,7 @@ fn reap(config: SpawnConfig, status: &ChildStatus, started: &Sender<Result<Spawn
     // It is the process's now.
     drop(config);
     let pidfd = spawned.as_ref().ok().map(|spawned| spawned.pidfd.clone());
-    // Whoever waits for it has not gone away: it holds the other end.
+    // The receiver has not gone away: it holds the other end.
     let _ = started.send(spawned);
     if let Some(pidfd) = pidfd {
         let end = wait_for(pidfd.as_fd(), WaitIdOptions::NOWAIT);
@@ -252,7 +252,7 @@ fn spawn_within(
         // SAFETY: 0 is what the copy gets, which has done nothing yet.
         0 => unsafe { sandbox::enter(&plan) },
         1.. => {}
-        _ => return Err(format!("a process in namespaces of its own: {}", io::Error::last_os_error())),
+        _ => return Err(format!("a process in its own namespaces: {}", io::Error::last_os_error())),
     }
     // SAFETY: the clone succeeded, so the kernel has opened this descriptor for us, and nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -269,7 +269,7 @@ fn spawn_within(
     }
 }
 
-/// Who the process is to others: nobody, for root; whoever runs this, for anybody else.
+/// Maps the process's user: to nobody, if this runs as root; otherwise to the user that runs this.
 fn map_users(pid: i64, is_root: bool) -> Result<(), String> {
     let (user, group) = if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
     let write = |file: &str, text: String| {
@@ -277,7 +277,7 @@ fn map_users(pid: i64, is_root: bool) -> Result<(), String> {
         fs::write(&path, text).map_err(|error| format!("{path}: {error}"))
     };
     if !is_root {
-        // The kernel wants that of those who are not root (user_namespaces(7)).
+        // The kernel requires this of users other than root (user_namespaces(7)).
         write("setgroups", "deny".into())?;
     }
     write("gid_map", format!("{NOBODY} {group} 1\n"))?;

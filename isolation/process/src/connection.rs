@@ -15,12 +15,12 @@ use crate::memory::Memory;
 /// How the two processes wait for each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
-    /// Asleep, on a futex in the channel: the one that is told something is woken. The driver's process is kept on the
+    /// Asleep, on a futex in the channel: the side that gets a message is woken. The driver's process is kept on the
     /// host's processor, because the two never run at the same time and a wake-up across processors costs ten times
     /// as much.
     #[default]
     Futex,
-    /// Awake, each on a processor of its own, looking for the next word; who has not heard anything for
+    /// Awake, each on its own processor, polling for the next message; a side that has received nothing for
     /// [`SPIN_NS`] goes to sleep all the same.
     Poll,
 }
@@ -45,7 +45,7 @@ impl Wait {
         }
     }
 
-    /// What this machine can do of it.
+    /// Returns the closest mode that this machine can do.
     pub(crate) fn possible(self) -> Wait {
         if self == Wait::Poll && processors().is_none_or(|set| count(&set) < 2) {
             tracing::warn!("one processor only: the driver's process is woken, it does not poll");
@@ -55,7 +55,7 @@ impl Wait {
     }
 }
 
-/// The processors that this thread may run on.
+/// Returns the processors that this thread may run on.
 fn processors() -> Option<libc::cpu_set_t> {
     // SAFETY: an all-zero set is the empty one.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -161,14 +161,14 @@ impl Connection {
         channel.guest.wake_from(&channel.host);
     }
 
-    /// How many messages there are, checked.
+    /// Returns how many messages there are, checked.
     #[inline]
     fn new_messages(&self) -> Result<u32, TrapKind> {
         let new = self.memory.channel().guest.count().wrapping_sub(self.received);
         if new <= SLOTS { Ok(new) } else { Err(TrapKind::Channel) }
     }
 
-    /// A copy of the next message; the caller has asked [`new_messages`](Self::new_messages).
+    /// Copies the next message; the caller has asked [`new_messages`](Self::new_messages).
     #[inline]
     fn next(&mut self) -> (u32, [u64; 3]) {
         let message = self.memory.channel().to_host[(self.received % SLOTS) as usize].get();
@@ -250,7 +250,7 @@ impl Connection {
     }
 }
 
-/// The hostcall that a message names, if there is one.
+/// Returns the hostcall that a message names, if there is one.
 #[inline]
 fn hostcall(what: u32) -> Option<Hostcall> {
     HOSTCALLS.get((what & !to_host::KIND) as usize).map(|row| row.call)

@@ -1,4 +1,4 @@
-//! A driver instance in a process of its own, behind the same interface as a wasm one.
+//! A driver instance in a separate process, behind the same interface as a wasm one.
 
 use std::fs::File;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct ProcessLauncher {
 }
 
 impl ProcessLauncher {
-    /// Of the program in the file at `path`, which must be the driver that `manifest` describes.
+    /// Loads the program in the file at `path`, which must be the driver that `manifest` describes.
     ///
     /// # Errors
     /// If it is not, or if this machine's system calls cannot be filtered.
@@ -67,14 +67,14 @@ impl ProcessLauncher {
 fn tell(child: &Child) {
     match child.confinement() {
         (Confinement::All, _) => {
-            tracing::info!("the driver's process has namespaces of its own and a few system calls")
+            tracing::info!("the driver's process has its own namespaces and a few system calls")
         }
         (Confinement::AsRoot, why) => tracing::warn!(
-            "the driver's process has the machine's users ({why}): it is nobody, in other namespaces of its own, with a \
+            "the driver's process has the machine's users ({why}): it is nobody, in other its own namespaces, with a \
              few system calls"
         ),
         (Confinement::None, why) => tracing::warn!(
-            "the driver's process has no namespaces of its own ({why}): it is held by the filter of its system calls alone"
+            "the driver's process shares the host's namespaces ({why}): it is held by the filter of its system calls alone"
         ),
     }
 }
@@ -120,7 +120,7 @@ impl ProcessDriver {
         self.connection.call(&mut self.host, entry, args).map_err(|fault| self.died(fault))
     }
 
-    /// Nothing of it runs on: what it shares with the device and its successor, it does not touch any more.
+    /// Ends the process: it no longer touches what it shares with the device and its successor.
     #[cold]
     fn died(&mut self, fault: Fault) -> Fault {
         self.connection.end();

@@ -1,4 +1,4 @@
-//! `--isolation process`: a native driver in a process of its own, without rights, over shared memory.
+//! `--isolation process`: a native driver in a separate process, without rights, over shared memory.
 //!
 //! The driver is a program, `target/drivers/<name>.elf`, made of the same source as the wasm file; its side of the
 //! channel is `nook-process-guest`. It holds the driver's channel, heap, queues and DMA window as memory, and nothing

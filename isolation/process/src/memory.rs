@@ -12,7 +12,7 @@ use nook_runtime::{Layout, RegionAddrs, Space};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// A memfd and this process's mapping of it. Its length is sealed, or whoever shortens it would have the host end at
+/// A memfd and this process's mapping of it. Its length is sealed: if it could be shortened, the host would end at
 /// its next access.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -27,7 +27,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// All zero but for the channel's set-up.
+    /// Creates the memory, all zero but for the channel's set-up.
     pub(crate) fn new(layout: Layout, spin_ns: u64) -> io::Result<Self> {
         debug_assert_eq!(layout.own_bytes, CHANNEL_BYTES);
         let file = File::from(memfd_create(c"nook-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
@@ -46,7 +46,7 @@ impl Memory {
         Ok(memory)
     }
 
-    /// The channel.
+    /// Returns the channel.
     #[inline(always)]
     pub(crate) fn channel(&self) -> &Channel {
         // SAFETY: the mapping begins with it and lives as long as `self`. It is made of atomics, so another process
@@ -54,7 +54,7 @@ impl Memory {
         unsafe { self.base.as_ref() }
     }
 
-    /// The descriptor.
+    /// Returns the descriptor.
     pub(crate) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
@@ -64,8 +64,8 @@ impl Memory {
         self.layout.window + self.layout.window_bytes
     }
 
-    /// The memory as its host sees it, with the addresses that the driver's process has. The window is not in it: no
-    /// hostcall names an address there.
+    /// Returns the memory as its host sees it, with the addresses that the driver's process has. The window is not in
+    /// it: no hostcall names an address there.
     ///
     /// # Safety
     /// The memory outlives every use of the result.
@@ -74,7 +74,7 @@ impl Memory {
         let at = |offset: u64| MEMORY_AT + offset;
         let places =
             RegionAddrs { heap: at(own_bytes), host_page: at(host_page), rings: rings.map(at), window: at(window) };
-        // SAFETY: the places lie inside of the mapping and are aligned as in a wasm memory; the caller keeps it.
+        // SAFETY: the places lie inside the mapping and are aligned as in a wasm memory; the caller keeps it.
         unsafe { Space::beginning_at(MEMORY_AT, self.base.as_ptr().cast(), window, places) }
     }
 }

@@ -1,8 +1,8 @@
-//! Why a driver cannot run in a process of its own.
+//! Why a driver cannot run in a separate process.
 
 use nook_compiled::CompiledError;
 
-/// Why a driver cannot run in a process of its own.
+/// Why a driver cannot run in a separate process.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// There is no such program, or it is not this driver's.

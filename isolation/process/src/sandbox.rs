@@ -55,7 +55,7 @@ pub(crate) type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 pub(crate) type Resource = c_int;
 
-/// What a driver's process may use. `NPROC` and `NOFILE` say that it makes no process and no descriptor.
+/// Returns what a driver's process may use. `NPROC` and `NOFILE` say that it makes no process and no descriptor.
 pub(crate) const fn limits(mapped_bytes: u64) -> [(Resource, u64); 9] {
     [
         (libc::RLIMIT_AS, mapped_bytes + (32 << 20)),
@@ -77,7 +77,7 @@ macro_rules! steps {
         #[repr(i32)]
         enum SetupStep { $($step,)* }
 
-        /// What step number `step` is, for people.
+        /// Describes step number `step`, for people.
         pub(crate) fn describe(step: i32) -> &'static str {
             match step {
                 $(_ if step == SetupStep::$step as i32 => $text,)*
@@ -88,7 +88,7 @@ macro_rules! steps {
 }
 
 steps! {
-    Session "beginning a session of its own",
+    Session "beginning a session",
     Parent "asking to die with its parent",
     Orphaned "finding its parent alive",
     Groups "dropping its groups",
@@ -141,7 +141,7 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
         }
         let (own_files, own_users) =
             (plan.namespaces & libc::CLONE_NEWNS != 0, plan.namespaces & libc::CLONE_NEWUSER != 0);
-        // Root's rights go with its user; among users of its own the copy has them until the program begins.
+        // Root's rights go with its user; among its own users the copy has them until the program begins.
         if own_files && !own_users {
             leave_files(status);
         }
@@ -157,7 +157,7 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
         }
         check(SetupStep::Privileges, status, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into());
         keep_descriptors(plan);
-        // Whoever changes its user loses the wish.
+        // Changing the user clears this setting.
         die_with_parent(STATUS_FD);
         let mut parent = libc::pollfd { fd: GO_FD, events: 0, revents: 0 };
         if libc::poll(&mut parent, 1, 0) != 0 {
@@ -201,7 +201,7 @@ unsafe fn die_with_parent(status: RawFd) {
 /// Replaces all that is mounted by an empty folder that cannot be written to.
 ///
 /// # Safety
-/// As for [`enter`], in a mount namespace of its own.
+/// As for [`enter`], in its own mount namespace.
 unsafe fn leave_files(status: RawFd) {
     // Any folder that is there will do.
     let folder = c"/proc".as_ptr();

@@ -73,7 +73,7 @@ const NOT_THERE: &[c_long] = &[
     libc::SYS_readlinkat,
 ];
 
-/// The filters, in the order in which they are installed. The strictest answer counts.
+/// Returns the filters, in the order in which they are installed. The strictest answer counts.
 ///
 /// # Errors
 /// If this machine's architecture is not known.

@@ -11,7 +11,7 @@ pub struct CallArg {
     pub input: Vec<u8>,
 }
 
-/// `factorial:05000000`; without a colon there is no input.
+/// Parses `factorial:05000000`; without a colon there is no input.
 fn call(text: &str) -> Result<CallArg, String> {
     let (operation, input) = text.split_once(':').unwrap_or((text, "-"));
     if operation.is_empty() {
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The first option of the misc class that was given.
+    /// Returns the first option of the misc class that was given.
     pub fn given(&self) -> Option<&'static str> {
         (!self.call.is_empty()).then_some("--call")
     }

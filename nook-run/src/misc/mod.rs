@@ -1,5 +1,5 @@
 //! The misc class's part of the command: its options; a driver's examples, or
-//! what is asked for, are tried, and what comes of them is told.
+//! what is asked for, are tried, and their results are reported.
 
 pub mod args;
 mod report;

@@ -65,7 +65,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The first option of the network that was given.
+    /// Returns the first option of the network that was given.
     pub fn given(&self) -> Option<&'static str> {
         let Args { filter_rule, tap, wire, pcap, exercise, promiscuous } = self;
         let all = [

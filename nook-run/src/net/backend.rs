@@ -18,7 +18,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The host in this process, if that is what it is.
+    /// Returns the host in this process, if that is what it is.
     pub fn host(&self) -> Option<&IpHost> {
         match self {
             Backend::Host(host) => Some(host),

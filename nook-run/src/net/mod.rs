@@ -1,5 +1,5 @@
 //! The network class's part of the command: its options, what the interface is plugged into, exercises, the self-test,
-//! and what is told of them.
+//! and their report.
 
 pub mod args;
 mod backend;

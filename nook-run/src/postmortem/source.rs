@@ -39,8 +39,8 @@ impl Source {
         Ok(Source { file, module })
     }
 
-    /// The functions and lines at an offset of the loader's module, innermost first: one, or more where functions
-    /// were compiled into their callers.
+    /// Returns the functions and lines at an offset of the loader's module, innermost first: one, or more where
+    /// functions were compiled into their callers.
     pub fn lines(&self, module_offset: u64) -> Vec<String> {
         self.try_lines(module_offset).unwrap_or_default()
     }
@@ -69,7 +69,7 @@ fn demangled(name: &str) -> String {
     Printable(&format!("{:#}", rustc_demangle::demangle(name))).to_string()
 }
 
-/// The bodies of a module's functions, and where its code section begins.
+/// Returns the bodies of a module's functions, and where its code section begins.
 fn bodies(wasm: &[u8]) -> (usize, Vec<FunctionBody<'_>>) {
     let (mut start, mut bodies) = (0, Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {
@@ -83,7 +83,7 @@ fn bodies(wasm: &[u8]) -> (usize, Vec<FunctionBody<'_>>) {
     (start, bodies)
 }
 
-/// Which function of the module an offset lies in, and at which of its instructions.
+/// Returns which function of the module an offset lies in, and at which of its instructions.
 fn instruction_at(wasm: &[u8], offset: usize) -> Option<(usize, usize)> {
     let (_, bodies) = bodies(wasm);
     let function = bodies.iter().position(|body| body.range().contains(&offset))?;
@@ -92,7 +92,7 @@ fn instruction_at(wasm: &[u8], offset: usize) -> Option<(usize, usize)> {
     Some((function, before.checked_sub(1)?))
 }
 
-/// Where an instruction is, as debug information counts: from the start of the code section.
+/// Returns where an instruction is, as debug information counts: from the start of the code section.
 fn address_of(wasm: &[u8], function: usize, instruction: usize) -> Option<u64> {
     let (start, bodies) = bodies(wasm);
     let mut instructions = bodies.get(function)?.get_operators_reader().ok()?.into_iter_with_offsets();
@@ -100,7 +100,7 @@ fn address_of(wasm: &[u8], function: usize, instruction: usize) -> Option<u64> {
     Some((at - start) as u64)
 }
 
-/// A custom section's content; empty if there is none.
+/// Returns a custom section's content; empty if there is none.
 fn section<'a>(wasm: &'a [u8], name: &str) -> &'a [u8] {
     let mut payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
     let found = payloads.find_map(|payload| match payload {

@@ -4,7 +4,7 @@ use nook_abi::{Fault, Part};
 use nook_runtime::NookError;
 use serde_json::{Value, json};
 
-/// The error in words and in parts.
+/// Describes the error in words and in parts.
 pub(super) fn describe(error: &NookError) -> Value {
     let mut parts = match error {
         NookError::Fault { fault, .. } => parts(fault),

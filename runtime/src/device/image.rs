@@ -25,7 +25,7 @@ pub(crate) struct DeviceFingerprint {
 }
 
 impl DeviceState {
-    /// To be compared with what it is later.
+    /// Takes a fingerprint of the device, to be compared with a later one.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -33,8 +33,8 @@ impl DeviceState {
         Ok(DeviceFingerprint { held: self.device.device_mut().held()?, memory: self.region_memory() })
     }
 
-    /// Whether the device is where the driver told it to begin, and has done nothing since; `false` also if that cannot
-    /// be said.
+    /// Returns whether the device is where the driver told it to begin, and has done nothing since; `false` also if
+    /// that cannot be said.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -42,7 +42,7 @@ impl DeviceState {
         self.device.device_mut().has_not_moved()
     }
 
-    /// What there is to be restored; `None` if this device cannot be.
+    /// Returns what there is to be restored; `None` if this device cannot be.
     ///
     /// # Errors
     /// If it does not answer.
@@ -60,11 +60,11 @@ impl DeviceState {
     fn region_memory(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.regions.end() as usize];
         let slice = self.window.slice().subslice(0, bytes.len());
-        slice.expect("regions lie inside of the window").copy_to(&mut bytes);
+        slice.expect("regions lie inside the window").copy_to(&mut bytes);
         bytes
     }
 
-    /// The device does nothing any more; it is about to be restored to `image`.
+    /// Returns the device does nothing any more; it is about to be restored to `image`.
     ///
     /// # Errors
     /// If it does not become silent.
@@ -73,13 +73,13 @@ impl DeviceState {
         self.device.device_mut().silence(&image.programmed)
     }
 
-    /// A device that was [silenced](Self::silence) goes on as it was.
+    /// Restores a device that was [silenced](Self::silence).
     ///
     /// # Errors
     /// The first thing that it refused.
     pub(crate) fn restore(&mut self, image: &DeviceImage) -> Result<(), DeviceError> {
         let slice = self.window.slice().subslice(0, image.memory.len());
-        slice.expect("regions lie inside of the window").copy_from(&image.memory);
+        slice.expect("regions lie inside the window").copy_from(&image.memory);
         self.regions = image.regions.clone();
         match (self.irq, image.irq) {
             (None, Some((_, vectors))) => self.irq = Some(self.device.irq_enable(vectors)?),

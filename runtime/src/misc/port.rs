@@ -48,7 +48,7 @@ impl Port {
         *self = Port::default();
     }
 
-    /// The instance is gone: nothing is open any more.
+    /// Ends the instance: nothing is open any more.
     pub(crate) fn end(&mut self) {
         self.open.clear();
     }
@@ -64,7 +64,7 @@ impl Port {
         self.completed.truncate(self.before.1);
     }
 
-    /// The driver may complete this one from here on.
+    /// Opens an operation: the driver may complete it from here on.
     pub(super) fn open(&mut self, ticket: u32) {
         if !self.is_open(ticket) {
             debug_assert!(self.open.len() < MOST_OPEN);
@@ -76,7 +76,7 @@ impl Port {
         self.open.contains(&ticket)
     }
 
-    /// The driver did not take this one.
+    /// Closes an operation that the driver did not take.
     pub(super) fn close(&mut self, ticket: u32) {
         self.open.retain(|&open| open != ticket);
     }
@@ -86,7 +86,7 @@ impl Port {
         self.completed.push(Completed { ticket, outcome });
     }
 
-    /// What was completed in calls before the last one that may be rolled back.
+    /// Returns what was completed in calls before the last one that may be rolled back.
     pub(super) fn completed_before(&self) -> &[Completed] {
         &self.completed[..self.before.1.min(self.completed.len())]
     }

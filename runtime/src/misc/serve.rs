@@ -10,7 +10,7 @@ use crate::serve::bad;
 /// Serves them; see [`Services`](crate::Services).
 pub(crate) struct Hostcalls;
 
-/// A copy of what is in the mailbox.
+/// Copies what is in the mailbox.
 fn mailed(host: &Host, call: Hostcall, len_bytes: u32) -> Result<Vec<u8>, Fault> {
     if len_bytes as usize > MAILBOX_BYTES {
         return Err(bad(call, "len_bytes", len_bytes.into(), "longer than the mailbox"));

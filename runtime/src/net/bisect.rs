@@ -18,7 +18,7 @@ pub(super) struct PollRestrictions {
 }
 
 impl PollRestrictions {
-    /// The next call is an ordinary one.
+    /// Returns whether the next call is an ordinary one.
     pub(super) fn is_none(&self) -> bool {
         self.single == 0 && !self.withhold_tx && !self.discard_rx
     }
@@ -56,7 +56,7 @@ impl<U: NetBackend> Bisect for Net<U> {
         dropped
     }
 
-    /// A received frame is completed as failed.
+    /// Completes the next received frame as failed.
     fn discard_next(&mut self) -> bool {
         self.restrictions.discard_rx = true;
         true

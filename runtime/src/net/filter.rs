@@ -1,8 +1,8 @@
 //! A filter: a second module in a driver's nook, which sees each frame that passes the driver and may drop it.
 //!
-//! Both are instances in one store, each with a memory of its own and with the same window at that memory's end. The
+//! Both are instances in one store, each with its own memory and with the same window at that memory's end. The
 //! driver's import `net_filter` leads to the filter without the host in between. They trust each other: a fault of
-//! either ends both. So that it can be told whose it was, the call passes a shim that notes who runs.
+//! either ends both. To attribute it, the call passes a shim that notes which one runs.
 
 use std::fmt;
 use std::path::Path;
@@ -70,12 +70,12 @@ impl FilterModule {
         Ok(FilterModule { manifest, own_bytes: survey.memory_bytes()?, wasm: wasm.to_vec() })
     }
 
-    /// What the filter says of itself.
+    /// Returns what the filter says of itself.
     pub fn manifest(&self) -> &OwnedManifest {
         &self.manifest
     }
 
-    /// Of the file.
+    /// Returns the file's hash.
     pub fn sha256(&self) -> [u8; 32] {
         Sha256::digest(&self.wasm).into()
     }
@@ -167,13 +167,14 @@ impl Compiled {
 pub(crate) struct Inside(Global);
 
 impl Inside {
-    /// Whether the call that ended was in the filter.
+    /// Returns whether the call that ended was in the filter.
     pub(crate) fn runs(self, store: &mut Store<Host>) -> bool {
         matches!(self.0.get(store), Val::I32(1))
     }
 }
 
-/// Between driver and filter: `inside` is 1 while the filter runs, and stays so if it does not return.
+/// Builds what stands between driver and filter: `inside` is 1 while the filter runs, and stays so if it does not
+/// return.
 fn shim() -> Vec<u8> {
     let (mut types, mut imports, mut functions) = (TypeSection::new(), ImportSection::new(), FunctionSection::new());
     let (mut globals, mut exports, mut code) = (GlobalSection::new(), ExportSection::new(), CodeSection::new());

@@ -37,13 +37,13 @@ pub(crate) struct TrafficImage {
 }
 
 impl Traffic {
-    /// A number that changes whenever packets change hands; `None` while the driver has frames to send, or returned
-    /// something that was not accepted yet.
+    /// Returns a number that changes whenever packets change hands; `None` while the driver has frames to send, or
+    /// returned something that was not accepted yet.
     pub(crate) fn idle_stamp(&self) -> Option<u64> {
         (self.returned.is_empty() && self.packets.overdue_tx(u64::MAX) == 0).then_some(self.moves)
     }
 
-    /// Who has what. Not before [`idle_stamp`](Self::idle_stamp) said that nobody moves.
+    /// Captures who has what. Not before [`idle_stamp`](Self::idle_stamp) said that nothing moves.
     pub(crate) fn capture(&self) -> Option<TrafficImage> {
         let rings = self.rings.as_ref()?;
         Some(TrafficImage {
@@ -53,8 +53,8 @@ impl Traffic {
         })
     }
 
-    /// As it was, but for frames to be sent: those that the driver was given since are given to it again, or given up.
-    /// Says how many were given up.
+    /// Restores it, but for frames to be sent: those that the driver was given since are given to it again, or given
+    /// up. Says how many were given up.
     pub(crate) fn restore(&mut self, image: &TrafficImage) -> u64 {
         let given_up = self.reclaim(false);
         self.packets.restore(&image.receiving);

@@ -10,7 +10,7 @@ const BUFFER_ALIGN: u32 = 64;
 /// What the host keeps before each frame, for the header that a TAP device may want in front of it.
 const HOST_HEADROOM: u32 = 64;
 
-/// The packet buffers of a driver with this manifest: they follow its DMA regions.
+/// Returns the packet buffers of a driver with this manifest: they follow its DMA regions.
 pub fn pool_of(manifest: &OwnedManifest) -> PoolLayout {
     let NetKeys { rx_buffers, tx_buffers, buffer_bytes, headroom_bytes } = NetKeys::of(manifest).unwrap_or_default();
     let headroom = headroom_bytes.max(HOST_HEADROOM);
@@ -24,13 +24,13 @@ pub fn pool_of(manifest: &OwnedManifest) -> PoolLayout {
     }
 }
 
-/// Bytes of the window that the class needs behind the DMA regions.
+/// Returns the bytes of the window that the class needs behind the DMA regions.
 pub(crate) fn window_bytes(manifest: &OwnedManifest) -> u64 {
     let pool = pool_of(manifest);
     u64::from(pool.count) * u64::from(pool.stride_bytes)
 }
 
-/// What the host page has for the driver; `beside` says that there is a filter.
+/// Returns what the host page has for the driver; `beside` says that there is a filter.
 pub(crate) fn page(manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
     let pool = pool_of(manifest);
     NetPage { rings: space.ring_addrs(), pool, filters: beside.into(), ..NetPage::default() }.to_words()

@@ -24,7 +24,7 @@ pub(crate) struct FrameInfo {
 }
 
 impl Slot {
-    /// It is the host's again, and who returns it another time has another generation.
+    /// Gives it back to the host under a new generation, so that returning it another time is found.
     fn come_back(&mut self) {
         self.owner = Owner::Host;
         self.generation = self.generation.wrapping_add(1);
@@ -44,7 +44,7 @@ pub(crate) struct Packets {
 }
 
 impl Packets {
-    /// The first `rx_count` buffers are for receiving, the others for sending.
+    /// Creates the map. The first `rx_count` buffers are for receiving, the others for sending.
     pub(crate) fn new(layout: PoolLayout, rx_count: u32) -> Self {
         let free = Slot {
             owner: Owner::Host,
@@ -66,7 +66,7 @@ impl Packets {
         packets
     }
 
-    /// The driver is gone: everything is the host's again, under new generations. The buffers in `kept` hold frames
+    /// Reclaims everything from a driver that is gone, under new generations. The buffers in `kept` hold frames
     /// that will be given again, and are not free.
     pub(crate) fn reclaim(&mut self, kept: &[u32]) {
         for slot in &mut self.slots {
@@ -81,7 +81,7 @@ impl Packets {
         self.free_tx.extend((self.rx_count..self.layout.count).rev().filter(|id| !kept.contains(id)));
     }
 
-    /// The buffers of frames to be sent that the driver has, in the order in which it got them.
+    /// Returns the buffers of frames to be sent that the driver has, in the order in which it got them.
     pub(crate) fn sending(&self) -> Vec<u32> {
         let mut ids: Vec<u32> = (self.rx_count..self.layout.count)
             .filter(|&id| self.slots[id as usize].owner == Owner::Driver(Queue::TxProvide))
@@ -90,13 +90,13 @@ impl Packets {
         ids
     }
 
-    /// The receive buffers that the driver has, with their generations.
+    /// Returns the receive buffers that the driver has, with their generations.
     pub(crate) fn receiving(&self) -> Vec<(u32, u16)> {
         let slots = self.slots[..self.rx_count as usize].iter().zip(0..);
         slots.filter(|(slot, _)| slot.owner != Owner::Host).map(|(slot, id)| (id, slot.generation)).collect()
     }
 
-    /// After [`reclaim`](Self::reclaim): the driver has the receive buffers that it had when
+    /// Restores, after [`reclaim`](Self::reclaim), the receive buffers that the driver had when
     /// [`receiving`](Self::receiving) said so.
     pub(crate) fn restore(&mut self, receiving: &[(u32, u16)]) {
         for &(id, generation) in receiving {
@@ -107,12 +107,12 @@ impl Packets {
         free_rx.retain(|&id| slots[id as usize].owner == Owner::Host);
     }
 
-    /// The frame that buffer `id` was last given with.
+    /// Returns the frame that buffer `id` was last given with.
     pub(crate) fn frame_in(&self, id: u32) -> FrameInfo {
         self.slots[id as usize].frame
     }
 
-    /// Where a buffer's frame begins in the window.
+    /// Returns where a buffer's frame begins in the window.
     #[inline]
     pub(crate) fn frame_offset(&self, id: u32) -> u64 {
         u64::from(self.layout.offset)
@@ -120,7 +120,7 @@ impl Packets {
             + u64::from(self.layout.headroom_bytes)
     }
 
-    /// Bytes for a frame in each buffer.
+    /// Returns the room for a frame in each buffer, in bytes.
     pub(crate) fn room_bytes(&self) -> u32 {
         self.layout.room_bytes
     }
@@ -130,12 +130,12 @@ impl Packets {
         self.free_tx.len()
     }
 
-    /// Whether the driver has less than a quarter of the receive buffers.
+    /// Returns whether the driver has less than a quarter of the receive buffers.
     pub(crate) fn rx_is_nearly_all_free(&self) -> bool {
         (self.rx_count as usize - self.free_rx.len()) * 4 < self.rx_count as usize
     }
 
-    /// A buffer that the next frame to send can go into. It stays the host's until [`give_tx`](Self::give_tx).
+    /// Returns a buffer that the next frame to send can go into. It stays the host's until [`give_tx`](Self::give_tx).
     #[inline]
     pub(crate) fn peek_tx(&self) -> Option<u32> {
         self.free_tx.last().copied()
@@ -173,7 +173,7 @@ impl Packets {
         slot.generation
     }
 
-    /// An instance ended with the frame in buffer `id`. Says whether that was the first time.
+    /// Notes that an instance ended with the frame in buffer `id`. Returns whether that was the first time.
     pub(crate) fn ended_with(&mut self, id: u32) -> bool {
         !std::mem::replace(&mut self.slots[id as usize].again, true)
     }
@@ -212,33 +212,33 @@ impl Packets {
         Ok(status)
     }
 
-    /// The buffer of a checked entry is not the driver's any more, but the host does not use it yet: it can neither be
-    /// returned again nor given out before [`take`](Self::take).
+    /// Holds the buffer of a checked entry: it is not the driver's any more, but the host does not use it yet: it can
+    /// neither be returned again nor given out before [`take`](Self::take).
     #[inline]
     pub(crate) fn hold(&mut self, id: u32) {
         self.slots[id as usize].owner = Owner::Host;
     }
 
-    /// The buffer is the driver's as before [`hold`](Self::hold): the call that returned it does not count.
+    /// Undoes [`hold`](Self::hold): the buffer is the driver's again, because the call that returned it does not count.
     pub(crate) fn unhold(&mut self, id: u32) {
         let queue = if id < self.rx_count { Queue::RxProvide } else { Queue::TxProvide };
         self.slots[id as usize].owner = Owner::Driver(queue);
     }
 
-    /// The buffer of a checked entry becomes the host's again.
+    /// Takes the buffer of a checked entry back to the host.
     #[inline]
     pub(crate) fn take(&mut self, id: u32) {
         self.slots[id as usize].come_back();
         if id < self.rx_count { self.free_rx.push(id) } else { self.free_tx.push(id) }
     }
 
-    /// How many frames that were given to be sent before `given_before_ns` the driver still has.
+    /// Returns how many frames that were given to be sent before `given_before_ns` the driver still has.
     pub(crate) fn overdue_tx(&self, given_before_ns: u64) -> usize {
         let given = |slot: &&Slot| slot.owner == Owner::Driver(Queue::TxProvide) && slot.given_ns < given_before_ns;
         self.slots[self.rx_count as usize..].iter().filter(given).count()
     }
 
-    /// How many buffers the driver has.
+    /// Returns how many buffers the driver has.
     pub(crate) fn with_driver(&self) -> usize {
         self.slots.iter().filter(|slot| slot.owner != Owner::Host).count()
     }

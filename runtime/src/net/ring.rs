@@ -54,7 +54,7 @@ impl HostProducer {
         Ok(consumed)
     }
 
-    /// The same, and from here on it counts: the call that took entries out is final.
+    /// Reads the counter again, and from here on it counts: the call that took entries out is final.
     pub(crate) fn sync(&mut self, queue: &'static str) -> Result<(), Fault> {
         self.consumed = self.look(queue)?;
         Ok(())
@@ -65,7 +65,7 @@ impl HostProducer {
         self.produced.wrapping_sub(self.consumed)
     }
 
-    /// How many entries fit.
+    /// Returns how many entries fit.
     #[inline]
     pub(crate) fn room(&self) -> u32 {
         QUEUE_CAPACITY - self.waiting()
@@ -88,7 +88,7 @@ impl HostProducer {
         self.publish();
     }
 
-    /// The number of the next entry to be put in: counts entries ever put in.
+    /// Returns the number of the next entry to be put in: counts entries ever put in.
     #[inline]
     pub(crate) fn produced(&self) -> u32 {
         self.produced
@@ -99,7 +99,7 @@ impl HostProducer {
         (self.produced, self.consumed)
     }
 
-    /// The ring is as it was when these were its [`counts`](Self::counts); its memory was made so.
+    /// Restores the ring to these [`counts`](Self::counts); its memory was restored before.
     pub(crate) fn restore(&mut self, (produced, consumed): (u32, u32)) {
         (self.produced, self.consumed) = (produced, consumed);
     }
@@ -123,7 +123,7 @@ impl HostConsumer {
         HostConsumer { header, entries, consumed: 0 }
     }
 
-    /// How many entries the driver has put in, checked.
+    /// Returns how many entries the driver has put in, checked.
     pub(crate) fn available(&self, queue: &'static str) -> Result<u32, Fault> {
         // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         let produced = unsafe { (&raw const (*self.header).produced).read_volatile() };
@@ -135,7 +135,7 @@ impl HostConsumer {
         Ok(available)
     }
 
-    /// A copy of the next entry; the caller has asked [`available`](Self::available).
+    /// Copies the next entry; the caller has asked [`available`](Self::available).
     #[inline]
     pub(crate) fn pop(&mut self) -> QueueEntry {
         // SAFETY: the index is masked, and words are words, whatever is there.
@@ -149,12 +149,12 @@ impl HostConsumer {
         self.consumed
     }
 
-    /// The ring is as it was when this was its [`count`](Self::count); its memory was made so.
+    /// Restores the ring to this [`count`](Self::count); its memory was restored before.
     pub(crate) fn restore(&mut self, consumed: u32) {
         self.consumed = consumed;
     }
 
-    /// The last `count` entries count as not taken out; not after [`publish`](Self::publish).
+    /// Puts the last `count` entries back as not taken out; not after [`publish`](Self::publish).
     pub(crate) fn rewind(&mut self, count: u32) {
         self.consumed = self.consumed.wrapping_sub(count);
     }

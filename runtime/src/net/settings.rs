@@ -1,4 +1,4 @@
-//! What the interface is set to, and how the driver is told.
+//! The settings of the interface, and how they reach the driver.
 
 use nook_abi::net::{loopback_mode, rx_mode};
 use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status};
@@ -21,12 +21,13 @@ pub struct Settings {
     pub all_multicast: bool,
     /// Multicast addresses to receive, at most 256.
     pub multicast: Vec<[u8; 6]>,
-    /// Frames turn round inside of the device instead of passing the cable.
+    /// Frames turn round inside the device instead of passing the cable.
     pub loopback: bool,
 }
 
 impl Default for Settings {
-    /// All multicast frames are received: the interface's other side does not tell which groups it joined.
+    /// Returns the settings of a new interface. All multicast frames are received: the interface's other side does not
+    /// say which groups it joined.
     fn default() -> Self {
         Settings {
             mac: None,
@@ -40,7 +41,7 @@ impl Default for Settings {
 }
 
 impl<U: NetBackend> Nook<Net<U>> {
-    /// What the interface is set to.
+    /// Returns what the interface is set to.
     pub fn settings(&self) -> &Settings {
         &self.class().settings
     }
@@ -89,7 +90,7 @@ impl<U: NetBackend> Nook<Net<U>> {
         }
     }
 
-    /// Turns loopback inside of the device on or off: one of the settings.
+    /// Turns loopback inside the device on or off: one of the settings.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -105,7 +106,7 @@ impl<U: NetBackend> Net<U> {
         let own = interface.ok_or(NookError::AttachedNothing)?.mac;
         let mut lacking = Vec::new();
         let mut mac = settings.mac.unwrap_or(own);
-        // A driver that was told another address does not find back to its own by itself.
+        // A driver whose address was changed does not return to its first one by itself.
         if settings.mac.is_some() || self.mac_was_set {
             let [a, b, c, d, e, f] = mac;
             let bytes = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
@@ -124,7 +125,7 @@ impl<U: NetBackend> Net<U> {
         let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
         let count = mail(driver.host(), &settings.multicast);
         let mode = promiscuous | all_multicast;
-        // A driver that cannot be told receives what it receives; that is worth a word only if more was wanted.
+        // A driver without that entry receives what it receives; a message is due only if more was wanted.
         let mut unasked = Vec::new();
         let asked = settings.promiscuous || count > 0;
         let told = if asked { &mut lacking } else { &mut unasked };

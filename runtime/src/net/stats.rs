@@ -26,7 +26,7 @@ impl<U: NetBackend> Net<U> {
 }
 
 impl<U: NetBackend> Nook<Net<U>> {
-    /// Fresh counters from the driver and its device.
+    /// Reads fresh counters from the driver and its device.
     ///
     /// # Errors
     /// What the driver did wrong.

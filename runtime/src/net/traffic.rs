@@ -60,7 +60,7 @@ impl Traffic {
         }
     }
 
-    /// A new driver instance begins with empty queues and no packet.
+    /// Begins a new driver instance with empty queues and no packet.
     pub(crate) fn begin(&mut self, space: Option<&Space>) {
         self.rings = space.map(|space| Rings {
             rx_provide: space.producer(Queue::RxProvide),
@@ -70,7 +70,7 @@ impl Traffic {
         });
     }
 
-    /// The driver instance is gone: its queues must not be touched any more, its packets are the host's. Frames that
+    /// Ends the driver instance: its queues must not be touched any more, its packets are the host's. Frames that
     /// were to be sent are kept for the next instance, but one that a second instance took in vain is given up: it may
     /// be what ends them. Says how many were given up.
     pub(crate) fn end(&mut self) -> u64 {
@@ -79,8 +79,9 @@ impl Traffic {
         given_up
     }
 
-    /// Every packet is the host's. Frames that were to be sent are kept to be given again, those that the driver had
-    /// taken at its end only once; unless they are given up because they may have been sent. Says how many were.
+    /// Returns every packet to the host. Frames that were to be sent are kept to be given again, those that the
+    /// driver had taken at its end only once; unless they are given up because they may have been sent. Says how many
+    /// were.
     pub(super) fn reclaim(&mut self, at_its_end: bool) -> u64 {
         self.disregard();
         let waiting = self.rings.as_ref().map_or(0, |rings| rings.tx_provide.waiting() as usize);
@@ -102,7 +103,7 @@ impl Traffic {
         given_up as u64
     }
 
-    /// How many buffers the driver has; what still waits in a queue to it does not count.
+    /// Returns how many buffers the driver has; what still waits in a queue to it does not count.
     ///
     /// # Errors
     /// If a queue's counter makes no sense.
@@ -114,19 +115,19 @@ impl Traffic {
         Ok(self.packets.with_driver().saturating_sub(waiting as usize))
     }
 
-    /// How many frames that were given to be sent before `given_before_ns` the driver still has.
+    /// Returns how many frames that were given to be sent before `given_before_ns` the driver still has.
     pub(crate) fn overdue_tx(&self, given_before_ns: u64) -> u32 {
         self.packets.overdue_tx(given_before_ns) as u32
     }
 
-    /// Whether another frame could be taken from the interface.
+    /// Returns whether another frame could be taken from the interface.
     #[inline]
     pub(crate) fn has_tx_room(&self) -> bool {
         self.packets.free_tx() > 0 && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() > 0)
     }
 
-    /// Whether the driver has next to nothing to receive into while the host could give it more: it took all that was
-    /// provided and gave nearly all of it back, and its device, without a buffer, may never interrupt again.
+    /// Returns whether the driver has next to nothing to receive into while the host could give it more: it took all
+    /// that was provided and gave nearly all of it back, and its device, without a buffer, may never interrupt again.
     pub(crate) fn rx_runs_dry(&mut self) -> Result<bool, Fault> {
         let Some(rings) = &mut self.rings else { return Ok(false) };
         rings.rx_provide.sync(Queue::RxProvide.name())?;
@@ -226,7 +227,8 @@ impl Traffic {
         outcome
     }
 
-    /// What the driver says that it took: wrong counters are found while the call that wrote them can be rolled back.
+    /// Returns what the driver says that it took: wrong counters are found while the call that wrote them can be rolled
+    /// back.
     fn look_at_provided(&self) -> Result<(), Fault> {
         let Some(rings) = &self.rings else { return Ok(()) };
         rings.rx_provide.look(Queue::RxProvide.name())?;
@@ -260,7 +262,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// What was checked and not accepted counts as not returned.
+    /// Drops what was checked and not accepted: it counts as not returned.
     pub(crate) fn disregard(&mut self) {
         for Returned { queue, id, .. } in self.returned.drain(..) {
             self.packets.unhold(id);
@@ -323,14 +325,14 @@ fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32,
     rings.tx_provide.push(&QueueEntry { id, generation, flags, len_bytes: frame.len_bytes, ..QueueEntry::default() });
 }
 
-/// The part of a packet buffer that holds its frame.
+/// Returns the part of a packet buffer that holds its frame.
 #[inline]
 fn frame<'a>(window: &VolatileSlice<'a>, offset: u64, len: usize) -> VolatileSlice<'a> {
     // The pool lies inside the window by the layout, and ids and lengths were checked against it.
-    window.subslice(offset as usize, len).expect("packet buffers lie inside of the window")
+    window.subslice(offset as usize, len).expect("packet buffers lie inside the window")
 }
 
-/// A received frame is whole and in one buffer in this ABI version, and long enough to be a frame.
+/// Checks that a received frame is whole, in one buffer (in this ABI version), and long enough to be a frame.
 fn check_whole_frame(entry: &QueueEntry) -> Result<(), Fault> {
     let malformed = |field, value, rule| {
         Fault::from(NetFault::PacketMalformed { queue: Queue::RxReturn, id: entry.id, field, value, rule })
@@ -414,7 +416,7 @@ mod tests {
                     for index in (0..memory.1).filter(|index| index % 2 == 1) {
                         value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                         let len = if value >> 62 == 0 { u64::MAX } else { 60 };
-                        // SAFETY: inside of the ring.
+                        // SAFETY: inside the ring.
                         unsafe { memory.0.add(index).write_volatile(len & 0xffff_ffff) };
                     }
                 }
@@ -427,7 +429,7 @@ mod tests {
                 net.provide_rx().unwrap();
                 for id in 0..64u32 {
                     let flags = u64::from(entry_flags::FIRST | entry_flags::LAST) << 48;
-                    // SAFETY: inside of the ring; id, generation 0 and flags of entry `id`.
+                    // SAFETY: inside the ring; id, generation 0 and flags of entry `id`.
                     unsafe { memory.0.add(id as usize * 2).write_volatile(u64::from(id) | flags) };
                 }
                 // SAFETY: the ring's header.

@@ -21,24 +21,25 @@ pub(super) struct TrafficMonitor {
 }
 
 impl TrafficMonitor {
-    /// For a new instance.
+    /// Creates a monitor for a new instance.
     pub(super) fn new(now: &NetCounters) -> Self {
         Self::moved_before((0, 0), now)
     }
 
-    /// For one that has moved this many frames, received and sent, when `now` is what was counted.
+    /// Creates a monitor for an instance that has moved this many frames, received and sent, when `now` is what was
+    /// counted.
     pub(super) fn moved_before(moved: (u64, u64), now: &NetCounters) -> Self {
         let base = (now.handed_up().saturating_sub(moved.0), now.tx_done.saturating_sub(moved.1));
         TrafficMonitor { base, ..TrafficMonitor::default() }
     }
 
-    /// Frames that the instance has moved, received and sent.
+    /// Returns the frames that the instance has moved, received and sent.
     pub(super) fn moved(&self, now: &NetCounters) -> (u64, u64) {
         (now.handed_up() - self.base.0, now.tx_done - self.base.1)
     }
 
-    /// Whether it is time to look for frames that were never sent: the time before which a frame must have been given
-    /// to be overdue. Time without link does not count.
+    /// Returns, if it is time to look for frames that were never sent, the time before which a frame must have been
+    /// given to be overdue. Time without link does not count.
     #[inline]
     pub(super) fn transmit_due(&mut self, now_ns: u64, link_is_up: bool, limit_ns: u64) -> Option<u64> {
         if !link_is_up {
@@ -55,8 +56,8 @@ impl TrafficMonitor {
         (up_since_ns <= given_before_ns).then_some(given_before_ns)
     }
 
-    /// How many frames were overdue at a look. The first time, the driver is polled once more: if it was the nook that
-    /// stood still (a debugger, a machine that slept), the driver could not help it. Says whether to poll.
+    /// Notes how many frames were overdue at a check. The first time, the driver is polled once more: if it was the
+    /// nook that stood still (a debugger, a machine that slept), the driver could not help it. Says whether to poll.
     pub(super) fn overdue(&mut self, packets: u32, limit_ns: u64) -> Result<bool, Fault> {
         let suspect = std::mem::replace(&mut self.transmit_suspect, packets > 0);
         if suspect && packets > 0 {
@@ -65,7 +66,7 @@ impl TrafficMonitor {
         Ok(packets > 0)
     }
 
-    /// Whether it is time to compare the device's counters with what was moved.
+    /// Returns whether it is time to compare the device's counters with what was moved.
     #[inline]
     pub(super) fn counters_due(&mut self, now_ns: u64, counters: &NetCounters, every_ns: u64) -> bool {
         if now_ns < self.next_counters_ns {

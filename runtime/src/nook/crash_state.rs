@@ -1,4 +1,4 @@
-//! What is left of a driver that faulted, for those who want to know why.
+//! What is left of a driver that faulted, to find out why.
 
 use super::Nook;
 use crate::{Class, CrashState, MemoryDump};
@@ -9,13 +9,13 @@ impl<C: Class> Nook<C> {
         self.host_mut().call.trace.keep = keep;
     }
 
-    /// Where the driver's code was at the last fault: bytes from the start of the module as the loader made it, if it
-    /// was running.
+    /// Returns where the driver's code was at the last fault: bytes from the start of the module as the loader made it,
+    /// if it was running.
     pub fn place_of_fault(&self) -> Option<u64> {
         self.host().call.trace.callers.iter().find(|caller| caller.in_driver)?.module_offset
     }
 
-    /// What is known of the last fault. An instance that still is there is looked at as it is now; of one that was
+    /// Takes what is known of the last fault. An instance that is still there is captured as it is now; of one that was
     /// ended the memory is what it was at its end. What was taken once is not there again.
     pub fn take_crash_state(&mut self) -> CrashState {
         let host = self.host_mut();

@@ -127,13 +127,13 @@ impl<C: Class> Nook<C> {
         Ok(SnapshotAttempt::Taken(Box::new(Snapshot { driver, host, class, at_ns: now })))
     }
 
-    /// A number that changes whenever something changes hands; `None` while a call is not final, or the driver has
-    /// work.
+    /// Returns a number that changes whenever something changes hands; `None` while a call is not final, or the driver
+    /// has work.
     fn idle_stamp_now(&self) -> Option<u64> {
         self.class.idle_stamp().filter(|_| self.opened && !self.host().call.transaction.is_open())
     }
 
-    /// The same; `None` while an interrupt is to be delivered, too.
+    /// Returns the same; `None` also while an interrupt is to be delivered.
     fn idle_stamp(&self) -> Option<u64> {
         self.idle_stamp_now().filter(|_| self.host().device.pending_irqs() == 0)
     }
@@ -150,7 +150,7 @@ impl<C: Class> Nook<C> {
         fingerprint.map_err(|fault| self.fault(fault))
     }
 
-    /// Whether the nook can be restored from this: it is of the instance that runs, and of the settings that
+    /// Returns whether the nook can be restored from this: it is of the instance that runs, and of the settings that
     /// hold.
     pub fn fits(&self, snapshot: &Snapshot<C::Image>) -> bool {
         self.host().is_of_now(&snapshot.host) && self.class.fits(&snapshot.class)

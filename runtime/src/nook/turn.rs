@@ -11,9 +11,9 @@ use nook_bus::PciDevice;
 const MAX_REST_NS: u64 = 1_000_000_000;
 
 impl<C: Class> Nook<C> {
-    /// One round: lets the device work, calls the driver for what has happened, moves what its class moves. If there
-    /// was nothing to do, or the driver asks for rounds in which nothing comes of it, waits for something, or until
-    /// `until_ns` of the nook's clock.
+    /// Runs one round: lets the device work, calls the driver for what has happened, moves what its class moves. If
+    /// there was nothing to do, or the driver asks for rounds in which nothing comes of it, waits for something, or
+    /// until `until_ns` of the nook's clock.
     ///
     /// # Errors
     /// What went wrong; see [`NookError`].
@@ -63,7 +63,7 @@ impl<C: Class> Nook<C> {
         Ok(Turn::Waited)
     }
 
-    /// Virtual time passes for this turn, and for what came out of the driver in the last one.
+    /// Charges virtual time for this turn, and for what came out of the driver in the last one.
     #[inline]
     fn charge_turn(&mut self) {
         if self.clock.is_virtual() {
@@ -108,13 +108,13 @@ impl<C: Class> Nook<C> {
         Ok(pending != 0)
     }
 
-    /// The call was checked: what it did is final.
+    /// Commits the call, which was checked: what it did is final.
     fn commit(&mut self) -> Result<(), NookError> {
         let outcome = self.driver()?.commit();
         outcome.map_err(|fault| self.fault(fault))
     }
 
-    /// The timer and the deferred work, if they are due.
+    /// Runs the timer and the deferred work, if they are due.
     fn run_deferred(&mut self, now: u64) -> Result<bool, NookError> {
         let mut any = false;
         if self.host_mut().call.due.take_timer(now) {
@@ -138,7 +138,7 @@ impl<C: Class> Nook<C> {
         self.poll_giving(now, !self.awaits_ready)
     }
 
-    /// The same; without giving it anything, if not `gives`.
+    /// Calls `poll`, without giving the driver anything unless `gives` is set.
     pub(super) fn poll_giving(&mut self, now: u64, gives: bool) -> Result<bool, NookError> {
         let Some(looks) = self.decide(now, gives)? else { return Ok(false) };
         let Nook { lifecycle, class, .. } = self;
@@ -167,7 +167,7 @@ impl<C: Class> Nook<C> {
         Ok(Some(looks))
     }
 
-    /// What came of a call that is final, and whether there is more to be done.
+    /// Accounts for a call that is final. Returns whether there is more to be done.
     #[inline]
     fn account(&mut self, looks: bool) -> Result<bool, NookError> {
         let Nook { lifecycle, class, .. } = self;
@@ -182,7 +182,7 @@ impl<C: Class> Nook<C> {
         } else if outcome.more {
             host.call.due.poll();
         }
-        // What was looked for in vain was not worth a turn of its own.
+        // What was looked for in vain was not worth its own turn.
         Ok(!looks || outcome.arrived > 0)
     }
 
@@ -195,7 +195,8 @@ impl<C: Class> Nook<C> {
         Ok((class.is_ready(host) && host.watches_interrupts()).then(|| host.monitor.quiet_due_ns()))
     }
 
-    /// A driver that uses long calls rests as long as they took: it gets half of its thread's time at most.
+    /// Charges for long calls: a driver that uses them rests as long as they took, and gets half of its thread's time
+    /// at most.
     fn charge(&mut self) {
         let long_ns = self.host_mut().call.budget.take_long_ns();
         if long_ns > 0 {
@@ -205,8 +206,8 @@ impl<C: Class> Nook<C> {
         }
     }
 
-    /// The call was right so far: what the driver returned is checked, then the call is final, and what was returned
-    /// goes where it belongs.
+    /// Hands over what a call that was right so far has returned: it is checked, then the call is final, and what was
+    /// returned goes where it belongs.
     pub(super) fn hand_over(&mut self) -> Result<(), NookError> {
         let Nook { lifecycle, class, .. } = self;
         let Some(driver) = lifecycle.driver() else { return Ok(()) };

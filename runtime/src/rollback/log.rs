@@ -54,7 +54,7 @@ struct Record {
 }
 
 impl UndoLog {
-    /// The log of an instance.
+    /// Returns the log of an instance.
     ///
     /// # Errors
     /// If its module was not made by [`instrument`](nook_instrument::undo::instrument).
@@ -76,7 +76,8 @@ impl UndoLog {
         })
     }
 
-    /// Where the cell is that makes calls check the deadline when it is not zero: an aligned `i32`, written atomically.
+    /// Returns where the cell is that makes calls check their deadline when it is not zero: an aligned `i32`, written
+    /// atomically.
     pub fn time_cell(&self) -> (Memory, u32) {
         (self.log, TIME_CELL)
     }
@@ -116,7 +117,7 @@ impl UndoLog {
         }
     }
 
-    /// Whether the log's end is what stopped the call that just trapped. It is rolled back as any other.
+    /// Returns whether the log's end is what stopped the call that just trapped. It is rolled back as any other.
     pub fn is_full<T>(&self, store: &mut Store<T>) -> bool {
         let mut cell = [0; 4];
         let read = self.log.read(&mut *store, FULL_CELL as usize, &mut cell);
@@ -126,7 +127,7 @@ impl UndoLog {
         (read.is_ok() && cleared.is_ok() && cell != [0; 4]) || left < MAX_GROUP_BYTES
     }
 
-    /// What the log holds of the last call.
+    /// Returns what the log holds of the last call.
     ///
     /// # Errors
     /// If a record makes no sense.
@@ -141,17 +142,18 @@ impl UndoLog {
         Ok(found)
     }
 
-    /// The driver's memory.
+    /// Returns the driver's memory.
     pub(crate) fn memory(&self) -> Memory {
         self.memory
     }
 
-    /// The module's mutable globals, as they are.
+    /// Returns the module's mutable globals, as they are.
     pub fn globals<T>(&self, store: &mut Store<T>) -> Vec<Val> {
         self.globals.iter().map(|global| global.get(&mut *store)).collect()
     }
 
-    /// Memory is as it was when [`globals`](Self::globals) were these: so are they again, and the log is empty.
+    /// Sets the globals to these, because memory is as it was when [`globals`](Self::globals) returned them, and
+    /// empties the log.
     ///
     /// # Errors
     /// If they are not this module's.
@@ -175,7 +177,7 @@ impl UndoLog {
         Mode::of(number).ok_or(CorruptLog::Mode(number))
     }
 
-    /// The record that ends at `top`, if any is left.
+    /// Returns the record that ends at `top`, if any is left.
     fn record(&self, store: impl AsContext, top: u32) -> Result<Option<Record>, CorruptLog> {
         let first = first_record(self.globals.len());
         if top == first {

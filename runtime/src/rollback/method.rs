@@ -35,7 +35,7 @@ impl RollbackMethod {
         Arc::new(method)
     }
 
-    /// The module with its log, and what that took.
+    /// Returns the module with its log, and what that took.
     ///
     /// # Errors
     /// If the module does something that cannot be undone.

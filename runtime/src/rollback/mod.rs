@@ -17,10 +17,10 @@ pub use pages::Pages;
 
 /// A way to roll back what a call did to a driver's memory and globals.
 pub trait Rollback: Send + Sync {
-    /// How `--isolation` calls a sandbox with it.
+    /// Returns how `--isolation` calls a sandbox with it.
     fn isolation(&self) -> &'static str;
 
-    /// The module as it has to be for this: each call of an entry that
+    /// Returns the module as it has to be for this: each call of an entry that
     /// [is a transaction](nook_abi::Entry::is_transaction) begins a new record by itself, as far as
     /// that is not the [host's to do](InstanceRollback::begins). The imports and the exports of the contract stay.
     ///
@@ -28,8 +28,8 @@ pub trait Rollback: Send + Sync {
     /// Why this module's calls cannot be rolled back.
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
-    /// Whether a prepared module checks a [time cell](InstanceRollback::time_cell) wherever code may run for long, so
-    /// that it needs no epochs.
+    /// Returns whether a prepared module checks a [time cell](InstanceRollback::time_cell) wherever code may run for
+    /// long, so that it needs no epochs.
     fn keeps_time(&self) -> bool {
         false
     }
@@ -59,7 +59,7 @@ pub struct Prepared {
 
 /// Rolls back the calls of one instance.
 pub trait InstanceRollback: Send {
-    /// Whether the host has a share in beginning a new record.
+    /// Returns whether the host has a share in beginning a new record.
     fn begins(&self) -> bool {
         false
     }
@@ -69,30 +69,31 @@ pub trait InstanceRollback: Send {
         let _ = store;
     }
 
-    /// Memory and globals are as they were when the last call of a transaction's entry began. `returned` says that it
-    /// returned, and was found wrong afterwards.
+    /// Restores memory and globals to what they were when the last call of a transaction's entry began. `returned` says
+    /// that it returned, and was found wrong afterwards.
     ///
     /// # Errors
     /// If that cannot be done; then the instance must not be called again.
     fn roll_back(&mut self, store: &mut Store<Host>, returned: bool) -> wasmtime::Result<RolledBack>;
 
-    /// The module's mutable globals. Not in a call.
+    /// Returns the module's mutable globals. Not in a call.
     fn globals(&mut self, store: &mut Store<Host>) -> Vec<Val>;
 
-    /// The host has changed memory to what it was at an earlier moment, when [`globals`](Self::globals) were these:
-    /// they are so again, and there is no call to be rolled back.
+    /// Begins again after the host has changed memory to what it was at an earlier moment, when
+    /// [`globals`](Self::globals) were these: they are so again, and there is no call to be rolled back.
     ///
     /// # Errors
     /// If these are not the module's globals.
     fn restore_globals(&mut self, store: &mut Store<Host>, globals: &[Val]) -> wasmtime::Result<()>;
 
-    /// Whether a call that just trapped did so because it changed more than can be rolled back. It can be rolled back.
+    /// Returns whether a call that just trapped did so because it changed more than can be rolled back. It can be
+    /// rolled back.
     fn is_full(&mut self, store: &mut Store<Host>) -> bool {
         let _ = store;
         false
     }
 
-    /// An aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to check
+    /// Returns an aligned `i32` in a memory that driver code cannot name; the runtime sets it when calls are to check
     /// their deadline.
     fn time_cell(&self) -> Option<(Memory, u32)> {
         None

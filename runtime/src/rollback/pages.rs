@@ -47,12 +47,12 @@ impl Pages {
         // SAFETY: a range of memory that was mapped for wasm; its content stays as it is.
         let tracker = unsafe { WriteTracker::new(base, private_bytes)? };
         let mut kept = vec![0; private_bytes];
-        // SAFETY: both have so many bytes, and the caller has the store, so no wasm code runs.
+        // SAFETY: both have this many bytes, and the caller has the store, so no wasm code runs.
         unsafe { ptr::copy_nonoverlapping(base, kept.as_mut_ptr(), private_bytes) };
         Ok(Pages { memory, kept, tracker, ranges: vec![PageRegion::default(); RANGES], failed: None })
     }
 
-    /// Whether this kernel can tracker pages so.
+    /// Checks whether this kernel can track pages like this.
     ///
     /// # Errors
     /// What it lacks.
@@ -83,7 +83,7 @@ impl Pages {
         }
     }
 
-    /// A call begins: what is to be had back is memory as it is now.
+    /// Begins a call: what can be restored is memory as it is now.
     pub fn begin(&mut self, store: impl AsContext) {
         let base = self.memory.data_ptr(&store);
         let Pages { tracker, ranges, kept, .. } = self;
@@ -95,7 +95,7 @@ impl Pages {
         self.failed = outcome.err();
     }
 
-    /// Memory is as it was when the call began. Says how many bytes were written back.
+    /// Restores memory to what it was when the call began. Returns how many bytes were written back.
     ///
     /// # Errors
     /// If the kernel does not say what was written.
@@ -188,7 +188,7 @@ struct PmScanArg {
     return_mask: u64,
 }
 
-/// The number of an ioctl that reads and writes its argument (asm-generic/ioctl.h).
+/// Returns the number of an ioctl that reads and writes its argument (asm-generic/ioctl.h).
 const fn iowr<T>(kind: u8, number: u8) -> libc::c_ulong {
     3 << 30 | (size_of::<T>() as libc::c_ulong) << 16 | (kind as libc::c_ulong) << 8 | number as libc::c_ulong
 }
@@ -208,7 +208,7 @@ const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 const PAGE_IS_WRITTEN: u64 = 1 << 1;
 
 impl WriteTracker {
-    /// From here on writes to these `len` bytes are noted.
+    /// Begins to track writes to these `len` bytes.
     ///
     /// # Safety
     /// They are whole pages of a private mapping of this process.
@@ -238,8 +238,8 @@ impl WriteTracker {
         Ok(tracker)
     }
 
-    /// Which pages of `[base, base + len)` were written since they were protected: how many of `ranges` are filled, and
-    /// how far they reach. They are protected again if `protect`.
+    /// Finds the pages of `[base, base + len)` that were written since they were protected: how many of `ranges` are
+    /// filled, and how far they reach. They are protected again if `protect`.
     ///
     /// # Safety
     /// It is a part of the range that is watched.
@@ -264,7 +264,7 @@ impl WriteTracker {
         };
         // Pointers are made from addresses by the kernel.
         ranges.as_mut_ptr().expose_provenance();
-        // SAFETY: the request's own argument, with room for so many ranges; protection changes no content.
+        // SAFETY: the request's own argument, with room for this many ranges; protection changes no content.
         let count = unsafe { ioctl(&self.pagemap, PAGEMAP_SCAN, &mut arg)? };
         if arg.walk_end <= start {
             return Err(io::Error::other("a scan of the page map does not get on"));

@@ -6,7 +6,7 @@ use std::ptr;
 use wasmtime::{AsContext, Memory};
 
 /// Writes `bytes` at `address` of `memory`: 1, 2, 4 and 8 aligned bytes in one access, so that no neighbour is touched
-/// and nobody sees half a value; more in address order. False, and nothing written, if that is not inside of memory.
+/// and nobody sees half a value; more in address order. False, and nothing written, if that is not inside memory.
 pub(super) fn put(store: impl AsContext, memory: &Memory, address: u32, bytes: &[u8]) -> bool {
     let end = u64::from(address) + bytes.len() as u64;
     if end > memory.data_size(&store) as u64 {
@@ -16,7 +16,7 @@ pub(super) fn put(store: impl AsContext, memory: &Memory, address: u32, bytes: &
     // neither move nor shrink.
     let to = unsafe { memory.data_ptr(&store).add(address as usize) };
     let aligned = to.addr().is_multiple_of(bytes.len().max(1));
-    // SAFETY: each writes `bytes.len()` bytes at `to`, inside of memory and aligned; the caller has the store, so no
+    // SAFETY: each writes `bytes.len()` bytes at `to`, inside memory and aligned; the caller has the store, so no
     // wasm code runs, and what a device does meanwhile is no access of this program's.
     unsafe {
         match *bytes {

@@ -3,7 +3,7 @@
 //!
 //! It is test equipment and drives no device: nothing calls it. Before each case stands a hostcall with its number, by
 //! which the test finds it; the cases are listed there too.
-#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
+#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring its own panic handler.
 #![forbid(unsafe_code)]
 
 use nook_sdk::{

@@ -1,4 +1,4 @@
-//! A driver's program that does what no driver should: which thing, says the MTU that it is told to set. For the tests
+//! A driver's program that does what no driver should: which thing, says the MTU that is set. For the tests
 //! of `--isolation process` only; `tests/tests/process.rs` has the list with what is to come of each.
 #![deny(unsafe_code)]
 #![no_main]

@@ -10,7 +10,7 @@ mod traps;
 
 use crate::case::Case;
 
-/// Every case.
+/// Returns every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
     let subjects: [&[Case]; 7] = [
         traps::CASES,

@@ -82,7 +82,7 @@ pub const CASES: &[Case] = &[
     Case::of(
         "a_register_beyond_the_bar",
         Class::Argument,
-        forbidden(Hostcall::MmioRead32, 0, 0xffff_fffc, "the offset is outside of the BAR"),
+        forbidden(Hostcall::MmioRead32, 0, 0xffff_fffc, "the offset is outside the BAR"),
         &[("irq", "(call $mmio_read32 (i32.const 0) (i32.const -4))")],
     ),
     Case::of(
@@ -142,23 +142,13 @@ pub const CASES: &[Case] = &[
     Case::of(
         "a_ring_outside_of_the_window",
         Class::DeviceProtocol,
-        bad(
-            Hostcall::MmioWrite32,
-            "value",
-            0xdead_0000,
-            "the device would use an address outside of the driver's window",
-        ),
+        bad(Hostcall::MmioWrite32, "value", 0xdead_0000, "the device would use an address outside the driver's window"),
         &[("open", "(call $mmio_write32 (i32.const 0) (i32.const 0x2800) (i32.const 0xdead0000)) (i32.const 0)")],
     ),
     Case::of(
         "a_ring_whose_upper_half_lies_elsewhere",
         Class::DeviceProtocol,
-        bad(
-            Hostcall::MmioWrite32,
-            "value",
-            0x7fff_ffff,
-            "the device would use an address outside of the driver's window",
-        ),
+        bad(Hostcall::MmioWrite32, "value", 0x7fff_ffff, "the device would use an address outside the driver's window"),
         &[(
             "open",
             "(call $mmio_write32 (i32.const 0) (i32.const 0x2800) (i32.load offset=24 (global.get $page)))
@@ -168,13 +158,13 @@ pub const CASES: &[Case] = &[
     Case::of(
         "a_ring_at_address_zero",
         Class::DeviceProtocol,
-        bad(Hostcall::MmioWrite32, "value", 0, "the device would use an address outside of the driver's window"),
+        bad(Hostcall::MmioWrite32, "value", 0, "the device would use an address outside the driver's window"),
         &[("open", "(call $mmio_write32 (i32.const 0) (i32.const 0x3800) (i32.const 0)) (i32.const 0)")],
     ),
     Case::of(
         "configuration_space_beyond_its_end",
         Class::Argument,
-        bad(Hostcall::ConfigRead8, "offset", 256, "outside of configuration space (256 bytes)"),
+        bad(Hostcall::ConfigRead8, "offset", 256, "outside configuration space (256 bytes)"),
         &[("probe", "(call $config_read8 (i32.const 256))")],
     ),
     Case::of(

@@ -20,7 +20,7 @@ fn everything_was_sent(nook: &Nook<Net<FrameQueues>>) -> bool {
     nook.net_counters().tx_done == u64::from(crate::stage::FRAMES) && nook.counters().entries > 250
 }
 
-/// The driver's wish to be called again is heard more and more slowly.
+/// Returns whether a driver that always asks to be called again was called more and more slowly.
 fn was_throttled(nook: &Nook<Net<FrameQueues>>) -> bool {
     nook.counters().throttled_ns > 0
 }
@@ -47,7 +47,7 @@ pub const CASES: &[Case] = &[
                  (i32.sub (i32.shl (memory.size) (i32.const 16)) (local.get $window))) (i32.const 1)",
         )],
     ),
-    // Whoever asks for ever gets one call in each round, and the frames are sent all the same.
+    // A driver that asks for ever gets one call in each round, and the frames are sent all the same.
     Case {
         holds: |nook| everything_was_sent(nook) && was_throttled(nook),
         ..harmless(

@@ -1,10 +1,10 @@
 //! A driver that has its card send memory that is not the driver's. Its ring is where it should be, because the host
-//! checks that address, but each descriptor in it points outside of the window. What stops that is the IOMMU and
+//! checks that address, but each descriptor in it points outside the window. What stops that is the IOMMU and
 //! nothing else: `tests/guest/cases.sh` shows that it does, and what the host makes of it.
 //!
 //! It is test equipment, and as little of a driver for QEMU's three cards as will do: it receives nothing, has no
 //! interrupts and keeps no statistics.
-#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring a panic handler of its own.
+#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring its own panic handler.
 #![forbid(unsafe_code)]
 
 use e1000_regs::{CTRL, IMC, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, tx};

@@ -23,7 +23,7 @@ pub fn test() -> Result<()> {
     Ok(())
 }
 
-/// A folder with links to all programs of PATH but the hidden ones.
+/// Returns a folder with links to all programs of PATH but the hidden ones.
 fn path_without(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let mut taken: BTreeSet<_> = HIDDEN.map(Into::into).into();

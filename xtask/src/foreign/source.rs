@@ -32,7 +32,7 @@ const LISTS_LIMIT: Duration = Duration::from_secs(120);
 /// 140 MB over a slow line.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Unpacks the archive anew, so that what is compiled is what Debian has, and returns the folder. `into` is below
+/// Unpacks the archive again, so that what is compiled is what Debian has, and returns the folder. `into` is below
 /// `target`.
 pub fn fetch(package: &Package, into: &str) -> Result<PathBuf> {
     fetch_into(package, &util::target_dir().join(into), Path::new("/etc/apt"))
@@ -105,7 +105,7 @@ fn apt_get(apt: &Path) -> Command {
     command
 }
 
-/// The system's own sources of Debian's packages, as sources of source packages.
+/// Returns the system's own sources of Debian's packages, as sources of source packages.
 fn write_sources(etc: &Path, into: &Path) -> Result<()> {
     let mut files = vec![etc.join("sources.list")];
     if let Ok(entries) = fs::read_dir(etc.join("sources.list.d")) {
@@ -148,7 +148,7 @@ fn source_stanzas(text: &str) -> String {
     stanzas
 }
 
-/// Whether it is Debian's own archive, or a copy: those end with the distribution's name.
+/// Returns whether it is Debian's own archive, or a copy: those end with the distribution's name.
 fn is_debians(source: &str) -> bool {
     source.split_whitespace().any(|word| {
         let address = word.trim_end_matches('/');
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(source_stanzas(text), expected);
     }
 
-    /// What fetching says in a folder of its own, where the system's packages come from `source`.
+    /// Returns what fetching says in its own folder, where the system's packages come from `source`.
     fn refused(package: &Package, name: &str, source: &str, prepare: impl Fn(&Path)) -> String {
         let folder = std::env::temp_dir().join(format!("nook-xtask-{name}-{}", std::process::id()));
         fs::create_dir_all(folder.join("etc")).unwrap();

@@ -27,7 +27,7 @@ pub struct CaseOutcome {
     pub time: Duration,
 }
 
-/// The cases in a script, in its order. Each is a function with a sentence and a limit in the line above:
+/// Returns the cases in a script, in its order. Each is a function with a sentence and a limit in the line above:
 ///
 /// ```sh
 /// # The card does this. [30]
@@ -131,7 +131,7 @@ fn counted_card(text: &str) -> Option<(u32, &str)> {
     Some((u32::from_str_radix(slot, 16).ok()?, label))
 }
 
-/// How many requests, and how many at once, out of `ping 100 1`.
+/// Returns how many requests, and how many at once, out of `ping 100 1`.
 fn requests(text: &str) -> Option<(u32, u32)> {
     let (count, at_once) = text.strip_prefix("ping ")?.split_once(' ')?;
     Some((count.parse().ok()?, at_once.parse().ok()?))

@@ -28,7 +28,7 @@ impl Archive {
         self.entry(path, PROGRAM, content);
     }
 
-    /// The archive's bytes.
+    /// Returns the archive's bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes

@@ -26,7 +26,7 @@ pub struct Debian {
 }
 
 impl Debian {
-    /// What is there from an earlier call, or else downloaded and unpacked now.
+    /// Returns what is there from an earlier call, or else downloaded and unpacked now.
     pub fn find_or_fetch() -> Result<Debian> {
         Debian::in_folder(unpacked("debian", "Debian's kernel and busybox (70 MB, once)", |lists| {
             let shown = describe(KERNEL, lists)?;
@@ -49,8 +49,8 @@ impl Debian {
         read(&self.root.join("bin/busybox"))
     }
 
-    /// The kernel as an ELF file, which QEMU starts by its PVH note: without firmware, and without unpacking it slowly
-    /// inside of the emulated machine.
+    /// Returns the kernel as an ELF file, which QEMU starts by its PVH note: without firmware, and without unpacking it
+    /// slowly inside the emulated machine.
     pub fn vmlinux(&self) -> Result<PathBuf> {
         let path = self.root.join("vmlinux");
         if !path.exists() {
@@ -72,14 +72,14 @@ impl Debian {
         Ok(path)
     }
 
-    /// A module and all that it needs, as names in the order in which they must be loaded.
+    /// Returns a module and all that it needs, as names in the order in which they must be loaded.
     pub fn load_order(&self, module: &str) -> Result<Vec<String>> {
         let mut order = Vec::new();
         self.visit(module, &mut order)?;
         Ok(order)
     }
 
-    /// A module's file.
+    /// Returns a module's file.
     pub fn module(&self, name: &str) -> Result<Vec<u8>> {
         let path =
             self.modules.get(&plain(name)).with_context(|| format!("kernel {} has no module {name}", self.release))?;
@@ -160,12 +160,12 @@ fn download(into: &Path, lists: Option<&Path>, choose: &impl Fn(Option<&Path>) -
     util::run_limited(&mut get, DOWNLOAD_LIMIT)
 }
 
-/// What the package lists say of a package, which may be `NAME=VERSION`.
+/// Returns what the package lists say of a package, which may be `NAME=VERSION`.
 pub fn describe(package: &str, lists: Option<&Path>) -> Result<String> {
     util::output(apt("apt-cache", lists).args(["show", "--no-all-versions", package]))
 }
 
-/// apt, with lists of our own or the system's.
+/// apt, with our own lists or the system's.
 fn apt(program: &str, lists: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).args(["-o", "Acquire::http::Timeout=30"]);
@@ -185,7 +185,7 @@ fn kernel_package(description: &str) -> Option<String> {
     names.into_iter().find(|name| name.starts_with("linux-image-")).map(String::from)
 }
 
-/// The compressed kernel in a bzImage (Linux, Documentation/arch/x86/boot.rst: protocol 2.08 and later).
+/// Returns the compressed kernel in a bzImage (Linux, Documentation/arch/x86/boot.rst: protocol 2.08 and later).
 fn payload(image: &[u8]) -> Option<&[u8]> {
     const MAGIC: &[u8] = b"HdrS";
     const XZ: &[u8] = b"\xfd7zXZ\0";
@@ -202,7 +202,7 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     payload.starts_with(XZ).then_some(payload)
 }
 
-/// What a module says that it depends on, in its section `.modinfo`.
+/// Returns what a module says that it depends on, in its section `.modinfo`.
 fn needs(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
     let Some(at) = module.windows(KEY.len()).position(|bytes| bytes == KEY) else {

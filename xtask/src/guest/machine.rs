@@ -23,7 +23,7 @@ pub struct Card {
     device: &'static str,
 }
 
-/// The cards, each on a user network of its own. Without `mitigation=off` QEMU would hold back an e1000's interrupts
+/// The cards, each on its own user network. Without `mitigation=off` QEMU would hold back an e1000's interrupts
 /// to spare a guest's processor.
 const CARDS: [Card; 3] = [
     Card { slot: 5, device: "e1000,mitigation=off" },
@@ -54,12 +54,12 @@ const QMP_LIMIT: Duration = Duration::from_secs(60);
 /// An event that never happens here: naming one for `-d` is what opens the log for events that are enabled later.
 const LOG_OPENER: &str = "trace:qmp_job_dismiss";
 
-/// The slots in the form in which the guest's scripts name them.
+/// Returns the slots in the form in which the guest's scripts name them.
 pub fn slots() -> String {
     CARDS.map(|card| format!("{:02x}", card.slot)).join(" ")
 }
 
-/// The slot of the card that has a peer, in the same form.
+/// Returns the slot of the card that has a peer, in the same form.
 pub fn peered_slot() -> String {
     format!("{:02x}", PEERED.slot)
 }
@@ -128,17 +128,17 @@ impl Machine {
         self.guest.say(line)
     }
 
-    /// The guest's next line.
+    /// Returns the guest's next line.
     pub fn hear(&mut self, deadline: Instant) -> Result<String> {
         self.guest.hear(deadline)
     }
 
-    /// How much the console has said so far.
+    /// Returns how much the console has said so far.
     pub fn console_len(&self) -> u64 {
         fs::metadata(self.folder.join("console.log")).map_or(0, |file| file.len())
     }
 
-    /// The last lines of the console, none from before `from`.
+    /// Returns the last lines of the console, none from before `from`.
     pub fn console_tail(&self, from: u64, lines: usize) -> String {
         let bytes = fs::read(self.folder.join("console.log")).unwrap_or_default();
         last_lines(&String::from_utf8_lossy(bytes.get(from as usize..).unwrap_or_default()), lines)
@@ -260,7 +260,7 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool, cable_
     args
 }
 
-/// Where the BARs of the device in `slot` of bus 0 are, by QMP's `query-pci`.
+/// Returns where the BARs of the device in `slot` of bus 0 are, by QMP's `query-pci`.
 fn bars(buses: &Value, slot: u32) -> Vec<Range<u64>> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let devices = list(buses).into_iter().filter(|bus| bus["bus"] == 0).flat_map(|bus| list(&bus["devices"]));

@@ -1,5 +1,5 @@
 //! The far end of one card's cable: a host at 10.0.2.2 in this process. It answers ARP and echo requests, as the other
-//! cards' user networks do, and sends echo requests of its own when a case asks for it. So the same traffic comes to
+//! cards' user networks do, and sends its own echo requests when a case asks for it. So the same traffic comes to
 //! any driver, also to one that has no network stack above it and only sends back what it gets; and what passes is
 //! counted where it arrives.
 
@@ -16,7 +16,7 @@ const OUR_ADDRESS: [u8; 4] = [10, 0, 2, 2];
 const CARDS_ADDRESS: [u8; 4] = [10, 0, 2, 15];
 /// What an echo request holds besides its headers: as much as ping's.
 const PAYLOAD_BYTES: usize = 56;
-/// By which our requests are told from others.
+/// Marks our requests.
 const IDENTIFIER: [u8; 2] = *b"nk";
 /// Between requests that are sent one at a time: a driver that waits for interrupts sleeps meanwhile.
 const APART: Duration = Duration::from_millis(50);
@@ -67,7 +67,7 @@ impl Socket {
         Ok(Socket { listener, port })
     }
 
-    /// The peer, when QEMU runs: it connects as it starts.
+    /// Returns the peer, when QEMU runs: it connects as it starts.
     pub fn peer(&self) -> Result<Peer> {
         let (stream, _) = self.listener.accept().context("QEMU has not connected the cable of its card")?;
         let prepared = stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true));
@@ -325,7 +325,7 @@ mod tests {
 
     const CARD: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
-    /// What a card that answers by itself makes of an echo request: addresses change places, and the type.
+    /// Returns what a card that answers by itself makes of an echo request: addresses change places, and the type.
     fn answered(request: &[u8]) -> Vec<u8> {
         let mut frame = request.to_vec();
         frame[..6].copy_from_slice(&request[6..12]);

@@ -87,7 +87,7 @@ impl Iperf {
         bail!("iperf3 found no port to listen on in {PORT_ATTEMPTS} attempts")
     }
 
-    /// Whether it says that it listens; goes on reading what it says, so that it never waits for us.
+    /// Returns whether it says that it listens; goes on reading what it says, so that it never waits for us.
     fn listens(&mut self) -> bool {
         let Some(stdout) = self.child.stdout.take() else { return false };
         let mut lines = BufReader::new(stdout).lines();

@@ -47,7 +47,7 @@ pub fn add(archive: &mut Archive, libraries: &mut BTreeSet<String>) -> Result<()
     Ok(())
 }
 
-/// The libraries of `file`, with those in `folder` before the system's.
+/// Returns the libraries of `file`, with those in `folder` before the system's.
 fn needed(file: &Path, folder: &Path) -> Result<Vec<String>> {
     let printed = util::output(Command::new("ldd").arg(file).env("LD_LIBRARY_PATH", folder))?;
     if let Some(missing) = printed.lines().find(|line| line.contains("not found")) {
@@ -56,7 +56,7 @@ fn needed(file: &Path, folder: &Path) -> Result<Vec<String>> {
     Ok(needed_libraries(&printed))
 }
 
-/// Where the guest has a file: where the system or the unpacked packages have it.
+/// Returns where the guest has a file: where the system or the unpacked packages have it.
 fn inside(file: &Path, root: &Path) -> String {
     let path = file.strip_prefix(root).unwrap_or(file);
     path.to_string_lossy().trim_start_matches('/').to_string()
@@ -67,7 +67,7 @@ fn small(file: &Path) -> Result<Vec<u8>> {
     crate::guest::stripped(file).or_else(|_| read(file))
 }
 
-/// What testpmd's package depends on, itself, and what is not to be seen there.
+/// Returns what testpmd's package depends on, itself, and what is not to be seen there.
 fn packages(description: &str) -> Result<Vec<String>> {
     let depends = description.lines().find_map(|line| line.strip_prefix("Depends: "));
     let depends = depends.with_context(|| format!("{PACKAGE} {VERSION} depends on nothing"))?;

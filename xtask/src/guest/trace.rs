@@ -1,4 +1,4 @@
-//! Counting register accesses in QEMU's trace `memory_region_ops`: what a driver asks of a device, seen from outside of
+//! Counting register accesses in QEMU's trace `memory_region_ops`: what a driver asks of a device, seen from outside
 //! it, and the same for any driver.
 
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Counts {
         counts
     }
 
-    /// How many reads and how many writes.
+    /// Returns how many reads and how many writes.
     pub fn totals(&self) -> (u64, u64) {
         (self.reads.values().sum(), self.writes.values().sum())
     }
@@ -45,7 +45,7 @@ impl Counts {
     }
 }
 
-/// Whether it is a write, and the address, of a line like
+/// Returns whether it is a write, and the address, of a line like
 /// `memory_region_ops_read cpu 0 mr 0x55d0 addr 0xfeb80008 value 0x3 size 4 name 'e1000-mmio'`.
 fn access(line: &str) -> Option<(bool, u64)> {
     let (_, rest) = line.split_once("memory_region_ops_")?;

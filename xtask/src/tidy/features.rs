@@ -1,5 +1,5 @@
 //! One compilation of the wasm engine: `cargo build`, the demo, tests and benches must ask for it, and for all that it
-//! is made of, with the same features. Otherwise cargo compiles it anew for some of them, which takes minutes.
+//! is made of, with the same features. Otherwise cargo compiles it again for some of them, which takes minutes.
 
 use super::Violation;
 use crate::cargo::Features;

@@ -42,7 +42,7 @@ pub fn check(path: &str, text: &str, look: impl Fn(&str) -> Place) -> Vec<Violat
     found
 }
 
-/// The anchors of a document's headings, as forges make them: lower case, spaces to dashes, no punctuation.
+/// Returns the anchors of a document's headings, as forges make them: lower case, spaces to dashes, no punctuation.
 fn anchors(text: &str) -> impl Iterator<Item = String> {
     prose(text).filter_map(|(_, line)| line.strip_prefix('#')).map(|heading| {
         let kept = heading.trim_start_matches('#').trim().chars();
@@ -51,7 +51,7 @@ fn anchors(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// The lines outside of fenced code, with their numbers from 1.
+/// Returns the lines outside fenced code, with their numbers from 1.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
@@ -62,7 +62,8 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The targets of inline links `[..](target)` and definitions `[..]: target`, with their lines; code is skipped.
+/// Returns the targets of inline links `[..](target)` and definitions `[..]: target`, with their lines; code is
+/// skipped.
 fn targets(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in prose(text) {
@@ -79,12 +80,12 @@ fn targets(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The line without its `code spans`.
+/// Returns the line without its `code spans`.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect()
 }
 
-/// The path that a link in `from` names, relative to the repository; `None` if it leaves the repository.
+/// Returns the path that a link in `from` names, relative to the repository; `None` if it leaves the repository.
 fn resolve(from: &str, link: &str) -> Option<String> {
     let mut parts: Vec<&str> = match link.strip_prefix('/') {
         Some(_) => Vec::new(),

@@ -40,8 +40,8 @@ pub fn check(text: &str, defines: impl Fn(&str) -> bool, exists: impl Fn(&str) -
     found
 }
 
-/// Whether the source at `path` defines a test or a case of this name: a function of Rust that is a test, a row of the
-/// macro that makes one test for each fault, a case of the guest's script, or the name of a hostile driver.
+/// Returns whether the source at `path` defines a test or a case of this name: a function of Rust that is a test, a row
+/// of the macro that makes one test for each fault, a case of the guest's script, or the name of a hostile driver.
 pub fn defines(path: &str, source: &str, name: &str) -> bool {
     if !source.contains(name) {
         return false;

@@ -83,7 +83,7 @@ fn check_source(path: &str, text: &str, report: &mut impl FnMut(usize, &'static 
     }
     let name = path.rsplit('/').next().unwrap_or(path);
     if matches!(name, "lib.rs" | "main.rs") && !text.starts_with("//!") {
-        report(1, "opening", "open with `//!`: what it is, what it is not, who calls it".into());
+        report(1, "opening", "open with `//!`: what it is, what it is not, what calls it".into());
     }
     let driver = path.starts_with("drivers/") && path.contains("/src/");
     // The SDK's stores become visible by the fence that follows them, and its tests play the device, natively.
@@ -112,13 +112,13 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Whether the word stands in the line by itself and not within a longer one.
+/// Returns whether the word stands in the line by itself and not within a longer one.
 fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word)
         .any(|(at, _)| !line[..at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word))
 }
 
-/// Whether the line names a path that begins with this folder; `network/work` and `a/home` do not.
+/// Returns whether the line names a path that begins with this folder; `network/work` and `a/home` do not.
 fn has_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let continued = |c: char| is_word(c) || "-./)}]>*~$".contains(c);
@@ -126,7 +126,7 @@ fn has_folder(line: &str, folder: &str) -> bool {
     })
 }
 
-/// The hosts of the web addresses in a line.
+/// Returns the hosts of the web addresses in a line.
 fn hosts(line: &str) -> impl Iterator<Item = &str> {
     let addresses = line.split("://").skip(1);
     addresses

@@ -64,13 +64,13 @@ fn check_packages(
     found
 }
 
-/// The package in whose folder the file lies.
+/// Returns the package in whose folder the file lies.
 pub fn package_of<'a>(path: &str, packages: &'a [Package]) -> Option<&'a Package> {
     let within = |dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
     packages.iter().filter(|package| within(&package.dir)).max_by_key(|package| package.dir.len())
 }
 
-/// Whether a file of the package (`/src/lib.rs`) may use a dependency of this kind.
+/// Returns whether a file of the package (`/src/lib.rs`) may use a dependency of this kind.
 fn may_use(kind: Kind, file: &str) -> bool {
     match kind {
         Kind::Normal => !["/tests/", "/benches/", "/examples/", BUILD].iter().any(|dir| file.starts_with(dir)),
@@ -87,7 +87,7 @@ fn place(dependency: &Dependency) -> &'static str {
     }
 }
 
-/// Whether the line of code names something of this crate: `name::`, or all of it in a `use`.
+/// Returns whether the line of code names something of this crate: `name::`, or all of it in a `use`.
 fn uses(line: &str, name: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     let word = |c: char| c.is_alphanumeric() || c == '_';
@@ -100,7 +100,7 @@ fn uses(line: &str, name: &str) -> bool {
     })
 }
 
-/// The names in `[workspace.dependencies]` and their lines.
+/// Returns the names in `[workspace.dependencies]` and their lines.
 fn workspace_dependencies(manifest: &str) -> impl Iterator<Item = (usize, &str)> {
     let section = (1..).zip(manifest.lines()).skip_while(|(_, line)| *line != "[workspace.dependencies]").skip(1);
     section.take_while(|(_, line)| !line.starts_with('[')).filter_map(|(number, line)| {

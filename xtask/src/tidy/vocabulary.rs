@@ -91,7 +91,7 @@ struct Word {
     line: usize,
 }
 
-/// Whether these words begin with a phrase.
+/// Returns whether these words begin with a phrase.
 fn begins(words: &[Word], phrase: &[&str]) -> bool {
     match (phrase, words) {
         ([], _) => true,

@@ -57,7 +57,7 @@ pub fn check(rules: &[Rule], path: &str, content: &str) -> Vec<Violation> {
     found.collect()
 }
 
-/// Whether the path is one of these, or lies below one.
+/// Returns whether the path is one of these, or lies below one.
 fn below(folders: &[&str], path: &str) -> bool {
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
     let mut parents = ends.map(|end| &path[..end]);

@@ -19,16 +19,16 @@ pub trait NetBackend: Send {
     /// `None` if there is none.
     fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>>;
 
-    /// Everything of one batch has been handed over. Says for how many of the frames that were taken the other side had
+    /// Ends a batch. Returns for how many of the frames that were taken the other side had
     /// no room after all.
     fn flush(&mut self) -> io::Result<u32> {
         Ok(0)
     }
 
-    /// The driver reported its link.
+    /// Takes the link that the driver reported.
     fn link(&mut self, up: bool) -> io::Result<()>;
 
-    /// The interface's address, once the driver has named it.
+    /// Sets the interface's address, once the driver has named it.
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()>;
 
     /// Lets an in-process host work; when it wants to be called again even if nothing happens (nanoseconds of
@@ -38,7 +38,7 @@ pub trait NetBackend: Send {
         Ok(None)
     }
 
-    /// Descriptors which become readable when [`fetch`](NetBackend::fetch) has something.
+    /// Adds descriptors that become readable when [`fetch`](NetBackend::fetch) has something.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         let _ = fds;
     }

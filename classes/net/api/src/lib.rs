@@ -1,4 +1,4 @@
-//! What both ends of a network connection agree on: traits only, for those who plug something in and those who are
+//! What both ends of a network connection agree on: traits only, for what is plugged in and what it is
 //! plugged into.
 //!
 //! [`Wire`] is the cable of an embedded card: device models (`hw/e1000-model`, `hw/qemu`) call it, `classes/net` and

@@ -15,18 +15,18 @@ pub trait Wire: Send {
     /// Takes the next frame that has arrived into `buffer` and says how long it is; `None` if there is none.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>>;
 
-    /// Whether there is a link partner.
+    /// Returns whether there is a link partner.
     fn carrier(&self) -> bool {
         true
     }
 
-    /// When the far end wants to be asked again even if nothing happens (nanoseconds of the nook's clock).
+    /// Returns when the far end wants to be asked again even if nothing happens (nanoseconds of the nook's clock).
     fn due_ns(&mut self, now_ns: u64) -> Option<u64> {
         let _ = now_ns;
         None
     }
 
-    /// Descriptors which become readable when a frame arrives.
+    /// Adds descriptors that become readable when a frame arrives.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         let _ = fds;
     }

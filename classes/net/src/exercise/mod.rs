@@ -23,7 +23,7 @@ const PATIENCE_NS: u64 = 30_000_000_000;
 /// After this, a request or its answer is lost.
 const LOST_AFTER_NS: u64 = 1_000_000_000;
 
-/// What to do, and with whom. The parts run one after the other: ping, TCP, request and response.
+/// What to do, and with which host. The parts run one after the other: ping, TCP, request and response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The other host.
@@ -39,7 +39,7 @@ pub struct Plan {
 }
 
 impl Default for Plan {
-    /// Nothing, with 10.0.2.2.
+    /// Returns a plan of nothing, with 10.0.2.2.
     fn default() -> Self {
         Plan { target: Ipv4Addr::new(10, 0, 2, 2), port: EXERCISE_PORT, ping: None, tcp: None, rr: None }
     }
@@ -75,7 +75,7 @@ pub struct TcpPlan {
 }
 
 impl Default for TcpPlan {
-    /// 64 MiB once each way.
+    /// Returns a plan of 64 MiB once each way.
     fn default() -> Self {
         TcpPlan { bytes: 64 << 20, at_least: Duration::ZERO, upload: true, download: true }
     }
@@ -134,7 +134,7 @@ impl Exercise {
         self.over
     }
 
-    /// When it wants a step even if nothing arrives.
+    /// Returns when it wants a step even if nothing arrives.
     pub(crate) fn due_ns(&self) -> Option<u64> {
         match &self.part {
             None => Some(0),

@@ -1,6 +1,7 @@
 //! The Internet checksum (RFC 1071).
 
-/// The ones' complement sum of big-endian 16-bit words, folded to 16 bits; an odd last byte is the high half of a word.
+/// Returns the ones' complement sum of big-endian 16-bit words, folded to 16 bits; an odd last byte is the high half of
+/// a word.
 pub(super) fn sum(bytes: &[u8]) -> u16 {
     // Sums in the machine's order come out with their bytes in that order (RFC 1071, 2.B), so that whole words are
     // read. Additions with carry keep up with vector instructions, and an emulated machine has only the former.
@@ -15,7 +16,7 @@ pub(super) fn sum(bytes: &[u8]) -> u16 {
     u16::from_be(total as u16)
 }
 
-/// The sum of two sums.
+/// Returns the sum of two sums.
 pub(super) fn add(a: u16, b: u16) -> u16 {
     let (sum, carry) = a.overflowing_add(b);
     sum + u16::from(carry)

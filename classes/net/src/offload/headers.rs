@@ -33,7 +33,7 @@ pub(super) struct Headers {
     pub(super) end: usize,
 }
 
-/// The 16-bit big-endian word at `at`.
+/// Returns the 16-bit big-endian word at `at`.
 pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
@@ -72,7 +72,7 @@ impl Headers {
         })
     }
 
-    /// Where the TCP header begins.
+    /// Returns where the TCP header begins.
     pub(super) fn tcp(self) -> usize {
         ETHERNET_BYTES
             + match self.version {
@@ -81,7 +81,7 @@ impl Headers {
             }
     }
 
-    /// The sequence number.
+    /// Returns the sequence number.
     pub(super) fn sequence(self, bytes: &[u8]) -> u32 {
         let at = self.tcp() + 4;
         u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -92,22 +92,22 @@ impl Headers {
         bytes[at..at + 4].copy_from_slice(&sequence.to_be_bytes());
     }
 
-    /// Where TCP's flags are.
+    /// Returns where TCP's flags are.
     pub(super) fn flags_at(self) -> usize {
         self.tcp() + 13
     }
 
-    /// Where TCP's checksum is.
+    /// Returns where TCP's checksum is.
     pub(super) fn checksum_at(self) -> usize {
         self.tcp() + 16
     }
 
-    /// Whether the IPv4 header's checksum is right. IPv6 has none.
+    /// Returns whether the IPv4 header's checksum is right. IPv6 has none.
     pub(super) fn ip_is_intact(self, bytes: &[u8]) -> bool {
         self.version == Version::V6 || sum(&bytes[ETHERNET_BYTES..ETHERNET_BYTES + IPV4_BYTES]) == 0xffff
     }
 
-    /// The sum of TCP's pseudo header (RFC 9293, 3.1) for so many bytes of TCP header and payload.
+    /// Returns the sum of TCP's pseudo header (RFC 9293, 3.1) for this many bytes of TCP header and payload.
     pub(super) fn pseudo_sum(self, bytes: &[u8], tcp_bytes: usize) -> u16 {
         let addresses = match self.version {
             Version::V4 => &bytes[ETHERNET_BYTES + 12..ETHERNET_BYTES + 20],
@@ -117,7 +117,7 @@ impl Headers {
         add(add(sum(addresses), u16::from(TCP)), tcp_bytes as u16)
     }
 
-    /// Sets what IP says of the packet's length, for so many bytes of payload, and IPv4's checksum.
+    /// Sets what IP says of the packet's length, for this many bytes of payload, and IPv4's checksum.
     pub(super) fn set_payload_bytes(self, bytes: &mut [u8], payload_bytes: usize) {
         let ip = ETHERNET_BYTES;
         match self.version {
@@ -131,13 +131,13 @@ impl Headers {
         }
     }
 
-    /// IPv4's identification; one that must not be looked at, because the packet is never fragmented, is none.
+    /// Returns IPv4's identification; none if it has no meaning, because the packet is never fragmented.
     pub(super) fn identification(self, bytes: &[u8]) -> Option<u16> {
         let may_fragment = self.version == Version::V4 && bytes[ETHERNET_BYTES + 6] & 0x40 == 0;
         may_fragment.then(|| word(bytes, ETHERNET_BYTES + 4))
     }
 
-    /// Counts IPv4's identification up; the header's checksum is then to be made anew.
+    /// Counts IPv4's identification up; the header's checksum must then be computed again.
     pub(super) fn add_to_identification(self, bytes: &mut [u8], count: u16) {
         if self.version == Version::V4 {
             let identification = word(bytes, ETHERNET_BYTES + 4).wrapping_add(count);

@@ -49,7 +49,7 @@ impl Packet {
             && same(headers.tcp(), headers.tcp() + 4)
     }
 
-    /// Whether the segment continues this packet.
+    /// Returns whether the segment continues this packet.
     fn is_continued_by(&self, headers: Headers, head: &[u8]) -> bool {
         let (tcp, ip) = (headers.tcp(), ETHERNET_BYTES);
         let same = |from: usize, to: usize| self.frame()[from..to] == head[from..to];
@@ -77,7 +77,7 @@ impl Packet {
             && self.frame().len() + payload <= LONGEST_BYTES
     }
 
-    /// The packet as the kernel is to have it, with the header before it.
+    /// Returns the packet as the kernel is to have it, with the header before it.
     fn finish(&mut self) -> &[u8] {
         let headers = self.headers;
         let mut vnet = VnetHeader::default();
@@ -134,7 +134,7 @@ impl Merger {
         Ok(self.begin(frame, headers, head))
     }
 
-    /// Everything that was collected goes to `write`.
+    /// Passes everything that was collected to `write`.
     pub(crate) fn flush<E>(&mut self, mut write: impl FnMut(&[u8], u16) -> Result<(), E>) -> Result<(), E> {
         while !self.packets.is_empty() {
             self.write(0, &mut write)?;

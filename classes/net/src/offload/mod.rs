@@ -47,7 +47,7 @@ impl VnetHeader {
     pub(crate) const BYTES: usize = 10;
     const NEEDS_CHECKSUM: u8 = 1;
 
-    /// In the byte order of this machine, as a TAP interface has it unless told otherwise.
+    /// Encodes it in the byte order of this machine, which is a TAP interface's default.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let gso = match self.gso {
             Gso::One => 0,

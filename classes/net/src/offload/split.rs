@@ -36,13 +36,13 @@ impl Splitter {
         Splitter { packet: vec![0; LONGEST_BYTES].into_boxed_slice(), cut: None }
     }
 
-    /// Where the rest of a packet goes whose first `buffer_bytes` are in a frame's buffer.
+    /// Returns where the rest of a packet goes whose first `buffer_bytes` are in a frame's buffer.
     pub(crate) fn rest(&mut self, buffer_bytes: usize) -> &mut [u8] {
         &mut self.packet[buffer_bytes.min(LONGEST_BYTES)..]
     }
 
-    /// A packet of `len` bytes was read: its beginning into `buffer`, the rest to where [`rest`](Self::rest) says. Its
-    /// first frame, or all of it, is put in place.
+    /// Begins with a packet of `len` bytes that was read: its beginning into `buffer`, the rest to where
+    /// [`rest`](Self::rest) says. Its first frame, or all of it, is put in place.
     pub(crate) fn begin(&mut self, vnet: VnetHeader, buffer: &VolatileSlice<'_>, len: usize) -> Next {
         if vnet.gso == Gso::One {
             if len > buffer.len() {
@@ -66,7 +66,7 @@ impl Splitter {
         self.next(buffer).unwrap_or(Next::Nothing)
     }
 
-    /// The next frame of the packet that is being cut up; `None` if there is none.
+    /// Returns the next frame of the packet that is being cut up; `None` if there is none.
     pub(crate) fn next(&mut self, buffer: &VolatileSlice<'_>) -> Option<Next> {
         let Cut { headers, gso_bytes, done, frames } = self.cut.take()?;
         let payload = gso_bytes.min(headers.end - headers.len - done);

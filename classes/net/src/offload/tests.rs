@@ -89,7 +89,7 @@ impl Segment {
     }
 }
 
-/// What comes out for the kernel: packets with their headers, in order.
+/// Returns what comes out for the kernel: packets with their headers, in order.
 fn merge(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let (mut merger, mut packets) = (Merger::default(), Vec::new());
     for frame in frames {
@@ -110,7 +110,7 @@ fn merge(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     packets
 }
 
-/// What comes out for the driver.
+/// Returns what comes out for the driver.
 fn split(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut splitter = Splitter::new();
     let mut frames = Vec::new();

@@ -27,8 +27,8 @@ impl Device {
     /// packet, and what checksums and TCP's segmentation of a packet from the kernel are still to be done is ours to
     /// do.
     ///
-    /// What belongs to the interface and not to this descriptor, and outlives who set it, is set either way: the
-    /// header's length and what may be left to do.
+    /// What belongs to the interface and not to this descriptor, and outlives the process that set it, is set either
+    /// way: the header's length and what may be left to do.
     pub(super) fn open(name: &str, with_header: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
         let mut request = interface_request();
@@ -95,7 +95,7 @@ impl AsFd for Device {
     }
 }
 
-/// A request about an interface, empty.
+/// Returns a request about an interface, empty.
 fn interface_request() -> libc::ifreq {
     // SAFETY: an ifreq is integers and arrays of them, for which zeros are a value.
     unsafe { std::mem::zeroed() }

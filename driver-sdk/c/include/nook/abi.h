@@ -37,7 +37,7 @@ enum nook_status {
     NOOK_DEVICE_FAILED = -4,
     /* The driver or the device cannot do this. */
     NOOK_UNSUPPORTED = -5,
-    /* The value is outside of what the driver or the device takes. */
+    /* The value is outside what the driver or the device takes. */
     NOOK_INVALID = -6,
     /* Not in this state. */
     NOOK_BUSY = -7,
@@ -89,7 +89,7 @@ enum nook_status {
 /* The argument mode of set_loopback. */
 /* Frames pass the cable. */
 #define NOOK_LOOPBACK_MODE_OFF 0u
-/* Frames turn round inside of the device. */
+/* Frames turn round inside the device. */
 #define NOOK_LOOPBACK_MODE_ON 1u
 
 /* The argument direction of net_filter. */
@@ -468,8 +468,8 @@ int32_t nook_set_mtu(uint32_t mtu_bytes);
 NOOK_ENTRY(set_rx_mode)
 int32_t nook_set_rx_mode(uint32_t mode, uint32_t multicast_count);
 
-/* Turns loopback inside of the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent is
-   received, nothing passes the cable, and the driver reports a link. Optional. */
+/* Turns loopback inside the device on or off: `mode` is a `loopback_mode`. While it is on, what is sent is received,
+   nothing passes the cable, and the driver reports a link. Optional. */
 NOOK_ENTRY(set_loopback)
 int32_t nook_set_loopback(uint32_t mode);
 

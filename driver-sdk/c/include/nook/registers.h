@@ -1,5 +1,5 @@
 /* Registers as pointers, for drivers that were written for systems where a register has an address: such a pointer is no
-   address in the driver's memory but names a BAR and an offset, and whoever reads or writes through it must make a
+   address in the driver's memory but names a BAR and an offset, and code that reads or writes through it must make a
    hostcall of it, which no compiler moves other accesses across. */
 #ifndef NOOK_REGISTERS_H
 #define NOOK_REGISTERS_H

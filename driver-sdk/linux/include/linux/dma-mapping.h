@@ -17,7 +17,7 @@ static inline int dma_set_mask_and_coherent(struct device *device, u64 mask) {
 void *dma_alloc_coherent(struct device *device, size_t len, dma_addr_t *address, gfp_t flags);
 void dma_free_coherent(struct device *device, size_t len, void *memory, dma_addr_t address);
 
-/* Memory outside of the window cannot be mapped. */
+/* Memory outside the window cannot be mapped. */
 dma_addr_t dma_map_single(struct device *device, void *memory, size_t len, enum dma_data_direction direction);
 static inline int dma_mapping_error(struct device *device, dma_addr_t address) {
     (void)device;

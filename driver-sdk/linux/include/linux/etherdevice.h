@@ -25,7 +25,7 @@ static inline void eth_hw_addr_set(struct net_device *device, const u8 *address)
 }
 int eth_validate_addr(struct net_device *device);
 
-/* The host looks into frames, not the driver's side: the header stays where it is, and no protocol is told. */
+/* The host looks into frames, not the driver's side: the header stays where it is, and no protocol learns of it. */
 static inline __be16 eth_type_trans(struct sk_buff *skb, struct net_device *device) {
     (void)skb, (void)device;
     return 0;

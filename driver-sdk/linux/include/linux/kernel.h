@@ -35,7 +35,7 @@ void nook_printk(u32 level, const char *who, const char *format, ...) __attribut
             nook_printk(NOOK_LOG_LEVEL_DEBUG, NULL, __VA_ARGS__);                                                       \
     } while (0)
 
-/* Drivers define it anew, with their name before the message. */
+/* Drivers define it again, with their name before the message. */
 #define pr_fmt(format) format
 #define pr_err(format, ...) nook_printk(NOOK_LOG_LEVEL_ERROR, NULL, pr_fmt(format), ##__VA_ARGS__)
 #define pr_info(format, ...) nook_printk(NOOK_LOG_LEVEL_INFO, NULL, pr_fmt(format), ##__VA_ARGS__)

@@ -109,7 +109,7 @@ NOOK_HOST_DOES(pci_clear_mwi)
 #define pci_enable_wake(device, state, enable) ((void)(device), (void)(enable), 0)
 #define pci_wake_from_d3(device, enable) ((void)(device), (void)(enable), 0)
 #define pci_set_power_state(device, state) ((void)(device), 0)
-/* The most that a card on PCI-X reads at once: what it was told when it was started. */
+/* The most that a card on PCI-X reads at once: what was set when it was started. */
 #define pcix_get_mmrbc(device) ((void)(device), 512)
 #define pcix_set_mmrbc(device, bytes) ((void)(device), (void)(bytes), -EIO)
 

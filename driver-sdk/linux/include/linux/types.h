@@ -1,4 +1,4 @@
-/* Types, and what the compiler is told. */
+/* Types, and attributes for the compiler. */
 #ifndef NOOK_LINUX_TYPES_H
 #define NOOK_LINUX_TYPES_H
 
@@ -13,7 +13,7 @@ typedef uint64_t u64;
 typedef int32_t s32;
 typedef unsigned int uint;
 
-/* Bit orders stand in names only, as everywhere outside of Linux's checker. */
+/* Bit orders stand in names only, as everywhere outside Linux's checker. */
 typedef u16 __le16, __be16;
 typedef u32 __le32, __be32;
 typedef u64 __le64;

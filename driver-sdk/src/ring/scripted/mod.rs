@@ -8,7 +8,7 @@ mod pairs;
 
 use proptest::test_runner::{Config, RngSeed};
 
-/// So many orders, the same in each run.
+/// Returns `count` orders, the same in each run.
 fn orders() -> Config {
     Config { cases: 256, failure_persistence: None, rng_seed: RngSeed::Fixed(0x6e6f_6f6b), ..Config::default() }
 }

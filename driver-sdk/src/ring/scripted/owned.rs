@@ -13,10 +13,10 @@ const BIT: u32 = 1 << 31;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The driver fills so many, if there is room.
+    /// The driver fills this many, if there is room.
     Fill(u32),
     Publish,
-    /// The device works through so many, if it has them.
+    /// The device works through this many, if it has them.
     Work(u32),
     /// The driver reclaims so many, if they are done.
     Reap(u32),

@@ -8,7 +8,7 @@ use nook_sdk::{NetDriver, ProbeReason, Register, Status};
 use crate::chip::MAC;
 use crate::rig::{Rig, bench, probe};
 
-/// The number with which `mac` crosses the boundary.
+/// Returns the number with which `mac` crosses the boundary.
 fn number(mac: [u8; 6]) -> u64 {
     mac.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }

@@ -37,7 +37,7 @@ pub struct Chip {
     reads: u32,
 }
 
-/// An EEPROM with this address and a right checksum.
+/// Returns an EEPROM with this address and a right checksum.
 fn image(mac: [u8; 6]) -> [u16; 64] {
     let mut words = [0; 64];
     words[..3].copy_from_slice(&eeprom::address_words(mac));
@@ -85,17 +85,17 @@ impl Chip {
         self.registers.insert(register.offset(), value);
     }
 
-    /// Every register with its value, for comparisons.
+    /// Returns every register with its value, for comparisons.
     pub fn registers(&self) -> BTreeMap<u32, u32> {
         self.registers.clone()
     }
 
-    /// How often a register was read since the last time.
+    /// Returns how often a register was read since the last time.
     pub fn take_reads(&mut self) -> u32 {
         std::mem::take(&mut self.reads)
     }
 
-    /// Whether the interrupt line is asserted.
+    /// Returns whether the interrupt line is asserted.
     pub fn interrupts(&self) -> bool {
         self.causes & self.mask != 0
     }
@@ -128,7 +128,7 @@ impl Chip {
         (0..count).take_while(|_| self.receive(60, rx::status::EOP)).count() as u32
     }
 
-    /// How many descriptors wait to be sent.
+    /// Returns how many descriptors wait to be sent.
     pub fn to_send(&self) -> u32 {
         let count = (self.get(TDLEN) / 16).max(1);
         (self.get(TDT) + count - self.get(TDH)) % count

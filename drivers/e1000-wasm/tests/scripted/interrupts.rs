@@ -1,4 +1,4 @@
-//! Who is told what, when: interrupts, the mask, the link.
+//! What is reported to the driver and the host, and when: interrupts, the mask, the link.
 
 use e1000_regs::*;
 use nook_sdk::{Irq, NetDriver, Poll};

@@ -1,4 +1,4 @@
-//! Frames that turn round inside of the chip.
+//! Frames that turn round inside the chip.
 
 use e1000_regs::phy::{BMCR, bmcr};
 use e1000_regs::*;
@@ -15,7 +15,7 @@ fn opened(device: u16) -> Rig {
     rig
 }
 
-/// The last link that the driver reported.
+/// Returns the last link that the driver reported.
 fn link(rig: &Rig) -> Option<String> {
     rig.host.calls().into_iter().rfind(|call| call.starts_with("net_link"))
 }

@@ -1,4 +1,4 @@
-//! A driver between a test host and a scripted chip, and the host's book of who has which packet.
+//! A driver between a test host and a scripted chip, and the host's record of which side has which packet.
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
@@ -40,7 +40,7 @@ pub fn tally(done: u32, failed: u32, unused: u32) -> Tally {
     Tally { done, failed, unused }
 }
 
-/// A host and a chip, before anything happens.
+/// Returns a host and a chip, before anything happens.
 pub fn bench() -> (TestHost, Rc<RefCell<Chip>>) {
     let host = TestHost::new();
     let chip = Rc::new(RefCell::new(Chip::new(host.window())));
@@ -48,7 +48,7 @@ pub fn bench() -> (TestHost, Rc<RefCell<Chip>>) {
     (host, chip)
 }
 
-/// What `probe` says about a chip that the test has prepared.
+/// Returns what `probe` says about a chip that the test has prepared.
 pub fn probe(prepare: impl FnOnce(&mut Chip)) -> (TestHost, Rc<RefCell<Chip>>, Result<E1000<TestKernel>, Status>) {
     let (host, chip) = bench();
     prepare(&mut chip.borrow_mut());
@@ -57,7 +57,7 @@ pub fn probe(prepare: impl FnOnce(&mut Chip)) -> (TestHost, Rc<RefCell<Chip>>, R
 }
 
 impl Rig {
-    /// A driver that has probed a chip and waits to be opened.
+    /// Returns a driver that has probed a chip and waits to be opened.
     pub fn probed(prepare: impl FnOnce(&mut Chip)) -> Rig {
         let (host, chip, driver) = probe(prepare);
         let driver = driver.unwrap_or_else(|status| panic!("probe: {status}"));
@@ -73,7 +73,7 @@ impl Rig {
         }
     }
 
-    /// A driver that is open, with a link, a full receive ring, and nothing left to do.
+    /// Returns a driver that is open, with a link, a full receive ring, and nothing left to do.
     pub fn open() -> Rig {
         let mut rig = Rig::probed(|_| ());
         rig.provide_rx(QUEUE_CAPACITY);
@@ -91,7 +91,7 @@ impl Rig {
         self.chip.borrow_mut()
     }
 
-    /// The value of a register.
+    /// Returns the value of a register.
     pub fn get(&self, register: Register<u32>) -> u32 {
         self.chip.borrow().get(register)
     }
@@ -180,13 +180,13 @@ impl Rig {
         self.deferred()
     }
 
-    /// How many packets the driver and its queues have: receive and transmit buffers.
+    /// Returns how many packets the driver and its queues have: receive and transmit buffers.
     pub fn with_driver(&self) -> (usize, usize) {
         let away = |ids: std::ops::Range<u32>| ids.len() - self.free(ids).len();
         (away(0..RX_BUFFERS), away(RX_BUFFERS..BUFFERS))
     }
 
-    /// How many of them wait in the queues to the driver.
+    /// Returns how many of them wait in the queues to the driver.
     pub fn waiting(&self) -> (usize, usize) {
         (self.host.waiting(Queue::RxProvide) as usize, self.host.waiting(Queue::TxProvide) as usize)
     }

@@ -12,7 +12,7 @@ fn mode(promiscuous: bool, all_multicast: bool, multicast: &[MacAddress]) -> RxM
     RxMode { promiscuous, all_multicast, multicast }
 }
 
-/// What an address register compares with, if it is valid.
+/// Returns what an address register compares with, if it is valid.
 fn exact(rig: &Rig, at: u32) -> Option<MacAddress> {
     let (low, high) = (rig.get(RAL.get(at)), rig.get(RAH.get(at)));
     let [a, b, c, d] = low.to_le_bytes();

@@ -48,7 +48,7 @@ impl Merge {
         }
     }
 
-    /// Whether it holds interrupt causes.
+    /// Returns whether it holds interrupt causes.
     pub(super) fn is_causes(self) -> bool {
         self == Merge::Or
     }
@@ -102,7 +102,7 @@ impl Effects {
         this
     }
 
-    /// What the accesses of one element of `info` do.
+    /// Returns what the accesses of one element of `info` do.
     fn effect(&mut self, info: &RegisterInfo) -> Effect {
         let highest = |width: Width| Merge::Add(width.all_ones());
         let read = match info.read {
@@ -150,13 +150,13 @@ impl Effects {
         self.of_register(at.bar, at.offset, at.width)
     }
 
-    /// Whether writing a register is a command.
+    /// Returns whether writing a register is a command.
     #[inline]
     pub(super) fn is_command(&self, bar: u8, offset: u32, width: Width) -> bool {
         self.commands && self.of_register(bar, offset, width).written == Written::Command
     }
 
-    /// How many registers clear themselves.
+    /// Returns how many registers clear themselves.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }

@@ -23,7 +23,7 @@ impl Cable {
         self.0.lock().unwrap().to_device.push_back(frame);
     }
 
-    /// Everything that the device sent since the last call.
+    /// Returns everything that the device sent since the last call.
     pub fn sent(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.0.lock().unwrap().from_device)
     }

@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Everything that can be seen from outside.
+/// Returns everything that can be seen from outside.
 fn run(rig: &mut Rig, steps: &[Step]) -> Vec<u64> {
     let mut seen = Vec::new();
     for step in steps {

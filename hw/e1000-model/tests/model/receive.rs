@@ -254,7 +254,7 @@ fn small_packets_are_told_at_once_if_they_shall_be() {
         assert_eq!(rig.read(ICR) & ICR::SRPD != 0, told);
     }
     rig.settle();
-    assert_eq!(rig.read(ICR) & ICR::RXT0, 0, "both were told with it");
+    assert_eq!(rig.read(ICR) & ICR::RXT0, 0, "both were reported with it");
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Rig {
         self.service_after(STEP_NS)
     }
 
-    /// The same, after a time. Whether the line fired.
+    /// Returns the same, after a time. Whether the line fired.
     pub fn service_after(&mut self, ns: u64) -> bool {
         self.now_ns += ns;
         let fired = self.model.service(self.now_ns).unwrap().irqs;
@@ -185,7 +185,7 @@ impl Rig {
         bytes
     }
 
-    /// How many descriptors the device has for transmission.
+    /// Returns how many descriptors the device has for transmission.
     pub fn in_flight(&self) -> u32 {
         (self.tx_tail + RING - self.tx_head) % RING
     }
@@ -222,7 +222,7 @@ impl Rig {
         self.send_with(frame, tx::command::IFCS)
     }
 
-    /// Whether a transmit descriptor was written back.
+    /// Returns whether a transmit descriptor was written back.
     pub fn is_done(&self, slot: u32) -> bool {
         self.peek(TX_RING + 16 * slot)[tx::STATUS_WORD] & tx::status::DD != 0
     }
@@ -241,7 +241,7 @@ impl Rig {
         self.poke(RX_RING + 16 * slot, rx::fresh(IOVA + u64::from(RX_BUFFERS + BUFFER * slot)));
     }
 
-    /// Whether a frame has begun and not ended.
+    /// Returns whether a frame has begun and not ended.
     pub fn has_part(&self) -> bool {
         !self.rx_parts.is_empty()
     }
@@ -281,7 +281,7 @@ impl Rig {
     }
 }
 
-/// A frame of `len` bytes whose content depends on `number`.
+/// Returns a frame of `len` bytes whose content depends on `number`.
 pub fn frame_to(destination: [u8; 6], len: usize, number: u32) -> Vec<u8> {
     let mut frame = destination.to_vec();
     frame.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);

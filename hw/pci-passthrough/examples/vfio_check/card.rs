@@ -136,7 +136,7 @@ impl Card {
         self.transmit_from(self.iova + TX_FRAME, 60)
     }
 
-    /// The next frame that came in, if there is one.
+    /// Takes the next frame that came in, if there is one.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>> {
         let at = RX_RING + u64::from(self.received) * 16;
         if self.word(at + 4 * regs::rx::STATUS_WORD as u64)? & regs::rx::status::DD == 0 {
@@ -230,7 +230,7 @@ fn readable(fds: &[RawFd], timeout: Duration) {
     unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout.as_millis() as i32) };
 }
 
-/// CLOCK_MONOTONIC.
+/// Returns CLOCK_MONOTONIC, in nanoseconds.
 pub fn now_ns() -> u64 {
     nook_bus::Clock::Monotonic.now_ns()
 }

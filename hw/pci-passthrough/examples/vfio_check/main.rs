@@ -61,7 +61,7 @@ fn release(address: PciAddress) -> Result<()> {
     Ok(())
 }
 
-/// A card that is up, with its window at the first IOVA.
+/// Returns a card that is up, with its window at the first IOVA.
 fn up(address: PciAddress) -> Result<Card> {
     let mut device = VfioDevice::open(address)?;
     let window = DmaWindow::new(1)?;
@@ -357,8 +357,8 @@ fn decoding_off_behind_our_back(address: PciAddress) -> Result<()> {
     release(address)
 }
 
-/// What a driver of this process cannot do, because configuration space has its allow-list: turn decoding off through
-/// VFIO, which takes mapped pages away, so that the next access is a SIGBUS.
+/// Does what a driver of this process cannot do, because configuration space has its allow-list: turns decoding off
+/// through VFIO, which takes mapped pages away, so that the next access is a SIGBUS.
 fn decoding_off_through_vfio(address: PciAddress) -> Result<()> {
     bind(address)?;
     for direct in [false, true] {

@@ -14,7 +14,7 @@ fn config(device: &str) -> QemuConfig {
     QemuConfig::new(spec(device), QemuNet::User { restrict: true })
 }
 
-/// A program that stands in for QEMU.
+/// Returns a program that stands in for QEMU.
 fn program(name: &str, script: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -22,12 +22,12 @@ fn program(name: &str, script: &str) -> PathBuf {
     path
 }
 
-/// Why there is no such device.
+/// Returns why there is no such device.
 fn refused(device: &str) -> QemuError {
     QemuDevice::start(config(device), &window()).expect_err(device)
 }
 
-/// The same of another QEMU.
+/// Returns the same of another QEMU.
 fn refused_by(program: &Path) -> QemuError {
     let mut config = config("e1000");
     config.program = QemuProgram::at(program).unwrap();
@@ -35,13 +35,13 @@ fn refused_by(program: &Path) -> QemuError {
     QemuDevice::start(config, &window()).expect_err("it is no QEMU")
 }
 
-/// A script that says of each device that it is an e1000, and otherwise does this.
+/// Returns a script that says of each device that it is an e1000, and otherwise does this.
 fn knows_an_e1000(name: &str, script: &str) -> PathBuf {
     let knows = r#"case "$*" in *,help) printf 'e1000 options:\n  multifunction=<bool>\n'; exit;; esac"#;
     program(name, &format!("{knows}\n{script}"))
 }
 
-/// A file of a test's own, 1 MiB of this byte.
+/// Returns a file of a test's own, 1 MiB of this byte.
 fn disk(name: &str, byte: u8) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, vec![byte; 1 << 20]).unwrap();

@@ -62,7 +62,7 @@ pub struct Rig {
     pub wire: DgramWire,
 }
 
-/// The card, or the reason why there is none: a test without QEMU fails and says what to install.
+/// Returns the card, or the reason why there is none: a test without QEMU fails and says what to install.
 pub fn started(result: Result<QemuDevice, QemuError>) -> QemuDevice {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -72,7 +72,7 @@ pub fn model(name: &str) -> &'static Model {
     models().iter().find(|model| model.name == name).unwrap()
 }
 
-/// The device that this text describes.
+/// Returns the device that this text describes.
 pub fn spec(text: &str) -> DeviceSpec {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -82,7 +82,7 @@ pub fn window() -> DmaWindow {
 }
 
 impl Rig {
-    /// A card on a cable of ours.
+    /// Creates a card on a cable of ours.
     pub fn new(model: &Model) -> Rig {
         let (wire, port) = DgramWire::pair().unwrap();
         let window = window();
@@ -130,14 +130,14 @@ impl Rig {
         self.get(TX_RING + 16 * slot + 12, 1)[0] & DONE != 0
     }
 
-    /// The frame that the card has put into receive slot `slot`, if it has.
+    /// Returns the frame that the card has put into receive slot `slot`, if it has.
     pub fn received(&self, slot: u64) -> Option<Vec<u8>> {
         let descriptor = self.get(RX_RING + 16 * slot, 16);
         let len = usize::from(u16::from_le_bytes([descriptor[8], descriptor[9]]));
         (descriptor[12] & DONE != 0).then(|| self.get(RX_BUFFER + BUFFER * slot, len))
     }
 
-    /// The next frame at the far end of the cable, once all doorbells have been rung.
+    /// Returns the next frame at the far end of the cable, once all doorbells have been rung.
     pub fn arrives(&mut self) -> Vec<u8> {
         self.card.flush().unwrap();
         let mut buffer = [0; 2048];
@@ -153,7 +153,7 @@ impl Rig {
         self.card.service(0).unwrap()
     }
 
-    /// All of the window's memory.
+    /// Returns all of the window's memory.
     pub fn memory(&self) -> Vec<u8> {
         self.get(0, WINDOW_BYTES as usize)
     }
@@ -169,7 +169,7 @@ impl Rig {
     }
 }
 
-/// A broadcast frame of 60 bytes of a private protocol, told apart by `tag`.
+/// Returns a broadcast frame of 60 bytes of a private protocol, told apart by `tag`.
 pub fn frame(tag: u8) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend([0x02, 0, 0, 0, 0, 1, 0x88, 0xb5]);
@@ -186,7 +186,7 @@ pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a sleeper on the card's descriptors would wake up.
+/// Returns whether a sleeper on the card's descriptors would wake up.
 pub fn readable(rig: &Rig) -> bool {
     let mut fds = Vec::new();
     rig.card.event_fds(&mut fds);

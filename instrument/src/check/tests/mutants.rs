@@ -64,7 +64,7 @@ fn at(memory_index: u32, offset: u64) -> MemArg {
     MemArg { offset, align: 2, memory_index }
 }
 
-/// Where deadline checks begin, found by their bytes.
+/// Returns where deadline checks begin, found by their bytes.
 fn deadline_checks(body: &Body) -> Vec<usize> {
     let load = op(Instruction::I32AtomicLoad(at(1, 0)));
     let is_look = |code: &[Vec<u8>]| {

@@ -1,8 +1,8 @@
-//! Finished modules that no pass has written: what is outside of functions, and the rules one by one.
+//! Finished modules that no pass has written: what is outside functions, and the rules one by one.
 
 use crate::check::{self, CheckError};
 
-/// A module as it has to be, with `code` in a function that another one calls, and with `rest`.
+/// Returns a module as it has to be, with `code` in a function that another one calls, and with `rest`.
 fn finished(code: &str, rest: &str) -> String {
     format!(
         r#"(module

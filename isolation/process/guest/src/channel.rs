@@ -1,15 +1,15 @@
 //! The channel: one page of memory that a driver's process and its host share.
 //!
 //! The driver's process says things in a ring of [`SLOTS`] messages: hostcalls, and what an entry returned. The host
-//! tells it one thing at a time: which entry to run, or what a hostcall answered. As the two take turns, whoever was
-//! told something has a whole ring to answer in.
+//! tells it one thing at a time: which entry to run, or what a hostcall answered. As the two take turns, the side that
+//! was told something has a whole ring to answer in.
 //!
 //! Hostcalls that answer nothing and need not have happened when the driver goes on (register writes, above all) are
 //! posted: they wait in the ring for the next one that is asked, or for the end of the call. Everything is served in
 //! the order in which it was said.
 //!
-//! Each side counts what it has said, in a word of its own that the other side waits on. Who goes to sleep says so
-//! first, so that nobody makes a system call to wake one who is awake. Every field is an atomic: the other process may
+//! Each side counts what it has said, in its own word that the other side waits on. A side that goes to sleep says so
+//! first, so that no system call is made to wake a side that is awake. Every field is an atomic: the other process may
 //! write at any time, and the host, which does not trust it, loads each field once and uses what it got.
 
 use std::ptr;
@@ -82,7 +82,7 @@ impl Message {
         }
     }
 
-    /// A copy; the counter beside it has been looked at.
+    /// Copies it out; the counter beside it has been read.
     #[inline(always)]
     pub fn get(&self) -> (u32, [u64; 3]) {
         (self.what.load(Ordering::Relaxed), [0, 1, 2].map(|at| self.args[at].load(Ordering::Relaxed)))
@@ -129,7 +129,7 @@ pub struct Channel {
 
 const _: () = assert!(size_of::<Channel>() <= CHANNEL_BYTES as usize);
 
-/// Whether a call is posted. Who asks for a wait, or for something to have happened, waits.
+/// Returns whether a call is posted. One that asks for a wait, or for something to have happened, waits.
 pub const fn is_posted(call: Hostcall) -> bool {
     matches!(
         call,
@@ -145,13 +145,13 @@ pub const fn is_posted(call: Hostcall) -> bool {
 }
 
 impl Side {
-    /// How much this side has said; what was put before is visible then.
+    /// Returns how many messages this side has sent; what was put before is visible then.
     #[inline(always)]
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Acquire)
     }
 
-    /// This side has said so much, what was put before among it.
+    /// Publishes that this side has sent `count` messages, what was put before among them.
     #[inline(always)]
     pub fn publish(&self, count: u32) {
         self.count.store(count, Ordering::Release);
@@ -167,7 +167,7 @@ impl Side {
         }
     }
 
-    /// Wakes whoever waits for this side.
+    /// Wakes the other side if it waits for this one.
     #[cold]
     pub fn wake(&self) {
         futex(&self.count, libc::FUTEX_WAKE, i32::MAX as u32, None);

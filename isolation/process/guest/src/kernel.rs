@@ -12,7 +12,7 @@ use crate::channel::{Channel, MEMORY_AT, SLOTS, is_posted, to_guest, to_host};
 /// How often a waiting side looks at the channel between two looks at the clock.
 const LOOKS: u32 = 64;
 
-/// What answers the hostcalls of a driver in a process of its own: its host, through the channel.
+/// What answers the hostcalls of a driver in a separate process: its host, through the channel.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelKernel;
 
@@ -28,14 +28,14 @@ struct Counts {
 static COUNTS: Counts =
     Counts { said: AtomicU32::new(0), heard: AtomicU32::new(0), posted: AtomicU32::new(0), spin_ns: AtomicU32::new(0) };
 
-/// The channel. [`run`](crate::run()) has mapped it before anything else.
+/// Returns the channel. [`run`](crate::run()) has mapped it before anything else.
 #[inline(always)]
 pub(crate) fn channel() -> &'static Channel {
     // SAFETY: mapped there for as long as this process lives, and made of atomics.
     unsafe { &*(MEMORY_AT as *const Channel) }
 }
 
-/// How long to look for an answer before going to sleep.
+/// Sets for how long to poll for an answer before going to sleep.
 pub(crate) fn set_spin_ns(spin_ns: u64) {
     COUNTS.spin_ns.store(spin_ns.min(u32::MAX.into()) as u32, Ordering::Relaxed);
 }
@@ -106,7 +106,7 @@ macro_rules! passed {
     (Log, $level:ident, $text:ident, $len:ident) => {{
         let len = ($len as usize).min(channel().text.len());
         for (at, place) in channel().text[..len].iter().enumerate() {
-            // SAFETY: the caller promises so many readable bytes.
+            // SAFETY: the caller promises this many readable bytes.
             place.store(unsafe { *($text as *const u8).add(at) }, Ordering::Relaxed);
         }
         let text = MEMORY_AT + std::mem::offset_of!(Channel, text) as u64;

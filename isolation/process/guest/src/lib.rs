@@ -32,7 +32,7 @@ macro_rules! driver_process {
         #[unsafe(link_section = ".nook.manifest")]
         static NOOK_MANIFEST: [u8; { $manifest.len() }] = $crate::support::join($manifest, "");
 
-        /// Called by the C library's start-up code.
+        /// Runs the program. Called by the C library's start-up code.
         #[unsafe(no_mangle)]
         extern "C" fn main() -> i32 {
             $crate::run::<$crate::support::$class::Running<$crate::ChannelKernel, $($driver)::+<$crate::ChannelKernel>>>(

@@ -15,7 +15,7 @@ use crate::kernel::{channel, listen, say, set_spin_ns};
 /// Runs a driver, of which its class makes `E`, for the host at the channel's other end. The manifest is what the host
 /// read in this program's file.
 pub fn run<E: Entries<ChannelKernel>>(manifest: &'static [u8]) -> ! {
-    // It is used by those who look at the file: without this, the linker might leave it out.
+    // It is read from the file: without this, the linker might leave it out.
     black_box(manifest);
     map_all();
     set_spin_ns(channel().setup.spin_ns.load(Ordering::Relaxed));
@@ -116,7 +116,7 @@ fn last_words(panic: &std::panic::PanicHookInfo<'_>) -> ! {
     exit(PANICKED)
 }
 
-/// Without what a C program does at its end, which the sandbox does not allow.
+/// Ends the process without what a C program does at its end, which the sandbox does not allow.
 fn exit(status: i32) -> ! {
     // SAFETY: ends the process; nothing in it is needed any more.
     unsafe { libc::_exit(status) }

@@ -65,7 +65,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Nothing is sent yet. `seed` is where sizes and contents come from.
+    /// Creates the stream; nothing is sent yet. `seed` determines sizes and contents.
     pub fn new(seed: u64) -> Self {
         Frames {
             seed,
@@ -84,22 +84,22 @@ impl Frames {
         }
     }
 
-    /// What was found out so far.
+    /// Returns what was found out so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Frames up to this number are to be sent.
+    /// Lets frames up to this number be sent.
     pub fn send_until(&mut self, limit: u32) {
         self.limit = limit;
     }
 
-    /// Whether all of them came round, or will not any more.
+    /// Returns whether all of them came round, or will not any more.
     pub fn all_back(&self) -> bool {
         self.expected >= self.limit
     }
 
-    /// The number of the frame that should come next.
+    /// Returns the number of the frame that should come next.
     pub fn expected(&self) -> u32 {
         self.expected
     }
@@ -109,12 +109,12 @@ impl Frames {
         self.knock = true;
     }
 
-    /// How many of those came back.
+    /// Returns how many of those came back.
     pub fn knocks_back(&self) -> u32 {
         self.knocks_back
     }
 
-    /// SHA-256 of all frames that were sent, and of all that came back as they should.
+    /// Returns the SHA-256 of all frames that were sent, and of all that came back as they should.
     pub fn hashes(&self) -> [String; 2] {
         [&self.sent, &self.received].map(|hash| Hex::of(&hash.clone().finalize()).to_string())
     }
@@ -174,7 +174,7 @@ impl Frames {
     }
 }
 
-/// How long a frame is: of every length in turn, and the first two of the extreme ones.
+/// Returns how long a frame is: of every length in turn, and the first two of the extreme ones.
 fn length(seed: u64, number: u32) -> usize {
     match number {
         0 | KNOCK => SHORTEST,
@@ -248,7 +248,7 @@ mod tests {
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-    /// What is sent, in order.
+    /// Returns what is sent, in order.
     fn sent(frames: &mut Frames) -> Vec<Vec<u8>> {
         let mut buffer = [0; 2048];
         let mut all = Vec::new();
@@ -263,7 +263,7 @@ mod tests {
         frames.deliver(VolatileSlice::from(&mut frame[..])).unwrap();
     }
 
-    /// Five frames under way.
+    /// Puts five frames under way.
     fn five() -> (Frames, Vec<Vec<u8>>) {
         let mut frames = Frames::new(7);
         frames.set_mac(MAC).unwrap();
