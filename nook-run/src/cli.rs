@@ -28,10 +28,10 @@ use crate::{misc, net};
                   4, then 3, 1, 0."
 )]
 pub struct Cli {
-    /// Something else than running a driver.
+    /// A command other than running a driver.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// What to run, if that is not something else. Not optional: of arguments that hold others, as these hold a
+    /// What to run, without a command. Not optional: of arguments that hold others, as these hold a
     /// class's, clap does not tell whether any was given.
     #[command(flatten)]
     pub run: RunArgs,
@@ -40,13 +40,13 @@ pub struct Cli {
 /// What can be done besides running a driver.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Nothing of it runs.
+    /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Runs nothing of it.
     Inspect(InspectArgs),
     /// Writes, checks and accepts register maps: what a driver may do with its device; docs/register-maps.md.
     Map(MapArgs),
-    /// Tries a driver and its device without a peer: frames turn round inside of the device and are checked.
+    /// Tests a driver and its device without a peer: frames are looped back inside the device and checked.
     Selftest(SelftestArgs),
-    /// Lists this machine's PCI devices, who has them, and which of the given drivers drive them.
+    /// Lists this machine's PCI devices, the kernel drivers that have them, and which of the given drivers drive them.
     Devices(DevicesArgs),
     /// Takes a device from its kernel driver and binds it to vfio-pci, for --pci.
     Bind(BindArgs),
@@ -54,7 +54,7 @@ pub enum Command {
     Unbind(UnbindArgs),
     /// Explains a crash bundle: what happened, where in the driver's source, and what it did before.
     Postmortem(PostmortemArgs),
-    /// Says what this machine lacks for --pci, and what mends it.
+    /// Says what this machine lacks for --pci, and how to fix it.
     Doctor(DoctorArgs),
 }
 
@@ -70,7 +70,7 @@ pub struct InspectArgs {
 pub struct PostmortemArgs {
     /// The bundle: a folder that a fault left.
     pub bundle: PathBuf,
-    /// The driver's file, if it is not where it was.
+    /// The driver's file, if it was moved since.
     #[arg(long, value_name = "FILE")]
     pub driver: Option<PathBuf>,
 }
@@ -93,13 +93,13 @@ pub struct SelftestArgs {
     /// Its register map.
     #[command(flatten)]
     pub registers: RegistersArgs,
-    /// How many frames to send.
+    /// Number of frames to send.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
     pub packets: u32,
-    /// Where the frames' sizes and contents come from, and the embedded model's whims.
+    /// Seed of the frames' sizes and contents, and of the embedded model's random behaviour.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
-    /// Writes a report to this file, to be sent to those who want to know.
+    /// Writes a report to this file, to attach to a bug report.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ pub struct SelftestArgs {
 /// `nook-run devices`.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
-    /// Drivers' files: the list says which device each of them drives.
+    /// Drivers' files: the list then says which device each of them drives.
     pub drivers: Vec<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
@@ -119,7 +119,7 @@ pub struct DevicesArgs {
 pub struct BindArgs {
     /// The device's address, such as 03:00.0.
     pub device: String,
-    /// Takes it even if the machine uses it.
+    /// Takes the device even if the machine uses it.
     #[arg(long)]
     pub force: bool,
 }
@@ -129,7 +129,7 @@ pub struct BindArgs {
 pub struct UnbindArgs {
     /// The device's address, such as 03:00.0.
     pub device: String,
-    /// Takes it from a process that drives it.
+    /// Takes the device even from a process that drives it.
     #[arg(long)]
     pub force: bool,
 }
@@ -147,24 +147,24 @@ pub struct DoctorArgs {
 pub enum Isolation {
     /// The shared object beside the driver's file, in this process, no checks: the baseline.
     Native,
-    /// The same, every service checked.
+    /// The same, with every service checked.
     Wrapped,
-    /// In a WebAssembly sandbox, every service checked.
+    /// In a WebAssembly sandbox, with every service checked.
     Sfi,
-    /// The same, and a call that faults is rolled back: memory, host and device are as before it.
+    /// The same, and a call that faults is rolled back: memory, host and device are as they were before it.
     #[value(name = "sfi+txn")]
     SfiTxn,
-    /// Natively, in a process of its own without rights, over shared memory; every service checked. The driver's
-    /// program lies beside its file, with the ending .elf.
+    /// Natively, in a separate process without privileges, over shared memory; every service checked. The driver's
+    /// program is beside its file, with the ending .elf.
     Process,
 }
 
 /// How a driver's process and its host wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProcessWait {
-    /// Asleep, until the other wakes it.
+    /// By sleeping until the other wakes it.
     Futex,
-    /// Awake, each on a processor of its own; asleep only when nothing has come for a while.
+    /// By polling, each on its own processor; it sleeps only when nothing has come for a while.
     Poll,
 }
 
@@ -173,14 +173,14 @@ pub enum ProcessWait {
 pub enum MmioArg {
     /// Through the host, which checks each access.
     Emulated,
-    /// As memory.
+    /// Directly, as memory.
     Direct,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text to read.
     Text,
     /// One JSON object a line.
     Json,
@@ -278,20 +278,20 @@ pub struct RunArgs {
     #[arg(required_unless_present = "nook", value_parser = OsStringValueParser::new().try_map(modules))]
     pub driver: Option<Modules>,
 
-    /// A nook of its own, on a thread of its own: modules and options as they would stand alone, without blanks in
+    /// One more nook, on its own thread: modules and options as for their own run, without blanks in
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
-    /// and what is logged are for all of them.
+    /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
         "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation",
         "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,
 
-    /// What is the network's.
+    /// The options of the network class.
     #[command(flatten)]
     pub net: net::args::Args,
 
-    /// What is of the misc class.
+    /// The options of the misc class.
     #[command(flatten)]
     pub misc: misc::args::Args,
 
@@ -314,15 +314,15 @@ pub struct RunArgs {
     #[command(flatten)]
     pub registers: RegistersArgs,
 
-    /// Where the embedded model takes its whims from.
+    /// Seed of the embedded model's random behaviour.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
 
-    /// Runs on an embedded model without whims, for measurements.
+    /// Runs on an embedded model without random behaviour, for measurements.
     #[arg(long)]
     pub calm: bool,
 
-    /// Ends after this time: 10s, 250ms, 2m.
+    /// Ends the run after this time: 10s, 250ms, 2m.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
 
@@ -330,55 +330,55 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// How the driver is isolated. Without this it is sfi+txn, or sfi if this driver's calls cannot be rolled back or
-    /// the other options exclude it; the log says so then.
+    /// How the driver is isolated. The default is sfi+txn, or sfi if this driver's calls cannot be rolled back or
+    /// other options exclude it; the log then says so.
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,
 
-    /// With --isolation process: how its process and the host wait for each other; futex if nothing is said.
+    /// With --isolation process: how the driver's process and the host wait for each other. The default is futex.
     #[arg(long, value_enum)]
     pub process_wait: Option<ProcessWait>,
 
-    /// How the driver reaches registers. `direct` is a statement of trust in this driver with this device: nothing
+    /// How the driver accesses registers. `direct` is a statement of trust in this driver with this device: nothing
     /// but the BAR's length is checked, and nothing is traced. It needs a device whose registers can be mapped.
     #[arg(long, value_enum, default_value_t = MmioArg::Emulated)]
     pub mmio: MmioArg,
 
-    /// Reads from this file what happens after a fault of the driver; docs/policy.md describes it.
+    /// Policy file: what happens after a fault of the driver; see docs/policy.md.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
-    /// Ends one call of the driver in a trap each such time, to see it recovered: 1s, 50ms; after a rest the time
-    /// begins anew. The trap comes inside of the call, before any instruction but its first (with sfi+txn, one of those
-    /// that log what is overwritten, too); --seed picks which, among as many as a call before it took. A call that has
-    /// fewer leaves the rest to the next.
+    /// Ends one call of the driver in a trap at this interval, to test its recovery: 1s, 50ms; after a pause the
+    /// interval begins again. The trap comes inside the call, before any instruction but its first (with sfi+txn, also
+    /// those that log what is overwritten); --seed picks which, among as many as an earlier call took. If a call has
+    /// fewer, the rest is counted down in the next.
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "crash_at")]
     pub crash_every: Option<Duration>,
 
-    /// Ends one call of the driver in a trap, likewise: the call of this entry with this number, for instance
+    /// Ends one call of the driver in a trap in the same way: the call of this entry with this number, for instance
     /// poll:1000.
     #[arg(long, value_name = "ENTRY:NUMBER", value_parser = crash_at)]
     pub crash_at: Option<(Entry, u64)>,
 
-    /// Runs on virtual time: it stands still while code runs but for fixed amounts, and jumps where the nook would
-    /// wait. The same command gives the same report each time, to the byte, and mostly sooner. For exercises on the
-    /// embedded model; docs/virtual-time.md tells more.
+    /// Runs on virtual time: it advances by fixed amounts while code runs, and jumps ahead where the nook would
+    /// wait. The same command gives the same report each time, to the byte, and usually sooner. For exercises on the
+    /// embedded model; see docs/virtual-time.md.
     #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi"])]
     pub virtual_time: bool,
 
-    /// Gives a driver that was built for WASI an empty world, for development: what it prints goes to the log.
+    /// Gives a driver that was built for WASI an empty world, for development; what it prints goes to the log.
     #[arg(long)]
     pub wasi: bool,
 
-    /// Compiles the driver anew and keeps nothing.
+    /// Compiles the driver again, without the cache.
     #[arg(long)]
     pub no_cache: bool,
 
-    /// Says more; twice, everything, each register access among it.
+    /// Logs more; given twice, it logs everything, including each register access.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }

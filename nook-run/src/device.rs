@@ -29,7 +29,7 @@ pub struct DeviceOptions<'a> {
     pub qemu_program: Option<&'a Path>,
     /// Where the embedded model's cable goes.
     pub wire: &'a WireArg,
-    /// Where it takes its whims from.
+    /// Seed of the embedded model's random behaviour.
     pub seed: u64,
     /// It has none.
     pub calm: bool,

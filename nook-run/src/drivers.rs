@@ -65,7 +65,7 @@ pub struct LaunchOptions {
     pub isolation: Option<Isolation>,
     /// How it reaches its device's registers.
     pub mmio: MmioArg,
-    /// How a process of its own is waited for.
+    /// How a separate process is waited for.
     pub process: Option<ProcessWait>,
     /// How its calls are rolled back, if they can be.
     pub method: RollbackMethod,
@@ -87,7 +87,7 @@ pub fn launcher(
 ) -> Result<Box<dyn Launcher>> {
     let LaunchOptions { isolation: asked, mmio, process, method } = how;
     if process.is_some() && asked != Some(Isolation::Process) {
-        bail!("--process-wait is about a process that there is not: use --isolation process");
+        bail!("--process-wait requires --isolation process");
     }
     if matches!(asked, Some(Isolation::Native | Isolation::Wrapped | Isolation::Process)) {
         if filter.is_some() {

@@ -34,7 +34,7 @@ enum Stage {
     /// Of which entry, and how often.
     Retried(Entry, u16),
     Single,
-    /// One thing each way was in a call that faulted: a whim, unless it comes again with them.
+    /// One thing each way was in a call that faulted: transient, unless it comes again with them.
     Suspected,
     Withheld,
     Discarding,
@@ -81,7 +81,7 @@ impl Escalation {
     pub(crate) fn faulted(&mut self, entry: Entry, retries: u16) -> Action {
         let tried = match self.stage {
             Stage::Retried(before, tried) if before == entry => tried,
-            // Another entry's whim in between is its own.
+            // Another entry's transient fault in between is counted apart.
             Stage::Idle | Stage::Retried(..) => 0,
             _ => retries,
         };

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 /// Returns the embedded model in several tempers, if it is a card of the driver's.
 fn models() -> impl Iterator<Item = Device> {
     let calm = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
-    let whims = (1..=3).map(|seed| ModelConfig { seed, ..ModelConfig::default() });
+    let seeds = (1..=3).map(|seed| ModelConfig { seed, ..ModelConfig::default() });
     let is_ours = drives((e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM));
-    std::iter::once(calm).chain(whims).map(Device::Model).filter(move |_| is_ours)
+    std::iter::once(calm).chain(seeds).map(Device::Model).filter(move |_| is_ours)
 }
 
 /// Runs a case on every device: at every level on the models, in wasm on QEMU's cards, which are slow to start, and at

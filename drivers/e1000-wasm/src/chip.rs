@@ -11,7 +11,7 @@ use nook_sdk::Register;
 #[derive(Debug)]
 pub(crate) struct Chip {
     device: u16,
-    /// For people.
+    /// Text to read.
     pub(crate) name: &'static str,
     /// How long a reset takes, in nanoseconds, with the EEPROM's content that is loaded after it.
     pub(crate) reset_ns: u64,

@@ -1,4 +1,4 @@
-//! How difficult the device is, and where its whims come from.
+//! How difficult the device is.
 
 /// What the device makes of the freedom that the manual leaves it. Numbers are limits: what happens below them is
 /// drawn from the seed.

@@ -65,7 +65,7 @@ pub struct ModelConfig {
     pub chip: Chip,
     /// The Ethernet address in its EEPROM.
     pub mac: [u8; 6],
-    /// Where its whims come from.
+    /// Seed of its random behaviour.
     pub seed: u64,
     /// How difficult it is.
     pub behaviour: Behaviour,

@@ -5,7 +5,7 @@
 //! (the host's register policy, the tracer, the transaction layer, reports).
 //!
 //! This crate knows no chip, no bus and no driver, and it runs in guests: `no_std`, no dependencies, no `unsafe`.
-//! Chips' maps live in crates of their own (`e1000-regs`).
+//! Chips' maps live in their own crates (`e1000-regs`).
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -24,7 +24,7 @@ fn call(text: &str) -> Result<CallArg, String> {
 /// Of a run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Of a misc driver: does this operation with this input, bytes in hexadecimal, such as factorial:05000000, instead
+    /// Does this operation of a misc driver with this input, bytes in hexadecimal, such as factorial:05000000, instead
     /// of the driver's own examples. Can be given more than once.
     #[arg(long, value_name = "OPERATION[:HEX]", value_parser = call)]
     pub call: Vec<CallArg>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-/// What the in-process host does with the network.
+/// What the in-process host does on the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Exercise {
     /// 100 echo requests.
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "RULE")]
     pub filter_rule: Vec<String>,
 
-    /// Plugs the driver's interface into this TAP interface of the kernel, instead of an in-process host.
+    /// Connects the driver's interface to this TAP interface of the kernel, instead of an in-process host.
     #[arg(long, value_name = "NAME")]
     pub tap: Option<String>,
 
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 
-    /// Exercises the network from the in-process host, prints a table, and ends.
+    /// Exercises the network from the in-process host, prints a table, and ends the run.
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
     pub exercise: Vec<Exercise>,
 
