@@ -45,7 +45,7 @@ pub use words::{MOST_ARGS, padded};
 /// The wasm module name of every import.
 pub const IMPORT_MODULE: &str = "nook";
 
-/// Each entry `name` is exported as this prefix and the name, so that a C driver may have an `open` of its own.
+/// Each entry `name` is exported as this prefix and the name, so that a C driver may have its own `open`.
 pub const ENTRY_PREFIX: &str = "nook_";
 
 /// Major and minor version of everything in this crate.

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Vec<String>> {
-    // What cannot be read is told before minutes of measuring.
+    // What cannot be read is reported before minutes of measuring.
     let old = args.compare.as_deref().map(read).transpose()?;
     let document = args.update_docs.as_deref().map(|path| Ok::<_, anyhow::Error>((path, text(path)?))).transpose()?;
     let begin = Instant::now();
@@ -112,7 +112,7 @@ fn programs() -> Result<Programs> {
     Ok(Programs { nook_run, driver: nook_tests::driver_file("e1000") })
 }
 
-/// The paper's experiment, if it can be made here.
+/// Returns the paper's experiment, if it can be made here.
 fn experiment(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
     let programs = programs()?;
     if let Some(why) = paper::obstacle(&programs) {

@@ -18,7 +18,7 @@ th, td { text-align: left; padding: 0.3rem 0.7rem; border-bottom: 1px solid var(
 th { background: var(--soft); }
 ";
 
-/// All of it.
+/// Returns all of it.
 ///
 /// # Errors
 /// If a picture cannot be drawn.

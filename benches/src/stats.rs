@@ -19,7 +19,7 @@ pub fn median(values: &mut [f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Returns what `estimate` makes of so many rounds, resampled with replacement, again and again: one value for each
+/// Returns what `estimate` makes of this many rounds, resampled with replacement, again and again: one value for each
 /// resampling.
 pub fn resample<T>(rounds: usize, mut estimate: impl FnMut(&[usize]) -> T) -> Vec<T> {
     let mut rng = Rng::new(rounds as u64);

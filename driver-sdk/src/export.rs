@@ -20,7 +20,7 @@ pub const ABI_LINE: &str = {
     }
 };
 
-/// Two texts in a row, `N` bytes in all.
+/// Joins two texts, `N` bytes in all.
 pub const fn join<const N: usize>(first: &str, second: &str) -> [u8; N] {
     let (first, second) = (first.as_bytes(), second.as_bytes());
     assert!(first.len() + second.len() == N);
@@ -33,7 +33,7 @@ pub const fn join<const N: usize>(first: &str, second: &str) -> [u8; N] {
     joined
 }
 
-/// What [`join`] made is text, because its parts were.
+/// Returns the text that [`join`] made: its parts were text.
 pub const fn text(bytes: &'static [u8]) -> &'static str {
     match core::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -56,12 +56,12 @@ mod wasm {
     unsafe impl<I> Sync for Global<I> {}
 
     impl<I> Global<I> {
-        /// For a static.
+        /// Creates an empty one, for a static.
         pub const fn new(instance: I) -> Self {
             Global(UnsafeCell::new(instance))
         }
 
-        /// The instance.
+        /// Returns the instance.
         ///
         /// # Safety
         /// Called once at the start of an entry; entries never overlap.

@@ -16,7 +16,7 @@ pub struct Nook<K> {
     page: Page,
 }
 
-/// `0` or a negative [`Status`], as the table returns them.
+/// Converts `0` or a negative [`Status`], as the table returns them.
 pub(crate) fn status(code: i32) -> Result<(), Status> {
     match code {
         0.. => Ok(()),
@@ -51,17 +51,18 @@ impl<K: Kernel> Nook<K> {
         Nook { calls, page }
     }
 
-    /// The host page.
+    /// Returns the host page.
     pub(crate) fn page(&self) -> Page {
         self.page
     }
 
-    /// The registers in `bar`.
+    /// Returns the registers in `bar`.
     pub fn regs(&self, bar: u32) -> Regs<K> {
         Regs::new(*self, bar)
     }
 
-    /// The monotonic clock shortly before this call into the driver, in nanoseconds. Free; see [`Nook::clock_ns`].
+    /// Returns the monotonic clock shortly before this call into the driver, in nanoseconds. Free; see
+    /// [`Nook::clock_ns`].
     pub fn now_ns(&self) -> u64 {
         self.page.now_ns()
     }
@@ -83,7 +84,7 @@ impl<K: Kernel> Nook<K> {
         pub(crate) fn mmio_write64(bar: u32, offset: u32, value: u64);
         pub(crate) fn mmio_flush();
         pub(crate) fn dma_free(region: u32);
-        /// The monotonic clock, now, in nanoseconds.
+        /// Returns the monotonic clock, now, in nanoseconds.
         pub fn clock_ns() -> u64;
         /// Waits without sleeping, at least `ns` nanoseconds, at most 10 ms.
         pub fn delay_ns(ns: u32);
@@ -144,7 +145,7 @@ impl<K: Kernel> Nook<K> {
         Ok(DmaRegion::new(*self, handle, iova, span))
     }
 
-    /// What answers the nook's hostcalls.
+    /// Returns what answers the nook's hostcalls.
     #[inline(always)]
     pub(crate) fn calls(&self) -> Calls<K> {
         self.calls
@@ -159,7 +160,7 @@ impl<K: Kernel> Nook<K> {
     }
 }
 
-/// [`Nook::log`] for those who have no nook: the panic handler.
+/// Logs without a nook, as the panic handler must; see [`Nook::log`].
 pub(crate) fn log<K: Kernel>(calls: Calls<K>, level: LogLevel, text: fmt::Arguments<'_>) {
     calls.log(level as u32, Line::format(text).as_bytes());
 }

@@ -186,7 +186,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// `poll:1000`.
+/// Parses `poll:1000`.
 fn crash_at(text: &str) -> Result<(Entry, u64), String> {
     let (name, number) = text.split_once(':').ok_or("it should be like poll:1000")?;
     let entry = Entry::named(name).ok_or_else(|| {
@@ -199,7 +199,7 @@ fn crash_at(text: &str) -> Result<(Entry, u64), String> {
     }
 }
 
-/// `10s`, `250ms`, `2m`, or seconds without a unit.
+/// Parses `10s`, `250ms`, `2m`, or seconds without a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -223,7 +223,7 @@ pub struct Modules {
     pub filter: Option<PathBuf>,
 }
 
-/// `driver.wasm` or `driver.wasm+filter.wasm`. A `+` elsewhere is part of a name.
+/// Parses `driver.wasm` or `driver.wasm+filter.wasm`. A `+` elsewhere is part of a name.
 fn modules(text: OsString) -> Result<Modules, &'static str> {
     const BETWEEN: &[u8] = b".wasm+";
     let bytes = text.as_bytes();

@@ -43,8 +43,8 @@ impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
     }
 }
 
-/// The device that was asked for, ready to be driven; with `traced` each register access is logged, by the names of
-/// this map.
+/// Opens the device that was asked for, ready to be driven; with `traced` each register access is logged, by the names
+/// of this map.
 ///
 /// # Errors
 /// If it cannot be made or opened.
@@ -61,7 +61,7 @@ pub fn open_traced(
     })
 }
 
-/// The same without a log.
+/// Opens it without a log.
 ///
 /// # Errors
 /// If it cannot be made or opened.
@@ -77,7 +77,7 @@ pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWi
     }
 }
 
-/// The QEMU that was named on the command line or in the environment, or the ordinary one.
+/// Returns the QEMU that was named on the command line or in the environment, or the ordinary one.
 fn qemu_program(named: Option<&Path>) -> Result<QemuProgram> {
     let (from, path) = match (named, std::env::var_os(NOOK_QEMU)) {
         (Some(path), _) => ("--qemu-program", path.to_owned()),

@@ -72,7 +72,7 @@ pub struct LaunchOptions {
 }
 
 /// Makes instances of the driver in `module`, which was read from `path`, with a filter and its rules beside it,
-/// isolated as asked. Whoever asks for nothing gets calls that can be rolled back, unless something stands against it;
+/// isolated as asked. A run without a choice has its calls rolled back, unless something stands against it;
 /// then the log says what.
 ///
 /// # Errors
@@ -164,7 +164,7 @@ impl Launcher for AfterFault {
     }
 }
 
-/// What stands against calls that can be rolled back, whatever the driver.
+/// Returns what stands against calls that can be rolled back, whatever the driver.
 fn why_no_rollback(mmio: MmioArg, filtered: bool) -> Option<&'static str> {
     match mmio {
         MmioArg::Direct => Some("--mmio direct reaches the device at once, so such a call cannot be rolled back"),

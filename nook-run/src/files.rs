@@ -20,8 +20,8 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file in the folder of `path`, with the rights of any file that this user makes. It is removed unless it gets
-/// its name.
+/// Creates a new file in the folder of `path`, with the rights of any file that this user makes. It is removed unless
+/// it gets its name.
 pub fn draft(path: &Path) -> io::Result<NamedTempFile> {
     let folder = folder_of(path);
     tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder)
@@ -31,7 +31,7 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether something else than a file or a folder is there: a pipe with a name, or /dev/stdout when it is one.
+/// Returns whether something else than a file or a folder is there: a pipe with a name, or /dev/stdout when it is one.
 pub fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }

@@ -1,7 +1,7 @@
 //! The command `nook-run`, as a library with a thin binary: it puts the pieces together and knows every one of them.
 //!
 //! Nothing is decided here that a piece could decide: this is where options become a device, a driver and an
-//! interface, and where a run is told about. The binary and the tests call it.
+//! interface, and the report of a run. The binary and the tests call it.
 #![deny(unsafe_code)]
 
 pub mod cli;

@@ -57,17 +57,17 @@ impl Read {
         }
     }
 
-    /// What the file allows, for people.
+    /// Returns what the file allows, for people.
     fn allows(&self) -> String {
         format!("{}\n{}  SHA-256       {}\n", self.path.display(), allows(&self.file), self.sha256)
     }
 
-    /// How the file is accepted.
+    /// Returns how the file is accepted.
     fn remedy(&self) -> String {
         format!("nook-run map accept {}", self.path.display())
     }
 
-    /// The map, for a driver that asks for one of this name.
+    /// Returns the map, for a driver that asks for one of this name.
     fn of(&self, manifest: &OwnedManifest) -> Result<&'static RegisterMap> {
         let map = self.file.map;
         if map.name() != manifest.registers {
@@ -127,12 +127,12 @@ pub fn choose(driver: &Path, manifest: &OwnedManifest, args: &RegistersArgs) -> 
     })
 }
 
-/// The names of the built-in maps.
+/// Returns the names of the built-in maps.
 fn names() -> String {
     BUILT_IN.iter().map(|map| map.name()).collect::<Vec<_>>().join(", ")
 }
 
-/// The text that `nook-run map` prints.
+/// Returns the text that `nook-run map` prints.
 ///
 /// # Errors
 /// If there is no such map, the file is broken, or what is accepted cannot be remembered.

@@ -26,7 +26,7 @@ pub fn complain(error: &Error) {
     let _ = writeln!(io::stderr(), "nook-run: {}", printable(&chain(error)));
 }
 
-/// Each cause once: some errors quote theirs.
+/// Lists each cause once: some errors quote theirs.
 fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

@@ -18,7 +18,7 @@ const CALLS: usize = 64;
 /// The largest file of a bundle that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The text that `postmortem` prints. `driver` is the driver's file, if it is not where it was.
+/// Returns the text that `postmortem` prints. `driver` is the driver's file, if it is not where it was.
 ///
 /// # Errors
 /// If the folder is not a crash bundle, or of another version.
@@ -117,7 +117,7 @@ fn last_calls(out: &mut String, report: &Value, calls: &str, map: Option<&'stati
     Ok(())
 }
 
-/// One call, the registers by their names.
+/// Describes one call, with the registers by their names.
 fn line(map: Option<&'static RegisterMap>, call: &Value) -> String {
     let args = &call["args"];
     // In the tables' order: a JSON object has none.
@@ -152,14 +152,14 @@ fn hex(value: &Value) -> String {
     value.as_u64().map_or("?".into(), |value| if value < 10 { value.to_string() } else { format!("{value:#x}") })
 }
 
-/// The register map that the driver was checked against.
+/// Returns the register map that the driver was checked against.
 fn map(folder: &Path) -> Result<&'static RegisterMap> {
     let text = read(&folder.join("registers.regs.toml"))?;
     let file = nook_regs_file::read(&text).context("the bundle's registers.regs.toml is damaged")?;
     Ok(file.map)
 }
 
-/// What a register is called, and what is known of it.
+/// Returns what a register is called, and what is known of it.
 fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String, Option<&'static RegisterInfo>) {
     let offset = u32::try_from(offset).unwrap_or(u32::MAX);
     match bar.and_then(|bar| map.find(u8::try_from(bar).ok()?, offset)) {
@@ -169,7 +169,7 @@ fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String
     }
 }
 
-/// The fields of a value that are not zero.
+/// Returns the fields of a value that are not zero.
 fn fields(info: &RegisterInfo, value: u64) -> String {
     let set = info.fields.iter().filter_map(|field| {
         let part = field.get(value);

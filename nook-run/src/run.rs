@@ -36,7 +36,7 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
-    /// The exit status.
+    /// Returns the exit status.
     pub fn status(self) -> u8 {
         match self {
             RunOutcome::Done => 0,
@@ -85,7 +85,7 @@ pub fn run(args: &RunArgs) -> Result<RunOutcome> {
         return nooks::run(args, &signals);
     }
     let (report, outcome) = run_one(args, &signals)?;
-    // Whoever cannot have the one can have the other.
+    // A machine that lacks the one can have the other.
     let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
     written.and(output::print(&report.text()))?;
     outcome
@@ -120,7 +120,7 @@ impl Loaded {
     }
 }
 
-/// One nook, from options to its report, and how it ended.
+/// Runs one nook, from options to its report, and returns how it ended.
 pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Result<RunOutcome>)> {
     check_virtual_time(args)?;
     let policy = policy(args)?;
@@ -137,7 +137,7 @@ fn no_device(name: &str, class: nook_abi::Class) -> anyhow::Error {
     anyhow::anyhow!("`{name}` is of class {class}, which drives no device")
 }
 
-/// An option of one class says nothing to drivers of another.
+/// Refuses an option of one class with a driver of another.
 fn check_class(args: &RunArgs, driver: &str, class: nook_abi::Class) -> Result<()> {
     let options = [(nook_abi::Class::Net, args.net.given()), (nook_abi::Class::Misc, args.misc.given())];
     for (of, option) in options {
@@ -148,7 +148,7 @@ fn check_class(args: &RunArgs, driver: &str, class: nook_abi::Class) -> Result<(
     Ok(())
 }
 
-/// Time can be virtual only where nothing else has time of its own.
+/// Refuses virtual time where something runs in real time.
 fn check_virtual_time(args: &RunArgs) -> Result<()> {
     let other = match (args.isolation, &args.net.wire) {
         _ if !args.virtual_time => return Ok(()),
@@ -159,13 +159,13 @@ fn check_virtual_time(args: &RunArgs) -> Result<()> {
     bail!("--virtual-time does not go with {other} works in real time; leave one of the two out")
 }
 
-/// What happens after a fault.
+/// Returns what happens after a fault.
 fn policy(args: &RunArgs) -> Result<PolicyFile> {
     let Some(path) = &args.policy else { return Ok(PolicyFile::default()) };
     PolicyFile::read(path).with_context(|| format!("--policy: {} is not used", path.display()))
 }
 
-/// The device and what makes drivers for it: all of a nook but its class.
+/// Returns the device and what makes drivers for it: all of a nook but its class.
 pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Result<(Host, Box<dyn Launcher>)> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let crash = crash(args);
@@ -222,7 +222,7 @@ pub(crate) fn supervise<C: Class>(
     Ok(supervisor)
 }
 
-/// Which calls are to end in a trap.
+/// Returns which calls are to end in a trap.
 fn crash(args: &RunArgs) -> Option<CrashWhen> {
     let every = args.crash_every.map(|period| CrashWhen::Every(period.as_nanos() as u64));
     every.or(args.crash_at.map(|(entry, number)| CrashWhen::At(entry, number)))
@@ -257,7 +257,7 @@ pub(crate) fn drive<C: Class>(
             let blocked = supervisor.nook().host().dma_faults();
             if blocked > dma_faults {
                 tracing::warn!(
-                    "the device was blocked from memory outside of its window, {blocked} times so far: the driver is \
+                    "the device was blocked from memory outside its window, {blocked} times so far: the driver is \
                      faulty or hostile"
                 );
                 dma_faults = blocked;
@@ -286,12 +286,12 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
-    /// A run that began then has ended.
+    /// Ends a run that began then.
     pub(crate) fn new(ended: Ended, start_ns: u64) -> Self {
         Finish { ended, start_ns, late_faults: Vec::new() }
     }
 
-    /// What went wrong after it had ended.
+    /// Notes what went wrong after it had ended.
     pub(crate) fn note(&mut self, what: &str, error: &NookError, now_ns: u64) {
         tracing::error!("{what}: {error}");
         self.late_faults.push(FaultReport {

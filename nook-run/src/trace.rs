@@ -9,7 +9,7 @@ pub struct RegisterLog {
 }
 
 impl RegisterLog {
-    /// With the names of `map`.
+    /// Creates a log with the names of `map`.
     pub fn new(map: &'static RegisterMap) -> Self {
         RegisterLog { map }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use support::{Place, e1000};
 
-/// What differs from build to build and from machine to machine.
+/// Returns what differs from build to build and from machine to machine.
 fn masked(text: &str) -> String {
     let mut counts = false;
     let mask = |line: &str| match line.split_whitespace().next() {
@@ -25,7 +25,7 @@ fn masked(text: &str) -> String {
     text.lines().map(mask).collect()
 }
 
-/// Each number is one N.
+/// Replaces each number by an N.
 fn digits_masked(line: &str) -> String {
     let mut masked = String::new();
     for c in line.chars() {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use support::module::Module;
 use support::{Ended, Place, assert_is_said, e1000};
 
-/// The built-in map of this name, as a file's text.
+/// Returns the built-in map of this name, as a file's text.
 fn exported(place: &Place, name: &str) -> String {
     place.nook_run(["map", "export", name]).end().with(0).stdout
 }
 
-/// The driver in a folder of the test, where a map can lie beside it.
+/// Returns the driver in a folder of the test, where a map can lie beside it.
 fn driver(place: &Place) -> PathBuf {
     let path = place.at("e1000.wasm");
     fs::copy(e1000(), &path).expect("copying the driver");

@@ -9,7 +9,7 @@ use support::module::Module;
 use support::{Place, assert_is_said, e1000};
 use wasmparser::{ExternalKind, Operator, Parser, Payload};
 
-/// The e1000 driver, with one instruction of `poll` made a trap.
+/// Returns the e1000 driver, with one instruction of `poll` made a trap.
 fn driver_with_a_trap_in_poll() -> Vec<u8> {
     let mut wasm = fs::read(e1000()).unwrap();
     let (mut imports, mut poll, mut bodies) = (0, None, Vec::new());

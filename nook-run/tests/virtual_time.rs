@@ -1,4 +1,4 @@
-//! `--virtual-time`: the same run gives the same report, to the byte; and what has time of its own is refused.
+//! `--virtual-time`: the same run gives the same report, to the byte; and what runs in real time is refused.
 
 mod support;
 

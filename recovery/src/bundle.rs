@@ -1,4 +1,4 @@
-//! Crash bundles: what a fault leaves behind for whoever looks into it. `nook-run postmortem` reads them.
+//! Crash bundles: what a fault leaves behind for its investigation. `nook-run postmortem` reads them.
 //!
 //! A bundle is a directory: `report.json` says what happened, `calls.jsonl` holds the last calls in and out of the
 //! driver (one a line, oldest first), `memory.bin` its memory, where zero pages are holes, so that offsets are
@@ -30,11 +30,11 @@ pub const BUNDLE_FORMAT: u64 = 2;
 pub struct BundleConfig {
     /// The folder, which is made if it is missing.
     pub folder: PathBuf,
-    /// The newest so many are kept.
+    /// Maximum number of bundles to keep, newest first.
     pub keep: usize,
-    /// Faults that come sooner after the last bundle than this leave none.
+    /// Minimum time between two bundles, in nanoseconds: a fault that comes sooner leaves none.
     pub every_ns: u64,
-    /// Of calls that are rolled back, so many in all leave one, and of one place in the driver's code only the first.
+    /// Maximum number of bundles for rolled-back calls. Each place in the driver's code leaves at most one.
     pub rollbacks: usize,
     /// What of the driver's memory goes into them.
     pub memory: MemoryDump,
@@ -74,7 +74,7 @@ impl Bundles {
         Bundles { config, last_ns: [None; 2], places: Vec::new(), writer: None, writes_rollback: false }
     }
 
-    /// Whether one can be left now. A driver's end does not wait for those of calls that were rolled back.
+    /// Returns whether one can be left now. A driver's end does not wait for those of calls that were rolled back.
     fn has_time(&self, rolled_back: bool, now_ns: u64) -> bool {
         let writes = self.writer.as_ref().is_some_and(|writer| !writer.is_finished());
         let busy = writes && (rolled_back || !self.writes_rollback);
@@ -82,8 +82,8 @@ impl Bundles {
         !busy && last_ns.is_none_or(|last| now_ns.saturating_sub(last) >= self.config.every_ns)
     }
 
-    /// A call is about to be rolled back, and nothing of it is to be seen afterwards: says what there is to see, if
-    /// this is to be kept.
+    /// Captures the state before a call is rolled back, because nothing of it is to be seen afterwards: what there is
+    /// to see, if this is to be kept.
     pub(crate) fn look<C: Class>(&mut self, nook: &mut Nook<C>, error: &NookError, now_ns: u64) -> Option<CrashState> {
         let NookError::Fault { fault, .. } = error else { return None };
         if self.places.len() >= self.config.rollbacks || !self.has_time(true, now_ns) {
@@ -216,7 +216,7 @@ fn counters(c: &Counters, class: Vec<(&'static str, u64)>) -> Value {
     counters
 }
 
-/// The lines of `calls.jsonl`.
+/// Writes the lines of `calls.jsonl`.
 fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
     for step in &crash_state.steps {
         let (kind, name, args) = match step.call {
@@ -307,7 +307,7 @@ fn remove_old(folder: &Path, keep: usize) -> io::Result<()> {
     })
 }
 
-/// A moment in UTC, for people (RFC 3339) and for names.
+/// Formats a moment in UTC, for people (RFC 3339) and for names.
 fn utc(time: SystemTime) -> (String, String) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second, millis) = (since.as_secs() / 86_400, since.as_secs() % 86_400, since.subsec_millis());

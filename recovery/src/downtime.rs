@@ -18,12 +18,12 @@ impl Downtime {
         }
     }
 
-    /// How many there were.
+    /// Returns how many there were.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The time that so many thousandths of them did not exceed; `None` if there was none.
+    /// Returns the given permille of the recorded times, or `None` if there are none.
     pub fn quantile_ns(&self, thousandths: usize) -> Option<u64> {
         let mut sorted = self.times.clone();
         sorted.sort_unstable();

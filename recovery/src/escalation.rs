@@ -77,7 +77,8 @@ impl Escalation {
         self.stage = Stage::Idle;
     }
 
-    /// Returns a call of `entry` faulted and can be rolled back; it is called again so often before more is done.
+    /// Decides what to do about a call of `entry` that faulted and can be rolled back. It is retried up to `retries`
+    /// times before escalating.
     pub(crate) fn faulted(&mut self, entry: Entry, retries: u16) -> Action {
         let tried = match self.stage {
             Stage::Retried(before, tried) if before == entry => tried,

@@ -84,7 +84,7 @@ struct Pending {
 }
 
 impl<C: Class> Supervisor<C> {
-    /// A supervisor for a nook that was not started yet.
+    /// Creates a supervisor for a nook that was not started yet.
     pub fn new(mut nook: Nook<C>, policy: Policy) -> Self {
         nook.class_mut().resubmit(policy.resubmit);
         Supervisor {
@@ -104,7 +104,7 @@ impl<C: Class> Supervisor<C> {
         }
     }
 
-    /// From here on faults leave crash bundles.
+    /// Makes faults leave crash bundles from here on.
     pub fn leave_bundles(&mut self, config: BundleConfig) {
         self.nook.dump_memory_on_fault(config.memory);
         self.bundles = Some(Bundles::new(config));
@@ -115,47 +115,47 @@ impl<C: Class> Supervisor<C> {
         self.bundles.iter_mut().for_each(Bundles::finish);
     }
 
-    /// The nook.
+    /// Returns the nook.
     pub fn nook(&self) -> &Nook<C> {
         &self.nook
     }
 
-    /// The same, to be changed.
+    /// Mutable access to it.
     pub fn nook_mut(&mut self) -> &mut Nook<C> {
         &mut self.nook
     }
 
-    /// What happened first, oldest first: of a driver that faults very often not every fault is kept.
+    /// Returns the first recoveries, oldest first. If a driver faults very often, not every fault is kept.
     pub fn recoveries(&self) -> &[Recovery] {
         &self.recoveries
     }
 
-    /// How many faults there were.
+    /// Returns how many faults there were.
     pub fn faults(&self) -> u64 {
         self.faults
     }
 
-    /// How often the driver was restarted.
+    /// Returns how often the driver was restarted.
     pub fn restarts(&self) -> u64 {
         self.restarts
     }
 
-    /// How many snapshots of the instance that runs there are.
+    /// Returns how many snapshots of the instance that runs there are.
     pub fn snapshots(&self) -> usize {
         self.snapshots.count()
     }
 
-    /// How long it took, from the end of a call that faulted, until everything was as before it.
+    /// Returns how long it took, from the end of a call that faulted, until everything was as before it.
     pub fn rollbacks(&self) -> &Downtime {
         &self.rollbacks
     }
 
-    /// How long it took, from the end of a call that faulted, until driver and device were as in a snapshot.
+    /// Returns how long it took, from the end of a call that faulted, until driver and device were as in a snapshot.
     pub fn snapshot_restores(&self) -> &Downtime {
         &self.returns
     }
 
-    /// How long it took, from the end of a call that faulted, until a fresh instance had opened the interface.
+    /// Returns how long it took, from the end of a call that faulted, until a fresh instance had opened the interface.
     pub fn restart_times(&self) -> &Downtime {
         &self.restart_times
     }
@@ -171,7 +171,7 @@ impl<C: Class> Supervisor<C> {
         }
     }
 
-    /// One round of [`Nook::turn`]. A fault is not an error here: it is recovered from, now or in a later round.
+    /// Runs one round of [`Nook::turn`]. A fault is not an error here: it is recovered from, now or in a later round.
     ///
     /// # Errors
     /// When the policy allows no further restart, or the interface's other side failed, which no restart mends.

@@ -100,8 +100,8 @@ impl Budget {
         self.entry
     }
 
-    /// CPU time that long calls have used since this was last asked: calls that a tick did not find under way cost
-    /// nothing, so an ordinary driver is never charged.
+    /// Takes the CPU time that long calls have used since this was last called, in nanoseconds: calls that a tick did
+    /// not find under way cost nothing, so an ordinary driver is never charged.
     #[inline]
     pub(crate) fn take_long_ns(&mut self) -> u64 {
         std::mem::take(&mut self.long_ns)
@@ -171,7 +171,7 @@ impl Budget {
         Err(Fault::CpuBudget { entry: self.entry, limit_ns: self.limits_here()[0] })
     }
 
-    /// CPU time, time awake, and time in all that such a call may use.
+    /// Returns the CPU time, time awake, and time in all that such a call may use, in nanoseconds.
     fn limits_here(&self) -> [u64; 3] {
         let limits = &self.limits;
         match self.entry.info().context {

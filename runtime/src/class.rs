@@ -33,7 +33,7 @@ pub trait Class: Bisect + Send + Sized {
     /// each life.
     fn end(&mut self, host: &Host);
 
-    /// A successor is about to take over, or a snapshot to be restored: what is above is not told of it.
+    /// Expects a successor, or the restore of a snapshot: what is above does not learn of it.
     fn expect_recovery(&mut self, now_ns: u64);
 
     /// Warns about what an instance kept that was stopped in order and should have given everything back.
@@ -235,7 +235,7 @@ macro_rules! define_port {
                 }
             }
 
-            /// A call begins that may be rolled back.
+            /// Begins a call that may be rolled back.
             #[inline]
             pub(crate) fn begin_call(&mut self) {
                 match self {
@@ -244,7 +244,7 @@ macro_rules! define_port {
                 }
             }
 
-            /// It is rolled back.
+            /// Drops what the call changed, because it is rolled back.
             pub(crate) fn abort(&mut self) {
                 match self {
                     $(Port::$class(port) => port.abort(),)*

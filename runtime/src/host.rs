@@ -87,7 +87,7 @@ pub(crate) struct HostConfig<'a> {
     pub layout: &'a Layout,
     /// What its calls may use.
     pub budgets: Budgets,
-    /// What time it is for the nook. Virtual only with a device that has no time but what it is told.
+    /// What time it is for the nook. Virtual only with a device that knows no time but the nook's.
     pub clock: Clock,
 }
 
@@ -164,17 +164,17 @@ impl Host {
         })
     }
 
-    /// The next instance has this filter beside it.
+    /// Gives the next instance this filter.
     pub(crate) fn give_filter(&mut self, name: &str) {
         self.filter = Some(SecondModule { name: name.to_owned(), faulted: false });
     }
 
-    /// The filter, and not the driver, did what ended the call.
+    /// Attributes the last fault to the filter.
     pub(crate) fn blame_filter(&mut self) {
         self.filter.iter_mut().for_each(|filter| filter.faulted = true);
     }
 
-    /// Which of the nook's modules did what ended the last call, if there is more than one.
+    /// Returns which of the nook's modules did what ended the last call, if there is more than one.
     pub(crate) fn blamed_filter(&self) -> Option<&str> {
         let filter = self.filter.as_ref()?;
         Some(if filter.faulted { &filter.name } else { &self.manifest.name })
@@ -185,69 +185,69 @@ impl Host {
         self.world = Some(state);
     }
 
-    /// The state of the [world](crate::World) in which the driver runs, if it runs in one.
+    /// Returns the state of the [world](crate::World) in which the driver runs, if it runs in one.
     pub fn world(&mut self) -> Option<&mut (dyn Any + Send)> {
         self.world.as_deref_mut()
     }
 
-    /// What tells the nook the time.
+    /// Returns what tells the nook the time.
     #[inline]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// What is counted.
+    /// Returns what is counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// What the driver says of itself.
+    /// Returns what the driver says of itself.
     pub fn manifest(&self) -> &OwnedManifest {
         &self.manifest
     }
 
-    /// How the driver's memory is laid out.
+    /// Returns how the driver's memory is laid out.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The window, for those who make a driver's memory.
+    /// Returns the window, for those who make a driver's memory.
     pub fn window(&self) -> &DmaWindow {
         self.device.window()
     }
 
-    /// The device, for people.
+    /// Returns the device, for people.
     pub fn describe_device(&self) -> String {
         self.device.device.describe()
     }
 
-    /// How interrupts arrive, once the driver has enabled them.
+    /// Returns how interrupts arrive, once the driver has enabled them.
     pub fn irq_kind(&self) -> Option<IrqKind> {
         self.device.irq_kind()
     }
 
-    /// DMA outside of the window that was seen and blocked.
+    /// Returns the count of DMA accesses outside the window that were seen and blocked.
     pub fn dma_faults(&self) -> u64 {
         self.device.device.dma_faults()
     }
 
-    /// What the device last failed with.
+    /// Returns what the device last failed with.
     pub fn last_device_error(&self) -> Option<&str> {
         self.device.last_error()
     }
 
-    /// DMA regions that the driver has.
+    /// Returns the number of DMA regions that the driver has.
     pub fn dma_regions(&self) -> usize {
         self.device.regions.count()
     }
 
-    /// Whether what comes is to be announced by interrupts: the driver has enabled them since it began.
+    /// Returns whether what comes is to be announced by interrupts: the driver has enabled them since it began.
     pub(crate) fn watches_interrupts(&self) -> bool {
         self.device.had_interrupts()
     }
 
-    /// A new driver instance is about to run in the memory that `space` describes: its window is mapped for the
-    /// device and its host page filled in. Returns the host page's address, for `probe`.
+    /// Begins a driver instance, which is about to run in the memory that `space` describes: its window is mapped for
+    /// the device and its host page filled in. Returns the host page's address, for `probe`.
     ///
     /// # Errors
     /// If the device cannot reach the window, or was taken away from this nook.
@@ -306,7 +306,7 @@ impl Host {
         quiet
     }
 
-    /// The device of an instance that was ended is made quiet, if it was not yet.
+    /// Makes the device of an instance that was ended quiet, if it was not yet.
     ///
     /// # Errors
     /// The first thing that it refused.
@@ -314,7 +314,7 @@ impl Host {
         self.device.quiet()
     }
 
-    /// A call into the driver begins.
+    /// Begins a call into the driver.
     #[inline]
     pub fn begin_call(&mut self, entry: Entry) {
         self.call.begin(entry);
@@ -322,7 +322,7 @@ impl Host {
         self.counters.entries += 1;
     }
 
-    /// A tick came during a call. Writes that are held back reach the device: the driver may be waiting, without a
+    /// Handles a tick during a call. Writes that are held back reach the device: the driver may be waiting, without a
     /// hostcall, for what they bring about.
     pub(crate) fn tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
         if let Some(fault) = self.device_is_taken() {
@@ -375,7 +375,7 @@ impl Host {
         slice.inspect(|slice| slice.copy_from(bytes)).is_some()
     }
 
-    /// A copy of what the driver put into the mailbox; shorter than asked for only if it has no such mailbox.
+    /// Copies what the driver put into the mailbox; shorter than asked for only if it has no such mailbox.
     pub(crate) fn mailed(&self, len_bytes: usize) -> Vec<u8> {
         let Some(space) = &self.space else { return Vec::new() };
         let mailbox = space.host_page_addr() + size_of::<HostPage>() as u64;
@@ -385,8 +385,8 @@ impl Host {
         bytes
     }
 
-    /// What a fault was, for those above: with what the device said, where it is about the device, or which module it
-    /// was, if the nook has two.
+    /// Returns what a fault was, for those above: with what the device said, where it is about the device, or which
+    /// module it was, if the nook has two.
     #[cold]
     pub(crate) fn error(&self, fault: Fault) -> NookError {
         let about_device = fault.is_device() && fault != Fault::Revoked;

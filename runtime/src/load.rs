@@ -168,7 +168,7 @@ impl From<Invalid> for LoadError {
     }
 }
 
-/// A file's bytes, if it can be a module.
+/// Reads a file's bytes, if it can be a module.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let meta = std::fs::metadata(path).map_err(unreadable)?;
@@ -183,7 +183,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(unreadable)
 }
 
-/// A core module with nothing but what drivers may use.
+/// Validates a core module with nothing but what drivers may use.
 pub(crate) fn validate(wasm: &[u8]) -> Result<(), LoadError> {
     if !wasm.starts_with(b"\0asm") {
         let found = match wasm {
@@ -295,27 +295,27 @@ impl DriverModule {
         })
     }
 
-    /// What the driver says of itself.
+    /// Returns what the driver says of itself.
     pub fn manifest(&self) -> &OwnedManifest {
         &self.manifest
     }
 
-    /// Where things will be in its memory.
+    /// Returns where things will be in its memory.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The module that is compiled: the file's, with its memory laid out.
+    /// Returns the module that is compiled: the file's, with its memory laid out.
     pub fn wasm(&self) -> &[u8] {
         &self.wasm
     }
 
-    /// The same driver with a module that was prepared from this one's.
+    /// Returns the driver with a module that was prepared from this one's.
     pub(crate) fn with_wasm(&self, wasm: Vec<u8>) -> Self {
         DriverModule { wasm, ..self.clone() }
     }
 
-    /// The same driver, to be compiled so that its calls can be [ended on request](crate::CrashWhen).
+    /// Returns the driver, to be compiled so that its calls can be [ended on request](crate::CrashWhen).
     pub fn counting(&self) -> Self {
         DriverModule { counts: true, ..self.clone() }
     }
@@ -324,32 +324,32 @@ impl DriverModule {
         self.counts
     }
 
-    /// Of the file.
+    /// Returns the file's hash.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
     }
 
-    /// The hostcalls that it uses, in its own order.
+    /// Returns the hostcalls that it uses, in its own order.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// The entries that it has, in the table's order.
+    /// Returns the entries that it has, in the table's order.
     pub fn entries(&self) -> &[&'static str] {
         &self.entries
     }
 
-    /// Whether it needs the empty WASI world.
+    /// Returns whether it needs the empty WASI world.
     pub fn imports_wasi(&self) -> bool {
         self.world.is_some()
     }
 
-    /// The world of which it imports functions.
+    /// Returns the world of which it imports functions.
     pub(crate) fn world(&self) -> Option<&'static dyn World> {
         self.world
     }
 
-    /// Bytes of the file.
+    /// Returns the file's length in bytes.
     pub fn file_bytes(&self) -> usize {
         self.original_bytes
     }

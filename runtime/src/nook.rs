@@ -55,12 +55,12 @@ impl<C: Class> Nook<C> {
         }
     }
 
-    /// A descriptor that ends a wait when it becomes readable: for signals.
+    /// Watches a descriptor, which ends a wait when it becomes readable: for signals.
     pub fn watch(&mut self, fd: RawFd) {
         self.waiter.always(fd);
     }
 
-    /// The host.
+    /// Returns the host.
     pub fn host(&self) -> &Host {
         self.lifecycle.host()
     }
@@ -69,18 +69,18 @@ impl<C: Class> Nook<C> {
         self.lifecycle.host_mut()
     }
 
-    /// What tells it, its driver and its device the time.
+    /// Returns the clock of the nook, its driver and its device.
     #[inline]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// What is counted.
+    /// Returns what is counted.
     pub fn counters(&self) -> &Counters {
         self.host().counters()
     }
 
-    /// What the driver serves, by its class.
+    /// Returns what the driver serves, by its class.
     pub fn class(&self) -> &C {
         &self.class
     }
@@ -90,28 +90,28 @@ impl<C: Class> Nook<C> {
         &mut self.class
     }
 
-    /// Both ends of what passes between host and driver.
+    /// Returns both ends of what passes between host and driver.
     pub(crate) fn class_and_driver(&mut self) -> Result<(&mut C, &mut dyn Driver), NookError> {
         let driver = self.lifecycle.driver().ok_or(NookError::NotRunning)?;
         Ok((&mut self.class, driver))
     }
 
-    /// Whether the driver can work: that of an interface, while there is a link.
+    /// Returns whether the driver can work: that of an interface, while there is a link.
     pub fn is_ready(&self) -> bool {
         self.class.is_ready(self.lifecycle.host())
     }
 
-    /// Whether an instance runs.
+    /// Returns whether an instance runs.
     pub(crate) fn runs(&self) -> bool {
         self.lifecycle.runs()
     }
 
-    /// How the driver is isolated, as `--isolation` calls it.
+    /// Returns how the driver is isolated, as `--isolation` names it.
     pub fn isolation(&self) -> &'static str {
         self.launcher.isolation()
     }
 
-    /// Whether the driver was opened.
+    /// Returns whether the driver was opened.
     pub fn is_open(&self) -> bool {
         self.opened
     }
@@ -128,7 +128,7 @@ impl<C: Class> Nook<C> {
     /// driver keeps its place.
     ///
     /// # Errors
-    /// If the driver does not come up. The device is quiet then, and what is above is told by [`shut`](Self::shut).
+    /// If the driver does not come up. The device is quiet then, and [`shut`](Self::shut) reports it to what is above.
     pub fn restart(&mut self) -> Result<(), NookError> {
         self.end_instance()?;
         self.class.expect_recovery(self.clock.now_ns());
@@ -198,7 +198,7 @@ impl<C: Class> Nook<C> {
     }
 
     /// Ends the instance without calling it: the device is quiet, and everything that the driver had is the host's.
-    /// What is above is told nothing, for [`restart`](Self::restart) is to follow.
+    /// Does not report link-down to what is above, because [`restart`](Self::restart) follows.
     ///
     /// # Errors
     /// If the device could not be made quiet.
@@ -206,7 +206,7 @@ impl<C: Class> Nook<C> {
         self.end_instance()
     }
 
-    /// The same for good: what is above is told.
+    /// Ends the instance for good, and reports it to what is above.
     ///
     /// # Errors
     /// If the device could not be made quiet.
@@ -241,7 +241,7 @@ impl<C: Class> Nook<C> {
     }
 }
 
-/// A wait failed.
+/// Wraps the error of a wait that failed.
 #[cold]
 fn waiting(error: io::Error) -> NookError {
     NookError::Above { what: "waiting for something to happen", error }

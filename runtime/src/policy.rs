@@ -35,7 +35,7 @@ struct Guarded {
 }
 
 impl RegisterPolicy {
-    /// The policy that a map stands for.
+    /// Returns the policy that a map stands for.
     pub fn from_map(map: &'static RegisterMap) -> Self {
         let position = GuardPosition::default();
         let guarded =
@@ -49,7 +49,7 @@ impl RegisterPolicy {
         RegisterPolicy { rules, map, guards }
     }
 
-    /// Whether a register may be read; if not, by which rule.
+    /// Checks whether a register may be read; if not, returns by which rule.
     #[inline]
     pub fn check_read(&self, bar: u32, offset: u32, width: Width) -> Result<(), &'static str> {
         if self.rules.get(bar, offset, width) & READ != 0 {
@@ -59,7 +59,7 @@ impl RegisterPolicy {
         if info.access.reads() { Ok(()) } else { Err(refused(info, "the register is write-only")) }
     }
 
-    /// Whether a register may be written; if not simply so, why.
+    /// Checks whether a register may be written; if not, or not without more checks, returns why.
     #[inline]
     pub fn check_write(&self, bar: u32, offset: u32, width: Width) -> Result<(), Refusal> {
         if self.rules.get(bar, offset, width) & WRITE != 0 {
@@ -98,7 +98,7 @@ impl RegisterPolicy {
         Ok(())
     }
 
-    /// What the guards know of the device is not so any more: it was reset, or what was written did not reach it.
+    /// Resets what the guards know of the device: it was reset, or what was written did not reach it.
     #[inline]
     pub fn forget(&mut self) {
         for guarded in &mut self.guards {
@@ -106,13 +106,13 @@ impl RegisterPolicy {
         }
     }
 
-    /// The guarded registers that have bits which are zero while they rest, and those bits.
+    /// Returns the guarded registers that have bits which are zero between sequences, and those bits.
     pub fn guarded(&self) -> impl Iterator<Item = (RegisterAddr, u64)> {
         let sequences = self.guards.iter().filter(|guarded| guarded.guard.busy != 0);
         sequences.map(|guarded| (guarded.place, guarded.guard.busy))
     }
 
-    /// The register of the map that an access names, or why there is none.
+    /// Finds the register of the map that an access names, or why there is none.
     #[cold]
     fn find(&self, bar: u32, offset: u32, width: Width) -> Result<&'static RegisterInfo, &'static str> {
         let known = u8::try_from(bar).ok().and_then(|bar| Some((bar, self.map.len_bytes(bar)?)));
@@ -130,21 +130,21 @@ impl RegisterPolicy {
         Ok(info)
     }
 
-    /// The map's name.
+    /// Returns the map's name.
     pub fn name(&self) -> &'static str {
         self.map.name()
     }
 }
 
-/// What a driver may do with a register without a look at the value.
+/// Returns what a driver may do with a register whatever the value.
 fn rule(info: &RegisterInfo, guards: bool) -> u8 {
     let read = if info.access.reads() { READ } else { 0 };
     let write = if info.access.writes() && !depends_on_value(info, guards) { WRITE } else { 0 };
     read | write
 }
 
-/// Whether a write must be looked at: it may be an address, a guard wants to see it, or guards begin again after a
-/// reset.
+/// Returns whether a write must be checked: it may be an address, a guard wants to see it, or guards begin again after
+/// a reset.
 fn depends_on_value(info: &RegisterInfo, guards: bool) -> bool {
     match info.write {
         WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero | WriteEffect::DmaBaseHigh => true,
@@ -155,7 +155,7 @@ fn depends_on_value(info: &RegisterInfo, guards: bool) -> bool {
     }
 }
 
-/// Whether what a register is written with is no address, or one that the device may use.
+/// Returns whether what a register is written with is no address, or one that the device may use.
 fn is_allowed_address(info: &RegisterInfo, value: u64, window: Option<IovaRange>) -> bool {
     let low = |address: u64| address & Width::B4.all_ones();
     // A window never crosses a multiple of 4 GiB.

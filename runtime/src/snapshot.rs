@@ -20,12 +20,12 @@ pub struct Snapshot<I> {
 }
 
 impl<I> Snapshot<I> {
-    /// When it was taken, in nanoseconds of the nook's clock.
+    /// Returns when it was taken, in nanoseconds of the nook's clock.
     pub fn at_ns(&self) -> u64 {
         self.at_ns
     }
 
-    /// What it holds of the driver's memory, in bytes.
+    /// Returns how much of the driver's memory it holds, in bytes.
     pub fn len_bytes(&self) -> usize {
         self.driver.len_bytes()
     }
@@ -42,7 +42,7 @@ pub(crate) struct HostImage {
 }
 
 impl Host {
-    /// What there is to be restored; `None` if this device or its driver cannot be.
+    /// Returns what there is to be restored; `None` if this device or its driver cannot be.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -51,12 +51,12 @@ impl Host {
         Ok(Some(HostImage { device, due: self.call.due.with_due(Entry::Poll), start: self.counters.starts }))
     }
 
-    /// Whether this is of the instance that runs.
+    /// Returns whether this is of the instance that runs.
     pub(crate) fn is_of_now(&self, image: &HostImage) -> bool {
         self.space.is_some() && image.start == self.counters.starts
     }
 
-    /// The first half of bringing it back: the device does nothing any more, and what the last call did is forgotten.
+    /// Does the first half of a restore: the device does nothing any more, and what the last call did is forgotten.
     ///
     /// # Errors
     /// If the device does not become silent.
@@ -65,7 +65,7 @@ impl Host {
         self.device.silence(&image.device)
     }
 
-    /// The second half, once the driver's memory is as it was.
+    /// Does the second half of a restore, once the driver's memory is restored.
     ///
     /// # Errors
     /// If the device does not go on.

@@ -47,8 +47,8 @@ impl Transaction {
 }
 
 impl Host {
-    /// From here on the call can be rolled back. For drivers whose memory can be rolled back; called after
-    /// [`begin_call`](Host::begin_call).
+    /// Begins a transaction: from here on the call can be rolled back. For drivers whose memory can be rolled back;
+    /// called after [`begin_call`](Host::begin_call).
     #[inline]
     pub(crate) fn begin_transaction(&mut self) {
         if self.call.transaction.is_open() {

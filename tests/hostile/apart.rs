@@ -26,7 +26,7 @@ const _: () = assert!(
         && offset_of!(HostPage, window_iova) == 24
 );
 
-/// Where in its window a driver finds what it is told, and leaves what it tells.
+/// Where in its window a driver finds its orders, and leaves its answers.
 const TOLD: usize = 0;
 const HANDLE: usize = 32;
 const IOVA: usize = 40;
@@ -52,7 +52,7 @@ const HELPERS: &str = r#"
     (global $tail (mut i32) (i32.const 0))
 "#;
 
-/// A nook with the harmless driver, of which these entries are changed. It was not started.
+/// Returns a nook with the harmless driver, of which these entries are changed. It was not started.
 fn nook(level: Level, entries: &[(&str, &str)]) -> Rig {
     let module = Arc::new(wat_driver(entries, HELPERS));
     let (near, far) = cable();
@@ -125,7 +125,7 @@ fn what_one_driver_writes_all_over_its_memory_and_window_is_nowhere_in_the_other
     });
 }
 
-/// Where a running driver's memory begins in this process, and where its window is in it.
+/// Returns where a running driver's memory begins in this process, and where its window is in it.
 fn places(rig: &Rig) -> (u64, u64) {
     let window = rig.nook.host().window();
     let inode = File::from(window.fd().try_clone_to_owned().unwrap()).metadata().unwrap().ino().to_string();
@@ -199,7 +199,7 @@ fn a_handle_of_one_driver_is_stale_in_the_other() {
 #[test]
 fn a_packet_of_one_driver_is_not_the_others() {
     at_each_level(|level| {
-        // It takes a frame, shows what it was given, and returns it when it is told to.
+        // It takes a frame, shows what it was given, and returns it on request.
         let mut one = nook(
             level,
             &[(
@@ -267,7 +267,7 @@ fn start_elsewhere(rig: &mut Rig, one: &Rig) {
 #[test]
 fn a_device_reaches_the_others_window_neither_to_send_nor_to_receive() {
     /// A receive and a transmit ring at 4 KiB and 8 KiB of the window. Each timer points one more descriptor of both at
-    /// the address that was told. Offsets and bits: `e1000_regs`.
+    /// the address that was given. Offsets and bits: `e1000_regs`.
     const POINTS: &[(&str, &str)] = &[
         (
             "open",

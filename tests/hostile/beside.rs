@@ -1,4 +1,4 @@
-//! A hostile driver beside a good one, on a thread of its own each. The good one is offered half of what it can do
+//! A hostile driver beside a good one, on its own thread each. The good one is offered half of what it can do
 //! alone, and is to lose nothing.
 
 use std::collections::VecDeque;
@@ -87,7 +87,7 @@ pub fn play(level: Level, for_ns: u64, mut told: impl FnMut(&Beside)) -> Result<
         Level::Sfi => Isolation::Sfi,
         Level::SfiTxn => Isolation::SfiTxn,
     };
-    // Without whims: the times are the nook's, not the device's.
+    // Without random behaviour: the times are the nook's, not the device's.
     let config = ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() };
     let mut rig = Rig::up(&Device::Model(config), isolation);
     let most = stream(&mut rig, for_ns, None)?;
@@ -163,7 +163,7 @@ struct Offer {
 }
 
 impl Offer {
-    /// When the frame with this number is due, if there is such a frame.
+    /// Returns when the frame with this number is due, if there is such a frame.
     fn due(&self, number: u64, now: u64) -> Option<u64> {
         let due = self.interval_ns.map_or(now, |interval| self.from_ns + number * interval);
         (due < self.until_ns).then_some(due)
@@ -184,7 +184,7 @@ struct Way {
 }
 
 impl Way {
-    /// The next frame, if one is due now and there is room for it.
+    /// Returns the next frame, if one is due now and there is room for it.
     fn next(&mut self, offer: &Offer, now: u64) -> Option<Vec<u8>> {
         let due = offer.due(self.count, now).filter(|&due| due <= now && self.under_way.len() < UNDER_WAY)?;
         let frame = frame(self.count as u32, 60 + self.count as usize % 1400);

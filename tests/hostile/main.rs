@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 
 /// Plays everything, and says how much failed.
 fn run(json: Option<&String>) -> io::Result<usize> {
-    // That it cannot be written is told before, and what an earlier run left does not pass for this one's.
+    // That it cannot be written is reported before, and what an earlier run left does not pass for this one's.
     let file = json.map(File::create).transpose()?;
     let report = report();
     println!(

@@ -72,8 +72,8 @@ const BODIES: [(&str, &str); 2] = [
     ),
 ];
 
-/// The harmless driver with these bodies (entry, body) in place of its own, and with functions and data besides. Its
-/// manifest asks for what the e1000 driver's asks for, so that this driver can follow on the same host.
+/// Returns the harmless driver with these bodies (entry, body) in place of its own, and with functions and data
+/// besides. Its manifest asks for what the e1000 driver's asks for, so that this driver can follow on the same host.
 ///
 /// # Panics
 /// If the text is no driver.
@@ -112,7 +112,7 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
     text + "(@custom \"nook.manifest\" \"" + &manifest + "\"))"
 }
 
-/// A row of the tables as WebAssembly text: its parameters, by name, and its result.
+/// Returns a row of the tables as WebAssembly text: its parameters, by name, and its result.
 pub fn signature(args: &[ArgInfo], result: Value) -> (String, String) {
     let wasm = |value| match value {
         Value::U64 | Value::I64 => "i64",

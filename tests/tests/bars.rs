@@ -10,7 +10,7 @@ use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
 /// The vmxnet3's registers, for any device.
 static MAP: RegisterMap = RegisterMap::checked("vmxnet3", vmxnet3_regs::MAP.bars(), vmxnet3_regs::MAP.registers());
 
-/// How a driver ends whose `poll` makes these calls of the host.
+/// Returns how a driver ends whose `poll` makes these calls of the host.
 fn ends(calls: &str) -> Option<Fault> {
     let module = wat_driver(&[("poll", &format!("{calls} (i32.const 0)"))], "");
     let mut manifest = module.manifest().clone();

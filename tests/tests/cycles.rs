@@ -16,7 +16,7 @@ const LIVES: usize = 10_000;
 /// Where a driver dies.
 const ENTRIES: [&str; 5] = ["probe", "open", "poll", "irq", "stop"];
 
-/// A driver that takes what it can get (interrupts, DMA memory, a timer, work, packets) and dies in `entry`.
+/// Returns a driver that takes what it can get (interrupts, DMA memory, a timer, work, packets) and dies in `entry`.
 fn dies_in(entry: &str) -> DriverModule {
     let [probe, open, poll, irq, stop] = ENTRIES.map(|name| if name == entry { "unreachable" } else { "" });
     let text = format!(

@@ -67,7 +67,7 @@ fn probed(launcher: &ProcessLauncher, host: Host) -> Box<dyn Driver> {
     driver
 }
 
-/// Returns what comes of being told this number.
+/// Returns what follows from this number.
 fn fault_of(what: u32) -> Option<Fault> {
     let (manifest, layout, launcher) = hostile();
     let mut driver = probed(&launcher, host(&manifest, &layout));

@@ -20,8 +20,8 @@ const FRAMES: u32 = 300;
 /// How often they are sent both ways until a call has been ended.
 const EXCHANGES: u32 = 4;
 
-/// The e1000 driver, whose calls can be ended on request, and be rolled back then. It is made before tests run side by
-/// side: the compiler shares their threads.
+/// Returns the e1000 driver, whose calls can be ended on request, and be rolled back then. It is made before tests run
+/// side by side: the compiler shares their threads.
 fn crashing(method: RollbackMethod) -> Arc<WasmLauncher> {
     let module = e1000_module().counting();
     Arc::new(WasmLauncher::with_rollback(&module, &ModuleCache::none(), method.rollback()).unwrap())
@@ -128,7 +128,7 @@ fn fate(launcher: &Arc<WasmLauncher>, seed: u64, resubmit: bool) -> Fate {
     let frames: Vec<_> = (1..=FRAMES).map(|n| frame(n, 60 + n as usize % 1400)).collect();
     this.supervisor.nook_mut().backend_mut().to_send.extend(frames.iter().cloned());
     let mut arrived = Vec::new();
-    this.until("each frame is told of", |this| {
+    this.until("each frame is reported", |this| {
         arrived.extend(this.arrived());
         let c = this.supervisor.nook().net_counters();
         c.tx_done + c.tx_failed + c.tx_given_up >= u64::from(FRAMES)

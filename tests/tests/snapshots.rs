@@ -213,7 +213,7 @@ fn ends_on_request(device: &Device, policy: Policy) -> Supervised {
     Supervised::new(Rig::with(device, Box::new(launcher.unwrap())), policy)
 }
 
-/// Nothing is rolled back, and each fault is one of its own.
+/// Nothing is rolled back, and each fault is a separate one.
 const RESTORES_ONLY: Policy = Policy { rollback: false, window_ns: 0, ..Policy::DEFAULT };
 
 #[test]

@@ -1,4 +1,4 @@
-//! Coming back: what holds between a fault and the restart, and what is told about both.
+//! Coming back: what holds between a fault and the restart, and what is reported about both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ const DIES_IN_POLL: &str = r#"(module
     (func (export "nook_irq") (param i32) (result i32) (i32.const 1))
     (@custom "nook.manifest" "abi = 0.9\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#;
 
-/// What the device was told last.
+/// What was written to the device last.
 #[derive(Default)]
 struct Device {
     bus_master: bool,
@@ -94,7 +94,7 @@ fn while_the_back_off_waits_the_device_is_quiet_and_the_carrier_stays() {
         assert_eq!((device.maps, device.unmaps), (2, 2));
         assert_eq!(device.resets, 2, "once for each instance that ended");
     }
-    assert_eq!(supervisor.nook().backend().links, [true], "nobody was told");
+    assert_eq!(supervisor.nook().backend().links, [true], "no link change was reported");
     supervisor.nook_mut().shut().unwrap();
     assert_eq!(supervisor.nook().backend().links, [true, false]);
 }
@@ -140,7 +140,7 @@ fn leaves(folder: &Path) -> BundleConfig {
     }
 }
 
-/// Lets the driver fault so often, each time with a bundle.
+/// Lets the driver fault `times` times, each time with a bundle.
 fn fault_with_bundles(config: BundleConfig, faults: u64) -> Supervisor<Net<FrameQueues>> {
     let (mut supervisor, _device) = supervisor(Policy { backoff_first_ns: 0, ..Policy::default() });
     supervisor.leave_bundles(config);

@@ -89,7 +89,7 @@ fn is_driver(package: &cargo::Package) -> bool {
     (package.dir.starts_with("drivers/") || is_for_benches(package) || is_for_tests(package)) && package.has_cdylib
 }
 
-/// A module that tests look at, and do not run.
+/// Returns a module that tests look at, and do not run.
 fn is_for_tests(package: &cargo::Package) -> bool {
     package.dir.starts_with("tests/") && package.name.ends_with(ENDING)
 }

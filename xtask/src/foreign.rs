@@ -87,7 +87,7 @@ impl System {
         util::root().join("driver-sdk").join(self.name)
     }
 
-    /// The folders of drivers.
+    /// Returns the folders of drivers.
     fn drivers(&self) -> Result<Vec<PathBuf>> {
         let mut drivers = folders(&self.shim())?;
         drivers.retain(|folder| folder.join("sources").is_file());
@@ -188,7 +188,7 @@ impl Driver {
         Ok(Some((named, to)))
     }
 
-    /// The compiler, with everything but the file.
+    /// Returns the compiler, with everything but the file.
     fn compile(&self, tools: &setup::CTools, ours: bool) -> Command {
         let mut clang = Command::new(&tools.compiler);
         clang.args(FLAGS).args(self.system.flags).args(if ours { WARNINGS } else { &["-w"] });
@@ -207,7 +207,8 @@ impl Driver {
         clang
     }
 
-    /// The manifest as an object file, with the version of the ABI from the header that the shim is compiled with.
+    /// Returns the manifest as an object file, with the version of the ABI from the header that the shim is compiled
+    /// with.
     fn manifest_object(&self, manifest: &str, objects: &Path, tools: &setup::CTools) -> Result<PathBuf> {
         let header = util::root().join(HEADER_OF_ABI);
         let text = fs::read_to_string(&header).with_context(|| format!("reading {}", header.display()))?;
@@ -233,7 +234,8 @@ fn abi_line(header: &str) -> Option<&str> {
     rest.split_once("\\n\"").map(|(line, _)| line)
 }
 
-/// A driver imports the host's functions only. (What of wasi-libc asks a system for something would import that.)
+/// Checks that a driver imports the host's functions only. (What of wasi-libc asks a system for something would import
+/// that.)
 fn check_imports(module: &[u8]) -> Result<()> {
     for (from, name) in manifest::imports(module)? {
         ensure!(

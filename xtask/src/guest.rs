@@ -41,7 +41,7 @@ const DPDK: &str = "dpdk";
 /// What the names of cases have in them that start DPDK's own program.
 const TESTPMD: &str = "testpmd";
 
-/// The driver that points its card outside of its window: tests/stray-dma.
+/// The driver that points its card outside its window: tests/stray-dma.
 const STRAY: &str = "stray-dma";
 
 /// Runs the named cases, or all but those about DPDK's driver, which must be fetched and built. An error names those
@@ -118,7 +118,7 @@ pub fn run(only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What came of the cases that were run last.
+/// Returns what came of the cases that were run last.
 pub fn report_file() -> PathBuf {
     debian::folder().join("report.json")
 }
@@ -162,7 +162,7 @@ fn to_json(case: &Case, outcome: &CaseOutcome) -> Value {
     })
 }
 
-/// What the guest's kernel unpacks.
+/// Returns what the guest's kernel unpacks.
 fn root_file_system(
     debian: &Debian,
     scripts: &Path,
@@ -204,7 +204,7 @@ fn root_file_system(
     Ok(archive.finish())
 }
 
-/// The program without what only debuggers read, if there is a tool for that: the guest has it in memory twice.
+/// Returns the program without what only debuggers read, if there is a tool for that: the guest has it in memory twice.
 pub(crate) fn stripped(program: &Path) -> Result<Vec<u8>> {
     if util::find_program("strip").is_none() {
         return read(program);

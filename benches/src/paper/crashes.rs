@@ -55,9 +55,9 @@ const WAYS: [Way; 3] = [
 /// The times between two crashes.
 const PERIODS: [&str; 2] = ["1s", "50ms"];
 
-/// A stream while the driver crashes, against the same without: notes `crash_<way>_<every>`; and how long it was down
-/// each time: `downtime_<way>_<every>_<p50, p90, p99 or max>`, in µs or ms; and the share of the crashes that this way
-/// came back from, `crash_<way>_<every>_share`.
+/// Returns a stream while the driver crashes, against the same without: notes `crash_<way>_<every>`; and how long it
+/// was down each time: `downtime_<way>_<every>_<p50, p90, p99 or max>`, in µs or ms; and the share of the crashes that
+/// this way came back from, `crash_<way>_<every>_share`.
 ///
 /// # Errors
 /// If a program fails.

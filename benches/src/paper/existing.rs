@@ -251,7 +251,7 @@ fn note_recovery(report: &mut Report, variant: &Variant, told: &Value) -> Result
     Ok(())
 }
 
-/// The tables, if it was measured.
+/// Returns the tables, if it was measured.
 pub(crate) fn tables(report: &Report) -> [Table; 2] {
     [throughput(report), crashes(report)]
 }

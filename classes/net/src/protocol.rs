@@ -253,7 +253,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Bytes of the stream that have passed through this end.
+    /// Returns the number of bytes of the stream that have passed through this end.
     pub fn moved_bytes(&self) -> u64 {
         self.pump.moved_bytes
     }
@@ -363,7 +363,7 @@ impl Transfer {
         Transfer { pump, request, state }
     }
 
-    /// Bytes of the stream that have passed through this end.
+    /// Returns the number of bytes of the stream that have passed through this end.
     pub fn moved_bytes(&self) -> u64 {
         self.pump.moved_bytes
     }

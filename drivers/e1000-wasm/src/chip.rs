@@ -99,7 +99,7 @@ static CHIPS: [Chip; 3] = [
 ];
 
 /// Legacy descriptors, one queue, and interrupts that nothing masks but the driver, no matter what used the chip
-/// before; the firmware is told; and the reserved bits that public drivers set.
+/// before; the firmware is informed; and the reserved bits that public drivers set.
 static EXPRESS_TUNING: [Tuning; 7] = [
     Tuning(RFCTL, u32::MAX, 0),
     Tuning(MRQC, u32::MAX, 0),

@@ -10,7 +10,7 @@ const BEGIN_NS: u64 = 1_000_000_000;
 /// A nook's clock. Clones tell the same time, in nanoseconds from a moment in the past.
 ///
 /// Everything of a nook that decides by time asks this and no other clock; what gets a time passed (a device, a
-/// backend) is told this one's. So a run on virtual time can be repeated to the byte.
+/// backend) gets this one's. So a run on virtual time can be repeated to the byte.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The machine's CLOCK_MONOTONIC.

@@ -43,7 +43,7 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// Registers `len` bytes from `start`, both multiples of the page size.
+    /// Registers the `len` bytes from `start`, both multiples of the page size.
     pub(crate) fn new(start: *mut u8, len: usize) -> io::Result<Self> {
         let _claim = CLAIM.lock().unwrap_or_else(PoisonError::into_inner);
         install()?;
@@ -194,7 +194,7 @@ mod tests {
         rustix::param::page_size()
     }
 
-    /// Two pages of a file that stand for a BAR.
+    /// Makes two pages of a file that stand for a BAR.
     fn bar() -> (std::fs::File, MappedBar) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(2 * page() as u64).unwrap();

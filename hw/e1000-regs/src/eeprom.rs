@@ -41,13 +41,13 @@ pub const READ_8254X: ReadLayout = ReadLayout { word: crate::EERD::ADDR, done: c
 pub const READ_82574: ReadLayout = ReadLayout { word: nook_regs::Field::new(2, 14), done: 1 << 1 };
 
 impl ReadLayout {
-    /// The [`EERD`](const@crate::EERD) value that starts a read of `word`.
+    /// Returns the [`EERD`](const@crate::EERD) value that starts a read of `word`.
     pub const fn command(self, word: u32) -> u32 {
         crate::EERD::START | self.word.put(word)
     }
 }
 
-/// The Ethernet address in words 0 to 2.
+/// Returns the Ethernet address in words 0 to 2.
 pub const fn address(words: [u16; 3]) -> [u8; 6] {
     let [a, b] = words[0].to_le_bytes();
     let [c, d] = words[1].to_le_bytes();
@@ -179,7 +179,7 @@ mod tests {
         values.try_fold(position, |position, value| GUARD.step(position, value))
     }
 
-    /// At the beginning.
+    /// Returns the state at the beginning.
     fn first(writes: &[u32]) -> Result<GuardPosition, &'static str> {
         played(GuardPosition::default(), writes)
     }

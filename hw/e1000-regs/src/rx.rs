@@ -16,7 +16,7 @@ pub const fn fresh(address: u64) -> [u32; 4] {
     [address as u32, (address >> 32) as u32, 0, 0]
 }
 
-/// Bytes that were written to this buffer, from word 2.
+/// Returns the number of bytes that were written to this buffer, from word 2.
 pub const fn length_bytes(word2: u32) -> u32 {
     word2 & 0xffff
 }
@@ -31,7 +31,7 @@ pub const fn vlan_tag(word3: u32) -> u16 {
     (word3 >> 16) as u16
 }
 
-/// Word 2 as hardware writes it.
+/// Returns word 2 as hardware writes it.
 pub const fn written_length(length_bytes: u16, checksum: u16) -> u32 {
     length_bytes as u32 | (checksum as u32) << 16
 }

@@ -71,12 +71,13 @@ pub const fn legacy_checksum(address: u64, length_bytes: u16, command: u32, star
     [address as u32, (address >> 32) as u32, word2, (start as u32) << 8]
 }
 
-/// Bytes in the buffer of a legacy descriptor, from word 2.
+/// Returns the number of bytes in the buffer of a legacy descriptor, from word 2.
 pub const fn legacy_length_bytes(word2: u32) -> u32 {
     word2 & 0xffff
 }
 
-/// Bytes in the buffer of a data descriptor, or in the payload that a context describes, from word 2.
+/// Returns the number of bytes in the buffer of a data descriptor, or in the payload that a context describes, from
+/// word 2.
 pub const fn data_length_bytes(word2: u32) -> u32 {
     word2 & 0xf_ffff
 }

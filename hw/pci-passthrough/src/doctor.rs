@@ -148,7 +148,7 @@ fn interrupt_remapping(roots: &Roots) -> Check {
                     nox2apic off the kernel's command line";
     let parameter = roots.sys.join("module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
     if groups(roots) > 0 && is_yes(&text(parameter.clone())) {
-        let found = "off, and VFIO was told to go on without: a device could send any interrupt";
+        let found = "off, and VFIO is set to work without it: a device could send any interrupt";
         return limited(NAME, found, format!("{firmware}; then: echo N > {}", parameter.display()));
     }
     let remedy = format!(

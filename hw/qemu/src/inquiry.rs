@@ -60,7 +60,7 @@ impl Properties {
         }
         let property = |line: &str| {
             let (name, rest) = line.trim_start().split_once("=<")?;
-            // A type may have such brackets of its own: `link<memory-backend>`.
+            // A type may itself have such brackets: `link<memory-backend>`.
             let end = rest.find("> ").unwrap_or(rest.trim_end().len().saturating_sub(1));
             Some((name.to_owned(), rest.get(..end)?.to_owned()))
         };
@@ -108,7 +108,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// For those who expected something else.
+    /// Describes it for an error about another type.
     fn how(self) -> String {
         match self.said.lines().next() {
             Some(line) => format!("it answered {line:?} to --version"),

@@ -135,7 +135,7 @@ pub(crate) fn drive(path: &Path) -> Result<String, QemuError> {
     Ok(format!("driver=raw,node-name={DRIVE},file.driver={driver},file.filename={}", escaped(path)))
 }
 
-/// QEMU's arguments for a machine with this `device`.
+/// Returns QEMU's arguments for a machine with this `device`.
 ///
 /// `vmport`, `sata`, `smbus`, `usb`, `hpet` and `pit` are off because nobody uses them; the last two would also wake
 /// QEMU up and flood the interrupt lines. The processor is emulated (`tcg`) and halted, so the machine is idle.

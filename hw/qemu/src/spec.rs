@@ -61,7 +61,7 @@ pub enum SpecError {
 }
 
 impl DeviceSpec {
-    /// QEMU's name of the device.
+    /// Returns QEMU's name of the device.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -194,8 +194,8 @@ mod tests {
         }
     }
 
-    /// As QEMU reads the value of `-device` (util/qemu-option.c): the first part is the name; then names up to `=`,
-    /// and values up to a comma that is not doubled.
+    /// Parses the value of `-device` as QEMU does (util/qemu-option.c): the first part is the name; then names up to
+    /// `=`, and values up to a comma that is not doubled.
     fn as_qemu_reads_it(text: &str) -> Vec<(String, String)> {
         let mut read = Vec::new();
         let mut rest = &*format!("driver={text}");

@@ -59,7 +59,7 @@ fn is_dma_base(info: &RegisterInfo) -> bool {
     matches!(info.write, WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero | WriteEffect::DmaBaseHigh)
 }
 
-/// A register's name, with the bits that reset.
+/// Returns a register's name, with the bits that reset.
 fn name(info: &RegisterInfo) -> String {
     let array = if info.count > 1 { format!("[{}]", info.count) } else { String::new() };
     match info.write {
@@ -85,7 +85,7 @@ fn wrapped(names: impl Iterator<Item = String>) -> String {
     if out.is_empty() { "none".into() } else { out }
 }
 
-/// Why a register looks as if it held an address that the device uses, although the map does not say so.
+/// Returns why a register looks as if it held an address that the device uses, although the map does not say so.
 fn suspicion(info: &RegisterInfo) -> Option<String> {
     let is_wide = matches!(info.width, Width::B4 | Width::B8);
     if !info.access.writes() || is_dma_base(info) || !is_wide {

@@ -83,14 +83,14 @@ pub fn read(text: &str) -> Result<MapFile, FileError> {
     Ok(MapFile { map: Box::leak(Box::new(map)), lines: lines(text, &starts) })
 }
 
-/// The line and the column of a byte, both from 1.
+/// Returns the line and the column of a byte, both from 1.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rfind('\n').map_or(0, |end| end + 1);
     (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
 }
 
-/// The line of each of these bytes, which are in order.
+/// Returns the line of each of these bytes, which are in order.
 fn lines(text: &str, starts: &[usize]) -> Vec<usize> {
     let (mut line, mut last) = (1, 0);
     let mut of = |&start: &usize| {

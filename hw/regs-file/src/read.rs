@@ -49,7 +49,7 @@ struct Named {
     at: usize,
 }
 
-/// The map, and at which byte each of its registers begins.
+/// Returns the map, and at which byte each of its registers begins.
 pub fn map(text: &str) -> Result<(RegisterMap, Vec<usize>)> {
     let document = table::document(text)?;
     let file = Table::outermost(document.get_ref(), "a register map", MAP_KEYS)?;
@@ -76,7 +76,7 @@ pub fn map(text: &str) -> Result<(RegisterMap, Vec<usize>)> {
     Ok((map.for_devices(devices.leak()), names.iter().map(|named| named.at).collect()))
 }
 
-/// Text of the file, for the map: see [`MapFile::map`](crate::MapFile::map).
+/// Keeps text of the file, for the map: see [`MapFile::map`](crate::MapFile::map).
 fn keep(text: &str) -> &'static str {
     String::leak(text.to_owned())
 }
@@ -160,7 +160,7 @@ fn register(value: &Value<'_>) -> Result<(RegisterInfo, Named)> {
     Ok((info, Named { name, at: table.start() }))
 }
 
-/// How many, and how far apart.
+/// Returns how many, and how far apart.
 fn elements(table: &Table<'_>) -> Result<(u32, u32)> {
     let most = nook_regs::MAX_REGISTERS.into();
     match (table.get("count"), table.get("stride")) {
@@ -179,7 +179,7 @@ fn bits(value: &Value<'_>, what: &str, width: Width) -> Result<u64> {
     table::number(value, what, 0..=width.all_ones())
 }
 
-/// The one key of a table that has one.
+/// Returns the one key of a table that has one.
 fn only<'a>(table: &Table<'a>, keys: &[&'static str]) -> Option<(&'static str, &'a Value<'a>)> {
     let mut found = keys.iter().filter_map(|key| Some((*key, table.get(key)?)));
     found.next().filter(|_| found.next().is_none())

@@ -47,19 +47,19 @@ pub const QUIET: &str = "quiet";
 /// [`Restore::ResetBy`].
 pub const RESET_BY: &str = "reset_by";
 
-/// The word for a meaning.
+/// Returns the word for a meaning.
 pub fn word<T: PartialEq>(words: Words<T>, meaning: &T) -> Option<&'static str> {
     words.iter().find(|(_, found)| found == meaning).map(|(word, _)| *word)
 }
 
-/// `"a", "b" or "c"`.
+/// Formats a list as `"a", "b" or "c"`.
 pub fn list(words: impl IntoIterator<Item = String>) -> String {
     let mut words: Vec<String> = words.into_iter().collect();
     let last = words.pop().unwrap_or_default();
     if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) }
 }
 
-/// The words, quoted, as a list.
+/// Returns the words, quoted, as a list.
 pub fn quoted<T>(words: Words<T>) -> String {
     list(words.iter().map(|(word, _)| format!("\"{word}\"")))
 }

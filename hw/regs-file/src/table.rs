@@ -25,12 +25,12 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The text's outermost table.
+    /// Returns the text's outermost table.
     pub fn outermost(entries: &'a DeTable<'a>, what: &'static str, keys: &[&str]) -> Result<Self> {
         Self { what, span: 0..0, entries }.known(keys)
     }
 
-    /// The table in `value`, which is `what` and has at most these keys.
+    /// Returns the table in `value`, which is `what` and has at most these keys.
     pub fn of(value: &'a Value<'a>, what: &'static str, keys: &[&str]) -> Result<Self> {
         match value.get_ref().as_table() {
             Some(entries) => Self { what, span: value.span(), entries }.known(keys),
@@ -50,28 +50,28 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Where the table begins.
+    /// Returns where the table begins.
     pub fn start(&self) -> usize {
         self.span.start
     }
 
-    /// The value of a key that may be missing.
+    /// Returns the value of a key that may be missing.
     pub fn get(&self, key: &str) -> Option<&'a Value<'a>> {
         self.entries.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    /// The value of a key that may not.
+    /// Returns the value of a key that may not.
     pub fn need(&self, key: &str) -> Result<&'a Value<'a>> {
         self.get(key).ok_or_else(|| Wrong::new(self.span.clone(), format!("{} lacks `{key}`", self.what)))
     }
 }
 
-/// `name`, `bar` and so on, for an error.
+/// Lists `name`, `bar` and so on, for an error.
 fn named(keys: &[&str]) -> String {
     keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What stands in a text, for an error: short, and without what would move a terminal's cursor.
+/// Returns what stands in a text, for an error: short, and without what would move a terminal's cursor.
 pub fn shown(text: &str) -> String {
     let plain: String = text.chars().take(40).map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect();
     format!("`{plain}{}`", if text.chars().nth(40).is_some() { "…" } else { "" })
@@ -81,7 +81,7 @@ fn is_plain(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic()
 }
 
-/// A value, for an error.
+/// Returns a value, for an error.
 fn shown_value(value: &Value<'_>) -> String {
     match value.get_ref() {
         DeValue::String(text) => shown(text),
@@ -94,7 +94,7 @@ fn expected<T>(value: &Value<'_>, what: &str, allowed: &str) -> Result<T> {
     Err(Wrong::new(value.span(), format!("{what} is {allowed}, and not {}", shown_value(value))))
 }
 
-/// A number in a range.
+/// Returns a number in a range.
 pub fn number(value: &Value<'_>, what: &str, range: RangeInclusive<u64>) -> Result<u64> {
     let number = value.get_ref().as_integer();
     // TOML's numbers have a sign; 64 bits without one are read too.
@@ -109,12 +109,12 @@ pub fn number(value: &Value<'_>, what: &str, range: RangeInclusive<u64>) -> Resu
     }
 }
 
-/// `true` or `false`.
+/// Reads `true` or `false`.
 pub fn truth(value: &Value<'_>, what: &str) -> Result<bool> {
     value.get_ref().as_bool().map_or_else(|| expected(value, what, "true or false"), Ok)
 }
 
-/// One of some words.
+/// Reads one of some words.
 pub fn word<T: Copy>(value: &Value<'_>, what: &str, words: Words<T>) -> Result<T> {
     match value.get_ref().as_str().and_then(|text| words.iter().find(|(word, _)| *word == text)) {
         Some((_, meaning)) => Ok(*meaning),
@@ -122,7 +122,7 @@ pub fn word<T: Copy>(value: &Value<'_>, what: &str, words: Words<T>) -> Result<T
     }
 }
 
-/// Text for people.
+/// Reads text for people.
 pub fn text<'a>(value: &'a Value<'a>, what: &str) -> Result<&'a str> {
     match value.get_ref().as_str() {
         Some(text) if text.len() <= MAX_TEXT_BYTES && text.chars().all(is_plain) => Ok(text),
@@ -130,7 +130,7 @@ pub fn text<'a>(value: &'a Value<'a>, what: &str) -> Result<&'a str> {
     }
 }
 
-/// A name of letters, digits and `_`, and whatever else is in `besides`.
+/// Returns a name of letters, digits and `_`, and whatever else is in `besides`.
 pub fn name<'a>(value: &'a Value<'a>, what: &str, besides: &str) -> Result<&'a str> {
     let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric() || besides.contains(c);
     match value.get_ref().as_str() {
@@ -143,7 +143,7 @@ pub fn name<'a>(value: &'a Value<'a>, what: &str, besides: &str) -> Result<&'a s
     }
 }
 
-/// The items of an array.
+/// Returns the items of an array.
 pub fn items<'a>(value: &'a Value<'a>, what: &str) -> Result<&'a [Value<'a>]> {
     match value.get_ref().as_array() {
         Some(items) => Ok(items),
@@ -151,7 +151,7 @@ pub fn items<'a>(value: &'a Value<'a>, what: &str) -> Result<&'a [Value<'a>]> {
     }
 }
 
-/// The items of an array that may be missing.
+/// Returns the items of an array that may be missing.
 pub fn items_of<'a>(table: &Table<'a>, key: &str, what: &str) -> Result<&'a [Value<'a>]> {
     table.get(key).map_or(Ok(&[]), |value| items(value, what))
 }

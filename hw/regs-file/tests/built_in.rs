@@ -27,7 +27,7 @@ fn each_registers_line_is_known() {
     }
 }
 
-/// The registers that are warned about.
+/// Returns the registers that are warned about.
 fn warned(text: &str) -> Vec<String> {
     let warnings = allows(&read(text).expect("a map"));
     let of = |line: &str| line.strip_prefix("  WARNING ").and_then(|rest| rest.split('`').nth(1)).map(str::to_owned);

@@ -58,7 +58,7 @@ fn guard(rng: &mut Rng, width: Width) -> Guard {
     Guard { never, states: states.collect::<Vec<_>>().leak(), busy: if rng.one_in(2) { 0 } else { bits(rng, width) } }
 }
 
-/// A register that may be nonsense, and mostly is not.
+/// Returns a register that may be nonsense, and mostly is not.
 fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
     let width = pick(rng, &[Width::B1, Width::B2, Width::B4, Width::B8]);
     let access = pick(rng, &[Access::Rw, Access::Rw, Access::Ro, Access::Wo, Access::Forbidden]);
@@ -129,7 +129,7 @@ fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
     info
 }
 
-/// A map, if what was drawn makes sense.
+/// Returns a map, if what was drawn makes sense.
 fn map(rng: &mut Rng) -> Option<RegisterMap> {
     let bars = [0, 1].map(|index| Bar { index, len_bytes: if rng.one_in(20) { 1 } else { 0x1000 } });
     let bars = bars.to_vec().leak();
@@ -140,7 +140,8 @@ fn map(rng: &mut Rng) -> Option<RegisterMap> {
     RegisterMap::new("at-random.1", bars, registers).ok().map(|map| map.for_devices(devices))
 }
 
-/// What holds for every text: what is read is written and read as the same; what is refused has a place in the text.
+/// Returns what holds for every text: what is read is written and read as the same; what is refused has a place in the
+/// text.
 fn look_at(text: &str) -> Option<MapFile> {
     match read(text) {
         Ok(file) => {
@@ -174,7 +175,7 @@ fn every_map_is_written_and_read_as_it_was() {
     assert!(maps > 1_000, "only {maps} of them make sense");
 }
 
-/// A text in which some bytes are others, or some lines are elsewhere, gone, or there twice.
+/// Returns a text in which some bytes are others, or some lines are elsewhere, gone, or there twice.
 fn mutated(rng: &mut Rng, text: &str) -> String {
     if rng.one_in(2) {
         let mut bytes = text.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Which maps make sense. Everything that works with a map relies on these rules and has no other check of its own: a
+//! Which maps make sense. Everything that works with a map relies on these rules and has no other check: a
 //! map that keeps them makes no host panic, whatever a driver does with its registers.
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ macro_rules! rules {
             #[cfg(test)]
             pub(crate) const ALL: &[Rule] = &[$(Rule::$rule),*];
 
-            /// What is wrong, after the register's name and before the field's or the other register's.
+            /// Returns what is wrong, after the register's name and before the field's or the other register's.
             const fn text(self) -> &'static str {
                 match self {
                     $(Rule::$rule => $text,)*
@@ -117,7 +117,7 @@ impl fmt::Display for MapError {
 impl core::error::Error for MapError {}
 
 impl MapError {
-    /// The message, in pieces.
+    /// Returns the message, in pieces.
     const fn pieces(&self) -> [&'static str; 10] {
         let (before, after) = if self.register.is_empty() { ("", "") } else { ("register `", "` ") };
         let (open, close) = if self.with.is_empty() { ("", "") } else { (" `", "`") };
@@ -146,7 +146,7 @@ impl MapError {
 }
 
 impl RegisterMap {
-    /// A map, if it makes sense.
+    /// Checks a map and returns it, if it makes sense.
     ///
     /// # Errors
     /// The first [`Rule`] that it breaks, and which register breaks it.
@@ -162,7 +162,7 @@ impl RegisterMap {
         }
     }
 
-    /// The same for a map in a static, as [`registers!`](crate::registers) uses it.
+    /// Checks a map in a static, as [`registers!`](crate::registers) uses it.
     ///
     /// # Panics
     /// With the rule that it breaks, and which register breaks it; in a static that is an error at compile time.
@@ -173,7 +173,7 @@ impl RegisterMap {
         }
     }
 
-    /// The first rule that is broken: by which register, and with which other register or field.
+    /// Returns the first rule that is broken: by which register, and with which other register or field.
     const fn broken(&self) -> Option<Broken> {
         let mut at = 0;
         while at < self.bars.len() {
@@ -244,7 +244,7 @@ impl RegisterMap {
         None
     }
 
-    /// Whether a register without effect, as wide as `info`, lies immediately before each of its elements.
+    /// Returns whether a register without effect, as wide as `info`, lies immediately before each of its elements.
     const fn has_lower_halves(&self, info: &RegisterInfo) -> bool {
         let mut index = 0;
         while index < info.count {
@@ -305,7 +305,7 @@ impl RegisterInfo {
         None
     }
 
-    /// Whether an element of the one shares a byte with an element of the other. Both are where they may be.
+    /// Returns whether an element of the one shares a byte with an element of the other. Both are where they may be.
     const fn overlaps(&self, other: &RegisterInfo) -> bool {
         if self.bar != other.bar || self.end() <= other.offset as u64 || other.end() <= self.offset as u64 {
             return false;
@@ -325,7 +325,7 @@ impl RegisterInfo {
         false
     }
 
-    /// Whether it can be read without effect.
+    /// Returns whether it can be read without effect.
     const fn reads_quietly(&self) -> bool {
         self.access.reads() && matches!(self.read, ReadEffect::None)
     }

@@ -1,6 +1,6 @@
 //! [`registers!`](crate::registers): the declaration.
 
-/// Declares a chip's registers once, for its driver and for those who watch the driver.
+/// Declares a chip's registers once, for its driver and for what watches the driver.
 ///
 /// ```
 /// nook_regs::registers! {

@@ -90,12 +90,12 @@ impl Bits {
     /// Whatever the value.
     pub const ANY: Bits = Bits { mask: 0, values: &[0] };
 
-    /// These bits, when they have one of these values.
+    /// Matches these bits, when they have one of these values.
     pub const fn new(mask: u64, values: &'static [u64]) -> Self {
         Bits { mask, values }
     }
 
-    /// Whether `value` is as described.
+    /// Returns whether `value` is as described.
     pub const fn hold(&self, value: u64) -> bool {
         let mut at = 0;
         while at < self.values.len() {
@@ -107,7 +107,7 @@ impl Bits {
         false
     }
 
-    /// Whether the bits are among those of `all`, and each value can occur.
+    /// Returns whether the bits are among those of `all`, and each value can occur.
     const fn can_hold(&self, all: u64) -> bool {
         let mut at = 0;
         while at < self.values.len() {
@@ -119,32 +119,32 @@ impl Bits {
         self.mask & !all == 0 && !self.values.is_empty()
     }
 
-    /// Whether every value is as described.
+    /// Returns whether every value is as described.
     const fn is_any(&self) -> bool {
         self.mask == 0
     }
 }
 
 impl GuardRule {
-    /// A rule that looks at the value only.
+    /// Returns a rule that looks at the value only.
     pub const fn when(now: Bits, then: Then) -> Self {
         GuardRule { now, before: Bits::ANY, then }
     }
 
-    /// The same, if the value before was as described.
+    /// Returns the same, if the value before was as described.
     pub const fn after(mut self, before: Bits) -> Self {
         self.before = before;
         self
     }
 
-    /// A rule for every value.
+    /// Returns a rule for every value.
     pub const fn otherwise(then: Then) -> Self {
         Self::when(Bits::ANY, then)
     }
 }
 
 impl Guard {
-    /// Where the guard is once `value` was written at `position`.
+    /// Returns where the guard is once `value` was written at `position`.
     ///
     /// # Errors
     /// Why `value` is refused; then it is not written, and the guard is where it was.
@@ -165,7 +165,7 @@ impl Guard {
         Ok(GuardPosition { state, repetition, before: value })
     }
 
-    /// The rule that the guard of `info` breaks, and by which state.
+    /// Returns the rule that the guard of `info` breaks, and by which state.
     pub(crate) const fn broken(&self, info: &RegisterInfo) -> Option<(Rule, &'static str)> {
         let all = info.width.all_ones();
         if self.busy & !all != 0 {

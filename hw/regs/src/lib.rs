@@ -31,9 +31,9 @@ mod sealed {
 pub trait Value: Copy + sealed::Sealed {
     /// How wide an access to such a register is.
     const WIDTH: Width;
-    /// The value as the bus carries it.
+    /// Returns the value as the bus carries it.
     fn to_u64(self) -> u64;
-    /// A value that came from the bus; what is wider than the register is cut off.
+    /// Converts a value that came from the bus; what is wider than the register is cut off.
     fn from_u64(value: u64) -> Self;
 }
 
@@ -72,12 +72,12 @@ impl<V> Clone for Register<V> {
 impl<V> Copy for Register<V> {}
 
 impl<V> Register<V> {
-    /// The register at `offset` bytes from the start of its BAR.
+    /// Creates the register at `offset` bytes from the start of its BAR.
     pub const fn at(offset: u32) -> Self {
         Register { offset, width: PhantomData }
     }
 
-    /// Bytes from the start of the BAR.
+    /// Returns the offset in bytes from the start of the BAR.
     pub const fn offset(self) -> u32 {
         self.offset
     }
@@ -101,34 +101,34 @@ impl<V> Clone for RegisterArray<V> {
 impl<V> Copy for RegisterArray<V> {}
 
 impl<V: Value> Register<V> {
-    /// How wide an access is.
+    /// Returns how wide an access is.
     pub const fn width(self) -> Width {
         V::WIDTH
     }
 }
 
 impl<V> RegisterArray<V> {
-    /// `count` registers, the first at `first` bytes from the start of the BAR.
+    /// Creates `count` registers, the first at `first` bytes from the start of the BAR.
     pub const fn at(first: u32, stride: u32, count: u32) -> Self {
         RegisterArray { first, stride, count, width: PhantomData }
     }
 
-    /// Bytes from the start of the BAR to the first.
+    /// Returns the bytes from the start of the BAR to the first.
     pub const fn offset(self) -> u32 {
         self.first
     }
 
-    /// Bytes from one to the next.
+    /// Returns the bytes from one to the next.
     pub const fn stride(self) -> u32 {
         self.stride
     }
 
-    /// How many registers there are.
+    /// Returns how many registers there are.
     pub const fn count(self) -> u32 {
         self.count
     }
 
-    /// Register `index`; an index past the end names the last one, so that a driver's arithmetic mistake stays
+    /// Returns register `index`; an index past the end names the last one, so that a driver's arithmetic mistake stays
     /// inside the array that it named.
     pub const fn get(self, index: u32) -> Register<V> {
         let last = self.count.saturating_sub(1);
@@ -147,7 +147,7 @@ pub struct Field<V = u32> {
 }
 
 impl<V> Field<V> {
-    /// The field of `bits` bits from bit `shift` on. [`registers!`](crate::registers) checks that they are the
+    /// Creates the field of `bits` bits from bit `shift` on. [`registers!`](crate::registers) checks that they are the
     /// register's.
     pub const fn new(shift: u32, bits: u32) -> Self {
         Field { shift, bits, width: PhantomData }
@@ -157,18 +157,18 @@ impl<V> Field<V> {
 macro_rules! fields {
     ($($value:ident)*) => { $(
         impl Field<$value> {
-            /// The field's bits, in place.
+            /// Returns the field's bits, in place.
             pub const fn mask(self) -> $value {
                 let all = if self.bits < $value::BITS { (1 << self.bits) - 1 } else { $value::MAX };
                 all << self.shift
             }
 
-            /// `value` moved into place; what does not fit is cut off.
+            /// Moves `value` into place; what does not fit is cut off.
             pub const fn put(self, value: $value) -> $value {
                 (value << self.shift) & self.mask()
             }
 
-            /// The field's value in `register`.
+            /// Returns the field's value in `register`.
             pub const fn get(self, register: $value) -> $value {
                 (register & self.mask()) >> self.shift
             }

@@ -1,4 +1,4 @@
-//! The table that a declaration makes, for those who watch a driver rather than for the driver itself.
+//! The table that a declaration makes, for what watches a driver rather than for the driver itself.
 
 use core::fmt;
 
@@ -29,12 +29,12 @@ impl Width {
         self.bytes() * 8
     }
 
-    /// Whether `value` has no bits above this width.
+    /// Returns whether `value` has no bits above this width.
     pub const fn holds(self, value: u64) -> bool {
         value & !self.all_ones() == 0
     }
 
-    /// All ones in this width: what a bus answers for a device that is gone.
+    /// Returns all ones in this width: what a bus answers for a device that is gone.
     pub const fn all_ones(self) -> u64 {
         match self {
             Width::B1 => 0xff,
@@ -66,12 +66,12 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whether a read is allowed.
+    /// Returns whether a read is allowed.
     pub const fn reads(self) -> bool {
         matches!(self, Access::Ro | Access::Rw)
     }
 
-    /// Whether a write is allowed.
+    /// Returns whether a write is allowed.
     pub const fn writes(self) -> bool {
         matches!(self, Access::Wo | Access::Rw)
     }
@@ -87,7 +87,7 @@ pub enum ReadEffect {
     /// Clears it; two lost values are added (counters).
     ClearsAdd,
     /// The upper half of a counter in two registers of 8, 16 or 32 bits: reading it clears it and the lower half, which
-    /// lies immediately before it, is read first and has no read effect of its own. Two lost values are added, in twice
+    /// lies immediately before it, is read first and itself has no read effect. Two lost values are added, in twice
     /// the width.
     ClearsPair,
     /// Takes one entry out of a queue.
@@ -155,7 +155,7 @@ pub struct FieldInfo {
 }
 
 impl FieldInfo {
-    /// The field's value in `register`. For a field of a register that is in a map.
+    /// Returns the field's value in `register`. For a field of a register that is in a map.
     pub const fn get(&self, register: u64) -> u64 {
         (register >> self.shift) & (u64::MAX >> (u64::BITS - self.bits))
     }
@@ -196,7 +196,7 @@ pub struct RegisterInfo {
 }
 
 impl RegisterInfo {
-    /// A register of BAR 0 without effects and fields, as [`registers!`](crate::registers) declares it.
+    /// Creates a register of BAR 0 without effects and fields, as [`registers!`](crate::registers) declares it.
     pub const fn declared(
         name: &'static str,
         offset: u32,
@@ -224,61 +224,61 @@ impl RegisterInfo {
         }
     }
 
-    /// The same, in this BAR.
+    /// Places the register in this BAR.
     pub const fn in_bar(mut self, bar: u8) -> Self {
         self.bar = bar;
         self
     }
 
-    /// The same, with these fields.
+    /// Sets the fields.
     pub const fn fields(mut self, fields: &'static [FieldInfo]) -> Self {
         self.fields = fields;
         self
     }
 
-    /// The same, with what reading it does.
+    /// Sets what reading it does.
     pub const fn read(mut self, effect: ReadEffect) -> Self {
         self.read = effect;
         self
     }
 
-    /// The same, with what writing it does.
+    /// Sets what writing it does.
     pub const fn write(mut self, effect: WriteEffect) -> Self {
         self.write = effect;
         self
     }
 
-    /// The same, marked as [`posts_only`](RegisterInfo::posts_only).
+    /// Marks it as [`posts_only`](RegisterInfo::posts_only).
     pub const fn posts_only(mut self) -> Self {
         self.posts_only = true;
         self
     }
 
-    /// The same, with what looks at each value before it is written.
+    /// Returns the same, with what looks at each value before it is written.
     pub const fn guard(mut self, guard: Guard) -> Self {
         self.guard = Some(guard);
         self
     }
 
-    /// The same, with what becomes of it when the device is restored to an earlier state.
+    /// Returns the same, with what becomes of it when the device is restored to an earlier state.
     pub const fn restore(mut self, restore: Restore) -> Self {
         self.restore = restore;
         self
     }
 
-    /// The first byte after the last element. It is inside the BAR once the register is in a map.
+    /// Returns the first byte after the last element. It is inside the BAR once the register is in a map.
     pub const fn end(&self) -> u64 {
         let last = self.stride as u64 * self.count.saturating_sub(1) as u64;
         self.offset as u64 + last + self.width.bytes() as u64
     }
 
-    /// Where each element begins, in bytes from the start of the BAR. For a register that is in a map.
+    /// Returns where each element begins, in bytes from the start of the BAR. For a register that is in a map.
     pub fn offsets(&self) -> impl Iterator<Item = u32> + use<> {
         let RegisterInfo { offset, stride, count, .. } = *self;
         (0..count).map(move |index| offset + stride * index)
     }
 
-    /// Which element `offset` is, if it is the start of one.
+    /// Returns which element `offset` is, if it is the start of one.
     pub const fn index_of(&self, offset: u32) -> Option<u32> {
         let Some(from) = offset.checked_sub(self.offset) else { return None };
         let (index, rest) = match self.stride {
@@ -323,38 +323,38 @@ pub struct RegisterMap {
 }
 
 impl RegisterMap {
-    /// What manifests call it.
+    /// Returns what manifests call it.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The same map, for these devices.
+    /// Returns the same map, for these devices.
     pub const fn for_devices(mut self, devices: &'static [PciId]) -> Self {
         self.devices = devices;
         self
     }
 
-    /// The devices that it describes. None if it was declared without: a part of a map, or a sample.
+    /// Returns the devices that it describes. None if it was declared without: a part of a map, or a sample.
     pub const fn devices(&self) -> &'static [PciId] {
         self.devices
     }
 
-    /// Whether it may be used with this device: it describes it, or was declared without devices.
+    /// Returns whether it may be used with this device: it describes it, or was declared without devices.
     pub fn is_for(&self, vendor: u16, device: u16) -> bool {
         self.devices.is_empty() || self.devices.contains(&PciId { vendor, device })
     }
 
-    /// The BARs that it describes, ordered by index.
+    /// Returns the BARs that it describes, ordered by index.
     pub const fn bars(&self) -> &'static [Bar] {
         self.bars
     }
 
-    /// Its registers, in the order of the declaration.
+    /// Returns its registers, in the order of the declaration.
     pub const fn registers(&self) -> &'static [RegisterInfo] {
         self.registers
     }
 
-    /// The registers of several maps in one table, for a map that is declared in more than one file.
+    /// Joins the registers of several maps in one table, for a map that is declared in more than one file.
     ///
     /// # Panics
     /// If `N` is not how many there are; in a static that is an error at compile time.
@@ -375,19 +375,19 @@ impl RegisterMap {
         all
     }
 
-    /// The register with this name.
+    /// Returns the register with this name.
     pub fn named(&self, name: &str) -> Option<&'static RegisterInfo> {
         self.registers.iter().find(|info| info.name == name)
     }
 
-    /// The register of `bar` that starts at `offset`, and which element it is. It walks the table: who asks on each
-    /// access makes itself an index first.
+    /// Finds the register of `bar` that starts at `offset`, and which element it is. It walks the table: code that asks
+    /// on each access makes itself an index first.
     pub fn find(&self, bar: u8, offset: u32) -> Option<(&'static RegisterInfo, u32)> {
         let of_the_bar = self.registers.iter().filter(|info| info.bar == bar);
         of_the_bar.into_iter().find_map(|info| Some((info, info.index_of(offset)?)))
     }
 
-    /// How long a BAR is, if the map describes it.
+    /// Returns how long a BAR is, if the map describes it.
     pub fn len_bytes(&self, bar: u8) -> Option<u32> {
         self.bars.iter().find(|found| found.index == bar).map(|found| found.len_bytes)
     }

@@ -25,7 +25,7 @@ pub const UPDATE_RSSIDT: u32 = SET + 6;
 pub const UPDATE_IML: u32 = SET + 7;
 /// Reads which offloads are wanted.
 pub const UPDATE_FEATURE: u32 = SET + 9;
-/// Is told of memory that it will use often.
+/// Learns of memory that it will use often.
 pub const REGISTER_MEMREGS: u32 = SET + 15;
 /// Reads which fields spread frames over queues.
 pub const SET_RSS_FIELDS: u32 = SET + 16;

@@ -69,7 +69,7 @@ nook_regs::registers! {
         LINK = 2,
         /// Another implementation took over.
         DIC = 3,
-        /// For whoever debugs.
+        /// For debugging.
         DEBUG = 4,
     }
     /// Address of a second shared area, for wireless. Forbidden: nobody needs it.

@@ -123,7 +123,7 @@ impl Child {
         }
     }
 
-    /// CPU time that it has used, in nanoseconds.
+    /// Returns the CPU time that it has used, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> u64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         if let Some(clock) = self.clock {

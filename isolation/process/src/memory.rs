@@ -59,7 +59,7 @@ impl Memory {
         self.file.as_raw_fd()
     }
 
-    /// Bytes that the driver's process maps: this and the window.
+    /// Returns the number of bytes that the driver's process maps: this and the window.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.layout.window + self.layout.window_bytes
     }

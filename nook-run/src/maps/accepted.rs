@@ -19,7 +19,7 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// In this state folder, or the user's.
+    /// Opens the list in this state folder, or the user's.
     pub fn of(state: Option<&Path>) -> Result<Self> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let of_user = || {
@@ -33,7 +33,7 @@ impl Accepted {
         Ok(Accepted { folder: state.join("maps") })
     }
 
-    /// Whether a map with this hash was accepted.
+    /// Returns whether a map with this hash was accepted.
     pub fn has(&self, sha256: &str) -> Result<bool> {
         match fs::symlink_metadata(self.folder.join(sha256)) {
             Ok(meta) => self.check_private().map(|()| meta.is_file()),
@@ -42,7 +42,7 @@ impl Accepted {
         }
     }
 
-    /// Whether a map in this file was accepted, whatever stood in it.
+    /// Returns whether a map in this file was accepted, whatever stood in it.
     pub fn had(&self, path: &Path) -> bool {
         let wanted = content(path);
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -59,7 +59,7 @@ impl Accepted {
         Ok(place)
     }
 
-    /// What others can write to says nothing about what this user accepts.
+    /// Checks that others cannot write to it: otherwise it says nothing about what this user accepts.
     fn check_private(&self) -> Result<()> {
         let meta = fs::symlink_metadata(&self.folder)
             .with_context(|| format!("cannot look into {}", self.folder.display()))?;
@@ -75,7 +75,7 @@ impl Accepted {
     }
 }
 
-/// What is remembered of a file besides its hash.
+/// Returns what is remembered of a file besides its hash.
 fn content(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     format!("{}\n", path.display())

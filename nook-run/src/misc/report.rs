@@ -68,7 +68,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Tried {
-    /// Not tried yet.
+    /// Creates the counts of an operation that was not tried yet.
     pub fn of(operation: &OperationInfo, input: &[u8]) -> Self {
         Tried {
             name: operation.name.clone(),
@@ -82,7 +82,7 @@ impl Tried {
         }
     }
 
-    /// It was answered.
+    /// Counts an answer.
     pub fn answered(&mut self, outcome: Result<Vec<u8>, Failure>) {
         match outcome {
             Ok(output) => {
@@ -98,14 +98,14 @@ impl Tried {
         }
     }
 
-    /// It gave what it should, each time that it gave something.
+    /// Returns whether it gave what it should, each time that it gave something.
     pub fn went_well(&self) -> bool {
         self.right > 0 && self.wrong == 0
     }
 }
 
 impl MiscReport {
-    /// In words.
+    /// Describes it in words.
     pub fn text(&self, run: &Report) -> String {
         let mut text = String::new();
         for Tried { name, input, expected, output, failure, right, wrong, lost } in &self.operations {

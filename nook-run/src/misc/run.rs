@@ -23,7 +23,7 @@ struct Examples {
     asked: Option<(u32, u64)>,
 }
 
-/// One nook, from options to its report, and how it ended.
+/// Runs one nook, from options to its report, and returns how it ended.
 pub(crate) fn run(
     args: &RunArgs,
     modules: &Loaded,
@@ -69,7 +69,7 @@ pub(crate) fn run(
 }
 
 impl Examples {
-    /// The calls that were asked for, or the driver's examples.
+    /// Returns the calls that were asked for, or the driver's examples.
     fn of(nook: &Nook<Misc>, calls: &[CallArg]) -> Result<Self> {
         let operations = nook.operations();
         let asked = calls.iter().map(|CallArg { operation: name, input }| {

@@ -23,7 +23,7 @@ const LINK_NS: u64 = 30_000_000_000;
 
 type Supervised = Supervisor<Net<Captured<Backend>>>;
 
-/// One nook, from options to its report, and how it ended.
+/// Runs one nook, from options to its report, and returns how it ended.
 pub(crate) fn run(
     args: &RunArgs,
     modules: &Loaded,
@@ -49,7 +49,7 @@ pub(crate) fn run(
     Ok((report, outcome))
 }
 
-/// The capture's end. One that ended early did not end the run, but it is not what was asked for.
+/// Ends the capture. One that ended early did not end the run, but it is not what was asked for.
 fn finish_capture(captured: &mut Captured<Backend>) -> Result<()> {
     if let Some(error) = captured.capture_error() {
         bail!("--pcap: {error}; the run went on without it");
@@ -58,7 +58,7 @@ fn finish_capture(captured: &mut Captured<Backend>) -> Result<()> {
     Ok(())
 }
 
-/// The other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
+/// Returns the other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
 fn server(args: &RunArgs) -> Result<Option<Server>> {
     let wanted = args.qemu.is_some() && !args.net.exercise.is_empty();
     let server = wanted.then(|| Server::start(Content::Generated)).transpose();
@@ -167,7 +167,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
     (report, went_well)
 }
 
-/// Nothing lost, nothing changed.
+/// Returns whether nothing was lost and nothing changed.
 fn passed(exercise: &ExerciseReport) -> bool {
     exercise.error.is_none()
         && exercise.ping.as_ref().is_none_or(|ping| ping.received == ping.sent)

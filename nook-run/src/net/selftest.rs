@@ -1,4 +1,4 @@
-//! `nook-run selftest`: tries a driver and its device without a peer. Frames turn round inside of the device, and each
+//! `nook-run selftest`: tries a driver and its device without a peer. Frames turn round inside the device, and each
 //! is checked when it comes back.
 
 mod frames;
@@ -125,7 +125,7 @@ impl Selftest {
         (std::mem::take(&mut self.checks), (self.now_ns() - start_ns) as f64 / 1e9)
     }
 
-    /// Up to the end of the traffic. An error was told already, and makes the rest pointless.
+    /// Runs the checks up to the end of the traffic. An error was reported already, and makes the rest pointless.
     fn parts(&mut self, packets: u32) -> std::result::Result<(), ()> {
         let started = self.start();
         self.check("the driver starts", started)?;
@@ -146,7 +146,8 @@ impl Selftest {
         if passed { Ok(()) } else { Err(()) }
     }
 
-    /// The driver finds registers that answer, an EEPROM whose checksum is right, and whatever else it looks at.
+    /// Starts the driver, which finds registers that answer, an EEPROM whose checksum is right, and whatever else it
+    /// checks.
     fn start(&mut self) -> Found {
         let mut settings = self.nook.settings().clone();
         settings.all_multicast = false;
@@ -257,13 +258,13 @@ impl Selftest {
         self.nook.stats().map_err(text)
     }
 
-    /// Frames sent and received, as the host counts them.
+    /// Returns frames sent and received, as the host counts them.
     fn moved(&self) -> [u64; 2] {
         let counters = self.nook.net_counters();
         [counters.tx_packets, counters.rx_packets]
     }
 
-    /// The checks that are about all of the traffic.
+    /// Makes the checks that are about all of the traffic.
     fn verdicts(&mut self, packets: u32) {
         let tally = self.nook.backend().tally().clone();
         let [sent, received] = self.nook.backend().hashes();
@@ -289,7 +290,7 @@ impl Selftest {
         let _ = self.check("the device's counters", if agree { Ok(found) } else { Err(found) });
 
         let faults = self.nook.host().dma_faults();
-        let found = format!("{faults} outside of the window");
+        let found = format!("{faults} outside the window");
         let _ = self.check("DMA", if faults == 0 { Ok(found) } else { Err(found) });
     }
 
@@ -343,7 +344,7 @@ impl Selftest {
     }
 }
 
-/// Everything that a device and its driver count as gone wrong.
+/// Returns everything that a device and its driver count as gone wrong.
 fn errors(stats: &NetStats) -> u64 {
     let all = [stats.rx_errors, stats.rx_missed, stats.tx_errors, stats.tx_timeouts];
     all.into_iter().fold(0, u64::saturating_add)
@@ -364,7 +365,7 @@ mod tests {
 
     use super::*;
 
-    /// The checks that fail on a model of this behaviour.
+    /// Returns the checks that fail on a model of this behaviour.
     fn failures(behaviour: Behaviour) -> Vec<(&'static str, String)> {
         let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/e1000.wasm");
         let module = DriverModule::load(&driver, Wasi::Refused).expect("`cargo xtask drivers` made it");

@@ -1,4 +1,4 @@
-//! What the tests of the command share: a place of its own for each run, and a look at what a run leaves behind.
+//! What the tests of the command share: a separate place for each run, and a look at what a run leaves behind.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod module;
@@ -26,12 +26,12 @@ const CLEARING: Duration = Duration::from_secs(20);
 /// A variable that a run's processes inherit, so that those left behind are found.
 const MARK: &str = "NOOK_TEST_RUN";
 
-/// The e1000 driver as `cargo xtask drivers` makes it.
+/// Returns the e1000 driver as `cargo xtask drivers` makes it.
 pub fn e1000() -> PathBuf {
     built("e1000")
 }
 
-/// A module that `cargo xtask drivers` makes.
+/// Returns a module that `cargo xtask drivers` makes.
 pub fn built(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("nook-run/ lies in the repository");
     let file = root.join("target/drivers").join(name).with_extension("wasm");
@@ -39,12 +39,12 @@ pub fn built(name: &str) -> PathBuf {
     file
 }
 
-/// Whether this process may do what root may.
+/// Returns whether this process may do what root may.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The process with this number.
+/// Returns the process with this number.
 pub fn process(pid: u32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pid as i32).expect("processes count from 1")
 }
@@ -74,7 +74,7 @@ impl Place {
         path
     }
 
-    /// Everything below it, by its relative name.
+    /// Returns everything below it, by its relative name.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         collect(self.path(), self.path(), &mut names);
@@ -82,7 +82,7 @@ impl Place {
         names
     }
 
-    /// The command with these arguments, to be changed further.
+    /// Returns the command with these arguments, to be changed further.
     pub fn nook_run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Asked {
         self.command(NOOK_RUN, args)
     }
@@ -122,7 +122,7 @@ impl Asked {
     fn new(mut command: Command, place: &Place) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // Whoever started the tests may have it ignored, as shells do for what runs in the background.
+            // The process that started the tests may have it ignored, as shells do for what runs in the background.
             at_start(&mut command, signal, libc::SIG_DFL);
         }
         let mark = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -136,13 +136,13 @@ impl Asked {
         self
     }
 
-    /// Its standard output goes there, and is not kept.
+    /// Sends its standard output there; it is not kept.
     pub fn stdout_to(mut self, path: &str) -> Self {
         self.stdout = Some(File::options().write(true).open(path).expect("a place for the output"));
         self
     }
 
-    /// Its standard error goes there, and is not kept.
+    /// Sends its standard error there; it is not kept.
     pub fn stderr_to(mut self, path: &str) -> Self {
         self.stderr = Some(File::options().write(true).open(path).expect("a place for the output"));
         self
@@ -164,7 +164,7 @@ impl Asked {
         self
     }
 
-    /// A signal is ignored when it begins.
+    /// Makes it ignore a signal from its beginning.
     pub fn ignoring(mut self, signal: libc::c_int) -> Self {
         at_start(&mut self.command, signal, libc::SIG_IGN);
         self
@@ -223,7 +223,7 @@ impl Running {
         self.child.id()
     }
 
-    /// What it has written to standard error up to now.
+    /// Returns what it has written to standard error up to now.
     pub fn stderr(&self) -> String {
         text(&self.stderr)
     }
@@ -255,7 +255,7 @@ impl Running {
         rustix::process::kill_process(process(self.pid()), signal).expect("a child that was not reaped yet");
     }
 
-    /// Its processes besides itself: pid and name.
+    /// Returns its processes besides itself: pid and name.
     pub fn helpers(&self) -> Vec<(u32, String)> {
         marked(&self.mark).into_iter().filter(|&(pid, _)| pid != self.pid()).collect()
     }
@@ -313,7 +313,7 @@ fn marked(mark: &str) -> Vec<(u32, String)> {
     found
 }
 
-/// Whether the kernel has a network interface of this name, in this process's network namespace.
+/// Returns whether the kernel has a network interface of this name, in this process's network namespace.
 pub fn has_interface(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }
@@ -327,7 +327,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The exit status; a signal as a shell shows it.
+    /// Returns the exit status; a signal as a shell shows it.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
@@ -340,7 +340,7 @@ impl Ended {
     }
 }
 
-/// The rules for every message: it names who speaks, is one line without control characters, and no panic.
+/// The rules for every message: it names its source, is one line without control characters, and no panic.
 #[track_caller]
 pub fn assert_is_said(what: &str, ended: &Ended, code: i32, says: &[&str]) {
     assert_eq!(ended.code(), code, "{what}: {}", ended.stderr);

@@ -42,7 +42,7 @@ const fn only(widths: &'static [Width], rule: Rule, effect: Effect) -> Effect {
     Effect { widths: (widths, Some(rule)), ..effect }
 }
 
-/// Each value is one more than the last one, from 0 on.
+/// Accepts values of which each is one more than the last one, from 0 on.
 const fn steps(busy: u64) -> Guard {
     const fn step(name: &'static str, rules: &'static [GuardRule]) -> GuardState {
         GuardState { name, count: 1, rules }
@@ -87,7 +87,7 @@ const EFFECTS: &[Effect] = &[
     effect("restore(ResetBy)", |it| it.write(WriteEffect::Reset(0x80)).restore(Restore::ResetBy(0x80))),
 ];
 
-/// A register of this kind and width, with what it needs around it.
+/// Returns a register of this kind and width, with what it needs around it.
 fn map(effect: &Effect, width: Width) -> Result<RegisterMap, nook_regs::MapError> {
     let plain = |name, offset, width| RegisterInfo::declared(name, offset, width, 1, 0, Access::Rw, "");
     let it = (effect.of)(plain("IT", AT, width));
@@ -132,7 +132,7 @@ impl Rig {
         bars.read(Hostcall::MmioRead32, at.bar.into(), at.offset, at.width)
     }
 
-    /// What a well-behaved driver writes to the register, and nothing that resets.
+    /// Returns what a well-behaved driver writes to the register, and nothing that resets.
     fn value(&self, effect: &Effect) -> u64 {
         let window = self.device.seen_window().expect("it was mapped").first;
         match (effect.of)(RegisterInfo::declared("IT", AT, self.it.width, 1, 0, Access::Rw, "")).write {
@@ -142,7 +142,7 @@ impl Rig {
         }
     }
 
-    /// What has reached the register since this was last asked.
+    /// Returns what has reached the register since this was last asked.
     fn seen(&self) -> Vec<String> {
         let about = |seen: &String| seen.split([' ', '=']).any(|word| word == "0x10");
         self.script.seen().into_iter().filter(about).collect()

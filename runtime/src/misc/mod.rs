@@ -1,7 +1,7 @@
 //! The misc class, host's side: operations that are asked for, those that a driver has accepted, and what came of them.
 //!
-//! Nothing is plugged into it: who has the [`Nook`] asks, between turns, and takes the answers. It knows no device and
-//! no operation. The loop calls it as a [`Class`].
+//! Nothing is plugged into it: the owner of the [`Nook`] asks, between turns, and takes the answers. It knows no device
+//! and no operation. The loop calls it as a [`Class`].
 //!
 //! **What is asked for is answered once, however the driver ends.** What a driver had accepted when it ended is
 //! answered as [`Failure::Lost`] and never asked again: it may have had its effect. What it had not accepted yet is
@@ -150,14 +150,14 @@ impl Misc {
         }
     }
 
-    /// No driver completes what is open.
+    /// Loses what is open: no driver completes it.
     fn lose(&mut self) {
         for (Asked { ticket, .. }, _) in std::mem::take(&mut self.open) {
             self.answer(ticket, Err(Failure::Lost));
         }
     }
 
-    /// The call was rolled back, or its driver is gone: what it was about was not accepted.
+    /// Releases what was not accepted: the call was rolled back, or its driver is gone.
     fn release_unaccepted(&mut self, ended: bool) {
         let Some(mut asked) = self.given.take() else { return };
         asked.ends += u32::from(ended);
@@ -180,7 +180,7 @@ impl Bisect for Misc {
         false
     }
 
-    /// Only what was asked for is suspect, and it is known.
+    /// Withholds nothing: only what was asked for is suspect, and it is known.
     fn withhold(&mut self) -> Result<bool, Fault> {
         Ok(false)
     }
@@ -228,7 +228,7 @@ impl Class for Misc {
     }
 
     fn shut(&mut self, _: &Host) -> Result<(), NookError> {
-        // Nobody is to come who could be asked.
+        // No later instance could be asked.
         for Asked { ticket, .. } in std::mem::take(&mut self.waiting) {
             self.answer(ticket, Err(Failure::GivenUp));
         }
@@ -369,7 +369,7 @@ impl Class for Misc {
         }
     }
 
-    /// What was accepted is never asked again, whatever the policy says of other classes.
+    /// Does nothing: what was accepted is never asked again, whatever the policy says of other classes.
     fn resubmit(&mut self, _: bool) {}
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -379,12 +379,12 @@ impl Class for Misc {
 }
 
 impl Nook<Misc> {
-    /// A nook for a misc driver. Nothing runs yet.
+    /// Creates a nook for a misc driver. Nothing runs yet.
     pub fn misc(host: Host, launcher: Box<dyn Launcher>) -> Self {
         Nook::new(host, launcher, Misc::default())
     }
 
-    /// The driver's operations, once it has attached them.
+    /// Returns the driver's operations, once it has attached them.
     pub fn operations(&self) -> &[OperationInfo] {
         self.host().port.misc().and_then(|port| port.operations.as_deref()).unwrap_or_default()
     }
@@ -415,7 +415,7 @@ impl Nook<Misc> {
         std::mem::take(&mut self.class_mut().answers)
     }
 
-    /// What is counted about the operations.
+    /// Returns what is counted about the operations.
     pub fn misc_counters(&self) -> &MiscCounters {
         &self.class().counters
     }

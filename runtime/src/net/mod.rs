@@ -39,7 +39,7 @@ use traffic_monitor::TrafficMonitor;
 
 use crate::{CallOutcome, Class, Driver, Host, Launcher, Nook, NookError, class};
 
-/// How long a restarted driver may take to find the link before the interface's other side is told that it is down.
+/// How long a restarted driver may take to find the link before the interface's other side sees it go down.
 /// Copper gigabit negotiation takes up to about 3 s.
 const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
@@ -74,7 +74,7 @@ struct LastPoll {
 }
 
 impl<U: NetBackend> Net<U> {
-    /// For the driver that this host serves.
+    /// Creates it for the driver that this host serves.
     pub fn new(host: &Host, backend: U) -> Self {
         Net {
             backend,
@@ -116,7 +116,7 @@ impl<U: NetBackend> Net<U> {
     }
 }
 
-/// The interface's other side failed.
+/// Wraps an error of the interface's other side.
 #[cold]
 fn above(error: std::io::Error) -> NookError {
     NookError::Above { what: "the network interface", error }
@@ -160,7 +160,7 @@ impl<U: NetBackend> Class for Net<U> {
     }
 
     fn shut(&mut self, host: &Host) -> Result<(), NookError> {
-        // Nobody is to come who could send what was kept.
+        // No later instance could send what was kept.
         while self.traffic.drop_withheld_tx() {}
         self.keep_carrier_until_ns = 0;
         self.report_link(host, 0)
@@ -200,7 +200,7 @@ impl<U: NetBackend> Class for Net<U> {
         }
     }
 
-    /// Frames to be sent.
+    /// Gives the driver frames to send.
     #[inline]
     fn provide(&mut self, host: &mut Host, now_ns: u64) -> Result<u32, NookError> {
         if self.restrictions.withhold_tx || !Self::link_is_up(host) {
@@ -272,7 +272,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.traffic.idle_stamp().filter(|_| self.restrictions.is_none())
     }
 
-    /// What the device has counted is to be the driver's, so that none of it is missing after a return.
+    /// Has the driver read the device's counters, so that none of them is missing after a restore.
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
         // A frame that comes now finds an interface whose other side knows of the link.
         self.report_link(driver.host(), now_ns)?;
@@ -308,18 +308,18 @@ impl<U: NetBackend> Class for Net<U> {
 }
 
 impl<U: NetBackend> Nook<Net<U>> {
-    /// A nook for a network driver: its interface is plugged into `backend`. Nothing runs yet.
+    /// Creates a nook for a network driver: its interface is plugged into `backend`. Nothing runs yet.
     pub fn net(host: Host, launcher: Box<dyn Launcher>, backend: U) -> Self {
         let class = Net::new(&host, backend);
         Nook::new(host, launcher, class)
     }
 
-    /// The network interface, once the driver has attached it.
+    /// Returns the network interface, once the driver has attached it.
     pub fn interface(&self) -> Option<&Interface> {
         self.host().port.net()?.interface.as_ref()
     }
 
-    /// What the interface is plugged into.
+    /// Returns what the interface is plugged into.
     pub fn backend(&self) -> &U {
         &self.class().backend
     }
@@ -329,12 +329,12 @@ impl<U: NetBackend> Nook<Net<U>> {
         &mut self.class_mut().backend
     }
 
-    /// What is counted about the interface.
+    /// Returns what is counted about the interface.
     pub fn net_counters(&self) -> &NetCounters {
         &self.class().counters
     }
 
-    /// Packet buffers that the driver has; what still waits in a queue to it does not count.
+    /// Returns how many packet buffers the driver has; what still waits in a queue to it does not count.
     ///
     /// # Errors
     /// If a queue's counter makes no sense.

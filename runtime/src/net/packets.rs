@@ -125,7 +125,7 @@ impl Packets {
         self.layout.room_bytes
     }
 
-    /// Transmit buffers that the host has.
+    /// Returns the number of transmit buffers that the host has.
     pub(crate) fn free_tx(&self) -> usize {
         self.free_tx.len()
     }

@@ -16,7 +16,7 @@ pub(super) struct Lifecycle(Option<State>);
 const WHOLE: &str = "a change of state ends with a state: after a panic in one, nobody uses the nook again";
 
 impl Lifecycle {
-    /// No instance yet.
+    /// Creates it, without an instance yet.
     pub(super) fn new(host: Host) -> Self {
         Lifecycle(Some(State::Idle(Box::new(host))))
     }
@@ -51,7 +51,7 @@ impl Lifecycle {
         }
     }
 
-    /// The instance that runs.
+    /// Returns the instance that runs.
     #[inline]
     pub(super) fn driver(&mut self) -> Option<&mut dyn Driver> {
         match self.state_mut() {

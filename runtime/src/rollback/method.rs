@@ -20,7 +20,7 @@ pub enum RollbackMethod {
 }
 
 impl RollbackMethod {
-    /// This way of rolling calls back, or the log, with a warning, where the kernel cannot watch pages.
+    /// Returns this way of rolling calls back, or the log, with a warning, where the kernel cannot watch pages.
     pub fn rollback(self) -> Arc<dyn Rollback> {
         let method = match (self, Pages::supported()) {
             (RollbackMethod::Pages, Err(error)) => {

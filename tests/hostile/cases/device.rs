@@ -6,7 +6,7 @@ use nook_abi::{ClassFault, Fault};
 
 use crate::case::{Case, Class, Expect, HARMLESS, Script, Txn, fault};
 
-/// What a device that does not answer was told is not known.
+/// What was written to a device that does not answer is not known.
 const NO_DEVICE: Txn = Txn::Stands("there is no device that could be as before the call");
 
 const fn disagree(it: NetFault) -> Expect {

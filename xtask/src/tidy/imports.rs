@@ -1,4 +1,4 @@
-//! Who may import whom: the direction of every dependency between the rooms of the workspace.
+//! Which crate may import which: the direction of every dependency between the rooms of the workspace.
 
 use super::{Violation, matches};
 use crate::cargo::{Dependency, Kind, Package, Reach};
@@ -45,7 +45,7 @@ const ROOMS: &[Room] = &[
         at: "hw/*",
         workspace: &["abi", "hw/bus", "hw/regs", "hw/*-regs", "hw/seed", "classes/*/api"],
         foreign: true,
-        because: "a device knows its bus and its registers, not who drives it",
+        because: "a device knows its bus and its registers, not its driver",
     },
     Room {
         at: "instrument",
@@ -288,7 +288,7 @@ fn is_engine_side(name: &str, packages: &[Package]) -> bool {
     is_engine(name) || packages.iter().any(|package| package.name == name && package.dir == "runtime")
 }
 
-/// The line of Cargo.toml that asks for this dependency; the first line if none does by this name.
+/// Returns the line of Cargo.toml that asks for this dependency; the first line if none does by this name.
 pub fn line_of(manifest: &str, dependency: &str) -> usize {
     let asks = |line: &str| {
         let key = line.trim_start().trim_start_matches('"').strip_prefix(dependency);
@@ -325,7 +325,7 @@ mod tests {
         ("xtask", "xtask"),
     ];
 
-    /// The workspace in which one package has one dependency.
+    /// Returns the workspace in which one package has one dependency.
     fn with(dir: &str, dependency: &str, kind: Kind) -> Vec<Package> {
         let package = |&(at, name): &(&str, &str)| Package {
             name: name.into(),

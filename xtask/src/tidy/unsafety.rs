@@ -51,7 +51,7 @@ pub fn check(path: &str, package: &str, text: &str) -> Vec<Violation> {
     found
 }
 
-/// The attributes that begin a line, each on one line, with the number of the line at which it begins.
+/// Returns the attributes that begin a line, each on one line, with the number of the line at which it begins.
 fn attributes(text: &str) -> impl Iterator<Item = (usize, String)> {
     let mut lines = (1..).zip(text.lines());
     std::iter::from_fn(move || {
@@ -66,7 +66,8 @@ fn attributes(text: &str) -> impl Iterator<Item = (usize, String)> {
     })
 }
 
-/// The comments that say why a block is sound, each on one line, with the number of the line at which it begins.
+/// Returns the comments that say why a block is sound, each on one line, with the number of the line at which it
+/// begins.
 fn reasons(text: &str) -> impl Iterator<Item = (usize, String)> {
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let begins: Vec<usize> = (0..lines.len()).filter(|&at| lines[at].starts_with("// SAFETY:")).collect();

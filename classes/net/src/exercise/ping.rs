@@ -129,7 +129,7 @@ fn data(sequence: u16) -> [u8; DATA_BYTES] {
     std::array::from_fn(|at| (at as u16).wrapping_add(sequence.wrapping_mul(31)) as u8)
 }
 
-/// Whether a message is the whole answer to the request with this number.
+/// Returns whether a message is the whole answer to the request with this number.
 fn answers(message: &[u8], wanted: u16) -> bool {
     let Ok(packet) = Icmpv4Packet::new_checked(message) else { return false };
     match Icmpv4Repr::parse(&packet, &ChecksumCapabilities::default()) {

@@ -18,7 +18,7 @@ enum Step {
     Publish,
     /// The device works through this many, if it has them.
     Work(u32),
-    /// The driver reclaims so many, if they are done.
+    /// The driver reclaims this many, if they are done.
     Reap(u32),
 }
 

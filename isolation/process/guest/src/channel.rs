@@ -2,7 +2,7 @@
 //!
 //! The driver's process says things in a ring of [`SLOTS`] messages: hostcalls, and what an entry returned. The host
 //! tells it one thing at a time: which entry to run, or what a hostcall answered. As the two take turns, the side that
-//! was told something has a whole ring to answer in.
+//! got a message has a whole ring to answer in.
 //!
 //! Hostcalls that answer nothing and need not have happened when the driver goes on (register writes, above all) are
 //! posted: they wait in the ring for the next one that is asked, or for the end of the call. Everything is served in

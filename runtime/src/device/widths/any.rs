@@ -9,12 +9,12 @@ use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::{Rig, WIDTHS, steps};
 
-/// Half of all places.
+/// Draws half of all places.
 fn at_even(offset: u32) -> bool {
     offset % 16 < 8
 }
 
-/// Registers as a file could have them: each may be nonsense, and most are not.
+/// Draws registers as a file could have them: each may be nonsense, and most are not.
 fn any_register() -> impl Strategy<Value = RegisterInfo> {
     let mostly = |sense: u32| prop_oneof![30 => Just(sense), 1 => Just(u32::MAX), 1 => Just(0x8000_0000), 1 => Just(3)];
     let bits = || prop_oneof![10 => prop::sample::select(vec![0x80u64, 0x81, 1, 0x7f]), 1 => Just(0), 1 => Just(1 << 31), 1 => Just(1 << 63)];
