@@ -1,4 +1,4 @@
-//! The manifest: what a driver says of itself, checked before any of it runs.
+//! The manifest: a driver's self-description, validated before the driver runs.
 //!
 //! It is text, so that a C driver can write it with one `.ascii` and a person can read it with `strings`: lines of
 //! `key = value`, UTF-8, in the wasm custom section [`MANIFEST_SECTION`]. Each key stands once; an unknown key is an
@@ -11,7 +11,7 @@ use crate::{Class, ClassKeys};
 /// The custom section's name.
 pub const MANIFEST_SECTION: &str = "nook.manifest";
 
-/// What a module says of itself. One of a class without a device has `abi`, `name`, `version`, `license`, `class` and
+/// A module's self-description. One of a class without a device has `abi`, `name`, `version`, `license`, `class` and
 /// `heap_bytes` only. `S` is its text: borrowed from the section, or a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manifest<S> {

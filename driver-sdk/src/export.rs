@@ -163,7 +163,7 @@ macro_rules! nook_driver {
 #[macro_export]
 macro_rules! __nook_manifest {
     ($class:ident, $($key:ident: $value:literal),+) => {
-        /// What this module says of itself: lines of `key = value`.
+        /// This module's self-description: lines of `key = value`.
         pub const MANIFEST: &str = {
             const REST: &str = ::core::concat!(
                 "class = ", ::core::stringify!($class), "\nversion = ", ::core::env!("CARGO_PKG_VERSION"),

@@ -91,7 +91,7 @@ pub fn launcher(
     }
     if matches!(asked, Some(Isolation::Native | Isolation::Wrapped | Isolation::Process)) {
         if filter.is_some() {
-            bail!("a filter stands beside a driver in the sandbox: use --isolation sfi");
+            bail!("a filter requires a driver in the sandbox: use --isolation sfi");
         }
         if mmio == MmioArg::Direct {
             bail!("--mmio direct is for the sandbox: a native driver's accesses need no shim");

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &RunArgs, signals: &Signals) -> Result<RunOutcome> {
         0 => Ok(RunOutcome::Done),
         3 => Ok(RunOutcome::ExerciseFailed),
         4 => Ok(RunOutcome::Quarantined),
-        _ => bail!("not run to the end: nook {not_run}; the reasons stand above"),
+        _ => bail!("not run to the end: nook {not_run}; the reasons are above"),
     }
 }
 

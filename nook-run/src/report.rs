@@ -34,7 +34,7 @@ pub struct Report {
     pub faults: Vec<FaultReport>,
     /// How many there were in all.
     pub fault_count: u64,
-    /// DMA outside of the window that was seen and blocked.
+    /// DMA outside the window that was seen and blocked.
     pub dma_faults: u64,
     /// Why the run ended.
     pub ended: String,
@@ -238,7 +238,7 @@ impl Report {
             ClassReport::Misc(misc) => misc.text(self),
         };
         if self.dma_faults > 0 {
-            text += &format!("{} DMA accesses outside of its window were blocked\n", self.dma_faults);
+            text += &format!("{} DMA accesses outside its window were blocked\n", self.dma_faults);
         }
         text
     }

@@ -96,6 +96,6 @@ fn watch(set: &libc::sigset_t, came: &AtomicI32, mut event: &File) {
         }
         // Its counter cannot be full after one.
         let _ = event.write_all(&1u64.to_ne_bytes());
-        tracing::info!("{}: stopping; once more ends it at once", name(signal).unwrap_or("a signal"));
+        tracing::info!("{}: stopping; a second signal ends it at once", name(signal).unwrap_or("a signal"));
     }
 }

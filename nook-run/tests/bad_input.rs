@@ -319,7 +319,8 @@ fn without_the_right_to_make_a_tap_the_two_ways_to_get_one_are_named() {
     let place = Place::new();
     for args in [["--tap", "nook-none"], ["--wire", "tap:nook-none"]] {
         let ended = place.nook_run([e1000().to_str().unwrap()].into_iter().chain(args)).without_net_admin().end();
-        let says = ["no right to use the TAP interface `nook-none`", "CAP_NET_ADMIN", "ip tuntap add dev nook-none"];
+        let says =
+            ["no permission to use the TAP interface `nook-none`", "CAP_NET_ADMIN", "ip tuntap add dev nook-none"];
         assert_is_said(args[0], &ended, 1, &says);
         assert!(!has_interface("nook-none"));
     }

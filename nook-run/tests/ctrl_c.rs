@@ -155,7 +155,7 @@ fn a_second_signal_ends_a_run_that_hangs() {
     let mut run = place.nook_run([e1000().to_str().unwrap(), "--pcap", "pipe", "-v"]).start();
     assert!(run.says("--pcap: opening"), "{}", run.stderr());
     run.signal(libc::SIGINT);
-    assert!(run.says("once more ends it at once"), "{}", run.stderr());
+    assert!(run.says("a second signal ends it at once"), "{}", run.stderr());
     run.signal(libc::SIGINT);
     assert_eq!(run.end().code(), 128 + libc::SIGINT);
 }

@@ -7,7 +7,7 @@ use nook_regs::RegisterMap;
 use crate::host::HostConfig;
 use crate::{Budgets, DriverModule, Host, HostError, Launcher, Layout, Misc, Net, Nook, OwnedManifest};
 
-/// Puts a nook together: what a driver says of itself, a device, what makes its instances, and what is above it.
+/// Puts a nook together: a driver's manifest, a device, what makes its instances, and what is above it.
 ///
 /// ```no_run
 /// # use nook_bus::PciDevice;

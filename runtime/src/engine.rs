@@ -33,7 +33,7 @@ pub enum EngineError {
     NoDeadlineCheck(#[source] check::CheckError),
     /// A filter was named for a driver that calls none.
     #[error(
-        "the driver `{driver}` asks no filter (it does not import `{import}`): build it with this host's SDK, or run \
+        "the driver `{driver}` calls no filter (it does not import `{import}`): build it with this host's SDK, or run \
          it without one"
     )]
     AsksNoFilter {

@@ -81,7 +81,7 @@ pub(crate) struct HostConfig<'a> {
     pub window: DmaWindow,
     /// Register maps that this host knows; the driver's manifest names one.
     pub maps: &'a [&'static RegisterMap],
-    /// What the driver says of itself.
+    /// The driver's manifest.
     pub manifest: &'a OwnedManifest,
     /// How its memory is laid out.
     pub layout: &'a Layout,
@@ -201,7 +201,7 @@ impl Host {
         &self.counters
     }
 
-    /// Returns what the driver says of itself.
+    /// Returns the driver's manifest.
     pub fn manifest(&self) -> &OwnedManifest {
         &self.manifest
     }

@@ -48,7 +48,7 @@ pub enum LoadError {
     #[error("not a WebAssembly module: {0}; {GUIDE} says how a driver is built")]
     NotWasm(String),
     /// wasm, but not valid, or with features that drivers cannot use.
-    #[error("not a valid WebAssembly module: {}; it is damaged or uses what drivers may not, see {GUIDE}", Printable(.0))]
+    #[error("not a valid WebAssembly module: {}; it is damaged or uses features that drivers may not use, see {GUIDE}", Printable(.0))]
     Invalid(String),
     /// A component.
     #[error("this is a WebAssembly component; a driver is a core module, see {GUIDE}")]
@@ -60,7 +60,7 @@ pub enum LoadError {
     #[error("more than one `{MANIFEST_SECTION}` section: keep one")]
     TwoManifests,
     /// A manifest with a mistake.
-    #[error("the manifest {0}; {GUIDE} has a right one")]
+    #[error("the manifest {0}; {GUIDE} has a correct one")]
     BadManifest(String),
     /// Built for another host.
     #[error(
@@ -295,7 +295,7 @@ impl DriverModule {
         })
     }
 
-    /// Returns what the driver says of itself.
+    /// Returns the driver's manifest.
     pub fn manifest(&self) -> &OwnedManifest {
         &self.manifest
     }

@@ -1,4 +1,4 @@
-//! What a nook says of itself: outcomes of its turns, and why it does not go on.
+//! Outcomes of a nook's turns, and its errors.
 
 use std::io;
 
@@ -36,7 +36,7 @@ pub enum NookError {
     #[error("probe: the driver returned success and attached nothing")]
     AttachedNothing,
     /// The driver is of another class than what it is to serve.
-    #[error("the driver is of class {driver}, and is to serve what a driver of class {wanted} serves")]
+    #[error("the driver is of class {driver}; one of class {wanted} is required")]
     OtherClass {
         /// The driver's.
         driver: Class,

@@ -142,7 +142,7 @@ impl<'a> Survey<'a> {
         self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())
     }
 
-    /// A filter imports nothing and has entries of its own.
+    /// A filter imports nothing and has its own entries.
     pub(crate) fn check_filter(&self) -> Result<(), LoadError> {
         if let Some((name, _)) = self.imports.first() {
             let text = format!("imports `{IMPORT_MODULE}.{name}`; a filter imports nothing");

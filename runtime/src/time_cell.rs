@@ -66,7 +66,7 @@ impl Cells {
             wasmtime::bail!("no time cell can be at {offset:#x}");
         }
         let Some(address) = NonNull::new(memory.data_ptr(store).wrapping_add(offset).cast()) else {
-            wasmtime::bail!("the memory with the time cell is nowhere");
+            wasmtime::bail!("the memory with the time cell does not exist");
         };
         let clock = store.data().clock().clone();
         self.lock().push(Cell { address: Address(address), clock, stood: (0, 0) });

@@ -263,7 +263,7 @@ fn a_filter_with_imports_is_refused_and_so_is_a_driver_that_asks_none() {
     let cache = ModuleCache::none();
     let made = WasmLauncher::filtered(Arc::new(module.unwrap()), &filter(), String::new(), &cache, Mmio::Emulated);
     let error = made.err().unwrap().to_string();
-    assert!(error.contains("asks no filter"), "{error}");
+    assert!(error.contains("calls no filter"), "{error}");
 }
 
 #[test]

@@ -35,7 +35,8 @@ impl Default for IpHostConfig {
     }
 }
 
-/// A host in this process: what a driver's interface is plugged into when there is no right to make a TAP interface.
+/// A host in this process: what a driver's interface is plugged into when there is no permission to make a TAP
+/// interface.
 ///
 /// It answers ARP and ICMP echo requests, and carries out an exercise with another host ([`start`](Self::start)).
 /// It works when [`service`](NetBackend::service) tells it the time, and only while the link is up.

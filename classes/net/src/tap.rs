@@ -29,7 +29,7 @@ pub enum TapError {
     },
     /// There is no such interface, and this process may not make one, or there is one that is somebody else's.
     #[error(
-        "no right to use the TAP interface `{name}`: run with CAP_NET_ADMIN (as root), or let root make it for you \
+        "no permission to use the TAP interface `{name}`: run with CAP_NET_ADMIN (as root), or let root make it for you \
          once: ip tuntap add dev {name} mode tap user $USER"
     )]
     NotAllowed {
@@ -38,7 +38,7 @@ pub enum TapError {
     },
     /// This user may not even ask the kernel.
     #[error(
-        "no right to open /dev/net/tun, so none to use the TAP interface `{name}`: run as root, or let root open it \
+        "no permission to open /dev/net/tun for the TAP interface `{name}`: run as root, or let root open it \
          and make the interface: chmod 666 /dev/net/tun; ip tuntap add dev {name} mode tap user $USER"
     )]
     NoAccess {
@@ -58,7 +58,9 @@ pub enum TapError {
         name: String,
     },
     /// The kernel has no TAP driver.
-    #[error("/dev/net/tun does not open: load the kernel's TUN/TAP driver (modprobe tun), or pass it to the container")]
+    #[error(
+        "/dev/net/tun cannot be opened: load the kernel's TUN/TAP driver (modprobe tun), or pass it to the container"
+    )]
     NoDriver,
     /// Anything else.
     #[error("cannot use the TAP interface `{name}`: {what}: {source}")]

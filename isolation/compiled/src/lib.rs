@@ -47,7 +47,7 @@ pub enum CompiledError {
     },
     /// It is another driver, or another version of it.
     #[error(
-        "{} says of itself what the driver's wasm file does not; build both again with `cargo xtask drivers`",
+        "{} has another manifest than the driver's wasm file; build both again with `cargo xtask drivers`",
         path.display()
     )]
     OtherDriver {

@@ -48,7 +48,7 @@ impl Wait {
     /// Returns the closest mode that this machine can do.
     pub(crate) fn possible(self) -> Wait {
         if self == Wait::Poll && processors().is_none_or(|set| count(&set) < 2) {
-            tracing::warn!("one processor only: the driver's process is woken, it does not poll");
+            tracing::warn!("only one processor: the driver's process sleeps instead of polling");
             return Wait::Futex;
         }
         self

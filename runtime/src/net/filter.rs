@@ -70,7 +70,7 @@ impl FilterModule {
         Ok(FilterModule { manifest, own_bytes: survey.memory_bytes()?, wasm: wasm.to_vec() })
     }
 
-    /// Returns what the filter says of itself.
+    /// Returns the filter's manifest.
     pub fn manifest(&self) -> &OwnedManifest {
         &self.manifest
     }

@@ -138,7 +138,7 @@ impl<U: NetBackend> Class for Net<U> {
         let settings = self.settings.clone();
         let lacking = self.apply(driver, &settings)?;
         if !lacking.is_empty() {
-            tracing::warn!("{}; the other settings hold", NookError::Lacks { entries: lacking });
+            tracing::warn!("{}; the other settings are in effect", NookError::Lacks { entries: lacking });
         }
         // The receiver finds buffers as soon as it is on.
         self.traffic.provide_rx().map_err(|fault| driver.host().error(fault))

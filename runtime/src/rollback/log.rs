@@ -25,13 +25,13 @@ pub enum CorruptLog {
     #[error("the last call was not a transaction: only poll, irq, timer and work can be undone")]
     NotATransaction,
     /// A record does not make sense.
-    #[error("the undo log has no sensible record below byte {top:#x}")]
+    #[error("the undo log has no valid record below byte {top:#x}")]
     Record {
         /// Where the record ends.
         top: u32,
     },
     /// A state that the module never takes.
-    #[error("the undo log's state is {0}, which does not exist")]
+    #[error("the undo log has the invalid state {0}")]
     Mode(i32),
 }
 

@@ -10,7 +10,7 @@ use nook_process_guest::channel::{CHANNEL_BYTES, Channel, MEMORY_AT, SLOTS, to_h
 use nook_sdk::abi::Hostcall;
 use nook_sdk::{Irq, Kernel, LinkState, NetDriver, Nook, Poll, ProbeReason, RxMode, Status};
 
-/// What it says of itself.
+/// Its manifest.
 pub const MANIFEST: &str = "abi = 0.9\nclass = net\nversion = 0.1.0\nlicense = Apache-2.0\nname = hostile\n\
                             pci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n";
 
