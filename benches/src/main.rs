@@ -74,12 +74,12 @@ fn run(args: &Args) -> Result<Vec<String>> {
     } else {
         report.left_out.push("the paper's experiment: it is part of --full, and --paper makes it alone".into());
     }
-    report.seconds = begin.elapsed().as_secs_f64();
+    report.duration_ns = begin.elapsed().as_nanos() as u64;
     write(&report, &args.out)?;
     for what in &report.left_out {
         println!("left out: {what}");
     }
-    println!("{}/index.html and report.json, in {:.0} s", args.out.display(), report.seconds);
+    println!("{}/index.html and report.json, in {:.0} s", args.out.display(), report.duration_ns as f64 / 1e9);
     if let Some((path, document)) = document {
         let Some(document) = docs::updated(&document, &report) else {
             bail!("{} has no marks between which the tables could go", path.display())

@@ -27,7 +27,7 @@ pub fn of(report: &Report) -> Result<String, Box<dyn Error>> {
         "<h1>What isolation costs</h1>\n<p>A {} run of {:.0} s on a {}. Times are this run's; what counts are ratios \
          between levels that were measured in turn, in one process.</p>\n",
         escaped(&report.extent),
-        report.seconds,
+        report.duration_ns as f64 / 1e9,
         escaped(&report.machine.describe())
     );
     let levels = LEVELS.iter().chain([&DIRECT]).map(|level| format!("{} ({})", level.name, level.about));

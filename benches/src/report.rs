@@ -32,8 +32,8 @@ pub struct Report {
     pub crossovers: Vec<Crossover>,
     /// What was not measured, and why.
     pub left_out: Vec<String>,
-    /// How long it took.
-    pub seconds: f64,
+    /// How long it took, in nanoseconds.
+    pub duration_ns: u64,
 }
 
 /// A ratio's uncertainty.

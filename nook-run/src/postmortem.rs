@@ -27,7 +27,10 @@ pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
         .with_context(|| format!("{} is not a crash bundle: see `[bundles]` in docs/policy.md", folder.display()))?;
     let report: Value = serde_json::from_str(&report).context("the bundle's report.json is damaged")?;
     if report["format"] != BUNDLE_FORMAT {
-        bail!("the bundle has format {}, this nook-run reads {BUNDLE_FORMAT}", report["format"]);
+        bail!(
+            "the bundle has format {}, and this nook-run reads format {BUNDLE_FORMAT}: read it with the version that wrote it",
+            report["format"]
+        );
     }
     let mut out = String::new();
     let map = map(folder);
@@ -64,7 +67,8 @@ fn head(out: &mut String, report: &Value, map: &Result<&'static RegisterMap>) ->
     )?;
     writeln!(out, "file       {}, SHA-256 {}", word(&driver["file"]), word(&driver["sha256"]))?;
     writeln!(out, "device     {}", word(&report["device"]))?;
-    let (faults, restarts) = (&report["faults_so_far"], &report["restarts_so_far"]);
+    let so_far = &report["so_far"];
+    let (faults, restarts) = (&so_far["faults"], &so_far["restarts"]);
     let went_on = if report["rolled_back"] == true { "; the call was rolled back, and the driver went on" } else { "" };
     writeln!(out, "history    fault {faults}, after {restarts} restart(s){went_on}")?;
     let fault = &report["fault"];

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
 use nook_bus::IrqKind;
-use nook_recovery::{Downtime, Recovery, RecoveryOutcome, Supervisor};
-use nook_runtime::{Class, Counters, DriverModule, FilterModule, OwnedManifest};
-use serde::Serialize;
+use nook_recovery::{Downtime, Recovery, Supervisor};
+use nook_runtime::{Class, Counters, DriverModule, FilterModule, Named, OwnedManifest};
+use serde::{Serialize, Serializer};
 
 use crate::files::{draft, folder_of, is_special, replace};
 use crate::misc::MiscReport;
@@ -31,15 +31,15 @@ pub struct Report {
     /// "intx", "msi" or "msix", if interrupts were enabled.
     pub interrupts: Option<&'static str>,
     /// Faults, oldest first. Of a driver that faults very often only the first are listed.
-    pub faults: Vec<FaultReport>,
+    pub faults: Vec<Recovery>,
     /// How many there were in all.
     pub fault_count: u64,
     /// DMA outside the window that was seen and blocked.
     pub dma_faults: u64,
     /// Why the run ended.
     pub ended: String,
-    /// How long it was, from start to stop.
-    pub seconds: f64,
+    /// How long it was, from start to stop, in nanoseconds.
+    pub duration_ns: u64,
     /// What the driver's class has to tell.
     #[serde(flatten)]
     pub class: ClassReport,
@@ -88,139 +88,75 @@ impl From<&FilterModule> for ModuleReport {
     }
 }
 
-/// Counters of the runtime.
+/// What was counted: the core's counters and the class's, each by its own name, and what follows from them.
 #[derive(Debug, Serialize)]
-pub struct CountersReport<C> {
-    /// Register reads, configuration space included.
-    pub reg_reads: u64,
-    /// Register writes.
-    pub reg_writes: u64,
-    /// Calls from the driver to the host.
-    pub hostcalls: u64,
-    /// Interrupts delivered.
-    pub irqs: u64,
-    /// Calls of `poll`.
-    pub polls: u64,
+pub struct CountersReport<C: Named, R> {
+    /// The core's.
+    #[serde(flatten, serialize_with = "by_name")]
+    pub core: Counters,
     /// Times the boundary was crossed, either way.
     pub crossings: u64,
-    /// What the class counts.
-    #[serde(flatten)]
+    /// The class's.
+    #[serde(flatten, serialize_with = "by_name")]
     pub class: C,
+    /// What the class makes of them.
+    #[serde(flatten)]
+    pub rates: R,
 }
 
-/// One fault.
-#[derive(Debug, Serialize)]
-pub struct FaultReport {
-    /// In words.
-    pub fault: String,
-    /// Milliseconds from the start of the run.
-    pub at_ms: u64,
-    /// Nanoseconds until the call was rolled back, if it was.
-    pub rollback_after_ns: Option<u64>,
-    /// Microseconds until driver and device were as in a snapshot, if one was restored.
-    pub snapshot_restore_after_ns: Option<u64>,
-    /// Microseconds until a fresh instance ran, if one did.
-    pub restart_after_ns: Option<u64>,
+/// Writes every counter under its name.
+///
+/// # Errors
+/// The serializer's.
+pub fn by_name<S: Serializer>(counters: &impl Named, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counters.named())
 }
 
-/// What recovery did, in numbers.
+/// What recovery did, in numbers. Times are in nanoseconds, from the end of the faulty call.
 #[derive(Debug, Serialize)]
-pub struct RecoveryReport<C> {
+pub struct RecoveryReport {
     /// Faults whose call was rolled back: the instance went on.
     pub rollbacks: u64,
-    /// Faults after which the driver was restored from a snapshot.
+    /// Faults after which a snapshot was restored.
     pub snapshot_restores: u64,
     /// Restarts.
     pub restarts: u64,
-    /// Calls that were transactions and went well.
-    pub transactions: u64,
-    /// Of those, calls that could have been rolled back until they were committed.
-    pub rollback_possible: u64,
-    /// From the end of the faulty call until everything was as before it.
-    pub rollback_ns: Option<Times>,
-    /// From the end of the faulty call until driver and device were as in a snapshot.
-    pub snapshot_restore_ns: Option<Times>,
-    /// From the end of the faulty call until a fresh instance had been opened.
-    pub restart_ns: Option<Times>,
-    /// What the class gave up.
-    #[serde(flatten)]
-    pub class: C,
+    /// Until everything was as before the call.
+    pub rollback_ns: Downtime,
+    /// Until driver and device were as in the snapshot.
+    pub snapshot_restore_ns: Downtime,
+    /// Until a fresh instance had been opened.
+    pub restart_ns: Downtime,
 }
 
-/// A distribution of times, in nanoseconds.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs)] // The names say it.
-pub struct Times {
-    pub p50: u64,
-    pub p90: u64,
-    pub p99: u64,
-    pub max: u64,
-}
-
-impl Times {
-    fn of(downtime: &Downtime) -> Option<Self> {
-        let [p50, p90, p99, max] = [500, 900, 990, 1000].map(|thousandths| downtime.quantile_ns(thousandths));
-        Some(Times { p50: p50?, p90: p90?, p99: p99?, max: max? })
-    }
-}
-
-impl<R> RecoveryReport<R> {
-    /// Of a run; `class` is what the class gave up.
-    pub fn new<C: Class>(supervisor: &Supervisor<C>, class: R) -> Self {
-        let counters = supervisor.nook().counters();
+impl RecoveryReport {
+    /// Of a run.
+    pub fn new<C: Class>(supervisor: &Supervisor<C>) -> Self {
         RecoveryReport {
             rollbacks: supervisor.rollbacks().count(),
             snapshot_restores: supervisor.snapshot_restores().count(),
             restarts: supervisor.restarts(),
-            transactions: counters.transactions,
-            rollback_possible: counters.rollback_possible,
-            rollback_ns: Times::of(supervisor.rollbacks()),
-            snapshot_restore_ns: Times::of(supervisor.snapshot_restores()),
-            restart_ns: Times::of(supervisor.restart_times()),
-            class,
+            rollback_ns: supervisor.rollbacks().clone(),
+            snapshot_restore_ns: supervisor.snapshot_restores().clone(),
+            restart_ns: supervisor.restart_times().clone(),
         }
     }
 
     /// What was done about this many faults, in words.
     pub fn text(&self, faults: u64) -> String {
         let RecoveryReport { rollbacks, snapshot_restores, restarts, .. } = self;
-        let snapshots =
-            if *snapshot_restores > 0 { format!("{snapshot_restores} snapshot restore(s), ") } else { "".into() };
+        let snapshots = match snapshot_restores {
+            0 => String::new(),
+            _ => format!("{snapshot_restores} snapshot restore(s), "),
+        };
         format!("{faults} fault(s): {rollbacks} rollback(s), {snapshots}{restarts} restart(s)\n")
     }
 }
 
-impl<C> CountersReport<C> {
-    /// Of what was counted about a nook, and what its class counts.
-    pub fn new(c: &Counters, class: C) -> Self {
-        CountersReport {
-            reg_reads: c.reg_reads,
-            reg_writes: c.reg_writes,
-            hostcalls: c.hostcalls,
-            irqs: c.irqs,
-            polls: c.polls,
-            crossings: c.crossings(),
-            class,
-        }
-    }
-}
-
-impl FaultReport {
-    /// `start_ns` is when the run began.
-    pub fn new(recovery: &Recovery, start_ns: u64) -> Self {
-        let (rollback_after_ns, snapshot_restore_after_ns, restart_after_ns) = match recovery.outcome {
-            RecoveryOutcome::RolledBack { after_ns } => (Some(after_ns), None, None),
-            RecoveryOutcome::SnapshotRestored { after_ns } => (None, Some(after_ns / 1000), None),
-            RecoveryOutcome::Restarted { after_ns } => (None, None, Some(after_ns / 1000)),
-            RecoveryOutcome::Ended => (None, None, None),
-        };
-        FaultReport {
-            fault: recovery.fault.clone(),
-            at_ms: recovery.at_ns.saturating_sub(start_ns) / 1_000_000,
-            rollback_after_ns,
-            snapshot_restore_after_ns,
-            restart_after_ns,
-        }
+impl<C: Named, R> CountersReport<C, R> {
+    /// Of what was counted about a nook, what its class counts, and what it makes of both.
+    pub fn new(core: &Counters, class: C, rates: R) -> Self {
+        CountersReport { core: *core, crossings: core.crossings(), class, rates }
     }
 }
 
@@ -228,7 +164,7 @@ impl Report {
     /// How long the run was, in words.
     pub fn duration(&self) -> String {
         let whose = if self.clock == VIRTUAL { " of virtual time" } else { "" };
-        format!("{:.1} s{whose}", self.seconds)
+        format!("{:.1} s{whose}", self.duration_ns as f64 / 1e9)
     }
 
     /// What is printed at the end of every run.

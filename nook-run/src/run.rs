@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nook_bus::Clock;
-use nook_recovery::{PolicyFile, Supervisor};
+use nook_recovery::{PolicyFile, Recovery, RecoveryOutcome, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
     Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder, NookError, Wasi,
@@ -15,7 +15,7 @@ use nook_runtime::{
 use crate::cli::{Isolation, RunArgs};
 use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
-use crate::report::{ClassReport, FaultReport, Report, VIRTUAL, check_path, irq_name, write_json};
+use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
 use crate::{device, drivers, maps, misc, net, nooks, output};
 
@@ -273,7 +273,7 @@ pub(crate) fn drive<C: Class>(
 /// Says how much faster virtual time was than real time. That is not the same each time, and so no part of the report.
 pub(crate) fn tell_speed(report: &Report, took: Duration) {
     if report.clock == VIRTUAL {
-        let (seconds, took) = (report.seconds, took.as_secs_f64());
+        let (seconds, took) = (report.duration_ns as f64 / 1e9, took.as_secs_f64());
         tracing::info!("{seconds:.2} s of virtual time took {took:.2} s: {:.1} times as fast", seconds / took);
     }
 }
@@ -282,7 +282,7 @@ pub(crate) fn tell_speed(report: &Report, took: Duration) {
 pub(crate) struct Finish {
     pub(crate) ended: Ended,
     pub(crate) start_ns: u64,
-    late_faults: Vec<FaultReport>,
+    late_faults: Vec<Recovery>,
 }
 
 impl Finish {
@@ -294,12 +294,10 @@ impl Finish {
     /// Notes what went wrong after it had ended.
     pub(crate) fn note(&mut self, what: &str, error: &NookError, now_ns: u64) {
         tracing::error!("{what}: {error}");
-        self.late_faults.push(FaultReport {
+        self.late_faults.push(Recovery {
             fault: error.to_string(),
-            at_ms: (now_ns - self.start_ns) / 1_000_000,
-            rollback_after_ns: None,
-            snapshot_restore_after_ns: None,
-            restart_after_ns: None,
+            at_ns: now_ns.saturating_sub(self.start_ns),
+            outcome: RecoveryOutcome::Ended,
         });
     }
 
@@ -311,12 +309,14 @@ impl Finish {
         class: impl FnOnce(&mut Supervisor<C>, &mut Finish) -> ClassReport,
     ) -> Report {
         let clock = supervisor.nook().clock().clone();
-        let seconds = (clock.now_ns() - self.start_ns) as f64 / 1e9;
+        let duration_ns = clock.now_ns() - self.start_ns;
         let interrupts = supervisor.nook().host().irq_kind().map(irq_name);
         let class = class(supervisor, &mut self);
         let host = supervisor.nook().host();
         let (device, dma_faults) = (host.describe_device(), host.dma_faults());
-        let faults = supervisor.recoveries().iter().map(|recovery| FaultReport::new(recovery, self.start_ns));
+        let since_start =
+            |recovery: &Recovery| Recovery { at_ns: recovery.at_ns.saturating_sub(self.start_ns), ..recovery.clone() };
+        let faults = supervisor.recoveries().iter().map(since_start);
         Report {
             driver: modules.driver.as_ref().into(),
             device,
@@ -327,7 +327,7 @@ impl Finish {
             faults: faults.chain(self.late_faults).collect(),
             dma_faults,
             ended: self.ended.to_string(),
-            seconds,
+            duration_ns,
             class,
         }
     }

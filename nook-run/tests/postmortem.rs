@@ -115,7 +115,10 @@ fn what_is_not_a_bundle_is_refused() {
     let place = Place::new();
     assert_is_said("a folder", &place.nook_run(["postmortem", "."]).end(), 1, &["is not a crash bundle"]);
     place.file("report.json", "{}");
-    assert_is_said("another format", &place.nook_run(["postmortem", "."]).end(), 1, &["has format null"]);
+    assert_is_said("no format", &place.nook_run(["postmortem", "."]).end(), 1, &["has format null"]);
+    place.file("report.json", r#"{"format": 2}"#);
+    let says = ["has format 2", "reads format 3", "the version that wrote it"];
+    assert_is_said("an older format", &place.nook_run(["postmortem", "."]).end(), 1, &says);
     place.file("report.json", "{");
     assert_is_said("half a report", &place.nook_run(["postmortem", "."]).end(), 1, &["report.json is damaged"]);
 }

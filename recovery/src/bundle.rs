@@ -17,13 +17,14 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_abi::{Fault, Hex};
-use nook_runtime::{Call, Caller, Class, Counters, CrashState, MemoryDump, Nook, NookError};
+use nook_runtime::{Call, Caller, Class, CrashState, Layout, MemoryDump, Named, Nook, NookError, TracedCall};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::Policy;
 
 /// The layout of bundles; a reader refuses another.
-pub const BUNDLE_FORMAT: u64 = 2;
+pub const BUNDLE_FORMAT: u64 = 3;
 
 /// Where bundles go, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +47,20 @@ pub struct BundleConfig {
     pub registers: String,
 }
 
+/// How many faults there were until now, this one among them, and what was done about them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct SoFar {
+    pub(crate) faults: u64,
+    pub(crate) rollbacks: u64,
+    pub(crate) snapshot_restores: u64,
+    pub(crate) restarts: u64,
+}
+
 /// What the supervisor knows of a fault.
 pub(crate) struct BundleContext<'a> {
     pub(crate) error: &'a NookError,
     pub(crate) policy: &'a Policy,
-    pub(crate) faults: u64,
-    pub(crate) restarts: u64,
+    pub(crate) so_far: SoFar,
     pub(crate) now_ns: u64,
     /// The call was rolled back, and the driver goes on.
     pub(crate) rolled_back: bool,
@@ -144,6 +153,8 @@ impl Drop for Bundles {
     }
 }
 
+/// What `report.json` says. What others declare is taken whole (the policy, the counters) or field by field without a
+/// rest, so that a field that is added to them is either here or does not compile.
 fn report<C: Class>(
     nook: &Nook<C>,
     about: &BundleContext<'_>,
@@ -152,83 +163,69 @@ fn report<C: Class>(
 ) -> Value {
     let host = nook.host();
     let manifest = host.manifest();
-    let layout = host.layout();
-    let hash = Hex::of(&config.driver_sha256).to_string();
+    let BundleContext { error, policy, so_far, now_ns, rolled_back } = *about;
     json!({
         "format": BUNDLE_FORMAT,
         "time": utc(SystemTime::now()).0,
-        "fault": fault::describe(about.error),
-        "rolled_back": about.rolled_back,
-        "faults_so_far": about.faults,
-        "restarts_so_far": about.restarts,
+        "at_ns": now_ns,
+        "fault": fault::describe(error),
+        "rolled_back": rolled_back,
+        "so_far": so_far,
         "driver": {
             "name": manifest.name,
             "version": manifest.version,
             "registers": manifest.registers,
-            "sha256": hash,
+            "sha256": Hex::of(&config.driver_sha256).to_string(),
             "file": config.driver_file,
         },
         "device": host.describe_device(),
         "isolation": nook.isolation(),
         "callers": crash_state.callers.iter().map(caller).collect::<Vec<_>>(),
-        "counters": counters(nook.counters(), nook.class().counts()),
-        "policy": {
-            "restarts": about.policy.restarts,
-            "window_ns": about.policy.window_ns,
-            "backoff_first_ns": about.policy.backoff_first_ns,
-            "backoff_most_ns": about.policy.backoff_most_ns,
-            "resubmit": about.policy.resubmit,
-            "snapshots": about.policy.snapshots,
-            "snapshot_every_ns": about.policy.snapshot_every_ns,
-        },
-        "memory": {
-            "pages": crash_state.memory.len(),
-            "own_bytes": layout.own_bytes,
-            "heap_bytes": layout.heap_bytes,
-            "host_page": layout.host_page,
-            "rings": layout.rings,
-            "window": layout.window,
-            "window_bytes": layout.window_bytes,
-        },
+        "counters": counters(nook),
+        "policy": policy,
+        "memory": memory(host.layout(), crash_state),
     })
 }
 
 fn caller(caller: &Caller) -> Value {
-    json!({
-        "function": caller.function,
-        "name": caller.name,
-        "module_offset": caller.module_offset,
-        "in_driver": caller.in_driver,
-    })
+    let Caller { function, name, module_offset, in_driver } = caller;
+    json!({ "function": function, "name": name, "module_offset": module_offset, "in_driver": in_driver })
 }
 
-fn counters(c: &Counters, class: Vec<(&'static str, u64)>) -> Value {
-    let mut counters = json!({
-        "starts": c.starts,
-        "entries": c.entries,
-        "hostcalls": c.hostcalls,
-        "polls": c.polls,
-        "irqs": c.irqs,
-        "reg_reads": c.reg_reads,
-        "reg_writes": c.reg_writes,
-    });
-    class.into_iter().for_each(|(name, count)| counters[name] = count.into());
-    counters
+/// The core's counters and the class's, by their names.
+fn counters<C: Class>(nook: &Nook<C>) -> Map<String, Value> {
+    let counts = nook.counters().named().into_iter().chain(nook.class().counts());
+    counts.map(|(name, count)| (name.to_owned(), count.into())).collect()
+}
+
+fn memory(layout: &Layout, crash_state: &CrashState) -> Value {
+    let Layout { own_bytes, heap_bytes, host_page, rings, window, window_bytes, dma_bytes } = layout;
+    json!({
+        "pages": crash_state.memory.len(),
+        "own_bytes": own_bytes,
+        "heap_bytes": heap_bytes,
+        "host_page": host_page,
+        "rings": rings,
+        "window": window,
+        "window_bytes": window_bytes,
+        "dma_bytes": dma_bytes,
+    })
 }
 
 /// Writes the lines of `calls.jsonl`.
 fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
     for step in &crash_state.steps {
-        let (kind, name, args) = match step.call {
+        let TracedCall { call, args: values, result } = *step;
+        let (kind, name, args) = match call {
             Call::Entry(entry) => ("entry", entry.info().name, entry.info().args),
             Call::Hostcall(call) | Call::Refused(call) => ("hostcall", call.info().name, call.info().args),
         };
         let args: Map<String, Value> =
-            args.iter().zip(step.args).map(|(arg, value)| (arg.name.to_owned(), value.into())).collect();
+            args.iter().zip(values).map(|(arg, value)| (arg.name.to_owned(), value.into())).collect();
         let mut line = json!({ kind: name, "args": args });
-        match step.call {
+        match call {
             Call::Entry(_) => {}
-            Call::Hostcall(_) => line["result"] = step.result.into(),
+            Call::Hostcall(_) => line["result"] = result.into(),
             Call::Refused(_) => line["refused"] = true.into(),
         }
         writeln!(out, "{line}")?;

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-/// Limits of coming back. Times are nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use serde::Serialize;
+
+/// Limits of coming back. Times are nanoseconds. Crash bundles have it as it is declared here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Policy {
     /// Whether calls that faulted are rolled back at all, where they can be.
     pub rollback: bool,

@@ -2,8 +2,9 @@
 
 use nook_abi::Fault;
 use nook_runtime::{Class, CrashState, Nook, NookError, Snapshot, Turn};
+use serde::Serialize;
 
-use crate::bundle::{BundleContext, Bundles};
+use crate::bundle::{BundleContext, Bundles, SoFar};
 use crate::escalation::{Action, Escalation, Progress, Resolution};
 use crate::policy::{History, Verdict};
 use crate::snapshots::Snapshots;
@@ -20,8 +21,9 @@ pub struct Quarantine {
     pub last: NookError,
 }
 
-/// What came of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What came of a fault. In reports: its name in `outcome`, and `after_ns` if the driver went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RecoveryOutcome {
     /// The call was rolled back, and the same instance went on.
     RolledBack {
@@ -43,13 +45,14 @@ pub enum RecoveryOutcome {
 }
 
 /// One fault, and what was done about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recovery {
     /// The fault, in words.
     pub fault: String,
-    /// When it came, in nanoseconds of the nook's clock.
+    /// When it came, in nanoseconds of the nook's clock; in the report of a run, from its start.
     pub at_ns: u64,
     /// What came of it.
+    #[serde(flatten)]
     pub outcome: RecoveryOutcome,
 }
 
@@ -69,7 +72,7 @@ pub struct Supervisor<C: Class> {
     escalation: Escalation,
     snapshots: Snapshots<Snapshot<C::Image>>,
     rollbacks: Downtime,
-    returns: Downtime,
+    snapshot_restores: Downtime,
     restart_times: Downtime,
 }
 
@@ -99,7 +102,7 @@ impl<C: Class> Supervisor<C> {
             escalation: Escalation::new(C::MOVES),
             snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
-            returns: Downtime::default(),
+            snapshot_restores: Downtime::default(),
             restart_times: Downtime::default(),
         }
     }
@@ -152,7 +155,7 @@ impl<C: Class> Supervisor<C> {
 
     /// Returns how long it took, from the end of a call that faulted, until driver and device were as in a snapshot.
     pub fn snapshot_restores(&self) -> &Downtime {
-        &self.returns
+        &self.snapshot_restores
     }
 
     /// Returns how long it took, from the end of a call that faulted, until a fresh instance had opened the interface.
@@ -246,17 +249,11 @@ impl<C: Class> Supervisor<C> {
         if !matches!(error, NookError::Fault { fault, .. } if about_driver(fault)) {
             return false;
         }
-        let Supervisor { nook, policy, snapshots, bundles, faults, restarts, .. } = self;
+        let so_far = self.so_far();
+        let Supervisor { nook, policy, snapshots, bundles, .. } = self;
         let Some(snapshot) = snapshots.choose(policy, at_ns, |snapshot| nook.fits(snapshot)) else { return false };
         if let Some(bundles) = bundles {
-            let about = BundleContext {
-                error,
-                policy,
-                faults: *faults,
-                restarts: *restarts,
-                now_ns: at_ns,
-                rolled_back: false,
-            };
+            let about = BundleContext { error, policy, so_far, now_ns: at_ns, rolled_back: false };
             bundles.leave(nook, crash_state.take(), &about);
         }
         let age_ms = at_ns.saturating_sub(snapshot.at_ns()) / 1_000_000;
@@ -288,10 +285,20 @@ impl<C: Class> Supervisor<C> {
     }
 
     fn leave_bundle(&mut self, crash_state: Option<CrashState>, error: &NookError, rolled_back: bool, now_ns: u64) {
-        let Supervisor { nook, policy, faults, restarts, bundles, .. } = self;
+        let so_far = self.so_far();
+        let Supervisor { nook, policy, bundles, .. } = self;
         let Some(bundles) = bundles else { return };
-        let about = BundleContext { error, policy, faults: *faults, restarts: *restarts, now_ns, rolled_back };
+        let about = BundleContext { error, policy, so_far, now_ns, rolled_back };
         bundles.leave(nook, crash_state, &about);
+    }
+
+    fn so_far(&self) -> SoFar {
+        SoFar {
+            faults: self.faults,
+            rollbacks: self.rollbacks.count(),
+            snapshot_restores: self.snapshot_restores.count(),
+            restarts: self.restarts,
+        }
     }
 
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
@@ -324,7 +331,7 @@ impl<C: Class> Supervisor<C> {
         if self.restore_snapshot(&error, &mut crash_state, now) {
             self.escalation.forget();
             let after_ns = self.nook.clock().now_ns().saturating_sub(now);
-            self.returns.note(after_ns);
+            self.snapshot_restores.note(after_ns);
             if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
                 recovery.outcome = RecoveryOutcome::SnapshotRestored { after_ns };
             }

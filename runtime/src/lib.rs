@@ -65,7 +65,7 @@ pub use cache::ModuleCache;
 pub use call_trace::{Call, Caller, CrashState, MemoryDump, Page, TracedCall};
 pub use class::{Bisect, CallOutcome, Class};
 pub use clock::now_ns;
-pub use counters::Counters;
+pub use counters::{Counters, Named};
 pub use crash::CrashWhen;
 pub use device::choose_iova;
 pub use driver::{Driver, Ended, LaunchError, Launcher, RolledBack};

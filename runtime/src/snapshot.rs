@@ -73,7 +73,6 @@ impl Host {
         self.call.due = image.due;
         self.monitor = crate::loop_monitor::LoopMonitor::default();
         self.call.trace.begin();
-        self.counters.snapshot_restores += 1;
         self.device.restore(&image.device)
     }
 }

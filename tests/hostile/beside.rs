@@ -48,12 +48,12 @@ pub struct Stream {
     pub hash_ok: bool,
     /// Frames a second that arrived.
     pub frames_per_s: u64,
-    /// From when a frame was due to be offered until it had arrived, in microseconds.
-    pub p50_us: f64,
+    /// From when a frame was due to be offered until it had arrived, in nanoseconds.
+    pub p50_ns: u64,
     /// See there.
-    pub p99_us: f64,
+    pub p99_ns: u64,
     /// See there.
-    pub max_us: f64,
+    pub max_ns: u64,
 }
 
 /// The good driver beside a hostile one.
@@ -240,7 +240,6 @@ fn summary(ways: [Way; 2], took_ns: u64) -> Stream {
     let mut waits: Vec<u64> = ways.iter().flat_map(|way| way.waits_ns.iter().copied()).collect();
     waits.sort_unstable();
     let at = |part: f64| waits.get((waits.len() as f64 * part) as usize).or(waits.last()).copied().unwrap_or(0);
-    let us = |ns: u64| (ns as f64 / 100.0).round() / 10.0;
     let offered = ways.iter().map(|way| way.count).sum();
     let lost = ways.iter().map(|way| way.under_way.len() as u64).sum();
     let [sent, got] = ways.into_iter().fold([Sha256::new(), Sha256::new()], |[sent, got], way| {
@@ -253,8 +252,8 @@ fn summary(ways: [Way; 2], took_ns: u64) -> Stream {
         sha256: Hex::of(&sent).to_string(),
         hash_ok: sent == got,
         frames_per_s: (offered - lost) * 1_000_000_000 / took_ns.max(1),
-        p50_us: us(at(0.5)),
-        p99_us: us(at(0.99)),
-        max_us: us(at(1.0)),
+        p50_ns: at(0.5),
+        p99_ns: at(0.99),
+        max_ns: at(1.0),
     }
 }

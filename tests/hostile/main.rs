@@ -101,13 +101,13 @@ fn play_beside(report: &mut Report) {
         let told = |result: &Beside| {
             let Beside { name, faults, alone, beside, problems, .. } = result;
             let harm = if problems.is_empty() { "nothing lost" } else { "FAILED" };
-            let (p99, hash) = beside
-                .as_ref()
-                .map_or(("-".to_owned(), "-"), |stream| (format!("{:.1}", stream.p99_us), &stream.sha256[..8]));
+            let (p99, hash) = beside.as_ref().map_or(("-".to_owned(), "-"), |stream| {
+                (format!("{:.1}", stream.p99_ns as f64 / 1e3), &stream.sha256[..8])
+            });
             println!(
                 "beside {name:37} {level:7} {harm:13} p99 {p99:>9} µs, alone {:>8.1} µs; hash {hash}, alone {}; {faults} \
                  faults",
-                alone.p99_us,
+                alone.p99_ns as f64 / 1e3,
                 &alone.sha256[..8]
             );
             problems.iter().for_each(|problem| println!("    {problem}"));

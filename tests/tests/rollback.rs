@@ -256,8 +256,8 @@ fn calls_that_are_rolled_back_leave_a_bundle_for_each_place_of_a_fault_and_no_mo
         if let Some(first) = bundles.first() {
             let report = fs::read_to_string(first.join("report.json")).unwrap();
             let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-            assert_eq!((&report["rolled_back"], &report["faults_so_far"]), (&true.into(), &1.into()));
-            assert_eq!((&report["fault"]["kind"], &report["restarts_so_far"]), (&"Trap".into(), &0.into()));
+            assert_eq!((&report["rolled_back"], &report["so_far"]["faults"]), (&true.into(), &1.into()));
+            assert_eq!((&report["fault"]["kind"], &report["so_far"]["restarts"]), (&"Trap".into(), &0.into()));
             // As the driver left everything, not as it was when the call had been rolled back: its call stack is there.
             assert_eq!(report["callers"].as_array().unwrap().len(), 1, "the wrapper is not the author's: {report:#}");
             let calls = fs::read_to_string(first.join("calls.jsonl")).unwrap();

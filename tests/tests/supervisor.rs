@@ -169,7 +169,7 @@ fn a_fault_leaves_a_bundle_that_says_what_happened_and_only_the_newest_are_kept(
     let report: serde_json::Value = serde_json::from_slice(&fs::read(newest.join("report.json")).unwrap()).unwrap();
     assert_eq!(report["fault"]["kind"], "Trap");
     assert_eq!(report["fault"]["entry"], "poll");
-    assert_eq!((&report["faults_so_far"], &report["restarts_so_far"]), (&4.into(), &3.into()));
+    assert_eq!((&report["so_far"]["faults"], &report["so_far"]["restarts"]), (&4.into(), &3.into()));
     assert_eq!(report["driver"]["sha256"].as_str().unwrap(), "ab".repeat(32));
     assert_eq!(report["callers"][0]["name"], "breaks");
     assert_eq!(report["callers"].as_array().unwrap().len(), 2);

@@ -157,7 +157,7 @@ fn to_json(case: &Case, outcome: &CaseOutcome) -> Value {
         "shows": case.sentence,
         "passed": outcome.failure.is_none(),
         "failure": outcome.failure,
-        "seconds": outcome.time.as_secs_f64(),
+        "duration_ns": outcome.time.as_nanos() as u64,
         "data": outcome.data,
     })
 }

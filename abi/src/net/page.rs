@@ -48,6 +48,9 @@ macro_rules! words {
         pub struct $struct { $($(#[$doc])* pub $name: u64,)* }
 
         impl $struct {
+            /// The names of the words, in their order.
+            pub const NAMES: [&str; Self::WORDS] = [$(stringify!($name)),*];
+
             /// As they lie in memory.
             pub const fn to_words(self) -> [u64; Self::WORDS] {
                 let $struct { $($name),* } = self;

@@ -88,7 +88,7 @@ pub fn crashes(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: 
         let (faults, recovery) = (count(&told["fault_count"]), &told["recovery"]);
         ensure!(faults > 0, "nothing crashed each {period} with {name}: {told}");
         let came_back = count(&recovery[way.count]);
-        tell(&format!("{name}, {period}: {came_back} of {faults} faults in {} s", told["seconds"]));
+        tell(&format!("{name}, {period}: {came_back} of {faults} faults in {} ns", told["duration_ns"]));
         let (unit, ns) = way.unit;
         for share in ["p50", "p90", "p99", "max"] {
             let time = recovery[way.times][share].as_f64();
@@ -98,7 +98,8 @@ pub fn crashes(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: 
         let share = Estimate::exactly(came_back as f64 / faults as f64);
         report.figure(&format!("crash_{name}_{period}_share"), share, "");
         if way.level.key() == SFI_TXN.key() {
-            let (rollback_possible, calls) = (count(&recovery["rollback_possible"]), count(&recovery["transactions"]));
+            let counters = &told["counters"];
+            let (rollback_possible, calls) = (count(&counters["rollback_possible"]), count(&counters["transactions"]));
             let share = Estimate::exactly(rollback_possible as f64 / calls.max(1) as f64);
             report.figure(&format!("rollback_possible_{name}_{period}_share"), share, "");
         }

@@ -130,7 +130,7 @@ fn undisturbed(report: &mut Report, drivers: &[Programs; 2], tell: &mut impl FnM
     for (at, session) in sessions.into_iter().enumerate() {
         let (driver, level) = of(at);
         let told = session.end()?;
-        let count = |name: &str| told["recovery"][name].as_f64().with_context(|| format!("no {name} in {told}"));
+        let count = |name: &str| told["counters"][name].as_f64().with_context(|| format!("no {name} in {told}"));
         if *level == SFI_TXN {
             let (calls, rollback_possible) = (count("transactions")?, count("rollback_possible")?);
             for (name, value, unit) in

@@ -13,9 +13,9 @@ pub struct MiscReport {
     /// Those that have an example, and what came of it.
     pub operations: Vec<Tried>,
     /// What was counted on the way through the boundary.
-    pub counters: CountersReport<MiscCounts>,
+    pub counters: CountersReport<MiscCounters, NoRates>,
     /// What was done about faults.
-    pub recovery: RecoveryReport<Nothing>,
+    pub recovery: RecoveryReport,
 }
 
 /// One operation that was tried. Bytes are in hexadecimal.
@@ -39,29 +39,9 @@ pub struct Tried {
     pub lost: u64,
 }
 
-/// Counters of the operations.
+/// Nothing follows from the counters.
 #[derive(Debug, Serialize)]
-pub struct MiscCounts {
-    /// Operations that were asked for.
-    pub asked: u64,
-    /// Those that were completed with output.
-    pub done: u64,
-    /// Those that the driver refused, or completed without output.
-    pub refused: u64,
-    /// Those that were lost with their driver, or given up.
-    pub lost: u64,
-}
-
-/// Nothing is given up but what `MiscCounts` has.
-#[derive(Debug, Serialize)]
-pub struct Nothing {}
-
-impl From<&MiscCounters> for MiscCounts {
-    fn from(counters: &MiscCounters) -> Self {
-        let MiscCounters { asked, done, refused, lost } = *counters;
-        MiscCounts { asked, done, refused, lost }
-    }
-}
+pub struct NoRates {}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -124,8 +104,8 @@ impl MiscReport {
         if self.operations.is_empty() {
             text += "the driver has no operation with an example\n";
         }
-        let MiscCounts { done, .. } = self.counters.class;
-        let _ = writeln!(text, "{done} operations in {:.1} s, {} interrupts", run.seconds, self.counters.irqs);
+        let (done, irqs) = (self.counters.class.done, self.counters.core.irqs);
+        let _ = writeln!(text, "{done} operations in {:.1} s, {irqs} interrupts", run.duration_ns as f64 / 1e9);
         if run.fault_count > 0 {
             text += &self.recovery.text(run.fault_count);
         }

@@ -6,7 +6,7 @@ use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Answer, Failure, Misc, Nook, OperationInfo};
 
 use super::args::CallArg;
-use super::report::{MiscCounts, MiscReport, Tried};
+use super::report::{MiscReport, NoRates, Tried};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, drive, parts, supervise};
@@ -52,11 +52,10 @@ pub(crate) fn run(
     let report = finish.report(&mut supervisor, modules, |supervisor, finish| {
         finish.stop(supervisor);
         let nook = supervisor.nook();
-        let counts = MiscCounts::from(nook.misc_counters());
         ClassReport::Misc(Box::new(MiscReport {
             operations: tried,
-            counters: CountersReport::new(nook.counters(), counts),
-            recovery: RecoveryReport::new(supervisor, super::report::Nothing {}),
+            counters: CountersReport::new(nook.counters(), *nook.misc_counters(), NoRates {}),
+            recovery: RecoveryReport::new(supervisor),
         }))
     });
     tracing::info!("ended: {}", report.ended);

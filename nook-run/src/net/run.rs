@@ -10,9 +10,9 @@ use nook_runtime::{Net, Nook};
 
 use super::args::Exercise;
 use super::backend::Backend;
-use super::report::{DeviceCounters, GivenUp, NetCounts, NetReport};
+use super::report::{NetCountersReport, NetReport};
 use crate::cli::RunArgs;
-use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
+use crate::report::{ClassReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, drive, parts, supervise, tell_speed};
 use crate::signals::Signals;
 
@@ -138,10 +138,9 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
         let nook = supervisor.nook_mut();
         let link = if nook.is_ready() { "up" } else { "down" };
         let mac = nook.interface().map(|interface| Hex::colons(&interface.mac).to_string());
-        let counts = NetCounts::new(nook.counters(), nook.net_counters());
-        let counters = CountersReport::new(nook.counters(), counts);
+        let counters = NetCountersReport::of(nook.counters(), nook.net_counters());
         let device_counters = match nook.is_open().then(|| nook.stats()) {
-            Some(Ok(stats)) => Some(DeviceCounters::from(&stats)),
+            Some(Ok(stats)) => Some(stats),
             Some(Err(error)) => {
                 let now_ns = nook.clock().now_ns();
                 finish.note("counters", &error, now_ns);
@@ -161,7 +160,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
             exercise,
             counters,
             device_counters,
-            recovery: RecoveryReport::new(supervisor, GivenUp::from(nook.net_counters())),
+            recovery: RecoveryReport::new(supervisor),
         }))
     });
     (report, went_well)

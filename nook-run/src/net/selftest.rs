@@ -15,11 +15,11 @@ use nook_regs::RegisterMap;
 use nook_runtime::{DriverModule, Launcher, ModuleCache, Net, Nook, NookBuilder, NookError, RollbackMethod, Wasi};
 
 use super::args::WireArg;
-use super::report::NetCounts;
+use super::report::NetCountersReport;
 use crate::cli::{MmioArg, SelftestArgs};
 use crate::device::{self, DeviceOptions};
 use crate::drivers::LaunchOptions;
-use crate::report::{CountersReport, ModuleReport, check_path, irq_name, write_json};
+use crate::report::{ModuleReport, check_path, irq_name, write_json};
 use crate::run::RunOutcome;
 use crate::signals::Signals;
 use crate::{drivers, maps, output};
@@ -68,8 +68,8 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
         (None, Some(_)) => "qemu",
         (None, None) => "model",
     };
-    let (checks, seconds) = test.run(args.packets);
-    let report = test.report(args, &module, from, identity, checks, seconds);
+    let (checks, duration_ns) = test.run(args.packets);
+    let report = test.report(args, &module, from, identity, checks, duration_ns);
     let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
     written.and(output::print(&report.table().to_string()))?;
     Ok(if report.passed { RunOutcome::Done } else { RunOutcome::ExerciseFailed })
@@ -109,8 +109,8 @@ impl Selftest {
         Ok(Selftest { nook, signals, checks: Vec::new(), interrupts: None, counted: [0; 2], moved: [0; 2], errors: 0 })
     }
 
-    /// Makes every check that makes sense, and leaves the device quiet. How long it took is in seconds.
-    fn run(&mut self, packets: u32) -> (Vec<Check>, f64) {
+    /// Makes every check that makes sense, and leaves the device quiet. How long it took is in nanoseconds.
+    fn run(&mut self, packets: u32) -> (Vec<Check>, u64) {
         let start_ns = self.now_ns();
         let reached = self.parts(packets);
         if reached.is_ok() {
@@ -122,7 +122,7 @@ impl Selftest {
             Err(()) => self.nook.shut(),
         };
         let _ = self.check("the driver stops", stopped.map(|()| "the device is quiet".into()).map_err(text));
-        (std::mem::take(&mut self.checks), (self.now_ns() - start_ns) as f64 / 1e9)
+        (std::mem::take(&mut self.checks), self.now_ns() - start_ns)
     }
 
     /// Runs the checks up to the end of the traffic. An error was reported already, and makes the rest pointless.
@@ -301,7 +301,7 @@ impl Selftest {
         from: &'static str,
         identity: PciIdentity,
         checks: Vec<Check>,
-        seconds: f64,
+        duration_ns: u64,
     ) -> SelftestReport {
         let tally = self.nook.backend().tally();
         let [sha256_sent, sha256_received] = self.nook.backend().hashes();
@@ -334,12 +334,9 @@ impl Selftest {
                 seed: args.seed,
             },
             checks,
-            counters: CountersReport::new(
-                self.nook.counters(),
-                NetCounts::new(self.nook.counters(), self.nook.net_counters()),
-            ),
+            counters: NetCountersReport::of(self.nook.counters(), self.nook.net_counters()),
             dma_faults: self.nook.host().dma_faults(),
-            seconds,
+            duration_ns,
         }
     }
 }

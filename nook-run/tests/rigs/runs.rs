@@ -25,7 +25,7 @@ fn check(report: &Value, pings: u64) {
     assert_eq!((exercise["ping"]["sent"].as_u64(), exercise["ping"]["received"].as_u64()), (Some(pings), Some(pings)));
     assert_eq!(exercise["tcp"]["hash_ok"], true, "{report}");
     assert!(exercise["tcp"]["bits_per_second"].as_u64().unwrap() > 0);
-    assert!(exercise["rr"]["p50_us"].as_f64().unwrap() <= exercise["rr"]["p99_us"].as_f64().unwrap());
+    assert!(exercise["rr"]["p50_ns"].as_u64().unwrap() <= exercise["rr"]["p99_ns"].as_u64().unwrap());
     for counter in ["reg_reads", "reg_writes", "hostcalls", "irqs", "crossings", "packets"] {
         assert!(report["counters"][counter].as_u64().unwrap() > 0, "{counter}: {report}");
     }

@@ -23,7 +23,7 @@ pub use port::OperationInfo;
 pub(crate) use port::{Completed, Port};
 pub(crate) use serve::Hostcalls;
 
-use crate::{Bisect, CallOutcome, Class, Driver, Host, Launcher, Nook, NookError, class};
+use crate::{Bisect, CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, class};
 
 /// How long to wait before a driver is asked again that said `Busy`.
 const BUSY_NS: u64 = 1_000_000;
@@ -90,17 +90,18 @@ pub enum AskError {
     },
 }
 
-/// What is counted about a driver's operations; it survives the driver's restarts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MiscCounters {
-    /// Operations that were asked for.
-    pub asked: u64,
-    /// Those that were completed with output.
-    pub done: u64,
-    /// Those that the driver refused, or completed without output.
-    pub refused: u64,
-    /// Those that were lost with their driver, or given up.
-    pub lost: u64,
+crate::counters::counters! {
+    /// What is counted about a driver's operations; it survives the driver's restarts.
+    pub struct MiscCounters {
+        /// Operations that were asked for.
+        pub asked: u64,
+        /// Those that were completed with output.
+        pub done: u64,
+        /// Those that the driver refused, or completed without output.
+        pub refused: u64,
+        /// Those that were lost with their driver, or given up.
+        pub lost: u64,
+    }
 }
 
 /// The operations of one driver.
@@ -373,8 +374,7 @@ impl Class for Misc {
     fn resubmit(&mut self, _: bool) {}
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        let MiscCounters { asked, done, refused, lost } = self.counters;
-        vec![("asked", asked), ("done", done), ("refused", refused), ("lost", lost)]
+        self.counters.named()
     }
 }
 

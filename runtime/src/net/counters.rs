@@ -1,35 +1,40 @@
 //! What is counted about an interface.
 
-/// Counts since the nook was made; they survive the driver's restarts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetCounters {
-    /// Frames handed from the driver to the interface, as it confirmed them at the end of each batch.
-    pub rx_packets: u64,
-    /// Bytes in them.
-    pub rx_bytes: u64,
-    /// Frames from the driver for which the interface had no room.
-    pub rx_no_room: u64,
-    /// Received buffers that the driver gave back as failed.
-    pub rx_failed: u64,
-    /// Received frames that the nook's filter did not let pass.
-    pub rx_dropped: u64,
-    /// Received frames that were given up because the driver faulted at them.
-    pub rx_poison: u64,
-    /// Frames handed from the interface to the driver.
-    pub tx_packets: u64,
-    /// Bytes in them.
-    pub tx_bytes: u64,
-    /// Frames that the driver gave back as sent.
-    pub tx_done: u64,
-    /// Frames that the driver gave back as not sent.
-    pub tx_failed: u64,
-    /// Frames to be sent that the nook's filter did not let pass.
-    pub tx_dropped: u64,
-    /// Frames to be sent that were given up because the driver faulted at them.
-    pub tx_poison: u64,
-    /// Frames to be sent that a driver had when it ended, or was restored from a snapshot, and that were not given
-    /// again: they may have been sent, and may be lost.
-    pub tx_given_up: u64,
+use nook_abi::net::NetStats;
+
+use crate::Named;
+
+crate::counters::counters! {
+    /// Counts since the nook was made; they survive the driver's restarts.
+    pub struct NetCounters {
+        /// Frames handed from the driver to the interface, as it confirmed them at the end of each batch.
+        pub rx_packets: u64,
+        /// Bytes in them.
+        pub rx_bytes: u64,
+        /// Frames from the driver for which the interface had no room.
+        pub rx_no_room: u64,
+        /// Received buffers that the driver gave back as failed.
+        pub rx_failed: u64,
+        /// Received frames that the nook's filter did not let pass.
+        pub rx_dropped: u64,
+        /// Received frames that were given up because the driver faulted at them.
+        pub rx_poison: u64,
+        /// Frames handed from the interface to the driver.
+        pub tx_packets: u64,
+        /// Bytes in them.
+        pub tx_bytes: u64,
+        /// Frames that the driver gave back as sent.
+        pub tx_done: u64,
+        /// Frames that the driver gave back as not sent.
+        pub tx_failed: u64,
+        /// Frames to be sent that the nook's filter did not let pass.
+        pub tx_dropped: u64,
+        /// Frames to be sent that were given up because the driver faulted at them.
+        pub tx_poison: u64,
+        /// Frames to be sent that a driver had when it ended, or was restored from a snapshot, and that were not given
+        /// again: they may have been sent, and may be lost.
+        pub tx_given_up: u64,
+    }
 }
 
 impl NetCounters {
@@ -47,19 +52,10 @@ impl NetCounters {
     pub(crate) fn returned(&self) -> u64 {
         self.handed_up() + self.tx_done + self.tx_failed + self.tx_dropped
     }
+}
 
-    /// Each by its name.
-    pub fn named(&self) -> Vec<(&'static str, u64)> {
-        macro_rules! named {
-            ($($name:ident)*) => {{
-                // All of them: one that is added and not named here does not compile.
-                let NetCounters { $($name),* } = *self;
-                vec![$((stringify!($name), $name)),*]
-            }};
-        }
-        named! {
-            rx_packets rx_bytes rx_no_room rx_failed rx_dropped rx_poison
-            tx_packets tx_bytes tx_done tx_failed tx_dropped tx_poison tx_given_up
-        }
+impl Named for NetStats {
+    fn named(&self) -> Vec<(&'static str, u64)> {
+        NetStats::NAMES.into_iter().zip(self.to_words()).collect()
     }
 }

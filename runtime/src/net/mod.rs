@@ -37,7 +37,7 @@ pub use settings::Settings;
 use traffic::Traffic;
 use traffic_monitor::TrafficMonitor;
 
-use crate::{CallOutcome, Class, Driver, Host, Launcher, Nook, NookError, class};
+use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, class};
 
 /// How long a restarted driver may take to find the link before the interface's other side sees it go down.
 /// Copper gigabit negotiation takes up to about 3 s.

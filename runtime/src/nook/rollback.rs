@@ -35,7 +35,6 @@ impl<C: Class> Nook<C> {
         let memory = driver.roll_back()?;
         let host = driver.host_mut();
         host.abort_transaction();
-        host.counters.rollbacks += 1;
         class.abort();
         Some(RolledBackCall { entry, memory })
     }

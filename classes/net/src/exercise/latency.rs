@@ -28,25 +28,26 @@ impl Latencies {
         self.count
     }
 
-    pub(super) fn min_us(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { micros(self.min_ns) }
+    /// The shortest time; 0 if there are none.
+    pub(super) fn min_ns(&self) -> u64 {
+        if self.count == 0 { 0 } else { self.min_ns }
     }
 
-    pub(super) fn max_us(&self) -> f64 {
-        micros(self.max_ns)
+    pub(super) fn max_ns(&self) -> u64 {
+        self.max_ns
     }
 
-    /// The time that this share of all does not exceed, in microseconds; 0 if there are none.
-    pub(super) fn percentile_us(&self, percent: u32) -> f64 {
+    /// The time that this share of all does not exceed; 0 if there are none.
+    pub(super) fn percentile_ns(&self, percent: u32) -> u64 {
         let rank = (self.count * u64::from(percent)).div_ceil(100).max(1);
         let mut below = 0;
         for (index, &count) in self.buckets.iter().enumerate() {
             below += count;
             if below >= rank {
-                return micros(last_of(index).clamp(self.min_ns, self.max_ns));
+                return last_of(index).clamp(self.min_ns, self.max_ns);
             }
         }
-        0.0
+        0
     }
 }
 
@@ -68,11 +69,6 @@ fn last_of(bucket: usize) -> u64 {
     (step << shift) + ((1 << shift) - 1)
 }
 
-/// Microseconds with one decimal.
-fn micros(ns: u64) -> f64 {
-    (ns as f64 / 100.0).round() / 10.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,18 +87,17 @@ mod tests {
         for us in 1..=1000 {
             times.add(us * 1000);
         }
-        assert_eq!(times.min_us(), 1.0);
-        assert_eq!(times.max_us(), 1000.0);
+        assert_eq!((times.min_ns(), times.max_ns()), (1000, 1_000_000));
         for percent in [50, 90, 99] {
-            let right = f64::from(percent) * 10.0;
-            let found = times.percentile_us(percent);
-            assert!((found - right).abs() <= right / 60.0, "p{percent} is {found}");
+            let right = u64::from(percent) * 10_000;
+            let found = times.percentile_ns(percent);
+            assert!(found.abs_diff(right) <= right / 60, "p{percent} is {found}");
         }
     }
 
     #[test]
     fn without_times_every_figure_is_zero() {
         let times = Latencies::new();
-        assert_eq!((times.min_us(), times.percentile_us(50), times.max_us()), (0.0, 0.0, 0.0));
+        assert_eq!((times.min_ns(), times.percentile_ns(50), times.max_ns()), (0, 0, 0));
     }
 }

@@ -116,11 +116,11 @@ impl Ping {
         PingReport {
             sent: self.sent,
             received: self.times.count(),
-            min_us: self.times.min_us(),
-            p50_us: self.times.percentile_us(50),
-            p90_us: self.times.percentile_us(90),
-            p99_us: self.times.percentile_us(99),
-            max_us: self.times.max_us(),
+            min_ns: self.times.min_ns(),
+            p50_ns: self.times.percentile_ns(50),
+            p90_ns: self.times.percentile_ns(90),
+            p99_ns: self.times.percentile_ns(99),
+            max_ns: self.times.max_ns(),
         }
     }
 }

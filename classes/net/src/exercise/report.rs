@@ -21,7 +21,7 @@ pub struct ExerciseReport {
     pub error: Option<String>,
 }
 
-/// Echo requests and the times until their answers, in microseconds.
+/// Echo requests and the times until their answers, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct PingReport {
     /// Requests.
@@ -29,15 +29,15 @@ pub struct PingReport {
     /// Answers that were whole and in time.
     pub received: u64,
     /// The fastest.
-    pub min_us: f64,
+    pub min_ns: u64,
     /// Half of them were not slower.
-    pub p50_us: f64,
+    pub p50_ns: u64,
     /// 90 of 100 were not slower.
-    pub p90_us: f64,
+    pub p90_ns: u64,
     /// 99 of 100 were not slower.
-    pub p99_us: f64,
+    pub p99_ns: u64,
     /// The slowest.
-    pub max_us: f64,
+    pub max_ns: u64,
 }
 
 /// Streams both ways.
@@ -66,8 +66,8 @@ pub struct TcpDirectionReport {
     pub streams: u64,
     /// Bytes of all streams.
     pub bytes: u64,
-    /// From connected to the answer with the hash, over all streams.
-    pub seconds: f64,
+    /// From connected to the answer with the hash, over all streams, in nanoseconds.
+    pub duration_ns: u64,
     /// The quotient.
     pub bits_per_second: u64,
     /// Whether both ends computed the same hash of every stream, and there was one.
@@ -78,7 +78,7 @@ pub struct TcpDirectionReport {
     pub retransmissions: u64,
 }
 
-/// Requests over UDP and the times until their responses, in microseconds.
+/// Requests over UDP and the times until their responses, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RrReport {
     /// Requests.
@@ -86,13 +86,17 @@ pub struct RrReport {
     /// Those without a right response in time.
     pub lost: u64,
     /// Half of the responses were not slower.
-    pub p50_us: f64,
+    pub p50_ns: u64,
     /// 99 of 100 were not slower.
-    pub p99_us: f64,
+    pub p99_ns: u64,
     /// The slowest.
-    pub max_us: f64,
+    pub max_ns: u64,
     /// Responses, over the whole time.
     pub requests_per_second: u64,
+}
+
+fn micros(ns: u64) -> f64 {
+    ns as f64 / 1e3
 }
 
 impl fmt::Display for ExerciseReport {
@@ -101,7 +105,13 @@ impl fmt::Display for ExerciseReport {
             writeln!(
                 f,
                 "ping      {} of {} answered; min {:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, max {:.1} µs",
-                ping.received, ping.sent, ping.min_us, ping.p50_us, ping.p90_us, ping.p99_us, ping.max_us
+                ping.received,
+                ping.sent,
+                micros(ping.min_ns),
+                micros(ping.p50_ns),
+                micros(ping.p90_ns),
+                micros(ping.p99_ns),
+                micros(ping.max_ns)
             )?;
         }
         if let Some(tcp) = &self.tcp {
@@ -111,7 +121,7 @@ impl fmt::Display for ExerciseReport {
                     f,
                     "{name:<9} {:.1} MiB in {:.2} s: {:.1} Mbit/s, hash {}, {} retransmissions",
                     way.bytes as f64 / f64::from(1 << 20),
-                    way.seconds,
+                    way.duration_ns as f64 / 1e9,
                     way.bits_per_second as f64 / 1e6,
                     if way.hash_ok { "ok" } else { "WRONG" },
                     way.retransmissions
@@ -124,9 +134,9 @@ impl fmt::Display for ExerciseReport {
                 "rr        {} of {} answered; p50 {:.1}, p99 {:.1}, max {:.1} µs; {} a second",
                 rr.requests - rr.lost,
                 rr.requests,
-                rr.p50_us,
-                rr.p99_us,
-                rr.max_us,
+                micros(rr.p50_ns),
+                micros(rr.p99_ns),
+                micros(rr.max_ns),
                 rr.requests_per_second
             )?;
         }

@@ -114,9 +114,9 @@ impl Rr {
         RrReport {
             requests: self.sent,
             lost: self.sent - self.times.count(),
-            p50_us: self.times.percentile_us(50),
-            p99_us: self.times.percentile_us(99),
-            max_us: self.times.max_us(),
+            p50_ns: self.times.percentile_ns(50),
+            p99_ns: self.times.percentile_ns(99),
+            max_ns: self.times.max_ns(),
             requests_per_second: rate as u64,
         }
     }

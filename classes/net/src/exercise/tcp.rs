@@ -148,7 +148,7 @@ impl Tcp {
                 let report = &mut way.report;
                 report.streams += 1;
                 report.bytes += moved_bytes;
-                report.seconds += now_ns.saturating_sub(connected_ns) as f64 / 1e9;
+                report.duration_ns += now_ns.saturating_sub(connected_ns);
                 report.sha256 = Hex::of(&outcome.hash).to_string();
                 StepResult::Moved
             }
@@ -198,11 +198,11 @@ impl Tcp {
         // A stream that came to no end counts with what it has moved.
         if let (Stage::Running(transfer), Some(&verb)) = (&self.stage, self.todo.last()) {
             let moved_bytes = transfer.moved_bytes();
-            let seconds = self.connected_ns.map_or(0, |since| self.seen.1.saturating_sub(since)) as f64 / 1e9;
+            let duration_ns = self.connected_ns.map_or(0, |since| self.seen.1.saturating_sub(since));
             let way = self.way(verb);
             way.all_ok = false;
             way.report.bytes += moved_bytes;
-            way.report.seconds += seconds;
+            way.report.duration_ns += duration_ns;
             way.report.retransmissions += stack.frames.repeated();
         }
         stack.sockets.remove(self.socket);
@@ -213,7 +213,7 @@ impl Tcp {
         let bytes = ways().map(|way| way.bytes).sum();
         TcpReport {
             bytes,
-            bits_per_second: rate(bytes, ways().map(|way| way.seconds).sum()),
+            bits_per_second: rate(bytes, ways().map(|way| way.duration_ns).sum()),
             hash_ok: ways().all(|way| way.hash_ok) && ways().next().is_some(),
             retransmissions: ways().map(|way| way.retransmissions).sum(),
             upload,
@@ -224,11 +224,11 @@ impl Tcp {
 
 impl Way {
     fn finish(self) -> TcpDirectionReport {
-        let bits_per_second = rate(self.report.bytes, self.report.seconds);
+        let bits_per_second = rate(self.report.bytes, self.report.duration_ns);
         TcpDirectionReport { bits_per_second, hash_ok: self.all_ok, ..self.report }
     }
 }
 
-fn rate(bytes: u64, seconds: f64) -> u64 {
-    if seconds > 0.0 { (bytes as f64 * 8.0 / seconds) as u64 } else { 0 }
+fn rate(bytes: u64, duration_ns: u64) -> u64 {
+    if duration_ns > 0 { (bytes as f64 * 8e9 / duration_ns as f64) as u64 } else { 0 }
 }

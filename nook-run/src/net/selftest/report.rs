@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::net::report::NetCounts;
-use crate::report::{CountersReport, ModuleReport};
+use crate::net::report::NetCountersReport;
+use crate::report::ModuleReport;
 
 /// All that is told about a self-test. It names the machine's kernel and the device, and nothing else of either.
 #[derive(Debug, Serialize)]
@@ -25,11 +25,11 @@ pub struct SelftestReport {
     /// Each check, in order; the test ends at the first one without which the others make no sense.
     pub checks: Vec<Check>,
     /// What was counted on the way through the boundary.
-    pub counters: CountersReport<NetCounts>,
+    pub counters: NetCountersReport,
     /// DMA outside of the window that was seen and blocked.
     pub dma_faults: u64,
-    /// From start to stop.
-    pub seconds: f64,
+    /// From start to stop, in nanoseconds.
+    pub duration_ns: u64,
 }
 
 /// The device.
@@ -106,7 +106,7 @@ impl SelftestReport {
             let _ = writeln!(text, "  {mark:<6}  {:<22} {}", check.name, check.found);
         }
         let verdict = if self.passed { "passed" } else { "did not pass" };
-        let _ = writeln!(text, "self-test {verdict}, {:.1} s", self.seconds);
+        let _ = writeln!(text, "self-test {verdict}, {:.1} s", self.duration_ns as f64 / 1e9);
         text
     }
 }
