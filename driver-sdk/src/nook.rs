@@ -1,6 +1,7 @@
 //! [`Nook`]: the host as a driver sees it.
 
 use core::fmt;
+use core::sync::atomic::{Ordering, fence};
 
 use nook_abi::Status;
 
@@ -99,14 +100,21 @@ impl<K: Kernel> Nook<K> {
     }
 
     fallible! {
-        /// Lets the device start DMA. Process context only.
-        pub fn dma_enable();
         /// Stops all DMA of the device. Process context only.
         pub fn dma_disable();
         /// Starts delivery of interrupt `vector` to `irq`. Process context only.
         pub fn irq_enable(vector: u32);
         /// Ends delivery of interrupt `vector`. Process context only.
         pub fn irq_disable(vector: u32);
+    }
+
+    /// Lets the device start DMA; it sees all that was written to the window before. Process context only.
+    ///
+    /// The fence in it is also how the host knows that a module was compiled with the feature `atomics`: without that
+    /// the compiler leaves it out, and the host refuses the module.
+    pub fn dma_enable(&self) -> Result<(), Status> {
+        fence(Ordering::SeqCst);
+        status(self.calls.dma_enable())
     }
 
     /// Sends a message to the host's log; see [`error!`](crate::error) and its siblings.

@@ -11,6 +11,7 @@
 //! interface together).
 #![deny(unsafe_code)]
 
+mod atomics;
 mod bars;
 mod budget;
 mod builder;

@@ -145,6 +145,14 @@ pub enum LoadError {
     /// An entry that every driver has is missing.
     #[error("does not export `{0}`, which every driver of its class has: docs/abi.md lists them")]
     MissingEntry(String),
+    /// It turns DMA on and was compiled without atomics.
+    #[error(
+        "turns DMA on, but its entries reach no atomic instruction (0xfe), so it was compiled without the feature \
+         `atomics` and would miss what its device writes. In Rust, put `rustflags = [\"-Ctarget-feature=+atomics,\
+         +bulk-memory,+simd128\"]` under [target.wasm32-unknown-unknown] into .cargo/config.toml, or build with \
+         `nook-run build`; in C, compile with -matomics and call `nook_fence()` before `nook_dma_enable()`; see {GUIDE}"
+    )]
+    NoAtomics,
     /// An export that looks like an entry and is none.
     #[error(
         "exports `{}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",

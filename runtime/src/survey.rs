@@ -5,6 +5,7 @@ use nook_abi::{ArgInfo, Class, ENTRIES, ENTRY_PREFIX, EntryInfo, HOSTCALLS, IMPO
 use nook_instrument::{MEMORY_EXPORT, Sections, features};
 use wasmparser::{ExternalKind, FuncType, TypeRef, ValType};
 
+use crate::atomics;
 use crate::load::Wasi;
 use crate::world::{WASI_MODULE, World};
 use crate::{LoadError, OwnedManifest};
@@ -125,7 +126,8 @@ impl<'a> Survey<'a> {
         self.exports.iter().any(|(export, _)| export.strip_prefix(ENTRY_PREFIX) == Some(name))
     }
 
-    /// What a driver imports and exports is of its class, and not newer than the ABI that it was built for.
+    /// What a driver imports and exports is of its class, and not newer than the ABI that it was built for; and it was
+    /// compiled with atomics if it needs them.
     pub(crate) fn check_entries(&self, manifest: &OwnedManifest) -> Result<(), LoadError> {
         for row in HOSTCALLS.iter().filter(|row| self.imports.iter().any(|(name, _)| *name == row.name)) {
             may_use("import", row.name, row.class, row.since, manifest)?;
@@ -139,7 +141,12 @@ impl<'a> Survey<'a> {
             result: row.result,
             required: row.required && row.class.is_none_or(|class| class == manifest.class()),
         };
-        self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())
+        self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())?;
+        match atomics::are_missing(&self.sections) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(LoadError::NoAtomics),
+            Err(error) => Err(LoadError::Invalid(error.to_string())),
+        }
     }
 
     /// A filter imports nothing and has its own entries.

@@ -272,7 +272,7 @@ fn a_device_reaches_the_others_window_neither_to_send_nor_to_receive() {
         (
             "open",
             "(local $low i32) (local $high i32)
-             (call $tells (i32.const 0)) (drop (call $dma_enable)) (call $timer_set (i64.const 1))
+             (call $tells (i32.const 0)) (drop (call $dma_on)) (call $timer_set (i64.const 1))
              (local.set $low (i32.load offset=24 (global.get $page)))
              (local.set $high (i32.load offset=28 (global.get $page)))
              (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x41))

@@ -53,6 +53,7 @@ const HELPERS: &str = r#"
         (i64.store offset=@TX_PACKETS (global.get $page) (local.get $sent))
         (i32.store offset=@WRITTEN (global.get $page)
             (i32.add (i32.load offset=@WRITTEN (global.get $page)) (i32.const 1))))
+    (func $dma_on (result i32) (atomic.fence) (call $dma_enable))
     (func $spin (loop $again (br $again)))
     (func $recurse (param $n i64) (result i64)
         (i64.add (call $recurse (i64.add (local.get $n) (i64.const 1))) (local.get $n)))
@@ -68,7 +69,7 @@ const BODIES: [(&str, &str); 2] = [
     (
         "open",
         "(call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (drop (call $irq_enable (i32.const 0)))
-         (call $dma_enable)",
+         (call $dma_on)",
     ),
 ];
 

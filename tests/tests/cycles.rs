@@ -34,7 +34,7 @@ fn dies_in(entry: &str) -> DriverModule {
                 (call $attach (i64.const 2) (i32.const 1500)))
             (func (export "nook_remove"))
             (func (export "nook_open") (result i32) {open}
-                (call $timer (i64.const -1)) (call $work) (drop (call $irq (i32.const 0))) (drop (call $dma))
+                (call $timer (i64.const -1)) (call $work) (drop (call $irq (i32.const 0))) (atomic.fence) (drop (call $dma))
                 ;; An interrupt is let through and asked for: IMS, then ICS (sections 13.4.20 and 13.4.19).
                 (call $write (i32.const 0) (i32.const 0xd0) (i32.const 4))
                 (call $write (i32.const 0) (i32.const 0xc8) (i32.const 4))

@@ -24,7 +24,7 @@ const DIES_IN_POLL: &str = r#"(module
         (call $attach (i64.const 2) (i32.const 1500)))
     (func (export "nook_remove"))
     (func (export "nook_open") (result i32)
-        (drop (call $irq (i32.const 0))) (drop (call $dma))
+        (drop (call $irq (i32.const 0))) (atomic.fence) (drop (call $dma))
         (call $link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0))
     (func (export "nook_stop") (result i32) (i32.const 0))
     (func (export "nook_poll") (param i32 i32 i32) (result i32)

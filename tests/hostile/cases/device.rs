@@ -58,7 +58,7 @@ pub const CASES: &[Case] = &[
         entries: &[
             (
                 "open",
-                "(call $timer_set (i64.const 1)) (drop (call $dma_enable))
+                "(call $timer_set (i64.const 1)) (drop (call $dma_on))
              (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x41))
              (call $mmio_write32 (i32.const 0) (i32.const 0x3800) (i32.load offset=24 (global.get $page)))
              (call $mmio_write32 (i32.const 0) (i32.const 0x3804) (i32.load offset=28 (global.get $page)))
