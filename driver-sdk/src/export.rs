@@ -127,6 +127,11 @@ macro_rules! nook_driver {
     ($driver:ident, class: $class:ident, name: $name:literal, $($key:ident: $value:literal),+ $(,)?) => {
         $crate::__nook_manifest! { $class, name: $name, $($key: $value),+ }
 
+        /// The driver, for the program that is made of it (`nook_process_guest`).
+        #[doc(hidden)]
+        #[allow(dead_code, private_interfaces, reason = "a driver that is not public has no program")]
+        pub type NookDriver<K> = $driver<K>;
+
         #[cfg(target_os = "linux")]
         const _: () = {
             #[unsafe(link_section = ".nook.manifest")]

@@ -40,6 +40,8 @@ pub struct Cli {
 /// What can be done besides running a driver.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Builds the driver in a crate's folder: its module (.wasm), its shared object (.so) and its program (.elf).
+    Build(BuildArgs),
     /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Runs nothing of it.
     Inspect(InspectArgs),
     /// Writes, checks and accepts register maps: what a driver may do with its device; docs/register-maps.md.
@@ -56,6 +58,16 @@ pub enum Command {
     Postmortem(PostmortemArgs),
     /// Says what this machine lacks for --pci, and how to fix it.
     Doctor(DoctorArgs),
+}
+
+/// `nook-run build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The folder of a driver's crate: the one with its Cargo.toml.
+    pub dir: PathBuf,
+    /// Where the files go; `drivers` in the crate's target folder if nothing is said.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// `nook-run inspect`.

@@ -4,6 +4,7 @@
 //! interface, and the report of a run. The binary and the tests call it.
 #![deny(unsafe_code)]
 
+pub mod build;
 pub mod cli;
 mod device;
 mod drivers;

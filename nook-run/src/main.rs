@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{RunOutcome, inspect, logging, maps, output, pci, postmortem};
+use nook_run::{RunOutcome, build, inspect, logging, maps, output, pci, postmortem};
 
 fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
@@ -14,6 +14,7 @@ fn command(command: &Command) -> Result<RunOutcome> {
             logging::set_up(0, LogFormat::Text);
             return nook_run::selftest(args);
         }
+        Command::Build(args) => build::text(args),
         Command::Inspect(args) => inspect::text(&args.driver),
         Command::Map(args) => maps::text(&args.command),
         Command::Postmortem(args) => postmortem::text(&args.bundle, args.driver.as_deref()),

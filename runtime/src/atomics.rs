@@ -17,7 +17,7 @@ use wasmparser::{BinaryReaderError, ElementItems, ExternalKind, Import, Operator
 /// What atomic instructions begin with (WebAssembly threads proposal, "Binary format, instructions").
 const ATOMIC: u8 = 0xfe;
 
-/// Whether code that the entries can reach turns DMA on, and none of that code has an atomic instruction.
+/// Returns whether code that the entries can reach turns DMA on, and none of that code has an atomic instruction.
 pub(crate) fn are_missing(sections: &Sections<'_>) -> Result<bool, BinaryReaderError> {
     let imported = sections.functions.len() - sections.bodies.len();
     let mut seen = vec![false; sections.functions.len()];
@@ -48,20 +48,20 @@ pub(crate) fn are_missing(sections: &Sections<'_>) -> Result<bool, BinaryReaderE
     Ok(turns_dma_on(sections).any(|function| seen[function]))
 }
 
-/// The functions that the host calls.
+/// Returns the functions that the host calls.
 fn entries(sections: &Sections<'_>) -> impl Iterator<Item = u32> {
     let entries = sections.exports.iter().filter(|export| export.kind == ExternalKind::Func);
     entries.filter(|export| export.name.starts_with(ENTRY_PREFIX)).map(|export| export.index)
 }
 
-/// The imported functions that are the hostcall `dma_enable`. Imported functions come first in the index space.
+/// Returns the imported functions that are the hostcall `dma_enable`. Imported functions come first in the index space.
 fn turns_dma_on(sections: &Sections<'_>) -> impl Iterator<Item = usize> {
     let functions = sections.imports.iter().filter(|it| matches!(it.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)));
     let is_it = |import: &Import<'_>| import.module == IMPORT_MODULE && import.name == Hostcall::DmaEnable.info().name;
     functions.enumerate().filter(move |(_, import)| is_it(import)).map(|(function, _)| function)
 }
 
-/// The functions that a table holds, or can be given.
+/// Returns the functions that a table holds, or can be given.
 fn in_tables(sections: &Sections<'_>) -> Result<Vec<u32>, BinaryReaderError> {
     let mut functions = Vec::new();
     for element in &sections.elements {

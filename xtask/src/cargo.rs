@@ -2,10 +2,9 @@
 
 use crate::util;
 use anyhow::{Context, Result, bail};
+use nook_build::cargo::{artifacts, host_triple, list};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -49,21 +48,6 @@ pub type Reach = BTreeMap<String, BTreeSet<String>>;
 
 /// The lists of features with which packages are compiled: more than one if a package is needed twice.
 pub type Features = BTreeMap<String, BTreeSet<String>>;
-
-/// A cargo command in the repository. Variables that `cargo run` sets for us are taken out again: with them cargo
-/// would see another environment than when a person types the command, and would build some crates twice. It reads
-/// nothing: with a terminal or without, a test finds the same.
-pub fn command() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(util::root()).stdin(Stdio::null());
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_PRIMARY_PACKAGE" {
-            command.env_remove(&name);
-        }
-    }
-    command
-}
 
 /// The workspace's packages (`cargo metadata --no-deps`: no network, a tenth of a second).
 pub fn packages() -> Result<Vec<Package>> {
@@ -111,43 +95,11 @@ fn parse_features(tree: &str) -> Features {
     found
 }
 
-/// The triple that the active rustc compiles for by default.
-pub fn host_triple() -> Result<String> {
-    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let version = util::output(rustc.arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` names no host")?.to_string())
-}
-
-/// Runs a building cargo command and returns the files it made (or found fresh): executables and libraries.
-/// What cargo and the compiler have to say goes to stderr as usual, except warnings with the text `expected`.
-pub fn artifacts(cargo: &mut Command, expected: Option<&str>) -> Result<Vec<PathBuf>> {
-    artifacts_with(cargo, expected, &[])
-}
-
-/// The same of a `cargo rustc`, with flags for the compiler of the last crate alone.
-pub fn artifacts_with(cargo: &mut Command, expected: Option<&str>, flags: &[&str]) -> Result<Vec<PathBuf>> {
-    let format = if std::io::stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
-    cargo.arg(format!("--message-format={format}")).stdout(Stdio::piped());
-    if !flags.is_empty() {
-        cargo.arg("--").args(flags);
-    }
-    let mut child = util::spawn(cargo)?;
-    let stdout = child.stdout.take().context("cargo's output is not a pipe")?;
-    let mut files = Vec::new();
-    for line in BufReader::new(stdout).lines() {
-        let line = line.with_context(|| format!("reading from `{}`", util::shown(cargo)))?;
-        // Only lines that are messages matter; a build script may print anything.
-        if let Ok(message) = serde_json::from_str::<Value>(&line) {
-            files.extend(files_of(&message));
-            if let Some(text) = diagnostic(&message, expected) {
-                eprint!("{text}");
-            }
-        }
-    }
-    let status = child.wait().with_context(|| format!("waiting for `{}`", util::shown(cargo)))?;
-    util::check(cargo, status)?;
-    Ok(files)
+/// A cargo command in the repository. It reads nothing: with a terminal or without, a test finds the same.
+pub fn command() -> Command {
+    let mut command = nook_build::cargo::command(&util::root());
+    command.stdin(Stdio::null());
+    command
 }
 
 /// Which packages every command is about, and how they are built: all, in one profile, with the same features, so that
@@ -175,32 +127,13 @@ pub fn example(name: &str) -> Result<PathBuf> {
 
 fn program(packages: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
     let mut build = command();
-    let files = artifacts(build.arg("build").args(packages).args([kind, name]), None)?;
+    let files = artifacts(build.arg("build").args(packages).args([kind, name]), None, &[])?;
     let binary = files.into_iter().rfind(|file| file.file_name().is_some_and(|file| file == name));
     binary.with_context(|| format!("`{}` made no {name}", util::shown(&build)))
 }
 
-fn files_of(message: &Value) -> Vec<PathBuf> {
-    if message["reason"] != "compiler-artifact" {
-        return Vec::new();
-    }
-    list(&message["filenames"]).iter().filter_map(Value::as_str).map(PathBuf::from).collect()
-}
-
-/// What the compiler said, as it would have printed it.
-fn diagnostic<'a>(message: &'a Value, expected: Option<&str>) -> Option<&'a str> {
-    let said = &message["message"];
-    if message["reason"] != "compiler-message" || expected.is_some() && said["message"].as_str() == expected {
-        return None;
-    }
-    said["rendered"].as_str()
-}
-
 fn metadata(args: &[&str]) -> Result<Value> {
-    let mut cargo = command();
-    cargo.args(["metadata", "--format-version", "1"]).args(args);
-    let text = util::output(&mut cargo)?;
-    serde_json::from_str(&text).with_context(|| format!("`{}` printed what is not JSON", util::shown(&cargo)))
+    nook_build::cargo::metadata(&mut command(), args)
 }
 
 fn parse_package(package: &Value, root: &Path) -> Result<Package> {
@@ -264,10 +197,6 @@ fn kind(value: &Value) -> Kind {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,21 +245,5 @@ mod tests {
         let found = parse_features(tree);
         assert_eq!(found["memchr v2.8.3"].iter().map(String::as_str).collect::<Vec<_>>(), ["alloc,std", "default,std"]);
         assert!(found.contains_key("serde v1.0.0") && found["libc v0.2.0"].contains(""));
-    }
-
-    #[test]
-    fn only_messages_about_artifacts_name_files() {
-        let artifact = json!({"reason": "compiler-artifact", "filenames": ["/t/a.wasm"]});
-        assert_eq!(files_of(&artifact), [PathBuf::from("/t/a.wasm")]);
-        assert!(files_of(&json!({"reason": "build-finished", "filenames": ["/t/a.wasm"]})).is_empty());
-    }
-
-    #[test]
-    fn what_the_compiler_says_is_shown_unless_it_is_expected() {
-        let said = json!({"reason": "compiler-message", "message": {"message": "odd", "rendered": "warning: odd\n"}});
-        assert_eq!(diagnostic(&said, None), Some("warning: odd\n"));
-        assert_eq!(diagnostic(&said, Some("other")), Some("warning: odd\n"));
-        assert_eq!(diagnostic(&said, Some("odd")), None);
-        assert_eq!(diagnostic(&json!({"reason": "build-finished"}), None), None);
     }
 }

@@ -1,88 +1,110 @@
 //! `cargo xtask drivers`: compiles every driver to `target/drivers/<manifest name>.wasm`.
 //!
-//! Those that drive a device are also compiled for this machine ([`objects`]), and those that can run in a process of
-//! their own for that ([`programs`]).
+//! Those that drive a device are also compiled for this machine: as a shared object, `<name>.so`, for `--isolation
+//! native` and `wrapped`, and as a program, `<name>.elf`, for `process`. They are built as `nook-run build` builds one
+//! of another repository.
 //!
 //! A driver is a package under `drivers/` or `benches/` with a `cdylib` target, or one under `tests/` whose name ends
-//! in `-wasm`; those of the benchmarks are compiled a second time, without SIMD, to `<manifest name>-scalar.wasm`. It
-//! is built as a cdylib alone: with an rlib beside it, which the native build uses, cargo would leave link-time
-//! optimisation out.
+//! in `-wasm`; those of the benchmarks are compiled a second time, without SIMD, to `<manifest name>-scalar.wasm`.
+//! Tests have objects and programs besides, of which there is no module: packages whose names end in `-native` and
+//! `-process`.
 
-use crate::wasm_toolchain::Toolchain;
-use crate::{cargo, manifest, objects, programs, setup, util};
+use crate::{cargo, setup, util};
 use anyhow::{Context, Result, bail, ensure};
+use nook_build::compile::{self, Package};
+use nook_build::driver::Driver;
+use nook_build::module;
+use nook_build::toolchain::Toolchain;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-
-/// The compiler's flags for every driver.
-/// - Without `atomics`, atomic loads and stores become plain ones, which the host's compiler may merge or drop, and
-///   a descriptor that a device writes could not be polled.
-/// - A driver's stack is 64 KiB; it lies first in memory (rustc's default), so that an overflow traps.
-const FLAGS: &[&str] =
-    &["-Ctarget-feature=+atomics,+bulk-memory,+simd128", "-Clink-arg=-zstack-size=65536", "-Clink-arg=--stack-first"];
+use std::path::{Path, PathBuf};
 
 /// For a driver of the benchmarks, to see what SIMD brings.
 const SCALAR: &str = "-Ctarget-feature=-simd128";
 
-/// How the names of the packages end that only tests use.
-const ENDING: &str = "-wasm";
-
-/// The compiler's remark on `atomics` above, once for each crate. That the instructions come out as they should is
-/// pinned by a test on the compiled driver.
-const EXPECTED: &str = "unstable feature specified for `-Ctarget-feature`: `atomics`";
+/// How the names of the packages end that only tests use: a module, a shared object, a program.
+const MODULE: &str = "-wasm";
+const OBJECT: &str = "-native";
+const PROGRAM: &str = "-process";
 
 /// Builds all drivers and returns where they are, by the names in their manifests.
 pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     let toolchain = setup::minimal()?;
     let mut built = BTreeMap::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
-    for package in cargo::packages()?.iter().filter(|package| is_driver(package)) {
-        let (name, bytes) = build_module(&toolchain, package)?;
-        if let Some(other) = owners.insert(name.clone(), package.name.clone()) {
-            bail!("{other} and {} both have `name = {name}` in their manifests: give one another name", package.name);
-        }
-        let file = keep(&name, package, &bytes)?;
-        if is_for_benches(package) {
-            let module = build(&toolchain, &package.name, &[SCALAR])?;
-            let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
-            keep(&format!("{name}-scalar"), package, &bytes)?;
-        }
-        if manifest::drives_a_device(&bytes)? && !is_for_tests(package) {
-            objects::build(package, &name)?;
-        }
+    let packages = cargo::packages()?;
+    for package in packages.iter().filter(|package| is_driver(package)) {
+        let own = |name: &str| match owners.insert(name.into(), package.name.clone()) {
+            Some(other) => {
+                bail!(
+                    "{other} and {} both have `name = {name}` in their manifests: give one another name",
+                    package.name
+                )
+            }
+            None => Ok(()),
+        };
+        let (name, file) = build(&toolchain, package, own)?;
         built.insert(name, file);
     }
     ensure!(!built.is_empty(), "no package under drivers/ has a cdylib target, so there is no driver to build");
-    objects::build_for_tests()?;
-    programs::build_all()?;
+    for package in packages.iter().filter(|package| package.dir.starts_with("tests/")) {
+        if let Some(name) = package.name.strip_suffix(OBJECT).filter(|_| package.has_cdylib) {
+            keep(&compile::object(&to_compile(package))?, &format!("{name}.so"), package)?;
+        }
+        if let Some(name) = package.name.strip_suffix(PROGRAM) {
+            keep(&compile::program(&to_compile(package))?, &format!("{name}.elf"), package)?;
+        }
+    }
     Ok(built)
 }
 
-/// Builds the module of one package under `drivers/`, without what it is compiled to besides, and returns where it is.
-pub fn build_one(package: &str) -> Result<PathBuf> {
-    let packages = cargo::packages()?;
-    let package = packages.iter().find(|it| it.name == package).with_context(|| format!("no package {package}"))?;
-    let (name, bytes) = build_module(&setup::minimal()?, package)?;
-    keep(&name, package, &bytes)
+/// Builds one driver in its forms, and returns its name and where its module is.
+fn build(
+    toolchain: &Toolchain,
+    package: &cargo::Package,
+    mut own: impl FnMut(&str) -> Result<()>,
+) -> Result<(String, PathBuf)> {
+    if is_for_tests(package) {
+        println!("drivers: compiling {}", package.name);
+        let module = compile::module(&to_compile(package), toolchain, &[])?;
+        let name = name_of(&module)?;
+        own(&name)?;
+        let file = keep(&module, &format!("{name}.wasm"), package)?;
+        return Ok((name, file));
+    }
+    let mut driver = Driver::find(&util::root().join(&package.dir))?;
+    driver.package = to_compile(package);
+    let forms = driver.build(toolchain, |module| own(&name_of(module)?))?;
+    let name = forms.name;
+    let file = keep(&forms.module, &format!("{name}.wasm"), package)?;
+    if is_for_benches(package) {
+        let module = compile::module(&driver.package, toolchain, &[SCALAR])?;
+        keep(&module, &format!("{name}-scalar.wasm"), package)?;
+    }
+    if let Some((object, program)) = forms.native {
+        keep(&object, &format!("{name}.so"), package)?;
+        keep(&program, &format!("{name}.elf"), package)?;
+    }
+    Ok((name, file))
 }
 
-/// Compiles a package and returns the name in its manifest, and its module.
-fn build_module(toolchain: &Toolchain, package: &cargo::Package) -> Result<(String, Vec<u8>)> {
-    let module = build(toolchain, &package.name, &[])?;
-    let bytes = fs::read(&module).with_context(|| format!("reading {}", module.display()))?;
-    let name = manifest::driver_name(&bytes)
-        .with_context(|| format!("{} ({}) is not a driver", package.name, module.display()))?;
-    Ok((name, bytes))
+fn name_of(module: &Path) -> Result<String> {
+    let bytes = fs::read(module).with_context(|| format!("reading {}", module.display()))?;
+    module::driver_name(&bytes).with_context(|| format!("{} is not a driver", module.display()))
 }
 
-/// Puts a module where tests and people look for it.
-fn keep(name: &str, package: &cargo::Package, bytes: &[u8]) -> Result<PathBuf> {
-    let file = util::target_dir().join("drivers").join(format!("{name}.wasm"));
-    let news = if util::write_if_changed(&file, bytes)? { "new" } else { "unchanged" };
-    println!("drivers: target/drivers/{name}.wasm from {}, {} bytes, {news}", package.dir, bytes.len());
+/// Puts what was compiled where tests and people look for it.
+fn keep(compiled: &Path, name: &str, package: &cargo::Package) -> Result<PathBuf> {
+    let file = util::target_dir().join("drivers").join(name);
+    compile::keep(compiled, &file, &format!("target/drivers/{name}"), &package.dir)?;
     Ok(file)
+}
+
+/// Drivers are built beside the rest, for they have other profiles and targets.
+fn to_compile(package: &cargo::Package) -> Package {
+    let dir = util::root().join(&package.dir);
+    let target_dir = util::target_dir().join("nook");
+    Package { manifest: dir.join("Cargo.toml"), dir, name: package.name.clone(), target_dir }
 }
 
 fn is_driver(package: &cargo::Package) -> bool {
@@ -91,16 +113,31 @@ fn is_driver(package: &cargo::Package) -> bool {
 
 /// Returns a module that tests look at, and do not run.
 fn is_for_tests(package: &cargo::Package) -> bool {
-    package.dir.starts_with("tests/") && package.name.ends_with(ENDING)
+    package.dir.starts_with("tests/") && package.name.ends_with(MODULE)
 }
 
 fn is_for_benches(package: &cargo::Package) -> bool {
     package.dir.starts_with("benches/")
 }
 
+/// Builds the module of one package under `drivers/`, without its other forms, and returns where it is.
+pub fn build_one(package: &str) -> Result<PathBuf> {
+    let (package, module) = build_module(package)?;
+    keep(&module, &format!("{}.wasm", name_of(&module)?), &package)
+}
+
 /// Builds a driver that only tests use and returns where its module is.
 pub fn build_for_tests(package: &str) -> Result<PathBuf> {
-    build(&setup::minimal()?, package, &[])
+    build_module(package).map(|(_, module)| module)
+}
+
+fn build_module(name: &str) -> Result<(cargo::Package, PathBuf)> {
+    let package = cargo::packages()?.into_iter().find(|package| package.name == name);
+    let package = package.with_context(|| format!("there is no package {name}"))?;
+    let toolchain = setup::minimal()?;
+    println!("drivers: compiling {name}");
+    let module = compile::module(&to_compile(&package), &toolchain, &[])?;
+    Ok((package, module))
 }
 
 /// Runs clippy on every driver as compiled for wasm, and on what the SDK has for wasm only.
@@ -112,32 +149,9 @@ pub fn lint() -> Result<()> {
     }
     for package in cargo::packages()?.iter().filter(|package| is_driver(package)) {
         println!("drivers: clippy on {} for wasm", package.name);
-        let mut cargo = cargo::command();
-        cargo.args(["clippy", "--quiet", "--package", &package.name, "--lib"]);
-        for_wasm(&mut cargo, &toolchain, &["-Dwarnings"]);
-        cargo::artifacts(&mut cargo, Some(EXPECTED))?;
+        compile::lint(&to_compile(package), &toolchain)?;
     }
     Ok(())
-}
-
-/// Compiles one package and returns its module.
-fn build(toolchain: &Toolchain, package: &str, more_flags: &[&str]) -> Result<PathBuf> {
-    println!("drivers: compiling {package}");
-    let mut cargo = cargo::command();
-    // Quiet, or cargo counts the expected warnings for each crate.
-    cargo.args(["rustc", "--quiet", "--package", package, "--lib", "--crate-type", "cdylib"]);
-    for_wasm(&mut cargo, toolchain, more_flags);
-    let files = cargo::artifacts(&mut cargo, Some(EXPECTED))?;
-    let mut modules = files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "wasm"));
-    modules.next_back().with_context(|| format!("building {package} made no .wasm file"))
-}
-
-fn for_wasm(cargo: &mut Command, toolchain: &Toolchain, more_flags: &[&str]) {
-    cargo.args(["--profile", "driver"]).arg("--target-dir").arg(util::target_dir().join("wasm"));
-    toolchain.apply(cargo);
-    // The encoded variable comes before RUSTFLAGS and every configuration file, so flags that the user has for the
-    // host (such as target-cpu=native) do not reach the driver.
-    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", [FLAGS, more_flags].concat().join("\x1f"));
 }
 
 #[cfg(test)]

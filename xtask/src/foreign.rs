@@ -9,7 +9,7 @@
 
 pub mod source;
 
-use crate::{cargo, manifest, setup, util};
+use crate::{cargo, setup, util};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -181,7 +181,7 @@ impl Driver {
             println!("{system}: {name} compiles and links, without a manifest: {from}");
             return Ok(None);
         }
-        let named = manifest::driver_name(&bytes)?;
+        let named = nook_build::module::driver_name(&bytes)?;
         let to = util::target_dir().join("drivers").join(format!("{named}.wasm"));
         let news = if util::write_if_changed(&to, &bytes)? { "new" } else { "unchanged" };
         println!("{system}: target/drivers/{named}.wasm from {from}; {} bytes, {news}", bytes.len());
@@ -237,7 +237,7 @@ fn abi_line(header: &str) -> Option<&str> {
 /// Checks that a driver imports the host's functions only. (What of wasi-libc asks a system for something would import
 /// that.)
 fn check_imports(module: &[u8]) -> Result<()> {
-    for (from, name) in manifest::imports(module)? {
+    for (from, name) in nook_build::module::imports(module)? {
         ensure!(
             from == "nook",
             "the module imports `{from}.{name}`, which no host has: something in it asks a system, and the shim must \

@@ -352,3 +352,18 @@ pub fn assert_is_said(what: &str, ended: &Ended, code: i32, says: &[&str]) {
     let strange = |c: char| c.is_control() && c != '\n';
     assert!(!ended.stderr.contains(strange) && !ended.stderr.contains("panicked"), "{what}: {}", ended.stderr);
 }
+
+/// Returns the folder of nook's repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("nook-run/ lies in the repository").to_owned()
+}
+
+impl Asked {
+    /// Gives it the tests' own cargo and compiler, which lie in the user's home; nothing is downloaded.
+    pub fn with_cargo(self) -> Self {
+        let home = |folder: &str| std::env::home_dir().expect("a home").join(folder).into_os_string();
+        let or = |name: &str, folder: &str| std::env::var_os(name).unwrap_or_else(|| home(folder));
+        let (cargo, rustup) = (or("CARGO_HOME", ".cargo"), or("RUSTUP_HOME", ".rustup"));
+        self.env("CARGO_HOME", cargo).env("RUSTUP_HOME", rustup).env("CARGO_NET_OFFLINE", "true")
+    }
+}

@@ -1,7 +1,8 @@
 //! Reads a driver's name out of a compiled module: the custom section `nook.manifest` holds lines `key = value`.
 //!
 //! Only name and class are read, to name the file and to know what it is for, and of C drivers what they import. The
-//! runtime checks the whole manifest before it runs anything.
+//! runtime checks the whole manifest before it runs anything; it cannot be asked here, for it is not built yet when the
+//! first driver is.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -17,6 +18,9 @@ const IMPORT: u8 = 2;
 const FUNCTION: u8 = 0;
 
 /// Returns the driver's name from its manifest: lower-case letters, digits, `-` and `_`, as it becomes a file's name.
+///
+/// # Errors
+/// If the module cannot be read, is no driver, or has a name that is not allowed.
 pub fn driver_name(module: &[u8]) -> Result<String> {
     let name = value(module, "name")?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -27,9 +31,20 @@ pub fn driver_name(module: &[u8]) -> Result<String> {
     Ok(name.to_string())
 }
 
+/// Returns the class of the driver from its manifest.
+///
+/// # Errors
+/// If the module cannot be read, or is no driver.
+pub fn class(module: &[u8]) -> Result<&str> {
+    value(module, "class")
+}
+
 /// Returns whether it is a driver of a device, not a filter beside one.
+///
+/// # Errors
+/// As [`class`].
 pub fn drives_a_device(module: &[u8]) -> Result<bool> {
-    Ok(value(module, "class")? != "filter")
+    Ok(class(module)? != "filter")
 }
 
 /// Returns what its manifest has for a key.
@@ -43,7 +58,10 @@ fn value<'a>(module: &'a [u8], wanted: &str) -> Result<&'a str> {
     value.with_context(|| format!("its manifest has no line `{wanted} = ...`"))
 }
 
-/// Returns the module and name of each function that is imported. An import of anything else is an error.
+/// Returns the module and name of each function that is imported.
+///
+/// # Errors
+/// If the module cannot be read, or imports what is no function.
 pub fn imports(module: &[u8]) -> Result<Vec<(String, String)>> {
     let Some((_, body)) = sections(module)?.into_iter().find(|(id, _)| *id == IMPORT) else {
         return Ok(Vec::new());

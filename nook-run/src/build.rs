@@ -1,0 +1,75 @@
+//! `nook-run build`: the crate of a driver, in whatever repository, becomes the files that run.
+
+use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Error, Result};
+use nook_build::driver::{Built, Driver};
+use nook_build::{module, toolchain};
+use tempfile::NamedTempFile;
+
+use crate::cli::BuildArgs;
+use crate::drivers;
+
+/// Builds the driver and returns what is to be printed. Nothing is written into the folder for the files unless all of
+/// them were built and this host would run the module.
+///
+/// # Errors
+/// If the folder holds no driver's crate, if it does not compile (cargo has told that then), if this host refuses what
+/// comes out, or if the files cannot be written.
+pub fn text(args: &BuildArgs) -> Result<String> {
+    let driver = Driver::find(&args.dir)?;
+    let toolchain = toolchain::find()?;
+    let beside = driver.package.target_dir.with_file_name("drivers");
+    let out = args.out.as_deref().unwrap_or(&beside);
+    // To be told now is better than after minutes of compiling.
+    inside(out, |out| Ok(file(out).map(|_| ())?))?;
+    let built = driver.build(&toolchain, check)?;
+    inside(out, |out| keep(&built, out))
+}
+
+/// Checks that this host would run the module.
+fn check(file: &Path) -> Result<()> {
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    match module::class(&bytes)? {
+        "filter" => drivers::load_filter(file).map(|_| ()),
+        _ => drivers::load(file, drivers::WASI).map(|_| ()),
+    }
+}
+
+/// Puts all files of a driver into the folder, or none.
+fn keep(built: &Built, out: &Path) -> Result<String> {
+    let native = built.native.iter().flat_map(|(object, program)| [(object, "so"), (program, "elf")]);
+    let mut files = Vec::new();
+    for (from, ending) in [(&built.module, "wasm")].into_iter().chain(native) {
+        let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+        let mut file = file(out)?;
+        file.write_all(&bytes)?;
+        files.push((file, out.join(format!("{}.{ending}", built.name)), bytes.len()));
+    }
+    let mut text = String::new();
+    for (file, path, len_bytes) in files {
+        file.persist(&path)?;
+        writeln!(text, "{} {len_bytes} bytes", path.display())?;
+    }
+    Ok(text)
+}
+
+/// Makes a file that goes unless it gets a name.
+fn file(folder: &Path) -> std::io::Result<NamedTempFile> {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+}
+
+/// Makes a folder and does something in it. If nothing is in it afterwards, what was made of its path goes again.
+fn inside<T>(folder: &Path, act: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let missing: Vec<_> = folder.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.exists()).collect();
+    let outcome = fs::create_dir_all(folder).map_err(Error::from).and_then(|()| act(folder));
+    for made in missing {
+        // One that has something in it stays.
+        let _ = fs::remove_dir(made);
+    }
+    outcome.with_context(|| format!("cannot make files in {}: name another folder with --out", folder.display()))
+}
