@@ -211,6 +211,9 @@ fn crash_at(text: &str) -> Result<(Entry, u64), String> {
     }
 }
 
+/// The longest time that can be given: a year of 365 days. It fits into nanoseconds, and can be added to any clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Parses `10s`, `250ms`, `2m`, or seconds without a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -223,7 +226,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("`{unit}` is no unit; it can be ms, s, m or h")),
     };
     let number: f64 = number.parse().map_err(|_| "it should be like 10s or 250ms".to_owned())?;
-    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+    let time = Duration::try_from_secs_f64(number * scale).ok().filter(|time| *time <= LONGEST);
+    time.ok_or_else(|| "it is longer than a year (8760h)".to_owned())
 }
 
 /// The modules of one nook.
@@ -458,5 +462,8 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("5 parsecs").is_err() && duration("s").is_err() && duration("-1s").is_err());
+        assert_eq!(duration("8760h"), Ok(LONGEST));
+        let too_long = |text| duration(text).is_err_and(|why| why.contains("longer than a year"));
+        assert!(too_long("8761h") && too_long("6000000h") && too_long(&"9".repeat(400)));
     }
 }

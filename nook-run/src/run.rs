@@ -187,8 +187,21 @@ pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Re
     Ok((host, launcher))
 }
 
-/// Puts a nook under supervision, as the policy and the options have it.
-pub(crate) fn supervise<C: Class>(
+/// Puts a nook under supervision, as the policy and the options have it, and starts its driver. Says when that was.
+pub(crate) fn begin<C: Class>(
+    args: &RunArgs,
+    modules: &Loaded,
+    policy: &PolicyFile,
+    nook: Nook<C>,
+    signals: &Signals,
+) -> Result<(Supervisor<C>, u64)> {
+    let mut supervisor = supervise(args, modules, policy, nook, signals)?;
+    let start_ns = supervisor.nook().clock().now_ns();
+    supervisor.start()?;
+    Ok((supervisor, start_ns))
+}
+
+fn supervise<C: Class>(
     args: &RunArgs,
     modules: &Loaded,
     policy: &PolicyFile,
@@ -267,6 +280,19 @@ pub(crate) fn drive<C: Class>(
         if let Err(quarantine) = supervisor.turn(until) {
             return Ended::Quarantine(quarantine.to_string());
         }
+    }
+}
+
+/// The end of a run is told: why, and what was asked for in vain.
+pub(crate) fn report_end<C: Class>(args: &RunArgs, supervisor: &Supervisor<C>, report: &Report) {
+    tracing::info!("ended: {}", report.ended);
+    if supervisor.nook().crashes_made() > 0 {
+        return;
+    }
+    if let Some((entry, number)) = args.crash_at {
+        tracing::warn!("--crash-at {entry}:{number}: no call was ended, because the run was over before");
+    } else if args.crash_every.is_some() {
+        tracing::warn!("--crash-every: no call was ended, because the run was over before");
     }
 }
 

@@ -49,6 +49,23 @@ fn where_calls_cannot_be_rolled_back_a_fresh_driver_goes_on() {
 }
 
 #[test]
+fn the_only_interrupt_of_a_run_can_be_ended_and_is_handled_all_the_same() {
+    for (isolation, remedy) in [("sfi+txn", "rollbacks"), ("sfi", "restarts")] {
+        let report = run(&["--isolation", isolation, "--crash-at", "irq:1"]);
+        assert_eq!((count(&report["fault_count"]), count(&report["recovery"][remedy])), (1, 1), "{report:#}");
+    }
+}
+
+#[test]
+fn a_call_that_was_to_be_ended_and_never_came_is_told() {
+    let place = Place::new();
+    let edu = built("edu.wasm");
+    let edu = edu.to_str().expect("a test's paths are text");
+    let end = place.nook_run([edu, "--qemu", "edu", "--crash-at", "irq:1000"]).end().with(0);
+    assert!(end.stderr.contains("--crash-at irq:1000: no call was ended"), "{}", end.stderr);
+}
+
+#[test]
 fn an_option_for_drivers_of_another_class_is_refused_with_both_classes() {
     for (driver, device, option, says) in [
         ("edu.wasm", &["--qemu", "edu"][..], &["--exercise", "ping"][..], "--exercise is for drivers of class net"),

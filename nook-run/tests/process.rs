@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use support::{Place, Running, e1000, eventually};
+use support::{Place, Running, built, e1000, eventually};
 
 /// Returns the processes that this one started, and that were not waited for.
 fn children(run: &Running) -> Vec<u32> {
@@ -13,6 +13,12 @@ fn children(run: &Running) -> Vec<u32> {
     let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
     let lists: Vec<String> = threads.flatten().map(of_thread).collect();
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Returns those of them that run a driver: a device may be a process, too.
+fn drivers(run: &Running) -> Vec<u32> {
+    let name = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    children(run).into_iter().filter(|pid| name(pid).starts_with(b"nook-driver\0")).collect()
 }
 
 /// It runs, or has ended and was not reaped, not even by its new parent.
@@ -89,6 +95,25 @@ fn a_driver_whose_process_is_killed_comes_back_under_the_same_streams() {
     assert_eq!(report["fault_count"], 2);
     assert_eq!(report["exercise"]["tcp"]["hash_ok"], true, "{report}");
     gone(&killed);
+}
+
+#[test]
+fn a_misc_driver_whose_process_is_killed_comes_back_and_goes_on_with_its_operations() {
+    let place = Place::new();
+    let driver = built("edu.wasm");
+    let args = ["--qemu", "edu", "--isolation", "process", "--duration", "10s", "--json", "report.json"];
+    let mut run = place.nook_run([driver.to_str().unwrap()].into_iter().chain(args)).start();
+    assert!(run.wait_for(|run| run.stderr().contains("edu: edu 1.0"), "its first probe"), "{}", run.stderr());
+    let [pid] = drivers(&run)[..] else { panic!("one process: {}", run.stderr()) };
+    kill(pid);
+    let ended = run.end().with(0);
+    assert!(ended.stderr.contains("its process ended"), "{}", ended.stderr);
+    let report = fs::read_to_string(place.at("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["fault_count"], &report["recovery"]["restarts"]), (&1.into(), &1.into()), "{report}");
+    let operations = report["operations"].as_array().unwrap();
+    assert!(operations.iter().all(|it| it["right"].as_u64() > Some(0) && it["wrong"] == 0), "{report}");
+    gone(&[pid]);
 }
 
 /// As on a machine that forbids user namespaces to those who are not root.

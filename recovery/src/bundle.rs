@@ -287,9 +287,8 @@ fn fill(
 fn remove_old(folder: &Path, keep: usize) -> io::Result<()> {
     let is_bundle = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.len() > 20
-            && name.as_bytes()[8] == b'T'
-            && name[18..].starts_with("Z-")
+        // By bytes: a name that is somebody else's may have any characters.
+        matches!(name.as_bytes(), [date @ .., _] if date.get(8) == Some(&b'T') && date.get(18..20) == Some(b"Z-"))
             && path.join("report.json").exists()
     };
     let mut bundles: Vec<PathBuf> =
@@ -341,5 +340,20 @@ mod tests {
         // 2024 was a leap year: its 29 February, and its last second.
         assert_eq!(at(1_709_210_096).0, "2024-02-29T12:34:56.007Z");
         assert_eq!(at(1_735_689_599).1, "20241231T235959007Z");
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_left_alone_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["20241231T235959007Z-000001-odd-1", "20241231T235959008Z-000002-odd-1"];
+        // In the last one, byte 18 is in the middle of a character.
+        let others = ["notes", "20241231T235959007Z-", "20241231Tabcdefgh\u{fc}Z-notes"];
+        for name in names.iter().chain(&others) {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("report.json"), "{}").unwrap();
+        }
+        remove_old(folder.path(), 1).unwrap();
+        let left = |name: &&str| folder.path().join(name).exists();
+        assert_eq!((names.map(|name| left(&name)), others.iter().all(left)), ([false, true], true));
     }
 }

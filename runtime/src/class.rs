@@ -244,6 +244,15 @@ macro_rules! define_port {
                 }
             }
 
+            /// Makes final what the last call changed.
+            #[inline]
+            pub(crate) fn commit(&mut self) {
+                match self {
+                    $(Port::$class(port) => port.commit(),)*
+                    Port::None => {}
+                }
+            }
+
             /// Drops what the call changed, because it is rolled back.
             pub(crate) fn abort(&mut self) {
                 match self {

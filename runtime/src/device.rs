@@ -50,6 +50,8 @@ pub(crate) struct DeviceState {
     last_error: Option<String>,
     /// How often something went wrong since an instance began.
     errors: u32,
+    /// It was said of this instance that it has no interrupts: a driver may ask again and again.
+    reported_no_irq: bool,
 }
 
 impl DeviceState {
@@ -79,6 +81,7 @@ impl DeviceState {
             is_quiet: false,
             last_error: None,
             errors: 0,
+            reported_no_irq: false,
         }
     }
 
@@ -111,6 +114,7 @@ impl DeviceState {
         self.device.device_mut().forget();
         self.is_quiet = false;
         self.errors = 0;
+        self.reported_no_irq = false;
         let ranges = self.device.iova_ranges();
         let len_bytes = self.window.len_bytes();
         let iova =
@@ -166,7 +170,9 @@ impl DeviceState {
                     have
                 }
                 Err(DeviceError::Unsupported(why)) => {
-                    tracing::warn!("{}: no interrupts: {why}", self.device.describe());
+                    if !std::mem::replace(&mut self.reported_no_irq, true) {
+                        tracing::warn!("{}: no interrupts: {why}", self.device.describe());
+                    }
                     return Ok(Err(Status::Unsupported));
                 }
                 Err(error) => return Err(self.failed(error)),
@@ -249,8 +255,13 @@ impl DeviceState {
         self.irq_enabled = 0;
         self.had_interrupts = false;
         self.irq_pending = 0;
-        if self.irq.take().is_some() {
-            note(self.device.irq_disable());
+        if self.irq.is_some() {
+            // What could not be turned off is tried again when this is.
+            let off = self.device.irq_disable();
+            if off.is_ok() {
+                self.irq = None;
+            }
+            note(off);
         }
         note(self.device.set_bus_master(false));
         note(self.unmap_window());
@@ -294,7 +305,40 @@ pub fn choose_iova(ranges: &[IovaRange], len_bytes: u64, mask_bits: u8, turn: u6
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use nook_bus::scripted::Scripted;
+    use nook_regs::Bar;
+
     use super::*;
+
+    /// A device that cannot end its interrupts at the first try, and how often that was tried.
+    struct Clings(Scripted, Arc<AtomicU32>);
+
+    impl PciDevice for Clings {
+        nook_bus::forward_pci_device!(|self| self.0 => describe identity bars bar_read bar_write irq_enable);
+
+        fn irq_disable(&mut self) -> Result<(), DeviceError> {
+            match self.1.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(DeviceError::Unsupported("not now".into())),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn interrupts_that_could_not_be_ended_are_ended_when_the_device_is_made_quiet_again() {
+        static MAP: RegisterMap = RegisterMap::checked("none", &[Bar { index: 0, len_bytes: 4 }], &[]);
+        let tried = Arc::new(AtomicU32::new(0));
+        let device: Box<dyn PciDevice> = Box::new(Clings(Scripted::default(), tried.clone()));
+        let mut device = DeviceState::new(device, &MAP, DmaWindow::new(1).unwrap(), 64, 0, Clock::new_virtual());
+        assert_eq!(device.irq_enable(0, 1), Ok(Ok(())));
+        assert!(device.quiet().is_err());
+        assert!(device.quiet().is_ok());
+        assert_eq!(tried.load(Ordering::Relaxed), 2);
+        assert!(device.quiet().is_ok());
+        assert_eq!(tried.load(Ordering::Relaxed), 2, "what is quiet is left alone");
+    }
 
     const X86: [IovaRange; 2] =
         [IovaRange { first: 0, last: 0xfedf_ffff }, IovaRange { first: 0xfef0_0000, last: (1 << 39) - 1 }];

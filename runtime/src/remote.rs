@@ -52,4 +52,10 @@ impl Host {
     pub fn remote_tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
         self.tick(cpu_ns)
     }
+
+    /// CPU time that a driver that runs elsewhere may use outside of its calls, beyond what these explain, before it is
+    /// at fault: what a long call may use.
+    pub fn process_cpu_ns(&self) -> u64 {
+        self.call.budget.limits().process_cpu_ns
+    }
 }

@@ -66,9 +66,15 @@ impl Host {
     /// If the device or a freed region's handle is bad; then it cannot be rolled back any more either.
     #[inline]
     pub fn commit_transaction(&mut self) -> Result<(), Fault> {
-        if self.call.transaction.before.take().is_none() {
-            return Ok(());
+        if self.call.transaction.before.take().is_some() {
+            self.commit_open_transaction()?;
         }
+        self.port.commit();
+        Ok(())
+    }
+
+    #[inline]
+    fn commit_open_transaction(&mut self) -> Result<(), Fault> {
         self.counters.transactions += 1;
         self.counters.rollback_possible += u64::from(self.device.device.can_roll_back());
         self.call.transaction.allocated.clear();

@@ -2,9 +2,11 @@
 
 use e1000_model::{Model, ModelConfig};
 use nook_abi::{Entry, Fault};
-use nook_bus::DmaWindow;
-use nook_runtime::{Budgets, Driver, DriverModule, Launcher, LoadError, Mmio, ModuleCache, Wasi, WasmLauncher};
-use nook_tests::{cable, host, wat_driver};
+use nook_bus::{Clock, DmaWindow};
+use nook_runtime::{
+    Budgets, Driver, DriverModule, Launcher, LoadError, Mmio, ModuleCache, NookBuilder, Wasi, WasmLauncher,
+};
+use nook_tests::{FrameQueues, cable, host, wat_driver};
 
 /// Small enough that a test does not take long; what is measured against them has no end.
 const BUDGETS: Budgets = Budgets {
@@ -49,4 +51,27 @@ fn a_table_that_would_grow_over_the_hosts_memory_is_refused() {
         (func (export "nook_remove") (drop (table.grow $t (ref.null func) (i32.const 0x7fffffff)))))"#;
     let refused = DriverModule::from_bytes(&wat::parse_str(text).unwrap(), Wasi::Refused);
     assert!(matches!(refused, Err(LoadError::Invalid(_))));
+}
+
+#[test]
+fn a_link_that_goes_up_and_down_all_the_time_is_told_a_hundred_times_in_a_second_at_most() {
+    // By the clock, at each call.
+    let timer = "(call $net_link (i32.and (i32.wrap_i64 (i64.shr_u (call $clock_ns) (i64.const 10))) (i32.const 1))
+                     (i32.const 1000) (i32.const 1))
+                 (call $timer_set (i64.const 1))";
+    let module = wat_driver(&[("open", "(call $timer_set (i64.const 1)) (i32.const 0)"), ("timer", timer)], "");
+    let (near, _far) = cable();
+    let model = Model::new(ModelConfig::default(), Box::new(near));
+    let launcher = WasmLauncher::new(module.clone().into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut nook = NookBuilder::of(&module, &[&e1000_regs::MAP])
+        .clock(Clock::new_virtual())
+        .net(Box::new(model), Box::new(launcher), FrameQueues::default())
+        .unwrap();
+    nook.start().unwrap();
+    let end_ns = nook.clock().now_ns() + 1_000_000_000;
+    while nook.clock().now_ns() < end_ns {
+        nook.turn(end_ns).unwrap();
+    }
+    let told = nook.backend().links.len();
+    assert!((2..=101).contains(&told), "{told} times");
 }

@@ -1,12 +1,14 @@
 //! The misc class: what a driver may do and may not, and that every operation is answered however its driver ends.
 
+use std::sync::Arc;
+
 use nook_abi::misc::{MOST_OPEN, MiscFault};
 use nook_abi::{
     ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Entry, Fault, HOSTCALLS, Hostcall, MAILBOX_BYTES, Status,
 };
 use nook_runtime::{
-    Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError, Wasi,
-    WasmLauncher, now_ns,
+    Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError,
+    RollbackMethod, Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{BareDevice, signature};
 
@@ -41,6 +43,7 @@ fn driver(bodies: &[(&str, &str)]) -> DriverModule {
         (data (i32.const 2048) "add 0102 03\nnap")
         (global $page (mut i32) (i32.const 0))
         (global $waits (mut i32) (i32.const 0))
+        (global $polls (mut i32) (i32.const 0))
         (func $mailbox (result i32) (i32.wrap_i64 (i64.load offset=48 (global.get $page))))
         (func $say (param $text i32) (param $len i32)
             (memory.copy (call $mailbox) (local.get $text) (local.get $len)))
@@ -187,6 +190,83 @@ fn no_more_are_open_than_the_contract_says() {
     nook.end().unwrap();
     let lost = nook.answers().iter().filter(|answer| answer.outcome == Err(Failure::Lost)).count();
     assert_eq!(lost, MOST_OPEN);
+}
+
+#[test]
+fn a_nook_whose_driver_can_take_no_more_waits_until_something_happens() {
+    let mut nook = started(&[("invoke", "(i32.const 0)")]);
+    for _ in 0..=MOST_OPEN {
+        nook.ask("add", vec![]).unwrap();
+    }
+    let (end, mut turns) = (now_ns() + 200_000_000, 0);
+    while now_ns() < end {
+        nook.turn(now_ns() + 10_000_000).unwrap();
+        turns += 1;
+    }
+    // One for each that was asked for, and one for each wait.
+    assert!(turns < 1000, "{turns} turns");
+}
+
+/// A driver whose timer always comes again, and completes the first operation once register 8 is not zero.
+const COMPLETES_THE_FIRST: [(&str, &str); 2] = [
+    ("open", "(call $timer_set (i64.const 1)) (i32.const 0)"),
+    (
+        "timer",
+        "(call $timer_set (i64.const 1))
+         (if (call $mmio_read32 (i32.const 0) (i32.const 8))
+             (then (call $misc_complete (i32.const 0) (i32.const 0) (i32.const 0))))",
+    ),
+];
+
+#[test]
+fn an_operation_is_not_open_once_the_call_that_asked_for_it_was_rolled_back() {
+    let [open, timer] = COMPLETES_THE_FIRST;
+    let module = driver(&[open, timer, ("invoke", "(unreachable)")]);
+    let (device, handle) = BareDevice::new();
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).host(Box::new(device)).unwrap();
+    let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), Arc::new(RollbackMethod::Log)).unwrap();
+    let mut nook = Nook::misc(host, Box::new(launcher));
+    nook.start().unwrap();
+    nook.ask("add", vec![1]).unwrap();
+    let error = answers(&mut nook).unwrap_err();
+    assert_eq!(nook.roll_back(&error).map(|call| call.entry), Some(Entry::Invoke));
+    handle.set_register(8, 1);
+    let not_open = Fault::Class(ClassFault::Misc(MiscFault::NotOpen { ticket: 0 }));
+    assert_eq!(fault(answers(&mut nook).unwrap_err()), not_open);
+}
+
+#[test]
+fn what_a_call_completed_counts_although_the_next_one_ends_the_driver_and_what_that_one_completed_does_not() {
+    let complete = "(call $misc_complete (i32.const 0) (i32.const 0) (i32.const 0))";
+    let invoke = ("invoke", "(call $timer_set (i64.const 1)) (call $work_schedule) (i32.const 0)");
+    for (timer, work, outcome) in [(complete, "", Ok(vec![])), ("", complete, Err(Failure::Lost))] {
+        let work = format!("{work} (unreachable)");
+        let mut nook = started(&[invoke, ("timer", timer), ("work", &work)]);
+        let ticket = nook.ask("nap", vec![]).unwrap();
+        assert!(matches!(fault(answers(&mut nook).unwrap_err()), Fault::Trap { entry: Entry::Work, .. }));
+        nook.restart().unwrap();
+        assert_eq!(nook.answers(), [Answer { ticket, outcome }]);
+    }
+}
+
+#[test]
+fn operations_that_only_a_look_of_the_host_finds_completed_are_found_to_be_unannounced() {
+    let late = "(if (global.get $waits) (then
+                    (if (global.get $polls) (then
+                        (call $misc_complete (i32.sub (global.get $waits) (i32.const 1)) (i32.const 0) (i32.const 0))
+                        (global.set $waits (i32.const 0)) (global.set $polls (i32.const 0)))
+                    (else (global.set $polls (i32.const 1))))))
+                (i32.const 0)";
+    let accept = "(global.set $waits (i32.add (local.get $ticket) (i32.const 1))) (i32.const 0)";
+    let open = "(call $irq_enable (i32.const 0))";
+    let budgets = Budgets { quiet_ns: 5_000_000, ..Budgets::default() };
+    let mut nook = nook_with(&[("open", open), ("invoke", accept), ("poll", late)], budgets);
+    nook.start().unwrap();
+    let error = (0..10).find_map(|_| {
+        nook.ask("nap", vec![]).unwrap();
+        answers(&mut nook).err()
+    });
+    assert_eq!(error.map(fault), Some(Fault::InterruptsMasked { polls: 5 }));
 }
 
 #[test]

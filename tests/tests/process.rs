@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use e1000_model::{Behaviour, Model, ModelConfig};
 use nook_abi::{Entry, Fault, Hostcall, TrapKind};
@@ -121,6 +122,29 @@ fn who_does_not_come_back_is_ended() {
         let fault = fault_of(what);
         assert!(fault == cpu || fault == wall || what == 131 && fault == trap(TrapKind::Channel), "{does}: {fault:?}");
     }
+}
+
+#[test]
+fn who_works_when_nobody_has_called_is_ended_and_who_rests_is_not() {
+    let _alone = alone();
+    let (manifest, layout, launcher) = hostile();
+    let mut driver = probed(&launcher, host(&manifest, &layout));
+    let end_ns = now_ns() + 500_000_000;
+    while now_ns() < end_ns {
+        assert_eq!(driver.set_mtu(0), Ok(0));
+    }
+    assert_eq!(driver.set_mtu(132), Ok(0));
+    let end_ns = now_ns() + 60_000_000_000;
+    let fault = loop {
+        assert!(now_ns() < end_ns, "it is not found");
+        std::thread::sleep(Duration::from_millis(10));
+        if let Err(fault) = driver.set_mtu(0) {
+            break fault;
+        }
+    };
+    assert_eq!(fault, Fault::CpuBudget { entry: Entry::SetMtu, limit_ns: BUDGETS().process_cpu_ns });
+    driver.end().quiet.unwrap();
+    assert_eq!(children(), HashSet::new());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What an interface is set to, with drivers that do not have every setting.
 
 use e1000_model::{Model, ModelConfig};
+use nook_abi::net::{MOST_MULTICAST, rx_mode};
 use nook_abi::{Entry, Status};
 use nook_bus::DmaWindow;
 use nook_runtime::{Budgets, Mmio, ModuleCache, Net, Nook, NookError, Settings, WasmLauncher};
@@ -82,4 +83,19 @@ fn a_driver_is_told_its_own_address_again_when_another_is_given_up_or_a_later_se
     assert_eq!((speed(&nook), nook.backend().mac), (low(own), Some(own)));
     nook.set(Settings { mac: Some(MAC), mtu_bytes: Some(1000), ..Settings::default() }).unwrap_err();
     assert_eq!((speed(&nook), nook.backend().mac), (low(own), Some(own)));
+}
+
+#[test]
+fn more_groups_than_a_driver_is_told_of_become_all_of_them() {
+    // The mode in the last digit of the link's speed, and the count in those before it.
+    let tells = "(call $net_link (i32.const 1)
+                     (i32.add (i32.mul (local.get $multicast_count) (i32.const 10)) (local.get $mode)) (i32.const 1))
+                 (i32.const 0)";
+    let mut nook = nook_of(&[("set_rx_mode", tells), ("open", "(i32.const 0)")]);
+    nook.start().unwrap();
+    for (groups, told) in [(MOST_MULTICAST, 2560), (MOST_MULTICAST + 1, rx_mode::ALL_MULTICAST)] {
+        let multicast = vec![[1, 0, 0x5e, 0, 0, 1]; groups];
+        nook.set(Settings { all_multicast: false, multicast, ..Settings::default() }).unwrap();
+        assert_eq!(speed(&nook), told, "{groups} groups");
+    }
 }

@@ -34,6 +34,13 @@ const LOOKS: u32 = 64;
 /// Another process works in real time, whatever a nook's clock says.
 const REAL: Clock = Clock::Monotonic;
 
+/// How often it is looked how much CPU time the process has used outside of calls.
+const IDLE_LOOK_NS: u64 = 100_000_000;
+
+/// CPU time that a process may use after each call besides what it spins, until it sleeps: some hundred times what it
+/// needs.
+const AFTER_CALL_NS: u64 = 100_000;
+
 /// How long a process may take until it waits for calls.
 const READY_NS: u64 = 20_000_000_000;
 
@@ -69,6 +76,38 @@ fn count(set: &libc::cpu_set_t) -> i32 {
     unsafe { libc::CPU_COUNT(set) }
 }
 
+/// What a process has used outside of calls. It is asked in calls only: who is not called is not looked at.
+#[derive(Default)]
+struct IdleTime {
+    /// When that was last looked at, what its CPU clock was then, and what calls have taken since.
+    looked_ns: u64,
+    cpu_ns: u64,
+    calls: u64,
+    in_calls_ns: u64,
+    /// CPU time that it used and that its calls do not explain.
+    unexplained_ns: u64,
+}
+
+impl IdleTime {
+    /// A call has ended that took this long.
+    #[inline]
+    fn called(&mut self, took_ns: u64) {
+        self.calls += 1;
+        self.in_calls_ns += took_ns;
+    }
+
+    /// Its CPU clock is `cpu_ns`, and it may look for the next call for `spin_ns`. Returns what it used for nothing.
+    fn look(&mut self, now_ns: u64, cpu_ns: u64, spin_ns: u64) -> u64 {
+        let explained_ns = self.in_calls_ns + self.calls * (spin_ns + AFTER_CALL_NS);
+        if self.looked_ns != 0 {
+            let used_ns = self.unexplained_ns + cpu_ns.saturating_sub(self.cpu_ns);
+            self.unexplained_ns = used_ns.saturating_sub(explained_ns);
+        }
+        *self = IdleTime { looked_ns: now_ns, cpu_ns, unexplained_ns: self.unexplained_ns, ..IdleTime::default() };
+        self.unexplained_ns
+    }
+}
+
 /// The connection to one process.
 pub(crate) struct Connection {
     memory: Arc<Memory>,
@@ -79,11 +118,12 @@ pub(crate) struct Connection {
     received: u32,
     /// The processor that the host ran on when it called last.
     processor: i32,
+    idle: IdleTime,
 }
 
 impl Connection {
     pub(crate) fn new(memory: Arc<Memory>, child: Child, wait: Wait) -> Self {
-        Connection { memory, child, wait, sent: 0, received: 0, processor: -1 }
+        Connection { memory, child, wait, sent: 0, received: 0, processor: -1, idle: IdleTime::default() }
     }
 
     /// Ends the process.
@@ -123,9 +163,27 @@ impl Connection {
     /// What it did wrong.
     #[inline]
     pub(crate) fn call(&mut self, host: &mut Host, entry: Entry, args: [u64; 3]) -> Result<u64, Fault> {
+        let begun_ns = REAL.now_ns();
+        if begun_ns >= self.idle.looked_ns + IDLE_LOOK_NS {
+            self.look_at_idle_time(host, entry, begun_ns)?;
+        }
+        let outcome = self.run(host, entry, args, begun_ns + TICK_NS);
+        self.idle.called(REAL.now_ns().saturating_sub(begun_ns));
+        outcome
+    }
+
+    /// A process that works when nobody has called it takes its host's processor from others.
+    #[cold]
+    fn look_at_idle_time(&mut self, host: &Host, entry: Entry, now_ns: u64) -> Result<(), Fault> {
+        let unexplained_ns = self.idle.look(now_ns, self.child.cpu_ns(), self.wait.spin_ns());
+        let limit_ns = host.process_cpu_ns();
+        if unexplained_ns > limit_ns { Err(Fault::CpuBudget { entry, limit_ns }) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn run(&mut self, host: &mut Host, entry: Entry, args: [u64; 3], mut tick_ns: u64) -> Result<u64, Fault> {
         self.stay_near();
         self.send(to_guest::CALL | entry as u32, args);
-        let mut tick_ns = REAL.now_ns() + TICK_NS;
         loop {
             self.wait_for_message(entry)?;
             for _ in 0..self.new_messages().map_err(|kind| Fault::Trap { entry, kind })? {
@@ -254,4 +312,24 @@ impl Connection {
 #[inline]
 fn hostcall(what: u32) -> Option<Hostcall> {
     HOSTCALLS.get((what & !to_host::KIND) as usize).map(|row| row.call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_calls_explain_is_not_held_against_a_process_and_what_they_do_not_is_summed_up() {
+        let mut idle = IdleTime::default();
+        assert_eq!(idle.look(1, 7_000_000, 0), 0, "its start is nobody's");
+        idle.called(5_000_000);
+        assert_eq!(idle.look(2, 7_000_000 + 5_000_000 + AFTER_CALL_NS, 0), 0);
+        assert_eq!(idle.look(3, 15_000_000, 0), 15_000_000 - 12_000_000 - AFTER_CALL_NS);
+        let before = idle.unexplained_ns;
+        assert_eq!(idle.look(4, 16_000_000, 0), before + 1_000_000);
+        idle.called(50_000_000);
+        assert_eq!(idle.look(5, 16_000_000, 0), 0, "an honest one is forgiven what a busy machine added");
+        idle.called(0);
+        assert_eq!(idle.look(6, 16_000_000 + SPIN_NS + AFTER_CALL_NS, SPIN_NS), 0, "it looks for the next call");
+    }
 }

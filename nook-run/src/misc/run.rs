@@ -9,7 +9,7 @@ use super::args::CallArg;
 use super::report::{MiscReport, NoRates, Tried};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
-use crate::run::{Ended, Finish, Loaded, RunOutcome, drive, parts, supervise};
+use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end};
 use crate::signals::Signals;
 
 /// How long an example may take.
@@ -31,9 +31,7 @@ pub(crate) fn run(
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
     let (host, launcher) = parts(args, modules, policy)?;
-    let mut supervisor = supervise(args, modules, policy, Nook::misc(host, launcher), signals)?;
-    let start_ns = supervisor.nook().clock().now_ns();
-    supervisor.start()?;
+    let (mut supervisor, start_ns) = begin(args, modules, policy, Nook::misc(host, launcher), signals)?;
     let mut examples = match Examples::of(supervisor.nook(), &args.misc.call) {
         Ok(examples) => examples,
         Err(error) => {
@@ -58,7 +56,7 @@ pub(crate) fn run(
             recovery: RecoveryReport::new(supervisor),
         }))
     });
-    tracing::info!("ended: {}", report.ended);
+    report_end(args, &supervisor, &report);
     let outcome = match ended {
         Ended::Quarantine(_) => RunOutcome::Quarantined,
         _ if went_well => RunOutcome::Done,

@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::report::{NetCountersReport, NetReport};
 use crate::cli::RunArgs;
 use crate::report::{ClassReport, RecoveryReport, Report};
-use crate::run::{Ended, Finish, Loaded, RunOutcome, drive, parts, supervise, tell_speed};
+use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end, tell_speed};
 use crate::signals::Signals;
 
 /// Bytes of each exercise's TCP stream, each way.
@@ -31,12 +31,12 @@ pub(crate) fn run(
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
     let server = server(args)?;
-    let mut supervisor = assemble(args, modules, policy, server.as_ref(), signals)?;
-    let (start_ns, really) = (supervisor.nook().clock().now_ns(), Instant::now());
-    supervisor.start()?;
+    let nook = assemble(args, modules, policy, server.as_ref())?;
+    let really = Instant::now();
+    let (mut supervisor, start_ns) = begin(args, modules, policy, nook, signals)?;
     let ended = until_over(args, &mut supervisor, signals, start_ns);
     let (report, exercise) = finish(args, &mut supervisor, modules, Finish::new(ended.clone(), start_ns));
-    tracing::info!("ended: {}", report.ended);
+    report_end(args, &supervisor, &report);
     tell_speed(&report, really.elapsed());
     let captured = finish_capture(supervisor.nook_mut().backend_mut());
     let outcome = match (&ended, exercise) {
@@ -70,8 +70,7 @@ fn assemble(
     modules: &Loaded,
     policy: &PolicyFile,
     server: Option<&Server>,
-    signals: &Signals,
-) -> Result<Supervised> {
+) -> Result<Nook<Net<Captured<Backend>>>> {
     let (host, launcher) = parts(args, modules, policy)?;
     let clock = host.clock().clone();
     let backend = match &args.net.tap {
@@ -93,7 +92,7 @@ fn assemble(
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.net.promiscuous;
     nook.set(settings)?;
-    supervise(args, modules, policy, nook, signals)
+    Ok(nook)
 }
 
 fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {

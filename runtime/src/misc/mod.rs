@@ -123,6 +123,8 @@ pub struct Misc {
     moves: u64,
     /// The last call asked for an operation, in place of a `poll` that may have been due.
     asked_last: bool,
+    /// Operations that drivers had answered when it began.
+    returned_before: u64,
 }
 
 impl Misc {
@@ -151,8 +153,11 @@ impl Misc {
         }
     }
 
-    /// Loses what is open: no driver completes it.
-    fn lose(&mut self) {
+    /// Loses what is open, but for what calls before the last one completed: an interrupt may have ended the driver
+    /// after others that completed something.
+    fn close_and_lose(&mut self, host: &Host) {
+        let completed = host.port.misc().map(|port| port.completed_finally().to_vec());
+        self.close(completed.unwrap_or_default());
         for (Asked { ticket, .. }, _) in std::mem::take(&mut self.open) {
             self.answer(ticket, Err(Failure::Lost));
         }
@@ -214,10 +219,7 @@ impl Class for Misc {
 
     fn end(&mut self, host: &Host) {
         self.release_unaccepted(true);
-        // An interrupt may have ended the driver after others that completed something.
-        let before = host.port.misc().map(|port| port.completed_before().to_vec());
-        self.close(before.unwrap_or_default());
-        self.lose();
+        self.close_and_lose(host);
     }
 
     fn expect_recovery(&mut self, _: u64) {}
@@ -240,7 +242,8 @@ impl Class for Misc {
         self.now_ns = now_ns;
         let limit_ns = host.call.budget.limits().transmit_ns;
         let overdue = self.open.iter().map(|(_, since_ns)| since_ns.saturating_add(limit_ns));
-        let again = (!self.waiting.is_empty()).then_some(self.not_before_ns.max(now_ns));
+        let asks = !self.waiting.is_empty() && self.open.len() < MOST_OPEN;
+        let again = asks.then_some(self.not_before_ns.max(now_ns));
         // Who is to take answers is not kept waiting.
         let answered = (!self.answers.is_empty()).then_some(now_ns);
         Ok(overdue.chain(again).chain(answered).min())
@@ -278,6 +281,7 @@ impl Class for Misc {
     /// Asks for an operation, if there is one to be asked for; otherwise the driver asked to be polled.
     fn call(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
         self.asked_last = self.given.is_some();
+        self.returned_before = self.returned();
         let Some(Asked { ticket, operation, input, .. }) = &self.given else {
             return match driver.poll(0, MOST_OPEN as u32, 0) {
                 Ok(..=poll_result::AGAIN) => Ok(()),
@@ -333,7 +337,8 @@ impl Class for Misc {
     }
 
     fn finish_call(&mut self, _: &mut Host) -> Result<CallOutcome, NookError> {
-        Ok(CallOutcome { more: self.asked_last, ..CallOutcome::default() })
+        let arrived = if self.asked_last { 0 } else { self.returned() - self.returned_before };
+        Ok(CallOutcome { arrived, more: self.asked_last, ..CallOutcome::default() })
     }
 
     fn abort(&mut self) {
@@ -362,8 +367,7 @@ impl Class for Misc {
 
     fn restore(&mut self, host: &mut Host, image: &Vec<OperationInfo>) {
         self.release_unaccepted(true);
-        self.collect(host);
-        self.lose();
+        self.close_and_lose(host);
         if let class::Port::Misc(port) = &mut host.port {
             port.begin();
             port.operations = Some(image.clone());

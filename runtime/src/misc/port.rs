@@ -39,8 +39,12 @@ pub(crate) struct Port {
     /// Tickets of operations that the driver may complete, at most [`MOST_OPEN`].
     open: Vec<u32>,
     completed: Vec<Completed>,
-    /// What was open, and how many were completed, when the call began that may be rolled back.
-    before: (Vec<u32>, usize),
+    /// How many of these were completed in calls that are final.
+    completed_finally: usize,
+    /// What the next call asks for: that call accepts it, or is rolled back and has not.
+    offered: Option<u32>,
+    /// What was open when the call began that may be rolled back, without what it asks for.
+    before: Vec<u32>,
 }
 
 impl Port {
@@ -55,21 +59,27 @@ impl Port {
 
     #[inline]
     pub(crate) fn begin_call(&mut self) {
-        self.before.0.clone_from(&self.open);
-        self.before.1 = self.completed.len();
+        let offered = self.offered.take();
+        self.before.clear();
+        self.before.extend(self.open.iter().filter(|&&open| Some(open) != offered));
+    }
+
+    #[inline]
+    pub(crate) fn commit(&mut self) {
+        self.offered = None;
+        self.completed_finally = self.completed.len();
     }
 
     pub(crate) fn abort(&mut self) {
-        self.open.clone_from(&self.before.0);
-        self.completed.truncate(self.before.1);
+        self.open.clone_from(&self.before);
+        self.completed.truncate(self.completed_finally);
     }
 
-    /// Opens an operation: the driver may complete it from here on.
+    /// Opens an operation that the driver is about to be asked for: it may complete it from here on.
     pub(super) fn open(&mut self, ticket: u32) {
-        if !self.is_open(ticket) {
-            debug_assert!(self.open.len() < MOST_OPEN);
-            self.open.push(ticket);
-        }
+        debug_assert!(self.open.len() < MOST_OPEN && !self.is_open(ticket));
+        self.open.push(ticket);
+        self.offered = Some(ticket);
     }
 
     pub(super) fn is_open(&self, ticket: u32) -> bool {
@@ -86,13 +96,13 @@ impl Port {
         self.completed.push(Completed { ticket, outcome });
     }
 
-    /// Returns what was completed in calls before the last one that may be rolled back.
-    pub(super) fn completed_before(&self) -> &[Completed] {
-        &self.completed[..self.before.1.min(self.completed.len())]
+    /// Returns what calls that are final have completed.
+    pub(super) fn completed_finally(&self) -> &[Completed] {
+        &self.completed[..self.completed_finally]
     }
 
     /// Takes what calls that are final have completed.
     pub(super) fn take_completed(&mut self) -> Vec<Completed> {
-        std::mem::take(&mut self.completed)
+        self.completed.drain(..std::mem::take(&mut self.completed_finally)).collect()
     }
 }

@@ -20,7 +20,7 @@ mod traffic_monitor;
 
 use std::os::fd::RawFd;
 
-use nook_abi::net::{NetKeys, poll_flags};
+use nook_abi::net::{LinkState, NetKeys, poll_flags};
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
 use nook_net_api::NetBackend;
 
@@ -43,6 +43,10 @@ use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, 
 /// Copper gigabit negotiation takes up to about 3 s.
 const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
+/// The interface's other side is told of the link at most this often: a driver that reports it up and down all the time
+/// fills no log, and gives the system no work without end.
+const LINK_REST_NS: u64 = 10_000_000;
+
 /// Packets that one `poll` may move each way.
 const BUDGET: u32 = QUEUE_CAPACITY;
 
@@ -57,6 +61,8 @@ pub struct Net<U> {
     mac_was_set: bool,
     /// What the interface's other side believes of the link.
     reported_up: bool,
+    /// When the link was reported last.
+    reported_at_ns: u64,
     keep_carrier_until_ns: u64,
     restrictions: PollRestrictions,
     last: LastPoll,
@@ -88,23 +94,38 @@ impl<U: NetBackend> Net<U> {
             settings: Settings::default(),
             mac_was_set: false,
             reported_up: false,
+            reported_at_ns: 0,
             keep_carrier_until_ns: 0,
             restrictions: PollRestrictions::default(),
             last: LastPoll::default(),
         }
     }
 
-    fn link_is_up(host: &Host) -> bool {
-        host.port.net().and_then(|port| port.interface).is_some_and(|interface| interface.link.up)
+    fn link(host: &Host) -> LinkState {
+        host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default()
     }
 
-    /// Tells the interface's other side about the link, if it changed. A driver that was restarted gets a while to
-    /// find the link again, so that a connection does not notice.
-    fn report_link(&mut self, host: &Host, now_ns: u64) -> Result<(), NookError> {
-        let link = host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default();
-        if link.up == self.reported_up || (!link.up && now_ns < self.keep_carrier_until_ns) {
-            return Ok(());
+    fn link_is_up(host: &Host) -> bool {
+        Self::link(host).up
+    }
+
+    /// Tells the interface's other side about the link, if it changed and is due. Returns when it is due otherwise. A
+    /// driver that was restarted gets a while to find the link again, so that a connection does not notice.
+    fn report_link(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
+        let link = Self::link(host);
+        if link.up == self.reported_up {
+            return Ok(None);
         }
+        let rested_ns = self.reported_at_ns + LINK_REST_NS;
+        let due_ns = if link.up { rested_ns } else { rested_ns.max(self.keep_carrier_until_ns) };
+        if now_ns < due_ns {
+            return Ok(Some(due_ns));
+        }
+        self.reported_at_ns = now_ns;
+        self.report(link).map(|()| None)
+    }
+
+    fn report(&mut self, link: LinkState) -> Result<(), NookError> {
         if link.up {
             let duplex = if link.full_duplex { "full" } else { "half" };
             tracing::info!("link up, {} Mbit/s, {duplex} duplex", link.speed_mbps);
@@ -163,13 +184,15 @@ impl<U: NetBackend> Class for Net<U> {
         // No later instance could send what was kept.
         while self.traffic.drop_withheld_tx() {}
         self.keep_carrier_until_ns = 0;
-        self.report_link(host, 0)
+        let link = Self::link(host);
+        if link.up == self.reported_up { Ok(()) } else { self.report(link) }
     }
 
     #[inline]
     fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
-        self.report_link(host, now_ns)?;
-        self.backend.service(now_ns).map_err(above)
+        let link_due = self.report_link(host, now_ns)?;
+        let due = self.backend.service(now_ns).map_err(above)?;
+        Ok([due, link_due].into_iter().flatten().min())
     }
 
     fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
@@ -275,7 +298,7 @@ impl<U: NetBackend> Class for Net<U> {
     /// Has the driver read the device's counters, so that none of them is missing after a restore.
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
         // A frame that comes now finds an interface whose other side knows of the link.
-        self.report_link(driver.host(), now_ns)?;
+        let _due = self.report_link(driver.host(), now_ns)?;
         self.fresh_stats(driver).map(drop)
     }
 

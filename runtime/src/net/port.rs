@@ -35,6 +35,9 @@ impl Port {
         self.before = self.interface.as_ref().map(|interface| interface.link).unwrap_or_default();
     }
 
+    #[inline]
+    pub(crate) fn commit(&mut self) {}
+
     pub(crate) fn abort(&mut self) {
         self.set_link(self.before);
     }

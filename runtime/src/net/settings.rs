@@ -1,7 +1,7 @@
 //! The settings of the interface, and how they reach the driver.
 
-use nook_abi::net::{loopback_mode, rx_mode};
-use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status};
+use nook_abi::net::{MOST_MULTICAST, loopback_mode, rx_mode};
+use nook_abi::{Entry, Fault, Status};
 
 use nook_net_api::NetBackend;
 
@@ -19,7 +19,7 @@ pub struct Settings {
     pub promiscuous: bool,
     /// Receives all multicast frames.
     pub all_multicast: bool,
-    /// Multicast addresses to receive, at most 256.
+    /// Multicast addresses to receive. If they are more than [`MOST_MULTICAST`], all multicast frames are received.
     pub multicast: Vec<[u8; 6]>,
     /// Frames turn round inside the device instead of passing the cable.
     pub loopback: bool,
@@ -122,12 +122,15 @@ impl<U: NetBackend> Net<U> {
             setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
         }
         let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
-        let all_multicast = if settings.all_multicast { rx_mode::ALL_MULTICAST } else { 0 };
-        let count = mail(driver.host(), &settings.multicast);
+        let listed = &settings.multicast[..];
+        // A driver is told of so many at most.
+        let (listed, every) = if listed.len() <= MOST_MULTICAST { (listed, false) } else { (&[][..], true) };
+        let all_multicast = if settings.all_multicast || every { rx_mode::ALL_MULTICAST } else { 0 };
+        let count = mail(driver.host(), listed);
         let mode = promiscuous | all_multicast;
         // A driver without that entry receives what it receives; a message is due only if more was wanted.
         let mut unasked = Vec::new();
-        let asked = settings.promiscuous || count > 0;
+        let asked = settings.promiscuous || every || count > 0;
         let told = if asked { &mut lacking } else { &mut unasked };
         setting(driver, told, Entry::SetRxMode, |driver| driver.set_rx_mode(mode, count))?;
         // A driver that was never asked for loopback need not have it.
@@ -155,9 +158,7 @@ fn setting(
     }
 }
 
-/// Puts multicast addresses into the mailbox. Says how many fitted.
+/// Puts multicast addresses into the mailbox. Says how many.
 fn mail(host: &Host, addresses: &[[u8; 6]]) -> u32 {
-    let fit = addresses.len().min(MAILBOX_BYTES / 6);
-    let bytes: Vec<u8> = addresses[..fit].iter().flatten().copied().collect();
-    if host.mail(&bytes) { fit as u32 } else { 0 }
+    if host.mail(addresses.as_flattened()) { addresses.len() as u32 } else { 0 }
 }

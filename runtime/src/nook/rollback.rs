@@ -46,4 +46,9 @@ impl<C: Class> Nook<C> {
         self.host_mut().crash(when, seed);
         self.launcher.crashes()
     }
+
+    /// How many calls were ended so.
+    pub fn crashes_made(&self) -> u64 {
+        self.host().crashes_made()
+    }
 }
