@@ -12,6 +12,7 @@
 mod bundle;
 mod downtime;
 mod escalation;
+mod log_limit;
 mod policy;
 mod policy_file;
 mod snapshots;

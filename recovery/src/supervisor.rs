@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::bundle::{BundleContext, Bundles, SoFar};
 use crate::escalation::{Action, Escalation, Progress, Resolution};
+use crate::log_limit::LogLimit;
 use crate::policy::{History, Verdict};
 use crate::snapshots::Snapshots;
 use crate::{BundleConfig, Downtime, Policy};
@@ -74,16 +75,24 @@ pub struct Supervisor<C: Class> {
     rollbacks: Downtime,
     snapshot_restores: Downtime,
     restart_times: Downtime,
+    /// Of rollbacks.
+    log_limit: LogLimit,
+}
+
+/// A fault that is being dealt with.
+#[derive(Clone, Copy)]
+struct Case {
+    /// When it came, in nanoseconds of the nook's clock.
+    at_ns: u64,
+    /// Which of the recoveries is this one's, if it was kept.
+    kept: Option<usize>,
 }
 
 /// A fault that is waited out: the instance is gone, the device quiet.
 struct Pending {
-    /// When it came.
-    at_ns: u64,
+    case: Case,
     /// When to restart.
     due_ns: u64,
-    /// Which of the recoveries is this one's, if it was kept.
-    kept: Option<usize>,
 }
 
 impl<C: Class> Supervisor<C> {
@@ -104,6 +113,7 @@ impl<C: Class> Supervisor<C> {
             rollbacks: Downtime::default(),
             snapshot_restores: Downtime::default(),
             restart_times: Downtime::default(),
+            log_limit: LogLimit::default(),
         }
     }
 
@@ -189,7 +199,7 @@ impl<C: Class> Supervisor<C> {
                     self.nook.clock().sleep_until(until);
                     return Ok(Turn::Waited);
                 }
-                self.restart(pending.kept, pending.at_ns)
+                self.restart(pending.case)
             }
         };
         outcome.or_else(|error| self.judge(error))
@@ -269,16 +279,14 @@ impl<C: Class> Supervisor<C> {
         }
     }
 
-    fn restart(&mut self, kept: Option<usize>, at_ns: u64) -> Result<Turn, NookError> {
+    fn restart(&mut self, case: Case) -> Result<Turn, NookError> {
         self.restarts += 1;
         self.nook.restart()?;
         self.escalation.forget();
         self.snapshots.forget();
-        let after_ns = self.nook.clock().now_ns().saturating_sub(at_ns);
+        let after_ns = self.since(case);
         self.restart_times.note(after_ns);
-        if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-            recovery.outcome = RecoveryOutcome::Restarted { after_ns };
-        }
+        self.note_outcome(case, RecoveryOutcome::Restarted { after_ns });
         tracing::info!("the driver was restarted");
         self.snapshots.after_start(&mut self.nook, &self.policy)?;
         Ok(Turn::Worked)
@@ -301,59 +309,98 @@ impl<C: Class> Supervisor<C> {
         }
     }
 
+    /// Decides what is done about a fault, and does it; a restart may have to wait.
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
-        let now = self.nook.clock().now_ns();
+        let case = self.note_fault(&error);
+        let mut crash_state = None;
+        if self.roll_back(case, &error, &mut crash_state) || self.restore(case, &error, &mut crash_state) {
+            return Ok(Turn::Worked);
+        }
+        self.end_instance(case, error, crash_state)
+    }
+
+    fn note_fault(&mut self, error: &NookError) -> Case {
+        let at_ns = self.nook.clock().now_ns();
         self.faults += 1;
         let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
         if kept.is_some() {
-            self.recoveries.push(Recovery { fault: error.to_string(), at_ns: now, outcome: RecoveryOutcome::Ended });
+            self.recoveries.push(Recovery { fault: error.to_string(), at_ns, outcome: RecoveryOutcome::Ended });
         }
-        let rollback_entry = if self.policy.rollback { self.nook.can_roll_back(&error) } else { None };
+        Case { at_ns, kept }
+    }
+
+    /// Notes what came of a fault after which the driver goes on.
+    fn note_outcome(&mut self, case: Case, outcome: RecoveryOutcome) {
+        if let Some(recovery) = case.kept.and_then(|at| self.recoveries.get_mut(at)) {
+            recovery.outcome = outcome;
+        }
+    }
+
+    fn since(&self, case: Case) -> u64 {
+        self.nook.clock().now_ns().saturating_sub(case.at_ns)
+    }
+
+    /// Rolls the call back that faulted, if that is what is to be tried next. Returns whether the driver goes on.
+    fn roll_back(&mut self, case: Case, error: &NookError, crash_state: &mut Option<CrashState>) -> bool {
+        let entry = if self.policy.rollback { self.nook.can_roll_back(error) } else { None };
         let retries = self.policy.retries;
-        let action = rollback_entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
-        let mut crash_state = None;
-        if action != Action::Restart {
-            crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, &error, now));
-            let rolled_back = self.nook.roll_back(&error);
-            let after_ns = self.nook.clock().now_ns().saturating_sub(now);
-            if let Some(rolled_back) = rolled_back.filter(|_| self.go_on(action)) {
-                tracing::warn!("{error}; the call was rolled back, with {} bytes in memory", rolled_back.memory.bytes);
-                self.rollbacks.note(after_ns);
-                if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                    recovery.outcome = RecoveryOutcome::RolledBack { after_ns };
-                }
-                if crash_state.is_some() {
-                    self.leave_bundle(crash_state, &error, true, now);
-                }
-                return Ok(Turn::Worked);
-            }
+        let action = entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
+        if action == Action::Restart {
+            return false;
         }
-        if self.restore_snapshot(&error, &mut crash_state, now) {
-            self.escalation.forget();
-            let after_ns = self.nook.clock().now_ns().saturating_sub(now);
-            self.snapshot_restores.note(after_ns);
-            if let Some(recovery) = kept.and_then(|at| self.recoveries.get_mut(at)) {
-                recovery.outcome = RecoveryOutcome::SnapshotRestored { after_ns };
-            }
-            return Ok(Turn::Worked);
+        *crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, error, case.at_ns));
+        let rolled_back = self.nook.roll_back(error);
+        let after_ns = self.since(case);
+        let Some(rolled_back) = rolled_back.filter(|_| self.go_on(action)) else { return false };
+        if let Some(left_out) = self.log_limit.admit(case.at_ns) {
+            let more = if left_out > 0 { format!(" ({left_out} others were not logged)") } else { String::new() };
+            let bytes = rolled_back.memory.bytes;
+            tracing::warn!("{error}; the call was rolled back, with {bytes} bytes in memory{more}");
         }
+        self.rollbacks.note(after_ns);
+        self.note_outcome(case, RecoveryOutcome::RolledBack { after_ns });
+        if crash_state.is_some() {
+            self.leave_bundle(crash_state.take(), error, true, case.at_ns);
+        }
+        true
+    }
+
+    /// Restores a snapshot, if there is one for this. Returns whether the driver goes on.
+    fn restore(&mut self, case: Case, error: &NookError, crash_state: &mut Option<CrashState>) -> bool {
+        if !self.restore_snapshot(error, crash_state, case.at_ns) {
+            return false;
+        }
+        self.escalation.forget();
+        let after_ns = self.since(case);
+        self.snapshot_restores.note(after_ns);
+        self.note_outcome(case, RecoveryOutcome::SnapshotRestored { after_ns });
+        true
+    }
+
+    /// Ends the instance, for a restart or for good.
+    fn end_instance(
+        &mut self,
+        case: Case,
+        error: NookError,
+        crash_state: Option<CrashState>,
+    ) -> Result<Turn, Quarantine> {
         tracing::error!("{error}");
         // At once, not when a wait is over: a driver that is not believed any more would reach memory through its
         // device meanwhile. If that fails, the restart tries again and fails too.
         if let Err(error) = self.nook.end() {
             tracing::error!("the device did not become quiet: {error}");
         }
-        self.leave_bundle(crash_state, &error, false, now);
+        self.leave_bundle(crash_state, &error, false, case.at_ns);
         let verdict = match error {
             // No restart mends what is above, nor restores a device that was pulled out or taken away.
             NookError::Above { .. } | NookError::Fault { fault: Fault::DeviceGone | Fault::Revoked, .. } => {
                 Verdict::Quarantine
             }
-            _ => self.history.judge(&self.policy, now),
+            _ => self.history.judge(&self.policy, case.at_ns),
         };
         match verdict {
             Verdict::RestartAt(due_ns) => {
-                self.pending = Some(Pending { at_ns: now, due_ns, kept });
+                self.pending = Some(Pending { case, due_ns });
                 Ok(Turn::Worked)
             }
             Verdict::Quarantine => {
