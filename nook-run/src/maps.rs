@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
 use nook_regs::RegisterMap;
-use nook_regs_file::{ENDING, MAX_BYTES, MapFile, allows};
+use nook_regs_file::{ENDING, MAX_BYTES, MapFile, allows, warnings};
 use nook_runtime::OwnedManifest;
 use sha2::{Digest, Sha256};
 
@@ -79,6 +79,9 @@ impl Read {
                 manifest.name,
                 manifest.registers
             );
+        }
+        for warning in warnings(&self.file) {
+            tracing::warn!("{}: {warning}", self.path.display());
         }
         tracing::info!("registers: the map `{}` in {}, SHA-256 {}", map.name(), self.path.display(), self.sha256);
         Ok(map)

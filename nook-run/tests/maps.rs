@@ -179,3 +179,29 @@ fn a_map_from_a_file_holds_at_every_level_and_names_registers() {
         assert_eq!(ended.code() == 0, level == "native", "{level}: {}", ended.stderr);
     }
 }
+
+#[test]
+fn a_crash_bundle_names_registers_by_the_map_that_held() {
+    let place = Place::new();
+    let driver = driver(&place);
+    let text = exported(&place, "e1000").replace("name = \"RDT\"", "name = \"MY_TAIL\"");
+    let map = place.file("mine.regs.toml", text).display().to_string();
+    place.file("policy.toml", "[bundles]\nfolder = \"bundles\"\n");
+    let run = ping(&place, &driver, &["--registers", &map, "--policy", "policy.toml", "--crash-at", "poll:25"]);
+    assert_pings(&run);
+    fs::remove_file(map).expect("removing the map");
+    let bundle =
+        fs::read_dir(place.at("bundles")).expect("bundles").next().expect("a bundle").expect("an entry").path();
+    let told = place.nook_run(["postmortem".as_ref(), bundle.as_os_str()]).end().with(0).stdout;
+    assert!(told.contains("    MY_TAIL <- "), "{told}");
+}
+
+#[test]
+fn a_map_that_is_named_is_warned_about_where_it_allows_too_much() {
+    let place = Place::new();
+    let text = exported(&place, "e1000").replacen("write = \"dma_base\"\n", "", 1);
+    let map = place.file("mine.regs.toml", text).display().to_string();
+    let run = ping(&place, &driver(&place), &["--registers", &map]);
+    assert_pings(&run);
+    assert_is_said("a map without an effect", &run, 0, &["WARN ", "`RDBAL`: its name has `BAL`"]);
+}

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
-use nook_bus::{Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
+use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
 use nook_regs::RegisterMap;
 
 use crate::call::CallState;
@@ -60,6 +60,19 @@ pub enum HostError {
         vendor: u16,
         /// Its device id.
         id: u16,
+    },
+    /// The register map describes a BAR that is no memory.
+    #[error(
+        "the register map `{map}` describes BAR {bar}, which {device} has in I/O space, where drivers reach nothing: \
+         leave it out of the map"
+    )]
+    InIoSpace {
+        /// The map's name.
+        map: &'static str,
+        /// The BAR.
+        bar: u8,
+        /// What the device is.
+        device: String,
     },
     /// The manifest names a register map that this host does not have.
     #[error("the driver `{driver}` wants the register map `{wanted}`; this host has {have}")]
@@ -146,6 +159,10 @@ impl Host {
                 vendor,
                 id,
             });
+        }
+        let is_io = |index| device.bars().iter().any(|bar| bar.index == index && bar.space == BarSpace::Io);
+        if let Some(bar) = map.bars().iter().find(|bar| is_io(bar.index)) {
+            return Err(HostError::InIoSpace { map: map.name(), bar: bar.index, device: device.describe() });
         }
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {

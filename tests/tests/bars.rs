@@ -1,10 +1,11 @@
 //! A register map of several BARs: each access is checked where it is. What the driver does stands in the map of the
 //! vmxnet3; the device is registers and nothing else, so that what is seen is the host's doing.
 
+use e1000_model::{Model, ModelConfig};
 use nook_abi::Fault;
-use nook_regs::RegisterMap;
+use nook_regs::{Bar, RegisterMap};
 use nook_runtime::{Mmio, ModuleCache, Nook, NookBuilder, NookError, WasmLauncher, now_ns};
-use nook_tests::{BareDevice, FrameQueues, wat_driver};
+use nook_tests::{BareDevice, FrameQueues, cable, wat_driver};
 use vmxnet3_regs::{CMD, DSAL, IMR, TXPROD, command};
 
 /// The vmxnet3's registers, for any device.
@@ -73,4 +74,15 @@ fn a_map_of_another_device_is_refused() {
     let says = host.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(says.starts_with("the register map `vmxnet3` is for 15ad:07b0, and this is "), "{says}");
     assert!(says.ends_with(" (8086:100e): use a map that names this device"), "{says}");
+}
+
+#[test]
+fn a_map_of_a_bar_in_io_space_is_refused() {
+    static IO: RegisterMap = RegisterMap::checked("e1000", &[Bar { index: 2, len_bytes: 8 }], &[]);
+    let module = wat_driver(&[], "");
+    let model = Model::new(ModelConfig::default(), Box::new(cable().0));
+    let host = NookBuilder::of(&module, &[&IO]).host(Box::new(model));
+    let says = host.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(says.starts_with("the register map `e1000` describes BAR 2, which "), "{says}");
+    assert!(says.contains(" has in I/O space"), "{says}");
 }

@@ -12,12 +12,11 @@ const LINE: usize = 100;
 const INDENT: usize = 16;
 
 /// Parts of a register's name that suggest an address: at its end, without the number that it may have.
-const ENDINGS: &[&str] = &["BA", "BAL", "BAH", "BASE", "ADDR", "ADDRESS", "PTR", "RING", "LBA", "UBA"];
+const ENDINGS: &[&str] = &["BA", "BAL", "BAH", "BASE", "ADDR", "ADDRESS", "PTR", "RING"];
 /// Words that do so anywhere in a name or in the section.
 const WORDS: &[&str] = &["base", "addr", "address", "ring", "descriptor", "descriptors", "dma", "pointer"];
 
-/// Says what a driver may do with a device by this map, and what in it looks wrong: warnings have the line. A warning
-/// is a hint: that there is none does not mean that a register holds no address.
+/// Says what a driver may do with a device by this map, the [`warnings`] included.
 pub fn allows(file: &MapFile) -> String {
     let map = file.map;
     let mut out = String::new();
@@ -43,12 +42,17 @@ pub fn allows(file: &MapFile) -> String {
     line("guarded", &list(&|info| info.guard.is_some()));
     line("writable", &list(&|info| info.access.writes()));
     line("read only", &format!("{} registers", map.registers().iter().filter(|info| is_read_only(info)).count()));
-    for (info, at) in map.registers().iter().zip(&file.lines) {
-        if let Some(why) = suspicion(info) {
-            line("WARNING", &format!("line {at}, `{}`: {why}", info.name));
-        }
-    }
+    warnings(file).iter().for_each(|warning| line("WARNING", warning));
     out
+}
+
+/// The registers that look as if they held an address that the device uses, although the map does not say so: each with
+/// its line and why. That there is none does not mean that no register holds an address.
+pub fn warnings(file: &MapFile) -> Vec<String> {
+    let registers = file.map.registers().iter().zip(&file.lines);
+    let of =
+        |(info, line): (&RegisterInfo, &usize)| Some(format!("line {line}, `{}`: {}", info.name, suspicion(info)?));
+    registers.filter_map(of).collect()
 }
 
 fn is_read_only(info: &RegisterInfo) -> bool {
@@ -104,7 +108,9 @@ fn hint(info: &RegisterInfo) -> Option<(&'static str, &'static str)> {
     // The low and the high half of something are called so.
     let halves = ["_LOW", "_HIGH", "_LO", "_HI", "_L", "_H"];
     let stem = halves.iter().find_map(|half| bare.strip_suffix(half)).unwrap_or(&bare);
-    if let Some(ending) = ENDINGS.iter().find(|ending| stem.ends_with(*ending)) {
+    // "Base address" of something that takes two letters at least: a PBA is a packet buffer allocation.
+    let is_address = |ending: &&&str| stem.ends_with(**ending) && (**ending != "BA" || stem.len() > 3);
+    if let Some(ending) = ENDINGS.iter().find(is_address) {
         return Some((ending, "name"));
     }
     let word = |text: &str| {
