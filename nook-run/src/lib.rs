@@ -21,6 +21,7 @@ pub mod postmortem;
 mod report;
 mod run;
 mod signals;
+mod state;
 mod trace;
 
 pub use net::{SelftestReport, selftest};

@@ -17,7 +17,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{device, drivers, maps, misc, net, nooks, output};
+use crate::{device, drivers, maps, misc, net, nooks, output, state};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -222,7 +222,8 @@ fn supervise<C: Class>(
     let mut supervisor = Supervisor::new(nook, policy.policy());
     let driver = &modules.driver;
     let registers = nook_regs_file::write(modules.map);
-    if let Some(bundles) = policy.bundles(&modules.path, driver.sha256(), registers) {
+    let state = state::folder(args.registers.state.as_deref());
+    if let Some(bundles) = policy.bundles(state.as_deref(), &modules.path, driver.sha256(), registers) {
         supervisor.leave_bundles(bundles);
     }
     tracing::info!(

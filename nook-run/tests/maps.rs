@@ -45,10 +45,14 @@ fn the_exported_map_serves_a_driver_as_the_built_in_one_does() {
     let map = place.file("mine.regs.toml", exported(&place, "e1000"));
     let map = map.display().to_string();
     let driver = driver(&place);
-    let built_in = ping(&place, &driver, &["--virtual-time"]);
-    let from_file = ping(&place, &driver, &["--virtual-time", "--registers", &map]);
+    // Rollbacks, restarts and snapshots are part of the report.
+    let args = ["--virtual-time", "--crash-every", "10ms", "--json", "report.json", "--registers", &map];
+    let built_in = ping(&place, &driver, &args[..5]);
+    let built_in_report = fs::read_to_string(place.at("report.json")).expect("a report");
+    let from_file = ping(&place, &driver, &args);
     assert_pings(&from_file);
     assert_eq!(from_file.stdout, built_in.stdout);
+    assert_eq!(fs::read_to_string(place.at("report.json")).expect("a report"), built_in_report);
     assert_is_said("a run", &from_file, 0, &["registers: the map `e1000` in ", "mine.regs.toml, SHA-256 "]);
 }
 

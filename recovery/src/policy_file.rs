@@ -219,13 +219,17 @@ impl PolicyFile {
         Ok(())
     }
 
-    /// Where crash bundles of this driver go, if any are to be written; `registers` is the text of its register map's
-    /// file. Unless the policy names a folder, it is `$XDG_STATE_HOME/nook/crashes` or `~/.local/state/nook/crashes`.
-    pub fn bundles(&self, driver_file: &Path, driver_sha256: [u8; 32], registers: String) -> Option<BundleConfig> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let state = || set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    /// Says where crash bundles of this driver go, if any are to be written: `crashes` in the folder `state`, unless
+    /// the policy names another. `registers` is the text of the driver's register map's file.
+    pub fn bundles(
+        &self,
+        state: Option<&Path>,
+        driver_file: &Path,
+        driver_sha256: [u8; 32],
+        registers: String,
+    ) -> Option<BundleConfig> {
         let Bundles { folder, keep, every, rollbacks, memory } = &self.bundles;
-        let folder = folder.clone().or_else(|| state().map(|state| state.join("nook/crashes")))?;
+        let folder = folder.clone().or_else(|| state.map(|state| state.join("crashes")))?;
         (*keep > 0).then(|| BundleConfig {
             folder,
             keep: (*keep).into(),
@@ -383,12 +387,14 @@ retries = 2
             driver_sha256: [7; 32],
             registers: "map".into(),
         };
-        assert_eq!(
-            PolicyFile::parse(text).unwrap().bundles(Path::new("/d.wasm"), [7; 32], "map".into()),
-            Some(expected)
-        );
-        let none = PolicyFile::parse("[bundles]\nfolder = \"/x\"\nkeep = 0").unwrap();
-        assert_eq!(none.bundles(Path::new("/d.wasm"), [7; 32], "map".into()), None);
+        let bundles = |text: &str, state: Option<&str>| {
+            let policy = PolicyFile::parse(text).unwrap();
+            policy.bundles(state.map(Path::new), Path::new("/d.wasm"), [7; 32], "map".into())
+        };
+        assert_eq!(bundles(text, Some("/s")), Some(expected));
+        assert_eq!(bundles("[bundles]\nfolder = \"/x\"\nkeep = 0", Some("/s")), None);
+        assert_eq!(bundles("", Some("/s")).map(|config| config.folder), Some("/s/crashes".into()));
+        assert_eq!(bundles("", None), None);
     }
 
     #[test]

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::files;
-
-/// The variable that names the state folder.
-const VARIABLE: &str = "NOOK_STATE";
+use crate::state::VARIABLE;
+use crate::{files, state};
 
 /// The folder of accepted maps, which need not be there.
 pub struct Accepted {
@@ -20,13 +18,8 @@ pub struct Accepted {
 
 impl Accepted {
     /// Opens the list in this state folder, or the user's.
-    pub fn of(state: Option<&Path>) -> Result<Self> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let of_user = || {
-            let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-            state.map(|state| state.join("nook"))
-        };
-        let state = state.map(Path::to_owned).or_else(|| set(VARIABLE)).or_else(of_user);
+    pub fn of(named: Option<&Path>) -> Result<Self> {
+        let state = state::folder(named);
         let state = state.with_context(|| {
             format!("there is no folder for accepted register maps: name one with --state, {VARIABLE} or HOME")
         })?;

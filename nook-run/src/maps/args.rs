@@ -13,8 +13,8 @@ pub struct RegistersArgs {
     #[arg(long, value_name = "FILE")]
     pub registers: Option<PathBuf>,
 
-    /// Looks for accepted register maps in this folder, instead of $NOOK_STATE, $XDG_STATE_HOME/nook or
-    /// ~/.local/state/nook.
+    /// Looks for accepted register maps in this folder, and leaves crash bundles there, instead of $NOOK_STATE,
+    /// $XDG_STATE_HOME/nook or ~/.local/state/nook.
     #[arg(long, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
 }
