@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// iperf3's port, as /proc/net/tcp6 writes it.
-const IPERF_PORT: &str = ":1451 ";
+const IPERF_PORT: &str = ":1451";
+/// The state of a socket that waits for connections, there.
+const LISTEN: &str = "0A";
 /// A busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,7 +89,11 @@ impl Namespaces {
         run(Command::new("unshare").args(["--net", "true"])).map(drop)
     }
 
-    fn new() -> Result<Self> {
+    /// Makes them, with nothing in them but a loopback interface that is up.
+    ///
+    /// # Errors
+    /// If they cannot be made: it takes root.
+    pub fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let names = Namespaces { near: format!("nook-{id}-a"), far: format!("nook-{id}-b") };
@@ -104,6 +111,20 @@ impl Drop for Namespaces {
             let _ = ip(&["netns", "del", name]);
         }
     }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Says whether a table like /proc/net/tcp6 has a socket that waits for connections at iperf3's port. One that an
+/// earlier connection left at that port does not.
+fn listens(table: &str) -> bool {
+    let is_listening = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [_, local, _, LISTEN, ..] if local.ends_with(IPERF_PORT))
+    };
+    table.lines().any(is_listening)
 }
 
 /// Returns a command inside a namespace.
@@ -185,18 +206,30 @@ impl Between {
         self.nook.id()
     }
 
-    /// Returns an iperf3 server at the far end, once it listens.
+    /// Carries one stream with iperf3 from the near end to the far end, with these arguments besides, and returns its
+    /// report. The stream has a server of its own: a server that has just served one closes its socket and opens it
+    /// again, and what comes in between is refused or reset.
     ///
     /// # Errors
-    /// If it cannot be started.
-    pub fn iperf3_server(&mut self) -> Result<Running> {
-        let far = self.names.far.clone();
-        let server = Running::start(within(&far, "iperf3").arg("-s").stdout(Stdio::null()).stderr(Stdio::null()))?;
-        self.wait_until("iperf3 listens", || {
-            let listening = run(within(&far, "cat").arg("/proc/net/tcp6"));
-            listening.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains(IPERF_PORT))
-        })?;
-        Ok(server)
+    /// If it cannot be started, or says that the stream failed.
+    pub fn iperf3(&self, args: &[&str]) -> Result<Value> {
+        let [near, far] = [&self.names.near, &self.names.far];
+        let once = ["--server", "--one-off"];
+        let mut server = Running::start(within(far, "iperf3").args(once).stdout(Stdio::null()).stderr(Stdio::null()))?;
+        let begin = Instant::now();
+        while !listens(&text(&run(within(far, "cat").arg("/proc/net/tcp6"))?)) {
+            if !server.is_alive() || begin.elapsed() > PATIENCE {
+                return Err(Error::other("iperf3's server does not come to listen"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let report: Value =
+            serde_json::from_str(&text(&run(within(near, "iperf3").args(["-c", Self::FAR, "-J"]).args(args))?))?;
+        // Its status is 0 all the same.
+        match report.get("error") {
+            Some(error) => Err(Error::other(format!("iperf3 {args:?}: {error}"))),
+            None => Ok(report),
+        }
     }
 
     /// Ends `nook-run`, and the namespaces with it.
@@ -214,5 +247,20 @@ impl Between {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_has_ended_at_a_port_is_no_server_that_listens_there() {
+        let line =
+            |local: &str, state: &str| format!("   0: {local} 00000000000000000000000000000000:0000 {state} 0\n");
+        let any = "00000000000000000000000000000000";
+        assert!(listens(&(line(&format!("{any}:0016"), "0A") + &line(&format!("{any}:1451"), "0A"))));
+        // TIME_WAIT, and another port.
+        assert!(!listens(&(line(&format!("{any}:1451"), "06") + &line(&format!("{any}:0016"), "0A"))));
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nook_tests::namespaces::{Between, Running, inside, run, within};
+use nook_tests::namespaces::{Between, inside};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,7 +22,6 @@ const MESSAGE: &str = "32K";
 
 /// `nook-run` with both ends of its cable in the kernel. Fields are dropped in this order.
 pub(super) struct Session {
-    server: Running,
     between: Between,
     folder: TempDir,
 }
@@ -36,9 +35,8 @@ impl Session {
             command.arg("--calm").args(level.options()).args(options);
             command.arg("--json").arg(folder.path().join("report.json")).stderr(log);
         });
-        let mut between = between.with_context(|| told(folder.path()))?;
-        let server = between.iperf3_server()?;
-        Ok(Session { server, between, folder })
+        let between = between.with_context(|| told(folder.path()))?;
+        Ok(Session { between, folder })
     }
 
     /// Returns a stream out through the driver, as fast as it goes or at a rate. Returns bits a second, as they
@@ -54,12 +52,8 @@ impl Session {
     }
 
     fn iperf(&self, length: Duration, options: &[&str]) -> Result<f64> {
-        let mut client = within(&self.between.names().near, "iperf3");
-        client
-            .args(["-c", Between::FAR, "-J", "-l", MESSAGE, "-t", &length.as_secs_f64().ceil().to_string()])
-            .args(options);
-        let output = run(&mut client)?;
-        let told: Value = serde_json::from_slice(&output.stdout).context("iperf3 printed what is not JSON")?;
+        let seconds = length.as_secs_f64().ceil().to_string();
+        let told = self.between.iperf3(&[&["-l", MESSAGE, "-t", &seconds], options].concat())?;
         told["end"]["sum_received"]["bits_per_second"].as_f64().with_context(|| format!("iperf3: {told}"))
     }
 
@@ -91,8 +85,7 @@ impl Session {
 
     /// Ends it and returns its report.
     pub(super) fn end(self) -> Result<Value> {
-        let Session { server, between, folder } = self;
-        drop(server);
+        let Session { between, folder } = self;
         between.end();
         let report = fs::read(folder.path().join("report.json"));
         let report = report.with_context(|| format!("nook-run left no report: {}", told(folder.path())))?;

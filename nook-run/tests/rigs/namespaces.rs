@@ -27,12 +27,21 @@ fn output(between: &Between, program: &str, args: &[&str]) -> String {
 
 fn stream(between: &Between, extra: &[&str]) -> Value {
     let seconds = if std::env::var_os("NOOK_LONG").is_some() { "10" } else { "2" };
-    let args = [&["-c", Between::FAR, "-J", "-t", seconds], extra].concat();
-    serde_json::from_str(&output(between, "iperf3", &args)).unwrap()
+    between.iperf3(&[&["-t", seconds], extra].concat()).unwrap()
 }
 
 fn rate(report: &Value) -> f64 {
     report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap()
+}
+
+/// Returns how many datagrams the kernel's sockets at the far end had no room for.
+fn dropped_by_the_receiver(between: &Between) -> u64 {
+    let table = run(within(&between.names().far, "cat").arg("/proc/net/snmp")).unwrap();
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let [names, values] = [lines.next().unwrap(), lines.next().unwrap()].map(str::split_whitespace);
+    let (_, dropped) = names.zip(values).find(|&(name, _)| name == "RcvbufErrors").unwrap();
+    dropped.parse().unwrap()
 }
 
 struct Figures {
@@ -42,13 +51,14 @@ struct Figures {
 
 fn carry(isolation: &str) -> Figures {
     let folder = tempfile::tempdir().unwrap();
-    let mut between = start(&["--isolation", isolation], &folder.path().join("report.json"));
+    let between = start(&["--isolation", isolation], &folder.path().join("report.json"));
     let flood = output(&between, "ping", &["-f", "-q", "-c", "10000", Between::FAR]);
     assert!(flood.contains("10000 received"), "{isolation}: {flood}");
-    let _server = between.iperf3_server().unwrap();
     // 1,000 datagrams of 1,000 bytes a second.
     let udp = stream(&between, &["-u", "-b", "8M", "-l", "1000"]);
-    assert_eq!(udp["end"]["sum"]["lost_packets"], 0, "{isolation}: {}", udp["end"]["sum"]);
+    // On a busy machine the server may be late, and its socket full: what is dropped there has come all the way.
+    let sum = &udp["end"]["sum"];
+    assert_eq!(sum["lost_packets"], dropped_by_the_receiver(&between), "{isolation}: {sum}");
     Figures { out: rate(&stream(&between, &[])), back: rate(&stream(&between, &["-R"])) }
 }
 
@@ -103,11 +113,9 @@ fn a_connection_survives(options: &[&str], policy: &str, way: &str) {
     let (file, report) = (folder.path().join("policy.toml"), folder.path().join("report.json"));
     std::fs::write(&file, format!("[bundles]\nkeep = 0\n{policy}")).unwrap();
     let options = [&["--calm", "--crash-every", every, "--policy", file.to_str().unwrap()], options].concat();
-    let mut between = start(&options, &report);
-    let server = between.iperf3_server().unwrap();
+    let between = start(&options, &report);
     let (out, back) = (rate(&stream(&between, &[])), rate(&stream(&between, &["-R"])));
     assert!(comes_back_as_it_left(&between), "{way}");
-    drop(server);
     between.end();
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
     let (faults, mended) = (report["fault_count"].as_u64().unwrap(), report["recovery"][way].as_u64().unwrap());
