@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use nook_tests::namespaces::{Namespaces, inside};
 use support::{Ended, Place, e1000, eventually, has_interface};
 
 /// When the signal comes: this many milliseconds after the start, or as soon as a text is in the log.
@@ -111,15 +112,21 @@ fn qemu_ends_with_a_run_that_is_killed() {
 #[test]
 #[ignore = "needs root"]
 fn the_tap_interfaces_go_with_the_run() {
-    let taps = ["nook-cc0", "nook-cc1"];
-    for &moment in MOMENTS {
-        let ended = interrupted(&Place::new(), &["--tap", taps[0], "--wire", "tap:nook-cc1"], moment);
-        assert_clean(&ended, 0, moment);
-        eventually("the interfaces are gone", || {
-            let left: Vec<_> = taps.into_iter().filter(|name| has_interface(name)).collect();
-            left.is_empty().then_some(()).ok_or_else(|| format!("{left:?}"))
-        });
-    }
+    let taps = ["nook0", "nook1"];
+    // The machine's own namespace is everybody's: two runs of this test would take each other's interfaces.
+    let names = Namespaces::new().unwrap();
+    let interrupt_each_run = || {
+        for &moment in MOMENTS {
+            let ended = interrupted(&Place::new(), &["--tap", taps[0], "--wire", "tap:nook1"], moment);
+            assert_clean(&ended, 0, moment);
+            eventually("the interfaces are gone", || {
+                let left: Vec<_> = taps.into_iter().filter(|name| has_interface(name)).collect();
+                left.is_empty().then_some(()).ok_or_else(|| format!("{left:?}"))
+            });
+        }
+        Ok(())
+    };
+    inside(&names.near, interrupt_each_run).unwrap();
 }
 
 #[test]

@@ -3,7 +3,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use support::{Asked, Place, assert_is_said, e1000};
 
@@ -81,8 +80,7 @@ fn a_device_that_cannot_be_had_is_refused_with_what_is_wrong() {
 fn with_fake_qemu(place: &Place, script: &str) -> Asked {
     let folder = place.at("bin");
     fs::create_dir(&folder).unwrap();
-    let program = place.file("bin/qemu-system-x86_64", format!("#!/bin/sh\n{script}\n"));
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    place.program("bin/qemu-system-x86_64", script);
     let path = format!("{}:/usr/bin:/bin", folder.display());
     place.nook_run([e1000().to_str().unwrap(), "--qemu", "e1000"]).env("PATH", path)
 }

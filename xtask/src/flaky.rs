@@ -122,7 +122,7 @@ fn binary(message: &Value) -> Option<Binary> {
     Some(Binary { name, file, dir, tests: Vec::new() })
 }
 
-/// With the tests that are wanted; binaries without any are left out, as is what has its own `main`.
+/// With the tests that are wanted; binaries without any are left out, as is what has its own `main` and lists none.
 fn chosen(mut binaries: Vec<Binary>, filters: &[String], root: bool) -> Result<Vec<Binary>> {
     for binary in &mut binaries {
         let list = |which: &[&str]| {
@@ -164,7 +164,7 @@ fn failed(binary: &Binary, root: bool, log: &Path) -> Result<Vec<String>> {
     let text = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
     let mut failed = failures(&String::from_utf8_lossy(&text), &binary.name);
     if failed.is_empty() {
-        failed.push(format!("{} as a whole: killed, or did not end", binary.name));
+        failed.push(format!("{} as a whole: killed, without an end, or with a `main` of its own", binary.name));
     }
     Ok(failed)
 }

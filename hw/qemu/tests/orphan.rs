@@ -12,10 +12,19 @@ use nook_bus::DmaWindow;
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 
 const HOLD: &str = "--hold-a-card";
+const NAME: &str = "qemu_ends_when_its_starter_is_killed";
 
 fn main() {
-    if std::env::args().any(|arg| arg == HOLD) {
+    let asked = |wanted| std::env::args().any(|arg| arg == wanted);
+    if asked(HOLD) {
         hold_a_card()
+    }
+    if asked("--list") {
+        // As a test binary does, none of whose tests is ignored.
+        if !asked("--ignored") {
+            println!("{NAME}: test");
+        }
+        return;
     }
     let myself = std::env::current_exe().unwrap();
     let mut holder = Command::new(myself).arg(HOLD).stdout(Stdio::piped()).spawn().unwrap();
@@ -31,7 +40,7 @@ fn main() {
         assert!(Instant::now() < deadline, "QEMU, process {pid}, outlives the process that started it");
         thread::sleep(Duration::from_millis(5));
     }
-    println!("test qemu_ends_when_its_starter_is_killed ... ok");
+    println!("test {NAME} ... ok");
 }
 
 /// Says QEMU's process id and waits to be killed.

@@ -74,6 +74,16 @@ impl Place {
         path
     }
 
+    /// Puts a script there that can be executed. A shell writes it: if this process did, a child that another test has
+    /// just forked could hold the descriptor, and a file that is open for writing cannot be executed.
+    pub fn program(&self, name: &str, script: &str) -> PathBuf {
+        let path = self.at(name);
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod 755 "$2""#;
+        let status = Command::new("sh").args(["-c", write, "sh", script]).arg(&path).status().expect("a shell");
+        assert!(status.success(), "writing {}", path.display());
+        path
+    }
+
     /// Returns everything below it, by its relative name.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
@@ -313,9 +323,10 @@ fn marked(mark: &str) -> Vec<(u32, String)> {
     found
 }
 
-/// Returns whether the kernel has a network interface of this name, in this process's network namespace.
+/// Returns whether the kernel has a network interface of this name, in this thread's network namespace.
 pub fn has_interface(name: &str) -> bool {
-    Path::new("/sys/class/net").join(name).exists()
+    let listed = fs::read_to_string("/proc/thread-self/net/dev").expect("the kernel's list of interfaces");
+    listed.lines().any(|line| line.split_once(':').is_some_and(|(listed, _)| listed.trim() == name))
 }
 
 /// A run that has ended.

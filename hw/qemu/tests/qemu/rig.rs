@@ -54,7 +54,7 @@ pub const LOW: u64 = 0x4000_0000;
 pub const HIGH: u64 = 0x12_3460_0000;
 
 /// How long something that must happen may take on a busy machine. It is no measure of anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Rig {
     pub card: QemuDevice,
