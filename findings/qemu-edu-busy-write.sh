@@ -4,7 +4,7 @@
 # Guess, from QEMU's specification of the device (docs/specs/edu): it takes the value that was stored and puts the result
 # in its place, so a second write would wait, replace the first, or be refused in a way that can be seen.
 # Seen: the write is dropped. No register, no interrupt and no error tells of it; the register later holds the factorial
-# of the *first* value, and one interrupt comes. And registers below 0x80 answer accesses of their own width only: an
+# of the *first* value, and one interrupt comes. And registers below 0x80 answer accesses of their width only: an
 # aligned 64-bit read of the identification is all ones, though the two 32-bit reads in it are right, while a 64-bit
 # write takes effect. A driver that passes requests on as they come answers the second with the first one's result;
 # one that reads both halves at once believes that the device is gone.

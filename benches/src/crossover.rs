@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_cannot_be_told_apart_do_not_cross() {
+    fn two_that_cannot_be_distinguished_do_not_cross() {
         let found = find("s", &XS, ("a", &costs(100.0, 10.0, 1)), ("b", &costs(100.0, 10.0, 2)));
         assert_eq!(found.point, None, "{found:?}");
     }

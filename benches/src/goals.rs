@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_beside_a_goal_has_the_label_of_its_row() {
+    fn what_is_printed_beside_a_goal_has_the_label_of_its_row() {
         let mut report = Report::default();
         for (name, value) in [("poll_32", 1.2), ("poll_255", 1.1), ("turn_32", 1.05), ("turn_255", 1.04)] {
             report.note_ratio(&format!("{name}_sfi_native"), Estimate::exactly(value), false);

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_of_a_region_is_touched() {
+    fn nothing_outside_a_region_is_touched() {
         let host = TestHost::new();
         let nook = host.nook();
         let (region, beside) = (nook.dma_alloc(16, 16).unwrap(), nook.dma_alloc(16, 16).unwrap());

@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_told_apart_by_their_ending() {
+    fn modules_are_distinguished_by_their_ending() {
         let read = |text: &str| modules(text.into()).map(|it| (it.driver, it.filter));
         assert_eq!(read("a+b.wasm"), Ok(("a+b.wasm".into(), None)));
         assert_eq!(read("/c++/a.wasm+/c++/b.wasm"), Ok(("/c++/a.wasm".into(), Some("/c++/b.wasm".into()))));

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn register_accesses_are_told_with_names_and_fields() {
+    fn register_accesses_are_shown_with_names_and_fields() {
         let map = Some(&e1000_regs::MAP);
         let read = json!({"hostcall": "mmio_read32", "args": {"bar": 0, "offset": 0xc0}, "result": 0x84});
         assert_eq!(line(map, &read), "    ICR -> 0x84  [LSC RXT0]");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn other_calls_are_told_with_their_arguments() {
+    fn other_calls_are_shown_with_their_arguments() {
         let poll = json!({"entry": "poll", "args": {"queue": 0, "budget": 256, "flags": 0}});
         assert_eq!(line(None, &poll), "  poll(queue 0, budget 0x100, flags 0)");
         assert_eq!(line(None, &json!({})), "    ?()");

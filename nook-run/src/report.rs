@@ -17,7 +17,7 @@ use crate::net::NetReport;
 /// [`Report::clock`] of a run on virtual time.
 pub const VIRTUAL: &str = "virtual";
 
-/// All that is told about a run.
+/// The report of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Which driver.

@@ -146,7 +146,7 @@ fn a_map_that_is_not_there_or_of_something_else_is_refused() {
 }
 
 #[test]
-fn a_map_inside_of_the_drivers_module_is_none() {
+fn a_map_inside_the_drivers_module_is_none() {
     let place = Place::new();
     let map = exported(&place, "e1000").replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let sections =

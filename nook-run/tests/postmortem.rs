@@ -84,7 +84,7 @@ fn a_trap_on_request_is_traced_to_the_authors_line_too() {
 }
 
 #[test]
-fn without_the_drivers_file_the_rest_is_told_all_the_same() {
+fn without_the_drivers_file_the_rest_is_shown_all_the_same() {
     let place = Place::new();
     let bundle = bundle(&place, &driver_with_a_trap_in_poll());
     fs::remove_file(place.at("driver.wasm")).unwrap();

@@ -86,7 +86,7 @@ fn with_fake_qemu(place: &Place, script: &str) -> Asked {
 }
 
 #[test]
-fn a_machine_without_qemu_is_told_which_package_has_it() {
+fn a_machine_without_qemu_learns_which_package_has_it() {
     let ended = Place::new().nook_run([e1000().to_str().unwrap(), "--qemu", "e1000"]).env("PATH", "").end();
     let says = ["\"qemu-system-x86_64\" is not installed", "apt-get install --no-install-recommends qemu-system-x86"];
     assert_is_said("no QEMU", &ended, 1, &says);

@@ -102,7 +102,7 @@ fn a_call_that_does_not_end_is_ended_and_time_has_passed() {
 }
 
 #[test]
-fn what_has_time_of_its_own_is_refused() {
+fn what_runs_in_real_time_is_refused() {
     let rows: [(&[&str], i32, &str); 7] = [
         (&["--qemu", "e1000"], 2, "cannot be used with"),
         (&["--pci", "03:00.0"], 2, "cannot be used with"),

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_told_in_utc() {
+    fn moments_are_shown_in_utc() {
         let at = |secs: u64| utc(UNIX_EPOCH + Duration::from_millis(secs * 1000 + 7));
         assert_eq!(at(0).0, "1970-01-01T00:00:00.007Z");
         // 2024 was a leap year: its 29 February, and its last second.

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_comes_inside_of_the_call_that_was_named() {
+    fn a_trap_comes_inside_the_call_that_was_named() {
         for seed in 0..50 {
             let mut crash = Crash::new(CrashWhen::At(Entry::Poll, 20), seed);
             let places: Vec<_> = (1..=40)

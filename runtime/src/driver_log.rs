@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_a_fault_and_the_next_second_begins_anew() {
+    fn a_flood_is_a_fault_and_the_next_second_begins_again() {
         let mut log = DriverLog::new("test".into());
         for _ in 0..LIMIT_PER_S {
             log.message(Level::DEBUG, b"x", 5).unwrap();

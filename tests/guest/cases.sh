@@ -261,7 +261,7 @@ case_nook_run_pings_with_direct_registers() {
     done
 }
 
-# A card that is told to reach outside of its window is stopped by the IOMMU, which tells whom it stopped. [120]
+# A card that is programmed to reach outside its window is stopped by the IOMMU, which names the card. [120]
 case_the_iommu_confines_each_card() {
     load vfio_iommu_type1
     load vfio-pci

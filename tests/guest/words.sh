@@ -2,8 +2,8 @@
 #
 # Settings: NICS (slots, in hexadecimal), PEERED (the slot of the card that has a peer), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file behind
 # 10.0.2.2), IPERF_PORT (an iperf3 server there).
-# Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on a user network of its own; PEERED is an e1000 whose
-# cable's far end is a host in the process that runs the cases: it answers, and asks when it is told to.
+# Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on its own user network; PEERED is an e1000 whose
+# cable's far end is a host in the process that runs the cases: it answers, and asks on request.
 
 # Ends the case with a reason.
 fail() {

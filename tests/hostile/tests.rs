@@ -100,7 +100,7 @@ fn what_reaches_a_device_ends_the_same_way_on_a_device_that_we_did_not_write() {
     let registers = |case: &Case| case.entries.iter().any(|(_, body)| body.contains("call $mmio_"));
     let plain = |case: &Case| case.script == Script::Behaves && case.budgets.is_none();
     // QEMU's card does not tell what it did not reach.
-    let tells = |case: &Case| case.name != "sends_its_device_outside_of_the_window";
+    let tells = |case: &Case| case.name != "sends_its_device_outside_the_window";
     // One of each rule is enough: QEMU is slow to start.
     let mut rules = HashSet::new();
     let chosen: HashSet<_> = cases::all()
@@ -117,7 +117,7 @@ fn what_reaches_a_device_ends_the_same_way_on_a_device_that_we_did_not_write() {
 }
 
 #[test]
-fn every_case_has_a_name_of_its_own() {
+fn every_case_has_its_own_name() {
     let mut names = HashSet::new();
     assert!(cases::all().all(|case| names.insert(case.name)));
     // A fault that no case expects has a test that plays nothing, and fails.

@@ -73,7 +73,7 @@ const BODIES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Returns the harmless driver with these bodies (entry, body) in place of its own, and with functions and data
+/// Returns the harmless driver with these bodies (entry, body) in place of its usual ones, and with functions and data
 /// besides. Its manifest asks for what the e1000 driver's asks for, so that this driver can follow on the same host.
 ///
 /// # Panics

@@ -215,10 +215,10 @@ fn a_frame_at_which_dpdks_own_code_ends_while_it_sends_is_given_up_and_no_other(
 fn a_frame_at_which_dpdks_own_code_ends_while_it_receives_costs_the_ring_and_the_driver_goes_on() {
     let mut this = with_bugs();
     assert!(this.far.send(&frame(1, 100)).unwrap() && this.far.send(&frame(2, POISON)).unwrap());
-    let began_anew =
+    let began_again =
         |outcome| matches!(outcome, RecoveryOutcome::SnapshotRestored { .. } | RecoveryOutcome::Restarted { .. });
     this.until("the driver began again", |this| {
-        this.supervisor.recoveries().iter().any(|recovery| began_anew(recovery.outcome))
+        this.supervisor.recoveries().iter().any(|recovery| began_again(recovery.outcome))
     });
     let after = frame(3, 200);
     this.until("a later frame is received", |this| {

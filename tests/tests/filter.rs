@@ -202,7 +202,7 @@ fn a_filter_is_not_blamed_for_what_the_driver_does_in_its_next_life() {
 }
 
 #[test]
-fn a_second_instance_of_a_filter_begins_anew() {
+fn a_second_instance_of_a_filter_begins_again() {
     // It passes three frames and traps at the fourth: each life has three.
     let body = "(global.set $seen (i32.add (global.get $seen) (i32.const 1)))
                 (if (i32.gt_u (global.get $seen) (i32.const 3)) (then unreachable)) (i32.const 0)";

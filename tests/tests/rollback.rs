@@ -162,7 +162,7 @@ fn the_policy_says_whether_frames_that_may_have_been_sent_are_sent_again() {
 }
 
 #[test]
-fn a_received_frame_that_a_driver_is_told_to_discard_is_given_up_and_no_other() {
+fn a_received_frame_that_a_driver_is_to_discard_is_given_up_and_no_other() {
     for device in Device::one_of_each() {
         let mut rig = Rig::up(&device, Isolation::SfiTxn);
         let frames: Vec<_> = (1..=20).map(|n| frame(n, 60 + n as usize * 50)).collect();

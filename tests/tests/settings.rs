@@ -64,14 +64,14 @@ fn a_driver_that_lacks_some_of_the_settings_starts_with_the_others() {
 }
 
 #[test]
-fn a_driver_whose_receive_mode_cannot_be_told_is_asked_for_nothing_by_the_usual_settings() {
+fn a_driver_whose_receive_mode_cannot_be_set_is_asked_for_nothing_by_the_usual_settings() {
     let mut nook = nook(&["set_rx_mode"]);
     nook.start().unwrap();
     nook.set(Settings { mtu_bytes: Some(1000), ..Settings::default() }).unwrap();
 }
 
 #[test]
-fn a_driver_is_told_its_own_address_again_when_another_is_given_up_or_a_later_setting_is_refused() {
+fn a_driver_gets_its_own_address_again_when_another_is_given_up_or_a_later_setting_is_refused() {
     let refuses = format!("(i32.const {})", Status::Invalid.code());
     let mut nook = nook_of(&[TELLS_MAC, ("set_mtu", &refuses), ("open", "(i32.const 0)")]);
     nook.start().unwrap();

@@ -1,4 +1,4 @@
-//! `cargo xtask drivers --with dpdk`: DPDK's drivers ([`foreign`](crate::foreign)), with the shim in `driver-sdk/dpdk`.
+//! `cargo xtask drivers --with dpdk`: DPDK's drivers ([`foreign`]), with the shim in `driver-sdk/dpdk`.
 
 mod without;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask drivers --with linux`: a driver of Linux's ([`foreign`](crate::foreign)), with the shim in
+//! `cargo xtask drivers --with linux`: a driver of Linux's ([`foreign`]), with the shim in
 //! `driver-sdk/linux`. Its module is made of code under GPL-2.0 and of ours, so it is for this machine only.
 
 use crate::foreign::source::Package;

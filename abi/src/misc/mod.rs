@@ -1,5 +1,5 @@
-//! The misc class: a device does named operations, which take bytes and give bytes. For everything that is no class of
-//! its own.
+//! The misc class: a device does named operations, which take bytes and give bytes. For every device without a
+//! separate class.
 //!
 //! There are no rings: an operation begins with the entry `invoke` and ends with the hostcall `misc_complete`, each of
 //! which finds its bytes in the mailbox. So input and output have at most [`MAILBOX_BYTES`](crate::MAILBOX_BYTES).

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_outside_of_the_pool_has_no_address() {
+    fn a_packet_outside_the_pool_has_no_address() {
         let layout = PoolLayout {
             offset: 0x1000,
             count: 4,

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn virtual_time_passes_when_it_is_told_to_and_for_all_clones() {
+    fn virtual_time_passes_by_request_and_for_all_clones() {
         let clock = Clock::new_virtual();
         let other = clock.clone();
         let begin = clock.now_ns();

@@ -114,7 +114,7 @@ mod tests {
     );
 
     #[test]
-    fn each_register_of_each_width_has_a_value_of_its_own() {
+    fn each_register_of_each_width_has_its_own_value() {
         let mut values = PerRegister::of(&MAP, 0);
         let places: Vec<RegisterAddr> = RegisterAddr::all_of(&MAP).map(|(at, _)| at).collect();
         assert_eq!(places.len(), 9);

@@ -63,7 +63,7 @@ fn expect(check: Check, verdict: Verdict, parts: &[&str]) {
 }
 
 #[test]
-fn a_machine_that_lacks_nothing_is_told_so() {
+fn a_machine_that_lacks_nothing_is_reported_so() {
     for check in doctor(&Machine::ready().roots()) {
         assert_eq!(check.verdict, Verdict::Good, "{check:?}");
     }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_of_this_device_are_told_from_those_of_others() {
+    fn faults_of_this_device_are_distinguished_from_those_of_others() {
         let address: PciAddress = "00:05.0".parse().unwrap();
         let intel = "3,417,5120,-;DMAR: [DMA Read NO_PASID] Request device [00:05.0] fault addr 0x20000000 \
                      [fault reason 0x06] PTE Read access is not set";

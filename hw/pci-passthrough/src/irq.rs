@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_is_told_before_an_error() {
+    fn a_removal_is_reported_before_an_error() {
         let notices = Notices { error: Some(EventFd::new().unwrap()), request: Some(EventFd::new().unwrap()) };
         assert_eq!(notices.take(), None);
         notices.error.as_ref().unwrap().signal();

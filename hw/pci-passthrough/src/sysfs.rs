@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_function_and_a_damaged_file_are_told_apart() {
+    fn a_missing_function_and_a_damaged_file_are_distinguished() {
         let tree = Tree::new();
         tree.nic("03:00.0", None, None);
         let missing = tree.sysfs().device(address("04:00.0")).unwrap_err();

@@ -70,7 +70,7 @@ fn names_and_sections_that_suggest_an_address_are_warned_about() {
 }
 
 #[test]
-fn what_the_e1000_map_allows_is_told() {
+fn what_the_e1000_map_allows_is_listed() {
     let text = allows(&read(&write(&e1000_regs::MAP)).expect("a map"));
     for line in [
         "  map           `e1000` for 8086:100e, 8086:100f, 8086:10d3",

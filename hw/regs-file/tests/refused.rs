@@ -147,7 +147,7 @@ const REGISTERS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn what_is_wrong_is_told_with_its_place_and_what_is_allowed() {
+fn what_is_wrong_is_reported_with_its_place_and_what_is_allowed() {
     let whole = [HEAD, REGISTER].concat();
     assert!(read(&whole).is_ok());
     for (part, cases) in [(HEAD, HEADS), (REGISTER, REGISTERS)] {
@@ -161,7 +161,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_allowed() {
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_place() {
+fn what_is_not_toml_is_reported_with_its_place() {
     let error = read("format = 1\nname = \"a\npci = []\n").unwrap_err();
     assert_eq!(error.line, 2, "{error}");
     let error = read("format = 1\nformat = 1\n").unwrap_err();

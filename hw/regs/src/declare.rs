@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn interleaved_arrays_are_told_apart() {
+    fn interleaved_arrays_are_distinguished() {
         assert_eq!(MAP.find(2, 0x58).map(|(info, index)| (info.name, index)), Some(("LOW", 3)));
         assert_eq!(MAP.find(2, 0x5c).map(|(info, index)| (info.name, index)), Some(("HIGH", 3)));
         assert!(MAP.find(2, 0x60).is_none());

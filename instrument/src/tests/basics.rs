@@ -96,7 +96,7 @@ fn what_is_no_transaction_is_not_rolled_back() {
 }
 
 #[test]
-fn a_log_that_is_full_is_told_from_an_address_that_is_wrong_and_can_be_undone() {
+fn a_log_that_is_full_is_distinguished_from_an_address_that_is_wrong_and_can_be_undone() {
     let fills = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 65536))".repeat(1100);
     let stores = "(local $i i32) (loop $l (i32.store (local.get $i) (i32.const 9))
         (local.set $i (i32.and (i32.add (local.get $i) (i32.const 4)) (i32.const 0xfffc))) (br $l))";

@@ -91,7 +91,7 @@ fn an_empty_loop_without_end_is_ended() {
 }
 
 #[test]
-fn a_loop_that_continues_by_a_table_or_from_inside_of_a_block_is_ended() {
+fn a_loop_that_continues_by_a_table_or_from_inside_a_block_is_ended() {
     let table = "(loop $l (block $b (br_table $b $l $b (i32.const 1))))";
     assert_eq!(ends(table, ""), [End::TimeUp, End::TimeUp]);
     let inside = "(loop $l (block (if (i32.const 1) (then (br $l)))))";
@@ -135,7 +135,7 @@ fn the_same_through_a_table_and_by_tail_calls_is_ended() {
 }
 
 #[test]
-fn bulk_instructions_in_a_row_are_ended_outside_of_transactions_and_fill_the_log_in_them() {
+fn bulk_instructions_in_a_row_are_ended_outside_transactions_and_fill_the_log_in_them() {
     let row = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 65536))".repeat(MOST_CHECKS as usize);
     assert_eq!(ends(&row, ""), [End::Trapped(Trap::UnreachableCodeReached), End::TimeUp]);
 }

@@ -177,7 +177,7 @@ impl<'w> Walk<'w> {
                 self.pop();
                 return Some(Event::Bulk(self.pop()));
             }
-            // What is left of their own values goes when they do.
+            // What is left of the values inside goes when they end.
             Operator::Else | Operator::End => return None,
             _ => {}
         }

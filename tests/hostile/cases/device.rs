@@ -51,7 +51,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
-        name: "sends_its_device_outside_of_the_window",
+        name: "sends_its_device_outside_the_window",
         class: Class::DeviceProtocol,
         // The ring is in the window, which the host checks; its first descriptor says that there is a frame of 60 bytes
         // where no memory is, and the device's own reach is what stops it.

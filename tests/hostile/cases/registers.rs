@@ -140,7 +140,7 @@ pub const CASES: &[Case] = &[
         &[("poll", "(call $mmio_write16 (i32.const 0) (i32.const 0) (i32.const -1)) (i32.const 0)")],
     ),
     Case::of(
-        "a_ring_outside_of_the_window",
+        "a_ring_outside_the_window",
         Class::DeviceProtocol,
         bad(Hostcall::MmioWrite32, "value", 0xdead_0000, "the device would use an address outside the driver's window"),
         &[("open", "(call $mmio_write32 (i32.const 0) (i32.const 0x2800) (i32.const 0xdead0000)) (i32.const 0)")],

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn another_archive_under_the_same_name_is_told_by_its_hash() {
+    fn another_archive_under_the_same_name_is_found_by_its_hash() {
         let said = refused(&DPDK.package, "hash", "", |folder| {
             fs::write(folder.join(DPDK.package.archive), "another").unwrap()
         });
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_that_names_no_archive_of_debians_is_told_so() {
+    fn a_system_that_names_no_archive_of_debians_is_reported() {
         let said = refused(&DPDK.package, "nothing", "deb https://example.org/other x main\n", |_| ());
         assert!(said.contains("names no source of Debian's packages"), "{said}");
     }

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_and_answered_is_told_apart_and_checksums_are_right() {
+    fn what_is_asked_and_answered_is_distinguished_and_checksums_are_right() {
         let request = echo_request(CARD, 7);
         assert_eq!((request.len(), checksum(&request[14..34]), checksum(&request[34..])), (98, 0, 0));
         // It is not to us.

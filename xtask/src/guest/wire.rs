@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_zeros_are_told_from_those_that_say_something() {
+    fn frames_of_zeros_are_distinguished_from_those_that_say_something() {
         let frames = Frames::of(&capture(&[&[0; 60], &[0, 0, 7], &[]])).unwrap();
         assert_eq!(frames, Frames { all: 3, with_content: 1 });
         assert_eq!(Frames::of(&capture(&[])).unwrap(), Frames::default());

@@ -20,6 +20,8 @@ const fn retired(old: &'static str, new: &'static str) -> Retired {
 const ROLL_BACK: &str = "roll back (a call), rollback; or reclaim (a slot), withdraw, return";
 const RESTORE: &str = "restore (a snapshot), snapshot restore; or return";
 
+const TOLD: &str = "what happens: it is set, passed, written, reported, logged";
+
 /// Words in a row, in prose and in identifiers of every kind: `gone by`, `gone_by`, `GoneBy` and `gone-by` are one, and
 /// so is one that begins a line and ends the one before.
 pub const PHRASES: &[Retired] = &[
@@ -50,10 +52,35 @@ pub const PHRASES: &[Retired] = &[
     retired("return to a snapshot", RESTORE),
     retired("returns to a snapshot", RESTORE),
     retired("level 2", RESTORE),
+    retired("so many", "this many, that many, at most this many; or name the number"),
+    retired("whoever", "what is meant: the caller, the owner, the process"),
+    retired("anew", "again"),
+    retired("outside of", "outside"),
+    retired("inside of", "inside"),
+    retired("is told", TOLD),
+    retired("are told", TOLD),
+    retired("was told", TOLD),
+    retired("were told", TOLD),
+    retired("be told", TOLD),
+    retired("been told", TOLD),
+    retired("being told", TOLD),
 ];
 
 /// Identifiers, as they are spelled. The same word in prose may be good English.
-pub const NAMES: &[Retired] = &[];
+pub const NAMES: &[Retired] = &[
+    retired("Trouble", "Escalation"),
+    retired("Suspects", "Bisect"),
+    retired("Uplink", "NetBackend"),
+    retired("Wanted", "DueCalls"),
+    retired("Trail", "CallTrace"),
+    retired("Scene", "CrashState"),
+    retired("KeepMemory", "MemoryDump"),
+    retired("Temper", "Behaviour"),
+    retired("Dice", "Rng"),
+    retired("Birth", "SpawnConfig"),
+    retired("Walls", "Confinement"),
+    retired("Sieve", "FilterHook"),
+];
 
 /// Files that may have retired words: history, and the tables of them.
 const EXEMPT: &[&str] =

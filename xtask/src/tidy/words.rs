@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_class_is_refused_outside_of_the_folder_of_its_name() {
+    fn a_word_of_a_class_is_refused_outside_the_folder_of_its_name() {
         for (path, refused) in [
             ("recovery/src/supervisor.rs", true),
             ("runtime/src/nook/turn.rs", true),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_around_the_policy_is_refused_outside_of_the_native_level() {
+    fn the_way_around_the_policy_is_refused_outside_the_native_level() {
         let content = "use nook_runtime::UncheckedBars;";
         assert_eq!(check(RULES, "isolation/process/src/driver.rs", content).len(), 1);
         assert!(check(RULES, "isolation/native/src/services.rs", content).is_empty());

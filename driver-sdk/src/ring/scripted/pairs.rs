@@ -174,7 +174,7 @@ proptest! {
 }
 
 #[test]
-fn a_phase_is_told_from_that_of_the_lap_before_over_many_laps() {
+fn a_phase_is_distinguished_from_that_of_the_lap_before_over_many_laps() {
     let host = TestHost::new();
     let mut pair = Pair::new(&host);
     for round in 0..100 {

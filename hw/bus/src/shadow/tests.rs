@@ -134,7 +134,7 @@ nook_regs::registers! {
 }
 
 #[test]
-fn a_device_has_not_moved_as_long_as_it_is_where_it_was_told_to_begin() {
+fn a_device_has_not_moved_as_long_as_it_is_where_the_driver_set_it_to_begin() {
     let (mut device, script) = device();
     write(&mut device, 0, CTRL::RST.into());
     assert!(!device.has_not_moved().unwrap(), "nobody said where it begins: what it holds may be anything");

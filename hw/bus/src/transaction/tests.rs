@@ -58,7 +58,7 @@ fn read_in_vain(device: &mut Transactional, offset: u32) -> (u64, Aborted) {
 const ROLLED_BACK: Aborted = Aborted { rolled_back: true, causes_owed: false };
 
 #[test]
-fn outside_of_a_transaction_everything_passes_straight_through() {
+fn outside_a_transaction_everything_passes_straight_through() {
     let (mut device, script) = device();
     script.answers(0x30, 7);
     write(&mut device, 0x30, 1);
@@ -248,7 +248,7 @@ fn lost_causes_are_ored_and_the_driver_is_owed_an_interrupt() {
 }
 
 #[test]
-fn what_is_owed_is_given_outside_of_a_transaction_too() {
+fn what_is_owed_is_given_outside_a_transaction_too() {
     let (mut device, script) = device();
     script.answers(0x10, 1);
     read_in_vain(&mut device, 0x10);

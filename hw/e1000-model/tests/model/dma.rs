@@ -8,7 +8,7 @@ use vm_memory::Bytes;
 use crate::rig::{IOVA, RCTL_USUAL, Rig, TX_BUFFERS, frame};
 
 #[test]
-fn a_payload_outside_of_windows_is_not_sent_and_counted() {
+fn a_payload_outside_windows_is_not_sent_and_counted() {
     let mut rig = Rig::calm();
     for address in [0, IOVA - 1, IOVA + WINDOW_ALIGN - 50, IOVA + WINDOW_ALIGN, u64::MAX, u64::MAX - 50] {
         let faults = rig.model.dma_faults();
@@ -26,7 +26,7 @@ fn a_payload_outside_of_windows_is_not_sent_and_counted() {
 }
 
 #[test]
-fn a_receive_buffer_outside_of_windows_is_not_written_and_counted() {
+fn a_receive_buffer_outside_windows_is_not_written_and_counted() {
     let mut rig = Rig::calm();
     rig.poke(0x1000, e1000_regs::rx::fresh(IOVA + WINDOW_ALIGN - 10));
     assert!(rig.receive(&frame(100, 1)).is_some_and(|received| received.frame != frame(100, 1)));
@@ -35,7 +35,7 @@ fn a_receive_buffer_outside_of_windows_is_not_written_and_counted() {
 }
 
 #[test]
-fn a_ring_outside_of_windows_stops_and_is_counted_once() {
+fn a_ring_outside_windows_stops_and_is_counted_once() {
     let mut rig = Rig::calm();
     rig.write(TDBAL, 0x10);
     rig.write(RDBAL, 0x10);
@@ -85,7 +85,7 @@ fn a_window_that_was_unmapped_is_not_touched_and_another_can_take_its_place() {
 }
 
 #[test]
-fn several_windows_are_told_apart() {
+fn several_windows_are_distinguished() {
     let mut rig = Rig::calm();
     let other = DmaWindow::new(1).unwrap();
     rig.model.dma_map(&other, IOVA + 8 * WINDOW_ALIGN).unwrap();

@@ -43,7 +43,7 @@ fn due_says_when_negotiation_ends() {
 }
 
 #[test]
-fn the_link_follows_the_cable_and_every_change_is_told() {
+fn the_link_follows_the_cable_and_every_change_is_reported() {
     for mut rig in [Rig::calm(), Rig::adversarial(7)] {
         for plugged in [false, true, false, true] {
             rig.cable.plug(plugged);

@@ -199,7 +199,7 @@ fn a_cable_that_waits_loses_nothing() {
 }
 
 #[test]
-fn the_minimum_threshold_is_told_when_it_is_passed() {
+fn the_minimum_threshold_is_reported_when_it_is_passed() {
     let mut rig = Rig::calm();
     for (part, threshold) in [(0, RING / 2), (1, RING / 4), (2, RING / 8)] {
         rig.write(RCTL, RCTL_USUAL | RCTL::RDMTS.put(part));
@@ -244,7 +244,7 @@ fn the_interrupt_waits_for_the_delay_and_a_flush_ends_it() {
 }
 
 #[test]
-fn small_packets_are_told_at_once_if_they_shall_be() {
+fn small_packets_are_reported_at_once_if_they_shall_be() {
     let mut rig = Rig::calm();
     rig.write(RDTR, 100);
     rig.write(RSRPD, 128);

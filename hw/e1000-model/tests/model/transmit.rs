@@ -89,7 +89,7 @@ fn short_packets_are_padded_if_they_shall_be_and_lost_otherwise() {
 }
 
 #[test]
-fn without_a_check_sequence_of_its_own_a_frame_needs_one() {
+fn without_its_own_check_sequence_a_frame_needs_one() {
     let mut rig = Rig::calm();
     let whole = frame(100, 1);
     let mut checked = whole.clone();

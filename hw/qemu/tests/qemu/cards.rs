@@ -20,7 +20,7 @@ for_each_model! {
     its_mac_address_is_the_one_that_was_asked_for
     registers_hold_what_is_written
     the_software_reset_is_over_at_once_and_stops_nothing
-    accesses_outside_of_its_bars_are_refused
+    accesses_outside_its_bars_are_refused
     it_transmits_from_the_window
     service_rings_a_doorbell_that_was_only_posted
     it_receives_into_the_window
@@ -48,8 +48,8 @@ mod vmxnet3 {
     }
 
     #[test]
-    fn accesses_outside_of_its_bars_are_refused() {
-        super::accesses_outside_of_its_bars_are_refused(model("vmxnet3"));
+    fn accesses_outside_its_bars_are_refused() {
+        super::accesses_outside_its_bars_are_refused(model("vmxnet3"));
     }
 
     #[test]
@@ -103,7 +103,7 @@ fn the_software_reset_is_over_at_once_and_stops_nothing(model: &Model) {
     assert_eq!(rig.arrives(), frame(9));
 }
 
-fn accesses_outside_of_its_bars_are_refused(model: &Model) {
+fn accesses_outside_its_bars_are_refused(model: &Model) {
     let mut rig = Rig::new(model);
     let end = rig.card.bars()[0].len_bytes as u32;
     for (bar, offset) in [(0, end), (0, end - 2), (5, 0)] {

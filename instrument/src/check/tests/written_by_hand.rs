@@ -40,7 +40,7 @@ fn a_module_as_it_has_to_be_is_accepted() {
 }
 
 #[test]
-fn what_is_outside_of_functions_is_checked_too() {
+fn what_is_outside_functions_is_checked_too() {
     let text = finished("", "");
     let without = |what: &str| text.replace(what, "");
     refused(&without("(export \"nook_undo_ask\")"), "no table");

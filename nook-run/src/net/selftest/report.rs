@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::net::report::NetCountersReport;
 use crate::report::ModuleReport;
 
-/// All that is told about a self-test. It names the machine's kernel and the device, and nothing else of either.
+/// The report of a self-test. It names the machine's kernel and the device, and nothing else of either.
 #[derive(Debug, Serialize)]
 pub struct SelftestReport {
     /// Version of nook.
@@ -26,7 +26,7 @@ pub struct SelftestReport {
     pub checks: Vec<Check>,
     /// What was counted on the way through the boundary.
     pub counters: NetCountersReport,
-    /// DMA outside of the window that was seen and blocked.
+    /// DMA outside the window that was seen and blocked.
     pub dma_faults: u64,
     /// From start to stop, in nanoseconds.
     pub duration_ns: u64,
