@@ -13,7 +13,7 @@ use std::process::Command;
 
 /// What drivers are compiled for.
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// Forces one way; for tests, and for those who have both.
+/// Forces one way; for tests, and for machines that have both.
 const FORCE: &str = "NOOK_WASM_TOOLCHAIN";
 /// Debian's compiler, by its full path, as rustup's `rustc` comes first in PATH.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";

@@ -25,7 +25,7 @@ pub fn text(args: &BuildArgs) -> Result<String> {
     let toolchain = toolchain::find()?;
     let beside = driver.package.target_dir.with_file_name("drivers");
     let out = args.out.as_deref().unwrap_or(&beside);
-    // To be told now is better than after minutes of compiling.
+    // An error now is better than one after minutes of compiling.
     inside(out, |out| Ok(file(out).map(|_| ())?))?;
     let built = driver.build(&toolchain, check)?;
     inside(out, |out| keep(&built, out))

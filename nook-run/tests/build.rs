@@ -76,7 +76,7 @@ fn pings(place: &Place, driver: &Path, isolation: &str, more: &[&str]) -> Value 
 const LEVELS: [&str; 5] = ["native", "wrapped", "sfi", "sfi+txn", "process"];
 
 #[test]
-fn a_driver_in_a_repository_of_its_own_runs_at_every_level_of_isolation() {
+fn a_driver_in_a_separate_repository_runs_at_every_level_of_isolation() {
     let place = Place::new();
     copied_e1000(&place);
     // Another card of the family, 8086:100c, which neither nook's driver nor its map knows.
@@ -183,7 +183,7 @@ fn what_the_compiler_says_of_a_drivers_crate_is_shown() {
 }
 
 #[test]
-fn a_machine_that_cannot_compile_for_wasm_is_told_what_mends_it() {
+fn a_machine_that_cannot_compile_for_wasm_learns_what_mends_it() {
     let place = Place::new();
     package(&place, "own", &manifest("own", BOTH, &sdk()), PLAIN);
     let rustc = place
@@ -192,7 +192,7 @@ fn a_machine_that_cannot_compile_for_wasm_is_told_what_mends_it() {
     let asked = build(&place).env("RUSTC", &rustc).env("NOOK_WASM_TOOLCHAIN", "rustup");
     let says =
         ["the active rustc has no library for wasm32-unknown-unknown", "rustup target add wasm32-unknown-unknown"];
-    // The remedies are lines of their own.
+    // Each remedy is on a separate line.
     let ended = asked.end().with(1);
     assert!(says.iter().all(|part| ended.stderr.contains(part)), "{}", ended.stderr);
     assert!(!place.at("out").exists(), "{:?}", place.names());

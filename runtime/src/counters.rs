@@ -6,8 +6,8 @@ pub trait Named {
     fn named(&self) -> Vec<(&'static str, u64)>;
 }
 
-/// Declares counters: a struct of `u64`s whose names come from the declaration, so that no report has a list of its
-/// own that could miss one.
+/// Declares counters: a struct of `u64`s whose names come from the declaration, so that no report has a separate list
+/// that could miss one.
 macro_rules! counters {
     ($(#[$meta:meta])* pub struct $struct:ident { $($(#[$doc:meta])* pub $name:ident: u64,)* }) => {
         $(#[$meta])*

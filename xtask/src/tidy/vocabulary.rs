@@ -22,6 +22,8 @@ const RESTORE: &str = "restore (a snapshot), snapshot restore; or return";
 
 const TOLD: &str = "what happens: it is set, passed, written, reported, logged";
 
+const OWN: &str = "its own ..., or a separate ...";
+
 /// Words in a row, in prose and in identifiers of every kind: `gone by`, `gone_by`, `GoneBy` and `gone-by` are one, and
 /// so is one that begins a line and ends the one before.
 pub const PHRASES: &[Retired] = &[
@@ -64,6 +66,8 @@ pub const PHRASES: &[Retired] = &[
     retired("be told", TOLD),
     retired("been told", TOLD),
     retired("being told", TOLD),
+    retired("of its own", OWN),
+    retired("of their own", OWN),
 ];
 
 /// Identifiers, as they are spelled. The same word in prose may be good English.

@@ -1,4 +1,4 @@
-//! What a self-test tells: a table for the one who ran it, and JSON to send.
+//! The report of a self-test: a table to read, and JSON to send.
 
 use std::fmt::Write;
 
