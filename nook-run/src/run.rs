@@ -284,7 +284,7 @@ pub(crate) fn drive<C: Class>(
     }
 }
 
-/// The end of a run is told: why, and what was asked for in vain.
+/// Reports the end of a run: why, and what was asked for in vain.
 pub(crate) fn report_end<C: Class>(args: &RunArgs, supervisor: &Supervisor<C>, report: &Report) {
     tracing::info!("ended: {}", report.ended);
     if supervisor.nook().crashes_made() > 0 {

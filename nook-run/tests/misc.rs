@@ -57,7 +57,7 @@ fn the_only_interrupt_of_a_run_can_be_ended_and_is_handled_all_the_same() {
 }
 
 #[test]
-fn a_call_that_was_to_be_ended_and_never_came_is_told() {
+fn a_call_that_was_to_be_ended_and_never_came_is_reported() {
     let place = Place::new();
     let edu = built("edu.wasm");
     let edu = edu.to_str().expect("a test's paths are text");

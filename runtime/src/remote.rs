@@ -53,7 +53,7 @@ impl Host {
         self.tick(cpu_ns)
     }
 
-    /// CPU time that a driver that runs elsewhere may use outside of its calls, beyond what these explain, before it is
+    /// CPU time that a driver that runs elsewhere may use outside its calls, beyond what these explain, before it is
     /// at fault: what a long call may use.
     pub fn process_cpu_ns(&self) -> u64 {
         self.call.budget.limits().process_cpu_ns

@@ -207,7 +207,7 @@ impl Between {
     }
 
     /// Carries one stream with iperf3 from the near end to the far end, with these arguments besides, and returns its
-    /// report. The stream has a server of its own: a server that has just served one closes its socket and opens it
+    /// report. The stream has its own server: a server that has just served one closes its socket and opens it
     /// again, and what comes in between is refused or reset.
     ///
     /// # Errors

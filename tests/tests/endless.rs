@@ -54,7 +54,7 @@ fn a_table_that_would_grow_over_the_hosts_memory_is_refused() {
 }
 
 #[test]
-fn a_link_that_goes_up_and_down_all_the_time_is_told_a_hundred_times_in_a_second_at_most() {
+fn a_link_that_goes_up_and_down_all_the_time_is_reported_a_hundred_times_in_a_second_at_most() {
     // By the clock, at each call.
     let timer = "(call $net_link (i32.and (i32.wrap_i64 (i64.shr_u (call $clock_ns) (i64.const 10))) (i32.const 1))
                      (i32.const 1000) (i32.const 1))

@@ -86,7 +86,7 @@ fn a_driver_gets_its_own_address_again_when_another_is_given_up_or_a_later_setti
 }
 
 #[test]
-fn more_groups_than_a_driver_is_told_of_become_all_of_them() {
+fn more_groups_than_a_driver_gets_become_all_of_them() {
     // The mode in the last digit of the link's speed, and the count in those before it.
     let tells = "(call $net_link (i32.const 1)
                      (i32.add (i32.mul (local.get $multicast_count) (i32.const 10)) (local.get $mode)) (i32.const 1))

@@ -164,7 +164,7 @@ fn failed(binary: &Binary, root: bool, log: &Path) -> Result<Vec<String>> {
     let text = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
     let mut failed = failures(&String::from_utf8_lossy(&text), &binary.name);
     if failed.is_empty() {
-        failed.push(format!("{} as a whole: killed, without an end, or with a `main` of its own", binary.name));
+        failed.push(format!("{} as a whole: killed, without an end, or with its own `main`", binary.name));
     }
     Ok(failed)
 }

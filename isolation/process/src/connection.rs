@@ -34,7 +34,7 @@ const LOOKS: u32 = 64;
 /// Another process works in real time, whatever a nook's clock says.
 const REAL: Clock = Clock::Monotonic;
 
-/// How often it is looked how much CPU time the process has used outside of calls.
+/// How often it is looked how much CPU time the process has used outside calls.
 const IDLE_LOOK_NS: u64 = 100_000_000;
 
 /// CPU time that a process may use after each call besides what it spins, until it sleeps: some hundred times what it
@@ -76,7 +76,7 @@ fn count(set: &libc::cpu_set_t) -> i32 {
     unsafe { libc::CPU_COUNT(set) }
 }
 
-/// What a process has used outside of calls. It is asked in calls only: who is not called is not looked at.
+/// What a process has used outside calls. It is asked in calls only: who is not called is not looked at.
 #[derive(Default)]
 struct IdleTime {
     /// When that was last looked at, what its CPU clock was then, and what calls have taken since.

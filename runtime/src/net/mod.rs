@@ -43,8 +43,8 @@ use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, 
 /// Copper gigabit negotiation takes up to about 3 s.
 const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 
-/// The interface's other side is told of the link at most this often: a driver that reports it up and down all the time
-/// fills no log, and gives the system no work without end.
+/// Minimum time between two link reports to the interface's other side: a driver that reports it up and down all the
+/// time fills no log, and gives the system no work without end.
 const LINK_REST_NS: u64 = 10_000_000;
 
 /// Packets that one `poll` may move each way.

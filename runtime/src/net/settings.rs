@@ -123,7 +123,7 @@ impl<U: NetBackend> Net<U> {
         }
         let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
         let listed = &settings.multicast[..];
-        // A driver is told of so many at most.
+        // A driver gets at most this many.
         let (listed, every) = if listed.len() <= MOST_MULTICAST { (listed, false) } else { (&[][..], true) };
         let all_multicast = if settings.all_multicast || every { rx_mode::ALL_MULTICAST } else { 0 };
         let count = mail(driver.host(), listed);

@@ -195,7 +195,7 @@ fn a_missing_qemu_is_an_error_that_names_the_package() {
 }
 
 #[test]
-fn a_program_that_is_not_qemu_is_told_from_one() {
+fn a_program_that_is_not_qemu_is_distinguished_from_one() {
     let text = executable("text", "This is no program.\n");
     let (chatty, failing) = (program("chatty", "exec yes"), program("failing", "exit 3"));
     for (program, says) in [
