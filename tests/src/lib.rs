@@ -11,6 +11,7 @@ pub mod namespaces;
 mod planted;
 mod poisoned;
 mod rig;
+mod side_by_side;
 mod supervised;
 mod text;
 
@@ -19,5 +20,6 @@ pub use cable::{CableEnd, FrameQueues, cable};
 pub use planted::corrupted_at;
 pub use poisoned::poisoned;
 pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};
+pub use side_by_side::side_by_side;
 pub use supervised::{Exchanged, Supervised};
 pub use text::{signature, wat_driver};

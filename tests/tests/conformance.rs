@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use e1000_model::{Behaviour, ModelConfig};
 use nook_runtime::Settings;
-use nook_tests::{Device, Isolation, Rig, card, drives, frame, qemus};
-use rayon::prelude::*;
+use nook_tests::{Device, Isolation, Rig, card, drives, frame, qemus, side_by_side};
 
 /// Returns the embedded model in several tempers, if it is a card of the driver's.
 fn models() -> impl Iterator<Item = Device> {
@@ -23,7 +22,7 @@ fn everywhere(case: impl Fn(&mut Rig) + Sync) {
         if models().next().is_some() { &[Isolation::Sfi] } else { &[Isolation::Sfi, Isolation::SfiTxn] };
     let on_qemu = qemus().flat_map(|name| levels.iter().map(move |&level| (Device::Qemu(name), level)));
     let all: Vec<_> = models().flat_map(at_every_level).chain(on_qemu).collect();
-    all.into_par_iter().for_each(|(device, isolation)| {
+    side_by_side(all, |(device, isolation)| {
         println!("{device:?} {isolation:?}");
         case(&mut Rig::up(&device, isolation));
     });

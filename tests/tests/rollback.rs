@@ -11,17 +11,16 @@ use nook_runtime::{
     Bisect, Budgets, CrashWhen, MemoryDump, Mmio, ModuleCache, Net, Nook, RollbackMethod, WasmLauncher, now_ns,
 };
 use nook_tests::{
-    Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, qemus, wat_driver,
+    Device, Exchanged, FrameQueues, Isolation, Rig, Supervised, cable, e1000_module, frame, host, qemus, side_by_side,
+    wat_driver,
 };
-use rayon::prelude::*;
 
 const PATIENCE_NS: u64 = 60_000_000_000;
 const FRAMES: u32 = 300;
 /// How often they are sent both ways until a call has been ended.
 const EXCHANGES: u32 = 4;
 
-/// Returns the e1000 driver, whose calls can be ended on request, and be rolled back then. It is made before tests run
-/// side by side: the compiler shares their threads.
+/// Returns the e1000 driver, whose calls can be ended on request, and be rolled back then.
 fn crashing(method: RollbackMethod) -> Arc<WasmLauncher> {
     let module = e1000_module().counting();
     Arc::new(WasmLauncher::with_rollback(&module, &ModuleCache::none(), method.rollback()).unwrap())
@@ -53,13 +52,11 @@ fn a_trap_anywhere_in_a_call_costs_no_frame_on_the_model() {
     let launcher = crashing(RollbackMethod::Log);
     let cases: Vec<_> =
         (1..=40).map(|call| (Entry::Poll, call)).chain((1..=10).map(|call| (Entry::Irq, call))).collect();
-    let faults: u64 = cases
-        .into_par_iter()
-        .map(|(entry, call)| {
-            let config = ModelConfig { seed: call, ..ModelConfig::default() };
-            nothing_is_lost_by_a_crash(&launcher, &Device::Model(config), entry, call)
-        })
-        .sum();
+    let faults = side_by_side(cases, |(entry, call)| {
+        let config = ModelConfig { seed: call, ..ModelConfig::default() };
+        nothing_is_lost_by_a_crash(&launcher, &Device::Model(config), entry, call)
+    });
+    let faults: u64 = faults.iter().sum();
     assert!(faults > 20, "only {faults} of 50 calls were ended: are they made at all?");
 }
 
@@ -67,13 +64,11 @@ fn a_trap_anywhere_in_a_call_costs_no_frame_on_the_model() {
 fn with_pages_for_private_memory_a_trap_anywhere_in_a_call_costs_no_frame_either() {
     let launcher = crashing(RollbackMethod::Pages);
     let cases: Vec<_> = (1..=15).map(|call| (Entry::Poll, call)).chain([(Entry::Irq, 1), (Entry::Irq, 3)]).collect();
-    let faults: u64 = cases
-        .into_par_iter()
-        .map(|(entry, call)| {
-            let config = ModelConfig { seed: call, ..ModelConfig::default() };
-            nothing_is_lost_by_a_crash(&launcher, &Device::Model(config), entry, call)
-        })
-        .sum();
+    let faults = side_by_side(cases, |(entry, call)| {
+        let config = ModelConfig { seed: call, ..ModelConfig::default() };
+        nothing_is_lost_by_a_crash(&launcher, &Device::Model(config), entry, call)
+    });
+    let faults: u64 = faults.iter().sum();
     assert!(faults > 5, "only {faults} of 17 calls were ended: are they made at all?");
     assert!(nothing_is_lost_by_a_crash(&launcher, &Device::Qemu("e1000"), Entry::Poll, 4) > 0);
 }
@@ -152,7 +147,7 @@ fn fate(launcher: &Arc<WasmLauncher>, seed: u64, resubmit: bool) -> Fate {
 fn the_policy_says_whether_frames_that_may_have_been_sent_are_sent_again() {
     let module = Arc::new(e1000_module().counting());
     let launcher = Arc::new(WasmLauncher::new(module, &ModuleCache::none(), Mmio::Emulated).unwrap());
-    let fates = |resubmit| (1..=24).into_par_iter().map(|seed| fate(&launcher, seed, resubmit)).collect::<Vec<_>>();
+    let fates = |resubmit| side_by_side(1..=24, |seed| fate(&launcher, seed, resubmit));
     let (again, never) = (fates(true), fates(false));
     assert!(again.iter().all(|fate| fate.lost == 0), "none is lost: {again:?}");
     assert!(again.iter().any(|fate| fate.twice > 0), "some are sent twice: {again:?}");
