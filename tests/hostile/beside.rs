@@ -96,9 +96,12 @@ pub fn play(level: Level, for_ns: u64, mut told: impl FnMut(&Beside)) -> Result<
     let mut results = Vec::new();
     for case in HOSTILE.into_iter().filter_map(|name| cases::all().find(|case| case.name == name)) {
         let alone = stream(&mut rig, for_ns, interval_ns)?;
-        let stop = AtomicBool::new(false);
+        let (begun, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         let (beside, deeds) = std::thread::scope(|scope| {
-            let hostile = scope.spawn(|| misbehave(case, level, &stop));
+            let hostile = scope.spawn(|| misbehave(case, level, &begun, &stop));
+            while !begun.load(Ordering::Relaxed) && !hostile.is_finished() {
+                std::thread::yield_now();
+            }
             let beside = stream(&mut rig, for_ns, interval_ns);
             stop.store(true, Ordering::Relaxed);
             (beside, joined(hostile))
@@ -117,12 +120,15 @@ fn joined(thread: ScopedJoinHandle<'_, Deeds>) -> Deeds {
     thread.join().unwrap_or_else(|_| Err("the hostile driver's thread panicked".into()))
 }
 
-/// Runs a hostile driver, which comes back after each fault, until `stop`.
-fn misbehave(case: &Case, level: Level, stop: &AtomicBool) -> Deeds {
+/// Runs a hostile driver, which comes back after each fault, until `stop`, and until its first fault: the
+/// machine may have given it no time for one before.
+fn misbehave(case: &Case, level: Level, begun: &AtomicBool, stop: &AtomicBool) -> Deeds {
     let nook = persistent(case, level).map_err(|error| error.to_string())?;
     let mut supervisor = Supervisor::new(nook, RESTLESS);
     supervisor.start().map_err(|error| error.to_string())?;
-    while !stop.load(Ordering::Relaxed) {
+    begun.store(true, Ordering::Relaxed);
+    let end = now_ns() + PATIENCE_NS;
+    while !stop.load(Ordering::Relaxed) || supervisor.faults() == 0 && now_ns() < end {
         supervisor.turn(now_ns() + 1_000_000).map_err(|error| error.to_string())?;
     }
     Ok((supervisor.recoveries().first().map(|recovery| recovery.fault.clone()), supervisor.faults()))
