@@ -85,7 +85,7 @@ fn files_of(message: &Value) -> Vec<PathBuf> {
     list(&message["filenames"]).iter().filter_map(Value::as_str).map(PathBuf::from).collect()
 }
 
-/// What the compiler said, as it would have printed it.
+/// Returns what the compiler said, as it would have printed it.
 fn diagnostic<'a>(message: &'a Value, expected: Option<&str>) -> Option<&'a str> {
     let said = &message["message"];
     if message["reason"] != "compiler-message" || expected.is_some() && said["message"].as_str() == expected {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// The command as one would type it, for messages: `cargo`, not the path of the toolchain's.
+/// Returns the command as one would type it, for messages: `cargo`, not the path of the toolchain's.
 pub fn shown(command: &Command) -> String {
     let program = command.get_program();
     let program = if env::var_os("CARGO").is_some_and(|cargo| cargo == program) { "cargo".as_ref() } else { program };
@@ -67,7 +67,7 @@ pub fn spawn(command: &mut Command) -> Result<Child> {
     command.spawn().map_err(|e| cannot_start(command, e))
 }
 
-/// An error that names the command, unless it ended with 0.
+/// Returns an error that names the command, unless it ended with 0.
 pub fn check(command: &Command, status: ExitStatus) -> Result<()> {
     if status.success() {
         return Ok(());
@@ -84,7 +84,7 @@ fn cannot_start(command: &Command, error: std::io::Error) -> anyhow::Error {
     }
 }
 
-/// Where PATH has this program; the administrator's folders are searched too, as users' PATH often lacks them.
+/// Returns where PATH has this program; the administrator's folders are searched too, as users' PATH often lacks them.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     find_in(name, env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]))

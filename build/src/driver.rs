@@ -210,8 +210,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What cargo says of a crate in `/own` with these types, whose SDK is in this folder and from this source. One
-    /// folder there is: this repository.
+    /// Returns what cargo says of a crate in `/own` with these types, whose SDK is in this folder and from this source.
+    /// One folder there is: this repository.
     fn found(types: &[&str], sdk: &str, source: Option<&str>) -> Result<Driver> {
         let metadata = json!({
             "packages": [

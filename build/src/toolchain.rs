@@ -30,7 +30,7 @@ pub enum Way {
 impl Way {
     const ALL: [Way; 2] = [Way::Rustup, Way::Debian];
 
-    /// Its name, in the variable that forces it and where it is remembered.
+    /// Returns its name, in the variable that forces it and where it is remembered.
     pub fn name(self) -> &'static str {
         match self {
             Way::Rustup => "rustup",
@@ -38,7 +38,7 @@ impl Way {
         }
     }
 
-    /// The way with this name.
+    /// Returns the way with this name.
     pub fn from_name(name: &str) -> Option<Way> {
         Way::ALL.into_iter().find(|way| way.name() == name)
     }
@@ -55,7 +55,7 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Which way it is.
+    /// Returns which way it is.
     pub fn way(&self) -> Way {
         self.way
     }
@@ -68,7 +68,7 @@ impl Toolchain {
         }
     }
 
-    /// Whether `cargo clippy` works this way: Debian's compiler comes without it.
+    /// Returns whether `cargo clippy` works this way: Debian's compiler comes without it.
     pub fn has_clippy(&self) -> bool {
         self.way == Way::Rustup
     }
@@ -113,7 +113,7 @@ pub fn find() -> Result<Toolchain> {
 
 /// What the choice needs from the machine; apart, so that the choice can be tested.
 pub trait Machine {
-    /// The toolchain if it is there; it changes nothing.
+    /// Returns the toolchain if it is there; it changes nothing.
     ///
     /// # Errors
     /// If it is not there; it says what is missing.
@@ -210,7 +210,7 @@ fn debian_rustc() -> Command {
     rustc
 }
 
-/// The active toolchain's rust-lld, which is as new as its LLVM, else a wasm-ld in PATH.
+/// Returns the active toolchain's rust-lld, which is as new as its LLVM, else a wasm-ld in PATH.
 pub fn wasm_linker() -> Option<PathBuf> {
     let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"])).ok();
     let host = cargo::host_triple().ok();
@@ -227,7 +227,7 @@ fn version(rustc: &str) -> Result<String> {
     Ok(text.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
 }
 
-/// Whether `rustc 1.96.0` is `1.95` or newer. What cannot be read is not.
+/// Returns whether `rustc 1.96.0` is `1.95` or newer. What cannot be read is not.
 fn is_at_least(version: &str, wanted: &str) -> bool {
     let numbers = |text: &str| -> Option<(u32, u32)> {
         let mut parts = text.split('.');

@@ -10,7 +10,7 @@ use nook_runtime::{DriverModule, Layout, RollbackMethod, pool_of, target_descrip
 
 use crate::drivers;
 
-/// The text that `inspect` prints for the file.
+/// Returns the text that `inspect` prints for the file.
 ///
 /// # Errors
 /// If the file is not a driver that this host would run.

@@ -142,7 +142,7 @@ impl RecoveryReport {
         }
     }
 
-    /// What was done about this many faults, in words.
+    /// Returns what was done about this many faults, in words.
     pub fn text(&self, faults: u64) -> String {
         let RecoveryReport { rollbacks, snapshot_restores, restarts, .. } = self;
         let snapshots = match snapshot_restores {
@@ -161,13 +161,13 @@ impl<C: Named, R> CountersReport<C, R> {
 }
 
 impl Report {
-    /// How long the run was, in words.
+    /// Returns how long the run was, in words.
     pub fn duration(&self) -> String {
         let whose = if self.clock == VIRTUAL { " of virtual time" } else { "" };
         format!("{:.1} s{whose}", self.duration_ns as f64 / 1e9)
     }
 
-    /// What is printed at the end of every run.
+    /// Returns what is printed at the end of every run.
     pub fn text(&self) -> String {
         let mut text = match &self.class {
             ClassReport::Net(net) => net.text(self),
@@ -194,7 +194,7 @@ pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
     written.with_context(|| format!("--json: cannot write the report to {}", path.display()))
 }
 
-/// How reports call a kind of interrupt.
+/// Returns how reports call a kind of interrupt.
 pub fn irq_name(kind: IrqKind) -> &'static str {
     match kind {
         IrqKind::Intx => "intx",

@@ -153,8 +153,8 @@ impl Drop for Bundles {
     }
 }
 
-/// What `report.json` says. What others declare is taken whole (the policy, the counters) or field by field without a
-/// rest, so that a field that is added to them is either here or does not compile.
+/// Returns what `report.json` says. What others declare is taken whole (the policy, the counters) or field by field
+/// without a rest, so that a field that is added to them is either here or does not compile.
 fn report<C: Class>(
     nook: &Nook<C>,
     about: &BundleContext<'_>,
@@ -192,7 +192,7 @@ fn caller(caller: &Caller) -> Value {
     json!({ "function": function, "name": name, "module_offset": module_offset, "in_driver": in_driver })
 }
 
-/// The core's counters and the class's, by their names.
+/// Returns the core's counters and the class's, by their names.
 fn counters<C: Class>(nook: &Nook<C>) -> Map<String, Value> {
     let counts = nook.counters().named().into_iter().chain(nook.class().counts());
     counts.map(|(name, count)| (name.to_owned(), count.into())).collect()

@@ -246,7 +246,7 @@ impl PolicyFile {
         })
     }
 
-    /// How calls are rolled back.
+    /// Returns how calls are rolled back.
     pub fn method(&self) -> RollbackMethod {
         match self.rollback.method {
             Method::Log => RollbackMethod::Log,
@@ -254,12 +254,12 @@ impl PolicyFile {
         }
     }
 
-    /// Whether a driver for `sfi+txn` is to run at `sfi` until its first fault.
+    /// Returns whether a driver for `sfi+txn` is to run at `sfi` until its first fault.
     pub fn begins_with_sfi(&self) -> bool {
         self.isolation.begin == Begin::Sfi
     }
 
-    /// What happens after a fault.
+    /// Returns what happens after a fault.
     pub fn policy(&self) -> Policy {
         Policy {
             rollback: self.rollback.enabled,

@@ -126,8 +126,8 @@ impl<'a> Survey<'a> {
         self.exports.iter().any(|(export, _)| export.strip_prefix(ENTRY_PREFIX) == Some(name))
     }
 
-    /// What a driver imports and exports is of its class, and not newer than the ABI that it was built for; and it was
-    /// compiled with atomics if it needs them.
+    /// Checks that what a driver imports and exports is of its class, and not newer than the ABI that it was built for; and
+    /// it was compiled with atomics if it needs them.
     pub(crate) fn check_entries(&self, manifest: &OwnedManifest) -> Result<(), LoadError> {
         for row in HOSTCALLS.iter().filter(|row| self.imports.iter().any(|(name, _)| *name == row.name)) {
             may_use("import", row.name, row.class, row.since, manifest)?;
@@ -149,7 +149,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// A filter imports nothing and has its own entries.
+    /// Checks that a filter imports nothing and has a filter's entries.
     pub(crate) fn check_filter(&self) -> Result<(), LoadError> {
         if let Some((name, _)) = self.imports.first() {
             let text = format!("imports `{IMPORT_MODULE}.{name}`; a filter imports nothing");
@@ -176,7 +176,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// What the module wants for itself, in bytes.
+    /// Returns what the module wants for itself, in bytes.
     pub(crate) fn memory_bytes(&self) -> Result<u64, LoadError> {
         let [memory] = self.sections.memories[..] else {
             return Err(LoadError::Memory(format!("{} memories; a driver defines one", self.sections.memories.len())));
@@ -200,7 +200,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Whether a driver with this manifest may use a row of the tables.
+/// Checks whether a driver with this manifest may use a row of the tables.
 fn may_use(
     what: &'static str,
     name: &'static str,
@@ -216,7 +216,7 @@ fn may_use(
     }
 }
 
-/// The wasm type of a table row.
+/// Returns the wasm type of a table row.
 fn signature(args: impl Iterator<Item = Value>, result: Value) -> FuncType {
     let wasm = |value| match value {
         Value::U32 | Value::I32 | Value::Addr => Some(ValType::I32),

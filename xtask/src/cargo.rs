@@ -49,21 +49,22 @@ pub type Reach = BTreeMap<String, BTreeSet<String>>;
 /// The lists of features with which packages are compiled: more than one if a package is needed twice.
 pub type Features = BTreeMap<String, BTreeSet<String>>;
 
-/// The workspace's packages (`cargo metadata --no-deps`: no network, a tenth of a second).
+/// Returns the workspace's packages (`cargo metadata --no-deps`: no network, a tenth of a second).
 pub fn packages() -> Result<Vec<Package>> {
     let metadata = metadata(&["--no-deps"])?;
     let root = metadata["workspace_root"].as_str().context("cargo metadata names no workspace_root")?;
     list(&metadata["packages"]).iter().map(|package| parse_package(package, Path::new(root))).collect()
 }
 
-/// What each workspace package reaches on this host's platform; other platforms' crates are not downloaded for it.
+/// Returns what each workspace package reaches on this host's platform; other platforms' crates are not downloaded for
+/// it.
 pub fn reach() -> Result<Reach> {
     let host = host_triple()?;
     Ok(parse_reach(&metadata(&["--filter-platform", &host])?))
 }
 
-/// The packages from elsewhere that are downloaded for this host's platform: their names and the folders of their
-/// sources.
+/// Returns the packages from elsewhere that are downloaded for this host's platform: their names and the folders of
+/// their sources.
 pub fn foreign_sources() -> Result<Vec<(String, PathBuf)>> {
     let metadata = metadata(&["--filter-platform", &host_triple()?])?;
     let foreign = list(&metadata["packages"]).iter().filter(|package| package["source"].is_string());
@@ -74,8 +75,8 @@ pub fn foreign_sources() -> Result<Vec<(String, PathBuf)>> {
     Ok(foreign.filter_map(place).filter(|(_, source)| source.is_dir()).collect())
 }
 
-/// The features with which each package of the workspace's builds is compiled, as `name vX.Y.Z` and a list, with or
-/// without what tests and benches ask for besides; xtask is left out.
+/// Returns the features with which each package of the workspace's builds is compiled, as `name vX.Y.Z` and a list,
+/// with or without what tests and benches ask for besides; xtask is left out.
 pub fn features(with_dev: bool) -> Result<Features> {
     let mut cargo = command();
     let edges = if with_dev { "normal,build,dev" } else { "normal,build" };
@@ -95,7 +96,7 @@ fn parse_features(tree: &str) -> Features {
     found
 }
 
-/// A cargo command in the repository. It reads nothing: with a terminal or without, a test finds the same.
+/// Returns a cargo command in the repository. It reads nothing: with a terminal or without, a test finds the same.
 pub fn command() -> Command {
     let mut command = nook_build::cargo::command(&util::root());
     command.stdin(Stdio::null());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub use nook_build::command::{check, find_program, output, run, run_limited, shown, spawn, write_if_changed};
 
-/// The repository's top folder: the parent of this crate's.
+/// Returns the repository's top folder: the parent of this crate's.
 pub fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_path_buf()
@@ -18,7 +18,7 @@ pub fn target_dir() -> PathBuf {
     root().join("target")
 }
 
-/// Whether this process may do what root may: its effective user owns /proc/self.
+/// Returns whether this process may do what root may: its effective user owns /proc/self.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

@@ -16,7 +16,7 @@ pub use nook_build::toolchain::Toolchain;
 /// `rustup target add` hangs where its server cannot be reached.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// The remembered way if it still holds, else the first that is there or can be made.
+/// Returns the remembered way if it still holds, else the first that is there or can be made.
 pub fn find_or_make() -> Result<Toolchain> {
     let forced = toolchain::forced()?;
     let stamp = util::target_dir().join("nook-setup");

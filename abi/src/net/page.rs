@@ -51,13 +51,13 @@ macro_rules! words {
             /// The names of the words, in their order.
             pub const NAMES: [&str; Self::WORDS] = [$(stringify!($name)),*];
 
-            /// As they lie in memory.
+            /// Returns the words as they lie in memory.
             pub const fn to_words(self) -> [u64; Self::WORDS] {
                 let $struct { $($name),* } = self;
                 [$($name),*]
             }
 
-            /// What [`to_words`](Self::to_words) made words of.
+            /// Undoes [`to_words`](Self::to_words).
             pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
                 let [$($name),*] = words;
                 $struct { $($name),* }
@@ -107,7 +107,7 @@ impl NetPage {
     /// The word of [`HostPage::class`](crate::HostPage::class) in which the counters begin.
     pub const STATS_WORD: usize = offset_of!(NetPage, stats) / size_of::<u64>();
 
-    /// As it lies in the host page of a little-endian machine.
+    /// Returns the words as they lie in the host page of a little-endian machine.
     pub fn to_words(self) -> [u64; CLASS_WORDS] {
         let NetPage { rings, sides, pool, filters, stats } = self;
         let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved } = pool;
@@ -120,7 +120,7 @@ impl NetPage {
         words
     }
 
-    /// What [`to_words`](Self::to_words) made words of.
+    /// Undoes [`to_words`](Self::to_words).
     pub fn from_words(words: &[u64; CLASS_WORDS]) -> Self {
         let [r0, r1, r2, r3, s0, s1, s2, s3, p0, p1, p2, filters, ..] = *words;
         let pool = PoolLayout {

@@ -86,7 +86,7 @@ impl<D: PciDevice> Transactional<D> {
         }
     }
 
-    /// The device itself, for what is no part of any transaction.
+    /// Returns the device itself, for what is no part of any transaction.
     ///
     /// # Panics
     /// If one is open.
@@ -95,7 +95,7 @@ impl<D: PciDevice> Transactional<D> {
         &mut self.device
     }
 
-    /// From here on writes are held back.
+    /// Begins a transaction: from here on writes are held back.
     ///
     /// # Panics
     /// If a transaction is open already: nested calls belong to the outer one.
@@ -106,20 +106,20 @@ impl<D: PciDevice> Transactional<D> {
         self.can_roll_back = true;
     }
 
-    /// Whether a transaction is open.
+    /// Returns whether a transaction is open.
     #[inline]
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Whether the open transaction can still be rolled back: nothing that a rollback could not undo has reached the
-    /// device.
+    /// Returns whether the open transaction can still be rolled back: nothing that a rollback could not undo has
+    /// reached the device.
     #[inline]
     pub fn can_roll_back(&self) -> bool {
         self.can_roll_back
     }
 
-    /// The call ended well: what it wrote reaches the device.
+    /// Commits the transaction: what the call wrote reaches the device.
     ///
     /// # Errors
     /// The first write that the device refused; the ones after it are dropped, and the transaction is over.
@@ -136,7 +136,7 @@ impl<D: PciDevice> Transactional<D> {
         released
     }
 
-    /// The call did not end well: what it wrote is dropped, as far as it was still held back, and what it read out of
+    /// Aborts the call: what it wrote is dropped, as far as it was still held back, and what it read out of
     /// registers that clear themselves is owed to later reads.
     pub fn abort(&mut self) -> Aborted {
         let rolled_back = self.can_roll_back;
@@ -178,7 +178,7 @@ impl<D: PciDevice> Transactional<D> {
         Ok(())
     }
 
-    /// A new driver instance: what was held back, or read by the old one, is nobody's any more.
+    /// Begins a new driver instance: what was held back, or read by the old one, is dropped.
     pub fn forget(&mut self) {
         self.open = false;
         self.can_roll_back = false;
@@ -192,14 +192,14 @@ impl<D: PciDevice> Transactional<D> {
         self.owing = 0;
     }
 
-    /// Something is about to reach the device that cannot be rolled back.
+    /// Notes that something is about to reach the device that cannot be rolled back.
     fn spoil(&mut self) -> Result<()> {
         let released = self.release();
         self.can_roll_back = false;
         released
     }
 
-    /// A read in a transaction, or while something is owed.
+    /// Reads in a transaction, or while something is owed.
     fn read_watched(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         let effect = self.effects.of_register(bar, offset, width);
         if !effect.posts_only {
@@ -225,7 +225,7 @@ impl<D: PciDevice> Transactional<D> {
         }
     }
 
-    /// The device has given `value` out of a register and cleared it. Returns what the driver gets.
+    /// Notes that the device has given `value` out of a register and cleared it. Returns what the driver gets.
     fn take(&mut self, slot: u16, value: u64) -> u64 {
         let read = self.effects.slot(slot);
         let taken = &mut self.taken[usize::from(slot)];
@@ -244,7 +244,7 @@ impl<D: PciDevice> Transactional<D> {
         given
     }
 
-    /// A write that is over only when the device has done what it says.
+    /// Writes a command: it is over only when the device has done what it says.
     #[cold]
     fn command(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.spoil()?;
@@ -252,7 +252,7 @@ impl<D: PciDevice> Transactional<D> {
         self.device.flush()
     }
 
-    /// A write that reaches the device in a transaction, or while something is owed.
+    /// Writes to the device in a transaction, or while something is owed.
     fn write_through(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.device.bar_write(bar, offset, width, value)?;
         if self.owing == 0 && self.touched.is_empty() {

@@ -46,8 +46,8 @@ pub fn allows(file: &MapFile) -> String {
     out
 }
 
-/// The registers that look as if they held an address that the device uses, although the map does not say so: each with
-/// its line and why. That there is none does not mean that no register holds an address.
+/// Returns the registers that look as if they held an address that the device uses, although the map does not say so:
+/// each with its line and why. That there is none does not mean that no register holds an address.
 pub fn warnings(file: &MapFile) -> Vec<String> {
     let registers = file.map.registers().iter().zip(&file.lines);
     let of =

@@ -96,7 +96,8 @@ impl IdleTime {
         self.in_calls_ns += took_ns;
     }
 
-    /// Its CPU clock is `cpu_ns`, and it may look for the next call for `spin_ns`. Returns what it used for nothing.
+    /// Returns the CPU time that the process used for no call. `cpu_ns` is its CPU clock; it may poll for `spin_ns` after each
+    /// call.
     fn look(&mut self, now_ns: u64, cpu_ns: u64, spin_ns: u64) -> u64 {
         let explained_ns = self.in_calls_ns + self.calls * (spin_ns + AFTER_CALL_NS);
         if self.looked_ns != 0 {
@@ -172,7 +173,7 @@ impl Connection {
         outcome
     }
 
-    /// A process that works when nobody has called it takes its host's processor from others.
+    /// Checks the CPU time that the process used for no call: it would take its host's processor from others.
     #[cold]
     fn look_at_idle_time(&mut self, host: &Host, entry: Entry, now_ns: u64) -> Result<(), Fault> {
         let unexplained_ns = self.idle.look(now_ns, self.child.cpu_ns(), self.wait.spin_ns());

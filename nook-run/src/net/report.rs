@@ -68,7 +68,7 @@ fn stats<S: Serializer>(stats: &Option<NetStats>, serializer: S) -> Result<S::Ok
 }
 
 impl NetReport {
-    /// In words.
+    /// Describes it in words.
     pub fn text(&self, run: &Report) -> String {
         self.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default() + &self.summary(run)
     }

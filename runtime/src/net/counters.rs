@@ -43,12 +43,12 @@ impl NetCounters {
         self.rx_packets + self.tx_packets
     }
 
-    /// Received frames that came out of the driver.
+    /// Returns how many received frames came out of the driver.
     pub(crate) fn handed_up(&self) -> u64 {
         self.rx_packets + self.rx_no_room + self.rx_failed + self.rx_dropped
     }
 
-    /// Frames that came out of the driver, of either direction.
+    /// Returns how many frames came out of the driver, of either direction.
     pub(crate) fn returned(&self) -> u64 {
         self.handed_up() + self.tx_done + self.tx_failed + self.tx_dropped
     }

@@ -15,8 +15,8 @@ pub struct RolledBackCall {
 }
 
 impl<C: Class> Nook<C> {
-    /// Which call ended with `error`, if it can be rolled back. `None` if something of it had reached the device, if
-    /// this isolation cannot undo, or if the error is not about one call.
+    /// Returns which call ended with `error`, if it can be rolled back. `None` if something of it had reached the
+    /// device, if this isolation cannot undo, or if the error is not about one call.
     pub fn can_roll_back(&self, error: &NookError) -> Option<Entry> {
         let NookError::Fault { fault, .. } = error else { return None };
         if fault.is_device() {
@@ -47,7 +47,7 @@ impl<C: Class> Nook<C> {
         self.launcher.crashes()
     }
 
-    /// How many calls were ended so.
+    /// Returns how many calls were ended so.
     pub fn crashes_made(&self) -> u64 {
         self.host().crashes_made()
     }

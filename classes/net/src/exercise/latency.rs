@@ -28,7 +28,7 @@ impl Latencies {
         self.count
     }
 
-    /// The shortest time; 0 if there are none.
+    /// Returns the shortest time; 0 if there are none.
     pub(super) fn min_ns(&self) -> u64 {
         if self.count == 0 { 0 } else { self.min_ns }
     }
@@ -37,7 +37,7 @@ impl Latencies {
         self.max_ns
     }
 
-    /// The time that this share of all does not exceed; 0 if there are none.
+    /// Returns the time that this share of all does not exceed; 0 if there are none.
     pub(super) fn percentile_ns(&self, percent: u32) -> u64 {
         let rank = (self.count * u64::from(percent)).div_ceil(100).max(1);
         let mut below = 0;
@@ -59,7 +59,7 @@ fn bucket(ns: u64) -> usize {
     (shift as usize + 1) * STEPS + (ns >> shift) as usize - STEPS
 }
 
-/// The longest time that falls into a bucket.
+/// Returns the longest time that falls into a bucket.
 fn last_of(bucket: usize) -> u64 {
     if bucket < STEPS {
         return bucket as u64;

@@ -97,7 +97,7 @@ pub struct Check {
 }
 
 impl SelftestReport {
-    /// The table.
+    /// Returns the table.
     pub fn table(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{}, kernel {}", self.device.name, self.machine.kernel);
