@@ -126,8 +126,8 @@ impl<'a> Survey<'a> {
         self.exports.iter().any(|(export, _)| export.strip_prefix(ENTRY_PREFIX) == Some(name))
     }
 
-    /// Checks that what a driver imports and exports is of its class, and not newer than the ABI that it was built for; and
-    /// it was compiled with atomics if it needs them.
+    /// Checks that what a driver imports and exports is of its class, and not newer than the ABI that it was built for;
+    /// and it was compiled with atomics if it needs them.
     pub(crate) fn check_entries(&self, manifest: &OwnedManifest) -> Result<(), LoadError> {
         for row in HOSTCALLS.iter().filter(|row| self.imports.iter().any(|(name, _)| *name == row.name)) {
             may_use("import", row.name, row.class, row.since, manifest)?;

@@ -96,8 +96,8 @@ impl IdleTime {
         self.in_calls_ns += took_ns;
     }
 
-    /// Returns the CPU time that the process used for no call. `cpu_ns` is its CPU clock; it may poll for `spin_ns` after each
-    /// call.
+    /// Returns the CPU time that the process used for no call. `cpu_ns` is its CPU clock; it may poll for `spin_ns`
+    /// after each call.
     fn look(&mut self, now_ns: u64, cpu_ns: u64, spin_ns: u64) -> u64 {
         let explained_ns = self.in_calls_ns + self.calls * (spin_ns + AFTER_CALL_NS);
         if self.looked_ns != 0 {
