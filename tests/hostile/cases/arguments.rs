@@ -208,7 +208,7 @@ pub const CASES: &[Case] = &[
         "dma_enable_in_irq",
         Class::ControlTransfer,
         wrong(Hostcall::DmaEnable, Context::Interrupt),
-        &[("irq", "(call $dma_on)")],
+        &[("irq", "(atomic.fence) (call $dma_enable)")],
     ),
     Case::of(
         "dma_disable_in_poll",
