@@ -75,6 +75,9 @@ pub struct BuildArgs {
 pub struct InspectArgs {
     /// The driver's file.
     pub driver: PathBuf,
+    /// Its register map.
+    #[command(flatten)]
+    pub registers: RegistersArgs,
 }
 
 /// `nook-run postmortem`.

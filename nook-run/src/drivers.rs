@@ -159,6 +159,10 @@ impl Launcher for AfterFault {
         if self.launches.load(Ordering::Relaxed) < 2 { self.first.isolation() } else { self.later.isolation() }
     }
 
+    fn rolls_back(&self) -> bool {
+        self.launches.load(Ordering::Relaxed) >= 2 && self.later.rolls_back()
+    }
+
     fn crashes(&self) -> bool {
         self.first.crashes() && self.later.crashes()
     }

@@ -1,24 +1,45 @@
 //! `nook-run inspect`: what a driver's file holds.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use nook_abi::Hex;
 use nook_abi::net::NetKeys;
-use nook_runtime::{DriverModule, Layout, RollbackMethod, pool_of, target_description};
+use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, RollbackMethod, pool_of, target_description};
 
-use crate::drivers;
+use crate::cli::{InspectArgs, MmioArg};
+use crate::drivers::{self, LaunchOptions};
+use crate::maps;
 
-/// Returns the text that `inspect` prints for the file.
+/// Returns what is printed of a file, and why this host would not run it, if that is so: what a run without options asks
+/// before the first instruction is asked here.
 ///
 /// # Errors
-/// If the file is not a driver that this host would run.
-pub fn text(path: &Path) -> Result<String> {
-    let module = drivers::load(path, drivers::WASI)?;
+/// If there is nothing to be printed, because the file is not a driver.
+pub fn text(args: &InspectArgs) -> Result<(String, Result<()>)> {
+    let module = Arc::new(drivers::load(&args.driver, drivers::WASI)?);
     let mut text = String::new();
     describe(&mut text, &module)?;
-    Ok(text)
+    let refused = match launcher(args, &module) {
+        Ok(launcher) => {
+            let wasi = if module.imports_wasi() { ", with --wasi: it was built for WASI" } else { "" };
+            writeln!(text, "this host       runs it at {}{wasi}", launcher.isolation())?;
+            Ok(())
+        }
+        Err(why) => {
+            writeln!(text, "this host       refuses it")?;
+            Err(why.context(format!("this host would not run {}", args.driver.display())))
+        }
+    };
+    Ok((text, refused))
+}
+
+/// Makes all that a run needs besides a device. The module is compiled, and nothing of it is kept or run.
+fn launcher(args: &InspectArgs, module: &Arc<DriverModule>) -> Result<Box<dyn Launcher>> {
+    maps::choose(&args.driver, module.manifest(), &args.registers)?;
+    let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
+    drivers::launcher(&args.driver, module, how, None, &ModuleCache::none())
 }
 
 fn describe(out: &mut String, module: &DriverModule) -> Result<()> {

@@ -15,8 +15,12 @@ fn command(command: &Command) -> Result<RunOutcome> {
             return nook_run::selftest(args);
         }
         Command::Build(args) => build::text(args),
-        Command::Inspect(args) => inspect::text(&args.driver),
         Command::Map(args) => maps::text(&args.command),
+        Command::Inspect(args) => {
+            let (text, refused) = inspect::text(args)?;
+            output::print(&text)?;
+            return refused.map(|()| RunOutcome::Done);
+        }
         Command::Postmortem(args) => postmortem::text(&args.bundle, args.driver.as_deref()),
         Command::Devices(args) => pci::devices(args),
         Command::Bind(args) => pci::bind(args),

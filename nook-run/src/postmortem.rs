@@ -71,6 +71,9 @@ fn head(out: &mut String, report: &Value, map: &Result<&'static RegisterMap>) ->
     let (faults, restarts) = (&so_far["faults"], &so_far["restarts"]);
     let went_on = if report["rolled_back"] == true { "; the call was rolled back, and the driver went on" } else { "" };
     writeln!(out, "history    fault {faults}, after {restarts} restart(s){went_on}")?;
+    if let Some(why) = report["no_rollback"]["text"].as_str() {
+        writeln!(out, "rollback   not possible: {why}")?;
+    }
     let fault = &report["fault"];
     if fault["kind"] == "RegisterForbidden"
         && let (Ok(map), Some(offset)) = (map, fault["value"].as_u64())

@@ -324,6 +324,7 @@ impl Finish {
         self.late_faults.push(Recovery {
             fault: error.to_string(),
             at_ns: now_ns.saturating_sub(self.start_ns),
+            no_rollback: None,
             outcome: RecoveryOutcome::Ended,
         });
     }

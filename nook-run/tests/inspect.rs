@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::{Place, e1000};
+use support::module::Module;
+use support::{Place, assert_is_said, e1000};
 
 /// Returns what differs from build to build and from machine to machine.
 fn masked(text: &str) -> String {
@@ -51,6 +52,49 @@ fn inspect_prints_what_the_golden_file_has() {
     assert_eq!(found, golden, "if that is right: NOOK_BLESS=1 cargo test --release -p nook-run --test inspect");
     assert_eq!(ended.stderr, "");
     assert!(place.names().is_empty(), "nothing of it was compiled or run: {:?}", place.names());
+}
+
+/// The guide promises "what the host sees in it, or why it refuses it".
+#[test]
+fn what_a_run_would_refuse_is_shown_and_refused_in_the_same_words() {
+    for (what, module, beside, why) in [
+        (
+            "a register map that is not there",
+            Module::with_line("registers", "registers = nowhere"),
+            None,
+            "the driver `crash-dummy` is written for the register map `nowhere`, and the built-in ones are e1000",
+        ),
+        ("a broken register map beside it", Module::default(), Some("?"), "driver.regs.toml"),
+    ] {
+        let place = Place::new();
+        let file = place.file("driver.wasm", module.wasm());
+        beside.map(|text| place.file("driver.regs.toml", text));
+        let before = place.names();
+        let ended = place.nook_run(["inspect", file.to_str().unwrap()]).end();
+        assert_is_said(what, &ended, 1, &["this host would not run", "driver.wasm", why]);
+        assert!(ended.stdout.starts_with("driver          crash-dummy 1"), "{what}: {}", ended.stdout);
+        assert!(ended.stdout.ends_with("\nthis host       refuses it\n"), "{what}: {}", ended.stdout);
+        assert_is_said(what, &place.nook_run([&file]).end(), 1, &[why]);
+        assert_eq!(place.names(), before, "{what}");
+    }
+}
+
+#[test]
+fn the_level_at_which_a_run_begins_is_told() {
+    const WASI: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;
+    for (module, says) in [
+        (Module::default(), "\nthis host       runs it at sfi+txn\n"),
+        (
+            Module { imports: WASI, ..Module::default() },
+            "\nthis host       runs it at sfi, with --wasi: it was built for WASI\n",
+        ),
+    ] {
+        let place = Place::new();
+        let file = place.file("driver.wasm", module.wasm());
+        let told = place.nook_run(["inspect", file.to_str().unwrap()]).end().with(0).stdout;
+        assert!(told.ends_with(says), "{told}");
+    }
 }
 
 #[test]

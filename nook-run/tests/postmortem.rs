@@ -110,6 +110,72 @@ fn a_register_that_was_refused_is_named() {
     assert!(told.contains("register   IPAV\n") && told.contains("mmio_write32 IPAV  REFUSED"), "{told}");
 }
 
+/// Runs a driver whose `poll` does this and then traps; says what the log, the report and the bundle have of it.
+fn after_a_trap(does: &str, policy: &str) -> (String, serde_json::Value, String) {
+    let place = Place::new();
+    let poll = format!(r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) {does} unreachable)"#);
+    let imports = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
+        (import "nook" "mmio_write32" (func $write (param i32 i32 i32)))
+        (import "nook" "mmio_read32" (func $read (param i32 i32) (result i32)))
+        (import "nook" "mmio_flush" (func $flush))"#;
+    place.file("driver.wasm", Module { poll: Box::leak(poll.into()), imports, ..Module::default() }.wasm());
+    let text = format!("[restart]\nbudget = 1\n[bundles]\nfolder = \"bundles\"\nevery = \"0s\"\n{policy}");
+    place.file("policy.toml", text);
+    let ended = place.nook_run(["driver.wasm", "--policy", "policy.toml", "--json", "report.json"]).end().with(4);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(place.at("report.json")).unwrap()).unwrap();
+    let bundle = fs::read_dir(place.at("bundles")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
+    let last = report["faults"].as_array().unwrap().last().unwrap()["no_rollback"].clone();
+    (ended.stderr, last, told)
+}
+
+/// To IMC, and from the third element of RAL.
+const WRITES: &str = "(call $write (i32.const 0) (i32.const 0xd8) (i32.const 1))";
+const READS: &str = "(drop (call $read (i32.const 0) (i32.const 0x5410)))";
+
+#[test]
+fn why_a_call_could_not_be_rolled_back_is_told_with_the_registers_names() {
+    for (does, words, why) in [
+        (format!("{WRITES} {READS}"), "RAL[2] was read after IMC was written", "read_after_write"),
+        (format!("{WRITES} (call $flush)"), "writes were flushed after IMC was written", "awaited"),
+    ] {
+        let (log, report, told) = after_a_trap(&does, "");
+        let said = format!("; the call could not be rolled back: {words}\n");
+        assert!(log.contains(&said), "{said:?} is not in:\n{log}");
+        assert_eq!(
+            (&report["text"], &report["reason"], &report["why"]),
+            (&words.into(), &"irreversible".into(), &why.into())
+        );
+        assert!(told.contains(&format!("\nrollback   not possible: {words}\n")), "{told}");
+    }
+    let (_, report, _) = after_a_trap(&format!("{WRITES} {READS}"), "");
+    assert_eq!(report["read"], serde_json::json!({"bar": 0, "offset": 0x5410, "name": "RAL[2]"}));
+    assert_eq!(report["written"]["name"], "IMC");
+}
+
+#[test]
+fn nothing_is_told_of_calls_that_could_have_been_rolled_back() {
+    for (does, policy) in
+        [(format!("{READS} {WRITES}"), ""), (format!("{WRITES} {READS}"), "[rollback]\nenabled = false\n")]
+    {
+        let (log, report, told) = after_a_trap(&does, policy);
+        assert!(!log.contains("could not be rolled back") && !told.contains("not possible"), "{log}\n{told}");
+        assert!(report.is_null(), "{report}");
+    }
+}
+
+#[test]
+fn a_call_that_is_no_transaction_is_told_apart() {
+    let place = Place::new();
+    let entries = r#"(func (export "nook_remove")) (func (export "nook_open") (result i32) unreachable)
+        (func (export "nook_stop") (result i32) (i32.const 0)) (func (export "nook_irq") (param i32) (result i32) (i32.const 0))"#;
+    place.file("driver.wasm", Module { entries, ..Module::default() }.wasm());
+    let log = place.nook_run(["driver.wasm"]).end().stderr;
+    assert!(log.contains("the call could not be rolled back: `open` is not a transaction\n"), "{log}");
+    let log = place.nook_run(["driver.wasm", "--isolation", "sfi"]).end().stderr;
+    assert!(!log.contains("rolled back"), "at this level nobody expects it: {log}");
+}
+
 #[test]
 fn what_is_not_a_bundle_is_refused() {
     let place = Place::new();

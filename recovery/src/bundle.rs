@@ -21,7 +21,7 @@ use nook_runtime::{Call, Caller, Class, CrashState, Layout, MemoryDump, Named, N
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::Policy;
+use crate::{NoRollbackReport, Policy};
 
 /// The layout of bundles; a reader refuses another.
 pub const BUNDLE_FORMAT: u64 = 3;
@@ -64,6 +64,8 @@ pub(crate) struct BundleContext<'a> {
     pub(crate) now_ns: u64,
     /// The call was rolled back, and the driver goes on.
     pub(crate) rolled_back: bool,
+    /// Why it was not, if it could not be.
+    pub(crate) no_rollback: Option<&'a NoRollbackReport>,
 }
 
 /// Leaves bundles.
@@ -163,13 +165,14 @@ fn report<C: Class>(
 ) -> Value {
     let host = nook.host();
     let manifest = host.manifest();
-    let BundleContext { error, policy, so_far, now_ns, rolled_back } = *about;
+    let BundleContext { error, policy, so_far, now_ns, rolled_back, no_rollback } = *about;
     json!({
         "format": BUNDLE_FORMAT,
         "time": utc(SystemTime::now()).0,
         "at_ns": now_ns,
         "fault": fault::describe(error),
         "rolled_back": rolled_back,
+        "no_rollback": no_rollback,
         "so_far": so_far,
         "driver": {
             "name": manifest.name,

@@ -13,6 +13,7 @@ mod bundle;
 mod downtime;
 mod escalation;
 mod log_limit;
+mod no_rollback;
 mod policy;
 mod policy_file;
 mod snapshots;
@@ -20,6 +21,7 @@ mod supervisor;
 
 pub use bundle::{BUNDLE_FORMAT, BundleConfig};
 pub use downtime::Downtime;
+pub use no_rollback::NoRollbackReport;
 pub use policy::Policy;
 pub use policy_file::{PolicyError, PolicyFile};
 pub use supervisor::{Quarantine, Recovery, RecoveryOutcome, Supervisor};

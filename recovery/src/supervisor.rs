@@ -1,7 +1,7 @@
 //! [`Supervisor`]: a nook that comes back.
 
 use nook_abi::Fault;
-use nook_runtime::{Class, CrashState, Nook, NookError, Snapshot, Turn};
+use nook_runtime::{Class, CrashState, NoRollback, Nook, NookError, Snapshot, Turn};
 use serde::Serialize;
 
 use crate::bundle::{BundleContext, Bundles, SoFar};
@@ -9,7 +9,7 @@ use crate::escalation::{Action, Escalation, Progress, Resolution};
 use crate::log_limit::LogLimit;
 use crate::policy::{History, Verdict};
 use crate::snapshots::Snapshots;
-use crate::{BundleConfig, Downtime, Policy};
+use crate::{BundleConfig, Downtime, NoRollbackReport, Policy};
 
 /// A nook that was ended for good. Its device is quiet and its interface down.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,9 @@ pub struct Recovery {
     pub fault: String,
     /// When it came, in nanoseconds of the nook's clock; in the report of a run, from its start.
     pub at_ns: u64,
+    /// Why the call that it ended could not be rolled back; `None` if it could have been, or if the policy has no
+    /// rollback.
+    pub no_rollback: Option<NoRollbackReport>,
     /// What came of it.
     #[serde(flatten)]
     pub outcome: RecoveryOutcome,
@@ -71,6 +74,8 @@ pub struct Supervisor<C: Class> {
     pending: Option<Pending>,
     bundles: Option<Bundles>,
     escalation: Escalation,
+    /// Why the call of the last fault could not be rolled back, if that is so.
+    no_rollback: Option<NoRollbackReport>,
     snapshots: Snapshots<Snapshot<C::Image>>,
     rollbacks: Downtime,
     snapshot_restores: Downtime,
@@ -109,6 +114,7 @@ impl<C: Class> Supervisor<C> {
             pending: None,
             bundles: None,
             escalation: Escalation::new(C::MOVES),
+            no_rollback: None,
             snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
             snapshot_restores: Downtime::default(),
@@ -260,16 +266,20 @@ impl<C: Class> Supervisor<C> {
             return false;
         }
         let so_far = self.so_far();
-        let Supervisor { nook, policy, snapshots, bundles, .. } = self;
+        let Supervisor { nook, policy, snapshots, bundles, no_rollback, .. } = self;
+        let no_rollback = no_rollback.as_ref();
         let Some(snapshot) = snapshots.choose(policy, at_ns, |snapshot| nook.fits(snapshot)) else { return false };
         if let Some(bundles) = bundles {
-            let about = BundleContext { error, policy, so_far, now_ns: at_ns, rolled_back: false };
+            let about = BundleContext { error, policy, so_far, now_ns: at_ns, rolled_back: false, no_rollback };
             bundles.leave(nook, crash_state.take(), &about);
         }
         let age_ms = at_ns.saturating_sub(snapshot.at_ns()) / 1_000_000;
         match nook.restore(snapshot) {
             Ok(()) => {
-                tracing::warn!("{error}; the driver was restored from a snapshot of {age_ms} ms before");
+                tracing::warn!(
+                    "{error}{}; the driver was restored from a snapshot of {age_ms} ms before",
+                    told(no_rollback)
+                );
                 true
             }
             Err(error) => {
@@ -294,9 +304,10 @@ impl<C: Class> Supervisor<C> {
 
     fn leave_bundle(&mut self, crash_state: Option<CrashState>, error: &NookError, rolled_back: bool, now_ns: u64) {
         let so_far = self.so_far();
-        let Supervisor { nook, policy, bundles, .. } = self;
+        let Supervisor { nook, policy, bundles, no_rollback, .. } = self;
+        let no_rollback = no_rollback.as_ref();
         let Some(bundles) = bundles else { return };
-        let about = BundleContext { error, policy, so_far, now_ns, rolled_back };
+        let about = BundleContext { error, policy, so_far, now_ns, rolled_back, no_rollback };
         bundles.leave(nook, crash_state, &about);
     }
 
@@ -322,9 +333,12 @@ impl<C: Class> Supervisor<C> {
     fn note_fault(&mut self, error: &NookError) -> Case {
         let at_ns = self.nook.clock().now_ns();
         self.faults += 1;
+        let no_rollback = if self.policy.rollback { self.nook.no_rollback(error) } else { None };
+        self.no_rollback = no_rollback.as_ref().map(NoRollbackReport::from);
         let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
         if kept.is_some() {
-            self.recoveries.push(Recovery { fault: error.to_string(), at_ns, outcome: RecoveryOutcome::Ended });
+            let (fault, no_rollback) = (error.to_string(), self.no_rollback.clone());
+            self.recoveries.push(Recovery { fault, at_ns, no_rollback, outcome: RecoveryOutcome::Ended });
         }
         Case { at_ns, kept }
     }
@@ -384,7 +398,7 @@ impl<C: Class> Supervisor<C> {
         error: NookError,
         crash_state: Option<CrashState>,
     ) -> Result<Turn, Quarantine> {
-        tracing::error!("{error}");
+        tracing::error!("{error}{}", told(self.no_rollback.as_ref()));
         // At once, not when a wait is over: a driver that is not believed any more would reach memory through its
         // device meanwhile. If that fails, the restart tries again and fails too.
         if let Err(error) = self.nook.end() {
@@ -410,5 +424,13 @@ impl<C: Class> Supervisor<C> {
                 Err(Quarantine { restarts: self.restarts, last: error })
             }
         }
+    }
+}
+
+/// What the log says of a call that could not be rolled back, though calls of this driver can be.
+fn told(no_rollback: Option<&NoRollbackReport>) -> String {
+    match no_rollback {
+        None | Some(NoRollbackReport { reason: NoRollback::Level, .. }) => String::new(),
+        Some(why) => format!("; the call could not be rolled back: {}", why.text),
     }
 }

@@ -104,6 +104,11 @@ pub trait Launcher: Send {
     /// Returns the isolation level, as `--isolation` names it.
     fn isolation(&self) -> &'static str;
 
+    /// Returns whether calls of its instances can be rolled back, as far as its isolation goes.
+    fn rolls_back(&self) -> bool {
+        false
+    }
+
     /// Returns whether calls of its instances can be [ended on request](crate::CrashWhen).
     fn crashes(&self) -> bool {
         false
@@ -118,6 +123,10 @@ impl<L: Launcher + Sync + ?Sized> Launcher for Arc<L> {
 
     fn isolation(&self) -> &'static str {
         L::isolation(self)
+    }
+
+    fn rolls_back(&self) -> bool {
+        L::rolls_back(self)
     }
 
     fn crashes(&self) -> bool {

@@ -17,7 +17,7 @@ mod turn;
 use lifecycle::Lifecycle;
 use quiescence::Quiescence;
 pub use quiescence::SnapshotAttempt;
-pub use rollback::RolledBackCall;
+pub use rollback::{NoRollback, RolledBackCall};
 
 /// One nook: a driver, its device, and what the driver serves, by its class. All of it lives on one thread.
 pub struct Nook<C> {

@@ -467,6 +467,10 @@ impl Launcher for WasmLauncher {
         self.recoverable.as_ref().map_or("sfi", |recoverable| recoverable.isolation())
     }
 
+    fn rolls_back(&self) -> bool {
+        self.recoverable.is_some()
+    }
+
     fn crashes(&self) -> bool {
         self.module.counts()
     }

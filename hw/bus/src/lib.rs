@@ -29,6 +29,6 @@ pub use nook_regs::Width;
 pub use per_register::{PerRegister, RegisterAddr};
 pub use shadow::{Programmed, Shadowed};
 pub use trace::{BusAccess, TraceSink, Tracing};
-pub use transaction::{Aborted, Transactional};
+pub use transaction::{Aborted, Ask, Await, Irreversible, RegisterAt, RegisterName, Transactional};
 pub use vm_memory::VolatileSlice;
 pub use window::{DmaWindow, WINDOW_ALIGN};

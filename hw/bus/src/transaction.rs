@@ -11,6 +11,7 @@
 //! register gets it too, merged as the map says.
 
 mod effects;
+mod irreversible;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use nook_regs::{RegisterMap, Width};
 
 use self::effects::{Effects, Read, Written};
+pub use self::irreversible::{Ask, Await, Irreversible, RegisterAt, RegisterName};
 use crate::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Result};
 
 /// How many writes can be held back. A `poll` writes a handful of registers; a queue that is full is no error.
@@ -57,6 +59,7 @@ pub struct Aborted {
 /// A device whose register accesses can be undone, as far as the device allows.
 pub struct Transactional<D> {
     device: D,
+    map: &'static RegisterMap,
     effects: Effects,
     held: Vec<Held>,
     /// One for each register that reading clears.
@@ -67,6 +70,8 @@ pub struct Transactional<D> {
     owing: usize,
     open: bool,
     can_roll_back: bool,
+    /// Why the open transaction cannot be rolled back.
+    why: Option<Irreversible>,
 }
 
 impl<D: PciDevice> Transactional<D> {
@@ -76,6 +81,7 @@ impl<D: PciDevice> Transactional<D> {
         let slots = effects.slots();
         Transactional {
             device,
+            map,
             effects,
             held: Vec::with_capacity(CAPACITY),
             taken: vec![Taken::default(); slots],
@@ -83,6 +89,7 @@ impl<D: PciDevice> Transactional<D> {
             owing: 0,
             open: false,
             can_roll_back: false,
+            why: None,
         }
     }
 
@@ -104,6 +111,7 @@ impl<D: PciDevice> Transactional<D> {
         assert!(!self.open, "a transaction is open already");
         self.open = true;
         self.can_roll_back = true;
+        self.why = None;
     }
 
     /// Returns whether a transaction is open.
@@ -117,6 +125,11 @@ impl<D: PciDevice> Transactional<D> {
     #[inline]
     pub fn can_roll_back(&self) -> bool {
         self.can_roll_back
+    }
+
+    /// Returns why the open transaction cannot be rolled back any more; `None` if it can be, or if none is open.
+    pub fn irreversible(&self) -> Option<Irreversible<RegisterName>> {
+        Some(self.why.filter(|_| self.open)?.named(self.map))
     }
 
     /// Commits the transaction: what the call wrote reaches the device.
@@ -162,10 +175,26 @@ impl<D: PciDevice> Transactional<D> {
     /// # Errors
     /// The first write that the device refused; the ones after it are dropped.
     pub fn release(&mut self) -> Result<()> {
-        if self.held.is_empty() {
-            return Ok(());
+        self.release_because(|written| Irreversible::Awaited { written, by: Await::Wait })
+    }
+
+    /// Lets what is held back reach the device; `why` is told the first register of it.
+    #[inline]
+    fn release_because(&mut self, why: impl FnOnce(RegisterAt) -> Irreversible) -> Result<()> {
+        let Some(&Held { bar, offset, .. }) = self.held.first() else { return Ok(()) };
+        self.spoiled(why(RegisterAt { bar, offset }));
+        self.release_held()
+    }
+
+    /// The open transaction cannot be rolled back any more, for this reason unless there was one already.
+    fn spoiled(&mut self, why: Irreversible) {
+        if self.can_roll_back {
+            self.can_roll_back = false;
+            self.why = Some(why);
         }
-        self.can_roll_back = false;
+    }
+
+    fn release_held(&mut self) -> Result<()> {
         // By index: handing a write on needs all of self.
         for at in 0..self.held.len() {
             let Held { value, offset, bar, width } = self.held[at];
@@ -193,23 +222,27 @@ impl<D: PciDevice> Transactional<D> {
     }
 
     /// Notes that something is about to reach the device that cannot be rolled back.
-    fn spoil(&mut self) -> Result<()> {
-        let released = self.release();
-        self.can_roll_back = false;
-        released
+    fn spoil(&mut self, why: Irreversible) -> Result<()> {
+        self.spoiled(why);
+        self.release()
+    }
+
+    fn asked(&mut self, what: Ask) -> Result<()> {
+        self.spoil(Irreversible::Asked { what })
     }
 
     /// Reads in a transaction, or while something is owed.
     fn read_watched(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         let effect = self.effects.of_register(bar, offset, width);
+        let read = RegisterAt { bar, offset };
         if !effect.posts_only {
-            self.release()?;
+            self.release_because(|written| Irreversible::ReadAfterWrite { read, written })?;
         }
         let value = self.device.bar_read(bar, offset, width)?;
         match effect.read {
             Read::Keeps => Ok(value),
             Read::CannotBeGivenBack => {
-                self.can_roll_back = false;
+                self.spoiled(Irreversible::ReadTakes { read });
                 Ok(value)
             }
             Read::Clears(slot) => Ok(self.take(slot, value)),
@@ -247,7 +280,7 @@ impl<D: PciDevice> Transactional<D> {
     /// Writes a command: it is over only when the device has done what it says.
     #[cold]
     fn command(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
-        self.spoil()?;
+        self.spoil(Irreversible::Command { written: RegisterAt { bar, offset } })?;
         self.write_through(bar, offset, width, value)?;
         self.device.flush()
     }
@@ -286,7 +319,7 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
         describe identity bars iova_ranges dma_faults service event_fds);
 
     fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        self.release()?;
+        self.release_because(|written| Irreversible::Awaited { written, by: Await::ConfigRead })?;
         self.device.config_read(offset, width)
     }
     #[inline]
@@ -306,7 +339,7 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
                 self.held.push(Held { value, offset, bar, width });
                 return Ok(());
             }
-            self.release()?;
+            self.release_because(|written| Irreversible::TooManyWrites { written, limit: CAPACITY })?;
         }
         if self.open || self.owing > 0 {
             return self.write_through(bar, offset, width, value);
@@ -322,23 +355,23 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
         self.device.bar_map(bar, reserve_bytes)
     }
     fn flush(&mut self) -> Result<()> {
-        self.release()?;
+        self.release_because(|written| Irreversible::Awaited { written, by: Await::Flush })?;
         self.device.flush()
     }
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
-        self.spoil()?;
+        self.asked(Ask::DmaMap)?;
         self.device.dma_map(window, iova)
     }
     fn dma_unmap(&mut self, iova: u64) -> Result<()> {
-        self.spoil()?;
+        self.asked(Ask::DmaUnmap)?;
         self.device.dma_unmap(iova)
     }
     fn set_bus_master(&mut self, on: bool) -> Result<()> {
-        self.spoil()?;
+        self.asked(if on { Ask::DmaEnable } else { Ask::DmaDisable })?;
         self.device.set_bus_master(on)
     }
     fn reset(&mut self) -> Result<ResetKind> {
-        self.spoil()?;
+        self.asked(Ask::Reset)?;
         let kind = self.device.reset()?;
         if kind == ResetKind::Function {
             self.forget_taken();
@@ -346,15 +379,15 @@ impl<D: PciDevice> PciDevice for Transactional<D> {
         Ok(kind)
     }
     fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
-        self.spoil()?;
+        self.asked(Ask::IrqEnable)?;
         self.device.irq_enable(vectors)
     }
     fn irq_disable(&mut self) -> Result<()> {
-        self.spoil()?;
+        self.asked(Ask::IrqDisable)?;
         self.device.irq_disable()
     }
     fn irq_unmask(&mut self, vector: u32) -> Result<()> {
-        self.spoil()?;
+        self.asked(Ask::IrqUnmask)?;
         self.device.irq_unmask(vector)
     }
 }

@@ -1,6 +1,10 @@
 //! Rolling back the call that faulted, and going on with care.
 
+use std::fmt;
+
 use nook_abi::Entry;
+use nook_bus::{Irreversible, RegisterName};
+use serde::Serialize;
 
 use super::Nook;
 use crate::{Class, CrashWhen, NookError, RolledBack};
@@ -14,7 +18,56 @@ pub struct RolledBackCall {
     pub memory: RolledBack,
 }
 
+/// Why a call that faulted cannot be rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum NoRollback {
+    /// The driver runs at an isolation level that keeps no log of a call.
+    Level,
+    /// The entry is not a transaction: it may sleep, and what it does is meant to reach the device at once.
+    NotATransaction {
+        /// What was called.
+        entry: &'static str,
+    },
+    /// No call was open: the fault was noticed after the one that caused it had become final.
+    Over,
+    /// The fault is the device's, and no driver's memory mends that.
+    DeviceFault,
+    /// Something of the call has reached the device.
+    Irreversible(Irreversible<RegisterName>),
+}
+
+impl fmt::Display for NoRollback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoRollback::Level => f.write_str("only --isolation sfi+txn rolls calls back"),
+            NoRollback::NotATransaction { entry } => write!(f, "`{entry}` is not a transaction"),
+            NoRollback::Over => f.write_str("the call that led to it was over"),
+            NoRollback::DeviceFault => f.write_str("it is a fault of the device"),
+            NoRollback::Irreversible(why) => why.fmt(f),
+        }
+    }
+}
+
 impl<C: Class> Nook<C> {
+    /// Returns why the call that ended with `error` cannot be [rolled back](Self::can_roll_back); `None` if it can be,
+    /// or if the error is not about a call.
+    pub fn no_rollback(&self, error: &NookError) -> Option<NoRollback> {
+        let NookError::Fault { fault, .. } = error else { return None };
+        if self.can_roll_back(error).is_some() {
+            return None;
+        }
+        let host = self.host();
+        let entry = host.call.budget.entry();
+        Some(match host.device.device.irreversible() {
+            _ if !self.launcher.rolls_back() => NoRollback::Level,
+            _ if fault.is_device() => NoRollback::DeviceFault,
+            Some(why) => NoRollback::Irreversible(why),
+            None if !entry.is_transaction() => NoRollback::NotATransaction { entry: entry.info().name },
+            None => NoRollback::Over,
+        })
+    }
+
     /// Returns which call ended with `error`, if it can be rolled back. `None` if something of it had reached the
     /// device, if this isolation cannot undo, or if the error is not about one call.
     pub fn can_roll_back(&self, error: &NookError) -> Option<Entry> {

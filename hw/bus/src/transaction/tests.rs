@@ -33,6 +33,8 @@ nook_regs::registers! {
     TAIL: u32 at 0x34, Rw, "9", write(Doorbell);
     /// Takes orders.
     ORDERS: u32 at 0x38, Rw, "10", write(Command);
+    /// Several.
+    SLOTS: [u32; 4; 4] at 0x50, Rw, "11";
 }
 
 fn device() -> (Transactional, Scripted) {
@@ -46,6 +48,11 @@ fn write(device: &mut Transactional, offset: u32, value: u64) {
 
 fn read(device: &mut Transactional, offset: u32) -> u64 {
     device.bar_read(0, offset, Width::B4).unwrap()
+}
+
+/// Why the open transaction cannot be rolled back.
+fn said(device: &Transactional) -> String {
+    device.irreversible().expect("a reason").to_string()
 }
 
 /// Reads a register in a call that is then aborted.
@@ -102,27 +109,48 @@ fn a_command_has_been_carried_out_when_its_write_is_over() {
     write(&mut device, 0x30, 2);
     write(&mut device, 0x38, 3);
     assert_eq!(script.seen(), ["0x30=0x2", "0x38=0x3", "flush"]);
+    assert_eq!(said(&device), "ORDERS was written, which the device obeys at once");
     assert!(!device.abort().rolled_back, "it cannot be rolled back");
 }
 
 #[test]
 fn what_could_tell_that_writes_are_held_back_releases_them() {
     type Step = fn(&mut Transactional);
-    let steps: [(&str, Step); 7] = [
-        ("read 0x30", |device| drop(device.bar_read(0, 0x30, Width::B4))),
-        ("read 0x10", |device| drop(device.bar_read(0, 0x10, Width::B4))),
-        ("read 0x18 16 bit", |device| drop(device.bar_read(0, 0x18, Width::B2))),
-        ("read 0x40", |device| drop(device.bar_read(0, 0x40, Width::B4))),
-        ("read 0x30", |device| drop(device.bar_read(1, 0x30, Width::B4))),
-        ("flush", |device| device.flush().unwrap()),
-        ("config read", |device| drop(device.config_read(0, Width::B2))),
+    let steps: [(&str, Step, &str); 8] = [
+        ("read 0x30", |device| drop(device.bar_read(0, 0x30, Width::B4)), "HOLDS was read after HOLDS was written"),
+        ("read 0x10", |device| drop(device.bar_read(0, 0x10, Width::B4)), "CAUSES was read after HOLDS was written"),
+        (
+            "read 0x18 16 bit",
+            |device| drop(device.bar_read(0, 0x18, Width::B2)),
+            "NARROW was read after HOLDS was written",
+        ),
+        (
+            "read 0x40",
+            |device| drop(device.bar_read(0, 0x40, Width::B4)),
+            "BAR 0 0x40 was read after HOLDS was written",
+        ),
+        (
+            "read 0x30",
+            |device| drop(device.bar_read(1, 0x30, Width::B4)),
+            "BAR 1 0x30 was read after HOLDS was written",
+        ),
+        ("read 0x5c", |device| drop(device.bar_read(0, 0x5c, Width::B4)), "SLOTS[3] was read after HOLDS was written"),
+        ("flush", |device| device.flush().unwrap(), "writes were flushed after HOLDS was written"),
+        (
+            "config read",
+            |device| drop(device.config_read(0, Width::B2)),
+            "configuration space was read after HOLDS was written",
+        ),
     ];
-    for (what, step) in steps {
+    for (what, step, why) in steps {
         let (mut device, script) = device();
         device.begin();
         write(&mut device, 0x30, 1);
+        write(&mut device, 0x34, 1);
+        assert_eq!(device.irreversible(), None);
         step(&mut device);
-        assert_eq!(script.seen(), ["0x30=0x1", what]);
+        assert_eq!(said(&device), why);
+        assert_eq!(script.seen(), ["0x30=0x1", "0x34=0x1", what]);
         assert!(!device.can_roll_back(), "{what}");
         write(&mut device, 0x34, 2);
         assert_eq!(script.seen(), ["0x34=0x2"], "after {what} nothing is gained by holding back");
@@ -140,8 +168,12 @@ fn before_a_wait_writes_are_released_by_hand() {
     device.release().unwrap();
     assert_eq!(script.seen(), ["0x34=0x2"]);
     assert!(!device.can_roll_back());
+    assert_eq!(said(&device), "the driver waited after TAIL was written");
     device.commit().unwrap();
     assert!(script.seen().is_empty(), "no write comes twice");
+    assert_eq!(device.irreversible(), None, "no transaction is open");
+    device.begin();
+    assert_eq!(device.irreversible(), None, "another one can be rolled back again");
 }
 
 #[test]
@@ -180,25 +212,31 @@ fn a_full_queue_releases_what_it_holds() {
     let seen = script.seen();
     assert_eq!(seen.len(), CAPACITY + 1);
     assert_eq!((seen[0].as_str(), seen[CAPACITY].as_str()), ("0x30=0x0", "0x34=0x0"));
+    assert_eq!(said(&device), "more than 256 register writes came, of which that of HOLDS was the first");
     assert!(!device.can_roll_back());
 }
 
 #[test]
 fn what_cannot_be_rolled_back_comes_after_what_is_held_back_and_ends_the_claim() {
     type Step = fn(&mut Transactional) -> Result<()>;
-    let steps: [(&str, Step); 7] = [
-        ("bus master true", |device| device.set_bus_master(true)),
-        ("reset", |device| device.reset().map(drop)),
-        ("irq enable", |device| device.irq_enable(1).map(drop)),
-        ("irq disable", |device| device.irq_disable()),
-        ("irq unmask", |device| device.irq_unmask(0)),
-        ("unmap", |device| device.dma_unmap(0)),
-        ("read 0x28", |device| device.bar_read(0, 0x28, Width::B4).map(drop)),
+    let steps: [(&str, Step, &str); 8] = [
+        ("bus master true", |device| device.set_bus_master(true), "DMA was enabled"),
+        ("bus master false", |device| device.set_bus_master(false), "DMA was disabled"),
+        ("reset", |device| device.reset().map(drop), "the device was reset"),
+        ("irq enable", |device| device.irq_enable(1).map(drop), "interrupts were enabled"),
+        ("irq disable", |device| device.irq_disable(), "interrupts were disabled"),
+        ("irq unmask", |device| device.irq_unmask(0), "an interrupt was unmasked"),
+        ("unmap", |device| device.dma_unmap(0), "the window was unmapped"),
+        ("read 0x28", |device| device.bar_read(0, 0x28, Width::B4).map(drop), "QUEUE was read, and what"),
     ];
-    for (what, step) in steps {
+    for (what, step, why) in steps {
         let (mut device, script) = device();
         device.begin();
         step(&mut device).unwrap();
+        assert!(said(&device).starts_with(why), "{what}: {}", said(&device));
+        write(&mut device, 0x30, 1);
+        read(&mut device, 0x30);
+        assert!(said(&device).starts_with(why), "the first reason is kept: {}", said(&device));
         assert!(!device.can_roll_back(), "{what}");
         assert!(!device.abort().rolled_back, "{what}");
         device.begin();
