@@ -12,8 +12,8 @@ use crate::cli::{InspectArgs, MmioArg};
 use crate::drivers::{self, LaunchOptions};
 use crate::maps;
 
-/// Returns what is printed of a file, and why this host would not run it, if that is so: what a run without options asks
-/// before the first instruction is asked here.
+/// Returns what is printed of a file, and why this host would not run it, if that is so: what a run without options
+/// asks before the first instruction is asked here.
 ///
 /// # Errors
 /// If there is nothing to be printed, because the file is not a driver.

@@ -80,7 +80,7 @@ fn what_a_run_would_refuse_is_shown_and_refused_in_the_same_words() {
 }
 
 #[test]
-fn the_level_at_which_a_run_begins_is_told() {
+fn the_level_at_which_a_run_begins_is_printed() {
     const WASI: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;
     for (module, says) in [

@@ -134,7 +134,7 @@ const WRITES: &str = "(call $write (i32.const 0) (i32.const 0xd8) (i32.const 1))
 const READS: &str = "(drop (call $read (i32.const 0) (i32.const 0x5410)))";
 
 #[test]
-fn why_a_call_could_not_be_rolled_back_is_told_with_the_registers_names() {
+fn why_a_call_could_not_be_rolled_back_is_reported_with_the_registers_names() {
     for (does, words, why) in [
         (format!("{WRITES} {READS}"), "RAL[2] was read after IMC was written", "read_after_write"),
         (format!("{WRITES} (call $flush)"), "writes were flushed after IMC was written", "awaited"),
@@ -154,7 +154,7 @@ fn why_a_call_could_not_be_rolled_back_is_told_with_the_registers_names() {
 }
 
 #[test]
-fn nothing_is_told_of_calls_that_could_have_been_rolled_back() {
+fn nothing_is_reported_of_calls_that_could_have_been_rolled_back() {
     for (does, policy) in
         [(format!("{READS} {WRITES}"), ""), (format!("{WRITES} {READS}"), "[rollback]\nenabled = false\n")]
     {
@@ -165,7 +165,7 @@ fn nothing_is_told_of_calls_that_could_have_been_rolled_back() {
 }
 
 #[test]
-fn a_call_that_is_no_transaction_is_told_apart() {
+fn a_call_that_is_no_transaction_is_reported_as_such() {
     let place = Place::new();
     let entries = r#"(func (export "nook_remove")) (func (export "nook_open") (result i32) unreachable)
         (func (export "nook_stop") (result i32) (i32.const 0)) (func (export "nook_irq") (param i32) (result i32) (i32.const 0))"#;

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_in_words_and_in_parts() {
+    fn a_reason_has_words_and_parts() {
         let json = |reason: NoRollback| serde_json::to_value(NoRollbackReport::from(&reason)).unwrap();
         let name = |name: &str, offset| RegisterName { bar: 1, offset, name: name.into() };
         let why = Irreversible::ReadAfterWrite { read: name("TSD[3]", 0x1c), written: name("ISR", 0x3e) };

@@ -178,7 +178,7 @@ impl<D: PciDevice> Transactional<D> {
         self.release_because(|written| Irreversible::Awaited { written, by: Await::Wait })
     }
 
-    /// Lets what is held back reach the device; `why` is told the first register of it.
+    /// Lets what is held back reach the device; `why` is given the first register of it.
     #[inline]
     fn release_because(&mut self, why: impl FnOnce(RegisterAt) -> Irreversible) -> Result<()> {
         let Some(&Held { bar, offset, .. }) = self.held.first() else { return Ok(()) };
