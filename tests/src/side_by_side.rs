@@ -1,26 +1,22 @@
 //! Cases of one test, several at once.
 
-use std::num::NonZero;
-use std::panic::resume_unwind;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
 
-/// Runs `case` for each item, as many at once as there are processors, and returns what they return, in any order.
+/// Runs `case` for each item, as many at once as there are processors, and returns what they return, in the items' order.
 ///
-/// The threads are the calling test's own, and so is their output. With a pool that all tests share, what a case says
-/// when it fails would be shown with the test that was the first to use the pool, which may have passed.
+/// The pool is the calling test's own, and so is what its threads print. With the pool that all tests share, what a case
+/// says when it fails would be shown with the test that was the first to use the pool, which may have passed.
 ///
 /// # Panics
-/// If a case does.
-pub fn side_by_side<T: Send, R: Send>(items: impl IntoIterator<Item = T>, case: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let waiting = Mutex::new(items.into_iter().collect::<Vec<_>>());
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let work = || std::iter::from_fn(next).map(&case).collect::<Vec<_>>();
-    thread::scope(|scope| {
-        let count = thread::available_parallelism().map_or(1, NonZero::get);
-        let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
+/// If a case does, or if no thread can be started.
+pub fn side_by_side<T: Send, R: Send>(
+    items: impl IntoIterator<Item = T>,
+    case: impl Fn(T) -> R + Send + Sync,
+) -> Vec<R> {
+    let items = items.into_iter().collect::<Vec<_>>();
+    let pool = ThreadPoolBuilder::new().build().expect("threads for the cases");
+    pool.install(|| items.into_par_iter().map(case).collect())
 }
 
 #[cfg(test)]
@@ -29,9 +25,7 @@ mod tests {
 
     #[test]
     fn each_case_runs_once() {
-        let mut squares = side_by_side(0..100, |n| n * n);
-        squares.sort_unstable();
-        assert_eq!(squares, (0..100).map(|n| n * n).collect::<Vec<_>>());
+        assert_eq!(side_by_side(0..100, |n| n * n), (0..100).map(|n| n * n).collect::<Vec<_>>());
     }
 
     #[test]
