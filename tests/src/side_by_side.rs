@@ -3,10 +3,11 @@
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 
-/// Runs `case` for each item, as many at once as there are processors, and returns what they return, in the items' order.
+/// Runs `case` for each item, as many at once as there are processors, and returns what they return, in the order of
+/// the items.
 ///
-/// The pool is the calling test's own, and so is what its threads print. With the pool that all tests share, what a case
-/// says when it fails would be shown with the test that was the first to use the pool, which may have passed.
+/// The pool is the calling test's own, and so is what its threads print. With the pool that all tests share, what a
+/// case says when it fails would be shown with the test that was the first to use the pool, which may have passed.
 ///
 /// # Panics
 /// If a case does, or if no thread can be started.
