@@ -9,7 +9,8 @@ use nook_regs::{
 use crate::read::FORMAT;
 use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WRITE};
 
-/// Returns the text from which [`read`](crate::read()) makes the same map, if names and texts are such as files may have.
+/// Returns the text from which [`read`](crate::read()) makes the same map, if names and texts are such as files may
+/// have.
 pub fn write(map: &RegisterMap) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
