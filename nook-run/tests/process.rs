@@ -124,7 +124,7 @@ fn what_the_machine_does_not_permit_is_said() {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let driver = e1000();
     let args = ["--user", "--map-user=1000", "--keep-caps", "sh", "-c", script, "sh", support::NOOK_RUN];
-    let args = args.into_iter().chain([driver.to_str().unwrap(), "--isolation", "process", "--exercise", "ping"]);
+    let args = args.into_iter().chain([driver.to_str().unwrap(), "--isolation", "process", "--duration", "100ms"]);
     let ended = place.command("unshare", args).end().with(0);
     assert!(ended.stderr.contains("WARN the driver's process shares the host's namespaces"), "{}", ended.stderr);
 }
