@@ -73,8 +73,8 @@ cancels it." }
 macro_rules! core_entries {
     ($with:ident $state:tt) => {
         $crate::$with! { $state
-            { "Finds out what the device is, brings it to a known state, attaches what its class serves. `reason` is a \
-`ProbeReason`; `host_page` is the address of the `HostPage`." }
+            { "Finds out what the device is, brings it to a known state, attaches what its class serves. `reason` is \
+a `ProbeReason`; `host_page` is the address of the `HostPage`." }
             Process required plain (0, 9) Probe fn probe(reason: u32, host_page: Addr) -> i32;
             { "The driver is going away: the device is quiet when this returns." }
             Process required plain (0, 9) Remove fn remove() -> ();
@@ -82,8 +82,8 @@ macro_rules! core_entries {
             Process required plain (0, 9) Open fn open() -> i32;
             { "Service ends: DMA and interrupts stop, and all that the driver was given is returned." }
             Process required plain (0, 9) Stop fn stop() -> i32;
-            { "Moves what its class moves between the host's rings and the device, at most `budget` entries of each ring. \
-`flags` holds bits of the class. Returns a `poll_result`." }
+            { "Moves what its class moves between the host's rings and the device, at most `budget` entries of each \
+ring. `flags` holds bits of the class. Returns a `poll_result`." }
             Atomic required transaction (0, 9) Poll fn poll(queue: u32, budget: u32, flags: u32) -> u32;
             { "An interrupt fired, perhaps another device's. Returns `irq_result` bits." }
             Interrupt required transaction (0, 9) Irq fn irq(vector: u32) -> u32;
@@ -91,7 +91,8 @@ macro_rules! core_entries {
             Atomic optional transaction (0, 9) Timer fn timer() -> ();
             { "What `work_schedule` asked for." }
             Process optional transaction (0, 9) Work fn work() -> ();
-            { "Writes fresh counters where its class has them in the host page, and adds 1 to the page's `stats_written`." }
+            { "Writes fresh counters where its class has them in the host page, and adds 1 to the page's \
+`stats_written`." }
             Process optional plain (0, 9) Stats fn stats() -> ();
         }
     };

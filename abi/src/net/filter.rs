@@ -43,9 +43,9 @@ pub struct FilterEntryInfo {
 macro_rules! filter_entries {
     ($with:ident) => {
         $with! {
-            { "Begins. `host_page` is the address of a `HostPage` in the filter's own memory, of which only the window, \
-the packet buffers and the mailbox are filled in; the mailbox holds `rules_len_bytes` of UTF-8: what the operator asks \
-for, a rule a line. `Invalid` refuses them." }
+            { "Begins. `host_page` is the address of a `HostPage` in the filter's own memory, of which only the \
+window, the packet buffers and the mailbox are filled in; the mailbox holds `rules_len_bytes` of UTF-8: what the \
+operator asks for, a rule a line. `Invalid` refuses them." }
             Process (0, 9) Begin fn begin(host_page: Addr, rules_len_bytes: u32) -> i32;
             { "A frame passes: the driver calls it, as `net_filter`. Returns a `filter_verdict`." }
             Atomic (0, 9) Frame fn frame(direction: u32, offset: u32, len_bytes: u32) -> u32;
