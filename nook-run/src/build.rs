@@ -1,18 +1,16 @@
 //! `nook-run build`: the crate of a driver, in whatever repository, becomes the files that run.
 
 use std::fmt::Write as _;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use nook_build::driver::{Built, Driver};
 use nook_build::{module, toolchain};
-use tempfile::NamedTempFile;
 
 use crate::cli::BuildArgs;
-use crate::drivers;
+use crate::{drivers, files};
 
 /// Builds the driver and returns what is to be printed. Nothing is written into the folder for the files unless all of
 /// them were built and this host would run the module.
@@ -26,7 +24,7 @@ pub fn text(args: &BuildArgs) -> Result<String> {
     let beside = driver.package.target_dir.with_file_name("drivers");
     let out = args.out.as_deref().unwrap_or(&beside);
     // An error now is better than one after minutes of compiling.
-    inside(out, |out| Ok(file(out).map(|_| ())?))?;
+    inside(out, |out| Ok(files::draft(&out.join("driver.wasm")).map(|_| ())?))?;
     let built = driver.build(&toolchain, check)?;
     inside(out, |out| keep(&built, out))
 }
@@ -40,15 +38,20 @@ fn check(file: &Path) -> Result<()> {
     }
 }
 
-/// Puts all files of a driver into the folder, or none.
+/// Puts all files of a driver into the folder. If one of them cannot be made, or something else than a file has its
+/// name, none is replaced.
 fn keep(built: &Built, out: &Path) -> Result<String> {
     let native = built.native.iter().flat_map(|(object, program)| [(object, "so"), (program, "elf")]);
     let mut files = Vec::new();
     for (from, ending) in [(&built.module, "wasm")].into_iter().chain(native) {
         let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
-        let mut file = file(out)?;
+        let path = out.join(format!("{}.{ending}", built.name));
+        if path.exists() && !path.is_file() {
+            bail!("{} is there, and is not a file", path.display());
+        }
+        let mut file = files::draft(&path)?;
         file.write_all(&bytes)?;
-        files.push((file, out.join(format!("{}.{ending}", built.name)), bytes.len()));
+        files.push((file, path, bytes.len()));
     }
     let mut text = String::new();
     for (file, path, len_bytes) in files {
@@ -56,11 +59,6 @@ fn keep(built: &Built, out: &Path) -> Result<String> {
         writeln!(text, "{} {len_bytes} bytes", path.display())?;
     }
     Ok(text)
-}
-
-/// Makes a file that goes unless it gets a name.
-fn file(folder: &Path) -> std::io::Result<NamedTempFile> {
-    tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
 /// Makes a folder and does something in it. If nothing is in it afterwards, what was made of its path goes again.

@@ -166,9 +166,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_built_in_map_names_its_devices() {
+    fn every_built_in_map_names_its_devices_and_comes_back_from_a_file_without_a_warning() {
         for map in BUILT_IN {
             assert!(!map.devices().is_empty(), "{}", map.name());
+            let file = nook_regs_file::read(&nook_regs_file::write(map)).expect("a map");
+            assert_eq!(file.map, *map, "{}", map.name());
+            assert_eq!(nook_regs_file::warnings(&file), [""; 0], "{}", map.name());
         }
     }
 }

@@ -112,9 +112,6 @@ impl Loaded {
         }
         let manifest = driver.manifest();
         check_class(args, &manifest.name, manifest.class())?;
-        if !manifest.class().has_device() {
-            return Err(no_device(&manifest.name, manifest.class()));
-        }
         let map = maps::choose(&modules.driver, manifest, &args.registers)?;
         Ok(Loaded { path: modules.driver.clone(), driver, filter, map })
     }

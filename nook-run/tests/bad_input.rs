@@ -86,6 +86,11 @@ fn unfit_files() -> Vec<Unfit> {
             ["more than one `nook.manifest` section", "keep one"],
         ),
         module(
+            "a class that nook does not have",
+            Module::with_line("class", "class = sound"),
+            ["has class = \"sound\", which should be one of net misc", "docs/writing-a-driver.md"],
+        ),
+        module(
             "a manifest with an unknown key",
             Module::with_line("license", "license = MIT\ncolour = red"),
             ["the manifest has the unknown key \"colour\"", guide],

@@ -171,7 +171,7 @@ fn a_call_that_is_no_transaction_is_reported_as_such() {
         (func (export "nook_stop") (result i32) (i32.const 0)) (func (export "nook_irq") (param i32) (result i32) (i32.const 0))"#;
     place.file("driver.wasm", Module { entries, ..Module::default() }.wasm());
     let log = place.nook_run(["driver.wasm"]).end().stderr;
-    assert!(log.contains("the call could not be rolled back: `open` is not a transaction\n"), "{log}");
+    assert!(log.contains("the call could not be rolled back: the last call, `open`, is not a transaction\n"), "{log}");
     let log = place.nook_run(["driver.wasm", "--isolation", "sfi"]).end().stderr;
     assert!(!log.contains("rolled back"), "at this level nobody expects it: {log}");
 }

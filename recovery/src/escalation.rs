@@ -102,7 +102,7 @@ impl Escalation {
     /// Notes a turn without a fault, and returns what follows from it.
     pub(crate) fn succeeded(&mut self, progress: Progress) -> Resolution {
         let Progress { moved, single, discarded } = progress;
-        let (stage, relief) = match self.stage {
+        let (stage, resolution) = match self.stage {
             Stage::Retried(entry, _) if entry == self.moves && !moved => (self.stage, Resolution::None),
             Stage::Retried(..) => (Stage::Idle, Resolution::None),
             _ if !moved => (self.stage, Resolution::None),
@@ -114,7 +114,7 @@ impl Escalation {
             stage => (stage, Resolution::None),
         };
         self.stage = stage;
-        relief
+        resolution
     }
 }
 

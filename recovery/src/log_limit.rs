@@ -1,29 +1,25 @@
 //! [`LogLimit`]: a limit to the lines that rollbacks leave in the log. A driver may fault as often as it is called, and
 //! go on each time.
 
+use nook_runtime::PerSecond;
+
 /// Lines in one second.
 const LINES_PER_S: u32 = 100;
 
 /// Counts lines, and says which of them are logged.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
-    second: u64,
-    lines: u32,
+    lines: PerSecond,
     left_out: u64,
 }
 
 impl LogLimit {
     /// Counts a line of `now_ns`. Returns how many were left out before it, if it is to be logged.
     pub(crate) fn admit(&mut self, now_ns: u64) -> Option<u64> {
-        let second = now_ns / 1_000_000_000;
-        if second != self.second {
-            (self.second, self.lines) = (second, 0);
-        }
-        if self.lines == LINES_PER_S {
+        if self.lines.count(now_ns) > LINES_PER_S {
             self.left_out += 1;
             return None;
         }
-        self.lines += 1;
         Some(std::mem::take(&mut self.left_out))
     }
 }

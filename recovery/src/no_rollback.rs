@@ -44,7 +44,7 @@ mod tests {
         );
         assert_eq!(
             json(NoRollback::NotATransaction { entry: "open" }),
-            json!({"text": "`open` is not a transaction", "reason": "not_a_transaction", "entry": "open"})
+            json!({"text": "the last call, `open`, is not a transaction", "reason": "not_a_transaction", "entry": "open"})
         );
         assert_eq!(json(NoRollback::Over)["reason"], "over");
     }

@@ -52,8 +52,8 @@ pub struct Recovery {
     pub fault: String,
     /// When it came, in nanoseconds of the nook's clock; in the report of a run, from its start.
     pub at_ns: u64,
-    /// Why the call that it ended could not be rolled back; `None` if it could have been, or if the policy has no
-    /// rollback.
+    /// Why the call that it ended could not be rolled back; `None` if it could have been (also when it was then not,
+    /// for the retries had run out or the undo log was damaged: the log says that), or if the policy has no rollback.
     pub no_rollback: Option<NoRollbackReport>,
     /// What came of it.
     #[serde(flatten)]
@@ -278,7 +278,7 @@ impl<C: Class> Supervisor<C> {
             Ok(()) => {
                 tracing::warn!(
                     "{error}{}; the driver was restored from a snapshot of {age_ms} ms before",
-                    told(no_rollback)
+                    said_of(no_rollback)
                 );
                 true
             }
@@ -398,7 +398,7 @@ impl<C: Class> Supervisor<C> {
         error: NookError,
         crash_state: Option<CrashState>,
     ) -> Result<Turn, Quarantine> {
-        tracing::error!("{error}{}", told(self.no_rollback.as_ref()));
+        tracing::error!("{error}{}", said_of(self.no_rollback.as_ref()));
         // At once, not when a wait is over: a driver that is not believed any more would reach memory through its
         // device meanwhile. If that fails, the restart tries again and fails too.
         if let Err(error) = self.nook.end() {
@@ -428,7 +428,7 @@ impl<C: Class> Supervisor<C> {
 }
 
 /// What the log says of a call that could not be rolled back, though calls of this driver can be.
-fn told(no_rollback: Option<&NoRollbackReport>) -> String {
+fn said_of(no_rollback: Option<&NoRollbackReport>) -> String {
     match no_rollback {
         None | Some(NoRollbackReport { reason: NoRollback::Level, .. }) => String::new(),
         Some(why) => format!("; the call could not be rolled back: {}", why.text),

@@ -89,10 +89,17 @@ fn key(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
     Hex::of(&sha.0.finalize()[..16]).to_string()
 }
 
-/// Makes the directory, and makes sure that only this user can write to it, and nobody else can put another in its
-/// place.
+/// Makes the directory, and [checks](check_private_directory) it.
 fn private_directory(directory: &Path) -> Result<(), String> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| error.to_string())?;
+    check_private_directory(directory)
+}
+
+/// Checks that only this user can write to a directory, and that nobody else can put another in its place.
+///
+/// # Errors
+/// Why that is not so, or the directory cannot be looked at.
+pub fn check_private_directory(directory: &Path) -> Result<(), String> {
     private(directory)?;
     let real = fs::canonicalize(directory).map_err(|error| error.to_string())?;
     real.ancestors().skip(1).try_for_each(unmoved)

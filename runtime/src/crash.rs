@@ -23,9 +23,9 @@ pub enum CrashWhen {
 
 /// Number of recent calls from which an entry's length is estimated.
 const MEASURED: usize = 8;
-/// Number of instructions that a call is assumed to have until one was measured: no more than any call has, because the
-/// first call may be the only one.
-const FIRST_GUESS: u64 = 8;
+/// Number of instructions that a call is assumed to have until one was measured: the fewest that can be cut off,
+/// because the first call may be the only one.
+const FIRST_GUESS: u64 = 2;
 /// What is shorter is no rest.
 const REST_NS: u64 = 10_000_000;
 /// No call is so long.

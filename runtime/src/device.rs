@@ -20,7 +20,7 @@ use crate::dma::DmaRegions;
 use crate::{RegisterPolicy, Revoker};
 
 /// Errors of the device that are logged for one driver instance.
-const MAX_ERRORS_TOLD: u32 = 8;
+const MAX_ERRORS_LOGGED: u32 = 8;
 
 /// The device, and the state of everything that was set up for the driver instance that runs.
 pub(crate) struct DeviceState {
@@ -99,8 +99,8 @@ impl DeviceState {
         let gone = matches!(error, DeviceError::Gone(_));
         self.errors = self.errors.saturating_add(1);
         // A native driver cannot be ended in the middle of a call, and may go on asking a device that is gone.
-        if self.errors <= MAX_ERRORS_TOLD {
-            let more = if self.errors == MAX_ERRORS_TOLD { " (what else it does is not told)" } else { "" };
+        if self.errors <= MAX_ERRORS_LOGGED {
+            let more = if self.errors == MAX_ERRORS_LOGGED { " (further errors of it are not logged)" } else { "" };
             tracing::error!("{}: {error}{more}", self.device.describe());
         }
         self.last_error = Some(error.to_string());

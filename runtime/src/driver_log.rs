@@ -3,25 +3,26 @@
 use nook_abi::{Fault, is_printable, log_level};
 use tracing::Level;
 
+use crate::PerSecond;
+
 /// Messages that a driver may send in one second.
 const LIMIT_PER_S: u32 = 1000;
 
 /// Where a driver's messages go, and how many came lately.
 pub struct DriverLog {
     driver: String,
-    second: u64,
-    in_second: u32,
+    messages: PerSecond,
 }
 
 impl DriverLog {
     /// Returns the log of the driver with this name.
     pub fn new(driver: String) -> Self {
-        DriverLog { driver, second: 0, in_second: 0 }
+        DriverLog { driver, messages: PerSecond::default() }
     }
 
     /// Begins a new instance, which does not answer for what the last one logged.
     pub(crate) fn begin(&mut self) {
-        self.in_second = 0;
+        self.messages = PerSecond::default();
     }
 
     /// Returns the level with this number.
@@ -40,13 +41,7 @@ impl DriverLog {
     /// # Errors
     /// [`Fault::LogFlood`] if the driver has sent too many in the second of `now_ns`.
     pub fn message(&mut self, level: Level, text: &[u8], now_ns: u64) -> Result<(), Fault> {
-        let second = now_ns / 1_000_000_000;
-        if second != self.second {
-            self.second = second;
-            self.in_second = 0;
-        }
-        self.in_second += 1;
-        if self.in_second > LIMIT_PER_S {
+        if self.messages.count(now_ns) > LIMIT_PER_S {
             return Err(Fault::LogFlood { limit_per_s: LIMIT_PER_S });
         }
         let driver = self.driver.as_str();

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every check and test, one after the other, with the ten slowest parts at the end.
 //!
 //! A part that fails does not keep the others from running. Tests that need root (they make network namespaces) are
-//! marked `#[ignore = "needs root"]`: root runs them, and anyone else, or root in a container that forbids namespaces,
-//! lists which were left out.
+//! marked `#[ignore = "needs root"]`: root runs them. For anyone else, and for root in a container that forbids
+//! namespaces, the summary lists which were left out.
 //!
 //! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
 //! engine is compiled once for all of them and checked once for clippy and rustdoc. The demo alone has another.

@@ -18,12 +18,13 @@ const PARTS: &[(&str, &[&str])] = &[
         "register maps, which the policy is made of",
         &["hw/regs/src", "hw/e1000-regs/src", "hw/edu-regs/src", "hw/vmxnet3-regs/src"],
     ),
+    ("register maps from files: reading, acceptance", &["hw/regs-file/src", "nook-run/src/maps.rs"]),
     ("for a real device: VFIO", &["hw/pci-passthrough/src"]),
     (
         "at process: the sandbox and the channel",
         &["isolation/compiled/src", "isolation/process/src", "isolation/process/guest/src/channel.rs"],
     ),
-    ("the checker of looks, for time at sfi+txn", &["instrument/src/check"]),
+    ("the checker of deadline checks, for sfi+txn", &["instrument/src/check"]),
     ("not for isolation, for rollback: the undo log", &["instrument/src/undo"]),
 ];
 

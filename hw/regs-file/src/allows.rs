@@ -12,7 +12,7 @@ const LINE: usize = 100;
 const INDENT: usize = 16;
 
 /// Parts of a register's name that suggest an address: at its end, without the number that it may have.
-const ENDINGS: &[&str] = &["BA", "BAL", "BAH", "BASE", "ADDR", "ADDRESS", "PTR", "RING"];
+const ENDINGS: &[&str] = &["BA", "BAL", "BAH", "BASE", "ADDR", "ADDRESS", "PTR", "RING", "START", "SAD", "SQ", "CQ"];
 /// Words that do so anywhere in a name or in the section.
 const WORDS: &[&str] = &["base", "addr", "address", "ring", "descriptor", "descriptors", "dma", "pointer"];
 

@@ -49,7 +49,20 @@ fn names_and_sections_that_suggest_an_address_are_warned_about() {
         !warned(&format!("{HEAD}[[register]]\n{register}")).is_empty()
     };
     const WORD: &str = "width = 32\naccess = \"rw\"";
-    for name in ["TDBAL", "RDBAH1", "ERSTBA", "TX_BASE", "TX_BASE_LO", "RxRing", "BUF_ADDR_0", "RING_2", "DESC_PTR"] {
+    for name in [
+        "TDBAL",
+        "RDBAH1",
+        "ERSTBA",
+        "TX_BASE",
+        "TX_BASE_LO",
+        "RxRing",
+        "BUF_ADDR_0",
+        "RING_2",
+        "DESC_PTR",
+        "RBSTART",
+        "TSAD0",
+        "ASQ",
+    ] {
         assert!(warns(name, "1", WORD), "{name}");
     }
     for section in ["Admin Submission Queue Base Address", "table 4, transmit start address", "the ring's descriptors"]

@@ -87,6 +87,9 @@ rules! {
     ReadBack "must be read to be restored, and cannot be, or not without effect",
     /// It holds what was written.
     NotHeld "is restored although it does not hold what is written to it",
+    /// What the host writes to restore a register goes past the window's check and the guard: it is a value that passed
+    /// them, or one that needs neither.
+    RestoredUnchecked "is restored with a write that its effect or its guard would have to check",
     /// An address has 64 bits, or 32 as the low half.
     AddressWidth "holds an address that the device uses, and is not 32 or 64 bit wide",
     /// The high half of an address has 32 bits.
@@ -370,8 +373,11 @@ impl RegisterInfo {
 
     const fn wrong_restore(&self) -> Option<Rule> {
         let holds = !matches!(self.write, WriteEffect::OneClears | WriteEffect::Command);
+        let quiets = matches!(self.restore, Restore::Quiet(_));
+        let free = matches!(self.write, WriteEffect::Plain | WriteEffect::OneClears | WriteEffect::Doorbell);
         match self.restore {
             Restore::Nothing => None,
+            _ if self.guard.is_some() || quiets && !free => Some(Rule::RestoredUnchecked),
             Restore::Quiet(value) if !self.width.holds(value) => Some(Rule::Bits),
             Restore::Quiet(_) => None,
             _ if !holds => Some(Rule::NotHeld),

@@ -38,8 +38,11 @@ const REAL: Clock = Clock::Monotonic;
 const IDLE_LOOK_NS: u64 = 100_000_000;
 
 /// CPU time that a process may use after each call besides what it spins, until it sleeps: some hundred times what it
-/// needs.
+/// needs. However many calls there are, they explain [half](LEAST_REST) of the time between them at most.
 const AFTER_CALL_NS: u64 = 100_000;
+
+/// Of the time between calls, the part that a process that does not spin must be at rest, as a divisor.
+const LEAST_REST: u64 = 2;
 
 /// How long a process may take until it waits for calls.
 const READY_NS: u64 = 20_000_000_000;
@@ -99,7 +102,10 @@ impl IdleTime {
     /// Returns the CPU time that the process used for no call. `cpu_ns` is its CPU clock; it may poll for `spin_ns`
     /// after each call.
     fn look(&mut self, now_ns: u64, cpu_ns: u64, spin_ns: u64) -> u64 {
-        let explained_ns = self.in_calls_ns + self.calls * (spin_ns + AFTER_CALL_NS);
+        let between_ns = now_ns.saturating_sub(self.looked_ns).saturating_sub(self.in_calls_ns);
+        // One that spins may do so all the time: the processor is its own.
+        let most_ns = if spin_ns > 0 { between_ns } else { between_ns / LEAST_REST };
+        let explained_ns = self.in_calls_ns + most_ns.min(self.calls * (spin_ns + AFTER_CALL_NS));
         if self.looked_ns != 0 {
             let used_ns = self.unexplained_ns + cpu_ns.saturating_sub(self.cpu_ns);
             self.unexplained_ns = used_ns.saturating_sub(explained_ns);
@@ -321,16 +327,30 @@ mod tests {
 
     #[test]
     fn what_calls_explain_is_not_held_against_a_process_and_what_they_do_not_is_summed_up() {
+        const MS: u64 = 1_000_000;
         let mut idle = IdleTime::default();
-        assert_eq!(idle.look(1, 7_000_000, 0), 0, "its start is nobody's");
-        idle.called(5_000_000);
-        assert_eq!(idle.look(2, 7_000_000 + 5_000_000 + AFTER_CALL_NS, 0), 0);
-        assert_eq!(idle.look(3, 15_000_000, 0), 15_000_000 - 12_000_000 - AFTER_CALL_NS);
+        assert_eq!(idle.look(100 * MS, 7 * MS, 0), 0, "its start is nobody's");
+        idle.called(5 * MS);
+        assert_eq!(idle.look(200 * MS, 12 * MS + AFTER_CALL_NS, 0), 0);
+        assert_eq!(idle.look(300 * MS, 15 * MS, 0), 3 * MS - AFTER_CALL_NS);
         let before = idle.unexplained_ns;
-        assert_eq!(idle.look(4, 16_000_000, 0), before + 1_000_000);
-        idle.called(50_000_000);
-        assert_eq!(idle.look(5, 16_000_000, 0), 0, "an honest one is forgiven what a busy machine added");
+        assert_eq!(idle.look(400 * MS, 16 * MS, 0), before + MS);
+        idle.called(50 * MS);
+        assert_eq!(idle.look(500 * MS, 16 * MS, 0), 0, "an honest one is forgiven what a busy machine added");
         idle.called(0);
-        assert_eq!(idle.look(6, 16_000_000 + SPIN_NS + AFTER_CALL_NS, SPIN_NS), 0, "it looks for the next call");
+        assert_eq!(idle.look(600 * MS, 16 * MS + SPIN_NS + AFTER_CALL_NS, SPIN_NS), 0, "it looks for the next call");
+    }
+
+    #[test]
+    fn a_process_that_never_rests_is_found_however_often_it_is_called() {
+        const MS: u64 = 1_000_000;
+        let used_in_100_ms = |cpu_ns| {
+            let mut idle = IdleTime::default();
+            idle.look(100 * MS, 0, 0);
+            (0..10_000).for_each(|_| idle.called(1_000));
+            idle.look(200 * MS, cpu_ns, 0)
+        };
+        assert_eq!(used_in_100_ms(100 * MS), 45 * MS);
+        assert_eq!(used_in_100_ms(30 * MS), 0, "2 µs beside each call");
     }
 }

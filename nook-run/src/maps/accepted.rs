@@ -3,10 +3,11 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
+use nook_runtime::check_private_directory;
 
 use crate::state::VARIABLE;
 use crate::{files, state};
@@ -38,6 +39,9 @@ impl Accepted {
     /// Returns whether a map in this file was accepted, whatever stood in it.
     pub fn had(&self, path: &Path) -> bool {
         let wanted = content(path);
+        if self.check_private().is_err() {
+            return false;
+        }
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.into_iter().any(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text == wanted))
     }
@@ -54,17 +58,13 @@ impl Accepted {
 
     /// Checks that others cannot write to it: otherwise it says nothing about what this user accepts.
     fn check_private(&self) -> Result<()> {
-        let meta = fs::symlink_metadata(&self.folder)
-            .with_context(|| format!("cannot look into {}", self.folder.display()))?;
-        let is_ours = meta.uid() == rustix::process::geteuid().as_raw();
-        if !meta.is_dir() || !is_ours || meta.permissions().mode() & 0o022 != 0 {
-            bail!(
-                "{} is not believed, because it is no folder of this user, or others can write to it: mend its owner \
-                 and rights (chmod 700), or name another state folder with --state",
+        check_private_directory(&self.folder).map_err(|why| {
+            anyhow!(
+                "{} is not believed: {why}; mend the owner and the rights (chmod 700), or name another state folder with \
+                 --state",
                 self.folder.display()
-            );
-        }
-        Ok(())
+            )
+        })
     }
 }
 

@@ -111,12 +111,12 @@ impl<U: NetBackend> Net<U> {
 
     /// Tells the interface's other side about the link, if it changed and is due. Returns when it is due otherwise. A
     /// driver that was restarted gets a while to find the link again, so that a connection does not notice.
-    fn report_link(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
+    fn report_link(&mut self, host: &Host, now_ns: u64, rest_ns: u64) -> Result<Option<u64>, NookError> {
         let link = Self::link(host);
         if link.up == self.reported_up {
             return Ok(None);
         }
-        let rested_ns = self.reported_at_ns + LINK_REST_NS;
+        let rested_ns = self.reported_at_ns + rest_ns;
         let due_ns = if link.up { rested_ns } else { rested_ns.max(self.keep_carrier_until_ns) };
         if now_ns < due_ns {
             return Ok(Some(due_ns));
@@ -190,7 +190,7 @@ impl<U: NetBackend> Class for Net<U> {
 
     #[inline]
     fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
-        let link_due = self.report_link(host, now_ns)?;
+        let link_due = self.report_link(host, now_ns, LINK_REST_NS)?;
         let due = self.backend.service(now_ns).map_err(above)?;
         Ok([due, link_due].into_iter().flatten().min())
     }
@@ -297,8 +297,9 @@ impl<U: NetBackend> Class for Net<U> {
 
     /// Has the driver read the device's counters, so that none of them is missing after a restore.
     fn before_snapshot(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
-        // A frame that comes now finds an interface whose other side knows of the link.
-        let _due = self.report_link(driver.host(), now_ns)?;
+        // A frame that comes now finds an interface whose other side knows that the link is up. That it is down may
+        // wait until the carrier was kept for long enough.
+        let _due = self.report_link(driver.host(), now_ns, 0)?;
         self.fresh_stats(driver).map(drop)
     }
 

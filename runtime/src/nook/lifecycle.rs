@@ -10,7 +10,7 @@ enum State {
     Idle(Box<Host>),
 }
 
-/// One life after the other. The state is taken out and put back in [`change`](Self::change) alone.
+/// One life after the other. [`change`](Self::change) alone removes the state and puts another in.
 pub(super) struct Lifecycle(Option<State>);
 
 const WHOLE: &str = "a change of state ends with a state: after a panic in one, nobody uses the nook again";

@@ -24,9 +24,10 @@ pub struct RolledBackCall {
 pub enum NoRollback {
     /// The driver runs at an isolation level that keeps no log of a call.
     Level,
-    /// The entry is not a transaction: it may sleep, and what it does is meant to reach the device at once.
+    /// The last call was no transaction: its entry may sleep, and what it does is meant to reach the device at once.
+    /// The fault may have been noticed after it.
     NotATransaction {
-        /// What was called.
+        /// What was called last.
         entry: &'static str,
     },
     /// No call was open: the fault was noticed after the one that caused it had become final.
@@ -41,7 +42,7 @@ impl fmt::Display for NoRollback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoRollback::Level => f.write_str("only --isolation sfi+txn rolls calls back"),
-            NoRollback::NotATransaction { entry } => write!(f, "`{entry}` is not a transaction"),
+            NoRollback::NotATransaction { entry } => write!(f, "the last call, `{entry}`, is not a transaction"),
             NoRollback::Over => f.write_str("the call that led to it was over"),
             NoRollback::DeviceFault => f.write_str("it is a fault of the device"),
             NoRollback::Irreversible(why) => why.fmt(f),

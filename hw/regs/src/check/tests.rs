@@ -179,6 +179,24 @@ const CASES: &[Case] = &[
         "register `R` is restored although it does not hold what is written to it",
     ),
     (
+        Rule::RestoredUnchecked,
+        BAR,
+        &[R.write(WriteEffect::DmaBase).restore(Restore::Quiet(0xdead_0000))],
+        "register `R` is restored with a write that its effect or its guard would have to check",
+    ),
+    (
+        Rule::RestoredUnchecked,
+        BAR,
+        &[R.write(WriteEffect::Reset(1)).restore(Restore::Quiet(1))],
+        "register `R` is restored with a write that its effect or its guard would have to check",
+    ),
+    (
+        Rule::RestoredUnchecked,
+        BAR,
+        &[R.guard(any(0)).restore(Restore::Written)],
+        "register `R` is restored with a write that its effect or its guard would have to check",
+    ),
+    (
         Rule::AddressWidth,
         BAR,
         &[at("R", 0, Width::B2).write(WriteEffect::DmaBase)],
