@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn a_fault_of_the_drivers_own_is_not_taken_for_the_trap() {
-        let mut crash = Crash::new(CrashWhen::At(Entry::Poll, 1), 1);
+        let mut crash = Crash::new(CrashWhen::At(Entry::Poll, 2), 1);
+        assert_eq!(crash.call(Entry::Poll, 0, 300), None, "it is measured");
         assert!(crash.begin(Entry::Poll, 0) > Some(2));
         crash.end(2, false);
         assert_eq!((crash.begin(Entry::Poll, 0), crash.made), (Some(2), 0), "it is still due");
