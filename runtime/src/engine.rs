@@ -85,28 +85,7 @@ pub(crate) enum DeadlineSource {
 impl Engine {
     /// Sets up an engine and starts its clock; the clock ends with the last clone.
     pub(crate) fn new(source: DeadlineSource, how: &CodeGen) -> Result<Self, EngineError> {
-        let mut config = Config::new();
-        config
-            .cranelift_opt_level(OptLevel::Speed)
-            .concurrency_support(false)
-            .epoch_interruption(source == DeadlineSource::Epoch && how.epochs)
-            // A few callers cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
-            .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
-            .wasm_relaxed_simd(false)
-            .with_host_memory(Arc::new(Creator))
-            // Copy-on-write images do not go together with memories that nook makes.
-            .memory_init_cow(false);
-        if !how.guard_pages {
-            config.memory_reservation(0).memory_guard_size(0).memory_may_move(false);
-        }
-        for (setting, value) in isa::settings(how).map_err(EngineError::Setup)? {
-            #[expect(unsafe_code, reason = "settings of the compiler that wasmtime does not know")]
-            // SAFETY: Cranelift knows the setting (`isa::settings` asked it), and it changes what is computed
-            // speculatively, not what is computed.
-            unsafe {
-                config.cranelift_flag_set(setting, value)
-            };
-        }
+        let config = config(source, how)?;
         let engine = wasmtime::Engine::new(&config).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let cells = Cells::default();
         let (weak, ticking) = (engine.weak(), cells.clone());
@@ -135,4 +114,31 @@ impl Engine {
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.engine
     }
+}
+
+/// Returns how modules are compiled and run, for this machine.
+pub(crate) fn config(source: DeadlineSource, how: &CodeGen) -> Result<Config, EngineError> {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .concurrency_support(false)
+        .epoch_interruption(source == DeadlineSource::Epoch && how.epochs)
+        // A few callers cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
+        .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
+        .wasm_relaxed_simd(false)
+        .with_host_memory(Arc::new(Creator))
+        // Copy-on-write images do not go together with memories that nook makes.
+        .memory_init_cow(false);
+    if !how.guard_pages {
+        config.memory_reservation(0).memory_guard_size(0).memory_may_move(false);
+    }
+    for (setting, value) in isa::settings(how).map_err(EngineError::Setup)? {
+        #[expect(unsafe_code, reason = "settings of the compiler that wasmtime does not know")]
+        // SAFETY: Cranelift knows the setting (`isa::settings` asked it), and it changes what is computed
+        // speculatively, not what is computed.
+        unsafe {
+            config.cranelift_flag_set(setting, value)
+        };
+    }
+    Ok(config)
 }
