@@ -5,8 +5,14 @@
 //! a call that is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not
 //! charged as work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently it
 //! waits.
+//!
+//! Time in which the driver could not run is nobody's. The [clock](nook_bus::Clock) stands while the whole process was
+//! stopped. What a thread waits for a processor counts as wall time for it, so when a call is about to be ended by wall
+//! time, the kernel is asked how long the thread has waited, and that is taken off.
 
 use nook_abi::{Context, Entry, Fault};
+
+use crate::clock::thread_waited_ns;
 
 /// Nanoseconds between ticks.
 pub const TICK_NS: u64 = 2_000_000;
@@ -14,6 +20,10 @@ pub const TICK_NS: u64 = 2_000_000;
 /// CPU time after which a call may be waiting for what its held-back writes are to bring about. Much more than a good
 /// call takes, also on a busy virtual machine: what was released cannot be recalled.
 const MAY_WAIT_NS: u64 = 20_000_000;
+
+/// How often it is noted, at a call's first tick, how long the thread has waited for a processor: as much of what it
+/// waited before the call may be taken off the call's time.
+const NOTE_WAITED_NS: u64 = 100_000_000;
 
 /// What each kind of call may use, in nanoseconds.
 ///
@@ -70,6 +80,13 @@ pub(crate) struct Budget {
     /// Time in this call that is not charged: allowed sleeps (wall only) and delays (both).
     slept_ns: u64,
     delayed_ns: u64,
+    /// Time in this call in which the driver could not run: charged to nobody.
+    lost_ns: u64,
+    /// How long the thread had ever waited for a processor when the kernel was last asked, and when that was.
+    waited_ns: u64,
+    noted_ns: u64,
+    /// Asks the kernel.
+    thread_waited_ns: fn() -> u64,
     /// CPU time that this call and earlier ones used after their first tick, and that nobody asked for yet.
     long_ns: u64,
     /// The part of it that is this call's.
@@ -85,6 +102,10 @@ impl Budget {
             stands_since: None,
             slept_ns: 0,
             delayed_ns: 0,
+            lost_ns: 0,
+            waited_ns: 0,
+            noted_ns: 0,
+            thread_waited_ns,
             long_ns: 0,
             long_in_call_ns: 0,
         }
@@ -114,6 +135,7 @@ impl Budget {
         self.first_tick = None;
         self.slept_ns = 0;
         self.delayed_ns = 0;
+        self.lost_ns = 0;
         self.long_in_call_ns = 0;
     }
 
@@ -125,6 +147,11 @@ impl Budget {
     /// Excuses time that the driver was allowed to spin.
     pub(crate) fn excuse_delay(&mut self, ns: u64) {
         self.delayed_ns += ns;
+    }
+
+    /// Excuses time in which the driver could not run.
+    pub(crate) fn excuse_lost(&mut self, ns: u64) {
+        self.lost_ns += ns;
     }
 
     /// Returns whether the call has worked for so long that it may be waiting for something.
@@ -139,13 +166,32 @@ impl Budget {
             // Up to one tick has passed unseen; what was excused until now belongs to it.
             self.slept_ns = 0;
             self.delayed_ns = 0;
+            self.lost_ns = 0;
             self.first_tick = Some((cpu, wall));
+            if wall.saturating_sub(self.noted_ns) >= NOTE_WAITED_NS {
+                self.take_waited_ns(wall);
+            }
             return Ok(());
         };
         let used = cpu.saturating_sub(first_cpu);
         self.long_ns += used.saturating_sub(self.long_in_call_ns);
         self.long_in_call_ns = used;
-        self.within(used.saturating_sub(self.delayed_ns) + TICK_NS, wall - first_wall)
+        let total = wall - first_wall;
+        let worked = used.saturating_sub(self.delayed_ns) + TICK_NS;
+        let outcome = self.within(worked, total);
+        if !matches!(outcome, Err(Fault::WallBudget { .. })) {
+            return outcome;
+        }
+        self.lost_ns += self.take_waited_ns(wall);
+        self.within(worked, total)
+    }
+
+    /// Returns for how long the thread has waited for a processor since this was last asked.
+    #[cold]
+    fn take_waited_ns(&mut self, wall: u64) -> u64 {
+        let waited_ns = (self.thread_waited_ns)();
+        self.noted_ns = wall;
+        waited_ns.saturating_sub(std::mem::replace(&mut self.waited_ns, waited_ns))
     }
 
     /// Begins a call on virtual time.
@@ -186,6 +232,7 @@ impl Budget {
         if used > cpu_limit {
             return Err(Fault::CpuBudget { entry: self.entry, limit_ns: cpu_limit });
         }
+        let total = total.saturating_sub(self.lost_ns);
         let awake = total.saturating_sub(self.slept_ns + self.delayed_ns);
         for (took, limit_ns) in [(awake, awake_limit), (total, total_limit)] {
             if took > limit_ns {
@@ -193,5 +240,74 @@ impl Budget {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    thread_local! {
+        static WAITED: Cell<u64> = const { Cell::new(0) };
+        static ASKED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn budget() -> Budget {
+        let thread_waited_ns = || {
+            ASKED.set(ASKED.get() + 1);
+            WAITED.get()
+        };
+        let mut budget = Budget { thread_waited_ns, ..Budget::new(Budgets::default()) };
+        budget.begin(Entry::Irq);
+        budget
+    }
+
+    #[test]
+    fn what_a_thread_waits_for_a_processor_is_taken_off_when_a_limit_is_reached() {
+        let mut budget = budget();
+        WAITED.set(7 * SECOND);
+        budget.tick(0, SECOND).unwrap();
+        assert_eq!(ASKED.get(), 1);
+        WAITED.set(9 * SECOND);
+        budget.tick(0, 3 * SECOND).unwrap();
+        assert_eq!(ASKED.get(), 1, "only when a limit is reached");
+        budget.tick(0, 5 * SECOND).unwrap();
+        let fault = budget.tick(0, 5 * SECOND + 1);
+        assert_eq!(fault, Err(Fault::WallBudget { entry: Entry::Irq, limit_ns: 2 * SECOND }));
+        budget.begin(Entry::Irq);
+        WAITED.set(12 * SECOND);
+        budget.tick(0, 10 * SECOND).unwrap();
+        assert!(budget.tick(0, 13 * SECOND).is_err(), "what was waited for before the call is no part of it");
+    }
+
+    #[test]
+    fn short_calls_do_not_ask_the_kernel_each_time() {
+        let mut budget = budget();
+        for tick in 0..1000 {
+            budget.begin(Entry::Poll);
+            budget.tick(0, SECOND + tick * TICK_NS).unwrap();
+        }
+        assert_eq!(ASKED.get(), 20);
+    }
+
+    #[test]
+    fn work_is_charged_however_long_the_thread_waited() {
+        let mut budget = budget();
+        budget.tick(0, SECOND).unwrap();
+        WAITED.set(60 * SECOND);
+        budget.excuse_lost(60 * SECOND);
+        let limit_ns = Budgets::default().interrupt_cpu_ns;
+        assert_eq!(budget.tick(limit_ns, 2 * SECOND), Err(Fault::CpuBudget { entry: Entry::Irq, limit_ns }));
+    }
+
+    #[test]
+    fn the_kernel_says_how_long_a_thread_has_waited() {
+        let begin = thread_waited_ns();
+        (0..100).for_each(|_| std::thread::yield_now());
+        assert!(thread_waited_ns() >= begin);
     }
 }

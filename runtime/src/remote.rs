@@ -44,12 +44,14 @@ impl Host {
     }
 
     /// Handles a tick, after [`TICK_NS`](crate::TICK_NS) in a call of a driver that runs elsewhere; `cpu_ns` is its
-    /// clock of CPU time. The caller sees to it that this happens however long the driver is silent, and however often
+    /// clock of CPU time, and in `nobodys_ns` of the time since the last tick it could not run, so that nobody is
+    /// charged for them. The caller sees to it that this happens however long the driver is silent, and however often
     /// it speaks.
     ///
     /// # Errors
     /// If the call has used what it may.
-    pub fn remote_tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
+    pub fn remote_tick(&mut self, cpu_ns: u64, nobodys_ns: u64) -> Result<(), Fault> {
+        self.call.budget.excuse_lost(nobodys_ns);
         self.tick(cpu_ns)
     }
 

@@ -124,6 +124,41 @@ fn who_does_not_come_back_is_ended() {
     }
 }
 
+/// Signals this process's only child, which was not waited for.
+fn signal_child(signal: rustix::process::Signal) {
+    let children = children();
+    assert_eq!(children.len(), 1);
+    for pid in children {
+        let pid = rustix::process::Pid::from_raw(pid).expect("processes count from 1");
+        rustix::process::kill_process(pid, signal).expect("it is there");
+    }
+}
+
+#[test]
+fn who_was_stopped_is_not_charged_for_it_and_for_what_follows_it_is() {
+    use rustix::process::Signal;
+    let _alone = alone();
+    let (manifest, layout, launcher) = hostile();
+    let mut driver = probed(&launcher, host(&manifest, &layout));
+    let longer_than_any_limit = Duration::from_nanos(BUDGETS().process_total_ns) * 3 / 2;
+    let stopped_during = |driver: &mut dyn Driver, what| {
+        signal_child(Signal::STOP);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(longer_than_any_limit);
+                signal_child(Signal::CONT);
+            });
+            driver.set_mtu(what)
+        })
+    };
+    assert_eq!(stopped_during(&mut *driver, 0), Ok(0), "it returns as soon as it can");
+    let limit_ns = BUDGETS().process_wall_ns;
+    let fault = stopped_during(&mut *driver, 117);
+    assert_eq!(fault, Err(Fault::WallBudget { entry: Entry::SetMtu, limit_ns }), "it sleeps after that");
+    driver.end().quiet.unwrap();
+    assert_eq!(children(), HashSet::new());
+}
+
 #[test]
 fn who_works_when_nobody_has_called_is_ended_and_who_rests_is_not() {
     let _alone = alone();

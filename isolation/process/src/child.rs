@@ -22,6 +22,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, getegid, geteuid, pidfd_sen
 use seccompiler::BpfProgram;
 
 use crate::memory::Memory;
+use crate::progress::{StatFile, State};
 use crate::sandbox::{self, NAMESPACES, NOBODY, Plan};
 
 /// How a process ended.
@@ -86,6 +87,7 @@ pub(crate) struct Child {
     status: Arc<ChildStatus>,
     reaper: Option<JoinHandle<()>>,
     clock: Option<libc::clockid_t>,
+    stat: StatFile,
 }
 
 impl Child {
@@ -105,7 +107,7 @@ impl Child {
         let mut clock = 0;
         // SAFETY: writes a clock's number.
         let clock = (unsafe { libc::clock_getcpuclockid(pid, &mut clock) } == 0).then_some(clock);
-        Ok(Child { pid, pidfd, confinement, refused, status, reaper: Some(reaper), clock })
+        Ok(Child { pid, pidfd, confinement, refused, status, reaper: Some(reaper), clock, stat: StatFile::open(pid) })
     }
 
     /// Returns how much of the sandbox it has, and why not more.
@@ -131,6 +133,11 @@ impl Child {
             unsafe { libc::clock_gettime(clock, &mut time) };
         }
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+
+    /// Returns what it is at.
+    pub(crate) fn state(&self) -> State {
+        self.stat.state()
     }
 
     /// Lets it run on these processors only. It is no matter if that is refused.

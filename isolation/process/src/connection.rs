@@ -11,6 +11,7 @@ use nook_runtime::{Host, TICK_NS};
 
 use crate::child::{Child, ExitStatus};
 use crate::memory::Memory;
+use crate::progress::Progress;
 
 /// How the two processes wait for each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub const SPIN_NS: u64 = 200_000;
 /// How often the channel is looked at between two looks at the clock.
 const LOOKS: u32 = 64;
 
-/// Another process works in real time, whatever a nook's clock says.
+/// Another process works in real time, whatever a nook's clock says. What passes while nobody runs this one does not
+/// count.
 const REAL: Clock = Clock::Monotonic;
 
 /// How often it is looked how much CPU time the process has used outside calls.
@@ -43,6 +45,9 @@ const AFTER_CALL_NS: u64 = 100_000;
 
 /// Of the time between calls, the part that a process that does not spin must be at rest, as a divisor.
 const LEAST_REST: u64 = 2;
+
+/// How long a process may wait for its host's processor, in nanoseconds, until it may take any other.
+const STARVED_NS: u64 = 50_000_000;
 
 /// How long a process may take until it waits for calls.
 const READY_NS: u64 = 20_000_000_000;
@@ -191,6 +196,7 @@ impl Connection {
     fn run(&mut self, host: &mut Host, entry: Entry, args: [u64; 3], mut tick_ns: u64) -> Result<u64, Fault> {
         self.stay_near();
         self.send(to_guest::CALL | entry as u32, args);
+        let mut progress = None;
         loop {
             self.wait_for_message(entry)?;
             for _ in 0..self.new_messages().map_err(|kind| Fault::Trap { entry, kind })? {
@@ -211,10 +217,22 @@ impl Connection {
             }
             // However often it speaks, its time is limited.
             if REAL.now_ns() >= tick_ns {
-                host.remote_tick(self.child.cpu_ns())?;
+                self.tick(host, &mut progress)?;
                 tick_ns = REAL.now_ns() + TICK_NS;
             }
         }
+    }
+
+    /// Checks the time of a call that has lasted longer than a tick.
+    #[cold]
+    fn tick(&mut self, host: &mut Host, progress: &mut Option<Progress>) -> Result<(), Fault> {
+        let (now_ns, cpu_ns, state) = (REAL.now_ns(), self.child.cpu_ns(), self.child.state());
+        let progress = progress.get_or_insert_with(|| Progress::new(now_ns, cpu_ns, state));
+        let nobodys_ns = progress.look(now_ns, cpu_ns, state);
+        if progress.take_starved(STARVED_NS) && self.wait == Wait::Futex {
+            self.let_child_go();
+        }
+        host.remote_tick(cpu_ns, nobodys_ns)
     }
 
     #[inline]
@@ -312,6 +330,18 @@ impl Connection {
         if count(&set) > 0 {
             self.child.run_on(&set);
         }
+    }
+
+    /// Lets the process run on any processor but the one on which it waits, until the next call.
+    #[cold]
+    fn let_child_go(&mut self) {
+        let Ok(processor) = usize::try_from(self.processor) else { return };
+        let Some(mut set) = processors().filter(|set| count(set) > 1) else { return };
+        tracing::debug!("the driver's process waits for processor {processor} in vain and gets another");
+        // SAFETY: changes a set that we own, at a processor that it has room for: the kernel named it.
+        unsafe { libc::CPU_CLR(processor, &mut set) };
+        self.child.run_on(&set);
+        self.processor = -1;
     }
 }
 

@@ -16,6 +16,7 @@ mod connection;
 mod driver;
 mod memory;
 mod program;
+mod progress;
 mod sandbox;
 mod seccomp;
 
