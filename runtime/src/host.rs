@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
-use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity};
+use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, Ticker};
 use nook_regs::RegisterMap;
 
 use crate::call::CallState;
@@ -118,6 +118,8 @@ pub struct Host {
     pub(crate) log: DriverLog,
     world: Option<Box<dyn Any + Send>>,
     pub(crate) clock: Clock,
+    /// Time that nobody runs does not count.
+    _ticker: Option<Ticker>,
     filter: Option<SecondModule>,
 }
 
@@ -177,6 +179,7 @@ impl Host {
             log: DriverLog::new(manifest.name.clone()),
             world: None,
             filter: None,
+            _ticker: clock.keep(),
             clock,
         })
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::awake::{self, Ticker};
+
 /// When virtual time begins: not at zero, which some keep as "never yet".
 const BEGIN_NS: u64 = 1_000_000_000;
 
@@ -13,7 +15,7 @@ const BEGIN_NS: u64 = 1_000_000_000;
 /// backend) gets this one's. So a run on virtual time can be repeated to the byte.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The machine's CLOCK_MONOTONIC.
+    /// The machine's CLOCK_MONOTONIC, without the time that nobody ran: see [`keep`](Clock::keep).
     #[default]
     Monotonic,
     /// Time that passes only by request.
@@ -34,9 +36,16 @@ impl Clock {
     #[inline]
     pub fn now_ns(&self) -> u64 {
         match self {
-            Clock::Monotonic => monotonic_ns(),
+            Clock::Monotonic => awake::now_ns(),
             Clock::Virtual(time) => time.0.load(Ordering::Relaxed),
         }
+    }
+
+    /// Makes real time stand still while this process is stopped, as by SIGSTOP, a debugger or a machine that sleeps,
+    /// for as long as the answer lives: what happens late then is nobody's fault, and every deadline moves by as much.
+    /// That holds for all clocks of the process. To 100 ms of each such time it passes all the same.
+    pub fn keep(&self) -> Option<Ticker> {
+        (!self.is_virtual()).then(Ticker::start)
     }
 
     /// Returns whether time is virtual.
@@ -58,7 +67,14 @@ impl Clock {
     pub fn sleep_until(&self, due_ns: u64) {
         let left_ns = due_ns.saturating_sub(self.now_ns());
         match self {
-            Clock::Monotonic => std::thread::sleep(Duration::from_nanos(left_ns)),
+            Clock::Monotonic => {
+                // What passes of it while nobody runs does not count.
+                let mut left_ns = left_ns;
+                while left_ns > 0 {
+                    std::thread::sleep(Duration::from_nanos(left_ns));
+                    left_ns = due_ns.saturating_sub(self.now_ns());
+                }
+            }
             Clock::Virtual(_) => self.charge(left_ns),
         }
     }
@@ -72,11 +88,6 @@ impl Clock {
             std::hint::spin_loop();
         }
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Nothing here knows a chip, wasm or a driver.
 #![deny(unsafe_code)]
 
+mod awake;
 mod bar_memory;
 mod clock;
 pub mod config;
@@ -19,6 +20,7 @@ mod trace;
 mod transaction;
 mod window;
 
+pub use awake::Ticker;
 pub use bar_memory::BarMemory;
 pub use clock::{Clock, VirtualTime};
 pub use device::{

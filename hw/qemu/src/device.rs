@@ -11,8 +11,8 @@ use nook_bus::config::{
     REVISION, SUBSYSTEM, SUBSYSTEM_VENDOR, VENDOR,
 };
 use nook_bus::{
-    BarInfo, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
-    Width,
+    BarInfo, BarSpace, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result,
+    Service, Width,
 };
 use rustix::event::EventfdFlags;
 
@@ -72,6 +72,8 @@ impl QemuDevice {
     /// # Errors
     /// If the program is no QEMU, has no such PCI device or refuses its options; nothing is left behind then.
     pub fn start(config: QemuConfig, window: &DmaWindow) -> std::result::Result<QemuDevice, QemuError> {
+        // The host of a nook has one, and comes later.
+        let _ticker = Clock::Monotonic.keep();
         let len_bytes = window.len_bytes();
         if !len_bytes.is_power_of_two() {
             return Err(QemuError::WindowSize { len_bytes, wanted: len_bytes.next_power_of_two() });

@@ -8,11 +8,12 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::process::{ChildStdout, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use crate::deadline::Deadline;
 use crate::process::Process;
 use crate::{QemuError, QemuProgram};
 
@@ -125,7 +126,7 @@ fn ask(program: &QemuProgram, args: &[&str], timeout: Duration) -> Result<Answer
     let mut process = Process::spawn(command, &[]).map_err(failed)?;
     let mut said = Vec::new();
     if let Some(stdout) = process.take_stdout()
-        && !read_all(stdout, &mut said, Instant::now() + timeout).map_err(failed)?
+        && !read_all(stdout, &mut said, Deadline::after(timeout)).map_err(failed)?
     {
         let words = process.last_words();
         return Err(QemuError::Silent { program: program.path().into(), timeout, words });
@@ -135,7 +136,7 @@ fn ask(program: &QemuProgram, args: &[&str], timeout: Duration) -> Result<Answer
 }
 
 /// Reads to the end, or as much as is wanted, and closes; false if it is too late before.
-fn read_all(stdout: ChildStdout, said: &mut Vec<u8>, deadline: Instant) -> io::Result<bool> {
+fn read_all(stdout: ChildStdout, said: &mut Vec<u8>, deadline: Deadline) -> io::Result<bool> {
     let mut stdout = stdout.take(MOST_BYTES);
     let mut buffer = [0; 4096];
     while wait_for(stdout.get_ref(), deadline)? {
@@ -150,13 +151,10 @@ fn read_all(stdout: ChildStdout, said: &mut Vec<u8>, deadline: Instant) -> io::R
 }
 
 /// Returns whether there is something to read, or the end, before the time is over.
-fn wait_for(file: &impl AsFd, deadline: Instant) -> io::Result<bool> {
+fn wait_for(file: &impl AsFd, deadline: Deadline) -> io::Result<bool> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let left = Timespec::try_from(left.max(Duration::from_millis(1))).ok();
+        let Some(left) = deadline.left() else { return Ok(false) };
+        let left = Timespec::try_from(left).ok();
         match rustix::event::poll(&mut [PollFd::new(file, PollFlags::IN)], left.as_ref()) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(true),

@@ -35,10 +35,12 @@
 //! - The `edu` drops a factorial that is asked for while it computes one (findings/qemu-edu-busy-write.sh).
 //! - None of [`models`] has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
-//! - Time is real: QEMU's clock is the host's.
+//! - Time is real: QEMU's clock is the host's. An answer may take [`QemuConfig::timeout`] of it; time in which our
+//!   process is stopped does not count, and time in which QEMU is stopped does.
 #![deny(unsafe_code)]
 
 mod config;
+mod deadline;
 mod device;
 mod error;
 mod inquiry;

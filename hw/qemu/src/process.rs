@@ -9,11 +9,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use rustix::io::{Errno, FdFlags};
 use rustix::process::Signal;
+
+use crate::deadline::Deadline;
 
 /// How much of the end of standard error is shown.
 const TAIL_BYTES: u64 = 2048;
@@ -80,11 +82,11 @@ impl Process {
 
     /// Waits a moment for a process that is believed to be ending, and says how it ended and its last words.
     pub(crate) fn ending(&mut self) -> String {
-        let deadline = Instant::now() + EXIT_PATIENCE;
+        let deadline = Deadline::after(EXIT_PATIENCE);
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break Some(status),
-                Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+                Ok(None) if deadline.left().is_some() => thread::sleep(Duration::from_millis(2)),
                 _ => break None,
             }
         };

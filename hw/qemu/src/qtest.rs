@@ -8,11 +8,13 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nook_bus::Width;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+
+use crate::deadline::Deadline;
 
 /// Posted commands are sent when this many bytes of them have gathered.
 const SEND_AT_BYTES: usize = 2048;
@@ -150,7 +152,7 @@ impl Qtest {
 
     /// Sends everything. It reads meanwhile: QEMU does not take commands while its answers have nowhere to go.
     fn send_all(&mut self) -> Result<()> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Deadline::after(self.timeout);
         while !self.try_send()? {
             self.poll(PollFlags::IN | PollFlags::OUT, deadline)?;
             self.receive()?;
@@ -159,7 +161,7 @@ impl Qtest {
     }
 
     fn wait_until(&mut self, done: impl Fn(&Qtest) -> bool) -> Result<()> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Deadline::after(self.timeout);
         while !done(self) {
             self.poll(PollFlags::IN, deadline)?;
             self.receive()?;
@@ -186,13 +188,12 @@ impl Qtest {
     }
 
     /// Waits until the socket is ready for `events`.
-    fn poll(&mut self, events: PollFlags, deadline: Instant) -> Result<()> {
+    fn poll(&mut self, events: PollFlags, deadline: Deadline) -> Result<()> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let Some(left) = deadline.left() else {
                 return Err(QtestError::Timeout { command: self.last.clone(), timeout: self.timeout });
-            }
-            let left = Timespec::try_from(left.max(Duration::from_millis(1))).ok();
+            };
+            let left = Timespec::try_from(left).ok();
             match rustix::event::poll(&mut [PollFd::new(&self.socket, events)], left.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
