@@ -1,7 +1,7 @@
 //! The contract between a driver and the runtime that holds it.
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
-//! ([`hostcalls!`], [`entries!`]), the layouts of what they share ([`HostPage`], [`RingHeader`]), how a native driver
+//! ([`hostcalls!`], [`entries!`], [`hints!`]), the layouts of what they share ([`HostPage`], [`RingHeader`]), how a native driver
 //! is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and
 //! [`Fault`], which ends a call. What a class of devices adds is in a folder of its name.
 //!
@@ -15,6 +15,7 @@ extern crate std;
 
 mod class;
 mod fault;
+mod hint;
 mod layout;
 mod manifest;
 pub mod misc;
@@ -29,6 +30,7 @@ mod words;
 
 pub use class::{Class, ClassFault, ClassKeys, Part, Tell};
 pub use fault::{Fault, TrapKind};
+pub use hint::{HINT_MODULE, HINTS, Hint, HintInfo};
 pub use layout::{CLASS_WORDS, HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES};
 pub use manifest::{MANIFEST_SECTION, Manifest, ManifestError};
 pub use native::{

@@ -1,6 +1,7 @@
 //! Every rewriting of a driver's module, and the checker of what was written.
 //!
 //! - [`with_memory_pages`]: its memory gets the length that the host lays out;
+//! - [`hints`]: calls of hints become instructions;
 //! - [`undo`]: its calls can be undone, and check their deadline by themselves;
 //! - [`Counting`]: its code is there twice, once with a countdown;
 //! - [`check`]: whether a finished module checks its deadline wherever it may run for long.
@@ -16,6 +17,7 @@
 
 pub mod check;
 mod countdown;
+pub mod hints;
 mod offsets;
 mod resize;
 mod sections;

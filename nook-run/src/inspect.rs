@@ -70,6 +70,11 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
             writeln!(out, "  {:<16}{}", row.name, row.doc)?;
         }
     }
+    let hints = module.hints();
+    writeln!(out, "hints           {}", hints.len())?;
+    for row in nook_abi::HINTS.iter().filter(|row| hints.contains(&row.name)) {
+        writeln!(out, "  {:<16}{}", row.name, row.doc)?;
+    }
     writeln!(out, "entries         {}", module.entries().len())?;
     for name in module.entries() {
         if let Some(row) = nook_abi::ENTRIES.iter().find(|row| row.name == *name) {

@@ -71,6 +71,26 @@ fn unfit_files() -> Vec<Unfit> {
             ["import `mmio_flush` has type", sdk],
         ),
         module(
+            "a hint with another signature",
+            Module { imports: HINT_OF_TWO, probe: NO_PROBE, ..Module::default() },
+            ["import `store64` has type", sdk],
+        ),
+        module(
+            "a hint that no host has",
+            Module { imports: r#"(import "nook_hint" "store4" (func))"#, probe: NO_PROBE, ..Module::default() },
+            ["imports `nook_hint.store4`, which this host (ABI 0.9) does not have", sdk],
+        ),
+        module(
+            "a hint in a table",
+            Module {
+                imports: r#"(import "nook_hint" "store64" (func (param i32 i64 i32)))"#,
+                probe: NO_PROBE,
+                more: "(table 1 funcref) (elem (i32.const 0) func 0)",
+                ..Module::default()
+            },
+            ["takes its address: it is an instruction and no function", "docs/abi.md has the hints"],
+        ),
+        module(
             "an entry with another signature",
             Module { poll: r#"(func (export "nook_poll"))"#, ..Module::default() },
             ["export `nook_poll` has type", sdk],
@@ -167,6 +187,7 @@ fn unfit_files() -> Vec<Unfit> {
     ]
 }
 
+const HINT_OF_TWO: &str = r#"(import "nook_hint" "store64" (func (param i32 i64)))"#;
 const NO_PROBE: &str = r#"(func (export "nook_probe") (param i32 i32) (result i32) (i32.const -2))"#;
 
 #[test]

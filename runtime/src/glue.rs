@@ -1,6 +1,6 @@
 //! From wasm imports to [`Services`]: expanded from the hostcall table.
 
-use nook_abi::{Addr, Hostcall, IMPORT_MODULE, padded};
+use nook_abi::{Addr, HINT_MODULE, Hostcall, IMPORT_MODULE, padded};
 use wasmtime::{Caller, Linker};
 
 use crate::{Host, Services};
@@ -50,3 +50,23 @@ macro_rules! define_link {
 }
 
 nook_abi::hostcalls!(define_link);
+
+macro_rules! define_link_hints {
+    ($({ $doc:literal } $since:tt $variant:ident fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+        /// Defines every hint: a module still imports what it called. Nothing calls it any more.
+        pub(crate) fn link_hints(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+            $(
+                linker.func_wrap(
+                    HINT_MODULE,
+                    stringify!($name),
+                    |$(_: wasm_type!($ty)),*| -> wasmtime::Result<wasm_type!($result)> {
+                        wasmtime::bail!("a hint that the loader did not replace")
+                    },
+                )?;
+            )*
+            Ok(())
+        }
+    };
+}
+
+nook_abi::hints!(define_link_hints);

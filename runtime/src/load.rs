@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use nook_abi::{ABI_VERSION, Class, ENTRIES, MANIFEST_SECTION, Manifest, OLDEST_ABI, Printable};
-use nook_instrument::{Invalid, features, with_memory_pages};
+use nook_abi::{ABI_VERSION, Class, ENTRIES, HINT_MODULE, MANIFEST_SECTION, Manifest, OLDEST_ABI, Printable};
+use nook_instrument::hints::{self, Replaced, Scratch};
+use nook_instrument::{Invalid, OffsetMap, features, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Validator};
 
@@ -110,6 +112,12 @@ pub enum LoadError {
         /// Its name.
         name: String,
     },
+    /// A hint that is not just called.
+    #[error(
+        "exports the hint `{HINT_MODULE}.{0}` or takes its address: it is an instruction and no function, so it can only be \
+         called; docs/abi.md has the hints"
+    )]
+    HintReferred(&'static str),
     /// An import of WASI that was not asked for, or that the empty world does not have.
     #[error("imports `{module}.{}`: {why}", Printable(.name))]
     Wasi {
@@ -239,11 +247,23 @@ pub struct DriverModule {
     layout: Layout,
     wasm: Vec<u8>,
     sha256: [u8; 32],
+    /// What it was before hints were replaced, if it has any.
+    before: Option<Arc<Before>>,
     imports: Vec<String>,
+    hints: Vec<&'static str>,
     entries: Vec<&'static str>,
     original_bytes: usize,
     world: Option<&'static dyn World>,
     counts: bool,
+}
+
+/// A module before its hints were replaced.
+struct Before {
+    wasm: Vec<u8>,
+    /// From the code that has replaced it to this one's.
+    offsets: OffsetMap,
+    /// Which stores of that code were hints.
+    scratch: Scratch,
 }
 
 /// Whether a driver may import WASI's functions.
@@ -289,13 +309,19 @@ impl DriverModule {
         survey.check_entries(&manifest)?;
         let layout = Layout::new(survey.memory_bytes()?, &manifest);
         let entries = ENTRIES.iter().map(|row| row.name).filter(|name| survey.has_entry(name)).collect();
-        let rewritten = with_memory_pages(wasm, layout.total_pages())?;
+        let resized = with_memory_pages(wasm, layout.total_pages())?;
+        let (replaced, before) = match hints::replace(&resized)? {
+            Some(Replaced { wasm, offsets, scratch }) => (wasm, Some(Before { wasm: resized, offsets, scratch })),
+            None => (resized, None),
+        };
         Ok(DriverModule {
             manifest,
             layout,
-            wasm: rewritten,
+            wasm: replaced,
+            before: before.map(Arc::new),
             sha256: Sha256::digest(wasm).into(),
             imports: survey.imports.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            hints: survey.hints,
             entries,
             original_bytes: wasm.len(),
             world: survey.world,
@@ -313,9 +339,24 @@ impl DriverModule {
         &self.layout
     }
 
-    /// Returns the module that is compiled: the file's, with its memory laid out.
+    /// Returns the module that is compiled: the file's, with its memory laid out and instructions in place of hints.
     pub fn wasm(&self) -> &[u8] {
         &self.wasm
+    }
+
+    /// Returns the file's module with its memory laid out and its hints as they were: what places of faults are in.
+    pub fn laid_out(&self) -> &[u8] {
+        self.before.as_ref().map_or(&self.wasm, |before| &before.wasm)
+    }
+
+    /// Returns which stores of [`wasm`](Self::wasm) were hints, if any is.
+    pub(crate) fn scratch(&self) -> Option<&Scratch> {
+        self.before.as_ref().map(|before| &before.scratch)
+    }
+
+    /// Returns where the code of [`wasm`](Self::wasm) was before hints were replaced, if any was.
+    pub(crate) fn offsets(&self) -> Option<&OffsetMap> {
+        self.before.as_ref().map(|before| &before.offsets)
     }
 
     /// Returns the driver with a module that was prepared from this one's.
@@ -340,6 +381,11 @@ impl DriverModule {
     /// Returns the hostcalls that it uses, in its own order.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// Returns the hints that it uses, in its own order.
+    pub fn hints(&self) -> &[&'static str] {
+        &self.hints
     }
 
     /// Returns the entries that it has, in the table's order.

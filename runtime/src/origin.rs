@@ -16,13 +16,14 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Creates the origin of a module that was prepared with `offsets`, and then with `counting`.
-    pub(crate) fn new(offsets: Option<OffsetMap>, counting: Option<Counting>) -> Self {
-        let offsets = match (offsets, &counting) {
-            (Some(offsets), Some(counting)) => Some(counting.offsets.through(&offsets)),
-            (None, Some(counting)) => Some(counting.offsets.clone()),
-            (offsets, None) => offsets,
-        };
+    /// Creates the origin of a module in which the loader changed code as `loaded` says, which then was prepared with
+    /// `prepared`, and then with `counting`; each where that was done.
+    pub(crate) fn new(loaded: Option<&OffsetMap>, prepared: Option<OffsetMap>, counting: Option<Counting>) -> Self {
+        let counted = counting.as_ref().map(|counting| &counting.offsets);
+        let steps = [loaded, prepared.as_ref(), counted].into_iter().flatten();
+        let offsets = steps.fold(None, |before: Option<OffsetMap>, step| {
+            Some(before.map_or_else(|| step.clone(), |before| step.through(&before)))
+        });
         Origin { offsets, counting }
     }
 

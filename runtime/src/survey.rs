@@ -1,8 +1,11 @@
 //! What a module imports and exports, and whether a driver may.
 
 use nook_abi::net::{FILTER_ENTRIES, FilterEntryInfo};
-use nook_abi::{ArgInfo, Class, ENTRIES, ENTRY_PREFIX, EntryInfo, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION, Value};
-use nook_instrument::{MEMORY_EXPORT, Sections, features};
+use nook_abi::{
+    ArgInfo, Class, ENTRIES, ENTRY_PREFIX, EntryInfo, HINT_MODULE, HINTS, HOSTCALLS, IMPORT_MODULE, MANIFEST_SECTION,
+    Value,
+};
+use nook_instrument::{MEMORY_EXPORT, Sections, features, hints};
 use wasmparser::{ExternalKind, FuncType, TypeRef, ValType};
 
 use crate::atomics;
@@ -28,6 +31,7 @@ pub(crate) struct Survey<'a> {
     sections: Sections<'a>,
     pub(crate) manifest: Option<&'a [u8]>,
     pub(crate) imports: Vec<(&'a str, u32)>,
+    pub(crate) hints: Vec<&'static str>,
     exports: Vec<(&'a str, u32)>,
     exports_memory: bool,
     wasi: Wasi,
@@ -41,6 +45,7 @@ impl<'a> Survey<'a> {
             sections: Sections::of(wasm, features())?,
             manifest: None,
             imports: Vec::new(),
+            hints: Vec::new(),
             exports: Vec::new(),
             exports_memory: false,
             wasi,
@@ -69,6 +74,9 @@ impl<'a> Survey<'a> {
                 "a start function: a driver runs only when it is called; do the work in `probe`".into(),
             ));
         }
+        if let Some(name) = hints::referred(&survey.sections)? {
+            return Err(LoadError::HintReferred(name));
+        }
         for section in survey.sections.customs.iter().filter(|section| section.name() == MANIFEST_SECTION) {
             if survey.manifest.replace(section.data()).is_some() {
                 return Err(LoadError::TwoManifests);
@@ -83,6 +91,12 @@ impl<'a> Survey<'a> {
             TypeRef::Func(index) | TypeRef::FuncExact(index) => {
                 if import.module == WASI_MODULE {
                     return self.wasi_import(import.name);
+                }
+                if let Some(row) = hints::row(import.module, import.name) {
+                    let expected = signature(row.args.iter().map(|arg| arg.value), row.result);
+                    self.check("import", import.name, index, &expected)?;
+                    self.hints.push(row.name);
+                    return Ok(());
                 }
                 let row = HOSTCALLS.iter().find(|row| import.module == IMPORT_MODULE && row.name == import.name);
                 let row = row.ok_or(LoadError::UnknownImport { module, name })?;
@@ -132,6 +146,9 @@ impl<'a> Survey<'a> {
         for row in HOSTCALLS.iter().filter(|row| self.imports.iter().any(|(name, _)| *name == row.name)) {
             may_use("import", row.name, row.class, row.since, manifest)?;
         }
+        for row in HINTS.iter().filter(|row| self.hints.contains(&row.name)) {
+            may_use("import", row.name, None, row.since, manifest)?;
+        }
         for row in ENTRIES.iter().filter(|row| self.has_entry(row.name)) {
             may_use("export", row.name, row.class, row.since, manifest)?;
         }
@@ -153,6 +170,10 @@ impl<'a> Survey<'a> {
     pub(crate) fn check_filter(&self) -> Result<(), LoadError> {
         if let Some((name, _)) = self.imports.first() {
             let text = format!("imports `{IMPORT_MODULE}.{name}`; a filter imports nothing");
+            return Err(LoadError::Refused(text));
+        }
+        if let Some(name) = self.hints.first() {
+            let text = format!("imports `{HINT_MODULE}.{name}`; a filter imports nothing");
             return Err(LoadError::Refused(text));
         }
         let row =

@@ -357,9 +357,10 @@ impl WasmLauncher {
         }
         let compiled = engine.compile(counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm), cache)?;
         let (recoverable, offsets) = recoverable.map(|Recoverable { way, offsets, .. }| (way, offsets)).unzip();
-        let origin = Arc::new(Origin::new(offsets, counting));
+        let origin = Arc::new(Origin::new(module.offsets(), offsets, counting));
         let mut linker = Linker::new(engine.wasmtime());
         glue::link(&mut linker).map_err(refused)?;
+        glue::link_hints(&mut linker).map_err(refused)?;
         if let Some(world) = module.world() {
             world.link(&mut linker).map_err(refused)?;
         }

@@ -12,7 +12,7 @@ const WIDTH: usize = 120;
 
 /// Returns the whole header.
 pub fn header() -> String {
-    let parts = [opening(), statuses(), numbers(), memory(), hostcalls(), entries(), "#endif\n".into()];
+    let parts = [opening(), statuses(), numbers(), memory(), hostcalls(), hints(), entries(), "#endif\n".into()];
     parts.join("\n")
 }
 
@@ -44,6 +44,7 @@ fn opening() -> String {
 #define NOOK_CLASS_WORDS {CLASS_WORDS}u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module(\"{IMPORT_MODULE}\"), import_name(#name)))
+#define NOOK_HINT(name) __attribute__((import_module(\"{HINT_MODULE}\"), import_name(#name)))
 #define NOOK_ENTRY(name) __attribute__((export_name(\"{ENTRY_PREFIX}\" #name)))
 "
     )
@@ -111,6 +112,15 @@ fn hostcalls() -> String {
     for row in HOSTCALLS {
         text += &format!("\n{}NOOK_HOSTCALL({})\n", comment_lines(row.doc, ""), row.name);
         text += &prototype(row.name, row.args, row.result);
+    }
+    text
+}
+
+fn hints() -> String {
+    let mut text = String::from("/* Hints: the loader puts an instruction in the place of each call. */\n");
+    for row in HINTS {
+        text += &format!("\n{}NOOK_HINT({})\n", comment_lines(row.doc, ""), row.name);
+        text += &prototype(&format!("hint_{}", row.name), row.args, row.result);
     }
     text
 }

@@ -14,6 +14,7 @@ pub fn page() -> String {
         contexts(),
         entries(),
         hostcalls(),
+        hints(),
         filters(),
         statuses(),
         numbers(),
@@ -38,7 +39,7 @@ This page is made from the tables and comments in `abi/src/`. Change them and wr
 
 A driver is a core WebAssembly module that
 
-- imports functions only, from module `{IMPORT_MODULE}`, out of the [hostcalls](#hostcalls);
+- imports functions only, from module `{IMPORT_MODULE}`, out of the [hostcalls](#hostcalls), and [hints](#hints);
 - exports the [entries](#entries), each under the prefix `{ENTRY_PREFIX}`, and its one memory as `memory`: 32-bit,
   not shared; the host makes it larger and lays it out;
 - has the custom section `{MANIFEST_SECTION}` with its [manifest](#manifest);
@@ -152,6 +153,28 @@ fn hostcalls() -> String {
         text += &format!("\n### Hostcalls of class `{class}`\n\n{}", of("Class", Some(class)));
     }
     text
+}
+
+fn hints() -> String {
+    let rows = HINTS.iter().map(|row| {
+        let signature = signature(row.name, row.args, row.result);
+        vec![signature, wasm_type(row.args, row.result), version(row.since), row.doc.into()]
+    });
+    format!(
+        "## Hints
+
+Imports of module `{HINT_MODULE}`, which are no calls: the loader puts an instruction in the place of each call of one, at
+every level of isolation. Their functions cannot be exported or put into a table.
+
+What `store64` writes is *declared scratch*: a call that is [rolled back](writing-a-driver.md#what-can-be-rolled-back)
+leaves it there, because it was not logged. So it is only for memory whose content nobody reads before it is written again,
+whether this call counts or not: entries of a ring at and beyond `produced`, descriptors and notes of packets in places
+that were free when the call began. Where that is not so the driver finds a wrong memory after a rollback; nobody
+else does, because the host believes nothing that it reads there. Where `offset` is a constant it costs nothing.
+
+{}",
+        table(&["import", "wasm type", "since", "what it does"], rows)
+    )
 }
 
 fn filters() -> String {

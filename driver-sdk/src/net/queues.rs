@@ -136,7 +136,8 @@ impl ReturnPlace<'_, '_> {
     #[inline(always)]
     pub fn put(self, entry: QueueEntry) {
         let ReturnPlace(batch) = self;
-        batch.queue.0.set(batch.at, entry.to_words());
+        // Not before the counter is written is there an entry, and a rollback puts the counter back.
+        batch.queue.0.set_free(batch.at, entry.to_words());
         batch.at = batch.at.wrapping_add(1);
     }
 }

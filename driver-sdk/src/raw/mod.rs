@@ -5,6 +5,7 @@
 
 mod page;
 mod queue;
+mod scratch;
 mod window;
 
 pub(crate) use page::Page;

@@ -7,6 +7,8 @@ use core::marker::PhantomData;
 
 use nook_abi::{Addr, QUEUE_CAPACITY, RingHeader};
 
+use super::scratch;
+
 /// A queue as memory. Entries are copied as `WORDS` words: field by field it would be more loads and stores, which
 /// neither compiler of wasm joins, and each store of a driver that can be rolled back is logged.
 #[repr(C)]
@@ -69,6 +71,14 @@ impl<const WORDS: usize> QueueMemory<WORDS> {
     pub(crate) fn get(&self, at: u32) -> [u64; WORDS] {
         // SAFETY: `entry` gives an entry of this queue, which is valid (`new`), and this thread alone uses it now.
         unsafe { self.entry(at).read() }
+    }
+
+    /// Writes the entry at counter `at`, which is not between the counters: a rollback leaves it, see
+    /// [`scratch`](super::scratch).
+    #[inline(always)]
+    pub(crate) fn set_free(&self, at: u32, words: [u64; WORDS]) {
+        // SAFETY: `entry` gives an entry of this queue, which is valid (`new`), and this thread alone uses it now.
+        unsafe { scratch::write(self.entry(at), 0, words) }
     }
 
     /// Writes the entry at counter `at`.

@@ -321,7 +321,7 @@ enum By {
 fn examine(engine: &Engine, seed: u64, by: By, flaw: Option<Flaw>, seen: &mut Seen) -> Result<(), String> {
     let text = Author::module(seed);
     let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
-    let options = Options { private_bytes: Some(SHARED as u32), private_is_kept: by == By::Pages, flaw };
+    let options = Options { private_bytes: Some(SHARED as u32), private_is_kept: by == By::Pages, scratch: None, flaw };
     let instrumented = instrument(&wasm, &options).unwrap();
     assert!(instrumented.effect.own_frames_known);
     let counting = Counting::of(&instrumented.wasm, instrumented.wrappers_from).unwrap();

@@ -23,10 +23,18 @@
 //!
 //! # What "as before" means
 //!
-//! Memory and globals are byte for byte as they were, except for the memory below the stack pointer at the beginning:
-//! what a call leaves there belongs to nobody, so stores to a function's own frame are not logged. That is sound
-//! because every write of the stack pointer is checked: one above its value at the beginning traps. It is done only
-//! where the stack surely lies first in memory (`--stack-first`).
+//! Memory and globals are byte for byte as they were, except for declared scratch and for the memory below the stack
+//! pointer at the beginning.
+//!
+//! What a call leaves below the stack pointer belongs to nobody, so stores to a function's own frame are not logged.
+//! That is sound because every write of the stack pointer is checked: one above its value at the beginning traps. It is
+//! done only where the stack surely lies first in memory (`--stack-first`).
+//!
+//! Declared scratch is what the driver stores through a hint ([`hints`](crate::hints)): contents of queues to the host
+//! at and beyond `produced`, of descriptors and notes of packets in places of a ring that were free when the call began.
+//! Counters, which are logged, say what of it means something. If the driver declares what is no scratch, its own memory
+//! is wrong after its own rollback; the host believes nothing there in any case.
+//!
 //! What a device wrote meanwhile stays, because only what the driver stores is logged, at its own width.
 //!
 //! # Limits
@@ -51,25 +59,28 @@ mod write;
 use std::fmt;
 
 use crate::OffsetMap;
+use crate::hints::Scratch;
 #[cfg(test)]
 pub(crate) use planted::Flaw;
 use planted::Planted;
 
 /// Options of the pass.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// Below this address no device writes: the beginning of the DMA window. Reading and logging ahead of the stores
     /// (at the beginning of loops) is confined to it. Without it, all of memory is taken to be private.
     pub private_bytes: Option<u32>,
     /// Somebody else keeps private memory (rollback by pages): only what reaches to
     /// [`private_bytes`](Self::private_bytes) or beyond is logged.
     pub private_is_kept: bool,
+    /// Stores that are not logged, because what they write means nothing after a rollback.
+    pub scratch: Option<&'a Scratch>,
     /// A mistake to make.
     #[cfg(test)]
     pub(crate) flaw: Option<Flaw>,
 }
 
-impl Options {
+impl Options<'_> {
     fn planted(&self) -> Planted {
         Planted {
             #[cfg(test)]
@@ -100,6 +111,8 @@ pub struct Effect {
     pub stores: usize,
     /// Of them: to the function's own frame, not logged.
     pub own_frame: usize,
+    /// Of them: to declared scratch, not logged.
+    pub scratch: usize,
     /// Of them: to bytes that are in the log by then on every path.
     pub covered: usize,
     /// Of them: to bytes that are in the log by then unless the loop's beginning could not read them.
@@ -130,10 +143,11 @@ pub struct Effect {
 
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Effect { stores, own_frame, covered, covered_by_flag, groups, records, hoisted, bulk, .. } = self;
+        let Effect { stores, own_frame, scratch, covered, covered_by_flag, groups, records, hoisted, bulk, .. } = self;
         writeln!(
             f,
-            "{stores} stores: {own_frame} to own frames, {covered} logged before, {covered_by_flag} by their loop"
+            "{stores} stores: {own_frame} to own frames, {scratch} to scratch, {covered} logged before, {covered_by_flag} \
+             by their loop"
         )?;
         writeln!(f, "{groups} groups with {records} records, {hoisted} records before loops")?;
         writeln!(f, "{bulk} bulk instructions, {} of them to own frames", self.bulk_own_frame)?;
@@ -208,6 +222,6 @@ impl From<wasmparser::Error> for Refused {
 ///
 /// # Errors
 /// If it does something that cannot be undone.
-pub fn instrument(wasm: &[u8], options: &Options) -> Result<Instrumented, Refused> {
+pub fn instrument(wasm: &[u8], options: &Options<'_>) -> Result<Instrumented, Refused> {
     write::instrument(wasm, options)
 }

@@ -132,6 +132,10 @@ impl Rewrite<'_, '_> {
             Some(Seen { event: Event::Store(store, address), locals }) => {
                 return self.store(at, store, *address, locals);
             }
+            Some(Seen { event: Event::Scratch, .. }) => {
+                self.effect.stores += 1;
+                self.effect.scratch += 1;
+            }
             Some(Seen { event: Event::Bulk(to), .. }) => self.bulk(at, *to),
             Some(Seen { event: Event::StackPointer(unchanged), .. })
                 if !unchanged && !flawed!(self.module.planted, NoStackCheck) =>

@@ -32,6 +32,8 @@ impl Value {
 pub(super) enum Event {
     /// A store of fixed width to `address + offset`.
     Store(StoreOp, Value),
+    /// A store to declared scratch.
+    Scratch,
     /// A bulk instruction: where to.
     Bulk(Value),
     /// A write of the stack pointer; whether its value was read from there and unchanged.
@@ -259,7 +261,14 @@ impl<'w> Walk<'w> {
 }
 
 impl<'a> Analysis<'a> {
-    pub(super) fn of(body: Body<'a>, shape: &Shape<'_>, function: u32, planted: Planted) -> Result<Self, Refused> {
+    /// Reads a function. The instructions with the numbers in `scratch` are stores to declared scratch.
+    pub(super) fn of(
+        body: Body<'a>,
+        shape: &Shape<'_>,
+        function: u32,
+        scratch: &[usize],
+        planted: Planted,
+    ) -> Result<Self, Refused> {
         let mut validator = body.validator.into_validator(Default::default());
         validator.read_locals(&mut body.code.get_binary_reader())?;
         let (mut operators, mut offsets) = (Vec::new(), Vec::new());
@@ -284,6 +293,8 @@ impl<'a> Analysis<'a> {
             let (operands, results) = arity.ok_or_else(|| refuse("an instruction of unknown arity"))?;
             if !walk.compute(operator) {
                 if let Some(event) = walk.take(at, operator, operands) {
+                    let is_scratch = matches!(event, Event::Store(..)) && scratch.binary_search(&at).is_ok();
+                    let event = if is_scratch { Event::Scratch } else { event };
                     seen.insert(at, Seen { event, locals: walk.locals.clone() });
                 }
                 walk.leave(at, operator, results);

@@ -60,7 +60,7 @@ impl Placed {
     }
 }
 
-pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options) -> Result<Instrumented, Refused> {
+pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<Instrumented, Refused> {
     let mut shape = Shape::of(wasm)?;
     let code_bytes_before = shape.sections.code_bytes();
     let bodies = std::mem::take(&mut shape.sections.bodies);
@@ -101,7 +101,8 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options) -> Result<Instru
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let parameters = writer.shape.sections.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
-        let analysis = Analysis::of(body, &writer.shape, function, options.planted())?;
+        let scratch = options.scratch.map_or(&[][..], |scratch| scratch.of(number));
+        let analysis = Analysis::of(body, &writer.shape, function, scratch, options.planted())?;
         let rewritten = rewrite(&module, &analysis, locals, &mut effect);
         costs.push(Cost::of(&rewritten, &analysis, module.imported_functions, range_logger));
         functions.push(writer.function(&declared, &analysis, &rewritten)?);

@@ -46,7 +46,7 @@ impl Source {
     }
 
     fn try_lines(&self, module_offset: u64) -> Option<Vec<String>> {
-        let (function, instruction) = instruction_at(self.module.wasm(), usize::try_from(module_offset).ok()?)?;
+        let (function, instruction) = instruction_at(self.module.laid_out(), usize::try_from(module_offset).ok()?)?;
         let address = address_of(&self.file, function, instruction)?;
         let dwarf = Dwarf::load(|id| Ok::<_, ()>(Reader::new(section(&self.file, id.name()), LittleEndian))).ok()?;
         let context = Context::from_dwarf(dwarf).ok()?;

@@ -44,7 +44,8 @@ impl RollbackMethod {
             return Err(Refused::Wasi);
         }
         let private_bytes = u32::try_from(module.layout().window).ok();
-        let options = Options { private_bytes, private_is_kept: self == RollbackMethod::Pages };
+        let private_is_kept = self == RollbackMethod::Pages;
+        let options = Options { private_bytes, private_is_kept, scratch: module.scratch() };
         undo::instrument(module.wasm(), &options)
     }
 }

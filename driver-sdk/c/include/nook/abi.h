@@ -23,6 +23,7 @@
 #define NOOK_CLASS_WORDS 32u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module("nook"), import_name(#name)))
+#define NOOK_HINT(name) __attribute__((import_module("nook_hint"), import_name(#name)))
 #define NOOK_ENTRY(name) __attribute__((export_name("nook_" #name)))
 
 /* A bad day of the device or the world: what entries and hostcalls return. */
@@ -413,6 +414,13 @@ int32_t nook_misc_attach(uint32_t len_bytes);
    negative `Status`, and `len_bytes` is 0. */
 NOOK_HOSTCALL(misc_complete)
 void nook_misc_complete(uint32_t ticket, int32_t status, uint32_t len_bytes);
+
+/* Hints: the loader puts an instruction in the place of each call. */
+
+/* Stores the 8 bytes of `value` at `addr + offset` (a sum below 2^32). A rollback leaves them as they are: they are
+   for memory whose content means nothing when a call begins. */
+NOOK_HINT(store64)
+void nook_hint_store64(uintptr_t addr, uint64_t value, uint32_t offset);
 
 /* Entries of a driver: it defines those that are required, and of the others what it has. */
 

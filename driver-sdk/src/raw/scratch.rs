@@ -1,0 +1,59 @@
+//! Scratch: memory whose content means nothing when a call begins, so that a rollback may leave what the call wrote.
+//!
+//! Nobody may read it before it is written again, whether the call that wrote it counted or not. That is so for entries of
+//! a queue to the host at and beyond `produced`, and for what belongs to a place of a ring that was free when the call
+//! began: counters say what of it means something, and they are put back.
+
+#[cfg(target_arch = "wasm32")]
+use nook_abi::Addr;
+
+#[cfg(target_arch = "wasm32")]
+mod imports {
+    use nook_abi::Addr;
+
+    macro_rules! define_imports {
+        ($({ $doc:literal } $since:tt $variant:ident fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
+            #[link(wasm_import_module = "nook_hint")]
+            unsafe extern "C" {
+                $(pub fn $name($($arg: $ty),*) -> $result;)*
+            }
+        };
+    }
+
+    nook_abi::hints!(define_imports);
+}
+
+/// Writes words to scratch, `ahead` times their length behind `place`; it costs nothing more than a store if `ahead` is
+/// a constant. Whether a rollback leaves them is no question of safety: they are plain words.
+///
+/// # Safety
+/// What is `ahead` places behind `place` is valid for writes, aligned, and no reference to it exists.
+#[inline(always)]
+pub(crate) unsafe fn write<const WORDS: usize>(place: *mut [u64; WORDS], ahead: u32, words: [u64; WORDS]) {
+    #[cfg(target_arch = "wasm32")]
+    {
+        let first = ahead * size_of::<[u64; WORDS]>() as u32;
+        for (word, offset) in words.into_iter().zip((first..).step_by(size_of::<u64>())) {
+            // SAFETY: the loader puts a store in the place of this call; what it writes to is inside the words for which
+            // the caller vouched.
+            unsafe { imports::store64(place as Addr, word, offset) }
+        }
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        // SAFETY: the caller vouched for the place.
+        unsafe { place.add(ahead as usize).write(words) }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = {
+    // `wasm_import_module` above takes only a literal.
+    let (module, expected) = (nook_abi::HINT_MODULE.as_bytes(), b"nook_hint");
+    assert!(module.len() == expected.len());
+    let mut i = 0;
+    while i < expected.len() {
+        assert!(module[i] == expected[i]);
+        i += 1;
+    }
+};
