@@ -1,5 +1,5 @@
-//! Hints: what a driver says of an instruction. One looks like a call of an import, so that every compiler can write it,
-//! and is none: the loader puts the instruction in its place, at every level, before anything of the module runs.
+//! Hints: what a driver says of an instruction. One looks like a call of an import, so that every compiler can write
+//! it, and is none: the loader puts the instruction in its place, at every level, before anything of the module runs.
 
 use crate::table::value;
 use crate::{ArgInfo, Value};

@@ -1,9 +1,9 @@
 //! The contract between a driver and the runtime that holds it.
 //!
 //! Both sides of the boundary use this crate and nothing else to agree: the table of hostcalls and entries
-//! ([`hostcalls!`], [`entries!`], [`hints!`]), the layouts of what they share ([`HostPage`], [`RingHeader`]), how a native driver
-//! is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is returned, and
-//! [`Fault`], which ends a call. What a class of devices adds is in a folder of its name.
+//! ([`hostcalls!`], [`entries!`], [`hints!`]), the layouts of what they share ([`HostPage`], [`RingHeader`]), how a
+//! native driver is called ([`NativeDriver`]), the [`Manifest`], and the two kinds of bad news: [`Status`], which is
+//! returned, and [`Fault`], which ends a call. What a class of devices adds is in a folder of its name.
 //!
 //! It is not an API for driver authors (that is `driver-sdk`) and holds no policy (that is `runtime`). It runs in
 //! guests: `no_std`, no dependencies, no `unsafe`.

@@ -1,5 +1,5 @@
 //! Hints become instructions: each call of `nook_hint.store64` becomes an `i64.store`, and what is known of it
-//! ([`Scratch`]) goes along for whoever logs stores.
+//! ([`Scratch`]) goes along for the pass that logs stores.
 //!
 //! The imports stay, so that no index changes; nothing calls them any more.
 

@@ -1,8 +1,8 @@
 //! Scratch: memory whose content means nothing when a call begins, so that a rollback may leave what the call wrote.
 //!
-//! Nobody may read it before it is written again, whether the call that wrote it counted or not. That is so for entries of
-//! a queue to the host at and beyond `produced`, and for what belongs to a place of a ring that was free when the call
-//! began: counters say what of it means something, and they are put back.
+//! Nobody may read it before it is written again, whether the call that wrote it counted or not. That is so for entries
+//! of a queue to the host at and beyond `produced`, and for what belongs to a place of a ring that was free when the
+//! call began: counters say what of it means something, and they are put back.
 
 #[cfg(target_arch = "wasm32")]
 use nook_abi::Addr;
@@ -23,8 +23,8 @@ mod imports {
     nook_abi::hints!(define_imports);
 }
 
-/// Writes words to scratch, `ahead` times their length behind `place`; it costs nothing more than a store if `ahead` is
-/// a constant. Whether a rollback leaves them is no question of safety: they are plain words.
+/// Writes words to scratch, `ahead` times their length behind `place`; it costs nothing more than a store if `ahead`
+/// is a constant. Whether a rollback leaves them is no question of safety: they are words.
 ///
 /// # Safety
 /// What is `ahead` places behind `place` is valid for writes, aligned, and no reference to it exists.
@@ -34,8 +34,8 @@ pub(crate) unsafe fn write<const WORDS: usize>(place: *mut [u64; WORDS], ahead: 
     {
         let first = ahead * size_of::<[u64; WORDS]>() as u32;
         for (word, offset) in words.into_iter().zip((first..).step_by(size_of::<u64>())) {
-            // SAFETY: the loader puts a store in the place of this call; what it writes to is inside the words for which
-            // the caller vouched.
+            // SAFETY: the loader puts a store in the place of this call; what it writes to is inside the words for
+            // which the caller vouched.
             unsafe { imports::store64(place as Addr, word, offset) }
         }
     }

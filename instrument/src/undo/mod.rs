@@ -31,9 +31,9 @@
 //! done only where the stack surely lies first in memory (`--stack-first`).
 //!
 //! Declared scratch is what the driver stores through a hint ([`hints`](crate::hints)): contents of queues to the host
-//! at and beyond `produced`, of descriptors and notes of packets in places of a ring that were free when the call began.
-//! Counters, which are logged, say what of it means something. If the driver declares what is no scratch, its own memory
-//! is wrong after its own rollback; the host believes nothing there in any case.
+//! at and beyond `produced`, of descriptors and notes of packets in places of a ring that were free when the call
+//! began. Counters, which are logged, say what of it means something. If the driver declares what is no scratch, its
+//! own memory is wrong after its own rollback; the host believes nothing there in any case.
 //!
 //! What a device wrote meanwhile stays, because only what the driver stores is logged, at its own width.
 //!
