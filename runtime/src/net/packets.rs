@@ -1,66 +1,60 @@
 //! Who has which packet buffer.
 
 use nook_abi::Fault;
-use nook_abi::net::{NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
+use nook_abi::net::{EntryWords, NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
 
-/// One buffer.
-#[derive(Clone, Copy)]
-struct Slot {
-    owner: Owner,
-    generation: u16,
-    /// For frames to be sent: when the driver got it, what it is, and its place in the order of giving.
-    given_ns: u64,
-    frame: FrameInfo,
+use super::ring::HostProducer;
+
+/// Set in a buffer's [key](Packets::keys) while the host has it. A generation has 16 bits, so that no entry's equals
+/// it.
+const HOSTS: u32 = 1 << 16;
+
+/// Ethernet header: two addresses and a type. No frame is shorter.
+const LEAST_BYTES: u64 = 14;
+
+/// The flags of an entry that is a frame by itself.
+const WHOLE: u32 = (entry_flags::FIRST | entry_flags::LAST) as u32;
+
+/// A frame that the driver was given to be sent, and what became of it before.
+#[derive(Clone, Copy, Default)]
+struct Given {
+    /// When the driver got it.
+    at_ns: u64,
+    /// Its place in the order of giving.
     order: u64,
+    /// The frame's length.
+    len_bytes: u32,
     /// An earlier instance ended with it.
     again: bool,
-}
-
-/// A frame to be sent, in the buffer that it lies in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FrameInfo {
-    /// Its length.
-    pub(crate) len_bytes: u32,
-}
-
-impl Slot {
-    /// Gives it back to the host under a new generation, so that returning it another time is found.
-    fn come_back(&mut self) {
-        self.owner = Owner::Host;
-        self.generation = self.generation.wrapping_add(1);
-    }
 }
 
 /// The ownership map of a pool.
 pub(crate) struct Packets {
     layout: PoolLayout,
-    slots: Vec<Slot>,
+    /// For each buffer its generation, and [`HOSTS`] while the host has it. A driver has a receive buffer through
+    /// `rx_provide` and one for sending through `tx_provide`, and through nothing else.
+    keys: Box<[u32]>,
+    /// For each buffer what it was last given with, if it is one for sending.
+    given: Box<[Given]>,
     /// Buffers that the host has, receive and transmit apart so that neither can starve the other.
     free_rx: Vec<u32>,
     free_tx: Vec<u32>,
     rx_count: u32,
     /// Frames ever given to be sent.
-    given: u64,
+    order: u64,
 }
 
 impl Packets {
     /// Creates the map. The first `rx_count` buffers are for receiving, the others for sending.
     pub(crate) fn new(layout: PoolLayout, rx_count: u32) -> Self {
-        let free = Slot {
-            owner: Owner::Host,
-            generation: 0,
-            given_ns: 0,
-            frame: FrameInfo::default(),
-            order: 0,
-            again: false,
-        };
         let mut packets = Packets {
             layout,
-            slots: vec![free; layout.count as usize],
+            keys: vec![HOSTS; layout.count as usize].into(),
+            given: vec![Given::default(); layout.count as usize].into(),
             free_rx: Vec::with_capacity(rx_count as usize),
             free_tx: Vec::with_capacity((layout.count - rx_count) as usize),
             rx_count,
-            given: 0,
+            order: 0,
         };
         packets.reclaim(&[]);
         packets
@@ -69,11 +63,7 @@ impl Packets {
     /// Reclaims everything from a driver that is gone, under new generations. The buffers in `kept` hold frames
     /// that will be given again, and are not free.
     pub(crate) fn reclaim(&mut self, kept: &[u32]) {
-        for slot in &mut self.slots {
-            if slot.owner != Owner::Host {
-                slot.come_back();
-            }
-        }
+        self.keys.iter_mut().filter(|key| **key & HOSTS == 0).for_each(|key| *key = came_back(*key));
         self.free_rx.clear();
         self.free_tx.clear();
         // Taken from the end: low ids first, which keeps the working set small.
@@ -83,41 +73,46 @@ impl Packets {
 
     /// Returns the buffers of frames to be sent that the driver has, in the order in which it got them.
     pub(crate) fn sending(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = (self.rx_count..self.layout.count)
-            .filter(|&id| self.slots[id as usize].owner == Owner::Driver(Queue::TxProvide))
-            .collect();
-        ids.sort_unstable_by_key(|&id| self.slots[id as usize].order);
+        let mut ids: Vec<u32> = (self.rx_count..self.layout.count).filter(|&id| self.is_drivers(id)).collect();
+        ids.sort_unstable_by_key(|&id| self.given[id as usize].order);
         ids
     }
 
     /// Returns the receive buffers that the driver has, with their generations.
     pub(crate) fn receiving(&self) -> Vec<(u32, u16)> {
-        let slots = self.slots[..self.rx_count as usize].iter().zip(0..);
-        slots.filter(|(slot, _)| slot.owner != Owner::Host).map(|(slot, id)| (id, slot.generation)).collect()
+        let ids = (0..self.rx_count).filter(|&id| self.is_drivers(id));
+        ids.map(|id| (id, self.keys[id as usize] as u16)).collect()
     }
 
     /// Restores, after [`reclaim`](Self::reclaim), the receive buffers that the driver had when
     /// [`receiving`](Self::receiving) said so.
     pub(crate) fn restore(&mut self, receiving: &[(u32, u16)]) {
         for &(id, generation) in receiving {
-            let slot = &mut self.slots[id as usize];
-            (slot.owner, slot.generation) = (Owner::Driver(Queue::RxProvide), generation);
+            self.keys[id as usize] = generation.into();
         }
-        let Packets { slots, free_rx, .. } = self;
-        free_rx.retain(|&id| slots[id as usize].owner == Owner::Host);
+        let Packets { keys, free_rx, .. } = self;
+        free_rx.retain(|&id| keys[id as usize] & HOSTS != 0);
     }
 
-    /// Returns the frame that buffer `id` was last given with.
-    pub(crate) fn frame_in(&self, id: u32) -> FrameInfo {
-        self.slots[id as usize].frame
+    fn is_drivers(&self, id: u32) -> bool {
+        self.keys[id as usize] & HOSTS == 0
+    }
+
+    fn owner(&self, id: u32) -> Owner {
+        let queue = if id < self.rx_count { Queue::RxProvide } else { Queue::TxProvide };
+        if self.is_drivers(id) { Owner::Driver(queue) } else { Owner::Host }
     }
 
     /// Returns where a buffer's frame begins in the window.
     #[inline]
     pub(crate) fn frame_offset(&self, id: u32) -> u64 {
-        u64::from(self.layout.offset)
-            + u64::from(id) * u64::from(self.layout.stride_bytes)
-            + u64::from(self.layout.headroom_bytes)
+        frame_offset(&self.layout, id)
+    }
+
+    /// Returns the buffers for sending that the host has.
+    #[cfg(test)]
+    pub(crate) fn free_tx_ids(&self) -> &[u32] {
+        &self.free_tx
     }
 
     /// Returns the room for a frame in each buffer, in bytes.
@@ -125,9 +120,9 @@ impl Packets {
         self.layout.room_bytes
     }
 
-    /// Returns the number of transmit buffers that the host has.
-    pub(crate) fn free_tx(&self) -> usize {
-        self.free_tx.len()
+    /// Returns whether the host has a buffer for a frame to be sent.
+    pub(crate) fn has_free_tx(&self) -> bool {
+        !self.free_tx.is_empty()
     }
 
     /// Returns whether the driver has less than a quarter of the receive buffers.
@@ -135,63 +130,123 @@ impl Packets {
         (self.rx_count as usize - self.free_rx.len()) * 4 < self.rx_count as usize
     }
 
-    /// Returns a buffer that the next frame to send can go into. It stays the host's until [`give_tx`](Self::give_tx).
+    /// Gives the driver as many receive buffers as the host has and `ring` has room for. Returns whether there was one.
     #[inline]
-    pub(crate) fn peek_tx(&self) -> Option<u32> {
-        self.free_tx.last().copied()
+    pub(crate) fn give_rx(&mut self, ring: &mut HostProducer) -> bool {
+        let Packets { keys, free_rx, layout, .. } = self;
+        let rest = free_rx.len().saturating_sub(ring.room() as usize);
+        let given = ring.put(free_rx[rest..].iter().rev().map(|&id| {
+            let generation = given_out(&mut keys[id as usize]);
+            QueueEntry { id, generation, len_bytes: layout.room_bytes, ..QueueEntry::default() }.to_words()
+        }));
+        free_rx.truncate(rest);
+        given > 0
     }
 
-    /// Gives the driver a receive buffer: its id and generation.
+    /// Gives the driver frames to be sent, as many as `fetch` has, the host has buffers for and `ring` has room for.
+    /// `fetch` is given where in the window a frame can go to, and says how long it is, if there is one. Returns how
+    /// many there were, how long they were together, and what `fetch` ended with.
     #[inline]
-    pub(crate) fn give_rx(&mut self) -> Option<(u32, u16)> {
-        let id = self.free_rx.pop()?;
-        let slot = &mut self.slots[id as usize];
-        slot.owner = Owner::Driver(Queue::RxProvide);
-        Some((id, slot.generation))
+    pub(crate) fn give_tx<E>(
+        &mut self,
+        ring: &mut HostProducer,
+        now_ns: u64,
+        mut fetch: impl FnMut(u64) -> Result<Option<u32>, E>,
+    ) -> (u32, u64, Result<(), E>) {
+        let Packets { keys, given, free_tx, layout, order, .. } = self;
+        let least = free_tx.len().saturating_sub(ring.room() as usize);
+        let mut ids = free_tx[least..].iter().rev();
+        let (mut at, mut bytes, mut outcome) = (*order, 0, Ok(()));
+        let count = ring.put(std::iter::from_fn(|| {
+            let &id = ids.next()?;
+            let len_bytes = match fetch(frame_offset(layout, id)) {
+                Ok(len_bytes) => len_bytes?,
+                Err(error) => {
+                    outcome = Err(error);
+                    return None;
+                }
+            };
+            at += 1;
+            bytes += u64::from(len_bytes);
+            given[id as usize] = Given { at_ns: now_ns, order: at, len_bytes, again: false };
+            Some(whole_frame(id, given_out(&mut keys[id as usize]), len_bytes))
+        }));
+        *order = at;
+        free_tx.truncate(free_tx.len() - count as usize);
+        (count, bytes, outcome)
     }
 
-    /// Gives the driver the buffer that [`peek_tx`](Self::peek_tx) named, with a frame to be sent: its generation.
-    #[inline]
-    pub(crate) fn give_tx(&mut self, frame: FrameInfo, now_ns: u64) -> u16 {
-        let id = self.free_tx.pop().expect("`peek_tx` has named a buffer");
-        self.give_frame(id, frame, now_ns, false)
-    }
-
-    /// Gives the driver a buffer that was kept with its frame: its generation.
-    #[inline]
-    pub(crate) fn give_tx_again(&mut self, id: u32, now_ns: u64) -> u16 {
-        let Slot { frame, again, .. } = self.slots[id as usize];
-        self.give_frame(id, frame, now_ns, again)
-    }
-
-    #[inline]
-    fn give_frame(&mut self, id: u32, frame: FrameInfo, given_ns: u64, again: bool) -> u16 {
-        self.given += 1;
-        let slot = &mut self.slots[id as usize];
-        let owner = Owner::Driver(Queue::TxProvide);
-        *slot = Slot { owner, generation: slot.generation, given_ns, frame, order: self.given, again };
-        slot.generation
+    /// Gives the driver frames again that were kept in these buffers; `ring` has room for them.
+    pub(crate) fn give_tx_again(
+        &mut self,
+        ring: &mut HostProducer,
+        now_ns: u64,
+        ids: impl Iterator<Item = u32>,
+    ) -> u32 {
+        ring.put(ids.map(|id| {
+            self.order += 1;
+            let given = &mut self.given[id as usize];
+            *given = Given { at_ns: now_ns, order: self.order, ..*given };
+            whole_frame(id, given_out(&mut self.keys[id as usize]), given.len_bytes)
+        }))
     }
 
     /// Notes that an instance ended with the frame in buffer `id`. Returns whether that was the first time.
     pub(crate) fn ended_with(&mut self, id: u32) -> bool {
-        !std::mem::replace(&mut self.slots[id as usize].again, true)
+        !std::mem::replace(&mut self.given[id as usize].again, true)
     }
 
-    /// Checks an entry that the driver put into `queue` (`rx_return` or `tx_return`); the buffer stays the driver's
-    /// until [`take`](Self::take).
-    pub(crate) fn check(&self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
+    /// Holds the buffer of an entry that the driver put into `rx_return`, if the entry is the usual one: a whole frame
+    /// that was received, in a buffer that the driver has. Says which buffer, and the frame's length. What is not the
+    /// usual one is for [`hold`](Self::hold).
+    #[inline]
+    pub(crate) fn hold_received(&mut self, [first, second]: EntryWords) -> Option<(u32, u32)> {
+        let id = first as u32;
+        let key = self.keys[..self.rx_count as usize].get_mut(id as usize)?;
+        // Beside the length there is nothing but zeros in that word: done, and nothing reserved.
+        let len_is_right = (LEAST_BYTES..=u64::from(self.layout.room_bytes)).contains(&second);
+        (is_whole(first, *key) && len_is_right).then(|| {
+            *key = came_back(*key);
+            (id, second as u32)
+        })
+    }
+
+    /// Holds the buffer of an entry that the driver put into `tx_return`, as [`hold_received`](Self::hold_received)
+    /// does, if it is a whole frame that was sent. Says which buffer.
+    #[inline]
+    pub(crate) fn hold_sent(&mut self, [first, second]: EntryWords) -> Option<u32> {
+        let id = first as u32;
+        let key = self.keys.get_mut(id as usize)?;
+        (id >= self.rx_count && is_whole(first, *key) && second >> QueueEntry::STATUS_SHIFT == 0).then(|| {
+            *key = came_back(*key);
+            id
+        })
+    }
+
+    /// Checks any entry that the driver put into `queue` (`rx_return` or `tx_return`), and holds its buffer: it is not
+    /// the driver's any more, but the host does not use it yet: it can neither be returned again nor given out before
+    /// it is [freed](Self::free_rx).
+    #[cold]
+    pub(crate) fn hold(&mut self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
+        let status = self.check(queue, entry)?;
+        let key = &mut self.keys[entry.id as usize];
+        *key = came_back(*key);
+        Ok(status)
+    }
+
+    fn check(&self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
         let malformed = |field, value: u64, rule| {
             Fault::from(NetFault::PacketMalformed { queue, id: entry.id, field, value, rule })
         };
-        let Some(slot) = self.slots.get(entry.id as usize) else {
+        if entry.id >= self.layout.count {
             return Err(malformed("id", entry.id.into(), "no such packet"));
-        };
-        let given_through = if queue == Queue::RxReturn { Queue::RxProvide } else { Queue::TxProvide };
-        if slot.owner != Owner::Driver(given_through) {
-            return Err(NetFault::PacketNotOwned { queue, id: entry.id, owner: slot.owner }.into());
         }
-        if slot.generation != entry.generation {
+        let given_through = if queue == Queue::RxReturn { Queue::RxProvide } else { Queue::TxProvide };
+        let owner = self.owner(entry.id);
+        if owner != Owner::Driver(given_through) {
+            return Err(NetFault::PacketNotOwned { queue, id: entry.id, owner }.into());
+        }
+        if self.keys[entry.id as usize] != u32::from(entry.generation) {
             return Err(malformed("generation", entry.generation.into(), "not the one that it was given with"));
         }
         let Some(status) = PacketStatus::from_u16(entry.status) else {
@@ -209,37 +264,93 @@ impl Packets {
         if queue == Queue::RxReturn && entry.len_bytes > self.layout.room_bytes {
             return Err(malformed("len_bytes", entry.len_bytes.into(), "longer than the buffer"));
         }
+        if queue == Queue::RxReturn && status == PacketStatus::Done {
+            if u32::from(entry.flags) != WHOLE {
+                return Err(malformed(
+                    "flags",
+                    entry.flags.into(),
+                    "a received frame is in one buffer: first and last",
+                ));
+            }
+            if u64::from(entry.len_bytes) < LEAST_BYTES {
+                return Err(malformed("len_bytes", entry.len_bytes.into(), "shorter than an Ethernet header"));
+            }
+        }
         Ok(status)
     }
 
-    /// Holds the buffer of a checked entry: it is not the driver's any more, but the host does not use it yet: it can
-    /// neither be returned again nor given out before [`take`](Self::take).
-    #[inline]
-    pub(crate) fn hold(&mut self, id: u32) {
-        self.slots[id as usize].owner = Owner::Host;
-    }
-
-    /// Undoes [`hold`](Self::hold): the buffer is the driver's again, because the call that returned it does not count.
+    /// Undoes what held a buffer: it is the driver's again, because the call that returned it does not count.
     pub(crate) fn unhold(&mut self, id: u32) {
-        let queue = if id < self.rx_count { Queue::RxProvide } else { Queue::TxProvide };
-        self.slots[id as usize].owner = Owner::Driver(queue);
+        let key = &mut self.keys[id as usize];
+        *key = u32::from((*key as u16).wrapping_sub(1));
     }
 
-    /// Takes the buffer of a checked entry back to the host.
+    /// Withdraws a frame that the driver was given and has not taken: its buffer is the host's, under the generation
+    /// that it had, and not free.
+    pub(crate) fn withdraw(&mut self, id: u32) {
+        self.keys[id as usize] |= HOSTS;
+    }
+
+    /// Frees the buffer of a frame that was withdrawn.
+    pub(crate) fn give_up(&mut self, id: u32) {
+        self.keys[id as usize] = came_back(self.keys[id as usize]);
+        self.free_tx.push(id);
+    }
+
+    /// Frees receive buffers that are held.
     #[inline]
-    pub(crate) fn take(&mut self, id: u32) {
-        self.slots[id as usize].come_back();
-        if id < self.rx_count { self.free_rx.push(id) } else { self.free_tx.push(id) }
+    pub(crate) fn free_rx(&mut self, ids: impl Iterator<Item = u32>) {
+        self.free_rx.extend(ids);
+    }
+
+    /// Frees buffers for sending that are held.
+    #[inline]
+    pub(crate) fn free_tx(&mut self, ids: &[u32]) {
+        self.free_tx.extend_from_slice(ids);
     }
 
     /// Returns how many frames that were given to be sent before `given_before_ns` the driver still has.
     pub(crate) fn overdue_tx(&self, given_before_ns: u64) -> usize {
-        let given = |slot: &&Slot| slot.owner == Owner::Driver(Queue::TxProvide) && slot.given_ns < given_before_ns;
-        self.slots[self.rx_count as usize..].iter().filter(given).count()
+        let is_overdue = |&id: &u32| self.is_drivers(id) && self.given[id as usize].at_ns < given_before_ns;
+        (self.rx_count..self.layout.count).filter(is_overdue).count()
     }
 
     /// Returns how many buffers the driver has.
     pub(crate) fn with_driver(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.owner != Owner::Host).count()
+        self.keys.iter().filter(|&key| key & HOSTS == 0).count()
     }
+}
+
+/// Returns where a buffer's frame begins in the window.
+#[inline]
+fn frame_offset(layout: &PoolLayout, id: u32) -> u64 {
+    u64::from(layout.offset) + u64::from(id) * u64::from(layout.stride_bytes) + u64::from(layout.headroom_bytes)
+}
+
+/// Returns the entry that gives the driver a frame to be sent.
+#[inline]
+fn whole_frame(id: u32, generation: u16, len_bytes: u32) -> EntryWords {
+    QueueEntry { id, generation, flags: WHOLE as u16, len_bytes, ..QueueEntry::default() }.to_words()
+}
+
+/// Gives the buffer with this key to the driver. Returns the generation under which it has it.
+#[inline]
+fn given_out(key: &mut u32) -> u16 {
+    *key &= !HOSTS;
+    *key as u16
+}
+
+/// Returns the key of a buffer that the driver gave back: the host has it, under a new generation, so that returning it
+/// another time is found.
+#[inline]
+fn came_back(key: u32) -> u32 {
+    u32::from((key as u16).wrapping_add(1)) | HOSTS
+}
+
+/// Returns whether an entry's first word says that it is a whole frame, and its generation is that of a buffer with
+/// this key, which the driver has.
+#[inline]
+fn is_whole(first: u64, key: u32) -> bool {
+    let of = (first >> QueueEntry::GENERATION_SHIFT) as u32;
+    of >> (QueueEntry::FLAGS_SHIFT - QueueEntry::GENERATION_SHIFT) == WHOLE && of & u32::from(u16::MAX) == key
 }

@@ -1,7 +1,7 @@
 //! The host's ends of the rings. The host keeps its own counters; the driver's are read once and checked.
 #![expect(unsafe_code, reason = "rings lie in memory that a driver writes, and are reached by raw pointers only")]
 
-use nook_abi::net::{EntryWords, QueueEntry};
+use nook_abi::net::EntryWords;
 use nook_abi::{Fault, QUEUE_CAPACITY, RingHeader};
 
 const MASK: u32 = QUEUE_CAPACITY - 1;
@@ -43,6 +43,7 @@ impl HostProducer {
     }
 
     /// Reads how far the driver is, and checks it; that counts only after [`sync`](Self::sync).
+    #[inline]
     pub(crate) fn look(&self, queue: &'static str) -> Result<u32, Fault> {
         // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         let consumed = unsafe { (&raw const (*self.header).consumed).read_volatile() };
@@ -55,12 +56,14 @@ impl HostProducer {
     }
 
     /// Reads the counter again, and from here on it counts: the call that took entries out is final.
+    #[inline]
     pub(crate) fn sync(&mut self, queue: &'static str) -> Result<(), Fault> {
         self.consumed = self.look(queue)?;
         Ok(())
     }
 
     /// Entries that the driver had not taken out when it was last asked.
+    #[inline]
     pub(crate) fn waiting(&self) -> u32 {
         self.produced.wrapping_sub(self.consumed)
     }
@@ -71,13 +74,20 @@ impl HostProducer {
         QUEUE_CAPACITY - self.waiting()
     }
 
-    /// Puts an entry in; the caller has asked [`room`](Self::room). Visible after [`publish`](Self::publish).
+    /// Puts entries in, no more than there is [`room`](Self::room) for. Returns how many. Visible after
+    /// [`publish`](Self::publish).
     #[inline]
-    pub(crate) fn push(&mut self, entry: &QueueEntry) {
-        debug_assert!(self.room() > 0);
-        // SAFETY: the index is masked; otherwise as `new` was promised.
-        unsafe { self.entries.add((self.produced & MASK) as usize).write_volatile(entry.to_words()) };
-        self.produced = self.produced.wrapping_add(1);
+    pub(crate) fn put(&mut self, entries: impl Iterator<Item = EntryWords>) -> u32 {
+        // Counted beside the field: after each write through a pointer the compiler would store and load that again.
+        let (ring, begin, mut at) = (self.entries, self.produced, self.produced);
+        for words in entries {
+            // SAFETY: the index is masked; otherwise as `new` was promised.
+            unsafe { ring.add((at & MASK) as usize).write_volatile(words) };
+            at = at.wrapping_add(1);
+        }
+        debug_assert!(at.wrapping_sub(begin) <= self.room());
+        self.produced = at;
+        at.wrapping_sub(begin)
     }
 
     /// Takes the newest `count` entries out again, which the driver had not taken when it was last asked; the caller
@@ -86,12 +96,6 @@ impl HostProducer {
         debug_assert!(count <= self.waiting());
         self.produced = self.produced.wrapping_sub(count);
         self.publish();
-    }
-
-    /// Returns the number of the next entry to be put in: counts entries ever put in.
-    #[inline]
-    pub(crate) fn produced(&self) -> u32 {
-        self.produced
     }
 
     /// Entries ever put in, and how many of them the driver had taken out.
@@ -123,25 +127,32 @@ impl HostConsumer {
         HostConsumer { header, entries, consumed: 0 }
     }
 
-    /// Returns how many entries the driver has put in, checked.
-    pub(crate) fn available(&self, queue: &'static str) -> Result<u32, Fault> {
+    /// Copies every entry that the driver has put in, and takes it out if `each` accepts it; ends at the first that it
+    /// does not.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        queue: &'static str,
+        mut each: impl FnMut(EntryWords) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         let produced = unsafe { (&raw const (*self.header).produced).read_volatile() };
-        let available = produced.wrapping_sub(self.consumed);
-        if available > QUEUE_CAPACITY {
+        if produced.wrapping_sub(self.consumed) > QUEUE_CAPACITY {
             let rule = "more was put in than the ring holds";
             return Err(Fault::QueueCorrupt { queue, value: produced, rule });
         }
-        Ok(available)
-    }
-
-    /// Copies the next entry; the caller has asked [`available`](Self::available).
-    #[inline]
-    pub(crate) fn pop(&mut self) -> QueueEntry {
-        // SAFETY: the index is masked, and words are words, whatever is there.
-        let words = unsafe { self.entries.add((self.consumed & MASK) as usize).read_volatile() };
-        self.consumed = self.consumed.wrapping_add(1);
-        QueueEntry::from_words(words)
+        // Counted beside the field, as in `HostProducer::put`.
+        let (ring, mut at, mut outcome) = (self.entries, self.consumed, Ok(()));
+        while at != produced {
+            // SAFETY: the index is masked, and words are words, whatever is there.
+            outcome = each(unsafe { ring.add((at & MASK) as usize).read_volatile() });
+            if outcome.is_err() {
+                break;
+            }
+            at = at.wrapping_add(1);
+        }
+        self.consumed = at;
+        outcome
     }
 
     /// Entries ever taken out.

@@ -1,17 +1,17 @@
 //! The queues of an interface, and the packets in them.
 
-use nook_abi::net::{NetFault, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
+#[cfg(test)]
+mod tests;
+
+use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry};
 use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
 use nook_net_api::NetBackend;
 
 use super::NetCounters;
-use super::packets::{FrameInfo, Packets};
+use super::packets::Packets;
 use super::ring::{HostConsumer, HostProducer};
 use crate::Space;
-
-/// Ethernet header: two addresses and a type.
-const ETHERNET_HEADER_BYTES: u32 = 14;
 
 /// The host's ends of the four queues.
 pub(super) struct Rings {
@@ -21,12 +21,30 @@ pub(super) struct Rings {
     pub(super) tx_return: HostConsumer,
 }
 
-/// What the driver returned, checked: `len_bytes` is that of a received frame.
+/// A receive buffer that the driver returned, checked.
 pub(super) struct Returned {
-    queue: Queue,
     id: u32,
-    status: PacketStatus,
+    /// The length of the frame in it, which is that of a header at least; 0 if there is none to be handed up.
     len_bytes: u32,
+}
+
+/// How many buffers came back with each [`PacketStatus`] but `Done`.
+#[derive(Debug, Default)]
+struct Others {
+    failed: u64,
+    unused: u64,
+    dropped: u64,
+}
+
+impl Others {
+    fn count(&mut self, status: PacketStatus) {
+        match status {
+            PacketStatus::Done => {}
+            PacketStatus::Failed => self.failed += 1,
+            PacketStatus::Unused => self.unused += 1,
+            PacketStatus::Dropped => self.dropped += 1,
+        }
+    }
 }
 
 /// What passes between host and driver in one nook.
@@ -34,10 +52,11 @@ pub(crate) struct Traffic {
     window: DmaWindow,
     pub(super) packets: Packets,
     pub(super) rings: Option<Rings>,
-    /// What was rolled back and checked, and is not accepted yet.
-    pub(super) returned: Vec<Returned>,
-    /// Which buffer the driver got at which place of `tx_provide`.
-    tx_ids: [u32; QUEUE_CAPACITY as usize],
+    /// What came back through each of the two queues and was checked, and is not accepted yet.
+    pub(super) received: Vec<Returned>,
+    pub(super) sent: Vec<u32>,
+    received_others: Others,
+    sent_others: Others,
     /// Buffers whose frames the next instance is given first, oldest first.
     kept: Vec<u32>,
     /// Whether frames that an instance had when it ended, perhaps sent already, are among them.
@@ -52,8 +71,10 @@ impl Traffic {
             window,
             packets: Packets::new(pool, rx_count),
             rings: None,
-            returned: Vec::with_capacity(2 * QUEUE_CAPACITY as usize),
-            tx_ids: [0; QUEUE_CAPACITY as usize],
+            received: Vec::with_capacity(QUEUE_CAPACITY as usize),
+            sent: Vec::with_capacity(QUEUE_CAPACITY as usize),
+            received_others: Others::default(),
+            sent_others: Others::default(),
             kept: Vec::new(),
             resubmits: true,
             moves: 0,
@@ -123,7 +144,7 @@ impl Traffic {
     /// Returns whether another frame could be taken from the interface.
     #[inline]
     pub(crate) fn has_tx_room(&self) -> bool {
-        self.packets.free_tx() > 0 && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() > 0)
+        self.packets.has_free_tx() && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() > 0)
     }
 
     /// Returns whether the driver has next to nothing to receive into while the host could give it more: it took all
@@ -138,15 +159,7 @@ impl Traffic {
     pub(crate) fn provide_rx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
         rings.rx_provide.sync(Queue::RxProvide.name())?;
-        let room_bytes = self.packets.room_bytes();
-        let mut provided = false;
-        while rings.rx_provide.room() > 0 {
-            let Some((id, generation)) = self.packets.give_rx() else { break };
-            let entry = QueueEntry { id, generation, len_bytes: room_bytes, ..QueueEntry::default() };
-            rings.rx_provide.push(&entry);
-            provided = true;
-        }
-        if provided {
+        if self.packets.give_rx(&mut rings.rx_provide) {
             self.moves += 1;
             rings.rx_provide.publish();
         }
@@ -161,66 +174,47 @@ impl Traffic {
         counters: &mut NetCounters,
         now_ns: u64,
     ) -> Result<std::io::Result<u32>, Fault> {
-        let Some(rings) = &mut self.rings else { return Ok(Ok(0)) };
-        rings.tx_provide.sync(Queue::TxProvide.name())?;
-        let room_bytes = self.packets.room_bytes() as usize;
-        let window = self.window.slice();
-        let before = rings.tx_provide.produced();
-        let again = self.kept.len().min(rings.tx_provide.room() as usize);
-        for id in self.kept.drain(..again) {
-            let generation = self.packets.give_tx_again(id, now_ns);
-            push_tx(rings, &mut self.tx_ids, id, generation, self.packets.frame_in(id));
-        }
-        let mut outcome = Ok(());
-        while rings.tx_provide.room() > 0 {
-            let Some(id) = self.packets.peek_tx() else { break };
-            let buffer = frame(&window, self.packets.frame_offset(id), room_bytes);
-            let len_bytes = match backend.fetch(buffer) {
-                Ok(Some(len)) => len.min(room_bytes) as u32,
-                Ok(None) => break,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            };
-            let frame = FrameInfo { len_bytes };
-            let generation = self.packets.give_tx(frame, now_ns);
-            push_tx(rings, &mut self.tx_ids, id, generation, frame);
-            counters.tx_packets += 1;
-            counters.tx_bytes += u64::from(len_bytes);
-        }
-        let provided = rings.tx_provide.produced().wrapping_sub(before);
-        if provided > 0 {
+        let Traffic { rings: Some(Rings { tx_provide, .. }), packets, kept, .. } = self else { return Ok(Ok(0)) };
+        tx_provide.sync(Queue::TxProvide.name())?;
+        let again = kept.len().min(tx_provide.room() as usize);
+        let again = if again == 0 { 0 } else { packets.give_tx_again(tx_provide, now_ns, kept.drain(..again)) };
+        let (window, room_bytes) = (self.window.slice(), packets.room_bytes() as usize);
+        let (frames, bytes, outcome) = packets.give_tx(tx_provide, now_ns, |offset| {
+            Ok(backend.fetch(frame(&window, offset, room_bytes))?.map(|len| len.min(room_bytes) as u32))
+        });
+        counters.tx_packets += u64::from(frames);
+        counters.tx_bytes += bytes;
+        if again + frames > 0 {
             self.moves += 1;
-            rings.tx_provide.publish();
+            tx_provide.publish();
         }
-        Ok(outcome.map(|()| provided))
+        Ok(outcome.map(|()| again + frames))
     }
 
     /// Rolls back the frames to be sent that the driver has not taken yet; they will be given again, in order.
     pub(crate) fn withhold_tx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
         rings.tx_provide.sync(Queue::TxProvide.name())?;
-        let (waiting, end) = (rings.tx_provide.waiting(), rings.tx_provide.produced());
-        let ids = (0..waiting).map(|at| self.tx_ids[(end.wrapping_sub(waiting - at) % QUEUE_CAPACITY) as usize]);
-        let ids: Vec<u32> = ids.collect();
+        let waiting = rings.tx_provide.waiting();
         rings.tx_provide.retract(waiting);
-        ids.iter().for_each(|&id| self.packets.hold(id));
-        self.kept.splice(0..0, ids);
+        // What it was given last; a driver that gave something back without taking it gets as much less again.
+        let mut given = self.packets.sending();
+        let waiting = given.split_off(given.len().saturating_sub(waiting as usize));
+        waiting.iter().for_each(|&id| self.packets.withdraw(id));
+        self.kept.splice(0..0, waiting);
         Ok(())
     }
 
     /// Gives up the oldest frame that was withheld. Says whether there was one.
     pub(crate) fn drop_withheld_tx(&mut self) -> bool {
         let dropped = (!self.kept.is_empty()).then(|| self.kept.remove(0));
-        dropped.map(|id| self.packets.take(id)).is_some()
+        dropped.map(|id| self.packets.give_up(id)).is_some()
     }
 
-    /// Rolls back what the driver returned, after checking every entry. Nothing counts before
+    /// Checks every entry that the driver returned, and holds its buffer. Nothing counts before
     /// [`accept`](Self::accept); after a fault, everything is as it was.
     pub(crate) fn check(&mut self) -> Result<(), Fault> {
-        let outcome = self.check_ring(Queue::RxReturn).and_then(|()| self.check_ring(Queue::TxReturn));
-        let outcome = outcome.and_then(|()| self.look_at_provided());
+        let outcome = self.check_received().and_then(|()| self.check_sent()).and_then(|()| self.look_at_provided());
         if outcome.is_err() {
             self.disregard();
         }
@@ -236,46 +230,57 @@ impl Traffic {
         Ok(())
     }
 
-    fn check_ring(&mut self, queue: Queue) -> Result<(), Fault> {
-        let Some(rings) = &mut self.rings else { return Ok(()) };
-        let ring = if queue == Queue::RxReturn { &mut rings.rx_return } else { &mut rings.tx_return };
-        for _ in 0..ring.available(queue.name())? {
-            let entry = ring.pop();
-            let checked = self.packets.check(queue, &entry).and_then(|status| {
-                if queue == Queue::RxReturn && status == PacketStatus::Done {
-                    check_whole_frame(&entry)?;
+    fn check_received(&mut self) -> Result<(), Fault> {
+        let Traffic { rings: Some(Rings { rx_return, .. }), packets, received, received_others, .. } = self else {
+            return Ok(());
+        };
+        rx_return.take(Queue::RxReturn.name(), |words| {
+            let returned = match packets.hold_received(words) {
+                Some((id, len_bytes)) => Returned { id, len_bytes },
+                None => {
+                    let entry = QueueEntry::from_words(words);
+                    let status = packets.hold(Queue::RxReturn, &entry)?;
+                    received_others.count(status);
+                    Returned { id: entry.id, len_bytes: if status == PacketStatus::Done { entry.len_bytes } else { 0 } }
                 }
-                Ok(status)
-            });
-            match checked {
-                Ok(status) => {
-                    let QueueEntry { id, len_bytes, .. } = entry;
-                    self.packets.hold(id);
-                    self.returned.push(Returned { queue, id, status, len_bytes });
+            };
+            received.push(returned);
+            Ok(())
+        })
+    }
+
+    fn check_sent(&mut self) -> Result<(), Fault> {
+        let Traffic { rings: Some(Rings { tx_return, .. }), packets, sent, sent_others, .. } = self else {
+            return Ok(());
+        };
+        tx_return.take(Queue::TxReturn.name(), |words| {
+            let id = match packets.hold_sent(words) {
+                Some(id) => id,
+                None => {
+                    let entry = QueueEntry::from_words(words);
+                    sent_others.count(packets.hold(Queue::TxReturn, &entry)?);
+                    entry.id
                 }
-                Err(fault) => {
-                    ring.rewind(1);
-                    return Err(fault);
-                }
-            }
-        }
-        Ok(())
+            };
+            sent.push(id);
+            Ok(())
+        })
     }
 
     /// Drops what was checked and not accepted: it counts as not returned.
     pub(crate) fn disregard(&mut self) {
-        for Returned { queue, id, .. } in self.returned.drain(..) {
-            self.packets.unhold(id);
-            if let Some(rings) = &mut self.rings {
-                let ring = if queue == Queue::RxReturn { &mut rings.rx_return } else { &mut rings.tx_return };
-                ring.rewind(1);
-            }
+        if let Some(rings) = &mut self.rings {
+            rings.rx_return.rewind(self.received.len() as u32);
+            rings.tx_return.rewind(self.sent.len() as u32);
         }
+        let received = self.received.drain(..).map(|returned| returned.id);
+        received.chain(self.sent.drain(..)).for_each(|id| self.packets.unhold(id));
+        (self.received_others, self.sent_others) = Default::default();
     }
 
     /// Accepts what was checked: received frames go to the interface, and all buffers are the host's again.
     pub(crate) fn accept(&mut self, backend: &mut impl NetBackend, counters: &mut NetCounters) -> std::io::Result<()> {
-        if self.returned.is_empty() {
+        if self.received.is_empty() && self.sent.is_empty() {
             return Ok(());
         }
         self.moves += 1;
@@ -283,30 +288,13 @@ impl Traffic {
             rings.rx_return.publish();
             rings.tx_return.publish();
         }
-        let window = self.window.slice();
-        let (mut outcome, mut handed_up) = (Ok(()), 0);
-        for Returned { queue, id, status, len_bytes } in self.returned.drain(..) {
-            match (queue, status) {
-                (Queue::RxReturn, PacketStatus::Done) if outcome.is_ok() => {
-                    match backend.deliver(frame(&window, self.packets.frame_offset(id), len_bytes as usize)) {
-                        Ok(true) => {
-                            handed_up += 1;
-                            counters.rx_bytes += u64::from(len_bytes);
-                        }
-                        Ok(false) => counters.rx_no_room += 1,
-                        Err(error) => outcome = Err(error),
-                    }
-                }
-                (Queue::RxReturn, PacketStatus::Failed) => counters.rx_failed += 1,
-                (Queue::RxReturn, PacketStatus::Dropped) => counters.rx_dropped += 1,
-                (Queue::RxReturn, _) => {}
-                (_, PacketStatus::Done) => counters.tx_done += 1,
-                (_, PacketStatus::Dropped) => counters.tx_dropped += 1,
-                (_, PacketStatus::Failed | PacketStatus::Unused) => counters.tx_failed += 1,
-            }
-            self.packets.take(id);
-        }
-        outcome?;
+        let Others { failed, unused, dropped } = std::mem::take(&mut self.sent_others);
+        counters.tx_done += self.sent.len() as u64 - failed - unused - dropped;
+        counters.tx_failed += failed + unused;
+        counters.tx_dropped += dropped;
+        self.packets.free_tx(&self.sent);
+        self.sent.clear();
+        let handed_up = self.hand_up(backend, counters)?;
         if handed_up > 0 {
             // What the other side has confirmed counts, and no sooner.
             let no_room = u64::from(backend.flush()?).min(handed_up);
@@ -315,14 +303,33 @@ impl Traffic {
         }
         Ok(())
     }
-}
 
-/// Puts a frame to be sent into its ring.
-#[inline]
-fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32, generation: u16, frame: FrameInfo) {
-    ids[(rings.tx_provide.produced() % QUEUE_CAPACITY) as usize] = id;
-    let flags = entry_flags::FIRST | entry_flags::LAST;
-    rings.tx_provide.push(&QueueEntry { id, generation, flags, len_bytes: frame.len_bytes, ..QueueEntry::default() });
+    /// Hands received frames to the interface, up to the first that it has an error for; their buffers are all the
+    /// host's again. Returns for how many it has room.
+    fn hand_up(&mut self, backend: &mut impl NetBackend, counters: &mut NetCounters) -> std::io::Result<u64> {
+        let Others { failed, dropped, .. } = std::mem::take(&mut self.received_others);
+        counters.rx_failed += failed;
+        counters.rx_dropped += dropped;
+        let Traffic { window, packets, received, .. } = self;
+        let window = window.slice();
+        let (mut handed_up, mut bytes, mut outcome) = (0, 0, Ok(()));
+        for &Returned { id, len_bytes } in received.iter().filter(|returned| returned.len_bytes > 0) {
+            match backend.deliver(frame(&window, packets.frame_offset(id), len_bytes as usize)) {
+                Ok(true) => {
+                    handed_up += 1;
+                    bytes += u64::from(len_bytes);
+                }
+                Ok(false) => counters.rx_no_room += 1,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        counters.rx_bytes += bytes;
+        packets.free_rx(received.drain(..).map(|returned| returned.id));
+        outcome.map(|()| handed_up)
+    }
 }
 
 /// Returns the part of a packet buffer that holds its frame.
@@ -330,124 +337,4 @@ fn push_tx(rings: &mut Rings, ids: &mut [u32; QUEUE_CAPACITY as usize], id: u32,
 fn frame<'a>(window: &VolatileSlice<'a>, offset: u64, len: usize) -> VolatileSlice<'a> {
     // The pool lies inside the window by the layout, and ids and lengths were checked against it.
     window.subslice(offset as usize, len).expect("packet buffers lie inside the window")
-}
-
-/// Checks that a received frame is whole, in one buffer (in this ABI version), and long enough to be a frame.
-fn check_whole_frame(entry: &QueueEntry) -> Result<(), Fault> {
-    let malformed = |field, value, rule| {
-        Fault::from(NetFault::PacketMalformed { queue: Queue::RxReturn, id: entry.id, field, value, rule })
-    };
-    if entry.flags != entry_flags::FIRST | entry_flags::LAST {
-        return Err(malformed("flags", entry.flags.into(), "a received frame is in one buffer: first and last"));
-    }
-    if entry.len_bytes < ETHERNET_HEADER_BYTES {
-        return Err(malformed("len_bytes", entry.len_bytes.into(), "shorter than an Ethernet header"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-#[expect(unsafe_code, reason = "a ring that another thread writes at the same time")]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-    use crate::RegionAddrs;
-    use nook_abi::ClassFault;
-    use nook_abi::net::RING_BYTES;
-    use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
-
-    /// An interface that looks at what it is given.
-    #[derive(Default)]
-    struct Looks(usize);
-
-    impl NetBackend for Looks {
-        fn deliver(&mut self, frame: VolatileSlice<'_>) -> std::io::Result<bool> {
-            assert!((14..=2048).contains(&frame.len()), "a frame of {} bytes", frame.len());
-            self.0 += 1;
-            Ok(true)
-        }
-        fn fetch(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
-            Ok(None)
-        }
-        fn link(&mut self, _: bool) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn set_mac(&mut self, _: [u8; 6]) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Memory that another thread writes to while the host reads it.
-    struct Memory(*mut u64, usize);
-
-    // SAFETY: only volatile accesses are made to it.
-    unsafe impl Sync for Memory {}
-
-    #[test]
-    fn what_changes_between_check_and_use_is_used_as_it_was_checked() {
-        let ring = RING_BYTES.next_multiple_of(64);
-        let mut words = vec![0u64; (HOST_PAGE_BYTES + 4 * ring) / 8 + 8];
-        let at = words.as_mut_ptr().cast::<u8>();
-        let base = at.wrapping_add(at.align_offset(64));
-        let place = |index: usize| (HOST_PAGE_BYTES + index * ring) as u64;
-        let places = RegionAddrs { heap: 0, host_page: 0, rings: [place(0), place(1), place(2), place(3)], window: 0 };
-        let len = HOST_PAGE_BYTES + 4 * ring;
-        // SAFETY: the vector lives to the end of the test, and is accessed through the space and the thread only.
-        let space = unsafe { Space::new(base, len as u64, places) };
-        let window = DmaWindow::new(4 << 20).unwrap();
-        let pool = PoolLayout {
-            offset: 4096,
-            count: 1024,
-            stride_bytes: 2112,
-            headroom_bytes: 64,
-            room_bytes: 2048,
-            reserved: 0,
-        };
-        let done = AtomicBool::new(false);
-        let entries = base.wrapping_add(place(1) as usize + 64).cast::<u64>();
-        let memory = Memory(entries, QUEUE_CAPACITY as usize * 2);
-        let (memory, done) = (&memory, &done);
-        std::thread::scope(|scope| {
-            // Lengths that are right and wrong, flags, states and reserved bits, everywhere, all the time.
-            scope.spawn(move || {
-                let mut value = 1u64;
-                while !done.load(Ordering::Relaxed) {
-                    for index in (0..memory.1).filter(|index| index % 2 == 1) {
-                        value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                        let len = if value >> 62 == 0 { u64::MAX } else { 60 };
-                        // SAFETY: inside the ring.
-                        unsafe { memory.0.add(index).write_volatile(len & 0xffff_ffff) };
-                    }
-                }
-            });
-            let mut looks = Looks::default();
-            let (mut taken, mut faults) = (0, 0);
-            for round in 0..2000u32 {
-                let mut net = Traffic::new(window.clone(), pool, 512);
-                net.begin(Some(&space));
-                net.provide_rx().unwrap();
-                for id in 0..64u32 {
-                    let flags = u64::from(entry_flags::FIRST | entry_flags::LAST) << 48;
-                    // SAFETY: inside the ring; id, generation 0 and flags of entry `id`.
-                    unsafe { memory.0.add(id as usize * 2).write_volatile(u64::from(id) | flags) };
-                }
-                // SAFETY: the ring's header.
-                unsafe { base.wrapping_add(place(1) as usize).cast::<u32>().write_volatile(1 + round % 64) };
-                let mut counters = NetCounters::default();
-                match net.check() {
-                    Ok(()) => {
-                        net.accept(&mut looks, &mut counters).unwrap();
-                        taken += 1;
-                    }
-                    Err(Fault::Class(ClassFault::Net(NetFault::PacketMalformed { field: "len_bytes", .. }))) => {
-                        faults += 1
-                    }
-                    Err(other) => panic!("{other}"),
-                }
-            }
-            done.store(true, Ordering::Relaxed);
-            assert!(taken + faults == 2000 && faults > 0);
-        });
-    }
 }

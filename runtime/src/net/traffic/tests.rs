@@ -1,0 +1,167 @@
+#![expect(unsafe_code, reason = "rings that the test writes as a driver would, once from another thread")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::RegionAddrs;
+use nook_abi::ClassFault;
+use nook_abi::net::{NetFault, RING_BYTES, entry_flags};
+use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
+
+/// An interface that looks at what it is given.
+#[derive(Default)]
+struct Looks(usize);
+
+impl NetBackend for Looks {
+    fn deliver(&mut self, frame: VolatileSlice<'_>) -> std::io::Result<bool> {
+        assert!((14..=2048).contains(&frame.len()), "a frame of {} bytes", frame.len());
+        self.0 += 1;
+        Ok(true)
+    }
+    fn fetch(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
+        Ok(None)
+    }
+    fn link(&mut self, _: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn set_mac(&mut self, _: [u8; 6]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Memory that another thread writes to while the host reads it.
+struct Memory(*mut u64, usize);
+
+// SAFETY: only volatile accesses are made to it.
+unsafe impl Sync for Memory {}
+
+/// Memory with a host page and four rings, which nothing else is in.
+struct DriverMemory(Vec<u64>);
+
+const RING: usize = RING_BYTES.next_multiple_of(64);
+const LEN: usize = HOST_PAGE_BYTES + 4 * RING;
+
+impl DriverMemory {
+    fn new() -> Self {
+        DriverMemory(vec![0; LEN / 8 + 8])
+    }
+
+    fn base(&mut self) -> *mut u8 {
+        let at = self.0.as_mut_ptr().cast::<u8>();
+        at.wrapping_add(at.align_offset(64))
+    }
+
+    fn space(&mut self) -> Space {
+        let rings = [0, 1, 2, 3].map(place);
+        let places = RegionAddrs { heap: 0, host_page: 0, rings, window: 0 };
+        // SAFETY: the memory is as long, aligned by `base`, and lives as long as the test, whose last local it is.
+        unsafe { Space::new(self.base(), LEN as u64, places) }
+    }
+}
+
+fn place(index: usize) -> u64 {
+    (HOST_PAGE_BYTES + index * RING) as u64
+}
+
+const POOL: PoolLayout =
+    PoolLayout { offset: 4096, count: 1024, stride_bytes: 2112, headroom_bytes: 64, room_bytes: 2048, reserved: 0 };
+
+/// An interface with this many frames to send.
+struct Sends(u32);
+
+impl NetBackend for Sends {
+    fn deliver(&mut self, _: VolatileSlice<'_>) -> std::io::Result<bool> {
+        Ok(true)
+    }
+    fn fetch(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        Ok(left.map(|_| 60))
+    }
+    fn link(&mut self, _: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn set_mac(&mut self, _: [u8; 6]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_frame_that_was_returned_and_never_taken_is_not_given_again() {
+    let mut memory = DriverMemory::new();
+    let (base, space) = (memory.base(), memory.space());
+    let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
+    net.begin(Some(&space));
+    let mut counters = NetCounters::default();
+    assert_eq!(net.provide_tx(&mut Sends(4), &mut counters, 1).unwrap().unwrap(), 4);
+    let [provide, back] = [2, 3].map(|ring| base.wrapping_add(place(ring) as usize).cast::<u64>());
+    // The driver returns the third entry of `tx_provide` as it is, and does not say that it took any.
+    // SAFETY: two words of an entry, and a header, of rings in the memory.
+    unsafe {
+        back.add(8).write_volatile(provide.add(8 + 4).read_volatile());
+        back.add(9).write_volatile(0);
+        back.cast::<u32>().write_volatile(1);
+    }
+    net.check().unwrap();
+    net.accept(&mut Sends(0), &mut counters).unwrap();
+    assert_eq!(counters.tx_done, 1);
+    net.withhold_tx().unwrap();
+    let free = net.packets.free_tx_ids().to_vec();
+    assert_eq!(net.kept.len(), 3);
+    assert!(net.kept.iter().all(|id| !free.contains(id)), "{:?} are kept, {free:?} free", net.kept);
+    while net.drop_withheld_tx() {}
+    let mut free = net.packets.free_tx_ids().to_vec();
+    free.sort_unstable();
+    assert_eq!(free, (512..1024).collect::<Vec<_>>(), "each buffer once");
+}
+
+#[test]
+fn what_changes_between_check_and_use_is_used_as_it_was_checked() {
+    let mut rings = DriverMemory::new();
+    let (base, space) = (rings.base(), rings.space());
+    let window = DmaWindow::new(4 << 20).unwrap();
+    let pool = POOL;
+    let done = AtomicBool::new(false);
+    let entries = base.wrapping_add(place(1) as usize + 64).cast::<u64>();
+    let memory = Memory(entries, QUEUE_CAPACITY as usize * 2);
+    let (memory, done) = (&memory, &done);
+    std::thread::scope(|scope| {
+        // Lengths that are right and wrong, flags, states and reserved bits, everywhere, all the time.
+        scope.spawn(move || {
+            let mut value = 1u64;
+            while !done.load(Ordering::Relaxed) {
+                for index in (0..memory.1).filter(|index| index % 2 == 1) {
+                    value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let len = if value >> 62 == 0 { u64::MAX } else { 60 };
+                    // SAFETY: inside the ring.
+                    unsafe { memory.0.add(index).write_volatile(len & 0xffff_ffff) };
+                }
+            }
+        });
+        let mut looks = Looks::default();
+        let (mut taken, mut faults) = (0, 0);
+        for round in 0..2000u32 {
+            let mut net = Traffic::new(window.clone(), pool, 512);
+            net.begin(Some(&space));
+            net.provide_rx().unwrap();
+            for id in 0..64u32 {
+                let flags = u64::from(entry_flags::FIRST | entry_flags::LAST) << 48;
+                // SAFETY: inside the ring; id, generation 0 and flags of entry `id`.
+                unsafe { memory.0.add(id as usize * 2).write_volatile(u64::from(id) | flags) };
+            }
+            // SAFETY: the ring's header.
+            unsafe { base.wrapping_add(place(1) as usize).cast::<u32>().write_volatile(1 + round % 64) };
+            let mut counters = NetCounters::default();
+            match net.check() {
+                Ok(()) => {
+                    net.accept(&mut looks, &mut counters).unwrap();
+                    taken += 1;
+                }
+                Err(Fault::Class(ClassFault::Net(NetFault::PacketMalformed { field: "len_bytes", .. }))) => faults += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(taken + faults == 2000 && faults > 0);
+    });
+}
