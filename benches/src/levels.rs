@@ -36,7 +36,7 @@ struct Sandbox {
     scalar: bool,
 }
 
-const CODE: CodeGen = CodeGen { guard_pages: true, spectre: true, epochs: true };
+const CODE: CodeGen = CodeGen { guard_pages: true, spectre: true, deadline_checks: true };
 const SANDBOX: Sandbox = Sandbox { undo: None, code: CODE, mmio: Mmio::Emulated, scalar: false };
 
 /// The baseline.
@@ -89,7 +89,7 @@ pub const SETTINGS: &[Level] = &[
     compiled("bounds checks", CodeGen { guard_pages: false, ..CODE }),
     compiled("bounds checks, no Spectre mitigation", CodeGen { guard_pages: false, spectre: false, ..CODE }),
     compiled("no Spectre mitigation", CodeGen { spectre: false, ..CODE }),
-    compiled("no epoch checks", CodeGen { epochs: false, ..CODE }),
+    compiled("no deadline checks", CodeGen { deadline_checks: false, ..CODE }),
     Level {
         name: "driver without SIMD",
         about: "driver without SIMD",

@@ -144,7 +144,7 @@ fn settings(report: &Report) -> Table {
     Table {
         title: "What the settings of code generation cost",
         note: "Each column changes one thing of the sandbox and is its cost over plain sfi's. What has transactions has \
-               no epoch checks: its modules check their deadline themselves.",
+               deadline checks too.",
         head: [words(&["what"]), head.collect()].concat(),
         rows: suites::SETTINGS_WORK.iter().filter_map(row).collect(),
     }

@@ -2,7 +2,8 @@
 //!
 //! - [`with_memory_pages`]: its memory gets the length that the host lays out;
 //! - [`hints`]: calls of hints become instructions;
-//! - [`undo`]: its calls can be undone, and check their deadline by themselves;
+//! - [`deadline`]: its calls check their deadline by themselves;
+//! - [`undo`]: they do, and can be undone besides;
 //! - [`Counting`]: its code is there twice, once with a countdown;
 //! - [`check`]: whether a finished module checks its deadline wherever it may run for long.
 //!
@@ -17,8 +18,10 @@
 
 pub mod check;
 mod countdown;
+pub mod deadline;
 pub mod hints;
 mod offsets;
+mod planted;
 mod resize;
 mod sections;
 #[cfg(test)]
@@ -56,7 +59,8 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::THREADS
 }
 
-/// Returns the same, and what rewriting adds: the log's memory, and a table to itself for the question about the time.
+/// Returns the same, and what rewriting adds: the memory of the time cell and the log, and a table to itself for the
+/// question about the time.
 fn rewritten_features() -> WasmFeatures {
     features() | WasmFeatures::MULTI_MEMORY | WasmFeatures::REFERENCE_TYPES
 }

@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::CodeGen;
-    use crate::engine::{DeadlineSource, Engine};
+    use crate::engine::Engine;
 
     const BAR_BYTES: usize = 64 << 10;
 
@@ -144,9 +144,8 @@ mod tests {
         let file = memfd_create(c"bar", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, BAR_BYTES as u64).unwrap();
         let bar = Arc::new(MappedBar::new(file.as_fd(), 0, BAR_BYTES, RESERVE_BYTES).unwrap());
-        let engine = Engine::new(DeadlineSource::Epoch, &CodeGen::default()).unwrap();
+        let engine = Engine::new(&CodeGen::default()).unwrap();
         let mut store = Store::new(engine.wasmtime(), ());
-        store.set_epoch_deadline(u64::MAX / 2);
         let module = wasmtime::Module::new(engine.wasmtime(), bulk()).unwrap();
         let instance = memory::with_bar(bar.clone(), || wasmtime::Instance::new(&mut store, &module, &[])).unwrap();
         let bulk = instance.get_typed_func::<u32, ()>(&mut store, "bulk").unwrap();

@@ -27,8 +27,7 @@ pub enum EngineError {
     /// What was added to the driver so that its calls check their deadline is wrong.
     #[error(
         "nook's own instrumentation of this driver is wrong: {0}; so its calls might never end, and nothing of it was \
-         run. The mistake is nook's: run the driver with --isolation sfi, where the engine watches the time, and \
-         report it together with the driver's file"
+         run. The mistake is nook's: report it together with the driver's file"
     )]
     NoDeadlineCheck(#[source] check::CheckError),
     /// A filter was named for a driver that calls none.
@@ -47,22 +46,22 @@ pub enum EngineError {
     Compile(String),
 }
 
-/// How drivers are compiled, as far as that is a choice. The default is how all are; the others are for
-/// measure what each part of it costs, and nothing of a driver that one does not trust is safe with them.
+/// How drivers are compiled, as far as that is a choice. The default is how all are; the others are to measure what
+/// each part of it costs, and nothing of a driver that one does not trust is safe with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeGen {
     /// Guard pages stop accesses past the memory's end; otherwise compiled code compares each address.
     pub guard_pages: bool,
     /// What is out of bounds is not reached speculatively either.
     pub spectre: bool,
-    /// Loops and functions look whether their time is up; otherwise a call may run for ever. Modules that see to that
-    /// by themselves are compiled without it in any case.
-    pub epochs: bool,
+    /// Loops and functions check their deadline; otherwise a call may run for ever. Modules with an undo log do in any
+    /// case.
+    pub deadline_checks: bool,
 }
 
 impl Default for CodeGen {
     fn default() -> Self {
-        CodeGen { guard_pages: true, spectre: true, epochs: true }
+        CodeGen { guard_pages: true, spectre: true, deadline_checks: true }
     }
 }
 
@@ -73,32 +72,22 @@ pub struct Engine {
     cells: Cells,
 }
 
-/// What compiled code looks at, now and then, so that a call that does not end can be ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeadlineSource {
-    /// The engine's epoch: the compiler sees to it.
-    Epoch,
-    /// A cell: the module does it by itself.
-    Cell,
-}
-
 impl Engine {
     /// Sets up an engine and starts its clock; the clock ends with the last clone.
-    pub(crate) fn new(source: DeadlineSource, how: &CodeGen) -> Result<Self, EngineError> {
-        let config = config(source, how)?;
+    pub(crate) fn new(how: &CodeGen) -> Result<Self, EngineError> {
+        let config = config(how)?;
         let engine = wasmtime::Engine::new(&config).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let cells = Cells::default();
         let (weak, ticking) = (engine.weak(), cells.clone());
         let clock = move || {
             while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
                 ticking.tick();
                 drop(engine);
                 std::thread::sleep(Duration::from_nanos(TICK_NS));
             }
         };
-        let spawned = std::thread::Builder::new().name("nook-epoch".into()).spawn(clock);
-        spawned.map_err(|error| EngineError::Setup(format!("cannot start the epoch clock: {error}")))?;
+        let spawned = std::thread::Builder::new().name("nook-clock".into()).spawn(clock);
+        spawned.map_err(|error| EngineError::Setup(format!("cannot start its clock: {error}")))?;
         Ok(Engine { engine, cells })
     }
 
@@ -117,12 +106,11 @@ impl Engine {
 }
 
 /// Returns how modules are compiled and run, for this machine.
-pub(crate) fn config(source: DeadlineSource, how: &CodeGen) -> Result<Config, EngineError> {
+pub(crate) fn config(how: &CodeGen) -> Result<Config, EngineError> {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .concurrency_support(false)
-        .epoch_interruption(source == DeadlineSource::Epoch && how.epochs)
         // A few callers cost a microsecond or so at a trap of 3 to 8; with RUST_BACKTRACE set it is 20 more.
         .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
         .wasm_relaxed_simd(false)

@@ -1,8 +1,9 @@
 //! What the compiler makes of a driver for one machine that never changes: to count instructions in, not to run.
 
+use nook_instrument::deadline::with_deadline_checks;
 use wasmtime::Engine;
 
-use crate::engine::{self, DeadlineSource};
+use crate::engine;
 use crate::{CodeGen, DriverModule, EngineError, Rollback};
 
 /// The machine that [`machine_code`] compiles for: target, and the instructions beyond its baseline. These are those of
@@ -39,12 +40,14 @@ pub struct MachineCode {
 /// # Errors
 /// If the module cannot be prepared or the compiler refuses; on other architectures than x86-64 it always does.
 pub fn machine_code(module: &DriverModule, rollback: Option<&dyn Rollback>) -> Result<MachineCode, EngineError> {
-    let (wasm, keeps_time) = match rollback {
+    let (prepared, keeps_time) = match rollback {
         None => (module.wasm().to_vec(), false),
         Some(way) => (way.prepare(module).map_err(EngineError::NoRollback)?.wasm, way.keeps_time()),
     };
-    let source = if keeps_time { DeadlineSource::Cell } else { DeadlineSource::Epoch };
-    let mut config = engine::config(source, &CodeGen::default())?;
+    let compile = |error: &dyn std::fmt::Display| EngineError::Compile(format!("{error:#}"));
+    let timed = (!keeps_time).then(|| with_deadline_checks(&prepared)).transpose().map_err(|error| compile(&error))?;
+    let wasm = timed.map_or(prepared, |timed| timed.wasm);
+    let mut config = engine::config(&CodeGen::default())?;
     let (target, instructions) = FIXED_TARGET;
     let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
     config.target(target).map_err(setup)?;
@@ -56,6 +59,6 @@ pub fn machine_code(module: &DriverModule, rollback: Option<&dyn Rollback>) -> R
         };
     }
     let engine = Engine::new(&config).map_err(setup)?;
-    let image = engine.precompile_module(&wasm).map_err(|error| EngineError::Compile(format!("{error:#}")))?;
+    let image = engine.precompile_module(&wasm).map_err(|error| compile(&error))?;
     Ok(MachineCode { image, wasm })
 }

@@ -1,5 +1,4 @@
-//! Cells that tell compiled code that its time is to be looked at, where the code looks at a cell in place of the
-//! engine's epochs: see [`InstanceRollback::time_cell`](crate::InstanceRollback::time_cell).
+//! Cells that tell compiled code that its deadline is to be checked: see [`nook_instrument::deadline`].
 #![expect(unsafe_code, reason = "a cell lies in an instance's memory and is written by the clock's thread")]
 
 use std::ptr::NonNull;
@@ -7,9 +6,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nook_bus::Clock;
-use wasmtime::{Memory, Store};
+use nook_instrument::deadline::{ASK_EXPORT, CELL_EXPORT, TIME_CELL};
+use wasmtime::{Caller, Func, Instance, Memory, Ref, Store};
 
+use crate::clock::thread_cpu_ns;
 use crate::{Host, TICK_NS};
+
+/// Returns what deadline checks ask: it may end the call, and returns the cell's next value.
+pub(crate) fn question(store: &mut Store<Host>) -> Func {
+    Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| {
+        caller.data_mut().tick(thread_cpu_ns()).map(|()| 0).map_err(wasmtime::Error::new)
+    })
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Address(NonNull<AtomicU32>);
@@ -54,6 +62,16 @@ impl Cells {
     /// Sets them; those of instances on virtual time only when it stands still for too long.
     pub(crate) fn tick(&self) {
         self.lock().iter_mut().filter_map(|cell| cell.is_due().then_some(cell.address)).for_each(set);
+    }
+
+    /// Adds the cell of an instance that has deadline checks and no undo log, and has them ask the host.
+    pub(crate) fn of(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Option<TimeCell>> {
+        let Some(memory) = instance.get_memory(&mut *store, CELL_EXPORT) else { return Ok(None) };
+        let asked = instance.get_table(&mut *store, ASK_EXPORT);
+        let asked = asked.ok_or_else(|| wasmtime::format_err!("deadline checks have nothing to ask"))?;
+        let question = question(store);
+        asked.set(&mut *store, 0, Ref::Func(Some(question)))?;
+        self.add(store, memory, TIME_CELL).map(Some)
     }
 
     /// Adds the cell at `offset` of a memory, to be set at ticks from now on.

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
+use nook_instrument::deadline::with_deadline_checks;
 use nook_instrument::{Counting, MEMORY_EXPORT, check};
-use wasmtime::{Caller, Func, InstancePre, Linker, Store, Trap, TypedFunc, UpdateDeadline};
+use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc};
 
-use crate::clock::thread_cpu_ns;
 use crate::countdown::Countdown;
-use crate::engine::DeadlineSource;
 use crate::net::filter;
 use crate::origin::Origin;
 use crate::space::RegionAddrs;
-use crate::time_cell::TimeCell;
+use crate::time_cell::{self, TimeCell};
 use crate::{
     CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image, InstanceRollback,
     LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
@@ -152,7 +151,7 @@ macro_rules! define_wasm_driver {
 
             fn end(mut self: Box<Self>) -> Ended {
                 let quiet = self.store.data_mut().end_instance();
-                self.time = None;
+                self.time.clear();
                 Ended { host: self.store.into_data(), quiet }
             }
         }
@@ -163,8 +162,8 @@ nook_abi::entries!(define_wasm_driver);
 
 /// A wasm driver instance.
 pub struct WasmDriver {
-    /// In place of epochs. It lies in the store, and so goes before it.
-    time: Option<TimeCell>,
+    /// What its deadline checks look at, and those of a filter. It lies in the store, and so goes before it.
+    time: Vec<TimeCell>,
     store: Store<Host>,
     entries: Entries,
     host_page: Addr,
@@ -185,7 +184,7 @@ struct Made {
     entries: Entries,
     space: Space,
     rollback: Option<Box<dyn InstanceRollback>>,
-    time: Option<TimeCell>,
+    time: Vec<TimeCell>,
     countdown: Option<Countdown>,
     inside: Option<filter::Inside>,
 }
@@ -235,11 +234,6 @@ fn trap_kind(trap: Trap) -> TrapKind {
         Trap::StackOverflow => TrapKind::StackOverflow,
         _ => TrapKind::Other,
     }
-}
-
-/// Checks the deadline of the call that runs.
-fn check_deadline(host: &mut Host) -> wasmtime::Result<()> {
-    host.tick(thread_cpu_ns()).map_err(wasmtime::Error::new)
 }
 
 /// How a driver reaches its device's registers.
@@ -343,21 +337,23 @@ impl WasmLauncher {
         recoverable: Option<Recoverable>,
     ) -> Result<Self, EngineError> {
         let keeps_time = recoverable.as_ref().is_some_and(|recoverable| recoverable.way.keeps_time());
-        let engine = Engine::new(if keeps_time { DeadlineSource::Cell } else { DeadlineSource::Epoch }, how)?;
+        let engine = Engine::new(how)?;
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
+        let timed = (how.deadline_checks && !keeps_time).then(|| with_deadline_checks(module.wasm()));
+        let timed = timed.transpose().map_err(|error| refused(wasmtime::Error::new(error)))?;
+        let wasm = timed.as_ref().map_or(module.wasm(), |timed| &timed.wasm);
         let counting = module.counts().then(|| {
             let wrappers_from = recoverable.as_ref().map_or(u32::MAX, |recoverable| recoverable.wrappers_from);
-            Counting::of(module.wasm(), wrappers_from).map_err(|error| refused(wasmtime::Error::new(error)))
+            Counting::of(wasm, wrappers_from).map_err(|error| refused(wasmtime::Error::new(error)))
         });
         let counting = counting.transpose()?;
-        if keeps_time {
-            // No epoch stands behind what the module does by itself, so it is checked as it is compiled.
-            let finished = counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm);
+        let finished = counting.as_ref().map_or(wasm, |counting| &counting.wasm);
+        if keeps_time || how.deadline_checks {
+            // Nothing stands behind what the module does by itself, so it is checked as it is compiled.
             check::deadlines(finished).map_err(EngineError::NoDeadlineCheck)?;
         }
-        let compiled = engine.compile(counting.as_ref().map_or(module.wasm(), |counting| &counting.wasm), cache)?;
+        let compiled = engine.compile(finished, cache)?;
         let (recoverable, offsets) = recoverable.map(|Recoverable { way, offsets, .. }| (way, offsets)).unzip();
-        let origin = Arc::new(Origin::new(module.offsets(), offsets, counting));
         let mut linker = Linker::new(engine.wasmtime());
         glue::link(&mut linker).map_err(refused)?;
         glue::link_hints(&mut linker).map_err(refused)?;
@@ -366,6 +362,9 @@ impl WasmLauncher {
         }
         let filter =
             filter.map(|(filter, rules)| filter.compile(&engine, cache, &module, rules)).transpose()?.map(Box::new);
+        let in_filter = filter.as_ref().map(|filter| filter.offsets().clone());
+        let timed = timed.map(|timed| timed.offsets);
+        let origin = Arc::new(Origin::new(module.offsets(), offsets, timed, counting, in_filter));
         let registers = match mmio {
             Mmio::Emulated => None,
             Mmio::Direct => Some(wasmtime::Module::new(engine.wasmtime(), direct::shim(DIRECT_BAR)).map_err(refused)?),
@@ -381,7 +380,7 @@ impl WasmLauncher {
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
-        let mut inside = None;
+        let (mut inside, mut time) = (None, Vec::new());
         let layout = *self.module.layout();
         let pre = match &self.link {
             Link::Host(pre) => pre,
@@ -392,7 +391,7 @@ impl WasmLauncher {
                     direct::link(&mut linker, store, shim, bar)?;
                 }
                 if let Some(filter) = filter {
-                    inside = Some(filter.link(&mut linker, store)?);
+                    inside = Some(filter.link(&mut linker, store, self.engine.cells(), &mut time)?);
                 }
                 &linker.instantiate_pre(driver)?
             }
@@ -411,15 +410,15 @@ impl WasmLauncher {
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
-        let (mut rollback, mut time) = (None, None);
+        let mut rollback = None;
         if let Some(way) = &self.recoverable {
-            let ask =
-                Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| check_deadline(caller.data_mut()).map(|()| 0));
-            let attached = way.attach(store, &instance, ask)?;
+            let question = time_cell::question(store);
+            let attached = way.attach(store, &instance, question)?;
             let cell = attached.time_cell();
-            time = cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?;
+            time.extend(cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?);
             rollback = Some(attached);
         }
+        time.extend(self.engine.cells().of(store, &instance)?);
         let countdown = Countdown::of(store, &instance);
         Ok(Made { entries: Entries::of(&instance, store)?, space, rollback, time, countdown, inside })
     }
@@ -431,10 +430,6 @@ impl Launcher for WasmLauncher {
             host.give_world(world.state(&self.module.manifest().name));
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| {
-            check_deadline(context.data_mut()).map(|()| UpdateDeadline::Continue(1))
-        });
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().call.budget.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {

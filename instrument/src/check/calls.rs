@@ -1,4 +1,4 @@
-//! Which functions must begin with a deadline check.
+//! Which functions must begin with a deadline check, and which a long call can reach.
 
 use super::MOST_WITHOUT_CHECK;
 use super::code::Found;
@@ -60,4 +60,27 @@ fn open(functions: &[Found], states: &mut [State], path: &mut Vec<(usize, usize,
     }
     states[function] = State::Open;
     path.push((function, 0, functions[function].instructions));
+}
+
+/// Says for each function whether one of `roots` can reach it: by calls, and through a table all that any element or
+/// instruction refers to (`referred`). The question to the host leads nowhere. Also says how many steps that took.
+pub(super) fn reached(functions: &[Found], imported: u32, roots: &[u32], referred: &[u32]) -> (Vec<bool>, u64) {
+    let mut reached = vec![false; functions.len()];
+    let mut through_table = false;
+    let mut steps = 0;
+    let mut pending: Vec<u32> = roots.to_vec();
+    while let Some(function) = pending.pop() {
+        steps += 1;
+        let Some(at) = function.checked_sub(imported).map(|at| at as usize) else { continue };
+        if reached[at] {
+            continue;
+        }
+        reached[at] = true;
+        pending.extend(&functions[at].calls);
+        if functions[at].calls_through_table && !through_table {
+            through_table = true;
+            pending.extend(referred);
+        }
+    }
+    (reached, steps)
 }

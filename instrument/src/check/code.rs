@@ -3,7 +3,7 @@
 use wasmparser::{FunctionBody, Operator};
 
 use super::log::Log;
-use super::shape::{self, CHECK_LEN, Item};
+use super::shape::{self, CHECK_LEN, Item, Then};
 
 /// The longest bulk instruction without a deadline check.
 const MOST_BULK_BYTES: u32 = 4096;
@@ -15,10 +15,12 @@ const BULK_OPERANDS: usize = 3;
 /// What is added to the module and named by its exports.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Added {
-    /// Global: the log's top.
-    pub(super) top: u32,
+    /// Global: the log's top, if there is a log.
+    pub(super) top: Option<u32>,
     /// Table: its only element is what the question to the host calls.
     pub(super) table: u32,
+    /// The driver's memory cannot grow.
+    pub(super) memory_is_fixed: bool,
 }
 
 /// What one function turns out to be.
@@ -34,8 +36,8 @@ pub(super) struct Found {
     pub(super) calls: Vec<u32>,
     /// It calls through a table.
     pub(super) calls_through_table: bool,
-    /// Functions that its deadline checks call, and where.
-    pub(super) deadline_checks: Vec<(u32, usize)>,
+    /// Its deadline checks, and where they are.
+    pub(super) deadline_checks: Vec<(Then, usize)>,
     /// Functions of which it takes a reference.
     pub(super) references: Vec<u32>,
     /// What the walk has read.
@@ -125,8 +127,8 @@ impl Walk<'_> {
         use Operator::*;
         let (offset, item) = &self.items[at];
         let operator = match item {
-            Item::DeadlineCheck(callee) => {
-                self.found.deadline_checks.push((*callee, *offset));
+            Item::DeadlineCheck(then) => {
+                self.found.deadline_checks.push((*then, *offset));
                 self.found.instructions += CHECK_LEN as u64;
                 return Ok(());
             }
@@ -154,10 +156,17 @@ impl Walk<'_> {
             }
             RefFunc { function_index } => self.found.references.push(*function_index),
             MemoryCopy { .. } | MemoryFill { .. } | MemoryInit { .. } => self.bulk(at)?,
-            MemoryGrow { .. } | TableGrow { .. } | TableFill { .. } | TableCopy { .. } | TableInit { .. } => {
+            TableCopy { dst_table, .. } | TableInit { table: dst_table, .. } if *dst_table != self.added.table => {
+                self.checked_before(at).map_err(|_| "a table copied without a deadline check right before it")?;
+            }
+            // What cannot grow says so at once.
+            MemoryGrow { mem: 0 } if self.added.memory_is_fixed => {}
+            MemoryGrow { .. } | TableGrow { .. } | TableFill { .. } => {
                 return Err("an instruction that may take as long as it likes");
             }
-            TableSet { .. } => return Err("a change of a table"),
+            TableSet { .. } | TableCopy { .. } | TableInit { .. } => return Err("a change of a table"),
+            // In memory that nobody shares it traps.
+            MemoryAtomicWait32 { memarg } | MemoryAtomicWait64 { memarg } if memarg.memory == 0 => {}
             MemoryAtomicWait32 { .. } | MemoryAtomicWait64 { .. } => return Err("an instruction that waits"),
             _ => {}
         }
@@ -177,8 +186,11 @@ impl Walk<'_> {
         }
     }
 
-    /// Checks that a bulk instruction is short, or that a deadline check stands right before its operands.
+    /// Checks that a bulk instruction is short, or that a deadline check stands right before it or its operands.
     fn bulk(&mut self, at: usize) -> Result<(), &'static str> {
+        if self.checked_before(at).is_ok() {
+            return Ok(());
+        }
         let before = &self.items[..at];
         if let Some((_, Item::Op(Operator::I32Const { value }))) = before.last()
             && value.cast_unsigned() <= MOST_BULK_BYTES
@@ -192,7 +204,7 @@ impl Walk<'_> {
             Some([(_, Item::DeadlineCheck(_)), operands @ ..]) if operands.iter().all(|(_, item)| operand(item)) => {
                 Ok(())
             }
-            _ => Err("a bulk instruction that may be long, without a deadline check right before its operands"),
+            _ => Err("a bulk instruction that may be long, without a deadline check right before it or its operands"),
         }
     }
 }

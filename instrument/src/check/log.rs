@@ -8,7 +8,8 @@
 use wasmparser::{MemArg, Operator};
 
 use super::shape::{self, Item, LOG_MEMORY, LOG_RANGE, LOG_RANGE_OPERANDS};
-use crate::undo::layout::{LOG_BYTES, SAVED_GLOBALS, TIME_CELL};
+use crate::deadline::TIME_CELL;
+use crate::undo::layout::{LOG_BYTES, SAVED_GLOBALS};
 
 /// What is known of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,8 @@ enum Value {
 
 /// Follows one function's code.
 pub(super) struct Log {
-    top: u32,
+    /// The global with the log's top; a module without a log has none.
+    top: Option<u32>,
     /// The local that keeps the top.
     kept: Option<u32>,
     /// What was pushed last, as far as it is known.
@@ -45,13 +47,13 @@ pub(super) fn is_top(value: u32) -> bool {
 pub(super) type Refused = &'static str;
 
 impl Log {
-    pub(super) fn new(items: &[(usize, Item<'_>)], top: u32) -> Log {
+    pub(super) fn new(items: &[(usize, Item<'_>)], top: Option<u32>) -> Log {
         let kept = match items {
             [
                 (_, Item::Op(Operator::GlobalGet { global_index })),
                 (_, Item::Op(Operator::LocalSet { local_index })),
                 ..,
-            ] if *global_index == top => Some(*local_index),
+            ] if Some(*global_index) == top => Some(*local_index),
             _ => None,
         };
         Log { top, kept, stack: Vec::new(), written: 0, recognised: 0 }
@@ -92,7 +94,7 @@ impl Log {
                 self.stack.push(value);
             }
             GlobalGet { global_index } => {
-                self.stack.push(if *global_index == self.top { Value::Top } else { Value::Unknown });
+                self.stack.push(if Some(*global_index) == self.top { Value::Top } else { Value::Unknown });
             }
             I32Const { value } => self.stack.push(Value::Constant(value.cast_unsigned())),
             I64Const { .. } => self.stack.push(Value::Unknown),
@@ -126,14 +128,14 @@ impl Log {
                     Value::Constant(value) => is_top(value),
                     Value::Unknown => false,
                 };
-                if *global_index == self.top && !right {
+                if Some(*global_index) == self.top && !right {
                     return Err("the log's top is set to something else");
                 }
             }
             MemoryCopy { dst_mem: LOG_MEMORY, .. } => {
                 let from = at.checked_sub(LOG_RANGE_OPERANDS);
                 let code = from.and_then(|from| items.get(from..from + LOG_RANGE));
-                if !code.is_some_and(|code| shape::is_log_range(code, self.top)) {
+                if !code.zip(self.top).is_some_and(|(code, top)| shape::is_log_range(code, top)) {
                     return Err("a copy into the log memory that is not the range logger's");
                 }
                 self.recognised = at - LOG_RANGE_OPERANDS + LOG_RANGE;

@@ -15,14 +15,16 @@
 //!   return from a recursion, see below. Functions that nothing in the module calls or refers to are excepted: the host
 //!   calls them.
 //! - **Bulk instructions** copy or fill at most 4096 bytes, which are counted, or have a deadline check right before
-//!   their operands. What takes as long as its operand says, or waits, is refused otherwise (`memory.grow`, changes of
-//!   tables, `memory.atomic.wait`).
-//! - **A deadline check** is the real thing: an atomic load of the time cell, a test, and a call of a function that
-//!   does nothing but ask the host and put its answer into the cell. What it calls is the only element of a table that
-//!   no other instruction calls through or changes.
+//!   them or their operands; so have those that copy into tables. What takes as long as its operand says, or waits, is
+//!   refused otherwise (other changes of tables, a memory that grows or is shared).
+//! - **A deadline check** is the real thing: an atomic load of the time cell, a test of its lowest bit, and either a
+//!   trap or a call of a function that does nothing but ask the host and put its answer into the cell. What that calls
+//!   is the only element of a table that no other instruction calls through or changes.
+//! - **One that traps** is in no function that a call in process context can reach, by calls or through a table: there
+//!   the bit is set at each tick, and not only when the time is up.
 //! - **The cell.** Its memory is the module's second one, and nothing else reads or writes the cell: a store to that
 //!   memory has a constant address behind the cell, or one relative to the log's top, which never lies before the
-//!   records.
+//!   records. A module without a log has no such stores.
 //!
 //! # What it does not find
 //!
@@ -44,13 +46,16 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use nook_abi::{Context, ENTRIES, ENTRY_PREFIX};
 use wasmparser::{
     ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncValidatorAllocations, Operator, TableInit,
 };
 
+use crate::deadline::{ASK_EXPORT, CELL_EXPORT};
 use crate::sections::{Body, Sections};
-use crate::undo::layout::{ASK_EXPORT, LOG_EXPORT, TOP_EXPORT};
+use crate::undo::layout::{LOG_EXPORT, TOP_EXPORT};
 use code::{Added, Found};
+use shape::Then;
 
 /// The most instructions that a function and its callees execute without a deadline check, loops counted once. The
 /// log's instructions count too. A module of 8 MiB that consists of calls to such functions has some four million of
@@ -110,6 +115,8 @@ struct Outside {
     references: Vec<u32>,
     /// Tables that have elements.
     filled: Vec<u32>,
+    /// Functions that are exported, but for entries in interrupt or atomic context.
+    long: Vec<u32>,
 }
 
 /// Checks that every call of a module keeps checking its deadline.
@@ -143,11 +150,20 @@ impl Outside {
         if sections.start.is_some() {
             return Err(CheckError::Module("it has a start function"));
         }
+        if sections.memories.iter().any(|memory| memory.shared) {
+            return Err(CheckError::Module("it has memory that others share"));
+        }
         let of_log = |data: &wasmparser::Data<'_>| matches!(data.kind, DataKind::Active { memory_index, .. } if memory_index == shape::LOG_MEMORY);
         if sections.data.iter().any(of_log) {
             return Err(CheckError::Module("it has data for the log memory"));
         }
-        let mut outside = Outside { imported, ..Outside::default() };
+        let short = |name: &str| {
+            let is = |row: &&nook_abi::EntryInfo| name.strip_prefix(ENTRY_PREFIX) == Some(row.name);
+            ENTRIES.iter().find(is).is_some_and(|row| row.context != Context::Process)
+        };
+        let functions = sections.exports.iter().filter(|export| export.kind == ExternalKind::Func);
+        let long = functions.filter(|export| !short(export.name)).map(|export| export.index).collect();
+        let mut outside = Outside { imported, long, ..Outside::default() };
         for table in &sections.tables {
             if let TableInit::Expr(expression) = &table.init {
                 outside.refers(expression)?;
@@ -196,7 +212,8 @@ impl Outside {
             let export = sections.exports.iter().find(|export| export.name == name && export.kind == kind);
             export.map(|export| export.index)
         };
-        if sections.memories.len() != 2 || exported(LOG_EXPORT, ExternalKind::Memory) != Some(shape::LOG_MEMORY) {
+        let (log, cell) = (exported(LOG_EXPORT, ExternalKind::Memory), exported(CELL_EXPORT, ExternalKind::Memory));
+        if sections.memories.len() != 2 || log.or(cell) != Some(shape::LOG_MEMORY) {
             return Err(CheckError::Module("the log memory is not its second and last one"));
         }
         let table = exported(ASK_EXPORT, ExternalKind::Table);
@@ -204,11 +221,17 @@ impl Outside {
         if self.filled.contains(&table) {
             return Err(CheckError::Module("the table that deadline checks call through has elements"));
         }
+        let memory_is_fixed = sections.memories[0].maximum == Some(sections.memories[0].initial);
         let top = exported(TOP_EXPORT, ExternalKind::Global);
+        if log.is_none() && top.is_none() {
+            return Ok(Added { top, table, memory_is_fixed });
+        }
         let top = top.ok_or(CheckError::Module("there is no global with the log's top"))?;
         let first = sections.globals.get(top as usize).map(|global| global.init_expr.get_operators_reader().read());
         match first.transpose()? {
-            Some(Operator::I32Const { value }) if log::is_top(value.cast_unsigned()) => Ok(Added { top, table }),
+            Some(Operator::I32Const { value }) if log::is_top(value.cast_unsigned()) => {
+                Ok(Added { top: Some(top), table, memory_is_fixed })
+            }
             _ => Err(CheckError::Module("the log's top does not begin behind the cells")),
         }
     }
@@ -218,12 +241,24 @@ impl Outside {
         let wrong = |at: usize, offset, what| CheckError::Code { function: self.imported + at as u32, offset, what };
         let index = |function: u32| function.checked_sub(self.imported).map(|at| at as usize);
         let mut checked = Checked { functions: functions.len(), ..Checked::default() };
+        let referred: Vec<u32> =
+            self.references.iter().chain(functions.iter().flat_map(|found| &found.references)).copied().collect();
+        let (in_long_calls, steps) = calls::reached(functions, self.imported, &self.long, &referred);
+        checked.steps += steps;
         let mut called = vec![false; functions.len()];
         self.references.iter().filter_map(|function| index(*function)).for_each(|at| called[at] = true);
         for (at, found) in functions.iter().enumerate() {
-            for &(callee, offset) in &found.deadline_checks {
-                if !index(callee).is_some_and(|callee| functions[callee].is_question) {
-                    return Err(wrong(at, offset, "a deadline check that calls anything but the question to the host"));
+            for &(then, offset) in &found.deadline_checks {
+                match then {
+                    Then::Ask(callee) if !index(callee).is_some_and(|callee| functions[callee].is_question) => {
+                        let what = "a deadline check that calls anything but the question to the host";
+                        return Err(wrong(at, offset, what));
+                    }
+                    Then::Trap if in_long_calls[at] => {
+                        let what = "a deadline check that traps, although a call reaches it that may be long";
+                        return Err(wrong(at, offset, what));
+                    }
+                    _ => {}
                 }
             }
             let callees = found.calls.iter().chain(&found.references);

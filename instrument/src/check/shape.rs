@@ -3,23 +3,35 @@
 
 use wasmparser::{BlockType, MemArg, Operator};
 
-use crate::undo::layout::{BULK, TIME_CELL, TRAILER_BYTES};
+use crate::deadline::{DUE, TIME_CELL};
+use crate::undo::layout::{BULK, TRAILER_BYTES};
 
 /// The memory that holds the time cell and the log.
 pub(super) const LOG_MEMORY: u32 = 1;
 /// Instructions of a deadline check.
-pub(super) const CHECK_LEN: usize = 5;
+pub(super) const CHECK_LEN: usize = 7;
+/// Instructions of the question to the host.
+const QUESTION_LEN: usize = 5;
 /// Instructions of a countdown.
 const COUNTDOWN: usize = 10;
 /// Instructions of the range logger from the copy's first operand on, and of them those before the copy.
 pub(super) const LOG_RANGE: usize = 23;
 pub(super) const LOG_RANGE_OPERANDS: usize = 3;
 
+/// What a deadline check does if the cell is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It traps.
+    Trap,
+    /// It calls this function.
+    Ask(u32),
+}
+
 /// One instruction, or a deadline check.
 #[derive(Clone, Debug)]
 pub(super) enum Item<'a> {
-    /// A deadline check, which calls this function if the cell is set.
-    DeadlineCheck(u32),
+    /// A deadline check.
+    DeadlineCheck(Then),
     Op(Operator<'a>),
 }
 
@@ -29,10 +41,10 @@ pub(super) fn push<'a>(items: &mut Vec<(usize, Item<'a>)>, offset: usize, operat
     items.push((offset, Item::Op(operator)));
     match ends {
         (true, _) => {
-            if let Some((at, callee)) = deadline_check(items) {
+            if let Some((at, then)) = deadline_check(items) {
                 let begins = items[at].0;
                 items.truncate(at);
-                items.push((begins, Item::DeadlineCheck(callee)));
+                items.push((begins, Item::DeadlineCheck(then)));
             }
         }
         (_, true) if is_countdown(items) => items.truncate(items.len() - COUNTDOWN),
@@ -54,30 +66,38 @@ fn is_cell(memarg: &MemArg) -> bool {
     memarg.memory == LOG_MEMORY && memarg.offset == u64::from(TIME_CELL)
 }
 
-/// Returns the deadline check with which the code so far ends: where it begins, and which function it calls.
+/// Returns the deadline check with which the code so far ends: where it begins, and what it does then.
 ///
 /// The load is atomic: others may be taken out of a loop by the compiler.
-fn deadline_check(items: &[(usize, Item<'_>)]) -> Option<(usize, u32)> {
+fn deadline_check(items: &[(usize, Item<'_>)]) -> Option<(usize, Then)> {
     use Operator::*;
-    match operators::<CHECK_LEN>(items)? {
-        [
-            I32Const { value: 0 },
-            I32AtomicLoad { memarg },
-            If { blockty: BlockType::Empty },
-            Call { function_index },
-            End,
-        ] if is_cell(memarg) => Some((items.len() - CHECK_LEN, *function_index)),
-        _ => None,
-    }
+    let [
+        I32Const { value: 0 },
+        I32AtomicLoad { memarg },
+        I32Const { value: bit },
+        I32And,
+        If { blockty: BlockType::Empty },
+        then,
+        End,
+    ] = operators::<CHECK_LEN>(items)?
+    else {
+        return None;
+    };
+    let then = match then {
+        Unreachable => Then::Trap,
+        Call { function_index } => Then::Ask(*function_index),
+        _ => return None,
+    };
+    (is_cell(memarg) && bit.cast_unsigned() == DUE).then_some((items.len() - CHECK_LEN, then))
 }
 
 /// Returns whether a body does nothing but ask the host, through the only element of `table`, and put the answer into
 /// the cell.
 pub(super) fn is_question(items: &[(usize, Item<'_>)], table: u32) -> bool {
     use Operator::*;
-    items.len() == CHECK_LEN
+    items.len() == QUESTION_LEN
         && matches!(
-            operators::<CHECK_LEN>(items),
+            operators::<QUESTION_LEN>(items),
             Some([
                 I32Const { value: 0 },
                 I32Const { value: 0 },

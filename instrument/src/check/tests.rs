@@ -7,14 +7,16 @@ use std::path::Path;
 
 use crate::Counting;
 use crate::check::{self, CheckError, Checked};
+use crate::deadline::{with_deadline_checks, with_flaw};
 use crate::tests::author::{Author, modules};
 use crate::undo::{Flaw, Options, instrument};
 
-/// Returns the finished modules that come of one: with all memory logged, with private memory kept by other means, and
-/// each of them counting.
+/// Returns the finished modules that come of one: with deadline checks alone, with all memory logged, with private
+/// memory kept by other means, and each of them counting.
 fn finished(wasm: &[u8]) -> Vec<Vec<u8>> {
     let kept = Options { private_bytes: Some(4096), private_is_kept: true, ..Options::default() };
-    let mut all = Vec::new();
+    let timed = with_deadline_checks(wasm).unwrap();
+    let mut all = vec![Counting::of(&timed.wasm, u32::MAX).unwrap().wasm, timed.wasm];
     for options in [Options::default(), kept] {
         let instrumented = instrument(wasm, &options).unwrap();
         all.push(Counting::of(&instrumented.wasm, instrumented.wrappers_from).unwrap().wasm);
@@ -23,8 +25,13 @@ fn finished(wasm: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
+/// Makes one mistake in either pass; the checker's verdict is the same of both.
 fn with(wasm: &[u8], flaw: Flaw) -> Result<Checked, CheckError> {
-    check::deadlines(&instrument(wasm, &Options { flaw: Some(flaw), ..Options::default() }).unwrap().wasm)
+    let with_log = instrument(wasm, &Options { flaw: Some(flaw), ..Options::default() }).unwrap();
+    let verdict = check::deadlines(&with_log.wasm);
+    let plain = check::deadlines(&with_flaw(wasm, flaw).unwrap().wasm);
+    assert_eq!(verdict.is_ok(), plain.is_ok(), "{flaw:?}: {verdict:?} with a log, {plain:?} without");
+    verdict
 }
 
 /// Returns a module with this code in a function and in a transaction that calls it.
@@ -167,10 +174,43 @@ fn pass_and_checker_agree_on_what_is_long_to_the_instruction() {
             check::deadlines(&wasm).unwrap_or_else(|wrong| panic!("{length}: {wrong}"));
         }
         let is_long = instrumented.effect.entry_checks > 0;
-        assert_eq!(with(&wasm, Flaw::FunctionWithoutCheck).is_err(), is_long, "{length}");
+        let flawed = Options { flaw: Some(Flaw::FunctionWithoutCheck), ..Options::default() };
+        let flawed = instrument(&wasm, &flawed).unwrap().wasm;
+        assert_eq!(check::deadlines(&flawed).is_err(), is_long, "{length}");
         checks[usize::from(is_long)] += 1;
     }
     assert!(checks[0] > 0 && checks[1] > 0, "{checks:?} are not about the border");
+}
+
+#[test]
+fn plain_deadline_checks_are_where_the_checker_wants_them_to_the_instruction() {
+    let mut long = [0; 2];
+    for length in 500..=520 {
+        let wasm = module(&"(nop)".repeat(length), "");
+        check::deadlines(&with_deadline_checks(&wasm).unwrap().wasm).unwrap();
+        let flawed = with_flaw(&wasm, Flaw::FunctionWithoutCheck).unwrap().wasm;
+        long[usize::from(check::deadlines(&flawed).is_err())] += 1;
+    }
+    assert!(long[0] > 0 && long[1] > 0, "{long:?} are not about the border");
+}
+
+#[test]
+fn what_no_log_can_hold_has_deadline_checks_all_the_same() {
+    let tables = "(table 9 funcref) (elem $some func $f) (memory.init $d (local.get $p) (i32.const 0) (local.get $i))";
+    let (rest, init) = tables.split_at(tables.find("(memory.init").unwrap());
+    let rest = format!("{rest} (data $d \"what is copied\")");
+    let wait = "(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const 0)))";
+    for code in [
+        "(drop (memory.grow (i32.const 1)))",
+        "(table.init $some (i32.const 0) (i32.const 0) (local.get $p))",
+        "(table.copy (i32.const 0) (i32.const 1) (local.get $p)) (elem.drop $some)",
+        &format!("{init} (data.drop $d)"),
+        wait,
+        "(drop (memory.atomic.notify (i32.const 0) (i32.const 1)))",
+    ] {
+        let timed = with_deadline_checks(&module(code, &rest)).unwrap();
+        check::deadlines(&timed.wasm).unwrap_or_else(|wrong| panic!("{code}: {wrong}"));
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use wasm_encoder::{BlockType, Instruction, MemArg};
 
-use super::layout::{BULK, FULL_CELL, LOG_BYTES, Mode, TIME_CELL, TRAILER_BYTES, padded};
+use super::layout::{BULK, FULL_CELL, LOG_BYTES, Mode, TRAILER_BYTES, padded};
+use crate::deadline::Check;
 
 /// What the added code names: indices behind the module's own.
 #[derive(Clone, Copy, Debug)]
@@ -17,10 +18,6 @@ pub(super) struct Names {
     pub(super) log_range: u32,
     /// Function: says that the time cell was found set.
     pub(super) ask: u32,
-    /// Table: what it calls for that.
-    pub(super) ask_table: u32,
-    /// Type: of that function.
-    pub(super) ask_type: u32,
     /// Where records begin.
     pub(super) first_record: u32,
     /// What lies below is not logged: it is kept by other means.
@@ -135,30 +132,6 @@ pub(super) fn check_stack_pointer(scratch: u32, names: &Names, out: &mut Code) {
     ]);
 }
 
-/// Appends a deadline check: if the time cell is set, it asks the host.
-///
-/// The load is atomic because a plain one may be taken out of the loop.
-pub(super) fn deadline_check(names: &Names, out: &mut Code) {
-    out.extend([
-        Instruction::I32Const(0),
-        Instruction::I32AtomicLoad(log(TIME_CELL, 2)),
-        Instruction::If(BlockType::Empty),
-        Instruction::Call(names.ask),
-        Instruction::End,
-    ]);
-}
-
-/// Returns the body of the function that asks the host, which says whether to ask again at the next deadline check.
-pub(super) fn ask(names: &Names) -> Code {
-    vec![
-        Instruction::I32Const(0),
-        Instruction::I32Const(0),
-        Instruction::CallIndirect { type_index: names.ask_type, table_index: names.ask_table },
-        Instruction::I32AtomicStore(log(TIME_CELL, 2)),
-        Instruction::End,
-    ]
-}
-
 /// Empties the log after a hostcall: outside a transaction nothing will be undone.
 pub(super) fn forget_outside_transaction(names: &Names, out: &mut Code) {
     out.extend([
@@ -217,8 +190,8 @@ pub(super) fn log_range(names: &Names) -> Code {
         Instruction::Unreachable,
         Instruction::End,
     ]);
-    // A copy may take milliseconds, and there may be many in a row.
-    deadline_check(names, &mut code);
+    // A copy may take milliseconds, and there may be many in a row. All functions share this one.
+    code.extend(Check::Asks(names.ask).code());
     code.extend([
         // Traps if the range is not in memory.
         Instruction::GlobalGet(names.top),

@@ -1,16 +1,11 @@
-//! Decides which functions begin with a deadline check.
-//!
-//! Branches back to a loop's beginning always do, and so does what surrounds a bulk instruction (see `rewrite`). What
-//! is left is code without loops that runs long all the same: a function that calls another twice, which calls a third
-//! twice. So a function checks its deadline unless all that it executes, its callees included, is known to be little.
-//! [`check`](crate::check) holds the finished module to the same rule.
+//! What a rewritten function executes, for the decision whether it begins with a deadline check.
 
 use wasm_encoder::Instruction;
 use wasmparser::Operator;
 
 use super::rewrite::{MAX_OWN_BULK_BYTES, Part, Rewritten};
 use super::values::Analysis;
-use crate::check::MOST_WITHOUT_CHECK;
+use crate::deadline::Cost;
 
 /// What a bulk instruction without a deadline check writes in the time of another instruction.
 const BULK_BYTES: u32 = 16;
@@ -18,110 +13,37 @@ const BULK_BYTES: u32 = 16;
 /// Instructions that put the log's top into a local.
 const RELOAD: u64 = 2;
 
-/// What a rewritten function executes, loops counted once.
-#[derive(Clone, Default)]
-pub(super) struct Cost {
-    instructions: u64,
-    /// Functions of the module that it calls, each as often as it stands there.
-    calls: Vec<usize>,
-    calls_through_table: bool,
-}
-
-impl Cost {
-    /// Computes the cost of a function of the module; functions are numbered from `imported_functions` on. The range
-    /// logger is called by added code, and executes `executes` instructions.
-    pub(super) fn of(
-        rewritten: &Rewritten,
-        analysis: &Analysis<'_>,
-        imported_functions: u32,
-        (range_logger, executes): (u32, usize),
-    ) -> Self {
-        let mut cost = Cost::default();
-        // A function that logs gets the log's top first of all, and after calls; others never do.
-        let reload = if rewritten.top.is_some() { RELOAD } else { 0 };
-        cost.instructions += reload;
-        for part in &rewritten.parts {
-            match part {
-                Part::Added(code) => {
-                    let logs = |instruction: &&Instruction<'_>| matches!(instruction, Instruction::Call(f) if *f == range_logger);
-                    cost.instructions += (code.len() + code.iter().filter(logs).count() * executes) as u64;
+/// Computes the cost of a function of the module; functions are numbered from `imported_functions` on. The range
+/// logger is called by added code, and executes `executes` instructions.
+pub(super) fn cost(
+    rewritten: &Rewritten,
+    analysis: &Analysis<'_>,
+    imported_functions: u32,
+    (range_logger, executes): (u32, usize),
+) -> Cost {
+    let mut cost = Cost::default();
+    // A function that logs gets the log's top first of all, and after calls; others never do.
+    let reload = if rewritten.top.is_some() { RELOAD } else { 0 };
+    cost.add(reload);
+    for part in &rewritten.parts {
+        match part {
+            Part::Added(code) => {
+                let logs =
+                    |instruction: &&Instruction<'_>| matches!(instruction, Instruction::Call(f) if *f == range_logger);
+                cost.add((code.len() + code.iter().filter(logs).count() * executes) as u64);
+            }
+            Part::Reload => cost.add(reload),
+            Part::Original(at) => {
+                let operator = &analysis.operators[*at];
+                cost.operator(operator, imported_functions);
+                // Others come after a deadline check.
+                if let Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } =
+                    operator
+                {
+                    cost.add(u64::from(MAX_OWN_BULK_BYTES / BULK_BYTES));
                 }
-                Part::Reload => cost.instructions += reload,
-                Part::Original(at) => cost.operator(&analysis.operators[*at], imported_functions),
-            }
-        }
-        cost
-    }
-
-    fn operator(&mut self, operator: &Operator<'_>, imported_functions: u32) {
-        self.instructions += 1;
-        match operator {
-            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                self.calls.extend(function_index.checked_sub(imported_functions).map(|callee| callee as usize));
-            }
-            Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => self.calls_through_table = true,
-            // Others come after a deadline check.
-            Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
-                self.instructions += u64::from(MAX_OWN_BULK_BYTES / BULK_BYTES);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Says for each function whether it must begin with a deadline check. Only a function whose callees are all short is
-/// short itself: one that calls itself, however indirectly, never is.
-pub(super) fn settle(costs: &[Cost]) -> Vec<bool> {
-    let mut callers = vec![Vec::new(); costs.len()];
-    let mut unsettled: Vec<usize> = costs.iter().map(|cost| cost.calls.len()).collect();
-    for (function, cost) in costs.iter().enumerate() {
-        cost.calls.iter().for_each(|&callee| callers[callee].push(function));
-    }
-    let mut total: Vec<u64> = costs.iter().map(|cost| cost.instructions).collect();
-    let mut checks = vec![true; costs.len()];
-    let mut ready: Vec<usize> = (0..costs.len()).filter(|&function| unsettled[function] == 0).collect();
-    while let Some(function) = ready.pop() {
-        if costs[function].calls_through_table || total[function] > MOST_WITHOUT_CHECK {
-            continue;
-        }
-        checks[function] = false;
-        for &caller in &callers[function] {
-            total[caller] += total[function];
-            unsettled[caller] -= 1;
-            if unsettled[caller] == 0 {
-                ready.push(caller);
             }
         }
     }
-    checks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn function(instructions: u64, calls: &[usize]) -> Cost {
-        Cost { instructions, calls: calls.to_vec(), calls_through_table: false }
-    }
-
-    #[test]
-    fn a_function_that_does_little_does_not_look_and_neither_does_its_caller() {
-        assert_eq!(settle(&[function(10, &[]), function(10, &[0, 0])]), [false, false]);
-    }
-
-    #[test]
-    fn calls_that_double_at_each_level_come_to_a_check() {
-        let mut tree = vec![function(2, &[])];
-        tree.extend((0..40).map(|level| function(4, &[level, level])));
-        let checks = settle(&tree);
-        let first = checks.iter().position(|checks| *checks).expect("2^40 calls need a deadline check");
-        assert!((1..9).contains(&first) && checks[first..].iter().all(|checks| *checks), "{checks:?}");
-    }
-
-    #[test]
-    fn recursion_looks_however_long_its_way_round_and_so_does_what_calls_through_a_table() {
-        assert_eq!(settle(&[function(1, &[1]), function(1, &[2]), function(1, &[0])]), [true; 3]);
-        let indirect = Cost { calls_through_table: true, ..function(1, &[]) };
-        assert_eq!(settle(&[indirect, function(1, &[0])]), [true, true]);
-    }
+    cost
 }

@@ -1,4 +1,5 @@
-//! The log in the module's second memory: a header with the time cell and the globals, then records.
+//! The log in the module's second memory: a header with the [time cell](crate::deadline::TIME_CELL) and the globals,
+//! then records.
 //!
 //! A record is the old bytes, padded to a multiple of 8 (stores of at most 8 bytes: to 8), then the address (`u32`) and
 //! the length (`u32`, with [`BULK`] set if the bytes came from a bulk instruction). The address comes last so that the
@@ -6,9 +7,6 @@
 
 /// The log's length. It is touched only as far as it is used, and what lies behind it traps.
 pub const LOG_BYTES: u64 = 64 << 20;
-/// An `i32` that somebody outside sets when a call is to check its deadline; the module loads it in each round of a
-/// loop. It has a cache line to itself.
-pub const TIME_CELL: u32 = 0;
 /// An `i32` that is set when a bulk instruction does not fit into the log.
 pub const FULL_CELL: u32 = 4;
 /// Where saved globals begin, 16 bytes each.
@@ -30,8 +28,6 @@ pub const LOG_EXPORT: &str = "nook_undo_log";
 pub const TOP_EXPORT: &str = "nook_undo_top";
 /// The global with a [`Mode`].
 pub const MODE_EXPORT: &str = "nook_undo_mode";
-/// A table of one: the function that is called when the time cell is set. What it returns is the cell's new value.
-pub const ASK_EXPORT: &str = "nook_undo_ask";
 /// The driver's mutable globals, each followed by its number.
 pub const GLOBAL_EXPORT: &str = "nook_undo_global_";
 /// What all of them begin with.

@@ -16,10 +16,8 @@
 //!
 //! # Calls that do not end
 //!
-//! Each branch back to a loop's beginning, and each function that may execute much without a loop, looks at a cell in
-//! the log memory. Who runs the module sets it from another thread when it is time (`UndoLog::time_cell`); then the
-//! function that was given to `UndoLog::ask` is called, and may end the call. That is what the engine's epochs are
-//! for, at less cost: one load that shares its address with all others, and nothing in a register.
+//! The module gets [deadline checks](crate::deadline), with their cell in the log memory (`UndoLog::time_cell`). Where
+//! they ask, the function that was given to `UndoLog::ask` is called.
 //!
 //! # What "as before" means
 //!
@@ -50,7 +48,6 @@ mod deadline;
 mod facts;
 pub mod layout;
 mod module;
-mod planted;
 mod rewrite;
 mod stores;
 mod values;
@@ -61,8 +58,8 @@ use std::fmt;
 use crate::OffsetMap;
 use crate::hints::Scratch;
 #[cfg(test)]
-pub(crate) use planted::Flaw;
-use planted::Planted;
+pub(crate) use crate::planted::Flaw;
+use crate::planted::{self, Planted};
 
 /// Options of the pass.
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,6 +12,7 @@ use super::layout::MAX_GROUP;
 use super::planted::{Planted, flawed};
 use super::stores::{StoreOp, ends_group};
 use super::values::{Analysis, Event, Seen, Value};
+use crate::deadline::Check;
 
 /// The most stores that one loop's beginning logs for its body.
 const MAX_HOISTED: usize = 32;
@@ -53,6 +54,7 @@ pub(super) struct Module {
 struct Rewrite<'r, 'a> {
     module: &'r Module,
     analysis: &'r Analysis<'a>,
+    check: Check,
     effect: &'r mut Effect,
     facts: Facts,
     first_added: u32,
@@ -74,11 +76,18 @@ struct Candidate {
 /// Bytes of one address: from and to, behind it.
 type Extent = (Value, u64, u64);
 
-/// Rewrites one function that has `locals` locals, parameters among them.
-pub(super) fn rewrite(module: &Module, analysis: &Analysis<'_>, locals: u32, effect: &mut Effect) -> Rewritten {
+/// Rewrites one function that has `locals` locals, parameters among them, and checks its deadline like this.
+pub(super) fn rewrite(
+    module: &Module,
+    analysis: &Analysis<'_>,
+    locals: u32,
+    check: Check,
+    effect: &mut Effect,
+) -> Rewritten {
     let mut rewrite = Rewrite {
         module,
         analysis,
+        check,
         effect,
         facts: Facts::new(module.planted),
         first_added: locals,
@@ -174,9 +183,7 @@ impl Rewrite<'_, '_> {
     }
 
     fn deadline_check(&mut self) {
-        let mut code = Code::new();
-        code::deadline_check(&self.module.names, &mut code);
-        self.add(code);
+        self.add(self.check.code().to_vec());
     }
 
     fn reload(&mut self) {

@@ -2,15 +2,15 @@
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
+    CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
     Instruction, MemArg, MemorySection, MemoryType, RawSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
-use wasmparser::{CustomSectionReader, Export, ExternalKind, Parser, Payload, Validator};
+use wasmparser::{CustomSectionReader, Export, ExternalKind, Validator};
 
-use super::code::{self, Code, Names};
-use super::deadline::{self, Cost};
+use super::code::{self, Names};
+use super::deadline::cost;
 use super::layout::{
-    ASK_EXPORT, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT,
+    GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TOP_EXPORT,
     first_record,
 };
 use super::module::Shape;
@@ -18,7 +18,7 @@ use super::planted::{Planted, flawed};
 use super::rewrite::{Module, Part, Rewritten, rewrite};
 use super::values::Analysis;
 use super::{Effect, Instrumented, Options, Refused};
-use crate::OffsetMap;
+use crate::deadline::{ASK_EXPORT, Check, Placed, Question, asking, offset_map, settle};
 use crate::sections::{self, Rewriting, Sections};
 
 /// An export that gets a wrapper: its name and the function behind it.
@@ -33,31 +33,9 @@ struct Writer<'a> {
     wasm: &'a [u8],
     shape: Shape<'a>,
     names: Names,
+    question: Question,
     entries: Vec<Entry<'a>>,
     planted: Planted,
-}
-
-/// A function whose place in the finished module is not known yet.
-struct Placed {
-    /// Its locals and code.
-    body: Vec<u8>,
-    /// Where in the body a deadline check goes, if there is to be one.
-    check_at: usize,
-    /// Byte offset in the body, and in the original module.
-    offsets: Vec<(usize, Option<usize>)>,
-}
-
-impl Placed {
-    /// Puts a deadline check at the beginning of the function.
-    fn insert_deadline_check(&mut self, names: &Names) {
-        let mut code = Code::new();
-        code::deadline_check(names, &mut code);
-        let mut check = Vec::new();
-        code.iter().for_each(|instruction| instruction.encode(&mut check));
-        let moved = self.offsets.iter_mut().filter(|(at, _)| *at > self.check_at);
-        moved.for_each(|(at, _)| *at += check.len());
-        self.body.splice(self.check_at..self.check_at, check);
-    }
 }
 
 pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<Instrumented, Refused> {
@@ -66,14 +44,14 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<In
     let bodies = std::mem::take(&mut shape.sections.bodies);
     let Sections { types, functions, tables, globals, exports, .. } = &shape.sections;
     let globals = globals.len() as u32;
+    let asks = asking(&shape.sections, &bodies)?;
+    let question = Question { table: tables.len() as u32, answer: types.len() as u32 + 1 };
     let names = Names {
         top: globals,
         mode: globals + 1,
         stack_limit: globals + 2,
         log_range: functions.len() as u32,
         ask: functions.len() as u32 + 1,
-        ask_table: tables.len() as u32,
-        ask_type: types.len() as u32 + 1,
         first_record: first_record(shape.mutable_globals().count()),
         kept_below: options.private_bytes.filter(|_| options.private_is_kept),
     };
@@ -93,24 +71,27 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<In
         private_bytes: options.private_bytes.map_or(shape.memory_bytes, u64::from),
         planted: options.planted(),
     };
-    let writer = Writer { wasm, shape, names, entries, planted: options.planted() };
+    let writer = Writer { wasm, shape, names, question, entries, planted: options.planted() };
     let range_logger = (names.log_range, code::log_range(&names).len());
-    let (mut functions, mut costs) = (Vec::new(), Vec::new());
-    for (number, body) in bodies.into_iter().enumerate() {
+    let (mut functions, mut costs, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+    for ((number, body), _asks) in bodies.into_iter().enumerate().zip(asks) {
         let function = writer.shape.imported_functions + number as u32;
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let parameters = writer.shape.sections.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
         let scratch = options.scratch.map_or(&[][..], |scratch| scratch.of(number));
         let analysis = Analysis::of(body, &writer.shape, function, scratch, options.planted())?;
-        let rewritten = rewrite(&module, &analysis, locals, &mut effect);
-        costs.push(Cost::of(&rewritten, &analysis, module.imported_functions, range_logger));
+        let traps = flawed!(module.planted, TrapInSharedFunction);
+        let check = if traps { Check::Traps } else { Check::Asks(names.ask) };
+        let rewritten = rewrite(&module, &analysis, locals, check, &mut effect);
+        costs.push(cost(&rewritten, &analysis, module.imported_functions, range_logger));
         functions.push(writer.function(&declared, &analysis, &rewritten)?);
+        checks.push(check);
     }
     let mut code = CodeSection::new();
-    for (function, checks) in functions.iter_mut().zip(deadline::settle(&costs)) {
-        if checks && !flawed!(module.planted, FunctionWithoutCheck) {
-            function.insert_deadline_check(&names);
+    for ((function, check), needed) in functions.iter_mut().zip(checks).zip(settle(&costs)) {
+        if needed && !flawed!(module.planted, FunctionWithoutCheck) {
+            function.insert(check);
             effect.entry_checks += 1;
         }
         code.raw(&function.body);
@@ -165,7 +146,7 @@ impl Writer<'_> {
 
     /// Adds the range logger, the question to the host, and one wrapper for each exported function.
     fn added_functions(&self, code: &mut CodeSection) {
-        let helpers = [(Some(ValType::I32), code::log_range(&self.names)), (None, code::ask(&self.names))];
+        let helpers = [(Some(ValType::I32), code::log_range(&self.names)), (None, self.question.code().to_vec())];
         for (local, body) in helpers {
             let mut function = Function::new(local.map(|ty| (1, ty)));
             for instruction in body {
@@ -247,7 +228,7 @@ impl Rewriting for Finished<'_, '_> {
     fn functions(&self, section: &mut FunctionSection) {
         let sections = &self.writer.shape.sections;
         section.function(sections.types.len() as u32);
-        section.function(self.writer.names.ask_type + 1);
+        section.function(self.writer.question.answer + 1);
         for entry in &self.writer.entries {
             section.function(sections.functions[entry.function as usize]);
         }
@@ -285,7 +266,7 @@ impl Rewriting for Finished<'_, '_> {
         section.export(LOG_EXPORT, ExportKind::Memory, 1);
         section.export(TOP_EXPORT, ExportKind::Global, names.top);
         section.export(MODE_EXPORT, ExportKind::Global, names.mode);
-        section.export(ASK_EXPORT, ExportKind::Table, names.ask_table);
+        section.export(ASK_EXPORT, ExportKind::Table, self.writer.question.table);
         for (number, (global, _)) in self.writer.shape.mutable_globals().enumerate() {
             section.export(&format!("{GLOBAL_EXPORT}{number}"), ExportKind::Global, global);
         }
@@ -314,22 +295,4 @@ fn save_global(body: &mut Function, number: u32, global: u32, ty: wasmparser::Va
         wasmparser::ValType::V128 => Instruction::V128Store(at),
         wasmparser::ValType::Ref(_) => unreachable!("the module was validated without reference types"),
     });
-}
-
-fn offset_map(wasm: &[u8], placed: &[Placed]) -> Result<OffsetMap, Refused> {
-    let mut map = OffsetMap::default();
-    let mut placed = placed.iter();
-    for payload in Parser::new(0).parse_all(wasm) {
-        let Payload::CodeSectionEntry(body) = payload? else { continue };
-        let start = body.range().start;
-        match placed.next() {
-            Some(places) => {
-                for (at, original) in &places.offsets {
-                    map.push(start + at, *original);
-                }
-            }
-            None => map.push(start, None),
-        }
-    }
-    Ok(map)
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use nook_abi::net::{FILTER_ENTRIES, NetPage, PoolLayout};
 use nook_abi::{ABI_VERSION, Class, ENTRY_PREFIX, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status};
-use nook_instrument::{MEMORY_EXPORT, with_memory_pages};
+use nook_instrument::deadline::with_deadline_checks;
+use nook_instrument::{MEMORY_EXPORT, OffsetMap, check, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasm_encoder::{
     CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
@@ -21,6 +22,7 @@ use super::pool_of;
 use crate::load::{parse_manifest, read, validate};
 use crate::space::RegionAddrs;
 use crate::survey::Survey;
+use crate::time_cell::{Cells, TimeCell};
 use crate::{
     DriverModule, Engine, EngineError, Host, Layout, LoadError, ModuleCache, OwnedManifest, Space, Wasi, memory,
 };
@@ -96,9 +98,12 @@ impl FilterModule {
         let manifest = OwnedManifest { heap_bytes: self.manifest.heap_bytes, ..driver.manifest().clone() };
         let layout = Layout::new(self.own_bytes, &manifest);
         let wasm = with_memory_pages(&self.wasm, layout.total_pages()).map_err(|error| refused(&error))?;
-        let module = engine.compile(&wasm, cache)?;
+        let timed = with_deadline_checks(&wasm).map_err(|error| refused(&error))?;
+        check::deadlines(&timed.wasm).map_err(EngineError::NoDeadlineCheck)?;
+        let module = engine.compile(&timed.wasm, cache)?;
         let shim = wasmtime::Module::new(engine.wasmtime(), shim()).map_err(|error| refused(&error))?;
-        Ok(Compiled { name: self.manifest.name.clone(), module, shim, layout, pool: pool_of(&manifest), rules })
+        let (name, pool) = (self.manifest.name.clone(), pool_of(&manifest));
+        Ok(Compiled { name, module, offsets: timed.offsets, shim, layout, pool, rules })
     }
 }
 
@@ -106,6 +111,8 @@ impl FilterModule {
 pub(crate) struct Compiled {
     name: String,
     module: wasmtime::Module,
+    /// Where its code comes from.
+    offsets: OffsetMap,
     shim: wasmtime::Module,
     layout: Layout,
     pool: PoolLayout,
@@ -113,13 +120,26 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Makes an instance, begins it, and defines the driver's import by it. The linker allows shadowing.
-    pub(crate) fn link(&self, linker: &mut Linker<Host>, store: &mut Store<Host>) -> wasmtime::Result<Inside> {
+    /// Returns where the filter's code comes from.
+    pub(crate) fn offsets(&self) -> &OffsetMap {
+        &self.offsets
+    }
+
+    /// Makes an instance, begins it, and defines the driver's import by it. The linker allows shadowing. Its time cell
+    /// is added to `time`.
+    pub(crate) fn link(
+        &self,
+        linker: &mut Linker<Host>,
+        store: &mut Store<Host>,
+        cells: &Cells,
+        time: &mut Vec<TimeCell>,
+    ) -> wasmtime::Result<Inside> {
         let Layout { own_bytes, host_page, rings, window: at, window_bytes, .. } = self.layout;
         let lend = store.data().lend_window(at);
         let filter = memory::with_window(lend, || wasmtime::Instance::new(&mut *store, &self.module, &[]))?;
         let memory = filter.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the filter does not export its memory"))?;
+        time.extend(cells.of(store, &filter)?);
         let places = RegionAddrs { heap: own_bytes, host_page, rings, window: at };
         #[expect(unsafe_code, reason = "the host is given the memory's address")]
         // SAFETY: the memory is made by `memory::Creator`, so it never moves or shrinks, and lives as long as the

@@ -4,9 +4,10 @@ use wasmtime::{AsContext, AsContextMut, Func, Global, Instance, Memory, Ref, Sto
 
 use super::raw;
 use nook_instrument::MEMORY_EXPORT;
+use nook_instrument::deadline::{ASK_EXPORT, TIME_CELL};
 use nook_instrument::undo::layout::{
-    ASK_EXPORT, BULK, FULL_CELL, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MAX_GROUP_BYTES, MODE_EXPORT, Mode,
-    SAVED_GLOBAL_BYTES, SAVED_GLOBALS, TIME_CELL, TOP_EXPORT, TRAILER_BYTES, first_record,
+    BULK, FULL_CELL, GLOBAL_EXPORT, LOG_BYTES, LOG_EXPORT, MAX_GROUP_BYTES, MODE_EXPORT, Mode, SAVED_GLOBAL_BYTES,
+    SAVED_GLOBALS, TOP_EXPORT, TRAILER_BYTES, first_record,
 };
 
 /// What was undone, or could be.

@@ -29,7 +29,7 @@ pub trait Rollback: Send + Sync {
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
     /// Returns whether a prepared module checks a [time cell](InstanceRollback::time_cell) wherever code may run for
-    /// long, so that it needs no epochs.
+    /// long; deadline checks are added to one that does not.
     fn keeps_time(&self) -> bool {
         false
     }

@@ -64,22 +64,29 @@ fn at(memory_index: u32, offset: u64) -> MemArg {
     MemArg { offset, align: 2, memory_index }
 }
 
+/// How many instructions a deadline check has.
+const LEN: usize = 7;
+
 /// Returns where deadline checks begin, found by their bytes.
 fn deadline_checks(body: &Body) -> Vec<usize> {
-    let load = op(Instruction::I32AtomicLoad(at(1, 0)));
-    let is_look = |code: &[Vec<u8>]| {
-        code[0] == [0x41, 0] && code[1] == load && code[2] == [0x04, 0x40] && code[3][0] == 0x10 && code[4] == [0x0b]
+    let (load, bit) = (op(Instruction::I32AtomicLoad(at(1, 0))), op(Instruction::I32Const(1)));
+    let is_check = |code: &[Vec<u8>]| {
+        code[0] == [0x41, 0]
+            && (&code[1], &code[2], code[3][0]) == (&load, &bit, 0x71)
+            && code[4] == [0x04, 0x40]
+            && (code[5][0] == 0x10 || code[5][0] == 0x00)
+            && code[6] == [0x0b]
     };
-    (0..body.code.len().saturating_sub(4)).filter(|at| is_look(&body.code[*at..*at + 5])).collect()
+    (0..body.code.len().saturating_sub(LEN - 1)).filter(|at| is_check(&body.code[*at..*at + LEN])).collect()
 }
 
 /// A mistake in the deadline check that begins at an instruction.
 type Mistake = fn(&mut Vec<Vec<u8>>, usize);
 
 const MISTAKES: &[(&str, Mistake)] = &[
-    ("it is missing", |code, i| drop(code.drain(i..i + 5))),
+    ("it is missing", |code, i| drop(code.drain(i..i + LEN))),
     ("it is elsewhere in the function", |code, i| {
-        let check: Vec<_> = code.drain(i..i + 5).collect();
+        let check: Vec<_> = code.drain(i..i + LEN).collect();
         let end = code.len() - 1;
         code.splice(end..end, check);
     }),
@@ -90,26 +97,29 @@ const MISTAKES: &[(&str, Mistake)] = &[
     ("a load of one byte", |code, i| {
         code[i + 1] = op(Instruction::I32AtomicLoad8U(MemArg { align: 0, ..at(1, 0) }));
     }),
-    ("a mask", |code, i| {
+    ("a second mask", |code, i| {
         code.splice(i + 2..i + 2, [op(Instruction::I32Const(0)), op(Instruction::I32And)]);
     }),
-    ("the opposite", |code, i| code.insert(i + 2, op(Instruction::I32Eqz))),
+    ("no bit", |code, i| code[i + 2] = op(Instruction::I32Const(0))),
+    ("another bit", |code, i| code[i + 2] = op(Instruction::I32Const(2))),
+    ("any bit", |code, i| code[i + 3] = op(Instruction::I32Or)),
+    ("the opposite", |code, i| code.insert(i + 4, op(Instruction::I32Eqz))),
     ("what was loaded is not used", |code, i| {
         code.splice(i + 2..i + 2, [op(Instruction::Drop), op(Instruction::I32Const(0))]);
     }),
-    ("nothing is called", |code, i| code[i + 3] = op(Instruction::Nop)),
-    ("a hostcall is called", |code, i| code[i + 3] = op(Instruction::Call(0))),
-    ("the call is left out", |code, i| code[i + 3] = op(Instruction::Br(0))),
+    ("nothing is done", |code, i| code[i + 5] = op(Instruction::Nop)),
+    ("a hostcall is called", |code, i| code[i + 5] = op(Instruction::Call(0))),
+    ("it is left", |code, i| code[i + 5] = op(Instruction::Br(0))),
     ("it is jumped over", |code, i| {
-        code.insert(i + 5, op(Instruction::End));
+        code.insert(i + LEN, op(Instruction::End));
         code.splice(i..i, [op(Instruction::Block(BlockType::Empty)), op(Instruction::Br(0))]);
     }),
     ("it is only sometimes made", |code, i| {
-        code.insert(i + 5, op(Instruction::End));
+        code.insert(i + LEN, op(Instruction::End));
         code.splice(i..i, [op(Instruction::I32Const(0)), op(Instruction::If(BlockType::Empty))]);
     }),
     ("it is in another loop", |code, i| {
-        code.insert(i + 5, op(Instruction::End));
+        code.insert(i + LEN, op(Instruction::End));
         code.insert(i, op(Instruction::Loop(BlockType::Empty)));
     }),
 ];

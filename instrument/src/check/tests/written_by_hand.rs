@@ -9,7 +9,7 @@ fn finished(code: &str, rest: &str) -> String {
             (type $answer (func (result i32)))
             (import "host" "tick" (func $tick))
             (table $driver 2 funcref)
-            (table $asked (export "nook_undo_ask") 1 1 funcref)
+            (table $asked (export "nook_time_ask") 1 1 funcref)
             (memory (export "memory") 2 2)
             (memory $log (export "nook_undo_log") 1024 1024)
             (global $top (export "nook_undo_top") (mut i32) (i32.const 64))
@@ -20,7 +20,8 @@ fn finished(code: &str, rest: &str) -> String {
     )
 }
 
-const CHECK: &str = "(if (i32.atomic.load $log (i32.const 0)) (then (call $ask)))";
+const CHECK: &str = "(if (i32.and (i32.atomic.load $log (i32.const 0)) (i32.const 1)) (then (call $ask)))";
+const TRAP: &str = "(if (i32.and (i32.atomic.load $log (i32.const 0)) (i32.const 1)) (then (unreachable)))";
 
 fn check(text: &str) -> Result<check::Checked, CheckError> {
     check::deadlines(&wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}")))
@@ -43,7 +44,7 @@ fn a_module_as_it_has_to_be_is_accepted() {
 fn what_is_outside_functions_is_checked_too() {
     let text = finished("", "");
     let without = |what: &str| text.replace(what, "");
-    refused(&without("(export \"nook_undo_ask\")"), "no table");
+    refused(&without("(export \"nook_time_ask\")"), "no table");
     refused(&without("(export \"nook_undo_top\")"), "no global");
     refused(&without("(export \"nook_undo_log\")"), "log memory");
     refused(&text.replace("(mut i32) (i32.const 64)", "(mut i32) (i32.const 0)"), "does not begin behind");
@@ -90,7 +91,9 @@ fn bulk_instructions_are_short_or_have_a_check_right_before_their_operands() {
 
 #[test]
 fn what_may_take_as_long_as_it_likes_is_refused() {
-    refused(&finished("(drop (memory.grow (i32.const 1)))", ""), "as long as it likes");
+    let grows = finished("(drop (memory.grow (i32.const 1)))", "");
+    check(&grows).expect("memory of a fixed length says at once that it does not grow");
+    refused(&grows.replace("\"memory\") 2 2", "\"memory\") 2 3"), "as long as it likes");
     refused(&finished("(drop (table.grow $driver (ref.null func) (i32.const 1)))", ""), "as long as it likes");
     refused(&finished("(table.fill $driver (i32.const 0) (ref.null func) (i32.const 1))", ""), "as long as it likes");
     refused(
@@ -98,9 +101,56 @@ fn what_may_take_as_long_as_it_likes_is_refused() {
         "a change of a table",
     );
     refused(
-        &finished("(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const 0)))", ""),
-        "an instruction that waits",
+        &finished("(table.copy $asked $driver (i32.const 0) (i32.const 0) (i32.const 1))", ""),
+        "a change of a table",
     );
+    refused(&finished("(table.copy $driver $driver (i32.const 0) (i32.const 0) (i32.const 1))", ""), "a table copied");
+    let wait = |memory: &str| {
+        finished(&format!("(drop (memory.atomic.wait32 {memory} (i32.const 0) (i32.const 0) (i64.const 0)))"), "")
+    };
+    check(&wait("0")).expect("in memory that nobody shares it traps");
+    refused(&wait("$log"), "neither a deadline check nor a store");
+    refused(&wait("0").replace("\"memory\") 2 2", "\"memory\") 2 2 shared"), "others share");
+}
+
+#[test]
+fn a_check_may_trap_only_where_no_long_call_comes() {
+    let traps = format!("(loop $l {TRAP} (br $l))");
+    assert_eq!(check(&finished(&traps, "")).unwrap().deadline_checks, 1);
+    let wrong = "traps, although a call reaches it that may be long";
+    for entry in ["nook_probe", "nook_work", "nook_set_mtu", "nook_poll2", "poll", "anything"] {
+        let direct = format!("(func (export \"{entry}\") (call $f (i32.const 1)))");
+        refused(&finished(&traps, &direct), wrong);
+    }
+    for entry in ["nook_irq", "nook_timer"] {
+        check(&finished(&traps, &format!("(func (export \"{entry}\") (call $f (i32.const 1)))"))).unwrap();
+    }
+    // One more entry of the function itself, a way through others, and one through a table.
+    refused(&finished(&traps, "(export \"nook_open\" (func $f))"), wrong);
+    let way = "(func $a (return_call $b)) (func $b (call $f (i32.const 1))) (func (export \"nook_stop\") (call $a))";
+    refused(&finished(&traps, way), wrong);
+    let through = |call: &str| {
+        format!(
+            "(type $t (func)) (elem (table $driver) (i32.const 0) func $g) (func $g (call $f (i32.const 1)))
+             (func (export \"nook_remove\") {call})"
+        )
+    };
+    check(&finished(&traps, &through(""))).expect("what elements refer to is reached only by calls through tables");
+    refused(&finished(&traps, &through("(call_indirect $driver (type $t) (i32.const 0))")), wrong);
+    refused(&finished(&traps, &through("(return_call_indirect $driver (type $t) (i32.const 0))")), wrong);
+}
+
+#[test]
+fn a_module_without_a_log_has_no_other_access_to_the_cells_memory() {
+    let plain = |code: &str| {
+        let text =
+            finished(code, "").replace("nook_undo_log", "nook_time_cell").replace("(i32.const 64))", "(i32.const 0))");
+        text.replace("(export \"nook_undo_top\") ", "")
+    };
+    check(&plain(&format!("(loop $l {CHECK} (br $l))"))).unwrap();
+    refused(&plain("(i64.store $log (global.get $top) (i64.const 1))"), "may be the time cell's");
+    refused(&plain("(i64.store $log (local.get $p) (i64.const 1))"), "may be the time cell's");
+    refused(&plain("(loop $l (br $l))"), "without a deadline check");
 }
 
 #[test]

@@ -3,27 +3,27 @@
 
 /// What is planted.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Planted {
+pub(crate) struct Planted {
     #[cfg(test)]
-    pub(super) flaw: Option<Flaw>,
+    pub(crate) flaw: Option<Flaw>,
 }
 
 #[cfg(test)]
 macro_rules! flawed {
     ($planted:expr, $flaw:ident) => {
-        $planted.flaw == Some(super::planted::Flaw::$flaw)
+        $planted.flaw == Some(crate::planted::Flaw::$flaw)
     };
 }
 
 #[cfg(not(test))]
 macro_rules! flawed {
     ($planted:expr, $flaw:ident) => {{
-        let super::planted::Planted {} = $planted;
+        let crate::planted::Planted {} = $planted;
         false
     }};
 }
 
-pub(super) use flawed;
+pub(crate) use flawed;
 
 /// A mistake that the pass can be made to make.
 #[cfg(test)]
@@ -53,4 +53,6 @@ pub(crate) enum Flaw {
     LoopWithoutCheck,
     /// Begins long functions without a deadline check.
     FunctionWithoutCheck,
+    /// Traps at the deadline checks of functions that long calls reach too.
+    TrapInSharedFunction,
 }
