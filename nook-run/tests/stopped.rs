@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Place, Running, e1000};
+use support::{Place, Running, built, e1000};
 
 /// Longer than anything is waited for, but for calls that may sleep: work that was given to a driver has ten seconds.
 const STOP: Duration = Duration::from_secs(13);
@@ -63,20 +63,43 @@ fn a_connection_lives_through_stops_at_every_level() {
     // Streams last until after the last stop: while a run is stopped, its clock is.
     let lasts = format!("{}s", (GO * (stops() + 2)).as_secs());
     let mut runs = Vec::new();
-    for level in ["native", "wrapped", "sfi", "sfi+txn", "process"] {
+    for (name, level, qemu) in [
+        ("native", "native", false),
+        ("wrapped", "wrapped", false),
+        ("sfi", "sfi", false),
+        ("sfi+txn", "sfi+txn", false),
+        ("process", "process", false),
+        ("sfi+txn on QEMU's device", "sfi+txn", true),
+        ("process on QEMU's device", "process", true),
+    ] {
         let place = Place::new();
-        let args = ["--isolation", level, "--exercise", "tcp", "--duration", &lasts];
+        let mut args = vec!["--isolation", level, "--exercise", "tcp", "--duration", &lasts];
+        args.extend(["--qemu", "e1000"].iter().filter(|_| qemu));
         let mut run = start(&place, &driver, &args);
-        assert!(run.says("link up"), "{level}: {}", run.stderr());
-        runs.push((level, place, run));
+        assert!(run.says("link up"), "{name}: {}", run.stderr());
+        runs.push((name, place, run));
     }
     stop_all(&runs);
-    for (level, place, run) in runs {
-        let report = unharmed(level, &place, run);
+    for (name, place, run) in runs {
+        let report = unharmed(name, &place, run);
         let tcp = &report["exercise"]["tcp"];
-        assert_eq!(tcp["hash_ok"], true, "{level}: {report:#}");
+        assert_eq!(tcp["hash_ok"], true, "{name}: {report:#}");
         for way in ["upload", "download"] {
-            assert!(tcp[way]["bytes"].as_u64() > Some(0), "{level}: {report:#}");
+            assert!(tcp[way]["bytes"].as_u64() > Some(0), "{name}: {report:#}");
         }
     }
+}
+
+#[test]
+fn a_misc_driver_goes_on_with_its_operations_after_stops() {
+    let place = Place::new();
+    let lasts = format!("{}s", (GO * (stops() + 1)).as_secs());
+    let mut run = start(&place, &built("edu"), &["--qemu", "edu", "--duration", &lasts]);
+    assert!(run.says("edu: edu 1.0"), "{}", run.stderr());
+    let runs = [("edu", place, run)];
+    stop_all(&runs);
+    let [(name, place, run)] = runs;
+    let report = unharmed(name, &place, run);
+    let operations = report["operations"].as_array().expect("a list");
+    assert!(operations.iter().all(|it| it["right"].as_u64() > Some(0) && it["wrong"] == 0), "{report:#}");
 }

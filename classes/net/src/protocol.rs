@@ -128,11 +128,13 @@ pub enum Progress {
     Done,
 }
 
-/// Turns a read or write that could not be finished now into `None`.
+/// Turns a read or write that could not be finished now into `None`. A socket with a time limit says `Interrupted` too,
+/// when its process was stopped and goes on (signal(7), "Interruption of system calls and library functions by stop
+/// signals").
 fn now<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
         Err(error) => Err(error),
     }
 }

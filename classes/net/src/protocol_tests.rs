@@ -4,18 +4,26 @@ use std::net::TcpStream;
 use super::*;
 use crate::Server;
 
-/// One end of a pipe in memory that takes a few bytes at a time and otherwise would block.
+/// One end of a pipe in memory that takes a few bytes at a time and otherwise would block, or is interrupted.
 #[derive(Default)]
 struct Pipe {
     incoming: VecDeque<u8>,
     outgoing: VecDeque<u8>,
     closed: bool,
+    interrupted: bool,
+}
+
+impl Pipe {
+    fn not_now(&mut self) -> io::Error {
+        self.interrupted = !self.interrupted;
+        if self.interrupted { ErrorKind::Interrupted.into() } else { ErrorKind::WouldBlock.into() }
+    }
 }
 
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.incoming.is_empty() {
-            return if self.closed { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            return if self.closed { Ok(0) } else { Err(self.not_now()) };
         }
         let len = buffer.len().min(self.incoming.len()).min(7);
         buffer[..len].iter_mut().zip(self.incoming.drain(..len)).for_each(|(to, from)| *to = from);
@@ -27,7 +35,7 @@ impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = bytes.len().min(1000 - self.outgoing.len().min(1000)).min(13);
         if len == 0 {
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(self.not_now());
         }
         self.outgoing.extend(&bytes[..len]);
         Ok(len)
