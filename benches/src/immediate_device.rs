@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use e1000_regs::{CTRL, EERD, ICR, MDIC, RDBAL, RDT, STATUS, TDBAL, TDT, eeprom, phy, rx, tx};
+use e1000_regs::{CTRL, EERD, ICR, MDIC, RDBAL, RDLEN, RDT, STATUS, TDBAL, TDLEN, TDT, eeprom, phy, rx, tx};
 use nook_bus::{
     BarInfo, BarMemory, BarSpace, DeviceError, DmaWindow, IovaRange, IrqKind, MappedBar, PciDevice, PciIdentity,
     Result, Service, Width,
 };
 
-/// Descriptors in the driver's rings.
-const RING: u32 = 256;
 /// What each received frame is said to have.
 const FRAME_BYTES: u16 = 60;
 
@@ -64,18 +62,25 @@ impl ImmediateDevice {
         Some(unsafe { AtomicU32::from_ptr(pointer) })
     }
 
+    /// Returns how many descriptors (a power of two) the ring has whose length is in the register at `length`.
+    fn ring(&self, length: u32) -> u32 {
+        (self.reg(length) / tx::DESCRIPTOR_BYTES).max(1)
+    }
+
     fn transmit(&mut self) {
-        let tail = self.reg(TDT.offset()) % RING;
+        let ring = self.ring(TDLEN.offset());
+        let tail = self.reg(TDT.offset()) & (ring - 1);
         while self.tx_head != tail {
             if let Some(status) = self.word(TDBAL.offset(), self.tx_head, tx::STATUS_WORD) {
                 status.store(tx::status::DD, Ordering::Release);
             }
-            self.tx_head = (self.tx_head + 1) % RING;
+            self.tx_head = (self.tx_head + 1) & (ring - 1);
         }
     }
 
     fn receive(&mut self) {
-        let tail = self.reg(RDT.offset()) % RING;
+        let ring = self.ring(RDLEN.offset());
+        let tail = self.reg(RDT.offset()) & (ring - 1);
         for _ in 0..self.receives {
             if self.rx_head == tail {
                 return;
@@ -86,7 +91,7 @@ impl ImmediateDevice {
             if let Some(status) = self.word(RDBAL.offset(), self.rx_head, rx::STATUS_WORD) {
                 status.store(rx::status::DD | rx::status::EOP, Ordering::Release);
             }
-            self.rx_head = (self.rx_head + 1) % RING;
+            self.rx_head = (self.rx_head + 1) & (ring - 1);
         }
     }
 }

@@ -136,7 +136,7 @@ fn each_copy_and_fill_is_one_bulk_instruction_and_content_comes_before_what_hand
 #[test]
 fn a_ring_is_looked_at_in_each_round_and_read_after_it_said_so() {
     let cases = compiled();
-    assert_eq!(cases[&301], ["loop", "load 32", "end of loop", "load 32"]);
+    assert_eq!(cases[&301], ["loop", "load 64", "end of loop", "load 32"]);
     assert_eq!(cases[&302], ["loop", "load 16", "end of loop", "load 32"]);
 }
 

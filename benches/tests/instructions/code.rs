@@ -66,7 +66,12 @@ impl Function {
                 FlowControl::Return | FlowControl::Exception | FlowControl::Interrupt => vec![],
                 FlowControl::UnconditionalBranch => vec![instruction.near_branch_target()],
                 FlowControl::ConditionalBranch => vec![instruction.near_branch_target(), instruction.next_ip()],
-                FlowControl::IndirectBranch => table(bytes, address, instruction.next_ip()),
+                FlowControl::IndirectBranch => {
+                    let most = function.highest_case(at).map_or(usize::MAX, |highest| highest + 1);
+                    let mut targets = table(bytes, address, instruction.next_ip());
+                    targets.truncate(most);
+                    targets
+                }
                 _ => {
                     open.push(instruction.next_ip());
                     continue;
@@ -76,6 +81,15 @@ impl Function {
             function.branches.insert(at, next);
         }
         function
+    }
+
+    /// Returns the last place of the table by which the jump at `at` goes, if the code before it sees to it that none
+    /// beyond it is taken: `mov ecx, last; cmp edx, ecx; cmovb ecx, edx`.
+    fn highest_case(&self, at: u64) -> Option<usize> {
+        let mut before = self.instructions.range(..at).rev().map(|(_, instruction)| instruction).take(16);
+        let case = before.find(|it| it.mnemonic() == Mnemonic::Cmovb)?.op0_register();
+        let last = before.find(|it| it.mnemonic() == Mnemonic::Mov && it.op0_register() == case)?;
+        (last.op1_kind() == OpKind::Immediate32).then(|| last.immediate32() as usize)
     }
 
     /// Counts all of it.
@@ -170,9 +184,9 @@ fn dominators(blocks: &[Block]) -> Vec<BTreeSet<usize>> {
     }
 }
 
-/// Returns where the table of jumps at `at` leads: offsets of four bytes from its beginning. It ends where a block
-/// begins to which it leads, or where there is no such offset any more: no instruction that the compiler begins a block
-/// with looks like one.
+/// Returns where the table of jumps at `at` leads: offsets of four bytes from its beginning. It ends at the latest
+/// where a block begins to which it leads, or where there is no such offset any more. A block that begins with a jump
+/// can look like one, so the code before a table says how long it is.
 fn table(bytes: &[u8], address: u64, at: u64) -> Vec<u64> {
     let (mut targets, mut end) = (Vec::new(), address + bytes.len() as u64);
     for (entry, place) in bytes[(at - address) as usize..].chunks_exact(4).zip((at..).step_by(4)) {
@@ -225,4 +239,21 @@ fn a_table_of_jumps_is_followed_and_not_taken_for_code() {
     let function = Function::read(&code, BASE);
     assert_eq!(function.count(), Count { instructions: 4, frame: 0, memory: 0, calls: 1 });
     assert_eq!(function.callees(), BTreeSet::from([BASE + code.len() as u64 - 1]));
+}
+
+#[test]
+fn what_lies_behind_a_table_of_jumps_is_not_part_of_it_though_it_looks_like_that() {
+    #[rustfmt::skip]
+    let code = [
+        0xb9, 0x01, 0x00, 0x00, 0x00, // mov ecx, 1
+        0x39, 0xca,             // cmp edx, ecx
+        0x0f, 0x42, 0xca,       // cmovb ecx, edx
+        0xff, 0xe0,             // jmp rax
+        0x0d, 0x00, 0x00, 0x00, // to the first ret
+        0x0d, 0x00, 0x00, 0x00, // the same
+        0xe9, 0x00, 0x00, 0x00, 0x00, // jmp to it: as an offset, beyond the end but for its last byte
+        0xc3,                   // ret
+    ];
+    let long: Vec<u8> = code.into_iter().chain(std::iter::repeat_n(0x06, 0x100)).collect();
+    assert_eq!(Function::read(&long, BASE).count(), Count { instructions: 5, frame: 0, memory: 0, calls: 0 });
 }

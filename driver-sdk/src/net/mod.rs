@@ -13,6 +13,7 @@ mod instance;
 mod nook;
 #[expect(unsafe_code, reason = "the host page says where the queues are")]
 mod queues;
+mod transfer;
 
 pub use author::*;
 pub use instance::Running;

@@ -49,7 +49,7 @@ impl NetQueues {
 }
 
 /// The end of a queue from which the driver takes.
-pub struct ProvideQueue(Ring);
+pub struct ProvideQueue(pub(super) Ring);
 
 impl ProvideQueue {
     /// Begins a batch of taking.
@@ -62,9 +62,17 @@ impl ProvideQueue {
 
 /// A batch of taking. What was not taken stays in the queue.
 pub struct Provided<'a> {
-    queue: &'a mut ProvideQueue,
-    at: u32,
+    pub(super) queue: &'a mut ProvideQueue,
+    pub(super) at: u32,
     end: u32,
+}
+
+impl Provided<'_> {
+    /// Returns how many entries are left.
+    #[inline(always)]
+    pub fn left(&self) -> u32 {
+        self.end.wrapping_sub(self.at)
+    }
 }
 
 impl Iterator for Provided<'_> {
@@ -89,7 +97,7 @@ impl Drop for Provided<'_> {
 }
 
 /// The end of a queue into which the driver puts.
-pub struct ReturnQueue(Ring);
+pub struct ReturnQueue(pub(super) Ring);
 
 impl ReturnQueue {
     /// Begins a batch of putting.
@@ -102,8 +110,8 @@ impl ReturnQueue {
 
 /// A batch of putting.
 pub struct Returning<'a> {
-    queue: &'a mut ReturnQueue,
-    at: u32,
+    pub(super) queue: &'a mut ReturnQueue,
+    pub(super) at: u32,
     end: u32,
 }
 
@@ -154,11 +162,16 @@ pub struct Packet {
 impl From<&QueueEntry> for Packet {
     #[inline(always)]
     fn from(entry: &QueueEntry) -> Self {
-        Packet { first: entry.to_words()[0], len_bytes: entry.len_bytes }
+        Packet::from_words(entry.to_words())
     }
 }
 
 impl Packet {
+    #[inline(always)]
+    pub(super) fn from_words([first, second]: EntryWords) -> Self {
+        Packet { first, len_bytes: second as u32 }
+    }
+
     /// Returns which packet buffer it is.
     #[inline(always)]
     pub fn id(&self) -> u32 {

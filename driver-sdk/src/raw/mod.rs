@@ -1,13 +1,16 @@
 //! Memory by address: the window, the host page and the queues. The only module of this crate that touches any of them.
 //!
 //! What is safe here is safe for any caller: a [`Span`] checks each place, [`Slots`] and a [`QueueMemory`] mask each
-//! index. The code that makes one of them vouches for the address, once.
+//! index, and a loop over both ([`fill`], [`reap`]) ends where one of them wraps. The code that makes one of them
+//! vouches for the address, once.
 
 mod page;
 mod queue;
 mod scratch;
+mod transfer;
 mod window;
 
 pub(crate) use page::Page;
 pub(crate) use queue::QueueMemory;
+pub(crate) use transfer::{fill, reap};
 pub(crate) use window::{Slots, Span, View};

@@ -66,6 +66,12 @@ impl<const WORDS: usize> QueueMemory<WORDS> {
         unsafe { (&raw mut (*self.layout).entries).cast::<[u64; WORDS]>().add(index) }
     }
 
+    /// Returns where the entry at counter `at` is, and how many lie one after the other from there on.
+    #[inline(always)]
+    pub(super) fn run(&self, at: u32) -> (*mut [u64; WORDS], u32) {
+        (self.entry(at), QUEUE_CAPACITY - (at & (QUEUE_CAPACITY - 1)))
+    }
+
     /// Reads the entry at counter `at`.
     #[inline(always)]
     pub(crate) fn get(&self, at: u32) -> [u64; WORDS] {

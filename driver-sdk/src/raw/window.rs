@@ -211,6 +211,12 @@ impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
         unsafe { self.0.add(at as usize & (N - 1)) }
     }
 
+    /// Returns where the slot at counter `at` is, and how many lie one after the other from there on.
+    #[inline(always)]
+    pub(super) fn run(self, at: u32) -> (*mut [u8; SLOT], u32) {
+        (self.slot(at), N as u32 - (at & (N as u32 - 1)))
+    }
+
     /// Fills a slot with plain stores.
     #[inline(always)]
     pub(crate) fn put<const WORDS: usize>(self, at: u32, words: [u64; WORDS]) {
@@ -231,6 +237,17 @@ impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
         u32::from_le(unsafe {
             let word = self.slot(at).cast::<u32>().add(index % (SLOT / 4));
             AtomicU32::from_ptr(word).load(Ordering::Acquire)
+        })
+    }
+
+    /// Reads two words of a slot, of which the first is word `2 * index`, with one atomic load, modulo their number.
+    #[inline(always)]
+    pub(crate) fn pair(self, at: u32, index: usize) -> u64 {
+        // SAFETY: a slot has SLOT / 8 pairs and is aligned to them, because the first is (`new`) and its length is a
+        // multiple of 8. Nothing but atomic loads touches one that was handed over; no reference outlives this line.
+        u64::from_le(unsafe {
+            let pair = self.slot(at).cast::<u64>().add(index % (SLOT / 8));
+            AtomicU64::from_ptr(pair).load(Ordering::Acquire)
         })
     }
 }

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use nook_abi::Status;
 
-use super::{Announced, Done, Finished, Phase, finished};
+use super::{Announced, Done, Finished, Phase, next};
 use crate::raw::{Slots, Span};
 use crate::{DmaBytes, DmaRegion, Kernel, Nook};
 
@@ -134,7 +134,7 @@ impl<const N: usize, const SLOT: usize, D: Done> Taken<'_, N, SLOT, D> {
     #[inline(always)]
     #[allow(clippy::should_implement_trait)] // It lends: the device may fill the slot again once it was released.
     pub fn next(&mut self) -> Option<Finished<'_, (), SLOT, N>> {
-        finished::<D, (), SLOT, N>(self.slots, &mut self.at, self.end, |_| ())
+        next::<D, (), SLOT, N>(self.slots, &mut self.at, self.end, |_| ())
     }
 }
 

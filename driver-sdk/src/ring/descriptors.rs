@@ -9,8 +9,8 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use nook_abi::Status;
 
-use super::{Announced, Done, Finished, InSlot, finished};
-use crate::raw::Slots;
+use super::{Announced, Done, Finished, InSlot, finished, next};
+use crate::raw::{self, QueueMemory, Slots};
 use crate::{DmaRegion, Kernel, Nook};
 
 /// A ring of `N` (a power of two, 2 to 65,536) descriptors of `SLOT` bytes, and a `T` that the driver keeps beside each
@@ -160,6 +160,22 @@ impl<'a, T: Copy, const N: usize, const SLOT: usize> Fill<'a, T, N, SLOT> {
     pub fn room(&self) -> u32 {
         self.end.wrapping_sub(self.at)
     }
+
+    /// Fills up to `most` slots with what `plain` makes of the queue's entries from counter `from` on, and keeps beside
+    /// each what it says; ends at the first entry of which it makes nothing. Returns how many it filled.
+    #[inline(always)]
+    pub(crate) fn transfer<const ENTRY: usize, const WORDS: usize>(
+        &mut self,
+        queue: &QueueMemory<ENTRY>,
+        from: u32,
+        most: u32,
+        plain: impl Fn([u64; ENTRY]) -> Option<([u64; WORDS], T)>,
+    ) -> u32 {
+        let most = most.min(self.room());
+        let filled = raw::fill((queue, from), (self.slots, self.kept, self.at), most, plain);
+        self.at = self.at.wrapping_add(filled);
+        filled
+    }
 }
 
 impl<T, const N: usize, const SLOT: usize> Drop for Fill<'_, T, N, SLOT> {
@@ -206,7 +222,26 @@ impl<T: Copy, const N: usize, const SLOT: usize, D: Done> Reap<'_, T, N, SLOT, D
     #[allow(clippy::should_implement_trait)] // It lends: the slot may be filled again once the batch is over.
     pub fn next(&mut self) -> Option<Finished<'_, T, SLOT, N>> {
         let kept = self.kept;
-        finished::<D, T, SLOT, N>(self.slots, &mut self.at, self.end, |at| kept[index::<N>(at)])
+        next::<D, T, SLOT, N>(self.slots, &mut self.at, self.end, |at| kept[index::<N>(at)])
+    }
+
+    /// Takes up to `most` descriptors that the device is done with, and puts what `plain` makes of them into the queue
+    /// from counter `to` on; ends at the first one of which it makes nothing. Returns how many it took.
+    #[inline(always)]
+    pub(crate) fn transfer<const ENTRY: usize>(
+        &mut self,
+        queue: &QueueMemory<ENTRY>,
+        to: u32,
+        most: u32,
+        plain: impl Fn(&Finished<'_, T, SLOT, N>) -> Option<[u64; ENTRY]>,
+    ) -> u32 {
+        let (slots, most) = (self.slots, most.min(self.end.wrapping_sub(self.at)));
+        let pair = D::WORD.map(|word| word / 2);
+        let reaped = raw::reap((slots, self.kept, self.at), (queue, to), most, pair, |pair, at, kept| {
+            plain(&finished::<D, T, SLOT, N>(slots, at, pair, kept)?)
+        });
+        self.at = self.at.wrapping_add(reaped);
+        reaped
     }
 }
 

@@ -20,9 +20,10 @@
 //!   register access with the ordering that its bus needs. Natively on x86-64, stores are seen in program order, so a
 //!   compiler fence is enough there too; other architectures get a real release fence. If it is a word in memory that
 //!   the device polls, it goes there by [`DmaBytes::write`](crate::DmaBytes::write), which is a fence by itself.
-//! - *To the driver.* The word that says so is read by an acquire load: `i32.atomic.load` in wasm. Wasm has no
-//!   volatile: a plain load in a loop may be merged with the one before and then never sees the device's write. All
-//!   other words that the device writes are read after it, by atomic loads for the same reason.
+//! - *To the driver.* The word that says so is read by an acquire load, together with the other word of its 8 bytes:
+//!   `i64.atomic.load` in wasm. Wasm has no volatile: a plain load in a loop may be merged with the one before and then
+//!   never sees the device's write. All other words that the device writes are read after it, by atomic loads for the
+//!   same reason.
 
 mod bytes;
 mod completions;
@@ -44,10 +45,13 @@ mod sealed {
 
 /// How a device says that it is done with a slot.
 pub trait Done: sealed::Sealed {
-    /// Returns the word of the slot that says so, if one does, and the word's value says it on this lap of the ring.
-    /// `word` reads a word of the slot.
+    /// The word of the slot that says so, if one does.
     #[doc(hidden)]
-    fn look(word: impl FnOnce(usize) -> u32, odd_lap: bool) -> Option<u32>;
+    const WORD: Option<usize>;
+
+    /// Returns whether that word says so with this value, on this lap of the ring.
+    #[doc(hidden)]
+    fn says(word: u32, odd_lap: bool) -> bool;
 }
 
 /// A bit in the slot says so; filling the slot clears it.
@@ -86,37 +90,42 @@ impl sealed::Sealed for ByIndex {}
 impl<const BITS: u32> sealed::Sealed for ByCounter<BITS> {}
 
 impl<const WORD: usize, const MASK: u32> Done for DoneBit<WORD, MASK> {
+    const WORD: Option<usize> = Some(WORD);
+
     #[inline(always)]
-    fn look(word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
-        let word = word(WORD);
-        (word & MASK != 0).then_some(word)
+    fn says(word: u32, _odd_lap: bool) -> bool {
+        word & MASK != 0
     }
 }
 
 impl<const WORD: usize, const MASK: u32> InSlot for DoneBit<WORD, MASK> {}
 
 impl<const WORD: usize, const MASK: u32> Done for OwnBit<WORD, MASK> {
+    const WORD: Option<usize> = Some(WORD);
+
     #[inline(always)]
-    fn look(word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
-        let word = word(WORD);
-        (word & MASK == 0).then_some(word)
+    fn says(word: u32, _odd_lap: bool) -> bool {
+        word & MASK == 0
     }
 }
 
 impl<const WORD: usize, const MASK: u32> InSlot for OwnBit<WORD, MASK> {}
 
 impl<const WORD: usize, const MASK: u32> Done for Phase<WORD, MASK> {
+    const WORD: Option<usize> = Some(WORD);
+
     #[inline(always)]
-    fn look(word: impl FnOnce(usize) -> u32, odd_lap: bool) -> Option<u32> {
-        let word = word(WORD);
-        ((word & MASK != 0) != odd_lap).then_some(word)
+    fn says(word: u32, odd_lap: bool) -> bool {
+        (word & MASK != 0) != odd_lap
     }
 }
 
 impl Done for ByIndex {
+    const WORD: Option<usize> = None;
+
     #[inline(always)]
-    fn look(_word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
-        Some(0)
+    fn says(_word: u32, _odd_lap: bool) -> bool {
+        true
     }
 }
 
@@ -128,9 +137,11 @@ impl Announced for ByIndex {
 }
 
 impl<const BITS: u32> Done for ByCounter<BITS> {
+    const WORD: Option<usize> = None;
+
     #[inline(always)]
-    fn look(_word: impl FnOnce(usize) -> u32, _odd_lap: bool) -> Option<u32> {
-        Some(0)
+    fn says(_word: u32, _odd_lap: bool) -> bool {
+        true
     }
 }
 
@@ -146,11 +157,20 @@ impl<const BITS: u32> Announced for ByCounter<BITS> {
     }
 }
 
+/// Returns which half of the pair that has it word `index` is.
+#[inline(always)]
+const fn half(pair: u64, index: usize) -> u32 {
+    (pair >> (index % 2 * 32)) as u32
+}
+
 /// A slot that the device is done with, for as long as the batch lends it.
 pub struct Finished<'a, T, const SLOT: usize, const N: usize> {
     slots: Slots<SLOT, N>,
     at: u32,
-    done_word: u32,
+    /// The word that said so, and the other one of its pair, which were read together.
+    pair: u64,
+    /// Which word that is.
+    done: Option<usize>,
     /// What the driver kept beside it.
     pub kept: T,
     batch: PhantomData<&'a ()>,
@@ -160,20 +180,35 @@ impl<T, const SLOT: usize, const N: usize> Finished<'_, T, SLOT, N> {
     /// Returns the word that said that the device is done; 0 if an index said so.
     #[inline(always)]
     pub fn done_word(&self) -> u32 {
-        self.done_word
+        self.done.map_or(0, |done| half(self.pair, done))
     }
 
-    /// Reads word `index` (32 bits, little endian) of the slot, modulo the number of its words, read after the device
-    /// was done.
+    /// Returns word `index` (32 bits, little endian) of the slot, modulo the number of its words, read after the device
+    /// was done, or with the word that said so.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u32 {
-        self.slots.word(self.at, index)
+        match self.done {
+            Some(done) if index / 2 % (SLOT / 8) == done / 2 % (SLOT / 8) => half(self.pair, index),
+            _ => self.slots.word(self.at, index),
+        }
     }
 }
 
-/// Slots from `at` to `end` as far as the device is done with them.
+/// Makes of a pair of words that was read what the driver gets, if it says that the device is done.
 #[inline(always)]
 fn finished<'a, D: Done, T, const SLOT: usize, const N: usize>(
+    slots: Slots<SLOT, N>,
+    at: u32,
+    pair: u64,
+    kept: T,
+) -> Option<Finished<'a, T, SLOT, N>> {
+    let done = D::says(D::WORD.map_or(0, |word| half(pair, word)), at & N as u32 != 0);
+    done.then_some(Finished { slots, at, pair, done: D::WORD, kept, batch: PhantomData })
+}
+
+/// Takes the slot at `at`, if there is one before `end` and the device is done with it.
+#[inline(always)]
+fn next<'a, D: Done, T, const SLOT: usize, const N: usize>(
     slots: Slots<SLOT, N>,
     at: &mut u32,
     end: u32,
@@ -182,8 +217,8 @@ fn finished<'a, D: Done, T, const SLOT: usize, const N: usize>(
     if *at == end {
         return None;
     }
-    let here = *at;
-    let done_word = D::look(|word| slots.word(here, word), here & N as u32 != 0)?;
-    *at = here.wrapping_add(1);
-    Some(Finished { slots, at: here, done_word, kept: kept(here), batch: PhantomData })
+    let pair = D::WORD.map_or(0, |word| slots.pair(*at, word / 2));
+    let finished = finished::<D, T, SLOT, N>(slots, *at, pair, kept(*at))?;
+    *at = at.wrapping_add(1);
+    Some(finished)
 }

@@ -3,9 +3,11 @@
 //! Each moves at most `budget` packets, allocates nothing, reads no register and rings at most one doorbell. The
 //! answer is whether it stopped before there was nothing left: then `poll` must be called again.
 
+use core::cell::Cell;
+
 use e1000_regs::tx::command;
 use e1000_regs::{RDT, TDT, rx, tx};
-use nook_sdk::{DescriptorRing, DoneBit, Kernel, Packet, PacketStatus, QueueEntry, ReturnQueue};
+use nook_sdk::{DescriptorRing, DoneBit, Finished, Kernel, NetQueues, Packet, PacketStatus, QueueEntry, ReturnQueue};
 
 use crate::driver::E1000;
 
@@ -24,6 +26,8 @@ const SEND: u32 = command::IFCS | command::RS | command::IDE;
 /// A ring of the chip: legacy descriptors both ways, whose last word has DD in the same place (sections 3.2.3.1 and
 /// 3.3.3.2). Beside each is the packet whose buffer the chip has.
 pub(crate) type Ring<K> = DescriptorRing<K, Packet, RING, 16, DoneBit<3, DD>>;
+/// A descriptor that is done.
+type Done<'a> = Finished<'a, Packet, 16, RING>;
 const DD: u32 = rx::status::DD;
 const _: () = assert!(DD == tx::status::DD);
 
@@ -34,7 +38,7 @@ fn halves([a, b, c, d]: [u32; 4]) -> [u64; 2] {
 }
 
 /// Gives back what no descriptor can say: a host that gives such a thing is broken.
-#[inline(always)] // Called, it would have every packet written to the stack first.
+#[cold]
 fn refuse(queue: &mut ReturnQueue, packet: Packet) {
     if let Some(place) = queue.begin().vacant() {
         place.put(packet.returned(packet.len_bytes, PacketStatus::Failed));
@@ -45,39 +49,32 @@ impl<K: Kernel> E1000<K> {
     /// Gives the host's empty buffers to the chip.
     #[inline(always)]
     pub(crate) fn rx_provide(&mut self, budget: u32) -> bool {
-        let mut fill = self.rx.fill();
-        let mut provided = self.queues.rx_provide.begin();
-        let mut moved = 0;
-        while moved < budget {
-            let Some(slot) = fill.vacant() else { break };
-            let Some(entry) = provided.next() else { break };
-            moved += 1;
-            let packet = Packet::from(&entry);
-            match self.queues.pool.frame_iova(&packet) {
-                Some(iova) => slot.put(halves(rx::fresh(iova)), packet),
-                None => refuse(&mut self.queues.rx_return, packet),
-            }
-        }
-        drop(fill);
+        let NetQueues { rx_provide, rx_return, pool, .. } = &mut self.queues;
+        let moved = self.rx.fill().fill_from(
+            &mut rx_provide.begin(),
+            budget,
+            |packet| Some(halves(rx::fresh(pool.frame_iova(packet)?))),
+            |packet| refuse(rx_return, packet),
+        );
         if let Some(tail) = self.rx.publish() {
             self.regs.write(RDT, tail);
         }
         moved == budget
     }
 
-    /// Gives received frames to the host.
+    /// Gives received frames to the host. No place is left: the host takes what is there, and calls again.
     #[inline(always)]
     pub(crate) fn rx_return(&mut self, budget: u32) -> bool {
-        let mut reap = self.rx.reap();
         let mut returning = self.queues.rx_return.begin();
-        for _ in 0..budget {
-            // No place: the host takes what is there, and calls again.
-            let Some(place) = returning.vacant() else { return true };
-            let Some(done) = reap.next() else { return false };
-            let len_bytes = rx::length_bytes(done.word(rx::LENGTH_WORD));
-            place.put(received(done.kept, len_bytes, done.done_word(), &mut self.rx_mid_frame));
-        }
-        true
+        let most = budget.min(returning.room());
+        let mid_frame = Cell::new(self.rx_mid_frame);
+        let whole = |done: &Done| if mid_frame.get() { None } else { whole_frame(done) };
+        let moved = self.rx.reap().return_to(&mut returning, most, whole, |done| {
+            mid_frame.set(!ends(&done));
+            done.kept.returned(0, PacketStatus::Failed)
+        });
+        self.rx_mid_frame = mid_frame.get();
+        moved == most
     }
 
     /// Gives the host one receive buffer back that the chip is done with, as failed, whatever is in it.
@@ -86,33 +83,27 @@ impl<K: Kernel> E1000<K> {
         let mut returning = self.queues.rx_return.begin();
         let Some(place) = returning.vacant() else { return };
         if let Some(done) = reap.next() {
-            self.rx_mid_frame = done.done_word() & rx::status::EOP == 0;
+            self.rx_mid_frame = !ends(&done);
             place.put(done.kept.returned(0, PacketStatus::Failed));
         }
     }
 
-    /// Gives the host's frames to the chip. A frame in several buffers takes several descriptors.
+    /// Gives the host's frames to the chip. A frame in several buffers takes several descriptors. A full ring is no
+    /// reason to be called again: the interrupt of a descriptor that is done causes the next call.
     #[inline(always)]
     pub(crate) fn tx_provide(&mut self, budget: u32) -> bool {
-        let mut fill = self.tx.fill();
-        let mut provided = self.queues.tx_provide.begin();
-        let mut moved = 0;
-        while moved < budget {
-            // A full ring: the interrupt of a descriptor that is done causes the next call.
-            let Some(slot) = fill.vacant() else { break };
-            let Some(entry) = provided.next() else { break };
-            moved += 1;
-            let packet = Packet::from(&entry);
-            let fits = (1..=tx::LEGACY_MAX_BYTES).contains(&packet.len_bytes);
-            match self.queues.pool.frame_iova(&packet).filter(|_| fits) {
-                Some(iova) => {
-                    let end = if packet.is_last() { command::EOP } else { 0 };
-                    slot.put(halves(tx::legacy(iova, packet.len_bytes as u16, SEND | end)), packet);
-                }
-                None => refuse(&mut self.queues.tx_return, packet),
-            }
-        }
-        drop(fill);
+        let NetQueues { tx_provide, tx_return, pool, .. } = &mut self.queues;
+        let moved = self.tx.fill().fill_from(
+            &mut tx_provide.begin(),
+            budget,
+            |packet| {
+                let iova = pool.frame_iova(packet)?;
+                let end = command::EOP * u32::from(packet.is_last());
+                let fits = (1..=tx::LEGACY_MAX_BYTES).contains(&packet.len_bytes);
+                fits.then(|| halves(tx::legacy(iova, packet.len_bytes as u16, SEND | end)))
+            },
+            |packet| refuse(tx_return, packet),
+        );
         if let Some(tail) = self.tx.publish() {
             self.regs.write(TDT, tail);
         }
@@ -122,17 +113,17 @@ impl<K: Kernel> E1000<K> {
     /// Gives the host's frames back that were sent.
     #[inline(always)]
     pub(crate) fn tx_return(&mut self, budget: u32) -> bool {
-        let mut reap = self.tx.reap();
         let mut returning = self.queues.tx_return.begin();
-        for _ in 0..budget {
-            let Some(place) = returning.vacant() else { return true };
-            let Some(done) = reap.next() else { return false };
-            // Collisions that did not end (section 3.3.3.2).
-            let lost = done.done_word() & (tx::status::EC | tx::status::LC) != 0;
-            let status = if lost { PacketStatus::Failed } else { PacketStatus::Done };
-            place.put(done.kept.returned(done.kept.len_bytes, status));
-        }
-        true
+        let most = budget.min(returning.room());
+        // Collisions that did not end (section 3.3.3.2).
+        let lost = |done: &Done| done.done_word() & (tx::status::EC | tx::status::LC) != 0;
+        let moved = self.tx.reap().return_to(
+            &mut returning,
+            most,
+            |done| (!lost(done)).then(|| done.kept.returned(done.kept.len_bytes, PacketStatus::Done)),
+            |done| done.kept.returned(done.kept.len_bytes, PacketStatus::Failed),
+        );
+        moved == most
     }
 
     /// Gives everything back that the chip has, which must be quiet: what it is done with as what it is, empty
@@ -156,16 +147,17 @@ impl<K: Kernel> E1000<K> {
     }
 }
 
-/// Returns what the host gets for a receive descriptor that is done. No frame needs two buffers, because the chip drops
-/// those that are longer than one (RCTL.LPE is off); should one do so all the same, none of its parts passes.
-/// `mid_frame` remembers that the last descriptor did not end its frame.
+/// Returns whether a frame ends in this receive descriptor. No frame needs two buffers, because the chip drops those
+/// that are longer than one (RCTL.LPE is off); should one do so all the same, none of its parts passes.
 #[inline(always)]
-fn received(packet: Packet, len_bytes: u32, word3: u32, mid_frame: &mut bool) -> QueueEntry {
-    let ends = word3 & rx::status::EOP != 0;
-    let begins = !core::mem::replace(mid_frame, !ends);
-    if begins && ends && word3 & rx::error::FRAME == 0 && (HEADER_BYTES..=LONGEST_BYTES).contains(&len_bytes) {
-        packet.received(len_bytes)
-    } else {
-        packet.returned(0, PacketStatus::Failed)
-    }
+fn ends(done: &Done) -> bool {
+    done.done_word() & rx::status::EOP != 0
+}
+
+/// Returns what the host gets for a receive descriptor with the end of a frame that is as it should be.
+#[inline(always)]
+fn whole_frame(done: &Done) -> Option<QueueEntry> {
+    let len_bytes = rx::length_bytes(done.word(rx::LENGTH_WORD));
+    let good = ends(done) && done.done_word() & rx::error::FRAME == 0;
+    (good && (HEADER_BYTES..=LONGEST_BYTES).contains(&len_bytes)).then(|| done.kept.received(len_bytes))
 }
