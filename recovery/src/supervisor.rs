@@ -294,7 +294,7 @@ impl<C: Class> Supervisor<C> {
         self.nook.restart()?;
         self.escalation.forget();
         self.snapshots.forget();
-        let after_ns = self.since(case);
+        let after_ns = self.since(case.at_ns);
         self.restart_times.note(after_ns);
         self.note_outcome(case, RecoveryOutcome::Restarted { after_ns });
         tracing::info!("the driver was restarted");
@@ -322,19 +322,23 @@ impl<C: Class> Supervisor<C> {
 
     /// Decides what is done about a fault, and does it; a restart may have to wait.
     fn judge(&mut self, error: NookError) -> Result<Turn, Quarantine> {
-        let case = self.note_fault(&error);
+        let at_ns = self.nook.clock().now_ns();
+        self.faults += 1;
+        let no_rollback = if self.policy.rollback { self.nook.no_rollback(&error) } else { None };
+        self.no_rollback = no_rollback.as_ref().map(NoRollbackReport::from);
         let mut crash_state = None;
-        if self.roll_back(case, &error, &mut crash_state) || self.restore(case, &error, &mut crash_state) {
+        if self.roll_back(at_ns, &error, &mut crash_state) {
+            return Ok(Turn::Worked);
+        }
+        let case = self.note_fault(at_ns, &error);
+        if self.restore(case, &error, &mut crash_state) {
             return Ok(Turn::Worked);
         }
         self.end_instance(case, error, crash_state)
     }
 
-    fn note_fault(&mut self, error: &NookError) -> Case {
-        let at_ns = self.nook.clock().now_ns();
-        self.faults += 1;
-        let no_rollback = if self.policy.rollback { self.nook.no_rollback(error) } else { None };
-        self.no_rollback = no_rollback.as_ref().map(NoRollbackReport::from);
+    /// Puts a fault into words for the report, which takes longer than to roll its call back: so that comes first.
+    fn note_fault(&mut self, at_ns: u64, error: &NookError) -> Case {
         let kept = (self.recoveries.len() < KEPT).then_some(self.recoveries.len());
         if kept.is_some() {
             let (fault, no_rollback) = (error.to_string(), self.no_rollback.clone());
@@ -350,23 +354,24 @@ impl<C: Class> Supervisor<C> {
         }
     }
 
-    fn since(&self, case: Case) -> u64 {
-        self.nook.clock().now_ns().saturating_sub(case.at_ns)
+    fn since(&self, at_ns: u64) -> u64 {
+        self.nook.clock().now_ns().saturating_sub(at_ns)
     }
 
     /// Rolls the call back that faulted, if that is what is to be tried next. Returns whether the driver goes on.
-    fn roll_back(&mut self, case: Case, error: &NookError, crash_state: &mut Option<CrashState>) -> bool {
+    fn roll_back(&mut self, at_ns: u64, error: &NookError, crash_state: &mut Option<CrashState>) -> bool {
         let entry = if self.policy.rollback { self.nook.can_roll_back(error) } else { None };
         let retries = self.policy.retries;
         let action = entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
         if action == Action::Restart {
             return false;
         }
-        *crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, error, case.at_ns));
+        *crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, error, at_ns));
         let rolled_back = self.nook.roll_back(error);
-        let after_ns = self.since(case);
+        let after_ns = self.since(at_ns);
         let Some(rolled_back) = rolled_back.filter(|_| self.go_on(action)) else { return false };
-        if let Some(left_out) = self.log_limit.admit(case.at_ns) {
+        let case = self.note_fault(at_ns, error);
+        if let Some(left_out) = self.log_limit.admit(at_ns) {
             let more = if left_out > 0 { format!(" ({left_out} others were not logged)") } else { String::new() };
             let bytes = rolled_back.memory.bytes;
             tracing::warn!("{error}; the call was rolled back, with {bytes} bytes in memory{more}");
@@ -374,7 +379,7 @@ impl<C: Class> Supervisor<C> {
         self.rollbacks.note(after_ns);
         self.note_outcome(case, RecoveryOutcome::RolledBack { after_ns });
         if crash_state.is_some() {
-            self.leave_bundle(crash_state.take(), error, true, case.at_ns);
+            self.leave_bundle(crash_state.take(), error, true, at_ns);
         }
         true
     }
@@ -385,7 +390,7 @@ impl<C: Class> Supervisor<C> {
             return false;
         }
         self.escalation.forget();
-        let after_ns = self.since(case);
+        let after_ns = self.since(case.at_ns);
         self.snapshot_restores.note(after_ns);
         self.note_outcome(case, RecoveryOutcome::SnapshotRestored { after_ns });
         true

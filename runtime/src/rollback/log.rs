@@ -1,8 +1,8 @@
 //! One instance's log: rolling a call back.
 
-use wasmtime::{AsContext, AsContextMut, Func, Global, Instance, Memory, Ref, Store, Table, V128, Val, ValType};
+use wasmtime::{AsContextMut, Func, Global, Instance, Memory, Ref, Store, Table, V128, Val, ValType};
 
-use super::raw;
+use super::raw::Shared;
 use nook_instrument::MEMORY_EXPORT;
 use nook_instrument::deadline::{ASK_EXPORT, TIME_CELL};
 use nook_instrument::undo::layout::{
@@ -44,7 +44,7 @@ pub struct UndoLog {
     top: Global,
     mode: Global,
     ask: Table,
-    globals: Vec<Global>,
+    globals: Vec<(Global, ValType)>,
 }
 
 /// Where the bytes of one record are in the log.
@@ -65,7 +65,8 @@ impl UndoLog {
         let global = |store: &mut Store<T>, name| instance.get_global(store, name).ok_or_else(|| missing(name));
         let mut globals = Vec::new();
         while let Some(global) = instance.get_global(&mut *store, &format!("{GLOBAL_EXPORT}{}", globals.len())) {
-            globals.push(global);
+            let ty = global.ty(&*store).content().clone();
+            globals.push((global, ty));
         }
         Ok(UndoLog {
             memory: memory(store, MEMORY_EXPORT)?,
@@ -135,7 +136,8 @@ impl UndoLog {
     pub fn entries<T>(&self, store: &mut Store<T>) -> Result<LogRolledBack, CorruptLog> {
         let mut found = LogRolledBack::default();
         let mut top = self.number(&mut *store, self.top).cast_unsigned();
-        while let Some(record) = self.record(&*store, top)? {
+        let log = self.log.data(&*store);
+        while let Some(record) = self.record(log, top)? {
             found.entries += 1;
             found.bytes += record.old.len();
             top = record.next_top;
@@ -150,7 +152,7 @@ impl UndoLog {
 
     /// Returns the module's mutable globals, as they are.
     pub fn globals<T>(&self, store: &mut Store<T>) -> Vec<Val> {
-        self.globals.iter().map(|global| global.get(&mut *store)).collect()
+        self.globals.iter().map(|(global, _)| global.get(&mut *store)).collect()
     }
 
     /// Sets the globals to these, because memory is as it was when [`globals`](Self::globals) returned them, and
@@ -162,7 +164,7 @@ impl UndoLog {
         if globals.len() != self.globals.len() {
             wasmtime::bail!("{} globals instead of {}", globals.len(), self.globals.len());
         }
-        for (global, value) in self.globals.iter().zip(globals) {
+        for ((global, _), value) in self.globals.iter().zip(globals) {
             global.set(&mut *store, *value)?;
         }
         self.top.set(&mut *store, Val::I32(first_record(self.globals.len()).cast_signed()))?;
@@ -179,13 +181,12 @@ impl UndoLog {
     }
 
     /// Returns the record that ends at `top`, if any is left.
-    fn record(&self, store: impl AsContext, top: u32) -> Result<Option<Record>, CorruptLog> {
+    fn record(&self, log: &[u8], top: u32) -> Result<Option<Record>, CorruptLog> {
         let first = first_record(self.globals.len());
         if top == first {
             return Ok(None);
         }
         let bad = CorruptLog::Record { top };
-        let log = self.log.data(&store);
         let word = |at: u32| Some(u32::from_le_bytes(*log.get(at as usize..)?.first_chunk()?));
         let trailer = top.checked_sub(TRAILER_BYTES).ok_or(bad)?;
         let (address, length) = word(trailer).zip(word(trailer + 4)).ok_or(bad)?;
@@ -203,21 +204,23 @@ impl UndoLog {
     fn undo<T>(&self, store: &mut Store<T>) -> Result<LogRolledBack, CorruptLog> {
         let mut undone = LogRolledBack::default();
         let mut top = self.number(&mut *store, self.top).cast_unsigned();
+        let log = self.log.data(&*store);
+        let memory = Shared::of(&*store, &self.memory);
         // The last change first: where a byte was logged twice, the older value is the right one.
-        while let Some(record) = self.record(&*store, top)? {
-            let old = &self.log.data(&*store)[record.old.clone()];
-            if !raw::put(&*store, &self.memory, record.address, old) {
+        while let Some(record) = self.record(log, top)? {
+            let old = &log[record.old];
+            if !memory.put(record.address, old) {
                 return Err(CorruptLog::Record { top });
             }
             undone.entries += 1;
-            undone.bytes += record.old.len();
+            undone.bytes += old.len();
             top = record.next_top;
         }
-        for (number, global) in self.globals.iter().enumerate() {
+        for (number, (global, ty)) in self.globals.iter().enumerate() {
             let at = SAVED_GLOBALS as usize + number * SAVED_GLOBAL_BYTES as usize;
             let saved: [u8; 16] = *self.log.data(&*store)[at..].first_chunk().ok_or(CorruptLog::Record { top })?;
             let low = u64::from_le_bytes(*saved.first_chunk().expect("16 bytes hold 8"));
-            let value = match global.ty(&*store).content() {
+            let value = match ty {
                 ValType::I32 => Val::I32(low as i32),
                 ValType::I64 => Val::I64(low.cast_signed()),
                 ValType::F32 => Val::F32(low as u32),
