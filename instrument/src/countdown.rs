@@ -34,9 +34,24 @@ pub struct Counting {
     pub wasm: Vec<u8>,
     /// Where its code comes from: that of the copies too.
     pub offsets: OffsetMap,
-    /// Functions that are copies, and how far each is behind the one that it is a copy of.
-    copies: Range<u32>,
-    behind: u32,
+    /// Which of its functions are copies.
+    pub copies: Copies,
+}
+
+/// Functions that are copies of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// Their indices.
+    pub functions: Range<u32>,
+    /// How far each is behind the one that it is a copy of, which is no copy.
+    pub behind: u32,
+}
+
+impl Copies {
+    /// Returns the function of the original that this one is, or is a copy of.
+    pub fn original(&self, function: u32) -> u32 {
+        if self.functions.contains(&function) { function.saturating_sub(self.behind) } else { function }
+    }
 }
 
 impl Counting {
@@ -52,11 +67,6 @@ impl Counting {
     pub fn of(wasm: &[u8], wrappers_from: u32) -> Result<Self, Invalid> {
         let sections = Sections::of(wasm, crate::rewritten_features())?;
         Ok(Writer::write(Shape::of(sections, wrappers_from).map_err(Error::from)?)?)
-    }
-
-    /// Returns the function of the original that this one is, or is a copy of.
-    pub fn original(&self, function: u32) -> u32 {
-        if self.copies.contains(&function) { function - self.behind } else { function }
     }
 }
 
@@ -214,7 +224,8 @@ impl<'a> Writer<'a> {
         }
         let shape = writer.shape;
         let (first, count) = (shape.sections.functions.len() as u32, shape.copied.len() as u32);
-        Ok(Counting { wasm, offsets, copies: first..first + count, behind: first - shape.copied.start })
+        let copies = Copies { functions: first..first + count, behind: first - shape.copied.start };
+        Ok(Counting { wasm, offsets, copies })
     }
 
     fn plain(&mut self, body: &FunctionBody<'a>) -> Result<()> {

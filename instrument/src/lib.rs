@@ -30,10 +30,14 @@ pub mod undo;
 
 use wasmparser::WasmFeatures;
 
-pub use countdown::{COUNTDOWN_EXPORT, Counting};
+pub use countdown::{COUNTDOWN_EXPORT, Copies, Counting};
 pub use offsets::OffsetMap;
 pub use resize::with_memory_pages;
 pub use sections::{Body, Sections};
+
+/// Which version of this crate this is: another one may make something else of a module, or check it otherwise. It is a
+/// hash of the source and of the versions that it is built with.
+pub const VERSION: &str = env!("NOOK_INSTRUMENT_VERSION");
 
 /// What a driver exports its memory as.
 pub const MEMORY_EXPORT: &str = "memory";

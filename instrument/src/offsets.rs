@@ -29,6 +29,19 @@ impl OffsetMap {
         }
     }
 
+    /// Returns the places: where each begins, and the original's offset of the instruction that it belongs to, or
+    /// `u32::MAX`.
+    pub fn places(&self) -> &[(u32, u32)] {
+        &self.pairs
+    }
+
+    /// Returns the map with these [places](Self::places). They are sorted, so that nothing is found twice.
+    pub fn of(places: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let mut pairs: Vec<_> = places.into_iter().collect();
+        pairs.sort_unstable();
+        OffsetMap { pairs }
+    }
+
     /// Returns the map to where the original itself comes from, whose map is `earlier`.
     pub fn through(&self, earlier: &OffsetMap) -> OffsetMap {
         let old = |old: u32| if old == NONE { NONE } else { earlier.original(old).unwrap_or(NONE) };

@@ -8,9 +8,9 @@ use nook_instrument::check;
 use wasmtime::{Config, OptLevel};
 
 use crate::budget::TICK_NS;
+use crate::isa;
 use crate::memory::Creator;
 use crate::time_cell::Cells;
-use crate::{ModuleCache, isa};
 
 /// Functions of a faulty driver's call stack that are kept.
 const FRAMES: usize = 8;
@@ -44,6 +44,12 @@ pub enum EngineError {
     /// The compiler refused.
     #[error("cannot compile the driver: {0}")]
     Compile(String),
+    /// The compiler came to an end before it was done.
+    #[error("the driver was not compiled: {0}")]
+    CompilerEnded(String),
+    /// Nobody wanted the compiled driver any more.
+    #[error("asked to end while the driver was being compiled; nothing was begun")]
+    Interrupted,
 }
 
 /// How drivers are compiled, as far as that is a choice. The default is how all are; the others are to measure what
@@ -69,14 +75,45 @@ impl Default for CodeGen {
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
+    how: CodeGen,
     cells: Cells,
+}
+
+impl CodeGen {
+    /// Returns it as bits, for another process.
+    pub fn to_bits(self) -> u8 {
+        let CodeGen { guard_pages, spectre, deadline_checks } = self;
+        [guard_pages, spectre, deadline_checks].into_iter().zip(0..).map(|(bit, at)| u8::from(bit) << at).sum()
+    }
+
+    /// Reads what [`to_bits`](Self::to_bits) wrote.
+    pub fn from_bits(bits: u8) -> Self {
+        let bit = |at: u8| bits >> at & 1 == 1;
+        CodeGen { guard_pages: bit(0), spectre: bit(1), deadline_checks: bit(2) }
+    }
+
+    /// Compiles a finished module, and returns what an engine for the same way of compiling loads.
+    ///
+    /// # Errors
+    /// If the engine cannot be set up or the compiler refuses.
+    pub fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
+        compile(&self.engine()?, wasm)
+    }
+
+    fn engine(&self) -> Result<wasmtime::Engine, EngineError> {
+        wasmtime::Engine::new(&config(self)?).map_err(|error| EngineError::Setup(format!("{error:#}")))
+    }
+}
+
+/// Compiles a module here.
+pub(crate) fn compile(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
+    engine.precompile_module(wasm).map_err(|error| EngineError::Compile(format!("{error:#}")))
 }
 
 impl Engine {
     /// Sets up an engine and starts its clock; the clock ends with the last clone.
     pub(crate) fn new(how: &CodeGen) -> Result<Self, EngineError> {
-        let config = config(how)?;
-        let engine = wasmtime::Engine::new(&config).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        let engine = how.engine()?;
         let cells = Cells::default();
         let (weak, ticking) = (engine.weak(), cells.clone());
         let clock = move || {
@@ -88,12 +125,11 @@ impl Engine {
         };
         let spawned = std::thread::Builder::new().name("nook-clock".into()).spawn(clock);
         spawned.map_err(|error| EngineError::Setup(format!("cannot start its clock: {error}")))?;
-        Ok(Engine { engine, cells })
+        Ok(Engine { engine, how: *how, cells })
     }
 
-    /// Compiles a module that was checked and laid out, or takes it from the cache.
-    pub(crate) fn compile(&self, wasm: &[u8], cache: &ModuleCache) -> Result<wasmtime::Module, EngineError> {
-        cache.get_or_compile(&self.engine, wasm)
+    pub(crate) fn how(&self) -> CodeGen {
+        self.how
     }
 
     pub(crate) fn cells(&self) -> &Cells {

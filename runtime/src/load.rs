@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use nook_abi::{ABI_VERSION, Class, ENTRIES, HINT_MODULE, MANIFEST_SECTION, Manifest, OLDEST_ABI, Printable};
 use nook_instrument::hints::{self, Replaced, Scratch};
-use nook_instrument::{Invalid, OffsetMap, features, with_memory_pages};
+use nook_instrument::{Invalid, OffsetMap, with_memory_pages};
 use sha2::{Digest, Sha256};
-use wasmparser::{Parser, Validator};
+use wasmparser::Parser;
 
 use crate::survey::Survey;
-use crate::{Layout, World};
+use crate::{Layout, World, limits};
 
 /// The largest file that is read at all.
 ///
@@ -52,6 +52,21 @@ pub enum LoadError {
     /// wasm, but not valid, or with features that drivers cannot use.
     #[error("not a valid WebAssembly module: {}; it is damaged or uses features that drivers may not use, see {GUIDE}", Printable(.0))]
     Invalid(String),
+    /// Larger in some way than any driver.
+    #[error(
+        "{of} has {found} {what}; a driver's has at most {most}, so that compiling it takes little time and memory: \
+         divide it into smaller parts"
+    )]
+    BeyondLimit {
+        /// Whose.
+        of: String,
+        /// Of what it has too many.
+        what: &'static str,
+        /// How many it has.
+        found: usize,
+        /// How many are allowed.
+        most: usize,
+    },
     /// A component.
     #[error("this is a WebAssembly component; a driver is a core module, see {GUIDE}")]
     Component,
@@ -212,8 +227,7 @@ pub(crate) fn validate(wasm: &[u8]) -> Result<(), LoadError> {
     if Parser::is_component(wasm) {
         return Err(LoadError::Component);
     }
-    let valid = Validator::new_with_features(features()).validate_all(wasm);
-    valid.map(|_| ()).map_err(|error| LoadError::Invalid(error.to_string()))
+    limits::check(wasm)
 }
 
 /// A [`Manifest`] that owns its text.
@@ -357,11 +371,6 @@ impl DriverModule {
     /// Returns where the code of [`wasm`](Self::wasm) was before hints were replaced, if any was.
     pub(crate) fn offsets(&self) -> Option<&OffsetMap> {
         self.before.as_ref().map(|before| &before.offsets)
-    }
-
-    /// Returns the driver with a module that was prepared from this one's.
-    pub(crate) fn with_wasm(&self, wasm: Vec<u8>) -> Self {
-        DriverModule { wasm, ..self.clone() }
     }
 
     /// Returns the driver, to be compiled so that its calls can be [ended on request](crate::CrashWhen).

@@ -7,6 +7,7 @@ use nook_instrument::deadline::with_deadline_checks;
 use nook_instrument::{Counting, MEMORY_EXPORT, check};
 use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc};
 
+use crate::cache::{Compiled, Finished, Recipe};
 use crate::countdown::Countdown;
 use crate::net::filter;
 use crate::origin::Origin;
@@ -14,7 +15,7 @@ use crate::space::RegionAddrs;
 use crate::time_cell::{self, TimeCell};
 use crate::{
     CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image, InstanceRollback,
-    LaunchError, Launcher, ModuleCache, OffsetMap, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
+    LaunchError, Launcher, ModuleCache, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
 };
 
 macro_rules! wasm_type {
@@ -269,11 +270,30 @@ pub struct WasmLauncher {
     origin: Arc<Origin>,
 }
 
-/// A module that was prepared so that calls into it can be rolled back.
-struct Recoverable {
-    way: Arc<dyn Rollback>,
-    offsets: OffsetMap,
-    wrappers_from: u32,
+/// Prepares a module, and checks what came of it.
+fn finish(how: &CodeGen, module: &DriverModule, way: Option<&dyn Rollback>) -> Result<Finished, EngineError> {
+    let refused = |error: &dyn std::fmt::Display| EngineError::Compile(format!("{error:#}"));
+    let prepared = way.map(|way| way.prepare(module).map_err(EngineError::NoRollback)).transpose()?;
+    let wrappers_from = prepared.as_ref().map_or(u32::MAX, |prepared| prepared.wrappers_from);
+    let (wasm, prepared) = prepared.map(|Prepared { wasm, offsets, .. }| (wasm, offsets)).unzip();
+    let mut wasm = wasm.unwrap_or_else(|| module.wasm().to_vec());
+    let keeps_time = way.is_some_and(Rollback::keeps_time);
+    let mut timed = None;
+    if how.deadline_checks && !keeps_time {
+        let made = with_deadline_checks(&wasm).map_err(|error| refused(&error))?;
+        (wasm, timed) = (made.wasm, Some(made.offsets));
+    }
+    let mut counting = None;
+    if module.counts() {
+        let made = Counting::of(&wasm, wrappers_from).map_err(|error| refused(&error))?;
+        wasm.clone_from(&made.wasm);
+        counting = Some(made);
+    }
+    if keeps_time || how.deadline_checks {
+        // Nothing stands behind what the module does by itself, so it is checked as it is compiled.
+        check::deadlines(&wasm).map_err(EngineError::NoDeadlineCheck)?;
+    }
+    Ok(Finished { wasm, origin: Origin::new(module.offsets(), prepared, timed, counting.as_ref()) })
 }
 
 impl WasmLauncher {
@@ -313,11 +333,7 @@ impl WasmLauncher {
         cache: &ModuleCache,
         rollback: Arc<dyn Rollback>,
     ) -> Result<Self, EngineError> {
-        let prepared = rollback.prepare(module).map_err(EngineError::NoRollback)?;
-        let Prepared { wasm, offsets, wrappers_from } = prepared;
-        let recoverable = Recoverable { way: rollback, offsets, wrappers_from };
-        let module = Arc::new(module.with_wasm(wasm));
-        Self::linked(&CodeGen::default(), module, None, cache, Mmio::Emulated, Some(recoverable))
+        Self::linked(&CodeGen::default(), Arc::new(module.clone()), None, cache, Mmio::Emulated, Some(rollback))
     }
 
     /// Creates one as [`new`](Self::new) does, with registers emulated, and compiled in another way.
@@ -334,26 +350,16 @@ impl WasmLauncher {
         filter: Option<(&FilterModule, String)>,
         cache: &ModuleCache,
         mmio: Mmio,
-        recoverable: Option<Recoverable>,
+        recoverable: Option<Arc<dyn Rollback>>,
     ) -> Result<Self, EngineError> {
-        let keeps_time = recoverable.as_ref().is_some_and(|recoverable| recoverable.way.keeps_time());
         let engine = Engine::new(how)?;
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
-        let timed = (how.deadline_checks && !keeps_time).then(|| with_deadline_checks(module.wasm()));
-        let timed = timed.transpose().map_err(|error| refused(wasmtime::Error::new(error)))?;
-        let wasm = timed.as_ref().map_or(module.wasm(), |timed| &timed.wasm);
-        let counting = module.counts().then(|| {
-            let wrappers_from = recoverable.as_ref().map_or(u32::MAX, |recoverable| recoverable.wrappers_from);
-            Counting::of(wasm, wrappers_from).map_err(|error| refused(wasmtime::Error::new(error)))
-        });
-        let counting = counting.transpose()?;
-        let finished = counting.as_ref().map_or(wasm, |counting| &counting.wasm);
-        if keeps_time || how.deadline_checks {
-            // Nothing stands behind what the module does by itself, so it is checked as it is compiled.
-            check::deadlines(finished).map_err(EngineError::NoDeadlineCheck)?;
-        }
-        let compiled = engine.compile(finished, cache)?;
-        let (recoverable, offsets) = recoverable.map(|Recoverable { way, offsets, .. }| (way, offsets)).unzip();
+        let made = recoverable.as_ref().map_or(Some("deadline checks".to_owned()), |way| way.recipe(&module));
+        let made = made.filter(|_| how.deadline_checks);
+        let made = made.map(|made| if module.counts() { format!("{made}, counting") } else { made });
+        let recipe = Recipe { sha256: module.sha256(), layout: module.layout(), made };
+        let compiled = cache.get_or_compile(&engine, &recipe, || finish(how, &module, recoverable.as_deref()))?;
+        let Compiled { module: compiled, origin } = compiled;
         let mut linker = Linker::new(engine.wasmtime());
         glue::link(&mut linker).map_err(refused)?;
         glue::link_hints(&mut linker).map_err(refused)?;
@@ -362,9 +368,7 @@ impl WasmLauncher {
         }
         let filter =
             filter.map(|(filter, rules)| filter.compile(&engine, cache, &module, rules)).transpose()?.map(Box::new);
-        let in_filter = filter.as_ref().map(|filter| filter.offsets().clone());
-        let timed = timed.map(|timed| timed.offsets);
-        let origin = Arc::new(Origin::new(module.offsets(), offsets, timed, counting, in_filter));
+        let origin = Arc::new(origin.with_filter(filter.as_ref().map(|filter| filter.origin())));
         let registers = match mmio {
             Mmio::Emulated => None,
             Mmio::Direct => Some(wasmtime::Module::new(engine.wasmtime(), direct::shim(DIRECT_BAR)).map_err(refused)?),

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use nook_abi::net::{FILTER_ENTRIES, NetPage, PoolLayout};
 use nook_abi::{ABI_VERSION, Class, ENTRY_PREFIX, HOST_PAGE_MAGIC, HostPage, IMPORT_MODULE, MAILBOX_BYTES, Status};
-use nook_instrument::deadline::with_deadline_checks;
-use nook_instrument::{MEMORY_EXPORT, OffsetMap, check, with_memory_pages};
+use nook_instrument::deadline::{Timed, with_deadline_checks};
+use nook_instrument::{MEMORY_EXPORT, check, with_memory_pages};
 use sha2::{Digest, Sha256};
 use wasm_encoder::{
     CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
@@ -19,7 +19,9 @@ use wasm_encoder::{
 use wasmtime::{Global, Linker, Store, Val};
 
 use super::pool_of;
+use crate::cache::{Finished, Recipe};
 use crate::load::{parse_manifest, read, validate};
+use crate::origin::Origin;
 use crate::space::RegionAddrs;
 use crate::survey::Survey;
 use crate::time_cell::{Cells, TimeCell};
@@ -97,13 +99,17 @@ impl FilterModule {
         // Like the driver's, but for what comes before the host page.
         let manifest = OwnedManifest { heap_bytes: self.manifest.heap_bytes, ..driver.manifest().clone() };
         let layout = Layout::new(self.own_bytes, &manifest);
-        let wasm = with_memory_pages(&self.wasm, layout.total_pages()).map_err(|error| refused(&error))?;
-        let timed = with_deadline_checks(&wasm).map_err(|error| refused(&error))?;
-        check::deadlines(&timed.wasm).map_err(EngineError::NoDeadlineCheck)?;
-        let module = engine.compile(&timed.wasm, cache)?;
+        let recipe = Recipe { sha256: self.sha256(), layout: &layout, made: Some("filter".into()) };
+        let finish = || {
+            let wasm = with_memory_pages(&self.wasm, layout.total_pages()).map_err(|error| refused(&error))?;
+            let Timed { wasm, offsets } = with_deadline_checks(&wasm).map_err(|error| refused(&error))?;
+            check::deadlines(&wasm).map_err(EngineError::NoDeadlineCheck)?;
+            Ok(Finished { wasm, origin: Origin::new(None, None, Some(offsets), None) })
+        };
+        let crate::cache::Compiled { module, origin } = cache.get_or_compile(engine, &recipe, finish)?;
         let shim = wasmtime::Module::new(engine.wasmtime(), shim()).map_err(|error| refused(&error))?;
         let (name, pool) = (self.manifest.name.clone(), pool_of(&manifest));
-        Ok(Compiled { name, module, offsets: timed.offsets, shim, layout, pool, rules })
+        Ok(Compiled { name, module, origin, shim, layout, pool, rules })
     }
 }
 
@@ -112,7 +118,7 @@ pub(crate) struct Compiled {
     name: String,
     module: wasmtime::Module,
     /// Where its code comes from.
-    offsets: OffsetMap,
+    origin: Origin,
     shim: wasmtime::Module,
     layout: Layout,
     pool: PoolLayout,
@@ -121,8 +127,8 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     /// Returns where the filter's code comes from.
-    pub(crate) fn offsets(&self) -> &OffsetMap {
-        &self.offsets
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Makes an instance, begins it, and defines the driver's import by it. The linker allows shadowing. Its time cell

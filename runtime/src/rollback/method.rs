@@ -43,10 +43,13 @@ impl RollbackMethod {
         if module.imports_wasi() {
             return Err(Refused::Wasi);
         }
+        undo::instrument(module.wasm(), &self.options(module))
+    }
+
+    fn options(self, module: &DriverModule) -> Options<'_> {
         let private_bytes = u32::try_from(module.layout().window).ok();
         let private_is_kept = self == RollbackMethod::Pages;
-        let options = Options { private_bytes, private_is_kept, scratch: module.scratch() };
-        undo::instrument(module.wasm(), &options)
+        Options { private_bytes, private_is_kept, scratch: module.scratch() }
     }
 }
 
@@ -59,6 +62,12 @@ impl Rollback for RollbackMethod {
         let instrumented = self.instrument(module).map_err(|error| error.to_string())?;
         let Instrumented { wasm, offsets, wrappers_from, .. } = instrumented;
         Ok(Prepared { wasm, offsets, wrappers_from })
+    }
+
+    fn recipe(&self, module: &DriverModule) -> Option<String> {
+        // Which stores were hints is in the file, whose hash is beside this.
+        let Options { private_bytes, private_is_kept, scratch: _ } = self.options(module);
+        Some(format!("undo, private {private_bytes:?}, kept {private_is_kept}"))
     }
 
     fn keeps_time(&self) -> bool {

@@ -28,6 +28,13 @@ pub trait Rollback: Send + Sync {
     /// Why this module's calls cannot be rolled back.
     fn prepare(&self, module: &DriverModule) -> Result<Prepared, String>;
 
+    /// Returns a name for what [`prepare`](Self::prepare) makes of this module, besides what the version of
+    /// `nook_instrument` decides: under it the result is kept in the module cache. None, if it is not to be kept.
+    fn recipe(&self, module: &DriverModule) -> Option<String> {
+        let _ = module;
+        None
+    }
+
     /// Returns whether a prepared module checks a [time cell](InstanceRollback::time_cell) wherever code may run for
     /// long; deadline checks are added to one that does not.
     fn keeps_time(&self) -> bool {

@@ -18,8 +18,8 @@ impl<'a> Shared<'a> {
         Shared { begin: memory.data_ptr(store), len_bytes: memory.data_size(store), store: PhantomData }
     }
 
-    /// Writes `bytes` at `address`: 1, 2, 4 and 8 aligned bytes in one access, so that no neighbour is touched and nobody
-    /// sees half a value; more in address order. False, and nothing written, if that is not inside memory.
+    /// Writes `bytes` at `address`: 1, 2, 4 and 8 aligned bytes in one access, so that no neighbour is touched and
+    /// nobody sees half a value; more in address order. False, and nothing written, if that is not inside memory.
     #[inline]
     pub(super) fn put(&self, address: u32, bytes: &[u8]) -> bool {
         let end = u64::from(address) + bytes.len() as u64;
