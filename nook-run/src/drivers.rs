@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use nook_native::{Level, NativeLauncher};
+use nook_process::compiler::{CompilerLimits, CompilerProcess};
 use nook_process::{ProcessLauncher, Wait};
+use nook_recovery::PolicyFile;
 use nook_runtime::{
-    Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Mmio, ModuleCache,
-    RollbackMethod, Wasi, WasmLauncher,
+    Compiler, Driver, DriverModule, EngineError, FilterModule, Host, LaunchError, Launcher, LoadError, Mmio,
+    ModuleCache, RollbackMethod, Wasi, WasmLauncher,
 };
 
 use crate::cli::{Isolation, MmioArg, ProcessWait};
+use crate::signals::Signals;
 
 /// What a module built for WASI gets when it is only looked at: the empty world, if this program was built with it.
 #[cfg(feature = "wasi")]
@@ -69,6 +72,16 @@ pub struct LaunchOptions {
     pub process: Option<ProcessWait>,
     /// How its calls are rolled back, if they can be.
     pub method: RollbackMethod,
+}
+
+/// Returns what compiles drivers: a process, within the policy's limits, and given up when a signal comes.
+///
+/// # Errors
+/// If there is no descriptor left to wait for signals with.
+pub fn compiler(policy: &PolicyFile, signals: Option<&Signals>) -> Result<Arc<dyn Compiler>> {
+    let stop = signals.map(Signals::event).transpose().context("cannot wait for signals")?;
+    let (cpu_ns, memory_bytes) = policy.compiler();
+    Ok(Arc::new(CompilerProcess::new(CompilerLimits { cpu_ns, memory_bytes }, stop)))
 }
 
 /// Makes instances of the driver in `module`, which was read from `path`, with a filter and its rules beside it,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use nook_abi::Hex;
 use nook_abi::net::NetKeys;
+use nook_recovery::PolicyFile;
 use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, RollbackMethod, pool_of, target_description};
 
 use crate::cli::{InspectArgs, MmioArg};
@@ -39,7 +40,8 @@ pub fn text(args: &InspectArgs) -> Result<(String, Result<()>)> {
 fn launcher(args: &InspectArgs, module: &Arc<DriverModule>) -> Result<Box<dyn Launcher>> {
     maps::choose(&args.driver, module.manifest(), &args.registers)?;
     let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
-    drivers::launcher(&args.driver, module, how, None, &ModuleCache::none())
+    let cache = ModuleCache::none().compiled_by(drivers::compiler(&PolicyFile::default(), None)?);
+    drivers::launcher(&args.driver, module, how, None, &cache)
 }
 
 fn describe(out: &mut String, module: &DriverModule) -> Result<()> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use nook_process::compiler;
 use nook_run::cli::{Cli, Command, LogFormat};
 use nook_run::{RunOutcome, build, inspect, logging, maps, output, pci, postmortem};
 
@@ -39,6 +40,9 @@ fn without_backtraces() {
 }
 
 fn main() -> ExitCode {
+    if compiler::is_compiler() {
+        return compiler::serve();
+    }
     without_backtraces();
     let cli = Cli::parse();
     let outcome = match &cli.command {

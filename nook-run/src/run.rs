@@ -9,7 +9,8 @@ use nook_bus::Clock;
 use nook_recovery::{PolicyFile, Recovery, RecoveryOutcome, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Class, CrashWhen, DriverModule, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder, NookError, Wasi,
+    Class, CrashWhen, DriverModule, EngineError, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder,
+    NookError, Wasi,
 };
 
 use crate::cli::{Isolation, RunArgs};
@@ -78,13 +79,23 @@ impl std::fmt::Display for Ended {
 /// If something could not be set up, or the driver did not come up at all. Nothing is left behind in either case.
 pub fn run(args: &RunArgs) -> Result<RunOutcome> {
     let signals = Signals::take().context("cannot take signals")?;
+    let outcome = if args.nook.is_empty() { run_alone(args, &signals) } else { nooks::run(args, &signals) };
+    outcome.inspect_err(|error| end_if_interrupted(error, &signals))
+}
+
+/// Ends the process by the signal that came, if it came while the driver was being compiled.
+pub(crate) fn end_if_interrupted(error: &anyhow::Error, signals: &Signals) {
+    if let Some(EngineError::Interrupted) = error.downcast_ref() {
+        output::complain(error);
+        signals.end_by_it();
+    }
+}
+
+fn run_alone(args: &RunArgs, signals: &Signals) -> Result<RunOutcome> {
     if let Some(path) = &args.json {
         check_path(path)?;
     }
-    if !args.nook.is_empty() {
-        return nooks::run(args, &signals);
-    }
-    let (report, outcome) = run_one(args, &signals)?;
+    let (report, outcome) = run_one(args, signals)?;
     // A machine that lacks the one can have the other.
     let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
     written.and(output::print(&report.text()))?;
@@ -163,8 +174,14 @@ fn policy(args: &RunArgs) -> Result<PolicyFile> {
 }
 
 /// Returns the device and what makes drivers for it: all of a nook but its class.
-pub(crate) fn parts(args: &RunArgs, modules: &Loaded, policy: &PolicyFile) -> Result<(Host, Box<dyn Launcher>)> {
+pub(crate) fn parts(
+    args: &RunArgs,
+    modules: &Loaded,
+    policy: &PolicyFile,
+    signals: &Signals,
+) -> Result<(Host, Box<dyn Launcher>)> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
+    let cache = cache.compiled_by(drivers::compiler(policy, Some(signals))?);
     let crash = crash(args);
     let counting = crash.map(|_| Arc::new(modules.driver.counting()));
     let module = counting.as_ref().unwrap_or(&modules.driver);

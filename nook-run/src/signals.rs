@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -45,6 +45,21 @@ impl Signals {
         self.event.as_raw_fd()
     }
 
+    /// Returns what becomes readable when a signal comes, for who waits elsewhere.
+    pub fn event(&self) -> io::Result<OwnedFd> {
+        Ok(self.event.try_clone()?.into())
+    }
+
+    /// Lets the signal that came end this process, because there is nothing yet to put in order.
+    pub fn end_by_it(&self) {
+        let signal = self.came.load(Ordering::Relaxed);
+        if signal != 0
+            && let Ok(set) = set()
+        {
+            end_by(signal, &set);
+        }
+    }
+
     /// Returns the signal that came, if one did.
     pub fn came(&self) -> Option<&'static str> {
         name(self.came.load(Ordering::Relaxed))
@@ -82,17 +97,23 @@ fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
+/// Raises a signal of the set, which ends the process.
+fn end_by(signal: libc::c_int, set: &libc::sigset_t) {
+    // SAFETY: the set lives through the call; the signal, whose default action is to end the process, comes to this
+    // thread.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
 /// Runs the thread.
 fn watch(set: &libc::sigset_t, came: &AtomicI32, mut event: &File) {
     let mut signal = 0;
     // SAFETY: both live through the call.
     while unsafe { libc::sigwait(set, &mut signal) } == 0 {
         if came.swap(signal, Ordering::Relaxed) != 0 {
-            // SAFETY: the set is ours; the signal, whose default action is to end the process, comes to this thread.
-            unsafe {
-                libc::pthread_sigmask(libc::SIG_UNBLOCK, set, std::ptr::null_mut());
-                libc::raise(signal);
-            }
+            end_by(signal, set);
         }
         // Its counter cannot be full after one.
         let _ = event.write_all(&1u64.to_ne_bytes());

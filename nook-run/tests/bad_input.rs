@@ -96,6 +96,11 @@ fn unfit_files() -> Vec<Unfit> {
             ["export `nook_poll` has type", sdk],
         ),
         module(
+            "a function with more local variables than any driver's",
+            Module { more: Box::leak(format!("(func (local{}))", " i32".repeat(9000)).into()), ..Module::default() },
+            ["has 9000 local variables; a driver's has at most 8192", "divide it into smaller parts"],
+        ),
+        module(
             "no manifest",
             Module { manifests: vec![], ..Module::default() },
             ["no `nook.manifest` section: not a nook driver", "nook_driver! macro writes it"],

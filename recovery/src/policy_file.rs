@@ -66,6 +66,7 @@ pub struct PolicyFile {
     restart: Restart,
     snapshots: Snapshots,
     bundles: Bundles,
+    compiler: Compiler,
 }
 
 /// `[isolation]`.
@@ -130,6 +131,20 @@ enum Memory {
     Nothing,
     Private,
     All,
+}
+
+/// `[compiler]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Compiler {
+    time: Time,
+    memory_mib: u32,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Compiler { time: Time(60_000_000_000), memory_mib: 1024 }
+    }
 }
 
 /// `[restart]`.
@@ -246,6 +261,12 @@ impl PolicyFile {
         })
     }
 
+    /// Returns what compiling one module may use: processor time in nanoseconds, and memory in bytes.
+    pub fn compiler(&self) -> (u64, u64) {
+        let Compiler { time, memory_mib } = self.compiler;
+        (time.0, u64::from(memory_mib) << 20)
+    }
+
     /// Returns how calls are rolled back.
     pub fn method(&self) -> RollbackMethod {
         match self.rollback.method {
@@ -358,6 +379,14 @@ retries = 2
             snapshot_every_ns: 60_000_000_000,
         };
         assert_eq!(PolicyFile::parse(text).unwrap().policy(), expected);
+    }
+
+    #[test]
+    fn what_the_compiler_may_use_is_the_files_to_say() {
+        assert_eq!(PolicyFile::default().compiler(), (60_000_000_000, 1 << 30));
+        let file = PolicyFile::parse("[compiler]\ntime = \"2s\"\nmemory_mib = 64").unwrap();
+        assert_eq!(file.compiler(), (2_000_000_000, 64 << 20));
+        assert!(refusal("[compiler]\nmemory_mib = -1").contains("memory_mib"));
     }
 
     #[test]

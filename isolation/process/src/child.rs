@@ -104,10 +104,8 @@ impl Child {
         let reaper = reaper.map_err(|error| format!("no thread for the driver's process: {error}"))?;
         let Spawned { pid, pidfd, confinement, refused } =
             spawned.recv().unwrap_or_else(|_| Err("the thread that makes the driver's process ended".into()))?;
-        let mut clock = 0;
-        // SAFETY: writes a clock's number.
-        let clock = (unsafe { libc::clock_getcpuclockid(pid, &mut clock) } == 0).then_some(clock);
-        Ok(Child { pid, pidfd, confinement, refused, status, reaper: Some(reaper), clock, stat: StatFile::open(pid) })
+        let (clock, stat) = (cpu_clock(pid), StatFile::open(pid));
+        Ok(Child { pid, pidfd, confinement, refused, status, reaper: Some(reaper), clock, stat })
     }
 
     /// Returns how much of the sandbox it has, and why not more.
@@ -127,12 +125,7 @@ impl Child {
 
     /// Returns the CPU time that it has used, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> u64 {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        if let Some(clock) = self.clock {
-            // SAFETY: writes a timespec that we own. The clock of a process that has ended is refused.
-            unsafe { libc::clock_gettime(clock, &mut time) };
-        }
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        self.clock.map_or(0, cpu_ns)
     }
 
     /// Returns what it is at.
@@ -161,6 +154,21 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Returns the clock of the processor time that a process uses.
+pub(crate) fn cpu_clock(pid: libc::pid_t) -> Option<libc::clockid_t> {
+    let mut clock = 0;
+    // SAFETY: writes a clock's number.
+    (unsafe { libc::clock_getcpuclockid(pid, &mut clock) } == 0).then_some(clock)
+}
+
+/// Returns what such a clock says, in nanoseconds; 0 when its process has ended.
+pub(crate) fn cpu_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes a timespec that we own. The clock of a process that has ended is refused.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A process whose program was started.

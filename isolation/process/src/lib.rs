@@ -7,11 +7,14 @@
 //! the driver in it. What comes out of the channel is checked like a wasm driver's hostcalls; a call that ends in
 //! nonsense, in the process's death, or not in time, is a fault like any other.
 //!
+//! [`compiler`] is the other process without rights: it compiles a module, within limits of time and memory.
+//!
 //! It is not what protects against the CPU's side channels, and knows no device. `nook-run`, the tests and the
 //! benchmarks call [`ProcessLauncher`].
 #![deny(unsafe_code)]
 
 mod child;
+pub mod compiler;
 mod connection;
 mod driver;
 mod memory;

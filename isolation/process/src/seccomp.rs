@@ -1,11 +1,12 @@
-//! Which system calls a driver's process may make: none that opens, creates or reaches anything.
+//! Which system calls a driver's process may make, and which the [compiler's](crate::compiler): none that opens,
+//! creates or reaches anything.
 //!
-//! The list is what the C library's start-up and the guest's own code need (seen with strace, glibc 2.36), each with
-//! the arguments that they use. Anything else ends the process.
+//! The driver's list is what the C library's start-up and the guest's own code need (seen with strace, glibc 2.36),
+//! each with the arguments that they use. Anything else ends the process.
 
 use std::collections::BTreeMap;
 
-use libc::c_long;
+use libc::{c_int, c_long};
 use nook_process_guest::channel::{MEMORY_FD, WINDOW_FD};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -78,20 +79,89 @@ const NOT_THERE: &[c_long] = &[
 /// # Errors
 /// If this machine's architecture is not known.
 pub(crate) fn programs() -> Result<[BpfProgram; 2], String> {
-    let arch = std::env::consts::ARCH.try_into().map_err(text)?;
-    let compile = |rules, otherwise, then| -> Result<BpfProgram, String> {
-        SeccompFilter::new(rules, otherwise, then, arch).and_then(BpfProgram::try_from).map_err(text)
-    };
+    Ok([answering(NOT_THERE, libc::ENOENT)?, allowing(allowed(), SeccompAction::KillProcess)?])
+}
+
+/// Returns the same for the compiler, which has threads and a heap. What else it asks for is refused and does not end
+/// it: which calls the C library makes on the way to a thread differs from version to version.
+///
+/// # Errors
+/// If this machine's architecture is not known.
+pub(crate) fn compiler_programs() -> Result<[BpfProgram; 2], String> {
+    let refused = SeccompAction::Errno(libc::EPERM as u32);
+    // Its flags lie in memory, where no filter sees them: the C library falls back to `clone`.
+    Ok([answering(&[libc::SYS_clone3], libc::ENOSYS)?, allowing(allowed_to_compiler(), refused)?])
+}
+
+fn allowed_to_compiler() -> Vec<Allowed> {
+    let no_code = || vec![vec![Is(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)]];
+    let thread = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
+    let any = [
+        // Input and answer, whose descriptors are all that it has.
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_lseek,
+        libc::SYS_fstat,
+        // Memory.
+        libc::SYS_brk,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_madvise,
+        // Threads.
+        libc::SYS_clone3,
+        libc::SYS_futex,
+        libc::SYS_set_robust_list,
+        libc::SYS_rseq,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sigaltstack,
+        libc::SYS_sched_yield,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_gettid,
+        libc::SYS_getpid,
+        libc::SYS_clock_gettime,
+        libc::SYS_getrandom,
+        libc::SYS_restart_syscall,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ];
+    let mut allowed: Vec<Allowed> = any.map(|call| (call, vec![])).into();
+    allowed.extend([
+        (libc::SYS_mmap, no_code()),
+        (libc::SYS_mprotect, no_code()),
+        (libc::SYS_clone, vec![vec![Is(0, SeccompCmpOp::MaskedEq(thread), thread)]]),
+        (libc::SYS_prctl, vec![vec![equal(0, libc::PR_SET_NAME)]]),
+        // How the C library aborts, where memory is at its limit: to itself alone.
+        (libc::SYS_tgkill, vec![vec![equal(0, std::process::id().cast_signed())]]),
+    ]);
+    allowed
+}
+
+/// Returns the filter that answers these calls with an error number.
+fn answering(calls: &[c_long], error: c_int) -> Result<BpfProgram, String> {
+    let rules = calls.iter().map(|&call| (call, vec![])).collect();
+    compile(rules, SeccompAction::Allow, SeccompAction::Errno(error as u32))
+}
+
+/// Returns the filter that allows these calls and does `otherwise` at all others.
+fn allowing(allowed: Vec<Allowed>, otherwise: SeccompAction) -> Result<BpfProgram, String> {
     let mut rules = BTreeMap::new();
-    for (call, ways) in allowed() {
+    for (call, ways) in allowed {
         let ways = ways.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
         rules.insert(call, ways);
     }
-    let not_there = NOT_THERE.iter().map(|&call| (call, vec![])).collect();
-    Ok([
-        compile(not_there, SeccompAction::Allow, SeccompAction::Errno(libc::ENOENT as u32))?,
-        compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)?,
-    ])
+    compile(rules, otherwise, SeccompAction::Allow)
+}
+
+fn compile(
+    rules: BTreeMap<c_long, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    then: SeccompAction,
+) -> Result<BpfProgram, String> {
+    let arch = std::env::consts::ARCH.try_into().map_err(text)?;
+    SeccompFilter::new(rules, otherwise, then, arch).and_then(BpfProgram::try_from).map_err(text)
 }
 
 fn rule(arguments: Vec<Is>) -> Result<SeccompRule, String> {
@@ -111,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_machine() {
-        assert!(programs().unwrap().iter().all(|program| !program.is_empty()));
+        let programs = [programs().unwrap(), compiler_programs().unwrap()];
+        assert!(programs.as_flattened().iter().all(|program| !program.is_empty()));
     }
 
     #[test]
@@ -119,8 +190,7 @@ mod tests {
         let never = [
             libc::SYS_openat,
             libc::SYS_socket,
-            libc::SYS_clone,
-            libc::SYS_clone3,
+            libc::SYS_execve,
             libc::SYS_ptrace,
             libc::SYS_kill,
             libc::SYS_memfd_create,
@@ -131,6 +201,8 @@ mod tests {
             libc::SYS_seccomp,
             libc::SYS_io_uring_setup,
         ];
-        assert!(allowed().iter().all(|(call, _)| !never.contains(call)));
+        let (driver, compiler) = (allowed(), allowed_to_compiler());
+        assert!(driver.iter().chain(&compiler).all(|(call, _)| !never.contains(call)));
+        assert!(driver.iter().all(|(call, _)| ![libc::SYS_clone, libc::SYS_clone3].contains(call)));
     }
 }

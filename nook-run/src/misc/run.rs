@@ -30,7 +30,7 @@ pub(crate) fn run(
     policy: &PolicyFile,
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
-    let (host, launcher) = parts(args, modules, policy)?;
+    let (host, launcher) = parts(args, modules, policy, signals)?;
     let (mut supervisor, start_ns) = begin(args, modules, policy, Nook::misc(host, launcher), signals)?;
     let mut examples = match Examples::of(supervisor.nook(), &args.misc.call) {
         Ok(examples) => examples,

@@ -31,7 +31,7 @@ pub(crate) fn run(
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
     let server = server(args)?;
-    let nook = assemble(args, modules, policy, server.as_ref())?;
+    let nook = assemble(args, modules, policy, server.as_ref(), signals)?;
     let really = Instant::now();
     let (mut supervisor, start_ns) = begin(args, modules, policy, nook, signals)?;
     let ended = until_over(args, &mut supervisor, signals, start_ns);
@@ -70,8 +70,9 @@ fn assemble(
     modules: &Loaded,
     policy: &PolicyFile,
     server: Option<&Server>,
+    signals: &Signals,
 ) -> Result<Nook<Net<Captured<Backend>>>> {
-    let (host, launcher) = parts(args, modules, policy)?;
+    let (host, launcher) = parts(args, modules, policy, signals)?;
     let clock = host.clock().clone();
     let backend = match &args.net.tap {
         Some(name) => Backend::Tap(Tap::interface(name).context("--tap")?),

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use nook_abi::Hex;
 use nook_abi::net::NetStats;
 use nook_bus::{DmaWindow, PciDevice, PciIdentity};
+use nook_recovery::PolicyFile;
 use nook_regs::RegisterMap;
 use nook_runtime::{DriverModule, Launcher, ModuleCache, Net, Nook, NookBuilder, NookError, RollbackMethod, Wasi};
 
@@ -20,7 +21,7 @@ use crate::cli::{MmioArg, SelftestArgs};
 use crate::device::{self, DeviceOptions};
 use crate::drivers::LaunchOptions;
 use crate::report::{ModuleReport, check_path, irq_name, write_json};
-use crate::run::RunOutcome;
+use crate::run::{RunOutcome, end_if_interrupted};
 use crate::signals::Signals;
 use crate::{drivers, maps, output};
 
@@ -50,7 +51,9 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
     let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
     let map = maps::choose(&args.driver, module.manifest(), &args.registers)?;
     let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
-    let launcher = drivers::launcher(&args.driver, &module, how, None, &ModuleCache::of_user())?;
+    let cache = ModuleCache::of_user().compiled_by(drivers::compiler(&PolicyFile::default(), Some(&signals))?);
+    let launcher = drivers::launcher(&args.driver, &module, how, None, &cache)
+        .inspect_err(|error| end_if_interrupted(error, &signals))?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
     let choice = DeviceOptions {
         pci: args.pci.as_deref(),
