@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn who_looks_at_itself_runs() {
-        // The state that is told is of one thread, and a test's is not the process's first.
+        // The state in the file is one thread's, and a test does not run on the process's first.
         let thread = std::fs::read_link("/proc/thread-self").unwrap();
         let thread = thread.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         assert_eq!(StatFile::open(thread.unwrap()).state(), State::Runnable);
