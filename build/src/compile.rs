@@ -9,11 +9,12 @@ use std::process::Command;
 /// The compiler's flags for every module.
 /// - Without `atomics`, atomic loads and stores become plain ones, which the host's compiler may merge or drop, and
 ///   a descriptor that a device writes could not be polled.
-/// - A driver's stack is 64 KiB; it lies first in memory (rustc's default), so that an overflow traps.
+/// - A driver's stack is 128 KiB: one with two rings of 512 descriptors has 17 KiB, and `probe` moves it some times.
+///   It lies first in memory (rustc's default), so that an overflow traps.
 ///
 /// The guide shows the same flags for a plain `cargo build`; a test compares them.
 pub const WASM_FLAGS: [&str; 3] =
-    ["-Ctarget-feature=+atomics,+bulk-memory,+simd128", "-Clink-arg=-zstack-size=65536", "-Clink-arg=--stack-first"];
+    ["-Ctarget-feature=+atomics,+bulk-memory,+simd128", "-Clink-arg=-zstack-size=131072", "-Clink-arg=--stack-first"];
 
 /// The compiler's remark on `atomics` above, once for each crate. That the instructions come out as they should is
 /// pinned by a test on the compiled driver, and checked at each load.

@@ -3,7 +3,7 @@
 use nook_abi::{Addr, ProbeReason, Status};
 
 use crate::kernel::Calls;
-use crate::raw::Page;
+use crate::raw::{self, Page};
 use crate::{Kernel, Nook};
 
 /// One driver and where its entries arrive, with the names, arguments and results of the entry table. The wasm exports
@@ -27,6 +27,7 @@ impl<K: Kernel, E: Entries<K>> Instance<K, E> {
     /// dropped; the host writes to what they name only between calls (the device writes to the window at any time).
     /// The kernel keeps the promises of the hostcall table, and all calls to this instance are made on one thread.
     pub unsafe fn probe(&mut self, reason: u32, host_page: Addr) -> i32 {
+        raw::begin_call();
         if self.running.is_some() {
             return Status::Busy.code();
         }
@@ -102,6 +103,7 @@ macro_rules! forward {
         /// See the entry table.
         #[inline]
         pub fn $name(&mut self, $($arg: $ty),*) -> $result {
+            raw::begin_call();
             match &mut self.running {
                 Some(running) => running.$name($($arg),*),
                 None => nobody!($result),

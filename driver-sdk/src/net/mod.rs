@@ -11,7 +11,7 @@ mod filter;
 mod filter_hook;
 mod instance;
 mod nook;
-#[expect(unsafe_code, reason = "the host page says where the queues are")]
+#[expect(unsafe_code, reason = "the host page says where the queues are, and what a packet is in memory is said here")]
 mod queues;
 mod transfer;
 

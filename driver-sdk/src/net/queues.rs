@@ -7,7 +7,7 @@ use nook_abi::net::{EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueE
 use nook_abi::{Addr, QUEUE_CAPACITY, RingHeader};
 
 use crate::DmaBytes;
-use crate::raw::{Page, QueueMemory, Span};
+use crate::raw::{Page, QueueMemory, Span, Words};
 
 /// A queue of entries as memory.
 pub(crate) type Ring = QueueMemory<{ size_of::<EntryWords>() / size_of::<u64>() }>;
@@ -152,11 +152,22 @@ impl ReturnPlace<'_, '_> {
 
 /// What a driver keeps of a packet while the device has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Packet {
     /// The entry's first word: which buffer, its generation and the flags, to be returned as they were given.
     first: u64,
     /// Payload in it, or room in it.
     pub len_bytes: u32,
+    /// So that it is two words.
+    zero: u32,
+}
+
+// SAFETY: a word and the halves of another one, in this order (`repr(C)`), aligned to the first.
+unsafe impl Words<2> for Packet {
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        [self.first, u64::from(self.len_bytes) | u64::from(self.zero) << 32]
+    }
 }
 
 impl From<&QueueEntry> for Packet {
@@ -169,7 +180,7 @@ impl From<&QueueEntry> for Packet {
 impl Packet {
     #[inline(always)]
     pub(super) fn from_words([first, second]: EntryWords) -> Self {
-        Packet { first, len_bytes: second as u32 }
+        Packet { first, len_bytes: second as u32, zero: 0 }
     }
 
     /// Returns which packet buffer it is.

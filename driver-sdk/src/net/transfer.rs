@@ -5,6 +5,7 @@
 
 use core::hint::cold_path;
 
+use nook_abi::QUEUE_CAPACITY;
 use nook_abi::net::QueueEntry;
 
 use super::queues::{Provided, Returning};
@@ -13,7 +14,8 @@ use crate::{Done, Fill, Finished, Packet, Reap};
 impl<const N: usize, const SLOT: usize> Fill<'_, Packet, N, SLOT> {
     /// Takes up to `most` packets from a provide queue, as long as there is one and the driver owns a slot, and fills a
     /// slot with what `plain` makes of each. What it makes nothing of fills no slot and is `other`'s, which has to give
-    /// it back. Returns how many were taken, `other`'s among them.
+    /// it back. Returns how many were taken, `other`'s among them. At most 256 packets are in the ring then, however
+    /// large it is: as many as the return queue has places, so that all can be returned by one call.
     #[inline(always)]
     pub fn fill_from<const WORDS: usize>(
         &mut self,
@@ -24,7 +26,9 @@ impl<const N: usize, const SLOT: usize> Fill<'_, Packet, N, SLOT> {
     ) -> u32 {
         let mut taken = 0;
         loop {
-            let wanted = (most - taken).min(self.room()).min(provided.left());
+            let in_ring = N as u32 - 1 - self.room();
+            let room = self.room().min(QUEUE_CAPACITY.saturating_sub(in_ring));
+            let wanted = (most - taken).min(room).min(provided.left());
             let filled = self.transfer(&provided.queue.0, provided.at, wanted, |entry| {
                 let packet = Packet::from_words(entry);
                 Some((plain(&packet)?, packet))
@@ -35,9 +39,13 @@ impl<const N: usize, const SLOT: usize> Fill<'_, Packet, N, SLOT> {
                 return taken;
             }
             cold_path();
-            if let Some(entry) = provided.next() {
-                taken += 1;
-                other(Packet::from(&entry));
+            // Not plain, or no slot is left that was free when the call began.
+            let (Some(slot), Some(entry)) = (self.vacant(), provided.next()) else { return taken };
+            taken += 1;
+            let packet = Packet::from(&entry);
+            match plain(&packet) {
+                Some(words) => slot.put(words, packet),
+                None => other(packet),
             }
         }
     }
@@ -78,7 +86,6 @@ mod tests {
     use super::*;
     use crate::testing::{TestHost, TestKernel};
     use crate::{DescriptorRing, DoneBit};
-    use nook_abi::QUEUE_CAPACITY;
     use nook_abi::net::{PacketStatus, Queue};
     use std::vec::Vec;
 

@@ -7,6 +7,41 @@
 #[cfg(target_arch = "wasm32")]
 use nook_abi::Addr;
 
+/// How many calls into the driver have begun. Only a module's calls can be rolled back, and a module has one thread.
+#[cfg(target_arch = "wasm32")]
+static mut CALLS: u32 = 0;
+
+/// Notes that a call into the driver begins.
+#[inline(always)]
+pub(crate) fn begin_call() {
+    // SAFETY: a module has one thread, and no reference to the counter is made.
+    #[cfg(target_arch = "wasm32")]
+    unsafe {
+        (&raw mut CALLS).write((&raw const CALLS).read().wrapping_add(1))
+    }
+}
+
+/// Returns the number of this call; natively, where nothing is rolled back, of all calls the same.
+#[inline(always)]
+pub(crate) fn call() -> u32 {
+    // SAFETY: a module has one thread, and no reference to the counter is made.
+    #[cfg(target_arch = "wasm32")]
+    unsafe {
+        (&raw const CALLS).read()
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    0
+}
+
+/// A value that is written as words.
+///
+/// # Safety
+/// It has `WORDS` words, aligned as they are and without padding, and any words are a value.
+pub(crate) unsafe trait Words<const WORDS: usize>: Copy {
+    /// Returns them as they lie in memory.
+    fn words(self) -> [u64; WORDS];
+}
+
 #[cfg(target_arch = "wasm32")]
 mod imports {
     use nook_abi::Addr;

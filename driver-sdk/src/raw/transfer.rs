@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{QueueMemory, Slots, scratch};
+use super::{QueueMemory, Slots, Words, scratch};
 
 /// Rounds for each jump back.
 const AT_ONCE: usize = 4;
@@ -35,14 +35,18 @@ fn rounds(count: usize, mut each: impl FnMut(usize, usize) -> bool) -> usize {
 
 /// Fills up to `count` slots from counter `to` on with what `plain` makes of the queue's entries from counter `from`
 /// on, and keeps beside each what it says. Ends at the first entry of which it makes nothing; returns how many it
-/// filled.
+/// filled. The slots were free when the call began, and no device looks at them yet: a rollback leaves them and what is
+/// kept beside them, see [`scratch`].
 #[inline(always)]
-pub(crate) fn fill<T, const ENTRY: usize, const WORDS: usize, const SLOT: usize, const N: usize>(
+pub(crate) fn fill<T, const ENTRY: usize, const WORDS: usize, const KEPT: usize, const SLOT: usize, const N: usize>(
     (queue, from): (&QueueMemory<ENTRY>, u32),
     (slots, kept, to): (Slots<SLOT, N>, &mut [T; N], u32),
     count: u32,
     plain: impl Fn([u64; ENTRY]) -> Option<([u64; WORDS], T)>,
-) -> u32 {
+) -> u32
+where
+    T: Words<KEPT>,
+{
     const { assert!(WORDS * 8 == SLOT, "a slot is filled as a whole") };
     let mut filled = 0;
     while filled < count {
@@ -55,16 +59,12 @@ pub(crate) fn fill<T, const ENTRY: usize, const WORDS: usize, const SLOT: usize,
             // uses now (`QueueMemory::new`).
             let entry = unsafe { entries.add(at).add(ahead).read() };
             let Some((words, keep)) = plain(entry) else { return false };
-            // SAFETY: `at + ahead` is less than `places_left`: that many slots lie at `places` (`run`), and that many
-            // elements at `beside`, because `kept` has N of them, one for each slot.
-            let (place, beside) = unsafe { (places.add(at).add(ahead), beside.add(at).add(ahead)) };
-            // SAFETY: `beside` is an element of `kept`, which is borrowed mutably.
-            unsafe { beside.write(keep) };
-            for (index, word) in words.into_iter().enumerate() {
-                // SAFETY: a slot has WORDS words and is aligned to them (`Slots::new`). Volatile, so that natively the
-                // stores are made as they stand.
-                unsafe { place.cast::<u64>().add(index).write_volatile(word.to_le()) }
-            }
+            // SAFETY: `at + ahead` is less than `places_left`, and `kept`, which is borrowed mutably, has as many
+            // elements at `beside`, because it has N of them, one for each slot. One has the words that it says.
+            unsafe { scratch::write(beside.add(at).cast::<[u64; KEPT]>(), ahead as u32, keep.words()) };
+            // SAFETY: `at + ahead` is less than `places_left`: that many slots lie at `places` (`run`), and each has
+            // WORDS words and is aligned to them (`Slots::new`).
+            unsafe { scratch::write(places.add(at).cast::<[u64; WORDS]>(), ahead as u32, words.map(u64::to_le)) };
             true
         });
         filled += done as u32;

@@ -3,6 +3,14 @@
 //! Who owns a slot is decided by three free-running counters, `reaped <= published <= filled <= reaped + N - 1`:
 //! the device owns the slots from `reaped` to `published`, the driver the others. The types allow filling only the
 //! driver's, and reading one of the device's only after the device was seen to be done with it.
+//!
+//! What a call fills is [scratch](crate::raw) as far as it was free when the call began, in the SDK's loops: nobody
+//! reads a slot that is not filled, or what is kept beside it, and a rollback puts the counters back. A slot that the
+//! same call has reclaimed is not: the call may be made again, and needs what the device wrote there. So such slots are
+//! filled with stores that are logged, and so are all of a device that may look at any slot at any time ([`OwnBit`]).
+//! With twice as many slots as are ever in use no call needs one that it has reclaimed.
+//!
+//! [`OwnBit`]: crate::OwnBit
 
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -10,7 +18,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use nook_abi::Status;
 
 use super::{Announced, Done, Finished, InSlot, finished, next};
-use crate::raw::{self, QueueMemory, Slots};
+use crate::raw::{self, QueueMemory, Slots, Words};
 use crate::{DmaRegion, Kernel, Nook};
 
 /// A ring of `N` (a power of two, 2 to 65,536) descriptors of `SLOT` bytes, and a `T` that the driver keeps beside each
@@ -35,6 +43,9 @@ pub struct DescriptorRing<K: Kernel, T, const N: usize, const SLOT: usize, D> {
     filled: u32,
     published: u32,
     reaped: u32,
+    /// The last call that used the ring, and where the slots end that were free when it began.
+    call: u32,
+    free_end: u32,
     done: PhantomData<D>,
 }
 
@@ -50,7 +61,18 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
         let memory = nook.dma_alloc(Slots::<SLOT, N>::LEN_BYTES, 4096)?;
         let slots = Slots::new(memory.span())?;
         let kept = [T::default(); N];
-        Ok(DescriptorRing { memory, slots, kept, filled: 0, published: 0, reaped: 0, done: PhantomData })
+        let (call, free_end) = (raw::call(), N as u32 - 1);
+        Ok(DescriptorRing {
+            memory,
+            slots,
+            kept,
+            filled: 0,
+            published: 0,
+            reaped: 0,
+            call,
+            free_end,
+            done: PhantomData,
+        })
     }
 
     /// Returns where the device finds it.
@@ -73,16 +95,28 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
         self.reaped
     }
 
+    /// Notes which slots were free when this call began, if it has not used the ring yet.
+    #[inline(always)]
+    fn note_free(&mut self, call: u32) {
+        if self.call != call {
+            (self.call, self.free_end) = (call, self.reaped.wrapping_add(N as u32 - 1));
+        }
+    }
+
     /// Begins a batch of filling. The batch ends, and counts, when the result is dropped.
     #[inline(always)]
     pub fn fill(&mut self) -> Fill<'_, T, N, SLOT> {
-        Fill {
-            slots: self.slots,
-            at: self.filled,
-            end: self.reaped.wrapping_add(N as u32 - 1),
-            kept: &mut self.kept,
-            filled: &mut self.filled,
-        }
+        self.note_free(raw::call());
+        let end = self.reaped.wrapping_add(N as u32 - 1);
+        // Natively nothing is rolled back.
+        let free_end = if cfg!(not(target_arch = "wasm32")) {
+            end
+        } else if D::TOLD {
+            self.free_end
+        } else {
+            self.filled
+        };
+        Fill { slots: self.slots, at: self.filled, end, free_end, kept: &mut self.kept, filled: &mut self.filled }
     }
 
     /// Hands everything that was filled to the device. The result is the new tail, from 0 to N - 1, for the doorbell,
@@ -103,6 +137,7 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
 
     #[inline(always)]
     fn reap_until(&mut self, end: u32) -> Reap<'_, T, N, SLOT, D> {
+        self.note_free(raw::call());
         Reap { slots: self.slots, at: self.reaped, end, kept: &self.kept, reaped: &mut self.reaped, done: PhantomData }
     }
 
@@ -115,6 +150,8 @@ impl<K: Kernel, T: Copy + Default, const N: usize, const SLOT: usize, D: Done> D
             at = at.wrapping_add(1);
         }
         (self.filled, self.published, self.reaped) = (0, 0, 0);
+        // A rollback of this call needs all of it again.
+        (self.call, self.free_end) = (raw::call(), 0);
     }
 }
 
@@ -145,6 +182,8 @@ pub struct Fill<'a, T, const N: usize, const SLOT: usize> {
     kept: &'a mut [T; N],
     at: u32,
     end: u32,
+    /// Where the slots end that were free when the call began.
+    free_end: u32,
     filled: &'a mut u32,
 }
 
@@ -161,17 +200,28 @@ impl<'a, T: Copy, const N: usize, const SLOT: usize> Fill<'a, T, N, SLOT> {
         self.end.wrapping_sub(self.at)
     }
 
-    /// Fills up to `most` slots with what `plain` makes of the queue's entries from counter `from` on, and keeps beside
-    /// each what it says; ends at the first entry of which it makes nothing. Returns how many it filled.
+    /// Returns how many of them were the driver's when the call began.
     #[inline(always)]
-    pub(crate) fn transfer<const ENTRY: usize, const WORDS: usize>(
+    fn free(&self) -> u32 {
+        // Those of the same call that were filled beyond are less than half of all counters.
+        self.room().min((self.free_end.wrapping_sub(self.at) as i32).max(0) as u32)
+    }
+
+    /// Fills up to `most` slots that were the driver's when the call began with what `plain` makes of the queue's
+    /// entries from counter `from` on, and keeps beside each what it says; ends at the first entry of which it makes
+    /// nothing. Returns how many it filled.
+    #[inline(always)]
+    pub(crate) fn transfer<const ENTRY: usize, const WORDS: usize, const KEPT: usize>(
         &mut self,
         queue: &QueueMemory<ENTRY>,
         from: u32,
         most: u32,
         plain: impl Fn([u64; ENTRY]) -> Option<([u64; WORDS], T)>,
-    ) -> u32 {
-        let most = most.min(self.room());
+    ) -> u32
+    where
+        T: Words<KEPT>,
+    {
+        let most = most.min(self.free());
         let filled = raw::fill((queue, from), (self.slots, self.kept, self.at), most, plain);
         self.at = self.at.wrapping_add(filled);
         filled
@@ -352,6 +402,38 @@ mod tests {
         assert_eq!(ring.in_flight(), 0);
         push(&mut ring, 0);
         assert_eq!(ring.publish(), Some(1));
+    }
+
+    #[test]
+    fn what_a_call_has_reclaimed_is_not_what_was_free_when_it_began() {
+        let host = TestHost::new();
+        let mut ring = ring(&host);
+        (0..5).for_each(|i| assert!(push(&mut ring, i)));
+        ring.publish();
+        // Natively all calls have one number, which is 0.
+        let call_begins = |ring: &mut Ring| {
+            ring.note_free(1);
+            ring.call = 0;
+        };
+        let free = |ring: &mut Ring| {
+            let free_end = ring.free_end;
+            let mut fill = ring.fill();
+            fill.free_end = free_end;
+            (fill.free(), fill.room())
+        };
+        call_begins(&mut ring);
+        device_writes(&host, &ring, 0, [0, 0, 0, DONE]);
+        device_writes(&host, &ring, 1, [0, 0, 0, DONE]);
+        let mut reap = ring.reap();
+        assert!(reap.next().is_some() && reap.next().is_some());
+        drop(reap);
+        assert_eq!(free(&mut ring), (2, 4));
+        (0..3).for_each(|i| assert!(push(&mut ring, i)));
+        assert_eq!(free(&mut ring), (0, 1));
+        call_begins(&mut ring);
+        assert_eq!(free(&mut ring), (1, 1));
+        ring.clear(drop);
+        assert_eq!(free(&mut ring), (0, 7));
     }
 
     #[test]

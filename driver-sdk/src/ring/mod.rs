@@ -49,6 +49,10 @@ pub trait Done: sealed::Sealed {
     #[doc(hidden)]
     const WORD: Option<usize>;
 
+    /// Whether the device looks at no slot before a doorbell or an index says that it is there.
+    #[doc(hidden)]
+    const TOLD: bool = true;
+
     /// Returns whether that word says so with this value, on this lap of the ring.
     #[doc(hidden)]
     fn says(word: u32, odd_lap: bool) -> bool;
@@ -102,6 +106,8 @@ impl<const WORD: usize, const MASK: u32> InSlot for DoneBit<WORD, MASK> {}
 
 impl<const WORD: usize, const MASK: u32> Done for OwnBit<WORD, MASK> {
     const WORD: Option<usize> = Some(WORD);
+    /// It may take a slot as soon as the bit is there.
+    const TOLD: bool = false;
 
     #[inline(always)]
     fn says(word: u32, _odd_lap: bool) -> bool {

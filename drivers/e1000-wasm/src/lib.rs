@@ -34,6 +34,6 @@ nook_sdk::nook_driver! {
     pci: "8086:100e 8086:100f 8086:10d3",
     registers: "e1000",
     buffer_bytes: 1984,
-    dma_bytes: 8192,
+    dma_bytes: 16384,
     dma_mask_bits: 64,
 }

@@ -101,9 +101,8 @@ pub(crate) fn rctl(chip: &Chip, filter: &RxFilter, loopback: bool) -> u32 {
 ///   would make the second of two wait, as in any exchange of requests and answers. Under load none of them is needed:
 ///   from the first interrupt until `poll` has emptied the ring all others are masked.
 /// - A sent frame is not urgent: nobody waits for it but the host that wants its buffer back, and a `poll` for another
-///   reason sees it too. It interrupts 33 µs
-///   after the last one, and at most 66 µs after the first. That is short enough that a ring full of the shortest
-///   frames (255 times 672 ns) is refilled before it runs dry.
+///   reason sees it too. It interrupts 33 µs after the last one, and at most 66 µs after the first. That is short
+///   enough that a ring with all that it holds of the shortest frames (256 times 672 ns) is refilled in time.
 fn moderate<K: Kernel>(regs: &Regs<K>) {
     for register in [RDTR, RADV, RSRPD, ITR] {
         regs.write(register, 0);

@@ -11,8 +11,9 @@ use nook_sdk::{DescriptorRing, DoneBit, Finished, Kernel, NetQueues, Packet, Pac
 
 use crate::driver::E1000;
 
-/// Descriptors in each ring. One of them is never used, because head = tail means empty (section 3.2.6).
-pub(crate) const RING: usize = 256;
+/// Descriptors in each ring: twice as many as packets that are in it at most, so that a call never needs one that it
+/// has just reclaimed. One of them is never used, because head = tail means empty (section 3.2.6).
+pub(crate) const RING: usize = 512;
 /// The longest frame that the chip receives without RCTL.LPE, with VLAN tag and frame check sequence (section 13.4.22):
 /// it writes no more into a buffer, although it is set to 2048 bytes.
 pub(crate) const LONGEST_BYTES: u32 = 1522;

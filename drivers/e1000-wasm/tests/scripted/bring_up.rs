@@ -109,7 +109,7 @@ fn an_interface_that_goes_up_has_buffers_and_asks_for_a_poll() {
     let mut rig = Rig::probed(|_| ());
     rig.provide_rx(256);
     rig.driver.open().unwrap();
-    assert_eq!(rig.get(RDT), 255);
+    assert_eq!(rig.get(RDT), 256);
     assert!(rig.host.calls().contains(&"poll_schedule [0]".to_owned()));
 }
 
@@ -132,7 +132,7 @@ fn dma_is_off_until_the_rings_are_where_they_should_be() {
     let enable = place("dma_enable []");
     let write = |register: Register<u32>, value: u32| format!("mmio_write32 [0, {}, {value}]", register.offset());
     for register in [RDLEN, TDLEN] {
-        assert!(place(&write(register, 4096)) < enable);
+        assert!(place(&write(register, 8192)) < enable);
     }
     for (low, high) in [(RDBAL, RDBAH), (TDBAL, TDBAH)] {
         let (low, high) = (rig.get(low), rig.get(high));

@@ -109,18 +109,18 @@ fn a_frame_that_was_given_up_is_returned_as_failed() {
 }
 
 #[test]
-fn a_full_transmit_ring_keeps_one_descriptor_free_and_goes_on_when_there_is_room() {
+fn the_transmit_ring_holds_what_one_call_can_return_and_goes_on_when_there_is_room() {
     let mut rig = Rig::open();
     rig.provide_tx(256);
     rig.poll(512);
     rig.provide_tx(40);
     assert_eq!(rig.poll(512), Poll::Idle, "what is done interrupts");
-    assert_eq!(rig.chip().to_send(), 255);
-    assert_eq!(rig.waiting().1, 41);
-    rig.chip().send(41, 0);
+    assert_eq!(rig.chip().to_send(), 256);
+    assert_eq!(rig.waiting().1, 40);
+    rig.chip().send(40, 0);
     assert_eq!(rig.poll(512), Poll::Idle);
-    assert_eq!((rig.chip().to_send(), rig.waiting().1), (255, 0));
-    rig.chip().send(255, 0);
+    assert_eq!((rig.chip().to_send(), rig.waiting().1), (256, 0));
+    rig.chip().send(256, 0);
     rig.poll(512);
     assert_eq!(rig.tx, tally(296, 0, 0));
 }
