@@ -31,7 +31,7 @@ mod words;
 pub use class::{Class, ClassFault, ClassKeys, Part, Tell};
 pub use fault::{Fault, TrapKind};
 pub use hint::{HINT_MODULE, HINTS, Hint, HintInfo};
-pub use layout::{CLASS_WORDS, HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES};
+pub use layout::{CLASS_WORDS, DOORBELLS, Doorbell, HOST_PAGE_BYTES, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES};
 pub use manifest::{MANIFEST_SECTION, Manifest, ManifestError};
 pub use native::{
     NATIVE_MANIFEST_SECTION, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, NativeServices,

@@ -1,10 +1,12 @@
 //! Device registers.
 
+use nook_abi::Doorbell;
 use nook_regs::{Register, Value, Width};
 
 use crate::{Kernel, Nook};
 
-/// The registers in one BAR. Every access is one hostcall: exact in width, in program order, never merged.
+/// The registers in one BAR. Every access reaches the device as it is: exact in width, in program order, never merged.
+/// Each is one hostcall, but for [doorbells](Regs::write).
 #[derive(Clone, Copy)]
 pub struct Regs<K> {
     nook: Nook<K>,
@@ -29,10 +31,20 @@ impl<K: Kernel> Regs<K> {
         })
     }
 
-    /// Writes the register. The device has seen it once a later read or [`Regs::flush`] has returned.
+    /// Writes the register. The device has seen it once a later read or [`Regs::flush`] has returned. What the map calls
+    /// a doorbell is left with the host, if it takes that: it makes the write when this call into the driver returns, or
+    /// before the next access.
     #[inline(always)]
     pub fn write<V: Value>(&self, register: Register<V>, value: V) {
         let (bar, offset, value) = (self.bar, register.offset(), value.to_u64());
+        // Both are constants: of this either nothing is left, or only this and a call for when there is no room.
+        if register.is_doorbell()
+            && V::WIDTH == Width::B4
+            && let Some(word) = Doorbell::word(bar, offset, value as u32)
+            && self.nook.page().leave_doorbell(word)
+        {
+            return;
+        }
         match V::WIDTH {
             Width::B1 => self.nook.mmio_write8(bar, offset, value as u32),
             Width::B2 => self.nook.mmio_write16(bar, offset, value as u32),
@@ -56,6 +68,8 @@ impl<K: Kernel> Regs<K> {
 mod tests {
     use super::*;
     use crate::{Packet, QueueEntry, testing};
+    use nook_abi::DOORBELLS;
+    use nook_regs::WriteEffect;
     use std::cell::RefCell;
     use std::rc::Rc;
     use std::vec::Vec;
@@ -79,6 +93,26 @@ mod tests {
             "mmio_write32 [0, 4, 8]",
             "mmio_read64 [0, 8]",
         ];
+        assert_eq!(host.calls(), expected);
+    }
+
+    #[test]
+    fn a_doorbell_is_left_while_the_host_has_room_for_it() {
+        let host = testing::TestHost::new();
+        let (regs, tail) = (host.nook().regs(1), Register::<u32>::at(0x18).with_effect(WriteEffect::Doorbell));
+        regs.write(tail, 1);
+        assert_eq!(host.calls(), ["mmio_write32 [1, 24, 1]"], "nobody takes it");
+        host.take_doorbells();
+        for value in 2..10 {
+            regs.write(tail, value);
+        }
+        regs.write(Register::<u32>::at(0x1c), 10);
+        let page = host.page_now();
+        assert_eq!(page.doorbell_count as usize, DOORBELLS);
+        let left = page.doorbells.map(Doorbell::from_word);
+        assert_eq!(left.map(|doorbell| doorbell.value), [2, 3, 4, 5, 6, 7]);
+        assert!(left.iter().all(|doorbell| (doorbell.bar, doorbell.offset) == (1, 0x18)));
+        let expected = ["mmio_write32 [1, 24, 1]", "mmio_write32 [1, 24, 8]", "mmio_write32 [1, 24, 9]", "mmio_write32 [1, 28, 10]"];
         assert_eq!(host.calls(), expected);
     }
 

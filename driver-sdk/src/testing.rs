@@ -12,7 +12,7 @@ use std::vec;
 use std::vec::Vec;
 
 use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, RING_BYTES};
-use nook_abi::{Addr, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status};
+use nook_abi::{Addr, DOORBELLS, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status};
 
 use crate::kernel::Calls;
 use crate::raw::Page;
@@ -183,6 +183,12 @@ impl TestHost {
     /// Returns the address of the host page.
     pub fn page(&self) -> Addr {
         self.page as Addr
+    }
+
+    /// Lets a driver leave doorbells; unless this is called, each is a hostcall.
+    pub fn take_doorbells(&self) {
+        // SAFETY: leaked memory of this host.
+        unsafe { (&raw mut (*self.page).doorbell_room).write(DOORBELLS as u32) };
     }
 
     /// Returns a copy of the host page.

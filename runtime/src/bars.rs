@@ -102,6 +102,17 @@ impl CheckedBars<'_> {
         self.0.write(bar as u8, offset, width, value)
     }
 
+    /// Writes a register whose write was left to the host: a doorbell, and 32 bits wide.
+    #[inline]
+    pub(crate) fn ring(&mut self, bar: u8, offset: u32, value: u32) -> Result<(), Fault> {
+        const CALL: Hostcall = Hostcall::MmioWrite32;
+        match self.0.device.policy.check_doorbell(bar.into(), offset) {
+            Ok(()) => self.0.write(bar, offset, Width::B4, value.into()),
+            Err(Refusal::Rule(rule)) => Err(Fault::RegisterForbidden { call: CALL, bar: bar.into(), offset, rule }),
+            Err(Refusal::Value) => self.write(CALL, bar.into(), offset, Width::B4, value.into()),
+        }
+    }
+
     /// Reads configuration space.
     pub(crate) fn config_read(&mut self, call: Hostcall, offset: u32, width: Width) -> Result<u32, Fault> {
         let bad = |rule| Fault::BadArgument { call, argument: "offset", value: offset.into(), rule };

@@ -1,9 +1,9 @@
 //! From wasm imports to [`Services`]: expanded from the hostcall table.
 
-use nook_abi::{Addr, HINT_MODULE, Hostcall, IMPORT_MODULE, padded};
+use nook_abi::{Addr, HINT_MODULE, Hostcall, IMPORT_MODULE, Topic, padded};
 use wasmtime::{Caller, Linker};
 
-use crate::{Host, Services};
+use crate::{Host, Services, doorbells};
 
 /// The wasm type of a table type, and back.
 macro_rules! wasm_type {
@@ -35,7 +35,11 @@ macro_rules! define_link {
                     stringify!($name),
                     |mut caller: Caller<'_, Host>, $($arg: wasm_type!($ty)),*| -> wasmtime::Result<wasm_type!($result)> {
                         let host = caller.data_mut();
-                        let outcome = match host.admit(Hostcall::$variant) {
+                        let mut admitted = host.admit(Hostcall::$variant);
+                        if const { doorbells::come_before(Topic::$topic, Hostcall::$variant) } {
+                            admitted = admitted.and_then(|()| host.ring_doorbells());
+                        }
+                        let outcome = match admitted {
                             Ok(()) => host.$name($(from_wasm!($arg $ty)),*),
                             Err(fault) => Err(fault),
                         };

@@ -355,6 +355,7 @@ impl Host {
         if !self.call.budget.may_wait() {
             return Ok(());
         }
+        self.ring_doorbells()?;
         self.device.device.release().map_err(|error| self.device.failed(error))
     }
 

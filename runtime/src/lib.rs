@@ -26,6 +26,7 @@ mod crash;
 mod device;
 mod direct;
 mod dma;
+mod doorbells;
 mod driver;
 mod driver_log;
 mod due_calls;

@@ -7,6 +7,8 @@ use nook_regs::{Access, Guard, GuardPosition, RegisterInfo, RegisterMap, Width, 
 /// Bits of a rule.
 const READ: u8 = 1 << 0;
 const WRITE: u8 = 1 << 1;
+/// It may be written whatever the value, and is a doorbell.
+const RING: u8 = 1 << 2;
 
 /// Why a write is not simply passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,22 @@ impl RegisterPolicy {
             return Err(Refusal::Rule(refused(info, "the register is read-only")));
         }
         if depends_on_value(info, !self.guards.is_empty()) { Err(Refusal::Value) } else { Ok(()) }
+    }
+
+    /// Checks whether a register of 32 bits is a doorbell and may be written; if not, or not without more checks, returns
+    /// why.
+    #[inline]
+    pub fn check_doorbell(&self, bar: u32, offset: u32) -> Result<(), Refusal> {
+        if self.rules.get(bar, offset, Width::B4) & RING != 0 {
+            return Ok(());
+        }
+        match self.check_write(bar, offset, Width::B4) {
+            Err(Refusal::Rule(rule)) => Err(Refusal::Rule(rule)),
+            Ok(()) | Err(Refusal::Value) => match self.find(bar, offset, Width::B4).map_err(Refusal::Rule)?.write {
+                WriteEffect::Doorbell => Err(Refusal::Value),
+                _ => Err(Refusal::Rule("only a doorbell can be left to the host to write")),
+            },
+        }
     }
 
     /// Looks at a value for which [`check_write`](Self::check_write) said that it depends on it. Refuses it with a
@@ -140,7 +158,8 @@ impl RegisterPolicy {
 fn rule(info: &RegisterInfo, guards: bool) -> u8 {
     let read = if info.access.reads() { READ } else { 0 };
     let write = if info.access.writes() && !depends_on_value(info, guards) { WRITE } else { 0 };
-    read | write
+    let ring = if write != 0 && info.write == WriteEffect::Doorbell { RING } else { 0 };
+    read | write | ring
 }
 
 /// Returns whether a write must be checked: it may be an address, a guard wants to see it, or guards begin again after

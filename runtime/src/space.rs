@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "a driver's memory is reached by raw pointers only")]
 
 use nook_abi::net::{EntryWords, Queue};
-use nook_abi::{HostPage, RingHeader};
+use nook_abi::{DOORBELLS, HostPage, RingHeader};
 use nook_bus::VolatileSlice;
 
 use crate::net::ring::{HostConsumer, HostProducer};
@@ -117,6 +117,38 @@ impl Space {
         let page = self.at::<HostPage>(self.places.host_page);
         // SAFETY: the host page, of which `now_ns` is a field, lies inside the memory and is aligned.
         unsafe { (&raw mut (*page).now_ns).write_volatile(now_ns) }
+    }
+
+    /// Says how many doorbells the driver may leave.
+    pub(crate) fn write_doorbell_room(&self, room: u32) {
+        let page = self.at::<HostPage>(self.places.host_page);
+        // SAFETY: the host page, of which `doorbell_room` is a field, lies inside the memory and is aligned.
+        unsafe { (&raw mut (*page).doorbell_room).write_volatile(room) }
+    }
+
+    /// Reads how many doorbells the driver says that it has left.
+    #[inline]
+    pub(crate) fn doorbell_count(&self) -> u32 {
+        let page = self.at::<HostPage>(self.places.host_page);
+        // SAFETY: the host page, of which `doorbell_count` is a field, lies inside the memory and is aligned.
+        unsafe { (&raw const (*page).doorbell_count).read_volatile() }
+    }
+
+    /// Takes them all: from here on none is left.
+    #[inline]
+    pub(crate) fn clear_doorbells(&self) {
+        let page = self.at::<HostPage>(self.places.host_page);
+        // SAFETY: the host page, of which `doorbell_count` is a field, lies inside the memory and is aligned.
+        unsafe { (&raw mut (*page).doorbell_count).write_volatile(0) }
+    }
+
+    /// Reads doorbells.
+    #[inline]
+    pub(crate) fn doorbells(&self) -> [u64; DOORBELLS] {
+        let page = self.at::<HostPage>(self.places.host_page);
+        // SAFETY: the host page, of which `doorbells` is a field, lies inside the memory and is aligned; words are words,
+        // whatever is there.
+        unsafe { (&raw const (*page).doorbells).read_volatile() }
     }
 
     /// Returns the host's end of a ring to the driver.

@@ -94,7 +94,7 @@ macro_rules! define_wasm_driver {
                     match (self.store.data().device_is_taken(), outcome) {
                         // Whatever else the call came to: it was made of ones or zeros.
                         (Some(fault), _) => Err(self.lost(fault)),
-                        (None, Ok(result)) => Ok(result),
+                        (None, Ok(result)) => self.store.data_mut().ring_doorbells().map(|()| result),
                         (None, Err(error)) => Err(self.died(Entry::$variant, &error, injected)),
                     }
                 }
@@ -217,6 +217,7 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
+        self.store.data_mut().drop_doorbells();
         self.store.data_mut().call.trace.callers = self.origin.callers(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().blame_filter();
@@ -445,6 +446,7 @@ impl Launcher for WasmLauncher {
         };
         match begun {
             Ok((Made { entries, rollback, time, countdown, inside, .. }, host_page)) => {
+                store.data_mut().take_doorbells();
                 let begins = rollback.as_ref().is_some_and(|rollback| rollback.begins());
                 Ok(Box::new(WasmDriver {
                     time,

@@ -12,7 +12,8 @@ use nook_runtime::{DriverModule, Wasi};
 /// `$ring(queue)` is a ring's address; `$take(queue)` takes an entry out of a ring from the host and gives its address
 /// (0 if there is none); `$put(queue, entry)` puts a copy of an entry into a ring to the host; `$unused(entry)` marks
 /// it as not used, and `$received(entry)` as a received frame of 60 bytes; `$times(n)` is true for the first `n` calls
-/// of it; `$count(received, sent)` posts counters; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the
+/// of it; `$count(received, sent)` posts counters; `$leave(bar, offset,
+/// value)` leaves a doorbell, `$left` says how many are there, and `$leave_many(count)` says that there are as many; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the
 /// start of 64 KiB that nothing else uses.
 const HELPERS: &str = r#"
     (memory (export "memory") 2)
@@ -53,6 +54,15 @@ const HELPERS: &str = r#"
         (i64.store offset=@TX_PACKETS (global.get $page) (local.get $sent))
         (i32.store offset=@WRITTEN (global.get $page)
             (i32.add (i32.load offset=@WRITTEN (global.get $page)) (i32.const 1))))
+    (func $leave (param $bar i32) (param $offset i32) (param $value i32) (local $at i32)
+        (local.set $at (i32.load offset=@DOORBELL_COUNT (global.get $page)))
+        (i64.store offset=@DOORBELLS (i32.add (global.get $page) (i32.shl (local.get $at) (i32.const 3)))
+            (i64.or (i64.extend_i32_u (i32.or (i32.shl (local.get $bar) (i32.const 24)) (local.get $offset)))
+                (i64.shl (i64.extend_i32_u (local.get $value)) (i64.const 32))))
+        (i32.store offset=@DOORBELL_COUNT (global.get $page) (i32.add (local.get $at) (i32.const 1))))
+    (func $left (result i32) (i32.load offset=@DOORBELL_COUNT (global.get $page)))
+    (func $leave_many (param $count i32)
+        (i32.store offset=@DOORBELL_COUNT (global.get $page) (local.get $count)))
     (func $dma_on (result i32) (atomic.fence) (call $dma_enable))
     (func $spin (loop $again (br $again)))
     (func $recurse (param $n i64) (result i64)
@@ -96,6 +106,8 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
         .replace("@RINGS", &(class + offset_of!(NetPage, rings)).to_string())
         .replace("@RX_PACKETS", &(class + offset_of!(NetPage, stats.rx_packets)).to_string())
         .replace("@TX_PACKETS", &(class + offset_of!(NetPage, stats.tx_packets)).to_string())
+        .replace("@DOORBELL_COUNT", &offset_of!(HostPage, doorbell_count).to_string())
+        .replace("@DOORBELLS", &offset_of!(HostPage, doorbells).to_string())
         .replace("@WRITTEN", &offset_of!(HostPage, stats_written).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string());
     text += extra;

@@ -42,6 +42,8 @@ fn opening() -> String {
 #define NOOK_MOST_MULTICAST {MOST_MULTICAST}u
 /* Words of the host page for what a class has there. */
 #define NOOK_CLASS_WORDS {CLASS_WORDS}u
+/* Doorbells that can be left in the host page. */
+#define NOOK_DOORBELLS {DOORBELLS}u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module(\"{IMPORT_MODULE}\"), import_name(#name)))
 #define NOOK_HINT(name) __attribute__((import_module(\"{HINT_MODULE}\"), import_name(#name)))
@@ -165,7 +167,7 @@ fn declared(ty: &str, name: &str) -> String {
     if let Some((of, count)) =
         ty.strip_prefix('[').and_then(|ty| ty.strip_suffix(']')).and_then(|ty| ty.split_once("; "))
     {
-        let count = if count == "CLASS_WORDS" { "NOOK_CLASS_WORDS" } else { count };
+        let count = if count.parse::<u32>().is_ok() { count.into() } else { format!("NOOK_{count}") };
         return format!("{}[{count}]", declared(of, name));
     }
     match ty {

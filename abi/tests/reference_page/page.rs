@@ -238,6 +238,16 @@ adds the others and never grows it. `probe` is given the address of the host pag
 The host page has {HOST_PAGE_BYTES} bytes, of which `mailbox_addr` names {MAILBOX_BYTES} as the mailbox. `magic` is
 {HOST_PAGE_MAGIC:#010x} (`nook` in ASCII). What a class has in the host page stands in `class`.
 
+A driver may leave a doorbell in the host page instead of calling `mmio_write32`: it writes it to
+`doorbells[doorbell_count]` and adds 1 to `doorbell_count`, if that is below `doorbell_room`. The host makes these writes
+in order, and sets `doorbell_count` to 0: when the call into the driver returns, or before, in each hostcall about
+registers, DMA or interrupts, in `delay_ns`, `sleep_ns` and `clock_ns`, and in a call that has worked for 20 ms without
+one. So the device sees all register writes in the order in which the driver made them. Each is checked, held back by a
+transaction, traced and counted as a call of `mmio_write32` is, but the register must also be one that the map calls a
+doorbell. What cannot be rung is the fault that the hostcall would have been; a count above {DOORBELLS} is
+`QueueCorrupt`. A call that ends in a fault loses what it left. `doorbell_room` is 0 for drivers that are not WebAssembly,
+and with direct registers.
+
 A ring is a `RingHeader` and {QUEUE_CAPACITY} entries of one size, which its class defines. Its two counters run free:
 entry `n` stands at place `n % {QUEUE_CAPACITY}`, and the ring is empty when they are equal. The host takes and puts
 entries only between calls into the driver, on the same thread, so that counters need no barrier. It keeps its own count

@@ -64,6 +64,9 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
                 now_ns,
                 irq_vectors,
                 stats_written,
+                doorbell_room,
+                doorbell_count,
+                doorbells,
                 class
             }),
         ),

@@ -14,8 +14,8 @@ impl Page {
     /// # Safety
     /// `addr` is the address of a [`HostPage`] that the host keeps filled in as its documentation says: it names window
     /// and mailbox, in memory that is valid for reads and writes for as long as a copy of the result, or what it made,
-    /// is used. The host writes to page and mailbox only between calls into this module, and those are made on one
-    /// thread, on which the result and all that is made of it stay.
+    /// is used. The host writes to page and mailbox only between calls into this module, and to the doorbells in
+    /// hostcalls; calls are made on one thread, on which the result and all that is made of it stay.
     pub(crate) unsafe fn new(addr: Addr) -> Result<Self, Status> {
         let page = Page(addr as *mut HostPage);
         if page.get().magic == HOST_PAGE_MAGIC { Ok(page) } else { Err(Status::Invalid) }
@@ -33,6 +33,22 @@ impl Page {
     pub(crate) fn now_ns(self) -> u64 {
         // SAFETY: the page is valid (`new`), and the host writes it only between calls.
         unsafe { (&raw const (*self.0).now_ns).read() }
+    }
+
+    /// Leaves a doorbell with the host. Returns whether there was room.
+    #[inline(always)]
+    pub(crate) fn leave_doorbell(self, word: u64) -> bool {
+        // SAFETY: the page is valid (`new`), the host writes it only between calls and in hostcalls, and says that there
+        // is no more room than the array has: so what is below that lies in it.
+        unsafe {
+            let count = (&raw const (*self.0).doorbell_count).read();
+            if count >= (&raw const (*self.0).doorbell_room).read() {
+                return false;
+            }
+            (&raw mut (*self.0).doorbells).cast::<u64>().add(count as usize).write(word);
+            (&raw mut (*self.0).doorbell_count).write(count + 1);
+        }
+        true
     }
 
     /// Has `change` write to it what the host reads after this call.

@@ -56,7 +56,8 @@ macro_rules! registers {
     ) => {
         $(
             $(#[$doc])*
-            pub const $name: $crate::registers!(@type $kind) = $crate::registers!(@value $kind, $offset);
+            pub const $name: $crate::registers!(@type $kind) =
+                $crate::registers!(@effect ($crate::registers!(@value $kind, $offset)) $($option $argument)*);
 
             $(
                 #[doc = concat!("Bits and fields of `", stringify!($name), "`.")]
@@ -113,6 +114,14 @@ macro_rules! registers {
         )
     };
     (@first $fields:expr $(, $field:ident)*) => { $fields };
+    // A register's constant with the one option that a driver's own code goes by.
+    (@effect ($value:expr)) => { $value };
+    (@effect ($value:expr) write (Doorbell) $($rest:tt)*) => {
+        $value.with_effect($crate::WriteEffect::Doorbell)
+    };
+    (@effect ($value:expr) $option:ident $argument:tt $($rest:tt)*) => {
+        $crate::registers!(@effect ($value) $($rest)*)
+    };
     // A register with its options. Bits are as wide as the register, and the table has them all as u64.
     (@with ($info:expr)) => { $info };
     (@with ($info:expr) write (Reset($bits:expr)) $($rest:tt)*) => {
@@ -170,6 +179,10 @@ mod tests {
             /// The others.
             REST = 0..=62,
         }
+        /// Rings.
+        RING: u32 at 0x80, Rw, "1.6", posts_only(), write(Doorbell);
+        /// Ring, too.
+        RINGS: [u32; 2; 4] at 0x84, Wo, "1.6", write(Doorbell);
         /// Never to be touched.
         FLASH: u16 at 0xfe, Forbidden, "1.4";
     }
@@ -190,6 +203,12 @@ mod tests {
     }
 
     #[test]
+    fn a_constant_says_whether_it_is_a_doorbell() {
+        const { assert!(RING.is_doorbell() && RINGS.get(1).is_doorbell() && RINGS.get(9).is_doorbell()) };
+        const { assert!(!CTRL.is_doorbell() && !HIGH.get(0).is_doorbell() && !STATUS.is_doorbell()) };
+    }
+
+    #[test]
     fn the_map_says_what_the_declaration_said() {
         let (ctrl, _) = MAP.find(2, 0).unwrap();
         assert_eq!((ctrl.name, ctrl.section, ctrl.access), ("CTRL", "1.1", Access::Rw));
@@ -201,7 +220,7 @@ mod tests {
         let status = MAP.named("STATUS").unwrap();
         assert!(status.posts_only);
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
-        assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 7));
+        assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 9));
         assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
         assert!(MAP.is_for(0x1234, 0x5678) && !MAP.is_for(0x1234, 0x5679) && !MAP.is_for(0x1235, 0x5678));
         assert!(OTHER_BAR.is_for(0, 0), "declared without devices");

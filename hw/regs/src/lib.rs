@@ -54,12 +54,13 @@ macro_rules! values {
 
 values!(u8 B1, u16 B2, u32 B4, u64 B8);
 
-/// One register of a map, as a driver names it: its place and, in its type, its width.
+/// One register of a map, as a driver names it: its place, whether it is a doorbell, and, in its type, its width.
 ///
 /// `V` is a [`Value`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Register<V> {
     offset: u32,
+    is_doorbell: bool,
     width: PhantomData<V>,
 }
 
@@ -74,7 +75,18 @@ impl<V> Copy for Register<V> {}
 impl<V> Register<V> {
     /// Creates the register at `offset` bytes from the start of its BAR.
     pub const fn at(offset: u32) -> Self {
-        Register { offset, width: PhantomData }
+        Register { offset, is_doorbell: false, width: PhantomData }
+    }
+
+    /// The same, with the effect that writing it has: [`registers!`](crate::registers) says so.
+    pub const fn with_effect(self, effect: WriteEffect) -> Self {
+        Register { is_doorbell: matches!(effect, WriteEffect::Doorbell), ..self }
+    }
+
+    /// Returns whether the map calls it a doorbell: the host may write it when the call is over.
+    #[inline(always)]
+    pub const fn is_doorbell(self) -> bool {
+        self.is_doorbell
     }
 
     /// Returns the offset in bytes from the start of the BAR.
@@ -89,6 +101,7 @@ pub struct RegisterArray<V> {
     first: u32,
     stride: u32,
     count: u32,
+    is_doorbell: bool,
     width: PhantomData<V>,
 }
 
@@ -110,7 +123,12 @@ impl<V: Value> Register<V> {
 impl<V> RegisterArray<V> {
     /// Creates `count` registers, the first at `first` bytes from the start of the BAR.
     pub const fn at(first: u32, stride: u32, count: u32) -> Self {
-        RegisterArray { first, stride, count, width: PhantomData }
+        RegisterArray { first, stride, count, is_doorbell: false, width: PhantomData }
+    }
+
+    /// The same, with the effect that writing one of them has: [`registers!`](crate::registers) says so.
+    pub const fn with_effect(self, effect: WriteEffect) -> Self {
+        RegisterArray { is_doorbell: matches!(effect, WriteEffect::Doorbell), ..self }
     }
 
     /// Returns the bytes from the start of the BAR to the first.
@@ -132,7 +150,8 @@ impl<V> RegisterArray<V> {
     /// inside the array that it named.
     pub const fn get(self, index: u32) -> Register<V> {
         let last = self.count.saturating_sub(1);
-        Register::at(self.first + self.stride * if index < last { index } else { last })
+        let offset = self.first + self.stride * if index < last { index } else { last };
+        Register { offset, is_doorbell: self.is_doorbell, width: PhantomData }
     }
 }
 

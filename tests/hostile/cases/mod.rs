@@ -2,6 +2,7 @@
 
 mod arguments;
 mod device;
+mod doorbells;
 mod packets;
 mod registers;
 mod self_harm;
@@ -12,10 +13,11 @@ use crate::case::Case;
 
 /// Returns every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let subjects: [&[Case]; 7] = [
+    let subjects: [&[Case]; 8] = [
         traps::CASES,
         arguments::CASES,
         registers::CASES,
+        doorbells::CASES,
         packets::CASES,
         time::CASES,
         device::CASES,

@@ -1,9 +1,10 @@
 //! Drivers that harm themselves only: no fault is due, and nobody else notices.
 
+use nook_abi::Fault::QueueCorrupt;
 use nook_runtime::{Net, Nook};
 use nook_tests::FrameQueues;
 
-use crate::case::{Case, Class, Expect, HARMLESS};
+use crate::case::{Case, Class, Expect, HARMLESS, fault};
 
 const fn harmless(name: &'static str, class: Class, entries: &'static [(&str, &str)]) -> Case {
     Case { name, class, entries, expect: Expect::Harmless, ..HARMLESS }
@@ -28,12 +29,29 @@ fn was_throttled(nook: &Nook<Net<FrameQueues>>) -> bool {
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
     HARMLESS,
+    // Among the garbage is that it has left doorbells.
+    Case {
+        expect: fault(QueueCorrupt {
+            queue: "doorbells",
+            value: u32::MAX,
+            rule: "more were left than there is room for",
+        }),
+        ..harmless(
+            "host_page_full_of_garbage",
+            Class::SharedData,
+            &[(
+                "open",
+                "(memory.fill (global.get $page) (i32.const 255) (i32.const 4096))
+                 (call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0)",
+            )],
+        )
+    },
     harmless(
-        "host_page_full_of_garbage",
+        "host_page_full_of_garbage_but_for_doorbells",
         Class::SharedData,
         &[(
             "open",
-            "(memory.fill (global.get $page) (i32.const 255) (i32.const 4096))
+            "(memory.fill (global.get $page) (i32.const 255) (i32.const 4096)) (call $leave_many (i32.const 0))
              (call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (i32.const 0)",
         )],
     ),
