@@ -330,6 +330,12 @@ macro_rules! define_entries {
             pub const fn kind(self) -> EntryKind {
                 match self { $(Entry::$variant => kind!($kind),)* }
             }
+
+            /// Returns where the driver is while it runs.
+            #[inline(always)]
+            pub const fn context(self) -> Context {
+                match self { $(Entry::$variant => Context::$context,)* }
+            }
         }
 
         /// The entry table, in the order of [`Entry`].

@@ -220,7 +220,7 @@ impl Budget {
     /// Returns the CPU time, time awake, and time in all that such a call may use, in nanoseconds.
     fn limits_here(&self) -> [u64; 3] {
         let limits = &self.limits;
-        match self.entry.info().context {
+        match self.entry.context() {
             Context::Interrupt => [limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Atomic => [limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Process => [limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns],

@@ -41,7 +41,7 @@ impl CallState {
     /// Begins a call.
     #[inline]
     pub(crate) fn begin(&mut self, entry: Entry) {
-        self.context = entry.info().context;
+        self.context = entry.context();
         self.budget.begin(entry);
     }
 }

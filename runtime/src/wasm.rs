@@ -74,8 +74,9 @@ macro_rules! define_wasm_driver {
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
                     let Some(entry) = &self.entries.$name else { return Ok(absent!($result)) };
-                    if let Some(fault) = self.fault.or(self.store.data().device_is_taken()) {
-                        return Err(self.lost(fault));
+                    let taken = self.store.data().device_is_taken();
+                    if self.fault.is_some() || taken.is_some() {
+                        return Err(self.ended(taken));
                     }
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
@@ -199,6 +200,13 @@ impl WasmDriver {
     fn lost(&mut self, fault: Fault) -> Fault {
         self.fault = Some(fault);
         fault
+    }
+
+    /// Returns why the instance cannot be called: it has ended already, or it ends because the device went.
+    #[cold]
+    fn ended(&mut self, taken: Option<Fault>) -> Fault {
+        let fault = self.fault.or(taken).unwrap_or(Fault::DeviceGone);
+        self.lost(fault)
     }
 
     /// Ends the instance because the call ended in an error, which was made on request if it was `injected`.
