@@ -112,7 +112,12 @@ mod tests {
         let left = page.doorbells.map(Doorbell::from_word);
         assert_eq!(left.map(|doorbell| doorbell.value), [2, 3, 4, 5, 6, 7]);
         assert!(left.iter().all(|doorbell| (doorbell.bar, doorbell.offset) == (1, 0x18)));
-        let expected = ["mmio_write32 [1, 24, 1]", "mmio_write32 [1, 24, 8]", "mmio_write32 [1, 24, 9]", "mmio_write32 [1, 28, 10]"];
+        let expected = [
+            "mmio_write32 [1, 24, 1]",
+            "mmio_write32 [1, 24, 8]",
+            "mmio_write32 [1, 24, 9]",
+            "mmio_write32 [1, 28, 10]",
+        ];
         assert_eq!(host.calls(), expected);
     }
 

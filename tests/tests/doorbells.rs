@@ -87,7 +87,8 @@ fn doorbells_are_rung_in_order_when_the_call_has_returned_and_only_once() {
 #[test]
 fn an_access_or_a_wait_finds_what_was_left_before_it_done() {
     for wait in ["(call $delay_ns (i32.const 1))", "(drop (call $clock_ns))", "(call $mmio_flush)"] {
-        let poll = leaves(1) + wait + "(if (call $left) (then (unreachable)))" + &leaves(2) + &writes_mask(3) + &leaves(4);
+        let poll =
+            leaves(1) + wait + "(if (call $left) (then (unreachable)))" + &leaves(2) + &writes_mask(3) + &leaves(4);
         let mut driver = Probed::new(&poll, false);
         assert_eq!(driver.driver.poll(0, 1, 0), Ok(0), "{wait}");
         let expected = [written(BELL, 1), written(BELL, 2), written(MASK, 3), written(BELL, 4)];
@@ -112,8 +113,10 @@ fn a_call_that_ends_in_a_fault_loses_what_it_left() {
     assert!(matches!(driver.driver.poll(0, 1, 0), Err(Fault::Trap { .. })));
     assert_eq!(driver.seen(), []);
     // In a transaction, what a hostcall took over is lost with it; and the next call finds none left.
-    let poll = "(if (call $left) (then (unreachable)))".to_owned() + &leaves(7) + "(drop (call $clock_ns))" + &leaves(8);
-    let mut driver = Probed::new(&(poll + "(if (i32.eq (local.get $budget) (i32.const 1)) (then (unreachable)))"), true);
+    let poll =
+        "(if (call $left) (then (unreachable)))".to_owned() + &leaves(7) + "(drop (call $clock_ns))" + &leaves(8);
+    let mut driver =
+        Probed::new(&(poll + "(if (i32.eq (local.get $budget) (i32.const 1)) (then (unreachable)))"), true);
     assert!(matches!(driver.driver.poll(0, 1, 0), Err(Fault::Trap { .. })));
     assert!(driver.driver.roll_back().is_some());
     assert_eq!(driver.driver.poll(0, 2, 0), Ok(0));

@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn parts_are_joined_into_one_map() {
-        static ALL: [crate::RegisterInfo; 9] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
+        static ALL: [crate::RegisterInfo; 11] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
         let map = crate::RegisterMap::checked("whole", &[BAR2, Bar { index: 3, len_bytes: 8 }], &ALL);
         assert_eq!(map.find(2, 0xf0).map(|(info, _)| info.name), Some("LAST"));
         assert_eq!(map.find(2, 0).map(|(info, _)| info.name), Some("CTRL"));

@@ -72,8 +72,10 @@ pub const CASES: &[Case] = &[
         "an_address_is_left_to_the_host",
         Class::SharedData,
         forbidden(0, 0x3800, NO_DOORBELL),
-        &[("timer", "(call $leave (i32.const 0) (i32.const 0x3800) (i32.const 0))"),
-          ("irq", "(call $timer_set (i64.const 1)) (i32.const 1)")],
+        &[
+            ("timer", "(call $leave (i32.const 0) (i32.const 0x3800) (i32.const 0))"),
+            ("irq", "(call $timer_set (i64.const 1)) (i32.const 1)"),
+        ],
     ),
     Case::of(
         "flash_access_is_left_to_the_host",

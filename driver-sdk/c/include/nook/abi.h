@@ -21,6 +21,8 @@
 #define NOOK_MOST_MULTICAST 256u
 /* Words of the host page for what a class has there. */
 #define NOOK_CLASS_WORDS 32u
+/* Doorbells that can be left in the host page. */
+#define NOOK_DOORBELLS 6u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module("nook"), import_name(#name)))
 #define NOOK_HINT(name) __attribute__((import_module("nook_hint"), import_name(#name)))
@@ -154,6 +156,12 @@ struct nook_host_page {
     uint32_t irq_vectors;
     /* Mail to the host: 1 is added each time that the `stats` entry has written the class's counters. */
     uint32_t stats_written;
+    /* How many doorbells may be left: `DOORBELLS`, or 0 where a doorbell is a hostcall. */
+    uint32_t doorbell_room;
+    /* Mail to the host: how many were left. */
+    uint32_t doorbell_count;
+    /* Mail to the host: the value in the high half, the register's offset in the lowest 24 bits, its BAR above them. */
+    uint64_t doorbells[NOOK_DOORBELLS];
     /* What the driver's class has here. */
     uint64_t class[NOOK_CLASS_WORDS];
 };
@@ -169,8 +177,11 @@ _Static_assert(offsetof(struct nook_host_page, mailbox_addr) == 48, "host_page.m
 _Static_assert(offsetof(struct nook_host_page, now_ns) == 56, "host_page.now_ns");
 _Static_assert(offsetof(struct nook_host_page, irq_vectors) == 64, "host_page.irq_vectors");
 _Static_assert(offsetof(struct nook_host_page, stats_written) == 68, "host_page.stats_written");
-_Static_assert(offsetof(struct nook_host_page, class) == 72, "host_page.class");
-_Static_assert(sizeof(struct nook_host_page) == 328, "host_page");
+_Static_assert(offsetof(struct nook_host_page, doorbell_room) == 72, "host_page.doorbell_room");
+_Static_assert(offsetof(struct nook_host_page, doorbell_count) == 76, "host_page.doorbell_count");
+_Static_assert(offsetof(struct nook_host_page, doorbells) == 80, "host_page.doorbells");
+_Static_assert(offsetof(struct nook_host_page, class) == 128, "host_page.class");
+_Static_assert(sizeof(struct nook_host_page) == 384, "host_page");
 
 struct nook_pool_layout {
     /* Bytes from the start of the window to buffer 0. */
