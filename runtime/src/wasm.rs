@@ -199,6 +199,7 @@ impl WasmDriver {
     #[cold]
     fn lost(&mut self, fault: Fault) -> Fault {
         self.fault = Some(fault);
+        self.store.data_mut().drop_doorbells();
         fault
     }
 
