@@ -32,7 +32,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn a_poll_of_32_packets_makes_three_hostcalls_at_most_and_no_allocation() {
+fn a_poll_of_32_packets_writes_three_registers_at_most_and_allocates_nothing() {
     for level in LEVELS {
         let isolation = level.name;
         let (mut nook, _) = nook(&level.launcher(Program::E1000), 32, false);
@@ -47,8 +47,11 @@ fn a_poll_of_32_packets_makes_three_hostcalls_at_most_and_no_allocation() {
         assert_eq!(polls, 1000);
         assert_eq!(after.reg_reads, before.reg_reads, "{isolation}: registers are not read on the steady path");
         // One doorbell for each ring, and the interrupt's unmasking if it had been masked.
+        let writes = after.reg_writes - before.reg_writes;
+        assert!((2 * polls..=3 * polls).contains(&writes), "{isolation}: {writes} in {polls} polls");
+        // In the sandbox doorbells are left in memory.
+        let doorbells = if isolation.starts_with("sfi") { 2 * polls } else { 0 };
         let hostcalls = after.hostcalls - before.hostcalls;
-        assert!((2 * polls..=3 * polls).contains(&hostcalls), "{isolation}: {hostcalls} in {polls} polls");
-        assert_eq!(after.reg_writes - before.reg_writes, hostcalls, "{isolation}: each of them is a register write");
+        assert_eq!(hostcalls, writes - doorbells, "{isolation}: each hostcall is another register write");
     }
 }

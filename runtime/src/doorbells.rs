@@ -71,8 +71,17 @@ mod tests {
         let later = HOSTCALLS.iter().filter(|row| !come_before(row.topic, row.call)).map(|row| row.name);
         let mut later: Vec<&str> = later.collect();
         later.sort_unstable();
-        let expected =
-            ["log", "misc_done", "misc_list", "net_attach", "net_link", "poll_schedule", "timer_set", "work_schedule"];
+        let expected = [
+            "log",
+            "misc_attach",
+            "misc_complete",
+            "net_attach",
+            "net_filter",
+            "net_link",
+            "poll_schedule",
+            "timer_set",
+            "work_schedule",
+        ];
         assert_eq!(later, expected);
     }
 }
