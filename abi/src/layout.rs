@@ -16,8 +16,8 @@ pub const CLASS_WORDS: usize = 32;
 pub const DOORBELLS: usize = 6;
 
 /// Written by the host, read by the driver; the host never reads back what it wrote here, so a driver that scribbles
-/// on it fools only itself. (The exceptions are `stats_written`, the doorbells, the counters in `class` and the mailbox,
-/// which are mail to the host, and are checked.) Addresses are in the driver's own memory.
+/// on it fools only itself. (The exceptions are `stats_written`, the doorbells, the counters in `class` and the
+/// mailbox, which are mail to the host, and are checked.) Addresses are in the driver's own memory.
 ///
 /// A driver leaves a doorbell instead of calling `mmio_write32` by writing it to `doorbells[doorbell_count]` and adding
 /// 1 to `doorbell_count`, while that is below `doorbell_room`. The host makes these writes in order, and sets

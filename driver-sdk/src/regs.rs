@@ -31,9 +31,9 @@ impl<K: Kernel> Regs<K> {
         })
     }
 
-    /// Writes the register. The device has seen it once a later read or [`Regs::flush`] has returned. What the map calls
-    /// a doorbell is left with the host, if it takes that: it makes the write when this call into the driver returns, or
-    /// before the next access.
+    /// Writes the register. The device has seen it once a later read or [`Regs::flush`] has returned. What the map
+    /// calls a doorbell is left with the host, if it takes that: it makes the write when this call into the driver
+    /// returns, or before the next access.
     #[inline(always)]
     pub fn write<V: Value>(&self, register: Register<V>, value: V) {
         let (bar, offset, value) = (self.bar, register.offset(), value.to_u64());

@@ -1,9 +1,9 @@
 //! Doorbells that a driver leaves in its host page, in place of a hostcall for each. They are register writes like any
-//! other, and pass the same checks; the host makes them when the call has returned, or before a hostcall that could tell
-//! the difference.
+//! other, and pass the same checks; the host makes them when the call has returned, or before a hostcall that could
+//! tell the difference.
 //!
-//! Only wasm drivers are given room for them. A native one reaches its host by a call of a function, which costs no more
-//! than this; and one in another process posts its writes, which have to stay in order with these.
+//! Only wasm drivers are given room for them. A native one reaches its host by a call of a function, which costs no
+//! more than this; and one in another process posts its writes, which have to stay in order with these.
 
 use nook_abi::{DOORBELLS, Doorbell, Fault, Hostcall, Topic};
 

@@ -74,8 +74,8 @@ impl RegisterPolicy {
         if depends_on_value(info, !self.guards.is_empty()) { Err(Refusal::Value) } else { Ok(()) }
     }
 
-    /// Checks whether a register of 32 bits is a doorbell and may be written; if not, or not without more checks, returns
-    /// why.
+    /// Checks whether a register of 32 bits is a doorbell and may be written; if not, or not without more checks,
+    /// returns why.
     #[inline]
     pub fn check_doorbell(&self, bar: u32, offset: u32) -> Result<(), Refusal> {
         if self.rules.get(bar, offset, Width::B4) & RING != 0 {

@@ -146,8 +146,8 @@ impl Space {
     #[inline]
     pub(crate) fn doorbells(&self) -> [u64; DOORBELLS] {
         let page = self.at::<HostPage>(self.places.host_page);
-        // SAFETY: the host page, of which `doorbells` is a field, lies inside the memory and is aligned; words are words,
-        // whatever is there.
+        // SAFETY: the host page, of which `doorbells` is a field, lies inside the memory and is aligned; words are
+        // words, whatever is there.
         unsafe { (&raw const (*page).doorbells).read_volatile() }
     }
 

@@ -12,9 +12,9 @@ use nook_runtime::{DriverModule, Wasi};
 /// `$ring(queue)` is a ring's address; `$take(queue)` takes an entry out of a ring from the host and gives its address
 /// (0 if there is none); `$put(queue, entry)` puts a copy of an entry into a ring to the host; `$unused(entry)` marks
 /// it as not used, and `$received(entry)` as a received frame of 60 bytes; `$times(n)` is true for the first `n` calls
-/// of it; `$count(received, sent)` posts counters; `$leave(bar, offset,
-/// value)` leaves a doorbell, `$left` says how many are there, and `$leave_many(count)` says that there are as many; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the
-/// start of 64 KiB that nothing else uses.
+/// of it; `$count(received, sent)` posts counters; `$leave(bar, offset, value)` leaves a doorbell, `$left` says how
+/// many are there, and `$leave_many(count)` says that there are as many; `$spin` never returns, `$recurse` calls
+/// itself. Byte 1024 is the start of 64 KiB that nothing else uses.
 const HELPERS: &str = r#"
     (memory (export "memory") 2)
     (table $functions 2 funcref)

@@ -38,8 +38,8 @@ impl Page {
     /// Leaves a doorbell with the host. Returns whether there was room.
     #[inline(always)]
     pub(crate) fn leave_doorbell(self, word: u64) -> bool {
-        // SAFETY: the page is valid (`new`), the host writes it only between calls and in hostcalls, and says that there
-        // is no more room than the array has: so what is below that lies in it.
+        // SAFETY: the page is valid (`new`), the host writes it only between calls and in hostcalls, and says that
+        // there is no more room than the array has: so what is below that lies in it.
         unsafe {
             let count = (&raw const (*self.0).doorbell_count).read();
             if count >= (&raw const (*self.0).doorbell_room).read() {
