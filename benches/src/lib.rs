@@ -9,7 +9,9 @@
 //! Nothing here is part of nook.
 #![deny(unsafe_code)]
 
+pub mod against;
 pub mod compare;
+mod cpus;
 pub mod crossover;
 pub mod docs;
 pub mod goals;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use nook_benches::against::{self, Builds};
 use nook_benches::paper::{self, Plan, Programs, existing};
 use nook_benches::{Extent, Machine, Report, compare, docs, measure, page, tables};
 
@@ -26,6 +27,23 @@ struct Args {
     /// Measures DPDK's driver of the e1000 beside our own, which needs root, and nothing else; prints the tables.
     #[arg(long, conflicts_with_all = ["full", "paper", "compare"])]
     existing: bool,
+
+    /// Runs the driver's calls of this build and of REV's in turn, and compares them; nothing else unless --full or
+    /// --paper is there too. `cargo xtask bench --against REV` builds REV, or takes a folder with a checkout of it.
+    #[arg(long, value_name = "REV", requires = "slice", conflicts_with = "existing")]
+    against: Option<String>,
+
+    /// That build's `nook-slice`; `cargo xtask bench` says it.
+    #[arg(long, value_name = "PROGRAM")]
+    slice: Option<PathBuf>,
+
+    /// Adds what is measured to this earlier report of the same machine, in place of what it had under the same names.
+    #[arg(long, value_name = "REPORT.json", conflicts_with_all = ["full", "existing"])]
+    onto: Option<PathBuf>,
+
+    /// Makes few rounds of the paper's experiment and of --against: to see that everything works, not how fast it is.
+    #[arg(long)]
+    short: bool,
 
     /// Where the report goes.
     #[arg(long, value_name = "FOLDER", default_value = "target/bench-report")]
@@ -58,21 +76,34 @@ fn run(args: &Args) -> Result<Vec<String>> {
     // What cannot be read is reported before minutes of measuring.
     let old = args.compare.as_deref().map(read).transpose()?;
     let document = args.update_docs.as_deref().map(|path| Ok::<_, anyhow::Error>((path, text(path)?))).transpose()?;
+    let onto = args.onto.as_deref().map(of_this_machine).transpose()?;
     let begin = Instant::now();
     let extent = if args.full { Extent::Full } else { Extent::Quick };
     let tell = |what: &str| eprintln!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
     let alone = |extent: &str| Report { extent: extent.into(), machine: Machine::this(), ..Report::default() };
-    let mut report = match (args.existing, args.paper && !args.full) {
+    let part = if args.against.is_some() { "against" } else { "paper" };
+    let everything = args.full || !args.paper && args.against.is_none() && args.onto.is_none();
+    let mut report = match (args.existing, onto) {
         (true, _) => alone(tables::EXISTING),
-        (_, true) => alone("paper"),
-        _ => measure(extent, tell),
+        (_, Some(earlier)) => earlier,
+        _ if everything => measure(extent, tell),
+        _ => alone(part),
     };
     if args.existing {
         existing(&mut report, tell)?;
-    } else if args.full || args.paper {
-        experiment(&mut report, tell)?;
-    } else {
-        report.left_out.push("the paper's experiment: it is part of --full, and --paper makes it alone".into());
+    }
+    if let Some(name) = &args.against {
+        let other = args.slice.clone().context("--against needs --slice")?;
+        let builds = Builds { own: beside("nook-slice")?, other, name: name.clone() };
+        tell(&format!("this build and {name}'s in turn"));
+        let limits = if args.short { against::Limits::short() } else { against::Limits::default() };
+        against::measure(&mut report, &builds, limits, tell)?;
+    }
+    if args.full || args.paper {
+        report.left_out.retain(|what| !what.starts_with(paper::NAME));
+        experiment(&mut report, args.short, tell)?;
+    } else if everything && !args.existing {
+        report.left_out.push(format!("{}: it is part of --full, and --paper makes it alone", paper::NAME));
     }
     report.duration_ns = begin.elapsed().as_nanos() as u64;
     write(&report, &args.out)?;
@@ -107,22 +138,45 @@ fn existing(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
 
 fn programs() -> Result<Programs> {
     let nook_run = std::env::var_os("NOOK_RUN").map(PathBuf::from);
-    let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("nook-run"));
-    let nook_run = nook_run.map_or_else(beside, Ok).context("looking for nook-run")?;
+    let nook_run = nook_run.map_or_else(|| beside("nook-run"), Ok)?;
     Ok(Programs { nook_run, driver: nook_tests::driver_file("e1000") })
 }
 
+/// Returns where a program lies that was built together with this one.
+fn beside(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().with_context(|| format!("looking for {name}"))?;
+    Ok(own.with_file_name(name))
+}
+
+/// Reads a report to which what this machine finds can be added.
+fn of_this_machine(path: &Path) -> Result<Report> {
+    let report = read(path)?;
+    let here = Machine::this();
+    let (found, expected) = ((&report.machine.cpu, &report.machine.kernel), (&here.cpu, &here.kernel));
+    if found != expected {
+        bail!("{} was made on another machine or kernel: {}", path.display(), report.machine.describe());
+    }
+    Ok(report)
+}
+
 /// Returns the paper's experiment, if it can be made here.
-fn experiment(report: &mut Report, tell: impl Fn(&str)) -> Result<()> {
+fn experiment(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<()> {
     let programs = programs()?;
     if let Some(why) = paper::obstacle(&programs) {
         report.left_out.push(why);
         return Ok(());
     }
     tell("the paper's experiment");
-    paper::measure(report, &programs, &Plan::default(), &tell)?;
+    let plan = if short { Plan::short() } else { Plan::default() };
+    // What was measured until then stays.
+    if let Err(error) = paper::measure(report, &programs, &plan, &tell) {
+        report.left_out.push(format!("{}: {error:#}", paper::NAME));
+    }
     tell("streams while the driver crashes");
-    paper::crashes(report, &programs, &Plan::default(), &tell)
+    if let Err(error) = paper::crashes(report, &programs, &plan, &tell) {
+        report.left_out.push(format!("{}: streams while the driver crashes: {error:#}", paper::NAME));
+    }
+    Ok(())
 }
 
 fn text(path: &Path) -> Result<String> {

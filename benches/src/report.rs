@@ -30,6 +30,9 @@ pub struct Report {
     pub sweeps: Vec<Sweep>,
     /// Where the curves of two levels cross.
     pub crossovers: Vec<Crossover>,
+    /// The earlier build that this one was compared with, if it was.
+    #[serde(default)]
+    pub against: Option<String>,
     /// What was not measured, and why.
     pub left_out: Vec<String>,
     /// How long it took, in nanoseconds.

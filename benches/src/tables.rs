@@ -5,7 +5,7 @@ use crate::goals::{self, GOALS, short};
 use crate::levels::{HERE, LEVELS, Level, SETTINGS, key};
 use crate::paper::{PAPER, existing};
 use crate::sample::Estimate;
-use crate::{Report, suites};
+use crate::{Report, against, suites};
 
 /// What a report's extent is that is about existing drivers alone.
 pub const EXISTING: &str = "existing";
@@ -26,6 +26,7 @@ pub struct Table {
 pub fn of(report: &Report) -> Vec<Table> {
     let tables = [
         goals(report),
+        against::table(report),
         levels(report),
         crossovers(report),
         settings(report),

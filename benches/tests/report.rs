@@ -9,9 +9,9 @@ use nook_bus::Width;
 use nook_runtime::UncheckedBars;
 use touch_driver::job;
 
-/// Names in goals that need root, or as many nooks as only a long run has.
+/// Names in goals that need root, another build, or as many nooks as only a long run has.
 fn needs_more(name: &str) -> bool {
-    ["paper_", "crash_", "downtime_", "idle_nook_private_1000"].iter().any(|begin| name.starts_with(begin))
+    ["paper_", "crash_", "downtime_", "idle_nook_private_1000", "against_"].iter().any(|begin| name.starts_with(begin))
 }
 
 #[test]

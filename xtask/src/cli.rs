@@ -86,6 +86,8 @@ Usage: cargo xtask <command>
                        (those named dpdk_...: only by name)
   bench [--full] ...   measure what each isolation level costs; the report is target/bench-report/index.html
                        (--help: what else it takes)
+  bench --against REV  build this revision too, or take a folder with a checkout of it, and run both builds' calls of
+                       the driver in turn
   existing [--update-docs]
                        compare DPDK's driver with ours, DPDK's testpmd and Linux's: counts in the guest, figures on the
                        model (--update-docs: the tables go into docs/existing-drivers.md)

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::session::Session;
 use super::{Plan, Programs};
 use crate::Report;
+use crate::cpus::Awake;
 use crate::levels::{Level, SFI, SFI_TXN};
 use crate::sample::{Estimate, orders};
 
@@ -62,6 +63,7 @@ const PERIODS: [&str; 2] = ["1s", "50ms"];
 /// # Errors
 /// If a program fails.
 pub fn crashes(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: impl FnMut(&str)) -> Result<()> {
+    let _awake = Awake::keep();
     let folder = tempfile::tempdir().context("a folder for policies")?;
     let periods = [None, Some(PERIODS[0]), Some(PERIODS[1])];
     let variants: Vec<_> = WAYS.iter().flat_map(|way| periods.map(|period| (way, period))).collect();
@@ -70,16 +72,19 @@ pub fn crashes(report: &mut Report, programs: &Programs, plan: &Plan, mut tell: 
         std::fs::write(&policy, way.policy).context("writing a policy")?;
         let policy = policy.to_str().context("a folder whose name is text")?;
         let crash: Vec<&str> = period.iter().flat_map(|period| ["--crash-every", period]).collect();
-        Session::start(programs, &way.level, &[&["--policy", policy], &crash[..]].concat())
+        Session::start(programs, &way.level, &[&["--policy", policy], &crash[..]].concat())?.settled(&way.level)
     };
     let sessions = variants.iter().map(start).collect::<Result<Vec<_>>>()?;
+    let mut flows = sessions.iter().map(Session::connect).collect::<Result<Vec<_>>>()?;
     let mut values = vec![Vec::new(); variants.len()];
     for at in orders(variants.len()).take(plan.crash_rounds).flatten() {
         let (way, period) = variants[at];
-        let stream = sessions[at].stream(plan.crash_stream, None)? / 1e6;
+        let slice = flows[at].carry(plan.crash_stream, None, || Ok(()))?;
+        let stream = slice.bits_per_second / 1e6;
         tell(&format!("{}, {}: {stream:.0} Mbit/s", way.name, period.unwrap_or("undisturbed")));
         values[at].push(stream);
     }
+    drop(flows);
     for (session, (way, period)) in sessions.into_iter().zip(&variants) {
         let told = session.end()?;
         let Some(period) = period else { continue };

@@ -112,7 +112,7 @@ fn undisturbed(report: &mut Report, drivers: &[Programs; 2], tell: &mut impl FnM
         let (driver, level) = of(at);
         let exercise = exercise(&drivers[driver], level)?;
         let (cpu, begin) = (sessions[at].cpu_seconds()?, Instant::now());
-        let (out, back) = (sessions[at].stream(STREAM, None)?, sessions[at].stream_back(STREAM)?);
+        let (out, back) = (sessions[at].stream(STREAM)?, sessions[at].stream_back(STREAM)?);
         // The rates are those of what arrived, in so long a time.
         let gbits = (out + back) * STREAM.as_secs_f64() / 1e9;
         let cpu = (sessions[at].cpu_seconds()? - cpu) / gbits;
@@ -200,7 +200,7 @@ fn crashing(report: &mut Report, drivers: &[Programs; 2], tell: &mut impl FnMut(
     let sessions = variants.iter().map(start).collect::<Result<Vec<_>>>()?;
     let mut values = WAYS.map(|_| vec![Vec::new(); variants.len()]);
     for at in orders(variants.len()).take(CRASH_ROUNDS).flatten() {
-        let streams = [sessions[at].stream(CRASH_STREAM, None), sessions[at].stream_back(CRASH_STREAM)];
+        let streams = [sessions[at].stream(CRASH_STREAM), sessions[at].stream_back(CRASH_STREAM)];
         for (stream, values) in streams.into_iter().zip(&mut values) {
             let stream = stream? / 1e6;
             let what = if variants[at].crashes { "crashing" } else { "undisturbed" };

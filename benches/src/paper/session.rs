@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nook_tests::namespaces::{Between, inside};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Programs;
-use super::requests;
-use crate::levels::Level;
+use super::flow::Flow;
+use super::{Programs, requests};
+use crate::cpus::{self, Processors};
+use crate::levels::{Level, PROCESS_POLLED};
 
 /// Where the answers come from.
 const UDP_PORT: u16 = 7007;
@@ -24,6 +25,8 @@ const MESSAGE: &str = "32K";
 pub(super) struct Session {
     between: Between,
     folder: TempDir,
+    /// Who runs where, if that was settled.
+    processors: Option<Processors>,
 }
 
 impl Session {
@@ -36,14 +39,27 @@ impl Session {
             command.arg("--json").arg(folder.path().join("report.json")).stderr(log);
         });
         let between = between.with_context(|| told(folder.path()))?;
-        Ok(Session { between, folder })
+        Ok(Session { between, folder, processors: None })
     }
 
-    /// Returns a stream out through the driver, as fast as it goes or at a rate. Returns bits a second, as they
-    /// arrived.
-    pub(super) fn stream(&self, length: Duration, bits_per_second: Option<f64>) -> Result<f64> {
-        let rate = bits_per_second.map(|rate| format!("{rate:.0}"));
-        self.iperf(length, &rate.iter().flat_map(|rate| ["-b", rate]).collect::<Vec<_>>())
+    /// Settles on which processor each program runs: nook-run alone on its own. Where there is one only, and for a
+    /// driver that polls and needs a second one, the scheduler goes on deciding about nook-run.
+    pub(super) fn settled(mut self, level: &Level) -> Result<Self> {
+        self.processors = Processors::choose();
+        if let Some(processors) = self.processors.filter(|_| *level != PROCESS_POLLED) {
+            cpus::keep_on(self.between.id(), processors.nook).context("choosing nook-run's processor")?;
+        }
+        Ok(self)
+    }
+
+    /// Opens a connection for streams towards the far end.
+    pub(super) fn connect(&self) -> Result<Flow> {
+        Flow::connect(&self.between, self.processors)
+    }
+
+    /// Carries a stream of iperf3's out through the driver, as fast as it goes. Returns bits a second, as they arrived.
+    pub(super) fn stream(&self, length: Duration) -> Result<f64> {
+        self.iperf(length, &[])
     }
 
     /// Returns the same towards the driver, as fast as it goes.
@@ -67,25 +83,29 @@ impl Session {
             Ok(client)
         });
         let client = client.context("a socket for requests")?;
-        requests::exchange(&client, &server, length)
+        requests::exchange(&client, &server, length, self.processors)
     }
 
-    /// User and system time of nook-run until now, with the processes that it started.
+    /// Returns the CPU time of nook-run until now, with the processes that it started.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
         let id = self.between.id();
-        // Each thread has its own.
-        let threads = fs::read_dir(format!("/proc/{id}/task")).context("nook-run has ended")?;
-        let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        let children: Vec<String> = threads.flatten().map(of_thread).collect();
+        // Each thread has its own children.
+        let of_thread = |thread: PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
+        let children: Vec<String> = threads(&id.to_string())?.into_iter().map(of_thread).collect();
         // A child may end between the two looks; what it used is then lost to us.
         let children = children.iter().flat_map(|list| list.split_whitespace());
         let of_children: f64 = children.filter_map(|id| cpu_seconds(id).ok()).sum();
         Ok(cpu_seconds(&id.to_string())? + of_children)
     }
 
+    /// Returns what nook-run has logged, for an error.
+    pub(super) fn log(&self) -> String {
+        told(self.folder.path())
+    }
+
     /// Ends it and returns its report.
     pub(super) fn end(self) -> Result<Value> {
-        let Session { between, folder } = self;
+        let Session { between, folder, .. } = self;
         between.end();
         let report = fs::read(folder.path().join("report.json"));
         let report = report.with_context(|| format!("nook-run left no report: {}", told(folder.path())))?;
@@ -93,12 +113,24 @@ impl Session {
     }
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5), which count from 1; the second one is a name that may hold anything.
+fn threads(id: &str) -> Result<Vec<PathBuf>> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).context("nook-run has ended")?;
+    Ok(threads.flatten().map(|thread| thread.path()).collect())
+}
+
+/// Returns the time that the process's threads have run, to the nanosecond: a slice is as long as few of the ticks in
+/// which `stat` counts. A thread that has ended is not in it; those of nook-run end with it.
 fn cpu_seconds(id: &str) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("nook-run has ended")?;
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    let of_thread = |thread: PathBuf| {
+        let file = thread.join("schedstat");
+        // One that ends meanwhile is gone.
+        let Ok(text) = fs::read_to_string(&file) else { return Ok(0.0) };
+        let ns = text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+        Ok(ns.with_context(|| format!("{} has no time: {text}", file.display()))? as f64 / 1e9)
+    };
+    let seconds: f64 = threads(id)?.into_iter().map(of_thread).sum::<Result<f64>>()?;
+    ensure!(seconds > 0.0, "the kernel does not say how long process {id} has run (CONFIG_SCHED_INFO)");
+    Ok(seconds)
 }
 
 /// Returns what nook-run has logged.

@@ -1,6 +1,6 @@
 //! `poll`: packets that nobody looks into, on a device that costs next to nothing.
 
-use super::{Axis, Extent, note_levels, note_sweep};
+use super::{Axis, Extent, note_levels, note_sweep, ns};
 use crate::Report;
 use crate::levels::{LEVELS, Program};
 use crate::rig::rounds;
@@ -23,6 +23,10 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
         };
         note_levels(report, &format!("poll_{size}"), LEVELS, &of(&samples.inside));
         note_levels(report, &format!("turn_{size}"), LEVELS, &of(&samples.whole));
+        for (level, samples) in LEVELS.iter().zip(of(&samples.inside)) {
+            let pair = ns(&samples).scaled(1.0 / f64::from(*size));
+            report.figure(&format!("pair_{size}_{}", level.key()), pair, "ns");
+        }
     }
     let axis = Axis {
         name: "poll",
