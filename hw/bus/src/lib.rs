@@ -1,7 +1,7 @@
 //! What a PCI device is to nook: [`PciDevice`], and the middleware that can be put around one.
 //!
-//! Three devices implement the trait: the embedded model (`hw/e1000-model`), QEMU's own models (`hw/qemu`) and a
-//! real device through VFIO (`hw/pci-passthrough`). The runtime, the recovery layer and the native backend use it.
+//! Its implementations are the embedded models (`hw/e1000-model`, `hw/nvme-model`), QEMU's own (`hw/qemu`) and a real
+//! device through VFIO (`hw/pci-passthrough`). The runtime, the recovery layer and the native backend use it.
 //! Nothing here knows a chip, wasm or a driver.
 #![deny(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod device;
 mod forward;
 mod mapped_bar;
 mod per_register;
+mod reach;
 pub mod scripted;
 mod shadow;
 mod sigbus;
@@ -29,6 +30,7 @@ pub use device::{
 pub use mapped_bar::MappedBar;
 pub use nook_regs::Width;
 pub use per_register::{PerRegister, RegisterAddr};
+pub use reach::Reach;
 pub use shadow::{Programmed, Shadowed};
 pub use trace::{BusAccess, TraceSink, Tracing};
 pub use transaction::{Aborted, Ask, Await, Irreversible, RegisterAt, RegisterName, Transactional};

@@ -16,7 +16,6 @@
 mod behaviour;
 mod config_space;
 mod crc;
-mod dma;
 mod eeprom;
 mod fifo;
 mod irq;

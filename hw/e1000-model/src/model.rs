@@ -5,14 +5,14 @@ use std::os::fd::RawFd;
 use e1000_regs::{ICR, RADV, RDTR, TADV, TIDV, TXDCTL};
 use nook_bus::config::{COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE};
 use nook_bus::{
-    BarInfo, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service, Width,
+    BarInfo, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, PciIdentity, Reach, ResetKind, Result, Service,
+    Width,
 };
 use nook_net_api::Wire;
 
 use crate::NEVER;
 use crate::behaviour::Behaviour;
 use crate::config_space::{BARS, ConfigSpace, IO_BAR, IOADDR, IODATA, MEMORY_BAR};
-use crate::dma::{self, Dma};
 use crate::eeprom::Eeprom;
 use crate::irq::Irq;
 use crate::phy::Phy;
@@ -92,7 +92,7 @@ pub struct Model {
     pub(crate) behaviour: Behaviour,
     pub(crate) rng: Rng,
     pub(crate) wire: Box<dyn Wire>,
-    pub(crate) dma: Dma,
+    pub(crate) dma: Reach,
     pub(crate) eeprom: Eeprom,
     pub(crate) phy: Phy,
     pub(crate) irq: Irq,
@@ -135,7 +135,7 @@ impl Model {
             space: ConfigSpace::new(identity),
             behaviour: config.behaviour,
             wire,
-            dma: Dma::default(),
+            dma: Reach::default(),
             eeprom: Eeprom::new(config.mac, device),
             phy: Phy::new(),
             irq: Irq::new(),
@@ -298,7 +298,7 @@ impl PciDevice for Model {
     }
 
     fn iova_ranges(&self) -> Vec<IovaRange> {
-        vec![dma::RANGE]
+        vec![Reach::RANGE]
     }
 
     fn dma_map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use crate::NEVER;
 use crate::behaviour::Behaviour;
-use crate::dma::Dma;
 use e1000_regs::{RDLEN, rx};
+use nook_bus::Reach;
 use nook_seed::Rng;
 
 /// Receive and transmit rings have the same registers and the same descriptor size.
@@ -137,19 +137,19 @@ impl WriteBacks {
 
     /// Keeps the second half of the descriptor at `descriptor`, or writes all if there is no room.
     #[inline]
-    pub(crate) fn push(&mut self, dma: &mut Dma, descriptor: u64, half: u64) {
+    pub(crate) fn push(&mut self, dma: &mut Reach, descriptor: u64, half: u64) {
         if self.waiting.len() == Self::ROOM {
             self.write(dma);
         }
         self.waiting.push((descriptor.wrapping_add(8), half));
     }
 
-    pub(crate) fn write(&mut self, dma: &mut Dma) {
+    pub(crate) fn write(&mut self, dma: &mut Reach) {
         self.write_some(dma, self.waiting.len());
     }
 
     /// Writes the oldest `count`.
-    fn write_some(&mut self, dma: &mut Dma, count: usize) {
+    fn write_some(&mut self, dma: &mut Reach, count: usize) {
         for (address, half) in self.waiting.drain(..count) {
             dma.write_back(address, half);
         }
@@ -157,7 +157,7 @@ impl WriteBacks {
 
     /// Returns whether everything may be written now. A device that is not calm writes a part of it first, which can
     /// end in the middle of a packet, and the rest later.
-    pub(crate) fn ripe(&mut self, now_ns: u64, dma: &mut Dma, behaviour: &Behaviour, rng: &mut Rng) -> bool {
+    pub(crate) fn ripe(&mut self, now_ns: u64, dma: &mut Reach, behaviour: &Behaviour, rng: &mut Rng) -> bool {
         if self.waiting.is_empty() && self.causes == 0 && !self.delayed {
             return false;
         }

@@ -1,12 +1,10 @@
-//! The device's way to memory: through mapped windows, while bus mastering is on, and nowhere else.
+//! An embedded device's way to memory: through mapped windows, while bus mastering is on, and nowhere else.
 
 use std::sync::atomic::Ordering;
 
-use nook_bus::{DeviceError, DmaWindow, IovaRange, Result, VolatileSlice, WINDOW_ALIGN};
-use vm_memory::{Bytes, VolatileMemory};
+use vm_memory::{Bytes, VolatileMemory, VolatileSlice};
 
-/// What the device can address. The first addresses are left out, so that a descriptor full of zeros hits nothing.
-pub(crate) const RANGE: IovaRange = IovaRange { first: WINDOW_ALIGN, last: (1 << 46) - 1 };
+use crate::{DeviceError, DmaWindow, IovaRange, Result, WINDOW_ALIGN};
 
 #[derive(Debug)]
 struct Mapped {
@@ -15,25 +13,36 @@ struct Mapped {
     window: DmaWindow,
 }
 
+/// What an embedded device reaches: the windows that are mapped, while it is bus master. Accesses that go nowhere do
+/// nothing and are counted.
 #[derive(Debug, Default)]
-pub(crate) struct Dma {
+pub struct Reach {
     windows: Vec<Mapped>,
     /// Where the last access was found: the next is almost always there too.
     last: usize,
-    pub(crate) bus_master: bool,
+    /// Whether the device is bus master.
+    pub bus_master: bool,
     /// Accesses that went nowhere.
-    pub(crate) faults: u64,
+    pub faults: u64,
 }
 
-impl Dma {
-    pub(crate) fn map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
+impl Reach {
+    /// What such a device can address. The first addresses are left out, so that a descriptor full of zeros hits
+    /// nothing.
+    pub const RANGE: IovaRange = IovaRange { first: WINDOW_ALIGN, last: (1 << 46) - 1 };
+
+    /// Maps a window at `iova`, a multiple of [`WINDOW_ALIGN`] inside [`RANGE`](Self::RANGE) where nothing is mapped.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unmappable`] if it cannot lie there.
+    pub fn map(&mut self, window: &DmaWindow, iova: u64) -> Result<()> {
         let len = window.len_bytes();
         let refuse = |why: String| Err(DeviceError::Unmappable { iova, len_bytes: len, why });
         if !iova.is_multiple_of(WINDOW_ALIGN) {
             return refuse(format!("windows are mapped at multiples of {WINDOW_ALIGN:#x}"));
         }
-        if !(RANGE.first..=RANGE.last).contains(&iova) || len - 1 > RANGE.last - iova {
-            return refuse(format!("outside {:#x} to {:#x}", RANGE.first, RANGE.last));
+        if !(Self::RANGE.first..=Self::RANGE.last).contains(&iova) || len - 1 > Self::RANGE.last - iova {
+            return refuse(format!("outside {:#x} to {:#x}", Self::RANGE.first, Self::RANGE.last));
         }
         if let Some(other) =
             self.windows.iter().find(|other| iova < other.first + other.len && other.first < iova + len)
@@ -44,7 +53,11 @@ impl Dma {
         Ok(())
     }
 
-    pub(crate) fn unmap(&mut self, iova: u64) -> Result<()> {
+    /// Takes the window that was mapped at `iova` away.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unmappable`] if there is none.
+    pub fn unmap(&mut self, iova: u64) -> Result<()> {
         let Some(at) = self.windows.iter().position(|mapped| mapped.first == iova) else {
             let why = "nothing is mapped there".into();
             return Err(DeviceError::Unmappable { iova, len_bytes: 0, why });
@@ -75,25 +88,26 @@ impl Dma {
         None
     }
 
-    /// Reads eight bytes of a descriptor.
+    /// Reads eight bytes of a descriptor, at a multiple of eight; little endian.
     #[inline]
-    pub(crate) fn load(&mut self, address: u64) -> Option<u64> {
+    pub fn load(&mut self, address: u64) -> Option<u64> {
         Some(u64::from_le(self.at(address, 8)?.load(0, Ordering::Relaxed).ok()?))
     }
 
-    /// Reads a whole descriptor. What the driver wrote before the doorbell is seen: the doorbell came through the same
-    /// thread.
+    /// Reads a whole descriptor of sixteen bytes. What the driver wrote before the doorbell is seen: the doorbell came
+    /// through the same thread.
     #[inline]
-    pub(crate) fn descriptor(&mut self, address: u64) -> Option<[u64; 2]> {
+    pub fn descriptor(&mut self, address: u64) -> Option<[u64; 2]> {
         let slice = self.at(address, 16)?;
         let low = slice.get_atomic_ref::<std::sync::atomic::AtomicU64>(0).ok()?;
         let high = slice.get_atomic_ref::<std::sync::atomic::AtomicU64>(8).ok()?;
         Some([low, high].map(|half| u64::from_le(half.load(Ordering::Relaxed))))
     }
 
-    /// Writes the half of a descriptor that has the done bit, after everything that was written before.
+    /// Writes the eight bytes of a descriptor, at a multiple of eight, that say that it is done, after everything that
+    /// was written before.
     #[inline]
-    pub(crate) fn write_back(&mut self, address: u64, value: u64) {
+    pub fn write_back(&mut self, address: u64, value: u64) {
         if let Some(slice) = self.at(address, 8) {
             // Aligned: rings start at multiples of 16 and windows at larger ones.
             let _ = slice.store(value.to_le(), 0, Ordering::Release);
@@ -102,15 +116,13 @@ impl Dma {
 
     /// Reads payload from memory; false if there is none.
     #[inline]
-    pub(crate) fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+    pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
         self.at(address, bytes.len() as u64).map(|slice| slice.copy_to(bytes)).is_some()
     }
 
-    /// Writes payload to memory.
+    /// Writes payload to memory; false if there is none.
     #[inline]
-    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) {
-        if let Some(slice) = self.at(address, bytes.len() as u64) {
-            slice.copy_from(bytes);
-        }
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> bool {
+        self.at(address, bytes.len() as u64).map(|slice| slice.copy_from(bytes)).is_some()
     }
 }
