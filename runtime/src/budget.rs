@@ -1,10 +1,11 @@
 //! How long a call into a driver may run.
 //!
-//! An epoch ticks every [`TICK_NS`], and time cells are set; compiled code notices at its next back-edge or function
-//! entry and asks [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one tick, and
-//! a call that is short never reads a clock. Time that the driver spends in sleeps and delays that it is allowed is not
-//! charged as work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently it
-//! waits.
+//! Time cells are set every [`TICK_NS`] in calls in process context; compiled code notices at its next back-edge or
+//! function entry and asks [`Budget::tick`], which reads the CPU time of the thread. So a budget is kept to within one
+//! tick, and a call that is short never reads a clock. Of calls in interrupt and atomic context the clock's thread
+//! keeps the budget, see [`watch`](crate::watch). Time that the driver spends in sleeps and delays that it is allowed
+//! is not charged as work, but it ends: a driver that waits for a bit that never comes is at fault, however patiently
+//! it waits.
 //!
 //! Time in which the driver could not run is nobody's. The [clock](nook_bus::Clock) stands while the whole process was
 //! stopped. What a thread waits for a processor counts as wall time for it, so when a call is about to be ended by wall
@@ -23,7 +24,7 @@ const MAY_WAIT_NS: u64 = 20_000_000;
 
 /// How often it is noted, at a call's first tick, how long the thread has waited for a processor: as much of what it
 /// waited before the call may be taken off the call's time.
-const NOTE_WAITED_NS: u64 = 100_000_000;
+pub(crate) const NOTE_WAITED_NS: u64 = 100_000_000;
 
 /// What each kind of call may use, in nanoseconds.
 ///
@@ -67,6 +68,13 @@ impl Default for Budgets {
             counters_ns: 10_000_000_000,
         }
     }
+}
+
+/// What of a budget was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Cpu,
+    Wall,
 }
 
 /// The budget of the call that is running.
@@ -174,8 +182,7 @@ impl Budget {
             return Ok(());
         };
         let used = cpu.saturating_sub(first_cpu);
-        self.long_ns += used.saturating_sub(self.long_in_call_ns);
-        self.long_in_call_ns = used;
+        self.used(used);
         let total = wall - first_wall;
         let worked = used.saturating_sub(self.delayed_ns) + TICK_NS;
         let outcome = self.within(worked, total);
@@ -184,6 +191,21 @@ impl Budget {
         }
         self.lost_ns += self.take_waited_ns(wall);
         self.within(worked, total)
+    }
+
+    /// Notes how much CPU time the call has used since a tick found it under way.
+    pub(crate) fn used(&mut self, used_ns: u64) {
+        self.long_ns += used_ns.saturating_sub(self.long_in_call_ns);
+        self.long_in_call_ns = self.long_in_call_ns.max(used_ns);
+    }
+
+    /// Returns the fault of a call in interrupt or atomic context that has used this up.
+    pub(crate) fn over(&self, limit: Limit) -> Fault {
+        let [cpu_limit, wall_limit, _] = self.limits_here();
+        match limit {
+            Limit::Cpu => Fault::CpuBudget { entry: self.entry, limit_ns: cpu_limit },
+            Limit::Wall => Fault::WallBudget { entry: self.entry, limit_ns: wall_limit },
+        }
     }
 
     /// Returns for how long the thread has waited for a processor since this was last asked.

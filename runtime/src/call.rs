@@ -1,5 +1,7 @@
 //! The call that runs, or ran last: what it may use, what it did, and what it leaves to be done.
 
+use std::sync::Arc;
+
 use nook_abi::{Context, Entry};
 
 use crate::Budgets;
@@ -8,10 +10,12 @@ use crate::call_trace::CallTrace;
 use crate::crash::Crash;
 use crate::due_calls::DueCalls;
 use crate::transaction::Transaction;
+use crate::watch::Watch;
 
 /// What the host knows of calls into the driver.
 pub(crate) struct CallState {
     pub(crate) budget: Budget,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) context: Context,
     pub(crate) transaction: Transaction,
     pub(crate) due: DueCalls,
@@ -24,6 +28,7 @@ impl CallState {
     pub(crate) fn new(budgets: Budgets) -> Self {
         CallState {
             budget: Budget::new(budgets),
+            watch: Arc::default(),
             context: Context::Process,
             transaction: Transaction::default(),
             due: DueCalls::default(),
@@ -36,6 +41,12 @@ impl CallState {
     pub(crate) fn begin_instance(&mut self) {
         self.due = DueCalls::default();
         self.trace.begin();
+    }
+
+    /// Excuses time that the driver was allowed to spin.
+    pub(crate) fn excuse_delay(&mut self, ns: u64) {
+        self.budget.excuse_delay(ns);
+        self.watch.excuse_delay(ns);
     }
 
     /// Begins a call.

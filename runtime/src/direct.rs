@@ -21,6 +21,17 @@ use crate::{Host, memory};
 /// and its guard.
 pub(crate) const RESERVE_BYTES: usize = (4 << 30) + (64 << 20);
 
+/// How a driver reaches its device's registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mmio {
+    /// Through the host: policy, trace, counts.
+    #[default]
+    Emulated,
+    /// Through a shim whose memory is the BAR: the BAR's length is the only check. For a driver and a device that one
+    /// trusts with each other.
+    Direct,
+}
+
 /// The register hostcalls, and the one instruction that each of them is.
 type Emit = fn(&mut InstructionSink<'_>, MemArg);
 const ACCESSES: [(&str, u32, Emit); 8] = [

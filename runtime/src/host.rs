@@ -342,8 +342,8 @@ impl Host {
         self.counters.entries += 1;
     }
 
-    /// Handles a tick during a call. Writes that are held back reach the device: the driver may be waiting, without a
-    /// hostcall, for what they bring about.
+    /// Handles a tick during a call that asks. Writes that are held back reach the device: the driver may be waiting,
+    /// without a hostcall, for what they bring about.
     pub(crate) fn tick(&mut self, cpu_ns: u64) -> Result<(), Fault> {
         if let Some(fault) = self.device_is_taken() {
             return Err(fault);
@@ -373,6 +373,9 @@ impl Host {
         self.charge_hostcall(true)?;
         if self.is_revoked() {
             return Err(Fault::Revoked);
+        }
+        if self.call.watch.is_long() {
+            self.may_wait()?;
         }
         if call.info().contexts.allows(self.call.context) {
             return Ok(());

@@ -61,6 +61,7 @@ mod transaction;
 mod virtual_time;
 mod wait;
 mod wasm;
+mod watch;
 mod world;
 
 pub use bars::UncheckedBars;
@@ -73,6 +74,7 @@ pub use clock::now_ns;
 pub use counters::{Counters, Named};
 pub use crash::CrashWhen;
 pub use device::choose_iova;
+pub use direct::Mmio;
 pub use driver::{Driver, Ended, LaunchError, Launcher, RolledBack};
 pub use driver_log::DriverLog;
 pub use engine::{CodeGen, Engine, EngineError};
@@ -96,5 +98,5 @@ pub use rollback::{CorruptLog, InstanceRollback, LogRolledBack, Pages, Prepared,
 pub use services::Services;
 pub use snapshot::Snapshot;
 pub use space::{RegionAddrs, Space};
-pub use wasm::{Mmio, WasmDriver, WasmLauncher};
+pub use wasm::{WasmDriver, WasmLauncher};
 pub use world::World;

@@ -55,6 +55,12 @@ impl Revoker {
         self.shared.revoked.load(Ordering::Relaxed)
     }
 
+    /// Returns whether nothing that the driver does reaches its device any more: it was taken away, or it went while
+    /// the driver had its BAR as memory.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_revoked() || self.lent().bar.as_ref().is_some_and(|bar| bar.lost())
+    }
+
     fn lent(&self) -> MutexGuard<'_, Lent> {
         self.shared.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }

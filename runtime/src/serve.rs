@@ -117,7 +117,7 @@ impl Core {
         if ns > MAX_DELAY_NS {
             return Err(bad(Hostcall::DelayNs, "ns", ns.into(), "longer than 10 ms: sleep instead"));
         }
-        host.call.budget.excuse_delay(ns.into());
+        host.call.excuse_delay(ns.into());
         host.wait(ns.into(), false)
     }
 

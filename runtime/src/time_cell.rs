@@ -1,4 +1,9 @@
 //! Cells that tell compiled code that its deadline is to be checked: see [`nook_instrument::deadline`].
+//!
+//! A driver's cell holds the number of the call that runs if its context is interrupt or atomic, and 0 otherwise
+//! ([`cell_value`](crate::watch::cell_value)). In the first case the clock sets the lowest bit when the call's time is
+//! up or its device was taken away, in the second at each tick, until the host was asked. A filter's cell is 0, so
+//! that it asks.
 #![expect(unsafe_code, reason = "a cell lies in an instance's memory and is written by the clock's thread")]
 
 use std::ptr::NonNull;
@@ -6,16 +11,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nook_bus::Clock;
-use nook_instrument::deadline::{ASK_EXPORT, CELL_EXPORT, TIME_CELL};
+use nook_instrument::deadline::{ASK_EXPORT, CELL_EXPORT, DUE, TIME_CELL};
 use wasmtime::{Caller, Func, Instance, Memory, Ref, Store};
 
-use crate::clock::thread_cpu_ns;
-use crate::{Host, TICK_NS};
+use crate::clock::{ThreadId, now_ns};
+use crate::watch::{Moment, Sight, Watch};
+use crate::{Budgets, Host, Revoker, TICK_NS};
+
+/// Whose cell it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// That of the driver, whose calls are numbered.
+    Driver,
+    /// That of a filter: the driver's calls come to it now and then.
+    Filter,
+}
 
 /// Returns what deadline checks ask: it may end the call, and returns the cell's next value.
-pub(crate) fn question(store: &mut Store<Host>) -> Func {
-    Func::wrap(&mut *store, |mut caller: Caller<'_, Host>| {
-        caller.data_mut().tick(thread_cpu_ns()).map(|()| 0).map_err(wasmtime::Error::new)
+pub(crate) fn question(store: &mut Store<Host>, of: Of) -> Func {
+    Func::wrap(&mut *store, move |mut caller: Caller<'_, Host>| {
+        let host = caller.data_mut();
+        host.check_deadline().map_err(wasmtime::Error::new)?;
+        Ok(if of == Of::Driver { host.cell_value() } else { 0 })
     })
 }
 
@@ -25,20 +42,56 @@ struct Address(NonNull<AtomicU32>);
 // SAFETY: an atomic may be used by any thread; that it is still there is what `Cells` sees to.
 unsafe impl Send for Address {}
 
-/// Ticks at one moment of virtual time until an instance's cell is set: compiled code takes a look as part of the call,
-/// and what is counted of a call that ends by itself must not depend on real time.
+impl Address {
+    /// Returns the cell, which is there as long as the `TimeCell` is.
+    #[inline]
+    fn cell(&self) -> &AtomicU32 {
+        // SAFETY: inside a memory and aligned, as `Cells::add` checked; drivers' memories neither move nor shrink, and
+        // the owner of the store drops the `TimeCell` before it. Compiled code reads and writes the cell atomically.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// Ticks at one moment of virtual time until a cell is set whose checks ask: compiled code takes a look as part of the
+/// call, and what is counted of a call that ends by itself must not depend on real time.
 const STANDS_TICKS: u32 = (5_000_000_000 / TICK_NS) as u32;
 
 /// One cell.
 struct Cell {
     address: Address,
     clock: Clock,
+    budgets: Budgets,
+    watch: Arc<Watch>,
+    /// Knows whether the driver has its device.
+    revoker: Revoker,
+    /// What was seen of the call that is in it.
+    sight: Sight,
     /// The moment of virtual time at the last tick, and at how many ticks before that it was this one already.
     stood: (u64, u32),
 }
 
 impl Cell {
-    /// Returns whether it is to be set at this tick.
+    fn tick(&mut self) {
+        let value = self.address.cell().load(Ordering::Acquire);
+        let due = match value {
+            _ if value & DUE != 0 => false,
+            0 => self.is_due(),
+            // Its outcome is made of ones or zeros, however long it goes on.
+            _ if self.revoker.is_taken() => true,
+            _ => {
+                let (nook_ns, is_virtual) = (self.clock.now_ns(), self.clock.is_virtual());
+                let at = Moment { now_ns: nook_ns, is_virtual, real_ns: now_ns() };
+                self.sight.look(value, at, &self.budgets, &self.watch, &self.watch.thread())
+            }
+        };
+        if due {
+            // If another call has begun meanwhile, it is not the one that was looked at.
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.address.cell().compare_exchange(value, value | DUE, order.0, order.1);
+        }
+    }
+
+    /// Returns whether a cell whose checks ask is to be set at this tick.
     fn is_due(&mut self) -> bool {
         if !self.clock.is_virtual() {
             return true;
@@ -59,17 +112,22 @@ impl Cells {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets them; those of instances on virtual time only when it stands still for too long.
+    /// Sets those that are due.
     pub(crate) fn tick(&self) {
-        self.lock().iter_mut().filter_map(|cell| cell.is_due().then_some(cell.address)).for_each(set);
+        self.lock().iter_mut().for_each(Cell::tick);
     }
 
     /// Adds the cell of an instance that has deadline checks and no undo log, and has them ask the host.
-    pub(crate) fn of(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Option<TimeCell>> {
+    pub(crate) fn of(
+        &self,
+        store: &mut Store<Host>,
+        instance: &Instance,
+        of: Of,
+    ) -> wasmtime::Result<Option<TimeCell>> {
         let Some(memory) = instance.get_memory(&mut *store, CELL_EXPORT) else { return Ok(None) };
         let asked = instance.get_table(&mut *store, ASK_EXPORT);
         let asked = asked.ok_or_else(|| wasmtime::format_err!("deadline checks have nothing to ask"))?;
-        let question = question(store);
+        let question = question(store, of);
         asked.set(&mut *store, 0, Ref::Func(Some(question)))?;
         self.add(store, memory, TIME_CELL).map(Some)
     }
@@ -86,9 +144,12 @@ impl Cells {
         let Some(address) = NonNull::new(memory.data_ptr(store).wrapping_add(offset).cast()) else {
             wasmtime::bail!("the memory with the time cell does not exist");
         };
-        let clock = store.data().clock().clone();
-        self.lock().push(Cell { address: Address(address), clock, stood: (0, 0) });
-        Ok(TimeCell { cells: self.clone(), address: Address(address) })
+        let (address, host) = (Address(address), store.data());
+        let (clock, watch) = (host.clock().clone(), host.call.watch.clone());
+        let budgets = *host.call.budget.limits();
+        let (revoker, sight) = (host.revoker(), Sight::default());
+        self.lock().push(Cell { address, clock, budgets, watch: watch.clone(), revoker, sight, stood: (0, 0) });
+        Ok(TimeCell { cells: self.clone(), address, watch, thread: ThreadId(0) })
     }
 }
 
@@ -96,6 +157,27 @@ impl Cells {
 pub(crate) struct TimeCell {
     cells: Cells,
     address: Address,
+    watch: Arc<Watch>,
+    /// The thread that made the last call.
+    thread: ThreadId,
+}
+
+impl TimeCell {
+    /// Begins a call, during which the cell holds this value.
+    #[inline]
+    pub(crate) fn begin(&mut self, value: u32) {
+        let thread = ThreadId::current();
+        if thread != self.thread {
+            self.called_by(thread);
+        }
+        self.address.cell().store(value, Ordering::Release);
+    }
+
+    #[cold]
+    fn called_by(&mut self, thread: ThreadId) {
+        self.thread = thread;
+        self.watch.called_by(thread);
+    }
 }
 
 impl Drop for TimeCell {
@@ -105,11 +187,4 @@ impl Drop for TimeCell {
             cells.swap_remove(at);
         }
     }
-}
-
-fn set(address: Address) {
-    // SAFETY: inside a memory and aligned, as `Cells::add` checked; drivers' memories neither move nor shrink, and
-    // the owner of the store drops the `TimeCell` before it. Compiled code reads and writes the cell atomically.
-    let cell = unsafe { AtomicU32::from_ptr(address.0.as_ptr().cast()) };
-    cell.store(1, Ordering::Relaxed);
 }

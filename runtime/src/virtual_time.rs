@@ -24,7 +24,7 @@ const HOSTCALL_NS: u64 = 100;
 pub(crate) const SERVICE_NS: u64 = 500;
 /// Real CPU time that compiled code may take between two moments of virtual time: a hundred times what any good driver
 /// takes.
-const NET_CPU_NS: u64 = 1_000_000_000;
+pub(crate) const NET_CPU_NS: u64 = 1_000_000_000;
 
 impl Host {
     /// Charges for a call that begins.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nook_abi::{Addr, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
+use nook_abi::{Addr, Context, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
 use nook_instrument::deadline::with_deadline_checks;
 use nook_instrument::{Counting, MEMORY_EXPORT, check};
 use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc};
@@ -12,10 +12,11 @@ use crate::countdown::Countdown;
 use crate::net::filter;
 use crate::origin::Origin;
 use crate::space::RegionAddrs;
-use crate::time_cell::{self, TimeCell};
+use crate::time_cell::{self, Of, TimeCell};
+use crate::watch::cell_value;
 use crate::{
     CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image, InstanceRollback,
-    LaunchError, Launcher, ModuleCache, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
+    LaunchError, Launcher, Mmio, ModuleCache, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
 };
 
 macro_rules! wasm_type {
@@ -90,7 +91,14 @@ macro_rules! define_wasm_driver {
                         }
                     }
                     let counted = self.countdown.filter(|countdown| countdown.begin(&mut self.store, Entry::$variant));
+                    let value = cell_value(Context::$context, self.store.data().counters.entries);
+                    if let Some(time) = &mut self.time {
+                        time.begin(value);
+                    }
                     let outcome = entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*));
+                    if self.store.data().call.watch.is_long() {
+                        self.store.data_mut().end_long_call();
+                    }
                     let injected = counted.is_some_and(|countdown| countdown.end(&mut self.store, outcome.is_ok()));
                     match (self.store.data().device_is_taken(), outcome) {
                         // Whatever else the call came to: it was made of ones or zeros.
@@ -153,7 +161,8 @@ macro_rules! define_wasm_driver {
 
             fn end(mut self: Box<Self>) -> Ended {
                 let quiet = self.store.data_mut().end_instance();
-                self.time.clear();
+                self.time = None;
+                self.filter_time = None;
                 Ended { host: self.store.into_data(), quiet }
             }
         }
@@ -164,8 +173,9 @@ nook_abi::entries!(define_wasm_driver);
 
 /// A wasm driver instance.
 pub struct WasmDriver {
-    /// What its deadline checks look at, and those of a filter. It lies in the store, and so goes before it.
-    time: Vec<TimeCell>,
+    /// What its deadline checks look at. It lies in the store, and so goes before it, as does a filter's.
+    time: Option<TimeCell>,
+    filter_time: Option<TimeCell>,
     store: Store<Host>,
     entries: Entries,
     host_page: Addr,
@@ -186,7 +196,8 @@ struct Made {
     entries: Entries,
     space: Space,
     rollback: Option<Box<dyn InstanceRollback>>,
-    time: Vec<TimeCell>,
+    time: Option<TimeCell>,
+    filter_time: Option<TimeCell>,
     countdown: Option<Countdown>,
     inside: Option<filter::Inside>,
 }
@@ -216,10 +227,7 @@ impl WasmDriver {
         let fault = match (error.downcast_ref::<Fault>(), error.downcast_ref::<Trap>()) {
             (Some(&fault), _) => fault,
             (None, Some(_)) if injected => Fault::Trap { entry, kind: TrapKind::Injected },
-            (None, Some(&trap)) => {
-                let full = self.rollback.as_mut().is_some_and(|log| log.is_full(&mut self.store));
-                Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { trap_kind(trap) } }
-            }
+            (None, Some(&trap)) => self.trapped(entry, trap),
             (None, None) => {
                 tracing::error!("{entry}: {error:#}");
                 Fault::Trap { entry, kind: TrapKind::Other }
@@ -233,6 +241,17 @@ impl WasmDriver {
         }
         fault
     }
+
+    /// Returns the fault that a trap is.
+    fn trapped(&mut self, entry: Entry, trap: Trap) -> Fault {
+        if trap == Trap::UnreachableCodeReached
+            && let Some(fault) = self.store.data_mut().time_is_up()
+        {
+            return fault;
+        }
+        let full = self.rollback.as_mut().is_some_and(|log| log.is_full(&mut self.store));
+        Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { trap_kind(trap) } }
+    }
 }
 
 fn trap_kind(trap: Trap) -> TrapKind {
@@ -245,17 +264,6 @@ fn trap_kind(trap: Trap) -> TrapKind {
         Trap::StackOverflow => TrapKind::StackOverflow,
         _ => TrapKind::Other,
     }
-}
-
-/// How a driver reaches its device's registers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mmio {
-    /// Through the host: policy, trace, counts.
-    #[default]
-    Emulated,
-    /// Through a shim whose memory is the BAR: the BAR's length is the only check. For a driver and a device that one
-    /// trusts with each other.
-    Direct,
 }
 
 /// How the imports of the next instance are answered.
@@ -394,7 +402,7 @@ impl WasmLauncher {
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
-        let (mut inside, mut time) = (None, Vec::new());
+        let (mut inside, mut filter_time) = (None, None);
         let layout = *self.module.layout();
         let pre = match &self.link {
             Link::Host(pre) => pre,
@@ -405,7 +413,7 @@ impl WasmLauncher {
                     direct::link(&mut linker, store, shim, bar)?;
                 }
                 if let Some(filter) = filter {
-                    inside = Some(filter.link(&mut linker, store, self.engine.cells(), &mut time)?);
+                    inside = Some(filter.link(&mut linker, store, self.engine.cells(), &mut filter_time)?);
                 }
                 &linker.instantiate_pre(driver)?
             }
@@ -424,17 +432,19 @@ impl WasmLauncher {
         // SAFETY: the memory is made by `memory::Creator`: it never moves or shrinks and lives as long as the store,
         // which holds the host that uses the space; the layout's places lie inside it and are aligned.
         let space = unsafe { Space::new(memory.data_ptr(&*store), memory.data_size(&*store) as u64, places) };
-        let mut rollback = None;
+        let (mut rollback, mut time) = (None, None);
         if let Some(way) = &self.recoverable {
-            let question = time_cell::question(store);
+            let question = time_cell::question(store, Of::Driver);
             let attached = way.attach(store, &instance, question)?;
             let cell = attached.time_cell();
-            time.extend(cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?);
+            time = cell.map(|(memory, offset)| self.engine.cells().add(store, memory, offset)).transpose()?;
             rollback = Some(attached);
         }
-        time.extend(self.engine.cells().of(store, &instance)?);
+        if time.is_none() {
+            time = self.engine.cells().of(store, &instance, Of::Driver)?;
+        }
         let countdown = Countdown::of(store, &instance);
-        Ok(Made { entries: Entries::of(&instance, store)?, space, rollback, time, countdown, inside })
+        Ok(Made { entries: Entries::of(&instance, store)?, space, rollback, time, filter_time, countdown, inside })
     }
 }
 
@@ -445,7 +455,7 @@ impl Launcher for WasmLauncher {
         }
         let mut store = Store::new(self.engine.wasmtime(), host);
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
-        store.data_mut().call.budget.begin(Entry::Probe);
+        store.data_mut().call.begin(Entry::Probe);
         let begun = match self.instantiate(&mut store) {
             Ok(made) => match store.data_mut().begin_instance(made.space) {
                 Ok(host_page) => Ok((made, host_page)),
@@ -454,11 +464,12 @@ impl Launcher for WasmLauncher {
             Err(error) => Err(format!("{error:#}")),
         };
         match begun {
-            Ok((Made { entries, rollback, time, countdown, inside, .. }, host_page)) => {
+            Ok((Made { entries, rollback, time, filter_time, countdown, inside, .. }, host_page)) => {
                 store.data_mut().take_doorbells();
                 let begins = rollback.as_ref().is_some_and(|rollback| rollback.begins());
                 Ok(Box::new(WasmDriver {
                     time,
+                    filter_time,
                     store,
                     entries,
                     host_page,

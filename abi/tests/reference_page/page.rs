@@ -80,7 +80,15 @@ fn contexts() -> String {
 Where a driver is when it makes a hostcall. Calls into a driver never overlap. A hostcall in a context in which it is
 not allowed ends the call with a [fault](#faults).
 
-{}",
+{}
+
+A call in interrupt or atomic context is short: what it waits for comes with another call. Code that only such calls reach
+is ended at its deadline where it stands, without asking the host. In a transaction register writes are held back until
+the call is over; one that has worked for 20 ms may be waiting for what they bring about, and they are made at its next
+hostcall of any kind. A short call that waits by looking at memory alone, without a hostcall in its loop, waits in vain
+then: it ends by its budget, is rolled back, and its writes never reach the device. Read a register or call `delay_ns` in
+such a loop. (Code that calls in process context can reach too asks the host every 2 ms, and held-back writes are made
+then.)",
         table(&["context", "meaning", "entries"], rows)
     )
 }
@@ -241,8 +249,8 @@ The host page has {HOST_PAGE_BYTES} bytes, of which `mailbox_addr` names {MAILBO
 A driver may leave a doorbell in the host page instead of calling `mmio_write32`: it writes it to
 `doorbells[doorbell_count]` and adds 1 to `doorbell_count`, if that is below `doorbell_room`. The host makes these writes
 in order, and sets `doorbell_count` to 0: when the call into the driver returns, or before, in each hostcall about
-registers, DMA or interrupts, in `delay_ns`, `sleep_ns` and `clock_ns`, and in a call that has worked for 20 ms without
-one. So the device sees all register writes in the order in which the driver made them. Each is checked, held back by a
+registers, DMA or interrupts, in `delay_ns`, `sleep_ns` and `clock_ns`, and in a call that asks the host at its deadline
+(see [contexts](#contexts)) once it has worked for 20 ms. So the device sees all register writes in the order in which the driver made them. Each is checked, held back by a
 transaction, traced and counted as a call of `mmio_write32` is, but the register must also be one that the map calls a
 doorbell. What cannot be rung is the fault that the hostcall would have been; a count above {DOORBELLS} is
 `QueueCorrupt`. A call that ends in a fault loses what it left. `doorbell_room` is 0 for drivers that are not WebAssembly,

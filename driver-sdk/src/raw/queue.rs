@@ -80,7 +80,7 @@ impl<const WORDS: usize> QueueMemory<WORDS> {
     }
 
     /// Writes the entry at counter `at`, which is not between the counters: a rollback leaves it, see
-    /// [`scratch`](super::scratch).
+    /// [`scratch`].
     #[inline(always)]
     pub(crate) fn set_free(&self, at: u32, words: [u64; WORDS]) {
         // SAFETY: `entry` gives an entry of this queue, which is valid (`new`), and this thread alone uses it now.

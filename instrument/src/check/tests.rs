@@ -164,6 +164,15 @@ fn a_long_function_without_a_check_is_refused_and_so_is_one_that_may_come_to_cal
 }
 
 #[test]
+fn a_check_that_traps_where_long_calls_come_is_refused() {
+    // `nook_poll` and `nook_probe` share its function.
+    let wrong = with(&module("(loop $l (br_if $l (local.get $p)))", ""), Flaw::TrapInSharedFunction).unwrap_err();
+    assert!(wrong.to_string().contains("a deadline check that traps"), "{wrong}");
+    let short = "(func (export \"nook_irq\") (local $i i32) (loop $l (br_if $l (local.get $i))))";
+    with(&module("(call $tick)", short), Flaw::TrapInSharedFunction).expect("only a short call comes there");
+}
+
+#[test]
 fn pass_and_checker_agree_on_what_is_long_to_the_instruction() {
     let mut checks = [0; 2];
     for length in 440..=520 {

@@ -74,14 +74,14 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<In
     let writer = Writer { wasm, shape, names, question, entries, planted: options.planted() };
     let range_logger = (names.log_range, code::log_range(&names).len());
     let (mut functions, mut costs, mut checks) = (Vec::new(), Vec::new(), Vec::new());
-    for ((number, body), _asks) in bodies.into_iter().enumerate().zip(asks) {
+    for ((number, body), asks) in bodies.into_iter().enumerate().zip(asks) {
         let function = writer.shape.imported_functions + number as u32;
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let parameters = writer.shape.sections.function_type(function).params().len() as u32;
         let locals = parameters + declared.iter().map(|(count, _)| count).sum::<u32>();
         let scratch = options.scratch.map_or(&[][..], |scratch| scratch.of(number));
         let analysis = Analysis::of(body, &writer.shape, function, scratch, options.planted())?;
-        let traps = flawed!(module.planted, TrapInSharedFunction);
+        let traps = !asks || flawed!(module.planted, TrapInSharedFunction);
         let check = if traps { Check::Traps } else { Check::Asks(names.ask) };
         let rewritten = rewrite(&module, &analysis, locals, check, &mut effect);
         costs.push(cost(&rewritten, &analysis, module.imported_functions, range_logger));

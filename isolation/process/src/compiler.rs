@@ -3,7 +3,7 @@
 //! A module of a few kilobytes can keep a compiler busy for minutes, or make it take gigabytes. So the program that
 //! runs is started once more, under the name [`NAME`]: it limits itself, reads the module from one file in memory, and
 //! writes the machine code to another. It has no other descriptor, no file, no network, no process but its own threads
-//! ([`seccomp`](crate::seccomp)). Who waits for it hears of a signal meanwhile, and ends it.
+//! ([`seccomp`]). Who waits for it hears of a signal meanwhile, and ends it.
 //!
 //! That is a limit of time and memory, and nothing else: what this process makes is machine code that runs in the one
 //! that asked for it. A module that takes the compiler over, through a mistake in it, is held by the limits until then,

@@ -24,7 +24,7 @@ use crate::load::{parse_manifest, read, validate};
 use crate::origin::Origin;
 use crate::space::RegionAddrs;
 use crate::survey::Survey;
-use crate::time_cell::{Cells, TimeCell};
+use crate::time_cell::{Cells, Of, TimeCell};
 use crate::{
     DriverModule, Engine, EngineError, Host, Layout, LoadError, ModuleCache, OwnedManifest, Space, Wasi, memory,
 };
@@ -131,21 +131,21 @@ impl Compiled {
         &self.origin
     }
 
-    /// Makes an instance, begins it, and defines the driver's import by it. The linker allows shadowing. Its time cell
-    /// is added to `time`.
+    /// Makes an instance, begins it, and defines the driver's import by it. The linker allows shadowing. `time` gets
+    /// its time cell, before any of it runs.
     pub(crate) fn link(
         &self,
         linker: &mut Linker<Host>,
         store: &mut Store<Host>,
         cells: &Cells,
-        time: &mut Vec<TimeCell>,
+        time: &mut Option<TimeCell>,
     ) -> wasmtime::Result<Inside> {
         let Layout { own_bytes, host_page, rings, window: at, window_bytes, .. } = self.layout;
         let lend = store.data().lend_window(at);
         let filter = memory::with_window(lend, || wasmtime::Instance::new(&mut *store, &self.module, &[]))?;
         let memory = filter.get_memory(&mut *store, MEMORY_EXPORT);
         let memory = memory.ok_or_else(|| wasmtime::format_err!("the filter does not export its memory"))?;
-        time.extend(cells.of(store, &filter)?);
+        *time = cells.of(store, &filter, Of::Filter)?;
         let places = RegionAddrs { heap: own_bytes, host_page, rings, window: at };
         #[expect(unsafe_code, reason = "the host is given the memory's address")]
         // SAFETY: the memory is made by `memory::Creator`, so it never moves or shrinks, and lives as long as the
