@@ -13,6 +13,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod block;
 mod class;
 mod fault;
 mod hint;

@@ -115,7 +115,8 @@ const _: () = {
 /// Makes a crate a driver: `nook_driver! { Driver, class: net, name: "…", key: value, … }`.
 ///
 /// `Driver` is a type `Driver<K>` that implements its class's trait for every kernel:
-/// [`NetDriver<K>`](crate::net::NetDriver) for `net`, [`MiscDriver<K>`](crate::misc::MiscDriver) for `misc`. The other
+/// [`NetDriver<K>`](crate::net::NetDriver) for `net`, [`BlockDriver<K>`](crate::block::BlockDriver) for `block`,
+/// [`MiscDriver<K>`](crate::misc::MiscDriver) for `misc`. The other
 /// keys are those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `version` and `license`, which are known:
 /// the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and a section
 /// with that text; besides, on wasm32, one exported function for each entry of the table, and the panic handler, and
@@ -198,6 +199,9 @@ macro_rules! __nook_class_entries {
     };
     (misc $with:ident) => {
         $crate::abi::class_entries!($with misc_entries Misc);
+    };
+    (block $with:ident) => {
+        $crate::abi::class_entries!($with block_entries Block);
     };
 }
 

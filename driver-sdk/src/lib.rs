@@ -1,7 +1,8 @@
 //! What a driver author sees: registers, DMA memory, rings for the device, timers, logging, and what each class
 //! has, all safe.
 //!
-//! A driver implements its class's trait ([`net::NetDriver`], [`misc::MiscDriver`]) for any [`Kernel`] and ends with
+//! A driver implements its class's trait ([`net::NetDriver`], [`block::BlockDriver`],
+//! [`misc::MiscDriver`]) for any [`Kernel`] and ends with
 //! [`nook_driver!`], which exports its entries and writes its manifest. Compiled for `wasm32-unknown-unknown`, the
 //! kernel is `WasmKernel`: the imports of module `nook`. Compiled natively, the same source is a shared object, whose
 //! kernel is a table of the host's functions (`TableKernel`). The feature `testing` brings a kernel for a driver's unit
@@ -17,6 +18,7 @@
 extern crate std;
 
 mod answers;
+pub mod block;
 mod dma;
 #[cfg_attr(
     any(test, target_arch = "wasm32"),
@@ -61,7 +63,7 @@ pub use ring::{
     OwnBit, Phase, Reap, Taken, Vacant,
 };
 #[doc(inline)]
-pub use {misc::author::*, net::author::*};
+pub use {block::author::*, misc::author::*, net::author::*};
 
 /// What the macros of this crate need and nobody else does.
 #[doc(hidden)]

@@ -11,8 +11,11 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, RING_BYTES};
-use nook_abi::{Addr, DOORBELLS, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status};
+use nook_abi::block::{BlockCompletion, BlockPage, BlockQueue, BlockRequest};
+use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry};
+use nook_abi::{
+    Addr, DOORBELLS, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status, ring_bytes,
+};
 
 use crate::kernel::Calls;
 use crate::raw::Page;
@@ -23,6 +26,12 @@ const DMA_BYTES: usize = 64 * 1024;
 /// The class's buffers, after it.
 const BUFFERS: usize = 600;
 const BUFFER_BYTES: usize = 2048;
+/// Buffers of a disk's driver, from the same place on.
+const TRANSFERS: usize = 16;
+const TRANSFER_BYTES: usize = 64 * 1024;
+const _: () = assert!(TRANSFERS * TRANSFER_BYTES <= BUFFERS * BUFFER_BYTES);
+/// Bytes of the largest entry that a ring has.
+const LARGEST_ENTRY: usize = size_of::<BlockRequest>();
 const WINDOW_BYTES: usize = DMA_BYTES + BUFFERS * BUFFER_BYTES;
 /// Where the device sees the window: past 4 GiB, so that a lost upper half is noticed,
 const WINDOW_IOVA: u64 = 0x1_1000_0000;
@@ -141,7 +150,7 @@ impl TestHost {
     fn with_window_at(iova: u64) -> Self {
         let state = &*Box::leak(Box::new(RefCell::new(State::default())));
         let rings = [0; 4].map(|_: u8| {
-            let memory = leak(RING_BYTES + 64);
+            let memory = leak(ring_bytes(LARGEST_ENTRY) + 64);
             // SAFETY: the allocation is 64 bytes longer than the ring.
             unsafe { memory.add(memory.align_offset(64)) }
         });
@@ -264,14 +273,42 @@ impl TestHost {
         unsafe { (self.page_now().mailbox_addr as usize as *mut u8).copy_from(bytes.as_ptr(), bytes.len()) }
     }
 
-    fn header(&self, queue: Queue) -> *mut RingHeader {
-        self.rings[queue as usize].cast()
+    fn header(&self, ring: usize) -> *mut RingHeader {
+        self.rings[ring].cast()
     }
 
-    fn entry(&self, queue: Queue, at: u32) -> *mut QueueEntry {
-        let offset = size_of::<RingHeader>() + (at % QUEUE_CAPACITY) as usize * size_of::<QueueEntry>();
-        // SAFETY: inside the ring.
-        unsafe { self.rings[queue as usize].add(offset) }.cast()
+    fn entry<E>(&self, ring: usize, at: u32) -> *mut E {
+        let offset = size_of::<RingHeader>() + (at % QUEUE_CAPACITY) as usize * size_of::<E>();
+        // SAFETY: inside the ring, whose entries have as many bytes at most.
+        unsafe { self.rings[ring].add(offset) }.cast()
+    }
+
+    /// Puts an entry into a ring to the driver, which has a place.
+    fn put<E>(&self, ring: usize, entry: E) {
+        // SAFETY: leaked memory of this host.
+        unsafe {
+            let at = (*self.header(ring)).produced;
+            self.entry::<E>(ring, at).write(entry);
+            (*self.header(ring)).produced = at.wrapping_add(1);
+        }
+    }
+
+    /// Takes everything out of a ring from the driver.
+    fn take<E>(&self, ring: usize) -> Vec<E> {
+        // SAFETY: leaked memory of this host.
+        unsafe {
+            let RingHeader { produced, consumed } = self.header(ring).read();
+            (*self.header(ring)).consumed = produced;
+            (0..produced.wrapping_sub(consumed))
+                .map(|i| self.entry::<E>(ring, consumed.wrapping_add(i)).read())
+                .collect()
+        }
+    }
+
+    fn in_ring(&self, ring: usize) -> u32 {
+        // SAFETY: leaked memory of this host.
+        let RingHeader { produced, consumed } = unsafe { self.header(ring).read() };
+        produced.wrapping_sub(consumed)
     }
 
     /// Puts an entry into a queue to the driver.
@@ -280,29 +317,54 @@ impl TestHost {
     /// If it is full.
     pub fn provide(&self, queue: Queue, entry: QueueEntry) {
         assert!(self.waiting(queue) < QUEUE_CAPACITY, "{queue} is full");
-        // SAFETY: leaked memory of this host.
-        unsafe {
-            let at = (*self.header(queue)).produced;
-            self.entry(queue, at).write(entry);
-            (*self.header(queue)).produced = at.wrapping_add(1);
-        }
+        self.put(queue as usize, entry);
     }
 
     /// Returns how many entries wait in a queue to be taken.
     pub fn waiting(&self, queue: Queue) -> u32 {
-        // SAFETY: leaked memory of this host.
-        let RingHeader { produced, consumed } = unsafe { self.header(queue).read() };
-        produced.wrapping_sub(consumed)
+        self.in_ring(queue as usize)
     }
 
     /// Takes everything out of a queue from the driver.
     pub fn returned(&self, queue: Queue) -> Vec<QueueEntry> {
+        self.take(queue as usize)
+    }
+
+    /// Makes it the host of a disk's driver: the host page has what that class has there.
+    pub fn with_disk(self) -> Self {
+        let page = BlockPage {
+            requests: self.rings[BlockQueue::Requests as usize] as u64,
+            completions: self.rings[BlockQueue::Completions as usize] as u64,
+            most_requests: TRANSFERS as u32,
+            transfer_bytes: TRANSFER_BYTES as u32,
+        };
         // SAFETY: leaked memory of this host.
-        unsafe {
-            let RingHeader { produced, consumed } = self.header(queue).read();
-            (*self.header(queue)).consumed = produced;
-            (0..produced.wrapping_sub(consumed)).map(|i| self.entry(queue, consumed.wrapping_add(i)).read()).collect()
-        }
+        unsafe { (*self.page).class = page.to_words() };
+        self
+    }
+
+    /// Returns where the data of the request with this id lies, in the window.
+    pub fn transfer_offset(&self, id: u32) -> u32 {
+        (DMA_BYTES + id as usize * TRANSFER_BYTES) as u32
+    }
+
+    /// Puts a request into the ring to a disk's driver.
+    ///
+    /// # Panics
+    /// If it is full.
+    pub fn request(&self, request: BlockRequest) {
+        assert!(self.requests_waiting() < QUEUE_CAPACITY, "the ring is full");
+        self.put(BlockQueue::Requests as usize, request);
+    }
+
+    /// Returns how many requests wait to be taken.
+    pub fn requests_waiting(&self) -> u32 {
+        self.in_ring(BlockQueue::Requests as usize)
+    }
+
+    /// Takes all completions of a disk's driver.
+    pub fn completed(&self) -> Vec<BlockCompletion> {
+        self.take(BlockQueue::Completions as usize)
     }
 }
 

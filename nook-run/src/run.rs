@@ -137,6 +137,7 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
+        nook_abi::Class::Block => bail!("`{}` is of class block, which this version does not run", manifest.name),
         class => Err(no_device(&manifest.name, class)),
     }
 }

@@ -113,7 +113,7 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "a class that nook does not have",
             Module::with_line("class", "class = sound"),
-            ["has class = \"sound\", which should be one of net filter misc", "docs/writing-a-driver.md"],
+            ["has class = \"sound\", which should be one of net filter misc block", "docs/writing-a-driver.md"],
         ),
         module(
             "a manifest with an unknown key",

@@ -202,13 +202,14 @@ fn counters<C: Class>(nook: &Nook<C>) -> Map<String, Value> {
 }
 
 fn memory(layout: &Layout, crash_state: &CrashState) -> Value {
-    let Layout { own_bytes, heap_bytes, host_page, rings, window, window_bytes, dma_bytes } = layout;
+    let Layout { own_bytes, heap_bytes, host_page, rings, rings_end, window, window_bytes, dma_bytes } = layout;
     json!({
         "pages": crash_state.memory.len(),
         "own_bytes": own_bytes,
         "heap_bytes": heap_bytes,
         "host_page": host_page,
         "rings": rings,
+        "rings_end": rings_end,
         "window": window,
         "window_bytes": window_bytes,
         "dma_bytes": dma_bytes,

@@ -1,11 +1,12 @@
 //! [`NookBuilder`]: a nook from its parts.
 
+use nook_block_api::BlockBackend;
 use nook_bus::{Clock, DmaWindow, PciDevice};
 use nook_net_api::NetBackend;
 use nook_regs::RegisterMap;
 
 use crate::host::HostConfig;
-use crate::{Budgets, DriverModule, Host, HostError, Launcher, Layout, Misc, Net, Nook, OwnedManifest};
+use crate::{Block, Budgets, DriverModule, Host, HostError, Launcher, Layout, Misc, Net, Nook, OwnedManifest};
 
 /// Puts a nook together: a driver's manifest, a device, what makes its instances, and what is above it.
 ///
@@ -102,6 +103,19 @@ impl<'a> NookBuilder<'a> {
         backend: U,
     ) -> Result<Nook<Net<U>>, HostError> {
         Ok(Nook::net(self.host(device)?, launcher, backend))
+    }
+
+    /// Builds the nook of a disk's driver, whose disk is plugged into `backend`. Nothing runs yet.
+    ///
+    /// # Errors
+    /// As [`host`](Self::host).
+    pub fn block<U: BlockBackend>(
+        self,
+        device: Box<dyn PciDevice>,
+        launcher: Box<dyn Launcher>,
+        backend: U,
+    ) -> Result<Nook<Block<U>>, HostError> {
+        Ok(Nook::block(self.host(device)?, launcher, backend))
     }
 
     /// Builds the nook of a misc driver. Nothing runs yet.

@@ -1,7 +1,6 @@
 //! What a driver did last, to investigate its end: a short ring of calls each way, which costs a few stores
 //! per call, and what was on its call stack and in its memory when it died.
 
-use nook_abi::net::RING_BYTES;
 use nook_abi::{Entry, Fault, Hostcall};
 
 use crate::{Host, Space};
@@ -150,7 +149,7 @@ impl Host {
         let layout = *self.layout();
         // A native driver's places are this process's own addresses: what is its private memory is not known.
         if let Some(space) = self.space.as_ref().filter(|space| space.window_addr() == layout.window) {
-            self.call.trace.dump_memory_on_fault(space, layout.rings[3] + RING_BYTES as u64);
+            self.call.trace.dump_memory_on_fault(space, layout.rings_end);
         }
     }
 }

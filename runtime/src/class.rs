@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use nook_abi::{CLASS_WORDS, Entry, Fault, Hostcall, Status};
 
-use crate::{Driver, Host, NookError, OwnedManifest, Space, misc, net};
+use crate::{Driver, Host, NookError, OwnedManifest, Space, block, misc, net};
 
 /// How a driver of one class is served: what it is given, what it gives back, and what is above it.
 ///
@@ -281,6 +281,14 @@ macro_rules! define_port {
             }
         }
 
+        /// Returns the bytes of each of the rings that a driver's class has, 0 for one that it does not have.
+        pub(crate) fn ring_bytes(manifest: &OwnedManifest) -> [usize; 4] {
+            match manifest.class() {
+                $(nook_abi::Class::$class => $module::ring_bytes(),)*
+                _ => [0; 4],
+            }
+        }
+
         $(
             impl $module::Port {
                 /// Returns the port that a hostcall of this class changes.
@@ -301,6 +309,7 @@ macro_rules! define_port {
 define_port! {
     Net net net;
     Misc misc misc;
+    Block block block;
 }
 
 /// Returns the fault of a hostcall of another class: the loader refuses such a module, so this driver is native.

@@ -72,6 +72,7 @@ mod tests {
         let mut later: Vec<&str> = later.collect();
         later.sort_unstable();
         let expected = [
+            "block_attach",
             "log",
             "misc_attach",
             "misc_complete",

@@ -63,6 +63,7 @@ mod tests {
             heap_bytes: 0,
             host_page: 0,
             rings: [0; 4],
+            rings_end: 0,
             window: PRIVATE as u64,
             window_bytes: WINDOW as u64,
             dma_bytes: 0,

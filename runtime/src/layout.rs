@@ -1,7 +1,6 @@
 //! Where things are in a driver's linear memory: `[data, stack | heap | host page, rings | DMA window]`.
 
 use nook_abi::HOST_PAGE_BYTES;
-use nook_abi::net::RING_BYTES;
 
 use crate::{OwnedManifest, class};
 
@@ -17,8 +16,10 @@ pub struct Layout {
     pub heap_bytes: u64,
     /// Where the host page is.
     pub host_page: u64,
-    /// Where the rings are.
+    /// Where the rings are. What the class does not have is empty.
     pub rings: [u64; 4],
+    /// Where they end.
+    pub rings_end: u64,
     /// Where the window is.
     pub window: u64,
     /// How long it is.
@@ -33,9 +34,9 @@ impl Layout {
         let heap_bytes = u64::from(manifest.heap_bytes);
         let host_page = (own_bytes + heap_bytes).next_multiple_of(HOST_PAGE_BYTES as u64);
         let mut end = host_page + HOST_PAGE_BYTES as u64;
-        let rings = [(); 4].map(|()| {
+        let rings = class::ring_bytes(manifest).map(|len_bytes| {
             let ring = end;
-            end += (RING_BYTES as u64).next_multiple_of(64);
+            end += (len_bytes as u64).next_multiple_of(64);
             ring
         });
         let dma_bytes = manifest.dma_bytes.next_multiple_of(4096);
@@ -45,6 +46,7 @@ impl Layout {
             heap_bytes,
             host_page,
             rings,
+            rings_end: end,
             window: end.next_multiple_of(WINDOW_ALIGN),
             window_bytes: used.next_multiple_of(WINDOW_ALIGN),
             dma_bytes,

@@ -13,6 +13,7 @@
 
 mod atomics;
 mod bars;
+mod block;
 mod budget;
 mod builder;
 mod cache;
@@ -50,6 +51,7 @@ mod per_second;
 mod policy;
 mod remote;
 mod revoke;
+mod ring;
 mod rollback;
 mod serve;
 mod services;
@@ -65,6 +67,7 @@ mod watch;
 mod world;
 
 pub use bars::UncheckedBars;
+pub use block::{Block, BlockCounters};
 pub use budget::{Budgets, TICK_NS};
 pub use builder::NookBuilder;
 pub use cache::{Compiler, ModuleCache, check_private_directory};

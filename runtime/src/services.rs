@@ -4,6 +4,7 @@ use nook_abi::{Addr, Fault};
 
 use crate::Host;
 // Each class serves its own rows.
+use crate::block::Hostcalls as Block;
 use crate::misc::Hostcalls as Misc;
 use crate::net::Hostcalls as Net;
 use crate::serve::Core;

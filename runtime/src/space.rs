@@ -4,11 +4,10 @@
 //! is volatile, and what was read is used from the copy.
 #![expect(unsafe_code, reason = "a driver's memory is reached by raw pointers only")]
 
-use nook_abi::net::{EntryWords, Queue};
 use nook_abi::{DOORBELLS, HostPage, RingHeader};
 use nook_bus::VolatileSlice;
 
-use crate::net::ring::{HostConsumer, HostProducer};
+use crate::ring::{HostConsumer, HostProducer};
 
 /// Where a driver's memory and the shared things in it are.
 ///
@@ -45,7 +44,7 @@ impl Space {
     /// # Safety
     ///
     /// All of it stays mapped, readable and writable for as long as the `Space` is used; the host page (one page) and
-    /// the rings ([`RING_BYTES`](nook_abi::net::RING_BYTES) each, aligned to 64) lie inside it.
+    /// the rings (each as long as its class has them, aligned to 64) lie inside it.
     pub unsafe fn new(base: *mut u8, len_bytes: u64, places: RegionAddrs) -> Self {
         Space { base, origin: 0, len_bytes, places }
     }
@@ -151,22 +150,23 @@ impl Space {
         unsafe { (&raw const (*page).doorbells).read_volatile() }
     }
 
-    /// Returns the host's end of a ring to the driver.
-    pub(crate) fn producer(&self, queue: Queue) -> HostProducer {
-        let (header, entries) = self.ring(queue);
+    /// Returns the host's end of a ring to the driver: one of those that the class of its manifest has, with entries
+    /// of this many words.
+    pub(crate) fn producer<const WORDS: usize>(&self, ring: usize) -> HostProducer<WORDS> {
+        let (header, entries) = self.ring(ring);
         // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.
         unsafe { HostProducer::new(header, entries) }
     }
 
-    /// Returns the host's end of a ring from the driver.
-    pub(crate) fn consumer(&self, queue: Queue) -> HostConsumer {
-        let (header, entries) = self.ring(queue);
+    /// Returns the host's end of a ring from the driver: as for [`producer`](Self::producer).
+    pub(crate) fn consumer<const WORDS: usize>(&self, ring: usize) -> HostConsumer<WORDS> {
+        let (header, entries) = self.ring(ring);
         // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.
         unsafe { HostConsumer::new(header, entries) }
     }
 
-    fn ring(&self, queue: Queue) -> (*mut RingHeader, *mut EntryWords) {
-        let addr = self.places.rings[queue as usize];
+    fn ring<const WORDS: usize>(&self, ring: usize) -> (*mut RingHeader, *mut [u64; WORDS]) {
+        let addr = self.places.rings[ring];
         (self.at(addr), self.at(addr + size_of::<RingHeader>() as u64))
     }
 }

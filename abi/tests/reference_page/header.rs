@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nook_abi::block::BlockQueue;
 use nook_abi::net::*;
 use nook_abi::*;
 
@@ -84,6 +85,10 @@ fn memory() -> String {
     let mut text = comment_lines("The four rings of class net, in the order of `rings` in the page.", "");
     for queue in Queue::ALL {
         text += &format!("#define NOOK_QUEUE_{} {}u\n", upper(queue.name()), queue as usize);
+    }
+    text += &comment_lines("The two rings of class block.", "");
+    for queue in BlockQueue::ALL {
+        text += &format!("#define NOOK_BLOCK_QUEUE_{} {}u\n", upper(queue.name()), queue as usize);
     }
     let mut all = structs();
     // C wants a struct before what holds it.

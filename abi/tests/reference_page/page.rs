@@ -1,5 +1,6 @@
 //! Makes the text of `docs/abi.md`.
 
+use nook_abi::block::{BlockCompletion, BlockRequest};
 use nook_abi::net::*;
 use nook_abi::*;
 
@@ -228,6 +229,8 @@ fn numbers() -> String {
 }
 
 fn memory() -> String {
+    const REQUESTS_BYTES: usize = ring_bytes(size_of::<BlockRequest>());
+    const COMPLETIONS_BYTES: usize = ring_bytes(size_of::<BlockCompletion>());
     let queues = members(NET_QUEUE, "pub enum Queue {").into_iter().zip(Queue::ALL).map(|(member, queue)| {
         assert_eq!(member.name(), format!("{queue:?}"));
         let (host, driver) = match queue {
@@ -266,6 +269,11 @@ buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begi
 whose flags have `SIDE` has {SIDE_BYTES} bytes more in the ring's side array, at the same index: in this version there
 are no side arrays, and the flag is refused.
 
+Class `block` has a `BlockPage` in `class`, and two rings: of {REQUESTS_BYTES} bytes with entries that are `BlockRequest`, which the
+host puts in, and of {COMPLETIONS_BYTES} bytes with entries that are `BlockCompletion`, which the driver puts in. A request is the driver's
+from when it counted the entry as taken until it put the completion; its data, which begins on a page of the window, is
+its device's meanwhile. What the host asks for lies inside the disk.
+
 {}",
         table(&["ring", "queue", "what it carries", "host counts", "driver counts"], queues)
     );
@@ -287,13 +295,10 @@ fn manifest() -> String {
     const REST: &str = "name = sample\nversion = 1.0\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\n\
                         registers = sample\ndma_bytes = 65536\ndma_mask_bits = 64\n";
     let good = format!("abi = {}\n{REST}", version(ABI_VERSION));
-    let without = |key: &str| -> String {
-        let keeps = |line: &&str| line.split(' ').next() != Some(key);
-        good.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect()
-    };
-    let row = |member: Member| {
+    let row = |good: &str, member: Member| {
         let (key, meaning) = member.doc[1..].split_once("`: ").expect("the comment begins with the key");
-        let rest = without(key);
+        let keeps = |line: &&str| line.split(' ').next() != Some(key);
+        let rest: String = good.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect();
         let required = matches!(Manifest::parse(rest.as_bytes()), Err(ManifestError::Missing(it)) if it == key);
         let bad = format!("{rest}{key} = ?\n");
         let value = match Manifest::parse(bad.as_bytes()) {
@@ -306,9 +311,12 @@ fn manifest() -> String {
         };
         vec![code(key), if required { "yes" } else { "" }.into(), value, meaning.to_owned()]
     };
+    let of_block = |member| row(&good.replace("class = net", "class = block"), member);
+    let row = |member| row(&good, member);
     let head = ["key", "required", "value", "meaning"];
     let core = table(&head, members(MANIFEST, "pub struct Manifest<S> {").into_iter().map(row));
     let net = table(&head, members(NET_MANIFEST, "pub struct NetKeys {").into_iter().map(row));
+    let block = table(&head, members(BLOCK_MANIFEST, "pub struct BlockKeys {").into_iter().map(of_block));
     format!(
         "## Manifest
 
@@ -319,6 +327,9 @@ are left out. Each key stands once, and a key that is not listed here is an erro
 A driver of class `net` has these besides, one of class `misc` none:
 
 {net}
+A driver of class `block` has these:
+
+{block}
 For example:
 
 ```
@@ -350,12 +361,16 @@ What ends a call into a driver. After one, nothing that the driver says is belie
 ### Faults of class `misc`
 
 {}
+### Faults of class `block`
+
+{}
 ### TrapKind
 
 {}",
         of(FAULT, "pub enum Fault {"),
         of(NET_FAULT, "pub enum NetFault {"),
         of(MISC_FAULT, "pub enum MiscFault {"),
+        of(BLOCK_FAULT, "pub enum BlockFault {"),
         table(&["kind", "meaning"], traps)
     )
 }

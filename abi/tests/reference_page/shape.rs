@@ -2,9 +2,15 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
+use nook_abi::block::*;
 use nook_abi::net::*;
 use nook_abi::*;
 
+pub const BLOCK_DISK: &str = include_str!("../../src/block/disk.rs");
+pub const BLOCK_FAULT: &str = include_str!("../../src/block/fault.rs");
+pub const BLOCK_MANIFEST: &str = include_str!("../../src/block/manifest.rs");
+pub const BLOCK_PAGE: &str = include_str!("../../src/block/page.rs");
+pub const BLOCK_QUEUE: &str = include_str!("../../src/block/queue.rs");
 pub const FAULT: &str = include_str!("../../src/fault.rs");
 pub const LAYOUT: &str = include_str!("../../src/layout.rs");
 pub const LIB: &str = include_str!("../../src/lib.rs");
@@ -91,6 +97,10 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
                 tx_timeouts
             }),
         ),
+        (BLOCK_PAGE, layout!(BlockPage { requests, completions, most_requests, transfer_bytes })),
+        (BLOCK_QUEUE, layout!(BlockRequest { id, generation, op, flags, first, blocks, len_bytes, offset, reserved })),
+        (BLOCK_QUEUE, layout!(BlockCompletion { id, generation, status, detail, reserved })),
+        (BLOCK_DISK, layout!(Disk { blocks, block_bytes, max_blocks, max_zeroes, flags, serial })),
     ]
 }
 
@@ -108,5 +118,9 @@ pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
         ("filter_verdict", NET_FILTER, "pub mod filter_verdict {", "What `net_filter` returns."),
         ("entry_flags", NET_QUEUE, "pub mod entry_flags {", "Bits of `QueueEntry.flags`."),
         ("PacketStatus", NET_QUEUE, "pub enum PacketStatus {", "`QueueEntry.status` of a returned entry."),
+        ("disk_flags", BLOCK_DISK, "pub mod disk_flags {", "Bits of `Disk.flags`."),
+        ("BlockOp", BLOCK_QUEUE, "pub enum BlockOp {", "`BlockRequest.op`."),
+        ("request_flags", BLOCK_QUEUE, "pub mod request_flags {", "Bits of `BlockRequest.flags`."),
+        ("BlockStatus", BLOCK_QUEUE, "pub enum BlockStatus {", "`BlockCompletion.status`."),
     ]
 }

@@ -4,7 +4,6 @@
 use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-use nook_abi::net::RING_BYTES;
 use nook_runtime::{Host, Layout, RegionAddrs, Space};
 
 /// Host page, rings and heap in one allocation, as far apart as in a wasm driver's memory.
@@ -17,7 +16,7 @@ pub(crate) struct SharedMemory {
 impl SharedMemory {
     pub(crate) fn new(layout: &Layout) -> Self {
         // The window is mapped elsewhere.
-        let end = layout.rings[3] as usize + RING_BYTES;
+        let end = layout.rings_end as usize;
         let alloc = AllocLayout::from_size_align(end, 4096).expect("a memory of less than 4 GiB");
         // SAFETY: the size is not zero: the host page and the rings are in it.
         let base = unsafe { alloc_zeroed(alloc) };

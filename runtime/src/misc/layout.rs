@@ -8,6 +8,10 @@ pub(crate) fn window_bytes(_: &OwnedManifest) -> u64 {
     0
 }
 
+pub(crate) fn ring_bytes() -> [usize; 4] {
+    [0; 4]
+}
+
 pub(crate) fn page(_: &OwnedManifest, _: &Space, _beside: bool) -> [u64; CLASS_WORDS] {
     [0; CLASS_WORDS]
 }

@@ -18,7 +18,7 @@ use std::os::fd::RawFd;
 use nook_abi::misc::{MOST_OPEN, MiscFault};
 use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status, poll_result};
 
-pub(crate) use layout::{page, window_bytes};
+pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::OperationInfo;
 pub(crate) use port::{Completed, Port};
 pub(crate) use serve::Hostcalls;

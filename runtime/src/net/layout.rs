@@ -1,7 +1,7 @@
 //! Where packet buffers are in a driver's window, and what the class has in the host page.
 
 use nook_abi::CLASS_WORDS;
-use nook_abi::net::{NetKeys, NetPage, PoolLayout};
+use nook_abi::net::{NetKeys, NetPage, PoolLayout, RING_BYTES};
 
 use crate::{OwnedManifest, Space};
 
@@ -28,6 +28,11 @@ pub fn pool_of(manifest: &OwnedManifest) -> PoolLayout {
 pub(crate) fn window_bytes(manifest: &OwnedManifest) -> u64 {
     let pool = pool_of(manifest);
     u64::from(pool.count) * u64::from(pool.stride_bytes)
+}
+
+/// Returns the bytes of each ring.
+pub(crate) fn ring_bytes() -> [usize; 4] {
+    [RING_BYTES; 4]
 }
 
 /// Returns what the host page has for the driver; `beside` says that there is a filter.

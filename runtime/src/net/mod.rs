@@ -11,7 +11,6 @@ mod image;
 mod layout;
 mod packets;
 mod port;
-pub(crate) mod ring;
 mod serve;
 mod settings;
 mod stats;
@@ -20,7 +19,7 @@ mod traffic_monitor;
 
 use std::os::fd::RawFd;
 
-use nook_abi::net::{LinkState, NetKeys, poll_flags};
+use nook_abi::net::{EntryWords, LinkState, NetKeys, poll_flags};
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
 use nook_net_api::NetBackend;
 
@@ -29,7 +28,7 @@ pub use counters::NetCounters;
 pub use filter::FilterModule;
 pub use image::NetImage;
 pub use layout::pool_of;
-pub(crate) use layout::{page, window_bytes};
+pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::Interface;
 pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
@@ -37,7 +36,7 @@ pub use settings::Settings;
 use traffic::Traffic;
 use traffic_monitor::TrafficMonitor;
 
-use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, class};
+use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, class, ring};
 
 /// How long a restarted driver may take to find the link before the interface's other side sees it go down.
 /// Copper gigabit negotiation takes up to about 3 s.
@@ -46,6 +45,9 @@ const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 /// Minimum time between two link reports to the interface's other side: a driver that reports it up and down all the
 /// time fills no log, and gives the system no work without end.
 const LINK_REST_NS: u64 = 10_000_000;
+
+type HostProducer = ring::HostProducer<{ size_of::<EntryWords>() / size_of::<u64>() }>;
+type HostConsumer = ring::HostConsumer<{ size_of::<EntryWords>() / size_of::<u64>() }>;
 
 /// Packets that one `poll` may move each way.
 const BUDGET: u32 = QUEUE_CAPACITY;

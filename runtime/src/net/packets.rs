@@ -3,7 +3,7 @@
 use nook_abi::Fault;
 use nook_abi::net::{EntryWords, NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
 
-use super::ring::HostProducer;
+use super::HostProducer;
 
 /// Set in a buffer's [key](Packets::keys) while the host has it. A generation has 16 bits, so that no entry's equals
 /// it.

@@ -8,9 +8,8 @@ use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
 use nook_net_api::NetBackend;
 
-use super::NetCounters;
 use super::packets::Packets;
-use super::ring::{HostConsumer, HostProducer};
+use super::{HostConsumer, HostProducer, NetCounters};
 use crate::Space;
 
 /// The host's ends of the four queues.
@@ -84,10 +83,10 @@ impl Traffic {
     /// Begins a new driver instance with empty queues and no packet.
     pub(crate) fn begin(&mut self, space: Option<&Space>) {
         self.rings = space.map(|space| Rings {
-            rx_provide: space.producer(Queue::RxProvide),
-            rx_return: space.consumer(Queue::RxReturn),
-            tx_provide: space.producer(Queue::TxProvide),
-            tx_return: space.consumer(Queue::TxReturn),
+            rx_provide: space.producer(Queue::RxProvide as usize),
+            rx_return: space.consumer(Queue::RxReturn as usize),
+            tx_provide: space.producer(Queue::TxProvide as usize),
+            tx_return: space.consumer(Queue::TxReturn as usize),
         });
     }
 

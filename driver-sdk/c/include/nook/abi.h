@@ -125,11 +125,52 @@ enum nook_status {
 /* The nook's filter does not let it pass. */
 #define NOOK_PACKET_STATUS_DROPPED 3u
 
+/* Bits of Disk.flags. */
+/* It takes reads and flushes only. */
+#define NOOK_DISK_FLAGS_READ_ONLY (1u << 0)
+/* What was written may be lost with the power until a flush is done. Without it the host asks for no flush. */
+#define NOOK_DISK_FLAGS_VOLATILE_CACHE (1u << 1)
+/* The device can be trusted with `FUA`: such a request is durable when it is done. Without it the host asks for a
+   flush after it, if there is a volatile cache. */
+#define NOOK_DISK_FLAGS_FUA (1u << 2)
+/* It takes discards. */
+#define NOOK_DISK_FLAGS_DISCARD (1u << 3)
+/* It takes zeroes. */
+#define NOOK_DISK_FLAGS_WRITE_ZEROES (1u << 4)
+
+/* BlockRequest.op. */
+/* Reads blocks into the buffer. */
+#define NOOK_BLOCK_OP_READ 0u
+/* Writes blocks from the buffer. */
+#define NOOK_BLOCK_OP_WRITE 1u
+/* Makes durable all that was completed before it was given. */
+#define NOOK_BLOCK_OP_FLUSH 2u
+/* Gives blocks up: what they hold afterwards is not known. */
+#define NOOK_BLOCK_OP_DISCARD 3u
+/* Makes blocks zero. */
+#define NOOK_BLOCK_OP_WRITE_ZEROES 4u
+
+/* Bits of BlockRequest.flags. */
+/* To be durable when it is done. Only of a driver whose disk has `FUA`. */
+#define NOOK_REQUEST_FLAGS_FUA (1u << 0)
+
+/* BlockCompletion.status. */
+/* It was done. */
+#define NOOK_BLOCK_STATUS_DONE 0u
+/* The device reported an error. */
+#define NOOK_BLOCK_STATUS_FAILED 1u
+/* It was not done and the device will not do it any more: service ended first. It is given again to the next
+   instance, if there is one. */
+#define NOOK_BLOCK_STATUS_UNUSED 2u
+
 /* The four rings of class net, in the order of `rings` in the page. */
 #define NOOK_QUEUE_RX_PROVIDE 0u
 #define NOOK_QUEUE_RX_RETURN 1u
 #define NOOK_QUEUE_TX_PROVIDE 2u
 #define NOOK_QUEUE_TX_RETURN 3u
+/* The two rings of class block. */
+#define NOOK_BLOCK_QUEUE_REQUESTS 0u
+#define NOOK_BLOCK_QUEUE_COMPLETIONS 1u
 
 struct nook_host_page {
     /* `HOST_PAGE_MAGIC`. */
@@ -276,6 +317,96 @@ _Static_assert(offsetof(struct nook_net_stats, tx_errors) == 72, "net_stats.tx_e
 _Static_assert(offsetof(struct nook_net_stats, collisions) == 80, "net_stats.collisions");
 _Static_assert(offsetof(struct nook_net_stats, tx_timeouts) == 88, "net_stats.tx_timeouts");
 _Static_assert(sizeof(struct nook_net_stats) == 96, "net_stats");
+
+struct nook_block_page {
+    /* The ring from which the driver takes requests. */
+    uint64_t requests;
+    /* The ring into which it puts completions. */
+    uint64_t completions;
+    /* The most requests that a driver has at a time: their ids are below it. */
+    uint32_t most_requests;
+    /* Room for the data of each, in bytes: a multiple of 4096. */
+    uint32_t transfer_bytes;
+};
+_Static_assert(offsetof(struct nook_block_page, requests) == 0, "block_page.requests");
+_Static_assert(offsetof(struct nook_block_page, completions) == 8, "block_page.completions");
+_Static_assert(offsetof(struct nook_block_page, most_requests) == 16, "block_page.most_requests");
+_Static_assert(offsetof(struct nook_block_page, transfer_bytes) == 20, "block_page.transfer_bytes");
+_Static_assert(sizeof(struct nook_block_page) == 24, "block_page");
+
+struct nook_block_request {
+    /* Which request: below `BlockPage::most_requests`. No other one with this id is the driver's at the same time. */
+    uint32_t id;
+    /* How often the id had been given out before: completed as it was given. */
+    uint16_t generation;
+    /* A `BlockOp`. */
+    uint8_t op;
+    /* `request_flags`. */
+    uint8_t flags;
+    /* The first block; 0 for a flush. */
+    uint64_t first;
+    /* How many blocks; 0 for a flush. They lie inside the disk, and are at most as many as the driver said. */
+    uint32_t blocks;
+    /* Bytes of data to be moved: of a read or a write, those of the blocks; else 0. */
+    uint32_t len_bytes;
+    /* Where the data lies in the window: a multiple of 4096. The request has `BlockPage::transfer_bytes` of room
+       there. */
+    uint32_t offset;
+    /* Zero. */
+    uint32_t reserved;
+};
+_Static_assert(offsetof(struct nook_block_request, id) == 0, "block_request.id");
+_Static_assert(offsetof(struct nook_block_request, generation) == 4, "block_request.generation");
+_Static_assert(offsetof(struct nook_block_request, op) == 6, "block_request.op");
+_Static_assert(offsetof(struct nook_block_request, flags) == 7, "block_request.flags");
+_Static_assert(offsetof(struct nook_block_request, first) == 8, "block_request.first");
+_Static_assert(offsetof(struct nook_block_request, blocks) == 16, "block_request.blocks");
+_Static_assert(offsetof(struct nook_block_request, len_bytes) == 20, "block_request.len_bytes");
+_Static_assert(offsetof(struct nook_block_request, offset) == 24, "block_request.offset");
+_Static_assert(offsetof(struct nook_block_request, reserved) == 28, "block_request.reserved");
+_Static_assert(sizeof(struct nook_block_request) == 32, "block_request");
+
+struct nook_block_completion {
+    /* As it was given. */
+    uint32_t id;
+    /* As it was given. */
+    uint16_t generation;
+    /* A `BlockStatus`. */
+    uint16_t status;
+    /* What the device said, for people: 0 if it was done. */
+    uint32_t detail;
+    /* Zero. */
+    uint32_t reserved;
+};
+_Static_assert(offsetof(struct nook_block_completion, id) == 0, "block_completion.id");
+_Static_assert(offsetof(struct nook_block_completion, generation) == 4, "block_completion.generation");
+_Static_assert(offsetof(struct nook_block_completion, status) == 6, "block_completion.status");
+_Static_assert(offsetof(struct nook_block_completion, detail) == 8, "block_completion.detail");
+_Static_assert(offsetof(struct nook_block_completion, reserved) == 12, "block_completion.reserved");
+_Static_assert(sizeof(struct nook_block_completion) == 16, "block_completion");
+
+struct nook_disk {
+    /* How many blocks there are: at least 1. */
+    uint64_t blocks;
+    /* Bytes of a block: a power of two, 512 to 65536. */
+    uint32_t block_bytes;
+    /* The most blocks of a read or a write: at least 1. What does not fit into a buffer is not asked for in any
+       case. */
+    uint32_t max_blocks;
+    /* The most blocks of a discard or of zeroes: at least 1 if the flags have one of these, else 0. */
+    uint32_t max_zeroes;
+    /* `disk_flags`. */
+    uint32_t flags;
+    /* The serial number: printable ASCII, filled up with zeros. All zeros if there is none. */
+    uint8_t serial[40];
+};
+_Static_assert(offsetof(struct nook_disk, blocks) == 0, "disk.blocks");
+_Static_assert(offsetof(struct nook_disk, block_bytes) == 8, "disk.block_bytes");
+_Static_assert(offsetof(struct nook_disk, max_blocks) == 12, "disk.max_blocks");
+_Static_assert(offsetof(struct nook_disk, max_zeroes) == 16, "disk.max_zeroes");
+_Static_assert(offsetof(struct nook_disk, flags) == 20, "disk.flags");
+_Static_assert(offsetof(struct nook_disk, serial) == 24, "disk.serial");
+_Static_assert(sizeof(struct nook_disk) == 64, "disk");
 
 struct nook_net_page {
     /* The rings, in the order of `Queue::ALL`. */
@@ -425,6 +556,11 @@ int32_t nook_misc_attach(uint32_t len_bytes);
    negative `Status`, and `len_bytes` is 0. */
 NOOK_HOSTCALL(misc_complete)
 void nook_misc_complete(uint32_t ticket, int32_t status, uint32_t len_bytes);
+
+/* Says what the disk is, once, in `probe`: the mailbox begins with a `Disk`. A driver that was restarted has to find
+   the same disk. */
+NOOK_HOSTCALL(block_attach)
+int32_t nook_block_attach(void);
 
 /* Hints: the loader puts an instruction in the place of each call. */
 

@@ -1,16 +1,16 @@
-//! The host's ends of the rings. The host keeps its own counters; the driver's are read once and checked.
+//! The host's ends of the rings, whose entries are of as many words as a class says. The host keeps its own counters;
+//! the driver's are read once and checked.
 #![expect(unsafe_code, reason = "rings lie in memory that a driver writes, and are reached by raw pointers only")]
 
-use nook_abi::net::EntryWords;
 use nook_abi::{Fault, QUEUE_CAPACITY, RingHeader};
 
 const MASK: u32 = QUEUE_CAPACITY - 1;
 
 /// Puts entries in for the driver.
 #[derive(Debug)]
-pub(crate) struct HostProducer {
+pub(crate) struct HostProducer<const WORDS: usize> {
     header: *mut RingHeader,
-    entries: *mut EntryWords,
+    entries: *mut [u64; WORDS],
     /// Entries ever put in: the host's own count.
     produced: u32,
     /// Entries that the driver had taken out when it was last asked.
@@ -19,24 +19,24 @@ pub(crate) struct HostProducer {
 
 /// Takes entries out that the driver put in.
 #[derive(Debug)]
-pub(crate) struct HostConsumer {
+pub(crate) struct HostConsumer<const WORDS: usize> {
     header: *mut RingHeader,
-    entries: *mut EntryWords,
+    entries: *mut [u64; WORDS],
     /// Entries ever taken out: the host's own count.
     consumed: u32,
 }
 
 // SAFETY: the pointers lead into the memory of a driver that moves between threads together with its host.
-unsafe impl Send for HostProducer {}
+unsafe impl<const WORDS: usize> Send for HostProducer<WORDS> {}
 // SAFETY: its pointers lead into that memory, too.
-unsafe impl Send for HostConsumer {}
+unsafe impl<const WORDS: usize> Send for HostConsumer<WORDS> {}
 
-impl HostProducer {
+impl<const WORDS: usize> HostProducer<WORDS> {
     /// # Safety
     ///
     /// `header` and the [`QUEUE_CAPACITY`] entries at `entries` are aligned and stay readable and writable while the
     /// producer is used.
-    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut EntryWords) -> Self {
+    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut [u64; WORDS]) -> Self {
         // SAFETY: the caller promises that the header is aligned and writable.
         unsafe { header.write_volatile(RingHeader::default()) };
         HostProducer { header, entries, produced: 0, consumed: 0 }
@@ -77,7 +77,7 @@ impl HostProducer {
     /// Puts entries in, no more than there is [`room`](Self::room) for. Returns how many. Visible after
     /// [`publish`](Self::publish).
     #[inline]
-    pub(crate) fn put(&mut self, entries: impl Iterator<Item = EntryWords>) -> u32 {
+    pub(crate) fn put(&mut self, entries: impl Iterator<Item = [u64; WORDS]>) -> u32 {
         // Counted beside the field: after each write through a pointer the compiler would store and load that again.
         let (ring, begin, mut at) = (self.entries, self.produced, self.produced);
         for words in entries {
@@ -117,11 +117,11 @@ impl HostProducer {
     }
 }
 
-impl HostConsumer {
+impl<const WORDS: usize> HostConsumer<WORDS> {
     /// # Safety
     ///
     /// As for [`HostProducer::new`].
-    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut EntryWords) -> Self {
+    pub(crate) unsafe fn new(header: *mut RingHeader, entries: *mut [u64; WORDS]) -> Self {
         // SAFETY: the caller promises that the header is aligned and writable.
         unsafe { header.write_volatile(RingHeader::default()) };
         HostConsumer { header, entries, consumed: 0 }
@@ -133,7 +133,7 @@ impl HostConsumer {
     pub(crate) fn take(
         &mut self,
         queue: &'static str,
-        mut each: impl FnMut(EntryWords) -> Result<(), Fault>,
+        mut each: impl FnMut([u64; WORDS]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         let produced = unsafe { (&raw const (*self.header).produced).read_volatile() };

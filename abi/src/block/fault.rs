@@ -1,0 +1,122 @@
+//! Bad news that ends a call of a disk's driver.
+
+use core::fmt;
+
+use crate::class::{Part, Tell};
+
+/// Who has a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestOwner {
+    /// Nobody: it was never given, or was completed before.
+    Nobody,
+    /// The host: it is in the ring, and the driver has not taken it.
+    Host,
+    /// The driver has one with this id, which was given later.
+    Later,
+}
+
+/// What only a disk's driver can be guilty of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockFault {
+    /// A request was completed that the driver does not have.
+    NotGiven {
+        /// The request's id.
+        id: u32,
+        /// The generation that was named.
+        generation: u16,
+        /// Who has it.
+        owner: RequestOwner,
+    },
+    /// A completion breaks a rule.
+    CompletionMalformed {
+        /// The request's id.
+        id: u32,
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// Requests were taken and not completed in time.
+    RequestStuck {
+        /// How many are overdue.
+        requests: u32,
+        /// For how long one may be kept, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// A driver that was restarted found another disk than the one before it.
+    DiskChanged {
+        /// The field of `Disk` that differs.
+        field: &'static str,
+        /// What the instance before said.
+        before: u64,
+        /// What this one says.
+        now: u64,
+    },
+}
+
+impl BlockFault {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            BlockFault::NotGiven { .. } => "NotGiven",
+            BlockFault::CompletionMalformed { .. } => "CompletionMalformed",
+            BlockFault::RequestStuck { .. } => "RequestStuck",
+            BlockFault::DiskChanged { .. } => "DiskChanged",
+        }
+    }
+
+    pub(crate) fn parts(&self, tell: Tell<'_>) {
+        match self {
+            BlockFault::NotGiven { id, generation, owner } => {
+                tell("request", Part::Number((*id).into()));
+                tell("generation", Part::Number((*generation).into()));
+                tell("owner", Part::Text(owner));
+            }
+            BlockFault::CompletionMalformed { id, field, value, rule } => {
+                tell("request", Part::Number((*id).into()));
+                tell("argument", Part::Text(field));
+                tell("value", Part::Number(*value));
+                tell("rule", Part::Text(rule));
+            }
+            BlockFault::RequestStuck { requests, limit_ns } => {
+                tell("requests", Part::Number((*requests).into()));
+                tell("limit_ns", Part::Number(*limit_ns));
+            }
+            BlockFault::DiskChanged { field, before, now } => {
+                tell("argument", Part::Text(field));
+                tell("before", Part::Number(*before));
+                tell("now", Part::Number(*now));
+            }
+        }
+    }
+}
+
+impl fmt::Display for BlockFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            BlockFault::NotGiven { id, generation, owner } => {
+                write!(f, "completions: request {id}, generation {generation}: {owner}")
+            }
+            BlockFault::CompletionMalformed { id, field, value, rule } => {
+                write!(f, "completions: request {id}: {field} = {value:#x}: {rule}")
+            }
+            BlockFault::RequestStuck { requests, limit_ns } => {
+                write!(f, "{requests} requests were taken and not completed within {} ms", limit_ns / 1_000_000)
+            }
+            BlockFault::DiskChanged { field, before, now } => {
+                write!(f, "block_attach: {field} = {now:#x}: another disk than before the restart, with {before:#x}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for RequestOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RequestOwner::Nobody => "was never given, or was completed before",
+            RequestOwner::Host => "is in the ring and was not taken",
+            RequestOwner::Later => "the driver has a later one with this id",
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! What a disk's driver asks of its host.
+
+use nook_abi::Status;
+use nook_abi::block::Disk;
+
+use crate::nook::status;
+use crate::{Kernel, Nook};
+
+impl<K: Kernel> Nook<K> {
+    /// Says what the disk is.
+    pub(super) fn attach_disk(&self, disk: &Disk) -> Result<(), Status> {
+        self.page().mailbox().write_bytes(0, &disk.to_bytes())?;
+        status(self.calls().block_attach())
+    }
+
+    /// Returns the most requests that the host gives at a time; their ids are below it. A disk's driver, to size its
+    /// queues.
+    pub fn most_requests(&self) -> u32 {
+        self.page().block().most_requests
+    }
+
+    /// Returns the room for the data of a request, in bytes: no read or write moves more. A disk's driver.
+    pub fn transfer_bytes(&self) -> u32 {
+        self.page().block().transfer_bytes
+    }
+}

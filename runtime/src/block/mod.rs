@@ -1,0 +1,370 @@
+//! The block class, host's side: the disk that a driver attached, the requests that it is given, and who asks for them.
+//!
+//! It is not what a disk is plugged into (that is `classes/block`, through [`BlockBackend`]) and knows no controller
+//! and no descriptor. The loop calls it as a [`Class`].
+//!
+//! **What is asked is answered once, however the driver ends, and what was acknowledged is on the disk** as
+//! docs/block.md says. What a driver had when it ended is given to the next one when the device is quiet, so that
+//! nothing of the old one is still on its way; what ends every driver is answered with an error and counted. A snapshot
+//! is never restored: a controller's queues come from commands, of which the device's registers know nothing.
+
+mod bisect;
+mod counters;
+mod layout;
+mod port;
+mod requests;
+mod serve;
+
+use std::os::fd::RawFd;
+
+use nook_abi::block::{BlockFault, BlockQueue, Disk, disk_flags};
+use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
+use nook_block_api::{BlockBackend, Geometry, Op, Outcome};
+
+use bisect::PollRestrictions;
+pub use counters::BlockCounters;
+use layout::Buffers;
+pub(crate) use layout::{page, ring_bytes, window_bytes};
+pub(crate) use port::Port;
+use requests::{Answered, Requests, Verdict};
+pub(crate) use serve::Hostcalls;
+
+use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError};
+
+/// Entries that one `poll` may move each way.
+const BUDGET: u32 = QUEUE_CAPACITY;
+
+/// One disk: what its driver has been given, and what it is plugged into.
+pub struct Block<U> {
+    backend: U,
+    requests: Requests,
+    counters: BlockCounters,
+    /// The backend knows the disk.
+    attached: bool,
+    restrictions: PollRestrictions,
+    last: LastPoll,
+    /// When it is looked next whether the driver keeps something for too long, and whether the last look found that.
+    next_look_ns: u64,
+    suspect: bool,
+    /// Completions of drivers, ever.
+    returned: u64,
+    resubmits: bool,
+}
+
+/// The `poll` that ran last.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastPoll {
+    budget: u32,
+    answer: u32,
+    /// Completions until then.
+    returned: u64,
+}
+
+impl<U: BlockBackend> Block<U> {
+    /// Creates it for the driver that this host serves.
+    pub fn new(host: &Host, backend: U) -> Self {
+        Block {
+            backend,
+            requests: Requests::new(Buffers::of(host.manifest())),
+            counters: BlockCounters::default(),
+            attached: false,
+            restrictions: PollRestrictions::default(),
+            last: LastPoll::default(),
+            next_look_ns: 0,
+            suspect: false,
+            returned: 0,
+            resubmits: true,
+        }
+    }
+
+    fn disk(host: &Host) -> Option<&Disk> {
+        host.port.block()?.disk.as_ref()
+    }
+
+    fn geometry(&self, disk: &Disk) -> Geometry {
+        let has = |flag: u32| disk.flags & flag != 0;
+        let end = disk.serial.iter().position(|&byte| byte == 0).unwrap_or(disk.serial.len());
+        Geometry {
+            block_bytes: disk.block_bytes,
+            blocks: disk.blocks,
+            max_blocks: self.requests.max_blocks(disk),
+            read_only: has(disk_flags::READ_ONLY),
+            volatile_cache: has(disk_flags::VOLATILE_CACHE),
+            discard: has(disk_flags::DISCARD),
+            write_zeroes: has(disk_flags::WRITE_ZEROES),
+            serial: String::from_utf8_lossy(&disk.serial[..end]).trim().to_owned(),
+        }
+    }
+
+    /// Answers what is over.
+    fn answer(&mut self, host: &Host) -> Result<(), NookError> {
+        let Block { backend, requests, counters, .. } = self;
+        let window = host.window().slice();
+        let answered = requests.answer(|answered, (offset, len_bytes)| {
+            count(counters, answered, len_bytes);
+            let Answered { request, verdict, .. } = answered;
+            let outcome = if *verdict == Verdict::Done { Outcome::Done } else { Outcome::IoError };
+            // Where buffers lie follows from the layout, by which the window was made.
+            let data = window.subslice(offset as usize, len_bytes as usize).ok();
+            backend.complete(request.id, outcome, data.filter(|_| request.op == Op::Read && outcome == Outcome::Done))
+        });
+        if answered.map_err(above)? {
+            self.backend.flush().map_err(above)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what is asked, as far as there is room.
+    fn take_requests(&mut self, host: &Host) -> Result<(), NookError> {
+        let Block { backend, requests, .. } = self;
+        let window = host.window().slice();
+        while requests.has_room() {
+            let Some(request) = backend.next().map_err(above)? else { break };
+            let Some(id) = requests.ask(request) else { continue };
+            let (offset, len_bytes) = requests.data(id, &request);
+            if let Ok(buffer) = window.subslice(offset as usize, len_bytes as usize) {
+                backend.fill(request.id, buffer).map_err(above)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts an answer; `len_bytes` is its data's length.
+fn count(counters: &mut BlockCounters, answered: &Answered, len_bytes: u32) {
+    let Answered { request, verdict, .. } = answered;
+    let (first, blocks, op) = (request.first, request.blocks, request.op);
+    match *verdict {
+        Verdict::Done => {
+            let counter = match op {
+                Op::Read => &mut counters.reads,
+                Op::Write => &mut counters.writes,
+                Op::Flush => &mut counters.flushes,
+                Op::Discard => &mut counters.discards,
+                Op::WriteZeroes => &mut counters.zeroes,
+            };
+            *counter += 1;
+            match op {
+                Op::Read => counters.read_bytes += u64::from(len_bytes),
+                Op::Write => counters.written_bytes += u64::from(len_bytes),
+                _ => {}
+            }
+            return;
+        }
+        Verdict::Failed(detail) => {
+            counters.device_errors += 1;
+            tracing::warn!("{op:?} of {blocks} blocks at {first}: the device says {detail:#x}");
+        }
+        Verdict::Abandoned => counters.abandoned += 1,
+        Verdict::Poison => {
+            counters.poison += 1;
+            tracing::warn!("{op:?} of {blocks} blocks at {first}: given up, because drivers ended at it");
+        }
+        Verdict::Refused => counters.refused += 1,
+    }
+    counters.errors += 1;
+}
+
+/// Wraps an error of what a disk is plugged into.
+#[cold]
+fn above(error: std::io::Error) -> NookError {
+    NookError::Above { what: "what the disk is plugged into", error }
+}
+
+impl<U: BlockBackend> Class for Block<U> {
+    const CLASS: nook_abi::Class = nook_abi::Class::Block;
+    type Image = ();
+
+    fn begin(&mut self, host: &Host) {
+        let rings = host.space.as_ref().map(|space| {
+            (space.producer(BlockQueue::Requests as usize), space.consumer(BlockQueue::Completions as usize))
+        });
+        self.requests.begin(rings);
+        self.restrictions = PollRestrictions::default();
+        self.suspect = false;
+    }
+
+    fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        let disk = *Self::disk(driver.host()).ok_or(NookError::AttachedNothing)?;
+        self.requests.attach(disk);
+        if !self.attached {
+            let geometry = self.geometry(&disk);
+            self.backend.attach(&geometry).map_err(above)?;
+            self.attached = true;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _: &Host) {
+        self.requests.end(self.resubmits);
+        self.restrictions = PollRestrictions::default();
+    }
+
+    fn expect_recovery(&mut self, _: u64) {}
+
+    fn stopped(&mut self) {
+        if let kept @ 1.. = self.requests.count_given() {
+            tracing::warn!("stop: the driver kept {kept} requests");
+        }
+    }
+
+    fn shut(&mut self, host: &Host) -> Result<(), NookError> {
+        self.requests.abandon();
+        self.answer(host)?;
+        if std::mem::take(&mut self.attached) {
+            self.backend.detach().map_err(above)?;
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
+        self.answer(host)?;
+        let due = self.backend.service(now_ns).map_err(above)?;
+        let look = self.requests.are_given().then_some(self.next_look_ns.max(now_ns));
+        Ok([due, look].into_iter().flatten().min())
+    }
+
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+        if now_ns < self.next_look_ns {
+            return Ok(());
+        }
+        let host = driver.host_mut();
+        let limit_ns = host.call.budget.limits().transmit_ns;
+        self.next_look_ns = now_ns + limit_ns / 4;
+        let overdue = now_ns.checked_sub(limit_ns).map_or(0, |before_ns| self.requests.overdue(before_ns));
+        // The first time, the driver is polled once more: an interrupt may have been lost.
+        if std::mem::replace(&mut self.suspect, overdue > 0) && overdue > 0 {
+            return Err(host.error(BlockFault::RequestStuck { requests: overdue, limit_ns }.into()));
+        }
+        if overdue > 0 {
+            host.call.due.poll();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_ready(&self, host: &Host) -> bool {
+        Self::disk(host).is_some()
+    }
+
+    fn event_fds(&self, _: &Host, fds: &mut Vec<RawFd>) {
+        // What is readable and cannot be taken now would end the wait at once, again and again.
+        if self.requests.has_room() {
+            self.backend.event_fds(fds);
+        }
+    }
+
+    fn provide(&mut self, host: &mut Host, now_ns: u64) -> Result<u32, NookError> {
+        if self.restrictions.withhold {
+            return Ok(0);
+        }
+        self.requests.sync().map_err(|fault| host.error(fault))?;
+        self.take_requests(host)?;
+        let given = self.requests.give(now_ns);
+        self.counters.given_again = self.requests.given_again;
+        self.answer(host)?;
+        Ok(given)
+    }
+
+    fn call(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        // Whatever becomes of this call, the next one is an ordinary one unless somebody says otherwise again.
+        let PollRestrictions { single, .. } = self.restrictions.take();
+        let budget = if single > 0 { 1 } else { BUDGET };
+        self.last = LastPoll { budget, answer: 0, returned: self.returned };
+        match driver.poll(0, budget, 0) {
+            Ok(answer @ ..=poll_result::AGAIN) => {
+                self.last.answer = answer;
+                Ok(())
+            }
+            Ok(answer) => {
+                let rule = "neither idle nor again";
+                Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
+            }
+            Err(fault) => Err(driver.host().error(fault)),
+        }
+    }
+
+    fn check(&mut self) -> Result<(), Fault> {
+        self.requests.check()
+    }
+
+    fn accept(&mut self, host: &mut Host) -> Result<(), NookError> {
+        self.returned += u64::from(self.requests.accept());
+        self.answer(host)
+    }
+
+    fn finish_call(&mut self, _: &mut Host) -> Result<CallOutcome, NookError> {
+        let LastPoll { budget, answer, returned } = self.last;
+        let arrived = self.returned - returned;
+        Ok(CallOutcome { arrived, again: answer == poll_result::AGAIN, more: budget < BUDGET })
+    }
+
+    fn abort(&mut self) {
+        self.requests.disregard();
+    }
+
+    fn returned(&self) -> u64 {
+        self.returned
+    }
+
+    fn idle_stamp(&self) -> Option<u64> {
+        self.requests.idle_stamp()
+    }
+
+    fn before_snapshot(&mut self, _: &mut dyn Driver, _: u64) -> Result<(), NookError> {
+        Ok(())
+    }
+
+    /// Returns nothing: a controller's queues, and what it was asked to report, come from commands, which no journal of
+    /// registers repeats.
+    fn capture(&self, _: &Host) -> Option<()> {
+        None
+    }
+
+    fn fits(&self, (): &()) -> bool {
+        false
+    }
+
+    fn restore(&mut self, _: &mut Host, (): &()) {}
+
+    fn resubmit(&mut self, resubmits: bool) {
+        self.resubmits = resubmits;
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.counters.named()
+    }
+}
+
+impl<U: BlockBackend> Nook<Block<U>> {
+    /// Creates a nook for a disk's driver: its disk is plugged into `backend`. Nothing runs yet.
+    pub fn block(host: Host, launcher: Box<dyn Launcher>, backend: U) -> Self {
+        let class = Block::new(&host, backend);
+        Nook::new(host, launcher, class)
+    }
+
+    /// Returns the disk, once the driver has attached it.
+    pub fn disk(&self) -> Option<&Disk> {
+        Block::<U>::disk(self.host())
+    }
+
+    /// Returns what the disk is plugged into.
+    pub fn backend(&self) -> &U {
+        &self.class().backend
+    }
+
+    /// Mutable access to it.
+    pub fn backend_mut(&mut self) -> &mut U {
+        &mut self.class_mut().backend
+    }
+
+    /// Returns what is counted about the disk.
+    pub fn block_counters(&self) -> &BlockCounters {
+        &self.class().counters
+    }
+
+    /// Returns how many requests the driver has; what waits in the ring to it counts.
+    pub fn requests_with_driver(&self) -> usize {
+        self.class().requests.count_given()
+    }
+}
