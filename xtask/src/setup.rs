@@ -19,6 +19,10 @@ const TOOLS: &[Tool] = &[
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "ping", package: "iputils-ping" },
     Tool { program: "iperf3", package: "iperf3" },
+    Tool { program: "nbdcopy", package: "libnbd-bin" },
+    Tool { program: "nbdsh", package: "python3-libnbd" },
+    Tool { program: "qemu-img", package: "qemu-utils" },
+    Tool { program: "fio", package: "fio" },
 ];
 
 /// What drivers in C are compiled with: only asked for when there are such drivers to build.
