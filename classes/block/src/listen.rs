@@ -5,13 +5,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with, sockopt,
 };
 
 use crate::activation;
@@ -126,8 +125,9 @@ impl Listener {
             if !there.file_type().is_socket() {
                 return Err(taken("there is a file of this name, and it is no socket: choose another name"));
             }
-            match UnixStream::connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            // Never waiting: the queue of a server that hangs may be full.
+            match connect(&open_socket(AddressFamily::UNIX).map_err(other)?, &name) {
+                Err(rustix::io::Errno::CONNREFUSED) => {
                     // What a server that was killed left behind.
                     std::fs::remove_file(path).map_err(other)?;
                 }
