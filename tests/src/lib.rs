@@ -7,6 +7,7 @@
 #[expect(unsafe_code, reason = "registers are a file of memory")]
 mod bare_device;
 mod cable;
+mod disk;
 pub mod namespaces;
 mod planted;
 mod poisoned;
@@ -17,6 +18,7 @@ mod text;
 
 pub use bare_device::{BAR_BYTES, BareDevice, BareDeviceHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
+pub use disk::{Asker, DiskNook, Drive, Served, disk_nook, nvme_module, until_answered};
 pub use planted::corrupted_at;
 pub use poisoned::poisoned;
 pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};

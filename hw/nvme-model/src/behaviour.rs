@@ -9,6 +9,8 @@ pub struct Behaviour {
     pub late_ns: u64,
     /// How long it takes to become ready, and to be reset. What it does meanwhile may still reach memory.
     pub settle_ns: u64,
+    /// Whether it has MSI-X; its line is all that there is otherwise.
+    pub messages: bool,
     /// An interrupt without a cause comes in one of this many calls of `service`; 0 is never.
     pub spurious_one_in: u32,
     /// Commands of a million that fail with a status that asks for the command again, some after they were done.
@@ -25,6 +27,7 @@ impl Behaviour {
         Behaviour {
             late_ns: 0,
             settle_ns: 0,
+            messages: true,
             spurious_one_in: 0,
             transient_errors_ppm: 0,
             stuck_one_in: 0,
@@ -37,6 +40,7 @@ impl Behaviour {
         Behaviour {
             late_ns: 40_000,
             settle_ns: 2_000_000,
+            messages: true,
             spurious_one_in: 200,
             transient_errors_ppm: 500,
             stuck_one_in: 0,

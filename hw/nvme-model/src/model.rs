@@ -203,9 +203,9 @@ impl PciDevice for Model {
         Ok(ResetKind::Function)
     }
 
-    /// Enables messages if more than one vector is wanted, and the line otherwise.
+    /// Enables messages if there are any and more than one vector is wanted, and the line otherwise.
     fn irq_enable(&mut self, vectors: u32) -> Result<(IrqKind, u32)> {
-        if vectors > 1 {
+        if vectors > 1 && self.behaviour.messages {
             let granted = vectors.min(VECTORS);
             self.irq.open_messages(granted);
             return Ok((IrqKind::MsiX, granted));

@@ -1,0 +1,208 @@
+//! A disk's driver between a device and one who asks for blocks and remembers what they have to hold.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use nook_block_api::{BlockBackend, Geometry, Op, Outcome, Request};
+use nook_bus::{Clock, DmaWindow, PciDevice, VolatileSlice};
+use nook_native::Level;
+use nook_process::{ProcessLauncher, Wait};
+use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
+use nook_recovery::Supervisor;
+use nook_runtime::{
+    Block, Budgets, DriverModule, Launcher, Mmio, ModuleCache, Nook, NookBuilder, RollbackMethod, Wasi, WasmLauncher,
+    now_ns,
+};
+use nvme_model::{Disk, Model, ModelConfig};
+
+use crate::{Isolation, driver_file, native};
+
+/// How long a rig waits for what must come.
+const PATIENCE_NS: u64 = 60_000_000_000;
+
+/// Returns the NVMe driver, loaded once.
+///
+/// # Panics
+/// If it was not built.
+pub fn nvme_module() -> Arc<DriverModule> {
+    static MODULE: LazyLock<Arc<DriverModule>> = LazyLock::new(|| {
+        let module = DriverModule::load(&driver_file("nvme"), Wasi::Refused);
+        Arc::new(module.unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")))
+    });
+    MODULE.clone()
+}
+
+/// Returns a launcher of the NVMe driver, whose calls can be ended on request in wasm.
+fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
+    let module = nvme_module();
+    let process = |wait: Wait| -> Box<dyn Launcher> {
+        let program = driver_file("nvme").with_extension("elf");
+        let launcher = ProcessLauncher::new(&program, module.manifest(), wait);
+        Box::new(launcher.unwrap_or_else(|error| panic!("{error}")))
+    };
+    match isolation {
+        Isolation::Native => Box::new(native("nvme", module.manifest(), Level::Native)),
+        Isolation::Wrapped => Box::new(native("nvme", module.manifest(), Level::Wrapped)),
+        Isolation::Process => process(Wait::Futex),
+        Isolation::ProcessPoll => process(Wait::Poll),
+        Isolation::Sfi => Box::new(
+            WasmLauncher::new(module.counting().into(), &ModuleCache::none(), Mmio::Emulated)
+                .expect("the driver compiles"),
+        ),
+        Isolation::SfiTxn => Box::new(
+            WasmLauncher::with_rollback(&module.counting(), &ModuleCache::none(), Arc::new(RollbackMethod::Log))
+                .expect("the driver compiles, and its calls can be rolled back"),
+        ),
+    }
+}
+
+/// What to run the driver on.
+#[derive(Clone, Copy)]
+pub enum Drive<'a> {
+    /// The embedded model with this disk.
+    Model(ModelConfig, &'a Disk),
+    /// QEMU's controller, with this file and more of its options.
+    Qemu(&'a Path, &'a str),
+}
+
+/// One who asks for blocks.
+#[derive(Default)]
+pub struct Asker {
+    /// What the driver said of the disk.
+    pub geometry: Geometry,
+    next_id: u64,
+    waiting: VecDeque<Request>,
+    /// The data of writes that are not complete.
+    data: HashMap<u64, Vec<u8>>,
+    /// What was answered, with what reads have read; in the order of the answers.
+    pub answered: Vec<(u64, Outcome, Vec<u8>)>,
+}
+
+impl Asker {
+    /// Asks for something; `data` is that of a write. Returns the request's number.
+    pub fn ask(&mut self, op: Op, first: u64, blocks: u32, fua: bool, data: Vec<u8>) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.waiting.push_back(Request { id, op, first, blocks, fua });
+        self.data.insert(id, data);
+        id
+    }
+
+    /// Returns how many requests are not answered.
+    pub fn open(&self) -> usize {
+        self.data.len()
+    }
+}
+
+impl BlockBackend for Asker {
+    fn attach(&mut self, geometry: &Geometry) -> io::Result<()> {
+        self.geometry = geometry.clone();
+        Ok(())
+    }
+    fn next(&mut self) -> io::Result<Option<Request>> {
+        Ok(self.waiting.pop_front())
+    }
+    fn fill(&mut self, id: u64, buffer: VolatileSlice<'_>) -> io::Result<()> {
+        if let Some(data) = self.data.get(&id).filter(|data| !data.is_empty()) {
+            assert_eq!(data.len(), buffer.len());
+            buffer.copy_from(data);
+        }
+        Ok(())
+    }
+    fn complete(&mut self, id: u64, outcome: Outcome, data: Option<VolatileSlice<'_>>) -> io::Result<()> {
+        assert!(self.data.remove(&id).is_some(), "request {id} is answered twice");
+        let data = data.map_or_else(Vec::new, |slice| {
+            let mut bytes = vec![0; slice.len()];
+            slice.copy_to(&mut bytes);
+            bytes
+        });
+        self.answered.push((id, outcome, data));
+        Ok(())
+    }
+}
+
+/// The nook of a disk's driver.
+pub type DiskNook = Nook<Block<Asker>>;
+
+/// Puts driver and device together; nothing runs yet.
+///
+/// # Panics
+/// If a part cannot be made.
+pub fn disk_nook(drive: Drive<'_>, isolation: Isolation) -> DiskNook {
+    let module = nvme_module();
+    let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
+    let (device, clock): (Box<dyn PciDevice>, _) = match drive {
+        Drive::Model(config, disk) => {
+            // What is waited for comes at once, but with a process, which works in real time.
+            let real = matches!(isolation, Isolation::Process | Isolation::ProcessPoll);
+            let clock = if real { Clock::Monotonic } else { Clock::new_virtual() };
+            (Box::new(Model::new(config, disk.clone())), clock)
+        }
+        Drive::Qemu(file, options) => {
+            let spec = format!("nvme,file={}{options}", file.display()).parse().expect("a device's name and options");
+            let config = QemuConfig::new(spec, QemuNet::User { restrict: true });
+            (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Clock::Monotonic)
+        }
+    };
+    // Only its own CPU time ends a call: QEMU, and a driver's process, may be kept waiting by a busy machine.
+    let budgets = Budgets {
+        short_wall_ns: PATIENCE_NS,
+        process_wall_ns: PATIENCE_NS,
+        transmit_ns: PATIENCE_NS,
+        ..Budgets::default()
+    };
+    NookBuilder::of(&module, &[&nvme_regs::MAP])
+        .in_window(window)
+        .budgets(budgets)
+        .clock(clock)
+        .block(device, nvme_launcher(isolation), Asker::default())
+        .expect("driver and device belong together")
+}
+
+/// A disk's nook that can be let work.
+pub trait Served {
+    /// Returns the nook.
+    fn nook(&mut self) -> &mut DiskNook;
+
+    /// One round, with a wait of a millisecond at most.
+    ///
+    /// # Panics
+    /// If the driver faults, or ends for good.
+    fn work(&mut self);
+}
+
+impl Served for DiskNook {
+    fn nook(&mut self) -> &mut DiskNook {
+        self
+    }
+    fn work(&mut self) {
+        let until_ns = self.clock().now_ns() + 1_000_000;
+        self.turn(until_ns).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+impl Served for Supervisor<Block<Asker>> {
+    fn nook(&mut self) -> &mut DiskNook {
+        self.nook_mut()
+    }
+    fn work(&mut self) {
+        let until_ns = Supervisor::nook(self).clock().now_ns() + 1_000_000;
+        self.turn(until_ns).expect("the driver comes back");
+    }
+}
+
+/// Lets a nook work until all that was asked is answered, and returns the answers by request.
+///
+/// # Panics
+/// If it takes a minute.
+pub fn until_answered(served: &mut impl Served) -> HashMap<u64, (Outcome, Vec<u8>)> {
+    let end = now_ns() + PATIENCE_NS;
+    while served.nook().backend().open() > 0 {
+        let nook = served.nook();
+        assert!(now_ns() < end, "{} requests are not answered: {:?}", nook.backend().open(), nook.block_counters());
+        served.work();
+    }
+    served.nook().backend_mut().answered.drain(..).map(|(id, outcome, data)| (id, (outcome, data))).collect()
+}
