@@ -39,12 +39,13 @@ impl Host {
     fn ring(&mut self, count: u32) -> Result<(), Fault> {
         let Some(space) = &self.space else { return Ok(()) };
         space.clear_doorbells();
-        let words = space.doorbells();
-        let Some(words) = words.get(..count as usize) else {
+        if count > DOORBELLS as u32 {
             let rule = "more were left than there is room for";
             return Err(Fault::QueueCorrupt { queue: "doorbells", value: count, rule });
-        };
-        for &word in words {
+        }
+        for at in 0..count as usize {
+            let Some(space) = &self.space else { break };
+            let word = space.doorbell(at);
             let Doorbell { bar, offset, value } = Doorbell::from_word(word);
             let outcome = self.bars().ring(bar, offset, value);
             let args = [bar.into(), offset.into(), value.into()];

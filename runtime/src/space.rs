@@ -4,7 +4,7 @@
 //! is volatile, and what was read is used from the copy.
 #![expect(unsafe_code, reason = "a driver's memory is reached by raw pointers only")]
 
-use nook_abi::{DOORBELLS, HostPage, RingHeader};
+use nook_abi::{HostPage, RingHeader};
 use nook_bus::VolatileSlice;
 
 use crate::ring::{HostConsumer, HostProducer};
@@ -141,13 +141,16 @@ impl Space {
         unsafe { (&raw mut (*page).doorbell_count).write_volatile(0) }
     }
 
-    /// Reads doorbells.
+    /// Reads one doorbell. One at a time, as the driver wrote them: a wider load would wait for the store buffer.
+    ///
+    /// # Panics
+    /// If there is no such place.
     #[inline]
-    pub(crate) fn doorbells(&self) -> [u64; DOORBELLS] {
+    pub(crate) fn doorbell(&self, at: usize) -> u64 {
         let page = self.at::<HostPage>(self.places.host_page);
-        // SAFETY: the host page, of which `doorbells` is a field, lies inside the memory and is aligned; words are
-        // words, whatever is there.
-        unsafe { (&raw const (*page).doorbells).read_volatile() }
+        // SAFETY: the host page, of which `doorbells` is a field, lies inside the memory and is aligned; the index is
+        // checked, and words are words, whatever is there.
+        unsafe { (&raw const (*page).doorbells[at]).read_volatile() }
     }
 
     /// Returns the host's end of a ring to the driver: one of those that the class of its manifest has, with entries

@@ -100,11 +100,17 @@ macro_rules! define_wasm_driver {
                         self.store.data_mut().end_long_call();
                     }
                     let injected = counted.is_some_and(|countdown| countdown.end(&mut self.store, outcome.is_ok()));
-                    match (self.store.data().device_is_taken(), outcome) {
-                        // Whatever else the call came to: it was made of ones or zeros.
-                        (Some(fault), _) => Err(self.lost(fault)),
-                        (None, Ok(result)) => self.store.data_mut().ring_doorbells().map(|()| result),
-                        (None, Err(error)) => Err(self.died(Entry::$variant, &error, injected)),
+                    // Whatever else the call came to: it was made of ones or zeros.
+                    if let Some(fault) = self.store.data().device_is_taken() {
+                        return Err(self.lost(fault));
+                    }
+                    // Matched where it lies: moved as a whole, it would be read before its halves are written.
+                    match outcome {
+                        Ok(result) => {
+                            self.store.data_mut().ring_doorbells()?;
+                            Ok(result)
+                        }
+                        Err(error) => Err(self.died(Entry::$variant, &error, injected)),
                     }
                 }
             )*
