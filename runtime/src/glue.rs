@@ -1,7 +1,7 @@
-//! From wasm imports to [`Services`]: expanded from the hostcall table.
+//! From wasm imports to [`Services`], expanded from the hostcall table; and from the engine's traps to faults.
 
-use nook_abi::{Addr, HINT_MODULE, Hostcall, IMPORT_MODULE, Topic, padded};
-use wasmtime::{Caller, Linker};
+use nook_abi::{Addr, HINT_MODULE, Hostcall, IMPORT_MODULE, Topic, TrapKind, padded};
+use wasmtime::{Caller, Linker, Trap};
 
 use crate::{Host, Services, doorbells};
 
@@ -74,3 +74,16 @@ macro_rules! define_link_hints {
 }
 
 nook_abi::hints!(define_link_hints);
+
+/// Returns what the driver did, of what the engine says.
+pub(crate) fn trap_kind(trap: Trap) -> TrapKind {
+    match trap {
+        Trap::UnreachableCodeReached => TrapKind::Unreachable,
+        Trap::MemoryOutOfBounds => TrapKind::MemoryOutOfBounds,
+        Trap::HeapMisaligned => TrapKind::Misaligned,
+        Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => TrapKind::Arithmetic,
+        Trap::IndirectCallToNull | Trap::BadSignature | Trap::TableOutOfBounds => TrapKind::IndirectCall,
+        Trap::StackOverflow => TrapKind::StackOverflow,
+        _ => TrapKind::Other,
+    }
+}

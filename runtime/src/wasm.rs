@@ -106,10 +106,7 @@ macro_rules! define_wasm_driver {
                     }
                     // Matched where it lies: moved as a whole, it would be read before its halves are written.
                     match outcome {
-                        Ok(result) => {
-                            self.store.data_mut().ring_doorbells()?;
-                            Ok(result)
-                        }
+                        Ok(result) => self.store.data_mut().ring_doorbells().map(|()| result),
                         Err(error) => Err(self.died(Entry::$variant, &error, injected)),
                     }
                 }
@@ -256,19 +253,7 @@ impl WasmDriver {
             return fault;
         }
         let full = self.rollback.as_mut().is_some_and(|log| log.is_full(&mut self.store));
-        Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { trap_kind(trap) } }
-    }
-}
-
-fn trap_kind(trap: Trap) -> TrapKind {
-    match trap {
-        Trap::UnreachableCodeReached => TrapKind::Unreachable,
-        Trap::MemoryOutOfBounds => TrapKind::MemoryOutOfBounds,
-        Trap::HeapMisaligned => TrapKind::Misaligned,
-        Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => TrapKind::Arithmetic,
-        Trap::IndirectCallToNull | Trap::BadSignature | Trap::TableOutOfBounds => TrapKind::IndirectCall,
-        Trap::StackOverflow => TrapKind::StackOverflow,
-        _ => TrapKind::Other,
+        Fault::Trap { entry, kind: if full { TrapKind::UndoLogFull } else { glue::trap_kind(trap) } }
     }
 }
 
