@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use nook_block_api::{Op, Outcome};
+use nook_abi::block::disk_flags;
+use nook_block_api::{Geometry, Op, Outcome};
 use nook_recovery::{Policy, Supervisor};
 use nook_runtime::{Block, CrashWhen};
 use nook_seed::Rng;
@@ -234,7 +235,7 @@ fn calls_that_are_rolled_back_lose_no_request() {
     assert_eq!(supervisor.restarts(), 0);
     let dir = tempfile::tempdir().unwrap();
     let path = image(&dir);
-    crashed(disk_nook(Drive::Qemu(&path, ""), Isolation::SfiTxn), 200_000, Policy::default(), 50);
+    crashed(disk_nook(Drive::Qemu(&path, ""), Isolation::SfiTxn), 5_000_000, Policy::default(), 20);
 }
 
 #[test]
@@ -248,5 +249,78 @@ fn drivers_that_are_restarted_lose_no_request() {
     assert!(supervisor.restarts() >= 10, "{} restarts", supervisor.restarts());
     let dir = tempfile::tempdir().unwrap();
     let path = image(&dir);
-    crashed(disk_nook(Drive::Qemu(&path, ""), Isolation::Sfi), 100_000_000, policy(), 5);
+    crashed(disk_nook(Drive::Qemu(&path, ""), Isolation::Sfi), 500_000_000, policy(), 3);
+}
+
+#[test]
+fn completions_interrupt_by_message_on_both() {
+    let (disk, dir) = (memory(), tempfile::tempdir().unwrap());
+    let path = image(&dir);
+    for drive in [Drive::Model(model(1, Behaviour::calm()), &disk), Drive::Qemu(&path, "")] {
+        let mut nook = started(drive, Isolation::SfiTxn);
+        // One at a time, each of which is seen by its interrupt: nothing else has the driver look before half a second.
+        for first in 0..20 {
+            let before = nook.counters().irqs;
+            nook.backend_mut().ask(Op::Read, first, 1, false, Vec::new());
+            until_answered(&mut nook);
+            assert!(nook.counters().irqs > before, "read {first}");
+        }
+    }
+}
+
+#[test]
+fn qemu_s_controller_is_not_trusted_with_fua_and_the_embedded_one_is() {
+    let (disk, dir) = (memory(), tempfile::tempdir().unwrap());
+    let path = image(&dir);
+    let flags = |drive: Drive<'_>| started(drive, Isolation::Sfi).disk().unwrap().flags;
+    let cached = disk_flags::VOLATILE_CACHE | disk_flags::DISCARD | disk_flags::WRITE_ZEROES;
+    assert_eq!(flags(Drive::Qemu(&path, "")), cached);
+    assert_eq!(flags(Drive::Model(model(1, HARD), &disk)), cached | disk_flags::FUA);
+    let uncached = Disk::in_memory(BLOCKS, BLOCK as u32).unwrap();
+    assert_eq!(flags(Drive::Model(model(1, HARD), &uncached)), disk_flags::DISCARD | disk_flags::WRITE_ZEROES);
+}
+
+#[test]
+fn the_disk_is_what_the_controller_says() {
+    let (disk, dir) = (memory(), tempfile::tempdir().unwrap());
+    let path = image(&dir);
+    let nook = started(Drive::Model(model(7, HARD), &disk), Isolation::Sfi);
+    let Geometry { block_bytes, blocks, max_blocks, serial, .. } = &nook.backend().geometry;
+    assert_eq!((*block_bytes, *blocks, *max_blocks, &**serial), (512, BLOCKS, 256, "nook-model-7"));
+    // MDTS 2 is 16 KiB.
+    let nook = started(
+        Drive::Qemu(&path, ",serial=abc 1,mdts=2,logical_block_size=4096,physical_block_size=4096"),
+        Isolation::Sfi,
+    );
+    let Geometry { block_bytes, blocks, max_blocks, serial, .. } = &nook.backend().geometry;
+    assert_eq!((*block_bytes, *blocks, *max_blocks, &**serial), (4096, BLOCKS / 8, 4, "abc 1"));
+}
+
+#[test]
+fn blocks_that_went_away_answer_with_an_error_and_the_others_go_on() {
+    let disk = memory();
+    let mut nook = started(Drive::Model(model(1, HARD), &disk), Isolation::SfiTxn);
+    disk.shrink(BLOCKS / 2);
+    let ask = |nook: &mut DiskNook, first| nook.backend_mut().ask(Op::Read, first, 8, false, Vec::new());
+    let (gone, there) = (ask(&mut nook, BLOCKS - 8), ask(&mut nook, 0));
+    let answers = until_answered(&mut nook);
+    assert_eq!((answers[&gone].0, answers[&there].0), (Outcome::IoError, Outcome::Done));
+    assert_eq!((nook.block_counters().device_errors, nook.block_counters().poison), (1, 0));
+}
+
+#[test]
+fn a_discard_is_done_and_what_it_gave_up_reads_as_zeros_where_the_controller_says_so() {
+    let (disk, dir) = (memory(), tempfile::tempdir().unwrap());
+    let path = image(&dir);
+    disk.write(0, &[7; 64 * BLOCK], true).unwrap();
+    for drive in [Drive::Model(model(1, HARD), &disk), Drive::Qemu(&path, "")] {
+        let mut nook = started(drive, Isolation::SfiTxn);
+        let id = nook.backend_mut().ask(Op::Discard, 8, 16, false, Vec::new());
+        assert_eq!(until_answered(&mut nook)[&id].0, Outcome::Done);
+    }
+    let mut medium = [0; 64 * BLOCK];
+    disk.read(0, &mut medium).unwrap();
+    for (block, bytes) in medium.chunks(BLOCK).enumerate() {
+        assert_eq!(bytes[0], if (8..24).contains(&block) { 0 } else { 7 }, "block {block}");
+    }
 }
