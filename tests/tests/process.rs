@@ -241,6 +241,29 @@ fn a_program_that_is_not_the_driver_is_refused() {
 }
 
 #[test]
+fn its_process_is_out_of_a_terminals_reach_and_the_kernel_schedules_it_with_its_host() {
+    let _alone = alone();
+    let (manifest, layout, launcher) = hostile();
+    let driver = probed(&launcher, host(&manifest, &layout));
+    let children = children();
+    let [pid] = *children.iter().collect::<Vec<_>>() else { panic!("one process: {children:?}") };
+    // Fields of proc(5) behind the name, which may have blanks: state, parent, process group, session.
+    let of = |whose: &str| {
+        let stat = fs::read_to_string(format!("/proc/{whose}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<String> = fields.split(' ').skip(2).take(2).map(str::to_owned).collect();
+        fields
+    };
+    let [group, session] = of(&pid.to_string()).try_into().unwrap();
+    let [host_group, host_session] = of("self").try_into().unwrap();
+    assert_ne!(group, host_group, "what is typed would reach it");
+    // The kernel shares a processor out among sessions (sched(7), autogroup), and left one such process waiting for
+    // seconds for a processor that nothing of ordinary priority used.
+    assert_eq!(session, host_session);
+    drop(driver);
+}
+
+#[test]
 fn its_process_has_no_rights_and_nothing_open() {
     let _alone = alone();
     let (manifest, layout, launcher) = hostile();

@@ -88,7 +88,7 @@ macro_rules! steps {
 }
 
 steps! {
-    Session "beginning a session",
+    ProcessGroup "leaving the host's process group",
     Parent "asking to die with its parent",
     Orphaned "finding its parent alive",
     Groups "dropping its groups",
@@ -132,8 +132,10 @@ pub(crate) unsafe fn enter(plan: &Plan<'_>) -> ! {
     // SAFETY: system calls on the copy's own state, with pointers to what lives as long as the call.
     unsafe {
         libc::close(plan.go_other_end);
-        // What is typed at a terminal is for the host.
-        check(SetupStep::Session, status, libc::setsid().into());
+        // What is typed at a terminal is for the host. A session would serve for that too, but the kernel schedules
+        // each session as one (sched(7), autogroup): it left a driver's process waiting for seconds on a processor on
+        // which nothing ran but what had the lowest priority in the host's session.
+        check(SetupStep::ProcessGroup, status, libc::setpgid(0, 0).into());
         die_with_parent(status);
         let mut go = 0u8;
         if libc::read(plan.go, (&raw mut go).cast(), 1) != 1 {
