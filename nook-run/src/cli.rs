@@ -10,8 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 use nook_qemu::DeviceSpec;
 
+use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
-use crate::{misc, net};
+use crate::{block, misc, net};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -301,7 +302,7 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "isolation",
+        "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "nbd", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
         "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,
@@ -310,9 +311,18 @@ pub struct RunArgs {
     #[command(flatten)]
     pub net: net::args::Args,
 
+    /// The options of the block class.
+    #[command(flatten)]
+    pub block: block::args::Args,
+
     /// The options of the misc class.
     #[command(flatten)]
     pub misc: misc::args::Args,
+
+    /// Exercises what the driver serves from within the process, prints a table, and ends the run: an interface with
+    /// ping, tcp and rr, a disk with read, write, verify and fsync.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
+    pub exercise: Vec<Exercise>,
 
     /// Runs on this PCI device of QEMU's, named as for QEMU's -device, perhaps with its options: e1000e,
     /// e1000,mac=52:54:00:12:34:56. A network card is in QEMU's user network; a disk's drive is a file: nvme,file=PATH.
@@ -326,7 +336,7 @@ pub struct RunArgs {
     pub qemu_program: Option<PathBuf>,
 
     /// Runs on the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu", "exercise"])]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu"])]
     pub pci: Option<String>,
 
     /// Its register map.
@@ -417,7 +427,7 @@ mod tests {
     fn a_driver_is_run_and_inspect_is_a_command() {
         let cli = Cli::try_parse_from(["nook-run", "e1000.wasm", "--exercise", "ping,tcp", "--duration", "5s"]);
         let run = cli.unwrap().run;
-        assert_eq!(run.net.exercise, [net::args::Exercise::Ping, net::args::Exercise::Tcp]);
+        assert_eq!(run.exercise, [Exercise::Ping, Exercise::Tcp]);
         assert_eq!(run.duration, Some(Duration::from_secs(5)));
         let cli = Cli::try_parse_from(["nook-run", "inspect", "e1000.wasm"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Inspect(_))) && cli.run.driver.is_none());

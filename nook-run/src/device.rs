@@ -27,8 +27,10 @@ pub struct DeviceOptions<'a> {
     pub qemu: Option<&'a DeviceSpec>,
     /// Which QEMU, if it was named.
     pub qemu_program: Option<&'a Path>,
-    /// Where the embedded model's cable goes.
+    /// Where the embedded card's cable goes.
     pub wire: &'a WireArg,
+    /// The file in which the embedded disk's content is.
+    pub disk: Option<&'a Path>,
     /// Seed of the embedded model's random behaviour.
     pub seed: u64,
     /// It has none.
@@ -37,9 +39,10 @@ pub struct DeviceOptions<'a> {
 
 impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
     fn from(args: &'a RunArgs) -> Self {
-        let RunArgs { pci, qemu, qemu_program, net, seed, calm, .. } = args;
+        let RunArgs { pci, qemu, qemu_program, net, block, seed, calm, .. } = args;
         let (pci, qemu, qemu_program) = (pci.as_deref(), qemu.as_ref(), qemu_program.as_deref());
-        DeviceOptions { pci, qemu, qemu_program, wire: &net.wire, seed: *seed, calm: *calm }
+        let (wire, disk) = (&net.wire, block.disk.as_deref());
+        DeviceOptions { pci, qemu, qemu_program, wire, disk, seed: *seed, calm: *calm }
     }
 }
 
@@ -88,11 +91,14 @@ fn qemu_program(named: Option<&Path>) -> Result<QemuProgram> {
 }
 
 fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
+    if manifest.drives(nvme_regs::VENDOR_MODEL, nvme_regs::DEVICE_MODEL) {
+        return disk(choice);
+    }
     let chips = [(Chip::I82540em, e1000_regs::DEVICE_82540EM), (Chip::I82545em, e1000_regs::DEVICE_82545EM)];
     let Some((chip, _)) = chips.into_iter().find(|&(_, device)| manifest.drives(e1000_regs::VENDOR, device)) else {
         bail!(
-            "the embedded model is an Intel 82540EM or 82545EM (8086:100e, 8086:100f), which the driver `{}` does not \
-             drive: choose another device with --qemu",
+            "the embedded models are an Intel 82540EM or 82545EM (8086:100e, 8086:100f) and an NVM Express disk \
+             (1234:0108), which the driver `{}` does not drive: choose another device with --qemu",
             manifest.name
         );
     };
@@ -103,6 +109,28 @@ fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn
     };
     let behaviour = if choice.calm { Behaviour::calm() } else { Behaviour::adversarial() };
     let model = Model::new(ModelConfig { chip, seed: choice.seed, behaviour, ..ModelConfig::default() }, wire);
+    tracing::info!("no device was named: using the embedded one, {}", model.describe());
+    Ok(Box::new(model))
+}
+
+/// Bytes of the embedded disk, if it is not a file.
+const DISK_BYTES: u64 = 64 << 20;
+/// Bytes of its blocks.
+const BLOCK_BYTES: u32 = 512;
+/// Bytes that its volatile cache holds.
+const CACHE_BYTES: usize = 4 << 20;
+
+fn disk(choice: &DeviceOptions<'_>) -> Result<Box<dyn PciDevice>> {
+    let disk = match choice.disk {
+        Some(path) => nvme_model::Disk::in_file(path, BLOCK_BYTES).context("--disk")?,
+        None => nvme_model::Disk::in_memory(DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES)?,
+    };
+    let behaviour = match choice.calm {
+        true => nvme_model::Behaviour::calm(),
+        false => nvme_model::Behaviour::adversarial(),
+    };
+    let config = nvme_model::ModelConfig { seed: choice.seed, behaviour };
+    let model = nvme_model::Model::new(config, disk.with_cache(CACHE_BYTES));
     tracing::info!("no device was named: using the embedded one, {}", model.describe());
     Ok(Box::new(model))
 }

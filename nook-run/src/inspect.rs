@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use anyhow::Result;
-use nook_abi::Hex;
+use nook_abi::block::BlockKeys;
 use nook_abi::net::NetKeys;
+use nook_abi::{Class, Hex};
 use nook_recovery::PolicyFile;
 use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, RollbackMethod, pool_of, target_description};
 
@@ -61,10 +62,13 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
              each frame"
         )?;
     }
+    if let Some(BlockKeys { requests, transfer_bytes }) = BlockKeys::of(m) {
+        writeln!(out, "requests        {requests} at a time, up to {transfer_bytes} bytes each")?;
+    }
     let hash = Hex::of(&module.sha256()).to_string();
     writeln!(out, "file            {} bytes, SHA-256 {hash}", module.file_bytes())?;
     writeln!(out, "compiled for    {}", target_description())?;
-    memory(out, module.layout())?;
+    memory(out, m.class(), module.layout())?;
     let imports = module.imports();
     writeln!(out, "imports         {}", imports.len())?;
     for name in imports {
@@ -100,7 +104,7 @@ fn undo(out: &mut String, module: &DriverModule) -> Result<()> {
     Ok(())
 }
 
-fn memory(out: &mut String, layout: &Layout) -> Result<()> {
+fn memory(out: &mut String, class: Class, layout: &Layout) -> Result<()> {
     writeln!(out, "memory          {} KiB", layout.total_pages() * 64)?;
     let rows = [
         (0, layout.own_bytes, "data and stack"),
@@ -110,7 +114,7 @@ fn memory(out: &mut String, layout: &Layout) -> Result<()> {
         (
             layout.window + u64::from(layout.dma_bytes),
             layout.window_bytes - u64::from(layout.dma_bytes),
-            "DMA window: packet buffers",
+            if class == Class::Block { "DMA window: data of requests" } else { "DMA window: packet buffers" },
         ),
     ];
     for (start, len, what) in rows.into_iter().filter(|(_, len, _)| *len > 0) {

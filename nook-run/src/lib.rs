@@ -4,10 +4,12 @@
 //! interface, and the report of a run. The binary and the tests call it.
 #![deny(unsafe_code)]
 
+mod block;
 pub mod build;
 pub mod cli;
 mod device;
 mod drivers;
+mod exercise;
 mod files;
 pub mod inspect;
 pub mod logging;

@@ -10,6 +10,7 @@ use nook_recovery::{Downtime, Recovery, Supervisor};
 use nook_runtime::{Class, Counters, DriverModule, FilterModule, Named, OwnedManifest};
 use serde::{Serialize, Serializer};
 
+use crate::block::BlockReport;
 use crate::files::{draft, folder_of, is_special, replace};
 use crate::misc::MiscReport;
 use crate::net::NetReport;
@@ -51,6 +52,8 @@ pub struct Report {
 pub enum ClassReport {
     /// Of an interface.
     Net(Box<NetReport>),
+    /// Of a disk.
+    Block(Box<BlockReport>),
     /// Of operations.
     Misc(Box<MiscReport>),
 }
@@ -171,6 +174,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = match &self.class {
             ClassReport::Net(net) => net.text(self),
+            ClassReport::Block(block) => block.text(self),
             ClassReport::Misc(misc) => misc.text(self),
         };
         if self.dma_faults > 0 {

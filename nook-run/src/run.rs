@@ -18,7 +18,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{device, drivers, maps, misc, net, nooks, output, state};
+use crate::{block, device, drivers, maps, misc, net, nooks, output, state};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -137,7 +137,7 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
     match manifest.class() {
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
-        nook_abi::Class::Block => bail!("`{}` is of class block, which this version does not run", manifest.name),
+        nook_abi::Class::Block => block::run(args, &modules, &policy, signals),
         class => Err(no_device(&manifest.name, class)),
     }
 }
@@ -148,11 +148,19 @@ fn no_device(name: &str, class: nook_abi::Class) -> anyhow::Error {
 
 /// Refuses an option of one class with a driver of another.
 fn check_class(args: &RunArgs, driver: &str, class: nook_abi::Class) -> Result<()> {
-    let options = [(nook_abi::Class::Net, args.net.given()), (nook_abi::Class::Misc, args.misc.given())];
+    let options = [
+        (nook_abi::Class::Net, args.net.given()),
+        (nook_abi::Class::Block, args.block.given()),
+        (nook_abi::Class::Misc, args.misc.given()),
+    ];
     for (of, option) in options {
         if let Some(option) = option.filter(|_| of != class) {
             bail!("{option} is for drivers of class {of}, and `{driver}` is of class {class}: leave it out");
         }
+    }
+    if let Some(exercise) = args.exercise.iter().find(|exercise| exercise.class() != class) {
+        let (name, of) = (exercise.name(), exercise.class());
+        bail!("--exercise {name} is for drivers of class {of}, and `{driver}` is of class {class}: leave it out");
     }
     Ok(())
 }

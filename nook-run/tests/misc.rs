@@ -68,7 +68,12 @@ fn a_call_that_was_to_be_ended_and_never_came_is_reported() {
 #[test]
 fn an_option_for_drivers_of_another_class_is_refused_with_both_classes() {
     for (driver, device, option, says) in [
-        ("edu.wasm", &["--qemu", "edu"][..], &["--exercise", "ping"][..], "--exercise is for drivers of class net"),
+        (
+            "edu.wasm",
+            &["--qemu", "edu"][..],
+            &["--exercise", "ping"][..],
+            "--exercise ping is for drivers of class net",
+        ),
         ("edu.wasm", &["--qemu", "edu"], &["--pcap", "frames.pcap"], "--pcap is for drivers of class net"),
         ("e1000.wasm", &[], &["--call", "factorial"], "--call is for drivers of class misc"),
     ] {

@@ -41,7 +41,7 @@ macro_rules! faults {
                 $($(Fault::Class(ClassFault::$class($fault::$of { .. })) => stringify!($of),)*)*
                 // tests/misc.rs tries these.
                 Fault::Class(ClassFault::Misc(_)) => "of class misc",
-                // runtime/src/block/requests/tests.rs tries these.
+                // tests/block.rs and runtime/src/block/requests/tests.rs try these.
                 Fault::Class(ClassFault::Block(_)) => "of class block",
             }
         }

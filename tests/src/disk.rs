@@ -35,7 +35,7 @@ pub fn nvme_module() -> Arc<DriverModule> {
 }
 
 /// Returns a launcher of the NVMe driver, whose calls can be ended on request in wasm.
-fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
+pub fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
     let module = nvme_module();
     let process = |wait: Wait| -> Box<dyn Launcher> {
         let program = driver_file("nvme").with_extension("elf");

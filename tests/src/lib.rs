@@ -18,7 +18,7 @@ mod text;
 
 pub use bare_device::{BAR_BYTES, BareDevice, BareDeviceHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
-pub use disk::{Asker, DiskNook, Drive, Served, disk_nook, nvme_module, until_answered};
+pub use disk::{Asker, DiskNook, Drive, Served, disk_nook, nvme_launcher, nvme_module, until_answered};
 pub use planted::corrupted_at;
 pub use poisoned::poisoned;
 pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};

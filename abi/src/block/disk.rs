@@ -66,6 +66,23 @@ impl Disk {
         }
     }
 
+    /// Returns the serial number, without blanks around it.
+    pub fn serial_text(&self) -> &str {
+        let end = self.serial.iter().position(|&byte| byte == 0).unwrap_or(self.serial.len());
+        core::str::from_utf8(&self.serial[..end]).unwrap_or_default().trim()
+    }
+
+    /// Returns a serial number as a device has it: what is not printable ASCII becomes `?`, and what does not fit is
+    /// left out.
+    pub fn serial_of(bytes: &[u8]) -> [u8; 40] {
+        let mut serial = [0; 40];
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        for (place, &byte) in serial.iter_mut().zip(&bytes[..end]) {
+            *place = if byte == b' ' || byte.is_ascii_graphic() { byte } else { b'?' };
+        }
+        serial
+    }
+
     /// Returns the rule that it breaks, with the field and its value.
     pub fn broken_rule(&self) -> Option<(&'static str, u64, &'static str)> {
         let Disk { blocks, block_bytes, max_blocks, max_zeroes, flags, ref serial } = *self;
@@ -126,6 +143,15 @@ pub(super) mod tests {
         assert_eq!(Disk::from_bytes(&bytes), GOOD);
         assert_eq!(core::mem::offset_of!(Disk, serial), 24);
         assert_eq!((bytes[0], bytes[8], bytes[9], bytes[12], bytes[16], bytes[24]), (8, 0, 2, 0x24, 0x34, b'S'));
+    }
+
+    #[test]
+    fn a_serial_number_is_what_a_device_has_without_what_misleads() {
+        let disk = |bytes: &[u8]| Disk { serial: Disk::serial_of(bytes), ..GOOD };
+        assert_eq!(disk(b"  SN 0001        ").serial_text(), "SN 0001");
+        assert_eq!(disk(b"a\x1b[2J\0x").serial_text(), "a?[2J");
+        assert_eq!(disk(&[b'7'; 99]).serial_text().len(), 40);
+        assert_eq!(Disk { blocks: 9, ..disk(b"\xff") }.broken_rule(), None);
     }
 
     #[test]

@@ -2,19 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
-/// What the in-process host does on the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Exercise {
-    /// 100 echo requests.
-    Ping,
-    /// A TCP stream each way, with its hash checked.
-    Tcp,
-    /// UDP request and response.
-    Rr,
-}
-
 /// Where the embedded model's cable goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireArg {
@@ -55,10 +42,6 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 
-    /// Exercises the network from the in-process host, prints a table, and ends the run.
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
-    pub exercise: Vec<Exercise>,
-
     /// Receives every frame on the wire, not only those for the interface.
     #[arg(long)]
     pub promiscuous: bool,
@@ -67,13 +50,12 @@ pub struct Args {
 impl Args {
     /// Returns the first option of the network that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let Args { filter_rule, tap, wire, pcap, exercise, promiscuous } = self;
+        let Args { filter_rule, tap, wire, pcap, promiscuous } = self;
         let all = [
             (!filter_rule.is_empty(), "--filter-rule"),
             (tap.is_some(), "--tap"),
             (*wire != WireArg::Peer, "--wire"),
             (pcap.is_some(), "--pcap"),
-            (!exercise.is_empty(), "--exercise"),
             (*promiscuous, "--promiscuous"),
         ];
         all.into_iter().find_map(|(given, option)| given.then_some(option))

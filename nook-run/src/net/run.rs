@@ -8,10 +8,10 @@ use nook_net::{Captured, Content, ExerciseReport, IpHostConfig, Pcap, PingPlan, 
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Net, Nook};
 
-use super::args::Exercise;
 use super::backend::Backend;
 use super::report::{NetCountersReport, NetReport};
 use crate::cli::RunArgs;
+use crate::exercise::Exercise;
 use crate::report::{ClassReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end, tell_speed};
 use crate::signals::Signals;
@@ -30,6 +30,9 @@ pub(crate) fn run(
     policy: &PolicyFile,
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
+    if args.pci.is_some() && !args.exercise.is_empty() {
+        bail!("--exercise: a real network card has no other end in this process; use --tap and the system's tools");
+    }
     let server = server(args)?;
     let nook = assemble(args, modules, policy, server.as_ref(), signals)?;
     let really = Instant::now();
@@ -60,7 +63,7 @@ fn finish_capture(captured: &mut Captured<Backend>) -> Result<()> {
 
 /// Returns the other end of an exercise that goes through QEMU's user network, which leads to this machine's loopback.
 fn server(args: &RunArgs) -> Result<Option<Server>> {
-    let wanted = args.qemu.is_some() && !args.net.exercise.is_empty();
+    let wanted = args.qemu.is_some() && !args.exercise.is_empty();
     let server = wanted.then(|| Server::start(Content::Generated)).transpose();
     server.context("cannot start the exercise's server on 127.0.0.1")
 }
@@ -97,10 +100,10 @@ fn assemble(
 }
 
 fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
-    if args.net.exercise.is_empty() {
+    if args.exercise.is_empty() {
         return None;
     }
-    let wanted = |exercise| args.net.exercise.contains(&exercise);
+    let wanted = |exercise| args.exercise.contains(&exercise);
     let at_least = args.duration.unwrap_or(Duration::ZERO);
     let plan = Plan {
         ping: wanted(Exercise::Ping).then(PingPlan::default),
@@ -116,7 +119,7 @@ fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
 
 /// Turns until something ends the run.
 fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_ns: u64) -> Ended {
-    let exercising = !args.net.exercise.is_empty();
+    let exercising = !args.exercise.is_empty();
     // With an exercise the duration is that of its parts.
     let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
     let mut link_was_up = false;
@@ -151,7 +154,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
         finish.stop(supervisor);
         let nook = supervisor.nook();
         let exercise = nook.backend().inner().host().map(|host| host.report().clone());
-        let exercise = exercise.filter(|_| !args.net.exercise.is_empty());
+        let exercise = exercise.filter(|_| !args.exercise.is_empty());
         went_well = exercise.as_ref().map(passed);
         ClassReport::Net(Box::new(NetReport {
             filter: modules.filter.as_ref().map(Into::into),

@@ -56,6 +56,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
         .inspect_err(|error| end_if_interrupted(error, &signals))?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
     let choice = DeviceOptions {
+        disk: None,
         pci: args.pci.as_deref(),
         qemu: args.qemu.as_ref(),
         qemu_program: args.qemu_program.as_deref(),

@@ -83,7 +83,6 @@ impl<U: BlockBackend> Block<U> {
 
     fn geometry(&self, disk: &Disk) -> Geometry {
         let has = |flag: u32| disk.flags & flag != 0;
-        let end = disk.serial.iter().position(|&byte| byte == 0).unwrap_or(disk.serial.len());
         Geometry {
             block_bytes: disk.block_bytes,
             blocks: disk.blocks,
@@ -92,7 +91,7 @@ impl<U: BlockBackend> Block<U> {
             volatile_cache: has(disk_flags::VOLATILE_CACHE),
             discard: has(disk_flags::DISCARD),
             write_zeroes: has(disk_flags::WRITE_ZEROES),
-            serial: String::from_utf8_lossy(&disk.serial[..end]).trim().to_owned(),
+            serial: disk.serial_text().to_owned(),
         }
     }
 

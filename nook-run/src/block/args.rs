@@ -1,0 +1,78 @@
+//! The block class's options.
+
+use std::path::PathBuf;
+
+use nook_block::NbdAddress;
+
+/// Of a run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// With a disk's driver and no other device: the embedded disk's content is this file, in place of 64 MiB of
+    /// memory.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["qemu", "pci"])]
+    pub disk: Option<PathBuf>,
+
+    /// Serves the disk to clients of the network block device protocol, at unix:PATH, tcp:PORT, tcp:IP:PORT (without
+    /// IP on loopback) or systemd (the socket that it passes). There is no encryption; see docs/block.md.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "exercise")]
+    pub nbd: Option<NbdAddress>,
+
+    /// With --nbd: the export's name. Clients that name none get it, too.
+    #[arg(long, value_name = "NAME", default_value = "", requires = "nbd")]
+    pub nbd_name: String,
+
+    /// With --nbd: clients cannot write.
+    #[arg(long, requires = "nbd")]
+    pub read_only: bool,
+
+    /// Allows an exercise to write to a disk that is there besides this run: a file, QEMU's or a real one. It is named
+    /// by its serial number, and what it holds is lost.
+    #[arg(long, value_name = "SERIAL")]
+    pub destroy_data: Option<String>,
+
+    /// Requests that an exercise of a disk has at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = DEPTH, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub depth: u32,
+
+    /// Bytes of each of its requests: a power of two.
+    #[arg(long, value_name = "BYTES", default_value_t = UNIT_BYTES, value_parser = unit_bytes)]
+    pub io_bytes: u32,
+}
+
+const DEPTH: u32 = 32;
+const UNIT_BYTES: u32 = 4096;
+
+fn unit_bytes(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|bytes: &u32| bytes.is_power_of_two() && (512..=1 << 20).contains(bytes));
+    number.ok_or_else(|| "it should be a power of two from 512 to 1048576".into())
+}
+
+impl Args {
+    /// Returns the first option of the block class that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let Args { disk, nbd, nbd_name, read_only, destroy_data, depth, io_bytes } = self;
+        let all = [
+            (disk.is_some(), "--disk"),
+            (nbd.is_some(), "--nbd"),
+            (!nbd_name.is_empty(), "--nbd-name"),
+            (*read_only, "--read-only"),
+            (destroy_data.is_some(), "--destroy-data"),
+            (*depth != DEPTH, "--depth"),
+            (*io_bytes != UNIT_BYTES, "--io-bytes"),
+        ];
+        all.into_iter().find_map(|(given, option)| given.then_some(option))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requests_length_is_a_power_of_two() {
+        assert_eq!(unit_bytes("131072"), Ok(131072));
+        for wrong in ["256", "4095", "2097152", "4k", "-1"] {
+            assert!(unit_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The block class: its options, its exercise, and its runs.
+
+pub mod args;
+mod backend;
+mod exercise;
+mod report;
+mod run;
+
+pub use report::BlockReport;
+pub(crate) use run::run;

@@ -1,0 +1,120 @@
+//! A disk's driver through the command: its exercise, levels, crashes, what is refused, and what clients of the NBD
+//! server see of it.
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use support::{Place, built, eventually};
+
+/// Runs the NVMe driver, expects this exit code, and reads the report and what was logged.
+fn run(args: &[&str], code: i32) -> (Value, String) {
+    run_in(&Place::new(), args, code)
+}
+
+fn run_in(place: &Place, args: &[&str], code: i32) -> (Value, String) {
+    let nvme = built("nvme.wasm");
+    let nvme = nvme.to_str().expect("a test's paths are text");
+    let all = [nvme, "--json", "report.json"].into_iter().chain(args.iter().copied());
+    let end = place.nook_run(all).end().with(code);
+    let report = fs::read(place.at("report.json")).unwrap_or_default();
+    (serde_json::from_slice(&report).unwrap_or_default(), end.stderr)
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a count")
+}
+
+/// Asserts that the exercise had these steps, and that each found what had to be there.
+fn went_well(report: &Value, steps: &[&str]) {
+    let done = report["exercise"].as_array().expect("a list");
+    assert_eq!(done.iter().map(|it| it["step"].as_str().expect("a name")).collect::<Vec<_>>(), steps);
+    for it in done {
+        assert!(count(&it["requests"]) > 0, "{it}");
+        assert_eq!((count(&it["errors"]), count(&it["wrong"])), (0, 0), "{it}");
+    }
+}
+
+#[test]
+fn what_is_written_to_the_embedded_disk_is_read_at_every_level() {
+    for isolation in ["sfi+txn", "sfi", "wrapped", "native", "process"] {
+        let (report, log) = run(&["--isolation", isolation, "--exercise", "write,read,verify"], 0);
+        assert_eq!(report["isolation"], isolation);
+        went_well(&report, &["write", "read", "verify"]);
+        assert!(log.contains("using the embedded one"), "{log}");
+        assert_eq!(report["disk"]["serial"], "nook-model-1");
+    }
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_when_calls_are_rolled_back_or_drivers_restarted() {
+    let steps = ["write", "fsync", "verify"];
+    let exercise = ["--exercise", "write,fsync,verify", "--seed", "7"];
+    let (report, _) = run(&[&exercise[..], &["--crash-every", "2ms"]].concat(), 0);
+    went_well(&report, &steps);
+    assert!(count(&report["recovery"]["rollbacks"]) > 50, "{}", report["recovery"]);
+    let place = Place::new();
+    let policy = "[restart]\nbudget = 100000\nbackoff_first = \"0ms\"\nbackoff_most = \"0ms\"\n";
+    fs::write(place.at("policy.toml"), policy).expect("a file");
+    let args = ["--crash-every", "50ms", "--isolation", "sfi", "--policy", "policy.toml"];
+    let (report, _) = run_in(&place, &[&exercise[..], &args].concat(), 0);
+    went_well(&report, &steps);
+    assert!(count(&report["recovery"]["restarts"]) > 10, "{}", report["recovery"]);
+}
+
+#[test]
+fn a_file_is_a_disk_and_is_written_to_only_if_its_serial_number_is_given() {
+    let place = Place::new();
+    fs::write(place.at("disk.img"), vec![0xa5; 4 << 20]).expect("a file");
+    let intact = || fs::read(place.at("disk.img")).expect("the file").iter().all(|&byte| byte == 0xa5);
+    let disk = ["--disk", "disk.img", "--exercise"];
+    let (_, log) = run_in(&place, &[&disk[..], &["write"]].concat(), 1);
+    assert!(log.contains("--destroy-data nook-model-1") && intact(), "{log}");
+    let (_, log) = run_in(&place, &[&disk[..], &["write", "--destroy-data", "nook"]].concat(), 1);
+    assert!(log.contains("the disk's serial number is `nook-model-1`") && intact(), "{log}");
+    let (report, _) = run_in(&place, &[&disk[..], &["read"]].concat(), 0);
+    went_well(&report, &["read"]);
+    assert!(intact());
+    let (report, _) = run_in(&place, &[&disk[..], &["write,verify", "--destroy-data", "nook-model-1"]].concat(), 0);
+    went_well(&report, &["write", "verify"]);
+    assert!(!intact());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let place = Place::new();
+    fs::write(place.at("odd.img"), [0; 700]).expect("a file");
+    for (args, says) in [
+        (&["--disk", "none.img"][..], "cannot use none.img as a disk"),
+        (&["--disk", "odd.img"], "its 700 bytes are no multiple of the block of 512"),
+        (&["--exercise", "verify"], "nothing was written that could be verified"),
+        (&["--exercise", "ping"], "--exercise ping is for drivers of class net"),
+        (&["--tap", "nook0"], "--tap is for drivers of class net"),
+    ] {
+        let (_, log) = run_in(&place, args, 1);
+        assert!(log.contains(says), "{args:?}: {log}");
+    }
+    // Requests that do not fit are known when the disk is.
+    let (report, _) = run(&["--exercise", "read", "--io-bytes", "1048576"], 3);
+    assert!(report["exercise_error"].as_str().is_some_and(|why| why.contains("do not fit")), "{report:#}");
+}
+
+#[test]
+fn a_disk_is_served_until_the_run_ends_and_then_the_socket_is_gone() {
+    let place = Place::new();
+    let nvme = built("nvme.wasm");
+    let nvme = nvme.to_str().expect("a test's paths are text");
+    let run = place.nook_run([nvme, "--nbd", "unix:disk.sock"]).start();
+    let mut greeting = [0; 16];
+    eventually("the server greets its client", || {
+        let mut stream = UnixStream::connect(place.at("disk.sock")).map_err(|error| error.to_string())?;
+        stream.read_exact(&mut greeting).map_err(|error| error.to_string())
+    });
+    assert_eq!(&greeting, b"NBDMAGICIHAVEOPT");
+    run.signal(libc::SIGINT);
+    run.end().with(0);
+    assert!(!place.at("disk.sock").exists());
+}

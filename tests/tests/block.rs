@@ -1,0 +1,101 @@
+//! The host's side of a disk, with the NVMe driver: what only time or a restart shows, and what becomes of a request
+//! that no driver gets done. Wrong completions are tried in runtime/src/block/requests/tests.rs.
+
+use nook_abi::block::BlockFault;
+use nook_abi::{ClassFault, Fault};
+use nook_block_api::{Op, Outcome};
+use nook_bus::{Clock, DmaWindow};
+use nook_recovery::{Policy, Supervisor};
+use nook_runtime::{Budgets, NookBuilder, NookError};
+use nook_tests::{Asker, DiskNook, Isolation, nvme_launcher, nvme_module, until_answered};
+use nvme_model::{Behaviour, Disk, Model, ModelConfig};
+
+const BLOCKS: u64 = 1024;
+/// For how long a driver may keep a request here: less than it waits before it aborts a command.
+const LIMIT_NS: u64 = 20_000_000;
+
+fn disk() -> Disk {
+    Disk::in_memory(BLOCKS, 512).unwrap()
+}
+
+fn nook(disk: &Disk, behaviour: Behaviour) -> DiskNook {
+    let module = nvme_module();
+    let window = DmaWindow::new(module.layout().window_bytes).unwrap();
+    let model = Model::new(ModelConfig { seed: 1, behaviour }, disk.clone());
+    NookBuilder::of(&module, &[&nvme_regs::MAP])
+        .in_window(window)
+        .budgets(Budgets { transmit_ns: LIMIT_NS, ..Budgets::default() })
+        .clock(Clock::new_virtual())
+        .block(Box::new(model), nvme_launcher(Isolation::SfiTxn), Asker::default())
+        .unwrap()
+}
+
+fn fault_of(error: &NookError) -> BlockFault {
+    match error {
+        NookError::Fault { fault: Fault::Class(ClassFault::Block(fault)), .. } => *fault,
+        other => panic!("{other}"),
+    }
+}
+
+/// Never completes an I/O command.
+const STUCK: Behaviour = Behaviour { stuck_one_in: 1, ..Behaviour::calm() };
+
+#[test]
+fn fault_request_stuck() {
+    let mut nook = nook(&disk(), STUCK);
+    nook.start().unwrap();
+    let backend = nook.backend_mut();
+    for first in 0..3 {
+        backend.ask(Op::Read, first, 1, false, Vec::new());
+    }
+    let late_ns = nook.clock().now_ns() + 1_000_000_000;
+    let error = loop {
+        let until_ns = nook.clock().now_ns() + 1_000_000;
+        match nook.turn(until_ns) {
+            Ok(_) => assert!(nook.clock().now_ns() < late_ns),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(fault_of(&error), BlockFault::RequestStuck { requests: 3, limit_ns: LIMIT_NS });
+}
+
+#[test]
+fn fault_disk_changed() {
+    let disk = disk();
+    let mut nook = nook(&disk, Behaviour::calm());
+    nook.start().unwrap();
+    nook.restart().unwrap();
+    disk.shrink(BLOCKS / 2);
+    let error = nook.restart().unwrap_err();
+    let changed = BlockFault::DiskChanged { field: "blocks", before: BLOCKS, now: BLOCKS / 2 };
+    assert_eq!(fault_of(&error), changed);
+}
+
+#[test]
+fn a_request_that_no_driver_gets_done_is_answered_with_an_error_and_counted() {
+    let policy = Policy { restarts: u32::MAX, backoff_first_ns: 0, backoff_most_ns: 0, ..Policy::default() };
+    let mut supervisor = Supervisor::new(nook(&disk(), STUCK), policy);
+    supervisor.start().unwrap();
+    let backend = supervisor.nook_mut().backend_mut();
+    let asked = [0, 8].map(|first| backend.ask(Op::Write, first, 1, false, vec![1; 512]));
+    let answers = until_answered(&mut supervisor);
+    assert!(asked.iter().all(|id| answers[id].0 == Outcome::IoError));
+    let counters = supervisor.nook().block_counters();
+    assert_eq!((counters.poison, counters.errors, counters.abandoned), (2, 2, 0));
+    // Among each other twice, and each alone twice.
+    assert_eq!(supervisor.restarts(), 2 + 2 * 2);
+}
+
+#[test]
+fn what_is_left_when_there_is_no_driver_any_more_is_answered_with_an_error() {
+    let mut nook = nook(&disk(), STUCK);
+    nook.start().unwrap();
+    let id = nook.backend_mut().ask(Op::Read, 0, 1, false, Vec::new());
+    for _ in 0..3 {
+        let until_ns = nook.clock().now_ns() + 1_000_000;
+        nook.turn(until_ns).unwrap();
+    }
+    nook.shut().unwrap();
+    assert_eq!(until_answered(&mut nook)[&id].0, Outcome::IoError);
+    assert_eq!((nook.block_counters().abandoned, nook.requests_with_driver()), (1, 0));
+}
