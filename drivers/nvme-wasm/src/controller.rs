@@ -11,7 +11,7 @@ use crate::io::{IO_ENTRIES, Queue};
 const LOOK_NS: u64 = 1_000_000;
 /// How long a shutdown may take: as long as a controller gets that says nothing (section 5.17.2.1, RTD3E).
 const SHUTDOWN_NS: u64 = 5_000_000_000;
-/// [`CAP`]: the NVM command set.
+/// [`CAP`](const@CAP): the NVM command set.
 const CSS_NVM: u64 = 1 << 0;
 
 /// A controller, its admin queue and a page for what commands return.

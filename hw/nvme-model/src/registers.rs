@@ -12,7 +12,7 @@ pub(crate) const MQES: u64 = 1023;
 const TIMEOUT: u64 = 4;
 /// Version 1.4.
 pub(crate) const VERSION: u32 = 0x0001_0400;
-/// [`CAP`]: the NVM command set.
+/// [`CAP`](const@CAP): the NVM command set.
 const CSS_NVM: u64 = 1;
 
 /// Whether the controller runs.
