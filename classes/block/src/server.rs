@@ -25,7 +25,8 @@ const EVENTS: usize = CLIENTS + 1;
 /// What a client gets of its socket in one go, in reads, before the others have their turn.
 const READS: usize = 4;
 
-/// What is heard of a client. Edges: what is left unread on purpose must not wake the loop again and again.
+/// Events of a client that the server waits for. Edge-triggered: bytes that stay unread on purpose must not wake the
+/// loop again and again.
 const CLIENT_EVENTS: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
 const MEDIUM: Refusal = Refusal { error: error::EIO, message: "the disk failed at it" };
@@ -71,7 +72,7 @@ impl NbdServer {
         let listener = Listener::open(address)?;
         let other = |error: Errno| ListenError::Other { address: address.clone(), source: error.into() };
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(other)?;
-        // Edges: what is left unread on purpose must not wake the loop again and again.
+        // Edge-triggered: bytes that stay unread on purpose must not wake the loop again and again.
         // An edge here, too: connections wait in the kernel while there is no place for them.
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN | EventFlags::ET).map_err(other)?;
         Ok(NbdServer {

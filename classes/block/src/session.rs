@@ -46,7 +46,7 @@ enum Phase {
     SkipOption { option: u32, left: u64 },
     /// A request's header.
     Request,
-    /// Data of a write: what is left of it, and the piece that is being received.
+    /// Data of a write: the bytes still to come, and the piece that is being received.
     Payload { task: usize, at: u64, left: u64, piece: Option<Receiving> },
     /// Data of a write that is refused.
     Drain { task: usize, left: u64 },

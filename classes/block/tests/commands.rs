@@ -54,9 +54,9 @@ fn payloads_far_above_the_announced_maximum_are_served_in_pieces() {
 }
 
 #[test]
-fn zeroes_and_trims_of_four_gibibytes_are_one_request() {
+fn long_zeroes_and_trims_go_to_the_disk_in_pieces_and_those_of_four_gibibytes_beyond_its_end_are_refused() {
     let mut plan = Plan::disk(0);
-    // A disk of 4 GiB would be slow here; the protocol counts bytes, and so does this one.
+    // 64 MiB: one of 4 GiB, on which such a request would be done, is too slow here.
     plan.geometry.blocks = 1 << 17;
     let serving = plan.serve();
     unchecked(

@@ -2,7 +2,7 @@
 
 /// The same command will fail again.
 pub const DO_NOT_RETRY: u16 = 1 << 14;
-/// Type and code: what is left without the bits that say more.
+/// Type and code, without the bits that say more.
 pub const TYPE_AND_CODE: u16 = 0x7ff;
 
 /// Success.

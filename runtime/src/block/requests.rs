@@ -257,7 +257,7 @@ impl Requests {
         (self.buffers.offset_of(id), if moves { request.blocks * block_bytes } else { 0 })
     }
 
-    /// Returns the entry that asks for what is left of a request, and counts it as given now.
+    /// Returns the entry that asks for the rest of a request, and counts it as given now.
     fn entry(&mut self, id: u32, place: u32, now_ns: u64) -> RequestWords {
         let Disk { block_bytes, max_zeroes, flags, .. } = self.disk.unwrap_or_default();
         let slot = &mut self.slots[id as usize];
