@@ -5,7 +5,8 @@
 //! - [`deadline`]: its calls check their deadline by themselves;
 //! - [`undo`]: they do, and can be undone besides;
 //! - [`Counting`]: its code is there twice, once with a countdown;
-//! - [`check`]: whether a finished module checks its deadline wherever it may run for long.
+//! - [`check`]: whether a finished module checks its deadline wherever it may run for long, and whether all that a call
+//!   stores can be undone.
 //!
 //! It is no engine and no policy: modules go in as bytes and come out as bytes, nothing here runs one, and what a
 //! driver may import and export is the runtime's to say. The runtime calls it, and nobody else but the tests does: it

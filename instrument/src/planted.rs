@@ -49,6 +49,8 @@ pub(crate) enum Flaw {
     ForgetGlobals,
     /// Takes what begins in memory that is kept for kept, however far it reaches.
     KeepAcrossBorder,
+    /// Takes a store for declared scratch that is none.
+    TakeStoreForScratch,
     /// Goes round in a loop without a deadline check.
     LoopWithoutCheck,
     /// Begins long functions without a deadline check.

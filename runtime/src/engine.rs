@@ -30,6 +30,13 @@ pub enum EngineError {
          run. The mistake is nook's: report it together with the driver's file"
     )]
     NoDeadlineCheck(#[source] check::CheckError),
+    /// What was added to the driver so that its calls can be rolled back is wrong.
+    #[error(
+        "nook's own instrumentation of this driver is wrong: {0}; so a call might not be rolled back as it should be, \
+         and nothing of it was run (--isolation sfi runs it without that). The mistake is nook's: report it together \
+         with the driver's file"
+    )]
+    NotLogged(#[source] check::CheckError),
     /// A filter was named for a driver that calls none.
     #[error(
         "the driver `{driver}` calls no filter (it does not import `{import}`): build it with this host's SDK, or run \

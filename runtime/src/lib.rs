@@ -93,6 +93,7 @@ pub use net::{Interface, Net, NetCounters, NetImage, Settings, pool_of};
 pub use nook::{NoRollback, Nook, RolledBackCall, SnapshotAttempt};
 pub use nook_bus::{Irreversible, RegisterName};
 pub use nook_instrument::OffsetMap;
+pub use nook_instrument::check::CheckError;
 pub use outcome::{NookError, Turn};
 pub use per_second::PerSecond;
 pub use policy::RegisterPolicy;

@@ -302,6 +302,9 @@ fn finish(how: &CodeGen, module: &DriverModule, way: Option<&dyn Rollback>) -> R
         // Nothing stands behind what the module does by itself, so it is checked as it is compiled.
         check::deadlines(&wasm).map_err(EngineError::NoDeadlineCheck)?;
     }
+    if let Some(way) = way {
+        way.check(module, &wasm).map_err(EngineError::NotLogged)?;
+    }
     Ok(Finished { wasm, origin: Origin::new(module.offsets(), prepared, timed, counting.as_ref()) })
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nook_abi::is_printable;
 use nook_runtime::{
-    DriverModule, EngineError, Host, InstanceRollback, LoadError, ModuleCache, Prepared, Rollback, RollbackMethod,
-    Wasi, WasmLauncher,
+    CheckError, DriverModule, EngineError, Host, InstanceRollback, LoadError, ModuleCache, Prepared, Rollback,
+    RollbackMethod, Wasi, WasmLauncher,
 };
 use nook_tests::e1000_module;
 use wasmtime::{Func, Instance, Store};
@@ -110,5 +110,48 @@ fn a_module_with_a_loop_without_a_check_is_refused_before_it_runs() {
             let text = error.to_string();
             assert!(text.contains("nook's own instrumentation") && text.contains("report it"), "{text}");
         }
+    }
+}
+
+/// The undo log's pass, if one of its records said eight bytes where four were read.
+struct SaysMore;
+
+/// `i64.extend_i32_u`, `i64.const` of a length of four in the upper half.
+const FOUR_BYTES: &[u8] = &[0xad, 0x42, 0x80, 0x80, 0x80, 0x80, 0xc0, 0];
+const EIGHT_BYTES: &[u8] = &[0xad, 0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
+
+impl Rollback for SaysMore {
+    fn isolation(&self) -> &'static str {
+        RollbackMethod::Log.isolation()
+    }
+
+    fn prepare(&self, module: &DriverModule) -> Result<Prepared, String> {
+        let mut prepared = RollbackMethod::Log.prepare(module)?;
+        let at = prepared.wasm.windows(FOUR_BYTES.len()).rposition(|code| code == FOUR_BYTES);
+        let at = at.ok_or("there is no record of four bytes")?;
+        prepared.wasm[at..at + FOUR_BYTES.len()].copy_from_slice(EIGHT_BYTES);
+        Ok(prepared)
+    }
+
+    fn check(&self, module: &DriverModule, wasm: &[u8]) -> Result<(), CheckError> {
+        RollbackMethod::Log.check(module, wasm)
+    }
+
+    fn keeps_time(&self) -> bool {
+        true
+    }
+
+    fn attach(&self, _: &mut Store<Host>, _: &Instance, _: Func) -> wasmtime::Result<Box<dyn InstanceRollback>> {
+        unreachable!("nothing of the module may run")
+    }
+}
+
+#[test]
+fn a_module_with_a_record_that_is_wrong_is_refused_before_it_runs() {
+    for module in [e1000_module(), Arc::new(e1000_module().counting())] {
+        let refused = WasmLauncher::with_rollback(&module, &ModuleCache::none(), Arc::new(SaysMore)).err();
+        let Some(error @ EngineError::NotLogged(_)) = refused else { panic!("{refused:?}") };
+        let text = error.to_string();
+        assert!(text.contains("a record of another place") && text.contains("report it"), "{text}");
     }
 }

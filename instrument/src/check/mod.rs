@@ -1,5 +1,5 @@
-//! The checker of deadline checks: reads the finished module, the bytes that are compiled, and refuses it unless every
-//! call of it keeps checking its deadline.
+//! The checkers. That of stores is in [`stores`](mod@stores). This one is of deadline checks: it reads the finished
+//! module, the bytes that are compiled, and refuses it unless every call of it keeps checking its deadline.
 //!
 //! It shares no analysis with the pass that wrote the deadline checks ([`undo`](crate::undo)), only the way to read a
 //! module and the log's [layout](crate::undo::layout), which the host uses too. So a call is ended at its deadline even
@@ -28,8 +28,8 @@
 //!
 //! # What it does not find
 //!
-//! - That the log is right: what is logged, and that it is in the right order. Whether calls are undone rightly does
-//!   not concern the time.
+//! - That the log is right: what is logged, and that it is in the right order. That is for [`stores`], which follows
+//!   values through the code; here nothing is known but shapes.
 //! - What a hostcall takes, or a single bulk instruction: they are not interrupted.
 //! - How deep calls nest: each function of a recursion begins with a deadline check, and the engine's limit of the
 //!   stack ends what goes too deep. What a recursion executes while it returns is not checked: at most as many passes
@@ -43,6 +43,7 @@ mod calls;
 mod code;
 mod log;
 mod shape;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,7 @@ use crate::sections::{Body, Sections};
 use crate::undo::layout::{LOG_EXPORT, TOP_EXPORT};
 use code::{Added, Found};
 use shape::Then;
+pub use stores::{StoresChecked, stores};
 
 /// The most instructions that a function and its callees execute without a deadline check, loops counted once. The
 /// log's instructions count too. A module of 8 MiB that consists of calls to such functions has some four million of

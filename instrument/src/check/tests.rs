@@ -1,6 +1,6 @@
 //! What the pass writes is accepted; the same with one mistake anywhere is refused, by the checker alone.
 
-mod mutants;
+pub(super) mod mutants;
 mod written_by_hand;
 
 use std::path::Path;

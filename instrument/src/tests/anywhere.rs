@@ -11,7 +11,7 @@ use wasmtime::{Caller, Config, Engine, Extern, Instance, Linker, Memory, Module,
 use crate::Counting;
 use crate::undo::{Flaw, Options, instrument};
 
-const MODULES: u64 = 120;
+pub(crate) const MODULES: u64 = 120;
 /// How many calls of each module are cut off.
 const CUTS: u64 = 12;
 /// The stack is below; then the driver's data, which nobody else writes.
@@ -19,7 +19,7 @@ const STACK_TOP: usize = 0x8000;
 /// A word that is always zero.
 const ZERO: usize = 0xe000;
 /// From here on the device writes too: the last 4 bytes of each 16.
-const SHARED: usize = 0x1_0000;
+pub(crate) const SHARED: usize = 0x1_0000;
 /// From here on everything is the device's; the driver has code that would write here, and never comes to it.
 const DEVICE: usize = 0x1_8000;
 const MEMORY: usize = 0x2_0000;
@@ -28,7 +28,7 @@ const FUNCTIONS: u64 = 3;
 const CONDITION: &str = "(i32.add (local.get $i) (i32.load8_u offset=3 (local.get $p)))";
 
 /// Writes a driver in the text format.
-struct Author {
+pub(crate) struct Author {
     rng: Rng,
     text: String,
     blocks: usize,
@@ -194,7 +194,7 @@ impl Author {
         }
     }
 
-    fn module(seed: u64) -> String {
+    pub(crate) fn module(seed: u64) -> String {
         let mut author = Author {
             rng: Rng::new(seed),
             text: String::new(),
@@ -427,6 +427,7 @@ fn every_mistake_of_the_pass_is_noticed() {
         (Flaw::WrongWidth, By::Log),
         (Flaw::KeepFactsOfOtherPath, By::Log),
         (Flaw::ForgetGlobals, By::Log),
+        (Flaw::TakeStoreForScratch, By::Log),
         (Flaw::KeepAcrossBorder, By::Pages),
         (Flaw::KeepFactsOfOtherPath, By::Pages),
         (Flaw::LogAfterStore, By::Pages),

@@ -1,6 +1,6 @@
 //! The rewritings at work: what they made is run, and undone, by the runtime's own code.
 
-mod anywhere;
+pub(crate) mod anywhere;
 pub(crate) mod author;
 mod basics;
 mod driver;

@@ -35,6 +35,8 @@
 //!
 //! What a device wrote meanwhile stays, because only what the driver stores is logged, at its own width.
 //!
+//! Whether that holds of what was written here is checked by [`stores`](crate::check::stores), which decides nothing.
+//!
 //! # Limits
 //!
 //! - A transaction that logs more than 64 MiB traps (out of bounds), and can be undone as any other.

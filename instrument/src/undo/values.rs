@@ -293,7 +293,8 @@ impl<'a> Analysis<'a> {
             let (operands, results) = arity.ok_or_else(|| refuse("an instruction of unknown arity"))?;
             if !walk.compute(operator) {
                 if let Some(event) = walk.take(at, operator, operands) {
-                    let is_scratch = matches!(event, Event::Store(..)) && scratch.binary_search(&at).is_ok();
+                    let is_declared = scratch.binary_search(&at).is_ok() || flawed!(planted, TakeStoreForScratch);
+                    let is_scratch = matches!(event, Event::Store(..)) && is_declared;
                     let event = if is_scratch { Event::Scratch } else { event };
                     seen.insert(at, Seen { event, locals: walk.locals.clone() });
                 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nook_instrument::check::{self, CheckError};
 use nook_instrument::undo::{self, Instrumented, Options, Refused};
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
@@ -68,6 +69,11 @@ impl Rollback for RollbackMethod {
         // Which stores were hints is in the file, whose hash is beside this.
         let Options { private_bytes, private_is_kept, scratch: _ } = self.options(module);
         Some(format!("undo, private {private_bytes:?}, kept {private_is_kept}"))
+    }
+
+    fn check(&self, module: &DriverModule, wasm: &[u8]) -> Result<(), CheckError> {
+        let Options { private_bytes, private_is_kept, .. } = self.options(module);
+        check::stores(module.laid_out(), private_bytes.filter(|_| private_is_kept), wasm).map(|_| ())
     }
 
     fn keeps_time(&self) -> bool {

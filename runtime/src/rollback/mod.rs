@@ -7,6 +7,7 @@ mod method;
 mod pages;
 mod raw;
 
+use nook_instrument::check::CheckError;
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
 use crate::{DriverModule, Host, OffsetMap, RolledBack};
@@ -33,6 +34,15 @@ pub trait Rollback: Send + Sync {
     fn recipe(&self, module: &DriverModule) -> Option<String> {
         let _ = module;
         None
+    }
+
+    /// Checks a finished module, `wasm`, as it is compiled: that what its calls do to memory can be rolled back.
+    ///
+    /// # Errors
+    /// If that is not certain: then nothing of it may run.
+    fn check(&self, module: &DriverModule, wasm: &[u8]) -> Result<(), CheckError> {
+        let _ = (module, wasm);
+        Ok(())
     }
 
     /// Returns whether a prepared module checks a [time cell](InstanceRollback::time_cell) wherever code may run for

@@ -11,12 +11,12 @@ use crate::undo::{Options, instrument};
 
 /// A function's body: its locals, and its instructions.
 #[derive(Clone)]
-struct Body {
+pub(in crate::check) struct Body {
     locals: Vec<u8>,
-    code: Vec<Vec<u8>>,
+    pub(in crate::check) code: Vec<Vec<u8>>,
 }
 
-fn take(wasm: &[u8]) -> Vec<Body> {
+pub(in crate::check) fn take(wasm: &[u8]) -> Vec<Body> {
     let mut bodies = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let Payload::CodeSectionEntry(body) = payload.unwrap() else { continue };
@@ -33,7 +33,7 @@ fn take(wasm: &[u8]) -> Vec<Body> {
     bodies
 }
 
-fn put(wasm: &[u8], bodies: &[Body]) -> Vec<u8> {
+pub(in crate::check) fn put(wasm: &[u8], bodies: &[Body]) -> Vec<u8> {
     let mut module = Module::new();
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.unwrap() {
@@ -54,13 +54,13 @@ fn put(wasm: &[u8], bodies: &[Body]) -> Vec<u8> {
     module.finish()
 }
 
-fn op(instruction: Instruction<'_>) -> Vec<u8> {
+pub(in crate::check) fn op(instruction: Instruction<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     instruction.encode(&mut bytes);
     bytes
 }
 
-fn at(memory_index: u32, offset: u64) -> MemArg {
+pub(in crate::check) fn at(memory_index: u32, offset: u64) -> MemArg {
     MemArg { offset, align: 2, memory_index }
 }
 
