@@ -28,8 +28,8 @@
 //!
 //! # What it does not find
 //!
-//! - That the log is right: what is logged, and that it is in the right order. That is for [`stores`], which follows
-//!   values through the code; here nothing is known but shapes.
+//! - That the log is right: what is logged, and that it is in the right order. That is for [`mod@stores`], which
+//!   follows values through the code; here nothing is known but shapes.
 //! - What a hostcall takes, or a single bulk instruction: they are not interrupted.
 //! - How deep calls nest: each function of a recursion begins with a deadline check, and the engine's limit of the
 //!   stack ends what goes too deep. What a recursion executes while it returns is not checked: at most as many passes
