@@ -392,7 +392,7 @@ pub struct RunArgs {
     /// Runs on virtual time: it advances by fixed amounts while code runs, and jumps ahead where the nook would
     /// wait. The same command gives the same report each time, to the byte, and usually sooner. For exercises on the
     /// embedded model; see docs/virtual-time.md.
-    #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi"])]
+    #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi", "nbd"])]
     pub virtual_time: bool,
 
     /// Gives a driver that was built for WASI an empty world, for development; what it prints goes to the log.

@@ -103,10 +103,11 @@ fn a_call_that_does_not_end_is_ended_and_time_has_passed() {
 
 #[test]
 fn what_runs_in_real_time_is_refused() {
-    let rows: [(&[&str], i32, &str); 7] = [
+    let rows: [(&[&str], i32, &str); 8] = [
         (&["--qemu", "e1000"], 2, "cannot be used with"),
         (&["--pci", "03:00.0"], 2, "cannot be used with"),
         (&["--tap", "nook0"], 2, "cannot be used with"),
+        (&["--nbd", "tcp:0"], 2, "cannot be used with"),
         (&["--wasi", "--exercise", "ping"], 2, "cannot be used with"),
         (&[], 2, "--exercise <LIST>"),
         (&["--isolation", "process", "--exercise", "ping"], 1, "--virtual-time does not go with --isolation process"),
