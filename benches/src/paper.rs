@@ -74,8 +74,8 @@ impl Default for Plan {
     fn default() -> Self {
         Plan {
             rounds: 15,
-            precision: 0.03,
-            time: [Duration::from_secs(75), Duration::from_secs(110)],
+            precision: 0.045,
+            time: [Duration::from_secs(180), Duration::from_secs(330)],
             stream: Duration::from_millis(250),
             requests: Duration::from_millis(150),
             crash_rounds: 12,
