@@ -78,6 +78,24 @@ pub const GOALS: &[Goal] = goals! {
     "the paper's experiment: how far intervals reach from their medians, ±: stream; latency; CPU", "":
         "paper_width_stream" AtMost(0.05), "paper_width_latency" AtMost(0.05), "paper_width_cpu" AtMost(0.05);
         beside "after": "paper_rounds_stream", "paper_rounds_latency";
+    "disk, the driver's calls for a request on the calm model, sfi+txn / native: reads of 4 KiB at depth 1; 8; 32; 127; \
+     of 128 KiB at depth 8", "":
+        "request_4k_1_sfi_txn_native" AtMost(1.6), "request_4k_8_sfi_txn_native" AtMost(1.6),
+        "request_4k_32_sfi_txn_native" AtMost(1.6), "request_4k_127_sfi_txn_native" AtMost(1.6),
+        "request_128k_8_sfi_txn_native" AtMost(1.6);
+        beside "at depth 1; 32; 127": "request_4k_1_sfi_txn", "request_4k_32_sfi_txn", "request_4k_127_sfi_txn";
+    "disk, whole requests through NBD, sfi+txn / native: reads of 4 KiB at depth 1; 8; 32; 128; of 128 KiB at depth 8", "":
+        "nbd_4k_1_sfi_txn_native" AtMost(1.15), "nbd_4k_8_sfi_txn_native" AtMost(1.15),
+        "nbd_4k_32_sfi_txn_native" AtMost(1.15), "nbd_4k_128_sfi_txn_native" AtMost(1.15),
+        "nbd_128k_8_sfi_txn_native" AtMost(1.15);
+        beside "at depth 32, and its CPU time": "nbd_4k_32_sfi_txn", "nbd_cpu_4k_32_sfi_txn";
+    "reads of 4 KiB a second at depth 32 over those of `nbdkit memory`, sfi+txn", "it has no driver and no device":
+        "nbd_4k_32_sfi_txn_nbdkit" AtLeast(0.8);
+        beside "nbdkit's CPU time for each": "nbd_cpu_4k_32_nbdkit";
+    "disk, a crash each 50 ms under reads and writes at depth 32, until the driver is ready again: rollback; restart, \
+     calm model", "OpenHCL replaces a driver":
+        "nbd_downtime_rollback_p50" AtMost(20.0), "nbd_downtime_restart_p50" AtMost(5000.0);
+        beside "99th percentiles": "nbd_downtime_rollback_p99", "nbd_downtime_restart_p99";
     "checked register write, emulated; direct", "a bare import 7 ns, a shim 2 ns":
         "register_write_sfi" AtMost(10.0), "register_write_direct" AtMost(3.0);
     "TCP stream over TAP, sfi+txn / native", "Nooks 1.03, LVD 0.957":

@@ -102,8 +102,10 @@ pub const SETTINGS: &[Level] = &[
 /// Which driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// The real one.
+    /// The network card's.
     E1000,
+    /// The disk's.
+    Nvme,
     /// The one that does one thing a given number of times; see [`touch_driver`].
     Touch,
 }
@@ -117,15 +119,16 @@ impl Program {
         static TOUCH: LazyLock<Arc<DriverModule>> = LazyLock::new(|| load("touch"));
         match self {
             Program::E1000 => nook_tests::e1000_module(),
+            Program::Nvme => nook_tests::nvme_module(),
             Program::Touch => TOUCH.clone(),
         }
     }
 
-    /// Returns its module without SIMD: of the touching driver only, for the other one has nothing that SIMD is for.
+    /// Returns its module without SIMD: of the touching driver only, for the others have nothing that SIMD is for.
     fn scalar_module(self) -> Arc<DriverModule> {
         static SCALAR: LazyLock<Arc<DriverModule>> = LazyLock::new(|| load("touch-scalar"));
         match self {
-            Program::E1000 => self.module(),
+            Program::E1000 | Program::Nvme => self.module(),
             Program::Touch => SCALAR.clone(),
         }
     }
@@ -134,6 +137,7 @@ impl Program {
     fn file(self, extension: &str) -> PathBuf {
         let name = match self {
             Program::E1000 => "e1000",
+            Program::Nvme => "nvme",
             Program::Touch => "touch",
         };
         driver_file(name).with_extension(extension)

@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nook_benches::against::{self, Builds};
 use nook_benches::paper::{self, Plan, Programs, existing};
-use nook_benches::{Extent, Machine, Report, compare, docs, measure, page, tables};
+use nook_benches::{Extent, Machine, Report, compare, docs, measure, nbd, page, tables};
 
 /// Measures what each isolation level costs, all levels in turn, and writes index.html and report.json.
 #[derive(Debug, Parser)]
 #[command(name = "nook-bench", after_help = "Exit status: 0 done, 1 failed or, with --compare, something got slower.")]
 struct Args {
-    /// Measures longer, and makes the paper's experiment, which needs root.
+    /// Measures longer, makes the paper's experiment, which needs root, and measures a disk through NBD.
     #[arg(long)]
     full: bool,
 
@@ -24,8 +24,12 @@ struct Args {
     #[arg(long)]
     paper: bool,
 
+    /// Measures a disk through NBD, which needs fio and nbdkit, and nothing else unless --full or --paper is there too.
+    #[arg(long)]
+    nbd: bool,
+
     /// Measures DPDK's driver of the e1000 beside our own, which needs root, and nothing else; prints the tables.
-    #[arg(long, conflicts_with_all = ["full", "paper", "compare"])]
+    #[arg(long, conflicts_with_all = ["full", "paper", "nbd", "compare"])]
     existing: bool,
 
     /// Runs the driver's calls of this build and of REV's in turn, and compares them; nothing else unless --full or
@@ -41,7 +45,8 @@ struct Args {
     #[arg(long, value_name = "REPORT.json", conflicts_with_all = ["full", "existing"])]
     onto: Option<PathBuf>,
 
-    /// Makes few rounds of the paper's experiment and of --against: to see that everything works, not how fast it is.
+    /// Makes few rounds of the paper's experiment, of --nbd and of --against: to see that everything works, not how
+    /// fast it is.
     #[arg(long)]
     short: bool,
 
@@ -81,8 +86,14 @@ fn run(args: &Args) -> Result<Vec<String>> {
     let extent = if args.full { Extent::Full } else { Extent::Quick };
     let tell = |what: &str| eprintln!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
     let alone = |extent: &str| Report { extent: extent.into(), machine: Machine::this(), ..Report::default() };
-    let part = if args.against.is_some() { "against" } else { "paper" };
-    let everything = args.full || !args.paper && args.against.is_none() && args.onto.is_none();
+    let part = if args.against.is_some() {
+        "against"
+    } else if args.nbd {
+        "nbd"
+    } else {
+        "paper"
+    };
+    let everything = args.full || !args.paper && !args.nbd && args.against.is_none() && args.onto.is_none();
     let mut report = match (args.existing, onto) {
         (true, _) => alone(tables::EXISTING),
         (_, Some(earlier)) => earlier,
@@ -104,6 +115,12 @@ fn run(args: &Args) -> Result<Vec<String>> {
         experiment(&mut report, args.short, tell)?;
     } else if everything && !args.existing {
         report.left_out.push(format!("{}: it is part of --full, and --paper makes it alone", paper::NAME));
+    }
+    if args.full || args.nbd {
+        report.left_out.retain(|what| !what.starts_with(nbd::NAME));
+        through_nbd(&mut report, args.short, tell)?;
+    } else if everything && !args.existing {
+        report.left_out.push(format!("{}: it is part of --full, and --nbd measures it alone", nbd::NAME));
     }
     report.duration_ns = begin.elapsed().as_nanos() as u64;
     write(&report, &args.out)?;
@@ -175,6 +192,23 @@ fn experiment(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<(
     tell("streams while the driver crashes");
     if let Err(error) = paper::crashes(report, &programs, &plan, &tell) {
         report.left_out.push(format!("{}: streams while the driver crashes: {error:#}", paper::NAME));
+    }
+    Ok(())
+}
+
+/// A disk through NBD, if it can be measured here.
+fn through_nbd(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<()> {
+    let programs = nbd::Programs { nook_run: programs()?.nook_run, driver: nook_tests::driver_file("nvme") };
+    if let Some(why) = nbd::obstacle(&programs) {
+        report.left_out.push(why);
+        return Ok(());
+    }
+    tell("a disk through NBD");
+    let plan = if short { nbd::Plan::short() } else { nbd::Plan::default() };
+    // What was measured until then stays.
+    let measured = nbd::measure(report, &programs, &plan, &tell);
+    if let Err(error) = measured.and_then(|()| nbd::crashes(report, &programs, &plan, &tell)) {
+        report.left_out.push(format!("{}: {error:#}", nbd::NAME));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use nook_tests::namespaces::Namespaces;
 use crate::cpus::Awake;
 use crate::levels::{LEVELS, Level, PROCESS_POLLED};
 use crate::sample::{Estimate, orders};
-use crate::{Report, stats, ticks};
+use crate::{Report, processes, stats, ticks};
 pub use crashes::crashes;
 use flow::Flow;
 use session::Session;
@@ -100,7 +100,7 @@ pub fn obstacle(programs: &Programs) -> Option<String> {
     if let Err(error) = Namespaces::possible() {
         return Some(format!("{NAME}: network namespaces cannot be made here: {error:#}"));
     }
-    if !session::has("iperf3") {
+    if !processes::has("iperf3") {
         return Some(format!("{NAME}: iperf3 is not installed (`cargo xtask setup` installs it)"));
     }
     let missing = [&programs.nook_run, &programs.driver].into_iter().find(|path| !path.exists());

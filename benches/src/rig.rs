@@ -20,7 +20,7 @@ const MINUTE_NS: u64 = 60_000_000_000;
 
 /// The device counts nothing, so there is nothing to compare with, however long a run is; and somebody else may have
 /// the core for long while a driver of another process has the word.
-const BUDGETS: Budgets = Budgets {
+pub(crate) const BUDGETS: Budgets = Budgets {
     interrupt_cpu_ns: MINUTE_NS,
     atomic_cpu_ns: MINUTE_NS,
     process_cpu_ns: MINUTE_NS,
@@ -118,9 +118,19 @@ pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc
     watched(launcher, batch, false, Measure::Rollback)
 }
 
-fn watched(launcher: &Shared, batch: u32, interrupts: bool, measure: Measure) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
+/// Returns a launcher of the same drivers, and where what their calls of `poll` and `irq` take is added up, in ticks.
+pub(crate) fn timed(launcher: &Shared) -> (Box<dyn Launcher>, Arc<AtomicU64>) {
+    let (launcher, sum) = watching(launcher, Measure::Time);
+    (Box::new(launcher), sum)
+}
+
+fn watching(launcher: &Shared, measure: Measure) -> (Watched, Arc<AtomicU64>) {
     let sum = Arc::new(AtomicU64::new(0));
-    let launcher = Watched { inner: launcher.clone(), measure, sum: sum.clone() };
+    (Watched { inner: launcher.clone(), measure, sum: sum.clone() }, sum)
+}
+
+fn watched(launcher: &Shared, batch: u32, interrupts: bool, measure: Measure) -> (Nook<Net<Endless>>, Arc<AtomicU64>) {
+    let (launcher, sum) = watching(launcher, measure);
     let module = Program::E1000.module();
     let device = if interrupts { ImmediateDevice::interrupting(batch) } else { ImmediateDevice::new(batch) };
     let mut nook = Nook::net(host(&module, device), Box::new(launcher), Endless::new(batch));

@@ -1,6 +1,7 @@
 //! What is measured, suite by suite. Each notes its figures, ratios and sweeps in the report.
 
 mod crossings;
+mod disks;
 mod nooks;
 mod polls;
 mod settings;
@@ -52,6 +53,7 @@ type Suite = (&'static str, fn(&mut Report, Extent));
 const SUITES: &[Suite] = &[
     ("crossings", crossings::measure),
     ("poll", polls::measure),
+    ("disk requests", disks::measure),
     ("touch", touches::measure),
     ("settings", settings::measure),
     ("undo log", undo::measure),

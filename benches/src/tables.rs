@@ -5,7 +5,7 @@ use crate::goals::{self, GOALS, short};
 use crate::levels::{HERE, LEVELS, Level, SETTINGS, key};
 use crate::paper::{PAPER, existing};
 use crate::sample::Estimate;
-use crate::{Report, against, suites};
+use crate::{Report, against, nbd, suites};
 
 /// What a report's extent is that is about existing drivers alone.
 pub const EXISTING: &str = "existing";
@@ -35,6 +35,7 @@ pub fn of(report: &Report) -> Vec<Table> {
         nooks(report),
         paper(report),
         crashes(report),
+        disks(report),
     ];
     let existing = existing::tables(report);
     tables.into_iter().chain(existing).filter(|table| !table.rows.is_empty()).collect()
@@ -76,6 +77,15 @@ const COMPARED: &[(&str, &str)] = &[
     ("turn_1", "poll of 1 with the host's work"),
     ("turn_32", "poll of 32 with the host's work"),
     ("turn_255", "poll of 255 with the host's work"),
+    ("request_4k_1", "disk, a read of 4 KiB at depth 1: the driver's calls alone"),
+    ("request_4k_8", "at depth 8"),
+    ("request_4k_32", "at depth 32"),
+    ("request_4k_127", "at depth 127"),
+    ("request_4k_32_write", "a write at depth 32"),
+    ("request_128k_8", "a read of 128 KiB at depth 8"),
+    ("request_turns_4k_1", "a read of 4 KiB at depth 1 with the host's and the model's work"),
+    ("request_turns_4k_32", "at depth 32"),
+    ("request_turns_128k_8", "128 KiB at depth 8"),
     ("checksum_1500", "checksum over 1,500 B"),
     ("copy_1500", "copy of 1,500 B as a whole"),
     ("touch_1500", "copy of 1,500 B word by word"),
@@ -302,6 +312,34 @@ fn crashes(report: &Report) -> Table {
                sleeps for its device's reset. A call can be rolled back if nothing of it had reached the device when it ended. No crash bundles are written (bundles.keep = 0).",
         head: words(&["", "a crash each second", "a crash each 50 ms"]),
         rows: throughput.chain(downtime).chain(shares.flatten()).collect(),
+    }
+}
+
+fn disks(report: &Report) -> Table {
+    let base = LEVELS[0].key();
+    let row = |load: &nbd::Load| {
+        let name = load.name;
+        let figure = |what: &str, of: &str| report.figures.get(&format!("{what}_{name}_{of}"));
+        let own = |of: &str| {
+            let (time, cpu) = (figure("nbd", of)?, figure("nbd_cpu", of)?);
+            Some(format!("{} µs, CPU {} µs", short(time.estimate.value / 1e3), short(cpu.estimate.value / 1e3)))
+        };
+        let ratio = |of: &str, to: &str| {
+            let spread = report.spreads.get(&format!("nbd_{name}_{of}_{to}"));
+            spread.map_or("-".into(), |spread| goals::text(&spread.estimate, ""))
+        };
+        let ratios = LEVELS[1..].iter().map(|level| ratio(&level.key(), &base));
+        let beside = ["sfi_txn", &base].map(|of| ratio(of, nbd::PEER));
+        Some([vec![load.what.to_owned(), own(&base)?], ratios.collect(), vec![own(nbd::PEER)?], beside.into()].concat())
+    };
+    let ratios = LEVELS[1..].iter().map(|level| format!("{} / native", level.name));
+    let beside = words(&["nbdkit memory", "requests a second, sfi+txn / nbdkit", "native / nbdkit"]);
+    Table {
+        title: "A disk through NBD",
+        note: "fio in front of nook-run with the NVMe driver on the calm model: what a request takes of the whole, and its \
+               CPU time in the server. nbdkit's plugin has its data in memory and neither driver nor device.",
+        head: [words(&["what", "native"]), ratios.collect(), beside].concat(),
+        rows: nbd::LOADS.iter().filter_map(row).collect(),
     }
 }
 

@@ -11,7 +11,9 @@ use touch_driver::job;
 
 /// Names in goals that need root, another build, or as many nooks as only a long run has.
 fn needs_more(name: &str) -> bool {
-    ["paper_", "crash_", "downtime_", "idle_nook_private_1000", "against_"].iter().any(|begin| name.starts_with(begin))
+    ["nbd_", "paper_", "crash_", "downtime_", "idle_nook_private_1000", "against_"]
+        .iter()
+        .any(|begin| name.starts_with(begin))
 }
 
 #[test]

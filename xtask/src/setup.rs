@@ -23,6 +23,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "nbdsh", package: "python3-libnbd" },
     Tool { program: "qemu-img", package: "qemu-utils" },
     Tool { program: "fio", package: "fio" },
+    Tool { program: "nbdkit", package: "nbdkit" },
     Tool { program: "e2fsck", package: "e2fsprogs" },
 ];
 

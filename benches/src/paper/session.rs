@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nook_tests::namespaces::{Between, inside};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,6 +14,7 @@ use super::flow::Flow;
 use super::{Programs, requests};
 use crate::cpus::{self, Processors};
 use crate::levels::{Level, PROCESS_POLLED};
+use crate::processes;
 
 /// Where the answers come from.
 const UDP_PORT: u16 = 7007;
@@ -88,14 +88,7 @@ impl Session {
 
     /// Returns the CPU time of nook-run until now, with the processes that it started.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let id = self.between.id();
-        // Each thread has its own children.
-        let of_thread = |thread: PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
-        let children: Vec<String> = threads(&id.to_string())?.into_iter().map(of_thread).collect();
-        // A child may end between the two looks; what it used is then lost to us.
-        let children = children.iter().flat_map(|list| list.split_whitespace());
-        let of_children: f64 = children.filter_map(|id| cpu_seconds(id).ok()).sum();
-        Ok(cpu_seconds(&id.to_string())? + of_children)
+        processes::cpu_seconds(self.between.id())
     }
 
     /// Returns what nook-run has logged, for an error.
@@ -113,32 +106,7 @@ impl Session {
     }
 }
 
-fn threads(id: &str) -> Result<Vec<PathBuf>> {
-    let threads = fs::read_dir(format!("/proc/{id}/task")).context("nook-run has ended")?;
-    Ok(threads.flatten().map(|thread| thread.path()).collect())
-}
-
-/// Returns the time that the process's threads have run, to the nanosecond: a slice is as long as few of the ticks in
-/// which `stat` counts. A thread that has ended is not in it; those of nook-run end with it.
-fn cpu_seconds(id: &str) -> Result<f64> {
-    let of_thread = |thread: PathBuf| {
-        let file = thread.join("schedstat");
-        // One that ends meanwhile is gone.
-        let Ok(text) = fs::read_to_string(&file) else { return Ok(0.0) };
-        let ns = text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
-        Ok(ns.with_context(|| format!("{} has no time: {text}", file.display()))? as f64 / 1e9)
-    };
-    let seconds: f64 = threads(id)?.into_iter().map(of_thread).sum::<Result<f64>>()?;
-    ensure!(seconds > 0.0, "the kernel does not say how long process {id} has run (CONFIG_SCHED_INFO)");
-    Ok(seconds)
-}
-
 /// Returns what nook-run has logged.
 fn told(folder: &Path) -> String {
     fs::read_to_string(folder.join("log")).unwrap_or_default()
-}
-
-/// Returns whether a program can be started at all.
-pub(super) fn has(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

@@ -1,0 +1,40 @@
+//! Requests of a disk, on the calm model: all that are asked for at once, and then all that are answered.
+
+use nook_block_api::Op;
+
+use super::{Extent, note_levels};
+use crate::Report;
+use crate::disk_rig::{Load, rounds};
+use crate::levels::{LEVELS, Program};
+use crate::sample::interleave;
+
+/// Requests at a time: the driver takes 127.
+const DEPTHS: [u32; 4] = [1, 8, 32, 127];
+/// What each is called in the report, and what it is.
+const LOADS: [(&str, Load); 6] = [
+    ("4k_1", reads(4096, DEPTHS[0])),
+    ("4k_8", reads(4096, DEPTHS[1])),
+    ("4k_32", reads(4096, DEPTHS[2])),
+    ("4k_127", reads(4096, DEPTHS[3])),
+    ("4k_32_write", Load { op: Op::Write, ..reads(4096, DEPTHS[2]) }),
+    ("128k_8", reads(128 << 10, DEPTHS[1])),
+];
+
+const fn reads(bytes: u32, depth: u32) -> Load {
+    Load { op: Op::Read, bytes, depth }
+}
+
+pub(super) fn measure(report: &mut Report, extent: Extent) {
+    let launchers: Vec<_> = LEVELS.iter().map(|level| level.launcher(Program::Nvme)).collect();
+    let each = |launcher| LOADS.iter().map(move |&(_, load)| rounds(launcher, load));
+    let mut subjects: Vec<_> = launchers.iter().flat_map(each).collect();
+    let samples = interleave(&mut subjects, extent.effort());
+    for (at, (name, load)) in LOADS.iter().enumerate() {
+        let of = |samples: &[Vec<f64>]| -> Vec<Vec<f64>> {
+            let each = |values: &Vec<f64>| values.iter().map(|ticks| ticks / f64::from(load.depth)).collect();
+            samples.chunks(LOADS.len()).map(|level| each(&level[at])).collect()
+        };
+        note_levels(report, &format!("request_{name}"), LEVELS, &of(&samples.inside));
+        note_levels(report, &format!("request_turns_{name}"), LEVELS, &of(&samples.whole));
+    }
+}
