@@ -4,9 +4,9 @@
 //! report ([`Report`]) with plots, ratios and cross-over points; the benchmarks in `benches/` are for developers who
 //! change one thing and want to see it in seconds.
 //!
-//! What is measured of a network card's driver runs on [`ImmediateDevice`], a device that costs next to nothing, so that
-//! the driver and the boundary are what one sees. It is no model: it answers an e1000's doorbells at once and has no
-//! other behaviour. A disk's driver runs on the embedded model, which is calm: it works between the driver's calls.
+//! What is measured of a network card's driver runs on [`ImmediateDevice`], a device that costs next to nothing, so
+//! that the driver and the boundary are what one sees. It is no model: it answers an e1000's doorbells at once and has
+//! no other behaviour. A disk's driver runs on the embedded model, which is calm: it works between the driver's calls.
 //! Nothing here is part of nook.
 #![deny(unsafe_code)]
 
