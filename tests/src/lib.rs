@@ -8,6 +8,8 @@
 mod bare_device;
 mod cable;
 mod disk;
+pub mod disk_crashes;
+pub mod durability;
 pub mod namespaces;
 mod planted;
 mod poisoned;

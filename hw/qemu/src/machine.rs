@@ -31,6 +31,8 @@ pub(crate) const WINDOW_BAR: u8 = 2;
 /// What the back ends of the card are called.
 const CABLE: &str = "cable";
 const DRIVE: &str = "drive";
+/// Bytes of a sector of a log of writes: no device writes less.
+const LOG_SECTOR_BYTES: u32 = 512;
 
 /// RAM begins at 0 and nobody uses it; the halted processor only has to have some.
 const RAM_BYTES: u64 = 16 << 20;
@@ -118,11 +120,28 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
     }
 }
 
-/// Returns the value of `-blockdev` for a drive whose content is this file, byte by byte, or this block device.
+/// Returns the value of `-blockdev` for a drive whose content is this file, byte by byte, or this block device; what it
+/// is given to write may be logged to a file.
 ///
 /// # Errors
-/// If it is not there, may not be written, or is something else.
-pub(crate) fn drive(path: &Path) -> Result<String, QemuError> {
+/// If one of them is not there, may not be written, or is something else; or if the log is not empty.
+pub(crate) fn drive(path: &Path, write_log: Option<&Path>) -> Result<String, QemuError> {
+    let file = |path: &Path, key: &str| {
+        let (driver, path) = (backing(path)?, utf8(path)?);
+        Ok(format!("{key}driver=raw,{key}file.driver={driver},{key}file.filename={}", escaped(path)))
+    };
+    let Some(log) = write_log else { return Ok(format!("node-name={DRIVE},{}", file(path, "")?)) };
+    let logged = file(log, "log.")?;
+    if log.metadata().is_ok_and(|meta| meta.len() > 0) {
+        let why = "it is not empty, and what it holds would be taken for a part of the log".into();
+        return Err(QemuError::DriveFile { path: log.into(), why });
+    }
+    let sector = format!("log-sector-size={LOG_SECTOR_BYTES}");
+    Ok(format!("driver=blklogwrites,node-name={DRIVE},{sector},{},{logged}", file(path, "file.")?))
+}
+
+/// Returns QEMU's name for what is behind a path.
+fn backing(path: &Path) -> Result<&'static str, QemuError> {
     let cannot = |why: String| QemuError::DriveFile { path: path.into(), why };
     let kind = path.metadata().map_err(|error| cannot(error.to_string()))?.file_type();
     let driver = match kind {
@@ -131,8 +150,11 @@ pub(crate) fn drive(path: &Path) -> Result<String, QemuError> {
         _ => return Err(cannot("it is neither a file nor a block device".into())),
     };
     File::options().read(true).write(true).open(path).map_err(|error| cannot(error.to_string()))?;
-    let path = path.to_str().ok_or_else(|| cannot("its name is not UTF-8".into()))?;
-    Ok(format!("driver=raw,node-name={DRIVE},file.driver={driver},file.filename={}", escaped(path)))
+    Ok(driver)
+}
+
+fn utf8(path: &Path) -> Result<&str, QemuError> {
+    path.to_str().ok_or_else(|| QemuError::DriveFile { path: path.into(), why: "its name is not UTF-8".into() })
 }
 
 /// Returns QEMU's arguments for a machine with this `device`.
@@ -174,7 +196,7 @@ pub(crate) fn arguments(
         option("-netdev", config.net.argument(CABLE));
     }
     if let Some(path) = config.device.file() {
-        option("-blockdev", drive(path)?);
+        option("-blockdev", drive(path, config.device.write_log())?);
     }
     option("-device", device.to_owned());
     args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);

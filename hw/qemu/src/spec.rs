@@ -21,13 +21,15 @@ const OWNED: &[(&str, &str)] = &[
 /// A device of QEMU's with its options: `rtl8139`, `nvme,file=disk.img,mdts=3`.
 ///
 /// Options are separated by commas, and a comma within a value is doubled, as QEMU has it. `file=PATH` is nook's own:
-/// the file becomes the device's drive. All others are handed to QEMU unless they are nook's to give. One of these
+/// the file becomes the device's drive; and so is `write-log=PATH`: what the drive is given to write and to flush is
+/// appended to this file, which is empty, by QEMU's `blklogwrites`. All others are handed to QEMU unless they are nook's to give. One of these
 /// always describes one device: neither names nor values can add a second one or another command line option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSpec {
     name: String,
     options: Vec<(String, String)>,
     file: Option<PathBuf>,
+    write_log: Option<PathBuf>,
 }
 
 /// Why a text describes no device.
@@ -58,6 +60,9 @@ pub enum SpecError {
     /// The same option a second time.
     #[error("`{0}` is given twice")]
     Twice(String),
+    /// There is nothing that could be logged.
+    #[error("`write-log` logs what is written to a drive: give the drive's file, too, with `file=PATH`")]
+    LogOfNothing,
 }
 
 impl DeviceSpec {
@@ -80,6 +85,11 @@ impl DeviceSpec {
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
+
+    /// Returns the file to which is logged what the drive is given.
+    pub(crate) fn write_log(&self) -> Option<&Path> {
+        self.write_log.as_deref()
+    }
 }
 
 impl FromStr for DeviceSpec {
@@ -91,7 +101,7 @@ impl FromStr for DeviceSpec {
         if !is_name(&name) {
             return Err(SpecError::Name(name));
         }
-        let mut spec = DeviceSpec { name, options: Vec::new(), file: None };
+        let mut spec = DeviceSpec { name, options: Vec::new(), file: None, write_log: None };
         for part in parts {
             let bad = || SpecError::Option { device: spec.name.clone(), option: part.clone() };
             let (option, value) = part.split_once('=').ok_or_else(bad)?;
@@ -101,15 +111,23 @@ impl FromStr for DeviceSpec {
             if let Some((_, why)) = OWNED.iter().find(|(name, _)| *name == option) {
                 return Err(SpecError::Owned { option: option.into(), why });
             }
-            let twice = if option == "file" { spec.file.is_some() } else { spec.has(option) };
+            let twice = match option {
+                "file" => spec.file.is_some(),
+                "write-log" => spec.write_log.is_some(),
+                _ => spec.has(option),
+            };
             if twice {
                 return Err(SpecError::Twice(option.into()));
             }
             match (option, value) {
-                ("file", "") => return Err(bad()),
+                ("file" | "write-log", "") => return Err(bad()),
                 ("file", path) => spec.file = Some(path.into()),
+                ("write-log", path) => spec.write_log = Some(path.into()),
                 _ => spec.options.push((option.into(), value.into())),
             }
+        }
+        if spec.write_log.is_some() && spec.file.is_none() {
+            return Err(SpecError::LogOfNothing);
         }
         Ok(spec)
     }
@@ -122,10 +140,12 @@ impl fmt::Display for DeviceSpec {
         for (option, value) in &self.options {
             write!(f, ",{option}={}", escaped(value))?;
         }
-        match &self.file {
-            Some(path) => write!(f, ",file={}", escaped(&path.display().to_string())),
-            None => Ok(()),
+        for (option, path) in [("file", &self.file), ("write-log", &self.write_log)] {
+            if let Some(path) = path {
+                write!(f, ",{option}={}", escaped(&path.display().to_string()))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -184,6 +204,8 @@ mod tests {
         assert!(message.contains("qemu-system-x86_64 -device e1000,help"), "{message}");
         assert_eq!(parse("nvme,mdts=1,mdts=2"), Err(SpecError::Twice("mdts".into())));
         assert_eq!(parse("nvme,file=a,file=b"), Err(SpecError::Twice("file".into())));
+        assert_eq!(parse("nvme,write-log=a,file=b,write-log=a"), Err(SpecError::Twice("write-log".into())));
+        assert_eq!(parse("nvme,write-log=a"), Err(SpecError::LogOfNothing));
     }
 
     #[test]
@@ -226,8 +248,11 @@ mod tests {
             name in "[a-z][a-z0-9._-]{0,9}",
             options in proptest::collection::btree_map("x[a-z0-9_.-]{0,6}", "[ -~é]{0,12}", 0..5),
             file in proptest::option::of("[ -~]{1,12}"),
+            write_log in proptest::option::of("[ -~]{1,12}"),
         ) {
-            let spec = DeviceSpec { name, options: options.into_iter().collect(), file: file.map(Into::into) };
+            let (file, write_log) = (file.map(PathBuf::from), write_log.map(PathBuf::from));
+            let write_log = write_log.filter(|_| file.is_some());
+            let spec = DeviceSpec { name, options: options.into_iter().collect(), file, write_log };
             prop_assert_eq!(parse(&spec.to_string()).unwrap(), spec);
         }
 

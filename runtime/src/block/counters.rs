@@ -29,5 +29,7 @@ crate::counters::counters! {
         pub refused: u64,
         /// Requests that were given to a driver again, because the one before ended.
         pub given_again: u64,
+        /// Times that a driver ended, or a call of it was rolled back, while it had requests.
+        pub faults_at_work: u64,
     }
 }

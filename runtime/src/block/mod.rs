@@ -95,6 +95,10 @@ impl<U: BlockBackend> Block<U> {
         }
     }
 
+    fn count_fault_at_work(&mut self) {
+        self.counters.faults_at_work += u64::from(self.requests.are_given());
+    }
+
     /// Answers what is over.
     fn answer(&mut self, host: &Host) -> Result<(), NookError> {
         let Block { backend, requests, counters, .. } = self;
@@ -195,6 +199,7 @@ impl<U: BlockBackend> Class for Block<U> {
     }
 
     fn end(&mut self, _: &Host) {
+        self.count_fault_at_work();
         self.requests.end(self.resubmits);
         self.restrictions = PollRestrictions::default();
     }
@@ -299,6 +304,7 @@ impl<U: BlockBackend> Class for Block<U> {
     }
 
     fn abort(&mut self) {
+        self.count_fault_at_work();
         self.requests.disregard();
     }
 

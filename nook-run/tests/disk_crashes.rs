@@ -1,0 +1,41 @@
+//! A disk's driver crashes while clients work on what it serves: nothing that was acknowledged is lost. These are the
+//! campaigns of `cargo xtask disk-crashes` with few crashes.
+
+mod support;
+
+use std::path::Path;
+
+use nook_tests::disk_crashes::{Campaign, Programs, Workload, run};
+use support::{built, is_root};
+
+/// Crashes of each campaign, with requests under way.
+const CRASHES: u64 = 50;
+/// Crashes under a file system, which has less under way.
+const CRASHES_OF_EXT4: u64 = 10;
+
+fn play(campaigns: impl Iterator<Item = Campaign>, crashes: u64) {
+    let driver = built("nvme.wasm");
+    let programs = Programs { nook_run: Path::new(env!("CARGO_BIN_EXE_nook-run")), driver: &driver };
+    for campaign in campaigns {
+        let outcome = run(programs, campaign, crashes).unwrap_or_else(|error| panic!("{campaign:?}: {error}"));
+        println!("{outcome:?}");
+        assert!(outcome.is_good(), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn nothing_that_was_acknowledged_to_the_checker_is_lost_while_a_driver_crashes() {
+    play(Campaign::all().filter(|it| it.workload == Workload::Checker), CRASHES);
+}
+
+#[test]
+fn nothing_that_fio_wrote_is_lost_while_a_driver_crashes() {
+    play(Campaign::all().filter(|it| it.workload == Workload::Fio), CRASHES);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_file_system_keeps_what_was_synced_while_a_driver_crashes() {
+    assert!(is_root());
+    play(Campaign::all().filter(|it| it.workload == Workload::Ext4), CRASHES_OF_EXT4);
+}

@@ -1,0 +1,106 @@
+//! Power cuts of QEMU's disk. The referee is what QEMU logged on the way to the drive: what would be there if all that
+//! was not flushed were lost, at each moment at which a client was told that something is durable.
+
+use std::fs::{self, File};
+use std::io::{Error, Result};
+use std::time::{Duration, Instant};
+
+use nook_seed::Rng;
+use serde::Serialize;
+
+use super::serving::{Disk, Programs, Serving};
+use super::{BEFORE, CHECKED, CONNECTIONS, DEPTH, DISK_BYTES, Device, How, make_image};
+use crate::durability::{BLOCK_BYTES, Checker, Verdict, WriteLog};
+
+/// Blocks that QEMU's controller does not tear: it says 0 for `AWUPF` (NVM 2.1.4).
+const ATOMIC_BLOCKS: u64 = 1;
+/// A busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What came of power cuts.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PowerOutcome {
+    /// Moments at which power was cut: after each flush, and each change with FUA, that was acknowledged.
+    pub cuts: u64,
+    /// Crashes of the driver meanwhile.
+    pub crashes: u64,
+    /// Requests that were answered, and with an error.
+    pub requests: u64,
+    /// Those with an error.
+    pub errors: u64,
+    /// Writes in the log.
+    pub logged_writes: u64,
+    /// Flushes in it.
+    pub logged_flushes: u64,
+    /// Blocks that were judged.
+    pub judged: u64,
+    /// Blocks that hold less than was durable.
+    pub lost: u64,
+    /// Blocks that hold what nobody wrote there.
+    pub wrong: u64,
+    /// Blocks that lost what was acknowledged and not durable.
+    pub not_durable: u64,
+    /// What went wrong, in words.
+    pub failures: Vec<String>,
+}
+
+impl PowerOutcome {
+    /// Returns whether nothing that was durable was lost. Something has to have been lost: else nothing was tried.
+    pub fn is_good(&self) -> bool {
+        (self.errors, self.lost, self.wrong, self.failures.len()) == (0, 0, 0, 0) && self.not_durable > 0
+    }
+}
+
+/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until it was told this often that something is
+/// durable; then cuts power at each of these moments.
+///
+/// # Errors
+/// If a program cannot be started, or there is no log.
+pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
+    let folder = tempfile::tempdir()?;
+    let [image, log] = ["disk.img", "writes.log"].map(|name| folder.path().join(name));
+    make_image(&image)?;
+    File::create(&log)?;
+    let disk = Disk { device: Device::Qemu, image: &image, write_log: Some(&log) };
+    let crash = Some((How::Rollback, Duration::from_millis(20)));
+    let serving = Serving::start(programs, &disk, crash, folder.path())?;
+    let mut checker = Checker::new(CHECKED, cuts, DEPTH);
+    checker.watch_log(log.clone());
+    checker.connect(&serving.socket(), CONNECTIONS)?;
+    checker.fill()?;
+    let begin = Instant::now();
+    while (checker.acknowledged().len() as u64) < cuts {
+        checker.step()?;
+        if begin.elapsed() > PATIENCE {
+            return Err(Error::other(format!("{PATIENCE:?}, and not {cuts} flushes: {}", serving.log()?)));
+        }
+    }
+    checker.drain()?;
+    checker.disconnect();
+    let report = serving.end()?;
+    let mut outcome = PowerOutcome::default();
+    outcome.crashes = report["fault_count"].as_u64().unwrap_or(0);
+    (outcome.requests, outcome.errors) = checker.counts();
+    let mut verdict = checker.verdict().clone();
+    cut(&checker, WriteLog::read(fs::read(&log)?, vec![BEFORE; DISK_BYTES as usize])?, &mut outcome, &mut verdict);
+    let Verdict { blocks, lost, wrong, not_durable, first, .. } = verdict;
+    (outcome.judged, outcome.lost, outcome.wrong, outcome.not_durable) = (blocks, lost, wrong, not_durable);
+    outcome.failures.extend(first);
+    Ok(outcome)
+}
+
+/// Cuts power at each moment, in order, and judges both what is there at least and that with some of the rest.
+fn cut(checker: &Checker, mut log: WriteLog, outcome: &mut PowerOutcome, verdict: &mut Verdict) {
+    let [first, len] = [CHECKED.first, CHECKED.blocks].map(|blocks| blocks as usize * BLOCK_BYTES);
+    (outcome.logged_writes, outcome.logged_flushes) = log.counts();
+    let (mut rng, mut log_bytes) = (Rng::new(outcome.requests), 0);
+    for acknowledged in checker.acknowledged() {
+        // Two connections' answers may be noted in the other order.
+        log_bytes = acknowledged.log_bytes.max(log_bytes);
+        let (least, some) = log.cut(log_bytes, &mut rng);
+        for medium in [least, &some] {
+            verdict.add(checker.ledger().judge(&acknowledged.must, &medium[first..first + len], ATOMIC_BLOCKS));
+        }
+        outcome.cuts += 1;
+    }
+}

@@ -1,0 +1,128 @@
+//! `nook-run` that serves a disk, and whose driver is made to crash.
+
+use std::fs::{self, File};
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{Device, How};
+
+/// A busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `nook-run` says of each crash that was recovered from.
+const RECOVERED: [&str; 2] = ["; the call was rolled back, ", "the driver was restarted"];
+
+/// What is run.
+#[derive(Clone, Copy)]
+pub struct Programs<'a> {
+    /// `nook-run`.
+    pub nook_run: &'a Path,
+    /// The driver's module.
+    pub driver: &'a Path,
+}
+
+/// A run. Dropping it kills it.
+pub(super) struct Serving {
+    child: Child,
+    folder: PathBuf,
+}
+
+/// What a device is given.
+pub(super) struct Disk<'a> {
+    pub device: Device,
+    /// Its content.
+    pub image: &'a Path,
+    /// Where QEMU logs what reaches the drive.
+    pub write_log: Option<&'a Path>,
+}
+
+impl Serving {
+    /// Starts it in a folder, and waits until the disk is there.
+    pub fn start(programs: Programs<'_>, disk: &Disk<'_>, crash: Option<(How, Duration)>, folder: &Path) -> Result<Self> {
+        let mut command = Command::new(programs.nook_run);
+        command.arg(programs.driver).args(["--nbd", "unix:disk.sock", "--json", "report.json"]);
+        match disk.device {
+            Device::Model => command.arg("--disk").arg(disk.image),
+            Device::Qemu => {
+                let log = disk.write_log.map_or(String::new(), |log| format!(",write-log={}", log.display()));
+                command.arg("--qemu").arg(format!("nvme,file={}{log}", disk.image.display()))
+            }
+        };
+        let isolation = match crash {
+            Some((How::Restart, _)) => "sfi",
+            _ => "sfi+txn",
+        };
+        command.args(["--isolation", isolation, "--policy", "policy.toml"]);
+        if let Some((_, every)) = crash {
+            command.arg("--crash-every").arg(format!("{}ms", every.as_millis()));
+        }
+        // A driver that is ended all the time is not to be given up, and is not waited for.
+        let policy = "[restart]\nbudget = 1000000\nbackoff_first = \"0us\"\nbackoff_most = \"0us\"\n[bundles]\nkeep = 0\n";
+        fs::write(folder.join("policy.toml"), policy)?;
+        let (log, socket) = (folder.join("log"), folder.join("disk.sock"));
+        command.current_dir(folder).env("NO_COLOR", "1").env_remove("NOOK_LOG").stdin(Stdio::null());
+        command.stdout(File::create(folder.join("said"))?).stderr(File::create(&log)?);
+        let child = command.spawn().map_err(|error| Error::other(format!("cannot start {command:?}: {error}")))?;
+        let mut this = Serving { child, folder: folder.into() };
+        let begin = Instant::now();
+        // It listens before the disk is there; clients wait.
+        while !socket.exists() || !this.log()?.contains("INFO the disk has") {
+            if this.child.try_wait()?.is_some() || begin.elapsed() > PATIENCE {
+                return Err(Error::other(format!("nook-run does not serve the disk: {}", this.log()?)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(this)
+    }
+
+    /// Returns where clients find the disk.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("disk.sock")
+    }
+
+    /// Returns what it has logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.folder.join("log"))?).into_owned())
+    }
+
+    /// Returns how many crashes were recovered from, as it has logged; of very many, fewer.
+    pub fn crashes(&self) -> Result<u64> {
+        let log = self.log()?;
+        Ok(log.lines().filter(|line| RECOVERED.iter().any(|said| line.contains(said))).count() as u64)
+    }
+
+    /// Ends it in order, and returns its report.
+    pub fn end(mut self) -> Result<Value> {
+        if let Some(child) = Pid::from_raw(self.child.id() as i32) {
+            // It was not waited for yet, so the number is still its own.
+            kill_process(child, Signal::INT)?;
+        }
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(Error::other(format!("nook-run does not end: {}", self.log()?)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        if !status.success() {
+            return Err(Error::other(format!("nook-run ended with {status}: {}", self.log()?)));
+        }
+        Ok(serde_json::from_slice(&fs::read(self.folder.join("report.json"))?)?)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // An error means that it was reaped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
