@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: twelve commands and six flags do not earn a parser that takes longer to build
+//! The command line, parsed by hand: thirteen commands and six flags do not earn a parser that takes longer to build
 //! than the rest of this crate.
 
 use crate::flaky::Plan;
@@ -36,6 +36,11 @@ pub enum Task {
     Hostile {
         /// Where the table goes as JSON.
         json: Option<String>,
+    },
+    /// Crash a disk's driver again and again under load, and cut QEMU's disk's power.
+    DiskCrashes {
+        /// Arguments of `nook-disk-crashes`, which checks them.
+        args: Vec<String>,
     },
     /// Measure what each isolation level costs.
     Bench {
@@ -82,6 +87,10 @@ Usage: cargo xtask <command>
                        print which failed how often
   hostile [--json FILE]
                        play every hostile driver and print what came of it
+  disk-crashes [--crashes N] [--device model|qemu] [--how rollback|restart|power] [--workload checker|fio|ext4]
+               [--json FILE]
+                       crash the disk's driver N times (1000) under each load, on each device, recovered in each way, cut
+                       the power of QEMU's disk N times, and print whether anything was lost; ext4 takes root
   guest-test [CASE...] run the cases of tests/guest/cases.sh in an emulated machine with an IOMMU
                        (those named dpdk_...: only by name)
   bench [--full] ...   measure what each isolation level costs; the report is target/bench-report/index.html
@@ -129,6 +138,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         },
         "demo" => Task::Demo,
         "flaky" => Task::Flaky(flaky(args.by_ref())?),
+        "disk-crashes" => Task::DiskCrashes { args: args.by_ref().collect() },
         "bench" => Task::Bench { args: args.by_ref().collect() },
         "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
         "existing" => match args.next().as_deref() {
@@ -196,6 +206,8 @@ mod tests {
         assert_eq!(parsed("demo"), Ok(Task::Demo));
         assert_eq!(parsed("guest-test"), Ok(Task::GuestTest { cases: vec![] }));
         assert_eq!(parsed("guest-test a b"), Ok(Task::GuestTest { cases: vec!["a".into(), "b".into()] }));
+        let args = ["--crashes", "5"].map(String::from).to_vec();
+        assert_eq!(parsed("disk-crashes --crashes 5"), Ok(Task::DiskCrashes { args }));
         assert_eq!(parsed("bench --full"), Ok(Task::Bench { args: vec!["--full".into()] }));
         let plan = |runs, load, filters: &[&str]| {
             Ok(Task::Flaky(Plan { runs, load, filters: filters.iter().map(|part| part.to_string()).collect() }))

@@ -13,6 +13,7 @@ mod bench;
 mod cargo;
 mod cli;
 mod demo;
+mod disk_crashes;
 mod dpdk;
 mod drivers;
 mod existing;
@@ -70,6 +71,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => demo::run(),
         Task::Flaky(plan) => flaky::run(&plan),
         Task::Hostile { json } => hostile::run(json.as_deref()),
+        Task::DiskCrashes { args } => disk_crashes::run(&args),
         Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
         Task::Existing { update_docs } => existing::run(update_docs),

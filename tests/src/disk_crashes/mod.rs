@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::durability::{Checker, Region, Verdict};
-use others::Done;
+use others::{Done, Signals};
 use serving::{Disk, Serving};
 
 pub use power::{PowerOutcome, power_cuts};
@@ -250,15 +250,21 @@ fn work(
     is_first: bool,
     folder: &Path,
 ) -> Result<Done> {
-    let (stop, uri) = (AtomicBool::new(false), format!("nbd+unix:///?socket={}", serving.socket().display()));
+    let uri = format!("nbd+unix:///?socket={}", serving.socket().display());
+    let signals = Signals::default();
     std::thread::scope(|scope| {
-        let others = scope.spawn(|| match workload {
-            Workload::Checker => Ok(Done::default()),
-            Workload::Fio => others::fio(&uri, folder, &stop),
-            Workload::Ext4 => others::ext4(&uri, folder, &stop),
+        let others = scope.spawn(|| {
+            let done = match workload {
+                Workload::Checker => Ok(Done::default()),
+                Workload::Fio => others::fio(&uri, folder, &signals),
+                Workload::Ext4 => others::ext4(&uri, folder, &signals),
+            };
+            // Whatever came of it: nobody is to wait for more.
+            signals.works.store(true, Ordering::Relaxed);
+            done
         });
-        let checked = check(serving, checker, crashes, is_first);
-        stop.store(true, Ordering::Relaxed);
+        let checked = check(serving, checker, crashes, is_first, &signals.works);
+        signals.stop.store(true, Ordering::Relaxed);
         let done = others.join().unwrap_or_else(|_| Err(Error::other("a client's thread has panicked")));
         // What the checker met comes first: it is the reason of the rest.
         checked?;
@@ -266,15 +272,26 @@ fn work(
     })
 }
 
-fn check(serving: &Serving, checker: &mut Checker, crashes: u64, is_first: bool) -> Result<()> {
+/// Counts crashes from when the others work, too.
+fn check(
+    serving: &Serving,
+    checker: &mut Checker,
+    crashes: u64,
+    is_first: bool,
+    others_work: &AtomicBool,
+) -> Result<()> {
     let begin = Instant::now();
     checker.connect(&serving.socket(), CONNECTIONS)?;
     if is_first {
         checker.fill()?;
     }
-    while serving.crashes()? < crashes {
+    let mut before = None;
+    while before.is_none_or(|before| serving.crashes().is_ok_and(|now| now < before + crashes)) {
         for _ in 0..100 {
             checker.step()?;
+        }
+        if before.is_none() && others_work.load(Ordering::Relaxed) {
+            before = Some(serving.crashes()?);
         }
         if begin.elapsed() > PATIENCE {
             return Err(Error::other(format!("{PATIENCE:?} and no {crashes} crashes: {}", serving.log()?)));

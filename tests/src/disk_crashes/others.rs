@@ -10,6 +10,15 @@ use std::time::Duration;
 /// Bytes at the disk's beginning that are theirs.
 pub(super) const BYTES: u64 = 24 << 20;
 
+/// What is said between a client and those who wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// It has begun to work in earnest.
+    pub works: AtomicBool,
+    /// It is to come to an end.
+    pub stop: AtomicBool,
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Done {
@@ -34,9 +43,9 @@ fn run(command: &mut Command) -> Result<(Option<i32>, String)> {
 
 /// Writes with fio all over its part of the disk, flushes now and then, and has it verify, again and again until it is
 /// to stop.
-pub(super) fn fio(uri: &str, folder: &Path, stop: &AtomicBool) -> Result<Done> {
+pub(super) fn fio(uri: &str, folder: &Path, signals: &Signals) -> Result<Done> {
     let mut done = Done::default();
-    while done.rounds == 0 || !stop.load(Ordering::Relaxed) {
+    while done.rounds == 0 || !signals.stop.load(Ordering::Relaxed) {
         let mut fio = Command::new("fio");
         // Seeds differ, so that a block of an earlier run is no good one.
         fio.args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bs=4k", "--iodepth=32", "--randrepeat=0"]);
@@ -44,6 +53,7 @@ pub(super) fn fio(uri: &str, folder: &Path, stop: &AtomicBool) -> Result<Done> {
         fio.arg(format!("--uri={uri}")).arg(format!("--size={}", BYTES / 3)).current_dir(folder);
         let (code, said) = run(&mut fio)?;
         done.rounds += 1;
+        signals.works.store(true, Ordering::Relaxed);
         if code != Some(0) || !said.contains("err= 0") {
             done.failures.push(format!("fio: {}", said.trim()));
             break;
@@ -112,19 +122,22 @@ fn script(text: &str, folder: &Path) -> Command {
 }
 
 /// Works on a file system until it is to stop.
-pub(super) fn ext4(uri: &str, folder: &Path, stop: &AtomicBool) -> Result<Done> {
-    let end = folder.join("stop");
-    let _ = fs::remove_file(&end);
+pub(super) fn ext4(uri: &str, folder: &Path, signals: &Signals) -> Result<Done> {
+    let [end, synced] = ["stop", "synced"].map(|name| folder.join(name));
+    for left in [&end, &synced] {
+        let _ = fs::remove_file(left);
+    }
     let ran = std::thread::scope(|scope| {
         let ran = scope.spawn(|| run(script(EXT4, folder).env("URI", uri)));
-        while !ran.is_finished() && !stop.load(Ordering::Relaxed) {
+        while !ran.is_finished() && !signals.stop.load(Ordering::Relaxed) {
+            signals.works.store(synced.exists(), Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(20));
         }
         fs::write(&end, "")?;
         ran.join().unwrap_or_else(|_| Err(Error::other("the thread that waits for the script has panicked")))
     });
     let (code, said) = ran?;
-    let synced = fs::read(folder.join("synced")).unwrap_or_default();
+    let synced = fs::read(synced).unwrap_or_default();
     let mut done = Done { rounds: synced.len() as u64, ..Done::default() };
     match code {
         Some(0) => {}

@@ -9,7 +9,7 @@ use nook_seed::Rng;
 use serde::Serialize;
 
 use super::serving::{Disk, Programs, Serving};
-use super::{BEFORE, CHECKED, CONNECTIONS, DEPTH, DISK_BYTES, Device, How, make_image};
+use super::{BEFORE, CHECKED, CONNECTIONS, DEPTH, Device, How, make_image};
 use crate::durability::{BLOCK_BYTES, Checker, Verdict, WriteLog};
 
 /// Blocks that QEMU's controller does not tear: it says 0 for `AWUPF` (NVM 2.1.4).
@@ -82,7 +82,8 @@ pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
     outcome.crashes = report["fault_count"].as_u64().unwrap_or(0);
     (outcome.requests, outcome.errors) = checker.counts();
     let mut verdict = checker.verdict().clone();
-    cut(&checker, WriteLog::read(fs::read(&log)?, vec![BEFORE; DISK_BYTES as usize])?, &mut outcome, &mut verdict);
+    let before = vec![BEFORE; CHECKED.blocks as usize * BLOCK_BYTES];
+    cut(&checker, WriteLog::read(fs::read(&log)?, CHECKED.first, before)?, &mut outcome, &mut verdict);
     let Verdict { blocks, lost, wrong, not_durable, first, .. } = verdict;
     (outcome.judged, outcome.lost, outcome.wrong, outcome.not_durable) = (blocks, lost, wrong, not_durable);
     outcome.failures.extend(first);
@@ -91,15 +92,14 @@ pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
 
 /// Cuts power at each moment, in order, and judges both what is there at least and that with some of the rest.
 fn cut(checker: &Checker, mut log: WriteLog, outcome: &mut PowerOutcome, verdict: &mut Verdict) {
-    let [first, len] = [CHECKED.first, CHECKED.blocks].map(|blocks| blocks as usize * BLOCK_BYTES);
     (outcome.logged_writes, outcome.logged_flushes) = log.counts();
     let (mut rng, mut log_bytes) = (Rng::new(outcome.requests), 0);
     for acknowledged in checker.acknowledged() {
         // Two connections' answers may be noted in the other order.
         log_bytes = acknowledged.log_bytes.max(log_bytes);
         let (least, some) = log.cut(log_bytes, &mut rng);
-        for medium in [least, &some] {
-            verdict.add(checker.ledger().judge(&acknowledged.must, &medium[first..first + len], ATOMIC_BLOCKS));
+        for medium in [least, &some[..]] {
+            verdict.add(checker.ledger().judge(&acknowledged.must, medium, ATOMIC_BLOCKS));
         }
         outcome.cuts += 1;
     }

@@ -63,7 +63,9 @@ fn open(device: Device, image: &Path, window: &DmaWindow) -> Result<Box<dyn PciD
         }
         Device::Qemu => {
             let spec = format!("nvme,file={}", image.display()).parse().map_err(cannot)?;
-            Box::new(QemuDevice::start(QemuConfig::new(spec, QemuNet::User { restrict: true }), window).map_err(cannot)?)
+            Box::new(
+                QemuDevice::start(QemuConfig::new(spec, QemuNet::User { restrict: true }), window).map_err(cannot)?,
+            )
         }
     })
 }

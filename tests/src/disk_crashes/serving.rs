@@ -43,7 +43,12 @@ pub(super) struct Disk<'a> {
 
 impl Serving {
     /// Starts it in a folder, and waits until the disk is there.
-    pub fn start(programs: Programs<'_>, disk: &Disk<'_>, crash: Option<(How, Duration)>, folder: &Path) -> Result<Self> {
+    pub fn start(
+        programs: Programs<'_>,
+        disk: &Disk<'_>,
+        crash: Option<(How, Duration)>,
+        folder: &Path,
+    ) -> Result<Self> {
         let mut command = Command::new(programs.nook_run);
         command.arg(programs.driver).args(["--nbd", "unix:disk.sock", "--json", "report.json"]);
         match disk.device {
@@ -62,7 +67,8 @@ impl Serving {
             command.arg("--crash-every").arg(format!("{}ms", every.as_millis()));
         }
         // A driver that is ended all the time is not to be given up, and is not waited for.
-        let policy = "[restart]\nbudget = 1000000\nbackoff_first = \"0us\"\nbackoff_most = \"0us\"\n[bundles]\nkeep = 0\n";
+        let policy =
+            "[restart]\nbudget = 1000000\nbackoff_first = \"0us\"\nbackoff_most = \"0us\"\n[bundles]\nkeep = 0\n";
         fs::write(folder.join("policy.toml"), policy)?;
         let (log, socket) = (folder.join("log"), folder.join("disk.sock"));
         command.current_dir(folder).env("NO_COLOR", "1").env_remove("NOOK_LOG").stdin(Stdio::null());

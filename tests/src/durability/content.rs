@@ -47,7 +47,8 @@ pub(super) fn found(bytes: &[u8], seed: u64) -> Found {
     let words = bytes.as_chunks::<8>().0;
     let at = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
     let (block, number) = (at(1), at(2));
-    let whole = |block, number| words.iter().enumerate().all(|(n, it)| u64::from_le_bytes(*it) == word(seed, block, number, n));
+    let whole =
+        |block, number| words.iter().enumerate().all(|(n, it)| u64::from_le_bytes(*it) == word(seed, block, number, n));
     if bytes.len() == BLOCK_BYTES && at(0) == MAGIC ^ seed && whole(block, number) {
         return Found::Written { number, block };
     }

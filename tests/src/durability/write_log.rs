@@ -38,16 +38,20 @@ pub struct WriteLog {
     entries: Vec<Entry>,
     /// How many entries the medium has: all up to a flush.
     replayed: usize,
+    /// A part of the drive, and its first sector.
+    first: u64,
     medium: Vec<u8>,
 }
 
 impl WriteLog {
-    /// Reads a log. `before` is what the drive held when it began.
+    /// Reads a log, to replay it on a part of the drive: `before` is what that held when the log began, from block `first`
+    /// on.
     ///
     /// # Errors
     /// If it is no log.
-    pub fn read(bytes: Vec<u8>, before: Vec<u8>) -> Result<Self> {
-        let word = |at: usize| bytes.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    pub fn read(bytes: Vec<u8>, first: u64, before: Vec<u8>) -> Result<Self> {
+        let word =
+            |at: usize| bytes.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         let mut entries = Vec::new();
         // The superblock is written with the first flush that has something to flush.
         if !matches!(word(0), Some(0 | MAGIC)) {
@@ -64,7 +68,7 @@ impl WriteLog {
             entries.push(Entry { sector, sectors, flags, data, end });
             at = end;
         }
-        Ok(WriteLog { bytes, entries, replayed: 0, medium: before })
+        Ok(WriteLog { bytes, entries, replayed: 0, first, medium: before })
     }
 
     /// Returns how many writes and how many flushes there are.
@@ -80,33 +84,35 @@ impl WriteLog {
         let there = self.entries.partition_point(|entry| entry.end as u64 <= log_bytes);
         let flush = self.entries[..there].iter().rposition(|entry| entry.flags & FLUSH != 0).map_or(0, |at| at + 1);
         while self.replayed < flush {
-            let entry = self.entries[self.replayed].clone();
-            put(&mut self.medium, &self.bytes, &entry, |_| true);
+            let entry = &self.entries[self.replayed];
+            entry.put(&self.bytes, self.first, &mut self.medium, || true);
             self.replayed += 1;
         }
         let mut some = self.medium.clone();
-        for entry in &self.entries[self.replayed.min(there)..there] {
+        for entry in &self.entries[flush..there] {
             let all = entry.flags & FUA != 0;
-            put(&mut some, &self.bytes, entry, |_| all || rng.one_in(2));
+            entry.put(&self.bytes, self.first, &mut some, || all || rng.one_in(2));
         }
         (&self.medium, some)
     }
 }
 
-/// Puts an entry's blocks on a medium, those that are picked.
-fn put(medium: &mut [u8], log: &[u8], entry: &Entry, mut picks: impl FnMut(u64) -> bool) {
-    if entry.flags & DISCARD != 0 {
-        // Advice: what was there may stay.
-        return;
-    }
-    for nth in 0..entry.sectors {
-        let from = entry.data + nth as usize * SECTOR;
-        let to = (entry.sector + nth) as usize * SECTOR;
-        if picks(nth)
-            && let Some(data) = log.get(from..from + SECTOR)
-            && let Some(place) = medium.get_mut(to..to + SECTOR)
-        {
-            place.copy_from_slice(data);
+impl Entry {
+    /// Puts its blocks on a medium that begins at block `first`, those that are picked.
+    fn put(&self, log: &[u8], first: u64, medium: &mut [u8], mut picks: impl FnMut() -> bool) {
+        if self.flags & DISCARD != 0 {
+            // Advice: what was there may stay.
+            return;
+        }
+        for nth in 0..self.sectors {
+            let from = self.data + nth as usize * SECTOR;
+            if let Some(at) = (self.sector + nth).checked_sub(first)
+                && let Some(place) = medium.get_mut(at as usize * SECTOR..(at as usize + 1) * SECTOR)
+                && let Some(data) = log.get(from..from + SECTOR)
+                && picks()
+            {
+                place.copy_from_slice(data);
+            }
         }
     }
 }
