@@ -48,7 +48,7 @@ fn a_file_system_keeps_what_was_synced_while_a_driver_crashes() {
 }
 
 #[test]
-fn what_qemu_s_disk_was_told_to_make_durable_is_there_after_a_power_cut() {
+fn what_is_durable_on_qemu_s_disk_is_there_after_a_power_cut() {
     let driver = built("nvme.wasm");
     let outcome = power_cuts(programs(&driver), CUTS).unwrap_or_else(|error| panic!("{error}"));
     println!("{outcome:?}");

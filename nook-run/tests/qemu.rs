@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use support::{Asked, Place, assert_is_said, e1000};
+use support::{Asked, Place, assert_is_said, built, e1000};
 
 /// What it is, the arguments after the driver, the exit status, and parts of the message.
 type Refused = (&'static str, &'static [&'static str], i32, &'static [&'static str]);
@@ -35,6 +35,12 @@ const REFUSED: &[Refused] = &[
         &["--qemu", "nvme,file=no/such/disk.img"],
         1,
         &["the file \"no/such/disk.img\" cannot be a drive: No such file"],
+    ),
+    (
+        "a log of what is written to no drive",
+        &["--qemu", "nvme,write-log=writes.log"],
+        2,
+        &["give the drive's file, too, with `file=PATH`"],
     ),
     ("a drive for a card", &["--qemu", "e1000,file=no/such/disk.img"], 1, &["`e1000` has no drive"]),
     (
@@ -74,6 +80,22 @@ fn a_device_that_cannot_be_had_is_refused_with_what_is_wrong() {
         assert_is_said(what, &place.nook_run(args).end(), *code, says);
         assert!(place.names().is_empty(), "{what}: {:?}", place.names());
     }
+}
+
+#[test]
+fn a_log_of_writes_begins_as_an_empty_file_that_is_there() {
+    let place = Place::new();
+    place.file("disk.img", vec![0; 1 << 20]);
+    place.file("used.log", "content");
+    let run = |log: &str| {
+        let device = format!("nvme,file=disk.img,write-log={log}");
+        place.nook_run([built("nvme.wasm").to_str().unwrap(), "--qemu", &device, "--duration", "100ms"]).end()
+    };
+    assert_is_said("no log", &run("absent.log"), 1, &["\"absent.log\" cannot be a drive: No such file"]);
+    assert_is_said("a log that was used", &run("used.log"), 1, &["\"used.log\" cannot be a drive: it is not empty"]);
+    place.file("empty.log", "");
+    run("empty.log").with(0);
+    assert_eq!((fs::read(place.at("used.log")).unwrap(), place.names().len()), (b"content".to_vec(), 3));
 }
 
 /// Returns a place with a program called qemu-system-x86_64 that does this.

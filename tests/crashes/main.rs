@@ -77,8 +77,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Args, S
             false => Err(format!("{word} is one of {}, not `{value}`", names.join(", "))),
         };
         match &*word {
-            "--nook-run" => args.nook_run = value.into(),
-            "--driver" => args.driver = value.into(),
+            "--nook-run" => args.nook_run = absolute(&value)?,
+            "--driver" => args.driver = absolute(&value)?,
             "--crashes" => {
                 let number = value.parse().ok().filter(|number| *number > 0);
                 args.crashes = number.ok_or_else(|| format!("--crashes needs a number from 1, not `{value}`"))?;
@@ -94,6 +94,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Args, S
         true => Err("--nook-run and --driver have to be given".into()),
         false => Ok(args),
     }
+}
+
+/// Programs run in another folder.
+fn absolute(path: &str) -> std::result::Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| format!("{path}: {error}"))
 }
 
 impl Args {
@@ -134,7 +139,9 @@ fn report(args: &Args, campaigns: &[Campaign], power: bool) -> Result<Report> {
             report.resets.push(Reset { device, times });
         }
     }
-    println!("device how      load     crashes at work   requests  errors  lost wrong   synced  downtime");
+    if !campaigns.is_empty() {
+        println!("device how      load     crashes at work   requests  errors  lost wrong   rounds  downtime");
+    }
     for campaign in campaigns {
         match run(programs, *campaign, args.crashes) {
             Ok(outcome) => {

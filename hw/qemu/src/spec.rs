@@ -20,10 +20,10 @@ const OWNED: &[(&str, &str)] = &[
 
 /// A device of QEMU's with its options: `rtl8139`, `nvme,file=disk.img,mdts=3`.
 ///
-/// Options are separated by commas, and a comma within a value is doubled, as QEMU has it. `file=PATH` is nook's own:
-/// the file becomes the device's drive; and so is `write-log=PATH`: what the drive is given to write and to flush is
-/// appended to this file, which is empty, by QEMU's `blklogwrites`. All others are handed to QEMU unless they are nook's to give. One of these
-/// always describes one device: neither names nor values can add a second one or another command line option.
+/// Options are separated by commas, and a comma within a value is doubled, as QEMU has it. Two are nook's own: the file
+/// of `file=PATH` becomes the device's drive, and what the drive is given to write and to flush is logged in that of
+/// `write-log=PATH`, by QEMU's `blklogwrites`. All others are handed to QEMU unless they are nook's to give. One of
+/// these always describes one device: neither names nor values can add a second one or another command line option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSpec {
     name: String,

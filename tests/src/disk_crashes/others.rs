@@ -64,7 +64,7 @@ pub(super) fn fio(uri: &str, folder: &Path, signals: &Signals) -> Result<Done> {
 
 /// Makes a file system on its part of the disk and works on it: each worker writes files, syncs them, puts them in the
 /// place of older ones, and syncs the folder; what was synced is kept beside. Then all is compared, through the driver
-/// and a fresh bridge. In a mount namespace and a process namespace of its own: nothing is left behind.
+/// and a fresh bridge. In a separate mount and process namespace: nothing is left behind.
 const EXT4: &str = r#"
 bridge() {
     rm -f ready

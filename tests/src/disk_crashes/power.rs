@@ -1,5 +1,5 @@
 //! Power cuts of QEMU's disk. The referee is what QEMU logged on the way to the drive: what would be there if all that
-//! was not flushed were lost, at each moment at which a client was told that something is durable.
+//! was not flushed were lost, at each moment at which a client had the answer that something is durable.
 
 use std::fs::{self, File};
 use std::io::{Error, Result};
@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use super::serving::{Disk, Programs, Serving};
 use super::{BEFORE, CHECKED, CONNECTIONS, DEPTH, Device, How, make_image};
-use crate::durability::{BLOCK_BYTES, Checker, Verdict, WriteLog};
+use crate::durability::{BLOCK_BYTES, Checker, Region, Verdict, WriteLog};
 
+/// The checker's blocks: few, because each moment is compared with all of them.
+const REGION: Region = Region { blocks: 1024, ..CHECKED };
 /// Blocks that QEMU's controller does not tear: it says 0 for `AWUPF` (NVM 2.1.4).
 const ATOMIC_BLOCKS: u64 = 1;
 /// A busy machine takes its time.
@@ -51,8 +53,8 @@ impl PowerOutcome {
     }
 }
 
-/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until it was told this often that something is
-/// durable; then cuts power at each of these moments.
+/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until this much was acknowledged as durable;
+/// then cuts power at each of these moments.
 ///
 /// # Errors
 /// If a program cannot be started, or there is no log.
@@ -64,7 +66,7 @@ pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
     let disk = Disk { device: Device::Qemu, image: &image, write_log: Some(&log) };
     let crash = Some((How::Rollback, Duration::from_millis(20)));
     let serving = Serving::start(programs, &disk, crash, folder.path())?;
-    let mut checker = Checker::new(CHECKED, cuts, DEPTH);
+    let mut checker = Checker::new(REGION, cuts, DEPTH);
     checker.watch_log(log.clone());
     checker.connect(&serving.socket(), CONNECTIONS)?;
     checker.fill()?;
@@ -78,12 +80,12 @@ pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
     checker.drain()?;
     checker.disconnect();
     let report = serving.end()?;
-    let mut outcome = PowerOutcome::default();
-    outcome.crashes = report["fault_count"].as_u64().unwrap_or(0);
-    (outcome.requests, outcome.errors) = checker.counts();
+    let (requests, errors) = checker.counts();
+    let crashes = report["fault_count"].as_u64().unwrap_or(0);
+    let mut outcome = PowerOutcome { crashes, requests, errors, ..PowerOutcome::default() };
     let mut verdict = checker.verdict().clone();
-    let before = vec![BEFORE; CHECKED.blocks as usize * BLOCK_BYTES];
-    cut(&checker, WriteLog::read(fs::read(&log)?, CHECKED.first, before)?, &mut outcome, &mut verdict);
+    let before = vec![BEFORE; REGION.blocks as usize * BLOCK_BYTES];
+    cut(&checker, WriteLog::read(fs::read(&log)?, REGION.first, before)?, &mut outcome, &mut verdict);
     let Verdict { blocks, lost, wrong, not_durable, first, .. } = verdict;
     (outcome.judged, outcome.lost, outcome.wrong, outcome.not_durable) = (blocks, lost, wrong, not_durable);
     outcome.failures.extend(first);

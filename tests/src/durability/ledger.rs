@@ -41,6 +41,8 @@ enum Held {
 pub struct Must {
     /// Of each block, the newest change that has to be there, unless a later one is; 0 is none.
     least: Vec<u64>,
+    /// The newest that was acknowledged.
+    acknowledged: Vec<u64>,
     /// The newest that zeroed it, and the newest that discarded it, that were asked until then.
     zeroed: Vec<u64>,
     discarded: Vec<u64>,
@@ -193,7 +195,12 @@ impl Ledger {
             After::Drivers => &self.acknowledged,
             After::PowerCut => &self.durable,
         };
-        Must { least: least.clone(), zeroed: self.zeroed.clone(), discarded: self.discarded.clone() }
+        Must {
+            least: least.clone(),
+            acknowledged: self.acknowledged.clone(),
+            zeroed: self.zeroed.clone(),
+            discarded: self.discarded.clone(),
+        }
     }
 
     /// Returns of these blocks the newest changes that a read has to find that is asked now.
@@ -226,7 +233,7 @@ impl Ledger {
             let newest = (must.least[at], must.zeroed[at], must.discarded[at]);
             let found = self.judge_block(at as u64, newest, bytes, &mut verdict);
             let older = match found {
-                Held::Write(number) | Held::AtMost(number) => number < self.acknowledged[at],
+                Held::Write(number) | Held::AtMost(number) => number < must.acknowledged[at],
                 Held::Anything => false,
             };
             verdict.not_durable += u64::from(older);

@@ -44,8 +44,8 @@ pub struct WriteLog {
 }
 
 impl WriteLog {
-    /// Reads a log, to replay it on a part of the drive: `before` is what that held when the log began, from block `first`
-    /// on.
+    /// Reads a log, to replay it on a part of the drive: `before` is what that held when the log began, from block
+    /// `first` on.
     ///
     /// # Errors
     /// If it is no log.
@@ -114,5 +114,81 @@ impl Entry {
                 place.copy_from_slice(data);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nook_block_api::Op;
+
+    use super::*;
+    use crate::durability::{After, Ledger};
+
+    const FIRST: u64 = 100;
+    const BLOCKS: u64 = 16;
+
+    /// Adds an entry as QEMU does.
+    fn log(bytes: &mut Vec<u8>, sector: u64, flags: u64, data: &[u8]) {
+        let mut head: Vec<u8> =
+            [sector, (data.len() / SECTOR) as u64, flags, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+        head.resize(SECTOR, 0);
+        bytes.extend(head);
+        bytes.extend(data);
+    }
+
+    /// Two acknowledged writes with a flush between, whose entry in the log is `flush`; the log.
+    fn logged(ledger: &mut Ledger, flush: u64) -> Vec<u8> {
+        let mut bytes = MAGIC.to_le_bytes().to_vec();
+        bytes.resize(SECTOR, 0);
+        for (first, flags) in [(0, flush), (4, 0)] {
+            let number = ledger.ask(Op::Write, first, 2, false);
+            log(&mut bytes, FIRST + first, 0, &ledger.data(number));
+            ledger.answer(number, true);
+            if flags != 0 {
+                let number = ledger.ask(Op::Flush, 0, 0, false);
+                log(&mut bytes, 0, flags, &[]);
+                ledger.answer(number, true);
+            }
+        }
+        bytes
+    }
+
+    fn lost(ledger: &Ledger, medium: &[u8]) -> (u64, u64) {
+        let verdict = ledger.judge(&ledger.must(After::PowerCut), medium, 1);
+        (verdict.lost + verdict.wrong, verdict.not_durable)
+    }
+
+    #[test]
+    fn a_cut_leaves_what_was_flushed_and_some_of_the_rest() {
+        let mut ledger = Ledger::new(BLOCKS, 1);
+        let bytes = logged(&mut ledger, FLUSH);
+        let len = bytes.len() as u64;
+        let mut log = WriteLog::read(bytes, FIRST, vec![0; BLOCKS as usize * SECTOR]).unwrap();
+        assert_eq!(log.counts(), (2, 1));
+        let (least, _) = log.cut(len, &mut Rng::new(1));
+        assert_eq!(lost(&ledger, least), (0, 2), "the second write was not flushed");
+        let lost: Vec<u64> = (0..64).map(|seed| lost(&ledger, &log.cut(len, &mut Rng::new(seed)).1).1).collect();
+        assert!(lost.contains(&0) && lost.contains(&2), "all of it may be there, and nothing: {lost:?}");
+    }
+
+    #[test]
+    fn a_flush_that_never_reached_the_disk_is_found() {
+        let mut ledger = Ledger::new(BLOCKS, 1);
+        // An entry that is a mark, and no flush.
+        let bytes = logged(&mut ledger, 1 << 3);
+        let len = bytes.len() as u64;
+        let mut log = WriteLog::read(bytes, FIRST, vec![0; BLOCKS as usize * SECTOR]).unwrap();
+        assert_eq!(lost(&ledger, log.cut(len, &mut Rng::new(1)).0).0, 2);
+    }
+
+    #[test]
+    fn what_is_not_in_the_log_yet_is_not_there() {
+        let mut ledger = Ledger::new(BLOCKS, 1);
+        let bytes = logged(&mut ledger, FLUSH);
+        let mut log = WriteLog::read(bytes, FIRST, vec![0; BLOCKS as usize * SECTOR]).unwrap();
+        let (least, some) = log.cut(4 * SECTOR as u64, &mut Rng::new(1));
+        assert_eq!(lost(&ledger, least).0, 2, "the flush is not there");
+        assert!(some[4 * SECTOR..].iter().all(|&byte| byte == 0));
+        assert!(WriteLog::read(vec![1; SECTOR], FIRST, Vec::new()).is_err());
     }
 }
