@@ -302,7 +302,7 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "nbd", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
+        "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
         "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,
@@ -392,7 +392,7 @@ pub struct RunArgs {
     /// Runs on virtual time: it advances by fixed amounts while code runs, and jumps ahead where the nook would
     /// wait. The same command gives the same report each time, to the byte, and usually sooner. For exercises on the
     /// embedded model; see docs/virtual-time.md.
-    #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi", "nbd"])]
+    #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi", "nbd", "attach"])]
     pub virtual_time: bool,
 
     /// Gives a driver that was built for WASI an empty world, for development; what it prints goes to the log.

@@ -1,5 +1,5 @@
 //! `cargo xtask guest-test`: a guest with Debian's kernel, an emulated IOMMU and QEMU's cards, in which drivers meet
-//! vfio-pci as they do on hardware. The cases are shell functions in `tests/guest/cases.sh`; this side fetches, boots,
+//! vfio-pci as they do on hardware. The cases are shell functions in `tests/guest`; this side fetches, boots,
 //! keeps the time limits, counts register accesses and collects what the cases report.
 //!
 //! Nothing is installed and nobody has to be root: all of it lies in `target/guest`. Times under emulation say nothing
@@ -30,7 +30,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the cases load with `load` and `give`; what these need is found by itself.
-const MODULES: [&str; 5] = ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "tun"];
+const MODULES: [&str; 10] =
+    ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "tun", "nvme", "nbd", "loop", "crc32c_generic", "ext4"];
+
+/// The scripts that have cases, in the order in which they run: those without an IOMMU last.
+const CASES: [&str; 2] = ["disk.sh", "cases.sh"];
 
 /// How the names of cases begin that run in a machine without an IOMMU.
 const WITHOUT_IOMMU: &str = "without_an_iommu";
@@ -48,7 +52,8 @@ const STRAY: &str = "stray-dma";
 /// that failed.
 pub fn run(only: &[String]) -> Result<()> {
     let scripts = util::root().join("tests/guest");
-    let mut chosen = choose(cases::parse(&read_text(&scripts.join("cases.sh"))?)?, only)?;
+    let text = CASES.iter().map(|script| read_text(&scripts.join(script))).collect::<Result<String>>()?;
+    let mut chosen = choose(cases::parse(&text)?, only)?;
     let is_about_dpdk = |case: &Case| case.name.starts_with(DPDK);
     if only.is_empty() {
         chosen.retain(|case| !is_about_dpdk(case));
@@ -62,6 +67,8 @@ pub fn run(only: &[String]) -> Result<()> {
         cargo::example("vfio_check")?,
         find("iperf3")?,
         find("setpriv")?,
+        find("mke2fs")?,
+        find("e2fsck")?,
     ];
     let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
     if chosen.iter().any(is_about_dpdk) {
@@ -70,9 +77,11 @@ pub fn run(only: &[String]) -> Result<()> {
     drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
     let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
     let settings = format!(
-        "NICS='{}'\nPEERED={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
+        "NICS='{}'\nPEERED={}\nDISK={}\nDISK_MIB={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
         machine::slots(),
         machine::peered_slot(),
+        machine::disk_slot(),
+        machine::DISK_MIB,
         if env::var_os("NOOK_LONG").is_some() { 20 } else { 5 },
         file.port,
         file.sha256,
@@ -173,7 +182,7 @@ fn root_file_system(
 ) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.program("init", &read(&scripts.join("init"))?);
-    for script in ["words.sh", "cases.sh"] {
+    for script in ["words.sh"].iter().chain(&CASES) {
         archive.file(script, &read(&scripts.join(script))?);
     }
     archive.file("settings", settings.as_bytes());

@@ -16,6 +16,9 @@
 //! **There is no TLS**: a tunnel (ssh, stunnel, WireGuard) does that for a Unix socket or for TCP on loopback, which is
 //! where it listens unless another address is written.
 //!
+//! Instead of listening it can serve the kernel alone, through one of its block devices (`kernel.rs`). That has one
+//! thread, when it ends: the kernel then writes what it has cached, to this server.
+//!
 //! **Why it is not somebody's crate.** Looked at were `nbd` 0.3.1 (blocking, a thread for each client, no INFO or GO,
 //! no structured replies, allocates what a client says), `tokio-nbd` 0.3.0 (GPL, tokio, panics at options that it does
 //! not have, structured replies among them) and `nbd-async` 0.6.0 (tokio; for the kernel's device in the same machine,
@@ -28,8 +31,10 @@ mod activation;
 mod buffers;
 mod export;
 mod handshake;
+mod kernel;
 mod limits;
 mod listen;
+mod netlink;
 mod pieces;
 mod protocol;
 mod server;
@@ -38,5 +43,6 @@ mod session;
 mod session_tests;
 mod task;
 
+pub use kernel::{AttachError, KernelDevice};
 pub use listen::{ListenError, NbdAddress};
 pub use server::{NbdOptions, NbdServer};

@@ -10,8 +10,10 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::export::{Export, Refusal};
+use crate::kernel::{AttachError, KernelDevice};
 use crate::limits::{CLIENTS, HANDSHAKE_NS};
 use crate::listen::{ListenError, Listener, NbdAddress};
+use crate::netlink::Disk;
 use crate::pieces::{Asked, Pieces};
 use crate::protocol::error;
 use crate::session::Session;
@@ -42,10 +44,18 @@ pub struct NbdOptions {
     pub read_only: bool,
 }
 
+/// Where clients come from.
+enum Door {
+    /// They connect to a socket.
+    Socket(Listener),
+    /// There is one, the kernel.
+    Kernel(KernelDevice),
+}
+
 /// An NBD server above one disk.
 pub struct NbdServer {
     epoll: OwnedFd,
-    listener: Listener,
+    door: Door,
     options: NbdOptions,
     /// From when the disk is known.
     export: Option<Export>,
@@ -75,9 +85,27 @@ impl NbdServer {
         // Edge-triggered: bytes that stay unread on purpose must not wake the loop again and again.
         // An edge here, too: connections wait in the kernel while there is no place for them.
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN | EventFlags::ET).map_err(other)?;
-        Ok(NbdServer {
+        Ok(Self::new(epoll, Door::Socket(listener), options))
+    }
+
+    /// Serves the kernel's block device, which is connected when the disk is attached. Of the options, it is whether
+    /// the kernel cannot write that counts.
+    ///
+    /// # Errors
+    /// If there are no descriptors.
+    pub fn for_kernel(device: KernelDevice, options: NbdOptions) -> Result<Self, AttachError> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|source| AttachError::Other {
+            what: "watching the kernel's socket".into(),
+            source: source.into(),
+        })?;
+        Ok(Self::new(epoll, Door::Kernel(device), options))
+    }
+
+    fn new(epoll: OwnedFd, door: Door, options: NbdOptions) -> Self {
+        let waiting = matches!(door, Door::Socket(_));
+        NbdServer {
             epoll,
-            listener,
+            door,
             options,
             export: None,
             was_attached: false,
@@ -85,14 +113,35 @@ impl NbdServer {
             taken: 0,
             turn: 0,
             pieces: Pieces::default(),
-            waiting: true,
+            waiting,
             now_ns: 0,
-        })
+        }
     }
 
-    /// Returns where clients find it: an NBD URI, but for a socket that systemd passed.
+    /// Returns where clients find it: an NBD URI, but for a socket that systemd passed and for the kernel's device.
     pub fn uri(&self) -> &str {
-        self.listener.uri()
+        match &self.door {
+            Door::Socket(listener) => listener.uri(),
+            Door::Kernel(device) => device.name(),
+        }
+    }
+
+    /// Returns whether this is the kernel's device and the kernel does not use it any more, because somebody has
+    /// detached it.
+    pub fn is_deserted(&self) -> bool {
+        matches!(self.door, Door::Kernel(_)) && self.was_attached && self.clients.iter().all(Option::is_none)
+    }
+
+    /// Begins to detach the kernel's device, if it is one, and returns whether that is over: to be called again until
+    /// it is, while the server works, because what the kernel has cached is written before.
+    pub fn let_go(&mut self) -> bool {
+        match &mut self.door {
+            Door::Socket(_) => true,
+            Door::Kernel(device) => {
+                device.begin_to_leave();
+                device.has_left()
+            }
+        }
     }
 
     /// Fetches what the kernel has to say about the sockets.
@@ -121,7 +170,7 @@ impl NbdServer {
     /// Takes connections that wait, as far as there are places. Before the disk is known they wait; after it was there
     /// and is gone they are closed.
     fn accept(&mut self) -> io::Result<()> {
-        let now_ns = self.now_ns;
+        let Door::Socket(listener) = &self.door else { return Ok(()) };
         if self.export.is_none() && !self.was_attached {
             return Ok(());
         }
@@ -133,7 +182,7 @@ impl NbdServer {
                     None => return Ok(()),
                 },
             };
-            let socket = match self.listener.accept() {
+            let socket = match listener.accept() {
                 Ok(Some(socket)) => socket,
                 Ok(None) => {
                     self.waiting = false;
@@ -151,10 +200,21 @@ impl NbdServer {
             self.taken = self.taken.wrapping_add(1);
             let key = u64::from(self.taken) << 32 | place as u64;
             epoll::add(&self.epoll, &socket, EventData::new_u64(key), CLIENT_EVENTS)?;
-            let mut client = Client::new(key, socket, now_ns);
+            let mut client = Client::new(key, socket, Session::new(), self.now_ns);
             client.send();
             self.clients[place] = Some(client);
         }
+        Ok(())
+    }
+
+    /// Has the kernel connect its device, if it is one that is served.
+    fn connect_kernel(&mut self, export: &Export) -> io::Result<()> {
+        let Door::Kernel(device) = &mut self.door else { return Ok(()) };
+        let block_bytes = export.geometry.block_bytes.into();
+        let socket = device.connect(&Disk { bytes: export.bytes(), block_bytes, flags: export.flags() })?;
+        let key = 0;
+        epoll::add(&self.epoll, &socket, EventData::new_u64(key), CLIENT_EVENTS)?;
+        self.clients[0] = Some(Client::new(key, socket, Session::of_kernel(), self.now_ns));
         Ok(())
     }
 
@@ -191,7 +251,9 @@ impl BlockBackend for NbdServer {
     fn attach(&mut self, geometry: &Geometry) -> io::Result<()> {
         Export::check_geometry(geometry).map_err(|what| io::Error::new(io::ErrorKind::Unsupported, what))?;
         let NbdOptions { name, description, read_only } = self.options.clone();
-        self.export = Some(Export { name, description, read_only, geometry: geometry.clone() });
+        let export = Export { name, description, read_only, geometry: geometry.clone() };
+        self.connect_kernel(&export)?;
+        self.export = Some(export);
         self.was_attached = true;
         Ok(())
     }
@@ -200,6 +262,9 @@ impl BlockBackend for NbdServer {
         self.send();
         self.clients = [const { None }; CLIENTS];
         self.export = None;
+        if let Door::Kernel(device) = &mut self.door {
+            device.disconnect()?;
+        }
         Ok(())
     }
 
@@ -294,8 +359,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(key: u64, socket: OwnedFd, since_ns: u64) -> Self {
-        let session = Session::new();
+    fn new(key: u64, socket: OwnedFd, session: Session, since_ns: u64) -> Self {
         Client { key, socket, session, since_ns, readable: true, writable: true, ending: false, gone: false }
     }
 

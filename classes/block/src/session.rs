@@ -101,10 +101,20 @@ impl Session {
     pub fn new() -> Self {
         let mut outbox = Outbox::default();
         handshake::greet(outbox.end());
+        Self::begin(outbox, Phase::Flags)
+    }
+
+    /// Begins one with the kernel, which has no handshake: it was told elsewhere what the disk is, and has simple
+    /// replies.
+    pub fn of_kernel() -> Self {
+        Self::begin(Outbox::default(), Phase::Request)
+    }
+
+    fn begin(outbox: Outbox, phase: Phase) -> Self {
         Session {
             inbox: Inbox::new(),
             outbox,
-            phase: Phase::Flags,
+            phase,
             direct: false,
             agreed: Agreed::default(),
             tasks: Tasks::default(),

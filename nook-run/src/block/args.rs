@@ -14,15 +14,21 @@ pub struct Args {
 
     /// Serves the disk to clients of the network block device protocol, at unix:PATH, tcp:PORT, tcp:IP:PORT (without
     /// IP on loopback) or systemd (the socket that it passes). There is no encryption; see docs/block.md.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "exercise")]
+    #[arg(long, value_name = "ADDRESS", group = "served", conflicts_with = "exercise")]
     pub nbd: Option<NbdAddress>,
+
+    /// Attaches the disk to this network block device of the kernel's, such as /dev/nbd0, on which file systems are
+    /// then made and mounted. It is detached when the run ends, after what the kernel has cached was written. Needs
+    /// root and the module nbd; see docs/block.md.
+    #[arg(long, value_name = "DEVICE", group = "served", conflicts_with = "exercise")]
+    pub attach: Option<PathBuf>,
 
     /// With --nbd: the export's name. Clients that name none get it, too.
     #[arg(long, value_name = "NAME", default_value = "", requires = "nbd")]
     pub nbd_name: String,
 
-    /// With --nbd: clients cannot write.
-    #[arg(long, requires = "nbd")]
+    /// With --nbd or --attach: clients cannot write.
+    #[arg(long, requires = "served")]
     pub read_only: bool,
 
     /// Allows an exercise to write to a disk that is there besides this run: a file, QEMU's or a real one. It is named
@@ -50,10 +56,11 @@ fn unit_bytes(text: &str) -> Result<u32, String> {
 impl Args {
     /// Returns the first option of the block class that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let Args { disk, nbd, nbd_name, read_only, destroy_data, depth, io_bytes } = self;
+        let Args { disk, nbd, attach, nbd_name, read_only, destroy_data, depth, io_bytes } = self;
         let all = [
             (disk.is_some(), "--disk"),
             (nbd.is_some(), "--nbd"),
+            (attach.is_some(), "--attach"),
             (!nbd_name.is_empty(), "--nbd-name"),
             (*read_only, "--read-only"),
             (destroy_data.is_some(), "--destroy-data"),

@@ -28,6 +28,22 @@ impl Backend {
         }
     }
 
+    /// Returns the server, if it is one.
+    pub fn server(&self) -> Option<&NbdServer> {
+        match self {
+            Backend::Nbd(server) => Some(server),
+            Backend::Nothing | Backend::Exercise(_) => None,
+        }
+    }
+
+    /// Begins to let go of the kernel's device, if it is one that is served, and returns whether that is over.
+    pub fn let_go(&mut self) -> bool {
+        match self {
+            Backend::Nbd(server) => server.let_go(),
+            Backend::Nothing | Backend::Exercise(_) => true,
+        }
+    }
+
     fn inner(&mut self) -> Option<&mut dyn BlockBackend> {
         match self {
             Backend::Exercise(exercise) => Some(&mut **exercise),

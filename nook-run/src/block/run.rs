@@ -1,16 +1,17 @@
 //! A run of a disk's driver, from options to report.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use nook_block::{NbdAddress, NbdOptions, NbdServer};
+use nook_block::{KernelDevice, NbdAddress, NbdOptions, NbdServer};
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Block, Nook};
 
 use super::backend::Backend;
 use super::exercise::{Exercise, Plan, Step};
 use super::report::{BlockReport, NoRates};
-use crate::cli::RunArgs;
+use crate::cli::{Isolation, RunArgs};
 use crate::exercise::Exercise as Asked;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end, tell_speed};
@@ -18,6 +19,8 @@ use crate::signals::Signals;
 
 /// How many requests a step of the exercise has, at least.
 const REQUESTS: u64 = 20_000;
+/// How often it is looked whether the kernel has let go of its device.
+const LET_GO_LOOK_NS: u64 = 10_000_000;
 
 type Supervised = Supervisor<Block<Backend>>;
 
@@ -30,10 +33,11 @@ pub(crate) fn run(
 ) -> Result<(Report, Result<RunOutcome>)> {
     let steps = steps(args)?;
     let (host, launcher) = parts(args, modules, policy, signals)?;
-    let backend = match &args.block.nbd {
-        Some(address) => Backend::Nbd(Box::new(server(args, address)?)),
-        None if steps.is_empty() => Backend::Nothing,
-        None => Backend::Exercise(Box::new(Exercise::new(plan(args, steps.clone()), host.clock().clone()))),
+    let backend = match (&args.block.nbd, &args.block.attach) {
+        (Some(address), _) => Backend::Nbd(Box::new(server(args, address)?)),
+        (None, Some(device)) => Backend::Nbd(Box::new(attached(args, device)?)),
+        (None, None) if steps.is_empty() => Backend::Nothing,
+        (None, None) => Backend::Exercise(Box::new(Exercise::new(plan(args, steps.clone()), host.clock().clone()))),
     };
     let really = Instant::now();
     let (mut supervisor, start_ns) = begin(args, modules, policy, Nook::block(host, launcher, backend), signals)?;
@@ -60,6 +64,18 @@ fn server(args: &RunArgs, address: &NbdAddress) -> Result<NbdServer> {
     let server = NbdServer::listen(address, options).context("--nbd")?;
     tracing::info!("serving the disk at {}", server.uri());
     Ok(server)
+}
+
+fn attached(args: &RunArgs, device: &Path) -> Result<NbdServer> {
+    if args.isolation == Some(Isolation::Process) {
+        bail!(
+            "--attach does not go with --isolation process: the kernel may need the disk in order to have memory, and the \
+             memory of a driver's own process is not kept in RAM; choose another level"
+        );
+    }
+    let options = NbdOptions { read_only: args.block.read_only, ..NbdOptions::default() };
+    let device = KernelDevice::find(device).context("--attach")?;
+    Ok(NbdServer::for_kernel(device, options)?)
 }
 
 /// Returns the steps of the exercise.
@@ -112,9 +128,24 @@ fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, st
     let exercising = supervisor.nook().backend().exercise().is_some();
     // With an exercise the duration is that of its parts.
     let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
-    drive(supervisor, signals, end_ns, |supervisor, _| {
-        supervisor.nook().backend().exercise().is_some_and(Exercise::is_over).then_some(Ended::Exercise)
-    })
+    let ended = drive(supervisor, signals, end_ns, |supervisor, _| {
+        let backend = supervisor.nook().backend();
+        if backend.server().is_some_and(NbdServer::is_deserted) {
+            return Some(Ended::Unable("the kernel's device was detached by another process".into()));
+        }
+        backend.exercise().is_some_and(Exercise::is_over).then_some(Ended::Exercise)
+    });
+    if matches!(ended, Ended::Quarantine(_)) {
+        return ended;
+    }
+    // The kernel writes back what it holds: the driver is still needed.
+    while !supervisor.nook_mut().backend_mut().let_go() {
+        let until_ns = supervisor.nook().clock().now_ns() + LET_GO_LOOK_NS;
+        if let Err(quarantine) = supervisor.turn(until_ns) {
+            return Ended::Quarantine(quarantine.to_string());
+        }
+    }
+    ended
 }
 
 /// Stops the driver and collects what there is to tell; and whether the exercise went well, if there was one.

@@ -1,4 +1,4 @@
-//! The cases: what `tests/guest/cases.sh` holds, and how one is run.
+//! The cases: what scripts in `tests/guest` hold, and how one is run.
 
 use crate::guest::machine::Machine;
 use crate::guest::peer::Pinged;
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
 
-/// One case of `cases.sh`.
+/// One case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// Its name: the function's, without `case_`.
@@ -159,8 +159,10 @@ mod tests {
 
     #[test]
     fn the_trees_cases_can_be_read() {
-        let script = std::fs::read_to_string(util::root().join("tests/guest/cases.sh")).unwrap();
-        assert!(!parse(&script).unwrap().is_empty());
+        for script in crate::guest::CASES {
+            let script = std::fs::read_to_string(util::root().join("tests/guest").join(script)).unwrap();
+            assert!(!parse(&script).unwrap().is_empty());
+        }
     }
 
     #[test]

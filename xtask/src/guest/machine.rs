@@ -1,4 +1,4 @@
-//! The emulated machine: QEMU with an IOMMU and the cards, one line to talk to the guest's process 1 and one to QEMU.
+//! The emulated machine: QEMU with an IOMMU, the cards and a disk, one line to talk to the guest's process 1 and one to QEMU.
 
 use crate::guest::peer::{Peer, Socket};
 use crate::guest::trace::{self, Counts};
@@ -34,6 +34,11 @@ const CARDS: [Card; 3] = [
 /// A card whose cable ends in this process, at a [`Peer`].
 const PEERED: Card = Card { slot: 0xa, device: "e1000,mitigation=off" };
 
+/// The slot of the disk, an NVM Express controller's.
+const DISK: u32 = 0xb;
+/// How long the disk is.
+pub const DISK_MIB: u64 = 96;
+
 /// Two cards behind one bridge, which are in one IOMMU group because the bridge speaks for both; and a device that no
 /// driver here drives.
 const OTHERS: [&str; 4] = [
@@ -64,6 +69,11 @@ pub fn peered_slot() -> String {
     format!("{:02x}", PEERED.slot)
 }
 
+/// Returns the slot of the disk, in the same form.
+pub fn disk_slot() -> String {
+    format!("{DISK:02x}")
+}
+
 /// A running machine. Dropping it ends QEMU.
 pub struct Machine {
     /// Whether it has an IOMMU.
@@ -86,6 +96,9 @@ impl Machine {
             .with_context(|| format!("{name} is not installed; `cargo xtask setup` installs it"))?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let stderr = File::create(folder.join("qemu.log")).context("making QEMU's log")?;
+        // Zeros again in each machine, and as long on the host's disk as what is written to it.
+        let disk = File::create(folder.join("disk.img")).and_then(|file| file.set_len(DISK_MIB << 20));
+        disk.context("making the guest's disk")?;
         let (guest, guest_end) = UnixStream::pair().context("making a socket")?;
         let (qmp, qmp_end) = UnixStream::pair().context("making a socket")?;
         let cable = Socket::new()?;
@@ -245,6 +258,9 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool, cable_
     for device in OTHERS {
         option("-device", device.into());
     }
+    let file = folder.join("disk.img");
+    option("-blockdev", format!("driver=raw,node-name=disk,file.driver=file,file.filename={}", file.display()));
+    option("-device", format!("nvme,drive=disk,serial=guest-disk,addr={DISK:#x}"));
     option("-chardev", format!("file,id=console,path={}", folder.join("console.log").display()));
     option("-serial", "chardev:console".into());
     option("-chardev", "socket,id=cases,fd=0".into());
