@@ -9,6 +9,7 @@ mod cases;
 mod cpio;
 mod debian;
 mod machine;
+mod packaged;
 mod peer;
 mod servers;
 mod testpmd;
@@ -207,6 +208,7 @@ fn root_file_system(
     for library in &libraries {
         archive.program(library.trim_start_matches('/'), &read(Path::new(library))?);
     }
+    packaged::add_nbd_client(&mut archive, &mut libraries)?;
     if with_testpmd {
         testpmd::add(&mut archive, &mut libraries)?;
     }

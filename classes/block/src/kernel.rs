@@ -94,7 +94,7 @@ pub struct KernelDevice {
 }
 
 impl KernelDevice {
-    /// Looks at the device and prepares this process for serving it; see [`prepare`].
+    /// Looks whether the device can be used. Nothing is changed.
     ///
     /// # Errors
     /// See [`AttachError`].
@@ -111,7 +111,6 @@ impl KernelDevice {
             io::ErrorKind::PermissionDenied => device.rights(),
             _ => AttachError::Other { what: format!("opening {}", device.path.display()), source },
         })?;
-        prepare()?;
         Ok(device)
     }
 
@@ -291,7 +290,7 @@ fn disconnect(path: &Path, index: u32) -> Result<(), AttachError> {
 ///   (mlockall(2)). A driver that is restarted is not slowed down by pages that nobody uses.
 /// - What it asks for is given without waiting for a disk or a file system (prctl(2), `PR_SET_IO_FLUSHER`).
 /// - It is not what the kernel ends to have memory.
-fn prepare() -> Result<(), AttachError> {
+pub(crate) fn prepare() -> Result<(), AttachError> {
     let other = |what: &str, source: io::Error| AttachError::Other { what: what.to_owned(), source };
     let missing = |what: &str, right| AttachError::Rights { what: what.to_owned(), right };
     let what = "keeping this process from being ended for its memory";

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::export::{Export, Refusal};
-use crate::kernel::{AttachError, KernelDevice};
+use crate::kernel::{self, AttachError, KernelDevice};
 use crate::limits::{CLIENTS, HANDSHAKE_NS};
 use crate::listen::{ListenError, Listener, NbdAddress};
 use crate::netlink::Disk;
@@ -88,12 +88,13 @@ impl NbdServer {
         Ok(Self::new(epoll, Door::Socket(listener), options))
     }
 
-    /// Serves the kernel's block device, which is connected when the disk is attached. Of the options, it is whether
-    /// the kernel cannot write that counts.
+    /// Serves the kernel's block device, which is connected when the disk is attached, and prepares this process for
+    /// that: its memory stays in RAM from now on. Of the options, only whether the kernel cannot write counts.
     ///
     /// # Errors
-    /// If there are no descriptors.
+    /// If a right is missing, or there are no descriptors.
     pub fn for_kernel(device: KernelDevice, options: NbdOptions) -> Result<Self, AttachError> {
+        kernel::prepare()?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|source| AttachError::Other {
             what: "watching the kernel's socket".into(),
             source: source.into(),

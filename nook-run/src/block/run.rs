@@ -32,10 +32,14 @@ pub(crate) fn run(
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
     let steps = steps(args)?;
+    let device = args.block.attach.as_deref().map(|device| kernel_device(args, device)).transpose()?;
     let (host, launcher) = parts(args, modules, policy, signals)?;
-    let backend = match (&args.block.nbd, &args.block.attach) {
+    let backend = match (&args.block.nbd, device) {
         (Some(address), _) => Backend::Nbd(Box::new(server(args, address)?)),
-        (None, Some(device)) => Backend::Nbd(Box::new(attached(args, device)?)),
+        (None, Some(device)) => {
+            let options = NbdOptions { read_only: args.block.read_only, ..NbdOptions::default() };
+            Backend::Nbd(Box::new(NbdServer::for_kernel(device, options).context("--attach")?))
+        }
         (None, None) if steps.is_empty() => Backend::Nothing,
         (None, None) => Backend::Exercise(Box::new(Exercise::new(plan(args, steps.clone()), host.clock().clone()))),
     };
@@ -66,16 +70,14 @@ fn server(args: &RunArgs, address: &NbdAddress) -> Result<NbdServer> {
     Ok(server)
 }
 
-fn attached(args: &RunArgs, device: &Path) -> Result<NbdServer> {
+fn kernel_device(args: &RunArgs, device: &Path) -> Result<KernelDevice> {
     if args.isolation == Some(Isolation::Process) {
         bail!(
             "--attach does not go with --isolation process: the kernel may need the disk in order to have memory, and the \
              memory of a driver's own process is not kept in RAM; choose another level"
         );
     }
-    let options = NbdOptions { read_only: args.block.read_only, ..NbdOptions::default() };
-    let device = KernelDevice::find(device).context("--attach")?;
-    Ok(NbdServer::for_kernel(device, options)?)
+    KernelDevice::find(device).context("--attach")
 }
 
 /// Returns the steps of the exercise.

@@ -4,12 +4,10 @@
 
 use crate::dpdk::VERSION;
 use crate::guest::cpio::Archive;
-use crate::guest::{debian, needed_libraries, read};
-use crate::util;
-use anyhow::{Context, Result, bail};
+use crate::guest::debian;
+use crate::guest::packaged::{self, inside, small};
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::Command;
 
 /// The package that has it.
 const PACKAGE: &str = "dpdk-dev";
@@ -27,6 +25,7 @@ pub fn add(archive: &mut Archive, libraries: &mut BTreeSet<String>) -> Result<()
         packages(&debian::describe(&format!("{PACKAGE}={VERSION}"), lists)?)
     })?;
     let program = root.join(PROGRAM);
+    // DPDK finds drivers by symbols that they register when they are loaded, not by names in the file.
     archive.program(PROGRAM, &small(&program)?);
     let folder = root.join(LIBRARIES);
     let plugins = PLUGINS.map(|name| folder.join(name));
@@ -34,37 +33,11 @@ pub fn add(archive: &mut Archive, libraries: &mut BTreeSet<String>) -> Result<()
         archive.file(&inside(plugin, &root), &small(plugin)?);
     }
     for file in plugins.iter().chain([&program]) {
-        for library in needed(file, &folder)? {
-            if PLUGINS.iter().any(|name| library.ends_with(name)) {
-                continue;
-            }
-            let to = inside(Path::new(&library), &root);
-            if libraries.insert(format!("/{to}")) {
-                archive.program(&to, &small(Path::new(&library))?);
-            }
-        }
+        let mut needed = packaged::needed(file, &folder)?;
+        needed.retain(|library| !PLUGINS.iter().any(|name| library.ends_with(name)));
+        packaged::add_libraries(archive, libraries, &needed, &root)?;
     }
     Ok(())
-}
-
-/// Returns the libraries of `file`, with those in `folder` before the system's.
-fn needed(file: &Path, folder: &Path) -> Result<Vec<String>> {
-    let printed = util::output(Command::new("ldd").arg(file).env("LD_LIBRARY_PATH", folder))?;
-    if let Some(missing) = printed.lines().find(|line| line.contains("not found")) {
-        bail!("{}: {}; no package of those that are unpacked has it", file.display(), missing.trim());
-    }
-    Ok(needed_libraries(&printed))
-}
-
-/// Returns where the guest has a file: where the system or the unpacked packages have it.
-fn inside(file: &Path, root: &Path) -> String {
-    let path = file.strip_prefix(root).unwrap_or(file);
-    path.to_string_lossy().trim_start_matches('/').to_string()
-}
-
-fn small(file: &Path) -> Result<Vec<u8>> {
-    // DPDK finds drivers by symbols that they register when they are loaded, not by names in the file.
-    crate::guest::stripped(file).or_else(|_| read(file))
 }
 
 /// Returns what testpmd's package depends on, itself, and what is not to be seen there.
@@ -97,11 +70,5 @@ mod tests {
         let (dpdk, acl) = (format!("dpdk-dev={VERSION}"), format!("librte-acl23={VERSION}"));
         assert_eq!(found[..4], ["ibverbs-providers", "libpcap0.8", &acl, &dpdk]);
         assert!(packages("Package: dpdk-dev\n").is_err());
-    }
-
-    #[test]
-    fn an_unpacked_library_lies_in_the_guest_where_its_package_has_it() {
-        assert_eq!(inside(Path::new("/r/usr/lib/a.so"), Path::new("/r")), "usr/lib/a.so");
-        assert_eq!(inside(Path::new("/lib/x/libc.so.6"), Path::new("/r")), "lib/x/libc.so.6");
     }
 }
