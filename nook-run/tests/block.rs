@@ -93,10 +93,18 @@ fn what_makes_no_sense_is_refused_by_name() {
         (&["--exercise", "verify"], "nothing was written that could be verified"),
         (&["--exercise", "ping"], "--exercise ping is for drivers of class net"),
         (&["--tap", "nook0"], "--tap is for drivers of class net"),
+        (&["--attach", "/dev/nbd0", "--isolation", "process"], "--attach does not go with --isolation process"),
     ] {
         let (_, log) = run_in(&place, args, 1);
         assert!(log.contains(says), "{args:?}: {log}");
     }
+    // Whether or not this machine has network block devices.
+    let (_, log) = run_in(&place, &["--attach", "/dev/null"], 1);
+    assert!(log.contains("`modprobe nbd`") || log.contains("/dev/null is no block device"), "{log}");
+    let (_, log) = run_in(&place, &["--attach", "/dev/nbd0", "--nbd", "tcp:0"], 2);
+    assert!(log.contains("cannot be used with"), "{log}");
+    let (_, log) = run_in(&place, &["--read-only"], 2);
+    assert!(log.contains("--attach <DEVICE>"), "{log}");
     // Requests that do not fit are known when the disk is.
     let (report, _) = run(&["--exercise", "read", "--io-bytes", "1048576"], 3);
     assert!(report["exercise_error"].as_str().is_some_and(|why| why.contains("do not fit")), "{report:#}");

@@ -1,10 +1,9 @@
 //! The kernel's own client: a block device `/dev/nbdN`, connected to the server by a pair of sockets, without a socket
 //! that listens.
 //!
-//! **Why it is not somebody's crate.** Looked at were `nbd-netlink` 0.3.0 (the same requests over `neli`, whose newest
-//! release it does not take; it connects sockets that a client has shaken hands on, and says of an error that there was
-//! one) and `nbd-async` 0.6.0 (by ioctl, which needs a thread that waits in the kernel, and loses the device when that
-//! thread is stopped, by SIGSTOP, a debugger or a machine that sleeps).
+//! **Why it is not somebody's crate.** Looked at were `nbd-netlink` 0.3.0 (the same requests, over `neli` 0.6 and
+//! `anyhow`: why the kernel refused is text) and `nbd-async` 0.6.0 (tokio, and by ioctl, which needs a thread that
+//! waits in the kernel and loses the device when a signal wakes that, SIGSTOP and a machine that sleeps among them).
 //!
 //! **What keeps it from a deadlock.** The kernel may write to the device in order to have memory, and the memory that is
 //! asked for then may be this process's. So it has its memory in RAM, and asks for more without waiting for any disk
@@ -106,7 +105,7 @@ impl KernelDevice {
         if let Ok(by) = fs::read_to_string(device.sysfs("pid")) {
             return Err(device.busy(by.trim()));
         }
-        // Later the kernel asks for more than this; whoever has no right to open it learns so before a driver runs.
+        // Later the kernel asks for more than this; without the right to open it no driver is started.
         fs::File::open(&device.path).map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => device.rights(),
             _ => AttachError::Other { what: format!("opening {}", device.path.display()), source },

@@ -34,7 +34,7 @@ const SOCKETS: u16 = 7;
 const SOCKET_ITEM: u16 = 1;
 const SOCKET_FD: u16 = 1;
 
-/// What the kernel is told of a disk.
+/// What the kernel has to know of a disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk {
     /// Its length.

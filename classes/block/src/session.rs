@@ -104,8 +104,8 @@ impl Session {
         Self::begin(outbox, Phase::Flags)
     }
 
-    /// Begins one with the kernel, which has no handshake: it was told elsewhere what the disk is, and has simple
-    /// replies.
+    /// Begins one with the kernel, which has no handshake: what the disk is was set elsewhere, and replies are
+    /// simple.
     pub fn of_kernel() -> Self {
         Self::begin(Outbox::default(), Phase::Request)
     }

@@ -174,6 +174,23 @@ fn the_same_bytes_in_other_pieces_lead_to_the_same_answers() {
 }
 
 #[test]
+fn the_kernel_is_served_without_a_handshake_and_with_simple_replies() {
+    let mut played = Played { session: Session::of_kernel(), ..Played::new() };
+    assert!(played.session.to_send().is_empty() && !played.session.is_in_handshake());
+    let write = [request(1, 1, 7, 512, 512), vec![3; 512]].concat();
+    let bytes = [request(0, 0, 6, 0, 1024), write, request(0, 3, 8, 0, 0), request(0, 2, 0, 0, 0)].concat();
+    played = played.play(&bytes, Some(Rng::new(1)));
+    let reply = |cookie: u64| [&0x6744_6698_u32.to_be_bytes()[..], &[0; 4], &cookie.to_be_bytes()].concat();
+    let read: Vec<u8> = (0..2).flat_map(|at| [at; 512]).collect();
+    assert!(played.answers == [reply(6), read, reply(7), reply(8)].concat());
+    assert_eq!(
+        played.asked.iter().map(|piece| (piece.op, piece.fua)).collect::<Vec<_>>(),
+        [(Op::Read, false), (Op::Write, true), (Op::Flush, false)]
+    );
+    assert_eq!(played.session.over(), Some("it ended the connection"));
+}
+
+#[test]
 fn random_and_damaged_bytes_lead_to_no_panic() {
     for seed in 0..1000 {
         let mut rng = Rng::new(seed);

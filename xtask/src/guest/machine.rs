@@ -1,4 +1,5 @@
-//! The emulated machine: QEMU with an IOMMU, the cards and a disk, one line to talk to the guest's process 1 and one to QEMU.
+//! The emulated machine: QEMU with an IOMMU, the cards and a disk, one line to talk to the guest's process 1 and one to
+//! QEMU.
 
 use crate::guest::peer::{Peer, Socket};
 use crate::guest::trace::{self, Counts};
