@@ -3,7 +3,7 @@
 //!
 //! **Why it is not somebody's crate.** Looked at were `nbd-netlink` 0.3.0 (the same requests, over `neli` 0.6 and
 //! `anyhow`: why the kernel refused is text) and `nbd-async` 0.6.0 (tokio, and by ioctl, which needs a thread that
-//! waits in the kernel and loses the device when a signal wakes that, SIGSTOP and a machine that sleeps among them).
+//! waits in the kernel and loses the device when a signal wakes that, SIGSTOP and a machine that sleeps too).
 //!
 //! **What keeps it from a deadlock.** The kernel may write to the device in order to have memory, and the memory that is
 //! asked for then may be this process's. So it has its memory in RAM, and asks for more without waiting for any disk
