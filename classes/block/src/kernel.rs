@@ -5,8 +5,8 @@
 //! `anyhow`: why the kernel refused is text) and `nbd-async` 0.6.0 (tokio, and by ioctl, which needs a thread that
 //! waits in the kernel and loses the device when a signal wakes that, SIGSTOP and a machine that sleeps too).
 //!
-//! **What keeps it from a deadlock.** The kernel may write to the device in order to have memory, and the memory that is
-//! asked for then may be this process's. So it has its memory in RAM, and asks for more without waiting for any disk
+//! **What keeps it from a deadlock.** The kernel may write to the device in order to have memory, and what asks for
+//! memory then may be this process. So it has its memory in RAM, and asks for more without waiting for any disk
 //! ([`prepare`]); what remains is in docs/block.md.
 
 use std::fs;
