@@ -10,7 +10,7 @@ use nook_runtime::{Block, Nook, NookBuilder};
 use nvme_model::{Behaviour, Disk, Model, ModelConfig};
 
 use crate::levels::{Program, Shared};
-use crate::rig::{BUDGETS, INSTANCES, timed};
+use crate::rig::{BUDGETS, INSTANCES, Measure, watching};
 use crate::sample::Subject;
 
 /// Bytes of a block of the disk.
@@ -80,9 +80,9 @@ fn round(nook: &mut DiskNook) {
     }
 }
 
-/// Returns a nook, and where what its driver's calls take is added up.
-fn nook(launcher: &Shared, load: Load) -> (DiskNook, Arc<AtomicU64>) {
-    let (launcher, sum) = timed(launcher);
+/// Returns a nook, and where what its driver's calls take, or what `roll_back` tells of them, is added up.
+fn nook(launcher: &Shared, load: Load, measure: Measure) -> (DiskNook, Arc<AtomicU64>) {
+    let (launcher, sum) = watching(launcher, measure);
     let module = Program::Nvme.module();
     let disk = Disk::in_memory(u64::from(DISK_BYTES / BLOCK_BYTES), BLOCK_BYTES).expect("the model has such blocks");
     let device = Model::new(ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() }, disk);
@@ -91,7 +91,7 @@ fn nook(launcher: &Shared, load: Load) -> (DiskNook, Arc<AtomicU64>) {
     let nook = NookBuilder::of(&module, &[&nvme_regs::MAP])
         .in_window(DmaWindow::new(module.layout().window_bytes).expect("memory for the window"))
         .budgets(BUDGETS)
-        .block(Box::new(device), launcher, backend);
+        .block(Box::new(device), Box::new(launcher), backend);
     let mut nook = nook.expect("driver and device belong together");
     nook.start().expect("the driver comes up");
     (0..100).for_each(|_| round(&mut nook));
@@ -106,11 +106,20 @@ fn nook(launcher: &Shared, load: Load) -> (DiskNook, Arc<AtomicU64>) {
 /// Returns a subject whose runs are rounds.
 pub(crate) fn rounds<'a>(launcher: &Shared, load: Load) -> Subject<'a> {
     Subject::new((0..INSTANCES).map(|_| {
-        let (mut nook, spent) = nook(launcher, load);
+        let (mut nook, spent) = nook(launcher, load, Measure::Time);
         move |times| {
             let before = spent.load(Ordering::Relaxed);
             (0..times).for_each(|_| round(&mut nook));
             spent.load(Ordering::Relaxed) - before
         }
     }))
+}
+
+/// Returns what `roll_back` tells of a round's calls, for drivers whose `roll_back` undoes nothing and tells what the
+/// last call did.
+pub(crate) fn told(launcher: &Shared, load: Load) -> u64 {
+    let (mut nook, told) = nook(launcher, load, Measure::Rollback);
+    let before = told.load(Ordering::Relaxed);
+    round(&mut nook);
+    told.load(Ordering::Relaxed) - before
 }

@@ -118,13 +118,9 @@ pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc
     watched(launcher, batch, false, Measure::Rollback)
 }
 
-/// Returns a launcher of the same drivers, and where what their calls of `poll` and `irq` take is added up, in ticks.
-pub(crate) fn timed(launcher: &Shared) -> (Box<dyn Launcher>, Arc<AtomicU64>) {
-    let (launcher, sum) = watching(launcher, Measure::Time);
-    (Box::new(launcher), sum)
-}
-
-fn watching(launcher: &Shared, measure: Measure) -> (Watched, Arc<AtomicU64>) {
+/// Returns a launcher of the same drivers, and where what their calls of `poll` and `irq` take is added up, in ticks; or
+/// what `roll_back` tells, see [`peeking`].
+pub(crate) fn watching(launcher: &Shared, measure: Measure) -> (Watched, Arc<AtomicU64>) {
     let sum = Arc::new(AtomicU64::new(0));
     (Watched { inner: launcher.clone(), measure, sum: sum.clone() }, sum)
 }
@@ -198,7 +194,7 @@ pub fn round(nook: &mut Nook<Net<Endless>>) {
 
 /// What is added up of each call of `poll` and `irq`.
 #[derive(Clone, Copy, PartialEq)]
-enum Measure {
+pub(crate) enum Measure {
     /// How long it and its commit take: in a turn of the loop the host works too.
     Time,
     /// What `roll_back` tells.
@@ -206,7 +202,7 @@ enum Measure {
 }
 
 /// Makes drivers that are watched.
-struct Watched {
+pub(crate) struct Watched {
     inner: Shared,
     measure: Measure,
     sum: Arc<AtomicU64>,

@@ -162,18 +162,20 @@ fn settings(report: &Report) -> Table {
 }
 
 fn undo(report: &Report) -> Table {
-    let row = |size: &u32| {
-        let of = |name| report.figures.get(&format!("{name}_per_packet_{size}")).map(|it| it.estimate.value);
-        let (stores, records) = (of("stores")?, of("records")?);
-        Some(vec![size.to_string(), short(stores), short(records), short(records / stores)])
+    let row = |of: &str, what: &str, size: u32| {
+        let count = |name| report.figures.get(&format!("{name}_per_{of}_{size}")).map(|it| it.estimate.value);
+        let (stores, records) = (count("stores")?, count("records")?);
+        Some(vec![format!("{size} {what}"), short(stores), short(records), short(records / stores)])
     };
+    let packets = [1, 32, 255].into_iter().filter_map(|size| row("packet", "packets each way", size));
+    let requests = [1, 32, 127].into_iter().filter_map(|size| row("request", "requests of a disk", size));
     Table {
         title: "What the undo log holds",
-        note: "Counted, for a packet each way: instructions of the e1000 driver that store, and records that its poll \
-               leaves in the log. A record may stand for several stores; the rest is to the call's own frames or was \
-               logged before.",
-        head: words(&["packets each way in a call", "stores a packet", "records a packet", "records / stores"]),
-        rows: [1, 32, 255].iter().filter_map(row).collect(),
+        note: "Counted, for a packet each way or a request: instructions of the e1000's driver and of the NVMe driver that \
+               store, and records that their calls leave in the log. A record may stand for several stores; the rest is \
+               to the call's own frames, means nothing after a rollback, or was logged before.",
+        head: words(&["at a time", "stores for each", "records for each", "records / stores"]),
+        rows: packets.chain(requests).collect(),
     }
 }
 

@@ -7,6 +7,7 @@ mod nook;
 mod queues;
 #[cfg(test)]
 mod scripted;
+mod table;
 
 pub use author::*;
 pub use instance::Running;
@@ -15,5 +16,6 @@ pub use instance::Running;
 pub(crate) mod author {
     pub use super::driver::BlockDriver;
     pub use super::queues::{Completing, CompletionPlace, Request, RequestTicket, Requested};
+    pub use super::table::{Record, RequestTable};
     pub use nook_abi::block::{BlockOp, BlockStatus, Disk, disk_flags};
 }

@@ -71,6 +71,17 @@ impl RequestTicket {
     pub fn id(&self) -> u32 {
         self.first as u32
     }
+
+    /// Returns it as a word below 2^48.
+    #[inline(always)]
+    pub(super) fn into_word(self) -> u64 {
+        self.first
+    }
+
+    #[inline(always)]
+    pub(super) fn from_word(first: u64) -> Self {
+        RequestTicket { first }
+    }
 }
 
 /// One request: what is to be done, and the ticket that completes it.

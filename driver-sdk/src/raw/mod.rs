@@ -12,6 +12,6 @@ mod window;
 
 pub(crate) use page::Page;
 pub(crate) use queue::QueueMemory;
-pub(crate) use scratch::{Words, begin_call, call};
+pub(crate) use scratch::{Words, begin_call, call, write_free};
 pub(crate) use transfer::{fill, reap};
 pub(crate) use window::{Slots, Span, View};

@@ -81,6 +81,13 @@ pub(crate) unsafe fn write<const WORDS: usize>(place: *mut [u64; WORDS], ahead: 
     }
 }
 
+/// Writes words to scratch that is ours: what belongs to a place that was free when the call began.
+#[inline(always)]
+pub(crate) fn write_free<const WORDS: usize>(place: &mut [u64; WORDS], words: [u64; WORDS]) {
+    // SAFETY: the place is borrowed mutably, and the reference is not used while it is written.
+    unsafe { write(&raw mut *place, 0, words) }
+}
+
 #[cfg(target_arch = "wasm32")]
 const _: () = {
     // `wasm_import_module` above takes only a literal.

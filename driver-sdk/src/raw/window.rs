@@ -17,6 +17,8 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, co
 use nook_abi::{Addr, Status};
 use nook_regs::{Value, Width};
 
+use super::scratch;
+
 /// Memory of the window, from an address on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -227,6 +229,15 @@ impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
             // multiple of 8. Volatile, so that natively the stores are made as they stand.
             unsafe { slot.add(index).write_volatile(word.to_le()) }
         }
+    }
+
+    /// Fills a whole slot that was free when the call began: a rollback leaves it, see [`scratch`](super::scratch).
+    #[inline(always)]
+    pub(crate) fn put_free<const WORDS: usize>(self, at: u32, words: [u64; WORDS]) {
+        const { assert!(WORDS * 8 == SLOT, "a slot is filled as a whole") };
+        // SAFETY: a slot has WORDS words and is aligned to them, because the first is (`new`) and its length is a
+        // multiple of 8. No reference to it exists.
+        unsafe { scratch::write(self.slot(at).cast::<[u64; WORDS]>(), 0, words.map(u64::to_le)) }
     }
 
     /// Reads a word of a slot with one atomic load, modulo the number of its words.

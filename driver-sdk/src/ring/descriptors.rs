@@ -4,8 +4,8 @@
 //! the device owns the slots from `reaped` to `published`, the driver the others. The types allow filling only the
 //! driver's, and reading one of the device's only after the device was seen to be done with it.
 //!
-//! What a call fills is [scratch](crate::raw) as far as it was free when the call began, in the SDK's loops: nobody
-//! reads a slot that is not filled, or what is kept beside it, and a rollback puts the counters back. A slot that the
+//! What a call fills is [scratch](crate::raw) as far as it was free when the call began, and so is what the SDK's loops
+//! keep beside it: nobody reads a slot that is not filled, or what is kept there, and a rollback puts the counters back. A slot that the
 //! same call has reclaimed is not: the call may be made again, and needs what the device wrote there. So such slots are
 //! filled with stores that are logged, and so are all of a device that may look at any slot at any time ([`OwnBit`]).
 //! With twice as many slots as are ever in use no call needs one that it has reclaimed.
@@ -251,7 +251,11 @@ impl<T: Copy, const N: usize, const SLOT: usize> Vacant<'_, '_, T, N, SLOT> {
     pub fn put<const WORDS: usize>(self, words: [u64; WORDS], kept: T) {
         let Vacant(fill) = self;
         fill.kept[index::<N>(fill.at)] = kept;
-        fill.slots.put(fill.at, words);
+        if fill.free() > 0 {
+            fill.slots.put_free(fill.at, words);
+        } else {
+            fill.slots.put(fill.at, words);
+        }
         fill.at = fill.at.wrapping_add(1);
     }
 }

@@ -7,6 +7,7 @@ use nvme_regs::{CQHDBL, SQTDBL, completion, status};
 
 use crate::admin::{Completions, Submissions, halves, taken_to};
 use crate::driver::{Nvme, State};
+use crate::slots::SLOTS;
 
 /// Entries of each queue: twice as many as requests that the driver has at a time, so that a call never needs one that
 /// it has just reclaimed, and a completion queue is never full.
@@ -48,10 +49,15 @@ impl Again {
         self.0.count_ones()
     }
 
+    #[inline(always)]
     fn take(&mut self) -> Option<u16> {
+        // Mostly there is none, and nothing to be stored.
+        if self.0 == 0 {
+            return None;
+        }
         let id = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (id < u128::BITS).then_some(id as u16)
+        self.0 &= self.0 - 1;
+        Some(id as u16)
     }
 }
 
@@ -76,24 +82,25 @@ impl<K: Kernel> Nvme<K> {
             let last = done.done_word();
             head = Some(completion::SQHD.get(done.word(completion::QUEUE_WORD)));
             let (cid, code) = (completion::CID.get(last) as u16, completion::STATUS.get(last) as u16);
-            let slot = self.slots.slots.get_mut(usize::from(cid)).filter(|slot| slot.ticket.is_some());
-            let Some(slot) = slot else {
-                self.strays += 1;
-                continue;
-            };
             if code == status::SUCCESS {
-                if let Some(ticket) = slot.ticket.take() {
-                    place.done(ticket);
+                match self.slots.slots.take(cid.into()) {
+                    Some(ticket) => place.done(ticket),
+                    None => self.strays += 1,
                 }
                 continue;
             }
+            let Some(mut slot) = self.slots.slots.get(cid.into()) else {
+                self.strays += 1;
+                continue;
+            };
             // An Abort that the driver asked for says nothing of what the disk holds: the command is sent again.
             let aborted = slot.aborted && code & status::TYPE_AND_CODE == status::ABORT_REQUESTED;
             if aborted || is_transient(code) && slot.tries < TRIES {
                 slot.tries += u8::from(!aborted);
                 slot.aborted = false;
+                self.slots.slots.set(cid.into(), slot);
                 self.again.set(cid);
-            } else if let Some(ticket) = slot.ticket.take() {
+            } else if let Some(ticket) = self.slots.slots.take(cid.into()) {
                 place.failed(ticket, code.into());
             }
         }
@@ -117,8 +124,9 @@ impl<K: Kernel> Nvme<K> {
         let mut fill = self.queue.sq.fill();
         while let Some(place) = fill.vacant() {
             let id = if let Some(id) = self.again.take() {
-                if let Some(slot) = self.slots.slots.get_mut(usize::from(id)) {
+                if let Some(mut slot) = self.slots.slots.get(id.into()) {
                     slot.sent_ns = now_ns;
+                    self.slots.slots.set(id.into(), slot);
                 }
                 Ok(id)
             } else if let Some(request) = requested.next() {
@@ -132,7 +140,7 @@ impl<K: Kernel> Nvme<K> {
                         place.put(halves(command), ());
                         continue;
                     }
-                    Err(_) => self.slots.slots.get_mut(usize::from(id)).and_then(|slot| slot.ticket.take()),
+                    Err(_) => self.slots.slots.take(id.into()),
                 },
                 Err(ticket) => Some(ticket),
             };
@@ -150,11 +158,12 @@ impl<K: Kernel> Nvme<K> {
     /// Answers all requests, and those that come, with an error: the controller does not work any more.
     #[cold]
     pub(crate) fn refuse_all(&mut self, requested: &mut Requested<'_>, completing: &mut Completing<'_>) -> bool {
-        let kept = self.slots.slots.iter_mut().filter(|slot| slot.ticket.is_some());
-        for slot in kept {
-            let Some(place) = completing.vacant() else { return true };
-            if let Some(ticket) = slot.ticket.take() {
-                place.failed(ticket, 0);
+        for id in 0..SLOTS as u32 {
+            if self.slots.slots.has(id) {
+                let Some(place) = completing.vacant() else { return true };
+                if let Some(ticket) = self.slots.slots.take(id) {
+                    place.failed(ticket, 0);
+                }
             }
         }
         loop {
@@ -166,10 +175,10 @@ impl<K: Kernel> Nvme<K> {
 
     /// Gives all requests back that the driver has. The controller must be off.
     pub(crate) fn give_back(&mut self, completing: &mut Completing<'_>) {
-        for slot in &mut self.slots.slots {
-            if slot.ticket.is_some()
+        for id in 0..SLOTS as u32 {
+            if self.slots.slots.has(id)
                 && let Some(place) = completing.vacant()
-                && let Some(ticket) = slot.ticket.take()
+                && let Some(ticket) = self.slots.slots.take(id)
             {
                 place.unused(ticket);
             }
@@ -179,7 +188,7 @@ impl<K: Kernel> Nvme<K> {
 
     /// Returns whether the controller has requests: what is to be sent again, it has not.
     pub(crate) fn is_busy(&self) -> bool {
-        let kept = self.slots.slots.iter().filter(|slot| slot.ticket.is_some()).count();
+        let kept = self.slots.slots.ids().count();
         self.state == State::Open && kept as u32 > self.again.count()
     }
 }

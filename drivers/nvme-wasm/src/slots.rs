@@ -1,6 +1,6 @@
 //! Requests that the driver has: one slot each, whose number is the request's id and the command's identifier.
 
-use nook_sdk::{BlockOp, DmaRegion, Kernel, Nook, Request, RequestTicket, Status};
+use nook_sdk::{BlockOp, DmaRegion, Kernel, Nook, Record, Request, RequestTable, RequestTicket, Status};
 use nvme_regs::command::Command;
 use nvme_regs::{PAGE_BYTES, nvm};
 
@@ -13,39 +13,46 @@ pub(crate) const MAX_PAGES: u32 = 32;
 const LIST_BYTES: u32 = 8 * MAX_PAGES;
 
 /// A request, as it can be made again.
+#[derive(Clone, Copy)]
 pub(crate) struct Slot {
-    pub(crate) ticket: Option<RequestTicket>,
     op: BlockOp,
     fua: bool,
+    /// An Abort was sent for it.
+    pub(crate) aborted: bool,
+    /// How often it has failed with a status that lets it be sent again.
+    pub(crate) tries: u8,
     blocks: u32,
     first: u64,
     iova: u64,
     /// When it was sent last.
     pub(crate) sent_ns: u64,
-    /// How often it has failed with a status that lets it be sent again.
-    pub(crate) tries: u8,
-    /// An Abort was sent for it.
-    pub(crate) aborted: bool,
-    /// Where its data lay when its list was written.
-    listed: u64,
 }
 
-const EMPTY: Slot = Slot {
-    ticket: None,
-    op: BlockOp::Flush,
-    fua: false,
-    blocks: 0,
-    first: 0,
-    iova: 0,
-    sent_ns: 0,
-    tries: 0,
-    aborted: false,
-    listed: 0,
-};
+/// Words of a slot.
+const WORDS: usize = 4;
+
+impl Record<WORDS> for Slot {
+    #[inline(always)]
+    fn to_words(self) -> [u64; WORDS] {
+        let Slot { op, fua, aborted, tries, blocks, first, iova, sent_ns } = self;
+        let small = u32::from_le_bytes([op as u8, fua.into(), aborted.into(), tries]);
+        [u64::from(small) | u64::from(blocks) << 32, first, iova, sent_ns]
+    }
+
+    #[inline(always)]
+    fn from_words([small, first, iova, sent_ns]: [u64; WORDS]) -> Self {
+        let [op, fua, aborted, tries, ..] = small.to_le_bytes();
+        // Only what was an operation is ever kept.
+        let op = BlockOp::from_u8(op).unwrap_or(BlockOp::Flush);
+        Slot { op, fua: fua != 0, aborted: aborted != 0, tries, blocks: (small >> 32) as u32, first, iova, sent_ns }
+    }
+}
 
 /// All of them, and the memory that goes with them.
 pub(crate) struct Slots<K: Kernel> {
-    pub(crate) slots: [Slot; SLOTS],
+    pub(crate) slots: RequestTable<Slot, WORDS, SLOTS>,
+    /// Where the data of each lay when its list was written.
+    listed: [u64; SLOTS],
     /// A PRP list and a range of dataset management for each.
     lists: DmaRegion<K>,
     ranges: DmaRegion<K>,
@@ -57,7 +64,8 @@ pub(crate) struct Slots<K: Kernel> {
 impl<K: Kernel> Slots<K> {
     pub(crate) fn new(nook: Nook<K>, namespace: u32, block_bytes: u32) -> Result<Self, Status> {
         Ok(Slots {
-            slots: [EMPTY; SLOTS],
+            slots: RequestTable::new(),
+            listed: [0; SLOTS],
             lists: nook.dma_alloc(LIST_BYTES * SLOTS as u32, PAGE_BYTES)?,
             ranges: nook.dma_alloc((nvm::RANGE_BYTES * SLOTS) as u32, PAGE_BYTES)?,
             namespace,
@@ -71,24 +79,15 @@ impl<K: Kernel> Slots<K> {
     #[inline(always)]
     pub(crate) fn keep(&mut self, request: Request<'_>, now_ns: u64) -> Result<u16, RequestTicket> {
         let Request { ticket, op, fua, first, blocks, iova, .. } = request;
-        let id = ticket.id();
-        match self.slots.get_mut(id as usize) {
-            Some(slot) if slot.ticket.is_none() => {
-                let ticket = Some(ticket);
-                let listed = slot.listed;
-                *slot =
-                    Slot { ticket, op, fua, blocks, first, iova, sent_ns: now_ns, tries: 0, aborted: false, listed };
-                Ok(id as u16)
-            }
-            _ => Err(ticket),
-        }
+        let slot = Slot { op, fua, aborted: false, tries: 0, blocks, first, iova, sent_ns: now_ns };
+        self.slots.keep(ticket, slot).map(|id| id as u16)
     }
 
     /// Returns the command for the request in a slot; an error if its memory cannot be described, which is so of
     /// none that the host may give.
     #[inline(always)]
     pub(crate) fn command(&mut self, id: u16) -> Result<Command, Status> {
-        let slot = self.slots.get_mut(usize::from(id)).ok_or(Status::Invalid)?;
+        let slot = self.slots.get(id.into()).ok_or(Status::Invalid)?;
         let namespace = self.namespace;
         let blocks = |command: Command| {
             let fua = if slot.fua { nvm::FUA } else { 0 };
@@ -115,14 +114,15 @@ impl<K: Kernel> Slots<K> {
             2 => slot.iova + u64::from(PAGE_BYTES),
             _ => {
                 let at = u32::from(id) * LIST_BYTES;
-                if slot.listed != slot.iova {
+                let listed = self.listed.get_mut(usize::from(id)).ok_or(Status::Invalid)?;
+                if *listed != slot.iova {
                     let mut list = [0; LIST_BYTES as usize];
                     for (page, entry) in (1..self.transfer_pages).zip(list.chunks_exact_mut(8)) {
                         let address = slot.iova + u64::from(page * PAGE_BYTES);
                         entry.copy_from_slice(&address.to_le_bytes());
                     }
                     self.lists.bytes().write_bytes(at, &list)?;
-                    slot.listed = slot.iova;
+                    *listed = slot.iova;
                 }
                 self.lists.iova() + u64::from(at)
             }

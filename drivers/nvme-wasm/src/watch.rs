@@ -4,6 +4,7 @@ use nook_sdk::{Kernel, Status, error, warn};
 use nvme_regs::CSTS;
 
 use crate::driver::{Nvme, State};
+use crate::slots::SLOTS;
 
 /// How often the driver looks after the controller.
 pub(crate) const TICK_NS: u64 = 500_000_000;
@@ -37,8 +38,9 @@ impl<K: Kernel> Nvme<K> {
         }
         let now_ns = self.nook.now_ns();
         let (mut late, mut stuck) = (0, false);
-        for (id, slot) in (0u16..).zip(&mut self.slots.slots) {
-            if slot.ticket.is_none() || now_ns.saturating_sub(slot.sent_ns) < PATIENCE_NS {
+        for id in 0..SLOTS as u16 {
+            let Some(mut slot) = self.slots.slots.get(id.into()) else { continue };
+            if now_ns.saturating_sub(slot.sent_ns) < PATIENCE_NS {
                 continue;
             }
             late += 1;
@@ -47,6 +49,7 @@ impl<K: Kernel> Nvme<K> {
             } else if self.chip.admin.aborts < self.most_aborts && self.chip.admin.abort(id).is_ok() {
                 // It gets as long again.
                 (slot.aborted, slot.sent_ns) = (true, now_ns);
+                self.slots.slots.set(id.into(), slot);
             }
         }
         if late == 0 {
@@ -66,9 +69,10 @@ impl<K: Kernel> Nvme<K> {
         self.resets += 1;
         match self.restart() {
             Ok(()) => {
-                for (id, slot) in (0u16..).zip(&mut self.slots.slots) {
-                    (slot.tries, slot.aborted) = (0, false);
-                    if slot.ticket.is_some() {
+                for id in 0..SLOTS as u16 {
+                    if let Some(mut slot) = self.slots.slots.get(id.into()) {
+                        (slot.tries, slot.aborted) = (0, false);
+                        self.slots.slots.set(id.into(), slot);
                         self.again.set(id);
                     }
                 }
