@@ -118,8 +118,8 @@ pub(crate) fn peeking(launcher: &Shared, batch: u32) -> (Nook<Net<Endless>>, Arc
     watched(launcher, batch, false, Measure::Rollback)
 }
 
-/// Returns a launcher of the same drivers, and where what their calls of `poll` and `irq` take is added up, in ticks; or
-/// what `roll_back` tells, see [`peeking`].
+/// Returns a launcher of the same drivers, and where what their calls of `poll` and `irq` take is added up, in ticks;
+/// or what `roll_back` tells, see [`peeking`].
 pub(crate) fn watching(launcher: &Shared, measure: Measure) -> (Watched, Arc<AtomicU64>) {
     let sum = Arc::new(AtomicU64::new(0));
     (Watched { inner: launcher.clone(), measure, sum: sum.clone() }, sum)
