@@ -5,10 +5,10 @@
 //! driver's, and reading one of the device's only after the device was seen to be done with it.
 //!
 //! What a call fills is [scratch](crate::raw) as far as it was free when the call began, and so is what the SDK's loops
-//! keep beside it: nobody reads a slot that is not filled, or what is kept there, and a rollback puts the counters back.
-//! A slot that the same call has reclaimed is not: the call may be made again, and needs what the device wrote there. So
-//! such slots are filled with stores that are logged, and so are all of a device that may look at any slot at any time
-//! ([`OwnBit`]). With twice as many slots as are ever in use no call needs one that it has reclaimed.
+//! keep beside it: nobody reads a slot that is not filled, or what is kept there, and a rollback puts the counters
+//! back. A slot that the same call has reclaimed is not: the call may be made again, and needs what the device wrote
+//! there. So such slots are filled with stores that are logged, and so are all of a device that may look at any slot at
+//! any time ([`OwnBit`]). With twice as many slots as are ever in use no call needs one that it has reclaimed.
 //!
 //! [`OwnBit`]: crate::OwnBit
 
