@@ -60,6 +60,23 @@ fn a_capture_that_cannot_be_written_does_not_end_the_run_and_is_an_error_at_its_
 }
 
 #[test]
+fn a_capture_to_a_file_that_another_one_is_written_to_is_refused_and_damages_nothing() {
+    let place = Place::new();
+    let mut first = nook_net::Pcap::create(place.at("frames.pcap")).unwrap();
+    first.record(1_000_000_000, &[0xff; 60]).unwrap();
+    first.flush().unwrap();
+    let before = fs::read(place.at("frames.pcap")).unwrap();
+    let run = [e1000().to_str().unwrap().to_owned(), "--exercise".into(), "ping".into()];
+    let run = || run.iter().cloned().chain(["--pcap".into(), "frames.pcap".into()]);
+    let ended = place.nook_run(run()).end();
+    assert_is_said("two captures", &ended, 1, &["--pcap", "frames.pcap", "another capture is being written to it"]);
+    assert_eq!(fs::read(place.at("frames.pcap")).unwrap(), before);
+    drop(first);
+    place.nook_run(run()).end().with(0);
+    assert!(fs::read(place.at("frames.pcap")).unwrap().len() > 200 * (16 + 60));
+}
+
+#[test]
 fn output_that_nobody_can_take_is_no_panic() {
     let place = Place::new();
     let driver = e1000();

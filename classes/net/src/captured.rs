@@ -96,6 +96,10 @@ impl<U: NetBackend> NetBackend for Captured<U> {
         Ok(taken)
     }
 
+    fn unfit(&mut self) -> u32 {
+        self.inner.unfit()
+    }
+
     fn flush(&mut self) -> io::Result<u32> {
         self.inner.flush()
     }

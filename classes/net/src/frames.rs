@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use crate::neighbours::Neighbours;
+
 /// The longest frame of a stack, without frame check sequence: an Ethernet header and 1,500 bytes.
 pub(crate) const FRAME_BYTES: usize = 1514;
 
@@ -49,6 +51,7 @@ pub(crate) struct FrameQueues {
     tx: VecDeque<Bytes>,
     arena: Arena,
     shortest_bytes: usize,
+    neighbours: Neighbours,
     repeats: Option<Repeats>,
 }
 
@@ -60,6 +63,7 @@ impl FrameQueues {
             tx: VecDeque::with_capacity(TX_FRAMES_WITH_ANSWERS),
             arena: Arena::default(),
             shortest_bytes,
+            neighbours: Neighbours::default(),
             repeats: None,
         }
     }
@@ -123,9 +127,12 @@ impl Device for FrameQueues {
     type RxToken<'a> = Arrived;
     type TxToken<'a> = Leaving<'a>;
 
-    fn receive(&mut self, _now: Instant) -> Option<(Arrived, Leaving<'_>)> {
+    fn receive(&mut self, now: Instant) -> Option<(Arrived, Leaving<'_>)> {
         if !self.can_be_read() {
             return None;
+        }
+        if let Some(introduction) = self.neighbours.introduce(self.rx.front()?, now) {
+            return Some((Arrived(Bytes::copy_from_slice(&introduction)), Leaving(self)));
         }
         let frame = self.rx.pop_front()?;
         Some((Arrived(frame), Leaving(self)))

@@ -44,6 +44,8 @@ pub struct IpHost {
     stack: Stack,
     config: IpHostConfig,
     link_up: bool,
+    /// Frames that the driver's buffers do not hold, not told yet.
+    unfit: u32,
     exercise: Option<Exercise>,
     report: ExerciseReport,
 }
@@ -52,7 +54,7 @@ impl IpHost {
     /// Creates a host with nothing to do.
     pub fn new(config: IpHostConfig) -> Self {
         let stack = Stack::new(NO_MAC, config.address, config.prefix_len, config.seed, FrameQueues::new(0));
-        IpHost { stack, config, link_up: false, exercise: None, report: ExerciseReport::default() }
+        IpHost { stack, config, link_up: false, unfit: 0, exercise: None, report: ExerciseReport::default() }
     }
 
     /// Begins an exercise; one that runs already is forgotten. It goes on when the link is up.
@@ -105,12 +107,17 @@ impl NetBackend for IpHost {
         while let Some(frame) = self.stack.frames.leave() {
             if frame.len() > buffer.len() {
                 tracing::debug!("host: a frame of {} bytes does not fit into {}", frame.len(), buffer.len());
+                self.unfit += 1;
                 continue;
             }
             buffer.copy_from(&frame[..]);
             return Ok(Some(frame.len()));
         }
         Ok(None)
+    }
+
+    fn unfit(&mut self) -> u32 {
+        std::mem::take(&mut self.unfit)
     }
 
     fn link(&mut self, up: bool) -> io::Result<()> {

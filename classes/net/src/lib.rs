@@ -14,6 +14,7 @@ mod captured;
 mod exercise;
 mod frames;
 mod host;
+mod neighbours;
 mod offload;
 mod pcap;
 mod peer;

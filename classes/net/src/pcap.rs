@@ -3,7 +3,7 @@
 //! The format is that of draft-ietf-opsawg-pcap: a file header of 24 bytes, then for each packet a header of 16 bytes
 //! and its bytes, all in the byte order of the magic number.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -45,13 +45,13 @@ pub struct Pcap {
 }
 
 impl Pcap {
-    /// Creates the file, or empties it.
+    /// Creates the file, or empties it. It is locked against another capture (flock(2)) until this one ends.
     ///
     /// # Errors
-    /// If it cannot be created; the error names it.
+    /// If it cannot be created, or another capture is being written to it; the error names it.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Pcap> {
         let path = path.as_ref().to_path_buf();
-        let file = File::create(&path)
+        let file = create(&path)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display())))?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         buffer.extend_from_slice(&MAGIC_NANOSECONDS.to_ne_bytes());
@@ -128,6 +128,25 @@ impl Pcap {
         self.flush()?;
         Ok(self.totals)
     }
+}
+
+/// Opens the file and empties it, once nobody else writes a capture to it.
+fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    // A pipe or a terminal keeps nothing that could be damaged, and cannot be emptied.
+    if !file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let why = "another capture is being written to it; choose another file, or end that one";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        // A file system without locks.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    file.set_len(0)?;
+    Ok(file)
 }
 
 impl Drop for Pcap {

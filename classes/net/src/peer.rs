@@ -63,6 +63,8 @@ pub struct Peer {
     requests: SocketHandle,
     echo: SocketHandle,
     datagram: Vec<u8>,
+    /// Connections that were ever begun.
+    begun: u64,
 }
 
 impl Peer {
@@ -73,7 +75,7 @@ impl Peer {
         let connections = (0..CONNECTIONS).map(|_| Connection::new(&mut stack)).collect();
         let requests = stack.add_udp(EXERCISE_PORT);
         let echo = stack.add_udp(ECHO_PORT);
-        Peer { stack, connections, requests, echo, datagram: Vec::new() }
+        Peer { stack, connections, requests, echo, datagram: Vec::new(), begun: 0 }
     }
 
     fn run(&mut self, now_ns: u64) {
@@ -84,13 +86,30 @@ impl Peer {
             self.stack.poll(now_ns);
             let mut moved = false;
             for connection in &mut self.connections {
-                moved |= connection.advance(self.stack.tcp(connection.handle));
+                moved |= connection.advance(self.stack.tcp(connection.handle), &mut self.begun);
             }
+            self.keep_a_place();
             moved |= answer_requests(self.stack.udp(self.requests), &mut self.datagram);
             moved |= echo(self.stack.udp(self.echo), &mut self.datagram);
             if moved {
                 self.stack.touch();
             }
+        }
+    }
+}
+
+impl Peer {
+    /// Lets go of the oldest connection that was only begun, if otherwise the next one would find no place.
+    fn keep_a_place(&mut self) {
+        let Peer { stack, connections, .. } = self;
+        if connections.iter().any(|connection| stack.tcp(connection.handle).is_listening()) {
+            return;
+        }
+        let begun = connections.iter_mut().filter(|connection| connection.begun.is_some());
+        if let Some(oldest) = begun.min_by_key(|connection| connection.begun) {
+            let socket = stack.tcp(oldest.handle);
+            socket.abort();
+            oldest.listen(socket);
         }
     }
 }
@@ -118,6 +137,8 @@ impl Wire for Peer {
 struct Connection {
     handle: SocketHandle,
     session: Option<Session>,
+    /// The connection's number among all that were begun, while the caller has not shown that it hears us.
+    begun: Option<u64>,
 }
 
 impl Connection {
@@ -126,7 +147,7 @@ impl Connection {
         let socket = stack.tcp(handle);
         socket.set_timeout(Some(CLIENT_GONE));
         socket.set_keep_alive(Some(ASK_CLIENT));
-        let mut connection = Connection { handle, session: None };
+        let mut connection = Connection { handle, session: None, begun: None };
         connection.listen(socket);
         connection
     }
@@ -135,10 +156,17 @@ impl Connection {
         // Fails only for port 0 and for a socket that is open.
         let _ = socket.listen(EXERCISE_PORT);
         self.session = None;
+        self.begun = None;
     }
 
-    /// Goes on with the conversation; says whether it did.
-    fn advance(&mut self, socket: &mut tcp::Socket<'static>) -> bool {
+    /// Goes on with the conversation; says whether it did. `begun` counts connections.
+    fn advance(&mut self, socket: &mut tcp::Socket<'static>, begun: &mut u64) -> bool {
+        if socket.state() == tcp::State::SynReceived {
+            *begun += u64::from(self.begun.is_none());
+            self.begun.get_or_insert(*begun);
+            return false;
+        }
+        self.begun = None;
         match socket.state() {
             tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived => return false,
             tcp::State::Closed | tcp::State::TimeWait => {

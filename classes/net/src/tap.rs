@@ -7,72 +7,14 @@ use nook_bus::VolatileSlice;
 use nook_net_api::NetBackend;
 use nook_net_api::Wire;
 
-use crate::offload::{Merger, Next, Splitter, VnetHeader};
+use crate::offload::{Collector, Next, Splitter, Unfit, VnetHeader, Written};
 
 mod device;
+mod error;
 
 use device::{Device, Part, PartMut};
-
-/// The longest name of a network interface, in bytes (IFNAMSIZ without its zero).
-const LONGEST_NAME: usize = libc::IFNAMSIZ - 1;
-
-/// Why a TAP interface could not be had, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum TapError {
-    /// The name cannot be one of an interface.
-    #[error("`{name}` cannot be the name of a network interface: {rule}")]
-    Name {
-        /// What was asked for.
-        name: String,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
-    /// There is no such interface, and this process may not make one, or there is one that is somebody else's.
-    #[error(
-        "no permission to use the TAP interface `{name}`: run with CAP_NET_ADMIN (as root), or let root make it for you \
-         once: ip tuntap add dev {name} mode tap user $USER"
-    )]
-    NotAllowed {
-        /// What was asked for.
-        name: String,
-    },
-    /// This user may not even ask the kernel.
-    #[error(
-        "no permission to open /dev/net/tun for the TAP interface `{name}`: run as root, or let root open it \
-         and make the interface: chmod 666 /dev/net/tun; ip tuntap add dev {name} mode tap user $USER"
-    )]
-    NoAccess {
-        /// What was asked for.
-        name: String,
-    },
-    /// Another process has it.
-    #[error("the TAP interface `{name}` is in use by another process: end that one or choose another name")]
-    Busy {
-        /// What was asked for.
-        name: String,
-    },
-    /// The name is taken by something else.
-    #[error("`{name}` exists and is not a plain TAP interface (see: ip -d link show {name}): choose another name")]
-    NotATap {
-        /// What was asked for.
-        name: String,
-    },
-    /// The kernel has no TAP driver.
-    #[error(
-        "/dev/net/tun cannot be opened: load the kernel's TUN/TAP driver (modprobe tun), or pass it to the container"
-    )]
-    NoDriver,
-    /// Anything else.
-    #[error("cannot use the TAP interface `{name}`: {what}: {source}")]
-    Other {
-        /// What was asked for.
-        name: String,
-        /// What failed.
-        what: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
+pub use error::TapError;
+use error::{check_name, explain};
 
 /// A TAP interface, never waiting.
 ///
@@ -95,12 +37,12 @@ pub struct Tap {
 }
 
 struct Offload {
-    merger: Merger,
+    collector: Collector,
     splitter: Splitter,
-    /// Frames that were taken, and for which there was no room then.
-    no_room: u32,
-    /// Whether it was said that a packet was too long.
-    said_too_long: bool,
+    /// Packets from the kernel of which no frame could be made, not told yet.
+    unfit: u32,
+    /// For which reasons, each said once.
+    said: Vec<Unfit>,
 }
 
 impl Tap {
@@ -124,8 +66,8 @@ impl Tap {
         check_name(name).map_err(|rule| TapError::Name { name: name.into(), rule })?;
         let device = Device::open(name, !cable).map_err(|error| explain(name, error))?;
         let offload = (!cable).then(|| {
-            let (merger, splitter) = (Merger::default(), Splitter::new());
-            Box::new(Offload { merger, splitter, no_room: 0, said_too_long: false })
+            let (collector, splitter) = (Collector::new(name), Splitter::new());
+            Box::new(Offload { collector, splitter, unfit: 0, said: Vec::new() })
         });
         let tap = Tap { device, name: name.into(), offload };
         let other = |source| TapError::Other { name: name.into(), what: "setting its carrier", source };
@@ -138,17 +80,17 @@ impl Tap {
         &self.name
     }
 
-    /// Writes one packet; `false` if the kernel has no room for it, or takes none of this length.
+    /// Writes one packet.
     #[inline]
-    fn write<const N: usize>(&self, parts: [Part<'_>; N]) -> io::Result<bool> {
+    fn write<const N: usize>(&self, parts: [Part<'_>; N]) -> io::Result<Written> {
         loop {
-            let Err(error) = self.device.write(&parts) else { return Ok(true) };
+            let Err(error) = self.device.write(&parts) else { return Ok(Written::Taken) };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
-                // No room now.
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => return Ok(false),
-                // The interface is down; shorter than an Ethernet header, or longer than what the kernel takes.
-                Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) => return Ok(false),
+                // No room now, or the interface is down.
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EIO) => return Ok(Written::NoRoom),
+                // Shorter than an Ethernet header, longer than what the kernel takes, or of a kind that it does not.
+                Some(libc::EINVAL | libc::EMSGSIZE) => return Ok(Written::Refused),
                 _ => return Err(self.failed("write", error)),
             }
         }
@@ -170,20 +112,14 @@ impl Tap {
         }
     }
 
-    /// Lets the merger work, if there is one; what it writes goes to the interface.
+    /// Lets the collector work, if there is one; what it writes goes to the interface.
     #[inline]
-    fn with_merger<T>(
+    fn with_collector<T>(
         &mut self,
-        work: impl FnOnce(&mut Merger, &mut dyn FnMut(&[u8], u16) -> io::Result<()>) -> io::Result<T>,
+        work: impl FnOnce(&mut Collector, &mut dyn FnMut(&[u8]) -> io::Result<Written>) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
         let Some(mut offload) = self.offload.take() else { return Ok(None) };
-        let no_room = &mut offload.no_room;
-        let outcome = work(&mut offload.merger, &mut |packet: &[u8], frames| {
-            if !self.write([packet.into()])? {
-                *no_room += u32::from(frames);
-            }
-            Ok(())
-        });
+        let outcome = work(&mut offload.collector, &mut |packet: &[u8]| self.write([packet.into()]));
         self.offload = Some(offload);
         outcome.map(Some)
     }
@@ -194,14 +130,8 @@ impl Tap {
         loop {
             match next {
                 Some(Next::Frame(len)) => return Ok(Some(len)),
-                Some(Next::Nothing) if !offload.said_too_long => {
-                    offload.said_too_long = true;
-                    let name = &self.name;
-                    tracing::warn!(
-                        "{name}: a packet that makes no frame for this driver is dropped; is its MTU too large?"
-                    );
-                }
-                _ => {}
+                Some(Next::Unfit(unfit)) => self.note_unfit(offload, unfit),
+                None => {}
             }
             let mut header = [0; VnetHeader::BYTES];
             let rest = offload.splitter.rest(buffer.len());
@@ -209,6 +139,17 @@ impl Tap {
             let Some(read) = self.read(parts)? else { return Ok(None) };
             let vnet = VnetHeader::from_bytes(header);
             next = Some(offload.splitter.begin(vnet, buffer, read.saturating_sub(header.len())));
+        }
+    }
+
+    /// Counts a packet of which no frame could be made, and says each reason once.
+    #[cold]
+    fn note_unfit(&self, offload: &mut Offload, unfit: Unfit) {
+        offload.unfit = offload.unfit.saturating_add(1);
+        if !offload.said.contains(&unfit) {
+            offload.said.push(unfit);
+            let (name, why) = (&self.name, unfit.text());
+            tracing::warn!("{name}: a packet from the kernel {why}; it is dropped, and later ones are only counted");
         }
     }
 
@@ -225,17 +166,20 @@ impl Tap {
 impl NetBackend for Tap {
     #[inline]
     fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
-        if self.with_merger(|merger, write| merger.take(&frame, write))? == Some(true) {
+        if self.with_collector(|collector, write| collector.take(&frame, write))? == Some(true) {
             return Ok(true);
         }
         let header = VnetHeader::default().to_bytes();
         let header = if self.offload.is_some() { &header[..] } else { &[] };
-        self.write([header.into(), (&frame).into()])
+        Ok(self.write([header.into(), (&frame).into()])? == Written::Taken)
     }
 
     fn flush(&mut self) -> io::Result<u32> {
-        self.with_merger(|merger, write| merger.flush(write))?;
-        Ok(self.offload.as_mut().map_or(0, |offload| std::mem::take(&mut offload.no_room)))
+        Ok(self.with_collector(|collector, write| collector.flush(write))?.unwrap_or(0))
+    }
+
+    fn unfit(&mut self) -> u32 {
+        self.offload.as_mut().map_or(0, |offload| std::mem::take(&mut offload.unfit))
     }
 
     #[inline]
@@ -263,7 +207,7 @@ impl NetBackend for Tap {
 
 impl Wire for Tap {
     fn send(&mut self, frame: &[u8]) -> io::Result<bool> {
-        self.write([frame.into()])
+        Ok(self.write([frame.into()])? == Written::Taken)
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
@@ -272,67 +216,5 @@ impl Wire for Tap {
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         fds.push(self.device.as_fd().as_raw_fd());
-    }
-}
-
-/// Checks a name: what the kernel takes (`dev_valid_name`), and what `ip` and the kernel read as something else.
-fn check_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("it is empty");
-    }
-    if name.len() > LONGEST_NAME {
-        return Err("it is longer than 15 bytes");
-    }
-    if name == "." || name == ".." || name.contains(['/', ':', '%']) || name.contains(char::is_whitespace) {
-        return Err("it must not be . or .., nor have spaces, /, : or % in it");
-    }
-    if name.contains(char::is_control) {
-        return Err("it has control characters in it");
-    }
-    Ok(())
-}
-
-/// Says what an error of opening means.
-fn explain(name: &str, error: io::Error) -> TapError {
-    let name = name.to_string();
-    match error.raw_os_error() {
-        Some(libc::EPERM) => TapError::NotAllowed { name },
-        // From /dev/net/tun itself: the kernel's answer about an interface is the other one.
-        Some(libc::EACCES) => TapError::NoAccess { name },
-        Some(libc::EBUSY) => TapError::Busy { name },
-        Some(libc::EINVAL | libc::EEXIST) => TapError::NotATap { name },
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TapError::NoDriver,
-        _ => TapError::Other { name, what: "creating it", source: error },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_the_kernel_would_refuse_is_refused_with_the_rule() {
-        for name in ["", "sixteen-letters-", ".", "..", "a/b", "a b", "a:0", "tap%d", "a\u{7}"] {
-            assert!(matches!(Tap::interface(name), Err(TapError::Name { .. })), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_right_is_answered_with_what_to_do() {
-        let error = explain("nook0", io::Error::from_raw_os_error(libc::EPERM));
-        assert!(error.to_string().contains("CAP_NET_ADMIN"));
-        assert!(error.to_string().contains("ip tuntap add dev nook0 mode tap user $USER"));
-    }
-
-    #[test]
-    fn a_device_file_that_is_closed_to_this_user_is_named() {
-        let error = explain("nook0", io::Error::from_raw_os_error(libc::EACCES));
-        assert!(error.to_string().contains("chmod 666 /dev/net/tun"));
-    }
-
-    #[test]
-    fn an_interface_that_another_process_has_is_called_busy() {
-        let error = explain("nook0", io::Error::from_raw_os_error(libc::EBUSY));
-        assert!(matches!(error, TapError::Busy { .. }));
     }
 }

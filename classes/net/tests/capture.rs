@@ -163,3 +163,24 @@ fn without_a_capture_frames_just_pass() {
     assert_eq!(backend.inner().taken, [[1; 60]]);
     assert_eq!(backend.service(1).expect("it works"), None);
 }
+
+#[test]
+fn a_second_capture_to_a_file_is_refused_and_the_first_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frames.pcap");
+    let mut first = Pcap::create(&path).unwrap();
+    first.record(1_000_000_000, &[0xff; 60]).unwrap();
+    first.flush().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    // By another name, too.
+    let other = folder.path().join("other.pcap");
+    std::fs::hard_link(&path, &other).unwrap();
+    for path in [&path, &other] {
+        let Err(error) = Pcap::create(path) else { panic!("two captures in one file") };
+        assert!(error.to_string().contains("another capture is being written to it"), "{error}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    first.finish().unwrap();
+    let second = Pcap::create(&path).unwrap();
+    assert_eq!(second.finish().unwrap().packets, 0);
+}

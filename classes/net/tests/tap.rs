@@ -4,10 +4,12 @@
     reason = "namespaces and rights of one thread, and what an earlier owner leaves on an interface"
 )]
 
+mod support;
+
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,34 +20,9 @@ use nook_net_api::NetBackend;
 use nook_net_api::Wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
+use support::{in_namespace, ip, ip_ok, raw_tap};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
-
-/// Runs `test` on a thread in a new network namespace; processes that it starts are in it too.
-fn in_namespace(test: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            // SAFETY: changes this thread's network namespace and nothing else.
-            let outcome = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-            assert_eq!(outcome, 0, "unshare: {}", io::Error::last_os_error());
-            test();
-        });
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
-
-fn ip(arguments: &str) -> Output {
-    Command::new("ip").args(arguments.split(' ')).output().expect("ip runs")
-}
-
-/// Returns an `ip` command that must succeed.
-fn ip_ok(arguments: &str) -> String {
-    let output = ip(arguments);
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 fn now_ns() -> u64 {
     nook_bus::Clock::Monotonic.now_ns()
@@ -261,27 +238,27 @@ fn its_owner_can_use_an_interface_without_the_right_to_make_one() {
     });
 }
 
-/// What an earlier owner of the interface left behind: a header of another length, and packets of many frames.
-fn leave_settings(name: &str, header_bytes: libc::c_int) {
-    let tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").expect("/dev/net/tun");
-    // SAFETY: an ifreq is integers and arrays of them, for which zeros are a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
+/// Lets an earlier owner of the interface leave something behind: requests, each with what its argument is or leads to.
+fn leave(name: &str, left: &[(libc::Ioctl, *const libc::c_void)]) {
+    let tun = raw_tap(name, libc::IFF_VNET_HDR);
+    for &(request, argument) in left {
+        // SAFETY: what the arguments lead to lives in the callers through the calls.
+        let outcome = unsafe { libc::ioctl(tun.as_raw_fd(), request, argument) };
+        assert!(outcome >= 0, "{request:#x}: {}", io::Error::last_os_error());
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
-    let offloads = libc::c_ulong::from(libc::TUN_F_CSUM | libc::TUN_F_TSO4);
-    let fd = tun.as_raw_fd();
-    // SAFETY: TUNSETIFF reads an ifreq and TUNSETVNETHDRSZ an int, which live through the calls; TUNSETOFFLOAD takes a
-    // number.
-    let outcomes = unsafe {
-        [
-            libc::ioctl(fd, libc::TUNSETIFF, &request),
-            libc::ioctl(fd, libc::TUNSETVNETHDRSZ, &header_bytes),
-            libc::ioctl(fd, libc::TUNSETOFFLOAD, offloads),
-        ]
-    };
-    assert_eq!(outcomes, [0; 3], "{}", io::Error::last_os_error());
+}
+
+/// Lets it leave a header of another length, and packets of many frames.
+fn leave_settings(name: &str, header_bytes: libc::c_int) {
+    let offloads = (libc::TUN_F_CSUM | libc::TUN_F_TSO4) as usize;
+    leave(
+        name,
+        &[
+            (libc::TUNSETVNETHDRSZ, (&raw const header_bytes).cast()),
+            // The number itself is the argument.
+            (libc::TUNSETOFFLOAD, std::ptr::without_provenance(offloads)),
+        ],
+    );
 }
 
 /// Returns an interface whose earlier owner has closed it: a process that another test has just forked holds a copy of
@@ -345,6 +322,54 @@ fn a_cable_carries_finished_frames_although_an_earlier_owner_finished_them_itsel
         let mut tap = left_by_its_owner(|| Tap::cable("cable0"));
         let frame = datagram("cable0", |buffer| Wire::recv(&mut tap, buffer).expect("a read"));
         assert_whole(&frame);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn filters_and_a_small_buffer_that_an_earlier_owner_left_lose_no_frame() {
+    in_namespace(|| {
+        // Flags, how many, and one address that nobody has; a program that takes nothing of any packet.
+        let addresses = [0_u16, 1, 0x0002, 0, 0x9900];
+        let mut program = [libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 }];
+        let program = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+        let bytes: libc::c_int = 1;
+        let all: [(&str, libc::Ioctl, *const libc::c_void); 3] = [
+            ("a filter of addresses", libc::TUNSETTXFILTER, (&raw const addresses).cast()),
+            ("a filter program", libc::TUNATTACHFILTER, (&raw const program).cast()),
+            ("a buffer of one byte", libc::TUNSETSNDBUF, (&raw const bytes).cast()),
+        ];
+        for (at, (what, request, argument)) in all.into_iter().enumerate() {
+            let (nook, cable) = (format!("nook{at}"), format!("cable{at}"));
+            for name in [&nook, &cable] {
+                ip_ok(&format!("tuntap add dev {name} mode tap"));
+                leave(name, &[(request, argument)]);
+            }
+            let mut tap = left_by_its_owner(|| Tap::interface(&nook));
+            tap.link(true).expect("the carrier");
+            assert_whole(&datagram(&nook, |buffer| tap.fetch(VolatileSlice::from(buffer)).expect("a read")));
+            let mut frame = [0xff; 60];
+            assert!(tap.deliver(VolatileSlice::from(&mut frame[..])).expect("a write"), "{what}");
+            ip_ok(&format!("addr flush dev {nook}"));
+            let mut tap = left_by_its_owner(|| Tap::cable(&cable));
+            assert_whole(&datagram(&cable, |buffer| Wire::recv(&mut tap, buffer).expect("a read")));
+            assert!(tap.send(&frame).expect("a write"), "{what}");
+            ip_ok(&format!("addr flush dev {cable}"));
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_an_earlier_owner_made_one_without_ethernet_addresses_is_refused() {
+    in_namespace(|| {
+        ip_ok("tuntap add dev nook0 mode tap");
+        leave("nook0", &[(libc::TUNSETLINK, std::ptr::without_provenance(libc::ARPHRD_PPP as usize))]);
+        let begun = Instant::now();
+        while matches!(Tap::interface("nook0"), Err(TapError::Busy { .. })) {
+            assert!(begun.elapsed() < support::PATIENCE, "its owner keeps it");
+        }
+        assert!(matches!(Tap::interface("nook0"), Err(TapError::NotATap { .. })));
     });
 }
 

@@ -47,6 +47,10 @@ impl NetBackend for Backend {
         each!(self, backend => backend.fetch(buffer))
     }
 
+    fn unfit(&mut self) -> u32 {
+        each!(self, backend => backend.unfit())
+    }
+
     fn flush(&mut self) -> io::Result<u32> {
         each!(self, backend => backend.flush())
     }

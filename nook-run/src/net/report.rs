@@ -88,6 +88,9 @@ impl NetReport {
             let (name, rx, tx) = (&filter.name, c.rx_dropped, c.tx_dropped);
             text += &format!("the filter `{name}` dropped {rx} received frames and {tx} frames to be sent\n");
         }
+        if c.tx_unfit > 0 {
+            text += &format!("packets to be sent of which no frame for the driver could be made: {}\n", c.tx_unfit);
+        }
         if run.fault_count > 0 {
             let NetCounters { rx_poison, tx_poison, tx_given_up, .. } = *c;
             text += &self.recovery.text(run.fault_count);

@@ -23,6 +23,9 @@ crate::counters::counters! {
         pub tx_packets: u64,
         /// Bytes in them.
         pub tx_bytes: u64,
+        /// Packets that the interface had to send and of which no frame for this driver could be made: too long for it,
+        /// or with headers that cannot be cut up.
+        pub tx_unfit: u64,
         /// Frames that the driver gave back as sent.
         pub tx_done: u64,
         /// Frames that the driver gave back as not sent.

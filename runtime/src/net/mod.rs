@@ -46,6 +46,11 @@ const KEEP_CARRIER_NS: u64 = 6_000_000_000;
 /// time fills no log, and gives the system no work without end.
 const LINK_REST_NS: u64 = 10_000_000;
 
+/// An Ethernet header.
+const ETHERNET_BYTES: usize = 14;
+/// A VLAN tag in it, which does not count for the MTU (IEEE 802.3, 3.2.7).
+const TAG_BYTES: usize = 4;
+
 type HostProducer = ring::HostProducer<{ size_of::<EntryWords>() / size_of::<u64>() }>;
 type HostConsumer = ring::HostConsumer<{ size_of::<EntryWords>() / size_of::<u64>() }>;
 
@@ -105,6 +110,12 @@ impl<U: NetBackend> Net<U> {
 
     fn link(host: &Host) -> LinkState {
         host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default()
+    }
+
+    /// Returns the length of the longest frame that the driver takes, with a VLAN tag.
+    fn longest_bytes(host: &Host) -> usize {
+        let interface = host.port.net().and_then(|port| port.interface);
+        interface.map_or(0, |interface| interface.max_mtu_bytes as usize + ETHERNET_BYTES + TAG_BYTES)
     }
 
     fn link_is_up(host: &Host) -> bool {
@@ -231,7 +242,8 @@ impl<U: NetBackend> Class for Net<U> {
         if self.restrictions.withhold_tx || !Self::link_is_up(host) {
             return Ok(0);
         }
-        match self.traffic.provide_tx(&mut self.backend, &mut self.counters, now_ns) {
+        let longest = Self::longest_bytes(host);
+        match self.traffic.provide_tx(&mut self.backend, &mut self.counters, longest, now_ns) {
             Ok(outcome) => outcome.map_err(above),
             Err(fault) => Err(host.error(fault)),
         }

@@ -166,23 +166,25 @@ impl Traffic {
     }
 
     /// Gives the driver frames to be sent: those that were kept for it, then new ones, which go from the interface
-    /// straight into transmit buffers. Says how many.
+    /// straight into transmit buffers, none longer than `longest_bytes`. Says how many.
     pub(crate) fn provide_tx(
         &mut self,
         backend: &mut impl NetBackend,
         counters: &mut NetCounters,
+        longest_bytes: usize,
         now_ns: u64,
     ) -> Result<std::io::Result<u32>, Fault> {
         let Traffic { rings: Some(Rings { tx_provide, .. }), packets, kept, .. } = self else { return Ok(Ok(0)) };
         tx_provide.sync(Queue::TxProvide.name())?;
         let again = kept.len().min(tx_provide.room() as usize);
         let again = if again == 0 { 0 } else { packets.give_tx_again(tx_provide, now_ns, kept.drain(..again)) };
-        let (window, room_bytes) = (self.window.slice(), packets.room_bytes() as usize);
+        let (window, room_bytes) = (self.window.slice(), longest_bytes.min(packets.room_bytes() as usize));
         let (frames, bytes, outcome) = packets.give_tx(tx_provide, now_ns, |offset| {
             Ok(backend.fetch(frame(&window, offset, room_bytes))?.map(|len| len.min(room_bytes) as u32))
         });
         counters.tx_packets += u64::from(frames);
         counters.tx_bytes += bytes;
+        counters.tx_unfit += u64::from(backend.unfit());
         if again + frames > 0 {
             self.moves += 1;
             tx_provide.publish();

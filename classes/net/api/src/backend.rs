@@ -19,6 +19,12 @@ pub trait NetBackend: Send {
     /// `None` if there is none.
     fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>>;
 
+    /// Returns how many packets the other side had to send of which no frame for this driver could be made, since the
+    /// last call. They were dropped.
+    fn unfit(&mut self) -> u32 {
+        0
+    }
+
     /// Ends a batch. Returns for how many of the frames that were taken the other side had
     /// no room after all.
     fn flush(&mut self) -> io::Result<u32> {

@@ -1,14 +1,14 @@
-//! The headers of a TCP segment in an Ethernet frame: where they are, and how they are changed.
+//! The headers of a TCP segment that may be collected: where they are in its frame, and how they are changed.
 
 use super::checksum::{add, sum};
 
 pub(super) const ETHERNET_BYTES: usize = 14;
 const IPV4_BYTES: usize = 20;
-const IPV6_BYTES: usize = 40;
-const TCP_BYTES: usize = 20;
+pub(super) const IPV6_BYTES: usize = 40;
+pub(super) const TCP_BYTES: usize = 20;
 /// Ethernet, the longer IP header, the longest TCP header.
 pub(super) const MOST_BYTES: usize = ETHERNET_BYTES + IPV6_BYTES + 60;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 
 pub(super) const FIN: u8 = 1 << 0;
 pub(super) const PSH: u8 = 1 << 3;
@@ -38,7 +38,7 @@ pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn put_word(bytes: &mut [u8], at: usize, value: u16) {
+pub(super) fn put_word(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
@@ -87,11 +87,6 @@ impl Headers {
         u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
     }
 
-    pub(super) fn set_sequence(self, bytes: &mut [u8], sequence: u32) {
-        let at = self.tcp() + 4;
-        bytes[at..at + 4].copy_from_slice(&sequence.to_be_bytes());
-    }
-
     /// Returns where TCP's flags are.
     pub(super) fn flags_at(self) -> usize {
         self.tcp() + 13
@@ -135,14 +130,6 @@ impl Headers {
     pub(super) fn identification(self, bytes: &[u8]) -> Option<u16> {
         let may_fragment = self.version == Version::V4 && bytes[ETHERNET_BYTES + 6] & 0x40 == 0;
         may_fragment.then(|| word(bytes, ETHERNET_BYTES + 4))
-    }
-
-    /// Counts IPv4's identification up; the header's checksum must then be computed again.
-    pub(super) fn add_to_identification(self, bytes: &mut [u8], count: u16) {
-        if self.version == Version::V4 {
-            let identification = word(bytes, ETHERNET_BYTES + 4).wrapping_add(count);
-            put_word(bytes, ETHERNET_BYTES + 4, identification);
-        }
     }
 
     pub(super) fn set_checksum(self, bytes: &mut [u8], checksum: u16) {

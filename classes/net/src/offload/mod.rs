@@ -5,14 +5,19 @@
 //! such a packet is to be understood is the header of `virtio_net` (VIRTIO 1.2, section 5.1.6), which precedes each
 //! packet on a TAP interface that was opened with IFF_VNET_HDR.
 
+mod chain;
 mod checksum;
+mod collect;
+#[cfg(test)]
+mod cut_tests;
 mod headers;
 mod merge;
 mod split;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use merge::Merger;
+pub(crate) use collect::{Collector, Written};
+use merge::Merger;
 pub(crate) use split::{Next, Splitter};
 
 /// The longest packet that passes between a TAP interface and us: what IP can say of itself, and an Ethernet header.
@@ -29,6 +34,34 @@ pub(crate) struct VnetHeader {
     gso_bytes: u16,
     csum_start: u16,
     csum_offset: u16,
+}
+
+/// Why no frame, or not all of them, could be made of a packet from the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// A frame is longer than what the driver takes.
+    TooLong,
+    /// It is to be cut up in a way that was not asked for.
+    Kind,
+    /// It is to be cut up, and there is a header in it that is not known, or it is a fragment.
+    Headers,
+    /// What the kernel says in front of it does not agree with its headers.
+    Offsets,
+    /// Its headers say that it is shorter than they are, or longer than it is.
+    Length,
+}
+
+impl Unfit {
+    /// Says it, after "a packet from the kernel".
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Unfit::TooLong => "is longer than the driver's frames: its MTU is too large",
+            Unfit::Kind => "is to be cut up in a way that this program did not ask for",
+            Unfit::Headers => "is to be cut up, and has headers that are not known here",
+            Unfit::Offsets => "says in front where its TCP header is, and that is not so",
+            Unfit::Length => "has headers that give it another length than it has",
+        }
+    }
 }
 
 /// How many frames a packet stands for.

@@ -2,9 +2,17 @@
 
 use nook_bus::VolatileSlice;
 
+use super::chain::Chain;
 use super::checksum::{add, sum};
-use super::headers::{CWR, FIN, Headers, MOST_BYTES, PSH};
-use super::{Gso, LONGEST_BYTES, VnetHeader};
+use super::headers::{CWR, FIN, IPV6_BYTES, PSH, TCP_BYTES, Version, put_word, word};
+use super::{Gso, LONGEST_BYTES, Unfit, VnetHeader};
+
+/// Where TCP's header has its flags and its checksum (RFC 9293, 3.1).
+const FLAGS: usize = 13;
+const CHECKSUM: usize = 16;
+
+/// Room for VLAN tags, and for finding out that a packet was longer.
+const TAGS_BYTES: usize = 16;
 
 /// Cuts a packet of TCP into frames, one each time that it is asked.
 pub(crate) struct Splitter {
@@ -13,10 +21,19 @@ pub(crate) struct Splitter {
     cut: Option<Cut>,
 }
 
+/// How a packet is cut up, and how far that is. Its headers are changed in place for each frame, so what they said at
+/// first is kept here.
 #[derive(Clone, Copy)]
 struct Cut {
-    headers: Headers,
+    chain: Chain,
+    /// Where the payload begins.
+    payload: usize,
     gso_bytes: usize,
+    sequence: u32,
+    flags: u8,
+    identification: u16,
+    /// The sum of TCP's pseudo header, without its length.
+    pseudo: u16,
     /// Payload that was given out.
     done: usize,
     frames: u16,
@@ -27,18 +44,86 @@ struct Cut {
 pub(crate) enum Next {
     /// A frame of this length is in the buffer.
     Frame(usize),
-    /// Nothing that can be sent: longer than a frame, or not what was asked for.
-    Nothing,
+    /// No frame, and none will follow: why.
+    Unfit(Unfit),
+}
+
+impl Cut {
+    /// Reads how this packet is to be cut up.
+    fn of(vnet: VnetHeader, packet: &[u8]) -> Result<Cut, Unfit> {
+        let wanted = match vnet.gso {
+            Gso::TcpV4 => Version::V4,
+            Gso::TcpV6 => Version::V6,
+            Gso::One | Gso::Other(_) => return Err(Unfit::Kind),
+        };
+        let chain = Chain::of(packet)?;
+        let Chain { ip, tcp, end, .. } = chain;
+        // The header in front must say the same, as far as it says something.
+        let same = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset)) == (tcp, CHECKSUM);
+        if chain.version != wanted || vnet.needs_checksum && !same || vnet.gso_bytes == 0 {
+            return Err(Unfit::Offsets);
+        }
+        let header = packet.get(tcp..end).filter(|header| header.len() >= TCP_BYTES).ok_or(Unfit::Length)?;
+        let header_bytes = usize::from(header[12] >> 4) * 4;
+        if header_bytes < TCP_BYTES || tcp + header_bytes > end {
+            return Err(Unfit::Length);
+        }
+        // What the kernel left of the checksum is the pseudo header's sum; of a finished one that sum is what is
+        // missing. A routing header's last address, which is part of it, need not be looked for in either case; and a
+        // packet that was damaged on the way gives damaged frames.
+        let whole = if vnet.needs_checksum { word(header, CHECKSUM) } else { !sum(header) };
+        Ok(Cut {
+            chain,
+            payload: tcp + header_bytes,
+            gso_bytes: vnet.gso_bytes.into(),
+            sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            flags: header[FLAGS],
+            identification: word(packet, ip + 4),
+            pseudo: add(whole, !(header.len() as u16)),
+            done: 0,
+            frames: 0,
+        })
+    }
+
+    /// Returns the payload of the next frame, in bytes, and whether it is the last.
+    fn next(&self) -> (usize, bool) {
+        let left = self.chain.end - self.payload - self.done;
+        (left.min(self.gso_bytes), left <= self.gso_bytes)
+    }
+
+    /// Makes the packet's headers those of the next frame.
+    fn write_headers(&self, packet: &mut [u8]) {
+        let Cut { chain: Chain { version, ip, tcp, .. }, payload, done, frames, .. } = *self;
+        let (bytes, last) = self.next();
+        match version {
+            Version::V4 => {
+                put_word(packet, ip + 2, (payload - ip + bytes) as u16);
+                put_word(packet, ip + 4, self.identification.wrapping_add(frames));
+                put_word(packet, ip + 10, 0);
+                let checksum = !sum(&packet[ip..tcp]);
+                put_word(packet, ip + 10, checksum);
+            }
+            Version::V6 => put_word(packet, ip + 4, (payload - ip - IPV6_BYTES + bytes) as u16),
+        }
+        packet[tcp + 4..tcp + 8].copy_from_slice(&self.sequence.wrapping_add(done as u32).to_be_bytes());
+        let gone = if last { 0 } else { FIN | PSH } | if frames == 0 { 0 } else { CWR };
+        packet[tcp + FLAGS] = self.flags & !gone;
+        put_word(packet, tcp + CHECKSUM, 0);
+        let pseudo = add(self.pseudo, (payload - tcp + bytes) as u16);
+        let headers = add(pseudo, sum(&packet[tcp..payload]));
+        let checksum = !add(headers, sum(&packet[payload + done..][..bytes]));
+        put_word(packet, tcp + CHECKSUM, checksum);
+    }
 }
 
 impl Splitter {
     pub(crate) fn new() -> Self {
-        Splitter { packet: vec![0; LONGEST_BYTES].into_boxed_slice(), cut: None }
+        Splitter { packet: vec![0; LONGEST_BYTES + TAGS_BYTES].into_boxed_slice(), cut: None }
     }
 
     /// Returns where the rest of a packet goes whose first `buffer_bytes` are in a frame's buffer.
     pub(crate) fn rest(&mut self, buffer_bytes: usize) -> &mut [u8] {
-        &mut self.packet[buffer_bytes.min(LONGEST_BYTES)..]
+        &mut self.packet[buffer_bytes.min(LONGEST_BYTES + TAGS_BYTES)..]
     }
 
     /// Begins with a packet of `len` bytes that was read: its beginning into `buffer`, the rest to where
@@ -46,56 +131,52 @@ impl Splitter {
     pub(crate) fn begin(&mut self, vnet: VnetHeader, buffer: &VolatileSlice<'_>, len: usize) -> Next {
         if vnet.gso == Gso::One {
             if len > buffer.len() {
-                return Next::Nothing;
+                return Next::Unfit(Unfit::TooLong);
             }
             if vnet.needs_checksum && !self.complete(vnet, buffer, len) {
-                return Next::Nothing;
+                return Next::Unfit(Unfit::Offsets);
             }
             return Next::Frame(len);
         }
         let first = len.min(buffer.len());
-        if len > LONGEST_BYTES || buffer.copy_to(&mut self.packet[..first]) < first {
-            return Next::Nothing;
+        if len >= LONGEST_BYTES + TAGS_BYTES || buffer.copy_to(&mut self.packet[..first]) < first {
+            return Next::Unfit(Unfit::TooLong);
         }
-        let headers = Headers::of(&self.packet[..len.min(MOST_BYTES)], len);
-        let gso_bytes = usize::from(vnet.gso_bytes);
-        let (Some(headers), false, Gso::TcpV4 | Gso::TcpV6) = (headers, gso_bytes == 0, vnet.gso) else {
-            return Next::Nothing;
+        match Cut::of(vnet, &self.packet[..len]) {
+            Ok(cut) => {
+                self.cut = Some(cut);
+                self.next(buffer).unwrap_or(Next::Unfit(Unfit::Length))
+            }
+            Err(unfit) => Next::Unfit(unfit),
+        }
+    }
+
+    /// Begins with a packet that is whole in memory, as [`begin`](Self::begin) does.
+    pub(crate) fn begin_with(&mut self, vnet: VnetHeader, packet: &[u8], buffer: &VolatileSlice<'_>) -> Next {
+        let first = packet.len().min(buffer.len());
+        buffer.copy_from(&packet[..first]);
+        let Some(rest) = self.rest(first).get_mut(..packet.len() - first) else {
+            return Next::Unfit(Unfit::TooLong);
         };
-        self.cut = Some(Cut { headers, gso_bytes, done: 0, frames: 0 });
-        self.next(buffer).unwrap_or(Next::Nothing)
+        rest.copy_from_slice(&packet[first..]);
+        self.begin(vnet, buffer, packet.len())
     }
 
     /// Returns the next frame of the packet that is being cut up; `None` if there is none.
     pub(crate) fn next(&mut self, buffer: &VolatileSlice<'_>) -> Option<Next> {
-        let Cut { headers, gso_bytes, done, frames } = self.cut.take()?;
-        let payload = gso_bytes.min(headers.end - headers.len - done);
-        let len = headers.len + payload;
-        if len > buffer.len() || payload == 0 {
-            return Some(Next::Nothing);
+        let cut = self.cut.take()?;
+        let (bytes, last) = cut.next();
+        if cut.payload + bytes > buffer.len() {
+            return Some(Next::Unfit(Unfit::TooLong));
         }
-        let last = headers.len + done + payload == headers.end;
-        let mut head = [0; MOST_BYTES];
-        let head = &mut head[..headers.len];
-        head.copy_from_slice(&self.packet[..headers.len]);
-        let gone = if last { 0 } else { FIN | PSH } | if frames == 0 { 0 } else { CWR };
-        head[headers.flags_at()] &= !gone;
-        headers.set_sequence(head, headers.sequence(head).wrapping_add(done as u32));
-        headers.add_to_identification(head, frames);
-        headers.set_payload_bytes(head, payload);
-        let bytes = &self.packet[headers.len + done..][..payload];
-        headers.set_checksum(head, 0);
-        let tcp = &head[headers.tcp()..];
-        let pseudo = headers.pseudo_sum(head, tcp.len() + payload);
-        let checksum = !add(add(pseudo, sum(tcp)), sum(bytes));
-        headers.set_checksum(head, checksum);
-        buffer.copy_from(&*head);
-        let Ok(to) = buffer.subslice(headers.len, payload) else { return Some(Next::Nothing) };
-        to.copy_from(bytes);
+        cut.write_headers(&mut self.packet);
+        buffer.copy_from(&self.packet[..cut.payload]);
+        let Ok(to) = buffer.subslice(cut.payload, bytes) else { return Some(Next::Unfit(Unfit::TooLong)) };
+        to.copy_from(&self.packet[cut.payload + cut.done..][..bytes]);
         if !last {
-            self.cut = Some(Cut { headers, gso_bytes, done: done + payload, frames: frames + 1 });
+            self.cut = Some(Cut { done: cut.done + bytes, frames: cut.frames.wrapping_add(1), ..cut });
         }
-        Some(Next::Frame(len))
+        Some(Next::Frame(cut.payload + bytes))
     }
 
     /// Completes a checksum of which only the pseudo header's part is there.

@@ -10,7 +10,7 @@ use smoltcp::wire::{
 };
 
 use super::headers::PSH;
-use super::{Gso, Merger, Next, Splitter, VnetHeader};
+use super::{Collector, Gso, Merger, Next, Splitter, Unfit, VnetHeader, Written};
 
 const BUFFER_BYTES: usize = 2048;
 
@@ -270,20 +270,68 @@ fn a_checksum_that_the_kernel_began_is_completed() {
 }
 
 #[test]
-fn what_makes_no_frame_is_nothing_and_harms_nothing() {
+fn what_makes_no_frame_is_named_and_harms_nothing() {
     let mut splitter = Splitter::new();
     let mut bytes = vec![0; BUFFER_BYTES];
     let gso = VnetHeader { gso: Gso::TcpV4, gso_bytes: 1448, ..VnetHeader::default() };
     let checksum = VnetHeader { needs_checksum: true, csum_start: 60000, csum_offset: 16, ..VnetHeader::default() };
-    for (vnet, len) in [
-        (VnetHeader::default(), BUFFER_BYTES + 1),
-        (gso, 60),
-        (gso, super::LONGEST_BYTES + 1),
-        (VnetHeader { gso: Gso::Other(5), ..gso }, 60),
-        (VnetHeader { gso_bytes: 0, ..gso }, 60),
-        (checksum, 60),
+    for (vnet, len, why) in [
+        (VnetHeader::default(), BUFFER_BYTES + 1, Unfit::TooLong),
+        (gso, 60, Unfit::Headers),
+        (gso, super::LONGEST_BYTES + 16, Unfit::TooLong),
+        (VnetHeader { gso: Gso::Other(5), ..gso }, 60, Unfit::Kind),
+        (checksum, 60, Unfit::Offsets),
     ] {
-        assert_eq!(splitter.begin(vnet, &VolatileSlice::from(&mut bytes[..]), len), Next::Nothing, "{vnet:?}, {len}");
+        let next = splitter.begin(vnet, &VolatileSlice::from(&mut bytes[..]), len);
+        assert_eq!(next, Next::Unfit(why), "{vnet:?}, {len}");
         assert_eq!(splitter.next(&VolatileSlice::from(&mut bytes[..])), None);
     }
+}
+
+/// Returns what the kernel is given by an interface whose kernel answers packets of several frames with `answer`.
+fn written(frames: &[Vec<u8>], answer: Written) -> (Vec<Vec<u8>>, u32) {
+    let (mut collector, mut packets) = (Collector::new("nook0"), Vec::new());
+    let mut write = |packet: &[u8]| {
+        let outcome = if gso_of(packet) == Gso::One { Written::Taken } else { answer };
+        if outcome == Written::Taken {
+            packets.push(packet.to_vec());
+        }
+        Ok::<_, Infallible>(outcome)
+    };
+    for frame in frames {
+        let mut bytes = frame.clone();
+        if !collector.take(&VolatileSlice::from(&mut bytes[..]), &mut write).unwrap() {
+            write(&[&VnetHeader::default().to_bytes()[..], frame].concat()).unwrap();
+        }
+    }
+    let no_room = collector.flush(&mut write).unwrap();
+    (packets, no_room)
+}
+
+#[test]
+fn a_kernel_that_takes_no_packet_of_several_frames_gets_each_of_them_and_in_order() {
+    for v6 in [false, true] {
+        // Two packets: the second is not tried.
+        let frames = frames(
+            &(0..60)
+                .map(|at| Segment {
+                    identification: at as u16,
+                    dont_fragment: false,
+                    ..Segment::new(v6, 1000 + at * 1448, 1448)
+                })
+                .collect::<Vec<_>>(),
+        );
+        let (packets, no_room) = written(&frames, Written::Refused);
+        assert_eq!(no_room, 0);
+        let bare: Vec<&[u8]> = packets.iter().map(|packet| &packet[VnetHeader::BYTES..]).collect();
+        assert!(bare == frames, "all of them, in order");
+        assert!(packets.iter().all(|packet| gso_of(packet) == Gso::One));
+    }
+}
+
+#[test]
+fn a_packet_for_which_there_is_no_room_counts_as_its_frames_and_collecting_goes_on() {
+    let frames = frames(&stream(false, 20));
+    assert_eq!(written(&frames, Written::NoRoom), (Vec::new(), 21));
+    assert_eq!(written(&frames, Written::Taken).0.len(), 1);
 }

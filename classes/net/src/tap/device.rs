@@ -18,6 +18,19 @@ const SET_HEADER_BYTES: Opcode = libc::TUNSETVNETHDRSZ as Opcode;
 const SET_OFFLOAD: Opcode = libc::TUNSETOFFLOAD as Opcode;
 const SET_CARRIER: Opcode = libc::TUNSETCARRIER as Opcode;
 const SET_ADDRESS: Opcode = libc::SIOCSIFHWADDR as Opcode;
+const GET_ADDRESS: Opcode = libc::SIOCGIFHWADDR as Opcode;
+const SET_LITTLE_ENDIAN: Opcode = libc::TUNSETVNETLE as Opcode;
+const SET_BIG_ENDIAN: Opcode = libc::TUNSETVNETBE as Opcode;
+const SET_SEND_BUFFER: Opcode = libc::TUNSETSNDBUF as Opcode;
+const SET_TX_FILTER: Opcode = libc::TUNSETTXFILTER as Opcode;
+const DETACH_FILTER: Opcode = libc::TUNDETACHFILTER as Opcode;
+const SET_FILTER_PROGRAM: Opcode = libc::TUNSETFILTEREBPF as Opcode;
+const SET_STEERING_PROGRAM: Opcode = libc::TUNSETSTEERINGEBPF as Opcode;
+
+/// A `struct tun_filter` that lets all frames pass: no flags, no addresses.
+const NO_FILTER: [u16; 2] = [0, 0];
+/// Where a program is asked for, this takes it away.
+const NO_PROGRAM: libc::c_int = -1;
 
 /// An open TAP interface, never waiting.
 pub(super) struct Device(File);
@@ -27,8 +40,8 @@ impl Device {
     /// packet, and what checksums and TCP's segmentation of a packet from the kernel are still to be done is ours to
     /// do.
     ///
-    /// What belongs to the interface and not to this descriptor, and outlives the process that set it, is set either
-    /// way: the header's length and what may be left to do.
+    /// What belongs to the interface and not to this descriptor, and outlives the process that set it, is set or
+    /// checked either way: see [`forget_earlier_owner`](Self::forget_earlier_owner).
     pub(super) fn open(name: &str, with_header: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
         let mut request = interface_request();
@@ -46,10 +59,41 @@ impl Device {
             // SAFETY: TUNSETVNETHDRSZ reads one int.
             unsafe { ioctl(&file, Setter::<SET_HEADER_BYTES, libc::c_int>::new(VnetHeader::BYTES as libc::c_int)) }?;
         }
+        let device = Device(file);
+        device.forget_earlier_owner(with_header)?;
+        Ok(device)
+    }
+
+    /// Sets what an earlier owner of the interface may have left on it: what may be left to do of a packet, the order
+    /// of bytes in headers, the room for packets that are written, and three kinds of filters. With one of those in
+    /// place frames would be lost without a trace.
+    fn forget_earlier_owner(&self, with_header: bool) -> io::Result<()> {
+        let file = &self.0;
         let offloads = if with_header { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 };
         // SAFETY: TUNSETOFFLOAD takes a number and no pointer.
-        unsafe { ioctl(&file, IntegerSetter::<SET_OFFLOAD>::new_usize(offloads as usize)) }?;
-        Ok(Device(file))
+        unsafe { ioctl(file, IntegerSetter::<SET_OFFLOAD>::new_usize(offloads as usize)) }?;
+        // SAFETY: TUNSETVNETLE reads one int.
+        unsafe { ioctl(file, Setter::<SET_LITTLE_ENDIAN, libc::c_int>::new(0)) }?;
+        // SAFETY: TUNSETSNDBUF reads one int.
+        unsafe { ioctl(file, Setter::<SET_SEND_BUFFER, libc::c_int>::new(libc::c_int::MAX)) }?;
+        // SAFETY: TUNSETTXFILTER reads two words of 16 bits, and as many addresses as the second says: none.
+        unsafe { ioctl(file, Setter::<SET_TX_FILTER, [u16; 2]>::new(NO_FILTER)) }?;
+        // SAFETY: TUNDETACHFILTER uses no argument.
+        unsafe { ioctl(file, IntegerSetter::<DETACH_FILTER>::new_usize(0)) }?;
+        // The rest is not in every kernel; what a kernel does not have, nobody left there.
+        // SAFETY: TUNSETVNETBE reads one int.
+        let _ = unsafe { ioctl(file, Setter::<SET_BIG_ENDIAN, libc::c_int>::new(0)) };
+        // SAFETY: TUNSETFILTEREBPF reads one int.
+        let _ = unsafe { ioctl(file, Setter::<SET_FILTER_PROGRAM, libc::c_int>::new(NO_PROGRAM)) };
+        // SAFETY: TUNSETSTEERINGEBPF reads one int.
+        let _ = unsafe { ioctl(file, Setter::<SET_STEERING_PROGRAM, libc::c_int>::new(NO_PROGRAM)) };
+        // Its kind of addresses can be changed too, and then it carries no Ethernet frames.
+        let mut request = interface_request();
+        // SAFETY: on a TAP's descriptor SIOCGIFHWADDR writes one ifreq.
+        unsafe { ioctl(file, Updater::<GET_ADDRESS, libc::ifreq>::new(&mut request)) }?;
+        // SAFETY: it wrote the address, and any bytes are one.
+        let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+        if kind == libc::ARPHRD_ETHER { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
     }
 
     pub(super) fn set_carrier(&self, on: bool) -> io::Result<()> {

@@ -93,7 +93,7 @@ fn a_frame_that_was_returned_and_never_taken_is_not_given_again() {
     let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
     net.begin(Some(&space));
     let mut counters = NetCounters::default();
-    assert_eq!(net.provide_tx(&mut Sends(4), &mut counters, 1).unwrap().unwrap(), 4);
+    assert_eq!(net.provide_tx(&mut Sends(4), &mut counters, 1518, 1).unwrap().unwrap(), 4);
     let [provide, back] = [2, 3].map(|ring| base.wrapping_add(place(ring) as usize).cast::<u64>());
     // The driver returns the third entry of `tx_provide` as it is, and does not say that it took any.
     // SAFETY: two words of an entry, and a header, of rings in the memory.
