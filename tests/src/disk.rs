@@ -47,15 +47,22 @@ pub fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
         Isolation::Wrapped => Box::new(native("nvme", module.manifest(), Level::Wrapped)),
         Isolation::Process => process(Wait::Futex),
         Isolation::ProcessPoll => process(Wait::Poll),
-        Isolation::Sfi => Box::new(
-            WasmLauncher::new(module.counting().into(), &ModuleCache::none(), Mmio::Emulated)
-                .expect("the driver compiles"),
-        ),
-        Isolation::SfiTxn => Box::new(
-            WasmLauncher::with_rollback(&module.counting(), &ModuleCache::none(), Arc::new(RollbackMethod::Log))
-                .expect("the driver compiles, and its calls can be rolled back"),
-        ),
+        Isolation::Sfi | Isolation::SfiTxn => wasm_launcher(&module, isolation),
     }
+}
+
+/// Returns a launcher of a driver in wasm, whose calls can be ended on request.
+///
+/// # Panics
+/// If it does not compile, or at a level that is none of wasm's.
+pub fn wasm_launcher(module: &DriverModule, isolation: Isolation) -> Box<dyn Launcher> {
+    let (counting, none) = (module.counting(), ModuleCache::none());
+    let launcher = match isolation {
+        Isolation::Sfi => WasmLauncher::new(counting.into(), &none, Mmio::Emulated),
+        Isolation::SfiTxn => WasmLauncher::with_rollback(&counting, &none, Arc::new(RollbackMethod::Log)),
+        other => panic!("{other:?} runs no wasm"),
+    };
+    Box::new(launcher.expect("the driver compiles, and its calls can be rolled back"))
 }
 
 /// What to run the driver on.
@@ -131,7 +138,19 @@ pub type DiskNook = Nook<Block<Asker>>;
 /// # Panics
 /// If a part cannot be made.
 pub fn disk_nook(drive: Drive<'_>, isolation: Isolation) -> DiskNook {
-    let module = nvme_module();
+    disk_nook_of(&nvme_module(), nvme_launcher(isolation), drive, isolation)
+}
+
+/// The same for another driver of these devices.
+///
+/// # Panics
+/// If a part cannot be made.
+pub fn disk_nook_of(
+    module: &DriverModule,
+    launcher: Box<dyn Launcher>,
+    drive: Drive<'_>,
+    isolation: Isolation,
+) -> DiskNook {
     let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
     let (device, clock): (Box<dyn PciDevice>, _) = match drive {
         Drive::Model(config, disk) => {
@@ -153,11 +172,11 @@ pub fn disk_nook(drive: Drive<'_>, isolation: Isolation) -> DiskNook {
         transmit_ns: PATIENCE_NS,
         ..Budgets::default()
     };
-    NookBuilder::of(&module, &[&nvme_regs::MAP])
+    NookBuilder::of(module, &[&nvme_regs::MAP])
         .in_window(window)
         .budgets(budgets)
         .clock(clock)
-        .block(device, nvme_launcher(isolation), Asker::default())
+        .block(device, launcher, Asker::default())
         .expect("driver and device belong together")
 }
 

@@ -12,6 +12,7 @@ pub mod disk_crashes;
 pub mod durability;
 pub mod namespaces;
 mod planted;
+mod planted_disk;
 mod poisoned;
 mod rig;
 mod side_by_side;
@@ -20,8 +21,11 @@ mod text;
 
 pub use bare_device::{BAR_BYTES, BareDevice, BareDeviceHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
-pub use disk::{Asker, DiskNook, Drive, Served, disk_nook, nvme_launcher, nvme_module, until_answered};
+pub use disk::{
+    Asker, DiskNook, Drive, Served, disk_nook, disk_nook_of, nvme_launcher, nvme_module, until_answered, wasm_launcher,
+};
 pub use planted::corrupted_at;
+pub use planted_disk::{DiskBug, with_disk_bug};
 pub use poisoned::poisoned;
 pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};
 pub use side_by_side::side_by_side;

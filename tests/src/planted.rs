@@ -13,11 +13,34 @@ use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
 
 const WORD: MemArg = MemArg { offset: 0, align: 2, memory_index: 0 };
 
-/// What is put in front of the entries.
-struct Planter {
-    /// By the entry's name, those that trap once memory is corrupt: the function, its type's index, and its type.
+/// Puts functions in front of entries.
+struct Planter<F> {
+    /// By the entry's name, the wrapped ones: the function, its type's index, and its type.
     entries: BTreeMap<&'static str, (u32, u32, FuncType)>,
     functions: u32,
+    /// Returns what is called in place of an entry, and calls it.
+    body: F,
+}
+
+/// Returns `driver` with what `body` makes of an entry, its function and that one's type, in place of each entry that
+/// is `wanted`.
+///
+/// # Panics
+/// If it is no driver.
+pub(crate) fn plant(
+    driver: &[u8],
+    wanted: impl Fn(Entry) -> bool,
+    body: impl Fn(Entry, u32, &FuncType) -> Function,
+) -> Vec<u8> {
+    let mut planter = Planter { entries: BTreeMap::new(), functions: 0, body };
+    planter.survey(driver, wanted);
+    let mut module = Module::new();
+    planter.parse_core_module(&mut module, Parser::new(0), driver).expect("a driver is a module");
+    module.finish()
+}
+
+/// A bug of the e1000 driver.
+struct Corruption {
     poll: u32,
     fuse: u32,
     /// Where the corrupt word is: private memory that nothing uses.
@@ -38,18 +61,8 @@ pub fn corrupted_at(driver: &[u8], poll: u32, fuse: u32) -> Vec<u8> {
     let end = layout.window + layout.window_bytes;
     let used = pool.offset + pool.count * pool.stride_bytes;
     assert!(u64::from(used) + 4 <= layout.window_bytes, "there is room behind the packet buffers");
-    let mut planter = Planter {
-        entries: BTreeMap::new(),
-        functions: 0,
-        poll,
-        fuse,
-        corrupt_at: layout.window as i32 - 4,
-        polls_at: end as i32 - 4,
-    };
-    planter.survey(driver);
-    let mut module = Module::new();
-    planter.parse_core_module(&mut module, Parser::new(0), driver).expect("a driver is a module");
-    module.finish()
+    let bug = Corruption { poll, fuse, corrupt_at: layout.window as i32 - 4, polls_at: end as i32 - 4 };
+    plant(driver, Entry::is_transaction, |entry, function, ty| bug.planted(entry, function, ty))
 }
 
 /// Adds to a word.
@@ -57,8 +70,8 @@ fn step(code: &mut InstructionSink<'_>, at: i32, by: i32) {
     code.i32_const(at).i32_const(at).i32_load(WORD).i32_const(by).i32_add().i32_store(WORD);
 }
 
-impl Planter {
-    fn survey(&mut self, driver: &[u8]) {
+impl<F> Planter<F> {
+    fn survey(&mut self, driver: &[u8], wanted: impl Fn(Entry) -> bool) {
         let (mut types, mut functions) = (Vec::new(), Vec::new());
         for payload in Parser::new(0).parse_all(driver) {
             match payload.expect("a driver is a module") {
@@ -78,7 +91,7 @@ impl Planter {
                     for export in section.into_iter().map(|export| export.expect("an export")) {
                         let entry = export.name.strip_prefix(ENTRY_PREFIX).and_then(Entry::named);
                         if let (Some(entry), ExternalKind::Func) = (entry, export.kind)
-                            && entry.is_transaction()
+                            && wanted(entry)
                         {
                             let ty = functions[export.index as usize];
                             self.entries.insert(entry.name(), (export.index, ty, types[ty as usize].clone()));
@@ -90,9 +103,11 @@ impl Planter {
         }
         self.functions = functions.len() as u32;
     }
+}
 
-    /// Returns the entry `name` with the bug in front of it and behind it.
-    fn planted(&self, name: &str, entry: u32, ty: &FuncType) -> Function {
+impl Corruption {
+    /// Returns the entry with the bug in front of it and behind it.
+    fn planted(&self, which: Entry, entry: u32, ty: &FuncType) -> Function {
         let result = ty.params().len() as u32;
         let mut function = Function::new(ty.results().iter().map(|_| (1, ValType::I32)));
         let mut code = function.instructions();
@@ -105,7 +120,7 @@ impl Planter {
         if !ty.results().is_empty() {
             code.local_set(result);
         }
-        if name == Entry::Poll.name() {
+        if which == Entry::Poll {
             code.i32_const(self.corrupt_at).i32_load(WORD).if_(BlockType::Empty);
             step(&mut code, self.corrupt_at, -1);
             code.end();
@@ -122,7 +137,7 @@ impl Planter {
     }
 }
 
-impl Reencode for Planter {
+impl<F: Fn(Entry, u32, &FuncType) -> Function> Reencode for Planter<F> {
     type Error = std::convert::Infallible;
 
     fn parse_function_section(
@@ -156,7 +171,8 @@ impl Reencode for Planter {
     ) -> Result<(), Error<Self::Error>> {
         utils::parse_code_section(&mut RoundtripReencoder, code, section)?;
         for (name, (entry, _, ty)) in &self.entries {
-            code.function(&self.planted(name, *entry, ty));
+            let which = Entry::named(name).expect("an entry's name");
+            code.function(&(self.body)(which, *entry, ty));
         }
         Ok(())
     }

@@ -45,6 +45,16 @@ pub enum BlockFault {
         /// For how long one may be kept, in nanoseconds.
         limit_ns: u64,
     },
+    /// A block that was read does not hold what was written to it (policy `block.verify`): one of the two went
+    /// elsewhere, or the disk lost it.
+    ReadDiffers {
+        /// The block's number.
+        block: u64,
+        /// The sum, a CRC-32C, of what was written.
+        written: u32,
+        /// The sum of what was read.
+        read: u32,
+    },
     /// A driver that was restarted found another disk than the one before it.
     DiskChanged {
         /// The field of `Disk` that differs.
@@ -62,6 +72,7 @@ impl BlockFault {
             BlockFault::NotGiven { .. } => "NotGiven",
             BlockFault::CompletionMalformed { .. } => "CompletionMalformed",
             BlockFault::RequestStuck { .. } => "RequestStuck",
+            BlockFault::ReadDiffers { .. } => "ReadDiffers",
             BlockFault::DiskChanged { .. } => "DiskChanged",
         }
     }
@@ -83,6 +94,11 @@ impl BlockFault {
                 tell("requests", Part::Number((*requests).into()));
                 tell("limit_ns", Part::Number(*limit_ns));
             }
+            BlockFault::ReadDiffers { block, written, read } => {
+                tell("block", Part::Number(*block));
+                tell("written", Part::Number((*written).into()));
+                tell("read", Part::Number((*read).into()));
+            }
             BlockFault::DiskChanged { field, before, now } => {
                 tell("argument", Part::Text(field));
                 tell("before", Part::Number(*before));
@@ -103,6 +119,13 @@ impl fmt::Display for BlockFault {
             }
             BlockFault::RequestStuck { requests, limit_ns } => {
                 write!(f, "{requests} requests were taken and not completed within {} ms", limit_ns / 1_000_000)
+            }
+            BlockFault::ReadDiffers { block, written, read } => {
+                write!(
+                    f,
+                    "block {block} was written with the sum {written:#010x} and read with {read:#010x}: a write or a read \
+                     went elsewhere, or the disk lost it"
+                )
             }
             BlockFault::DiskChanged { field, before, now } => {
                 write!(f, "block_attach: {field} = {now:#x}: another disk than before the restart, with {before:#x}")

@@ -44,7 +44,11 @@ pub(crate) fn run(
         (None, None) => Backend::Exercise(Box::new(Exercise::new(plan(args, steps.clone()), host.clock().clone()))),
     };
     let really = Instant::now();
-    let (mut supervisor, start_ns) = begin(args, modules, policy, Nook::block(host, launcher, backend), signals)?;
+    let mut nook = Nook::block(host, launcher, backend);
+    if let Some(most_bytes) = policy.verify_bytes() {
+        nook.verify(most_bytes);
+    }
+    let (mut supervisor, start_ns) = begin(args, modules, policy, nook, signals)?;
     if let Err(error) = check_destruction(args, supervisor.nook(), &steps) {
         // Nothing is left behind, and nothing was written: no turn was made.
         supervisor.nook_mut().stop()?;

@@ -23,6 +23,8 @@ crate::counters::counters! {
         pub device_errors: u64,
         /// Requests that were answered with an error because drivers ended at them.
         pub poison: u64,
+        /// Reads that were answered with an error because they were not what was written (`block.verify`).
+        pub differing: u64,
         /// Requests that were answered with an error because there was no driver any more, or none may do them again.
         pub abandoned: u64,
         /// Requests outside the disk, or that it does not take: they never reached the driver.
@@ -31,5 +33,9 @@ crate::counters::counters! {
         pub given_again: u64,
         /// Times that a driver ended, or a call of it was rolled back, while it had requests.
         pub faults_at_work: u64,
+        /// Blocks that were read and compared with what was written (`block.verify`).
+        pub compared_blocks: u64,
+        /// Sums of blocks that were written and that are not known any more, because there was no room.
+        pub sums_given_up: u64,
     }
 }

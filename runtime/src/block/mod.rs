@@ -14,20 +14,22 @@ mod layout;
 mod port;
 mod requests;
 mod serve;
+mod sums;
 
 use std::os::fd::RawFd;
 
 use nook_abi::block::{BlockFault, BlockQueue, Disk, disk_flags};
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
-use nook_block_api::{BlockBackend, Geometry, Op, Outcome};
+use nook_block_api::{BlockBackend, Geometry, Op, Outcome, Request};
 
 use bisect::PollRestrictions;
 pub use counters::BlockCounters;
 use layout::Buffers;
 pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub(crate) use port::Port;
-use requests::{Answered, Requests, Verdict};
+use requests::{Answered, Handled, Requests, Verdict};
 pub(crate) use serve::Hostcalls;
+use sums::{Mismatch, Sums};
 
 use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError};
 
@@ -49,6 +51,9 @@ pub struct Block<U> {
     /// Completions of drivers, ever.
     returned: u64,
     resubmits: bool,
+    /// What was written, if reads are compared with it, and what was found that ends the driver.
+    sums: Option<Sums>,
+    mismatch: Option<Mismatch>,
 }
 
 /// The `poll` that ran last.
@@ -74,6 +79,8 @@ impl<U: BlockBackend> Block<U> {
             suspect: false,
             returned: 0,
             resubmits: true,
+            sums: None,
+            mismatch: None,
         }
     }
 
@@ -99,34 +106,67 @@ impl<U: BlockBackend> Block<U> {
         self.counters.faults_at_work += u64::from(self.requests.are_given());
     }
 
-    /// Answers what is over.
+    /// Answers what is over. A read that is not what was written ends the driver and is given again; the second time it
+    /// is answered with an error.
     fn answer(&mut self, host: &Host) -> Result<(), NookError> {
-        let Block { backend, requests, counters, .. } = self;
+        let Block { backend, requests, counters, sums, mismatch, .. } = self;
         let window = host.window().slice();
         let answered = requests.answer(|answered, (offset, len_bytes)| {
-            count(counters, answered, len_bytes);
-            let Answered { request, verdict, .. } = answered;
-            let outcome = if *verdict == Verdict::Done { Outcome::Done } else { Outcome::IoError };
+            let Answered { id, request, verdict, .. } = *answered;
             // Where buffers lie follows from the layout, by which the window was made.
-            let data = window.subslice(offset as usize, len_bytes as usize).ok();
-            backend.complete(request.id, outcome, data.filter(|_| request.op == Op::Read && outcome == Outcome::Done))
+            let mut data = window.subslice(offset as usize, len_bytes as usize).ok();
+            let mut verdict = verdict;
+            if let (Some(sums), Verdict::Done) = (&mut *sums, verdict) {
+                match (request.op, data) {
+                    (Op::Write, _) => sums.wrote(id, &request),
+                    (Op::WriteZeroes, _) => sums.zeroed(&request),
+                    (Op::Read, Some(read)) if answered.settled => match sums.check(&request, &read) {
+                        Ok(()) => data = Some(sums.checked()),
+                        Err(found) if !found.known_bad && !answered.differed => {
+                            *mismatch = Some(found);
+                            return Ok(Handled::Again);
+                        }
+                        Err(_) => {
+                            sums.condemn(&request);
+                            verdict = Verdict::Differs;
+                        }
+                    },
+                    _ => {}
+                }
+            }
+            count(counters, &request, verdict, len_bytes);
+            let outcome = if verdict == Verdict::Done { Outcome::Done } else { Outcome::IoError };
+            let data = data.filter(|_| request.op == Op::Read && outcome == Outcome::Done);
+            backend.complete(request.id, outcome, data).map(|()| Handled::Answered)
         });
+        if let Some(sums) = sums {
+            (counters.compared_blocks, counters.sums_given_up) = (sums.compared, sums.given_up);
+        }
         if answered.map_err(above)? {
             self.backend.flush().map_err(above)?;
         }
-        Ok(())
+        match self.mismatch.take() {
+            Some(Mismatch { block, written, read, .. }) => {
+                Err(host.error(BlockFault::ReadDiffers { block, written, read }.into()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes what is asked, as far as there is room.
     fn take_requests(&mut self, host: &Host) -> Result<(), NookError> {
-        let Block { backend, requests, .. } = self;
+        let Block { backend, requests, sums, .. } = self;
         let window = host.window().slice();
         while requests.has_room() {
             let Some(request) = backend.next().map_err(above)? else { break };
             let Some(id) = requests.ask(request) else { continue };
             let (offset, len_bytes) = requests.data(id, &request);
             if let Ok(buffer) = window.subslice(offset as usize, len_bytes as usize) {
-                backend.fill(request.id, buffer).map_err(above)?;
+                let filled = match sums {
+                    Some(sums) => sums.fill(id, &buffer, |copy| backend.fill(request.id, copy)),
+                    None => backend.fill(request.id, buffer),
+                };
+                filled.map_err(above)?;
             }
         }
         Ok(())
@@ -134,10 +174,9 @@ impl<U: BlockBackend> Block<U> {
 }
 
 /// Counts an answer; `len_bytes` is its data's length.
-fn count(counters: &mut BlockCounters, answered: &Answered, len_bytes: u32) {
-    let Answered { request, verdict, .. } = answered;
-    let (first, blocks, op) = (request.first, request.blocks, request.op);
-    match *verdict {
+fn count(counters: &mut BlockCounters, request: &Request, verdict: Verdict, len_bytes: u32) {
+    let Request { first, blocks, op, .. } = *request;
+    match verdict {
         Verdict::Done => {
             let counter = match op {
                 Op::Read => &mut counters.reads,
@@ -162,6 +201,10 @@ fn count(counters: &mut BlockCounters, answered: &Answered, len_bytes: u32) {
         Verdict::Poison => {
             counters.poison += 1;
             tracing::warn!("{op:?} of {blocks} blocks at {first}: given up, because drivers ended at it");
+        }
+        Verdict::Differs => {
+            counters.differing += 1;
+            tracing::error!("{op:?} of {blocks} blocks at {first}: what two drivers read is not what was written");
         }
         Verdict::Refused => counters.refused += 1,
     }
@@ -190,6 +233,9 @@ impl<U: BlockBackend> Class for Block<U> {
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
         let disk = *Self::disk(driver.host()).ok_or(NookError::AttachedNothing)?;
         self.requests.attach(disk);
+        if let Some(sums) = &mut self.sums {
+            sums.attach(disk.block_bytes);
+        }
         if !self.attached {
             let geometry = self.geometry(&disk);
             self.backend.attach(&geometry).map_err(above)?;
@@ -215,6 +261,9 @@ impl<U: BlockBackend> Class for Block<U> {
     fn shut(&mut self, host: &Host) -> Result<(), NookError> {
         self.requests.abandon();
         self.answer(host)?;
+        if let Some(sums) = &mut self.sums {
+            sums.clear();
+        }
         if std::mem::take(&mut self.attached) {
             self.backend.detach().map_err(above)?;
         }
@@ -265,6 +314,14 @@ impl<U: BlockBackend> Class for Block<U> {
         self.requests.sync().map_err(|fault| host.error(fault))?;
         self.take_requests(host)?;
         let given = self.requests.give(now_ns);
+        if let Some(sums) = &mut self.sums {
+            let changes = |request: &Request| request.op.writes();
+            self.requests.note_given(given, |request| {
+                if changes(request) {
+                    sums.forget(request)
+                }
+            });
+        }
         self.counters.given_again = self.requests.given_again;
         self.answer(host)?;
         Ok(given)
@@ -366,6 +423,13 @@ impl<U: BlockBackend> Nook<Block<U>> {
     /// Returns what is counted about the disk.
     pub fn block_counters(&self) -> &BlockCounters {
         &self.class().counters
+    }
+
+    /// Has reads compared with what was written, from here on: of each block that is written, a sum is kept, in
+    /// `most_bytes` of memory at most. Before the driver is started.
+    pub fn verify(&mut self, most_bytes: usize) {
+        let requests = Buffers::of(self.host().manifest()).count;
+        self.class_mut().sums = Some(Sums::new(most_bytes, requests));
     }
 
     /// Returns how many requests the driver has; what waits in the ring to it counts.

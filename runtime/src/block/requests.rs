@@ -8,12 +8,12 @@
 //!   twice, is given up.
 //! - A request that the device takes in parts, or that needs a flush behind it, keeps its buffer until all is done.
 
+mod completions;
 mod order;
 
 use nook_abi::Fault;
 use nook_abi::block::{
-    BlockCompletion, BlockFault, BlockOp, BlockQueue, BlockRequest, BlockStatus, CompletionWords, Disk, RequestOwner,
-    RequestWords, disk_flags, request_flags,
+    BlockOp, BlockQueue, BlockRequest, BlockStatus, CompletionWords, Disk, RequestWords, disk_flags, request_flags,
 };
 use nook_block_api::{Op, Request};
 
@@ -58,6 +58,10 @@ struct Slot {
     part: u32,
     /// The blocks are done, and the flush behind them is not.
     flushing: bool,
+    /// Of a read: something of what it reads may have changed while the driver had it.
+    contested: bool,
+    /// What was read was not what had been written.
+    differed: bool,
     /// Instances that ended with it among others, and alone, since something of it was done last.
     ends: u32,
     alone: u32,
@@ -75,6 +79,8 @@ const FREE: Slot = Slot {
     done: 0,
     part: 0,
     flushing: false,
+    contested: false,
+    differed: false,
     ends: 0,
     alone: 0,
     place: 0,
@@ -107,6 +113,8 @@ pub(super) enum Verdict {
     Abandoned,
     /// Drivers ended at it.
     Poison,
+    /// What was read is not what was written.
+    Differs,
     /// It is not a request that the disk takes.
     Refused,
 }
@@ -115,9 +123,22 @@ pub(super) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     /// The place, whose buffer holds what a read has read.
-    id: u32,
+    pub(super) id: u32,
     pub(super) request: Request,
     pub(super) verdict: Verdict,
+    /// Of a read: what it read can be compared with what was written, which was the same all the time.
+    pub(super) settled: bool,
+    /// It was [`Again`](Handled::Again) before.
+    pub(super) differed: bool,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handled {
+    /// The backend has it.
+    Answered,
+    /// It is not to be believed: the request is to be given again.
+    Again,
 }
 
 /// A completion that was checked.
@@ -224,30 +245,47 @@ impl Requests {
     fn finish(&mut self, id: u32, verdict: Verdict) {
         let slot = &mut self.slots[id as usize];
         slot.state = State::Over;
-        self.over.push(Answered { id, request: slot.request, verdict });
+        let Slot { request, contested, differed, .. } = *slot;
+        self.over.push(Answered { id, request, verdict, settled: !contested, differed });
     }
 
-    /// Shows what is to be answered, each with where its data is in the window, and frees its place. Returns whether
-    /// there was something.
+    /// Shows what is to be answered, each with where its data is in the window, and frees the places of those that
+    /// were. Returns whether there was something.
     ///
     /// # Errors
     /// The first of those that `each` returns; the others are not shown.
     pub(super) fn answer<E>(
         &mut self,
-        mut each: impl FnMut(&Answered, (u32, u32)) -> Result<(), E>,
+        mut each: impl FnMut(&Answered, (u32, u32)) -> Result<Handled, E>,
     ) -> Result<bool, E> {
         if self.over.is_empty() {
             return Ok(false);
         }
         self.moves += 1;
         let mut over = std::mem::take(&mut self.over);
-        let outcome = over.iter().try_for_each(|answered| each(answered, self.data(answered.id, &answered.request)));
-        for Answered { id, .. } in over.drain(..) {
+        let mut outcome = Ok(true);
+        for answered in over.drain(..) {
+            let id = answered.id;
+            let handled = match outcome {
+                Ok(_) => each(&answered, self.data(id, &answered.request)),
+                Err(_) => Ok(Handled::Answered),
+            };
+            match handled {
+                Ok(Handled::Again) => {
+                    self.slots[id as usize].differed = true;
+                    self.slots[id as usize].done = 0;
+                    self.given_again += 1;
+                    self.wait(id);
+                    continue;
+                }
+                Ok(Handled::Answered) => {}
+                Err(error) => outcome = Err(error),
+            }
             self.slots[id as usize].state = State::Free;
             self.free.push(id);
         }
         self.over = over;
-        outcome.map(|()| true)
+        outcome
     }
 
     /// Returns where a request's data is in the window, and how long it is.
@@ -299,67 +337,6 @@ impl Requests {
     /// If it makes no sense.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
         self.rings.as_mut().map_or(Ok(()), |(requests, _)| requests.sync(BlockQueue::Requests.name()))
-    }
-
-    /// Checks all that the driver completed, and holds it: nothing counts before [`accept`](Self::accept).
-    pub(super) fn check(&mut self) -> Result<(), Fault> {
-        let Requests { rings: Some((requests, completions)), slots, held, .. } = self else { return Ok(()) };
-        let outcome = requests.look(BlockQueue::Requests.name()).and_then(|taken| {
-            completions.take(BlockQueue::Completions.name(), |words| {
-                held.push(hold(slots, &BlockCompletion::from_words(words), taken)?);
-                Ok(())
-            })
-        });
-        if outcome.is_err() {
-            self.disregard();
-        }
-        outcome
-    }
-
-    /// Drops what was checked and not accepted: it counts as not completed.
-    pub(super) fn disregard(&mut self) {
-        if let Some((_, completions)) = &mut self.rings {
-            completions.rewind(self.held.len() as u32);
-        }
-        self.held.drain(..).for_each(|it| self.slots[it.id as usize].state = State::Given);
-    }
-
-    /// Accepts what was checked. Returns how many.
-    pub(super) fn accept(&mut self) -> u32 {
-        if self.held.is_empty() {
-            return 0;
-        }
-        self.moves += 1;
-        if let Some((_, completions)) = &mut self.rings {
-            completions.publish();
-        }
-        let held = std::mem::take(&mut self.held);
-        for &Completion { id, status, detail } in &held {
-            self.remove_given(id);
-            match status {
-                BlockStatus::Done => self.part_is_done(id),
-                BlockStatus::Failed => self.finish(id, Verdict::Failed(detail)),
-                BlockStatus::Unused => self.wait(id),
-            }
-        }
-        let count = held.len() as u32;
-        self.held = held;
-        self.held.clear();
-        count
-    }
-
-    fn part_is_done(&mut self, id: u32) {
-        let flags = self.disk.map_or(0, |disk| disk.flags);
-        let slot = &mut self.slots[id as usize];
-        (slot.ends, slot.alone) = (0, 0);
-        slot.done += slot.part;
-        let all = slot.done == slot.request.blocks;
-        let untrusted = flags & (disk_flags::VOLATILE_CACHE | disk_flags::FUA) == disk_flags::VOLATILE_CACHE;
-        if all && (slot.flushing || !(slot.request.fua && slot.writes() && untrusted)) {
-            return self.finish(id, Verdict::Done);
-        }
-        slot.flushing = all;
-        self.wait(id);
     }
 
     fn remove_given(&mut self, id: u32) {
@@ -449,31 +426,6 @@ impl Requests {
     pub(super) fn idle_stamp(&self) -> Option<u64> {
         (self.free.len() == self.slots.len()).then_some(self.moves)
     }
-}
-
-/// Checks a completion, and holds its request. `taken` is how many entries of the ring the driver says it has taken.
-fn hold(slots: &mut [Slot], completion: &BlockCompletion, taken: u32) -> Result<Completion, Fault> {
-    let BlockCompletion { id, generation, status, detail, reserved } = *completion;
-    let not_given = |owner| Fault::from(BlockFault::NotGiven { id, generation, owner });
-    let slot = slots.get_mut(id as usize).ok_or(not_given(RequestOwner::Nobody))?;
-    if slot.state != State::Given {
-        return Err(not_given(RequestOwner::Nobody));
-    }
-    if slot.generation != generation {
-        return Err(not_given(RequestOwner::Later));
-    }
-    // Counters run free: what was taken lies behind, at most as far as the ring is long.
-    if taken.wrapping_sub(slot.place) as i32 <= 0 {
-        return Err(not_given(RequestOwner::Host));
-    }
-    let malformed = |field, value, rule| Fault::from(BlockFault::CompletionMalformed { id, field, value, rule });
-    let known = BlockStatus::from_u16(status);
-    let known = known.ok_or(malformed("status", status.into(), "no such status"))?;
-    if reserved != 0 {
-        return Err(malformed("reserved", reserved.into(), "not 0"));
-    }
-    slot.state = State::Held;
-    Ok(Completion { id, status: known, detail })
 }
 
 #[cfg(test)]

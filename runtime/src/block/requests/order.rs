@@ -1,7 +1,7 @@
 //! What may be given now.
 
 use nook_abi::block::disk_flags;
-use nook_block_api::Op;
+use nook_block_api::{Op, Request};
 
 use super::{Requests, Slot, State, Verdict};
 
@@ -38,6 +38,24 @@ impl Requests {
         let given = self.put(&ready, now_ns);
         ready[given as usize..].iter().for_each(|&id| self.wait(id));
         given
+    }
+
+    /// Shows the last `count` that were given, and notes which reads can have read this or that, because they and what
+    /// changes the same blocks are in flight together.
+    pub(in crate::block) fn note_given(&mut self, count: u32, mut each: impl FnMut(&Request)) {
+        let Requests { given, slots, .. } = self;
+        let before = given.len() - count as usize;
+        given[before..].iter().for_each(|&id| slots[id as usize].contested = false);
+        for (at, &id) in given.iter().enumerate().skip(before) {
+            let this = slots[id as usize];
+            each(&this.request);
+            for &other in &given[..at] {
+                let that = slots[other as usize];
+                let (read, write) = if this.writes() { (other, this) } else { (id, that) };
+                let overlap = write.writes() && slots[read as usize].overlaps(&write);
+                slots[read as usize].contested |= overlap;
+            }
+        }
     }
 
     /// Splits what waits into what may be given now and what has to wait on. A flush of what cannot be lost is over.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use nook_abi::block::{BlockFault, disk_flags};
+use nook_abi::block::{BlockCompletion, BlockFault, RequestOwner, disk_flags};
 use nook_abi::{ClassFault, QUEUE_CAPACITY, RingHeader, ring_bytes};
 use nook_seed::Rng;
 
@@ -107,9 +107,9 @@ fn request(id: u64, op: Op, first: u64, blocks: u32) -> Request {
 
 fn answers(requests: &mut Requests) -> Vec<(u64, Verdict)> {
     let mut answers = Vec::new();
-    let each = |answered: &Answered, _| -> Result<(), ()> {
+    let each = |answered: &Answered, _| -> Result<Handled, ()> {
         answers.push((answered.request.id, answered.verdict));
-        Ok(())
+        Ok(Handled::Answered)
     };
     requests.answer(each).unwrap();
     answers
