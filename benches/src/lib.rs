@@ -36,4 +36,4 @@ pub mod ticks;
 
 pub use immediate_device::ImmediateDevice;
 pub use report::{Curve, Figure, Machine, Report, Spread, Sweep};
-pub use suites::{Extent, measure};
+pub use suites::{Extent, measure, measure_disks};

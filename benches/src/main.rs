@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nook_benches::against::{self, Builds};
 use nook_benches::paper::{self, Plan, Programs, existing};
-use nook_benches::{Extent, Machine, Report, compare, docs, measure, nbd, page, tables};
+use nook_benches::{Extent, Machine, Report, compare, docs, measure, measure_disks, nbd, page, tables};
 
 /// Measures what each isolation level costs, all levels in turn, and writes index.html and report.json.
 #[derive(Debug, Parser)]
@@ -24,12 +24,13 @@ struct Args {
     #[arg(long)]
     paper: bool,
 
-    /// Measures a disk through NBD, which needs fio and nbdkit, and nothing else unless --full or --paper is there too.
+    /// Measures disks, also through NBD, which needs fio and nbdkit; and nothing else unless --full or --paper is there
+    /// too.
     #[arg(long)]
-    nbd: bool,
+    disks: bool,
 
     /// Measures DPDK's driver of the e1000 beside our own, which needs root, and nothing else; prints the tables.
-    #[arg(long, conflicts_with_all = ["full", "paper", "nbd", "compare"])]
+    #[arg(long, conflicts_with_all = ["full", "paper", "disks", "compare"])]
     existing: bool,
 
     /// Runs the driver's calls of this build and of REV's in turn, and compares them; nothing else unless --full or
@@ -45,7 +46,7 @@ struct Args {
     #[arg(long, value_name = "REPORT.json", conflicts_with_all = ["full", "existing"])]
     onto: Option<PathBuf>,
 
-    /// Makes few rounds of the paper's experiment, of --nbd and of --against: to see that everything works, not how
+    /// Makes few rounds of the paper's experiment, of --disks and of --against: to see that everything works, not how
     /// fast it is.
     #[arg(long)]
     short: bool,
@@ -93,7 +94,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
     } else {
         "paper"
     };
-    let everything = args.full || !args.paper && !args.nbd && args.against.is_none() && args.onto.is_none();
+    let everything = args.full || !args.paper && !args.disks && args.against.is_none() && args.onto.is_none();
     let mut report = match (args.existing, onto) {
         (true, _) => alone(tables::EXISTING),
         (_, Some(earlier)) => earlier,
@@ -116,11 +117,15 @@ fn run(args: &Args) -> Result<Vec<String>> {
     } else if everything && !args.existing {
         report.left_out.push(format!("{}: it is part of --full, and --paper makes it alone", paper::NAME));
     }
-    if args.full || args.nbd {
+    if args.disks && !everything {
+        tell("disk requests");
+        measure_disks(&mut report, extent);
+    }
+    if args.full || args.disks {
         report.left_out.retain(|what| !what.starts_with(nbd::NAME));
         through_nbd(&mut report, args.short, tell)?;
     } else if everything && !args.existing {
-        report.left_out.push(format!("{}: it is part of --full, and --nbd measures it alone", nbd::NAME));
+        report.left_out.push(format!("{}: it is part of --full, and of --disks", nbd::NAME));
     }
     report.duration_ns = begin.elapsed().as_nanos() as u64;
     write(&report, &args.out)?;

@@ -71,6 +71,12 @@ pub fn measure(extent: Extent, mut tell: impl FnMut(&str)) -> Report {
     report
 }
 
+/// Measures what is about disks alone, and counts what drivers log.
+pub fn measure_disks(report: &mut Report, extent: Extent) {
+    disks::measure(report, extent);
+    undo::measure(report, extent);
+}
+
 /// From ticks to nanoseconds.
 fn ns(samples: &[f64]) -> Estimate {
     Estimate::of(samples).scaled(1.0 / ticks::per_ns())
