@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 
 use nook_block_api::{Op, Outcome};
+use nook_recovery::{Policy, Supervisor};
+use nook_runtime::CrashWhen;
 use nook_seed::Rng;
 use nook_tests::durability::{After, BLOCK_BYTES, Ledger};
 use nook_tests::{DiskNook, Drive, Isolation, Served, disk_nook};
@@ -43,30 +45,62 @@ impl Client {
     }
 }
 
+/// Has a driver work for some turns, cuts power, and judges. Returns how many blocks lost what was not durable.
+fn cut(served: &mut impl Served, disk: &Disk, seed: u64, turns: u64) -> u64 {
+    let (mut rng, ledger) = (Rng::new(seed), Ledger::new(BLOCKS, seed));
+    let mut client = Client { ledger, open: HashMap::new() };
+    for _ in 0..turns + rng.below(150) {
+        if served.nook().backend().open() < 24 {
+            client.ask(served.nook(), &mut rng);
+        }
+        served.work();
+        client.learn(served.nook());
+    }
+    disk.cut_power(seed).unwrap();
+    let mut medium = vec![0; BLOCKS as usize * BLOCK_BYTES];
+    disk.read(0, &mut medium).unwrap();
+    let Client { ledger, .. } = client;
+    let verdict = ledger.judge(&ledger.must(After::PowerCut), &medium, ATOMIC_BLOCKS.into());
+    assert!(verdict.is_good(), "seed {seed}: {verdict:?}");
+    verdict.not_durable
+}
+
+fn disk() -> Disk {
+    Disk::in_memory(BLOCKS, BLOCK_BYTES as u32).unwrap().with_cache(128 << 10)
+}
+
+fn nook(seed: u64, disk: &Disk, isolation: Isolation) -> DiskNook {
+    disk_nook(Drive::Model(ModelConfig { seed, behaviour: Behaviour::adversarial() }, disk), isolation)
+}
+
 #[test]
 fn a_power_cut_takes_nothing_that_was_durable_and_tears_no_short_write() {
     let mut not_durable = 0;
     for seed in 0..200 {
-        let disk = Disk::in_memory(BLOCKS, BLOCK_BYTES as u32).unwrap().with_cache(128 << 10);
-        let config = ModelConfig { seed, behaviour: Behaviour::adversarial() };
-        let mut nook = disk_nook(Drive::Model(config, &disk), Isolation::Native);
+        let disk = disk();
+        let mut nook = nook(seed, &disk, Isolation::Native);
         nook.start().unwrap();
-        let (mut rng, ledger) = (Rng::new(seed), Ledger::new(BLOCKS, seed));
-        let mut client = Client { ledger, open: HashMap::new() };
-        for _ in 0..50 + rng.below(150) {
-            if nook.backend().open() < 24 {
-                client.ask(&mut nook, &mut rng);
-            }
-            nook.work();
-            client.learn(&mut nook);
-        }
-        disk.cut_power(seed).unwrap();
-        let mut medium = vec![0; BLOCKS as usize * BLOCK_BYTES];
-        disk.read(0, &mut medium).unwrap();
-        let Client { ledger, .. } = client;
-        let verdict = ledger.judge(&ledger.must(After::PowerCut), &medium, ATOMIC_BLOCKS.into());
-        assert!(verdict.is_good(), "seed {seed}: {verdict:?}");
-        not_durable += verdict.not_durable;
+        not_durable += cut(&mut nook, &disk, seed, 50);
     }
     assert!(not_durable > 20, "only {not_durable} blocks that were not durable were lost: nothing was tried");
+}
+
+#[test]
+fn a_power_cut_takes_nothing_that_was_durable_where_drivers_have_crashed_before_it() {
+    let mut not_durable = 0;
+    // A restart takes some milliseconds, and what is asked has to get through before the next one.
+    for (isolation, every_ns) in [(Isolation::SfiTxn, 50_000), (Isolation::Sfi, 10_000_000)] {
+        let mut crashes = 0;
+        for seed in 0..4 {
+            let disk = disk();
+            let policy = Policy { restarts: u32::MAX, backoff_first_ns: 0, backoff_most_ns: 0, ..Policy::default() };
+            let mut supervisor = Supervisor::new(nook(seed, &disk, isolation), policy);
+            supervisor.start().unwrap();
+            assert!(supervisor.nook_mut().crash(CrashWhen::Every(every_ns), seed));
+            not_durable += cut(&mut supervisor, &disk, seed, 2000);
+            crashes += supervisor.nook().block_counters().faults_at_work;
+        }
+        assert!(crashes > 8, "{isolation:?}: only {crashes} crashes");
+    }
+    assert!(not_durable > 0, "nothing that was not durable was lost: nothing was tried");
 }

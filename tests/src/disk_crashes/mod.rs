@@ -221,8 +221,8 @@ pub fn run(programs: Programs<'_>, campaign: Campaign, crashes: u64) -> Result<O
         let disk = Disk { device: campaign.device, image: &image, write_log: None };
         let serving = Serving::start(programs, &disk, Some((campaign.how, campaign.every())), folder.path())?;
         let done = work(&serving, &mut checker, campaign.workload, crashes - outcome.at_work, run == 0, folder.path());
-        let (done, log) = (done?, serving.log()?);
-        outcome.add(&serving.end().map_err(|error| Error::other(format!("{campaign:?}: {error}; {log}")))?)?;
+        let done = done?;
+        outcome.add(&serving.end()?)?;
         checker.judge_image(&image)?;
         outcome.rounds += done.rounds;
         outcome.bridge_ended += u64::from(done.bridge_ended);
@@ -294,7 +294,7 @@ fn check(
             before = Some(serving.crashes()?);
         }
         if begin.elapsed() > PATIENCE {
-            return Err(Error::other(format!("{PATIENCE:?} and no {crashes} crashes: {}", serving.log()?)));
+            return Err(Error::other(format!("{PATIENCE:?} and no {crashes} crashes: {}", serving.last_words()?)));
         }
     }
     checker.read_back()?;

@@ -55,7 +55,9 @@ pub(super) fn fio(uri: &str, folder: &Path, signals: &Signals) -> Result<Done> {
         done.rounds += 1;
         signals.works.store(true, Ordering::Relaxed);
         if code != Some(0) || !said.contains("err= 0") {
-            done.failures.push(format!("fio: {}", said.trim()));
+            // It says first that it failed, then how fast it was, and at last at which block.
+            let telling = said.lines().filter(|line| line.starts_with("verify:") || line.contains("error"));
+            done.failures.push(format!("fio: {}", telling.collect::<Vec<_>>().join("\n")));
             break;
         }
     }

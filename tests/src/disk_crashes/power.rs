@@ -74,7 +74,7 @@ pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
     while (checker.acknowledged().len() as u64) < cuts {
         checker.step()?;
         if begin.elapsed() > PATIENCE {
-            return Err(Error::other(format!("{PATIENCE:?}, and not {cuts} flushes: {}", serving.log()?)));
+            return Err(Error::other(format!("{PATIENCE:?}, and not {cuts} flushes: {}", serving.last_words()?)));
         }
     }
     checker.drain()?;

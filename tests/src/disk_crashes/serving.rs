@@ -14,6 +14,9 @@ use super::{Device, How};
 /// A busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Lines of the log that tell how a run ended.
+const LAST: usize = 4;
+
 /// What `nook-run` says of each crash that was recovered from.
 const RECOVERED: [&str; 2] = ["; the call was rolled back, ", "the driver was restarted"];
 
@@ -79,7 +82,7 @@ impl Serving {
         // It listens before the disk is there; clients wait.
         while !socket.exists() || !this.log()?.contains("INFO the disk has") {
             if this.child.try_wait()?.is_some() || begin.elapsed() > PATIENCE {
-                return Err(Error::other(format!("nook-run does not serve the disk: {}", this.log()?)));
+                return Err(Error::other(format!("nook-run does not serve the disk: {}", this.last_words()?)));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -91,8 +94,14 @@ impl Serving {
         self.folder.join("disk.sock")
     }
 
-    /// Returns what it has logged.
-    pub fn log(&self) -> Result<String> {
+    /// Returns the last lines that it has logged.
+    pub fn last_words(&self) -> Result<String> {
+        let log = self.log()?;
+        let lines: Vec<&str> = log.lines().collect();
+        Ok(lines[lines.len().saturating_sub(LAST)..].join(" | "))
+    }
+
+    fn log(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&fs::read(self.folder.join("log"))?).into_owned())
     }
 
@@ -105,8 +114,8 @@ impl Serving {
     /// Ends it in order, and returns its report.
     pub fn end(mut self) -> Result<Value> {
         if let Some(child) = Pid::from_raw(self.child.id() as i32) {
-            // It was not waited for yet, so the number is still its own.
-            kill_process(child, Signal::INT)?;
+            // It was not waited for yet, so the number is still its own. Behind a shell's `&` it ignores SIGINT.
+            kill_process(child, Signal::TERM)?;
         }
         let begin = Instant::now();
         let status = loop {
@@ -114,12 +123,12 @@ impl Serving {
                 break status;
             }
             if begin.elapsed() > PATIENCE {
-                return Err(Error::other(format!("nook-run does not end: {}", self.log()?)));
+                return Err(Error::other(format!("nook-run does not end: {}", self.last_words()?)));
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         if !status.success() {
-            return Err(Error::other(format!("nook-run ended with {status}: {}", self.log()?)));
+            return Err(Error::other(format!("nook-run ended with {status}: {}", self.last_words()?)));
         }
         Ok(serde_json::from_slice(&fs::read(self.folder.join("report.json"))?)?)
     }
