@@ -15,8 +15,9 @@ const USAGE: &str = "\
 usage: nook-disk-crashes --nook-run FILE --driver FILE [options]
   --crashes N                     crashes of each campaign, with requests under way, and power cuts (1000)
   --device model|qemu             only on this device
-  --how rollback|restart|power    only recovered in this way; power: power cuts of QEMU's disk
-  --workload checker|fio|ext4     only under this load; ext4 takes root
+  --how rollback|restart|kill     only recovered in this way; kill: the driver is in a process, which is killed
+  --workload checker|fio|ext4|power
+                                  only under this load; ext4 takes root; power: power cuts of QEMU's disk
   --json FILE                     writes the table there, too";
 
 /// How often a controller is reset for comparison.
@@ -45,7 +46,7 @@ struct Reset {
 struct Report {
     resets: Vec<Reset>,
     campaigns: Vec<Outcome>,
-    power: Option<PowerOutcome>,
+    power_cuts: Vec<PowerOutcome>,
     /// Campaigns that could not be run to their end.
     broken: Vec<String>,
 }
@@ -84,8 +85,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Args, S
                 args.crashes = number.ok_or_else(|| format!("--crashes needs a number from 1, not `{value}`"))?;
             }
             "--device" => args.device = one_of(&["model", "qemu"])?,
-            "--how" => args.how = one_of(&["rollback", "restart", "power"])?,
-            "--workload" => args.workload = one_of(&["checker", "fio", "ext4"])?,
+            "--how" => args.how = one_of(&["rollback", "restart", "kill"])?,
+            "--workload" => args.workload = one_of(&["checker", "fio", "ext4", "power"])?,
             "--json" => args.json = Some(value.into()),
             _ => return Err(format!("there is no option {word}")),
         }
@@ -115,20 +116,20 @@ fn play(args: &Args) -> Result<bool> {
     let campaigns: Vec<Campaign> = Campaign::all()
         .filter(|it| args.wants(device_name(it.device), how_name(it.how), workload_name(it.workload)))
         .collect();
-    let power = args.wants("qemu", "power", "checker");
-    if campaigns.is_empty() && !power {
-        return Err(Error::other("there is no such campaign: power cuts are QEMU's, under the checker"));
+    let power: Vec<How> = How::ALL.into_iter().filter(|how| args.wants("qemu", how_name(*how), "power")).collect();
+    if campaigns.is_empty() && power.is_empty() {
+        return Err(Error::other("there is no such campaign: power cuts are QEMU's"));
     }
-    let report = report(args, &campaigns, power)?;
+    let report = report(args, &campaigns, &power)?;
     if let Some(mut json) = json {
         json.write_all((serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
     }
     Ok(report.broken.is_empty()
         && report.campaigns.iter().all(Outcome::is_good)
-        && report.power.as_ref().is_none_or(PowerOutcome::is_good))
+        && report.power_cuts.iter().all(PowerOutcome::is_good))
 }
 
-fn report(args: &Args, campaigns: &[Campaign], power: bool) -> Result<Report> {
+fn report(args: &Args, campaigns: &[Campaign], power: &[How]) -> Result<Report> {
     let mut report = Report::default();
     let programs = Programs { nook_run: &args.nook_run, driver: &args.driver };
     for device in [Device::Model, Device::Qemu] {
@@ -155,11 +156,12 @@ fn report(args: &Args, campaigns: &[Campaign], power: bool) -> Result<Report> {
             }
         }
     }
-    if power {
-        let outcome = power_cuts(programs, args.crashes)?;
+    for how in power {
+        let outcome = power_cuts(programs, *how, args.crashes)?;
         println!(
-            "qemu   power    checker  {} cuts among {} writes and {} flushes, {} crashes, {} requests, {} errors; {} \
+            "qemu   {:8} power    {} cuts among {} writes and {} flushes, {} crashes, {} requests, {} errors; {} \
              blocks judged: {} lost, {} wrong; {} of what was not durable",
+            how_name(*how),
             outcome.cuts,
             outcome.logged_writes,
             outcome.logged_flushes,
@@ -172,7 +174,7 @@ fn report(args: &Args, campaigns: &[Campaign], power: bool) -> Result<Report> {
             outcome.not_durable
         );
         outcome.failures.iter().for_each(|failure| println!("    {failure}"));
-        report.power = Some(outcome);
+        report.power_cuts.push(outcome);
     }
     Ok(report)
 }
@@ -212,6 +214,7 @@ fn how_name(how: How) -> &'static str {
     match how {
         How::Rollback => "rollback",
         How::Restart => "restart",
+        How::Kill => "kill",
     }
 }
 
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn a_word_that_is_not_understood_is_named() {
         let both = "--nook-run a --driver b";
-        assert!(parsed(both).is_ok_and(|args| args.crashes == 1000 && args.wants("qemu", "power", "checker")));
+        assert!(parsed(both).is_ok_and(|args| args.crashes == 1000 && args.wants("qemu", "kill", "power")));
         let args = parsed(&format!("{both} --crashes 5 --device model --how restart --workload fio")).unwrap();
         assert!(args.crashes == 5 && args.wants("model", "restart", "fio") && !args.wants("model", "restart", "ext4"));
         for (line, word) in [

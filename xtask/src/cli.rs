@@ -87,7 +87,7 @@ Usage: cargo xtask <command>
                        print which failed how often
   hostile [--json FILE]
                        play every hostile driver and print what came of it
-  disk-crashes [--crashes N] [--device model|qemu] [--how rollback|restart|power] [--workload checker|fio|ext4]
+  disk-crashes [--crashes N] [--device model|qemu] [--how rollback|restart|kill] [--workload checker|fio|ext4|power]
                [--json FILE]
                        crash the disk's driver N times (1000) under each load, on each device, recovered in each way, cut
                        the power of QEMU's disk N times, and print whether anything was lost; ext4 takes root

@@ -60,6 +60,19 @@ pub enum How {
     Rollback,
     /// It is restarted.
     Restart,
+    /// It is in a process, which is killed; and restarted.
+    Kill,
+}
+
+impl How {
+    /// All of them.
+    pub const ALL: [How; 3] = [How::Rollback, How::Restart, How::Kill];
+
+    /// Returns the time between two crashes. A request has to get through a driver's life: one that two drivers ended
+    /// with, and two more with it alone, is given up as their cause.
+    fn every(self) -> Duration {
+        Duration::from_millis(if self == How::Rollback { 10 } else { 80 })
+    }
 }
 
 /// Who works on the disk.
@@ -90,19 +103,10 @@ impl Campaign {
     pub fn all() -> impl Iterator<Item = Campaign> {
         let devices = [Device::Model, Device::Qemu].into_iter();
         devices.flat_map(|device| {
-            [How::Rollback, How::Restart].into_iter().flat_map(move |how| {
+            How::ALL.into_iter().flat_map(move |how| {
                 let workloads = [Workload::Checker, Workload::Fio, Workload::Ext4].into_iter();
                 workloads.map(move |workload| Campaign { device, how, workload })
             })
-        })
-    }
-
-    /// Returns the time between two crashes. A request has to get through a driver's life: one that two drivers ended
-    /// with, and two more with it alone, is given up as their cause.
-    fn every(&self) -> Duration {
-        Duration::from_millis(match self.how {
-            How::Rollback => 10,
-            How::Restart => 80,
         })
     }
 }
@@ -219,7 +223,7 @@ pub fn run(programs: Programs<'_>, campaign: Campaign, crashes: u64) -> Result<O
             break;
         }
         let disk = Disk { device: campaign.device, image: &image, write_log: None };
-        let serving = Serving::start(programs, &disk, Some((campaign.how, campaign.every())), folder.path())?;
+        let serving = Serving::start(programs, &disk, campaign.how, folder.path())?;
         let done = work(&serving, &mut checker, campaign.workload, crashes - outcome.at_work, run == 0, folder.path());
         let done = done?;
         outcome.add(&serving.end()?)?;

@@ -20,8 +20,10 @@ const ATOMIC_BLOCKS: u64 = 1;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What came of power cuts.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PowerOutcome {
+    /// How the driver was recovered that crashed meanwhile.
+    pub how: How,
     /// Moments at which power was cut: after each flush, and each change with FUA, that was acknowledged.
     pub cuts: u64,
     /// Crashes of the driver meanwhile.
@@ -58,14 +60,13 @@ impl PowerOutcome {
 ///
 /// # Errors
 /// If a program cannot be started, or there is no log.
-pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
+pub fn power_cuts(programs: Programs<'_>, how: How, cuts: u64) -> Result<PowerOutcome> {
     let folder = tempfile::tempdir()?;
     let [image, log] = ["disk.img", "writes.log"].map(|name| folder.path().join(name));
     make_image(&image)?;
     File::create(&log)?;
     let disk = Disk { device: Device::Qemu, image: &image, write_log: Some(&log) };
-    let crash = Some((How::Rollback, Duration::from_millis(20)));
-    let serving = Serving::start(programs, &disk, crash, folder.path())?;
+    let serving = Serving::start(programs, &disk, how, folder.path())?;
     let mut checker = Checker::new(REGION, cuts, DEPTH);
     checker.watch_log(log.clone());
     checker.connect(&serving.socket(), CONNECTIONS)?;
@@ -82,20 +83,33 @@ pub fn power_cuts(programs: Programs<'_>, cuts: u64) -> Result<PowerOutcome> {
     let report = serving.end()?;
     let (requests, errors) = checker.counts();
     let crashes = report["fault_count"].as_u64().unwrap_or(0);
-    let mut outcome = PowerOutcome { crashes, requests, errors, ..PowerOutcome::default() };
-    let mut verdict = checker.verdict().clone();
     let before = vec![BEFORE; REGION.blocks as usize * BLOCK_BYTES];
-    cut(&checker, WriteLog::read(fs::read(&log)?, REGION.first, before)?, &mut outcome, &mut verdict);
-    let Verdict { blocks, lost, wrong, not_durable, first, .. } = verdict;
-    (outcome.judged, outcome.lost, outcome.wrong, outcome.not_durable) = (blocks, lost, wrong, not_durable);
-    outcome.failures.extend(first);
-    Ok(outcome)
+    let mut log = WriteLog::read(fs::read(&log)?, REGION.first, before)?;
+    let (logged_writes, logged_flushes) = log.counts();
+    let mut verdict = checker.verdict().clone();
+    let cuts = cut(&checker, &mut log, &mut verdict);
+    let Verdict { blocks: judged, lost, wrong, not_durable, first, .. } = verdict;
+    let failures = first.into_iter().collect();
+    Ok(PowerOutcome {
+        how,
+        cuts,
+        crashes,
+        requests,
+        errors,
+        logged_writes,
+        logged_flushes,
+        judged,
+        lost,
+        wrong,
+        not_durable,
+        failures,
+    })
 }
 
-/// Cuts power at each moment, in order, and judges both what is there at least and that with some of the rest.
-fn cut(checker: &Checker, mut log: WriteLog, outcome: &mut PowerOutcome, verdict: &mut Verdict) {
-    (outcome.logged_writes, outcome.logged_flushes) = log.counts();
-    let (mut rng, mut log_bytes) = (Rng::new(outcome.requests), 0);
+/// Cuts power at each moment, in order, and judges both what is there at least and that with some of the rest. Returns
+/// how often.
+fn cut(checker: &Checker, log: &mut WriteLog, verdict: &mut Verdict) -> u64 {
+    let (mut rng, mut log_bytes) = (Rng::new(1), 0);
     for acknowledged in checker.acknowledged() {
         // Two connections' answers may be noted in the other order.
         log_bytes = acknowledged.log_bytes.max(log_bytes);
@@ -103,6 +117,6 @@ fn cut(checker: &Checker, mut log: WriteLog, outcome: &mut PowerOutcome, verdict
         for medium in [least, &some[..]] {
             verdict.add(checker.ledger().judge(&acknowledged.must, medium, ATOMIC_BLOCKS));
         }
-        outcome.cuts += 1;
     }
+    checker.acknowledged().len() as u64
 }

@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,6 +36,8 @@ pub struct Programs<'a> {
 pub(super) struct Serving {
     child: Child,
     folder: PathBuf,
+    /// What kills its driver's process, and what ends that.
+    killer: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
 }
 
 /// What a device is given.
@@ -45,13 +50,8 @@ pub(super) struct Disk<'a> {
 }
 
 impl Serving {
-    /// Starts it in a folder, and waits until the disk is there.
-    pub fn start(
-        programs: Programs<'_>,
-        disk: &Disk<'_>,
-        crash: Option<(How, Duration)>,
-        folder: &Path,
-    ) -> Result<Self> {
+    /// Starts it in a folder, with a driver that crashes in this way, and waits until the disk is there.
+    pub fn start(programs: Programs<'_>, disk: &Disk<'_>, how: How, folder: &Path) -> Result<Self> {
         let mut command = Command::new(programs.nook_run);
         command.arg(programs.driver).args(["--nbd", "unix:disk.sock", "--json", "report.json"]);
         match disk.device {
@@ -61,13 +61,14 @@ impl Serving {
                 command.arg("--qemu").arg(format!("nvme,file={}{log}", disk.image.display()))
             }
         };
-        let isolation = match crash {
-            Some((How::Restart, _)) => "sfi",
-            _ => "sfi+txn",
+        let isolation = match how {
+            How::Rollback => "sfi+txn",
+            How::Restart => "sfi",
+            How::Kill => "process",
         };
         command.args(["--isolation", isolation, "--policy", "policy.toml"]);
-        if let Some((_, every)) = crash {
-            command.arg("--crash-every").arg(format!("{}ms", every.as_millis()));
+        if how != How::Kill {
+            command.arg("--crash-every").arg(format!("{}ms", how.every().as_millis()));
         }
         // A driver that is ended all the time is not to be given up, and is not waited for.
         let policy =
@@ -77,7 +78,7 @@ impl Serving {
         command.current_dir(folder).env("NO_COLOR", "1").env_remove("NOOK_LOG").stdin(Stdio::null());
         command.stdout(File::create(folder.join("said"))?).stderr(File::create(&log)?);
         let child = command.spawn().map_err(|error| Error::other(format!("cannot start {command:?}: {error}")))?;
-        let mut this = Serving { child, folder: folder.into() };
+        let mut this = Serving { child, folder: folder.into(), killer: None };
         let begin = Instant::now();
         // It listens before the disk is there; clients wait.
         while !socket.exists() || !this.log()?.contains("INFO the disk has") {
@@ -85,6 +86,17 @@ impl Serving {
                 return Err(Error::other(format!("nook-run does not serve the disk: {}", this.last_words()?)));
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+        if how == How::Kill {
+            let (run, stop) = (this.child.id(), Arc::new(AtomicBool::new(false)));
+            let stops = stop.clone();
+            let thread = std::thread::spawn(move || {
+                while !stops.load(Ordering::Relaxed) {
+                    std::thread::sleep(how.every());
+                    kill_driver(run);
+                }
+            });
+            this.killer = Some((thread, stop));
         }
         Ok(this)
     }
@@ -113,6 +125,7 @@ impl Serving {
 
     /// Ends it in order, and returns its report.
     pub fn end(mut self) -> Result<Value> {
+        self.stop_killing();
         if let Some(child) = Pid::from_raw(self.child.id() as i32) {
             // It was not waited for yet, so the number is still its own. Behind a shell's `&` it ignores SIGINT.
             kill_process(child, Signal::TERM)?;
@@ -132,10 +145,34 @@ impl Serving {
         }
         Ok(serde_json::from_slice(&fs::read(self.folder.join("report.json"))?)?)
     }
+
+    fn stop_killing(&mut self) {
+        if let Some((thread, stop)) = self.killer.take() {
+            stop.store(true, Ordering::Relaxed);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Kills the driver's process of a run: QEMU may be another one of its processes.
+fn kill_driver(run: u32) {
+    let Ok(threads) = fs::read_dir(format!("/proc/{run}/task")) else { return };
+    for thread in threads.flatten() {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        for child in children.filter_map(Pid::from_raw) {
+            let line = fs::read(format!("/proc/{}/cmdline", child.as_raw_nonzero())).unwrap_or_default();
+            if line.starts_with(b"nook-driver\0") {
+                // It may have ended already.
+                let _ = kill_process(child, Signal::KILL);
+            }
+        }
+    }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        self.stop_killing();
         // An error means that it was reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
