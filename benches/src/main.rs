@@ -89,8 +89,8 @@ fn run(args: &Args) -> Result<Vec<String>> {
     let alone = |extent: &str| Report { extent: extent.into(), machine: Machine::this(), ..Report::default() };
     let part = if args.against.is_some() {
         "against"
-    } else if args.nbd {
-        "nbd"
+    } else if args.disks {
+        "disks"
     } else {
         "paper"
     };
