@@ -141,7 +141,7 @@ fn report(args: &Args, campaigns: &[Campaign], power: &[How]) -> Result<Report> 
         }
     }
     if !campaigns.is_empty() {
-        println!("device how      load     crashes at work   requests  errors  lost wrong   rounds  downtime");
+        println!("device how      load     crashes at work   requests  errors  lost wrong mixed   rounds  downtime");
     }
     for campaign in campaigns {
         match run(programs, *campaign, args.crashes) {
@@ -180,7 +180,7 @@ fn report(args: &Args, campaigns: &[Campaign], power: &[How]) -> Result<Report> 
 }
 
 fn line(outcome: &Outcome) -> String {
-    let Outcome { campaign, crashes, at_work, requests, errors, host_errors, lost, wrong, rounds, .. } = outcome;
+    let Outcome { campaign, crashes, at_work, requests, errors, host_errors, lost, wrong, mixed, rounds, .. } = outcome;
     let bridge = match outcome.bridge_ended {
         0 => String::new(),
         times => format!("; nbdfuse ended {times} times"),
@@ -189,7 +189,7 @@ fn line(outcome: &Outcome) -> String {
     let downtime = downtime.iter().filter(|(.., count)| *count > 0);
     let downtime: Vec<_> = downtime.map(|(name, times, _)| format!("{name} {}", told(*times))).collect();
     format!(
-        "{:6} {:8} {:8} {crashes:7} {at_work:7} {requests:10} {:7} {lost:5} {wrong:5} {rounds:8}  {}{bridge}",
+        "{:6} {:8} {:8} {crashes:7} {at_work:7} {requests:10} {:7} {lost:5} {wrong:5} {mixed:5} {rounds:8}  {}{bridge}",
         device_name(campaign.device),
         how_name(campaign.how),
         workload_name(campaign.workload),

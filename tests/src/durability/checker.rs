@@ -282,7 +282,12 @@ impl Checker {
         self.answered += 1;
         match open.ok_or_else(|| Error::other(format!("an answer to nothing: {number}, error {error}")))? {
             Open::Read { .. } if error != 0 => self.failed_reads += 1,
-            Open::Read { first, least } => self.verdict.add(self.ledger.judge_read(first, &least, &data)),
+            Open::Read { first, least } => {
+                let mut verdict = self.ledger.judge_read(first, &least, &data);
+                let what = format!("of a read of {} blocks at {first} on connection {connection}: ", least.len());
+                verdict.first.iter_mut().for_each(|found| found.insert_str(0, &what));
+                self.verdict.add(verdict);
+            }
             Open::Asked { durable } => {
                 self.ledger.answer(number, error == 0);
                 if durable && error == 0 && self.log.is_some() {

@@ -55,6 +55,46 @@ pub(super) fn found(bytes: &[u8], seed: u64) -> Found {
     if words.iter().all(|word| *word == [0; 8]) { Found::Zeros } else { Found::Other }
 }
 
+/// Where a word of a block comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A write.
+    Write(u64),
+    /// Something that zeroed the block.
+    Zeros,
+    /// Nothing that was written there.
+    Other(u64),
+}
+
+/// Returns of each word of a block which of these writes it comes from. The first two are left out: they are the same
+/// for all.
+pub(super) fn sources(bytes: &[u8], seed: u64, block: u64, numbers: &[u64]) -> Vec<Source> {
+    let words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).enumerate();
+    let source = |(at, it)| match numbers.iter().find(|&&number| word(seed, block, number, at) == it) {
+        Some(&number) => Source::Write(number),
+        None if it == 0 => Source::Zeros,
+        None => Source::Other(it),
+    };
+    words.skip(2).map(source).collect()
+}
+
+/// Says it in words.
+pub(super) fn told(sources: &[Source]) -> String {
+    let mut parts: Vec<(Source, usize)> = Vec::new();
+    for &source in sources {
+        match parts.last_mut() {
+            Some((last, words)) if *last == source => *words += 1,
+            _ => parts.push((source, 1)),
+        }
+    }
+    let told = parts.iter().take(6).map(|(source, words)| match source {
+        Source::Write(number) => format!("{words} words of write {number}"),
+        Source::Zeros => format!("{words} words of zeros"),
+        Source::Other(word) => format!("{words} times {word:#018x}"),
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +111,9 @@ mod tests {
         let torn = [&block(3, 9)[..256], &block(3, 8)[256..]].concat();
         assert_eq!(found(&torn, 7), Found::Other);
         assert_eq!(found(&[0; BLOCK_BYTES], 7), Found::Zeros);
+        let parts = [vec![Source::Write(9); 30], vec![Source::Write(8); 32]].concat();
+        assert_eq!(sources(&torn, 7, 3, &[8, 9]), parts);
+        assert_eq!(told(&parts), "30 words of write 9, 32 words of write 8");
         let late = [&[0; 256], &block(3, 9)[256..]].concat();
         assert_eq!(found(&late, 7), Found::Other);
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use nook_block_api::Op;
 
 use super::BLOCK_BYTES;
-use super::content::{self, Found};
+use super::content::{self, Found, Source};
 
 /// What has happened before a disk is read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,9 @@ pub struct Verdict {
     pub wrong: u64,
     /// Writes that are there in part, and may not be.
     pub torn: u64,
+    /// Blocks that were read while they were written, with parts of both contents: a device that reads and writes a
+    /// block one after the other (NVM 2.1.4, AWUN) does not do that, and QEMU with a file does.
+    pub mixed: u64,
     /// Blocks whose newest acknowledged change is not there, and need not be.
     pub not_durable: u64,
     /// The first that is wrong, in words.
@@ -77,6 +80,7 @@ impl Verdict {
         self.lost += other.lost;
         self.wrong += other.wrong;
         self.torn += other.torn;
+        self.mixed += other.mixed;
         self.not_durable += other.not_durable;
         self.first = self.first.take().or(other.first);
     }
@@ -218,7 +222,7 @@ impl Ledger {
         }
         for ((block, &least), bytes) in (first..).zip(least).zip(data.chunks_exact(BLOCK_BYTES)) {
             let newest = (least, self.zeroed[block as usize], self.discarded[block as usize]);
-            self.judge_block(block, newest, bytes, &mut verdict);
+            self.judge_block(block, newest, bytes, true, &mut verdict);
         }
         verdict
     }
@@ -231,7 +235,7 @@ impl Ledger {
         let mut held = Vec::with_capacity(must.least.len());
         for (at, bytes) in medium.chunks_exact(BLOCK_BYTES).enumerate() {
             let newest = (must.least[at], must.zeroed[at], must.discarded[at]);
-            let found = self.judge_block(at as u64, newest, bytes, &mut verdict);
+            let found = self.judge_block(at as u64, newest, bytes, false, &mut verdict);
             let older = match found {
                 Held::Write(number) | Held::AtMost(number) => number < must.acknowledged[at],
                 Held::Anything => false,
@@ -255,8 +259,8 @@ impl Ledger {
     }
 
     /// Judges a block, of which `newest` has the change that has to be there, and the last that zeroed and that
-    /// discarded it.
-    fn judge_block(&self, at: u64, newest: (u64, u64, u64), bytes: &[u8], verdict: &mut Verdict) -> Held {
+    /// discarded it. With `live` changes may be under way while it is read.
+    fn judge_block(&self, at: u64, newest: (u64, u64, u64), bytes: &[u8], live: bool, verdict: &mut Verdict) -> Held {
         let (least, zeroed, discarded) = newest;
         verdict.blocks += 1;
         if discarded > 0 && discarded >= least {
@@ -266,14 +270,23 @@ impl Ledger {
         let number = match found {
             Found::Written { number, block } if block == at && self.covers(number, at) => number,
             Found::Zeros => zeroed,
-            found => {
+            Found::Written { number, block } => {
                 verdict.wrong += 1;
-                verdict.note(|| match found {
-                    Found::Written { number, block } => {
-                        format!("block {at} holds block {block} of write {number}, and should hold {least} or later")
-                    }
-                    _ => format!("block {at} holds what was never written, and should hold {least} or later"),
+                verdict.note(|| {
+                    format!("block {at} holds block {block} of write {number}, and should hold {least} or later")
                 });
+                return Held::Anything;
+            }
+            Found::Other => {
+                let numbers: Vec<u64> = (1..=self.asked.len() as u64).filter(|&it| self.covers(it, at)).collect();
+                let sources = content::sources(bytes, self.seed, at, &numbers);
+                if live && is_mixed(&sources, least, zeroed) {
+                    verdict.mixed += 1;
+                } else {
+                    verdict.wrong += 1;
+                    let told = content::told(&sources);
+                    verdict.note(|| format!("block {at} should hold {least} or later, and holds {told}"));
+                }
                 return Held::Anything;
             }
         };
@@ -289,6 +302,20 @@ impl Ledger {
         let asked = number.checked_sub(1).and_then(|at| self.asked.get(at as usize));
         asked.is_some_and(|it| it.op == Op::Write && (it.first..it.first + it.blocks).contains(&block))
     }
+}
+
+/// Returns whether all of a block comes from changes that may be there, of which one was not acknowledged when the
+/// block began to be read.
+fn is_mixed(sources: &[Source], least: u64, zeroed: u64) -> bool {
+    let numbers = sources.iter().map(|source| match source {
+        Source::Write(number) => Some(*number),
+        Source::Zeros => Some(zeroed),
+        Source::Other(_) => None,
+    });
+    let numbers: Option<Vec<u64>> = numbers.collect();
+    numbers.is_some_and(|numbers| {
+        numbers.iter().all(|&number| number >= least) && numbers.iter().any(|&number| number > least)
+    })
 }
 
 #[cfg(test)]

@@ -177,6 +177,32 @@ fn a_read_finds_what_was_acknowledged_before_it_or_something_later() {
 }
 
 #[test]
+fn a_block_that_is_written_while_it_is_read_may_be_mixed_of_what_it_may_hold_and_of_nothing_else() {
+    let mut case = Case::new();
+    let older = case.done(Op::Write, 0, 1, false);
+    case.done(Op::Write, 0, 1, false);
+    let least = case.ledger.ask_read(0, 1);
+    let under_way = case.ledger.ask(Op::Write, 0, 1, false);
+    let mix = |case: &Case, number: u64| {
+        let other = case.ledger.data(number);
+        [&other[..128], &case.medium[128..BLOCK_BYTES]].concat()
+    };
+    let judged = |data: &[u8]| {
+        let verdict = case.ledger.judge_read(0, &least, data);
+        (verdict.mixed, verdict.wrong)
+    };
+    assert_eq!(judged(&mix(&case, under_way)), (1, 0));
+    assert_eq!(judged(&mix(&case, older)), (0, 1), "a part of what was overwritten");
+    let mut foreign = mix(&case, under_way);
+    foreign[200] ^= 1;
+    assert_eq!(judged(&foreign), (0, 1));
+    // What rests does not change while it is looked at.
+    let mut medium = case.keep();
+    medium[..128].copy_from_slice(&case.ledger.data(under_way)[..128]);
+    assert_eq!(case.ledger.judge(&case.ledger.must(After::Drivers), &medium, 1).wrong, 1);
+}
+
+#[test]
 fn what_has_to_be_there_is_what_had_to_be_there_at_the_moment() {
     let mut case = Case::new();
     case.done(Op::Write, 0, 1, true);
