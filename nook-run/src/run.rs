@@ -9,7 +9,7 @@ use nook_bus::Clock;
 use nook_recovery::{PolicyFile, Recovery, RecoveryOutcome, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Class, CrashWhen, DriverModule, EngineError, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder,
+    Budgets, Class, CrashWhen, DriverModule, EngineError, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder,
     NookError, Wasi,
 };
 
@@ -204,6 +204,9 @@ pub(crate) fn parts(
     let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
     let maps = [modules.map];
     let mut builder = NookBuilder::of(module, &maps).clock(clock);
+    if module.manifest().class() == nook_abi::Class::Block {
+        builder = builder.budgets(Budgets { transmit_ns: policy.request_ns(), ..Budgets::default() });
+    }
     let traced = (args.verbose >= 2).then_some(modules.map);
     let device = device::open_traced(&DeviceOptions::from(args), traced, module.manifest(), builder.window()?)?;
     let host = builder.host(device)?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
+use nook_tests::{DiskBug, with_disk_bug};
 use serde_json::Value;
 use support::{Place, built, eventually};
 
@@ -81,6 +82,54 @@ fn a_file_is_a_disk_and_is_written_to_only_if_its_serial_number_is_given() {
     let (report, _) = run_in(&place, &[&disk[..], &["write,verify", "--destroy-data", "nook-model-1"]].concat(), 0);
     went_well(&report, &["write", "verify"]);
     assert!(!intact());
+}
+
+#[test]
+fn a_driver_that_lies_is_found_by_the_exercise_and_with_sums_it_hands_out_nothing_wrong() {
+    let good = fs::read(built("nvme.wasm")).expect("`cargo xtask drivers` made it");
+    // Each unit of the exercise has 256 blocks.
+    for bug in [DiskBug::LosesBits(1 << 16), DiskBug::Skips(5 * 256)] {
+        let place = Place::new();
+        place.file("lying.wasm", with_disk_bug(&good, bug));
+        place.file("crc.toml", "[block]\nverify = \"crc\"\n[restart]\nbudget = 100000\nbackoff_most = \"10ms\"\n");
+        let args = ["lying.wasm", "--no-cache", "--json", "report.json", "--exercise", "write,verify"];
+        let run = |more: &[&str]| -> Value {
+            let all = args.iter().chain(&["--io-bytes", "131072"]).chain(more).copied();
+            place.nook_run(all).end().with(3);
+            serde_json::from_slice(&fs::read(place.at("report.json")).expect("a report")).expect("JSON")
+        };
+        let found = |report: &Value| {
+            let verified = &report["exercise"][1];
+            (count(&verified["wrong"]) > 0, count(&verified["errors"]) > 0, count(&report["counters"]["differing"]) > 0)
+        };
+        let report = run(&[]);
+        assert_eq!(
+            (found(&report), count(&report["counters"]["compared_blocks"])),
+            ((true, false, false), 0),
+            "{bug:?}"
+        );
+        let report = run(&["--policy", "crc.toml"]);
+        assert_eq!(found(&report), (false, true, true), "{bug:?}: {report:#}");
+        assert!(count(&report["counters"]["compared_blocks"]) >= 131_072 - 256, "{report:#}");
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_answers_what_was_taken() {
+    let place = Place::new();
+    let nvme = built("nvme.wasm");
+    let nvme = nvme.to_str().expect("a test's paths are text");
+    for _ in 0..5 {
+        let mut run =
+            place.nook_run([nvme, "--json", "report.json", "--exercise", "write", "--duration", "60s"]).start();
+        assert!(run.says("the disk has"), "{}", run.stderr());
+        run.signal(libc::SIGINT);
+        let end = run.end();
+        assert!(end.stderr.contains("ended: SIGINT"), "{}", end.stderr);
+        let report: Value =
+            serde_json::from_slice(&fs::read(place.at("report.json")).expect("a report")).expect("JSON");
+        assert_eq!(count(&report["counters"]["errors"]), 0, "{report:#}");
+    }
 }
 
 #[test]

@@ -18,6 +18,9 @@ const MOST_NS: u64 = 7 * 24 * 3_600_000_000_000;
 /// The most memory for sums of blocks, in MiB.
 const MOST_VERIFY_MIB: u32 = 4096;
 
+/// The shortest time that a request to a disk may be given.
+const LEAST_REQUEST_NS: u64 = 100_000_000;
+
 /// Why a policy file is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -143,6 +146,7 @@ enum Memory {
 struct Block {
     verify: Verify,
     verify_mib: u32,
+    request: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -154,7 +158,7 @@ enum Verify {
 
 impl Default for Block {
     fn default() -> Self {
-        Block { verify: Verify::Off, verify_mib: 64 }
+        Block { verify: Verify::Off, verify_mib: 64, request: Time(10_000_000_000) }
     }
 }
 
@@ -259,6 +263,9 @@ impl PolicyFile {
         if !(1..=MOST_VERIFY_MIB).contains(&self.block.verify_mib) {
             return Err(PolicyError::Rule { key: "block.verify_mib", rule: format!("from 1 to {MOST_VERIFY_MIB}") });
         }
+        if self.block.request.0 < LEAST_REQUEST_NS {
+            return Err(PolicyError::Rule { key: "block.request", rule: "at least 100 ms".into() });
+        }
         Ok(())
     }
 
@@ -298,8 +305,13 @@ impl PolicyFile {
     /// Returns in how many bytes of memory sums are kept of what is written to a disk, with which reads are compared;
     /// nothing, if they are not.
     pub fn verify_bytes(&self) -> Option<usize> {
-        let Block { verify, verify_mib } = self.block;
+        let Block { verify, verify_mib, .. } = self.block;
         (verify == Verify::Crc).then_some((verify_mib as usize) << 20)
+    }
+
+    /// Returns how long a disk's driver may take for a request before it is stuck, in nanoseconds.
+    pub fn request_ns(&self) -> u64 {
+        self.block.request.0
     }
 
     /// Returns how calls are rolled back.

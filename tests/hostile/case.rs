@@ -135,6 +135,15 @@ pub const BUDGETS: Budgets = Budgets {
     counters_ns: 10_000_000_000,
 };
 
+/// What the driver drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A network card.
+    Card,
+    /// A disk.
+    Disk,
+}
+
 /// One hostile driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -142,6 +151,8 @@ pub struct Case {
     pub name: &'static str,
     /// What kind of bug it has.
     pub class: Class,
+    /// What it drives.
+    pub subject: Subject,
     /// Entries whose bodies differ from those of the harmless driver.
     pub entries: &'static [(&'static str, &'static str)],
     /// Its own functions and data.
@@ -154,7 +165,7 @@ pub struct Case {
     pub expect: Expect,
     /// What comes of it at `sfi+txn`.
     pub txn: Txn,
-    /// What holds afterwards besides.
+    /// What holds afterwards besides, of a card.
     pub holds: fn(&Nook<Net<FrameQueues>>) -> bool,
 }
 
@@ -162,6 +173,7 @@ pub struct Case {
 pub const HARMLESS: Case = Case {
     name: "harmless",
     class: Class::Stray,
+    subject: Subject::Card,
     entries: &[],
     extra: "",
     script: Script::Behaves,
@@ -175,6 +187,11 @@ impl Case {
     /// Creates a case that changes one entry.
     pub const fn of(name: &'static str, class: Class, expect: Expect, entries: &'static [(&str, &str)]) -> Case {
         Case { name, class, entries, expect, ..HARMLESS }
+    }
+
+    /// The same for a driver of a disk.
+    pub const fn of_disk(name: &'static str, class: Class, expect: Expect, entries: &'static [(&str, &str)]) -> Case {
+        Case { subject: Subject::Disk, ..Case::of(name, class, expect, entries) }
     }
 
     /// Returns the fault that is due at a level.

@@ -8,6 +8,7 @@ mod apart;
 mod beside;
 mod case;
 mod cases;
+mod disk;
 mod neighbour;
 mod scripted;
 mod stage;

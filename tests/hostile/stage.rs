@@ -15,7 +15,8 @@ use nook_runtime::{
 };
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, e1000_module, host, wat_driver};
 
-use crate::case::{BUDGETS, Case, Expect, Level, Script};
+use crate::case::{BUDGETS, Case, Expect, Level, Script, Subject};
+use crate::disk;
 use crate::neighbour::{Neighbour, exchange, until};
 use crate::scripted::{Handle, Scripted};
 
@@ -74,8 +75,21 @@ pub fn launcher(module: Arc<DriverModule>, level: Level) -> Result<WasmLauncher,
 pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> CaseOutcome {
     let before = Holdings::now();
     let mut outcome = CaseOutcome::default();
+    match case.subject {
+        Subject::Card => play_card(case, level, on_qemu, &mut outcome),
+        Subject::Disk => disk::play(case, level, &mut outcome),
+    }
+    let left = Holdings::now();
+    if left != before {
+        outcome.problems.push(format!("before: {before:?}, afterwards: {left:?}"));
+    }
+    outcome.problems.extend(neighbour.goes_on().err());
+    outcome
+}
+
+fn play_card(case: &Case, level: Level, on_qemu: bool, outcome: &mut CaseOutcome) {
     match set_up(case, level, on_qemu) {
-        Ok((rig, handle)) => play_on(rig, case, level, &handle, &mut outcome),
+        Ok((rig, handle)) => play_on(rig, case, level, &handle, outcome),
         Err(refusal) => {
             let refusal = refusal.to_string();
             if !case.refusal_at(level).is_some_and(|due| refusal.contains(due)) {
@@ -84,12 +98,6 @@ pub fn play(case: &Case, level: Level, on_qemu: bool, neighbour: &Neighbour) -> 
             outcome.refusal = Some(refusal);
         }
     }
-    let left = Holdings::now();
-    if left != before {
-        outcome.problems.push(format!("before: {before:?}, afterwards: {left:?}"));
-    }
-    outcome.problems.extend(neighbour.goes_on().err());
-    outcome
 }
 
 fn play_on(mut rig: Rig, case: &Case, level: Level, handle: &Handle, outcome: &mut CaseOutcome) {
@@ -180,7 +188,7 @@ fn call_again(rig: &mut Rig) -> Result<(), NookError> {
     Ok(())
 }
 
-fn fault_in(error: &NookError, problems: &mut Vec<String>) -> Option<Fault> {
+pub fn fault_in(error: &NookError, problems: &mut Vec<String>) -> Option<Fault> {
     match error {
         NookError::Fault { fault, .. } => Some(*fault),
         other => {

@@ -18,6 +18,7 @@ mod rig;
 mod side_by_side;
 mod supervised;
 mod text;
+mod text_disk;
 
 pub use bare_device::{BAR_BYTES, BareDevice, BareDeviceHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
@@ -31,3 +32,4 @@ pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_mod
 pub use side_by_side::side_by_side;
 pub use supervised::{Exchanged, Supervised};
 pub use text::{signature, wat_driver};
+pub use text_disk::wat_disk_driver;

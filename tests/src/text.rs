@@ -95,14 +95,8 @@ pub fn wat_driver(bodies: &[(&str, &str)], extra: &str) -> DriverModule {
 }
 
 fn text(bodies: &[(&str, &str)], extra: &str) -> String {
-    let mut text = String::from("(module\n");
-    for row in HOSTCALLS.iter().filter(|row| row.class.is_none_or(|class| class == Class::Net)) {
-        let (params, result) = signature(row.args, row.result);
-        let name = row.name;
-        writeln!(text, "(import \"{IMPORT_MODULE}\" \"{name}\" (func ${name} {params} {result}))").expect("a string");
-    }
     let class = offset_of!(HostPage, class);
-    text += &HELPERS
+    let helpers = HELPERS
         .replace("@RINGS", &(class + offset_of!(NetPage, rings)).to_string())
         .replace("@RX_PACKETS", &(class + offset_of!(NetPage, stats.rx_packets)).to_string())
         .replace("@TX_PACKETS", &(class + offset_of!(NetPage, stats.tx_packets)).to_string())
@@ -110,10 +104,23 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
         .replace("@DOORBELLS", &offset_of!(HostPage, doorbells).to_string())
         .replace("@WRITTEN", &offset_of!(HostPage, stats_written).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string());
-    text += extra;
-    for row in ENTRIES.iter().filter(|row| row.class.is_none_or(|class| class == Class::Net)) {
+    let bodies: Vec<_> = bodies.iter().chain(&BODIES).copied().collect();
+    module(Class::Net, &(helpers + extra), &bodies, &e1000_wasm::MANIFEST.replace("name = e1000", "name = odd"))
+}
+
+/// Returns the text of a module of this class, which imports every hostcall and exports every entry that a driver of
+/// the class has: with the first body of its name, or nothing.
+pub(crate) fn module(class: Class, helpers: &str, bodies: &[(&str, &str)], manifest: &str) -> String {
+    let mut text = String::from("(module\n");
+    for row in HOSTCALLS.iter().filter(|row| row.class.is_none_or(|it| it == class)) {
         let (params, result) = signature(row.args, row.result);
-        let own = bodies.iter().chain(&BODIES).find(|(entry, _)| *entry == row.name);
+        let name = row.name;
+        writeln!(text, "(import \"{IMPORT_MODULE}\" \"{name}\" (func ${name} {params} {result}))").expect("a string");
+    }
+    text += helpers;
+    for row in ENTRIES.iter().filter(|row| row.class.is_none_or(|it| it == class)) {
+        let (params, result) = signature(row.args, row.result);
+        let own = bodies.iter().find(|(entry, _)| *entry == row.name);
         let body = match (own, row.result) {
             (Some((_, body)), _) => body,
             (None, Value::Unit) => "",
@@ -121,7 +128,7 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
         };
         writeln!(text, "(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})", row.name).expect("a string");
     }
-    let manifest = e1000_wasm::MANIFEST.replace("name = e1000", "name = odd").escape_default().to_string();
+    let manifest = manifest.escape_default().to_string();
     text + "(@custom \"nook.manifest\" \"" + &manifest + "\"))"
 }
 

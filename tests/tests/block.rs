@@ -1,5 +1,6 @@
 //! The host's side of a disk, with the NVMe driver: what only time or a restart shows, and what becomes of a request
-//! that no driver gets done. Wrong completions are tried in runtime/src/block/requests/tests.rs.
+//! that no driver gets done. Wrong completions are tried in runtime/src/block/requests/tests.rs, and in
+//! tests/hostile/cases/disks.rs.
 
 use nook_abi::block::BlockFault;
 use nook_abi::{ClassFault, Fault};
@@ -82,8 +83,37 @@ fn a_request_that_no_driver_gets_done_is_answered_with_an_error_and_counted() {
     assert!(asked.iter().all(|id| answers[id].0 == Outcome::IoError));
     let counters = supervisor.nook().block_counters();
     assert_eq!((counters.poison, counters.errors, counters.abandoned), (2, 2, 0));
-    // Among each other twice, and each alone twice.
-    assert_eq!(supervisor.restarts(), 2 + 2 * 2);
+    // Both at first, and then each alone.
+    assert_eq!(supervisor.restarts(), 1 + 2);
+}
+
+#[test]
+fn what_was_taken_is_done_before_the_driver_is_stopped_and_what_was_not_is_not() {
+    let disk = Disk::in_memory(BLOCKS, 512).unwrap();
+    let mut nook = nook(&disk, Behaviour::adversarial());
+    nook.start().unwrap();
+    let ask = |nook: &mut DiskNook, first| nook.backend_mut().ask(Op::Write, first, 1, false, vec![7; 512]);
+    let taken: Vec<u64> = (0..40).map(|first| ask(&mut nook, first)).collect();
+    let until_ns = nook.clock().now_ns() + 1000;
+    nook.turn(until_ns).unwrap();
+    assert!(nook.open_requests() > 0);
+    nook.take_no_more();
+    let late = ask(&mut nook, 100);
+    while nook.open_requests() > 0 {
+        let until_ns = nook.clock().now_ns() + 1_000_000;
+        nook.turn(until_ns).unwrap();
+    }
+    let done: Vec<u64> = nook
+        .backend_mut()
+        .answered
+        .drain(..)
+        .map(|(id, outcome, _)| (id, outcome))
+        .filter_map(|(id, outcome)| (outcome == Outcome::Done).then_some(id))
+        .collect();
+    assert_eq!(done.len(), taken.len());
+    assert!(!done.contains(&late));
+    nook.stop().unwrap();
+    assert_eq!((nook.block_counters().errors, nook.requests_with_driver()), (0, 0));
 }
 
 #[test]

@@ -194,7 +194,7 @@ pub enum BlockStatus {
     /// The device reported an error.
     Failed = 1,
     /// It was not done and the device will not do it any more: service ended first. It is given again to the next
-    /// instance, if there is one.
+    /// instance, if there is one. Only in `stop`.
     Unused = 2,
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nook_block::{KernelDevice, NbdAddress, NbdOptions, NbdServer};
-use nook_recovery::{PolicyFile, Supervisor};
+use nook_recovery::{PolicyFile, Quarantine, Supervisor};
 use nook_runtime::{Block, Nook};
 
 use super::backend::Backend;
@@ -21,6 +21,8 @@ use crate::signals::Signals;
 const REQUESTS: u64 = 20_000;
 /// How often it is looked whether the kernel has let go of its device.
 const LET_GO_LOOK_NS: u64 = 10_000_000;
+/// How long the driver is given at the end to complete what it has.
+const DRAIN_NS: u64 = 5_000_000_000;
 
 type Supervised = Supervisor<Block<Backend>>;
 
@@ -151,7 +153,19 @@ fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, st
             return Ended::Quarantine(quarantine.to_string());
         }
     }
-    ended
+    drain(supervisor).map_or(ended, |quarantine| Ended::Quarantine(quarantine.to_string()))
+}
+
+/// Lets the driver complete what was taken, so that nothing is answered with an error only because the run ends.
+fn drain(supervisor: &mut Supervised) -> Option<Quarantine> {
+    supervisor.nook_mut().take_no_more();
+    let end_ns = supervisor.nook().clock().now_ns() + DRAIN_NS;
+    while supervisor.nook().open_requests() > 0 && supervisor.nook().clock().now_ns() < end_ns {
+        if let Err(quarantine) = supervisor.turn(end_ns) {
+            return Some(quarantine);
+        }
+    }
+    None
 }
 
 /// Stops the driver and collects what there is to tell; and whether the exercise went well, if there was one.

@@ -56,6 +56,13 @@ fn reads_of_a_disk_are_compared_if_the_file_says_so() {
 }
 
 #[test]
+fn a_disk_has_as_long_for_a_request_as_the_file_says() {
+    assert_eq!(PolicyFile::default().request_ns(), nook_runtime::Budgets::default().transmit_ns);
+    assert_eq!(PolicyFile::parse("[block]\nrequest = \"30s\"").unwrap().request_ns(), 30_000_000_000);
+    assert!(refusal("[block]\nrequest = \"99ms\"").contains("block.request: at least 100 ms"));
+}
+
+#[test]
 fn calls_are_rolled_back_by_the_log_unless_the_file_says_pages() {
     assert_eq!(PolicyFile::default().method(), RollbackMethod::Log);
     assert_eq!(PolicyFile::parse("[rollback]\nmethod = \"pages\"").unwrap().method(), RollbackMethod::Pages);

@@ -18,7 +18,7 @@ mod sums;
 
 use std::os::fd::RawFd;
 
-use nook_abi::block::{BlockFault, BlockQueue, Disk, disk_flags};
+use nook_abi::block::{BlockFault, BlockQueue, BlockStatus, Disk, disk_flags};
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
 use nook_block_api::{BlockBackend, Geometry, Op, Outcome, Request};
 
@@ -51,6 +51,8 @@ pub struct Block<U> {
     /// Completions of drivers, ever.
     returned: u64,
     resubmits: bool,
+    /// No more requests are taken.
+    closing: bool,
     /// What was written, if reads are compared with it, and what was found that ends the driver.
     sums: Option<Sums>,
     mismatch: Option<Mismatch>,
@@ -79,6 +81,7 @@ impl<U: BlockBackend> Block<U> {
             suspect: false,
             returned: 0,
             resubmits: true,
+            closing: false,
             sums: None,
             mismatch: None,
         }
@@ -123,7 +126,7 @@ impl<U: BlockBackend> Block<U> {
                     (Op::Read, Some(read)) if answered.settled => match sums.check(&request, &read) {
                         Ok(()) => data = Some(sums.checked()),
                         Err(found) if !found.known_bad && !answered.differed => {
-                            *mismatch = Some(found);
+                            mismatch.get_or_insert(found);
                             return Ok(Handled::Again);
                         }
                         Err(_) => {
@@ -157,7 +160,7 @@ impl<U: BlockBackend> Block<U> {
     fn take_requests(&mut self, host: &Host) -> Result<(), NookError> {
         let Block { backend, requests, sums, .. } = self;
         let window = host.window().slice();
-        while requests.has_room() {
+        while requests.has_room() && !self.closing {
             let Some(request) = backend.next().map_err(above)? else { break };
             let Some(id) = requests.ask(request) else { continue };
             let (offset, len_bytes) = requests.data(id, &request);
@@ -261,6 +264,7 @@ impl<U: BlockBackend> Class for Block<U> {
     fn shut(&mut self, host: &Host) -> Result<(), NookError> {
         self.requests.abandon();
         self.answer(host)?;
+        self.closing = false;
         if let Some(sums) = &mut self.sums {
             sums.clear();
         }
@@ -284,9 +288,11 @@ impl<U: BlockBackend> Class for Block<U> {
         let host = driver.host_mut();
         let limit_ns = host.call.budget.limits().transmit_ns;
         self.next_look_ns = now_ns + limit_ns / 4;
-        let overdue = now_ns.checked_sub(limit_ns).map_or(0, |before_ns| self.requests.overdue(before_ns));
+        let Some(before_ns) = now_ns.checked_sub(limit_ns) else { return Ok(()) };
+        let overdue = self.requests.overdue(before_ns);
         // The first time, the driver is polled once more: an interrupt may have been lost.
         if std::mem::replace(&mut self.suspect, overdue > 0) && overdue > 0 {
+            self.requests.note_stuck(before_ns);
             return Err(host.error(BlockFault::RequestStuck { requests: overdue, limit_ns }.into()));
         }
         if overdue > 0 {
@@ -302,7 +308,7 @@ impl<U: BlockBackend> Class for Block<U> {
 
     fn event_fds(&self, _: &Host, fds: &mut Vec<RawFd>) {
         // What is readable and cannot be taken now would end the wait at once, again and again.
-        if self.requests.has_room() {
+        if self.requests.has_room() && !self.closing {
             self.backend.event_fds(fds);
         }
     }
@@ -350,8 +356,18 @@ impl<U: BlockBackend> Class for Block<U> {
     }
 
     fn accept(&mut self, host: &mut Host) -> Result<(), NookError> {
-        self.returned += u64::from(self.requests.accept());
-        self.answer(host)
+        let (accepted, unused) = self.requests.accept();
+        self.returned += u64::from(accepted);
+        self.answer(host)?;
+        match unused {
+            // It would be given again at once, for ever.
+            Some(id) if host.call.budget.entry() != Entry::Stop => {
+                let (field, rule) = ("status", "unused, and the driver is not stopped");
+                let value = BlockStatus::Unused as u64;
+                Err(host.error(BlockFault::CompletionMalformed { id, field, value, rule }.into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn finish_call(&mut self, _: &mut Host) -> Result<CallOutcome, NookError> {
@@ -430,6 +446,17 @@ impl<U: BlockBackend> Nook<Block<U>> {
     pub fn verify(&mut self, most_bytes: usize) {
         let requests = Buffers::of(self.host().manifest()).count;
         self.class_mut().sums = Some(Sums::new(most_bytes, requests));
+    }
+
+    /// Takes no more requests from what the disk is plugged into, until it is shut and started again: what was taken
+    /// can be waited for before the driver is stopped, by turns until [`open_requests`](Self::open_requests) is 0.
+    pub fn take_no_more(&mut self) {
+        self.class_mut().closing = true;
+    }
+
+    /// Returns how many requests were taken and are not answered.
+    pub fn open_requests(&self) -> usize {
+        self.class().requests.count_open()
     }
 
     /// Returns how many requests the driver has; what waits in the ring to it counts.

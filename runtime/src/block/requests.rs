@@ -28,6 +28,9 @@ const ENDS_AMONG_OTHERS: u32 = 2;
 /// How many may end with it alone: after that it is given up.
 const ENDS_ALONE: u32 = 2;
 
+/// How many may be stuck with it, the second one alone: after that it is given up.
+const ENDS_STUCK: u32 = 2;
+
 /// Who has a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -65,6 +68,8 @@ struct Slot {
     /// Instances that ended with it among others, and alone, since something of it was done last.
     ends: u32,
     alone: u32,
+    /// Of those, how many did not complete it in time.
+    stuck: u32,
     /// Where it stands in the ring.
     place: u32,
     /// When it was given.
@@ -83,6 +88,7 @@ const FREE: Slot = Slot {
     differed: false,
     ends: 0,
     alone: 0,
+    stuck: 0,
     place: 0,
     since_ns: 0,
 };
@@ -94,7 +100,7 @@ impl Slot {
     }
 
     fn is_suspect(&self) -> bool {
-        self.ends >= ENDS_AMONG_OTHERS
+        self.ends >= ENDS_AMONG_OTHERS || self.stuck > 0
     }
 
     fn overlaps(&self, other: &Slot) -> bool {
@@ -355,7 +361,7 @@ impl Requests {
             let slot = &mut self.slots[id as usize];
             slot.ends += 1;
             slot.alone += u32::from(alone && slot.ends > ENDS_AMONG_OTHERS);
-            if slot.alone >= ENDS_ALONE {
+            if slot.alone >= ENDS_ALONE || slot.stuck >= ENDS_STUCK {
                 self.finish(id, Verdict::Poison);
             } else if resubmits {
                 self.given_again += 1;
@@ -415,6 +421,19 @@ impl Requests {
     pub(super) fn overdue(&self, given_before_ns: u64) -> u32 {
         let since = self.given.iter().map(|&id| self.slots[id as usize].since_ns);
         since.filter(|&since_ns| since_ns <= given_before_ns).count() as u32
+    }
+
+    /// Notes that the driver is stuck with those: its successors are given each of them alone.
+    pub(super) fn note_stuck(&mut self, given_before_ns: u64) {
+        for &id in &self.given {
+            let slot = &mut self.slots[id as usize];
+            slot.stuck += u32::from(slot.since_ns <= given_before_ns);
+        }
+    }
+
+    /// Returns how many were taken and are not answered.
+    pub(super) fn count_open(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// Returns how many the driver has; what is in the ring counts.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod device;
+mod disks;
 mod doorbells;
 mod packets;
 mod registers;
@@ -13,7 +14,7 @@ use crate::case::Case;
 
 /// Returns every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let subjects: [&[Case]; 8] = [
+    let subjects: [&[Case]; 9] = [
         traps::CASES,
         arguments::CASES,
         registers::CASES,
@@ -22,6 +23,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         time::CASES,
         device::CASES,
         self_harm::CASES,
+        disks::CASES,
     ];
     subjects.into_iter().flatten()
 }

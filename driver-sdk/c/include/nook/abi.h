@@ -160,7 +160,7 @@ enum nook_status {
 /* The device reported an error. */
 #define NOOK_BLOCK_STATUS_FAILED 1u
 /* It was not done and the device will not do it any more: service ended first. It is given again to the next
-   instance, if there is one. */
+   instance, if there is one. Only in `stop`. */
 #define NOOK_BLOCK_STATUS_UNUSED 2u
 
 /* The four rings of class net, in the order of `rings` in the page. */

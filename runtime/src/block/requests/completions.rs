@@ -29,10 +29,11 @@ impl Requests {
         self.held.drain(..).for_each(|it| self.slots[it.id as usize].state = State::Given);
     }
 
-    /// Accepts what was checked. Returns how many.
-    pub(in crate::block) fn accept(&mut self) -> u32 {
+    /// Accepts what was checked. Returns how many, and which was returned unused, if one was.
+    pub(in crate::block) fn accept(&mut self) -> (u32, Option<u32>) {
+        let mut unused = None;
         if self.held.is_empty() {
-            return 0;
+            return (0, None);
         }
         self.moves += 1;
         if let Some((_, completions)) = &mut self.rings {
@@ -44,19 +45,22 @@ impl Requests {
             match status {
                 BlockStatus::Done => self.part_is_done(id),
                 BlockStatus::Failed => self.finish(id, Verdict::Failed(detail)),
-                BlockStatus::Unused => self.wait(id),
+                BlockStatus::Unused => {
+                    unused = Some(id);
+                    self.wait(id);
+                }
             }
         }
         let count = held.len() as u32;
         self.held = held;
         self.held.clear();
-        count
+        (count, unused)
     }
 
     fn part_is_done(&mut self, id: u32) {
         let flags = self.disk.map_or(0, |disk| disk.flags);
         let slot = &mut self.slots[id as usize];
-        (slot.ends, slot.alone) = (0, 0);
+        (slot.ends, slot.alone, slot.stuck) = (0, 0, 0);
         slot.done += slot.part;
         let all = slot.done == slot.request.blocks;
         let untrusted = flags & (disk_flags::VOLATILE_CACHE | disk_flags::FUA) == disk_flags::VOLATILE_CACHE;
