@@ -1,5 +1,5 @@
 //! Power cuts of QEMU's disk. The referee is what QEMU logged on the way to the drive: what would be there if all that
-//! was not flushed were lost, at each moment at which a client had the answer that something is durable.
+//! was not flushed were lost, at moments at which a client had answers.
 
 use std::fs::{self, File};
 use std::io::{Error, Result};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct PowerOutcome {
     /// How the driver was recovered that crashed meanwhile.
     pub how: How,
-    /// Moments at which power was cut: after each flush, and each change with FUA, that was acknowledged.
+    /// Moments at which power was cut: when a flush or a change with FUA was acknowledged, and at some other answers.
     pub cuts: u64,
     /// Crashes of the driver meanwhile.
     pub crashes: u64,
@@ -55,8 +55,8 @@ impl PowerOutcome {
     }
 }
 
-/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until this much was acknowledged as durable;
-/// then cuts power at each of these moments.
+/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until there are as many moments at which
+/// something was acknowledged; then cuts power at each of them.
 ///
 /// # Errors
 /// If a program cannot be started, or there is no log.
@@ -75,7 +75,7 @@ pub fn power_cuts(programs: Programs<'_>, how: How, cuts: u64) -> Result<PowerOu
     while (checker.acknowledged().len() as u64) < cuts {
         checker.step()?;
         if begin.elapsed() > PATIENCE {
-            return Err(Error::other(format!("{PATIENCE:?}, and not {cuts} flushes: {}", serving.last_words()?)));
+            return Err(Error::other(format!("{PATIENCE:?}, and not {cuts} moments: {}", serving.last_words()?)));
         }
     }
     checker.drain()?;
