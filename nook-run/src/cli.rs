@@ -47,8 +47,9 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Writes, checks and accepts register maps: what a driver may do with its device; docs/register-maps.md.
     Map(MapArgs),
-    /// Tests a driver and its device without a peer: frames are looped back inside the device and checked.
-    Selftest(SelftestArgs),
+    /// Tests a driver and its device by themselves: a network card's frames are looped back inside it and checked; a
+    /// disk's blocks are read in several ways and compared, and written only with --destroy-data.
+    Selftest(Box<SelftestArgs>),
     /// Lists this machine's PCI devices, the kernel drivers that have them, and which of the given drivers drive them.
     Devices(DevicesArgs),
     /// Takes a device from its kernel driver and binds it to vfio-pci, for --pci.
@@ -96,7 +97,8 @@ pub struct PostmortemArgs {
 pub struct SelftestArgs {
     /// The driver's file.
     pub driver: PathBuf,
-    /// Tests it on this network card of QEMU's (e1000e; options as for QEMU's -device) instead of the embedded model.
+    /// Tests it on this device of QEMU's (e1000e, or nvme,file=PATH; options as for QEMU's -device) instead of the
+    /// embedded model.
     #[arg(long, value_name = "DEVICE", conflicts_with = "pci")]
     pub qemu: Option<DeviceSpec>,
     /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
@@ -109,9 +111,15 @@ pub struct SelftestArgs {
     /// Its register map.
     #[command(flatten)]
     pub registers: RegistersArgs,
-    /// Number of frames to send.
-    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
-    pub packets: u32,
+    /// Of a network card: number of frames to send, 10000 without this.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
+    pub packets: Option<u32>,
+    /// Of a disk, without other device: the embedded disk's content is this file, in place of 64 MiB of memory.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["qemu", "pci"])]
+    pub disk: Option<PathBuf>,
+    /// Of a disk: writes to it, too. It is named by its serial number, and what it holds is lost.
+    #[arg(long, value_name = "SERIAL")]
+    pub destroy_data: Option<String>,
     /// Seed of the frames' sizes and contents, and of the embedded model's random behaviour.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,

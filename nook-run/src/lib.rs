@@ -22,10 +22,11 @@ pub mod pci;
 pub mod postmortem;
 mod report;
 mod run;
+mod selftest;
 mod signals;
 mod state;
 mod trace;
 
-pub use net::{SelftestReport, selftest};
 pub use report::Report;
 pub use run::{Ended, RunOutcome, run};
+pub use selftest::selftest;

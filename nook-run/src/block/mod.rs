@@ -5,6 +5,8 @@ mod backend;
 mod exercise;
 mod report;
 mod run;
+mod selftest;
 
 pub use report::BlockReport;
 pub(crate) use run::run;
+pub(crate) use selftest::selftest;

@@ -7,6 +7,7 @@ mod report;
 mod run;
 mod selftest;
 
+pub use args::WireArg;
 pub use report::NetReport;
 pub(crate) use run::run;
-pub use selftest::{SelftestReport, selftest};
+pub(crate) use selftest::selftest;

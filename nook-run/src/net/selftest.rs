@@ -4,30 +4,26 @@
 mod frames;
 mod report;
 
-use std::fs;
-use std::sync::Arc;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nook_abi::Hex;
 use nook_abi::net::NetStats;
-use nook_bus::{DmaWindow, PciDevice, PciIdentity};
-use nook_recovery::PolicyFile;
+use nook_bus::{DmaWindow, PciDevice};
 use nook_regs::RegisterMap;
-use nook_runtime::{DriverModule, Launcher, ModuleCache, Net, Nook, NookBuilder, NookError, RollbackMethod, Wasi};
+use nook_runtime::{DriverModule, Launcher, Net, Nook, NookBuilder, NookError};
 
-use super::args::WireArg;
 use super::report::NetCountersReport;
-use crate::cli::{MmioArg, SelftestArgs};
-use crate::device::{self, DeviceOptions};
-use crate::drivers::LaunchOptions;
-use crate::report::{ModuleReport, check_path, irq_name, write_json};
-use crate::run::{RunOutcome, end_if_interrupted};
+use crate::cli::SelftestArgs;
+use crate::output;
+use crate::report::{ModuleReport, irq_name, write_json};
+use crate::run::RunOutcome;
+use crate::selftest::{Check, DeviceReport, MachineReport, Ready};
 use crate::signals::Signals;
-use crate::{drivers, maps, output};
 
 use frames::Frames;
-pub use report::{Check, DeviceReport, FramesReport, MachineReport, SelftestReport};
+use report::{FramesReport, SelftestReport};
 
+/// How many frames are sent, if nothing is said.
+const PACKETS: u32 = 10_000;
 /// How long the first frame may take to come round: QEMU's receivers rest for a second, a PHY for less.
 const FIRST_FRAME_NS: u64 = 10_000_000_000;
 /// How long any other may take.
@@ -40,42 +36,15 @@ const COUNTERS_NS: u64 = 500_000_000;
 const TURN_NS: u64 = 5_000_000;
 
 /// Runs the test, prints a table, and writes the report.
-///
-/// # Errors
-/// If there is no device to be tested; nothing is left behind then. What the test finds is no error.
-pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
-    let signals = Signals::take().context("cannot take signals")?;
-    if let Some(path) = &args.json {
-        check_path(path)?;
-    }
-    let module = Arc::new(drivers::load(&args.driver, Wasi::Refused)?);
-    let map = maps::choose(&args.driver, module.manifest(), &args.registers)?;
-    let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
-    let cache = ModuleCache::of_user().compiled_by(drivers::compiler(&PolicyFile::default(), Some(&signals))?);
-    let launcher = drivers::launcher(&args.driver, &module, how, None, &cache)
-        .inspect_err(|error| end_if_interrupted(error, &signals))?;
-    let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
-    let choice = DeviceOptions {
-        disk: None,
-        pci: args.pci.as_deref(),
-        qemu: args.qemu.as_ref(),
-        qemu_program: args.qemu_program.as_deref(),
-        wire: &WireArg::None,
-        seed: args.seed,
-        calm: false,
-    };
-    let device = device::open(&choice, module.manifest(), &window)?;
-    let identity = device.identity();
+pub(crate) fn selftest(args: &SelftestArgs, ready: Ready) -> Result<RunOutcome> {
+    let Ready { signals, module, map, launcher, window, device, identity, from } = ready;
+    let packets = args.packets.unwrap_or(PACKETS);
     let mut test = Selftest::new(device, window, &module, map, launcher, args.seed, signals)?;
-    let from = match (&args.pci, &args.qemu) {
-        (Some(_), _) => "pci",
-        (None, Some(_)) => "qemu",
-        (None, None) => "model",
-    };
-    let (checks, duration_ns) = test.run(args.packets);
-    let report = test.report(args, &module, from, identity, checks, duration_ns);
+    let (checks, duration_ns) = test.run(packets);
+    let device = DeviceReport::new(test.nook.host().describe_device(), from, identity, test.interrupts);
+    let report = test.report(args, &module, device, checks, duration_ns);
     let written = args.json.as_deref().map_or(Ok(()), |path| write_json(&report, path));
-    written.and(output::print(&report.table().to_string()))?;
+    written.and(output::print(&report.table()))?;
     Ok(if report.passed { RunOutcome::Done } else { RunOutcome::ExerciseFailed })
 }
 
@@ -302,31 +271,20 @@ impl Selftest {
         &self,
         args: &SelftestArgs,
         module: &DriverModule,
-        from: &'static str,
-        identity: PciIdentity,
+        device: DeviceReport,
         checks: Vec<Check>,
         duration_ns: u64,
     ) -> SelftestReport {
         let tally = self.nook.backend().tally();
         let [sha256_sent, sha256_received] = self.nook.backend().hashes();
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         SelftestReport {
             nook: env!("CARGO_PKG_VERSION"),
             passed: checks.iter().all(|check| check.passed),
             driver: ModuleReport::from(module),
-            device: DeviceReport {
-                name: self.nook.host().describe_device(),
-                from,
-                id: format!("{:04x}:{:04x}", identity.vendor, identity.device),
-                subsystem: format!("{:04x}:{:04x}", identity.subsystem_vendor, identity.subsystem),
-                revision: identity.revision,
-                interrupts: self.interrupts,
-                // A real device without an IOMMU is refused.
-                iommu: if from == "pci" { "the kernel's, through VFIO" } else { "none: an emulated device" },
-            },
-            machine: MachineReport { kernel: kernel.trim().to_owned(), architecture: std::env::consts::ARCH },
+            device,
+            machine: MachineReport::here(),
             frames: FramesReport {
-                wanted: args.packets,
+                wanted: args.packets.unwrap_or(PACKETS),
                 sent: tally.sent,
                 received: tally.received,
                 lost: tally.lost,

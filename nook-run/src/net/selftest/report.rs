@@ -1,11 +1,10 @@
 //! The report of a self-test: a table to read, and JSON to send.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 
 use crate::net::report::NetCountersReport;
 use crate::report::ModuleReport;
+use crate::selftest::{Check, DeviceReport, MachineReport, table};
 
 /// The report of a self-test. It names the machine's kernel and the device, and nothing else of either.
 #[derive(Debug, Serialize)]
@@ -30,34 +29,6 @@ pub struct SelftestReport {
     pub dma_faults: u64,
     /// From start to stop, in nanoseconds.
     pub duration_ns: u64,
-}
-
-/// The device.
-#[derive(Debug, Serialize)]
-pub struct DeviceReport {
-    /// In words.
-    pub name: String,
-    /// "model", "qemu" or "pci".
-    pub from: &'static str,
-    /// Vendor and device id.
-    pub id: String,
-    /// Subsystem vendor and device id.
-    pub subsystem: String,
-    /// Revision.
-    pub revision: u8,
-    /// "intx", "msi" or "msix", if interrupts were enabled.
-    pub interrupts: Option<&'static str>,
-    /// What confines its DMA.
-    pub iommu: &'static str,
-}
-
-/// The machine.
-#[derive(Debug, Serialize)]
-pub struct MachineReport {
-    /// Release of the kernel.
-    pub kernel: String,
-    /// Instruction set.
-    pub architecture: &'static str,
 }
 
 /// The frames.
@@ -85,28 +56,9 @@ pub struct FramesReport {
     pub seed: u64,
 }
 
-/// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What should be.
-    pub name: &'static str,
-    /// Whether it is.
-    pub passed: bool,
-    /// What was found.
-    pub found: String,
-}
-
 impl SelftestReport {
     /// Returns the table.
     pub fn table(&self) -> String {
-        let mut text = String::new();
-        let _ = writeln!(text, "{}, kernel {}", self.device.name, self.machine.kernel);
-        for check in &self.checks {
-            let mark = if check.passed { "ok" } else { "FAILED" };
-            let _ = writeln!(text, "  {mark:<6}  {:<22} {}", check.name, check.found);
-        }
-        let verdict = if self.passed { "passed" } else { "did not pass" };
-        let _ = writeln!(text, "self-test {verdict}, {:.1} s", self.duration_ns as f64 / 1e9);
-        text
+        table(&self.device, &self.machine, &self.checks, None, self.duration_ns)
     }
 }
