@@ -115,6 +115,23 @@ fn a_driver_that_lies_is_found_by_the_exercise_and_with_sums_it_hands_out_nothin
 }
 
 #[test]
+fn crash_bundles_hold_no_data_of_the_disk_unless_the_policy_says_so() {
+    // Each unit that the exercise writes begins with a word that says so; its first byte depends on the seed.
+    let is_there = |memory: &[u8]| memory.windows(7).any(|bytes| bytes == b"ookdisk");
+    for (memory, expected) in [("private", false), ("all", true)] {
+        let place = Place::new();
+        place.file("policy.toml", format!("[bundles]\nfolder = \"bundles\"\nevery = \"0s\"\nmemory = \"{memory}\"\n"));
+        let crashes = ["--crash-every", "5ms", "--policy", "policy.toml"];
+        let (report, _) = run_in(&place, &[&["--exercise", "write"][..], &crashes].concat(), 0);
+        assert!(count(&report["recovery"]["rollbacks"]) > 0, "{}", report["recovery"]);
+        let bundles = fs::read_dir(place.at("bundles")).expect("bundles").map(|it| it.expect("a bundle").path());
+        let dumps: Vec<Vec<u8>> = bundles.filter_map(|it| fs::read(it.join("memory.bin")).ok()).collect();
+        assert!(!dumps.is_empty());
+        assert!(dumps.iter().all(|dump| is_there(dump) == expected), "{memory}");
+    }
+}
+
+#[test]
 fn a_run_that_is_interrupted_answers_what_was_taken() {
     let place = Place::new();
     let nvme = built("nvme.wasm");

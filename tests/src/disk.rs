@@ -22,13 +22,21 @@ use crate::{Isolation, driver_file, native};
 /// How long a rig waits for what must come.
 const PATIENCE_NS: u64 = 60_000_000_000;
 
+/// What the tests call nvme is this driver instead, if the variable is set: another one for the same disks, for which the
+/// same must hold.
+const OTHER_DRIVER: &str = "NOOK_TEST_DISK_DRIVER";
+
+fn driver_name() -> String {
+    std::env::var(OTHER_DRIVER).unwrap_or_else(|_| "nvme".into())
+}
+
 /// Returns the NVMe driver, loaded once.
 ///
 /// # Panics
 /// If it was not built.
 pub fn nvme_module() -> Arc<DriverModule> {
     static MODULE: LazyLock<Arc<DriverModule>> = LazyLock::new(|| {
-        let module = DriverModule::load(&driver_file("nvme"), Wasi::Refused);
+        let module = DriverModule::load(&driver_file(&driver_name()), Wasi::Refused);
         Arc::new(module.unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")))
     });
     MODULE.clone()
@@ -38,13 +46,13 @@ pub fn nvme_module() -> Arc<DriverModule> {
 pub fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
     let module = nvme_module();
     let process = |wait: Wait| -> Box<dyn Launcher> {
-        let program = driver_file("nvme").with_extension("elf");
+        let program = driver_file(&driver_name()).with_extension("elf");
         let launcher = ProcessLauncher::new(&program, module.manifest(), wait);
         Box::new(launcher.unwrap_or_else(|error| panic!("{error}")))
     };
     match isolation {
-        Isolation::Native => Box::new(native("nvme", module.manifest(), Level::Native)),
-        Isolation::Wrapped => Box::new(native("nvme", module.manifest(), Level::Wrapped)),
+        Isolation::Native => Box::new(native(&driver_name(), module.manifest(), Level::Native)),
+        Isolation::Wrapped => Box::new(native(&driver_name(), module.manifest(), Level::Wrapped)),
         Isolation::Process => process(Wait::Futex),
         Isolation::ProcessPoll => process(Wait::Poll),
         Isolation::Sfi | Isolation::SfiTxn => wasm_launcher(&module, isolation),
