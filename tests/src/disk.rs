@@ -22,8 +22,8 @@ use crate::{Isolation, driver_file, native};
 /// How long a rig waits for what must come.
 const PATIENCE_NS: u64 = 60_000_000_000;
 
-/// What the tests call nvme is this driver instead, if the variable is set: another one for the same disks, for which the
-/// same must hold.
+/// What the tests call nvme is this driver instead, if the variable is set: another one for the same disks, for which
+/// the same must hold.
 const OTHER_DRIVER: &str = "NOOK_TEST_DISK_DRIVER";
 
 fn driver_name() -> String {
