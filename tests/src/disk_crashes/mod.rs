@@ -185,7 +185,14 @@ impl Outcome {
         self.at_work += count(&report["counters"]["faults_at_work"])?;
         self.rollbacks += count(&recovery["rollbacks"])?;
         self.restarts += count(&recovery["restarts"])?;
-        self.host_errors += count(&report["counters"]["errors"])?;
+        let counters = &report["counters"];
+        let errors = count(&counters["errors"])?;
+        self.host_errors += errors;
+        if errors > 0 {
+            let of =
+                ["device_errors", "poison", "abandoned", "refused"].map(|name| format!("{} {name}", counters[name]));
+            self.failures.push(format!("the host answered {errors} requests with an error: {}", of.join(", ")));
+        }
         self.rollback.add(&recovery["rollback_ns"]);
         self.restart.add(&recovery["restart_ns"]);
         Ok(())

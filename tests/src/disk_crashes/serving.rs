@@ -91,9 +91,19 @@ impl Serving {
             let (run, stop) = (this.child.id(), Arc::new(AtomicBool::new(false)));
             let stops = stop.clone();
             let thread = std::thread::spawn(move || {
+                let mut before = 0;
                 while !stops.load(Ordering::Relaxed) {
+                    // Each life is as long, however long a restart takes.
                     std::thread::sleep(how.every());
                     kill_driver(run);
+                    let is_back = |now: &u64| *now > before;
+                    before = loop {
+                        match recovered(&log).ok().filter(is_back) {
+                            Some(now) => break now,
+                            None if stops.load(Ordering::Relaxed) => return,
+                            None => std::thread::sleep(Duration::from_millis(5)),
+                        }
+                    };
                 }
             });
             this.killer = Some((thread, stop));
@@ -114,13 +124,12 @@ impl Serving {
     }
 
     fn log(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&fs::read(self.folder.join("log"))?).into_owned())
+        read_log(&self.folder.join("log"))
     }
 
     /// Returns how many crashes were recovered from, as it has logged; of very many, fewer.
     pub fn crashes(&self) -> Result<u64> {
-        let log = self.log()?;
-        Ok(log.lines().filter(|line| RECOVERED.iter().any(|said| line.contains(said))).count() as u64)
+        recovered(&self.folder.join("log"))
     }
 
     /// Ends it in order, and returns its report.
@@ -152,6 +161,16 @@ impl Serving {
             let _ = thread.join();
         }
     }
+}
+
+fn read_log(log: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(log)?).into_owned())
+}
+
+/// Counts the recoveries that a log tells of.
+fn recovered(log: &Path) -> Result<u64> {
+    let log = read_log(log)?;
+    Ok(log.lines().filter(|line| RECOVERED.iter().any(|said| line.contains(said))).count() as u64)
 }
 
 /// Kills the driver's process of a run: QEMU may be another one of its processes.
