@@ -23,7 +23,8 @@ pub struct Manifest<S> {
     pub version: S,
     /// `license`: an SPDX expression.
     pub license: S,
-    /// `pci`: `vendor:device` in hexadecimal, separated by spaces.
+    /// `pci`: `vendor:device` in hexadecimal, or `class:` with class, subclass and interface for every device of that
+    /// class, separated by spaces.
     pub pci: S,
     /// `registers`: the host's register map for these devices.
     pub registers: S,
@@ -177,9 +178,15 @@ impl<S: AsRef<str>> Manifest<S> {
         self.pci.as_ref().split_ascii_whitespace().filter_map(pci_id)
     }
 
-    /// Returns whether the driver drives this device.
-    pub fn drives(&self, vendor: u16, device: u16) -> bool {
-        self.pci_ids().any(|id| id == (vendor, device))
+    /// Returns the classes of devices of which it drives each, of any maker: class, subclass and interface, as in
+    /// bytes 11 to 9 of configuration space (PCI 3.0, 6.2.1).
+    pub fn pci_classes(&self) -> impl Iterator<Item = u32> {
+        self.pci.as_ref().split_ascii_whitespace().filter_map(pci_class)
+    }
+
+    /// Returns whether the driver drives this device, whose class is `class`: it names the device, or the class.
+    pub fn drives(&self, vendor: u16, device: u16, class: u32) -> bool {
+        self.pci_ids().any(|id| id == (vendor, device)) || self.pci_classes().any(|it| it == class)
     }
 
     /// Returns the manifest with other text: `owned(str::to_owned)` outlives the section.
@@ -215,16 +222,26 @@ fn name<'a>(value: &'a str) -> Result<&'a str, ManifestError<'a>> {
     Ok(value)
 }
 
+/// What `pci` is made of.
+const PCI: &str = "vendor:device ids such as 8086:100e, or classes such as class:010802";
+
 fn pci_id(text: &str) -> Option<(u16, u16)> {
     let (vendor, device) = text.split_once(':')?;
     let hex = |digits: &str| (digits.len() == 4).then(|| u16::from_str_radix(digits, 16).ok()).flatten();
     Some((hex(vendor)?, hex(device)?))
 }
 
+/// Reads `class:010802`.
+fn pci_class(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("class:")?;
+    let good = digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    good.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+}
+
 fn pci<'a>(value: &'a str) -> Result<&'a str, ManifestError<'a>> {
     let ids = || value.split_ascii_whitespace();
-    if ids().next().is_none() || ids().any(|id| pci_id(id).is_none()) {
-        return Err(ManifestError::BadValue { key: "pci", value, expected: "vendor:device ids such as 8086:100e" });
+    if ids().next().is_none() || ids().any(|id| pci_id(id).is_none() && pci_class(id).is_none()) {
+        return Err(ManifestError::BadValue { key: "pci", value, expected: PCI });
     }
     Ok(value)
 }
@@ -256,7 +273,21 @@ mod tests {
         assert_eq!(manifest.name, "e1000");
         assert!(manifest.pci_ids().eq([(0x8086, 0x100e), (0x8086, 0x100f)]));
         assert_eq!((manifest.class(), manifest.heap_bytes), (Class::Net, 0));
-        assert!(manifest.owned(str::to_owned).drives(0x8086, 0x100f));
+        assert!(manifest.owned(str::to_owned).drives(0x8086, 0x100f, 0x02_0000));
+        assert!(!manifest.drives(0x8086, 0x1010, 0x02_0000));
+    }
+
+    #[test]
+    fn a_class_of_devices_can_be_driven_as_a_whole() {
+        let text = GOOD.replace("8086:100e 8086:100f", "1b36:0010 class:010802");
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert!(manifest.pci_ids().eq([(0x1b36, 0x10)]) && manifest.pci_classes().eq([0x01_0802]));
+        assert!(manifest.drives(0x144d, 0xa808, 0x01_0802) && manifest.drives(0x1b36, 0x10, 0));
+        assert!(!manifest.drives(0x144d, 0xa808, 0x01_0801));
+        for wrong in ["class:0108", "class:01080g", "class:+10802", "class:"] {
+            let text = GOOD.replace("8086:100e 8086:100f", wrong);
+            assert!(matches!(Manifest::parse(text.as_bytes()), Err(ManifestError::BadValue { key: "pci", .. })));
+        }
     }
 
     #[test]

@@ -337,6 +337,8 @@ impl TestHost {
             completions: self.rings[BlockQueue::Completions as usize] as u64,
             most_requests: TRANSFERS as u32,
             transfer_bytes: TRANSFER_BYTES as u32,
+            disk_number: 0,
+            queue_pairs: 0,
         };
         // SAFETY: leaked memory of this host.
         unsafe { (*self.page).class = page.to_words() };

@@ -310,7 +310,7 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "call", "qemu", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
+        "driver", "filter_rule", "call", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
         "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,
@@ -337,6 +337,11 @@ pub struct RunArgs {
     /// A comma within a value is doubled.
     #[arg(long, value_name = "DEVICE", conflicts_with_all = ["wire", "seed", "calm"])]
     pub qemu: Option<DeviceSpec>,
+
+    /// Plugs this into the device of --qemu, named in the same way: a namespace of an NVMe controller is
+    /// nvme-ns,file=PATH,nsid=2. Can be given more than once.
+    #[arg(long, value_name = "DEVICE", requires = "qemu")]
+    pub qemu_part: Vec<DeviceSpec>,
 
     /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
     /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.

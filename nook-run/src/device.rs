@@ -25,6 +25,8 @@ pub struct DeviceOptions<'a> {
     pub pci: Option<&'a str>,
     /// A device of QEMU's.
     pub qemu: Option<&'a DeviceSpec>,
+    /// What is plugged into that.
+    pub qemu_parts: &'a [DeviceSpec],
     /// Which QEMU, if it was named.
     pub qemu_program: Option<&'a Path>,
     /// Where the embedded card's cable goes.
@@ -39,10 +41,10 @@ pub struct DeviceOptions<'a> {
 
 impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
     fn from(args: &'a RunArgs) -> Self {
-        let RunArgs { pci, qemu, qemu_program, net, block, seed, calm, .. } = args;
+        let RunArgs { pci, qemu, qemu_part, qemu_program, net, block, seed, calm, .. } = args;
         let (pci, qemu, qemu_program) = (pci.as_deref(), qemu.as_ref(), qemu_program.as_deref());
         let (wire, disk) = (&net.wire, block.disk.as_deref());
-        DeviceOptions { pci, qemu, qemu_program, wire, disk, seed: *seed, calm: *calm }
+        DeviceOptions { pci, qemu, qemu_parts: qemu_part, qemu_program, wire, disk, seed: *seed, calm: *calm }
     }
 }
 
@@ -73,6 +75,7 @@ pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWi
         (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
         (None, Some(device)) => {
             let mut config = QemuConfig::new(device.clone(), QemuNet::User { restrict: false });
+            config.parts = choice.qemu_parts.to_vec();
             config.program = qemu_program(choice.qemu_program)?;
             Ok(Box::new(QemuDevice::start(config, window).with_context(|| format!("--qemu {device}"))?))
         }
@@ -91,11 +94,12 @@ fn qemu_program(named: Option<&Path>) -> Result<QemuProgram> {
 }
 
 fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {
-    if manifest.drives(nvme_regs::VENDOR_MODEL, nvme_regs::DEVICE_MODEL) {
+    if manifest.drives(nvme_regs::VENDOR_MODEL, nvme_regs::DEVICE_MODEL, nvme_regs::CLASS) {
         return disk(choice);
     }
     let chips = [(Chip::I82540em, e1000_regs::DEVICE_82540EM), (Chip::I82545em, e1000_regs::DEVICE_82545EM)];
-    let Some((chip, _)) = chips.into_iter().find(|&(_, device)| manifest.drives(e1000_regs::VENDOR, device)) else {
+    let Some((chip, _)) = chips.into_iter().find(|&(_, device)| manifest.drives(e1000_regs::VENDOR, device, ETHERNET))
+    else {
         bail!(
             "the embedded models are an Intel 82540EM or 82545EM (8086:100e, 8086:100f) and an NVM Express disk \
              (1234:0108), which the driver `{}` does not drive: choose another device with --qemu",
@@ -113,6 +117,8 @@ fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn
     Ok(Box::new(model))
 }
 
+/// PCI class of an Ethernet controller (PCI 3.0, appendix D).
+const ETHERNET: u32 = 0x02_0000;
 /// Bytes of the embedded disk, if it is not a file.
 const DISK_BYTES: u64 = 64 << 20;
 /// Bytes of its blocks.

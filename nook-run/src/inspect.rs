@@ -47,7 +47,7 @@ fn launcher(args: &InspectArgs, module: &Arc<DriverModule>) -> Result<Box<dyn La
 
 fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     let m = module.manifest();
-    let ids = m.pci_ids().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
+    let ids = m.pci.split_ascii_whitespace();
     writeln!(out, "driver          {} {} ({})", m.name, m.version, m.license)?;
     writeln!(out, "abi             {}.{}", m.abi.0, m.abi.1)?;
     writeln!(out, "class           {}, PCI {}", m.class(), ids.collect::<Vec<_>>().join(" "))?;

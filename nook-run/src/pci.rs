@@ -30,7 +30,8 @@ fn json(value: &impl Serialize) -> Result<String> {
 pub fn devices(args: &DevicesArgs) -> Result<String> {
     let modules = args.drivers.iter().map(|path| drivers::load(path, drivers::WASI)).collect::<Result<Vec<_>>>()?;
     let listed = Sysfs::default().devices()?.into_iter().map(|function| {
-        let drives = |module: &&DriverModule| module.manifest().drives(function.vendor, function.device);
+        let drives =
+            |module: &&DriverModule| module.manifest().drives(function.vendor, function.device, function.class);
         let drivers = modules.iter().filter(drives).map(|module| module.manifest().name.clone()).collect();
         Listed { function, drivers }
     });

@@ -192,3 +192,54 @@ fn a_disk_is_served_until_the_run_ends_and_then_the_socket_is_gone() {
     run.end().with(0);
     assert!(!place.at("disk.sock").exists());
 }
+
+#[test]
+fn a_namespace_is_chosen_by_its_number_and_one_that_cannot_be_used_is_refused_by_name() {
+    let place = Place::new();
+    for (name, bytes) in [("metadata", 4 << 20), ("wide", 1 << 20), ("good", 4 << 20)] {
+        fs::write(place.at(name), vec![0; bytes]).expect("a file");
+    }
+    let qemu = [
+        ["--qemu", "nvme"],
+        ["--qemu-part", "nvme-ns,file=metadata,nsid=1,ms=8"],
+        ["--qemu-part", "nvme-ns,file=wide,nsid=2,logical_block_size=8192,physical_block_size=8192"],
+        ["--qemu-part", "nvme-ns,file=good,nsid=4,logical_block_size=4096,physical_block_size=4096"],
+    ];
+    let qemu = qemu.as_flattened();
+    let exercise = ["--exercise", "write,verify", "--destroy-data", "nook", "--queues", "4"];
+    let (report, _) = run_in(&place, &[qemu, &exercise, &["--namespace", "4"]].concat(), 0);
+    went_well(&report, &["write", "verify"]);
+    assert_eq!((count(&report["disk"]["block_bytes"]), count(&report["disk"]["blocks"])), (4096, 1024));
+    for name in ["metadata", "wide"] {
+        assert!(fs::read(place.at(name)).expect("the file").iter().all(|byte| *byte == 0), "{name} was written to");
+    }
+    for (number, says) in [
+        ("1", "namespace 1 cannot be used: its blocks have metadata"),
+        ("2", "namespace 2 cannot be used: its blocks have less than 512 or more than 4096 bytes"),
+        ("3", "namespace 3 is not active; the next one that is has number 4"),
+        ("5", "namespace 5 is not active, and none above it is"),
+        ("300", "there is no namespace 300: this controller has at most 256"),
+    ] {
+        let (_, log) = run_in(&place, &[qemu, &["--exercise", "read", "--namespace", number]].concat(), 1);
+        assert!(log.contains(says), "{number}: {log}");
+    }
+}
+
+#[test]
+fn a_controller_of_another_maker_is_driven_by_its_class_unless_the_operators_map_leaves_the_class_out() {
+    let place = Place::new();
+    fs::write(place.at("disk.img"), vec![0; 4 << 20]).expect("a file");
+    // QEMU's controller with Intel's ids, which the driver does not name.
+    let qemu = ["--qemu", "nvme,use-intel-id=on,file=disk.img", "--exercise", "write,verify", "--destroy-data", "nook"];
+    let (report, log) = run_in(&place, &qemu, 0);
+    went_well(&report, &["write", "verify"]);
+    assert!(log.contains("8086:5845 is not one of the devices that the driver `nvme` names"), "{log}");
+    let map = place.nook_run(["map", "export", "nvme"]).end().with(0).stdout;
+    assert!(map.contains("\"class:010802\""), "{map}");
+    fs::write(place.at("own.regs.toml"), map.replace(", \"class:010802\"", "")).expect("a file");
+    let (_, log) = run_in(&place, &[&qemu[..], &["--registers", "own.regs.toml"]].concat(), 1);
+    assert!(log.contains("8086:5845") && log.contains("1b36:0010, 1234:0108"), "{log}");
+    // One that is named goes on.
+    let own = ["--registers", "own.regs.toml", "--exercise", "read"];
+    went_well(&run_in(&place, &own, 0).0, &["read"]);
+}

@@ -214,7 +214,7 @@ macro_rules! define_port {
             /// a second module.
             pub(crate) fn page(&self, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
                 match self {
-                    $(Port::$class(_) => $module::page(manifest, space, beside),)*
+                    $(Port::$class(port) => $module::page(port, manifest, space, beside),)*
                     Port::None => [0; CLASS_WORDS],
                 }
             }

@@ -137,12 +137,11 @@ impl Host {
     /// If the window is shorter than the layout says.
     pub(crate) fn new(config: HostConfig<'_>) -> Result<Self, HostError> {
         let HostConfig { device, window, maps, manifest, layout, budgets, clock } = config;
-        let PciIdentity { vendor, device: id, .. } = device.identity();
-        if !manifest.drives(vendor, id) {
-            let ids = manifest.pci_ids().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}"));
+        let PciIdentity { vendor, device: id, class, .. } = device.identity();
+        if !manifest.drives(vendor, id, class) {
             return Err(HostError::WrongDevice {
                 driver: manifest.name.clone(),
-                drives: ids.collect::<Vec<_>>().join(", "),
+                drives: manifest.pci.split_ascii_whitespace().collect::<Vec<_>>().join(", "),
                 device: device.describe(),
                 vendor,
                 id,
@@ -153,14 +152,21 @@ impl Host {
             wanted: manifest.registers.clone(),
             have: maps.iter().map(|map| map.name()).collect::<Vec<_>>().join(", "),
         })?;
-        if !map.is_for(vendor, id) {
+        if !map.is_for(vendor, id, class) {
             return Err(HostError::WrongMap {
                 map: map.name(),
-                devices: map.devices().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                devices: map.describes().map(ToString::to_string).collect::<Vec<_>>().join(", "),
                 device: device.describe(),
                 vendor,
                 id,
             });
+        }
+        if !manifest.pci_ids().any(|ids| ids == (vendor, id)) {
+            tracing::info!(
+                "{vendor:04x}:{id:04x} is not one of the devices that the driver `{}` names: it drives the whole class \
+                 {class:06x}",
+                manifest.name
+            );
         }
         let is_io = |index| device.bars().iter().any(|bar| bar.index == index && bar.space == BarSpace::Io);
         if let Some(bar) = map.bars().iter().find(|bar| is_io(bar.index)) {

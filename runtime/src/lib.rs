@@ -67,7 +67,7 @@ mod watch;
 mod world;
 
 pub use bars::UncheckedBars;
-pub use block::{Block, BlockCounters};
+pub use block::{Block, BlockCounters, DiskChoice};
 pub use budget::{Budgets, TICK_NS};
 pub use builder::NookBuilder;
 pub use cache::{Compiler, ModuleCache, check_private_directory};

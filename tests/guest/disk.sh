@@ -115,8 +115,8 @@ case_disk_goes_from_linux_to_nook_and_back() {
     first=$(hash_of "$BLOCKS" 0 "$FILES_AT_MIB")
     disk_is_as_noted "after nook-run was killed while it wrote"
 
-    disk_run 0 --exercise write,verify --destroy-data guest-disk
-    no_access_was_blocked "writing"
+    disk_run 0 --queues 4 --exercise write,verify --destroy-data guest-disk
+    no_access_was_blocked "writing through four pairs of queues"
     [ "$(number fault_count /tmp/report.json)" = 0 ] || fail "there were faults"
     result "{\"writes\": $(number writes /tmp/report.json)}"
 

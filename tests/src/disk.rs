@@ -12,8 +12,8 @@ use nook_process::{ProcessLauncher, Wait};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_recovery::Supervisor;
 use nook_runtime::{
-    Block, Budgets, DriverModule, Launcher, Mmio, ModuleCache, Nook, NookBuilder, RollbackMethod, Wasi, WasmLauncher,
-    now_ns,
+    Block, Budgets, DiskChoice, DriverModule, Launcher, Mmio, ModuleCache, Nook, NookBuilder, RollbackMethod, Wasi,
+    WasmLauncher, now_ns,
 };
 use nvme_model::{Disk, Model, ModelConfig};
 
@@ -146,7 +146,15 @@ pub type DiskNook = Nook<Block<Asker>>;
 /// # Panics
 /// If a part cannot be made.
 pub fn disk_nook(drive: Drive<'_>, isolation: Isolation) -> DiskNook {
-    disk_nook_of(&nvme_module(), nvme_launcher(isolation), drive, isolation)
+    chosen_disk_nook(drive, isolation, DiskChoice::default())
+}
+
+/// The same, with what the operator wants of the device.
+///
+/// # Panics
+/// If a part cannot be made.
+pub fn chosen_disk_nook(drive: Drive<'_>, isolation: Isolation, choice: DiskChoice) -> DiskNook {
+    made(&nvme_module(), nvme_launcher(isolation), Behind::Drive(drive), isolation, choice)
 }
 
 /// The same for another driver of these devices.
@@ -159,15 +167,39 @@ pub fn disk_nook_of(
     drive: Drive<'_>,
     isolation: Isolation,
 ) -> DiskNook {
+    made(module, launcher, Behind::Drive(drive), isolation, DiskChoice::default())
+}
+
+/// Puts the driver and an embedded device together; nothing runs yet.
+///
+/// # Panics
+/// If a part cannot be made.
+pub fn model_nook(device: Box<dyn PciDevice>, isolation: Isolation, choice: DiskChoice) -> DiskNook {
+    made(&nvme_module(), nvme_launcher(isolation), Behind::Device(device), isolation, choice)
+}
+
+/// What is behind a driver.
+enum Behind<'a> {
+    Drive(Drive<'a>),
+    /// An embedded device.
+    Device(Box<dyn PciDevice>),
+}
+
+fn made(
+    module: &DriverModule,
+    launcher: Box<dyn Launcher>,
+    behind: Behind<'_>,
+    isolation: Isolation,
+    choice: DiskChoice,
+) -> DiskNook {
     let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
-    let (device, clock): (Box<dyn PciDevice>, _) = match drive {
-        Drive::Model(config, disk) => {
-            // What is waited for comes at once, but with a process, which works in real time.
-            let real = matches!(isolation, Isolation::Process | Isolation::ProcessPoll);
-            let clock = if real { Clock::Monotonic } else { Clock::new_virtual() };
-            (Box::new(Model::new(config, disk.clone())), clock)
-        }
-        Drive::Qemu(file, options) => {
+    // What is waited for of an embedded device comes at once, but with a process, which works in real time.
+    let real = matches!(isolation, Isolation::Process | Isolation::ProcessPoll);
+    let embedded = if real { Clock::Monotonic } else { Clock::new_virtual() };
+    let (device, clock): (Box<dyn PciDevice>, _) = match behind {
+        Behind::Device(device) => (device, embedded),
+        Behind::Drive(Drive::Model(config, disk)) => (Box::new(Model::new(config, disk.clone())), embedded),
+        Behind::Drive(Drive::Qemu(file, options)) => {
             let spec = format!("nvme,file={}{options}", file.display()).parse().expect("a device's name and options");
             let config = QemuConfig::new(spec, QemuNet::User { restrict: true });
             (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Clock::Monotonic)
@@ -180,12 +212,11 @@ pub fn disk_nook_of(
         transmit_ns: PATIENCE_NS,
         ..Budgets::default()
     };
-    NookBuilder::of(module, &[&nvme_regs::MAP])
-        .in_window(window)
-        .budgets(budgets)
-        .clock(clock)
-        .block(device, launcher, Asker::default())
-        .expect("driver and device belong together")
+    let maps = [&nvme_regs::MAP];
+    let builder = NookBuilder::of(module, &maps).in_window(window).budgets(budgets).clock(clock);
+    let mut host = builder.host(device).expect("driver and device belong together");
+    host.choose_disk(choice);
+    Nook::block(host, launcher, Asker::default())
 }
 
 /// A disk's nook that can be let work.

@@ -23,7 +23,8 @@ mod text_disk;
 pub use bare_device::{BAR_BYTES, BareDevice, BareDeviceHandle};
 pub use cable::{CableEnd, FrameQueues, cable};
 pub use disk::{
-    Asker, DiskNook, Drive, Served, disk_nook, disk_nook_of, nvme_launcher, nvme_module, until_answered, wasm_launcher,
+    Asker, DiskNook, Drive, Served, chosen_disk_nook, disk_nook, disk_nook_of, model_nook, nvme_launcher, nvme_module,
+    until_answered, wasm_launcher,
 };
 pub use planted::corrupted_at;
 pub use planted_disk::{DiskBug, with_disk_bug};

@@ -97,7 +97,10 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
                 tx_timeouts
             }),
         ),
-        (BLOCK_PAGE, layout!(BlockPage { requests, completions, most_requests, transfer_bytes })),
+        (
+            BLOCK_PAGE,
+            layout!(BlockPage { requests, completions, most_requests, transfer_bytes, disk_number, queue_pairs }),
+        ),
         (BLOCK_QUEUE, layout!(BlockRequest { id, generation, op, flags, first, blocks, len_bytes, offset, reserved })),
         (BLOCK_QUEUE, layout!(BlockCompletion { id, generation, status, detail, reserved })),
         (BLOCK_DISK, layout!(Disk { blocks, block_bytes, max_blocks, max_zeroes, flags, serial })),

@@ -23,4 +23,15 @@ impl<K: Kernel> Nook<K> {
     pub fn transfer_bytes(&self) -> u32 {
         self.page().block().transfer_bytes
     }
+
+    /// Returns which disk of the device the operator wants, by the device's own number; 0 leaves it to the driver. A
+    /// disk's driver refuses one that is not there.
+    pub fn disk_number(&self) -> u32 {
+        self.page().block().disk_number
+    }
+
+    /// Returns how many pairs of queues towards the device the operator wants, at most; 0 leaves it to the driver.
+    pub fn queue_pairs(&self) -> u32 {
+        self.page().block().queue_pairs
+    }
 }

@@ -162,9 +162,9 @@ impl<K: Kernel> Admin<K> {
         self.send(Command::new(nvme_regs::admin::ASYNC_EVENT, 0).id(EVENT_CID))
     }
 
-    /// Asks to abort an I/O command of queue 1 (section 5.1).
-    pub(crate) fn abort(&mut self, cid: u16) -> Result<(), Status> {
-        let which = nvme_regs::admin::ABORT_SQ.put(1) | nvme_regs::admin::ABORT_CID.put(cid.into());
+    /// Asks to abort an I/O command of the queue with this number (section 5.1).
+    pub(crate) fn abort(&mut self, queue: u32, cid: u16) -> Result<(), Status> {
+        let which = nvme_regs::admin::ABORT_SQ.put(queue) | nvme_regs::admin::ABORT_CID.put(cid.into());
         self.send(Command::new(nvme_regs::admin::ABORT, 0).id(ABORT_CID | cid).dword(10, which))?;
         self.aborts += 1;
         Ok(())

@@ -5,7 +5,8 @@ use nvme_regs::command::{self, Command};
 use nvme_regs::{ACQ, AQA, ASQ, CAP, CC, CSTS, INTMC, INTMS, PAGE_BYTES, TIMEOUT_STEP_NS, admin, completion};
 
 use crate::admin::{Admin, ENTRIES};
-use crate::io::{IO_ENTRIES, Queue};
+use crate::io::IO_ENTRIES;
+use crate::pairs::Queue;
 
 /// How often a change of status is looked for.
 const LOOK_NS: u64 = 1_000_000;
@@ -90,24 +91,32 @@ impl<K: Kernel> Controller<K> {
         self.settled(true)
     }
 
-    /// Creates the I/O queue pair, whose completions interrupt with `vector` (sections 5.4 and 5.5).
-    pub(crate) fn create_queue(&mut self, queue: &Queue<K>, vector: u32) -> Result<(), Status> {
-        // One of each kind is asked for. What is granted is at least that (section 5.27.1.5).
-        let ask = Command::new(admin::SET_FEATURES, 0).dword(10, admin::FEATURE_QUEUES);
-        self.admin.command("Set Features (number of queues)", ask)?;
-        let size = admin::QUEUE_ID.put(1) | admin::QUEUE_SIZE.put(IO_ENTRIES as u32 - 1);
+    /// Asks for I/O queues, as many of each kind, and returns how many are granted, which may be fewer (section
+    /// 5.27.1.5).
+    pub(crate) fn ask_for_queues(&mut self, wanted: u32) -> Result<u32, Status> {
+        let last = wanted - 1;
+        let numbers = admin::SUBMISSION_QUEUES.put(last) | admin::COMPLETION_QUEUES.put(last);
+        let ask = Command::new(admin::SET_FEATURES, 0).dword(10, admin::FEATURE_QUEUES).dword(11, numbers);
+        let granted = self.admin.command("Set Features (number of queues)", ask)?;
+        let fewer = admin::SUBMISSION_QUEUES.get(granted).min(admin::COMPLETION_QUEUES.get(granted));
+        Ok(wanted.min(fewer + 1))
+    }
+
+    /// Creates a pair of I/O queues, whose completions interrupt with `vector` (sections 5.4 and 5.5).
+    pub(crate) fn create_queues(&mut self, queue: &Queue<K>, number: u32, vector: u32) -> Result<(), Status> {
+        let size = admin::QUEUE_ID.put(number) | admin::QUEUE_SIZE.put(IO_ENTRIES as u32 - 1);
         let how = admin::CONTIGUOUS | admin::INTERRUPTS | admin::VECTOR.put(vector);
         let cq = Command::new(admin::CREATE_CQ, 0).data(queue.cq.iova(), 0).dword(10, size).dword(11, how);
         self.admin.command("Create I/O Completion Queue", cq)?;
-        let how = admin::CONTIGUOUS | admin::CQ_ID.put(1);
+        let how = admin::CONTIGUOUS | admin::CQ_ID.put(number);
         let sq = Command::new(admin::CREATE_SQ, 0).data(queue.sq.iova(), 0).dword(10, size).dword(11, how);
         self.admin.command("Create I/O Submission Queue", sq)?;
         Ok(())
     }
 
-    /// Deletes the I/O queue pair (sections 5.6 and 5.7). Commands that were in it are completed before.
-    pub(crate) fn delete_queue(&mut self) -> Result<(), Status> {
-        let which = admin::QUEUE_ID.put(1);
+    /// Deletes a pair of I/O queues (sections 5.6 and 5.7). Commands that were in it are completed before.
+    pub(crate) fn delete_queues(&mut self, number: u32) -> Result<(), Status> {
+        let which = admin::QUEUE_ID.put(number);
         self.admin.command("Delete I/O Submission Queue", Command::new(admin::DELETE_SQ, 0).dword(10, which))?;
         self.admin.command("Delete I/O Completion Queue", Command::new(admin::DELETE_CQ, 0).dword(10, which))?;
         Ok(())

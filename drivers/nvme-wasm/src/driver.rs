@@ -6,7 +6,8 @@ use nook_sdk::{
 
 use crate::controller::Controller;
 use crate::identify::{self, Found};
-use crate::io::{Again, Queue};
+use crate::io::Again;
+use crate::pairs::{Pairs, number};
 use crate::quirks::Quirks;
 use crate::slots::{SLOTS, Slots};
 use crate::watch::TICK_NS;
@@ -17,7 +18,7 @@ const PCI_DEVICE: u32 = 2;
 /// The BAR with the registers (PCIe 3.1.1).
 const BAR: u32 = 0;
 
-/// The vectors of the two completion queues, if there are as many.
+/// The vector of the admin queue, and the first of the I/O queues, if there are as many.
 const ADMIN_VECTOR: u32 = 0;
 const IO_VECTOR: u32 = 1;
 
@@ -42,15 +43,16 @@ pub(crate) enum State {
 pub struct Nvme<K: Kernel> {
     pub(crate) nook: Nook<K>,
     pub(crate) chip: Controller<K>,
-    pub(crate) queue: Queue<K>,
+    pub(crate) pairs: Pairs<K>,
     pub(crate) slots: Slots<K>,
     pub(crate) state: State,
     pub(crate) disk: Disk,
     pub(crate) events: u32,
     /// Abort commands at a time.
     pub(crate) most_aborts: u32,
-    /// Each completion queue has a vector to itself; if not, the one that there is is masked in the controller.
-    messages: bool,
+    /// Vectors of I/O queues; the admin queue has one more. If there are none, the one that there is is masked in the
+    /// controller.
+    io_vectors: u32,
     masked: bool,
     pub(crate) again: Again,
     /// Completions of nothing that was asked, and controller resets, ever.
@@ -76,14 +78,14 @@ impl<K: Kernel> BlockDriver<K> for Nvme<K> {
         let Found { namespace, disk, aborts, events } = found?;
         Ok(Nvme {
             nook,
-            queue: Queue::new(nook)?,
+            pairs: Pairs::new(nook, nook.queue_pairs())?,
             slots: Slots::new(nook, namespace, disk.block_bytes)?,
             chip,
             state: State::Closed,
             disk,
             events,
             most_aborts: aborts,
-            messages: false,
+            io_vectors: 0,
             masked: false,
             again: Again::default(),
             strays: 0,
@@ -106,7 +108,8 @@ impl<K: Kernel> BlockDriver<K> for Nvme<K> {
             return Err(Status::Busy);
         }
         self.nook.irq_enable(ADMIN_VECTOR)?;
-        self.messages = self.nook.irq_enable(IO_VECTOR).is_ok();
+        let wanted = IO_VECTOR..IO_VECTOR + self.pairs.made() as u32;
+        self.io_vectors = wanted.take_while(|vector| self.nook.irq_enable(*vector).is_ok()).count() as u32;
         if let Err(status) = self.chip.reset().and_then(|()| self.bring_up()) {
             let _ = self.chip.reset();
             self.disable_interrupts()?;
@@ -162,14 +165,14 @@ impl<K: Kernel> BlockDriver<K> for Nvme<K> {
                 return Irq::Handled;
             }
         }
-        if !self.messages || vector == ADMIN_VECTOR {
+        if !self.has_messages() || vector == ADMIN_VECTOR {
             if self.chip.admin.look().is_err() {
                 self.want_reset();
             }
             if self.chip.admin.event.is_some() {
                 self.nook.work_schedule();
             }
-            if self.messages {
+            if self.has_messages() {
                 return Irq::Handled;
             }
         }
@@ -200,15 +203,26 @@ impl<K: Kernel> BlockDriver<K> for Nvme<K> {
 impl<K: Kernel> Nvme<K> {
     /// Brings a controller from reset to taking requests, with empty queues.
     pub(crate) fn bring_up(&mut self) -> Result<(), Status> {
-        self.queue.clear()?;
+        self.pairs.clear()?;
         self.again = Again::default();
         self.masked = false;
         self.chip.start()?;
-        self.chip.create_queue(&self.queue, if self.messages { IO_VECTOR } else { ADMIN_VECTOR })?;
+        let granted = self.chip.ask_for_queues(self.pairs.made() as u32)?;
+        self.pairs.limit(granted);
+        for at in 0..self.pairs.count() {
+            // Queues share the last vector if there are fewer.
+            let vector = (IO_VECTOR + at as u32).min(self.io_vectors);
+            if let Some(queue) = self.pairs.get_mut(at) {
+                self.chip.create_queues(queue, number(at), vector)?;
+            }
+        }
+        if self.pairs.count() as u32 != self.nook.queue_pairs().max(1) {
+            info!(self.nook, "{} pairs of queues are used, of {granted} that are granted", self.pairs.count());
+        }
         self.ask_for_events()
     }
 
-    /// Ends in order: what was sent is done, the queue is deleted, and what is cached becomes durable.
+    /// Ends in order: what was sent is done, the queues are deleted, and what is cached becomes durable.
     fn wind_down(&mut self, completing: &mut Completing<'_>) -> Result<(), Status> {
         let nook = self.nook;
         let drained = nook.poll_until(DRAIN_NS, DRAIN_LOOK_NS, || {
@@ -218,21 +232,27 @@ impl<K: Kernel> Nvme<K> {
         if drained.is_err() {
             info!(nook, "some commands are not completed: they end with their queue");
         }
-        self.chip.delete_queue()?;
+        (0..self.pairs.count()).try_for_each(|at| self.chip.delete_queues(number(at)))?;
         self.chip.shut_down()
     }
 
     fn disable_interrupts(&mut self) -> Result<(), Status> {
-        if self.messages {
-            self.nook.irq_disable(IO_VECTOR)?;
+        for vector in IO_VECTOR..=self.io_vectors {
+            self.nook.irq_disable(vector)?;
         }
         self.nook.irq_disable(ADMIN_VECTOR)
+    }
+
+    /// Returns whether the I/O queues have vectors besides that of the admin queue.
+    #[inline(always)]
+    fn has_messages(&self) -> bool {
+        self.io_vectors != 0
     }
 
     /// Masks the line in the controller or opens it; there is nothing to mask with messages.
     #[inline(always)]
     fn mask(&mut self, masked: bool) {
-        if !self.messages && masked != self.masked && self.state != State::Closed {
+        if !self.has_messages() && masked != self.masked && self.state != State::Closed {
             self.masked = masked;
             self.chip.mask(masked);
         }

@@ -5,7 +5,7 @@ use nvme_regs::admin;
 use nvme_regs::command::{ALL_NAMESPACES, Command};
 
 use crate::driver::Nvme;
-use crate::identify;
+use crate::identify::{self, Namespace};
 
 /// Words of a log page that are read: all of the longest that is.
 const LOG_WORDS: u32 = 1024;
@@ -45,7 +45,7 @@ impl<K: Kernel> Nvme<K> {
     }
 
     fn look_at_size(&mut self) -> Result<(), Status> {
-        let (blocks, log) = identify::size(self.nook, &mut self.chip, self.slots.namespace)?;
+        let Namespace { blocks, log, .. } = identify::describe(self.nook, &mut self.chip, self.slots.namespace)?;
         if (blocks, 1 << log) != (self.disk.blocks, self.disk.block_bytes) {
             let (had, size) = (self.disk.blocks, 1u32 << log);
             warn!(

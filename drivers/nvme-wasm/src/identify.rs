@@ -39,21 +39,14 @@ pub(crate) fn find<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, quirks: Q
     let (vwc, oncs) = (bytes.read::<u8>(controller::VWC)?, bytes.read::<u16>(controller::ONCS)?);
     let events = bytes.read::<u32>(controller::OAES)?;
 
-    let active = chip.page("Identify (active namespaces)", identify(admin::CNS_ACTIVE, 0))?;
-    let id = active.bytes().read::<u32>(0)?;
-    if id == 0 {
-        error!(nook, "the controller has no active namespace");
-        return Err(Status::NoDevice);
-    }
-    if active.bytes().read::<u32>(4)? != 0 {
-        info!(nook, "of several namespaces number {id} is the disk");
-    }
+    let most_namespaces = bytes.read::<u32>(controller::NN)?;
 
-    let (blocks, log) = size(nook, chip, id)?;
+    let id = choose(nook, chip, most_namespaces)?;
+    let Namespace { blocks, log, protected } = describe(nook, chip, id)?;
     let block_bytes = 1u32 << log;
     // Pages are 4096 bytes: CAP.MPSMIN was 0 (section 5.17.2.1, MDTS).
-    let most = MAX_PAGES.min(if mdts == 0 { MAX_PAGES } else { 1u32.checked_shl(mdts.into()).unwrap_or(MAX_PAGES) });
-    let most_bytes = (most * PAGE_BYTES).min(nook.transfer_bytes());
+    let pages = MAX_PAGES.min(if mdts == 0 { MAX_PAGES } else { 1u32.checked_shl(mdts.into()).unwrap_or(MAX_PAGES) });
+    let most_bytes = (pages * PAGE_BYTES).min(nook.transfer_bytes());
     let cached = vwc & controller::VWC_PRESENT != 0;
     let mut flags = 0;
     for (has, flag) in [
@@ -61,15 +54,19 @@ pub(crate) fn find<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, quirks: Q
         (cached && !quirks.ignores_fua, disk_flags::FUA),
         (oncs & controller::ONCS_DATASET_MANAGEMENT != 0, disk_flags::DISCARD),
         (oncs & controller::ONCS_WRITE_ZEROES != 0, disk_flags::WRITE_ZEROES),
+        (protected, disk_flags::READ_ONLY),
     ] {
         flags |= if has { flag } else { 0 };
     }
     let zeroes = flags & (disk_flags::DISCARD | disk_flags::WRITE_ZEROES) != 0;
+    let max_blocks = (most_bytes / block_bytes).min(nvm::MAX_BLOCKS);
+    // By the specification the limit of transfers is none for zeroes; controllers are known that have it all the same.
+    let max_zeroes = if quirks.any_zeroes { nvm::MAX_BLOCKS } else { max_blocks };
     let disk = Disk {
         blocks,
         block_bytes,
-        max_blocks: (most_bytes / block_bytes).min(nvm::MAX_BLOCKS),
-        max_zeroes: if zeroes { nvm::MAX_BLOCKS } else { 0 },
+        max_blocks,
+        max_zeroes: if zeroes { max_zeroes } else { 0 },
         flags,
         serial: serial_of(&serial),
     };
@@ -77,13 +74,59 @@ pub(crate) fn find<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, quirks: Q
     Ok(Found { namespace: id, disk, aborts: u32::from(acl) + 1, events })
 }
 
-/// Returns how many blocks a namespace has, and the logarithm of their bytes.
-pub(crate) fn size<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, id: u32) -> Result<(u64, u32), Status> {
+/// Finds the namespace that is the disk: the one that is wanted, or the first that is active. `most` is the largest
+/// number that one can have.
+fn choose<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, most: u32) -> Result<u32, Status> {
+    let wanted = nook.disk_number();
+    if wanted > most {
+        error!(nook, "there is no namespace {wanted}: this controller has at most {most}");
+        return Err(Status::NoDevice);
+    }
+    // The list begins above the number that the command names.
+    let active = chip.page("Identify (active namespaces)", identify(admin::CNS_ACTIVE, wanted.saturating_sub(1)))?;
+    let (first, next) = (active.bytes().read::<u32>(0)?, active.bytes().read::<u32>(4)?);
+    match (wanted, first) {
+        (0, 0) => {
+            error!(nook, "the controller has no active namespace");
+            Err(Status::NoDevice)
+        }
+        (0, first) => {
+            if next != 0 {
+                info!(nook, "of several namespaces number {first} is the disk: none was asked for");
+            }
+            Ok(first)
+        }
+        (wanted, first) if wanted == first => Ok(wanted),
+        (wanted, 0) => {
+            error!(nook, "namespace {wanted} is not active, and none above it is");
+            Err(Status::NoDevice)
+        }
+        (wanted, first) => {
+            error!(nook, "namespace {wanted} is not active; the next one that is has number {first}");
+            Err(Status::NoDevice)
+        }
+    }
+}
+
+/// What a namespace says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Namespace {
+    pub(crate) blocks: u64,
+    /// The logarithm of a block's bytes.
+    pub(crate) log: u32,
+    /// It cannot be written now.
+    protected: bool,
+}
+
+/// Asks a namespace what it is, and refuses what the driver cannot do.
+pub(crate) fn describe<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, id: u32) -> Result<Namespace, Status> {
     let bytes = chip.page("Identify (namespace)", identify(admin::CNS_NAMESPACE, id))?.bytes();
-    let (blocks, format) = (bytes.read::<u64>(namespace::NSZE)?, bytes.read::<u8>(namespace::FLBAS)? & 0xf);
-    let lbaf = bytes.read::<u32>(namespace::LBAF + 4 * u32::from(format))?;
+    let blocks = bytes.read::<u64>(namespace::NSZE)?;
+    let format = namespace::format(bytes.read(namespace::FLBAS)?, bytes.read(namespace::NLBAF)?);
+    let lbaf = bytes.read::<u32>(namespace::LBAF + 4 * format)?;
     let (metadata, log) = (lbaf & 0xffff, lbaf >> 16 & 0xff);
     let protection = bytes.read::<u8>(namespace::DPS)? & 7;
+    let protected = bytes.read::<u8>(namespace::NSATTR)? & namespace::NSATTR_PROTECTED != 0;
     let refusals = [
         (blocks == 0, "it has no blocks"),
         (metadata != 0, "its blocks have metadata"),
@@ -94,7 +137,7 @@ pub(crate) fn size<K: Kernel>(nook: Nook<K>, chip: &mut Controller<K>, id: u32) 
         error!(nook, "namespace {id} cannot be used: {why} (format {lbaf:#x})");
         return Err(Status::Unsupported);
     }
-    Ok((blocks, log))
+    Ok(Namespace { blocks, log, protected })
 }
 
 /// Copies text out of a page.

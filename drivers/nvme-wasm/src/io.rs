@@ -1,40 +1,20 @@
 //! What the driver does all day: requests become commands in the submission queue, and completions answer them.
 //!
-//! Each of the two allocates nothing, reads no register and rings at most one doorbell.
+//! Each of the two allocates nothing, reads no register and rings at most one doorbell for each pair of queues.
 
-use nook_sdk::{Completing, CompletionRing, DescriptorRing, Kernel, Nook, Requested, Status, warn};
+use nook_sdk::{Completing, Kernel, RequestTicket, Requested, warn};
 use nvme_regs::{CQHDBL, SQTDBL, completion, status};
 
-use crate::admin::{Completions, Submissions, halves, taken_to};
+use crate::admin::{halves, taken_to};
 use crate::driver::{Nvme, State};
-use crate::slots::SLOTS;
+use crate::pairs::number;
+use crate::slots::{SLOTS, Slots};
 
 /// Entries of each queue: twice as many as requests that the driver has at a time, so that a call never needs one that
 /// it has just reclaimed, and a completion queue is never full.
 pub(crate) const IO_ENTRIES: usize = 256;
-/// The queue's number.
-const QUEUE: u32 = 1;
 /// How often a command is sent again that fails with a status that lets it be. After that its request fails.
 const TRIES: u8 = 5;
-
-/// The I/O queue pair, in memory.
-pub(crate) struct Queue<K: Kernel> {
-    pub(crate) sq: Submissions<K, IO_ENTRIES>,
-    pub(crate) cq: Completions<K, IO_ENTRIES>,
-}
-
-impl<K: Kernel> Queue<K> {
-    pub(crate) fn new(nook: Nook<K>) -> Result<Self, Status> {
-        Ok(Queue { sq: DescriptorRing::new(nook)?, cq: CompletionRing::new(nook)? })
-    }
-
-    /// Begins with empty queues. The controller must be off: what it completed while it was reset is still in memory,
-    /// and would pass for new.
-    pub(crate) fn clear(&mut self) -> Result<(), Status> {
-        self.sq.clear(|()| ());
-        self.cq.clear()
-    }
-}
 
 /// Commands that are to be sent again: a bit for each slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,12 +47,58 @@ fn is_transient(code: u16) -> bool {
     code & status::DO_NOT_RETRY == 0
 }
 
+/// Answers a request that cannot be made: a host that gives such a one is broken.
+#[inline(always)]
+fn refuse(ticket: Option<RequestTicket>, completing: &mut Completing<'_>) {
+    if let (Some(ticket), Some(place)) = (ticket, completing.vacant()) {
+        place.failed(ticket, 0);
+    }
+}
+
+impl<K: Kernel> Slots<K> {
+    /// Returns the slot whose command is sent next: one that is to be sent again, or one that keeps what is asked.
+    /// A ticket is one that finds no slot.
+    #[inline(always)]
+    fn next(
+        &mut self,
+        again: &mut Again,
+        requested: &mut Requested<'_>,
+        now_ns: u64,
+    ) -> Option<Result<u16, RequestTicket>> {
+        if let Some(id) = again.take() {
+            if let Some(mut slot) = self.slots.get(id.into()) {
+                slot.sent_ns = now_ns;
+                self.slots.set(id.into(), slot);
+            }
+            return Some(Ok(id));
+        }
+        Some(self.keep(requested.next()?, now_ns))
+    }
+}
+
 impl<K: Kernel> Nvme<K> {
     /// Answers requests that are done. Returns whether it stopped before there was nothing left.
     #[inline(always)]
     pub(crate) fn complete(&mut self, completing: &mut Completing<'_>) -> bool {
+        let more = self.complete_in(0, completing);
+        if self.pairs.is_one() { more } else { self.complete_in_others(completing) | more }
+    }
+
+    #[inline(never)]
+    fn complete_in_others(&mut self, completing: &mut Completing<'_>) -> bool {
+        let mut more = false;
+        for at in 1..self.pairs.count() {
+            more |= self.complete_in(at, completing);
+        }
+        more
+    }
+
+    /// Does so for one pair of queues.
+    #[inline(always)]
+    fn complete_in(&mut self, at: usize, completing: &mut Completing<'_>) -> bool {
+        let Some(queue) = self.pairs.get_mut(at) else { return false };
         let (mut head, mut more) = (None, false);
-        let mut taken = self.queue.cq.take();
+        let mut taken = queue.cq.take();
         loop {
             let Some(place) = completing.vacant() else {
                 more = true;
@@ -105,11 +131,11 @@ impl<K: Kernel> Nvme<K> {
             }
         }
         drop(taken);
-        if let Some(head) = self.queue.cq.release() {
-            self.chip.regs.write(CQHDBL.get(QUEUE), head);
+        if let Some(head) = queue.cq.release() {
+            self.chip.regs.write(CQHDBL.get(number(at)), head);
         }
         if let Some(head) = head
-            && taken_to(&mut self.queue.sq, head).is_err()
+            && taken_to(&mut queue.sq, head).is_err()
         {
             warn!(self.nook, "the controller says that it took commands that it was not given");
             self.want_reset();
@@ -120,38 +146,56 @@ impl<K: Kernel> Nvme<K> {
     /// Sends what is asked, and what is to be sent again.
     #[inline(always)]
     pub(crate) fn submit(&mut self, requested: &mut Requested<'_>, completing: &mut Completing<'_>) {
+        if !self.pairs.is_one() {
+            return self.submit_to_several(requested, completing);
+        }
         let now_ns = self.nook.now_ns();
-        let mut fill = self.queue.sq.fill();
+        let queue = &mut self.pairs.first;
+        let mut fill = queue.sq.fill();
         while let Some(place) = fill.vacant() {
-            let id = if let Some(id) = self.again.take() {
-                if let Some(mut slot) = self.slots.slots.get(id.into()) {
-                    slot.sent_ns = now_ns;
-                    self.slots.slots.set(id.into(), slot);
-                }
-                Ok(id)
-            } else if let Some(request) = requested.next() {
-                self.slots.keep(request, now_ns)
-            } else {
-                break;
-            };
-            let refused = match id {
-                Ok(id) => match self.slots.command(id) {
+            let refused = match self.slots.next(&mut self.again, requested, now_ns) {
+                Some(Ok(id)) => match self.slots.command(id) {
                     Ok(command) => {
                         place.put(halves(command), ());
                         continue;
                     }
                     Err(_) => self.slots.slots.take(id.into()),
                 },
-                Err(ticket) => Some(ticket),
+                Some(Err(ticket)) => Some(ticket),
+                None => break,
             };
-            // A host that gives such a request is broken.
-            if let (Some(ticket), Some(place)) = (refused, completing.vacant()) {
-                place.failed(ticket, 0);
-            }
+            refuse(refused, completing);
         }
         drop(fill);
-        if let Some(tail) = self.queue.sq.publish() {
-            self.chip.regs.write(SQTDBL.get(QUEUE), tail);
+        if let Some(tail) = queue.sq.publish() {
+            self.chip.regs.write(SQTDBL.get(number(0)), tail);
+        }
+    }
+
+    /// Does so with a pair of queues for each slot.
+    #[inline(never)]
+    fn submit_to_several(&mut self, requested: &mut Requested<'_>, completing: &mut Completing<'_>) {
+        let now_ns = self.nook.now_ns();
+        while let Some(next) = self.slots.next(&mut self.again, requested, now_ns) {
+            let refused = match next.map(|id| (id, self.slots.command(id))) {
+                Ok((id, Ok(command))) => {
+                    if let Some(place) = self.pairs.of_slot(id).sq.fill().vacant() {
+                        place.put(halves(command), ());
+                        continue;
+                    }
+                    // Each queue has more entries than there are slots: the controller does not say what it has taken.
+                    self.again.set(id);
+                    break;
+                }
+                Ok((id, Err(_))) => self.slots.slots.take(id.into()),
+                Err(ticket) => Some(ticket),
+            };
+            refuse(refused, completing);
+        }
+        for at in 0..self.pairs.count() {
+            if let Some(tail) = self.pairs.get_mut(at).and_then(|queue| queue.sq.publish()) {
+                self.chip.regs.write(SQTDBL.get(number(at)), tail);
+            }
         }
     }
 

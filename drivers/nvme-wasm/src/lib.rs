@@ -11,8 +11,8 @@
 //! `nvme-regs`; none stand here.
 //!
 //! The driver knows no host: it is generic over the kernel that answers its hostcalls. It does not do metadata and
-//! protection information, SGLs, more than one namespace, more than one I/O queue, or pages above 4096 bytes, and says
-//! so of a controller or a namespace that needs it.
+//! protection information, SGLs, more than one namespace at a time, or pages above 4096 bytes, and says so of a
+//! controller or a namespace that needs it.
 #![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring its own panic handler.
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod driver;
 mod events;
 mod identify;
 mod io;
+mod pairs;
 mod quirks;
 mod slots;
 mod watch;
@@ -34,11 +35,11 @@ nook_sdk::nook_driver! {
     Nvme,
     class: block,
     name: "nvme",
-    pci: "1b36:0010 1234:0108",
+    pci: "1b36:0010 1234:0108 class:010802",
     registers: "nvme",
-    dma_bytes: 98304,
+    dma_bytes: 131072,
     dma_mask_bits: 64,
-    irq_vectors: 2,
+    irq_vectors: 5,
     requests: 127,
     transfer_bytes: 131072,
 }

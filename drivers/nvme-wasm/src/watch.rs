@@ -4,6 +4,7 @@ use nook_sdk::{Kernel, Status, error, warn};
 use nvme_regs::CSTS;
 
 use crate::driver::{Nvme, State};
+use crate::pairs::number;
 use crate::slots::SLOTS;
 
 /// How often the driver looks after the controller.
@@ -46,7 +47,9 @@ impl<K: Kernel> Nvme<K> {
             late += 1;
             if slot.aborted {
                 stuck = true;
-            } else if self.chip.admin.aborts < self.most_aborts && self.chip.admin.abort(id).is_ok() {
+            } else if self.chip.admin.aborts < self.most_aborts
+                && self.chip.admin.abort(number(self.pairs.at_of_slot(id)), id).is_ok()
+            {
                 // It gets as long again.
                 (slot.aborted, slot.sent_ns) = (true, now_ns);
                 self.slots.slots.set(id.into(), slot);

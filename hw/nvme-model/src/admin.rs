@@ -124,7 +124,7 @@ impl Model {
         if words > 1024 || (low, high) != (0, 0) {
             return Err(status::INVALID_FIELD | REFUSED);
         }
-        let bytes = self.events.log(admin::LOG.get(page), page & admin::LOG_RETAINS != 0);
+        let bytes = self.events.log(admin::LOG.get(page), page & admin::LOG_RETAINS != 0, self.namespaces.disk);
         let bytes = bytes.ok_or(status::INVALID_LOG | REFUSED)?;
         prp::store(&mut self.reach, command.prps(), &bytes[..words as usize * 4])?;
         Ok(0)
@@ -145,7 +145,10 @@ impl Model {
             }
             admin::FEATURE_QUEUES => {
                 let wanted = (value & 0xffff).max(value >> 16) + 1;
-                self.granted = wanted.min(MOST_QUEUES);
+                // It may grant fewer than it has (section 5.27.1.5).
+                let fewer = self.behaviour.late_ns != 0 && wanted > 1 && self.rng.one_in(3);
+                let most = if fewer { 1 + self.rng.below(wanted.into()) as u32 } else { wanted };
+                self.granted = most.min(MOST_QUEUES);
                 Ok((self.granted - 1) | (self.granted - 1) << 16)
             }
             admin::FEATURE_EVENTS => {

@@ -2,7 +2,6 @@
 
 use nvme_regs::{admin, status};
 
-use crate::io::NAMESPACE;
 use crate::model::Model;
 use crate::work::Outcome;
 
@@ -69,7 +68,8 @@ impl Events {
     }
 
     /// Reads a log page, after which its events are reported again unless it `retains` them; `None` if there is none.
-    pub(crate) fn log(&mut self, page: u32, retains: bool) -> Option<Vec<u8>> {
+    /// `namespace` is the one that may have changed.
+    pub(crate) fn log(&mut self, page: u32, retains: bool, namespace: u32) -> Option<Vec<u8>> {
         let kind = match page {
             admin::LOG_ERRORS => admin::EVENT_ERROR,
             admin::LOG_HEALTH => admin::EVENT_HEALTH,
@@ -78,7 +78,7 @@ impl Events {
         };
         let mut bytes = vec![0; 4096];
         if page == admin::LOG_CHANGED && self.changed {
-            bytes[..4].copy_from_slice(&NAMESPACE.to_le_bytes());
+            bytes[..4].copy_from_slice(&namespace.to_le_bytes());
         }
         if !retains {
             self.masked &= !(1 << kind);

@@ -5,7 +5,7 @@ use nvme_regs::{admin, command, completion};
 
 use crate::disk::ATOMIC_BLOCKS;
 use crate::events::AERL;
-use crate::io::{MDTS, NAMESPACE};
+use crate::io::MDTS;
 use crate::model::Model;
 use crate::registers::VERSION;
 
@@ -31,12 +31,18 @@ impl Model {
         let mut page = Page(vec![0; BYTES as usize]);
         match cns {
             admin::CNS_CONTROLLER => self.controller(&mut page),
+            admin::CNS_NAMESPACE if nsid == self.namespaces.disk => self.namespace(&mut page),
             // What is not there is described by zeros.
-            admin::CNS_NAMESPACE if nsid == NAMESPACE => self.namespace(&mut page),
-            admin::CNS_NAMESPACE => {}
+            admin::CNS_NAMESPACE => {
+                if let Some(other) = self.namespaces.others.iter().find(|other| other.id == nsid) {
+                    page.put(namespace::NSZE, &other.blocks.to_le_bytes());
+                    page.put(namespace::LBAF, &other.format.to_le_bytes());
+                    page.put(namespace::DPS, &[other.protection]);
+                }
+            }
             admin::CNS_ACTIVE => {
-                if nsid < NAMESPACE {
-                    page.put(0, &NAMESPACE.to_le_bytes());
+                for (at, id) in (0..).zip(self.namespaces.active().into_iter().filter(|id| *id > nsid)) {
+                    page.put(4 * at, &id.to_le_bytes());
                 }
             }
             _ => return None,
@@ -57,7 +63,7 @@ impl Model {
         let sizes = |log: u32| [(log | log << 4) as u8];
         page.put(controller::SQES, &sizes(command::LOG_BYTES));
         page.put(controller::CQES, &sizes(completion::LOG_BYTES));
-        page.put(controller::NN, &NAMESPACE.to_le_bytes());
+        page.put(controller::NN, &self.namespaces.most.to_le_bytes());
         let optional = controller::ONCS_DATASET_MANAGEMENT | controller::ONCS_WRITE_ZEROES;
         page.put(controller::ONCS, &optional.to_le_bytes());
         page.put(controller::VWC, &[if self.disk.has_cache() { controller::VWC_PRESENT } else { 0 }]);

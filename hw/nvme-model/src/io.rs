@@ -7,8 +7,6 @@ use nvme_regs::{command, command::Command, nvm, status};
 use crate::model::Model;
 use crate::prp;
 
-/// The namespace that there is.
-pub(crate) const NAMESPACE: u32 = 1;
 /// Most bytes of a transfer, as a logarithm in pages: 128 KiB.
 pub(crate) const MDTS: u8 = 5;
 const MOST_BYTES: usize = (nvme_regs::PAGE_BYTES as usize) << MDTS;
@@ -27,7 +25,7 @@ impl Model {
     pub(crate) fn io(&mut self, command: &Command) -> u16 {
         let done = match command.opcode() {
             nvm::FLUSH if command.namespace() == command::ALL_NAMESPACES => self.flush(),
-            _ if command.namespace() != NAMESPACE => Err(status::INVALID_NAMESPACE | REFUSED),
+            _ if command.namespace() != self.namespaces.disk => Err(status::INVALID_NAMESPACE | REFUSED),
             _ if command::PSDT.get(command.0[0]) != 0 || command::FUSE.get(command.0[0]) != 0 => {
                 Err(status::INVALID_FIELD | REFUSED)
             }

@@ -1,4 +1,4 @@
-//! The embedded disk: a model of an NVM Express controller with one namespace, made to be driven by drivers that have
+//! The embedded disk: a model of an NVM Express controller with one disk, made to be driven by drivers that have
 //! mistakes.
 //!
 //! It is a [`PciDevice`](nook_bus::PciDevice) whose medium is a [`Disk`], in memory or in a file. It answers by the map
@@ -23,6 +23,7 @@ mod identify;
 mod io;
 mod irq;
 mod model;
+mod namespaces;
 mod prp;
 mod queues;
 mod registers;
@@ -31,6 +32,7 @@ mod work;
 pub use behaviour::Behaviour;
 pub use disk::{ATOMIC_BLOCKS, Disk, DiskError};
 pub use model::{Model, ModelConfig};
+pub use namespaces::OtherNamespace;
 
 /// A time that does not come.
 const NEVER: u64 = u64::MAX;

@@ -11,6 +11,7 @@ use crate::behaviour::Behaviour;
 use crate::disk::Disk;
 use crate::events::Events;
 use crate::irq::Irq;
+use crate::namespaces::{Namespaces, OtherNamespace};
 use crate::queues::{Completions, Submission};
 use crate::registers::{Registers, State};
 use crate::work::Work;
@@ -44,6 +45,7 @@ pub struct Model {
     pub(crate) behaviour: Behaviour,
     pub(crate) rng: Rng,
     pub(crate) disk: Disk,
+    pub(crate) namespaces: Namespaces,
     pub(crate) reach: Reach,
     pub(crate) irq: Irq,
     pub(crate) registers: Registers,
@@ -73,6 +75,7 @@ impl Model {
             behaviour: config.behaviour,
             rng: Rng::new(config.seed),
             disk,
+            namespaces: Namespaces::default(),
             reach: Reach::default(),
             irq: Irq::new(),
             registers: Registers::default(),
@@ -87,6 +90,14 @@ impl Model {
             power_cuts,
             resizes,
         }
+    }
+
+    /// Gives the disk another number than 1, and other namespaces beside it. There are numbers for two more, which are
+    /// not active.
+    pub fn with_namespaces(mut self, disk: u32, others: Vec<OtherNamespace>) -> Self {
+        let most = others.iter().map(|other| other.id).chain([disk]).max().unwrap_or(disk) + 2;
+        self.namespaces = Namespaces { disk, others, most };
+        self
     }
 
     /// Draws for how long the next piece of work waits.

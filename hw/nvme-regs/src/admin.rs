@@ -54,6 +54,10 @@ pub const FEATURE_CACHE: u32 = 0x06;
 /// Number of queues: submission queues in bits 15:0 and completion queues in 31:16, both less one, the admin queues not
 /// counted (section 5.27.1.5).
 pub const FEATURE_QUEUES: u32 = 0x07;
+/// [`FEATURE_QUEUES`], dword 11 and the completion's word 0: submission queues, less one.
+pub const SUBMISSION_QUEUES: Field = Field::new(0, 16);
+/// [`FEATURE_QUEUES`], dword 11 and the completion's word 0: completion queues, less one.
+pub const COMPLETION_QUEUES: Field = Field::new(16, 16);
 /// Which events are reported (section 5.27.1.8).
 pub const FEATURE_EVENTS: u32 = 0x0b;
 /// [`FEATURE_EVENTS`]: a namespace has changed.

@@ -68,7 +68,8 @@ pub mod namespace {
     pub const NSFEAT: u32 = 24;
     /// LBA formats, less one (8 bits).
     pub const NLBAF: u32 = 25;
-    /// Formatted with: bits 3:0 are the format, bit 4 says that metadata follows the data (8 bits).
+    /// Formatted with: bits 3:0 are the format's lower bits, 6:5 its upper ones (0 where there are no more than 16
+    /// formats), bit 4 says that metadata follows the data (8 bits).
     pub const FLBAS: u32 = 26;
     /// Protection: bits 2:0 are its type; 0 is none (8 bits).
     pub const DPS: u32 = 29;
@@ -76,11 +77,21 @@ pub mod namespace {
     pub const DLFEAT: u32 = 33;
     /// Atomic write unit, power fail, of this namespace: blocks less one (16 bits).
     pub const NAWUPF: u32 = 36;
+    /// Attributes: bit 0 says that it is write protected now (8 bits).
+    pub const NSATTR: u32 = 99;
     /// LBA formats (32 bits each): metadata bytes in bits 15:0, logarithm of the block's bytes in 23:16.
     pub const LBAF: u32 = 128;
 
+    /// [`NSATTR`]: it is write protected now.
+    pub const NSATTR_PROTECTED: u8 = 1 << 0;
     /// [`NSFEAT`]: [`NAWUPF`] counts.
     pub const NSFEAT_ATOMICS: u8 = 1 << 1;
+    /// Returns the number of the format that [`FLBAS`] names, where [`NLBAF`] says how many there are.
+    pub const fn format(flbas: u8, nlbaf: u8) -> u32 {
+        let upper = if nlbaf < 16 { 0 } else { flbas >> 5 & 3 };
+        (flbas & 0xf | upper << 4) as u32
+    }
+
     /// [`DLFEAT`]: bits 2:0.
     pub const DLFEAT_READS: u8 = 7;
     /// [`DLFEAT_READS`]: zeros.

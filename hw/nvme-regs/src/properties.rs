@@ -1,8 +1,8 @@
 //! Controller properties (section 3.1.3), and the doorbells (PCIe 3.1.2).
 
-use nook_regs::PciId;
+use nook_regs::{PciClass, PciId};
 
-use crate::{DEVICE_MODEL, DEVICE_QEMU, VENDOR_MODEL, VENDOR_QEMU};
+use crate::{CLASS, DEVICE_MODEL, DEVICE_QEMU, VENDOR_MODEL, VENDOR_QEMU};
 
 /// How many queues have doorbells in [`MAP`], the admin queue among them.
 pub const QUEUES: u32 = 512;
@@ -15,7 +15,7 @@ nook_regs::registers! {
     pub static MAP = "nvme" for &[
         PciId { vendor: VENDOR_QEMU, device: DEVICE_QEMU },
         PciId { vendor: VENDOR_MODEL, device: DEVICE_MODEL },
-    ], bar 0, 0x4000 bytes;
+    ], classes &[PciClass(CLASS)], bar 0, 0x4000 bytes;
 
     /// Capabilities.
     CAP: u64 at 0x00, Ro, "3.1.3.1" {

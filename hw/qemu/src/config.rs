@@ -41,6 +41,8 @@ pub(crate) fn chip(id: (u16, u16)) -> Option<&'static str> {
 pub struct QemuConfig {
     /// Any PCI device that the QEMU has.
     pub device: DeviceSpec,
+    /// What is plugged into the device, such as an NVMe controller's namespaces (`nvme-ns`), in this order.
+    pub parts: Vec<DeviceSpec>,
     /// A network card's MAC address, as its EEPROM has it, unless the device's options have another.
     pub mac: [u8; 6],
     /// What a network card's cable is plugged into.
@@ -57,6 +59,7 @@ impl QemuConfig {
     pub fn new(device: DeviceSpec, net: QemuNet) -> Self {
         QemuConfig {
             device,
+            parts: Vec::new(),
             mac: [0x52, 0x54, 0x00, 0x6e, 0x6f, 0x6b],
             net,
             program: QemuProgram::default(),

@@ -15,7 +15,7 @@ use crate::messages;
 use crate::pci::{FreeAddresses, Function};
 use crate::process::{inherited_path, memory_file};
 use crate::spec::escaped;
-use crate::{QemuConfig, QemuError};
+use crate::{DeviceSpec, QemuConfig, QemuError};
 
 /// The card. Any slot below 25 will do: see [`interrupt_line`].
 pub(crate) const CARD: Function = Function { slot: 5 };
@@ -31,6 +31,8 @@ pub(crate) const WINDOW_BAR: u8 = 2;
 /// What the back ends of the card are called.
 const CABLE: &str = "cable";
 const DRIVE: &str = "drive";
+/// What the card is called, as the bus of what is plugged into it.
+const CARD_NAME: &str = "card";
 /// Bytes of a sector of a log of writes: no device writes less.
 const LOG_SECTOR_BYTES: u32 = 512;
 
@@ -92,6 +94,9 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
     let name = spec.name().to_owned();
     let mut device = format!("{name},addr={:#x}", CARD.slot);
     let mut option = |name: &str, value: &str| device += &format!(",{name}={}", escaped(value));
+    if !config.parts.is_empty() {
+        option("id", CARD_NAME);
+    }
     for (name, value) in spec.options() {
         if properties.of(name).is_some_and(|type_name| type_name.starts_with("link<")) {
             return Err(QemuError::Connection { device: spec.name().into(), option: name.clone() });
@@ -120,24 +125,40 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
     }
 }
 
-/// Returns the value of `-blockdev` for a drive whose content is this file, byte by byte, or this block device; what it
-/// is given to write may be logged to a file.
+/// Returns the value of `-device` for the part with this number.
+fn part(spec: &DeviceSpec, number: usize) -> String {
+    let mut device = format!("{},bus={CARD_NAME}", spec.name());
+    for (name, value) in spec.options() {
+        device += &format!(",{name}={}", escaped(value));
+    }
+    if spec.file().is_some() {
+        device += &format!(",drive={}", part_drive(number));
+    }
+    device
+}
+
+fn part_drive(number: usize) -> String {
+    format!("{DRIVE}{number}")
+}
+
+/// Returns the value of `-blockdev` for a drive of this name whose content is this file, byte by byte, or this block
+/// device; what it is given to write may be logged to a file.
 ///
 /// # Errors
 /// If one of them is not there, may not be written, or is something else; or if the log is not empty.
-pub(crate) fn drive(path: &Path, write_log: Option<&Path>) -> Result<String, QemuError> {
+pub(crate) fn drive(name: &str, path: &Path, write_log: Option<&Path>) -> Result<String, QemuError> {
     let file = |path: &Path, key: &str| {
         let (driver, path) = (backing(path)?, utf8(path)?);
         Ok(format!("{key}driver=raw,{key}file.driver={driver},{key}file.filename={}", escaped(path)))
     };
-    let Some(log) = write_log else { return Ok(format!("node-name={DRIVE},{}", file(path, "")?)) };
+    let Some(log) = write_log else { return Ok(format!("node-name={name},{}", file(path, "")?)) };
     let logged = file(log, "log.")?;
     if log.metadata().is_ok_and(|meta| meta.len() > 0) {
         let why = "it is not empty, and what it holds would be taken for a part of the log".into();
         return Err(QemuError::DriveFile { path: log.into(), why });
     }
     let sector = format!("log-sector-size={LOG_SECTOR_BYTES}");
-    Ok(format!("driver=blklogwrites,node-name={DRIVE},{sector},{},{logged}", file(path, "file.")?))
+    Ok(format!("driver=blklogwrites,node-name={name},{sector},{},{logged}", file(path, "file.")?))
 }
 
 /// Returns QEMU's name for what is behind a path.
@@ -196,9 +217,15 @@ pub(crate) fn arguments(
         option("-netdev", config.net.argument(CABLE));
     }
     if let Some(path) = config.device.file() {
-        option("-blockdev", drive(path, config.device.write_log())?);
+        option("-blockdev", drive(DRIVE, path, config.device.write_log())?);
     }
     option("-device", device.to_owned());
+    for (number, spec) in config.parts.iter().enumerate() {
+        if let Some(path) = spec.file() {
+            option("-blockdev", drive(&part_drive(number), path, spec.write_log())?);
+        }
+        option("-device", part(spec, number));
+    }
     args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
     Ok(args.into_iter().map(OsString::from).collect())
 }

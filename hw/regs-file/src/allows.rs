@@ -20,7 +20,7 @@ const WORDS: &[&str] = &["base", "addr", "address", "ring", "descriptor", "descr
 pub fn allows(file: &MapFile) -> String {
     let map = file.map;
     let mut out = String::new();
-    let devices: Vec<String> = map.devices().iter().map(ToString::to_string).collect();
+    let devices: Vec<String> = map.describes().map(ToString::to_string).collect();
     let mut line = |key: &str, value: &str| {
         // Writing to a string does not fail.
         let _ = writeln!(out, "  {key:<width$}{value}", width = INDENT - 2);

@@ -1,8 +1,8 @@
 //! From a file's text to a map.
 
 use nook_regs::{
-    Bar, Bits, FieldInfo, Guard, GuardRule, GuardState, Never, PciId, RegisterInfo, RegisterMap, Restore, Then, Width,
-    WriteEffect,
+    Bar, Bits, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, RegisterInfo, RegisterMap, Restore,
+    Then, Width, WriteEffect,
 };
 
 use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WIDTH, WRITE};
@@ -55,7 +55,7 @@ pub fn map(text: &str) -> Result<(RegisterMap, Vec<usize>)> {
     let file = Table::outermost(document.get_ref(), "a register map", MAP_KEYS)?;
     table::number(file.need("format")?, "`format`, the version of the schema,", FORMAT..=FORMAT)?;
     let name = table::name(file.need("name")?, "a map's `name`", IN_MAPS)?;
-    let devices = devices(file.need("pci")?)?;
+    let (devices, classes) = devices(file.need("pci")?)?;
     let bars = table::items(file.need("bar")?, "`bar`")?.iter().map(bar).collect::<Result<Vec<_>>>()?;
     let (mut registers, mut names) = (Vec::new(), Vec::new());
     for value in table::items_of(&file, "register", "`register`")? {
@@ -73,7 +73,7 @@ pub fn map(text: &str) -> Result<(RegisterMap, Vec<usize>)> {
         };
         Wrong { at: at.map_or(0, |named| named.at), why: error.to_string() }
     })?;
-    Ok((map.for_devices(devices.leak()), names.iter().map(|named| named.at).collect()))
+    Ok((map.for_devices(devices.leak()).for_classes(classes.leak()), names.iter().map(|named| named.at).collect()))
 }
 
 /// Keeps text of the file, for the map: see [`MapFile::map`](crate::MapFile::map).
@@ -81,29 +81,40 @@ fn keep(text: &str) -> &'static str {
     String::leak(text.to_owned())
 }
 
-fn devices(value: &Value<'_>) -> Result<Vec<PciId>> {
+fn devices(value: &Value<'_>) -> Result<(Vec<PciId>, Vec<PciClass>)> {
     const WHAT: &str = "`pci`, the devices that the map describes,";
-    let hex = |text: &str| match text.len() {
-        4 if text.bytes().all(|byte| byte.is_ascii_hexdigit()) => u16::from_str_radix(text, 16).ok(),
-        _ => None,
-    };
-    let mut devices = Vec::new();
+    let is_hex = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let word = |text: &str| if is_hex(text, 4) { u16::from_str_radix(text, 16).ok() } else { None };
+    let class = |text: &str| if is_hex(text, 6) { u32::from_str_radix(text, 16).ok().map(PciClass) } else { None };
+    let (mut devices, mut classes) = (Vec::new(), Vec::new());
     for item in table::items(value, WHAT)? {
-        let ids = item.get_ref().as_str().and_then(|text| text.split_once(':'));
-        let ids = ids.and_then(|(vendor, device)| Some(PciId { vendor: hex(vendor)?, device: hex(device)? }));
-        match ids {
-            Some(id) if !devices.contains(&id) => devices.push(id),
-            Some(id) => return Err(Wrong::new(item.span(), format!("`pci` has {id} twice"))),
-            None => {
-                let why = "an item of `pci` is \"vendor:device\", each four hexadecimal digits, such as \"8086:100e\"";
+        let parts = item.get_ref().as_str().and_then(|text| text.split_once(':'));
+        let twice = |what: String| Wrong::new(item.span(), format!("`pci` has {what} twice"));
+        match parts.map(|(left, right)| (word(left).zip(word(right)), class(right).filter(|_| left == "class"))) {
+            Some((Some((vendor, device)), _)) => {
+                let id = PciId { vendor, device };
+                if devices.contains(&id) {
+                    return Err(twice(id.to_string()));
+                }
+                devices.push(id);
+            }
+            Some((None, Some(class))) => {
+                if classes.contains(&class) {
+                    return Err(twice(class.to_string()));
+                }
+                classes.push(class);
+            }
+            _ => {
+                let why = "an item of `pci` is \"vendor:device\", each four hexadecimal digits, such as \"8086:100e\", \
+                           or \"class:\" and six, such as \"class:010802\"";
                 return Err(Wrong::new(item.span(), why));
             }
         }
     }
-    if devices.is_empty() {
+    if devices.is_empty() && classes.is_empty() {
         return Err(Wrong::new(value.span(), "`pci` names no device: a map is for devices that it names"));
     }
-    Ok(devices)
+    Ok((devices, classes))
 }
 
 fn bar(value: &Value<'_>) -> Result<Bar> {

@@ -19,7 +19,7 @@ pub fn write(map: &RegisterMap) -> String {
 }
 
 fn whole(out: &mut String, map: &RegisterMap) -> fmt::Result {
-    let devices: Vec<String> = map.devices().iter().map(|id| format!("\"{id}\"")).collect();
+    let devices: Vec<String> = map.describes().map(|id| format!("\"{id}\"")).collect();
     writeln!(out, "# A register map for nook: what a driver may do with its device. The schema is in")?;
     writeln!(out, "# docs/register-maps.md; `nook-run map check` says what this file allows.")?;
     writeln!(out, "format = {FORMAT}")?;

@@ -2,8 +2,8 @@
 //! and what is no map is refused with a place in the text.
 
 use nook_regs::{
-    Access, Bar, Bits, FieldInfo, Guard, GuardRule, GuardState, Never, PciId, ReadEffect, RegisterInfo, RegisterMap,
-    Restore, Then, Width, WriteEffect,
+    Access, Bar, Bits, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, ReadEffect, RegisterInfo,
+    RegisterMap, Restore, Then, Width, WriteEffect,
 };
 use nook_regs_file::{MapFile, allows, read, write};
 use nook_seed::Rng;
@@ -137,7 +137,9 @@ fn map(rng: &mut Rng) -> Option<RegisterMap> {
     let registers = registers.collect::<Vec<_>>().leak();
     let device = PciId { vendor: 0x1af4, device: rng.word() as u16 };
     let devices: &'static [PciId] = vec![device, PciId { vendor: 0, device: 0xffff }].leak();
-    RegisterMap::new("at-random.1", bars, registers).ok().map(|map| map.for_devices(devices))
+    let classes: &'static [PciClass] = if rng.one_in(2) { &[PciClass(0x01_0802), PciClass(0)] } else { &[] };
+    let map = RegisterMap::new("at-random.1", bars, registers).ok()?;
+    Some(map.for_devices(devices).for_classes(classes))
 }
 
 /// Returns what holds for every text: what is read is written and read as the same; what is refused has a place in the

@@ -43,8 +43,16 @@ const HEADS: &[(&str, &str, &str)] = &[
     (
         "1234:5678",
         "1234:567",
-        "line 3, column 8: an item of `pci` is \"vendor:device\", each four hexadecimal digits, such as \"8086:100e\"",
+        "line 3, column 8: an item of `pci` is \"vendor:device\", each four hexadecimal digits, such as \"8086:100e\", or \
+         \"class:\" and six, such as \"class:010802\"",
     ),
+    (
+        "1234:5678",
+        "class:0108",
+        "line 3, column 8: an item of `pci` is \"vendor:device\", each four hexadecimal digits, such as \"8086:100e\", or \
+         \"class:\" and six, such as \"class:010802\"",
+    ),
+    ("1234:5678", "class:010802\", \"class:010802", "line 3, column 24: `pci` has class:010802 twice"),
     ("[\"1234:5678\"]", "[\"1234:5678\", \"1234:5678\"]", "line 3, column 21: `pci` has 1234:5678 twice"),
     ("index = 0", "index = 6", "line 5, column 9: a bar's `index` is a number from 0 to 5, and not `6`"),
     ("memory", "io", "line 6, column 9: drivers reach no BAR in I/O space yet: leave it out of the map"),

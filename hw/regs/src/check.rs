@@ -158,7 +158,7 @@ impl RegisterMap {
         bars: &'static [Bar],
         registers: &'static [RegisterInfo],
     ) -> Result<Self, MapError> {
-        let map = RegisterMap { name, devices: &[], bars, registers };
+        let map = RegisterMap { name, devices: &[], classes: &[], bars, registers };
         match map.broken() {
             Some((register, rule, with)) => Err(MapError { map: name, register, rule, with }),
             None => Ok(map),

@@ -26,7 +26,8 @@
 /// assert_eq!(MAP.find(0, 0x48).map(|(info, index)| (info.name, index)), Some(("ALARM", 2)));
 /// ```
 ///
-/// After the map's name may follow `for` with the [`PciId`](crate::PciId)s of the devices that it describes.
+/// After the map's name may follow `for` with the [`PciId`](crate::PciId)s of the devices that it describes, and then
+/// `classes` with each [`PciClass`](crate::PciClass) of which it describes every device.
 ///
 /// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
@@ -44,7 +45,7 @@
 macro_rules! registers {
     (
         $(#[$map_doc:meta])*
-        $vis:vis static $map:ident = $map_name:literal $(for $devices:expr)?, bar $bar:literal, $len:literal bytes;
+        $vis:vis static $map:ident = $map_name:literal $(for $devices:expr)?, $(classes $classes:expr,)? bar $bar:literal, $len:literal bytes;
         $(
             $(#[$doc:meta])*
             $name:ident : $kind:tt at $offset:literal, $access:ident, $section:literal $(, $option:ident $argument:tt)*
@@ -93,6 +94,7 @@ macro_rules! registers {
                 )*
             ] })
             $( .for_devices($devices) )?
+            $( .for_classes($classes) )?
         };
     };
 
@@ -222,8 +224,8 @@ mod tests {
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
         assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 9));
         assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
-        assert!(MAP.is_for(0x1234, 0x5678) && !MAP.is_for(0x1234, 0x5679) && !MAP.is_for(0x1235, 0x5678));
-        assert!(OTHER_BAR.is_for(0, 0), "declared without devices");
+        assert!(MAP.is_for(0x1234, 0x5678, 0) && !MAP.is_for(0x1234, 0x5679, 0) && !MAP.is_for(0x1235, 0x5678, 0));
+        assert!(OTHER_BAR.is_for(0, 0, 0), "declared without devices");
     }
 
     #[test]

@@ -19,7 +19,9 @@ mod map;
 
 pub use check::{MAX_REACH_BYTES, MAX_REGISTERS, MapError, Rule};
 pub use guard::{Bits, Guard, GuardPosition, GuardRule, GuardState, MAX_GUARD_STATES, Never, Then};
-pub use map::{Access, Bar, FieldInfo, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+pub use map::{
+    Access, Bar, FieldInfo, PciClass, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect,
+};
 
 use core::marker::PhantomData;
 

@@ -313,11 +313,23 @@ impl fmt::Display for PciId {
     }
 }
 
+/// A class of PCI functions, whose registers are the same for all makers: class, subclass and interface (PCI 3.0,
+/// appendix D), as in `0x01_0802`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciClass(pub u32);
+
+impl fmt::Display for PciClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "class:{:06x}", self.0)
+    }
+}
+
 /// All that is known of a chip's registers. There are only maps that make sense: [`RegisterMap::new`] checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterMap {
     pub(crate) name: &'static str,
     pub(crate) devices: &'static [PciId],
+    pub(crate) classes: &'static [PciClass],
     pub(crate) bars: &'static [Bar],
     pub(crate) registers: &'static [RegisterInfo],
 }
@@ -334,14 +346,34 @@ impl RegisterMap {
         self
     }
 
-    /// Returns the devices that it describes. None if it was declared without: a part of a map, or a sample.
+    /// Returns the same map, for all devices of these classes, too.
+    pub const fn for_classes(mut self, classes: &'static [PciClass]) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// Returns the devices that it describes. None, and no classes, if it was declared without: a part of a map, or a
+    /// sample.
     pub const fn devices(&self) -> &'static [PciId] {
         self.devices
     }
 
-    /// Returns whether it may be used with this device: it describes it, or was declared without devices.
-    pub fn is_for(&self, vendor: u16, device: u16) -> bool {
-        self.devices.is_empty() || self.devices.contains(&PciId { vendor, device })
+    /// Returns the classes of which it describes every device.
+    pub const fn classes(&self) -> &'static [PciClass] {
+        self.classes
+    }
+
+    /// Returns the devices and classes as files and messages have them: `8086:100e`, `class:010802`.
+    pub fn describes(&self) -> impl Iterator<Item = &'static dyn fmt::Display> {
+        let devices = self.devices.iter().map(|id| -> &'static dyn fmt::Display { id });
+        devices.chain(self.classes.iter().map(|class| -> &'static dyn fmt::Display { class }))
+    }
+
+    /// Returns whether it may be used with this device, whose class is `class`: it describes the one or the other, or
+    /// was declared without.
+    pub fn is_for(&self, vendor: u16, device: u16, class: u32) -> bool {
+        let without = self.devices.is_empty() && self.classes.is_empty();
+        without || self.devices.contains(&PciId { vendor, device }) || self.classes.contains(&PciClass(class))
     }
 
     /// Returns the BARs that it describes, ordered by index.

@@ -12,6 +12,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["qemu", "pci"])]
     pub disk: Option<PathBuf>,
 
+    /// Which disk of the device is used, by the device's own number: of an NVM Express controller the namespace.
+    /// Without this it is the first that there is.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub namespace: Option<u32>,
+
+    /// How many pairs of queues towards the device are used, at most: 1, 2 or 4 with the NVMe driver, and no more than
+    /// the controller grants. One is enough for one driver; see docs/block.md.
+    #[arg(long, value_name = "NUMBER", default_value_t = QUEUES, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub queues: u32,
+
     /// Serves the disk to clients of the network block device protocol, at unix:PATH, tcp:PORT, tcp:IP:PORT (without
     /// IP on loopback) or systemd (the socket that it passes). There is no encryption; see docs/block.md.
     #[arg(long, value_name = "ADDRESS", group = "served", conflicts_with = "exercise")]
@@ -45,6 +55,7 @@ pub struct Args {
     pub io_bytes: u32,
 }
 
+const QUEUES: u32 = 1;
 const DEPTH: u32 = 32;
 const UNIT_BYTES: u32 = 4096;
 
@@ -56,9 +67,11 @@ fn unit_bytes(text: &str) -> Result<u32, String> {
 impl Args {
     /// Returns the first option of the block class that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let Args { disk, nbd, attach, nbd_name, read_only, destroy_data, depth, io_bytes } = self;
+        let Args { disk, namespace, queues, nbd, attach, nbd_name, read_only, destroy_data, depth, io_bytes } = self;
         let all = [
             (disk.is_some(), "--disk"),
+            (namespace.is_some(), "--namespace"),
+            (*queues != QUEUES, "--queues"),
             (nbd.is_some(), "--nbd"),
             (attach.is_some(), "--attach"),
             (!nbd_name.is_empty(), "--nbd-name"),

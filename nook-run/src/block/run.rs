@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use nook_block::{KernelDevice, NbdAddress, NbdOptions, NbdServer};
 use nook_recovery::{PolicyFile, Quarantine, Supervisor};
-use nook_runtime::{Block, Nook};
+use nook_runtime::{Block, DiskChoice, Nook};
 
 use super::backend::Backend;
 use super::exercise::{Exercise, Plan, Step};
@@ -35,7 +35,8 @@ pub(crate) fn run(
 ) -> Result<(Report, Result<RunOutcome>)> {
     let steps = steps(args)?;
     let device = args.block.attach.as_deref().map(|device| kernel_device(args, device)).transpose()?;
-    let (host, launcher) = parts(args, modules, policy, signals)?;
+    let (mut host, launcher) = parts(args, modules, policy, signals)?;
+    host.choose_disk(DiskChoice { number: args.block.namespace.unwrap_or(0), queue_pairs: args.block.queues });
     let backend = match (&args.block.nbd, device) {
         (Some(address), _) => Backend::Nbd(Box::new(server(args, address)?)),
         (None, Some(device)) => {

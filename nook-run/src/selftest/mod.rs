@@ -57,6 +57,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
         disk: args.disk.as_deref(),
         pci: args.pci.as_deref(),
         qemu: args.qemu.as_ref(),
+        qemu_parts: &[],
         qemu_program: args.qemu_program.as_deref(),
         wire: &WireArg::None,
         seed: args.seed,

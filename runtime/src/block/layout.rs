@@ -3,6 +3,7 @@
 use nook_abi::block::{BlockKeys, BlockPage, BlockQueue};
 use nook_abi::{CLASS_WORDS, ring_bytes as bytes_of_ring};
 
+use super::{DiskChoice, Port};
 use crate::{OwnedManifest, Space};
 
 /// Where the data of requests lies: that of request `id` is at `offset + id * transfer_bytes` in the window, behind the
@@ -42,8 +43,9 @@ pub(crate) fn ring_bytes() -> [usize; 4] {
 }
 
 /// Returns what the host page has for the driver.
-pub(crate) fn page(manifest: &OwnedManifest, space: &Space, _beside: bool) -> [u64; CLASS_WORDS] {
+pub(crate) fn page(port: &Port, manifest: &OwnedManifest, space: &Space, _beside: bool) -> [u64; CLASS_WORDS] {
     let [requests, completions, ..] = space.ring_addrs();
     let Buffers { count: most_requests, transfer_bytes, .. } = Buffers::of(manifest);
-    BlockPage { requests, completions, most_requests, transfer_bytes }.to_words()
+    let DiskChoice { number: disk_number, queue_pairs } = port.choice;
+    BlockPage { requests, completions, most_requests, transfer_bytes, disk_number, queue_pairs }.to_words()
 }

@@ -26,6 +26,7 @@ use bisect::PollRestrictions;
 pub use counters::BlockCounters;
 use layout::Buffers;
 pub(crate) use layout::{page, ring_bytes, window_bytes};
+pub use port::DiskChoice;
 pub(crate) use port::Port;
 use requests::{Answered, Handled, Requests, Verdict};
 pub(crate) use serve::Hostcalls;
@@ -411,6 +412,15 @@ impl<U: BlockBackend> Class for Block<U> {
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
         self.counters.named()
+    }
+}
+
+impl Host {
+    /// Says which disk of the device is wanted, and how: before an instance is launched.
+    pub fn choose_disk(&mut self, choice: DiskChoice) {
+        if let crate::class::Port::Block(port) = &mut self.port {
+            port.choice = choice;
+        }
     }
 }
 

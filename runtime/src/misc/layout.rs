@@ -2,6 +2,7 @@
 
 use nook_abi::CLASS_WORDS;
 
+use super::Port;
 use crate::{OwnedManifest, Space};
 
 pub(crate) fn window_bytes(_: &OwnedManifest) -> u64 {
@@ -12,6 +13,6 @@ pub(crate) fn ring_bytes() -> [usize; 4] {
     [0; 4]
 }
 
-pub(crate) fn page(_: &OwnedManifest, _: &Space, _beside: bool) -> [u64; CLASS_WORDS] {
+pub(crate) fn page(_: &Port, _: &OwnedManifest, _: &Space, _beside: bool) -> [u64; CLASS_WORDS] {
     [0; CLASS_WORDS]
 }

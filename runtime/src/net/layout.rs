@@ -3,6 +3,7 @@
 use nook_abi::CLASS_WORDS;
 use nook_abi::net::{NetKeys, NetPage, PoolLayout, RING_BYTES};
 
+use super::Port;
 use crate::{OwnedManifest, Space};
 
 /// Packet buffers begin on a cache line.
@@ -36,7 +37,7 @@ pub(crate) fn ring_bytes() -> [usize; 4] {
 }
 
 /// Returns what the host page has for the driver; `beside` says that there is a filter.
-pub(crate) fn page(manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
+pub(crate) fn page(_: &Port, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
     let pool = pool_of(manifest);
     NetPage { rings: space.ring_addrs(), pool, filters: beside.into(), ..NetPage::default() }.to_words()
 }

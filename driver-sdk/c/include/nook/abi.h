@@ -327,12 +327,19 @@ struct nook_block_page {
     uint32_t most_requests;
     /* Room for the data of each, in bytes: a multiple of 4096. */
     uint32_t transfer_bytes;
+    /* Which disk of the device the operator wants, by the device's own number: of an NVM Express controller the
+       namespace. 0 leaves it to the driver; what there is not, the driver refuses. */
+    uint32_t disk_number;
+    /* How many pairs of queues towards the device the operator wants, at most. 0 leaves it to the driver. */
+    uint32_t queue_pairs;
 };
 _Static_assert(offsetof(struct nook_block_page, requests) == 0, "block_page.requests");
 _Static_assert(offsetof(struct nook_block_page, completions) == 8, "block_page.completions");
 _Static_assert(offsetof(struct nook_block_page, most_requests) == 16, "block_page.most_requests");
 _Static_assert(offsetof(struct nook_block_page, transfer_bytes) == 20, "block_page.transfer_bytes");
-_Static_assert(sizeof(struct nook_block_page) == 24, "block_page");
+_Static_assert(offsetof(struct nook_block_page, disk_number) == 24, "block_page.disk_number");
+_Static_assert(offsetof(struct nook_block_page, queue_pairs) == 28, "block_page.queue_pairs");
+_Static_assert(sizeof(struct nook_block_page) == 32, "block_page");
 
 struct nook_block_request {
     /* Which request: below `BlockPage::most_requests`. No other one with this id is the driver's at the same time. */
