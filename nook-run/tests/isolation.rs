@@ -132,3 +132,19 @@ fn anybodys_driver_runs_natively_if_its_object_lies_beside_it() {
     let says = ["theirs.so", "does not export `nook_driver_e1000`"];
     assert_is_said("a program", &place.nook_run([text(&driver), "--isolation", "native"]).end(), 1, &says);
 }
+
+#[test]
+fn a_limit_of_address_space_that_leaves_no_room_for_a_sandbox_is_named_with_what_would_do() {
+    let place = Place::new();
+    let driver = e1000();
+    let script = "ulimit -v 5000000; exec \"$@\"";
+    let asked = |isolation| {
+        let args = ["-c", script, "sh", support::NOOK_RUN, driver.to_str().unwrap(), "--isolation", isolation];
+        place.command("sh", args.into_iter().chain(["--exercise", "ping"])).end()
+    };
+    let ended = asked("sfi").with(1);
+    for part in ["GiB of address space", "RLIMIT_AS", "4.8 GiB in all", "`ulimit -v "] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+    asked("wrapped").with(0);
+}

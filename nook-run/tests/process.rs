@@ -130,6 +130,33 @@ fn what_the_machine_does_not_permit_is_said() {
     assert!(ended.stderr.contains("WARN the driver's process shares the host's namespaces"), "{}", ended.stderr);
 }
 
+/// As in a container that its user has made: user 0 is the only one, and groups stay.
+#[test]
+fn in_a_user_namespace_a_driver_runs_at_each_level_and_its_process_is_walled_in() {
+    for isolation in ["process", "sfi"] {
+        let place = Place::new();
+        let driver = e1000();
+        // Nothing is in this cache, so that a compiler's process is made there too.
+        let args = ["--user", "--map-root-user", support::NOOK_RUN, driver.to_str().unwrap(), "--isolation", isolation];
+        let asked = place.command("unshare", args.into_iter().chain(["--exercise", "ping"]));
+        let ended = asked.env("XDG_CACHE_HOME", place.path()).end().with(0);
+        let walled = "the driver's process has its own namespaces and a few system calls";
+        assert_eq!(ended.stderr.contains(walled), isolation == "process", "{}", ended.stderr);
+    }
+}
+
+/// The same where no more user namespaces are permitted.
+#[test]
+fn in_a_user_namespace_that_permits_no_other_the_rest_of_the_sandbox_is_left_and_that_is_said() {
+    let place = Place::new();
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let driver = e1000();
+    let args = ["--user", "--map-root-user", "sh", "-c", script, "sh", support::NOOK_RUN, driver.to_str().unwrap()];
+    let args = args.into_iter().chain(["--isolation", "process", "--exercise", "ping"]);
+    let ended = place.command("unshare", args).end().with(0);
+    assert!(ended.stderr.contains("WARN the driver's process shares the host's users"), "{}", ended.stderr);
+}
+
 #[test]
 fn what_is_asked_for_in_vain_is_said() {
     let place = Place::new();

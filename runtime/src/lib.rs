@@ -11,6 +11,7 @@
 //! interface together).
 #![deny(unsafe_code)]
 
+mod address_space;
 mod atomics;
 mod bars;
 mod block;

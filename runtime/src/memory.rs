@@ -9,6 +9,7 @@ use nook_bus::{BarMemory, WINDOW_ALIGN};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
+use crate::address_space::refused;
 use crate::revoke::{Lend, LentWindow};
 
 /// What the next memory of this thread is to hold. wasmtime does not tell a [`MemoryCreator`] for what it makes a
@@ -100,7 +101,7 @@ unsafe impl MemoryCreator for Creator {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address that the kernel picks replaces nothing.
         let reservation = unsafe { mmap_anonymous(std::ptr::null_mut(), reserved_bytes, ProtFlags::empty(), flags) }
-            .map_err(|error| format!("cannot reserve address space: {error}"))?;
+            .map_err(|error| refused(reserved_bytes, error))?;
         let base = reservation.cast::<u8>();
         let base = base.wrapping_add(base.align_offset(WINDOW_ALIGN as usize));
         let mut memory = Memory { reservation, reserved_bytes, base, bytes: minimum, window: None };

@@ -1,5 +1,6 @@
 //! A native driver's shared object: what is checked in the file before anything of it runs, that each instance has one
-//! to itself, and what comes of a panic in it.
+//! to itself, what comes of a panic in it, and that it leaves nothing in its host.
+#![expect(unsafe_code, reason = "handlers of signals are asked for by a raw system call")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,74 @@ fn a_panic_is_a_fault_and_a_restart_mends_it() {
         let ends = (0..4).find_map(|_| nook.turn(now_ns()).err());
         assert!(matches!(ends, Some(NookError::Fault { fault: found, .. }) if found == fault), "{ends:?}");
     }
+}
+
+/// Runs an instance that does `wrong` in a poll, and returns what is said if there is none.
+fn lives(launcher: &NativeLauncher, wrong: u32) -> Result<(), String> {
+    let mut driver = launcher.launch(host(wrong).0).map_err(|error| error.why)?;
+    let page = driver.host_page();
+    assert_eq!(driver.probe(0, page), Ok(0));
+    driver.open().unwrap();
+    driver.poll(0, 64, 0).unwrap();
+    driver.end().quiet.unwrap();
+    Ok(())
+}
+
+/// Returns where the handlers of faults are.
+fn handlers() -> [usize; 2] {
+    [libc::SIGSEGV, libc::SIGBUS].map(|signal| {
+        // SAFETY: an all-zero action is a valid one; the call writes one, and changes nothing.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            assert_eq!(libc::sigaction(signal, std::ptr::null(), &mut action), 0);
+            action.sa_sigaction
+        }
+    })
+}
+
+#[test]
+fn a_driver_with_a_thread_local_is_unloaded_at_each_of_6000_restarts() {
+    let _alone = alone();
+    let launcher = native("odd", &manifest(), Level::Wrapped);
+    let before = mapped();
+    for _ in 0..6000 {
+        lives(&launcher, wrong::KEEPS_IN_A_THREAD).unwrap();
+    }
+    assert_eq!(mapped(), before);
+    // A thread that ends with an instance's thread-local before the instance does.
+    let mut driver = probed(&launcher, host(wrong::KEEPS_IN_A_THREAD).0);
+    std::thread::scope(|scope| scope.spawn(|| driver.poll(0, 64, 0)).join().unwrap()).unwrap();
+    drop(driver.end());
+    assert_eq!(mapped(), before);
+}
+
+#[test]
+fn an_object_that_cannot_be_unloaded_is_not_loaded_again() {
+    let _alone = alone();
+    let before = mapped();
+    // Its own thread, whose end takes the copy away.
+    let again = std::thread::spawn(|| {
+        let launcher = native("odd", &manifest(), Level::Wrapped);
+        lives(&launcher, wrong::STAYS).unwrap();
+        lives(&launcher, wrong::NOTHING)
+    });
+    let said = again.join().unwrap().unwrap_err();
+    assert!(said.contains("odd.so") && said.contains("could not be unloaded"), "{said}");
+    // With its thread it can go, and goes when the next object does.
+    lives(&native("odd", &manifest(), Level::Wrapped), wrong::NOTHING).unwrap();
+    assert_eq!(mapped(), before);
+}
+
+#[test]
+fn an_object_whose_constructors_handle_faults_is_refused_and_the_handlers_are_as_before() {
+    let _alone = alone();
+    let (_folder, path) = changed(|bytes| replace(bytes, b"handlers: never.", b"handlers: always"));
+    let before = handlers();
+    let launcher = NativeLauncher::new(&path, &manifest(), Level::Native).unwrap();
+    let mapped_before = mapped();
+    let said = lives(&launcher, wrong::NOTHING).unwrap_err();
+    assert!(said.contains("SIGSEGV, SIGBUS") && said.contains("odd.so"), "{said}");
+    assert_eq!((handlers(), mapped()), (before, mapped_before));
 }
 
 /// Returns the odd driver's object with `change` made to its bytes, in a folder that goes with the first of the two.

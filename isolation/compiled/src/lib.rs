@@ -10,7 +10,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use nook_abi::NATIVE_MANIFEST_SECTION;
-use object::{Architecture, Object, ObjectKind, ObjectSection, ObjectSymbol};
+use object::{
+    Architecture, Object, ObjectKind, ObjectSection, ObjectSegment, ObjectSymbol, ObjectSymbolTable, RelocationTarget,
+};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use nook_runtime::{OwnedManifest, parse_manifest};
@@ -113,6 +115,26 @@ impl CompiledDriver {
         let bytes = elf.sections().find_map(|section| section.data_range(symbol.address(), N as u64).ok().flatten());
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         bytes.ok_or_else(|| self.refused(&format!("`{name}` is not in the file")))
+    }
+
+    /// Returns where a shared object's table has the address of what it imports under this name, counted from the first
+    /// page that is loaded of it.
+    ///
+    /// # Errors
+    /// If this is no ELF file.
+    pub fn places_of_import(&self, name: &str) -> Result<Vec<u64>, CompiledError> {
+        let elf = self.elf()?;
+        let Some(symbols) = elf.dynamic_symbol_table() else { return Ok(Vec::new()) };
+        let is_wanted = |target| match target {
+            RelocationTarget::Symbol(index) => {
+                symbols.symbol_by_index(index).is_ok_and(|symbol| symbol.is_undefined() && symbol.name() == Ok(name))
+            }
+            _ => false,
+        };
+        let first = elf.segments().map(|segment| segment.address() & !0xfff).min().unwrap_or(0);
+        let relocations = elf.dynamic_relocations().into_iter().flatten();
+        let places = relocations.filter(|(_, relocation)| is_wanted(relocation.target()));
+        Ok(places.map(|(place, _)| place.wrapping_sub(first)).collect())
     }
 
     /// Returns where it was read.

@@ -4,6 +4,8 @@
 use std::ffi::{CString, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nook_abi::{Addr, Entry, Fault, NATIVE_SYMBOL_PREFIX, NativeDriver, NativeEntries, NativeHead, TrapKind};
 use nook_compiled::{CompiledDriver, CompiledError};
@@ -76,6 +78,8 @@ pub struct NativeLauncher {
     symbol: CString,
     layout: Layout,
     level: Level,
+    /// Whether a copy could not be unloaded: each further one would stay as well.
+    stays: Arc<AtomicBool>,
 }
 
 impl NativeLauncher {
@@ -92,11 +96,18 @@ impl NativeLauncher {
             return Err(NativeError::OtherTables { path: path.display().to_string(), found });
         }
         let symbol = CString::new(name).expect("a driver's name has no zero in it");
-        Ok(NativeLauncher { object, symbol, layout: Layout::new(0, manifest), level })
+        Ok(NativeLauncher { object, symbol, layout: Layout::new(0, manifest), level, stays: Arc::default() })
     }
 
     fn load(&self, host: *mut HostContext) -> Result<Loaded, String> {
-        let library = Library::load(&self.object)?;
+        if self.stays.load(Ordering::Relaxed) {
+            return Err(
+                "an earlier copy of it could not be unloaded, for something in it is to run when a thread ends; \
+                        each restart would leave one more: build it without thread-locals that have destructors"
+                    .into(),
+            );
+        }
+        let library = Library::load(&self.object, &self.symbol, &self.stays)?;
         let driver = library.symbol(&self.symbol)?.cast::<NativeDriver>();
         // SAFETY: the symbol was found in the file, with this layout according to its head, and the library is there.
         let entries = unsafe { (&raw const (*driver.as_ptr()).entries).read() };

@@ -14,9 +14,11 @@
 #![deny(unsafe_code)]
 
 mod driver;
+mod handlers;
 mod library;
 mod memory;
 mod services;
+mod thread_ends;
 
 pub use driver::{NativeError, NativeLauncher};
 pub use services::Level;

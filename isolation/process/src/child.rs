@@ -23,6 +23,7 @@ use seccompiler::BpfProgram;
 
 use crate::memory::Memory;
 use crate::progress::{StatFile, State};
+use crate::rights::Rights;
 use crate::sandbox::{self, NAMESPACES, NOBODY, Plan};
 
 /// How a process ended.
@@ -214,15 +215,15 @@ fn wait_for(pidfd: BorrowedFd<'_>, flags: WaitIdOptions) -> u64 {
 
 /// Makes the process with as much confinement as this machine permits.
 fn spawn(config: &SpawnConfig) -> Result<Spawned, String> {
-    let is_root = geteuid().is_root();
-    let ladder: &[Confinement] = if is_root {
+    let rights = Rights::of_this_process();
+    let ladder: &[Confinement] = if geteuid().is_root() {
         &[Confinement::All, Confinement::AsRoot, Confinement::None]
     } else {
         &[Confinement::All, Confinement::None]
     };
     let mut refused: Vec<String> = Vec::new();
     for &confinement in ladder {
-        match spawn_within(config, confinement, is_root) {
+        match spawn_within(config, confinement, rights) {
             Ok((pid, pidfd)) => {
                 return Ok(Spawned { pid, pidfd: Arc::new(pidfd), confinement, refused: refused.join("; ") });
             }
@@ -235,7 +236,7 @@ fn spawn(config: &SpawnConfig) -> Result<Spawned, String> {
 fn spawn_within(
     config: &SpawnConfig,
     confinement: Confinement,
-    is_root: bool,
+    rights: Rights,
 ) -> Result<(libc::pid_t, OwnedFd), String> {
     let namespaces = match confinement {
         Confinement::All => NAMESPACES | libc::CLONE_NEWUSER,
@@ -246,8 +247,8 @@ fn spawn_within(
     let (go, go_end) = pipe().map_err(text)?;
     let plan = Plan {
         namespaces,
-        drops_user: is_root || confinement == Confinement::All,
-        drops_groups: is_root,
+        drops_user: rights.become_nobody || confinement == Confinement::All,
+        drops_groups: rights.drop_groups,
         memory: config.memory.fd(),
         window: config.window.as_raw_fd(),
         program: config.program.as_raw_fd(),
@@ -272,7 +273,7 @@ fn spawn_within(
     // SAFETY: the clone succeeded, so the kernel has opened this descriptor for us, and nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     drop((status_end, go));
-    let mapped = if confinement == Confinement::All { map_users(pid, is_root) } else { Ok(()) };
+    let mapped = if confinement == Confinement::All { map_users(pid, rights) } else { Ok(()) };
     let started = mapped.and_then(|()| watch_start(go_end, status));
     match started {
         Ok(()) => Ok((pid as libc::pid_t, pidfd)),
@@ -284,15 +285,15 @@ fn spawn_within(
     }
 }
 
-/// Maps the process's user: to nobody, if this runs as root; otherwise to the user that runs this.
-fn map_users(pid: i64, is_root: bool) -> Result<(), String> {
-    let (user, group) = if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
+/// Maps the process's user: to nobody, if this may become that; otherwise to the user that runs this.
+fn map_users(pid: i64, rights: Rights) -> Result<(), String> {
+    let (user, group) = if rights.become_nobody { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
     let write = |file: &str, text: String| {
         let path = format!("/proc/{pid}/{file}");
         fs::write(&path, text).map_err(|error| format!("{path}: {error}"))
     };
-    if !is_root {
-        // The kernel requires this of users other than root (user_namespaces(7)).
+    if !rights.drop_groups {
+        // The kernel requires this of who may not change groups (user_namespaces(7)).
         write("setgroups", "deny".into())?;
     }
     write("gid_map", format!("{NOBODY} {group} 1\n"))?;

@@ -23,11 +23,12 @@ use nook_runtime::{CodeGen, Compiler, EngineError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getrlimit, pidfd_open, set_parent_process_death_signal,
-    setrlimit, setsid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, set_parent_process_death_signal, setrlimit,
+    setsid,
 };
 
 use crate::child::{cpu_clock, cpu_ns};
+use crate::rights::Rights;
 use crate::sandbox::NOBODY;
 use crate::seccomp;
 
@@ -275,19 +276,18 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
 }
 
-/// Gives up root's rights, if it has them.
+/// Gives up root's rights, as far as this process may: in a user namespace there may be no nobody to become.
 fn become_nobody() -> io::Result<()> {
-    if !geteuid().is_root() {
+    let rights = Rights::of_this_process();
+    // SAFETY: changes the groups of this process, which has one thread so far, and reads nothing.
+    if rights.drop_groups && unsafe { libc::setgroups(0, std::ptr::null()) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    if !rights.become_nobody {
         return Ok(());
     }
     // SAFETY: these change who this process is, which has one thread so far, and read nothing.
-    let answers = unsafe {
-        [
-            libc::setgroups(0, std::ptr::null()),
-            libc::setresgid(NOBODY, NOBODY, NOBODY),
-            libc::setresuid(NOBODY, NOBODY, NOBODY),
-        ]
-    };
+    let answers = unsafe { [libc::setresgid(NOBODY, NOBODY, NOBODY), libc::setresuid(NOBODY, NOBODY, NOBODY)] };
     if answers.contains(&-1) { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -70,8 +70,8 @@ fn tell(child: &Child) {
             tracing::info!("the driver's process has its own namespaces and a few system calls")
         }
         (Confinement::AsRoot, why) => tracing::warn!(
-            "the driver's process has the machine's users ({why}): it is nobody, in other its own namespaces, with a \
-             few system calls"
+            "the driver's process shares the host's users ({why}): it has its own namespaces otherwise, and a few system \
+             calls"
         ),
         (Confinement::None, why) => tracing::warn!(
             "the driver's process shares the host's namespaces ({why}): it is held by the filter of its system calls alone"

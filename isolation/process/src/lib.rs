@@ -20,6 +20,7 @@ mod driver;
 mod memory;
 mod program;
 mod progress;
+mod rights;
 mod sandbox;
 mod seccomp;
 

@@ -2,6 +2,9 @@
 //! probed. For the tests of `--isolation native` and `wrapped` only.
 #![deny(unsafe_code)]
 
+mod system;
+
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use e1000_regs::{CTRL, ITR, STATUS, TIPG};
@@ -27,10 +30,28 @@ pub mod wrong {
     pub const PANICS: u32 = 6;
     /// Panics once more while it is dropped.
     pub const PANICS_AT_THE_END: u32 = 7;
+    /// Keeps something in a thread-local that has a destructor.
+    pub const KEEPS_IN_A_THREAD: u32 = 8;
+    /// Has the C library run something when the thread ends, past what its table of imports says.
+    pub const STAYS: u32 = 9;
 }
 
 /// How often something of this copy was probed.
 static PROBES: AtomicU32 = AtomicU32::new(0);
+
+/// What is dropped when the thread ends, or before.
+struct Kept(Cell<u32>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Not compiled away, and it says nothing: the object may be gone a moment later.
+        std::hint::black_box(self.0.get());
+    }
+}
+
+thread_local! {
+    static KEPT: Kept = const { Kept(Cell::new(0)) };
+}
 
 /// Does one thing wrong.
 pub struct Odd<K: Kernel> {
@@ -77,6 +98,8 @@ impl<K: Kernel> NetDriver<K> for Odd<K> {
                 }
             }
             wrong::LIES => self.nook.regs(0).modify(CTRL, |value| value),
+            wrong::KEEPS_IN_A_THREAD => KEPT.with(|kept| kept.0.set(kept.0.get() + 1)),
+            wrong::STAYS => system::stay(),
             wrong::PANICS | wrong::PANICS_AT_THE_END => panic!("on purpose"),
             _ => {}
         }
