@@ -1,11 +1,12 @@
 //! From options to a device.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use e1000_model::{Behaviour, Chip, Model, ModelConfig};
 use nook_bus::{DmaWindow, PciDevice, Tracing};
-use nook_net::{Peer, PeerConfig, Tap, Unplugged};
+use nook_net::{FarEnd, Peer, PeerConfig, Tap, Unplugged};
 use nook_net_api::Wire;
 use nook_qemu::{DeviceSpec, QemuConfig, QemuDevice, QemuNet, QemuProgram};
 use nook_regs::RegisterMap;
@@ -31,6 +32,8 @@ pub struct DeviceOptions<'a> {
     pub qemu_program: Option<&'a Path>,
     /// Where the embedded card's cable goes.
     pub wire: &'a WireArg,
+    /// What becomes of the cable's far end, if that is a TAP interface.
+    pub far_end: Arc<FarEnd>,
     /// The file in which the embedded disk's content is.
     pub disk: Option<&'a Path>,
     /// Seed of the embedded model's random behaviour.
@@ -44,7 +47,8 @@ impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
         let RunArgs { pci, qemu, qemu_part, qemu_program, net, block, seed, calm, .. } = args;
         let (pci, qemu, qemu_program) = (pci.as_deref(), qemu.as_ref(), qemu_program.as_deref());
         let (wire, disk) = (&net.wire, block.disk.as_deref());
-        DeviceOptions { pci, qemu, qemu_parts: qemu_part, qemu_program, wire, disk, seed: *seed, calm: *calm }
+        let (qemu_parts, far_end) = (qemu_part.as_slice(), Arc::default());
+        DeviceOptions { pci, qemu, qemu_parts, qemu_program, wire, far_end, disk, seed: *seed, calm: *calm }
     }
 }
 
@@ -108,7 +112,9 @@ fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn
     };
     let wire: Box<dyn Wire> = match choice.wire {
         WireArg::Peer => Box::new(Peer::new(PeerConfig::default())),
-        WireArg::Tap(name) => Box::new(Tap::cable(name).context("--wire: the cable's far end")?),
+        WireArg::Tap(name) => {
+            Box::new(Tap::cable(name, choice.far_end.clone()).context("--wire: the cable's far end")?)
+        }
         WireArg::None => Box::new(Unplugged),
     };
     let behaviour = if choice.calm { Behaviour::calm() } else { Behaviour::adversarial() };

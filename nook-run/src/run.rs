@@ -188,6 +188,7 @@ pub(crate) fn parts(
     modules: &Loaded,
     policy: &PolicyFile,
     signals: &Signals,
+    device: &DeviceOptions<'_>,
 ) -> Result<(Host, Box<dyn Launcher>)> {
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let cache = cache.compiled_by(drivers::compiler(policy, Some(signals))?);
@@ -208,7 +209,7 @@ pub(crate) fn parts(
         builder = builder.budgets(Budgets { transmit_ns: policy.request_ns(), ..Budgets::default() });
     }
     let traced = (args.verbose >= 2).then_some(modules.map);
-    let device = device::open_traced(&DeviceOptions::from(args), traced, module.manifest(), builder.window()?)?;
+    let device = device::open_traced(device, traced, module.manifest(), builder.window()?)?;
     let host = builder.host(device)?;
     Ok((host, launcher))
 }

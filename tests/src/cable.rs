@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nook_bus::VolatileSlice;
 use nook_net_api::Wire;
 
-use nook_net_api::NetBackend;
+use nook_net_api::{KernelSettings, NetBackend};
 
 /// Frames that wait in one direction of a cable; more are lost, as on a real one.
 const WAITING: usize = 4096;
@@ -65,6 +65,14 @@ pub struct FrameQueues {
     pub links: Vec<bool>,
     /// The interface's address.
     pub mac: Option<[u8; 6]>,
+    /// What the interface is set to, until the driver's side has asked.
+    pub wanted: Option<KernelSettings>,
+    /// MTUs to which it was set back.
+    pub mtus: Vec<u32>,
+    /// Frames that were too long for the driver, not told yet.
+    pub unfit: u32,
+    /// It cannot be set back.
+    pub mtu_stays: bool,
 }
 
 impl NetBackend for FrameQueues {
@@ -76,10 +84,18 @@ impl NetBackend for FrameQueues {
     }
 
     fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
-        Ok(self.to_send.pop_front().map(|frame| {
-            buffer.copy_from(&frame);
-            frame.len()
-        }))
+        while let Some(frame) = self.to_send.pop_front() {
+            if frame.len() <= buffer.len() {
+                buffer.copy_from(&frame);
+                return Ok(Some(frame.len()));
+            }
+            self.unfit += 1;
+        }
+        Ok(None)
+    }
+
+    fn unfit(&mut self) -> u32 {
+        std::mem::take(&mut self.unfit)
     }
 
     fn link(&mut self, up: bool) -> io::Result<()> {
@@ -90,5 +106,17 @@ impl NetBackend for FrameQueues {
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
         self.mac = Some(mac);
         Ok(())
+    }
+
+    fn set_mtu(&mut self, mtu_bytes: u32) -> io::Result<()> {
+        if self.mtu_stays {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.mtus.push(mtu_bytes);
+        Ok(())
+    }
+
+    fn wanted(&mut self) -> Option<KernelSettings> {
+        self.wanted.take()
     }
 }

@@ -181,7 +181,7 @@ impl Between {
         let near = this.names.near.clone();
         let there =
             |name| within(&near, "ip").args(["link", "show", name]).output().is_ok_and(|it| it.status.success());
-        this.wait_until("nook-run makes its interfaces", || there("nook0") && there("nook1"))?;
+        this.until("nook-run makes its interfaces", |_| there("nook0") && there("nook1"))?;
         ip(&["-n", &this.names.near, "link", "set", "nook1", "netns", &this.names.far])?;
         for (namespace, name, address) in
             [(&this.names.near, "nook0", Self::NEAR), (&this.names.far, "nook1", Self::FAR)]
@@ -189,7 +189,7 @@ impl Between {
             ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", name])?;
             ip(&["-n", namespace, "link", "set", name, "up"])?;
         }
-        this.wait_until("the far end answers", || {
+        this.until("the far end answers", |_| {
             let mut ping = within(&near, "ping");
             ping.args(["-c", "1", "-W", "1", Self::FAR]).output().is_ok_and(|it| it.status.success())
         })?;
@@ -235,9 +235,13 @@ impl Between {
     /// Ends `nook-run`, and the namespaces with it.
     pub fn end(self) {}
 
-    fn wait_until(&mut self, what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
+    /// Waits until this is so.
+    ///
+    /// # Errors
+    /// If `nook-run` has ended, or it takes a minute.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) -> Result<()> {
         let begin = Instant::now();
-        while !done() {
+        while !done(self) {
             if !self.nook.is_alive() {
                 return Err(Error::other(format!("waiting until {what}: nook-run has ended")));
             }
@@ -247,6 +251,23 @@ impl Between {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// Waits until `nook-run` has ended by itself, and returns its exit status.
+    ///
+    /// # Errors
+    /// If it takes a minute.
+    pub fn wait_for_the_end(&mut self) -> Result<Option<i32>> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.nook.0.try_wait()? {
+                return Ok(status.code());
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(Error::other("nook-run does not end"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

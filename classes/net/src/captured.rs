@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_bus::{Clock, VolatileSlice};
-use nook_net_api::NetBackend;
+use nook_net_api::{KernelSettings, NetBackend};
 
 use crate::Pcap;
 
@@ -110,6 +110,14 @@ impl<U: NetBackend> NetBackend for Captured<U> {
 
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
         self.inner.set_mac(mac)
+    }
+
+    fn set_mtu(&mut self, mtu_bytes: u32) -> io::Result<()> {
+        self.inner.set_mtu(mtu_bytes)
+    }
+
+    fn wanted(&mut self) -> Option<KernelSettings> {
+        self.inner.wanted()
     }
 
     fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {

@@ -34,5 +34,5 @@ pub use pcap::{Pcap, PcapTotals};
 pub use peer::{Peer, PeerConfig};
 pub use protocol::{Content, EXERCISE_PORT};
 pub use server::Server;
-pub use tap::{Tap, TapError};
+pub use tap::{FarEnd, Tap, TapError};
 pub use unplugged::Unplugged;

@@ -2,19 +2,25 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 
+use nook_abi::Hex;
 use nook_bus::VolatileSlice;
-use nook_net_api::NetBackend;
-use nook_net_api::Wire;
+use nook_net_api::{KernelSettings, NetBackend, Wire};
 
 use crate::offload::{Collector, Next, Splitter, Unfit, VnetHeader, Written};
 
 mod device;
 mod error;
+mod far_end;
+mod rtnetlink;
+mod watch;
 
 use device::{Device, Part, PartMut};
 pub use error::TapError;
 use error::{check_name, explain};
+pub use far_end::FarEnd;
+use watch::Watch;
 
 /// A TAP interface, never waiting.
 ///
@@ -34,6 +40,13 @@ pub struct Tap {
     name: String,
     /// Of an interface that a driver serves.
     offload: Option<Box<Offload>>,
+    watch: Watch,
+    /// What it is set to was not told yet.
+    changed: bool,
+    /// The address that the driver gave it.
+    mac: Option<[u8; 6]>,
+    /// Of a cable's far end.
+    far_end: Arc<FarEnd>,
 }
 
 struct Offload {
@@ -51,25 +64,29 @@ impl Tap {
     /// # Errors
     /// See [`TapError`].
     pub fn interface(name: &str) -> Result<Tap, TapError> {
-        Tap::open(name, false)
+        Tap::open(name, None)
     }
 
-    /// Opens the far end of a device's cable. It has a carrier.
+    /// Opens the far end of a device's cable. It has a carrier, and the device has one while it is up. What becomes of
+    /// it is written to `far_end`.
     ///
     /// # Errors
     /// See [`TapError`].
-    pub fn cable(name: &str) -> Result<Tap, TapError> {
-        Tap::open(name, true)
+    pub fn cable(name: &str, far_end: Arc<FarEnd>) -> Result<Tap, TapError> {
+        Tap::open(name, Some(far_end))
     }
 
-    fn open(name: &str, cable: bool) -> Result<Tap, TapError> {
+    fn open(name: &str, far_end: Option<Arc<FarEnd>>) -> Result<Tap, TapError> {
+        let cable = far_end.is_some();
         check_name(name).map_err(|rule| TapError::Name { name: name.into(), rule })?;
         let device = Device::open(name, !cable).map_err(|error| explain(name, error))?;
         let offload = (!cable).then(|| {
             let (collector, splitter) = (Collector::new(name), Splitter::new());
             Box::new(Offload { collector, splitter, unfit: 0, said: Vec::new() })
         });
-        let tap = Tap { device, name: name.into(), offload };
+        let watch = Watch::new(&device, name);
+        let far_end = far_end.unwrap_or_default();
+        let tap = Tap { device, name: name.into(), offload, watch, changed: false, mac: None, far_end };
         let other = |source| TapError::Other { name: name.into(), what: "setting its carrier", source };
         tap.device.set_carrier(cable).map_err(other)?;
         Ok(tap)
@@ -156,7 +173,7 @@ impl Tap {
     #[cold]
     fn failed(&self, what: &str, error: io::Error) -> io::Error {
         let why = match error.raw_os_error() {
-            Some(libc::EBADFD) => "the interface was removed".to_string(),
+            Some(libc::EBADFD | libc::EFAULT) if self.device.name().is_err() => "the interface was removed".to_string(),
             _ => error.to_string(),
         };
         io::Error::new(error.kind(), format!("TAP interface {}: {what}: {why}", self.name))
@@ -197,24 +214,113 @@ impl NetBackend for Tap {
     }
 
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
-        self.device.set_mac(mac).map_err(|error| self.failed("setting its address", error))
+        let before = self.watch.state().and_then(|state| state.mac);
+        if before != Some(mac) {
+            self.device.set_mac(mac).map_err(|error| self.failed("setting its address", error))?;
+            self.watch.note_mac(mac);
+        }
+        let first = self.mac.replace(mac).is_none();
+        if let Some(before) = before
+            && before != mac
+            && first
+            && self.device.is_persistent().unwrap_or(false)
+        {
+            let (name, before, mac) = (&self.name, Hex::colons(&before), Hex::colons(&mac));
+            tracing::warn!(
+                "{name}: its address was {before}, and is that of the card now, {mac}; to use another one, set it \
+                 while the driver runs"
+            );
+        }
+        Ok(())
+    }
+
+    fn set_mtu(&mut self, mtu_bytes: u32) -> io::Result<()> {
+        self.watch.set_mtu(mtu_bytes)
+    }
+
+    fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
+        self.changed |= self.watch.look(&self.device, &self.name, now_ns);
+        Ok(self.watch.due_ns())
+    }
+
+    fn wanted(&mut self) -> Option<KernelSettings> {
+        if self.watch.state().is_none() {
+            self.changed |= self.watch.ask(&self.device, &self.name);
+        }
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let state = self.watch.state()?;
+        Some(KernelSettings {
+            mac: state.mac.filter(|&mac| self.mac.is_some_and(|given| given != mac)),
+            mtu_bytes: state.mtu_bytes,
+            promiscuous: state.promiscuous,
+            all_multicast: state.all_multicast || state.groups.is_none(),
+            multicast: state.groups.clone().unwrap_or_default(),
+        })
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
         fds.push(self.device.as_fd().as_raw_fd());
+        self.watch.event_fds(fds);
     }
 }
 
 impl Wire for Tap {
     fn send(&mut self, frame: &[u8]) -> io::Result<bool> {
-        Ok(self.write([frame.into()])? == Written::Taken)
+        if self.far_end.is_removed() {
+            self.far_end.count_lost();
+            return Ok(false);
+        }
+        match self.write([frame.into()]) {
+            Ok(Written::Taken) => return Ok(true),
+            Ok(Written::NoRoom | Written::Refused) => {}
+            Err(error) => self.cut(error)?,
+        }
+        self.far_end.count_lost();
+        Ok(false)
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.read([buffer.into()])
+        let mut more = [0];
+        while !self.far_end.is_removed() {
+            match self.read([buffer[..].as_mut().into(), more[..].as_mut().into()]) {
+                Ok(Some(len)) if len > buffer.len() => self.far_end.count_too_long(&self.name, buffer.len()),
+                Ok(len) => return Ok(len),
+                Err(error) => self.cut(error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn carrier(&self) -> bool {
+        // Where it is not known whether the interface is up, it is taken to be.
+        !self.far_end.is_removed() && self.watch.state().is_none_or(|state| state.up)
+    }
+
+    fn due_ns(&mut self, now_ns: u64) -> Option<u64> {
+        // The device is to see the change at once.
+        let changed = self.watch.look(&self.device, &self.name, now_ns);
+        if changed { Some(now_ns) } else { self.watch.due_ns() }
     }
 
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        fds.push(self.device.as_fd().as_raw_fd());
+        // A descriptor of an interface that was removed is readable for ever.
+        if !self.far_end.is_removed() {
+            fds.push(self.device.as_fd().as_raw_fd());
+            self.watch.event_fds(fds);
+        }
+    }
+}
+
+impl Tap {
+    /// Takes the error of a cable whose interface was removed: it is as if it had been pulled out.
+    #[cold]
+    fn cut(&self, error: io::Error) -> io::Result<()> {
+        if self.device.name().is_ok() {
+            return Err(error);
+        }
+        self.far_end.note_removed(&self.name);
+        Ok(())
     }
 }

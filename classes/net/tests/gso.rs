@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -212,7 +213,7 @@ impl Tagger {
 }
 
 fn far(address: &str) -> Tap {
-    let tap = Tap::cable("cable0").expect("a TAP interface");
+    let tap = Tap::cable("cable0", Arc::default()).expect("a TAP interface");
     ip_ok(&format!("addr add {address} dev cable0"));
     ip_ok("link set cable0 up");
     tap

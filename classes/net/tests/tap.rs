@@ -10,6 +10,7 @@ use std::io;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,7 @@ fn the_kernel_talks_to_a_peer_through_a_tap_interface() {
 #[ignore = "needs root"]
 fn the_host_pings_the_kernel_at_the_other_end_of_a_cable() {
     in_namespace(|| {
-        let mut tap = Tap::cable("cable0").expect("a TAP interface");
+        let mut tap = Tap::cable("cable0", Arc::default()).expect("a TAP interface");
         ip_ok("addr add 10.0.2.2/24 dev cable0");
         ip_ok("link set cable0 up");
         let mut host = IpHost::new(IpHostConfig::default());
@@ -153,7 +154,7 @@ fn address_and_carrier_are_the_drivers_and_the_interface_is_gone_in_the_end() {
 #[ignore = "needs root"]
 fn a_cable_has_a_carrier_from_the_start() {
     in_namespace(|| {
-        let _tap = Tap::cable("cable0").expect("a TAP interface");
+        let _tap = Tap::cable("cable0", Arc::default()).expect("a TAP interface");
         ip_ok("link set cable0 up");
         assert!(ip_ok("link show cable0").contains("LOWER_UP"));
     });
@@ -319,7 +320,7 @@ fn a_cable_carries_finished_frames_although_an_earlier_owner_finished_them_itsel
     in_namespace(|| {
         ip_ok("tuntap add dev cable0 mode tap");
         leave_settings("cable0", 12);
-        let mut tap = left_by_its_owner(|| Tap::cable("cable0"));
+        let mut tap = left_by_its_owner(|| Tap::cable("cable0", Arc::default()));
         let frame = datagram("cable0", |buffer| Wire::recv(&mut tap, buffer).expect("a read"));
         assert_whole(&frame);
     });
@@ -351,7 +352,7 @@ fn filters_and_a_small_buffer_that_an_earlier_owner_left_lose_no_frame() {
             let mut frame = [0xff; 60];
             assert!(tap.deliver(VolatileSlice::from(&mut frame[..])).expect("a write"), "{what}");
             ip_ok(&format!("addr flush dev {nook}"));
-            let mut tap = left_by_its_owner(|| Tap::cable(&cable));
+            let mut tap = left_by_its_owner(|| Tap::cable(&cable, Arc::default()));
             assert_whole(&datagram(&cable, |buffer| Wire::recv(&mut tap, buffer).expect("a read")));
             assert!(tap.send(&frame).expect("a write"), "{what}");
             ip_ok(&format!("addr flush dev {cable}"));
@@ -385,7 +386,7 @@ fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
         socket.send_to(b"anybody there?", "10.0.2.2:7").expect("sending");
         let mut fds = Vec::new();
         NetBackend::event_fds(&tap, &mut fds);
-        assert_eq!(fds.len(), 1);
+        assert_eq!(fds.len(), 2, "frames, and changes of the interface");
         let begun = Instant::now();
         // SAFETY: the interface, whose descriptor it is, lives to the end of this test.
         let fd = unsafe { BorrowedFd::borrow_raw(fds[0]) };

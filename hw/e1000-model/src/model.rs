@@ -382,8 +382,8 @@ impl PciDevice for Model {
 
     /// Adds those of the cable.
     fn event_fds(&self, fds: &mut Vec<RawFd>) {
-        // What cannot be taken now must not end a wait again and again.
-        if !self.cable_waits() {
+        // What cannot be taken now must not end a wait again and again, nor a cable that failed.
+        if !self.cable_waits() && !self.wire_rests() {
             self.wire.event_fds(fds);
         }
     }

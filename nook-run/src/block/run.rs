@@ -12,6 +12,7 @@ use super::backend::Backend;
 use super::exercise::{Exercise, Plan, Step};
 use super::report::{BlockReport, NoRates};
 use crate::cli::{Isolation, RunArgs};
+use crate::device::DeviceOptions;
 use crate::exercise::Exercise as Asked;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end, tell_speed};
@@ -35,7 +36,7 @@ pub(crate) fn run(
 ) -> Result<(Report, Result<RunOutcome>)> {
     let steps = steps(args)?;
     let device = args.block.attach.as_deref().map(|device| kernel_device(args, device)).transpose()?;
-    let (mut host, launcher) = parts(args, modules, policy, signals)?;
+    let (mut host, launcher) = parts(args, modules, policy, signals, &DeviceOptions::from(args))?;
     host.choose_disk(DiskChoice { number: args.block.namespace.unwrap_or(0), queue_pairs: args.block.queues });
     let backend = match (&args.block.nbd, device) {
         (Some(address), _) => Backend::Nbd(Box::new(server(args, address)?)),

@@ -8,6 +8,7 @@ use nook_runtime::{Answer, Failure, Misc, Nook, OperationInfo};
 use super::args::CallArg;
 use super::report::{MiscReport, NoRates, Tried};
 use crate::cli::RunArgs;
+use crate::device::DeviceOptions;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end};
 use crate::signals::Signals;
@@ -30,7 +31,7 @@ pub(crate) fn run(
     policy: &PolicyFile,
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
-    let (host, launcher) = parts(args, modules, policy, signals)?;
+    let (host, launcher) = parts(args, modules, policy, signals, &DeviceOptions::from(args))?;
     let (mut supervisor, start_ns) = begin(args, modules, policy, Nook::misc(host, launcher), signals)?;
     let mut examples = match Examples::of(supervisor.nook(), &args.misc.call) {
         Ok(examples) => examples,

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use nook_bus::VolatileSlice;
 use nook_net::{IpHost, Tap};
 
-use nook_net_api::NetBackend;
+use nook_net_api::{KernelSettings, NetBackend};
 
 /// The kernel through a TAP interface, or a host in this process. Static dispatch: this is asked for every frame.
 #[allow(clippy::large_enum_variant)] // There is one of them.
@@ -61,6 +61,14 @@ impl NetBackend for Backend {
 
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()> {
         each!(self, backend => backend.set_mac(mac))
+    }
+
+    fn set_mtu(&mut self, mtu_bytes: u32) -> io::Result<()> {
+        each!(self, backend => backend.set_mtu(mtu_bytes))
+    }
+
+    fn wanted(&mut self) -> Option<KernelSettings> {
+        each!(self, backend => backend.wanted())
     }
 
     fn service(&mut self, now_ns: u64) -> io::Result<Option<u64>> {

@@ -1,7 +1,7 @@
 //! What a run of a network driver has to tell.
 
 use nook_abi::net::NetStats;
-use nook_net::ExerciseReport;
+use nook_net::{ExerciseReport, FarEnd};
 use nook_runtime::{Counters, NetCounters};
 use serde::{Serialize, Serializer};
 
@@ -23,8 +23,26 @@ pub struct NetReport {
     /// What driver and device counted, if they could be asked.
     #[serde(serialize_with = "stats")]
     pub device_counters: Option<NetStats>,
+    /// What became of the cable, if its far end is a TAP interface.
+    pub cable: Option<CableReport>,
     /// What was done about faults.
     pub recovery: RecoveryReport,
+}
+
+/// Of a cable to a TAP interface.
+#[derive(Debug, Serialize)]
+pub struct CableReport {
+    /// Frames of the device that the interface did not take: it was down, or removed.
+    pub lost: u64,
+    /// Frames of the interface that are longer than any that the device takes.
+    pub too_long: u64,
+}
+
+impl CableReport {
+    /// Of this far end, up to now.
+    pub fn of(far_end: &FarEnd) -> Self {
+        CableReport { lost: far_end.lost(), too_long: far_end.too_long() }
+    }
 }
 
 /// What follows from the counters.
@@ -90,6 +108,11 @@ impl NetReport {
         }
         if c.tx_unfit > 0 {
             text += &format!("packets to be sent of which no frame for the driver could be made: {}\n", c.tx_unfit);
+        }
+        if let Some(CableReport { lost, too_long }) =
+            self.cable.as_ref().filter(|cable| cable.lost + cable.too_long > 0)
+        {
+            text += &format!("frames lost at the cable's far end: {lost} to it, {too_long} too long from it\n");
         }
         if run.fault_count > 0 {
             let NetCounters { rx_poison, tx_poison, tx_given_up, .. } = *c;

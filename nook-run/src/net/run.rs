@@ -1,16 +1,21 @@
 //! A run of a network driver, from options to report.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nook_abi::Hex;
-use nook_net::{Captured, Content, ExerciseReport, IpHostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan};
+use nook_net::{
+    Captured, Content, ExerciseReport, FarEnd, IpHostConfig, Pcap, PingPlan, Plan, RrPlan, Server, Tap, TcpPlan,
+};
 use nook_recovery::{PolicyFile, Supervisor};
 use nook_runtime::{Net, Nook};
 
+use super::args::WireArg;
 use super::backend::Backend;
-use super::report::{NetCountersReport, NetReport};
+use super::report::{CableReport, NetCountersReport, NetReport};
 use crate::cli::RunArgs;
+use crate::device::DeviceOptions;
 use crate::exercise::Exercise;
 use crate::report::{ClassReport, RecoveryReport, Report};
 use crate::run::{Ended, Finish, Loaded, RunOutcome, begin, drive, parts, report_end, tell_speed};
@@ -34,16 +39,18 @@ pub(crate) fn run(
         bail!("--exercise: a real network card has no other end in this process; use --tap and the system's tools");
     }
     let server = server(args)?;
-    let nook = assemble(args, modules, policy, server.as_ref(), signals)?;
+    let far_end = Arc::<FarEnd>::default();
+    let nook = assemble(args, modules, policy, server.as_ref(), signals, &far_end)?;
     let really = Instant::now();
     let (mut supervisor, start_ns) = begin(args, modules, policy, nook, signals)?;
-    let ended = until_over(args, &mut supervisor, signals, start_ns);
-    let (report, exercise) = finish(args, &mut supervisor, modules, Finish::new(ended.clone(), start_ns));
+    let ended = until_over(args, &mut supervisor, signals, start_ns, &far_end);
+    let (report, exercise) = finish(args, &mut supervisor, modules, Finish::new(ended.clone(), start_ns), &far_end);
     report_end(args, &supervisor, &report);
     tell_speed(&report, really.elapsed());
     let captured = finish_capture(supervisor.nook_mut().backend_mut());
     let outcome = match (&ended, exercise) {
         (Ended::Quarantine(_), _) => Ok(RunOutcome::Quarantined),
+        (Ended::Unable(why), None) => Err(anyhow!("{why}")),
         (Ended::Exercise, Some(true)) => captured.map(|()| RunOutcome::Done),
         // It found something, or was cut short.
         (_, Some(_)) => Ok(RunOutcome::ExerciseFailed),
@@ -74,8 +81,10 @@ fn assemble(
     policy: &PolicyFile,
     server: Option<&Server>,
     signals: &Signals,
+    far_end: &Arc<FarEnd>,
 ) -> Result<Nook<Net<Captured<Backend>>>> {
-    let (host, launcher) = parts(args, modules, policy, signals)?;
+    let device = DeviceOptions { far_end: far_end.clone(), ..DeviceOptions::from(args) };
+    let (host, launcher) = parts(args, modules, policy, signals, &device)?;
     let clock = host.clock().clone();
     let backend = match &args.net.tap {
         Some(name) => Backend::Tap(Tap::interface(name).context("--tap")?),
@@ -118,7 +127,13 @@ fn plan(args: &RunArgs, server: Option<&Server>) -> Option<Plan> {
 }
 
 /// Turns until something ends the run.
-fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, start_ns: u64) -> Ended {
+fn until_over(
+    args: &RunArgs,
+    supervisor: &mut Supervised,
+    signals: &Signals,
+    start_ns: u64,
+    far_end: &FarEnd,
+) -> Ended {
     let exercising = !args.exercise.is_empty();
     // With an exercise the duration is that of its parts.
     let end_ns = args.duration.filter(|_| !exercising).map(|duration| start_ns + duration.as_nanos() as u64);
@@ -128,6 +143,9 @@ fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, st
         if exercising && nook.backend().inner().host().is_some_and(nook_net::IpHost::finished) {
             return Some(Ended::Exercise);
         }
+        if far_end.is_removed() {
+            return Some(Ended::Unable("--wire: the TAP interface at the cable's far end was removed".into()));
+        }
         link_was_up |= nook.is_ready();
         let late = exercising && !link_was_up && now_ns >= start_ns + LINK_NS;
         late.then(|| Ended::Unable(format!("the link did not come up within {} s", LINK_NS / 1_000_000_000)))
@@ -135,7 +153,13 @@ fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, st
 }
 
 /// Stops the driver and collects what there is to tell; and whether the exercise found nothing, if there was one.
-fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish: Finish) -> (Report, Option<bool>) {
+fn finish(
+    args: &RunArgs,
+    supervisor: &mut Supervised,
+    modules: &Loaded,
+    finish: Finish,
+    far_end: &FarEnd,
+) -> (Report, Option<bool>) {
     let mut went_well = None;
     let report = finish.report(supervisor, modules, |supervisor, finish| {
         let nook = supervisor.nook_mut();
@@ -163,6 +187,7 @@ fn finish(args: &RunArgs, supervisor: &mut Supervised, modules: &Loaded, finish:
             exercise,
             counters,
             device_counters,
+            cable: matches!(args.net.wire, WireArg::Tap(_)).then(|| CableReport::of(far_end)),
             recovery: RecoveryReport::new(supervisor),
         }))
     });

@@ -60,6 +60,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
         qemu_parts: &[],
         qemu_program: args.qemu_program.as_deref(),
         wire: &WireArg::None,
+        far_end: Arc::default(),
         seed: args.seed,
         calm: false,
     };

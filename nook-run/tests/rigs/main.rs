@@ -2,5 +2,6 @@
 
 mod command;
 mod file;
+mod follow;
 mod namespaces;
 mod runs;

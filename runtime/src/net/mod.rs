@@ -32,6 +32,7 @@ pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::Interface;
 pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
+use settings::Followed;
 pub use settings::Settings;
 use traffic::Traffic;
 use traffic_monitor::TrafficMonitor;
@@ -64,8 +65,11 @@ pub struct Net<U> {
     counters: NetCounters,
     monitor: TrafficMonitor,
     settings: Settings,
+    followed: Followed,
     /// `set_mac` was called, on this or an earlier instance: a restart must repeat it.
     mac_was_set: bool,
+    /// The same of `set_mtu`.
+    mtu_was_set: bool,
     /// What the interface's other side believes of the link.
     reported_up: bool,
     /// When the link was reported last.
@@ -99,7 +103,9 @@ impl<U: NetBackend> Net<U> {
             counters: NetCounters::default(),
             monitor: TrafficMonitor::default(),
             settings: Settings::default(),
+            followed: Followed::default(),
             mac_was_set: false,
+            mtu_was_set: false,
             reported_up: false,
             reported_at_ns: 0,
             keep_carrier_until_ns: 0,
@@ -169,8 +175,11 @@ impl<U: NetBackend> Class for Net<U> {
 
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
         // Before `open`, so that a device whose receiver is slow to change is set up once.
-        let settings = self.settings.clone();
-        let lacking = self.apply(driver, &settings)?;
+        if let Some(wanted) = self.backend.wanted() {
+            self.take_wanted(driver.host(), wanted);
+        }
+        let settings = self.in_effect();
+        let lacking = self.apply(driver, &settings, None)?;
         if !lacking.is_empty() {
             tracing::warn!("{}; the other settings are in effect", NookError::Lacks { entries: lacking });
         }
@@ -209,6 +218,7 @@ impl<U: NetBackend> Class for Net<U> {
     }
 
     fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+        self.follow(driver)?;
         let host = driver.host_mut();
         let link_is_up = Self::link_is_up(host);
         let limits = *host.call.budget.limits();
@@ -320,11 +330,11 @@ impl<U: NetBackend> Class for Net<U> {
     fn capture(&self, host: &Host) -> Option<NetImage> {
         let image = self.traffic.capture()?;
         let interface = host.port.net().and_then(|port| port.interface);
-        Some(NetImage::new(image, interface, self.settings.clone(), self.monitor.moved(&self.counters)))
+        Some(NetImage::new(image, interface, self.in_effect(), self.monitor.moved(&self.counters)))
     }
 
     fn fits(&self, image: &NetImage) -> bool {
-        self.settings == image.settings
+        self.in_effect() == image.settings
     }
 
     fn restore(&mut self, host: &mut Host, image: &NetImage) {

@@ -3,7 +3,7 @@
 use nook_abi::net::{MOST_MULTICAST, loopback_mode, rx_mode};
 use nook_abi::{Entry, Fault, Status};
 
-use nook_net_api::NetBackend;
+use nook_net_api::{KernelSettings, NetBackend};
 
 use super::{Net, above};
 use crate::{Driver, Host, Nook, NookError, class};
@@ -40,6 +40,43 @@ impl Default for Settings {
     }
 }
 
+/// The MTU that an interface has unless it is set: Ethernet's.
+const USUAL_MTU_BYTES: u32 = 1500;
+
+impl Settings {
+    /// Returns which frames are received.
+    fn reception(&self) -> (bool, bool, &[[u8; 6]]) {
+        (self.promiscuous, self.all_multicast, &self.multicast)
+    }
+}
+
+/// What the interface's other side is set to, as far as it says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Followed {
+    mac: Option<[u8; 6]>,
+    mtu_bytes: Option<u32>,
+    promiscuous: bool,
+    /// Whether all multicast frames are received, and the groups.
+    groups: Option<(bool, Vec<[u8; 6]>)>,
+}
+
+impl Followed {
+    /// Returns these settings with what the other side wants besides.
+    pub(super) fn over(&self, settings: &Settings) -> Settings {
+        let mut settings = settings.clone();
+        settings.mac = self.mac.or(settings.mac);
+        settings.mtu_bytes = self.mtu_bytes.or(settings.mtu_bytes);
+        settings.promiscuous |= self.promiscuous;
+        if let Some((all, groups)) = &self.groups {
+            settings.all_multicast = *all;
+            settings.multicast.extend(groups);
+            settings.multicast.sort_unstable();
+            settings.multicast.dedup();
+        }
+        settings
+    }
+}
+
 impl<U: NetBackend> Nook<Net<U>> {
     /// Returns what the interface is set to.
     pub fn settings(&self) -> &Settings {
@@ -57,7 +94,7 @@ impl<U: NetBackend> Nook<Net<U>> {
             return Ok(());
         }
         let (net, driver) = self.class_and_driver()?;
-        match net.apply(driver, &settings) {
+        match net.apply(driver, &net.followed.over(&settings), None) {
             Ok(lacking) if lacking.is_empty() => {
                 net.settings = settings;
                 Ok(())
@@ -81,9 +118,9 @@ impl<U: NetBackend> Nook<Net<U>> {
             }
             Err(error) => {
                 if let NookError::Refused { .. } = error {
-                    let before = net.settings.clone();
+                    let before = net.in_effect();
                     // What it took before it takes again; if not, the first refusal is the one to report.
-                    let _ = net.apply(driver, &before);
+                    let _ = net.apply(driver, &before, None);
                 }
                 Err(error)
             }
@@ -100,27 +137,121 @@ impl<U: NetBackend> Nook<Net<U>> {
 }
 
 impl<U: NetBackend> Net<U> {
-    /// Tells the driver all of them. Returns the entries that it does not have, of those for what was asked.
-    pub(super) fn apply(&mut self, driver: &mut dyn Driver, settings: &Settings) -> Result<Vec<Entry>, NookError> {
-        let interface = driver.host().port.net().and_then(|port| port.interface);
-        let own = interface.ok_or(NookError::AttachedNothing)?.mac;
-        let mut lacking = Vec::new();
-        let mut mac = settings.mac.unwrap_or(own);
-        // A driver whose address was changed does not return to its first one by itself.
-        if settings.mac.is_some() || self.mac_was_set {
-            let [a, b, c, d, e, f] = mac;
-            let bytes = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-            setting(driver, &mut lacking, Entry::SetMac, |driver| driver.set_mac(bytes))?;
-            if lacking.is_empty() {
-                self.mac_was_set = true;
-            } else {
-                mac = own;
+    /// Returns what is in effect: what was set here, and what the interface's other side is set to.
+    pub(super) fn in_effect(&self) -> Settings {
+        self.followed.over(&self.settings)
+    }
+
+    /// Looks what the interface's other side is set to, and tells the driver what changed. What the driver refuses is
+    /// set back there, as far as that is possible, and the log says so.
+    ///
+    /// # Errors
+    /// What the driver did wrong.
+    pub(super) fn follow(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        let Some(wanted) = self.backend.wanted() else { return Ok(()) };
+        let before = self.in_effect();
+        let earlier = self.followed.clone();
+        self.take_wanted(driver.host(), wanted);
+        let wanted = self.in_effect();
+        if wanted == before {
+            return Ok(());
+        }
+        match self.apply(driver, &wanted, Some(&before)) {
+            Ok(lacking) if lacking.is_empty() => Ok(()),
+            Ok(entries) => {
+                tracing::warn!("the interface was set to what the driver cannot do: {}", NookError::Lacks { entries });
+                Ok(())
             }
+            Err(NookError::Refused { entry, status }) => {
+                tracing::warn!("the interface was set to what the driver refuses ({entry}: {status}); it is set back");
+                self.followed = earlier;
+                // If it refuses also what it had before, that was reported when it was set.
+                self.apply(driver, &before, None).map(drop).or_else(|error| match error {
+                    NookError::Refused { .. } => Ok(()),
+                    error => Err(error),
+                })
+            }
+            Err(error) => Err(error),
         }
-        self.backend.set_mac(mac).map_err(above)?;
-        if let Some(mtu_bytes) = settings.mtu_bytes {
+    }
+
+    /// Keeps what the interface's other side is set to. An MTU beyond the driver's is set back, or warned about.
+    pub(super) fn take_wanted(&mut self, host: &Host, wanted: KernelSettings) {
+        let most = host.port.net().and_then(|port| port.interface).map(|interface| interface.max_mtu_bytes);
+        let KernelSettings { mac, mut mtu_bytes, promiscuous, all_multicast, multicast } = wanted;
+        if let Some(most) = most
+            && mtu_bytes > most
+        {
+            match self.backend.set_mtu(most) {
+                Ok(()) => tracing::warn!(
+                    "the interface's MTU was set to {mtu_bytes} bytes, and the driver's is {most} at most: it is set \
+                     back to that"
+                ),
+                Err(error) => tracing::warn!(
+                    "the interface's MTU is {mtu_bytes} bytes, and the driver's is {most} at most: packets that are \
+                     longer are dropped and counted (tx_unfit); it could not be set back ({error})"
+                ),
+            }
+            mtu_bytes = most;
+        }
+        // Once the address was changed, the interface has the driver's new one.
+        let mac = mac.or(self.followed.mac);
+        self.followed =
+            Followed { mac, mtu_bytes: Some(mtu_bytes), promiscuous, groups: Some((all_multicast, multicast)) };
+    }
+
+    /// Tells the driver those that differ from `before`, or all of them. Returns the entries that it does not have, of
+    /// those for what was asked.
+    pub(super) fn apply(
+        &mut self,
+        driver: &mut dyn Driver,
+        settings: &Settings,
+        before: Option<&Settings>,
+    ) -> Result<Vec<Entry>, NookError> {
+        let interface = driver.host().port.net().and_then(|port| port.interface);
+        let interface = interface.ok_or(NookError::AttachedNothing)?;
+        let own = interface.mac;
+        let mut lacking = Vec::new();
+        if before.is_none_or(|before| before.mac != settings.mac) {
+            let mut mac = settings.mac.unwrap_or(own);
+            // A driver whose address was changed does not return to its first one by itself.
+            if settings.mac.is_some() || self.mac_was_set {
+                let [a, b, c, d, e, f] = mac;
+                let bytes = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+                setting(driver, &mut lacking, Entry::SetMac, |driver| driver.set_mac(bytes))?;
+                if lacking.is_empty() {
+                    self.mac_was_set = true;
+                } else {
+                    mac = own;
+                }
+            }
+            self.backend.set_mac(mac).map_err(above)?;
+        }
+        // Drivers begin with the usual MTU, and need not be able to change it.
+        let usual = interface.max_mtu_bytes.min(USUAL_MTU_BYTES);
+        if let Some(mtu_bytes) = settings.mtu_bytes.filter(|&mtu| mtu != usual || self.mtu_was_set)
+            && before.is_none_or(|before| before.mtu_bytes != settings.mtu_bytes)
+        {
             setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
+            self.mtu_was_set = true;
         }
+        if before.is_none_or(|before| before.reception() != settings.reception()) {
+            self.set_rx_mode(driver, settings, &mut lacking)?;
+        }
+        // A driver that was never asked for loopback need not have it.
+        if before.is_none() && (settings.loopback || self.settings.loopback) {
+            let mode = if settings.loopback { loopback_mode::ON } else { loopback_mode::OFF };
+            setting(driver, &mut lacking, Entry::SetLoopback, |driver| driver.set_loopback(mode))?;
+        }
+        Ok(lacking)
+    }
+
+    fn set_rx_mode(
+        &mut self,
+        driver: &mut dyn Driver,
+        settings: &Settings,
+        lacking: &mut Vec<Entry>,
+    ) -> Result<(), NookError> {
         let promiscuous = if settings.promiscuous { rx_mode::PROMISCUOUS } else { 0 };
         let listed = &settings.multicast[..];
         // A driver gets at most this many.
@@ -128,17 +259,11 @@ impl<U: NetBackend> Net<U> {
         let all_multicast = if settings.all_multicast || every { rx_mode::ALL_MULTICAST } else { 0 };
         let count = mail(driver.host(), listed);
         let mode = promiscuous | all_multicast;
-        // A driver without that entry receives what it receives; a message is due only if more was wanted.
+        // A driver without that entry receives what it receives; a message is due only if more was wanted here.
         let mut unasked = Vec::new();
-        let asked = settings.promiscuous || every || count > 0;
-        let told = if asked { &mut lacking } else { &mut unasked };
-        setting(driver, told, Entry::SetRxMode, |driver| driver.set_rx_mode(mode, count))?;
-        // A driver that was never asked for loopback need not have it.
-        if settings.loopback || self.settings.loopback {
-            let mode = if settings.loopback { loopback_mode::ON } else { loopback_mode::OFF };
-            setting(driver, &mut lacking, Entry::SetLoopback, |driver| driver.set_loopback(mode))?;
-        }
-        Ok(lacking)
+        let asked = settings.promiscuous || !self.settings.multicast.is_empty();
+        let told = if asked { lacking } else { &mut unasked };
+        setting(driver, told, Entry::SetRxMode, |driver| driver.set_rx_mode(mode, count))
     }
 }
 

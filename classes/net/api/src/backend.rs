@@ -5,6 +5,22 @@ use std::os::fd::RawFd;
 
 use vm_memory::VolatileSlice;
 
+/// What the operating system's side of an interface is set to, by an operator or by what is above it (a bridge, a
+/// macvlan, a packet socket).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSettings {
+    /// Its address, if that is another one than [`set_mac`](NetBackend::set_mac) gave it.
+    pub mac: Option<[u8; 6]>,
+    /// The largest payload in bytes, without the Ethernet header.
+    pub mtu_bytes: u32,
+    /// It wants every frame on the wire.
+    pub promiscuous: bool,
+    /// It wants all multicast frames, or does not say which.
+    pub all_multicast: bool,
+    /// Multicast addresses that it wants.
+    pub multicast: Vec<[u8; 6]>,
+}
+
 /// The side of a network interface that faces the operating system.
 ///
 /// Implemented by `classes/net/`; used by the network class, on the nook's thread. Frames are whole Ethernet frames
@@ -36,6 +52,20 @@ pub trait NetBackend: Send {
 
     /// Sets the interface's address, once the driver has named it.
     fn set_mac(&mut self, mac: [u8; 6]) -> io::Result<()>;
+
+    /// Sets the interface's MTU, which is larger than the driver's.
+    ///
+    /// # Errors
+    /// If that is not possible, or not allowed: packets that are too long are dropped then.
+    fn set_mtu(&mut self, mtu_bytes: u32) -> io::Result<()> {
+        let _ = mtu_bytes;
+        Ok(())
+    }
+
+    /// Returns what the interface is set to, if that was not told yet.
+    fn wanted(&mut self) -> Option<KernelSettings> {
+        None
+    }
 
     /// Lets an in-process host work; when it wants to be called again even if nothing happens (nanoseconds of
     /// the nook's clock).

@@ -10,5 +10,5 @@
 mod backend;
 mod wire;
 
-pub use backend::NetBackend;
+pub use backend::{KernelSettings, NetBackend};
 pub use wire::Wire;

@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nook_bus::VolatileSlice;
@@ -14,6 +14,7 @@ use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl};
 use crate::offload::VnetHeader;
 
 const SET_INTERFACE: Opcode = libc::TUNSETIFF as Opcode;
+const GET_INTERFACE: Opcode = libc::TUNGETIFF as Opcode;
 const SET_HEADER_BYTES: Opcode = libc::TUNSETVNETHDRSZ as Opcode;
 const SET_OFFLOAD: Opcode = libc::TUNSETOFFLOAD as Opcode;
 const SET_CARRIER: Opcode = libc::TUNSETCARRIER as Opcode;
@@ -111,6 +112,38 @@ impl Device {
         request.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: data };
         // SAFETY: on a TAP's descriptor SIOCSIFHWADDR reads one ifreq.
         Ok(unsafe { ioctl(&self.0, Setter::<SET_ADDRESS, libc::ifreq>::new(request)) }?)
+    }
+
+    /// Returns the interface's name, which may have been changed.
+    pub(super) fn name(&self) -> io::Result<String> {
+        let name = self.request()?.ifr_name;
+        Ok(name.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte as u8)).collect())
+    }
+
+    /// Returns whether it stays when it is closed: somebody else made it.
+    pub(super) fn is_persistent(&self) -> io::Result<bool> {
+        let request = self.request()?;
+        // SAFETY: TUNGETIFF writes the flags, and any bytes are some.
+        let flags = unsafe { request.ifr_ifru.ifru_flags };
+        Ok(libc::c_int::from(flags) & libc::IFF_PERSIST != 0)
+    }
+
+    fn request(&self) -> io::Result<libc::ifreq> {
+        let mut request = interface_request();
+        // SAFETY: TUNGETIFF writes one ifreq.
+        unsafe { ioctl(&self.0, Updater::<GET_INTERFACE, libc::ifreq>::new(&mut request)) }?;
+        Ok(request)
+    }
+
+    /// Returns the network namespace in which the interface is. It takes CAP_NET_ADMIN there.
+    pub(super) fn namespace(&self) -> io::Result<OwnedFd> {
+        // SAFETY: TUNGETDEVNETNS takes no argument; it returns a new descriptor, or -1.
+        let fd = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNGETDEVNETNS) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it was just made, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Writes one packet.

@@ -39,6 +39,7 @@ pub fn ip_ok(arguments: &str) -> String {
 }
 
 /// Returns a descriptor of this TAP interface in the hands of another program, with these flags (IFF_VNET_HDR).
+#[allow(dead_code, reason = "the tests of what is followed need none")]
 pub fn raw_tap(name: &str, flags: libc::c_int) -> File {
     let tun = OpenOptions::new().read(true).write(true).open("/dev/net/tun").expect("/dev/net/tun");
     // SAFETY: an ifreq is integers and arrays of them, for which zeros are a value.
