@@ -70,9 +70,13 @@ impl How {
     pub const ALL: [How; 3] = [How::Rollback, How::Restart, How::Kill];
 
     /// Returns the time between two crashes. A request has to get through a driver's life: one that two drivers ended
-    /// with, and two more with it alone, is given up as their cause.
+    /// with, and two more with it alone, is given up as their cause. On a busy machine a process gets little of its.
     fn every(self) -> Duration {
-        Duration::from_millis(if self == How::Rollback { 10 } else { 80 })
+        Duration::from_millis(match self {
+            How::Rollback => 10,
+            How::Restart => 80,
+            How::Kill => 200,
+        })
     }
 }
 
