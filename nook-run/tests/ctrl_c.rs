@@ -116,7 +116,8 @@ fn the_tap_interfaces_go_with_the_run() {
     // The machine's own namespace is everybody's: two runs of this test would take each other's interfaces.
     let names = Namespaces::new().unwrap();
     let interrupt_each_run = || {
-        for &moment in MOMENTS {
+        // Nobody sets the far end up, so there is no link.
+        for &moment in MOMENTS.iter().filter(|moment| !matches!(moment, Moment::Said("link up"))) {
             let ended = interrupted(&Place::new(), &["--tap", taps[0], "--wire", "tap:nook1"], moment);
             assert_clean(&ended, 0, moment);
             eventually("the interfaces are gone", || {

@@ -87,10 +87,13 @@ pub struct KernelDevice {
     path: PathBuf,
     /// The N of `/dev/nbdN`.
     index: u32,
-    /// Whether the kernel has a socket of ours.
-    connected: bool,
-    leaving: Option<JoinHandle<Result<(), AttachError>>>,
+    /// Whose the kernel says that it is, from when it has a socket of ours.
+    owner: Option<String>,
+    leaving: Option<JoinHandle<Left>>,
 }
+
+/// What came of writing back what was cached, and of disconnecting.
+type Left = (Result<(), AttachError>, Result<(), AttachError>);
 
 impl KernelDevice {
     /// Looks whether the device can be used. Nothing is changed.
@@ -101,9 +104,9 @@ impl KernelDevice {
         find_family(path)?;
         let index = index(path)?;
         let path = path.to_owned();
-        let device = KernelDevice { path, index, connected: false, leaving: None };
-        if let Ok(by) = fs::read_to_string(device.sysfs("pid")) {
-            return Err(device.busy(by.trim()));
+        let device = KernelDevice { path, index, owner: None, leaving: None };
+        if let Some(by) = owner(index) {
+            return Err(device.busy(&by));
         }
         // Later the kernel asks for more than this; without the right to open it no driver is started.
         fs::File::open(&device.path).map_err(|source| match source.kind() {
@@ -116,10 +119,6 @@ impl KernelDevice {
     /// Returns where it is.
     pub fn name(&self) -> &str {
         self.path.to_str().unwrap_or("/dev/nbd")
-    }
-
-    fn sysfs(&self, file: &str) -> PathBuf {
-        format!("/sys/block/nbd{}/{file}", self.index).into()
     }
 
     fn busy(&self, by: &str) -> AttachError {
@@ -147,18 +146,24 @@ impl KernelDevice {
             Ok(()) => {}
             Err(Errno::PERM) => return Err(self.rights()),
             Err(Errno::BUSY) => {
-                return Err(self.busy(fs::read_to_string(self.sysfs("pid")).as_deref().unwrap_or("unknown").trim()));
+                return Err(self.busy(owner(self.index).as_deref().unwrap_or("unknown")));
             }
             Err(error) => return Err(other(error)),
         }
-        self.connected = true;
+        self.owner = Some(owner(self.index).unwrap_or_default());
         Ok(ours)
     }
 
     /// Begins to detach it, while the server goes on: what the kernel has cached of it is written, and then it is
     /// disconnected. What is still mounted has no disk afterwards; that is logged.
     pub(crate) fn begin_to_leave(&mut self) {
-        if !self.connected || self.leaving.is_some() {
+        if self.leaving.is_some() {
+            return;
+        }
+        let Some(ours) = self.owner.clone() else { return };
+        if owner(self.index).as_ref() != Some(&ours) {
+            // Somebody else detached it, and it may be somebody else's by now.
+            self.owner = None;
             return;
         }
         for at in self.uses() {
@@ -167,7 +172,7 @@ impl KernelDevice {
         let (path, index) = (self.path.clone(), self.index);
         let thread = std::thread::Builder::new().name("nook-detach".into());
         // Served by the thread that called this, so it cannot do it itself.
-        let leave = move || write_back(&path, index).and(disconnect(&path, index));
+        let leave = move || (write_back(&path, index), disconnect(&path, index, &ours));
         match thread.spawn(leave) {
             Ok(thread) => self.leaving = Some(thread),
             Err(error) => tracing::error!("{} is detached without being written back: {error}", self.path.display()),
@@ -179,13 +184,19 @@ impl KernelDevice {
         if self.leaving.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return false;
         }
-        if let Some(thread) = self.leaving.take() {
-            self.connected = false;
-            match thread.join() {
-                Ok(Ok(())) => tracing::info!("{} is detached", self.path.display()),
-                Ok(Err(error)) => tracing::error!("detaching {}: {error}", self.path.display()),
-                Err(_) => tracing::error!("detaching {}: the thread for it has ended", self.path.display()),
+        let Some(thread) = self.leaving.take() else { return true };
+        match thread.join() {
+            Ok((written, detached)) => {
+                let is_detached = detached.is_ok();
+                for error in [written.err(), detached.err()].into_iter().flatten() {
+                    tracing::error!("detaching {}: {error}", self.path.display());
+                }
+                if is_detached {
+                    self.owner = None;
+                    tracing::info!("{} is detached", self.path.display());
+                }
             }
+            Err(_) => tracing::error!("detaching {}: the thread for it has ended", self.path.display()),
         }
         true
     }
@@ -195,7 +206,7 @@ impl KernelDevice {
         while !self.has_left() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        if std::mem::take(&mut self.connected) { disconnect(&self.path, self.index) } else { Ok(()) }
+        self.owner.take().map_or(Ok(()), |ours| disconnect(&self.path, self.index, &ours))
     }
 
     /// Returns what uses it or a part of it, as far as the kernel tells: mounts and swap.
@@ -218,6 +229,18 @@ impl KernelDevice {
             is_it(device).then(|| format!("{device} is used for swap"))
         });
         mounted.chain(swapping).collect()
+    }
+}
+
+impl Drop for KernelDevice {
+    /// Detaches it if nobody did, so that it is not somebody's for good whose process has ended.
+    fn drop(&mut self) {
+        if self.leaving.is_none()
+            && let Some(ours) = self.owner.take()
+            && let Err(error) = disconnect(&self.path, self.index, &ours)
+        {
+            tracing::error!("detaching {}: {error}", self.path.display());
+        }
     }
 }
 
@@ -250,19 +273,29 @@ fn index(path: &Path) -> Result<u32, AttachError> {
     number.ok_or_else(|| not_one(format!("is {name}, which is a part of one")))
 }
 
-/// Writes what the kernel holds of the device and its parts, with what file systems on them hold.
+/// Returns the number of the thread whose device it is, if it is somebody's.
+fn owner(index: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/sys/block/nbd{index}/pid")).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Writes what the kernel holds of the device and its parts, with what file systems on them hold. One that cannot be
+/// written keeps no other one from it; the error is the first.
 fn write_back(path: &Path, index: u32) -> Result<(), AttachError> {
     let name = format!("nbd{index}");
     let other =
         |source| AttachError::Other { what: format!("writing back what is cached of {}", path.display()), source };
-    for entry in fs::read_dir("/sys/class/block").map_err(other)? {
-        let entry = entry.map_err(other)?.file_name();
-        let part = entry.to_str().and_then(|entry| entry.strip_prefix(&*name));
-        if part.is_some_and(|part| part.is_empty() || part.starts_with('p')) {
-            flush_buffers(&Path::new("/dev").join(&entry)).map_err(other)?;
-        }
-    }
-    Ok(())
+    let parts = fs::read_dir(format!("/sys/block/{name}")).map(|entries| {
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let parts = names.filter(|entry| entry.to_str().is_some_and(|entry| entry.starts_with(&*name)));
+        parts.map(|part| Path::new("/dev").join(part)).collect::<Vec<_>>()
+    });
+    let of_parts = match parts {
+        Ok(parts) => parts.iter().map(|part| flush_buffers(part)).fold(Ok(()), Result::and),
+        Err(error) => Err(error),
+    };
+    // The whole device last: it has what its parts' file systems wrote.
+    of_parts.and(flush_buffers(path)).map_err(other)
 }
 
 #[expect(unsafe_code, reason = "there is no other way to the request BLKFLSBUF")]
@@ -276,7 +309,11 @@ fn flush_buffers(device: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-fn disconnect(path: &Path, index: u32) -> Result<(), AttachError> {
+/// Disconnects it, if it is still whose it was.
+fn disconnect(path: &Path, index: u32, ours: &str) -> Result<(), AttachError> {
+    if owner(index).is_some_and(|now| now != ours) {
+        return Ok(());
+    }
     let other =
         |error: Errno| AttachError::Other { what: format!("detaching {}", path.display()), source: error.into() };
     find_family(path)?.disconnect(index).map_err(other)

@@ -231,7 +231,7 @@ impl<const SLOT: usize, const N: usize> Slots<SLOT, N> {
         }
     }
 
-    /// Fills a whole slot that was free when the call began: a rollback leaves it, see [`scratch`](super::scratch).
+    /// Fills a whole slot that was free when the call began: a rollback leaves it, see [`scratch`].
     #[inline(always)]
     pub(crate) fn put_free<const WORDS: usize>(self, at: u32, words: [u64; WORDS]) {
         const { assert!(WORDS * 8 == SLOT, "a slot is filled as a whole") };

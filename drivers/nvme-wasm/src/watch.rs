@@ -91,9 +91,11 @@ impl<K: Kernel> Nvme<K> {
     }
 
     fn restart(&mut self) -> Result<(), Status> {
-        // When the reset is over the controller uses no memory any more; with bus mastering off it could not.
-        self.chip.reset()?;
+        // When the reset is over the controller uses no memory any more, and with bus mastering off it cannot: also if
+        // the reset fails, for then every request is answered, and its buffer is another one's soon.
+        let reset = self.chip.reset();
         self.nook.dma_disable()?;
+        reset?;
         self.bring_up()
     }
 }

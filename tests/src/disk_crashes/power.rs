@@ -48,15 +48,20 @@ pub struct PowerOutcome {
     pub failures: Vec<String>,
 }
 
+/// The work goes on for the time of this many crashes at least.
+const CRASHES: u32 = 5;
+
 impl PowerOutcome {
-    /// Returns whether nothing that was durable was lost. Something has to have been lost: else nothing was tried.
+    /// Returns whether nothing that was durable was lost. Drivers have to have crashed, and something has to have been
+    /// lost: else nothing was tried.
     pub fn is_good(&self) -> bool {
-        (self.errors, self.lost, self.wrong, self.failures.len()) == (0, 0, 0, 0) && self.not_durable > 0
+        let found = (self.errors, self.lost, self.wrong, self.failures.len());
+        found == (0, 0, 0, 0) && self.not_durable > 0 && self.crashes > 0
     }
 }
 
-/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until there are as many moments at which
-/// something was acknowledged; then cuts power at each of them.
+/// Has the checker work on QEMU's disk, whose driver crashes meanwhile, until there were some crashes and as many
+/// moments at which something was acknowledged; then cuts power at each of them.
 ///
 /// # Errors
 /// If a program cannot be started, or there is no log.
@@ -72,7 +77,7 @@ pub fn power_cuts(programs: Programs<'_>, how: How, cuts: u64) -> Result<PowerOu
     checker.connect(&serving.socket(), CONNECTIONS)?;
     checker.fill()?;
     let begin = Instant::now();
-    while (checker.acknowledged().len() as u64) < cuts {
+    while (checker.acknowledged().len() as u64) < cuts || begin.elapsed() < CRASHES * how.every() {
         checker.step()?;
         if begin.elapsed() > PATIENCE {
             return Err(Error::other(format!("{PATIENCE:?}, and not {cuts} moments: {}", serving.last_words()?)));
