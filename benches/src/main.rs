@@ -203,7 +203,7 @@ fn experiment(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<(
 
 /// A disk through NBD, if it can be measured here.
 fn through_nbd(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<()> {
-    let programs = nbd::Programs { nook_run: programs()?.nook_run, driver: nook_tests::driver_file("nvme") };
+    let programs = Programs { driver: nook_tests::driver_file("nvme"), ..programs()? };
     if let Some(why) = nbd::obstacle(&programs) {
         report.left_out.push(why);
         return Ok(());

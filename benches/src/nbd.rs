@@ -6,28 +6,19 @@
 
 mod server;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::cpus::Awake;
 use crate::levels::{LEVELS, Level, SFI, SFI_TXN};
+use crate::paper::Programs;
 use crate::sample::{Estimate, orders};
 use crate::{Report, processes};
 use server::{Server, Slice};
 
 /// What it is called where something was left out.
 pub const NAME: &str = "a disk through NBD";
-
-/// Where the programs and the driver are.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    /// `nook-run`.
-    pub nook_run: PathBuf,
-    /// The NVMe driver.
-    pub driver: PathBuf,
-}
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]

@@ -47,7 +47,7 @@ const RATE_TOLERANCE: f64 = 0.03;
 pub struct Programs {
     /// `nook-run`.
     pub nook_run: PathBuf,
-    /// The e1000 driver.
+    /// The driver.
     pub driver: PathBuf,
 }
 
