@@ -60,6 +60,11 @@ impl<C: Class> Nook<C> {
         self.waiter.always(fd);
     }
 
+    /// Watches a descriptor no more: it was seen to be readable, and stays so.
+    pub fn unwatch(&mut self, fd: RawFd) {
+        self.waiter.never(fd);
+    }
+
     /// Returns the host.
     pub fn host(&self) -> &Host {
         self.lifecycle.host()

@@ -23,6 +23,11 @@ impl Waiter {
         self.always.push(fd);
     }
 
+    /// Makes it part of no wait any more.
+    pub(crate) fn never(&mut self, fd: RawFd) {
+        self.always.retain(|&other| other != fd);
+    }
+
     /// Begins a new wait, with no other descriptors yet.
     pub(crate) fn begin(&mut self) {
         self.fds.clear();
@@ -63,5 +68,30 @@ impl Waiter {
                 error => Err(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_descriptor_that_stays_readable_ends_waits_until_it_is_part_of_none() {
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"x").unwrap();
+        let mut waiter = Waiter::new(Clock::Monotonic);
+        waiter.always(reader.as_raw_fd());
+        waiter.wait(u64::MAX).unwrap();
+        waiter.never(reader.as_raw_fd());
+        let due_ns = Clock::Monotonic.now_ns() + 1_000_000;
+        waiter.wait(due_ns).unwrap();
+        // A signal may end a wait early, but not each of a thousand.
+        let waited = (0..1000).any(|_| {
+            waiter.wait(due_ns).unwrap();
+            Clock::Monotonic.now_ns() >= due_ns
+        });
+        assert!(waited);
+        io::Read::read_exact(&mut reader, &mut [0]).unwrap();
     }
 }

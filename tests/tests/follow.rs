@@ -134,6 +134,12 @@ fn a_setting_that_the_driver_refuses_is_set_back_and_the_driver_goes_on() {
     follow(&mut rig, KernelSettings { mac: Some(GROUP), promiscuous: true, ..usual() });
     assert_eq!(rig.nook.backend().mac, Some(OWN), "set back");
     assert_eq!(received(&mut rig, &[OWN, OTHER]), [OWN]);
+    // The same once more is looked at once more.
+    rig.nook.backend_mut().mac = Some(GROUP);
+    follow(&mut rig, KernelSettings { mac: Some(GROUP), ..usual() });
+    assert_eq!(rig.nook.backend().mac, Some(OWN), "set back again");
+    follow(&mut rig, KernelSettings { mtu_bytes: 20, ..usual() });
+    assert_eq!(rig.nook.backend().mtus, [1500], "no MTU that the driver takes");
     let refused = rig.nook.set(Settings { mac: Some(GROUP), ..rig.nook.settings().clone() });
     assert!(
         matches!(refused, Err(NookError::Refused { entry: Entry::SetMac, status: Status::Invalid })),

@@ -148,6 +148,8 @@ fn until_over(args: &RunArgs, supervisor: &mut Supervised, signals: &Signals, st
     if matches!(ended, Ended::Quarantine(_)) {
         return ended;
     }
+    // A signal that came stays readable, and would end each wait of what follows; a second one ends the run by itself.
+    supervisor.nook_mut().unwatch(signals.fd());
     // The kernel writes back what it holds: the driver is still needed.
     while !supervisor.nook_mut().backend_mut().let_go() {
         let until_ns = supervisor.nook().clock().now_ns() + LET_GO_LOOK_NS;

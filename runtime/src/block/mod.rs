@@ -264,15 +264,14 @@ impl<U: BlockBackend> Class for Block<U> {
 
     fn shut(&mut self, host: &Host) -> Result<(), NookError> {
         self.requests.abandon();
-        self.answer(host)?;
+        let answered = self.answer(host);
         self.closing = false;
         if let Some(sums) = &mut self.sums {
             sums.clear();
         }
-        if std::mem::take(&mut self.attached) {
-            self.backend.detach().map_err(above)?;
-        }
-        Ok(())
+        // Also if an answer could not be given: the backend has to know that there is no disk any more.
+        let detached = if std::mem::take(&mut self.attached) { self.backend.detach().map_err(above) } else { Ok(()) };
+        answered.and(detached)
     }
 
     fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {

@@ -142,8 +142,8 @@ impl<U: NetBackend> Net<U> {
         self.followed.over(&self.settings)
     }
 
-    /// Looks what the interface's other side is set to, and tells the driver what changed. What the driver refuses is
-    /// set back there, as far as that is possible, and the log says so.
+    /// Looks what the interface's other side is set to, and tells the driver what changed. The log says what the driver
+    /// refuses or lacks: the interface gets its earlier address or MTU again, and modes stay the driver's earlier ones.
     ///
     /// # Errors
     /// What the driver did wrong.
@@ -159,11 +159,15 @@ impl<U: NetBackend> Net<U> {
         match self.apply(driver, &wanted, Some(&before)) {
             Ok(lacking) if lacking.is_empty() => Ok(()),
             Ok(entries) => {
+                self.set_back(&entries, &before, &earlier);
                 tracing::warn!("the interface was set to what the driver cannot do: {}", NookError::Lacks { entries });
                 Ok(())
             }
             Err(NookError::Refused { entry, status }) => {
-                tracing::warn!("the interface was set to what the driver refuses ({entry}: {status}); it is set back");
+                tracing::warn!(
+                    "the interface was set to what the driver refuses ({entry}: {status}): it stays as it was"
+                );
+                self.set_back(&[entry], &before, &earlier);
                 self.followed = earlier;
                 // If it refuses also what it had before, that was reported when it was set.
                 self.apply(driver, &before, None).map(drop).or_else(|error| match error {
@@ -172,6 +176,23 @@ impl<U: NetBackend> Net<U> {
                 })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the interface's other side the address and the MTU again that were in effect before, where the driver did
+    /// not take new ones; its modes are its owner's. What is set once more later is looked at once more.
+    fn set_back(&mut self, entries: &[Entry], before: &Settings, earlier: &Followed) {
+        if entries.contains(&Entry::SetMac) {
+            // The address in effect is written to the interface whenever settings are applied.
+            self.followed.mac = earlier.mac;
+        }
+        if entries.contains(&Entry::SetMtu) {
+            self.followed.mtu_bytes = earlier.mtu_bytes;
+            if let Some(mtu_bytes) = before.mtu_bytes
+                && let Err(error) = self.backend.set_mtu(mtu_bytes)
+            {
+                tracing::warn!("the interface's MTU could not be set back to {mtu_bytes} bytes: {error}");
+            }
         }
     }
 
