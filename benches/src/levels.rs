@@ -184,6 +184,11 @@ impl Level {
         }
     }
 
+    /// Whether a driver's mistakes stay with the driver.
+    pub fn isolates(&self) -> bool {
+        !matches!(self.how, How::Native | How::Wrapped)
+    }
+
     /// Returns what nook-run is given to run a driver at this level.
     pub fn options(&self) -> &'static [&'static str] {
         match self.how {

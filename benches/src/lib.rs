@@ -21,6 +21,7 @@ pub mod goals;
 mod immediate_device;
 pub mod levels;
 pub mod nbd;
+pub mod overview;
 pub mod page;
 pub mod paper;
 mod plots;
@@ -36,4 +37,4 @@ pub mod ticks;
 
 pub use immediate_device::ImmediateDevice;
 pub use report::{Curve, Figure, Machine, Report, Spread, Sweep};
-pub use suites::{Extent, measure, measure_disks};
+pub use suites::{Extent, OF_DISKS, measure, measure_suites, names};

@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nook_benches::against::{self, Builds};
 use nook_benches::paper::{self, Plan, Programs, existing};
-use nook_benches::{Extent, Machine, Report, compare, docs, measure, measure_disks, nbd, page, tables};
+use nook_benches::{
+    Extent, Machine, OF_DISKS, Report, compare, docs, measure, measure_suites, names, nbd, overview, page, tables,
+};
 
 /// Measures what each isolation level costs, all levels in turn, and writes index.html and report.json.
 #[derive(Debug, Parser)]
@@ -29,8 +31,12 @@ struct Args {
     #[arg(long)]
     disks: bool,
 
+    /// Measures this suite alone; may be repeated. Nothing else unless --paper or --disks is there too.
+    #[arg(long, value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(names()), conflicts_with = "full")]
+    suite: Vec<String>,
+
     /// Measures DPDK's driver of the e1000 beside our own, which needs root, and nothing else; prints the tables.
-    #[arg(long, conflicts_with_all = ["full", "paper", "disks", "compare"])]
+    #[arg(long, conflicts_with_all = ["full", "paper", "disks", "suite", "compare"])]
     existing: bool,
 
     /// Runs the driver's calls of this build and of REV's in turn, and compares them; nothing else unless --full or
@@ -91,10 +97,14 @@ fn run(args: &Args) -> Result<Vec<String>> {
         "against"
     } else if args.disks {
         "disks"
+    } else if !args.suite.is_empty() {
+        "partial"
     } else {
         "paper"
     };
-    let everything = args.full || !args.paper && !args.disks && args.against.is_none() && args.onto.is_none();
+    let is_partial =
+        args.paper || args.disks || !args.suite.is_empty() || args.against.is_some() || args.onto.is_some();
+    let everything = args.full || !is_partial;
     let mut report = match (args.existing, onto) {
         (true, _) => alone(tables::EXISTING),
         (_, Some(earlier)) => earlier,
@@ -117,10 +127,9 @@ fn run(args: &Args) -> Result<Vec<String>> {
     } else if everything && !args.existing {
         report.left_out.push(format!("{}: it is part of --full, and --paper makes it alone", paper::NAME));
     }
-    if args.disks && !everything {
-        tell("disk requests");
-        measure_disks(&mut report, extent);
-    }
+    let of_disks = if args.disks && !everything { OF_DISKS } else { &[] };
+    let suites: Vec<&str> = args.suite.iter().map(String::as_str).chain(of_disks.iter().copied()).collect();
+    measure_suites(&mut report, extent, &suites, tell);
     if args.full || args.disks {
         report.left_out.retain(|what| !what.starts_with(nbd::NAME));
         through_nbd(&mut report, args.short, tell)?;
@@ -138,6 +147,10 @@ fn run(args: &Args) -> Result<Vec<String>> {
             bail!("{} has no marks between which the tables could go", path.display())
         };
         fs::write(path, document).with_context(|| format!("writing {}", path.display()))?;
+        if let Some(picture) = overview::drawn(&report).map_err(|error| anyhow::anyhow!("drawing: {error}"))? {
+            let path = path.with_file_name(docs::PICTURE);
+            fs::write(&path, picture).with_context(|| format!("writing {}", path.display()))?;
+        }
     }
     let Some(old) = old else { return Ok(Vec::new()) };
     let slower = compare::slower(&old, &report);

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use crate::levels::{DIRECT, LEVELS};
 use crate::tables::{self, escaped};
-use crate::{Report, plots};
+use crate::{Report, overview, plots};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
@@ -35,6 +35,9 @@ pub fn of(report: &Report) -> Result<String, Box<dyn Error>> {
     if !report.left_out.is_empty() {
         let items: String = report.left_out.iter().map(|what| format!("<li>{}</li>", escaped(what))).collect();
         body += &format!("<p>Not measured:</p><ul>{items}</ul>\n");
+    }
+    if let Some(picture) = overview::drawn(report)? {
+        body += &format!("<figure>{picture}</figure>\n{}", overview::table(report).html());
     }
     let mut tables = tables::of(report).into_iter();
     body += &tables.next().map(|table| table.html()).unwrap_or_default();

@@ -27,9 +27,9 @@ const COLOURS: [RGBColor; 7] = [
 const SIZE: (u32, u32) = (620, 400);
 /// Where bars begin, on a logarithmic scale.
 const LEAST_NS: f64 = 0.5;
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 
-fn colour(level: &str, fallback: usize) -> RGBColor {
+pub(crate) fn colour(level: &str, fallback: usize) -> RGBColor {
     let at = LEVELS.iter().position(|it| it.name == level).unwrap_or(fallback);
     COLOURS[at % COLOURS.len()]
 }
@@ -67,7 +67,7 @@ fn range(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
 }
 
 /// Returns what `draw` draws, on white.
-fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+pub(crate) fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     root.fill(&WHITE)?;

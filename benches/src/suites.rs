@@ -53,28 +53,35 @@ type Suite = (&'static str, fn(&mut Report, Extent));
 const SUITES: &[Suite] = &[
     ("crossings", crossings::measure),
     ("poll", polls::measure),
-    ("disk requests", disks::measure),
+    ("disk-requests", disks::measure),
     ("touch", touches::measure),
     ("settings", settings::measure),
-    ("undo log", undo::measure),
+    ("undo-log", undo::measure),
     ("snapshots", snapshots::measure),
     ("nooks", nooks::measure),
 ];
 
+/// What is measured of disks without NBD, and what their drivers log.
+pub const OF_DISKS: &[&str] = &["disk-requests", "undo-log"];
+
+/// Returns the suites' names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|(name, _)| *name)
+}
+
 /// Measures everything that needs no root; `tell` hears what is being measured.
-pub fn measure(extent: Extent, mut tell: impl FnMut(&str)) -> Report {
+pub fn measure(extent: Extent, tell: impl FnMut(&str)) -> Report {
     let mut report = Report { extent: extent.name().into(), machine: Machine::this(), ..Report::default() };
-    for (name, measure) in SUITES {
-        tell(name);
-        measure(&mut report, extent);
-    }
+    measure_suites(&mut report, extent, &names().collect::<Vec<_>>(), tell);
     report
 }
 
-/// Measures what is about disks alone, and counts what drivers log.
-pub fn measure_disks(report: &mut Report, extent: Extent) {
-    disks::measure(report, extent);
-    undo::measure(report, extent);
+/// Measures the suites of these names, in place of what the report had of them.
+pub fn measure_suites(report: &mut Report, extent: Extent, wanted: &[&str], mut tell: impl FnMut(&str)) {
+    for (name, measure) in SUITES.iter().filter(|(name, _)| wanted.contains(name)) {
+        tell(name);
+        measure(report, extent);
+    }
 }
 
 /// From ticks to nanoseconds.
@@ -114,6 +121,8 @@ fn note_sweep(report: &mut Report, axis: &Axis<'_>, levels: &[Level], samples: &
         ratio: costs.iter().zip(&samples[..sizes.len()]).map(|(of, to)| Estimate::ratio(of, to)).collect(),
     };
     let curves = levels.iter().zip(&costs).map(curve).collect();
+    report.sweeps.retain(|sweep| sweep.name != name);
+    report.crossovers.retain(|found| found.sweep != name);
     report.sweeps.push(Sweep {
         name: name.into(),
         title: title.into(),

@@ -1,4 +1,4 @@
-//! A driver that touches every byte, from 64 B to 64 KiB in a call.
+//! A driver that touches every byte, from 64 B to 1 MiB in a call.
 
 use touch_driver::job;
 
@@ -9,7 +9,7 @@ use crate::rig::{jobs, touching};
 use crate::sample::interleave;
 
 /// Bytes in a call. 1500 is a frame's payload.
-const SIZES: &[u32] = &[64, 128, 256, 512, 1024, 1500, 2048, 4096, 8192, 16384, 32768, 65536];
+const SIZES: &[u32] = &[64, 128, 256, 512, 1024, 1500, 2048, 4096, 8192, 16384, 32768, 65536, 262144, 1048576];
 /// In a separate process each register read is a question to the host and an answer: more than this takes the time of
 /// a call that does not end.
 const MOST_PIO_BYTES: u32 = 4096;

@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes to read, and as many to write.
-pub const AREA_BYTES: usize = 64 << 10;
+pub const AREA_BYTES: usize = 1 << 20;
 
 #[repr(align(64))]
 struct Bytes(UnsafeCell<[u8; AREA_BYTES]>);
