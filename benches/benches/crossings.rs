@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nook_benches::levels::{DIRECT, LEVELS, Program};
+use nook_benches::levels::{DIRECT, Program, levels};
 use nook_benches::rig::{driver, nook, round};
 use touch_driver::job;
 
@@ -20,7 +20,7 @@ fn crossings(criterion: &mut Criterion) {
     ] {
         let mut group = criterion.benchmark_group(group);
         group.throughput(Throughput::Elements(amount.into()));
-        for level in LEVELS.iter().chain([&DIRECT]) {
+        for level in levels().iter().chain([&DIRECT]) {
             let mut driver = driver(level, Program::Touch);
             group.bench_function(level.name, |bencher| {
                 bencher.iter(|| {
@@ -34,7 +34,7 @@ fn crossings(criterion: &mut Criterion) {
 
 fn interrupt(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("interrupt and poll of 8 packets each way");
-    for level in LEVELS {
+    for level in levels() {
         let (mut nook, _) = nook(&level.launcher(Program::E1000), 8, true);
         group.bench_function(level.name, |bencher| bencher.iter(|| round(&mut nook)));
     }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nook_benches::levels::{LEVELS, Program};
+use nook_benches::levels::{Program, levels};
 use nook_benches::rig::driver;
 use touch_driver::job;
 
@@ -12,7 +12,7 @@ fn touch(criterion: &mut Criterion) {
         for bytes in [64, 1500, 65536] {
             let mut group = criterion.benchmark_group(format!("{name}, {bytes} B"));
             group.throughput(Throughput::Bytes(bytes.into()));
-            for level in LEVELS {
+            for level in levels() {
                 let mut driver = driver(level, Program::Touch);
                 group.bench_function(level.name, |bencher| {
                     bencher.iter(|| {

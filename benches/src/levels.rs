@@ -71,6 +71,24 @@ pub const LEVELS: &[Level] = &[NATIVE, WRAPPED, SFI, SFI_TXN, PROCESS, PROCESS_P
 
 /// Those whose memory and time are all this process's.
 pub const HERE: &[Level] = LEVELS.split_at(4).0;
+/// Those of which a process can have a thousand nooks.
+pub const MANY: &[Level] = &[NATIVE, WRAPPED, SFI, SFI_TXN];
+
+/// Returns those that this machine can run.
+pub fn levels() -> &'static [Level] {
+    static LEVELS_HERE: LazyLock<Vec<Level>> = LazyLock::new(|| possible(LEVELS));
+    &LEVELS_HERE
+}
+
+/// Returns those of [`HERE`] that this machine can run.
+pub fn here() -> &'static [Level] {
+    static HERE_HERE: LazyLock<Vec<Level>> = LazyLock::new(|| possible(HERE));
+    &HERE_HERE
+}
+
+fn possible(levels: &[Level]) -> Vec<Level> {
+    levels.iter().copied().filter(|level| level.obstacle().is_none()).collect()
+}
 
 /// Registers as the driver's memory.
 pub const DIRECT: Level = Level {
@@ -182,6 +200,11 @@ impl Level {
             How::Wasm(sandbox) => sandbox.launcher(program, cache),
             How::Process(wait) => program.process(wait),
         }
+    }
+
+    /// Returns why this machine cannot run it, if it cannot.
+    pub fn obstacle(&self) -> Option<String> {
+        None
     }
 
     /// Whether a driver's mistakes stay with the driver.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::cpus::Awake;
-use crate::levels::{LEVELS, Level, SFI, SFI_TXN};
+use crate::levels::{Level, SFI, SFI_TXN, levels};
 use crate::paper::Programs;
 use crate::sample::{Estimate, orders};
 use crate::{Report, processes};
@@ -91,9 +91,9 @@ const CPU: Of = |slice| slice.cpu_ns;
 /// If a program fails.
 pub fn measure(report: &mut Report, programs: &Programs, plan: &Plan, tell: impl Fn(&str)) -> Result<()> {
     let _awake = Awake::keep();
-    let servers = LEVELS.iter().map(|level| Server::nook(programs, level, &[]));
+    let servers = levels().iter().map(|level| Server::nook(programs, level, &[]));
     let servers = servers.chain([Server::nbdkit()]).collect::<Result<Vec<_>>>()?;
-    let name = |at: usize| LEVELS.get(at).map_or(PEER.to_owned(), Level::key);
+    let name = |at: usize| levels().get(at).map_or(PEER.to_owned(), Level::key);
     let pairs = servers.len() * LOADS.len();
     let mut found: Vec<Vec<Slice>> = vec![Vec::new(); pairs];
     let begin = Instant::now();
@@ -120,17 +120,17 @@ pub fn measure(report: &mut Report, programs: &Programs, plan: &Plan, tell: impl
             found[server * LOADS.len() + load_at].iter().map(value).collect()
         };
         for (what, value) in [("nbd", TIME), ("nbd_cpu", CPU)] {
-            for server in 0..=LEVELS.len() {
+            for server in 0..=levels().len() {
                 report.figure(&format!("{what}_{load}_{}", name(server)), Estimate::of(&of(server, value)), "ns");
             }
-            for level in 1..LEVELS.len() {
+            for level in 1..levels().len() {
                 let key = format!("{what}_{load}_{}_{}", name(level), name(0));
                 report.ratio(&key, &of(level, value), &of(0, value));
             }
         }
-        for level in 0..LEVELS.len() {
+        for level in 0..levels().len() {
             // Requests a second are the inverse of a request's time.
-            let ratio = Estimate::ratio(&of(LEVELS.len(), TIME), &of(level, TIME));
+            let ratio = Estimate::ratio(&of(levels().len(), TIME), &of(level, TIME));
             report.note_ratio(&format!("nbd_{load}_{}_{PEER}", name(level)), ratio, true);
         }
     }

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use nook_tests::namespaces::Namespaces;
 
 use crate::cpus::Awake;
-use crate::levels::{LEVELS, Level, PROCESS_POLLED};
+use crate::levels::{Level, PROCESS_POLLED, levels};
 use crate::sample::{Estimate, orders};
 use crate::{Report, processes, stats, ticks};
 pub use crashes::crashes;
@@ -127,7 +127,7 @@ type Values = [Vec<Vec<f64>>; MEASURES.len()];
 /// If a program fails.
 pub fn measure(report: &mut Report, programs: &Programs, plan: &Plan, tell: impl Fn(&str)) -> Result<()> {
     let _awake = Awake::keep();
-    let mut values = MEASURES.map(|_| vec![Vec::new(); LEVELS.len()]);
+    let mut values = MEASURES.map(|_| vec![Vec::new(); levels().len()]);
     streams(report, programs, plan, &mut values, &tell)?;
     // Half of what the slowest can do: CPU time is compared at the same rate for all.
     let slowest = values[STREAM].iter().map(|rates| stats::median(&mut rates.clone())).fold(f64::INFINITY, f64::min);
@@ -136,11 +136,11 @@ pub fn measure(report: &mut Report, programs: &Programs, plan: &Plan, tell: impl
         if measure == CPU && !off.is_empty() {
             continue;
         }
-        for (level, values) in LEVELS.iter().zip(values) {
+        for (level, values) in levels().iter().zip(values) {
             report.figure(&format!("paper_{name}_{}", level.key()), Estimate::of(values), unit);
         }
-        for (at, level) in LEVELS.iter().enumerate() {
-            for (base, of_base) in LEVELS.iter().zip(values).take(at) {
+        for (at, level) in levels().iter().enumerate() {
+            for (base, of_base) in levels().iter().zip(values).take(at) {
                 let ratio = Estimate::ratio(&values[at], of_base);
                 report.note_ratio(&format!("paper_{name}_{}_{}", level.key(), base.key()), ratio, *more_is_better);
             }
@@ -160,7 +160,7 @@ pub fn measure(report: &mut Report, programs: &Programs, plan: &Plan, tell: impl
 /// Returns how far the widest interval of a level's ratio to native reaches from its median. A process that polls is
 /// not asked: it shares its processor with those that measure.
 fn width(values: &[Vec<f64>]) -> f64 {
-    let settled = LEVELS.iter().zip(values).skip(1).filter(|(level, _)| **level != PROCESS_POLLED);
+    let settled = levels().iter().zip(values).skip(1).filter(|(level, _)| **level != PROCESS_POLLED);
     let of_level = |of: &[f64]| {
         let Estimate { value, low, high, .. } = Estimate::ratio(of, &values[0]);
         (high - value).max(value - low)
@@ -180,8 +180,8 @@ fn settle<T>(
     mut again: impl FnMut(usize, anyhow::Error) -> Result<T>,
 ) -> Result<()> {
     let (begin, mut failures) = (Instant::now(), 0);
-    for order in orders(LEVELS.len()) {
-        let mut round = vec![Vec::new(); LEVELS.len()];
+    for order in orders(levels().len()) {
+        let mut round = vec![Vec::new(); levels().len()];
         for at in order {
             match slice(at, &mut ends[at]) {
                 Ok(found) => round[at] = found,
@@ -225,7 +225,7 @@ impl Ends {
     }
 
     fn start_all(programs: &Programs) -> Result<Vec<Self>> {
-        LEVELS.iter().map(|level| Self::start(programs, level)).collect()
+        levels().iter().map(|level| Self::start(programs, level)).collect()
     }
 }
 
@@ -245,17 +245,17 @@ fn streams(
     let mut ends = Ends::start_all(programs)?;
     let slice = |at: usize, ends: &mut Ends| {
         let slice = ends.flow.carry(plan.stream, None, || Ok(()));
-        let stream = slice.with_context(|| failed(&LEVELS[at], &ends.session))?.bits_per_second / 1e6;
-        tell(&format!("{}: {stream:.0} Mbit/s", LEVELS[at].name));
+        let stream = slice.with_context(|| failed(&levels()[at], &ends.session))?.bits_per_second / 1e6;
+        tell(&format!("{}: {stream:.0} Mbit/s", levels()[at].name));
         Ok(vec![stream])
     };
     let again = |at: usize, error: anyhow::Error| {
         tell(&format!("{error:#}"));
-        Ends::start(programs, &LEVELS[at])
+        Ends::start(programs, &levels()[at])
     };
     settle(plan, (plan.time[0], &[STREAM]), values, &mut ends, slice, again)?;
     // nook-run tells what it counted when it ends, so these are of all rounds together, and have no spread.
-    for (level, Ends { session, flow, cpu_seconds }) in LEVELS.iter().zip(ends) {
+    for (level, Ends { session, flow, cpu_seconds }) in levels().iter().zip(ends) {
         drop(flow);
         let spent = session.cpu_seconds()? - cpu_seconds;
         let told = session.end()?;
@@ -284,21 +284,21 @@ fn at_a_rate(
     tell: &impl Fn(&str),
 ) -> Result<Vec<String>> {
     let mut ends = Ends::start_all(programs)?;
-    let mut arrived = vec![Vec::new(); LEVELS.len()];
+    let mut arrived = vec![Vec::new(); levels().len()];
     let slice = |at: usize, ends: &mut Ends| {
         let Ends { session, flow, .. } = ends;
         let slice = flow.carry(plan.stream, Some(asked), || session.cpu_seconds());
-        let slice = slice.with_context(|| failed(&LEVELS[at], session))?;
+        let slice = slice.with_context(|| failed(&levels()[at], session))?;
         let (share, [before, after]) = (slice.bits_per_second / asked, slice.seen);
         let cpu = (after - before) / slice.length.as_secs_f64() * 100.0;
-        let [p50, p99] = session.requests(plan.requests).with_context(|| failed(&LEVELS[at], session))?;
-        tell(&format!("{}: {p50:.1} µs, {cpu:.1} % of a core at {share:.2} of the rate", LEVELS[at].name));
+        let [p50, p99] = session.requests(plan.requests).with_context(|| failed(&levels()[at], session))?;
+        tell(&format!("{}: {p50:.1} µs, {cpu:.1} % of a core at {share:.2} of the rate", levels()[at].name));
         arrived[at].push(share);
         Ok(vec![cpu, p50, p99])
     };
     let again = |at: usize, error: anyhow::Error| {
         tell(&format!("{error:#}"));
-        Ends::start(programs, &LEVELS[at])
+        Ends::start(programs, &levels()[at])
     };
     settle(plan, (plan.time[1], &[CPU, LATENCY, LATENCY_P99]), values, &mut ends, slice, again)?;
     report.figure("paper_rate", Estimate::exactly(asked / 1e6), "Mbit/s");
@@ -306,7 +306,7 @@ fn at_a_rate(
         drop(flow);
         session.end()?;
     }
-    let off = LEVELS.iter().zip(&mut arrived).map(|(level, shares)| (level, stats::median(shares)));
+    let off = levels().iter().zip(&mut arrived).map(|(level, shares)| (level, stats::median(shares)));
     let off = off.filter(|(_, share)| (share - 1.0).abs() > RATE_TOLERANCE).map(|(level, share)| {
         format!("CPU at equal throughput: at level {} {share:.2} of the rate that was asked for arrived", level.name)
     });
@@ -322,9 +322,9 @@ mod tests {
     /// Makes rounds whose ratios to native are 1, more or less this, and one slice of which may fail; returns how many
     /// count, and how often a level was started again.
     fn rounds(spread: f64, time: Duration, fails: impl Fn(usize, usize) -> bool) -> (usize, usize) {
-        let mut values: Values = MEASURES.map(|_| vec![Vec::new(); LEVELS.len()]);
+        let mut values: Values = MEASURES.map(|_| vec![Vec::new(); levels().len()]);
         let plan = Plan { rounds: 5, precision: 0.05, ..Plan::default() };
-        let (mut ends, mut started) = ([0; LEVELS.len()], 0);
+        let (mut ends, mut started) = (vec![0; levels().len()], 0);
         let slice = |at: usize, round: &mut usize| {
             *round += 1;
             ensure!(!fails(at, *round), "it stands still");

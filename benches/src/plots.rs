@@ -15,7 +15,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito, 2008), in the order of the levels.
-const COLOURS: [RGBColor; 7] = [
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 0, 0),
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
@@ -23,6 +23,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(0, 114, 178),
+    RGBColor(240, 228, 66),
 ];
 const SIZE: (u32, u32) = (620, 400);
 /// Where bars begin, on a logarithmic scale.

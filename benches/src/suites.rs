@@ -9,7 +9,7 @@ mod snapshots;
 mod touches;
 mod undo;
 
-use crate::levels::Level;
+use crate::levels::{LEVELS, Level};
 use crate::sample::{Effort, Estimate, Samples};
 use crate::{Curve, Machine, Report, Sweep, crossover, ticks};
 
@@ -78,6 +78,13 @@ pub fn measure(extent: Extent, tell: impl FnMut(&str)) -> Report {
 
 /// Measures the suites of these names, in place of what the report had of them.
 pub fn measure_suites(report: &mut Report, extent: Extent, wanted: &[&str], mut tell: impl FnMut(&str)) {
+    let obstacles = LEVELS.iter().filter_map(|level| Some((level.name, level.obstacle()?)));
+    for (level, why) in obstacles {
+        let what = format!("level {level}: {why}");
+        if !report.left_out.contains(&what) {
+            report.left_out.push(what);
+        }
+    }
     for (name, measure) in SUITES.iter().filter(|(name, _)| wanted.contains(name)) {
         tell(name);
         measure(report, extent);

@@ -215,11 +215,11 @@ fn nooks(report: &Report) -> Table {
     ];
     let row = |(name, what): &(String, String)| {
         let cells = HERE.iter().map(|level| {
-            let figure = report.figures.get(&format!("{name}_{}", level.key()))?;
-            Some(format!("{} {}", short(figure.estimate.value), figure.unit))
+            let figure = report.figures.get(&format!("{name}_{}", level.key()));
+            figure.map_or("-".into(), |figure| format!("{} {}", short(figure.estimate.value), figure.unit))
         });
-        let cells: Option<Vec<_>> = cells.collect();
-        Some([vec![what.clone()], cells?].concat())
+        let cells: Vec<String> = cells.collect();
+        cells.iter().any(|cell| cell != "-").then(|| [vec![what.clone()], cells].concat())
     };
     Table {
         title: "Nooks",

@@ -2,7 +2,7 @@
 //! tests' business.
 
 use nook_benches::goals::GOALS;
-use nook_benches::levels::{HERE, LEVELS, Program, SETTINGS};
+use nook_benches::levels::{MANY, Program, SETTINGS, levels};
 use nook_benches::rig::driver;
 use nook_benches::{Extent, Report, docs, measure, page};
 use nook_bus::Width;
@@ -37,7 +37,7 @@ fn a_run_has_every_name_that_goals_and_documents_rely_on() {
         assert!(report.spreads.contains_key(name), "{name} has no spread");
     }
     for sweep in &report.sweeps {
-        let levels = if sweep.name == "nooks" { HERE } else { LEVELS };
+        let levels = if sweep.name == "nooks" { MANY } else { levels() };
         assert!(
             sweep.curves.iter().map(|curve| &curve.level).eq(levels.iter().map(|level| level.name)),
             "{}",
@@ -66,7 +66,7 @@ fn the_document_has_marks_for_the_tables() {
 #[test]
 fn the_touching_driver_does_the_same_work_at_every_level_and_setting() {
     for (what, amount) in [(job::CHECKSUM, 1500), (job::COPY, 65536), (job::TOUCH, 65536), (job::TOUCH, 60)] {
-        let told: Vec<_> = LEVELS
+        let told: Vec<_> = levels()
             .iter()
             .chain(SETTINGS)
             .map(|level| {
@@ -85,7 +85,7 @@ fn the_touching_driver_does_the_same_work_at_every_level_and_setting() {
 #[test]
 fn each_crossing_that_is_asked_for_is_made() {
     const AMOUNT: u64 = 64;
-    for level in LEVELS {
+    for level in levels() {
         let mut driver = driver(level, Program::Touch);
         for (what, name) in [
             (job::HOSTCALL, "hostcalls"),

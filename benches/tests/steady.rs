@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use nook_benches::levels::{LEVELS, Program};
+use nook_benches::levels::{Program, levels};
 use nook_benches::rig::{nook, round};
 
 thread_local! {
@@ -33,7 +33,7 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_poll_of_32_packets_writes_three_registers_at_most_and_allocates_nothing() {
-    for level in LEVELS {
+    for level in levels() {
         let isolation = level.name;
         let (mut nook, _) = nook(&level.launcher(Program::E1000), 32, false);
         let (before, moved, allocations) = (*nook.counters(), *nook.net_counters(), ALLOCATIONS.get());

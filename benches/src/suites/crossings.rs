@@ -4,7 +4,7 @@ use touch_driver::job;
 
 use super::{Extent, beyond, note_levels, ns};
 use crate::Report;
-use crate::levels::{DIRECT, LEVELS, Level, Program, SFI, SFI_TXN};
+use crate::levels::{DIRECT, Level, Program, SFI, SFI_TXN, levels};
 use crate::rig::{jobs, rounds, touching};
 use crate::sample::{Estimate, interleave};
 
@@ -26,7 +26,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
 }
 
 fn calls(report: &mut Report, extent: Extent) {
-    let levels: Vec<Level> = LEVELS.iter().copied().chain([DIRECT]).collect();
+    let levels: Vec<Level> = levels().iter().copied().chain([DIRECT]).collect();
     let drivers: Vec<_> = levels.iter().map(touching).collect();
     let each = |drivers| JOBS.map(|(_, what, amount)| jobs(drivers, what, amount));
     let mut subjects: Vec<_> = drivers.iter().flat_map(each).collect();
@@ -53,8 +53,8 @@ fn calls(report: &mut Report, extent: Extent) {
 
 fn interrupts(report: &mut Report, extent: Extent) {
     let subject = |level: &Level| rounds(&level.launcher(Program::E1000), PER_INTERRUPT, true);
-    let mut subjects: Vec<_> = LEVELS.iter().map(subject).collect();
+    let mut subjects: Vec<_> = levels().iter().map(subject).collect();
     let samples = interleave(&mut subjects, extent.effort());
-    note_levels(report, "interrupt", LEVELS, &samples.inside);
-    note_levels(report, "interrupt_turn", LEVELS, &samples.whole);
+    note_levels(report, "interrupt", levels(), &samples.inside);
+    note_levels(report, "interrupt_turn", levels(), &samples.whole);
 }

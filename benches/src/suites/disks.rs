@@ -5,7 +5,7 @@ use nook_block_api::Op;
 use super::{Extent, note_levels};
 use crate::Report;
 use crate::disk_rig::{Load, rounds};
-use crate::levels::{LEVELS, Program};
+use crate::levels::{Program, levels};
 use crate::sample::interleave;
 
 /// Requests at a time: the driver takes 127.
@@ -25,7 +25,7 @@ const fn reads(bytes: u32, depth: u32) -> Load {
 }
 
 pub(super) fn measure(report: &mut Report, extent: Extent) {
-    let launchers: Vec<_> = LEVELS.iter().map(|level| level.launcher(Program::Nvme)).collect();
+    let launchers: Vec<_> = levels().iter().map(|level| level.launcher(Program::Nvme)).collect();
     let each = |launcher| LOADS.iter().map(move |&(_, load)| rounds(launcher, load));
     let mut subjects: Vec<_> = launchers.iter().flat_map(each).collect();
     let samples = interleave(&mut subjects, extent.effort());
@@ -34,7 +34,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
             let each = |values: &Vec<f64>| values.iter().map(|ticks| ticks / f64::from(load.depth)).collect();
             samples.chunks(LOADS.len()).map(|level| each(&level[at])).collect()
         };
-        note_levels(report, &format!("request_{name}"), LEVELS, &of(&samples.inside));
-        note_levels(report, &format!("request_turns_{name}"), LEVELS, &of(&samples.whole));
+        note_levels(report, &format!("request_{name}"), levels(), &of(&samples.inside));
+        note_levels(report, &format!("request_turns_{name}"), levels(), &of(&samples.whole));
     }
 }

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Axis, Extent, note_sweep};
-use crate::levels::{HERE, Level, Program, Shared};
+use crate::levels::{Level, MANY, Program, Shared, here};
 use crate::rig::{Endless, host, round};
 use crate::sample::{Estimate, Subject, interleave};
 use crate::{ImmediateDevice, Report};
@@ -40,11 +40,11 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
     starts(report, extent).expect("a folder for the module cache");
     let sizes = extent.nooks();
     let most = sizes.last().copied().unwrap_or(1);
-    if let Err(why) = allow_files(most as usize * HERE.len() * 2) {
+    if let Err(why) = allow_files(most as usize * MANY.len() * 2) {
         report.left_out.push(format!("{most} nooks at each level: {why:#}"));
         return;
     }
-    let fleets: Vec<_> = HERE.iter().map(|level| RefCell::new(fleet(report, level, most))).collect();
+    let fleets: Vec<_> = MANY.iter().map(|level| RefCell::new(fleet(report, level, most))).collect();
     let mut subjects = Vec::new();
     for fleet in &fleets {
         for &size in sizes {
@@ -61,7 +61,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
     }
     let samples = interleave(&mut subjects, extent.effort());
     let title = "Many nooks in one process take turns: one turn of one nook, with one packet each way";
-    note_sweep(report, &Axis { name: "nooks", title, x_label: "nooks", each: None, sizes }, HERE, &samples.whole);
+    note_sweep(report, &Axis { name: "nooks", title, x_label: "nooks", each: None, sizes }, MANY, &samples.whole);
 }
 
 /// Returns a nook that has come up, and whose frames come when they are asked for.
@@ -125,11 +125,11 @@ fn allow_files(wanted: usize) -> Result<()> {
 fn starts(report: &mut Report, extent: Extent) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cache = ModuleCache::at(folder.path().join("cache"));
-    let mut times = [(); 3].map(|()| vec![Vec::new(); HERE.len()]);
+    let mut times = [(); 3].map(|()| vec![Vec::new(); here().len()]);
     // The first start compiles.
-    HERE.iter().for_each(|level| drop(level.launcher_with(Program::E1000, &cache)));
+    here().iter().for_each(|level| drop(level.launcher_with(Program::E1000, &cache)));
     for _ in 0..extent.starts() {
-        for (at, level) in HERE.iter().enumerate() {
+        for (at, level) in here().iter().enumerate() {
             let begin = thread_time();
             let module = DriverModule::load(&nook_tests::driver_file("e1000"), Wasi::Refused)?;
             drop(module);
@@ -143,7 +143,7 @@ fn starts(report: &mut Report, extent: Extent) -> Result<()> {
         }
     }
     for (name, times) in ["start_from_cache", "restart", "restart_wait"].iter().zip(&times) {
-        for (level, times) in HERE.iter().zip(times) {
+        for (level, times) in here().iter().zip(times) {
             report.figure(&format!("{name}_{}", level.key()), Estimate::of(times), "ms");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Axis, Extent, note_levels, note_sweep, ns};
 use crate::Report;
-use crate::levels::{LEVELS, Program};
+use crate::levels::{Program, levels};
 use crate::rig::rounds;
 use crate::sample::interleave;
 
@@ -13,7 +13,7 @@ const NAMED: &[u32] = &[1, 32, 255];
 
 pub(super) fn measure(report: &mut Report, extent: Extent) {
     let sizes = if extent == Extent::Tiny { NAMED.to_vec() } else { SIZES.to_vec() };
-    let launchers: Vec<_> = LEVELS.iter().map(|level| level.launcher(Program::E1000)).collect();
+    let launchers: Vec<_> = levels().iter().map(|level| level.launcher(Program::E1000)).collect();
     let each = |launcher| sizes.iter().map(move |&size| rounds(launcher, size, false));
     let mut subjects: Vec<_> = launchers.iter().flat_map(each).collect();
     let samples = interleave(&mut subjects, extent.effort());
@@ -21,9 +21,9 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
         let of = |samples: &[Vec<f64>]| -> Vec<Vec<f64>> {
             samples.chunks(sizes.len()).map(|level| level[at].clone()).collect()
         };
-        note_levels(report, &format!("poll_{size}"), LEVELS, &of(&samples.inside));
-        note_levels(report, &format!("turn_{size}"), LEVELS, &of(&samples.whole));
-        for (level, samples) in LEVELS.iter().zip(of(&samples.inside)) {
+        note_levels(report, &format!("poll_{size}"), levels(), &of(&samples.inside));
+        note_levels(report, &format!("turn_{size}"), levels(), &of(&samples.whole));
+        for (level, samples) in levels().iter().zip(of(&samples.inside)) {
             let pair = ns(&samples).scaled(1.0 / f64::from(*size));
             report.figure(&format!("pair_{size}_{}", level.key()), pair, "ns");
         }
@@ -35,7 +35,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
         each: Some("packet each way"),
         sizes: &sizes,
     };
-    note_sweep(report, &axis, LEVELS, &samples.inside);
+    note_sweep(report, &axis, levels(), &samples.inside);
     let axis = Axis { name: "turn", title: "The same with the host's work: one turn of the loop", ..axis };
-    note_sweep(report, &axis, LEVELS, &samples.whole);
+    note_sweep(report, &axis, levels(), &samples.whole);
 }

@@ -4,7 +4,7 @@ use touch_driver::job;
 
 use super::{Axis, Extent, note_levels, note_sweep};
 use crate::Report;
-use crate::levels::LEVELS;
+use crate::levels::levels;
 use crate::rig::{jobs, touching};
 use crate::sample::interleave;
 
@@ -25,7 +25,7 @@ const JOBS: [(&str, u32, &str); 4] = [
 
 pub(super) fn measure(report: &mut Report, extent: Extent) {
     let all = if extent == Extent::Tiny { NAMED } else { SIZES };
-    let drivers: Vec<_> = LEVELS.iter().map(touching).collect();
+    let drivers: Vec<_> = levels().iter().map(touching).collect();
     for (name, what, title) in JOBS {
         let most = if what == job::PIO { MOST_PIO_BYTES } else { u32::MAX };
         let sizes: Vec<u32> = all.iter().copied().filter(|&size| size <= most).collect();
@@ -34,12 +34,12 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
         let samples = interleave(&mut subjects, extent.effort());
         for (at, size) in sizes.iter().enumerate().filter(|(_, size)| NAMED.contains(size)) {
             let costs: Vec<_> = samples.whole.chunks(sizes.len()).map(|level| level[at].clone()).collect();
-            note_levels(report, &format!("{name}_{size}"), LEVELS, &costs);
+            note_levels(report, &format!("{name}_{size}"), levels(), &costs);
         }
         note_sweep(
             report,
             &Axis { name, title, x_label: "bytes in a call", each: Some("byte"), sizes: &sizes },
-            LEVELS,
+            levels(),
             &samples.whole,
         );
     }
