@@ -26,6 +26,11 @@ struct Args {
     #[arg(long)]
     paper: bool,
 
+    /// Offers more datagrams than the interface can carry, which needs root, and nothing else unless --full or --paper
+    /// is there too, which do so as well.
+    #[arg(long)]
+    overload: bool,
+
     /// Measures disks, also through NBD, which needs fio and nbdkit; and nothing else unless --full or --paper is there
     /// too.
     #[arg(long)]
@@ -36,7 +41,7 @@ struct Args {
     suite: Vec<String>,
 
     /// Measures DPDK's driver of the e1000 beside our own, which needs root, and nothing else; prints the tables.
-    #[arg(long, conflicts_with_all = ["full", "paper", "disks", "suite", "compare"])]
+    #[arg(long, conflicts_with_all = ["full", "paper", "disks", "overload", "suite", "compare"])]
     existing: bool,
 
     /// Runs the driver's calls of this build and of REV's in turn, and compares them; nothing else unless --full or
@@ -102,8 +107,12 @@ fn run(args: &Args) -> Result<Vec<String>> {
     } else {
         "paper"
     };
-    let is_partial =
-        args.paper || args.disks || !args.suite.is_empty() || args.against.is_some() || args.onto.is_some();
+    let is_partial = args.paper
+        || args.disks
+        || args.overload
+        || !args.suite.is_empty()
+        || args.against.is_some()
+        || args.onto.is_some();
     let everything = args.full || !is_partial;
     let mut report = match (args.existing, onto) {
         (true, _) => alone(tables::EXISTING),
@@ -126,6 +135,14 @@ fn run(args: &Args) -> Result<Vec<String>> {
         experiment(&mut report, args.short, tell)?;
     } else if everything && !args.existing {
         report.left_out.push(format!("{}: it is part of --full, and --paper makes it alone", paper::NAME));
+    }
+    if args.overload && !(args.full || args.paper) {
+        report.left_out.retain(|what| !what.starts_with(paper::overload::NAME));
+        let programs = programs()?;
+        match paper::obstacle(&programs) {
+            Some(why) => report.left_out.push(format!("{}: as {why}", paper::overload::NAME)),
+            None => overload(&mut report, &programs, &plan(args.short), &tell),
+        }
     }
     let of_disks = if args.disks && !everything { OF_DISKS } else { &[] };
     let suites: Vec<&str> = args.suite.iter().map(String::as_str).chain(of_disks.iter().copied()).collect();
@@ -194,7 +211,11 @@ fn of_this_machine(path: &Path) -> Result<Report> {
     Ok(report)
 }
 
-/// Returns the paper's experiment, if it can be made here.
+fn plan(short: bool) -> Plan {
+    if short { Plan::short() } else { Plan::default() }
+}
+
+/// Makes the paper's experiment, if it can be made here.
 fn experiment(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<()> {
     let programs = programs()?;
     if let Some(why) = paper::obstacle(&programs) {
@@ -202,16 +223,25 @@ fn experiment(report: &mut Report, short: bool, tell: impl Fn(&str)) -> Result<(
         return Ok(());
     }
     tell("the paper's experiment");
-    let plan = if short { Plan::short() } else { Plan::default() };
+    let plan = plan(short);
     // What was measured until then stays.
     if let Err(error) = paper::measure(report, &programs, &plan, &tell) {
         report.left_out.push(format!("{}: {error:#}", paper::NAME));
     }
+    overload(report, &programs, &plan, &tell);
     tell("streams while the driver crashes");
     if let Err(error) = paper::crashes(report, &programs, &plan, &tell) {
         report.left_out.push(format!("{}: streams while the driver crashes: {error:#}", paper::NAME));
     }
     Ok(())
+}
+
+/// More than the interface can carry; what was measured until then stays.
+fn overload(report: &mut Report, programs: &Programs, plan: &Plan, tell: &impl Fn(&str)) {
+    tell("more datagrams than can be carried");
+    if let Err(error) = paper::overload(report, programs, plan, tell) {
+        report.left_out.push(format!("{}: {error:#}", paper::overload::NAME));
+    }
 }
 
 /// A disk through NBD, if it can be measured here.

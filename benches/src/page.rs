@@ -49,6 +49,10 @@ pub fn of(report: &Report) -> Result<String, Box<dyn Error>> {
             escaped(&sweep.title)
         );
     }
+    if !report.overload.is_empty() {
+        let picture = plots::overload(&report.overload)?;
+        body += &format!("<h2>More than can be carried</h2>\n<figure>{picture}</figure>\n");
+    }
     tables.for_each(|table| body += &table.html());
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>What isolation costs</title>\n\

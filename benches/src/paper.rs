@@ -7,6 +7,7 @@
 mod crashes;
 pub mod existing;
 mod flow;
+pub mod overload;
 mod requests;
 mod session;
 
@@ -22,6 +23,7 @@ use crate::sample::{Estimate, orders};
 use crate::{Report, processes, stats, ticks};
 pub use crashes::crashes;
 use flow::Flow;
+pub use overload::overload;
 use session::Session;
 
 /// What the paper has (Swift, Bershad, Levy: Improving the reliability of commodity operating systems, 2003 and 2005):
@@ -68,6 +70,8 @@ pub struct Plan {
     pub crash_rounds: usize,
     /// How long each slice of a stream is in those.
     pub crash_stream: Duration,
+    /// Rounds in which each rate is offered.
+    pub overload_rounds: usize,
 }
 
 impl Default for Plan {
@@ -80,6 +84,7 @@ impl Default for Plan {
             requests: Duration::from_millis(150),
             crash_rounds: 12,
             crash_stream: Duration::from_secs(1),
+            overload_rounds: 12,
         }
     }
 }
@@ -88,7 +93,14 @@ impl Plan {
     /// Returns a plan that only shows whether everything works.
     pub fn short() -> Self {
         let time = [Duration::from_secs(12); 2];
-        Plan { rounds: 3, time, crash_rounds: 2, crash_stream: Duration::from_millis(300), ..Plan::default() }
+        Plan {
+            rounds: 3,
+            time,
+            crash_rounds: 2,
+            crash_stream: Duration::from_millis(300),
+            overload_rounds: 2,
+            ..Plan::default()
+        }
     }
 }
 

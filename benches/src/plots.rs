@@ -8,6 +8,7 @@ use plotters::prelude::*;
 
 use crate::goals::short;
 use crate::levels::LEVELS;
+use crate::paper::overload::Load;
 use crate::sample::Estimate;
 use crate::{Curve, Report, Sweep};
 
@@ -78,7 +79,7 @@ pub(crate) fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<(
     Ok(svg)
 }
 
-fn legend<'a, D, T>(chart: &mut ChartContext<'a, D, T>) -> Result<()>
+fn legend<'a, D, T>(chart: &mut ChartContext<'a, D, T>, place: SeriesLabelPosition) -> Result<()>
 where
     D: DrawingBackend + 'a,
     D::ErrorType: 'static,
@@ -86,7 +87,7 @@ where
 {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(place)
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
         .label_font((FONT, 12))
@@ -126,7 +127,49 @@ fn curves(sweep: &Sweep, view: &View<'_>) -> Result<String> {
             let legend = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
             chart.draw_series(line)?.label(&curve.level).legend(legend);
         }
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
+    })
+}
+
+/// What arrives over what is offered, in datagrams a second.
+///
+/// # Errors
+/// If it cannot be drawn.
+pub fn overload(loads: &[Load]) -> Result<String> {
+    let greatest = |of: fn(&Load) -> f64| loads.iter().map(of).fold(1.0, f64::max) * 1.05;
+    let (right, top) = (greatest(|load| load.offered.high), greatest(|load| load.delivered.high));
+    let mut levels: Vec<&str> = loads.iter().map(|load| &*load.level).collect();
+    levels.dedup();
+    picture(SIZE, |root| {
+        let mut chart = ChartBuilder::on(root)
+            .caption("Datagrams that arrive, of those that are offered", (FONT, 16))
+            .margin(12)
+            .x_label_area_size(42)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..right, 0.0..top)?;
+        let thousands = |rate: &f64| format!("{:.0}", rate / 1e3);
+        chart
+            .configure_mesh()
+            .x_desc("thousand offered a second")
+            .y_desc("thousand that arrive a second")
+            .x_label_formatter(&thousands)
+            .y_label_formatter(&thousands)
+            .label_style((FONT, 12))
+            .light_line_style(WHITE)
+            .bold_line_style(RGBColor(225, 225, 225))
+            .draw()?;
+        for (at, level) in levels.iter().enumerate() {
+            let colour = colour(level, at);
+            let points: Vec<_> = loads.iter().filter(|load| load.level == *level).collect();
+            let upper = points.iter().map(|load| (load.offered.value, load.delivered.high));
+            let lower = points.iter().rev().map(|load| (load.offered.value, load.delivered.low));
+            chart.draw_series([Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour.mix(0.18).filled())])?;
+            let line = points.iter().map(|load| (load.offered.value, load.delivered.value));
+            let legend = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+            let line = LineSeries::new(line, colour.stroke_width(2)).point_size(2);
+            chart.draw_series(line)?.label(*level).legend(legend);
+        }
+        legend(&mut chart, SeriesLabelPosition::LowerRight)
     })
 }
 
@@ -183,6 +226,6 @@ pub fn crossings(report: &Report) -> Result<String> {
             });
             chart.draw_series(labels)?;
         }
-        legend(&mut chart)
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
     })
 }

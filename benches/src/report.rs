@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::crossover::Crossover;
+use crate::paper::overload::Load;
 use crate::sample::Estimate;
 
 pub use machine::Machine;
@@ -30,6 +31,9 @@ pub struct Report {
     pub sweeps: Vec<Sweep>,
     /// Where the curves of two levels cross.
     pub crossovers: Vec<Crossover>,
+    /// What arrives when more is offered than can be carried.
+    #[serde(default)]
+    pub overload: Vec<Load>,
     /// The earlier build that this one was compared with, if it was.
     #[serde(default)]
     pub against: Option<String>,

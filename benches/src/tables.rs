@@ -3,6 +3,7 @@
 use crate::crossover::Crossover;
 use crate::goals::{self, GOALS, short};
 use crate::levels::{HERE, LEVELS, Level, SETTINGS, key};
+use crate::paper::overload::Load;
 use crate::paper::{PAPER, existing};
 use crate::sample::Estimate;
 use crate::{Report, against, nbd, suites};
@@ -35,6 +36,7 @@ pub fn of(report: &Report) -> Vec<Table> {
         nooks(report),
         paper(report),
         crashes(report),
+        overload(report),
         disks(report),
     ];
     let existing = existing::tables(report);
@@ -314,6 +316,37 @@ fn crashes(report: &Report) -> Table {
                sleeps for its device's reset. A call can be rolled back if nothing of it had reached the device when it ended. No crash bundles are written (bundles.keep = 0).",
         head: words(&["", "a crash each second", "a crash each 50 ms"]),
         rows: throughput.chain(downtime).chain(shares.flatten()).collect(),
+    }
+}
+
+fn overload(report: &Report) -> Table {
+    let thousands = |estimate: &Estimate| goals::text(&estimate.scaled(1e-3), "");
+    let row = |load: &Load| {
+        let Load { level, share, offered, delivered } = load;
+        vec![level.clone(), share.to_string(), thousands(offered), thousands(delivered)]
+    };
+    let count = |name: &str, level: &str| {
+        let figure = report.figures.get(&format!("overload_{name}_{}", key(level)));
+        figure.map_or("-".into(), |figure| format!("{:.0}", figure.estimate.value))
+    };
+    let mut levels: Vec<&str> = report.overload.iter().map(|load| &*load.level).collect();
+    levels.dedup();
+    let sums = levels.iter().map(|level| {
+        let [sent, refused, uncounted] = ["sent", "refused", "uncounted"].map(|name| count(name, level));
+        vec![
+            (*level).into(),
+            "all".into(),
+            format!("{sent} datagrams"),
+            format!("{refused} dropped at the interface, {uncounted} uncounted"),
+        ]
+    });
+    Table {
+        title: "More than can be carried",
+        note: "Datagrams of 100 bytes through TAP, driver, model and TAP, offered at shares of the greatest rate that \
+               arrives; thousands a second. What is too much is dropped by the kernel, at the interface, before it has \
+               cost anything, and is counted there (`tx_dropped`).",
+        head: words(&["level", "share", "offered", "arrived"]),
+        rows: report.overload.iter().map(row).chain(sums).collect(),
     }
 }
 

@@ -153,6 +153,32 @@ pub fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> Result<T> + Send)
     outcome.unwrap_or_else(|_| Err(Error::other("the thread in the namespace ended in a panic")))
 }
 
+/// What the kernel counts of an interface, of all frames since it was made (proc_pid_net(5)). What was sent through a
+/// TAP interface is what its program took.
+#[derive(Clone, Copy, Debug)]
+pub enum Counter {
+    /// Frames that were received.
+    RxPackets = 1,
+    /// Frames that were received and dropped.
+    RxDrop = 3,
+    /// Frames that were sent.
+    TxPackets = 9,
+    /// Frames that were to be sent and were dropped.
+    TxDrop = 11,
+}
+
+/// Reads a counter of an interface in a namespace.
+///
+/// # Errors
+/// If the namespace or the interface is not there.
+pub fn counter(namespace: &str, interface: &str, which: Counter) -> Result<u64> {
+    // The file is that of the thread's namespace.
+    let table = inside(namespace, || std::fs::read_to_string("/proc/thread-self/net/dev"))?;
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'));
+    let value = line.and_then(|line| line.split_whitespace().nth(which as usize)?.parse().ok());
+    value.ok_or_else(|| Error::other(format!("{interface} is not in {table}")))
+}
+
 /// `nook-run` with both ends of its cable in the kernel, each in its own namespace. Fields are dropped in this
 /// order.
 pub struct Between {

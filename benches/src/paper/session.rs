@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nook_tests::namespaces::{Between, inside};
+use nook_tests::namespaces::{Between, Namespaces, inside};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -50,6 +50,11 @@ impl Session {
             cpus::keep_on(self.between.id(), processors.nook).context("choosing nook-run's processor")?;
         }
         Ok(self)
+    }
+
+    /// Returns the namespaces.
+    pub(super) fn names(&self) -> &Namespaces {
+        self.between.names()
     }
 
     /// Opens a connection for streams towards the far end.

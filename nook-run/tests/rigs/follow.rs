@@ -1,10 +1,11 @@
 //! What is set on either interface of a cable between two kernels is followed, and what is lost is counted.
 
 use std::fs::{self, File};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nook_tests::namespaces::{Between, run, within};
+use nook_tests::namespaces::{Between, Counter, counter, inside, run, within};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -184,4 +185,34 @@ fn a_cable_whose_far_end_is_removed_ends_the_run_with_the_reason() {
     assert!(cable.log().contains("--wire: the TAP interface at the cable's far end was removed"), "{}", cable.log());
     let report = cable.end();
     assert_eq!(report["ended"], "--wire: the TAP interface at the cable's far end was removed");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn of_more_datagrams_than_can_be_carried_each_arrives_or_is_counted() {
+    const OFFERED: u64 = 200_000;
+    let mut cable = Cable::new(&[]);
+    let socket = inside(&cable.between.names().near, || UdpSocket::bind((Between::NEAR, 0))).unwrap();
+    // Nobody reads them; a port without a socket would be answered.
+    let _sink = inside(&cable.between.names().far, || UdpSocket::bind((Between::FAR, 7009))).unwrap();
+    for _ in 0..OFFERED {
+        socket.send_to(&[0; 100], (Between::FAR, 7009)).unwrap();
+    }
+    let near = |between: &Between, which| counter(&between.names().near, "nook0", which).unwrap();
+    let far = |between: &Between, which| counter(&between.names().far, "nook1", which).unwrap();
+    let (mut last, mut same) = (0, 0);
+    let settles = |between: &Between| {
+        let now = near(between, Counter::TxPackets) + far(between, Counter::RxPackets);
+        same = if now == std::mem::replace(&mut last, now) { same + 1 } else { 0 };
+        same == 20
+    };
+    cable.between.until("nothing moves", settles).unwrap();
+    let [taken, refused] = [Counter::TxPackets, Counter::TxDrop].map(|which| near(&cable.between, which));
+    let arrived = far(&cable.between, Counter::RxPackets) + far(&cable.between, Counter::RxDrop);
+    let report = cable.end();
+    let count = |name: &str| report["counters"][name].as_u64().unwrap_or_else(|| panic!("{name}: {report}"));
+    let counted: u64 = ["tx_unfit", "tx_failed", "tx_dropped", "tx_poison", "tx_given_up"].map(count).iter().sum();
+    let counted = counted + report["cable"]["lost"].as_u64().unwrap();
+    assert_eq!(taken, arrived + counted, "{report}");
+    assert!(taken + refused >= OFFERED && arrived > 0, "{taken} taken, {refused} refused, {arrived} arrived");
 }
