@@ -8,7 +8,7 @@ use e1000_model::{Behaviour, Chip, Model, ModelConfig};
 use nook_bus::{DmaWindow, PciDevice, Tracing};
 use nook_net::{FarEnd, Peer, PeerConfig, Tap, Unplugged};
 use nook_net_api::Wire;
-use nook_qemu::{DeviceSpec, QemuConfig, QemuDevice, QemuNet, QemuProgram};
+use nook_qemu::{DeviceSpec, NOOK_QEMU, QemuConfig, QemuDevice, QemuNet, QemuProgram};
 use nook_regs::RegisterMap;
 use nook_runtime::OwnedManifest;
 use pci_passthrough::VfioDevice;
@@ -16,9 +16,6 @@ use pci_passthrough::VfioDevice;
 use crate::cli::RunArgs;
 use crate::net::args::WireArg;
 use crate::trace::RegisterLog;
-
-/// The variable that names the QEMU for --qemu.
-const NOOK_QEMU: &str = "NOOK_QEMU";
 
 /// Which device is asked for: the first of these that is there, or else the embedded model.
 pub struct DeviceOptions<'a> {
@@ -89,12 +86,10 @@ pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWi
 
 /// Returns the QEMU that was named on the command line or in the environment, or the ordinary one.
 fn qemu_program(named: Option<&Path>) -> Result<QemuProgram> {
-    let (from, path) = match (named, std::env::var_os(NOOK_QEMU)) {
-        (Some(path), _) => ("--qemu-program", path.to_owned()),
-        (None, Some(path)) if !path.is_empty() => (NOOK_QEMU, path.into()),
-        (None, _) => return Ok(QemuProgram::default()),
-    };
-    QemuProgram::at(&path).context(from)
+    match named {
+        Some(path) => QemuProgram::at(path).context("--qemu-program"),
+        None => QemuProgram::from_environment().context(NOOK_QEMU),
+    }
 }
 
 fn model(choice: &DeviceOptions<'_>, manifest: &OwnedManifest) -> Result<Box<dyn PciDevice>> {

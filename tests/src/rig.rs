@@ -8,7 +8,7 @@ use nook_bus::{DmaWindow, PciDevice};
 use nook_native::{Level, NativeLauncher};
 use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
-use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet};
+use nook_qemu::{DgramWire, QemuConfig, QemuDevice, QemuNet, QemuProgram};
 use nook_runtime::{
     Budgets, DriverModule, Host, Launcher, Mmio, ModuleCache, Net, Nook, NookBuilder, NookError, OwnedManifest,
     RollbackMethod, Wasi, WasmLauncher, now_ns,
@@ -60,6 +60,9 @@ pub fn card() -> Card {
     if drives((vmxnet3_regs::VENDOR, vmxnet3_regs::DEVICE)) {
         // DPDK's driver has no list of groups, but all or none.
         Card { speed_mbps: 10_000, counted_bytes: 0, knows_groups: false }
+    } else if drives((igb_regs::VENDOR, igb_regs::DEVICE)) {
+        // DPDK's driver takes the frame check sequence off again.
+        Card { speed_mbps: 1000, counted_bytes: 0, knows_groups: true }
     } else {
         // With the frame check sequence (section 13.7.31).
         Card { speed_mbps: 1000, counted_bytes: 4, knows_groups: true }
@@ -192,7 +195,8 @@ impl Rig {
             }
             Device::Qemu(name) => {
                 let (wire, port) = DgramWire::pair().expect("a pair of sockets");
-                let config = QemuConfig::new(name.parse().expect("a device's name"), QemuNet::Datagram(port));
+                let mut config = QemuConfig::new(name.parse().expect("a device's name"), QemuNet::Datagram(port));
+                config.program = QemuProgram::from_environment().expect("NOOK_QEMU names a QEMU");
                 (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Box::new(wire))
             }
         };
@@ -292,7 +296,7 @@ impl Rig {
 /// # Panics
 /// If they do not belong together.
 pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule, budgets: Budgets) -> Host {
-    NookBuilder::of(module, &[&e1000_regs::MAP, &vmxnet3_regs::MAP])
+    NookBuilder::of(module, &[&e1000_regs::MAP, &igb_regs::MAP, &vmxnet3_regs::MAP])
         .in_window(window)
         .budgets(budgets)
         .host(device)

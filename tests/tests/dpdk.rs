@@ -1,6 +1,7 @@
 //! DPDK's drivers, as `cargo xtask drivers --with dpdk` makes them: how descriptors change hands in what was compiled,
 //! settings, which they forget when they start, and frames that end them. That they do what our own driver does is
-//! shown by the other tests, with `NOOK_TEST_DRIVER=dpdk-e1000` or `=dpdk-vmxnet3`, which these want as well.
+//! shown by the other tests, with `NOOK_TEST_DRIVER=dpdk-e1000`, `=dpdk-vmxnet3` or `=dpdk-igb`, which these want as
+//! well.
 //!
 //! `NOOK_BLESS=1 cargo test --release --workspace --exclude xtask --test dpdk` rewrites the listing of that driver.
 
@@ -26,7 +27,13 @@ struct Handoff {
     check: fn(&str, &[String]),
 }
 
-const HANDOFFS: [Handoff; 2] = [
+/// A doorbell is a hostcall, and DPDK's barrier before the transmit doorbell is a fence that is still there.
+fn rings_behind_a_fence(lines: &[String]) {
+    let doorbell = lines.iter().rposition(|line| line == "call mmio_write32").expect("a doorbell");
+    assert_eq!(lines[doorbell - 1], "fence", "{lines:#?}");
+}
+
+const HANDOFFS: [Handoff; 3] = [
     Handoff {
         driver: "dpdk-e1000",
         functions: &["eth_em_recv_pkts", "eth_em_xmit_pkts", "eth_em_tx_descriptor_status", "em_rxq_intr_enable"],
@@ -35,11 +42,24 @@ const HANDOFFS: [Handoff; 2] = [
             Operator::I32Load8U { memarg } if memarg.offset == 12 => Some("look at a status"),
             _ => None,
         },
-        // A doorbell is a hostcall, and DPDK's barrier before the transmit doorbell is a fence that is still there.
         check: |name, lines| {
             if name == "eth_em_xmit_pkts" {
-                let doorbell = lines.iter().rposition(|line| line == "call mmio_write32").expect("a doorbell");
-                assert_eq!(lines[doorbell - 1], "fence", "{lines:#?}");
+                rings_behind_a_fence(lines);
+            }
+        },
+    },
+    Handoff {
+        driver: "dpdk-igb",
+        functions: &["eth_igb_recv_pkts", "eth_igb_xmit_pkts", "eth_igb_tx_descriptor_status"],
+        touches: |operator| match operator {
+            // Where the status is in the advanced layouts: of a receive descriptor, and of a transmit one.
+            Operator::I32Load { memarg } if memarg.offset == 8 || memarg.offset == 12 => Some("look where a status is"),
+            Operator::I32Load8U { memarg } if memarg.offset == 12 => Some("look where a status is"),
+            _ => None,
+        },
+        check: |name, lines| {
+            if name == "eth_igb_xmit_pkts" {
+                rings_behind_a_fence(lines);
             }
         },
     },

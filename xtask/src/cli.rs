@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: thirteen commands and six flags do not earn a parser that takes longer to build
+//! The command line, parsed by hand: fourteen commands and six flags do not earn a parser that takes longer to build
 //! than the rest of this crate.
 
 use crate::flaky::Plan;
@@ -52,6 +52,8 @@ pub enum Task {
         /// The tables go into docs/existing-drivers.md, too.
         update_docs: bool,
     },
+    /// Fetch a QEMU with models that bookworm's has not, and say where it is.
+    NewerQemu,
     /// Run the guest's cases that are named, or all.
     GuestTest {
         /// Names out of `tests/guest/cases.sh`.
@@ -100,6 +102,8 @@ Usage: cargo xtask <command>
   existing [--update-docs]
                        compare DPDK's driver with ours, DPDK's testpmd and Linux's: counts in the guest, figures on the
                        model (--update-docs: the tables go into docs/existing-drivers.md)
+  newer-qemu           fetch the QEMU of bookworm-backports, which has a model of the 82576 (igb), without installing it, and
+                       print its folder, for nook-run's --qemu-program
   tidy                 check the tree's invariants: which crate imports which, file sizes, links,
                        and the tests behind what docs/security.md promises
   trusted              count the code that has to be right for what docs/security.md promises
@@ -151,6 +155,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             Some("--json") => Task::Hostile { json: Some(args.next().ok_or("--json needs the name of a file")?) },
             Some(other) => return Err(format!("hostile does not know `{other}`; it takes --json FILE")),
         },
+        "newer-qemu" => Task::NewerQemu,
         "tidy" => Task::Tidy,
         "trusted" => Task::Trusted,
         "test" => match args.next().as_deref() {
@@ -218,6 +223,7 @@ mod tests {
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("existing"), Ok(Task::Existing { update_docs: false }));
         assert_eq!(parsed("existing --update-docs"), Ok(Task::Existing { update_docs: true }));
+        assert_eq!(parsed("newer-qemu"), Ok(Task::NewerQemu));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
         assert_eq!(parsed("trusted"), Ok(Task::Trusted));
         assert_eq!(parsed("test"), Ok(Task::Test { only: None }));

@@ -7,6 +7,7 @@
 //! else of C it has is the shim's for this driver. A driver without a manifest is compiled and linked, and nothing
 //! more.
 
+pub mod archive;
 pub mod source;
 
 use crate::{cargo, setup, util};
@@ -42,6 +43,9 @@ const LINK: &[&str] = &["--no-entry", "--stack-first", "-z", "stack-size=65536",
 
 /// What stands before a manifest in the shim's folder.
 const HEADER_OF_ABI: &str = "driver-sdk/c/include/nook/abi.h";
+
+/// The variable that names another QEMU, to nook-run and to tests.
+pub const NOOK_QEMU: &str = "NOOK_QEMU";
 
 /// The system that drivers were written for.
 pub struct System {
@@ -95,12 +99,14 @@ impl System {
     }
 }
 
-/// Has the driver move frames, once with each set of arguments. `nook-run` fails if some are lost or changed.
-pub fn exercise(driver: &str, runs: &[&[&str]]) -> Result<()> {
+/// Has the driver move frames, once with each set of arguments, and with this QEMU if one is named. `nook-run` fails if
+/// some are lost or changed.
+pub fn exercise(driver: &str, runs: &[&[&str]], qemu: Option<&Path>) -> Result<()> {
     let file = util::target_dir().join("drivers").join(format!("{driver}.wasm"));
     let nook_run = cargo::binary("nook-run")?;
     for more in runs {
         let mut command = Command::new(&nook_run);
+        command.envs(qemu.map(|qemu| (NOOK_QEMU, qemu)));
         util::run(command.arg(&file).args(["--exercise", "ping,tcp,rr"]).args(*more))?;
     }
     Ok(())

@@ -41,5 +41,5 @@ pub fn test() -> Result<()> {
     let mut tests = cargo::command();
     tests.arg("test").args(cargo::WORKSPACE).args(["--test", "linux"]);
     util::run(&mut tests)?;
-    foreign::exercise("linux-e1000", RUNS)
+    foreign::exercise("linux-e1000", RUNS, None)
 }

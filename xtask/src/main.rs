@@ -22,6 +22,7 @@ mod foreign;
 mod guest;
 mod hostile;
 mod linux;
+mod newer_qemu;
 mod setup;
 mod test;
 mod tidy;
@@ -65,6 +66,7 @@ fn run(task: Task) -> Result<()> {
                 None => Ok(()),
             }
         }
+        Task::NewerQemu => newer_qemu::fetch().map(|folder| println!("{}", folder.display())),
         Task::Tidy => tidy::run(),
         Task::Trusted => trusted::run(),
         Task::Test { only } => test::run(only.as_deref()),

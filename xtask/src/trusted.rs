@@ -16,7 +16,14 @@ const PARTS: &[(&str, &[&str])] = &[
     ("the bus: window, mapped BARs, held-back writes", &["hw/bus/src"]),
     (
         "register maps, which the policy is made of",
-        &["hw/regs/src", "hw/e1000-regs/src", "hw/edu-regs/src", "hw/nvme-regs/src", "hw/vmxnet3-regs/src"],
+        &[
+            "hw/regs/src",
+            "hw/e1000-regs/src",
+            "hw/edu-regs/src",
+            "hw/igb-regs/src",
+            "hw/nvme-regs/src",
+            "hw/vmxnet3-regs/src",
+        ],
     ),
     ("register maps from files: reading, acceptance", &["hw/regs-file/src", "nook-run/src/maps.rs"]),
     ("for a real device: VFIO", &["hw/pci-passthrough/src"]),

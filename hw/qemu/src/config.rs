@@ -15,14 +15,17 @@ pub struct Model {
     pub id: (u16, u16),
     /// It is a network card: it has an address and a cable.
     pub is_card: bool,
+    /// The first version of QEMU that has it, if bookworm's has not.
+    pub since: Option<&'static str>,
 }
 
 const MODELS: &[Model] = &[
-    Model { name: "e1000", chip: "Intel 82540EM", id: (0x8086, 0x100e), is_card: true },
-    Model { name: "e1000-82545em", chip: "Intel 82545EM", id: (0x8086, 0x100f), is_card: true },
-    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), is_card: true },
-    Model { name: "vmxnet3", chip: "VMware vmxnet3", id: (0x15ad, 0x07b0), is_card: true },
-    Model { name: "edu", chip: "QEMU's edu", id: (0x1234, 0x11e8), is_card: false },
+    Model { name: "e1000", chip: "Intel 82540EM", id: (0x8086, 0x100e), is_card: true, since: None },
+    Model { name: "e1000-82545em", chip: "Intel 82545EM", id: (0x8086, 0x100f), is_card: true, since: None },
+    Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), is_card: true, since: None },
+    Model { name: "igb", chip: "Intel 82576", id: (0x8086, 0x10c9), is_card: true, since: Some("8.0") },
+    Model { name: "vmxnet3", chip: "VMware vmxnet3", id: (0x15ad, 0x07b0), is_card: true, since: None },
+    Model { name: "edu", chip: "QEMU's edu", id: (0x1234, 0x11e8), is_card: false, since: None },
 ];
 
 /// Returns the devices that nook's own drivers are tried on. [`QemuDevice::start`](crate::QemuDevice::start) takes

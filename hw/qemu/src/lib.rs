@@ -30,8 +30,13 @@
 //!   has no descriptor: such frames are lost and do not wait.
 //! - It ends QEMU (by `assert` or `hw_error`) if what it is activated with is wrong: an MTU that cannot be, or the
 //!   number of an interrupt that there is not.
-//! - Its DPDK driver never lets go of a line, so it interrupts by messages. So does each device with MSI-X whose driver
-//!   wants more than one vector.
+//! - The vmxnet3's DPDK driver never lets go of a line, so it interrupts by messages. So does each device with MSI-X
+//!   whose driver wants more than one vector.
+//! - The `igb` (since QEMU 8.0) has no link until the PHY's auto-negotiation is restarted, and half a second longer; it
+//!   writes received descriptors in the advanced layout only; a queue or transmitter that is turned on after its tail
+//!   was written does nothing until that is written again; vectors do not mask themselves (EIAM), and with an interval
+//!   (EITR) each interrupt is followed by another one without a cause. It never says that it has read its EEPROM or its
+//!   configuration (findings/qemu-igb-configuration-done.sh).
 //! - The `edu` drops a factorial that is asked for while it computes one (findings/qemu-edu-busy-write.sh).
 //! - None of [`models`] has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
@@ -57,5 +62,5 @@ pub use config::{Model, QemuConfig, models};
 pub use device::QemuDevice;
 pub use error::QemuError;
 pub use net::{DgramPort, DgramWire, QemuNet};
-pub use program::QemuProgram;
+pub use program::{NOOK_QEMU, QemuProgram};
 pub use spec::{DeviceSpec, SpecError};

@@ -13,6 +13,9 @@ const NAME: &str = "qemu-system-x86_64";
 /// Where a QEMU keeps the modules that it loads (devices, accelerators), as its own variable for it is called.
 const MODULES: &str = "QEMU_MODULE_DIR";
 
+/// The variable that names the QEMU to use, as for [`QemuProgram::at`].
+pub const NOOK_QEMU: &str = "NOOK_QEMU";
+
 /// A QEMU: `qemu-system-x86_64` from PATH unless another one is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QemuProgram {
@@ -46,6 +49,17 @@ impl QemuProgram {
         Ok(QemuProgram { path: prefix.join("bin").join(NAME), modules: modules(&prefix.join("lib")), firmware })
     }
 
+    /// Returns the QEMU that the variable [`NOOK_QEMU`] names, or `qemu-system-x86_64` from PATH.
+    ///
+    /// # Errors
+    /// If it names a folder without the program.
+    pub fn from_environment() -> Result<Self, QemuError> {
+        match std::env::var_os(NOOK_QEMU) {
+            Some(path) if !path.is_empty() => QemuProgram::at(Path::new(&path)),
+            _ => Ok(QemuProgram::default()),
+        }
+    }
+
     /// Returns what is started.
     pub fn path(&self) -> &Path {
         &self.path
@@ -65,15 +79,13 @@ impl QemuProgram {
     }
 }
 
-/// Returns the folder `qemu` in `lib`, or in a folder of one architecture there, as Debian has it.
+/// Returns the folder `qemu` in `lib`, or in a folder of one architecture there, as Debian has it: the one that holds
+/// modules. (Debian has helpers in the first.) One without any is named too, so that no other QEMU's are loaded.
 fn modules(lib: &Path) -> Option<PathBuf> {
-    let below = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = std::iter::once(lib.to_owned())
-        .chain(below)
-        .map(|folder| folder.join("qemu"))
-        .filter(|it| it.is_dir())
-        .collect();
-    found.sort();
+    let below = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders = std::iter::once(lib.to_owned()).chain(below(lib)).map(|folder| folder.join("qemu"));
+    let mut found: Vec<PathBuf> = folders.filter(|it| it.is_dir()).collect();
+    found.sort_by_key(|it| (!below(it).any(|file| file.extension().is_some_and(|ending| ending == "so")), it.clone()));
     found.into_iter().next()
 }
 
@@ -86,9 +98,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = QemuProgram::at(folder.path()).unwrap_err().to_string();
         assert!(missing.contains(folder.path().to_str().unwrap()) && missing.contains(NAME), "{missing}");
-        for name in ["usr/bin", "usr/lib/x86_64-linux-gnu/qemu", "usr/share/qemu"] {
+        for name in ["usr/bin", "usr/lib/qemu", "usr/lib/x86_64-linux-gnu/qemu", "usr/share/qemu"] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
+        fs::write(folder.path().join("usr/lib/qemu/qemu-bridge-helper"), "").unwrap();
+        fs::write(folder.path().join("usr/lib/x86_64-linux-gnu/qemu/ui-curses.so"), "").unwrap();
         let path = folder.path().join("usr/bin").join(NAME);
         fs::write(&path, "").unwrap();
         let command = QemuProgram::at(folder.path()).unwrap().command(["-S".into()]);

@@ -1,11 +1,12 @@
 //! Other systems' source: Debian's source packages, fetched with apt into `target/<system>`. The lists of source
 //! packages are our own; nothing is installed or changed on the system, and nobody has to be root.
 
+use super::archive::{self, Packages};
 use crate::util;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// One of Debian's source packages.
@@ -28,7 +29,6 @@ pub struct Package {
     pub parts: &'static [&'static str],
 }
 
-const LISTS_LIMIT: Duration = Duration::from_secs(120);
 /// 140 MB over a slow line.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
@@ -70,111 +70,22 @@ fn fetch_into(package: &Package, folder: &Path, etc: &Path) -> Result<PathBuf> {
 }
 
 fn download(package: &Package, folder: &Path, etc: &Path) -> Result<()> {
-    if util::find_program("apt-get").is_none() {
-        bail!("there is no apt-get here");
-    }
-    let Package { title, name, version, archive, megabytes, .. } = package;
+    let Package { title, name, version, archive: file, megabytes, .. } = package;
     println!("{title}: downloading Debian's source package {name} {version} ({megabytes} MB, once)");
     let apt = folder.join("apt");
-    for inner in ["lists/partial", "cache/archives/partial", "sources", "files"] {
-        let inner = apt.join(inner);
-        fs::create_dir_all(&inner).with_context(|| format!("making {}", inner.display()))?;
-    }
-    write_sources(etc, &apt.join("sources"))?;
-    util::run_limited(apt_get(&apt).args(["-qq", "update"]), LISTS_LIMIT)?;
-    let mut get = apt_get(&apt);
+    archive::update(&apt, etc, Packages::Sources)?;
+    let mut get = archive::apt_get(&apt);
     get.args(["-qq", "source", "--download-only", &format!("{name}={version}")]).current_dir(apt.join("files"));
     util::run_limited(&mut get, DOWNLOAD_LIMIT)?;
-    let from = apt.join("files").join(archive);
-    fs::rename(&from, folder.join(archive)).with_context(|| format!("{} was not downloaded", from.display()))?;
+    let from = apt.join("files").join(file);
+    fs::rename(&from, folder.join(file)).with_context(|| format!("{} was not downloaded", from.display()))?;
     fs::remove_dir_all(&apt).with_context(|| format!("removing {}", apt.display()))
-}
-
-fn apt_get(apt: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    command.stdin(Stdio::null()).args(["-o", "Acquire::http::Timeout=30", "-o", "APT::Sandbox::User="]);
-    let none = apt.join("sources.list");
-    for (option, path) in [
-        ("Dir::Etc::sourcelist", none),
-        ("Dir::Etc::sourceparts", apt.join("sources")),
-        ("Dir::State::lists", apt.join("lists")),
-        ("Dir::Cache", apt.join("cache")),
-    ] {
-        command.arg("-o").arg(format!("{option}={}", path.display()));
-    }
-    command
-}
-
-/// Returns the system's own sources of Debian's packages, as sources of source packages.
-fn write_sources(etc: &Path, into: &Path) -> Result<()> {
-    let mut files = vec![etc.join("sources.list")];
-    if let Ok(entries) = fs::read_dir(etc.join("sources.list.d")) {
-        files.extend(entries.flatten().map(|entry| entry.path()));
-    }
-    let mut lines = String::new();
-    let mut stanzas = String::new();
-    for file in &files {
-        let Ok(text) = fs::read_to_string(file) else { continue };
-        if file.extension().is_some_and(|ending| ending == "sources") {
-            stanzas += &source_stanzas(&text);
-        } else {
-            lines += &source_lines(&text);
-        }
-    }
-    ensure!(!(lines.is_empty() && stanzas.is_empty()), "{} names no source of Debian's packages", etc.display());
-    util::write_if_changed(&into.join("debian.list"), lines.as_bytes())?;
-    util::write_if_changed(&into.join("debian.sources"), stanzas.as_bytes())?;
-    Ok(())
-}
-
-/// Lines of the old form: `deb [options] address suite components`.
-fn source_lines(text: &str) -> String {
-    let packages = text.lines().filter_map(|line| line.trim().strip_prefix("deb "));
-    packages.filter(|rest| is_debians(rest)).map(|rest| format!("deb-src {rest}\n")).collect()
-}
-
-/// Stanzas of the new form: a line `Types:` among others.
-fn source_stanzas(text: &str) -> String {
-    let is_type = |line: &&str| line.starts_with("Types:");
-    let mut stanzas = String::new();
-    for stanza in text.split("\n\n").filter(|stanza| is_debians(stanza)) {
-        if stanza.lines().any(|line| is_type(&line) && line.split_whitespace().any(|word| word == "deb")) {
-            stanzas += "Types: deb-src\n";
-            let others = stanza.lines().filter(|line| !is_type(line) && !line.starts_with('#'));
-            others.for_each(|line| stanzas += &format!("{line}\n"));
-            stanzas.push('\n');
-        }
-    }
-    stanzas
-}
-
-/// Returns whether it is Debian's own archive, or a copy: those end with the distribution's name.
-fn is_debians(source: &str) -> bool {
-    source.split_whitespace().any(|word| {
-        let address = word.trim_end_matches('/');
-        address.contains("://") && (address.ends_with("/debian") || address.ends_with("/debian-security"))
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dpdk::DPDK;
-
-    #[test]
-    fn lines_of_debians_packages_become_lines_of_source_packages() {
-        let text = "# deb http://a.example/debian bookworm main\ndeb http://a.example/debian bookworm main\n\
-                    deb [signed-by=/k] https://b.example/other x main\ndeb-src http://c.example/debian s main\n";
-        assert_eq!(source_lines(text), "deb-src http://a.example/debian bookworm main\n");
-    }
-
-    #[test]
-    fn stanzas_of_debians_packages_become_stanzas_of_source_packages() {
-        let text = "Types: deb\n# a remark\nURIs: http://a.example/debian/\nSuites: bookworm\nComponents: main\n\n\
-                    Types: deb\nURIs: https://b.example/node\nSuites: n\n\nTypes: deb-src\nURIs: http://a.example/debian\n";
-        let expected = "Types: deb-src\nURIs: http://a.example/debian/\nSuites: bookworm\nComponents: main\n\n";
-        assert_eq!(source_stanzas(text), expected);
-    }
 
     /// Returns what fetching says in its own folder, where the system's packages come from `source`.
     fn refused(package: &Package, name: &str, source: &str, prepare: impl Fn(&Path)) -> String {
@@ -230,15 +141,5 @@ mod tests {
     fn a_system_that_names_no_archive_of_debians_is_reported() {
         let said = refused(&DPDK.package, "nothing", "deb https://example.org/other x main\n", |_| ());
         assert!(said.contains("names no source of Debian's packages"), "{said}");
-    }
-
-    #[test]
-    fn apt_uses_folders_of_ours_only() {
-        let line = util::shown(&apt_get(Path::new("/t")));
-        for option in
-            ["Dir::Etc::sourcelist=/t/", "Dir::Etc::sourceparts=/t/", "Dir::State::lists=/t/", "Dir::Cache=/t/"]
-        {
-            assert!(line.contains(option), "{line}");
-        }
     }
 }

@@ -287,8 +287,8 @@ fn a_card_moves_to_another_thread_and_outlives_the_one_that_started_it() {
 
 #[test]
 fn cards_do_not_disturb_each_other() {
-    let cards: Vec<_> =
-        models().iter().map(|model| started(QemuDevice::start(config(model.name), &window()))).collect();
+    let models = || models().iter().filter(|model| model.since.is_none());
+    let cards: Vec<_> = models().map(|model| started(QemuDevice::start(config(model.name), &window()))).collect();
     for (mut card, model) in cards.into_iter().zip(models()) {
         assert_eq!((card.identity().vendor, card.identity().device), model.id);
         if model.is_card && model.name != "vmxnet3" {

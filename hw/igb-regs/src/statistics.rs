@@ -1,0 +1,157 @@
+//! Statistics: every counter clears when it is read.
+
+nook_regs::registers! {
+    /// Counters. None of them wraps: they stick at their largest value.
+    pub(crate) static STATISTICS = "igb: statistics", bar 0, 0x2_0000 bytes;
+
+    /// Frames with a bad frame check sequence.
+    CRCERRS: u32 at 0x0_4000, Ro, "8.18", read(ClearsAdd);
+    /// Frames with an alignment error.
+    ALGNERRC: u32 at 0x0_4004, Ro, "8.18", read(ClearsAdd);
+    /// Symbol errors.
+    SYMERRS: u32 at 0x0_4008, Ro, "8.18", read(ClearsAdd);
+    /// Frames with an error signalled by the PHY.
+    RXERRC: u32 at 0x0_400c, Ro, "8.18", read(ClearsAdd);
+    /// Frames missed because the receive FIFO was full.
+    MPC: u32 at 0x0_4010, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent after one collision.
+    SCC: u32 at 0x0_4014, Ro, "8.18", read(ClearsAdd);
+    /// Frames given up after too many collisions.
+    ECOL: u32 at 0x0_4018, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent after several collisions.
+    MCC: u32 at 0x0_401c, Ro, "8.18", read(ClearsAdd);
+    /// Late collisions.
+    LATECOL: u32 at 0x0_4020, Ro, "8.18", read(ClearsAdd);
+    /// Collisions.
+    COLC: u32 at 0x0_4028, Ro, "8.18", read(ClearsAdd);
+    /// Management packets that were to be sent and were dropped.
+    CBTMPC: u32 at 0x0_402c, Ro, "8.18", read(ClearsAdd);
+    /// Deferred transmissions.
+    DC: u32 at 0x0_4030, Ro, "8.18", read(ClearsAdd);
+    /// Transmissions without carrier sense.
+    TNCRS: u32 at 0x0_4034, Ro, "8.18", read(ClearsAdd);
+    /// Sequence errors.
+    SEC: u32 at 0x0_4038, Ro, "8.18", read(ClearsAdd);
+    /// Carrier extension errors.
+    CEXTERR: u32 at 0x0_403c, Ro, "8.18", read(ClearsAdd);
+    /// Frames of a wrong length.
+    RLEC: u32 at 0x0_4040, Ro, "8.18", read(ClearsAdd);
+    /// Management packets that were received and dropped.
+    CBRDPC: u32 at 0x0_4044, Ro, "8.18", read(ClearsAdd);
+    /// XON frames received.
+    XONRXC: u32 at 0x0_4048, Ro, "8.18", read(ClearsAdd);
+    /// XON frames sent.
+    XONTXC: u32 at 0x0_404c, Ro, "8.18", read(ClearsAdd);
+    /// XOFF frames received.
+    XOFFRXC: u32 at 0x0_4050, Ro, "8.18", read(ClearsAdd);
+    /// XOFF frames sent.
+    XOFFTXC: u32 at 0x0_4054, Ro, "8.18", read(ClearsAdd);
+    /// Unsupported flow control frames received.
+    FCRUC: u32 at 0x0_4058, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received of 64 bytes.
+    PRC64: u32 at 0x0_405c, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received of 65 to 127 bytes.
+    PRC127: u32 at 0x0_4060, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received of 128 to 255 bytes.
+    PRC255: u32 at 0x0_4064, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received of 256 to 511 bytes.
+    PRC511: u32 at 0x0_4068, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received of 512 to 1023 bytes.
+    PRC1023: u32 at 0x0_406c, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received of 1024 bytes or more.
+    PRC1522: u32 at 0x0_4070, Ro, "8.18", read(ClearsAdd);
+    /// Good frames received.
+    GPRC: u32 at 0x0_4074, Ro, "8.18", read(ClearsAdd);
+    /// Good broadcast frames received.
+    BPRC: u32 at 0x0_4078, Ro, "8.18", read(ClearsAdd);
+    /// Good multicast frames received.
+    MPRC: u32 at 0x0_407c, Ro, "8.18", read(ClearsAdd);
+    /// Good frames sent.
+    GPTC: u32 at 0x0_4080, Ro, "8.18", read(ClearsAdd);
+    /// Bytes in good frames received, low half.
+    GORCL: u32 at 0x0_4088, Ro, "8.18";
+    /// Bytes in good frames received, high half.
+    GORCH: u32 at 0x0_408c, Ro, "8.18", read(ClearsPair);
+    /// Bytes in good frames sent, low half.
+    GOTCL: u32 at 0x0_4090, Ro, "8.18";
+    /// Bytes in good frames sent, high half.
+    GOTCH: u32 at 0x0_4094, Ro, "8.18", read(ClearsPair);
+    /// Times that a frame found no descriptor.
+    RNBC: u32 at 0x0_40a0, Ro, "8.18", read(ClearsAdd);
+    /// Frames that were too short, with a good check sequence.
+    RUC: u32 at 0x0_40a4, Ro, "8.18", read(ClearsAdd);
+    /// Frames that were too short, with a bad check sequence.
+    RFC: u32 at 0x0_40a8, Ro, "8.18", read(ClearsAdd);
+    /// Frames that were too long, with a good check sequence.
+    ROC: u32 at 0x0_40ac, Ro, "8.18", read(ClearsAdd);
+    /// Frames that were too long, with a bad check sequence.
+    RJC: u32 at 0x0_40b0, Ro, "8.18", read(ClearsAdd);
+    /// Management packets received.
+    MGTPRC: u32 at 0x0_40b4, Ro, "8.18", read(ClearsAdd);
+    /// Management packets dropped.
+    MGTPDC: u32 at 0x0_40b8, Ro, "8.18", read(ClearsAdd);
+    /// Management packets sent.
+    MGTPTC: u32 at 0x0_40bc, Ro, "8.18", read(ClearsAdd);
+    /// Bytes received in all frames, low half.
+    TORL: u32 at 0x0_40c0, Ro, "8.18";
+    /// Bytes received in all frames, high half.
+    TORH: u32 at 0x0_40c4, Ro, "8.18", read(ClearsPair);
+    /// Bytes sent in all frames, low half.
+    TOTL: u32 at 0x0_40c8, Ro, "8.18";
+    /// Bytes sent in all frames, high half.
+    TOTH: u32 at 0x0_40cc, Ro, "8.18", read(ClearsPair);
+    /// All frames received.
+    TPR: u32 at 0x0_40d0, Ro, "8.18", read(ClearsAdd);
+    /// All frames sent.
+    TPT: u32 at 0x0_40d4, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent of 64 bytes.
+    PTC64: u32 at 0x0_40d8, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent of 65 to 127 bytes.
+    PTC127: u32 at 0x0_40dc, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent of 128 to 255 bytes.
+    PTC255: u32 at 0x0_40e0, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent of 256 to 511 bytes.
+    PTC511: u32 at 0x0_40e4, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent of 512 to 1023 bytes.
+    PTC1023: u32 at 0x0_40e8, Ro, "8.18", read(ClearsAdd);
+    /// Frames sent of 1024 bytes or more.
+    PTC1522: u32 at 0x0_40ec, Ro, "8.18", read(ClearsAdd);
+    /// Multicast frames sent.
+    MPTC: u32 at 0x0_40f0, Ro, "8.18", read(ClearsAdd);
+    /// Broadcast frames sent.
+    BPTC: u32 at 0x0_40f4, Ro, "8.18", read(ClearsAdd);
+    /// TCP segmentation contexts sent.
+    TSCTC: u32 at 0x0_40f8, Ro, "8.18", read(ClearsAdd);
+    /// TCP segmentation contexts that failed.
+    TSCTFC: u32 at 0x0_40fc, Ro, "8.18", read(ClearsAdd);
+    /// Interrupts.
+    IAC: u32 at 0x0_4100, Ro, "8.18", read(ClearsAdd);
+    /// Packets handed to the host. (DPDK reads this place twice, the first time as a counter of the 82574.)
+    RPTHC: u32 at 0x0_4104, Ro, "8.18", read(ClearsAdd);
+    /// Counter at the place of the 82574's receive timer interrupts.
+    ICRXATC: u32 at 0x0_4108, Ro, "8.18", read(ClearsAdd);
+    /// Counter at the place of the 82574's transmit timer interrupts.
+    ICTXPTC: u32 at 0x0_410c, Ro, "8.18", read(ClearsAdd);
+    /// The same, of the absolute timer.
+    ICTXATC: u32 at 0x0_4110, Ro, "8.18", read(ClearsAdd);
+    /// Good packets that the host sent.
+    HGPTC: u32 at 0x0_4118, Ro, "8.18", read(ClearsAdd);
+    /// Counter at the place of the 82574's interrupts of a ring with few descriptors left.
+    ICTXQMTC: u32 at 0x0_411c, Ro, "8.18", read(ClearsAdd);
+    /// Times that a receive ring had few descriptors left.
+    RXDMTC: u32 at 0x0_4120, Ro, "8.18", read(ClearsAdd);
+    /// Packets that circuit breakers dropped.
+    HTCBDPC: u32 at 0x0_4124, Ro, "8.18", read(ClearsAdd);
+    /// Bytes in good frames handed to the host, low half.
+    HGORCL: u32 at 0x0_4128, Ro, "8.18";
+    /// Bytes in good frames handed to the host, high half.
+    HGORCH: u32 at 0x0_412c, Ro, "8.18", read(ClearsPair);
+    /// Bytes in good frames that the host sent, low half.
+    HGOTCL: u32 at 0x0_4130, Ro, "8.18";
+    /// Bytes in good frames that the host sent, high half.
+    HGOTCH: u32 at 0x0_4134, Ro, "8.18", read(ClearsPair);
+    /// Frames whose length is not what their header says.
+    LENERRS: u32 at 0x0_4138, Ro, "8.18", read(ClearsAdd);
+    /// Code violations of the serial link.
+    SCVPC: u32 at 0x0_4228, Ro, "8.18", read(ClearsAdd);
+}
