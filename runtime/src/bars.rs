@@ -7,7 +7,7 @@ use nook_bus::PciDevice;
 use nook_regs::Width;
 
 use crate::device::DeviceState;
-use crate::policy::Refusal;
+use crate::policy::{Reading, Refusal};
 use crate::{Counters, Host};
 
 /// The part of configuration space that a driver can read.
@@ -69,10 +69,15 @@ impl CheckedBars<'_> {
     /// Reads a register, if the policy permits it.
     #[inline]
     pub(crate) fn read(&mut self, call: Hostcall, bar: u32, offset: u32, width: Width) -> Result<u64, Fault> {
-        if let Err(rule) = self.0.device.policy.check_read(bar, offset, width) {
-            return Err(Fault::RegisterForbidden { call, bar, offset, rule });
+        match self.0.device.policy.check_read(bar, offset, width) {
+            Ok(Reading::Given) => self.0.read(bar as u8, offset, width),
+            Ok(Reading::Seen) => {
+                let value = self.0.read(bar as u8, offset, width)?;
+                self.0.device.policy.saw(bar as u8, offset, width, value);
+                Ok(value)
+            }
+            Err(rule) => Err(Fault::RegisterForbidden { call, bar, offset, rule }),
         }
-        self.0.read(bar as u8, offset, width)
     }
 
     /// Writes a register, if the policy permits it and the device would not leave the window because of it.

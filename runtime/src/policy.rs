@@ -1,14 +1,27 @@
 //! The register policy: what of a device a driver may touch. Default deny: what the register map does not name is
 //! forbidden.
 
+mod transfers;
+
 use nook_bus::{IovaRange, PerRegister, RegisterAddr};
 use nook_regs::{Access, Guard, GuardPosition, RegisterInfo, RegisterMap, Width, WriteEffect};
+
+use self::transfers::Watched;
 
 /// Bits of a rule.
 const READ: u8 = 1 << 0;
 const WRITE: u8 = 1 << 1;
 /// It may be written whatever the value, and is a doorbell.
 const RING: u8 = 1 << 2;
+
+/// What is to be done with what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing but to give it to the driver.
+    Given,
+    /// The policy wants to see it first: [`RegisterPolicy::saw`].
+    Seen,
+}
 
 /// Why a write is not simply passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +39,7 @@ pub struct RegisterPolicy {
     map: &'static RegisterMap,
     /// In the order of their places.
     guards: Vec<Guarded>,
+    transfers: Vec<Watched>,
 }
 
 /// A register with a guard, and what its guard knows.
@@ -45,20 +59,32 @@ impl RegisterPolicy {
         let mut guards: Vec<_> = RegisterAddr::all_of(map).filter_map(guarded).collect();
         guards.sort_unstable_by_key(|guarded| guarded.place);
         let mut rules = PerRegister::of(map, 0);
+        let transfers = Watched::all_of(map);
         for (place, info) in RegisterAddr::all_of(map) {
-            rules.set(place, rule(info, !guards.is_empty()));
+            let mut rule = rule(info, !guards.is_empty());
+            for watched in &transfers {
+                rule &= !watched.asks(place);
+            }
+            rules.set(place, rule);
         }
-        RegisterPolicy { rules, map, guards }
+        RegisterPolicy { rules, map, guards, transfers }
     }
 
     /// Checks whether a register may be read; if not, returns by which rule.
     #[inline]
-    pub fn check_read(&self, bar: u32, offset: u32, width: Width) -> Result<(), &'static str> {
+    pub fn check_read(&self, bar: u32, offset: u32, width: Width) -> Result<Reading, &'static str> {
         if self.rules.get(bar, offset, width) & READ != 0 {
-            return Ok(());
+            return Ok(Reading::Given);
         }
         let info = self.find(bar, offset, width)?;
-        if info.access.reads() { Ok(()) } else { Err(refused(info, "the register is write-only")) }
+        if info.access.reads() { Ok(Reading::Seen) } else { Err(refused(info, "the register is write-only")) }
+    }
+
+    /// Takes note of what was read from a register of which [`check_read`](Self::check_read) said so.
+    #[cold]
+    pub fn saw(&mut self, bar: u8, offset: u32, width: Width, value: u64) {
+        let place = RegisterAddr { bar, offset, width };
+        self.transfers.iter_mut().for_each(|watched| watched.saw(place, value));
     }
 
     /// Checks whether a register may be written; if not, or not without more checks, returns why.
@@ -71,7 +97,9 @@ impl RegisterPolicy {
         if !info.access.writes() {
             return Err(Refusal::Rule(refused(info, "the register is read-only")));
         }
-        if depends_on_value(info, !self.guards.is_empty()) { Err(Refusal::Value) } else { Ok(()) }
+        let place = RegisterAddr { bar: info.bar, offset, width };
+        let is_watched = self.transfers.iter().any(|watched| watched.asks(place) & WRITE != 0);
+        if is_watched || depends_on_value(info, !self.guards.is_empty()) { Err(Refusal::Value) } else { Ok(()) }
     }
 
     /// Checks whether a register of 32 bits is a doorbell and may be written; if not, or not without more checks,
@@ -110,15 +138,17 @@ impl RegisterPolicy {
             let guarded = &mut self.guards[at];
             guarded.position = guarded.guard.step(guarded.position, value)?;
         }
+        self.transfers.iter_mut().try_for_each(|watched| watched.look(place, value, window))?;
         if matches!(info.write, WriteEffect::Reset(bits) if value & bits != 0) {
             self.forget();
         }
         Ok(())
     }
 
-    /// Resets what the guards know of the device: it was reset, or what was written did not reach it.
+    /// Resets what guards and transfers know of the device: it was reset, or what was written did not reach it.
     #[inline]
     pub fn forget(&mut self) {
+        self.transfers.iter_mut().for_each(Watched::forget);
         for guarded in &mut self.guards {
             guarded.position = GuardPosition::default();
         }

@@ -6,6 +6,7 @@ use nook_abi::misc::{MOST_OPEN, MiscFault};
 use nook_abi::{
     ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Entry, Fault, HOSTCALLS, Hostcall, MAILBOX_BYTES, Status,
 };
+use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
     Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError,
     RollbackMethod, Wasi, WasmLauncher, now_ns,
@@ -15,6 +16,11 @@ use nook_tests::{BareDevice, signature};
 /// Returns a misc driver as text: `add 0102 03` and `nap`. Operation 0 answers the sum of its input's bytes at once;
 /// operation 1 is accepted, and answered in the next `poll`. A body may be replaced.
 fn driver(bodies: &[(&str, &str)]) -> DriverModule {
+    driver_of(bodies, "8086:100e", "e1000")
+}
+
+/// The same of another device, with its register map.
+fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModule {
     let own = [
         ("probe", "(global.set $page (local.get $host_page)) (call $attach)"),
         (
@@ -49,6 +55,13 @@ fn driver(bodies: &[(&str, &str)]) -> DriverModule {
             (memory.copy (call $mailbox) (local.get $text) (local.get $len)))
         (func $attach (result i32)
             (call $say (i32.const 2048) (i32.const 15)) (call $misc_attach (i32.const 15)))
+        (func $idle (drop (call $mmio_read64 (i32.const 0) (i32.const 0x98))))
+        (func $put (param $offset i32) (param $value i64)
+            (call $mmio_write64 (i32.const 0) (local.get $offset) (local.get $value)))
+        (func $window (result i64) (i64.load offset=24 (global.get $page)))
+        (func $prepare (param $source i64) (param $destination i64) (param $count i64)
+            (call $put (i32.const 0x80) (local.get $source)) (call $put (i32.const 0x88) (local.get $destination))
+            (call $put (i32.const 0x90) (local.get $count)))
         (func $add (param $ticket i32) (param $len i32) (local $sum i32)
             (loop $again
                 (if (local.get $len) (then
@@ -68,7 +81,7 @@ fn driver(bodies: &[(&str, &str)]) -> DriverModule {
     let (major, minor) = ABI_VERSION;
     text += &format!(
         "(@custom \"nook.manifest\" \"abi = {major}.{minor}\\nname = odd\\nversion = 1\\nlicense = Apache-2.0\\nclass = \
-         misc\\npci = 8086:100e\\nregisters = e1000\\ndma_bytes = 4096\\ndma_mask_bits = 64\\n\"))"
+         misc\\npci = {pci}\\nregisters = {registers}\\ndma_bytes = 4096\\ndma_mask_bits = 64\\n\"))"
     );
     let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
     DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
@@ -298,6 +311,66 @@ fn fault_not_completed() {
     nook.ask("add", vec![]).unwrap();
     let expected = MiscFault::NotCompleted { operations: 1, limit_ns: 20_000_000 };
     assert_eq!(fault(answers(&mut nook).unwrap_err()), Fault::Class(ClassFault::Misc(expected)));
+}
+
+/// Returns what comes of a driver of QEMU's edu that does this once it may use DMA.
+fn of_edu(body: &str) -> Option<Fault> {
+    // A driver without atomics may not turn DMA on.
+    let open = format!("(atomic.fence) (drop (call $dma_enable)) {body} (i32.const 0)");
+    let module = driver_of(&[("open", &open)], "1234:11e8", "edu");
+    let maps = [&edu_regs::MAP];
+    let mut builder = NookBuilder::of(&module, &maps);
+    let window = builder.window().unwrap();
+    let config = QemuConfig::new("edu".parse().unwrap(), QemuNet::User { restrict: true });
+    let device = QemuDevice::start(config, window).unwrap();
+    let host = builder.host(Box::new(device)).unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut nook = Nook::misc(host, Box::new(launcher));
+    nook.start().err().map(fault)
+}
+
+/// Each of these would have the device touch memory outside the window, or end QEMU's process, if it reached it.
+#[test]
+fn a_transfer_that_leads_astray_never_reaches_the_device() {
+    const WINDOW: &str = "a transfer would leave the driver's window";
+    const DEVICE: &str = "a transfer would leave the memory that the device has for it";
+    const BUSY: &str = "a transfer may be under way: the register that starts it must be read as idle first";
+    const START: &str = "(call $put (i32.const 0x98) (i64.const 1))";
+    const START_TO_MEMORY: &str = "(call $put (i32.const 0x98) (i64.const 3))";
+    const ITS_MEMORY: &str = "(i64.const 0x40000)";
+    let idle = |then: &str| format!("(call $idle) {then}");
+    let moves = |source: &str, destination: &str, count: &str, start: &str| {
+        idle(&format!("(call $prepare {source} {destination} (i64.const {count})) {start}"))
+    };
+    let good = moves("(call $window)", ITS_MEMORY, "4", START);
+    assert_eq!(of_edu(&good), None);
+    for (body, value, rule) in [
+        (moves("(i64.const 0xdead0000)", ITS_MEMORY, "4", START), 1, WINDOW),
+        (moves("(i64.sub (call $window) (i64.const 1))", ITS_MEMORY, "4", START), 1, WINDOW),
+        (moves("(i64.add (call $window) (i64.const 0x1ffffe))", ITS_MEMORY, "4", START), 1, WINDOW),
+        (moves("(i64.const -2)", ITS_MEMORY, "4", START), 1, WINDOW),
+        (moves(ITS_MEMORY, "(i64.const 0x1000)", "4", START_TO_MEMORY), 3, WINDOW),
+        // Which of the two is in memory, the last register says.
+        (moves("(call $window)", ITS_MEMORY, "4", START_TO_MEMORY), 3, DEVICE),
+        (moves(ITS_MEMORY, "(call $window)", "4", START), 1, WINDOW),
+        (moves("(call $window)", ITS_MEMORY, "4096", START), 1, DEVICE),
+        (moves("(call $window)", "(i64.const 0x40ffe)", "2", START), 1, DEVICE),
+        (moves("(call $window)", "(i64.const -2)", "4", START), 1, DEVICE),
+        (moves("(call $window)", ITS_MEMORY, "-1", START), 1, WINDOW),
+        (moves("(call $window)", ITS_MEMORY, "0", START), 1, "a transfer of 0 bytes"),
+        (idle(START), 1, "a transfer is started before all that it goes by was written"),
+        ("(call $prepare (call $window) (call $window) (i64.const 4))".into(), 0, BUSY),
+        // Changed, or started again, while the device is at it.
+        (format!("{good} (call $put (i32.const 0x80) (i64.const 7))"), 7, BUSY),
+        (format!("{good} {START}"), 1, BUSY),
+        (format!("{good} (call $idle) {START_TO_MEMORY}"), 3, BUSY),
+    ] {
+        let call = Hostcall::MmioWrite64;
+        let found = of_edu(&body);
+        let Some(Fault::BadArgument { value: refused, .. }) = found else { panic!("{body}: {found:?}") };
+        let value = if value == 0 { refused } else { value };
+        assert_eq!(found, Some(Fault::BadArgument { call, argument: "value", value, rule }), "{body}");
+    }
 }
 
 #[test]

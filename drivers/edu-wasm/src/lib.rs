@@ -1,4 +1,4 @@
-//! The driver of QEMU's educational device, `edu` (`--qemu edu`): registers, and factorials by interrupt.
+//! The driver of QEMU's educational device, `edu` (`--qemu edu`): registers, factorials by interrupt, DMA both ways.
 //!
 //! It is the smallest driver of class misc that has all of one: what to read first. It knows one chip and nothing of
 //! who runs it.

@@ -40,6 +40,9 @@ pub fn allows(file: &MapFile) -> String {
     line("resets", &list(&|info| matches!(info.write, WriteEffect::Reset(_))));
     line("commands", &list(&|info| info.write == WriteEffect::Command));
     line("guarded", &list(&|info| info.guard.is_some()));
+    if map.registers().iter().any(|info| info.transfer.is_some()) {
+        line("start DMA", &format!("{} (both ends and the length are checked)", list(&|info| info.transfer.is_some())));
+    }
     line("writable", &list(&|info| info.access.writes()));
     line("read only", &format!("{} registers", map.registers().iter().filter(|info| is_read_only(info)).count()));
     warnings(file).iter().for_each(|warning| line("WARNING", warning));
@@ -49,7 +52,10 @@ pub fn allows(file: &MapFile) -> String {
 /// Returns the registers that look as if they held an address that the device uses, although the map does not say so:
 /// each with its line and why. That there is none does not mean that no register holds an address.
 pub fn warnings(file: &MapFile) -> Vec<String> {
+    let transfers = file.map.registers().iter().filter_map(|info| Some((info.name, info.transfer?)));
+    let checked: Vec<&str> = transfers.flat_map(|(name, transfer)| transfer.registers().chain([name])).collect();
     let registers = file.map.registers().iter().zip(&file.lines);
+    let registers = registers.filter(|(info, _)| !checked.contains(&info.name));
     let of =
         |(info, line): (&RegisterInfo, &usize)| Some(format!("line {line}, `{}`: {}", info.name, suspicion(info)?));
     registers.filter_map(of).collect()

@@ -47,6 +47,9 @@ pub const QUIET: &str = "quiet";
 /// [`Restore::ResetBy`].
 pub const RESET_BY: &str = "reset_by";
 
+/// [`Region::Window`](nook_regs::Region::Window).
+pub const WINDOW: &str = "window";
+
 /// Returns the word for a meaning.
 pub fn word<T: PartialEq>(words: Words<T>, meaning: &T) -> Option<&'static str> {
     words.iter().find(|(_, found)| found == meaning).map(|(word, _)| *word)

@@ -3,11 +3,12 @@
 use std::fmt::{self, Write};
 
 use nook_regs::{
-    Bits, FieldInfo, Guard, GuardRule, GuardState, ReadEffect, RegisterInfo, RegisterMap, Restore, Then, WriteEffect,
+    Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Place, ReadEffect, Region, RegisterInfo, RegisterMap,
+    Restore, Then, Transfer, WriteEffect,
 };
 
 use crate::read::FORMAT;
-use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WRITE};
+use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WINDOW, WRITE};
 
 /// Returns the text from which [`read`](crate::read()) makes the same map, if names and texts are such as files may
 /// have.
@@ -68,7 +69,8 @@ fn register(out: &mut String, info: &RegisterInfo) -> fmt::Result {
         info.fields.iter().try_for_each(|field| writeln!(out, "    {},", one_field(field)))?;
         writeln!(out, "]")?;
     }
-    info.guard.as_ref().map_or(Ok(()), |found| guard(out, found))
+    info.guard.as_ref().map_or(Ok(()), |found| guard(out, found))?;
+    info.transfer.as_ref().map_or(Ok(()), |found| transfer(out, found))
 }
 
 fn one_field(field: &FieldInfo) -> String {
@@ -118,6 +120,28 @@ fn rule(guard: &Guard, rule: &GuardRule) -> String {
         Then::Refuse(why) => format!("refuse = {}", quoted(why)),
     });
     parts.join(", ")
+}
+
+fn transfer(out: &mut String, transfer: &Transfer) -> fmt::Result {
+    let Transfer { start, length, address_bits, directions } = *transfer;
+    writeln!(out, "\n[register.transfer]\nstart = {start:#x}\nlength = {}", quoted(length))?;
+    if address_bits != 64 {
+        writeln!(out, "address_bits = {address_bits}")?;
+    }
+    writeln!(out, "directions = [")?;
+    for Direction { now, places } in directions {
+        let now = if *now == Bits::ANY { String::new() } else { format!("now = {}, ", some_bits(now)) };
+        writeln!(out, "    {{ {now}places = [")?;
+        for &Place { register, region } in *places {
+            let region = match region {
+                Region::Window => quoted(WINDOW),
+                Region::Device { first, last } => format!("[{first:#x}, {last:#x}]"),
+            };
+            writeln!(out, "        {{ register = {}, in = {region} }},", quoted(register))?;
+        }
+        writeln!(out, "    ] }},")?;
+    }
+    writeln!(out, "]")
 }
 
 fn some_bits(bits: &Bits) -> String {

@@ -2,8 +2,8 @@
 //! and what is no map is refused with a place in the text.
 
 use nook_regs::{
-    Access, Bar, Bits, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, ReadEffect, RegisterInfo,
-    RegisterMap, Restore, Then, Width, WriteEffect,
+    Access, Bar, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, Place, ReadEffect,
+    RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
 };
 use nook_regs_file::{MapFile, allows, read, write};
 use nook_seed::Rng;
@@ -56,6 +56,21 @@ fn guard(rng: &mut Rng, width: Width) -> Guard {
         GuardState { name, count: rng.below(3) as u32 + u32::from(!rng.one_in(20)), rules }
     });
     Guard { never, states: states.collect::<Vec<_>>().leak(), busy: if rng.one_in(2) { 0 } else { bits(rng, width) } }
+}
+
+/// Returns a transfer that may be nonsense: mostly of registers that the map has.
+fn transfer(rng: &mut Rng, width: Width) -> Transfer {
+    let place = |rng: &mut Rng| {
+        let (register, first) = (NAMES[rng.index(2)], rng.word() >> rng.below(64));
+        if rng.one_in(2) { Place::window(register) } else { Place::device(register, first, first | rng.word()) }
+    };
+    let directions = (0..rng.below(3)).map(|_| {
+        let places = (0..rng.below(3)).map(|_| place(rng)).collect::<Vec<_>>();
+        Direction { now: some_bits(rng, width), places: places.leak() }
+    });
+    let directions = directions.collect::<Vec<_>>().leak();
+    let address_bits = if rng.one_in(2) { 64 } else { rng.below(66) as u32 };
+    Transfer { start: bits(rng, width), length: NAMES[rng.index(2)], address_bits, directions }
 }
 
 /// Returns a register that may be nonsense, and mostly is not.
@@ -119,6 +134,9 @@ fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
         if rng.one_in(3) {
             info.guard = Some(guard(rng, width));
         }
+        if rng.one_in(3) {
+            info.transfer = Some(transfer(rng, width));
+        }
     }
     let fields = (0..rng.below(3)).map(|field| FieldInfo {
         name: NAMES[field as usize],
@@ -134,7 +152,18 @@ fn map(rng: &mut Rng) -> Option<RegisterMap> {
     let bars = [0, 1].map(|index| Bar { index, len_bytes: if rng.one_in(20) { 1 } else { 0x1000 } });
     let bars = bars.to_vec().leak();
     let registers = (0..rng.below(6) as u32).map(|at| register(rng, at));
-    let registers = registers.collect::<Vec<_>>().leak();
+    let mut registers = registers.collect::<Vec<_>>();
+    // Three registers seldom fit together by themselves.
+    if let [from, length, start, ..] = &mut registers[..]
+        && rng.one_in(4)
+    {
+        for (info, offset) in [(&mut *from, 0), (length, 32), (&mut *start, 64)] {
+            let name = NAMES[offset as usize / 32];
+            *info = RegisterInfo::declared(name, offset, Width::B8, 1, 0, Access::Rw, "4.1");
+        }
+        start.transfer = Some(transfer(rng, Width::B8));
+    }
+    let registers = registers.leak();
     let device = PciId { vendor: 0x1af4, device: rng.word() as u16 };
     let devices: &'static [PciId] = vec![device, PciId { vendor: 0, device: 0xffff }].leak();
     let classes: &'static [PciClass] = if rng.one_in(2) { &[PciClass(0x01_0802), PciClass(0)] } else { &[] };
@@ -166,14 +195,16 @@ fn look_at(text: &str) -> Option<MapFile> {
 #[test]
 fn every_map_is_written_and_read_as_it_was() {
     let mut rng = Rng::new(13);
-    let mut maps = 0;
+    let (mut maps, mut transfers) = (0, 0);
     for _ in 0..20_000 {
         let Some(map) = map(&mut rng) else { continue };
         let text = write(&map);
         let file = look_at(&text).unwrap_or_else(|| panic!("{:?}\n{text}", read(&text)));
         assert_eq!(*file.map, map, "{text}");
         maps += usize::from(!map.registers().is_empty());
+        transfers += map.registers().iter().filter(|info| info.transfer.is_some()).count();
     }
+    assert!(transfers > 100, "only {transfers} transfers make sense");
     assert!(maps > 1_000, "only {maps} of them make sense");
 }
 

@@ -85,7 +85,7 @@ const REGISTERS: &[(&str, &str, &str)] = &[
     (
         "section = \"1\"",
         "section = \"1\"\ncolour = 1",
-        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `restore`, `fields`, `guard`",
+        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `restore`, `fields`, `guard`, `transfer`",
     ),
     (
         "section = \"1\"",
@@ -152,6 +152,26 @@ const REGISTERS: &[(&str, &str, &str)] = &[
         "section = \"1\"\nguard = { state = [] }",
         "line 8, column 1: map `sample`: register `R` has a guard without states, with more than 256, or with a state that has no name, another's, or no repetition",
     ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\ntransfer = { start = 1, length = \"N\" }",
+        "line 15, column 12: a `transfer` lacks `directions`",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\ntransfer = { start = 1, length = \"N\", directions = [{ places = [{ register = \"A\", in = [2] }] }] }",
+        "line 15, column 88: where a place lies, `in`, is \"window\", or the first and the last address in the device: [0, 4095]",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\ntransfer = { start = 1, length = \"N\", directions = [{ places = [{ register = \"A\", in = [2, 1] }] }] }",
+        "line 15, column 92: where a place lies, `in`, is a number from 2 to 0xffffffffffffffff, and not `1`",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\ntransfer = { start = 1, length = \"N\", directions = [{ places = [{ register = \"R\", in = \"window\" }] }] }",
+        "line 8, column 1: map `sample`: register `R` starts transfers with what is in a register that is not there, is an array, is not written, has an effect, a guard or a restore, or is too narrow for an address: `N`",
+    ),
 ];
 
 #[test]
@@ -200,8 +220,9 @@ fn a_file_that_is_too_long_is_not_read() {
 fn the_examples_of_the_documentation_are_a_map() {
     let page = include_str!("../../../docs/register-maps.md");
     let mut blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("toml\n"));
-    let (map, guard) = (blocks.next().expect("a map"), blocks.next().expect("a guard"));
-    let file = read(&[map, guard].concat()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(file.map.registers().len(), 3);
+    let mut block = || blocks.next().expect("a map, a guard and a transfer");
+    let file = read(&[block(), block(), block()].concat()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(file.map.registers().len(), 7);
+    assert_eq!(file.map.named("MOVE").and_then(|info| info.transfer).map(|moves| moves.directions.len()), Some(2));
     assert_eq!(file.map.named("FILTER").and_then(|info| info.guard).map(|guard| guard.states.len()), Some(3));
 }

@@ -77,7 +77,7 @@ rules! {
     FieldOverlap "shares a bit among its fields, by",
     /// What cannot be read has no effect when it is.
     Unreadable "cannot be read, and yet reading it has an effect",
-    /// What cannot be written has no effect when it is, no guard, and is not restored.
+    /// What cannot be written has no effect when it is, no guard and no transfer, and is not restored.
     Unwritable "cannot be written, and yet writing it has an effect",
     /// Bits and values of effects are the register's.
     Bits "has an effect with bits that it does not have, or with none",
@@ -109,6 +109,14 @@ rules! {
     GuardNext "has a guard that goes on to a state that there is not, from its state",
     /// Nothing is known in the beginning.
     GuardBeginning "has a guard that asks for the value before when none is known yet, in its first state",
+    /// What starts a transfer says whether it is over, and does nothing besides.
+    TransferStart "starts transfers, and is an array, or has an effect, a guard or a restore, or cannot be asked whether \
+                   one is over",
+    /// A transfer can be started, and leads somewhere.
+    TransferBits "starts transfers with bits that it does not have, in no direction, or with a place that is none",
+    /// What a transfer is made of is known when it is started.
+    TransferRegister "starts transfers with what is in a register that is not there, is an array, is not written, has an \
+                      effect, a guard or a restore, or is too narrow for an address:",
 }
 
 impl fmt::Display for MapError {
@@ -241,6 +249,11 @@ impl RegisterMap {
         {
             return Some((info.name, rule, state));
         }
+        if let Some(transfer) = &info.transfer
+            && let Some((rule, with)) = transfer.broken(info, self)
+        {
+            return Some((info.name, rule, with));
+        }
         if matches!(info.read, ReadEffect::ClearsPair) && !self.has_lower_halves(info) {
             return Some((info.name, Rule::Pair, ""));
         }
@@ -339,7 +352,7 @@ impl RegisterInfo {
             return Some(Rule::Unreadable);
         }
         let plain = matches!(self.write, WriteEffect::Plain) && matches!(self.restore, Restore::Nothing);
-        let has_no_effect = plain && self.guard.is_none();
+        let has_no_effect = plain && self.guard.is_none() && self.transfer.is_none();
         if !(writes || has_no_effect) {
             return Some(Rule::Unwritable);
         }

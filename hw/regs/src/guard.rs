@@ -108,7 +108,7 @@ impl Bits {
     }
 
     /// Returns whether the bits are among those of `all`, and each value can occur.
-    const fn can_hold(&self, all: u64) -> bool {
+    pub(crate) const fn can_hold(&self, all: u64) -> bool {
         let mut at = 0;
         while at < self.values.len() {
             if self.values[at] & !self.mask != 0 {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::Guard;
+use crate::{Guard, Transfer};
 
 /// How wide an access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,6 +187,8 @@ pub struct RegisterInfo {
     pub posts_only: bool,
     /// What looks at each value before it is written.
     pub guard: Option<Guard>,
+    /// The DMA that it starts, with what stands in other registers.
+    pub transfer: Option<Transfer>,
     /// What becomes of it when the device is restored to an earlier state.
     pub restore: Restore,
     /// Bits and fields.
@@ -218,6 +220,7 @@ impl RegisterInfo {
             write: WriteEffect::Plain,
             posts_only: false,
             guard: None,
+            transfer: None,
             restore: Restore::Nothing,
             fields: &[],
             section,
@@ -257,6 +260,12 @@ impl RegisterInfo {
     /// Returns the same, with what looks at each value before it is written.
     pub const fn guard(mut self, guard: Guard) -> Self {
         self.guard = Some(guard);
+        self
+    }
+
+    /// Returns the same, with the DMA that it starts.
+    pub const fn transfer(mut self, transfer: Transfer) -> Self {
+        self.transfer = Some(transfer);
         self
     }
 

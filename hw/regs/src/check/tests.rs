@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::{Access, Bits, Guard, GuardRule, GuardState, Never, Then};
+use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Never, Place, Then, Transfer};
 
 const R: RegisterInfo = RegisterInfo::declared("R", 0, Width::B4, 1, 0, Access::Rw, "");
 const BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x100 }];
@@ -40,6 +40,14 @@ const fn machine(states: &'static [GuardState]) -> Guard {
 const fn any(busy: u64) -> Guard {
     const STATES: &[GuardState] = &[state("S", OTHERWISE)];
     Guard { busy, ..machine(STATES) }
+}
+
+const LENGTH: RegisterInfo = at("N", 4, Width::B1);
+const ADDRESS: RegisterInfo = at("A", 8, Width::B8);
+const TO_MEMORY: &[Direction] = &[Direction { now: Bits::ANY, places: &[Place::window("A")] }];
+
+const fn moves(start: u64, directions: &'static [Direction]) -> RegisterInfo {
+    R.transfer(Transfer { start, length: "N", address_bits: 64, directions })
 }
 
 type Case = (Rule, &'static [Bar], &'static [RegisterInfo], &'static str);
@@ -330,6 +338,66 @@ const CASES: &[Case] = &[
         &[R.guard(machine(&[state("S", &[GuardRule::otherwise(Then::Stay).after(Bits::new(1, &[0]))])]))],
         "register `R` has a guard that asks for the value before when none is known yet, in its first state `S`",
     ),
+    (
+        Rule::TransferStart,
+        BAR,
+        &[moves(1, TO_MEMORY).posts_only(), LENGTH, ADDRESS],
+        "register `R` starts transfers, and is an array, or has an effect, a guard or a restore, or cannot be asked \
+         whether one is over",
+    ),
+    (
+        Rule::TransferStart,
+        BAR,
+        &[RegisterInfo { access: Access::Wo, ..moves(1, TO_MEMORY) }, LENGTH, ADDRESS],
+        "register `R` starts transfers, and is an array, or has an effect, a guard or a restore, or cannot be asked \
+         whether one is over",
+    ),
+    (
+        Rule::TransferBits,
+        BAR,
+        &[moves(0, TO_MEMORY), LENGTH, ADDRESS],
+        "register `R` starts transfers with bits that it does not have, in no direction, or with a place that is none",
+    ),
+    (
+        Rule::TransferBits,
+        BAR,
+        &[moves(1, &[]), LENGTH, ADDRESS],
+        "register `R` starts transfers with bits that it does not have, in no direction, or with a place that is none",
+    ),
+    (
+        Rule::TransferBits,
+        BAR,
+        &[moves(1, &[Direction { now: Bits::ANY, places: &[Place::device("A", 2, 1)] }]), LENGTH, ADDRESS],
+        "register `R` starts transfers with bits that it does not have, in no direction, or with a place that is none `A`",
+    ),
+    (
+        Rule::TransferRegister,
+        BAR,
+        &[moves(1, TO_MEMORY), ADDRESS],
+        "register `R` starts transfers with what is in a register that is not there, is an array, is not written, has an \
+         effect, a guard or a restore, or is too narrow for an address: `N`",
+    ),
+    (
+        Rule::TransferRegister,
+        BAR,
+        &[moves(1, TO_MEMORY), LENGTH, at("A", 8, Width::B2)],
+        "register `R` starts transfers with what is in a register that is not there, is an array, is not written, has an \
+         effect, a guard or a restore, or is too narrow for an address: `A`",
+    ),
+    (
+        Rule::TransferRegister,
+        BAR,
+        &[moves(1, TO_MEMORY), LENGTH, ADDRESS.restore(Restore::Written)],
+        "register `R` starts transfers with what is in a register that is not there, is an array, is not written, has an \
+         effect, a guard or a restore, or is too narrow for an address: `A`",
+    ),
+    (
+        Rule::TransferRegister,
+        BAR,
+        &[moves(1, &[Direction { now: Bits::ANY, places: &[Place::window("R")] }]), LENGTH],
+        "register `R` starts transfers with what is in a register that is not there, is an array, is not written, has an \
+         effect, a guard or a restore, or is too narrow for an address: `R`",
+    ),
 ];
 
 #[test]
@@ -363,6 +431,7 @@ fn what_is_near_to_nonsense_and_makes_sense_is_a_map() {
         &[at("L", 2, Width::B2), at("R", 4, Width::B2).read(ReadEffect::ClearsPair)],
         &[with(Access::Wo).restore(Restore::Quiet(u32::MAX as u64))],
         &[with(Access::Wo).write(WriteEffect::Command).guard(any(0))],
+        &[moves(1, TO_MEMORY), RegisterInfo { access: Access::Wo, ..LENGTH }, ADDRESS],
     ];
     for registers in SENSIBLE {
         RegisterMap::new("good", HUGE, registers).unwrap();
