@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 use nook_qemu::DeviceSpec;
 
+use crate::call::CallArgs;
 use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
 use crate::{block, misc, net};
@@ -43,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Builds the driver in a crate's folder: its module (.wasm), its shared object (.so) and its program (.elf).
     Build(BuildArgs),
+    /// Calls an operation of a misc driver that another run serves (--serve), and prints what it gives.
+    Call(CallArgs),
     /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Runs nothing of it.
     Inspect(InspectArgs),
     /// Writes, checks and accepts register maps: what a driver may do with its device; docs/register-maps.md.
@@ -310,7 +313,7 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "call", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
+        "driver", "filter_rule", "call", "serve", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
         "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,

@@ -6,6 +6,7 @@
 
 mod block;
 pub mod build;
+pub mod call;
 pub mod cli;
 mod device;
 mod drivers;

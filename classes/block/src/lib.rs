@@ -44,5 +44,5 @@ mod session_tests;
 mod task;
 
 pub use kernel::{AttachError, KernelDevice};
-pub use listen::{ListenError, NbdAddress};
+pub use listen::{ListenError, Listener, NbdAddress};
 pub use server::{NbdOptions, NbdServer};

@@ -100,7 +100,7 @@ pub enum ListenError {
     },
 }
 
-/// A listening socket.
+/// A listening socket. A Unix socket's file goes with it.
 pub struct Listener {
     socket: OwnedFd,
     file: Option<SocketFile>,
@@ -109,6 +109,9 @@ pub struct Listener {
 
 impl Listener {
     /// Begins to listen.
+    ///
+    /// # Errors
+    /// Why it cannot, and what to do.
     pub fn open(address: &NbdAddress) -> Result<Self, ListenError> {
         match address {
             NbdAddress::Unix(path) => Listener::unix(address, path),
@@ -182,7 +185,10 @@ impl Listener {
         &self.uri
     }
 
-    /// Takes the next connection, if there is one.
+    /// Takes the next connection, if there is one. Nothing that is done with it waits.
+    ///
+    /// # Errors
+    /// If the system refuses one, as where there are too many open files.
     pub fn accept(&self) -> io::Result<Option<OwnedFd>> {
         use rustix::io::Errno;
         match rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {

@@ -1,5 +1,7 @@
 //! The misc class's options.
 
+use std::path::PathBuf;
+
 use nook_abi::misc::Bytes;
 
 /// A call of an operation, as it was asked for.
@@ -28,12 +30,19 @@ pub struct Args {
     /// of the driver's own examples. Can be given more than once.
     #[arg(long, value_name = "OPERATION[:HEX]", value_parser = call)]
     pub call: Vec<CallArg>,
+
+    /// Serves the operations of a misc driver to `nook-run call` and other clients at this Unix socket, until a signal
+    /// or --duration ends the run; see docs/calls.md.
+    #[arg(long, value_name = "PATH", conflicts_with = "call")]
+    pub serve: Option<PathBuf>,
 }
 
 impl Args {
     /// Returns the first option of the misc class that was given.
     pub fn given(&self) -> Option<&'static str> {
-        (!self.call.is_empty()).then_some("--call")
+        let Args { call, serve } = self;
+        let all = [(!call.is_empty(), "--call"), (serve.is_some(), "--serve")];
+        all.into_iter().find_map(|(given, option)| given.then_some(option))
     }
 }
 

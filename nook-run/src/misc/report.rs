@@ -5,6 +5,7 @@ use std::fmt::Write;
 use nook_runtime::{Failure, MiscCounters, OperationInfo};
 use serde::Serialize;
 
+use super::server::ServedReport;
 use crate::report::{CountersReport, RecoveryReport, Report};
 
 /// Of a driver's operations.
@@ -12,6 +13,9 @@ use crate::report::{CountersReport, RecoveryReport, Report};
 pub struct MiscReport {
     /// Those that have an example, and what came of it.
     pub operations: Vec<Tried>,
+    /// What was served to clients (`--serve`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<ServedReport>,
     /// What was counted on the way through the boundary.
     pub counters: CountersReport<MiscCounters, NoRates>,
     /// What was done about faults.
@@ -101,7 +105,9 @@ impl MiscReport {
             }
             text.push('\n');
         }
-        if self.operations.is_empty() {
+        if let Some(ServedReport { connections, calls }) = self.served {
+            let _ = writeln!(text, "{calls} calls were answered, on {connections} connections");
+        } else if self.operations.is_empty() {
             text += "the driver has no operation with an example\n";
         }
         let (done, irqs) = (self.counters.class.done, self.counters.core.irqs);

@@ -1,5 +1,5 @@
 //! A run of a misc driver, from options to report: each operation's example, or each call that was asked for, is done
-//! once, or again and again for the time that was given.
+//! once, or again and again for the time that was given; or clients are served.
 
 use anyhow::{Result, bail};
 use nook_recovery::{PolicyFile, Supervisor};
@@ -7,6 +7,7 @@ use nook_runtime::{Answer, Failure, Misc, Nook, OperationInfo};
 
 use super::args::CallArg;
 use super::report::{MiscReport, NoRates, Tried};
+use super::server::{ServedReport, Server};
 use crate::cli::RunArgs;
 use crate::device::DeviceOptions;
 use crate::report::{ClassReport, CountersReport, RecoveryReport, Report};
@@ -31,8 +32,15 @@ pub(crate) fn run(
     policy: &PolicyFile,
     signals: &Signals,
 ) -> Result<(Report, Result<RunOutcome>)> {
+    // Before the device is touched.
+    let server = args.misc.serve.as_deref().map(Server::listen).transpose()?;
     let (host, launcher) = parts(args, modules, policy, signals, &DeviceOptions::from(args))?;
     let (mut supervisor, start_ns) = begin(args, modules, policy, Nook::misc(host, launcher), signals)?;
+    let end_ns = args.duration.map(|duration| start_ns + duration.as_nanos() as u64);
+    if let Some(server) = server {
+        let (ended, served) = serve(&mut supervisor, server, signals, end_ns);
+        return Ok(finish(args, supervisor, modules, Finish::new(ended, start_ns), Vec::new(), Some(served)));
+    }
     let mut examples = match Examples::of(supervisor.nook(), &args.misc.call) {
         Ok(examples) => examples,
         Err(error) => {
@@ -41,29 +49,59 @@ pub(crate) fn run(
             return Err(error);
         }
     };
-    let end_ns = args.duration.map(|duration| start_ns + duration.as_nanos() as u64);
     let ended = drive(&mut supervisor, signals, end_ns, |supervisor, now_ns| {
         examples.go_on(supervisor, now_ns, args.duration.is_some())
     });
-    let finish = Finish::new(ended.clone(), start_ns);
-    let tried: Vec<Tried> = examples.all.into_iter().map(|(tried, _)| tried).collect();
+    let tried = examples.all.into_iter().map(|(tried, _)| tried).collect();
+    Ok(finish(args, supervisor, modules, Finish::new(ended, start_ns), tried, None))
+}
+
+/// Answers clients until the run ends.
+fn serve(
+    supervisor: &mut Supervisor<Misc>,
+    mut server: Server,
+    signals: &Signals,
+    end_ns: Option<u64>,
+) -> (Ended, ServedReport) {
+    let ended = drive(supervisor, signals, end_ns, |supervisor, _| {
+        server.go_on(supervisor.nook_mut());
+        None
+    });
+    let why = match &ended {
+        Ended::Quarantine(why) => format!("the driver is in quarantine ({why})"),
+        ended => format!("the run has ended ({ended})"),
+    };
+    server.end(supervisor.nook_mut(), &why);
+    (ended, server.report())
+}
+
+/// Stops the driver, if there is one left, and tells what came of the run.
+fn finish(
+    args: &RunArgs,
+    mut supervisor: Supervisor<Misc>,
+    modules: &Loaded,
+    finish: Finish,
+    tried: Vec<Tried>,
+    served: Option<ServedReport>,
+) -> (Report, Result<RunOutcome>) {
     let went_well = tried.iter().all(Tried::went_well);
+    let outcome = match finish.ended {
+        Ended::Quarantine(_) => RunOutcome::Quarantined,
+        _ if went_well => RunOutcome::Done,
+        _ => RunOutcome::ExerciseFailed,
+    };
     let report = finish.report(&mut supervisor, modules, |supervisor, finish| {
         finish.stop(supervisor);
         let nook = supervisor.nook();
         ClassReport::Misc(Box::new(MiscReport {
             operations: tried,
+            served,
             counters: CountersReport::new(nook.counters(), *nook.misc_counters(), NoRates {}),
             recovery: RecoveryReport::new(supervisor),
         }))
     });
     report_end(args, &supervisor, &report);
-    let outcome = match ended {
-        Ended::Quarantine(_) => RunOutcome::Quarantined,
-        _ if went_well => RunOutcome::Done,
-        _ => RunOutcome::ExerciseFailed,
-    };
-    Ok((report, Ok(outcome)))
+    (report, Ok(outcome))
 }
 
 impl Examples {

@@ -59,6 +59,8 @@ pub enum Failure {
     Lost,
     /// Drivers ended as they were asked for it.
     GivenUp,
+    /// No driver was asked for it, and none is to come.
+    NotAsked,
 }
 
 impl fmt::Display for Failure {
@@ -67,6 +69,7 @@ impl fmt::Display for Failure {
             Failure::Refused(status) => write!(f, "the driver says: {status}"),
             Failure::Lost => f.write_str("the driver ended before it was completed: whether it was done is not known"),
             Failure::GivenUp => write!(f, "{MOST_ENDS} drivers ended as they were asked for it"),
+            Failure::NotAsked => f.write_str("no driver is left that could be asked for it: it was not done"),
         }
     }
 }
@@ -99,7 +102,7 @@ crate::counters::counters! {
         pub done: u64,
         /// Those that the driver refused, or completed without output.
         pub refused: u64,
-        /// Those that were lost with their driver, or given up.
+        /// Those that were lost with their driver, or given up, or that no driver was left for.
         pub lost: u64,
     }
 }
@@ -132,7 +135,7 @@ impl Misc {
         let counter = match outcome {
             Ok(_) => &mut self.counters.done,
             Err(Failure::Refused(_)) => &mut self.counters.refused,
-            Err(Failure::Lost | Failure::GivenUp) => &mut self.counters.lost,
+            Err(Failure::Lost | Failure::GivenUp | Failure::NotAsked) => &mut self.counters.lost,
         };
         *counter += 1;
         self.moves += 1;
@@ -231,9 +234,8 @@ impl Class for Misc {
     }
 
     fn shut(&mut self, _: &Host) -> Result<(), NookError> {
-        // No later instance could be asked.
         for Asked { ticket, .. } in std::mem::take(&mut self.waiting) {
-            self.answer(ticket, Err(Failure::GivenUp));
+            self.answer(ticket, Err(Failure::NotAsked));
         }
         Ok(())
     }

@@ -107,11 +107,13 @@ const ROOMS: &[Room] = &[
         foreign: true,
         because: "the process level stands beside the wasm one and knows no device",
     },
+    Room { at: "clients/*", workspace: &[], foreign: false, because: "a client needs nothing but a socket" },
     Room {
         at: "nook-run",
         workspace: &[
             "abi",
             "build",
+            "clients/*",
             "hw/*",
             "runtime",
             "recovery",
