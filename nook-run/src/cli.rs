@@ -53,6 +53,8 @@ pub enum Command {
     /// Tests a driver and its device by themselves: a network card's frames are looped back inside it and checked; a
     /// disk's blocks are read in several ways and compared, and written only with --destroy-data.
     Selftest(Box<SelftestArgs>),
+    /// Plants faults in a driver and what it works with, by the thousand, and reports what survived.
+    Campaign(Box<crate::campaign::args::CampaignArgs>),
     /// Lists this machine's PCI devices, the kernel drivers that have them, and which of the given drivers drive them.
     Devices(DevicesArgs),
     /// Takes a device from its kernel driver and binds it to vfio-pci, for --pci.

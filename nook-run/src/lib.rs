@@ -7,6 +7,7 @@
 mod block;
 pub mod build;
 pub mod call;
+mod campaign;
 pub mod cli;
 mod device;
 mod drivers;
@@ -28,6 +29,7 @@ mod signals;
 mod state;
 mod trace;
 
+pub use campaign::campaign;
 pub use report::Report;
 pub use run::{Ended, RunOutcome, run};
 pub use selftest::selftest;

@@ -15,6 +15,7 @@ fn command(command: &Command) -> Result<RunOutcome> {
             logging::set_up(0, LogFormat::Text);
             return nook_run::selftest(args);
         }
+        Command::Campaign(args) => return nook_run::campaign(args),
         Command::Build(args) => build::text(args),
         Command::Call(args) => call::text(args),
         Command::Map(args) => maps::text(&args.command),

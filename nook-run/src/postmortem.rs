@@ -2,6 +2,8 @@
 
 mod source;
 
+pub(crate) use source::lines_in_file;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

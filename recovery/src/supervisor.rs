@@ -8,6 +8,7 @@ use crate::bundle::{BundleContext, Bundles, SoFar};
 use crate::escalation::{Action, Escalation, Progress, Resolution};
 use crate::log_limit::LogLimit;
 use crate::policy::{History, Verdict};
+use crate::search::Search;
 use crate::snapshots::Snapshots;
 use crate::{BundleConfig, Downtime, NoRollbackReport, Policy};
 
@@ -74,6 +75,7 @@ pub struct Supervisor<C: Class> {
     pending: Option<Pending>,
     bundles: Option<Bundles>,
     escalation: Escalation,
+    search: Search,
     /// Why the call of the last fault could not be rolled back, if that is so.
     no_rollback: Option<NoRollbackReport>,
     snapshots: Snapshots<Snapshot<C::Image>>,
@@ -114,6 +116,7 @@ impl<C: Class> Supervisor<C> {
             pending: None,
             bundles: None,
             escalation: Escalation::new(C::MOVES),
+            search: Search::default(),
             no_rollback: None,
             snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
@@ -362,7 +365,12 @@ impl<C: Class> Supervisor<C> {
     fn roll_back(&mut self, at_ns: u64, error: &NookError, crash_state: &mut Option<CrashState>) -> bool {
         let entry = if self.policy.rollback { self.nook.can_roll_back(error) } else { None };
         let retries = self.policy.retries;
-        let action = entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
+        let first = self.escalation.is_idle();
+        let mut action = entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
+        if action != Action::Restart && self.search.is_vain(first, &self.policy, at_ns) {
+            tracing::warn!("no single thing explains the faults: calls are not rolled back any more");
+            action = Action::Restart;
+        }
         if action == Action::Restart {
             return false;
         }

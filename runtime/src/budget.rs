@@ -14,6 +14,7 @@
 use nook_abi::{Context, Entry, Fault};
 
 use crate::clock::thread_waited_ns;
+use crate::virtual_time::NET_CPU_NS;
 
 /// Nanoseconds between ticks.
 pub const TICK_NS: u64 = 2_000_000;
@@ -50,6 +51,9 @@ pub struct Budgets {
     pub quiet_ns: u64,
     /// Between two looks at the device's counters, while there is traffic.
     pub counters_ns: u64,
+    /// On virtual time: CPU time that compiled code may take between two moments of it. What a call that is ended by it
+    /// had done may differ from run to run, so it is much more than any good call takes.
+    pub net_cpu_ns: u64,
 }
 
 impl Default for Budgets {
@@ -66,6 +70,7 @@ impl Default for Budgets {
             transmit_ns: 10_000_000_000,
             quiet_ns: 1_000_000_000,
             counters_ns: 10_000_000_000,
+            net_cpu_ns: NET_CPU_NS,
         }
     }
 }

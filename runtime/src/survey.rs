@@ -89,7 +89,8 @@ impl<'a> Survey<'a> {
         let (module, name) = (import.module.to_owned(), import.name.to_owned());
         let kind = match import.ty {
             TypeRef::Func(index) | TypeRef::FuncExact(index) => {
-                if import.module == WASI_MODULE {
+                let of_world = matches!(self.wasi, Wasi::Given(world) if world.module() == import.module);
+                if of_world || import.module == WASI_MODULE {
                     return self.wasi_import(import.name);
                 }
                 if let Some(row) = hints::row(import.module, import.name) {

@@ -6,7 +6,8 @@
 //!
 //! A call's budget is what it may use of virtual time, and is looked at in each hostcall, so that a call that goes on
 //! too long is ended at the same hostcall each time. A loop without hostcalls takes no virtual time at all. For those
-//! there is a net: ticks of real time, which change nothing in a call that ends within [`NET_CPU_NS`].
+//! there is a net: ticks of real time, which change nothing in a call that ends within
+//! [`Budgets::net_cpu_ns`](crate::Budgets::net_cpu_ns).
 
 use nook_abi::Fault;
 
@@ -22,8 +23,8 @@ const ENTRY_NS: u64 = 500;
 const HOSTCALL_NS: u64 = 100;
 /// What passes each time that the device works while the driver waits.
 pub(crate) const SERVICE_NS: u64 = 500;
-/// Real CPU time that compiled code may take between two moments of virtual time: a hundred times what any good driver
-/// takes.
+/// Real CPU time that compiled code may take between two moments of virtual time, if nothing else is said: a hundred
+/// times what any good driver takes.
 pub(crate) const NET_CPU_NS: u64 = 1_000_000_000;
 
 impl Host {
@@ -49,7 +50,8 @@ impl Host {
     /// Handles a tick of real time during a call on virtual time. A correct call would have come further by now.
     #[cold]
     pub(crate) fn tick_on_virtual_time(&mut self, cpu_ns: u64) -> Result<(), Fault> {
-        let outcome = self.call.budget.tick_on_virtual_time(cpu_ns, self.clock.now_ns(), NET_CPU_NS);
+        let net_ns = self.call.budget.limits().net_cpu_ns;
+        let outcome = self.call.budget.tick_on_virtual_time(cpu_ns, self.clock.now_ns(), net_ns);
         if let Err(Fault::CpuBudget { limit_ns, .. }) = outcome {
             // As if it had worked that long.
             self.clock.charge(limit_ns);

@@ -13,7 +13,6 @@ use nook_abi::{Context, Fault};
 use crate::Host;
 use crate::budget::{Budgets, Limit, NOTE_WAITED_NS, TICK_NS};
 use crate::clock::{ThreadId, thread_cpu_ns};
-use crate::virtual_time::NET_CPU_NS;
 
 /// In the cell beside the number: the call is in atomic context.
 const ATOMIC: u32 = 2;
@@ -134,7 +133,7 @@ impl Sight {
             return false;
         }
         let cpu_limit = match at.is_virtual {
-            true => NET_CPU_NS,
+            true => budgets.net_cpu_ns,
             false if value & INTERRUPT != 0 => budgets.interrupt_cpu_ns,
             false => budgets.atomic_cpu_ns,
         };

@@ -19,6 +19,7 @@ const BUDGETS: Budgets = Budgets {
     transmit_ns: 10_000_000_000,
     quiet_ns: 1_000_000_000,
     counters_ns: 10_000_000_000,
+    net_cpu_ns: 1_000_000_000,
 };
 
 fn launch(entry: &str, body: &str) -> Box<dyn Driver> {

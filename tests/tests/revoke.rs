@@ -29,6 +29,7 @@ const PATIENT: Budgets = Budgets {
     transmit_ns: 60_000_000_000,
     quiet_ns: 60_000_000_000,
     counters_ns: 60_000_000_000,
+    net_cpu_ns: 60_000_000_000,
 };
 
 const BOTH: [Mmio; 2] = [Mmio::Emulated, Mmio::Direct];

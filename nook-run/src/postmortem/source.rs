@@ -47,22 +47,32 @@ impl Source {
 
     fn try_lines(&self, module_offset: u64) -> Option<Vec<String>> {
         let (function, instruction) = instruction_at(self.module.laid_out(), usize::try_from(module_offset).ok()?)?;
-        let address = address_of(&self.file, function, instruction)?;
-        let dwarf = Dwarf::load(|id| Ok::<_, ()>(Reader::new(section(&self.file, id.name()), LittleEndian))).ok()?;
-        let context = Context::from_dwarf(dwarf).ok()?;
-        let mut frames = context.find_frames(address).skip_all_loads().ok()?;
-        let mut lines = Vec::new();
-        while let Ok(Some(frame)) = frames.next() {
-            let name = frame.function.and_then(|function| function.raw_name().ok().map(|name| demangled(&name)));
-            let place = frame.location.map(|at| {
-                let (file, line) = (at.file.unwrap_or("?"), at.line.unwrap_or_default());
-                let file = Printable(file);
-                format!("{file}:{line}:{}", at.column.unwrap_or_default())
-            });
-            lines.push(format!("{}  {}", name.as_deref().unwrap_or("?"), place.as_deref().unwrap_or("?")));
-        }
-        Some(lines)
+        lines_at(&self.file, address_of(&self.file, function, instruction)?)
     }
+}
+
+/// Returns the functions and lines at an offset of a driver's file, innermost first.
+pub fn lines_in_file(file: &[u8], offset: usize) -> Option<Vec<String>> {
+    let (start, _) = bodies(file);
+    lines_at(file, offset.checked_sub(start)? as u64)
+}
+
+/// Returns the functions and lines at an address, as debug information counts.
+fn lines_at(file: &[u8], address: u64) -> Option<Vec<String>> {
+    let dwarf = Dwarf::load(|id| Ok::<_, ()>(Reader::new(section(file, id.name()), LittleEndian))).ok()?;
+    let context = Context::from_dwarf(dwarf).ok()?;
+    let mut frames = context.find_frames(address).skip_all_loads().ok()?;
+    let mut lines = Vec::new();
+    while let Ok(Some(frame)) = frames.next() {
+        let name = frame.function.and_then(|function| function.raw_name().ok().map(|name| demangled(&name)));
+        let place = frame.location.map(|at| {
+            let (file, line) = (at.file.unwrap_or("?"), at.line.unwrap_or_default());
+            let file = Printable(file);
+            format!("{file}:{line}:{}", at.column.unwrap_or_default())
+        });
+        lines.push(format!("{}  {}", name.as_deref().unwrap_or("?"), place.as_deref().unwrap_or("?")));
+    }
+    Some(lines)
 }
 
 fn demangled(name: &str) -> String {

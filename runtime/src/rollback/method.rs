@@ -7,7 +7,7 @@ use nook_instrument::undo::{self, Instrumented, Options, Refused};
 use wasmtime::{Func, Instance, Memory, Store, Val};
 
 use super::{InstanceRollback, LogRolledBack, Pages, Prepared, Rollback, UndoLog};
-use crate::{DriverModule, Host, RolledBack};
+use crate::{DriverModule, Host, RolledBack, World};
 
 /// How calls are rolled back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl RollbackMethod {
     /// # Errors
     /// If the module does something that cannot be undone.
     pub fn instrument(self, module: &DriverModule) -> Result<Instrumented, Refused> {
-        if module.imports_wasi() {
+        if module.world().is_some_and(World::writes_memory) {
             return Err(Refused::Wasi);
         }
         undo::instrument(module.wasm(), &self.options(module))

@@ -72,6 +72,12 @@ const ROOMS: &[Room] = &[
         because: "recovery works on a nook, whatever its class and device",
     },
     Room {
+        at: "campaign",
+        workspace: &["abi", "classes/*/api", "hw/bus", "hw/seed", "runtime"],
+        foreign: true,
+        because: "faults and their oracle share no code with what they try: no driver, no device, no recovery",
+    },
+    Room {
         at: "classes/*/api",
         workspace: &["abi", "hw/regs"],
         foreign: true,
@@ -117,6 +123,7 @@ const ROOMS: &[Room] = &[
             "hw/*",
             "runtime",
             "recovery",
+            "campaign",
             "classes/*",
             "classes/*/api",
             "isolation/native",
@@ -180,6 +187,7 @@ const EVERYTHING: &[&str] = &[
     "instrument",
     "runtime",
     "recovery",
+    "campaign",
     "classes/*",
     "classes/*/api",
     "isolation/compiled",

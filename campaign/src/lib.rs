@@ -1,0 +1,30 @@
+//! Faults for a campaign, and the oracle that judges what came of them.
+//!
+//! - [`Campaign`]: which fault a trial has, from the campaign's seed and the trial's number;
+//! - [`Sites`]: mistakes in a driver's code, hundreds in one module;
+//! - [`FaultWorld`], [`Injection`]: when a fault is there, and whether it was;
+//! - [`FaultyDevice`], [`BackendFault`]: devices and operating systems that fail;
+//! - [`Oracle`]: traffic of which each byte is known;
+//! - [`Record`], [`Summary`], [`page`](page()): what came of a trial, and of all of them.
+//!
+//! It runs no driver and starts no process: the command does (`nook-run/src/campaign`), and it alone calls this.
+//! Nothing that runs a driver otherwise knows of it.
+#![forbid(unsafe_code)]
+
+mod code;
+mod device;
+mod oracle;
+mod outcome;
+mod page;
+mod plan;
+mod summary;
+mod world;
+
+pub use code::{CodeClass, PlantError, Planted, Sites};
+pub use device::{BackendFault, DeviceClass, Extent, Failure, FaultyDevice, KernelClass};
+pub use oracle::{CableEnd, Flow, HostEnd, Oracle, Tally, Way};
+pub use outcome::{Level, Outcome, Record, Run};
+pub use page::page;
+pub use plan::{BATCH, Begin, Campaign, Kind, Trial};
+pub use summary::{Case, Counts, Summary, Table, Times};
+pub use world::{FaultWorld, Injection, NEVER, with_injection};

@@ -1,0 +1,124 @@
+//! What came of a trial.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Kind;
+
+/// What came of a trial, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The fault's place was never reached.
+    NotActivated,
+    /// It was, and nobody noticed anything: all frames came, as they were sent. Some may have been sent again.
+    NoEffect,
+    /// It was reported, and a flow completed within 5 s afterwards, without help.
+    Recovered,
+    /// The driver did not come up, and said so or was found out.
+    Refused,
+    /// It was reported, and the driver ended in quarantine.
+    Quarantined,
+    /// It was reported, and no flow completed within 5 s.
+    NotRecovered,
+    /// Traffic failed, and there was no report within 30 s.
+    Undetected,
+    /// What arrived was not what had been sent.
+    SilentCorruption,
+    /// Something outside the nook was harmed.
+    HostHarmed,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 9] = [
+        Outcome::NotActivated,
+        Outcome::NoEffect,
+        Outcome::Recovered,
+        Outcome::Refused,
+        Outcome::Quarantined,
+        Outcome::NotRecovered,
+        Outcome::Undetected,
+        Outcome::SilentCorruption,
+        Outcome::HostHarmed,
+    ];
+
+    /// Returns its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::NotActivated => "not_activated",
+            Outcome::NoEffect => "no_effect",
+            Outcome::Recovered => "recovered",
+            Outcome::Refused => "refused",
+            Outcome::Quarantined => "quarantined",
+            Outcome::NotRecovered => "not_recovered",
+            Outcome::Undetected => "undetected",
+            Outcome::SilentCorruption => "silent_corruption",
+            Outcome::HostHarmed => "host_harmed",
+        }
+    }
+
+    /// Returns whether the fault was reported.
+    pub fn is_detected(self) -> bool {
+        matches!(self, Outcome::Recovered | Outcome::Refused | Outcome::Quarantined | Outcome::NotRecovered)
+    }
+}
+
+/// The highest level that recovery reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// One call was undone.
+    Rollback,
+    /// The driver went on from a snapshot.
+    SnapshotRestore,
+    /// A fresh instance took over.
+    Restart,
+}
+
+/// What came of a fault, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// In a word.
+    pub outcome: Outcome,
+    /// How far recovery went, if there was one.
+    pub level: Option<Level>,
+    /// How often the fault's place was reached.
+    pub hits: u64,
+    /// The first report, in words.
+    pub report: Option<String>,
+    /// How many reports there were.
+    pub reports: u64,
+    /// From the first frame that failed, or else from the fault, to the first report.
+    pub detection_ns: Option<u64>,
+    /// From the first report, or the first frame that failed if that was before, until a flow had completed.
+    pub downtime_ns: Option<u64>,
+    /// Times that a frame was lost and sent again.
+    pub lost: u64,
+    /// Frames that arrived more than once.
+    pub duplicates: u64,
+    /// Frames that arrived changed, or that nobody had sent.
+    pub corrupted: u64,
+    /// What of the host was harmed.
+    pub harm: Option<String>,
+}
+
+/// A trial with what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number in the campaign.
+    pub trial: u64,
+    /// Where the fault was.
+    pub kind: Kind,
+    /// Of which class.
+    pub class: String,
+    /// What it was, in words.
+    pub what: String,
+    /// Where in the driver's file, in bytes, if it was a mistake in code.
+    pub offset: Option<usize>,
+    /// Whether it was there from the start; otherwise it began amid traffic.
+    pub from_start: bool,
+    /// If a restart loads the driver without the fault.
+    pub transient: Run,
+    /// If it stays.
+    pub persistent: Run,
+}

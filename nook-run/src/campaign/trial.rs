@@ -1,0 +1,244 @@
+//! One trial: a fault, the traffic meanwhile, and the judgement.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use nook_campaign::{Begin, Flow, Injection, Kind, Level, Outcome, Run, Tally, Trial, with_injection};
+
+use super::harm::Before;
+use super::stage::{Compiled, Stage, Subject};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// Between two frames of one way: while the fault begins, and afterwards; and those of the neighbour.
+const PACE_NS: u64 = 100_000;
+const LATER_PACE_NS: u64 = 4 * MS;
+const NEIGHBOUR_PACE_NS: u64 = 4 * MS;
+/// How long the driver may take until frames go both ways.
+const UP_NS: u64 = 10 * SECOND;
+/// For how long traffic is watched once the fault may be there.
+const WATCHED_NS: u64 = 40 * MS;
+/// After a report, a flow completes within this, or the driver was not recovered.
+const RECOVERED_NS: u64 = 5 * SECOND;
+/// Traffic that failed is reported within this, or nobody noticed.
+const NOTICED_NS: u64 = 30 * SECOND;
+/// A driver that reports again and again, and never goes on for long enough, is given up after this.
+const GIVEN_UP_NS: u64 = 20 * SECOND;
+/// More hits are not counted: how often a loop went round until it was ended by real time is not the same each time.
+const MOST_HITS: u64 = 10_000;
+/// The longest turn.
+const TURN_NS: u64 = 5 * MS;
+
+/// How a trial ended, before what was harmed is looked at.
+struct Ending {
+    outcome: Outcome,
+    downtime_ns: Option<u64>,
+    /// What ended it, if that is in no report of the supervisor's.
+    said: Option<String>,
+}
+
+/// Runs a trial. `transient`: a restart loads the driver without the fault.
+///
+/// # Errors
+/// If the two nooks could not be made, or the neighbour did not come up: nothing was tried then.
+pub fn run(stage: &Stage, compiled: &Compiled, trial: &Trial, transient: bool) -> Result<Run> {
+    let flip = (trial.kind == Kind::Memory).then_some(trial.seed);
+    let injection = Injection::new(transient, trial.slot, flip);
+    if trial.begin == Begin::Start {
+        injection.begin_at(0);
+    }
+    let before = Before::now()?;
+    let mut run = with_injection(&injection, || both(stage, compiled, trial, &injection))?;
+    if run.outcome != Outcome::HostHarmed
+        && let Some(harm) = before.harm()?
+    {
+        run.harm = Some(harm);
+        run.outcome = Outcome::HostHarmed;
+    }
+    Ok(run)
+}
+
+fn both(stage: &Stage, compiled: &Compiled, trial: &Trial, injection: &Arc<Injection>) -> Result<Run> {
+    let mut neighbour = stage.subject(stage.pristine(), trial.seed ^ 1, None)?;
+    neighbour.supervisor.start().context("the neighbour")?;
+    let end_ns = neighbour.now_ns() + UP_NS;
+    while !neighbour.supervisor.nook().is_ready() {
+        neighbour.turn(end_ns).context("the neighbour")?;
+        if neighbour.now_ns() >= end_ns {
+            bail!("the neighbour's link does not come up");
+        }
+    }
+    neighbour.oracle.pace(NEIGHBOUR_PACE_NS);
+    let mut subject = stage.subject(compiled, trial.seed, Some((trial, injection)))?;
+    let mut pair = Pair { subject: &mut subject, neighbour: &mut neighbour };
+    let ending = pair.judge(trial, injection);
+    let harm = pair.neighbour_goes_on();
+    let tally = subject.oracle.tally();
+    Ok(told(&subject, injection, ending, tally, harm.err()))
+}
+
+/// Puts together what there is to tell.
+fn told(subject: &Subject, injection: &Injection, ending: Ending, tally: Tally, harm: Option<String>) -> Run {
+    let supervisor = &subject.supervisor;
+    let level = match (supervisor.restarts(), supervisor.snapshot_restores().count(), supervisor.rollbacks().count()) {
+        (0, 0, 0) => None,
+        (0, 0, _) => Some(Level::Rollback),
+        (0, ..) => Some(Level::SnapshotRestore),
+        _ => Some(Level::Restart),
+    };
+    let first = supervisor.recoveries().first();
+    let hits = injection.hits().min(MOST_HITS);
+    let outcome = match ending.outcome {
+        _ if harm.is_some() => Outcome::HostHarmed,
+        _ if tally.corrupted > 0 => Outcome::SilentCorruption,
+        Outcome::NoEffect if hits == 0 => Outcome::NotActivated,
+        outcome => outcome,
+    };
+    let reported_ns = first.map(|recovery| recovery.at_ns);
+    let began_ns = match (subject.oracle.first_failure_ns(), injection.first_hit_ns()) {
+        (Some(failed_ns), _) if reported_ns.is_none_or(|reported_ns| failed_ns < reported_ns) => Some(failed_ns),
+        // No frame had failed by then: at most since the fault, which it may have taken a while to have an effect.
+        _ => reported_ns,
+    };
+    Run {
+        outcome,
+        level,
+        hits,
+        report: first.map(|recovery| recovery.fault.clone()).or(ending.said),
+        reports: supervisor.faults(),
+        detection_ns: reported_ns.zip(began_ns).map(|(reported_ns, began_ns)| reported_ns - began_ns),
+        downtime_ns: ending.downtime_ns,
+        lost: tally.lost,
+        duplicates: tally.duplicates,
+        corrupted: tally.corrupted,
+        harm,
+    }
+}
+
+struct Pair<'a> {
+    subject: &'a mut Subject,
+    neighbour: &'a mut Subject,
+}
+
+impl Pair<'_> {
+    /// Lets both work until then, or until `done`. Says what ended the driver, if something did.
+    fn until(&mut self, end_ns: u64, mut done: impl FnMut(&Subject) -> bool) -> Result<(), Ending> {
+        while self.subject.now_ns() < end_ns && !done(self.subject) {
+            let until_ns = end_ns.min(self.subject.now_ns() + TURN_NS);
+            if let Err(quarantine) = self.subject.turn(until_ns) {
+                let said = Some(quarantine.last.to_string());
+                return Err(Ending { outcome: Outcome::Quarantined, downtime_ns: None, said });
+            }
+            let now_ns = self.subject.now_ns();
+            while self.neighbour.now_ns() < now_ns {
+                // What becomes of it is looked at in the end.
+                if self.neighbour.turn(now_ns).is_err() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, trial: &Trial, injection: &Injection) -> Ending {
+        self.try_judge(trial, injection).unwrap_or_else(|ending| ending)
+    }
+
+    fn try_judge(&mut self, trial: &Trial, injection: &Injection) -> Result<Ending, Ending> {
+        if let Err(error) = self.subject.supervisor.start() {
+            let said = Some(error.to_string());
+            return Ok(Ending { outcome: Outcome::Refused, downtime_ns: None, said });
+        }
+        let begun_ns = self.subject.now_ns();
+        self.until(begun_ns + UP_NS, |subject| subject.supervisor.nook().is_ready())?;
+        self.subject.oracle.pace(PACE_NS);
+        let first = self.subject.oracle.flow();
+        let from_ns = self.subject.now_ns();
+        if trial.begin == Begin::Start {
+            // A link that does not come up is a failure like any other.
+            self.until(from_ns + WATCHED_NS, |_| false)?;
+        } else {
+            self.until(from_ns + UP_NS, |subject| subject.oracle.is_complete(first))?;
+            self.subject.begin(trial, injection);
+            let end_ns = injection.begins_at() + WATCHED_NS;
+            self.until(end_ns, |_| false)?;
+        }
+        self.subject.oracle.pace(LATER_PACE_NS);
+        self.settle()
+    }
+
+    /// Waits for a flow that begins now, or after the last report, and completes.
+    fn settle(&mut self) -> Result<Ending, Ending> {
+        let begun_ns = self.subject.now_ns();
+        let mut since_ns = begun_ns;
+        let mut reports = self.subject.supervisor.faults();
+        let mut flow: Flow = self.subject.oracle.flow();
+        loop {
+            let end_ns = since_ns + if reports == 0 { NOTICED_NS } else { RECOVERED_NS };
+            self.until(end_ns, |subject| subject.supervisor.faults() != reports || subject.oracle.is_complete(flow))?;
+            let (now_ns, faults) = (self.subject.now_ns(), self.subject.supervisor.faults());
+            let again = faults != reports;
+            if !again && self.subject.oracle.is_complete(flow) {
+                return Ok(self.completed(reports));
+            }
+            if !again || now_ns > begun_ns + GIVEN_UP_NS {
+                let outcome = if reports == 0 { Outcome::Undetected } else { Outcome::NotRecovered };
+                return Ok(Ending { outcome, downtime_ns: None, said: self.standing() });
+            }
+            (reports, since_ns, flow) = (faults, now_ns, self.subject.oracle.flow());
+        }
+    }
+
+    fn completed(&self, reports: u64) -> Ending {
+        let now_ns = self.subject.now_ns();
+        let reported_ns = self.subject.supervisor.recoveries().first().map(|recovery| recovery.at_ns);
+        let failed_ns = self.subject.oracle.first_failure_ns();
+        let since_ns = [reported_ns, failed_ns].into_iter().flatten().min();
+        let outcome = if reports == 0 { Outcome::NoEffect } else { Outcome::Recovered };
+        let downtime_ns = since_ns.map(|since_ns| now_ns - since_ns);
+        Ending { outcome, downtime_ns, said: None }
+    }
+
+    /// Says what stands still.
+    fn standing(&self) -> Option<String> {
+        let ways: Vec<_> = self.subject.oracle.overdue().iter().map(|(way, _)| format!("{way:?}")).collect();
+        let link = if self.subject.supervisor.nook().is_ready() { "up" } else { "down" };
+        Some(format!("no report; stands still: {}; the link is {link}", ways.join(" and ").to_lowercase()))
+    }
+
+    /// Looks whether the neighbour's traffic went on, and still does.
+    fn neighbour_goes_on(&mut self) -> Result<(), String> {
+        let neighbour = &mut *self.neighbour;
+        let flow = neighbour.oracle.flow();
+        let end_ns = neighbour.now_ns() + RECOVERED_NS;
+        while !neighbour.oracle.is_complete(flow) {
+            let outcome = neighbour.turn(neighbour.now_ns() + TURN_NS);
+            outcome.map_err(|quarantine| format!("the neighbour: {quarantine}"))?;
+            if neighbour.now_ns() > end_ns {
+                return Err("the neighbour's traffic stands still".into());
+            }
+        }
+        let (tally, faults) = (neighbour.oracle.tally(), neighbour.supervisor.faults());
+        if faults > 0 || tally.lost > 0 || tally.corrupted > 0 {
+            return Err(format!("the neighbour had {faults} faults, and of its frames: {tally:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Tries the driver as it is: a campaign about one that does not work says nothing.
+///
+/// # Errors
+/// If frames do not go both ways, or something is reported.
+pub fn without_fault(stage: &Stage) -> Result<()> {
+    let injection = Injection::new(false, 0, None);
+    let trial = Trial { number: 0, seed: 1, kind: Kind::Code, begin: Begin::Start, slot: 0, failure: None };
+    let run = with_injection(&injection, || both(stage, stage.pristine(), &trial, &injection));
+    let why = match run {
+        Ok(run) if run.outcome == Outcome::NotActivated => return Ok(()),
+        Ok(run) => format!("{}: {}", run.outcome.name(), run.report.or(run.harm).unwrap_or_default()),
+        Err(error) => format!("{error:#}"),
+    };
+    bail!("without any fault, the driver does not carry the campaign's traffic ({why}); `nook-run selftest` says more")
+}

@@ -1,0 +1,137 @@
+//! `nook-run campaign`: small ones, which repeat to the byte however they are divided; and what it does with workers
+//! that die and drivers that do not work.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::module::Module;
+use support::{NOOK_RUN, Place, assert_is_said, built, e1000};
+
+fn campaign(place: &Place, out: &str, args: &[&str]) -> (String, PathBuf) {
+    let driver = e1000();
+    let always = ["campaign", driver.to_str().expect("text"), "--out", out];
+    let ended = place.nook_run(always.iter().chain(args)).end();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    (ended.stdout, place.at(out))
+}
+
+/// Returns the trials' records by number: they are written as they come.
+fn records(folder: &Path) -> Vec<String> {
+    let text = fs::read_to_string(folder.join("results.jsonl")).expect("results");
+    let number = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["trial"].as_u64();
+    let mut lines: Vec<_> = text.lines().map(|line| (number(line), line.to_owned())).collect();
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+fn report(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("report.json")).expect("a report")).expect("JSON")
+}
+
+#[test]
+fn a_campaign_repeats_to_the_byte_however_it_is_divided_and_harms_nothing() {
+    let place = Place::new();
+    let (_, whole) = campaign(&place, "whole", &["--trials", "160"]);
+    let records_of_whole = records(&whole);
+    assert_eq!(records_of_whole.len(), 160);
+
+    campaign(&place, "first", &["--trials", "160", "--shard", "1/2"]);
+    // It is stopped and continued on the way.
+    campaign(&place, "second", &["--trials", "140", "--shard", "2/2", "--jobs", "1"]);
+    campaign(&place, "second", &["--trials", "160", "--shard", "2/2", "--jobs", "1"]);
+    let merge = ["campaign", "--merge", "first", "second", "--out", "merged"];
+    assert_eq!(place.nook_run(merge).end().code(), 0);
+    assert_eq!(records(&place.at("merged")), records_of_whole);
+
+    let report = report(&whole);
+    let count = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name}: {report:#}"));
+    assert_eq!((count("trials"), count("host_harmed")), (160, 0), "{report:#}");
+    assert!(count("activated") > 40 && count("detected") > 5 && count("recovered") > 0, "{report:#}");
+    let outcomes: u64 = report["outcomes"].as_object().expect("outcomes").values().filter_map(Value::as_u64).sum();
+    assert_eq!(outcomes, 160);
+    assert!(fs::read_to_string(whole.join("index.html")).expect("a page").contains("</svg>"));
+
+    // One of them, again.
+    let recovered = records_of_whole.iter().find(|line| line.contains(r#""transient":{"outcome":"recovered""#));
+    let record: Value = serde_json::from_str(recovered.expect("one that recovered")).expect("JSON");
+    let (story, _) = campaign(&place, "unused", &["--trial", &record["trial"].to_string()]);
+    let said = record["transient"]["report"].as_str().expect("a report");
+    assert!(story.contains("transient: recovered") && story.contains(said), "{story}");
+    assert!(!place.at("unused").exists());
+}
+
+/// Returns the processes that a process has started and that were started with this argument.
+fn children(parent: u32, argument: &str) -> Vec<u32> {
+    let all = fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(|pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let of = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        of == Some(parent) && line.split('\0').any(|word| word == argument)
+    })
+    .collect()
+}
+
+#[test]
+fn a_worker_that_dies_is_accounted_to_its_trial_and_replaced() {
+    let place = Place::new();
+    let mut command = Command::new(NOOK_RUN);
+    command.args(["campaign", "--trials", "60", "--jobs", "1", "--out"]).arg(place.at("out")).arg(e1000());
+    let mut campaign = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nook-run starts");
+    let patience = Instant::now() + Duration::from_secs(300);
+    let results = place.at("out").join("results.jsonl");
+    // It is killed once it tries faults.
+    let worker = loop {
+        let begun = fs::read_to_string(&results).is_ok_and(|text| !text.is_empty());
+        if let (true, [worker]) = (begun, &children(campaign.id(), "--worker")[..]) {
+            break *worker;
+        }
+        assert!(Instant::now() < patience && campaign.try_wait().expect("a process").is_none(), "no worker was seen");
+        sleep(Duration::from_millis(1));
+    };
+    let worker = rustix::process::Pid::from_raw(worker as i32).expect("a process");
+    rustix::process::kill_process(worker, rustix::process::Signal::KILL).expect("the worker is killed");
+    assert!(campaign.wait().expect("a process").success());
+    let harmed: Vec<_> = records(&place.at("out")).into_iter().filter(|line| line.contains("host_harmed")).collect();
+    let [harmed] = &harmed[..] else { panic!("one trial was harmed by that: {harmed:?}") };
+    assert!(harmed.contains("the process that tried it died: signal 9"), "{harmed}");
+    assert_eq!(report(&place.at("out"))["trials"], 60);
+}
+
+#[test]
+fn what_cannot_be_tried_is_refused_by_name_and_nothing_is_left() {
+    let place = Place::new();
+    let lazy = place.file("lazy.wasm", Module::default().wasm());
+    let (lazy, nvme, e1000) = (lazy, built("nvme"), e1000());
+    let [lazy, nvme, e1000] = [&lazy, &nvme, &e1000].map(|path| path.to_str().expect("text"));
+    let rows: [(&[&str], i32, &str); 5] = [
+        (&[nvme, "--out", "out"], 1, "there are for network drivers of the Intel 82540EM"),
+        (&[lazy, "--out", "out"], 1, "does not carry the campaign's traffic"),
+        (&[e1000, "--shard", "3/2"], 2, "like 2/8"),
+        (&[e1000, "--isolation", "process", "--out", "out"], 1, "sfi+txn and sfi"),
+        (&[e1000, "--out", "/dev/null/campaign"], 1, "--out: cannot make the folder"),
+    ];
+    for (args, code, says) in rows {
+        let args = ["campaign", "--trials", "1"].iter().chain(args);
+        assert_is_said(says, &place.nook_run(args).end(), code, &[says]);
+    }
+    assert_eq!(place.names(), ["lazy.wasm"]);
+}
+
+#[test]
+fn another_campaign_is_not_put_into_a_folder_that_has_one() {
+    let place = Place::new();
+    campaign(&place, "out", &["--trials", "3", "--jobs", "1"]);
+    let driver = e1000();
+    let args = ["campaign", driver.to_str().expect("text"), "--trials", "3", "--seed", "2", "--out", "out"];
+    let says = "holds a campaign with another driver, seed";
+    assert_is_said(says, &place.nook_run(args).end(), 1, &[says]);
+    let records = records(&place.at("out"));
+    assert_eq!(records.len(), 3);
+}

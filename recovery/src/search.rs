@@ -1,0 +1,74 @@
+//! A search for the one thing that ends a driver, that goes on and on: what it finds and gives up was not it.
+
+use crate::Policy;
+
+/// A search that has gone on for this time, with this many faults, is in vain. One that finds something has some five.
+const VAIN_NS: u64 = 1_000_000_000;
+const VAIN_FAULTS: u32 = 6;
+
+/// The search that goes on, and how often one was ended because it was in vain.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    since_ns: u64,
+    last_ns: u64,
+    faults: u32,
+    /// In this window of time, and so often.
+    window_from_ns: u64,
+    ended: u32,
+}
+
+impl Search {
+    /// Notes a fault; `first` says that nothing was sought before, so that it may be over with a retry. Returns whether
+    /// the search is in vain, and the driver is to be restored or restarted. Not more often than that helps: things
+    /// that end a driver may come all the time, and then it is better to give each of them up than to be in
+    /// quarantine.
+    pub(crate) fn is_vain(&mut self, first: bool, policy: &Policy, at_ns: u64) -> bool {
+        if first {
+            return false;
+        }
+        if at_ns >= self.last_ns + VAIN_NS {
+            (self.since_ns, self.faults) = (at_ns, 0);
+        }
+        self.last_ns = at_ns;
+        self.faults += 1;
+        if self.faults < VAIN_FAULTS || at_ns < self.since_ns + VAIN_NS {
+            return false;
+        }
+        (self.since_ns, self.faults) = (at_ns, 0);
+        if at_ns >= self.window_from_ns + policy.window_ns {
+            (self.window_from_ns, self.ended) = (at_ns, 0);
+        }
+        // Each snapshot may be younger than the reason; then a fresh instance is tried, once.
+        let vain = self.ended <= policy.snapshots.into();
+        self.ended += u32::from(vain);
+        vain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_in_vain_after_a_second_of_faults_and_so_often_in_a_window() {
+        let policy = Policy { snapshots: 1, window_ns: 60 * VAIN_NS, ..Policy::DEFAULT };
+        let mut search = Search::default();
+        // A hundred a second, of which some are the first again.
+        let mut vain = |fault: u64| search.is_vain(fault.is_multiple_of(7), &policy, fault * VAIN_NS / 100);
+        let vains: Vec<_> = (100..7000).filter(|fault| vain(*fault)).collect();
+        let seconds: Vec<_> = vains.iter().map(|fault| fault / 100).collect();
+        assert_eq!(seconds, [2, 3, 62, 63], "two in a window");
+    }
+
+    #[test]
+    fn a_search_that_finds_something_and_faults_that_one_retry_mends_are_not_in_vain() {
+        let mut search = Search::default();
+        for found in 0..1000 {
+            for fault in 0..VAIN_FAULTS {
+                let at_ns = found * 10 * VAIN_NS + u64::from(fault) * 1000;
+                assert!(!search.is_vain(fault == 0, &Policy::DEFAULT, at_ns));
+            }
+        }
+        assert!((0..100_000).all(|fault| !search.is_vain(true, &Policy::DEFAULT, fault * VAIN_NS / 1000)));
+    }
+}
