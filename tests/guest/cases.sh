@@ -231,6 +231,45 @@ case_dpdk_is_rolled_back() {
     case_nook_run_rolls_calls_back
 }
 
+# DPDK's driver of the 82576 in a nook answers pings through vfio-pci, and this is what each costs it. [200]
+case_dpdk_igb_pings() {
+    local DRIVER NICS
+    DRIVER=dpdk-igb
+    NICS=05
+    case_nook_run_pings
+}
+
+# Calls of DPDK's driver of the 82576 that end in traps are rolled back: no ping is lost, and once the link is up it is not restarted. [900]
+case_dpdk_igb_is_rolled_back() {
+    local DRIVER NICS
+    DRIVER=dpdk-igb
+    NICS=05
+    case_nook_run_rolls_calls_back
+}
+
+# DPDK's driver of the 82576 in a nook fetches a 64 MiB file through vfio-pci without an error and carries TCP both ways. [500]
+case_dpdk_igb_carries_tcp() {
+    local DRIVER NICS
+    DRIVER=dpdk-igb
+    NICS=05
+    case_nook_run_carries_tcp
+}
+
+# What a frame costs Linux's own driver of the 82576 that answers echo requests. [120]
+case_dpdk_igb_counts_of_linux() {
+    count_answers "$(linux_up "$PEERED" igb)" apart together
+}
+
+# What a frame costs DPDK's driver of the 82576 in DPDK's testpmd, which answers echo requests. [180]
+case_dpdk_igb_counts_of_testpmd() {
+    case_dpdk_counts_of_testpmd
+}
+
+# What a frame costs DPDK's driver of the 82576 in a nook when the kernel above it answers echo requests. [500]
+case_dpdk_igb_counts_of_nook() {
+    nook_counts dpdk-igb
+}
+
 # What a frame costs Linux's own e1000 driver that answers echo requests. [120]
 case_dpdk_counts_of_linux() {
     count_answers "$(linux_up "$PEERED" e1000)" apart together

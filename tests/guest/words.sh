@@ -2,7 +2,7 @@
 #
 # Settings: NICS (slots, in hexadecimal), PEERED (the slot of the card that has a peer), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file behind
 # 10.0.2.2), IPERF_PORT (an iperf3 server there).
-# Slots: 05 is an e1000, 06 an e1000-82545em, 07 an e1000e, each on its own user network; PEERED is an e1000 whose
+# Slots: 05 is an e1000 (an igb in the machine for it), 06 an e1000-82545em, 07 an e1000e, each on its own user network; PEERED is an e1000 whose
 # cable's far end is a host in the process that runs the cases: it answers, and asks on request.
 
 # Ends the case with a reason.
@@ -26,10 +26,12 @@ points_to() {
     basename "$(readlink "$1")"
 }
 
-# The name under which the kernel counts the interrupts of the card in slot $1 that vfio-pci has: MSI on the e1000e.
+# How the names begin under which the kernel counts the interrupts of the card in slot $1 that vfio-pci has: MSI on the
+# e1000e, both messages of the igb.
 vfio_interrupt() {
-    case $1 in
-        07) echo "vfio-msi[0](0000:00:$1.0)" ;;
+    case $(cat "$(card "$1")/device") in
+        0x10c9) echo vfio-msix ;;
+        0x10d3) echo "vfio-msi[0](0000:00:$1.0)" ;;
         *) echo "vfio-intx(0000:00:$1.0)" ;;
     esac
 }
@@ -182,9 +184,9 @@ wait_for() {
     done
 }
 
-# How many interrupts the handler named $1 has seen.
+# How many interrupts the handlers whose names begin with $1 have seen.
 interrupts() {
-    awk -v name="$1" '$NF == name || $0 ~ ("[ ,]" name "(,|$)") { n += $2 } END { print n + 0 }' /proc/interrupts
+    awk -v name="$1" 'index($NF, name) == 1 || $0 ~ ("[ ,]" name "(,|$)") { n += $2 } END { print n + 0 }' /proc/interrupts
 }
 
 # From here to `count_end`, the host counts the register accesses of all cards.

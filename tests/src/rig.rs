@@ -186,6 +186,18 @@ impl Rig {
     /// # Panics
     /// If a part cannot be made.
     pub fn with(device: &Device, launcher: Box<dyn Launcher>) -> Rig {
+        Rig::seen_by(device, launcher, |device| device)
+    }
+
+    /// Returns the same with something between host and device, such as a tracer.
+    ///
+    /// # Panics
+    /// If a part cannot be made.
+    pub fn seen_by(
+        device: &Device,
+        launcher: Box<dyn Launcher>,
+        between: impl FnOnce(Box<dyn PciDevice>) -> Box<dyn PciDevice>,
+    ) -> Rig {
         let module = e1000_module();
         let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
         let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = match *device {
@@ -207,7 +219,7 @@ impl Rig {
             transmit_ns: PATIENCE_NS,
             ..Budgets::default()
         };
-        let host = host(device, window, &module, budgets);
+        let host = host(between(device), window, &module, budgets);
         Rig { nook: Nook::net(host, launcher, FrameQueues::default()), far }
     }
 
@@ -224,7 +236,15 @@ impl Rig {
     /// # Panics
     /// If the driver does not come up.
     pub fn up_with(device: &Device, launcher: Box<dyn Launcher>) -> Rig {
-        let mut rig = Rig::with(device, launcher);
+        Rig::with(device, launcher).comes_up(device)
+    }
+
+    /// Starts it, and waits until its link is up and its receiver receives.
+    ///
+    /// # Panics
+    /// If the driver does not come up.
+    pub fn comes_up(self, device: &Device) -> Rig {
+        let mut rig = self;
         rig.nook.start().expect("the driver comes up");
         rig.until("the link is up", |rig| rig.nook.backend().links.last() == Some(&true));
         if let Device::Qemu(_) = device {

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nook_abi::{Entry, Status};
+use nook_bus::{BusAccess, Tracing};
 use nook_recovery::{Policy, RecoveryOutcome};
 use nook_runtime::{DriverModule, ModuleCache, NookError, RollbackMethod, Settings, Wasi, WasmLauncher};
 use nook_tests::{Device, Isolation, Rig, Supervised, driver_file, e1000_module, frame, poisoned};
@@ -263,5 +265,67 @@ fn frames_that_are_too_long_are_dropped_and_take_no_buffer_with_them() {
         }
         assert!(rig.nook.backend().received.is_empty(), "{device:?}");
         rig.nook.stop().unwrap();
+    }
+}
+
+/// Returns a UDP packet of a flow, which is its source port, to this address.
+fn packet(to: [u8; 6], flow: u16, number: u32) -> Vec<u8> {
+    let mut ip = [0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15];
+    let sum: u32 = ip.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    ip[10..12].copy_from_slice(&(!((sum >> 16) + sum & 0xffff) as u16).to_be_bytes());
+    let mut packet = [&to[..], &[2, 0, 0, 0, 0, 1, 8, 0], &ip].concat();
+    packet.extend([flow, 5000, 40, 0].map(u16::to_be_bytes).concat());
+    packet.extend(number.to_be_bytes());
+    packet.resize(74, flow as u8);
+    packet
+}
+
+/// The receive queues that a driver uses.
+const QUEUES: [(&str, u32); 1] = [("dpdk-igb-queues", 4)];
+
+#[test]
+fn flows_are_spread_over_the_queues_that_there_are_and_each_keeps_its_order() {
+    const FLOWS: u16 = 32;
+    const PACKETS: u32 = 40;
+    let name = e1000_module().manifest().name.clone();
+    let queues = QUEUES.iter().find(|(driver, _)| *driver == name).map_or(1, |(_, queues)| *queues);
+    for device in Device::one_of_each() {
+        let vectors = Arc::new(AtomicU32::new(0));
+        let seen = vectors.clone();
+        let sink = move |access| {
+            if let BusAccess::Irq(fired) = access {
+                seen.fetch_or(fired, Ordering::Relaxed);
+            }
+        };
+        let rig = Rig::seen_by(&device, Isolation::SfiTxn.launcher(), |device| Box::new(Tracing::new(device, sink)));
+        let mut rig = rig.comes_up(&device);
+        let mac = rig.nook.interface().unwrap().mac;
+        let sent: Vec<_> = (0..PACKETS).flat_map(|number| (0..FLOWS).map(move |flow| (flow, number))).collect();
+        let mut next = 0;
+        rig.until("all came", |rig| {
+            // No more under way than one queue can hold.
+            while next < sent.len() && next < rig.nook.backend().received.len() + 24 {
+                assert!(rig.far.send(&packet(mac, sent[next].0, sent[next].1)).unwrap());
+                next += 1;
+            }
+            rig.nook.backend().received.len() == sent.len()
+        });
+        let received = &rig.nook.backend().received;
+        for flow in 0..FLOWS {
+            let of: Vec<_> = received.iter().filter(|packet| packet[34..36] == flow.to_be_bytes()).collect();
+            assert!(
+                of.iter().enumerate().all(|(n, it)| **it == packet(mac, flow, n as u32)),
+                "flow {flow} on {device:?}"
+            );
+            assert_eq!(of.len(), PACKETS as usize);
+        }
+        if queues == 1 {
+            let in_order = sent.iter().zip(received).all(|(&(flow, number), it)| *it == packet(mac, flow, number));
+            assert!(in_order, "one queue keeps the order of all: {device:?}");
+        } else {
+            // Vector 0 is the port's, and each queue has the next one.
+            let wanted = (1 << queues) - 1;
+            assert_eq!(vectors.load(Ordering::Relaxed) >> 1 & wanted, wanted, "each queue had packets: {device:?}");
+        }
     }
 }

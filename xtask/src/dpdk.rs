@@ -84,7 +84,7 @@ struct Trial {
 
 /// The e1000's driver does what our own does, in the same tests, but for loopback, which DPDK does not have. The
 /// others do what is not about an e1000; there is no embedded model of their cards.
-const TRIALS: [Trial; 3] = [
+const TRIALS: [Trial; 4] = [
     Trial {
         driver: "dpdk-e1000",
         needs_newer_qemu: false,
@@ -105,6 +105,12 @@ const TRIALS: [Trial; 3] = [
         ],
     },
     Trial {
+        driver: "dpdk-igb-queues",
+        needs_newer_qemu: true,
+        runs: &[&["--qemu", "igb", "--crash-every", "50ms"]],
+        tests: &[&["--test", "dpdk", "--test", "rollback", "--", "over_the_queues", "on_qemus_card"]],
+    },
+    Trial {
         driver: "dpdk-vmxnet3",
         needs_newer_qemu: false,
         runs: &[
@@ -120,6 +126,8 @@ const TRIALS: [Trial; 3] = [
 
 /// And in the guest.
 const GUEST_CASES: [&str; 4] = ["dpdk_counts_of_testpmd", "dpdk_pings", "dpdk_carries_tcp", "dpdk_is_rolled_back"];
+/// And there with the newer QEMU.
+const GUEST_CASE_OF_IGB: &str = "dpdk_igb_pings";
 
 /// Builds every driver, and tries those that have a manifest.
 pub fn test() -> Result<()> {
@@ -152,7 +160,8 @@ pub fn test() -> Result<()> {
     } else {
         println!("dpdk: LEFT OUT, because they need root and network namespaces: streams of iperf3");
     }
-    guest::run(&GUEST_CASES.map(str::to_owned))
+    let with_newer_qemu = newer_qemu::fetch().ok().map(|_| GUEST_CASE_OF_IGB);
+    guest::run(&GUEST_CASES.into_iter().chain(with_newer_qemu).map(str::to_owned).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

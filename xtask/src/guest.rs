@@ -16,12 +16,12 @@ mod testpmd;
 mod trace;
 mod wire;
 
-use crate::{cargo, dpdk, drivers, util};
+use crate::{cargo, dpdk, drivers, newer_qemu, util};
 use anyhow::{Context, Result, bail};
 use cases::{Case, CaseOutcome};
 use cpio::Archive;
 use debian::Debian;
-use machine::Machine;
+use machine::{Kind, Machine};
 use serde_json::{Value, json};
 use servers::{FileServer, Iperf};
 use std::collections::BTreeSet;
@@ -31,8 +31,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the cases load with `load` and `give`; what these need is found by itself.
-const MODULES: [&str; 10] =
-    ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "tun", "nvme", "nbd", "loop", "crc32c_generic", "ext4"];
+const MODULES: [&str; 11] =
+    ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "igb", "tun", "nvme", "nbd", "loop", "crc32c_generic", "ext4"];
 
 /// The scripts that have cases, in the order in which they run: those without an IOMMU last.
 const CASES: [&str; 2] = ["disk.sh", "cases.sh"];
@@ -42,6 +42,9 @@ const WITHOUT_IOMMU: &str = "without_an_iommu";
 
 /// How the names of cases begin that are about DPDK's driver.
 const DPDK: &str = "dpdk";
+
+/// How the names of cases begin that run in a machine whose cards are 82576, for DPDK's driver of them.
+const IGB: &str = "dpdk_igb";
 
 /// What the names of cases have in them that start DPDK's own program.
 const TESTPMD: &str = "testpmd";
@@ -99,12 +102,16 @@ pub fn run(only: &[String]) -> Result<()> {
     let mut failed = Vec::new();
     for case in &chosen {
         // One machine serves all cases of a kind, until one leaves it in an unknown state.
-        let iommu = !case.name.starts_with(WITHOUT_IOMMU);
+        let kind = match &case.name {
+            name if name.starts_with(WITHOUT_IOMMU) => Kind::WithoutIommu,
+            name if name.starts_with(IGB) => Kind::Igb(newer_qemu::fetch()?),
+            _ => Kind::Usual,
+        };
         let mut running = match machine.take() {
-            Some(running) if running.iommu == iommu => running,
+            Some(running) if running.kind == kind => running,
             other => {
                 drop(other);
-                Machine::boot(&kernel, &initramfs, &folder.join("run"), iommu)?
+                Machine::boot(&kernel, &initramfs, &folder.join("run"), kind)?
             }
         };
         let (outcome, usable) = cases::run(&mut running, case);

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Debian's package, and the file in it that is kept.
+/// Debian's package.
 const PACKAGE: &str = "qemu-system-x86";
-const PROGRAM: &str = "usr/bin/qemu-system-x86_64";
+/// The file in it that is kept.
+pub const PROGRAM: &str = "usr/bin/qemu-system-x86_64";
 /// A folder for modules, in which none are: without it, QEMU would load bookworm's.
-const MODULES: &str = "usr/lib/qemu";
+pub const MODULES: &str = "usr/lib/qemu";
+/// QEMU's variable for it.
+pub const MODULE_DIR: &str = "QEMU_MODULE_DIR";
 /// 10 MB over a slow line.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// A device that bookworm's has not.
@@ -37,7 +40,7 @@ fn fetch_into(folder: &Path, etc: &Path) -> Result<PathBuf> {
         outcome.with_context(|| format!("getting {PACKAGE} of bookworm-backports"))?;
     }
     let mut ask = Command::new(&program);
-    ask.env("QEMU_MODULE_DIR", folder.join(MODULES)).args(["-device", &format!("{NEW_DEVICE},help")]);
+    ask.env(MODULE_DIR, folder.join(MODULES)).args(["-device", &format!("{NEW_DEVICE},help")]);
     let said = util::output(&mut ask).with_context(|| format!("{} does not run here", program.display()))?;
     ensure!(said.contains("options:"), "{} has no device {NEW_DEVICE}; remove it to fetch it again", program.display());
     Ok(folder.to_path_buf())

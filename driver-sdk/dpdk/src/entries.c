@@ -16,9 +16,11 @@
 void __wasm_call_ctors(void);
 
 static bool is_set_up, is_open;
-/* The port's receive interrupt is off, and when something moved last. */
-static bool is_masked;
+/* The queues whose receive interrupt is off, as bits, and when something moved last. */
+static uint32_t masked;
 static uint64_t moved_ns;
+/* From which queue frames are received first: each call begins with the next one. */
+static uint16_t first_queue;
 static struct nook_timer look;
 
 /* What the interface is set to: drivers forget some of it when they start. */
@@ -90,7 +92,7 @@ static int32_t apply_mode(void) {
 }
 
 static int set_up(struct rte_eth_dev *port) {
-    static void *receive_queues[1], *send_queues[1];
+    static void *receive_queues[NOOK_RECEIVE_QUEUES], *send_queues[1];
     struct rte_eth_dev_data *data = port->data;
     struct rte_eth_dev_info about = {0};
     int error = port->dev_ops->dev_infos_get(port, &about);
@@ -102,7 +104,12 @@ static int set_up(struct rte_eth_dev *port) {
         return error;
     data->rx_queues = receive_queues;
     data->tx_queues = send_queues;
-    data->nb_rx_queues = data->nb_tx_queues = 1;
+    data->nb_rx_queues = RTE_MIN(NOOK_RECEIVE_QUEUES, about.max_rx_queues);
+    data->nb_tx_queues = 1;
+    if (data->nb_rx_queues > 1) {
+        data->dev_conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+        data->dev_conf.rx_adv_conf.rss_conf.rss_hf = about.flow_type_rss_offloads;
+    }
     data->dev_conf.intr_conf.lsc = data->dev_conf.intr_conf.rxq = 1;
     data->dev_conf.rxmode.mtu = data->mtu;
     error = port->dev_ops->dev_configure(port);
@@ -114,14 +121,16 @@ static int set_up(struct rte_eth_dev *port) {
     error = port->dev_ops->tx_queue_setup(port, 0, descriptors, 0, &send);
     if (error)
         return error;
-    return port->dev_ops->rx_queue_setup(port, 0, NOOK_DESCRIPTORS / NOOK_RECEIVE_RINGS, 0, &about.default_rxconf,
-                                         nook_receive_pool);
+    uint16_t each = NOOK_DESCRIPTORS / NOOK_RECEIVE_RINGS / data->nb_rx_queues;
+    for (uint16_t queue = 0; !error && queue < data->nb_rx_queues; queue++)
+        error = port->dev_ops->rx_queue_setup(port, queue, each, 0, &about.default_rxconf, nook_receive_pool);
+    return error;
 }
 
 /* What there is to do after the driver has started its port. */
 static int32_t started(struct rte_eth_dev *port) {
     port->data->dev_started = 1;
-    is_masked = false;
+    masked = 0;
     moved_ns = nook_now_ns();
     /* The driver looked when it started, and interrupts only when it changes. */
     nook_tell_link();
@@ -172,10 +181,13 @@ uint32_t nook_irq(uint32_t vector) {
         return 0;
     nook_may_sleep = false;
     uint32_t result = NOOK_IRQ_RESULT_HANDLED;
-    if (nook_pci_interrupt(vector)) {
-        if (!is_masked)
-            port->dev_ops->rx_queue_intr_disable(port, 0);
-        is_masked = true;
+    uint32_t queues = nook_pci_interrupt(vector);
+    if (queues) {
+        for (uint16_t queue = 0; queue < port->data->nb_rx_queues; queue++) {
+            if (queues & ~masked & (1u << queue))
+                port->dev_ops->rx_queue_intr_disable(port, queue);
+        }
+        masked |= queues;
         moved_ns = nook_now_ns();
         result |= NOOK_IRQ_RESULT_POLL;
     }
@@ -183,22 +195,32 @@ uint32_t nook_irq(uint32_t vector) {
     return result;
 }
 
-/* Receives at most `budget` frames. Says how many. */
-static uint32_t receive(uint32_t budget, uint16_t status) {
+/* Receives at most `budget` frames of a queue. Says how many. */
+static uint32_t receive_from(uint16_t queue, uint32_t budget, uint16_t status) {
     struct rte_eth_dev *port = nook_port();
-    uint32_t all = 0, room = nook_room(NOOK_QUEUE_RX_RETURN);
-    if (budget > room)
-        budget = room;
+    uint32_t all = 0;
     while (all < budget) {
         struct rte_mbuf *frames[BURST];
         uint32_t wanted = budget - all < BURST ? budget - all : BURST;
-        uint32_t count = port->rx_pkt_burst(port->data->rx_queues[0], frames, (uint16_t)wanted);
+        uint32_t count = port->rx_pkt_burst(port->data->rx_queues[queue], frames, (uint16_t)wanted);
         for (uint32_t i = 0; i < count; i++)
             nook_received(frames[i], status);
         all += count;
         if (count < wanted)
             break;
     }
+    return all;
+}
+
+/* The same of all queues. */
+static uint32_t receive(uint32_t budget, uint16_t status) {
+    uint16_t queues = nook_port()->data->nb_rx_queues;
+    uint32_t all = 0, room = nook_room(NOOK_QUEUE_RX_RETURN);
+    if (budget > room)
+        budget = room;
+    for (uint16_t i = 0; i < queues; i++)
+        all += receive_from((first_queue + i) % queues, budget - all, status);
+    first_queue = (first_queue + 1) % queues;
     return all;
 }
 
@@ -217,10 +239,13 @@ static uint32_t poll(uint32_t budget, uint32_t flags) {
     if (received == budget)
         return NOOK_POLL_RESULT_AGAIN;
     bool is_silent = nook_now_ns() - moved_ns >= SILENCE_NS;
-    if (is_silent && is_masked) {
+    if (is_silent && masked) {
         /* What came meanwhile is a cause that is kept: it interrupts at once. */
-        port->dev_ops->rx_queue_intr_enable(port, 0);
-        is_masked = false;
+        for (uint16_t queue = 0; queue < port->data->nb_rx_queues; queue++) {
+            if (masked & (1u << queue))
+                port->dev_ops->rx_queue_intr_enable(port, queue);
+        }
+        masked = 0;
     }
     /* There is no transmit interrupt. Without a link, frames lie for long. */
     if (!is_silent)

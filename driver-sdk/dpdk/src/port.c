@@ -15,8 +15,8 @@ static struct rte_pci_driver *driver;
 
 /* What stands for the interrupt: drivers only pass it on. */
 static int interrupt;
-/* The vector of the queues, beside vector 0, which is the port's; 0 if they have none. */
-static uint32_t queue_vector;
+/* How many vectors the queues have, from vector 1 on, beside vector 0, which is the port's; and the vector of each queue. */
+static uint32_t queue_vectors, vector_of[NOOK_RECEIVE_QUEUES];
 static rte_intr_callback_fn on_interrupt;
 static void *on_interrupt_argument;
 
@@ -70,11 +70,14 @@ int nook_pci_probe(void) {
 
 void nook_pci_remove(void) { driver->remove(&nook_pci); }
 
-bool nook_pci_interrupt(uint32_t vector) {
+uint32_t nook_pci_interrupt(uint32_t vector) {
     /* What drivers register is for the port's own events. */
     if (vector == 0 && on_interrupt)
         on_interrupt(on_interrupt_argument);
-    return vector == queue_vector;
+    uint32_t queues = 0;
+    for (uint32_t queue = 0; queue < nook_port_data.nb_rx_queues; queue++)
+        queues |= (vector_of[queue] == vector) << queue;
+    return queues;
 }
 
 int rte_pci_read_config(const struct rte_pci_device *device, void *to, size_t len, off_t offset) {
@@ -144,17 +147,21 @@ int rte_intr_ack(const struct rte_intr_handle *handle) {
     (void)handle;
     return 0;
 }
-/* Vector 0 is the port's, vector 1 the queues', if the manifest asks for that many and the device has them; if not,
-   vector 0 is for all. */
+/* Vector 0 is the port's, each queue has the next one, if the manifest asks for that many and the device has them; if
+   not, the last one is for the rest of the queues, and vector 0 for all if it is the only one. Drivers that say nothing
+   about a queue have all of them at vector 1. */
 int rte_intr_cap_multiple(struct rte_intr_handle *handle) {
     (void)handle;
-    if (!queue_vector && nook_page->irq_vectors > 1 && nook_irq_enable(1) == 0)
-        queue_vector = 1;
-    return queue_vector != 0;
+    while (queue_vectors < NOOK_RECEIVE_QUEUES && queue_vectors + 1 < nook_page->irq_vectors &&
+           nook_irq_enable(queue_vectors + 1) == 0)
+        queue_vectors++;
+    for (uint32_t queue = 0; queue < NOOK_RECEIVE_QUEUES; queue++)
+        vector_of[queue] = queue_vectors > 0;
+    return queue_vectors != 0;
 }
 int rte_intr_nb_efd_get(const struct rte_intr_handle *handle) {
     (void)handle;
-    return (int)queue_vector;
+    return (int)queue_vectors;
 }
 int rte_intr_efd_enable(struct rte_intr_handle *handle, uint32_t count) {
     (void)handle, (void)count;
@@ -162,9 +169,9 @@ int rte_intr_efd_enable(struct rte_intr_handle *handle, uint32_t count) {
 }
 void rte_intr_efd_disable(struct rte_intr_handle *handle) {
     (void)handle;
-    if (queue_vector)
-        nook_irq_disable(queue_vector);
-    queue_vector = 0;
+    for (; queue_vectors > 0; queue_vectors--)
+        nook_irq_disable(queue_vectors);
+    __builtin_memset(vector_of, 0, sizeof vector_of);
 }
 int rte_intr_allow_others(struct rte_intr_handle *handle) {
     (void)handle;
@@ -180,10 +187,11 @@ int rte_intr_vec_list_alloc(struct rte_intr_handle *handle, const char *name, in
 }
 void rte_intr_vec_list_free(struct rte_intr_handle *handle) { (void)handle; }
 int rte_intr_vec_list_index_get(const struct rte_intr_handle *handle, int index) {
-    (void)handle, (void)index;
-    return (int)queue_vector;
+    (void)handle;
+    return (int)vector_of[index];
 }
 int rte_intr_vec_list_index_set(struct rte_intr_handle *handle, int index, int vector) {
-    (void)handle, (void)index, (void)vector;
+    (void)handle;
+    vector_of[index] = (uint32_t)vector;
     return 0;
 }

@@ -15,6 +15,13 @@
 #define NOOK_RECEIVE_RINGS 1
 #endif
 
+/* Receive queues that the driver is asked for. The device spreads frames over them by a hash of addresses and ports, so
+   that those of one flow are in one queue; each has a vector, if there are as many. All belong to the nook's one
+   interface, and one `poll` receives from all. */
+#ifndef NOOK_RECEIVE_QUEUES
+#define NOOK_RECEIVE_QUEUES 1
+#endif
+
 /* The one device, its port, and the driver that took it. */
 extern struct rte_pci_device nook_pci;
 extern struct rte_eth_dev_data nook_port_data;
@@ -22,8 +29,8 @@ static inline struct rte_eth_dev *nook_port(void) { return &rte_eth_devices[0]; 
 /* Finds a driver for the device. Returns what its probe returned, or -ENODEV. */
 int nook_pci_probe(void);
 void nook_pci_remove(void);
-/* Calls what the driver registered, if the interrupt is the port's. Says whether it is the queues' (too). */
-bool nook_pci_interrupt(uint32_t vector);
+/* Calls what the driver registered, if the interrupt is the port's. Says which receive queues it is for (too), as bits. */
+uint32_t nook_pci_interrupt(uint32_t vector);
 /* Tells the host of the link as the driver last found it. */
 void nook_tell_link(void);
 

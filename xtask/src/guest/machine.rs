@@ -4,7 +4,7 @@
 use crate::guest::peer::{Peer, Socket};
 use crate::guest::trace::{self, Counts};
 use crate::guest::wire::Frames;
-use crate::util;
+use crate::{newer_qemu, util};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -34,6 +34,40 @@ const CARDS: [Card; 3] = [
 
 /// A card whose cable ends in this process, at a [`Peer`].
 const PEERED: Card = Card { slot: 0xa, device: "e1000,mitigation=off" };
+
+/// Where QEMU's own firmware is, for a QEMU of which only the program is there.
+const FIRMWARE: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
+
+/// What differs between machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Has an IOMMU.
+    Usual,
+    /// Has none.
+    WithoutIommu,
+    /// Runs in the QEMU that was unpacked in this folder, and has an `igb` in place of each card that is an `e1000`.
+    Igb(PathBuf),
+}
+
+impl Kind {
+    /// Returns the model in place of this one. Newer QEMUs have no `mitigation` to be turned off.
+    fn device(&self, usual: &'static str) -> &'static str {
+        match (self, usual.split_once(',')) {
+            (Kind::Igb(_), Some(("e1000", _))) => "igb",
+            (Kind::Igb(_), Some((name, _))) => name,
+            _ => usual,
+        }
+    }
+
+    /// Returns the emulator.
+    fn qemu(&self) -> Result<PathBuf> {
+        if let Kind::Igb(folder) = self {
+            return Ok(folder.join(newer_qemu::PROGRAM));
+        }
+        let name = "qemu-system-x86_64";
+        util::find_program(name).with_context(|| format!("{name} is not installed; `cargo xtask setup` installs it"))
+    }
+}
 
 /// The slot of the disk, an NVM Express controller's.
 const DISK: u32 = 0xb;
@@ -77,8 +111,8 @@ pub fn disk_slot() -> String {
 
 /// A running machine. Dropping it ends QEMU.
 pub struct Machine {
-    /// Whether it has an IOMMU.
-    pub iommu: bool,
+    /// What it has that others have not.
+    pub kind: Kind,
     /// The far end of the cable of the card in the slot [`peered_slot`].
     pub peer: Peer,
     qemu: Child,
@@ -91,10 +125,8 @@ pub struct Machine {
 
 impl Machine {
     /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`.
-    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool) -> Result<Machine> {
-        let name = "qemu-system-x86_64";
-        let qemu = util::find_program(name)
-            .with_context(|| format!("{name} is not installed; `cargo xtask setup` installs it"))?;
+    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, kind: Kind) -> Result<Machine> {
+        let qemu = kind.qemu()?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let stderr = File::create(folder.join("qemu.log")).context("making QEMU's log")?;
         // Zeros again in each machine, and as long on the host's disk as what is written to it.
@@ -105,7 +137,10 @@ impl Machine {
         let cable = Socket::new()?;
         // It must not outlive us, however we end.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder, iommu, cable.port));
+        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder, &kind, cable.port));
+        if let Kind::Igb(folder) = &kind {
+            command.env(newer_qemu::MODULE_DIR, folder.join(newer_qemu::MODULES));
+        }
         command.stdin(Stdio::from(OwnedFd::from(guest_end))).stdout(Stdio::from(OwnedFd::from(qmp_end))).stderr(stderr);
         let mut child = util::spawn(&mut command)?;
         // The command holds their ends of the sockets, which must close when QEMU ends.
@@ -123,7 +158,7 @@ impl Machine {
                 bail!("starting QEMU: {error:#}; it said: {}", last_lines(&said, 5));
             }
         };
-        let mut machine = Machine { iommu, peer, qemu: child, guest, qmp, folder, counted_to: 0 };
+        let mut machine = Machine { kind, peer, qemu: child, guest, qmp, folder, counted_to: 0 };
         machine.greet().map_err(|error| machine.explain(error).context("starting the guest"))?;
         Ok(machine)
     }
@@ -239,7 +274,7 @@ impl Drop for Machine {
     }
 }
 
-fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool, cable_port: u16) -> Vec<String> {
+fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, kind: &Kind, cable_port: u16) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_string(), value]);
     option("-machine", "q35,kernel-irqchip=split,hpet=off,vmport=off,usb=off".into());
@@ -247,12 +282,15 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, iommu: bool, cable_
     option("-cpu", "max".into());
     option("-m", MEMORY_MIB.to_string());
     option("-display", "none".into());
-    if iommu {
+    if let Kind::Igb(_) = kind {
+        FIRMWARE.into_iter().for_each(|folder| option("-L", folder.into()));
+    }
+    if *kind != Kind::WithoutIommu {
         option("-device", "intel-iommu,intremap=on".into());
     }
     let users = CARDS.iter().map(|card| (card, "user,ipv6=off".to_string()));
     for (card, network) in users.chain([(&PEERED, format!("socket,connect=127.0.0.1:{cable_port}"))]) {
-        let (slot, device) = (card.slot, card.device);
+        let (slot, device) = (card.slot, kind.device(card.device));
         option("-netdev", format!("{network},id=net{slot}"));
         option("-device", format!("{device},netdev=net{slot},addr={slot:#x},romfile="));
     }
