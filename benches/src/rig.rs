@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nook_abi::{Addr, Entry, Fault};
-use nook_bus::{DmaWindow, VolatileSlice};
-use nook_net_api::NetBackend;
+use nook_bus::DmaWindow;
+use nook_net_api::{Incoming, NetBackend, Outgoing, Room};
 use nook_runtime::{Budgets, Driver, DriverModule, Ended, Host, LaunchError, Launcher, Net, Nook, RolledBack, Turn};
 
 use crate::levels::{Level, Program, Shared};
@@ -82,17 +82,17 @@ impl Endless {
 
 impl NetBackend for Endless {
     #[inline]
-    fn deliver(&mut self, _: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, _: Incoming<'_>) -> io::Result<bool> {
         Ok(true)
     }
 
     #[inline]
-    fn fetch(&mut self, _: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, _: &Room<'_>) -> io::Result<Option<Outgoing>> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        Ok(Some(60))
+        Ok(Some(Outgoing { len_bytes: 60, side: None }))
     }
 
     fn link(&mut self, _: bool) -> io::Result<()> {

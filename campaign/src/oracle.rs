@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nook_bus::{Clock, VolatileSlice};
-use nook_net_api::{NetBackend, Wire};
+use nook_bus::Clock;
+use nook_net_api::{Incoming, NetBackend, Outgoing, Room, Wire};
 use nook_seed::{Rng, word_at};
 
 /// Frames that are under way each way at most.
@@ -249,26 +249,27 @@ impl HostEnd {
 }
 
 impl NetBackend for HostEnd {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
         if let Some(fault) = &self.fault
             && let Some(outcome) = fault.delivers()
         {
             return outcome;
         }
-        let mut bytes = vec![0; frame.len()];
+        let mut bytes = vec![0; frame.len_bytes()];
         frame.copy_to(&mut bytes[..]);
         self.oracle.arrive(Way::Received, &bytes);
         Ok(true)
     }
 
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
         if let Some(fault) = &self.fault {
             fault.fetches()?;
         }
-        Ok(self.oracle.take(Way::Sent, |bytes| {
-            buffer.copy_from(bytes);
+        let taken = self.oracle.take(Way::Sent, |bytes| {
+            room.copy_from(0, bytes);
             bytes.len()
-        }))
+        });
+        Ok(taken.map(|len_bytes| Outgoing { len_bytes, side: None }))
     }
 
     fn link(&mut self, _: bool) -> io::Result<()> {

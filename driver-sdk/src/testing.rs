@@ -12,7 +12,7 @@ use std::vec;
 use std::vec::Vec;
 
 use nook_abi::block::{BlockCompletion, BlockPage, BlockQueue, BlockRequest};
-use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry};
+use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, SIDES_BYTES, Side};
 use nook_abi::{
     Addr, DOORBELLS, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status, ring_bytes,
 };
@@ -149,6 +149,8 @@ impl TestHost {
 
     fn with_window_at(iova: u64) -> Self {
         let state = &*Box::leak(Box::new(RefCell::new(State::default())));
+        let mut sides = [0; 4];
+        sides[Queue::TxProvide as usize] = leak(SIDES_BYTES) as u64;
         let rings = [0; 4].map(|_: u8| {
             let memory = leak(ring_bytes(LARGEST_ENTRY) + 64);
             // SAFETY: the allocation is 64 bytes longer than the ring.
@@ -173,7 +175,7 @@ impl TestHost {
             window_iova: iova,
             mailbox_addr: leak(MAILBOX_BYTES) as u64,
             irq_vectors: 1,
-            class: NetPage { rings: rings.map(|ring| ring as u64), pool, ..NetPage::default() }.to_words(),
+            class: NetPage { rings: rings.map(|ring| ring as u64), sides, pool, ..NetPage::default() }.to_words(),
             ..HostPage::default()
         }));
         TestHost { state, page, window, rings }
@@ -318,6 +320,20 @@ impl TestHost {
     pub fn provide(&self, queue: Queue, entry: QueueEntry) {
         assert!(self.waiting(queue) < QUEUE_CAPACITY, "{queue} is full");
         self.put(queue as usize, entry);
+    }
+
+    /// Puts an entry into the queue that has a side array, and says that `side` stands beside it.
+    ///
+    /// # Panics
+    /// If the queue is full.
+    pub fn provide_beside(&self, entry: QueueEntry, side: Side) {
+        // SAFETY: leaked memory of this host; the side array has as many places as the ring.
+        unsafe {
+            let at = (*self.header(Queue::TxProvide as usize)).produced % QUEUE_CAPACITY;
+            let sides = self.net_page().sides[Queue::TxProvide as usize] as usize as *mut Side;
+            sides.add(at as usize).write(side);
+        }
+        self.provide(Queue::TxProvide, entry);
     }
 
     /// Returns how many entries wait in a queue to be taken.

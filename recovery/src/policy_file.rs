@@ -73,6 +73,7 @@ pub struct PolicyFile {
     snapshots: Snapshots,
     bundles: Bundles,
     block: Block,
+    net: Net,
     compiler: Compiler,
 }
 
@@ -138,6 +139,27 @@ enum Memory {
     Nothing,
     Private,
     All,
+}
+
+/// `[net]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Net {
+    offloads: Who,
+    checksums: Who,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Who {
+    Device,
+    Host,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Net { offloads: Who::Device, checksums: Who::Device }
+    }
 }
 
 /// `[block]`.
@@ -307,6 +329,16 @@ impl PolicyFile {
     pub fn verify_bytes(&self) -> Option<usize> {
         let Block { verify, verify_mib, .. } = self.block;
         (verify == Verify::Crc).then_some((verify_mib as usize) << 20)
+    }
+
+    /// Returns whether a network device's word counts that the checksum of what it received is right.
+    pub fn believes_checksums(&self) -> bool {
+        self.net.checksums == Who::Device
+    }
+
+    /// Returns whether what a network device can do to what is to be sent is left to it.
+    pub fn leaves_offloads(&self) -> bool {
+        self.net.offloads == Who::Device
     }
 
     /// Returns how long a disk's driver may take for a request before it is stuck, in nanoseconds.

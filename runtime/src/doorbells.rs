@@ -80,6 +80,7 @@ mod tests {
             "net_attach",
             "net_filter",
             "net_link",
+            "net_offloads",
             "poll_schedule",
             "timer_set",
             "work_schedule",

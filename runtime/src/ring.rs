@@ -68,6 +68,12 @@ impl<const WORDS: usize> HostProducer<WORDS> {
         self.produced.wrapping_sub(self.consumed)
     }
 
+    /// Entries ever put in.
+    #[inline]
+    pub(crate) fn produced(&self) -> u32 {
+        self.produced
+    }
+
     /// Returns how many entries fit.
     #[inline]
     pub(crate) fn room(&self) -> u32 {
@@ -114,6 +120,30 @@ impl<const WORDS: usize> HostProducer<WORDS> {
     pub(crate) fn publish(&mut self) {
         // SAFETY: `new` was promised that the header stays aligned, readable and writable.
         unsafe { (&raw mut (*self.header).produced).write_volatile(self.produced) };
+    }
+}
+
+/// An array beside a ring to the driver, with as many places, of which the host writes those that an entry it puts
+/// names.
+#[derive(Debug)]
+pub(crate) struct HostSides<const WORDS: usize>(*mut [u64; WORDS]);
+
+// SAFETY: the pointer leads into the memory of a driver that moves between threads together with its host.
+unsafe impl<const WORDS: usize> Send for HostSides<WORDS> {}
+
+impl<const WORDS: usize> HostSides<WORDS> {
+    /// # Safety
+    ///
+    /// The [`QUEUE_CAPACITY`] places at `places` are aligned and stay writable while the array is used.
+    pub(crate) unsafe fn new(places: *mut [u64; WORDS]) -> Self {
+        HostSides(places)
+    }
+
+    /// Writes what belongs to the entry that is the `at`th ever put in.
+    #[inline]
+    pub(crate) fn set(&mut self, at: u32, words: [u64; WORDS]) {
+        // SAFETY: the index is masked; otherwise as `new` was promised.
+        unsafe { self.0.add((at & MASK) as usize).write_volatile(words) };
     }
 }
 

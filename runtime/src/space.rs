@@ -7,7 +7,7 @@
 use nook_abi::{HostPage, RingHeader};
 use nook_bus::VolatileSlice;
 
-use crate::ring::{HostConsumer, HostProducer};
+use crate::ring::{HostConsumer, HostProducer, HostSides};
 
 /// Where a driver's memory and the shared things in it are.
 ///
@@ -166,6 +166,14 @@ impl Space {
         let (header, entries) = self.ring(ring);
         // SAFETY: the ring lies inside the memory, is aligned and stays mapped while `self` is used.
         unsafe { HostConsumer::new(header, entries) }
+    }
+
+    /// Returns the array beside a ring to the driver, which is at this address in the ring's part of the memory and
+    /// has places of this many words.
+    pub(crate) fn sides<const WORDS: usize>(&self, addr: u64) -> HostSides<WORDS> {
+        // SAFETY: a class makes the rings' part of the memory long enough for what it has beside a ring, behind it, so
+        // it lies inside the memory, is aligned and stays mapped while `self` is used.
+        unsafe { HostSides::new(self.at(addr)) }
     }
 
     fn ring<const WORDS: usize>(&self, ring: usize) -> (*mut RingHeader, *mut [u64; WORDS]) {

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nook_bus::VolatileSlice;
+use nook_abi::net::Side;
 use nook_net_api::Wire;
 
-use nook_net_api::{KernelSettings, NetBackend};
+use nook_net_api::{Incoming, KernelSettings, NetBackend, Outgoing, Room};
 
 /// Frames that wait in one direction of a cable; more are lost, as on a real one.
 const WAITING: usize = 4096;
@@ -61,6 +61,8 @@ pub struct FrameQueues {
     pub received: Vec<Vec<u8>>,
     /// Frames that the driver is to send.
     pub to_send: VecDeque<Vec<u8>>,
+    /// Packets that the driver is to send, with what is to be done to them, before any other.
+    pub to_leave: VecDeque<(Vec<u8>, Side)>,
     /// The link as the driver reported it, each change.
     pub links: Vec<bool>,
     /// The interface's address.
@@ -76,18 +78,26 @@ pub struct FrameQueues {
 }
 
 impl NetBackend for FrameQueues {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
-        let mut bytes = vec![0; frame.len()];
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
+        let mut bytes = vec![0; frame.len_bytes()];
         frame.copy_to(&mut bytes);
         self.received.push(bytes);
         Ok(true)
     }
 
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
+        if self.to_leave.front().is_some_and(|(packet, _)| packet.len() > room.total_bytes()) {
+            // There is more room once the driver has sent some.
+            return Ok(None);
+        }
+        if let Some((packet, side)) = self.to_leave.pop_front() {
+            room.copy_from(0, &packet);
+            return Ok(Some(Outgoing { len_bytes: packet.len(), side: Some(side) }));
+        }
         while let Some(frame) = self.to_send.pop_front() {
-            if frame.len() <= buffer.len() {
-                buffer.copy_from(&frame);
-                return Ok(Some(frame.len()));
+            if frame.len() <= room.longest_bytes {
+                room.copy_from(0, &frame);
+                return Ok(Some(Outgoing { len_bytes: frame.len(), side: None }));
             }
             self.unfit += 1;
         }

@@ -11,6 +11,7 @@ mod disk;
 pub mod disk_crashes;
 pub mod durability;
 pub mod namespaces;
+mod packets;
 mod planted;
 mod planted_disk;
 mod poisoned;
@@ -26,6 +27,7 @@ pub use disk::{
     Asker, DiskNook, Drive, Served, chosen_disk_nook, disk_nook, disk_nook_of, model_nook, nvme_launcher, nvme_module,
     until_answered, wasm_launcher,
 };
+pub use packets::Packet;
 pub use planted::corrupted_at;
 pub use planted_disk::{DiskBug, with_disk_bug};
 pub use poisoned::poisoned;

@@ -10,9 +10,9 @@ use crate::CLASS_WORDS;
 pub struct NetPage {
     /// The rings, in the order of [`Queue::ALL`](super::Queue::ALL).
     pub rings: [u64; 4],
-    /// The side array of each ring: for each of its entries, [`SIDE_BYTES`](super::SIDE_BYTES) about offloads at the
-    /// same index, which count if the entry says so ([`entry_flags::SIDE`](super::entry_flags::SIDE)). 0 if there is
-    /// none, as in this version.
+    /// The side array of each ring, 0 if it has none: for each of its entries a [`Side`](super::Side) at the same
+    /// index, which counts if the entry says so ([`entry_flags::SIDE`](super::entry_flags::SIDE)). Only `tx_provide`
+    /// has one.
     pub sides: [u64; 4],
     /// The packet buffers.
     pub pool: PoolLayout,

@@ -6,6 +6,8 @@
 
 use core::mem::offset_of;
 
+use super::Side;
+use crate::QUEUE_CAPACITY;
 use crate::queue::ring_bytes;
 
 /// The four queues between host and driver.
@@ -46,8 +48,8 @@ impl core::fmt::Display for Queue {
 /// Bytes of one ring with its header.
 pub const RING_BYTES: usize = ring_bytes(size_of::<QueueEntry>());
 
-/// Bytes about offloads beside an entry whose flags say so: reserved, as no driver can have them in this version.
-pub const SIDE_BYTES: usize = 16;
+/// Bytes of the side array of `tx_provide`, which follows that ring.
+pub const SIDES_BYTES: usize = QUEUE_CAPACITY as usize * size_of::<Side>();
 
 /// One entry of a ring: 16 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,10 +124,13 @@ pub mod entry_flags {
     pub const FIRST: u16 = 1 << 0;
     /// The last buffer of a frame.
     pub const LAST: u16 = 1 << 1;
-    /// The ring's side array says more about it. Not in this version: there is no side array.
+    /// Of a frame to be sent: the ring's side array says what is to be done to it. On its first entry only.
     pub const SIDE: u16 = 1 << 2;
+    /// Of a received frame: the device found its checksum of TCP or UDP right. On its first entry only, and only if the
+    /// driver said that its device looks at checksums (`offload::RX_CHECKSUM`).
+    pub const CHECKED: u16 = 1 << 3;
     /// Every bit that may be set.
-    pub const ALL: u16 = FIRST | LAST;
+    pub const ALL: u16 = FIRST | LAST | SIDE | CHECKED;
 }
 
 /// What became of a packet.

@@ -9,6 +9,9 @@ macro_rules! net_hostcalls {
             { "Makes the network interface, once, in `probe`. `mac` holds the address's first byte in bits 0 to 7; \
 `max_mtu` is in bytes." }
             Class PROCESS (0, 9) NetAttach fn net_attach(mac: u64, max_mtu: u32) -> i32;
+            { "Says what the device does to frames in the host's place, once, in `probe`, after `net_attach`: bits of \
+`offload`. A driver that does not say has none." }
+            Class PROCESS (0, 9) NetOffloads fn net_offloads(offloads: u32) -> ();
             { "Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1." }
             Class ANY (0, 9) NetLink fn net_link(up: u32, speed_mbps: u32, full_duplex: u32) -> ();
             { "Asks the nook's filter about a frame of `len_bytes` at `offset` in the window; `direction` is a \

@@ -231,6 +231,7 @@ fn numbers() -> String {
 fn memory() -> String {
     const REQUESTS_BYTES: usize = ring_bytes(size_of::<BlockRequest>());
     const COMPLETIONS_BYTES: usize = ring_bytes(size_of::<BlockCompletion>());
+    let side_bytes = size_of::<Side>();
     let queues = members(NET_QUEUE, "pub enum Queue {").into_iter().zip(Queue::ALL).map(|(member, queue)| {
         assert_eq!(member.name(), format!("{queue:?}"));
         let (host, driver) = match queue {
@@ -265,9 +266,24 @@ entries only between calls into the driver, on the same thread, so that counters
 of both and checks what the driver says.
 
 Class `net` has a `NetPage` in `class`, and four rings of {RING_BYTES} bytes with entries that are `QueueEntry`. Packet
-buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins `headroom_bytes` after that. An entry
-whose flags have `SIDE` has {SIDE_BYTES} bytes more in the ring's side array, at the same index: in this version there
-are no side arrays, and the flag is refused.
+buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins `headroom_bytes` after that.
+
+A frame is one entry, with `FIRST` and `LAST`. Only if the driver said `SEVERAL_BUFFERS` (`net_offloads`) it may be several
+entries that follow each other, `FIRST` on the first and `LAST` on the last, each but the last full. A driver takes such
+a frame whole in one call, or not at all: one that begins within `poll`'s budget is taken to its end. It returns each
+entry by itself, with the flags that it was given with; what became of the frame is the status of its last one. A
+received frame is put whole in one call, too, its entries one after the other.
+
+An entry of `tx_provide` whose flags have `SIDE` has a `Side` beside it: {side_bytes} bytes in the ring's side array, at the
+same index. It stands beside a frame's first entry, and only if the driver said what it asks for. The host has checked
+it: the places lie inside the frame's headers, which are in its first buffer, and no segment is longer than a frame may
+be. Like the entry it means something between the ring's counters only; what a driver that moves entries in a ring (a
+filter's part of the SDK does) writes there is undone by a rollback as all its memory is. A driver that says nothing
+never sees one, and the host computes checksums and cuts TCP's segments as if there were no such thing.
+
+`CHECKED` on a received frame's first entry says that the device found its checksum right. The host believes that, so a
+device or driver that is wrong about it lets damage pass: such frames are counted (`rx_checked`), and the policy
+`net.checksums` can have the host not believe it.
 
 Class `block` has a `BlockPage` in `class`, and two rings: of {REQUESTS_BYTES} bytes with entries that are `BlockRequest`, which the
 host puts in, and of {COMPLETIONS_BYTES} bytes with entries that are `BlockCompletion`, which the driver puts in. A request is the driver's

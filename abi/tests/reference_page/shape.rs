@@ -19,6 +19,7 @@ pub const MISC_FAULT: &str = include_str!("../../src/misc/fault.rs");
 pub const NET_FAULT: &str = include_str!("../../src/net/fault.rs");
 pub const NET_MANIFEST: &str = include_str!("../../src/net/manifest.rs");
 pub const NET_FILTER: &str = include_str!("../../src/net/filter.rs");
+pub const NET_SIDE: &str = include_str!("../../src/net/side.rs");
 pub const NET_PAGE: &str = include_str!("../../src/net/page.rs");
 pub const NET_QUEUE: &str = include_str!("../../src/net/queue.rs");
 pub const NET_SETTINGS: &str = include_str!("../../src/net/settings.rs");
@@ -81,6 +82,18 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
         (NET_PAGE, layout!(NetPage { rings, sides, pool, filters, stats })),
         (NET_QUEUE, layout!(QueueEntry { id, generation, flags, len_bytes, status, reserved })),
         (
+            NET_SIDE,
+            layout!(Side {
+                flags,
+                network_start,
+                checksum_start,
+                checksum_offset,
+                header_bytes,
+                segment_bytes,
+                frame_bytes
+            }),
+        ),
+        (
             NET_PAGE,
             layout!(NetStats {
                 rx_packets,
@@ -120,6 +133,8 @@ pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
         ("filter_direction", NET_FILTER, "pub mod filter_direction {", "The argument `direction` of `net_filter`."),
         ("filter_verdict", NET_FILTER, "pub mod filter_verdict {", "What `net_filter` returns."),
         ("entry_flags", NET_QUEUE, "pub mod entry_flags {", "Bits of `QueueEntry.flags`."),
+        ("offload", NET_SIDE, "pub mod offload {", "Bits of the argument `offloads` of `net_offloads`."),
+        ("side_flags", NET_SIDE, "pub mod side_flags {", "Bits of `Side.flags`."),
         ("PacketStatus", NET_QUEUE, "pub enum PacketStatus {", "`QueueEntry.status` of a returned entry."),
         ("disk_flags", BLOCK_DISK, "pub mod disk_flags {", "Bits of `Disk.flags`."),
         ("BlockOp", BLOCK_QUEUE, "pub enum BlockOp {", "`BlockRequest.op`."),

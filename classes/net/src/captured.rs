@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nook_abi::net::Side;
 use nook_bus::{Clock, VolatileSlice};
-use nook_net_api::{KernelSettings, NetBackend};
+use nook_net_api::{Incoming, KernelSettings, NetBackend, Outgoing, Room};
 
 use crate::Pcap;
 
@@ -52,12 +53,6 @@ impl<U: NetBackend> Captured<U> {
         self.error.as_ref()
     }
 
-    /// Copies a frame out of the window, so that what is recorded is what is handed on.
-    fn copy(&mut self, frame: &VolatileSlice<'_>) {
-        self.frame.resize(frame.len(), 0);
-        frame.copy_to(&mut self.frame[..]);
-    }
-
     fn record(&mut self) {
         let Some(capture) = &mut self.capture else { return };
         let now_ns = if self.clock.is_virtual() { self.clock.now_ns() } else { wall_clock_ns() };
@@ -75,22 +70,27 @@ impl<U: NetBackend> Captured<U> {
 }
 
 impl<U: NetBackend> NetBackend for Captured<U> {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
         if self.capture.is_none() {
             return self.inner.deliver(frame);
         }
-        self.copy(&frame);
+        // What is recorded is what is handed on, whatever is written to the window meanwhile.
+        self.frame.resize(frame.len_bytes(), 0);
+        frame.copy_to(&mut self.frame[..]);
         self.record();
-        self.inner.deliver(VolatileSlice::from(&mut self.frame[..]))
+        self.inner.deliver(Incoming::new(VolatileSlice::from(&mut self.frame[..]), &[], frame.checked))
     }
 
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
-        let taken = self.inner.fetch(buffer)?;
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
+        let taken = self.inner.fetch(room)?;
         if self.capture.is_some()
-            && let Some(len) = taken
-            && let Ok(frame) = buffer.subslice(0, len.min(buffer.len()))
+            && let Some(Outgoing { len_bytes, side }) = taken
         {
-            self.copy(&frame);
+            self.frame.resize(len_bytes, 0);
+            room.copy_to(0, &mut self.frame[..]);
+            if let Some(side) = side.filter(Side::is_segmented) {
+                with_lengths(&mut self.frame, &side);
+            }
             self.record();
         }
         Ok(taken)
@@ -145,4 +145,15 @@ impl<U: NetBackend> NetBackend for Captured<U> {
 /// Returns the time that a capture file stamps its packets with.
 fn wall_clock_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+}
+
+/// Gives a packet that a device is to cut up the lengths again that such a device does not need: a capture has it as
+/// the interface handed it over, but for checksums.
+fn with_lengths(packet: &mut [u8], side: &Side) {
+    let ip = usize::from(side.network_start);
+    let (at, before) = if side.is_ipv6() { (ip + 4, ip + 40) } else { (ip + 2, ip) };
+    let len = packet.len().saturating_sub(before) as u16;
+    if let Some(to) = packet.get_mut(at..at + 2) {
+        to.copy_from_slice(&len.to_be_bytes());
+    }
 }

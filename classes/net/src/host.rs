@@ -4,8 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use nook_abi::Hex;
-use nook_bus::VolatileSlice;
-use nook_net_api::NetBackend;
+use nook_net_api::{Incoming, NetBackend, Outgoing, Room};
 
 use crate::exercise::{Exercise, ExerciseReport, Plan};
 use crate::frames::FrameQueues;
@@ -97,21 +96,21 @@ impl IpHost {
 }
 
 impl NetBackend for IpHost {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
-        Ok(self.stack.frames.arrive(frame.len(), |bytes| {
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
+        Ok(self.stack.frames.arrive(frame.len_bytes(), |bytes| {
             frame.copy_to(bytes);
         }))
     }
 
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
         while let Some(frame) = self.stack.frames.leave() {
-            if frame.len() > buffer.len() {
-                tracing::debug!("host: a frame of {} bytes does not fit into {}", frame.len(), buffer.len());
+            if frame.len() > room.longest_bytes {
+                tracing::debug!("host: a frame of {} bytes, and the driver's have {}", frame.len(), room.longest_bytes);
                 self.unfit += 1;
                 continue;
             }
-            buffer.copy_from(&frame[..]);
-            return Ok(Some(frame.len()));
+            room.copy_from(0, &frame[..]);
+            return Ok(Some(Outgoing { len_bytes: frame.len(), side: None }));
         }
         Ok(None)
     }

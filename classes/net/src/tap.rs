@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use nook_abi::Hex;
 use nook_bus::VolatileSlice;
-use nook_net_api::{KernelSettings, NetBackend, Wire};
+use nook_net_api::{Incoming, KernelSettings, NetBackend, Outgoing, Room, Wire};
 
 use crate::offload::{Collector, Next, Splitter, Unfit, VnetHeader, Written};
 
 mod device;
 mod error;
 mod far_end;
+mod features;
 mod rtnetlink;
 mod watch;
 
@@ -56,6 +57,9 @@ struct Offload {
     unfit: u32,
     /// For which reasons, each said once.
     said: Vec<Unfit>,
+    /// The last packet from the kernel was longer than one buffer: the next is likely to be, too, and is read straight
+    /// into as many as it needs.
+    is_long: bool,
 }
 
 impl Tap {
@@ -82,7 +86,7 @@ impl Tap {
         let device = Device::open(name, !cable).map_err(|error| explain(name, error))?;
         let offload = (!cable).then(|| {
             let (collector, splitter) = (Collector::new(name), Splitter::new());
-            Box::new(Offload { collector, splitter, unfit: 0, said: Vec::new() })
+            Box::new(Offload { collector, splitter, unfit: 0, said: Vec::new(), is_long: false })
         });
         let watch = Watch::new(&device, name);
         let far_end = far_end.unwrap_or_default();
@@ -99,9 +103,9 @@ impl Tap {
 
     /// Writes one packet.
     #[inline]
-    fn write<const N: usize>(&self, parts: [Part<'_>; N]) -> io::Result<Written> {
+    fn write(&self, parts: &[Part<'_>]) -> io::Result<Written> {
         loop {
-            let Err(error) = self.device.write(&parts) else { return Ok(Written::Taken) };
+            let Err(error) = self.device.write(parts) else { return Ok(Written::Taken) };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
                 // No room now, or the interface is down.
@@ -115,9 +119,9 @@ impl Tap {
 
     /// Reads one packet, if there is one, and says how long it is.
     #[inline]
-    fn read<const N: usize>(&self, mut parts: [PartMut<'_>; N]) -> io::Result<Option<usize>> {
+    fn read(&self, parts: &mut [PartMut<'_>]) -> io::Result<Option<usize>> {
         loop {
-            let error = match self.device.read(&mut parts) {
+            let error = match self.device.read(parts) {
                 Ok(len) => return Ok((len > 0).then_some(len)),
                 Err(error) => error,
             };
@@ -136,26 +140,42 @@ impl Tap {
         work: impl FnOnce(&mut Collector, &mut dyn FnMut(&[u8]) -> io::Result<Written>) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
         let Some(mut offload) = self.offload.take() else { return Ok(None) };
-        let outcome = work(&mut offload.collector, &mut |packet: &[u8]| self.write([packet.into()]));
+        let outcome = work(&mut offload.collector, &mut |packet: &[u8]| self.write(&[packet.into()]));
         self.offload = Some(offload);
         outcome.map(Some)
     }
 
-    /// Puts the next frame to send into the buffer.
-    fn next_frame(&self, offload: &mut Offload, buffer: &VolatileSlice<'_>) -> io::Result<Option<usize>> {
-        let mut next = offload.splitter.next(buffer);
+    /// Puts the next frame to send into the buffers.
+    fn next_frame(&self, offload: &mut Offload, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
+        let mut next = offload.splitter.next(room);
         loop {
             match next {
-                Some(Next::Frame(len)) => return Ok(Some(len)),
+                Some(Next::Frame(len_bytes)) => return Ok(Some(Outgoing { len_bytes, side: None })),
+                Some(Next::Left(len_bytes, side)) => return Ok(Some(Outgoing { len_bytes, side: Some(side) })),
                 Some(Next::Unfit(unfit)) => self.note_unfit(offload, unfit),
                 None => {}
             }
+            if offload.is_long && !offload.splitter.has_room(room) {
+                // Another long one would have to be cut here, and there will be room soon.
+                return Ok(None);
+            }
             let mut header = [0; VnetHeader::BYTES];
-            let rest = offload.splitter.rest(buffer.len());
-            let parts = [header[..].as_mut().into(), buffer.into(), rest.into()];
-            let Some(read) = self.read(parts)? else { return Ok(None) };
-            let vnet = VnetHeader::from_bytes(header);
-            next = Some(offload.splitter.begin(vnet, buffer, read.saturating_sub(header.len())));
+            let first = room.part(0);
+            let (in_room, read) = if offload.is_long && room.count() > 1 {
+                let buffers: Vec<VolatileSlice<'_>> = (0..room.count()).map(|at| room.part(at)).collect();
+                let mut parts = Vec::with_capacity(buffers.len() + 2);
+                parts.push(header[..].as_mut().into());
+                parts.extend(buffers.iter().map(PartMut::from));
+                parts.push(offload.splitter.rest(room.total_bytes()).into());
+                (room.total_bytes(), self.read(&mut parts)?)
+            } else {
+                let rest = offload.splitter.rest(first.len());
+                (first.len(), self.read(&mut [header[..].as_mut().into(), (&first).into(), rest.into()])?)
+            };
+            let Some(read) = read else { return Ok(None) };
+            let len = read.saturating_sub(header.len());
+            offload.is_long = len > first.len();
+            next = Some(offload.splitter.begin(VnetHeader::from_bytes(header), room, in_room, len));
         }
     }
 
@@ -182,13 +202,18 @@ impl Tap {
 
 impl NetBackend for Tap {
     #[inline]
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
         if self.with_collector(|collector, write| collector.take(&frame, write))? == Some(true) {
             return Ok(true);
         }
-        let header = VnetHeader::default().to_bytes();
+        let header = VnetHeader::of_frame(frame.checked).to_bytes();
         let header = if self.offload.is_some() { &header[..] } else { &[] };
-        Ok(self.write([header.into(), (&frame).into()])? == Written::Taken)
+        let Some(whole) = frame.whole() else {
+            let parts: Vec<VolatileSlice<'_>> = frame.parts().collect();
+            let parts: Vec<Part<'_>> = std::iter::once(header.into()).chain(parts.iter().map(Part::from)).collect();
+            return Ok(self.write(&parts)? == Written::Taken);
+        };
+        Ok(self.write(&[header.into(), (&whole).into()])? == Written::Taken)
     }
 
     fn flush(&mut self) -> io::Result<u32> {
@@ -200,11 +225,12 @@ impl NetBackend for Tap {
     }
 
     #[inline]
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
         let Some(mut offload) = self.offload.take() else {
-            return self.read([(&buffer).into()]);
+            let first = room.part(0);
+            return Ok(self.read(&mut [(&first).into()])?.map(|len_bytes| Outgoing { len_bytes, side: None }));
         };
-        let frame = self.next_frame(&mut offload, &buffer);
+        let frame = self.next_frame(&mut offload, room);
         self.offload = Some(offload);
         frame
     }
@@ -272,7 +298,7 @@ impl Wire for Tap {
             self.far_end.count_lost();
             return Ok(false);
         }
-        match self.write([frame.into()]) {
+        match self.write(&[frame.into()]) {
             Ok(Written::Taken) => return Ok(true),
             Ok(Written::NoRoom | Written::Refused) => {}
             Err(error) => self.cut(error)?,
@@ -284,7 +310,7 @@ impl Wire for Tap {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let mut more = [0];
         while !self.far_end.is_removed() {
-            match self.read([buffer[..].as_mut().into(), more[..].as_mut().into()]) {
+            match self.read(&mut [buffer[..].as_mut().into(), more[..].as_mut().into()]) {
                 Ok(Some(len)) if len > buffer.len() => self.far_end.count_too_long(&self.name, buffer.len()),
                 Ok(len) => return Ok(len),
                 Err(error) => self.cut(error)?,

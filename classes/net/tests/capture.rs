@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nook_bus::{Clock, VolatileSlice};
 use nook_net::{Captured, Pcap};
-use nook_net_api::NetBackend;
+use nook_net_api::{Incoming, NetBackend, Outgoing, Room};
 
 /// Takes frames, and gives those that the test put there.
 #[derive(Default)]
@@ -16,17 +16,17 @@ struct Outlet {
 }
 
 impl NetBackend for Outlet {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
-        let mut bytes = vec![0; frame.len()];
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
+        let mut bytes = vec![0; frame.len_bytes()];
         frame.copy_to(&mut bytes[..]);
         self.taken.push(bytes);
         Ok(true)
     }
 
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
         Ok(self.to_give.pop_front().map(|frame| {
-            buffer.copy_from(&frame[..]);
-            frame.len()
+            room.copy_from(0, &frame[..]);
+            Outgoing { len_bytes: frame.len(), side: None }
         }))
     }
 
@@ -69,12 +69,13 @@ fn parse(path: &Path) -> Vec<Packet> {
 }
 
 fn up(backend: &mut impl NetBackend, frame: &[u8]) -> bool {
-    backend.deliver(VolatileSlice::from(&mut frame.to_vec()[..])).expect("the outlet takes frames")
+    backend.deliver(VolatileSlice::from(&mut frame.to_vec()[..]).into()).expect("the outlet takes frames")
 }
 
 fn down(backend: &mut impl NetBackend) -> Option<Vec<u8>> {
     let mut buffer = vec![0xee; 2048];
-    let len = backend.fetch(VolatileSlice::from(&mut buffer[..])).expect("the outlet gives frames")?;
+    let Outgoing { len_bytes: len, .. } =
+        backend.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("the outlet gives frames")?;
     buffer.truncate(len);
     Some(buffer)
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use nook_bus::VolatileSlice;
 use nook_net::{ExerciseReport, IpHost, IpHostConfig, Peer, PeerConfig, PingPlan, Plan, RrPlan, TcpPlan};
-use nook_net_api::NetBackend;
-use nook_net_api::Wire;
+use nook_net_api::{NetBackend, Outgoing, Room, Wire};
 use nook_seed::Rng;
 
 /// How long the cable takes, each way.
@@ -42,7 +41,9 @@ fn run(host: &mut IpHost, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRep
     while !host.finished() {
         let host_due = host.service(now_ns).expect("the host works");
         let mut moved = false;
-        while let Some(len) = host.fetch(VolatileSlice::from(&mut buffer[..])).expect("a frame from the host") {
+        while let Some(Outgoing { len_bytes: len, .. }) =
+            host.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("a frame from the host")
+        {
             moved = true;
             if cable.passes() {
                 peer.send(&buffer[..len]).expect("the peer takes frames");
@@ -53,7 +54,7 @@ fn run(host: &mut IpHost, peer: &mut dyn Wire, cable: &mut Cable) -> ExerciseRep
             moved = true;
             if cable.passes() {
                 let frame = VolatileSlice::from(&mut buffer[..len]);
-                host.deliver(frame).expect("the host takes frames");
+                host.deliver(frame.into()).expect("the host takes frames");
             }
         }
         idle_rounds = if moved { 0 } else { idle_rounds + 1 };
@@ -199,7 +200,7 @@ fn a_host_without_a_link_sends_nothing_and_wants_nothing() {
     host.start(Plan { ping: Some(PingPlan::default()), ..Plan::default() });
     assert_eq!(host.service(1_000_000_000).expect("it works"), None);
     let mut buffer = [0; 2048];
-    assert!(host.fetch(VolatileSlice::from(&mut buffer[..])).expect("it works").is_none());
+    assert!(host.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("it works").is_none());
 }
 
 #[test]

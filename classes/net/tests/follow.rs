@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nook_bus::Clock;
 use nook_net::{FarEnd, Tap};
-use nook_net_api::{KernelSettings, NetBackend, Wire};
+use nook_net_api::{KernelSettings, NetBackend, Room, Wire};
 use rustix::event::{PollFd, PollFlags, poll};
 use support::{PATIENCE, enter_namespace, in_namespace, ip_ok};
 
@@ -156,7 +156,7 @@ fn a_change_ends_a_wait() {
         ip_ok("link set nook0 mtu 1400");
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && !is_readable(fds[1]) {
-            let _ = tap.fetch(nook_bus::VolatileSlice::from(&mut buffer[..])).expect("a read");
+            let _ = tap.fetch(&Room::one(nook_bus::VolatileSlice::from(&mut buffer[..]))).expect("a read");
         }
         assert!(is_readable(fds[1]));
     });

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nook_bus::VolatileSlice;
 use nook_net::Tap;
-use nook_net_api::{NetBackend, Wire};
+use nook_net_api::{NetBackend, Outgoing, Room, Wire};
 use nook_seed::Rng;
 use sha2::{Digest, Sha256};
 use support::{PATIENCE, enter_namespace, in_namespace, ip_ok, raw_tap};
@@ -116,7 +116,9 @@ fn pump(
     let mut buffer = vec![0; BUFFER_BYTES];
     while !done.load(Ordering::Relaxed) {
         let mut moved = tagger.is_some_and(Tagger::forward);
-        while let Some(len) = near.fetch(VolatileSlice::from(&mut buffer[..])).expect("a read") {
+        while let Some(Outgoing { len_bytes: len, .. }) =
+            near.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("a read")
+        {
             passed.frames += 1;
             passed.longest = passed.longest.max(len);
             let mut frame = buffer[..len].to_vec();
@@ -128,7 +130,7 @@ fn pump(
         while let Some(len) = far.recv(&mut buffer).expect("a read") {
             match tagger {
                 Some(tagger) => tagger.deliver(&buffer[..len]),
-                None => assert!(near.deliver(VolatileSlice::from(&mut buffer[..len])).expect("a write")),
+                None => assert!(near.deliver(VolatileSlice::from(&mut buffer[..len]).into()).expect("a write")),
             }
             moved = true;
         }

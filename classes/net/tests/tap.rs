@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use nook_bus::VolatileSlice;
 use nook_net::protocol::{Progress, Request, Transfer, Verb};
 use nook_net::{EXERCISE_PORT, IpHost, IpHostConfig, Peer, PeerConfig, PingPlan, Plan, Tap, TapError};
-use nook_net_api::NetBackend;
-use nook_net_api::Wire;
+use nook_net_api::{NetBackend, Outgoing, Room, Wire};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
 use support::{in_namespace, ip, ip_ok, raw_tap};
@@ -79,14 +78,16 @@ fn the_kernel_talks_to_a_peer_through_a_tap_interface() {
             });
             let step = || {
                 let mut moved = false;
-                while let Some(len) = tap.fetch(VolatileSlice::from(&mut buffer[..])).expect("a read") {
+                while let Some(Outgoing { len_bytes: len, .. }) =
+                    tap.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("a read")
+                {
                     moved = true;
                     peer.send(&buffer[..len]).expect("the peer takes it");
                 }
                 peer.due_ns(now_ns());
                 while let Some(len) = peer.recv(&mut buffer).expect("a frame") {
                     moved = true;
-                    tap.deliver(VolatileSlice::from(&mut buffer[..len])).expect("a write");
+                    tap.deliver(VolatileSlice::from(&mut buffer[..len]).into()).expect("a write");
                 }
                 moved
             };
@@ -112,11 +113,13 @@ fn the_host_pings_the_kernel_at_the_other_end_of_a_cable() {
         let mut buffer = vec![0; 2048];
         while !host.finished() {
             host.service(now_ns()).expect("the host works");
-            while let Some(len) = host.fetch(VolatileSlice::from(&mut buffer[..])).expect("a frame") {
+            while let Some(Outgoing { len_bytes: len, .. }) =
+                host.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("a frame")
+            {
                 Wire::send(&mut tap, &buffer[..len]).expect("a write");
             }
             while let Some(len) = Wire::recv(&mut tap, &mut buffer).expect("a read") {
-                host.deliver(VolatileSlice::from(&mut buffer[..len])).expect("the host takes it");
+                host.deliver(VolatileSlice::from(&mut buffer[..len]).into()).expect("the host takes it");
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -166,10 +169,10 @@ fn while_the_interface_is_down_frames_are_dropped_and_reading_finds_nothing() {
     in_namespace(|| {
         let mut tap = Tap::interface("nook0").expect("a TAP interface");
         let mut frame = [0xff; 60];
-        let taken = tap.deliver(VolatileSlice::from(&mut frame[..]));
+        let taken = tap.deliver(VolatileSlice::from(&mut frame[..]).into());
         assert!(!taken.expect("it is not an error"));
         let mut buffer = [0; 2048];
-        assert!(tap.fetch(VolatileSlice::from(&mut buffer[..])).expect("it does not wait").is_none());
+        assert!(tap.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).expect("it does not wait").is_none());
     });
 }
 
@@ -180,7 +183,7 @@ fn an_interface_that_is_taken_away_is_an_error_that_names_it() {
         let mut tap = Tap::interface("nook0").expect("a TAP interface");
         ip_ok("link del nook0");
         let mut buffer = [0; 2048];
-        let Err(error) = tap.fetch(VolatileSlice::from(&mut buffer[..])) else { panic!("it is gone") };
+        let Err(error) = tap.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))) else { panic!("it is gone") };
         assert!(error.to_string().contains("nook0") && error.to_string().contains("removed"), "{error}");
     });
 }
@@ -276,6 +279,11 @@ fn left_by_its_owner(open: impl Fn() -> Result<Tap, TapError>) -> Tap {
     }
 }
 
+/// Takes the next frame from the interface.
+fn next_frame(tap: &mut Tap, buffer: &mut [u8]) -> Option<usize> {
+    Some(tap.fetch(&Room::one(VolatileSlice::from(buffer))).expect("a read")?.len_bytes)
+}
+
 /// Sends a datagram out of the interface, to a neighbour, and finds it among the frames that `read` gives.
 fn datagram(name: &str, mut read: impl FnMut(&mut [u8]) -> Option<usize>) -> Vec<u8> {
     ip_ok(&format!("addr add 10.0.2.15/24 dev {name}"));
@@ -309,7 +317,7 @@ fn a_header_of_another_length_that_an_earlier_owner_left_moves_no_frame() {
         leave_settings("nook0", 12);
         let mut tap = left_by_its_owner(|| Tap::interface("nook0"));
         tap.link(true).expect("the carrier");
-        let frame = datagram("nook0", |buffer| tap.fetch(VolatileSlice::from(buffer)).expect("a read"));
+        let frame = datagram("nook0", |buffer| next_frame(&mut tap, buffer));
         assert_whole(&frame);
     });
 }
@@ -348,9 +356,9 @@ fn filters_and_a_small_buffer_that_an_earlier_owner_left_lose_no_frame() {
             }
             let mut tap = left_by_its_owner(|| Tap::interface(&nook));
             tap.link(true).expect("the carrier");
-            assert_whole(&datagram(&nook, |buffer| tap.fetch(VolatileSlice::from(buffer)).expect("a read")));
+            assert_whole(&datagram(&nook, |buffer| next_frame(&mut tap, buffer)));
             let mut frame = [0xff; 60];
-            assert!(tap.deliver(VolatileSlice::from(&mut frame[..])).expect("a write"), "{what}");
+            assert!(tap.deliver(VolatileSlice::from(&mut frame[..]).into()).expect("a write"), "{what}");
             ip_ok(&format!("addr flush dev {nook}"));
             let mut tap = left_by_its_owner(|| Tap::cable(&cable, Arc::default()));
             assert_whole(&datagram(&cable, |buffer| Wire::recv(&mut tap, buffer).expect("a read")));
@@ -394,7 +402,8 @@ fn a_frame_that_the_kernel_sends_ends_a_wait_for_the_descriptor() {
         let ready = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)).expect("a wait");
         assert_eq!(ready, 1, "nothing for {:?}", begun.elapsed());
         let mut buffer = [0; 2048];
-        let len = tap.fetch(VolatileSlice::from(&mut buffer[..])).expect("a read").expect("a frame");
+        let room = Room::one(VolatileSlice::from(&mut buffer[..]));
+        let Outgoing { len_bytes: len, .. } = tap.fetch(&room).expect("a read").expect("a frame");
         assert!(len >= 14);
     });
 }

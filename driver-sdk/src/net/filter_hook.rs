@@ -4,21 +4,28 @@
 //! is dropped on the way to the device never comes out of `tx_provide`, and what is dropped on the way to the host is
 //! marked so in `rx_return`.
 
-use nook_abi::net::{NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, filter_direction, filter_verdict};
+use nook_abi::net::{
+    NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags, filter_direction, filter_verdict,
+};
 use nook_abi::{QUEUE_CAPACITY, RingHeader};
 
-use super::queues::{Ring, ring};
+use super::queues::{Ring, Sides, ring, tx_sides};
 use crate::raw::Page;
 use crate::{Kernel, Nook, Packet};
 
 /// The queues that frames come out of, and how far they were looked at.
 pub(crate) struct FilterHook {
     tx_provide: Ring,
+    /// What stands beside `tx_provide`.
+    tx_sides: Option<Sides>,
     tx_return: Ring,
     rx_return: Ring,
     pool: PoolLayout,
     tx_seen: u32,
     rx_seen: u32,
+    /// What became of the frame whose last entry was not seen yet, or of the last one: it is dropped.
+    tx_drops: bool,
+    rx_drops: bool,
 }
 
 impl FilterHook {
@@ -27,11 +34,14 @@ impl FilterHook {
         let NetPage { filters, pool, .. } = NetPage::from_words(&page.get().class);
         (filters != 0).then(|| FilterHook {
             tx_provide: ring(page, Queue::TxProvide),
+            tx_sides: tx_sides(page),
             tx_return: ring(page, Queue::TxReturn),
             rx_return: ring(page, Queue::RxReturn),
             pool,
             tx_seen: 0,
             rx_seen: 0,
+            tx_drops: false,
+            rx_drops: false,
         })
     }
 
@@ -49,7 +59,11 @@ impl FilterHook {
         let mut put = returned.produced;
         while self.tx_seen != produced {
             let given = QueueEntry::from_words(self.tx_provide.get(self.tx_seen));
-            if self.drops(nook, filter_direction::SENDING, &given) {
+            // A frame's first buffer has its headers; the others go where it goes.
+            if begins(&given) {
+                self.tx_drops = self.drops(nook, filter_direction::SENDING, &given);
+            }
+            if self.tx_drops {
                 // The host reclaims everything after each call that moves frames, so this has room.
                 assert!(put.wrapping_sub(returned.consumed) < QUEUE_CAPACITY, "tx_return is full");
                 let dropped = Packet::from(&given).returned(given.len_bytes, PacketStatus::Dropped);
@@ -72,6 +86,11 @@ impl FilterHook {
             if QueueEntry::from_words(given).status == 0 {
                 to = to.wrapping_sub(1);
                 self.tx_provide.set(to, given);
+                if QueueEntry::from_words(given).flags & entry_flags::SIDE != 0
+                    && let Some(sides) = &self.tx_sides
+                {
+                    sides.set(to, sides.get(at));
+                }
             }
         }
         self.tx_provide.set_consumed(to);
@@ -84,7 +103,10 @@ impl FilterHook {
         while self.rx_seen != produced {
             let returned = QueueEntry::from_words(self.rx_return.get(self.rx_seen));
             let received = returned.status == PacketStatus::Done as u16;
-            if received && self.drops(nook, filter_direction::RECEIVED, &returned) {
+            if received && begins(&returned) {
+                self.rx_drops = self.drops(nook, filter_direction::RECEIVED, &returned);
+            }
+            if received && self.rx_drops {
                 let marked = QueueEntry { status: PacketStatus::Dropped as u16, ..returned };
                 self.rx_return.set(self.rx_seen, marked.to_words());
             }
@@ -93,14 +115,22 @@ impl FilterHook {
     }
 }
 
+/// Returns whether an entry begins a frame.
+fn begins(entry: &QueueEntry) -> bool {
+    entry.flags & entry_flags::FIRST != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::TestHost;
+    use nook_abi::net::Side;
     use std::vec::Vec;
 
+    const WHOLE: u16 = entry_flags::FIRST | entry_flags::LAST;
+
     fn given(id: u32) -> QueueEntry {
-        QueueEntry { id, generation: 7, len_bytes: 60, ..QueueEntry::default() }
+        QueueEntry { id, generation: 7, flags: WHOLE, len_bytes: 60, ..QueueEntry::default() }
     }
 
     fn filter_hook(host: &TestHost) -> FilterHook {
@@ -146,12 +176,41 @@ mod tests {
         host.answer("net_filter", 1);
         let (received, failed) = (Packet::from(&given(1)), Packet::from(&given(2)));
         let mut batch = queues.rx_return.begin();
-        batch.vacant().unwrap().put(received.received(60));
+        batch.vacant().unwrap().put(received.received(60, false));
         batch.vacant().unwrap().put(failed.returned(0, PacketStatus::Failed));
         drop(batch);
         filter_hook.after(&host.nook());
         let at = host.net_page().pool.offset + host.net_page().pool.stride_bytes;
         assert_eq!(host.calls(), [std::format!("net_filter [0, {at}, 60]")]);
         assert_eq!(ids(&host.returned(Queue::RxReturn)), [(1, 3), (2, 1)]);
+    }
+    #[test]
+    fn a_frame_in_several_buffers_goes_as_a_whole_and_what_stands_beside_it_moves_along() {
+        let host = TestHost::new();
+        let (mut filter_hook, mut queues) = (filter_hook(&host), host.nook().queues());
+        for round in 0..200u32 {
+            let side = |frame: u32| Side { frame_bytes: 1000 * round + frame, ..Side::default() };
+            // Two frames that pass, of two entries and one; then one of three that does not.
+            let [first, last] = [entry_flags::FIRST | entry_flags::SIDE, entry_flags::LAST];
+            host.provide_beside(QueueEntry { flags: first, ..given(0) }, side(0));
+            host.provide(Queue::TxProvide, QueueEntry { flags: last, ..given(1) });
+            host.provide_beside(QueueEntry { flags: WHOLE | entry_flags::SIDE, ..given(2) }, side(2));
+            filter_hook.before(&host.nook());
+            host.answer("net_filter", 1);
+            host.provide_beside(QueueEntry { flags: first, ..given(3) }, side(3));
+            host.provide(Queue::TxProvide, QueueEntry { flags: 0, ..given(4) });
+            host.provide(Queue::TxProvide, QueueEntry { flags: last, ..given(5) });
+            filter_hook.before(&host.nook());
+            host.answer("net_filter", 0);
+            let mut provided = queues.tx_provide.begin();
+            for (frame, entries) in [(0, 2), (2, 1)] {
+                assert_eq!((provided.frame_count(), provided.side()), (Some(entries), Some(side(frame))));
+                provided.by_ref().take(entries as usize).for_each(drop);
+            }
+            assert_eq!((provided.frame_count(), provided.side()), (None, None));
+            drop(provided);
+            let dropped = PacketStatus::Dropped as u16;
+            assert_eq!(ids(&host.returned(Queue::TxReturn)), [(3, dropped), (4, dropped), (5, dropped)]);
+        }
     }
 }

@@ -19,6 +19,12 @@ impl<K: Kernel> Nook<K> {
         status(self.calls().net_attach(mac, max_mtu_bytes))
     }
 
+    /// Says what the device does to frames in the host's place, once, in `probe`, after
+    /// [`net_attach`](Self::net_attach): bits of [`offload`](nook_abi::net::offload).
+    pub fn net_offloads(&self, offloads: u32) {
+        self.calls().net_offloads(offloads);
+    }
+
     /// Reports the link.
     pub fn net_link(&self, link: LinkState) {
         self.calls().net_link(link.up.into(), link.speed_mbps, link.full_duplex.into());

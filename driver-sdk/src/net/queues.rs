@@ -3,11 +3,13 @@
 //! Host and driver use a ring on the same thread, never at the same time, so its counters and entries need no
 //! atomics: an entry call is a barrier. A batch loads the counters once and writes its own back once, when it ends.
 
-use nook_abi::net::{EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, RING_BYTES, entry_flags};
+use nook_abi::net::{
+    EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, RING_BYTES, Side, SideWords, entry_flags,
+};
 use nook_abi::{Addr, QUEUE_CAPACITY, RingHeader};
 
 use crate::DmaBytes;
-use crate::raw::{Page, QueueMemory, Span, Words};
+use crate::raw::{Page, QueueMemory, SideMemory, Span, Words};
 
 /// A queue of entries as memory.
 pub(crate) type Ring = QueueMemory<{ size_of::<EntryWords>() / size_of::<u64>() }>;
@@ -20,6 +22,17 @@ pub(crate) fn ring(page: Page, queue: Queue) -> Ring {
     // SAFETY: the code that made the `Page` vouched that its host keeps it filled in as documented, and a network
     // driver's has the addresses of its queues there.
     unsafe { Ring::new(addr as Addr) }
+}
+
+/// What stands beside the entries of a queue, as memory.
+pub(crate) type Sides = SideMemory<{ size_of::<SideWords>() / size_of::<u64>() }>;
+
+/// Returns the side array of `tx_provide`, if the host has one.
+pub(crate) fn tx_sides(page: Page) -> Option<Sides> {
+    let addr = NetPage::from_words(&page.get().class).sides[Queue::TxProvide as usize];
+    // SAFETY: the code that made the `Page` vouched that its host keeps it filled in as documented, and a network
+    // driver's has the address of the side array there, or 0.
+    (addr != 0).then(|| unsafe { Sides::new(addr as Addr) })
 }
 
 /// The driver's ends of the four queues, and where the packets are.
@@ -39,9 +52,9 @@ pub struct NetQueues {
 impl NetQueues {
     pub(crate) fn new(page: Page) -> Self {
         NetQueues {
-            rx_provide: ProvideQueue(ring(page, Queue::RxProvide)),
+            rx_provide: ProvideQueue { ring: ring(page, Queue::RxProvide), sides: None },
             rx_return: ReturnQueue(ring(page, Queue::RxReturn)),
-            tx_provide: ProvideQueue(ring(page, Queue::TxProvide)),
+            tx_provide: ProvideQueue { ring: ring(page, Queue::TxProvide), sides: tx_sides(page) },
             tx_return: ReturnQueue(ring(page, Queue::TxReturn)),
             pool: Pool::new(page),
         }
@@ -49,13 +62,16 @@ impl NetQueues {
 }
 
 /// The end of a queue from which the driver takes.
-pub struct ProvideQueue(pub(super) Ring);
+pub struct ProvideQueue {
+    pub(super) ring: Ring,
+    sides: Option<Sides>,
+}
 
 impl ProvideQueue {
     /// Begins a batch of taking.
     #[inline(always)]
     pub fn begin(&mut self) -> Provided<'_> {
-        let RingHeader { produced, consumed } = self.0.header();
+        let RingHeader { produced, consumed } = self.ring.header();
         Provided { queue: self, at: consumed, end: produced }
     }
 }
@@ -73,6 +89,37 @@ impl Provided<'_> {
     pub fn left(&self) -> u32 {
         self.end.wrapping_sub(self.at)
     }
+
+    /// Returns the packet that comes next, and leaves it there.
+    #[inline(always)]
+    pub(super) fn peek(&self) -> Option<Packet> {
+        (self.at != self.end).then(|| Packet::from_words(self.queue.ring.get(self.at)))
+    }
+
+    /// Takes the packet that comes next, which is there.
+    #[inline(always)]
+    pub(super) fn skip_one(&mut self) {
+        self.at = self.at.wrapping_add(1);
+    }
+
+    /// Returns how many entries the frame has that comes next, if there is one.
+    pub fn frame_count(&self) -> Option<u32> {
+        let is_last = |ahead: &u32| {
+            let [first, _] = self.queue.ring.get(self.at.wrapping_add(*ahead));
+            (first >> QueueEntry::FLAGS_SHIFT) as u16 & entry_flags::LAST != 0
+        };
+        (0..self.left()).find(is_last).map(|ahead| ahead + 1)
+    }
+
+    /// Returns what is to be done to the frame that comes next, if something is.
+    pub fn side(&self) -> Option<Side> {
+        if self.at == self.end {
+            return None;
+        }
+        let [first, _] = self.queue.ring.get(self.at);
+        let says = (first >> QueueEntry::FLAGS_SHIFT) as u16 & entry_flags::SIDE != 0;
+        self.queue.sides.as_ref().filter(|_| says).map(|sides| Side::from_words(sides.get(self.at)))
+    }
 }
 
 impl Iterator for Provided<'_> {
@@ -83,7 +130,7 @@ impl Iterator for Provided<'_> {
         if self.at == self.end {
             return None;
         }
-        let words = self.queue.0.get(self.at);
+        let words = self.queue.ring.get(self.at);
         self.at = self.at.wrapping_add(1);
         Some(QueueEntry::from_words(words))
     }
@@ -92,7 +139,7 @@ impl Iterator for Provided<'_> {
 impl Drop for Provided<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.queue.0.set_consumed(self.at);
+        self.queue.ring.set_consumed(self.at);
     }
 }
 
@@ -183,6 +230,15 @@ impl Packet {
         Packet { first, len_bytes: second as u32, zero: 0 }
     }
 
+    /// What is kept beside a descriptor that stands for no packet.
+    pub const NONE: Packet = Packet { first: u64::MAX, len_bytes: 0, zero: 0 };
+
+    /// Returns whether it is [`NONE`](Self::NONE).
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        self.first == u64::MAX
+    }
+
     /// Returns which packet buffer it is.
     #[inline(always)]
     pub fn id(&self) -> u32 {
@@ -195,18 +251,26 @@ impl Packet {
         (self.first >> QueueEntry::FLAGS_SHIFT) as u16 & entry_flags::LAST != 0
     }
 
+    /// Returns whether it is a frame by itself to which nothing is to be done.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        (self.first >> QueueEntry::FLAGS_SHIFT) as u16 == entry_flags::FIRST | entry_flags::LAST
+    }
+
     /// Returns the entry that gives it back, with the flags that it was given with.
     #[inline(always)]
     pub fn returned(self, len_bytes: u32, status: PacketStatus) -> QueueEntry {
         QueueEntry::from_words([self.first, u64::from(len_bytes) | (status as u64) << QueueEntry::STATUS_SHIFT])
     }
 
-    /// Returns the entry that gives it back as a whole received frame.
+    /// Returns the entry that gives it back as a whole received frame; `checked` says that the device found its
+    /// checksum of TCP or UDP right ([`offload::RX_CHECKSUM`](nook_abi::net::offload::RX_CHECKSUM)).
     #[inline(always)]
-    pub fn received(self, len_bytes: u32) -> QueueEntry {
-        const WHOLE: u64 = ((entry_flags::FIRST | entry_flags::LAST) as u64) << QueueEntry::FLAGS_SHIFT;
+    pub fn received(self, len_bytes: u32, checked: bool) -> QueueEntry {
+        let flags = entry_flags::FIRST | entry_flags::LAST | if checked { entry_flags::CHECKED } else { 0 };
         let others = self.first & !(0xffff << QueueEntry::FLAGS_SHIFT);
-        Packet { first: others | WHOLE, ..self }.returned(len_bytes, PacketStatus::Done)
+        let first = others | u64::from(flags) << QueueEntry::FLAGS_SHIFT;
+        Packet { first, ..self }.returned(len_bytes, PacketStatus::Done)
     }
 }
 
@@ -308,9 +372,10 @@ mod tests {
     #[test]
     fn a_packet_is_returned_as_it_was_given() {
         let packet = Packet::from(&entry(3));
-        let returned = packet.received(1514);
+        let returned = packet.received(1514, false);
         assert_eq!((returned.id, returned.generation, returned.len_bytes), (3, 7, 1514));
         assert_eq!(returned.flags, entry_flags::FIRST | entry_flags::LAST);
+        assert_eq!(packet.received(60, true).flags, returned.flags | entry_flags::CHECKED);
         assert_eq!(packet.returned(0, PacketStatus::Unused).status, 2);
     }
 
@@ -328,7 +393,7 @@ mod tests {
         let failed = QueueEntry { len_bytes: 7, status: PacketStatus::Failed as u16, ..given };
         assert_eq!(packet.returned(7, PacketStatus::Failed), failed);
         let whole = QueueEntry { len_bytes: u32::MAX, flags: entry_flags::FIRST | entry_flags::LAST, ..given };
-        assert_eq!(packet.received(u32::MAX), whole);
+        assert_eq!(packet.received(u32::MAX, false), whole);
     }
 
     #[test]

@@ -13,23 +13,23 @@ use crate::{Done, Fill, Finished, Packet, Reap};
 
 impl<const N: usize, const SLOT: usize> Fill<'_, Packet, N, SLOT> {
     /// Takes up to `most` packets from a provide queue, as long as there is one and the driver owns a slot, and fills a
-    /// slot with what `plain` makes of each. What it makes nothing of fills no slot and is `other`'s, which has to give
-    /// it back. Returns how many were taken, `other`'s among them. At most 256 packets are in the ring then, however
-    /// large it is: as many as the return queue has places, so that all can be returned by one call.
+    /// slot with what `plain` makes of each. What it makes nothing of is `other`'s, which takes it and what belongs to
+    /// it out of the queue, and fills as many slots as that takes; it says how many it took, and 0 if there is no room
+    /// now. Returns how many were taken, which may be more than `most` by what `other` took last. At most 256 packets
+    /// are in the ring then, however large it is ([`packets_room`](Self::packets_room)): as many as the return queue
+    /// has places, so that all can be returned by one call.
     #[inline(always)]
     pub fn fill_from<const WORDS: usize>(
         &mut self,
         provided: &mut Provided<'_>,
         most: u32,
         plain: impl Fn(&Packet) -> Option<[u64; WORDS]>,
-        mut other: impl FnMut(Packet),
+        mut other: impl FnMut(&mut Self, &mut Provided<'_>) -> u32,
     ) -> u32 {
         let mut taken = 0;
         loop {
-            let in_ring = N as u32 - 1 - self.room();
-            let room = self.room().min(QUEUE_CAPACITY.saturating_sub(in_ring));
-            let wanted = (most - taken).min(room).min(provided.left());
-            let filled = self.transfer(&provided.queue.0, provided.at, wanted, |entry| {
+            let wanted = most.saturating_sub(taken).min(self.packets_room()).min(provided.left());
+            let filled = self.transfer(&provided.queue.ring, provided.at, wanted, |entry| {
                 let packet = Packet::from_words(entry);
                 Some((plain(&packet)?, packet))
             });
@@ -40,28 +40,43 @@ impl<const N: usize, const SLOT: usize> Fill<'_, Packet, N, SLOT> {
             }
             cold_path();
             // Not plain, or no slot is left that was free when the call began.
-            let (Some(slot), Some(entry)) = (self.vacant(), provided.next()) else { return taken };
-            taken += 1;
-            let packet = Packet::from(&entry);
-            match plain(&packet) {
-                Some(words) => slot.put(words, packet),
-                None => other(packet),
+            let Some(packet) = provided.peek() else { return taken };
+            let more = match plain(&packet) {
+                Some(words) => {
+                    let Some(slot) = self.vacant() else { return taken };
+                    slot.put(words, packet);
+                    provided.skip_one();
+                    1
+                }
+                None => other(self, provided),
+            };
+            if more == 0 {
+                return taken;
             }
+            taken += more;
         }
+    }
+
+    /// Returns how many packets may be put into the ring.
+    #[inline(always)]
+    pub fn packets_room(&self) -> u32 {
+        let in_ring = N as u32 - 1 - self.room();
+        self.room().min(QUEUE_CAPACITY.saturating_sub(in_ring))
     }
 }
 
 impl<const N: usize, const SLOT: usize, D: Done> Reap<'_, Packet, N, SLOT, D> {
     /// Takes up to `most` packets that the device is done with, as long as the return queue has a place, and gives the
-    /// host what `plain` makes of each, or `other` where that makes nothing of it. Returns how many were taken: less
-    /// than `most` and the room that the queue had means that the device has done no more.
+    /// host what `plain` makes of each, or `other` where that makes nothing of it; nothing, where `other` makes nothing
+    /// of it either. Returns how many were taken: less than `most` and the room that the queue had means that the
+    /// device has done no more.
     #[inline(always)]
     pub fn return_to(
         &mut self,
         returning: &mut Returning<'_>,
         most: u32,
         plain: impl Fn(&Finished<'_, Packet, SLOT, N>) -> Option<QueueEntry>,
-        mut other: impl FnMut(Finished<'_, Packet, SLOT, N>) -> QueueEntry,
+        mut other: impl FnMut(Finished<'_, Packet, SLOT, N>) -> Option<QueueEntry>,
     ) -> u32 {
         let mut taken = 0;
         loop {
@@ -76,7 +91,9 @@ impl<const N: usize, const SLOT: usize, D: Done> Reap<'_, Packet, N, SLOT, D> {
             cold_path();
             let (Some(place), Some(done)) = (returning.vacant(), self.next()) else { return taken };
             taken += 1;
-            place.put(plain(&done).unwrap_or_else(|| other(done)));
+            if let Some(entry) = plain(&done).or_else(|| other(done)) {
+                place.put(entry);
+            }
         }
     }
 }
@@ -137,7 +154,10 @@ mod tests {
                 &mut queues.tx_provide.begin(),
                 most,
                 |packet| (!refused(packet.id())).then_some([packet.id().into(), 0]),
-                |packet| turned_down.push(packet.id()),
+                |_, provided| {
+                    turned_down.push(provided.next().unwrap().id);
+                    1
+                },
             );
             let put = taken - (turned_down.len() as u32 - before);
             assert!(taken <= most && put == room - fill.room());
@@ -152,7 +172,7 @@ mod tests {
                 &mut batch,
                 most,
                 |done| (done.done_word() & FAILED == 0).then(|| done.kept.returned(done.word(2), PacketStatus::Done)),
-                |done| done.kept.returned(done.word(2), PacketStatus::Failed),
+                |done| Some(done.kept.returned(done.word(2), PacketStatus::Failed)),
             );
             drop(batch);
             assert_eq!(back, most.min(finished.len() as u32 - reaped), "round {round}");
@@ -177,7 +197,7 @@ mod tests {
         let (mut queues, mut ring) = (host.nook().queues(), Ring::new(host.nook()).unwrap());
         host.provide(Queue::TxProvide, entry(1));
         let fill = |_: &Packet| Some([1, 0]);
-        assert_eq!(ring.fill().fill_from(&mut queues.tx_provide.begin(), 9, fill, |_| unreachable!()), 1);
+        assert_eq!(ring.fill().fill_from(&mut queues.tx_provide.begin(), 9, fill, |_, _| unreachable!()), 1);
         ring.publish();
         device_finishes(&host, &ring, 0, 1);
         let plain = |done: &Finished<'_, Packet, 16, SLOTS>| Some(done.kept.returned(0, PacketStatus::Done));

@@ -11,7 +11,7 @@ mod transfer;
 mod window;
 
 pub(crate) use page::Page;
-pub(crate) use queue::QueueMemory;
+pub(crate) use queue::{QueueMemory, SideMemory};
 pub(crate) use scratch::{Words, begin_call, call, write_free};
 pub(crate) use transfer::{fill, reap};
 pub(crate) use window::{Slots, Span, View};

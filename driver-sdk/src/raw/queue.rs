@@ -94,3 +94,36 @@ impl<const WORDS: usize> QueueMemory<WORDS> {
         unsafe { self.entry(at).write(words) }
     }
 }
+
+/// An array beside a queue, with a place for each of its entries, by its address.
+#[derive(Debug)]
+pub(crate) struct SideMemory<const WORDS: usize> {
+    places: *mut [u64; WORDS],
+    /// Not for another thread.
+    thread: PhantomData<*mut ()>,
+}
+
+impl<const WORDS: usize> SideMemory<WORDS> {
+    /// # Safety
+    /// As for [`QueueMemory::new`], of an array of as many places of `WORDS` words as a queue has entries.
+    pub(crate) const unsafe fn new(addr: Addr) -> Self {
+        SideMemory { places: addr as *mut [u64; WORDS], thread: PhantomData }
+    }
+
+    fn place(&self, at: u32) -> *mut [u64; WORDS] {
+        // SAFETY: the array has as many places (`new`), and the index is below that.
+        unsafe { self.places.add((at & (QUEUE_CAPACITY - 1)) as usize) }
+    }
+
+    /// Reads what is beside the entry at counter `at`.
+    pub(crate) fn get(&self, at: u32) -> [u64; WORDS] {
+        // SAFETY: `place` gives a place of this array, which is valid (`new`), and this thread alone uses it now.
+        unsafe { self.place(at).read() }
+    }
+
+    /// Writes what is beside the entry at counter `at`.
+    pub(crate) fn set(&self, at: u32, words: [u64; WORDS]) {
+        // SAFETY: `place` gives a place of this array, which is valid (`new`), and this thread alone uses it now.
+        unsafe { self.place(at).write(words) }
+    }
+}

@@ -5,7 +5,9 @@ use e1000_regs::{
     CTRL, CTRL_EXT, DEVICE_82540EM, DEVICE_82545EM, DEVICE_82574L, GCR, GCR2, IAM, MRQC, RCTL, RFCTL, TARC0, TIPG,
     TXDCTL, VENDOR,
 };
-use nook_sdk::Register;
+use nook_sdk::{Register, offload};
+
+use crate::offloads;
 
 /// What differs from chip to chip.
 #[derive(Debug)]
@@ -29,6 +31,15 @@ pub(crate) struct Chip {
     pub(crate) tuning: &'static [Tuning],
     /// Where frames turn round in loopback.
     pub(crate) loopback: Loopback,
+    /// Emulations that are wrong about an offload.
+    wrong: &'static [Wrong],
+}
+
+/// An emulation of a chip, known by its subsystem, and which offloads are not to be used of it.
+#[derive(Debug)]
+struct Wrong {
+    subsystem: (u16, u16),
+    offloads: u32,
 }
 
 /// Bits of one register: those to clear, then those to set.
@@ -77,13 +88,14 @@ const PCI: Chip = Chip {
     txdctl: 0,
     tuning: &[],
     loopback: Loopback::Phy,
+    wrong: &[],
 };
 
 /// Bits 3 and 20 of the 82574's CTRL are reserved and must be set (82574, section 10.2.2.1); TIPG and TXDCTL are what
 /// its section 4.6.6 suggests, with bit 22, which Linux's and DPDK's drivers set on the whole generation.
 static CHIPS: [Chip; 3] = [
-    Chip { device: DEVICE_82540EM, name: "82540EM", ..PCI },
-    Chip { device: DEVICE_82545EM, name: "82545EM", ..PCI },
+    Chip { device: DEVICE_82540EM, name: "82540EM", wrong: &QEMU_PCI, ..PCI },
+    Chip { device: DEVICE_82545EM, name: "82545EM", wrong: &QEMU_PCI, ..PCI },
     Chip {
         device: DEVICE_82574L,
         name: "82574L",
@@ -95,8 +107,17 @@ static CHIPS: [Chip; 3] = [
         txdctl: TXDCTL::GRAN | TXDCTL::WTHRESH.put(1) | 1 << 22,
         tuning: &EXPRESS_TUNING,
         loopback: Loopback::Mac,
+        wrong: &QEMU_EXPRESS,
     },
 ];
+
+/// QEMU's e1000 says in each segment of IPv6 that its payload is 40 bytes longer than it is (7.2 and 10.0).
+static QEMU_PCI: [Wrong; 1] = [Wrong { subsystem: (0x1af4, 0x1100), offloads: offload::SEGMENT_V6 }];
+
+/// QEMU's e1000e, on a back end that takes frames only, sends one long packet in fragments of IPv4 (7.2), which is
+/// nothing for IPv6, or segments that have lost FIN and PSH (10.0).
+static QEMU_EXPRESS: [Wrong; 1] =
+    [Wrong { subsystem: (VENDOR, 0), offloads: offload::SEGMENT_V4 | offload::SEGMENT_V6 }];
 
 /// Legacy descriptors, one queue, and interrupts that nothing masks but the driver, no matter what used the chip
 /// before; the firmware is informed; and the reserved bits that public drivers set.
@@ -114,6 +135,12 @@ impl Chip {
     /// Finds the chip with these PCI ids.
     pub(crate) fn find(vendor: u16, device: u16) -> Option<&'static Chip> {
         CHIPS.iter().find(|chip| vendor == VENDOR && chip.device == device)
+    }
+
+    /// Returns what this one does to frames in the host's place: bits of [`offload`].
+    pub(crate) fn offloads(&self, subsystem: (u16, u16)) -> u32 {
+        let wrong = self.wrong.iter().find(|wrong| wrong.subsystem == subsystem);
+        offloads::ALL & !wrong.map_or(0, |wrong| wrong.offloads)
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{eeprom, phy, setup, statistics};
 /// Where PCI configuration space has the vendor and the device (PCI 3.0, section 6.2.1).
 const PCI_VENDOR: u32 = 0;
 const PCI_DEVICE: u32 = 2;
+const PCI_SUBSYSTEM_VENDOR: u32 = 0x2c;
+const PCI_SUBSYSTEM: u32 = 0x2e;
 
 /// The BAR with the registers (section 4.1).
 const BAR: u32 = 0;
@@ -61,6 +63,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     fn probe(nook: Nook<K>, _reason: ProbeReason) -> Result<Self, Status> {
         let (vendor, device) = (nook.config_read16(PCI_VENDOR) as u16, nook.config_read16(PCI_DEVICE) as u16);
         let chip = Chip::find(vendor, device).ok_or(Status::NoDevice)?;
+        let subsystem = (nook.config_read16(PCI_SUBSYSTEM_VENDOR) as u16, nook.config_read16(PCI_SUBSYSTEM) as u16);
+        let offloads = chip.offloads(subsystem);
         let queues = nook.queues();
         if queues.pool.room_bytes() < LONGEST_BYTES {
             error!(nook, "packet buffers have {} bytes, and frames up to {LONGEST_BYTES}", queues.pool.room_bytes());
@@ -91,6 +95,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             tx_stuck_ticks: 0,
         };
         nook.net_attach(mac, MAX_MTU_BYTES)?;
+        nook.net_offloads(offloads);
         let [a, b, c, d, e, f] = mac;
         info!(nook, "{} at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", chip.name);
         Ok(driver)

@@ -7,9 +7,9 @@ use e1000_regs::{
 use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
 use crate::chip::{Chip, Tuning};
-use crate::express;
 use crate::rx_filter::{RxFilter, write_rctl};
 use crate::verbs::Ring;
+use crate::{express, offloads};
 
 /// How much longer than it should a reset may take: a look at a busy machine comes late, and it is not at fault.
 const RESET_PATIENCE_NS: u64 = 200_000_000;
@@ -74,7 +74,7 @@ pub(crate) fn start<K: Kernel>(
     regs.write(TDLEN, tx.len_bytes());
     regs.write(RXDCTL, 0);
     regs.write(TXDCTL, chip.txdctl);
-    regs.write(RXCSUM, 0);
+    regs.write(RXCSUM, offloads::CHECKS);
     regs.write(TIPG, chip.tipg);
     nook.dma_enable()?;
     regs.write(TCTL, TCTL::EN | TCTL::PSP | TCTL::CT.put(ATTEMPTS) | TCTL::COLD.put(COLLISION_DISTANCE));

@@ -7,9 +7,12 @@ use core::cell::Cell;
 
 use e1000_regs::tx::command;
 use e1000_regs::{RDT, TDT, rx, tx};
-use nook_sdk::{DescriptorRing, DoneBit, Finished, Kernel, NetQueues, Packet, PacketStatus, QueueEntry, ReturnQueue};
+use nook_sdk::{
+    DescriptorRing, DoneBit, Finished, Kernel, NetQueues, Packet, PacketStatus, Provided, QueueEntry, ReturnQueue,
+};
 
 use crate::driver::E1000;
+use crate::offloads;
 
 /// Descriptors in each ring: twice as many as packets that are in it at most, so that a call never needs one that it
 /// has just reclaimed. One of them is never used, because head = tail means empty (section 3.2.6).
@@ -22,7 +25,7 @@ const HEADER_BYTES: u32 = 14;
 
 /// How each frame is sent. RS: each descriptor says what became of it. IDE: the interrupt that says so is delayed,
 /// so that one stands for many (see `setup::moderate`).
-const SEND: u32 = command::IFCS | command::RS | command::IDE;
+pub(crate) const SEND: u32 = command::IFCS | command::RS | command::IDE;
 
 /// A ring of the chip: legacy descriptors both ways, whose last word has DD in the same place (sections 3.2.3.1 and
 /// 3.3.3.2). Beside each is the packet whose buffer the chip has.
@@ -34,16 +37,18 @@ const _: () = assert!(DD == tx::status::DD);
 
 /// Packs four words into the two halves of a slot.
 #[inline(always)]
-fn halves([a, b, c, d]: [u32; 4]) -> [u64; 2] {
+pub(crate) fn halves([a, b, c, d]: [u32; 4]) -> [u64; 2] {
     [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
 }
 
-/// Gives back what no descriptor can say: a host that gives such a thing is broken.
+/// Takes a packet and gives it back, of which no descriptor can be made: a host that gives such a thing is broken.
 #[cold]
-fn refuse(queue: &mut ReturnQueue, packet: Packet) {
+pub(crate) fn refuse(queue: &mut ReturnQueue, provided: &mut Provided<'_>) -> u32 {
+    let Some(entry) = provided.next() else { return 0 };
     if let Some(place) = queue.begin().vacant() {
-        place.put(packet.returned(packet.len_bytes, PacketStatus::Failed));
+        place.put(Packet::from(&entry).returned(entry.len_bytes, PacketStatus::Failed));
     }
+    1
 }
 
 impl<K: Kernel> E1000<K> {
@@ -55,7 +60,7 @@ impl<K: Kernel> E1000<K> {
             &mut rx_provide.begin(),
             budget,
             |packet| Some(halves(rx::fresh(pool.frame_iova(packet)?))),
-            |packet| refuse(rx_return, packet),
+            |_, provided| refuse(rx_return, provided),
         );
         if let Some(tail) = self.rx.publish() {
             self.regs.write(RDT, tail);
@@ -72,7 +77,7 @@ impl<K: Kernel> E1000<K> {
         let whole = |done: &Done| if mid_frame.get() { None } else { whole_frame(done) };
         let moved = self.rx.reap().return_to(&mut returning, most, whole, |done| {
             mid_frame.set(!ends(&done));
-            done.kept.returned(0, PacketStatus::Failed)
+            Some(done.kept.returned(0, PacketStatus::Failed))
         });
         self.rx_mid_frame = mid_frame.get();
         moved == most
@@ -89,8 +94,9 @@ impl<K: Kernel> E1000<K> {
         }
     }
 
-    /// Gives the host's frames to the chip. A frame in several buffers takes several descriptors. A full ring is no
-    /// reason to be called again: the interrupt of a descriptor that is done causes the next call.
+    /// Gives the host's frames to the chip. A frame in several buffers takes several descriptors, and one to which
+    /// something is to be done one more. A full ring is no reason to be called again: the interrupt of a descriptor
+    /// that is done causes the next call.
     #[inline(always)]
     pub(crate) fn tx_provide(&mut self, budget: u32) -> bool {
         let NetQueues { tx_provide, tx_return, pool, .. } = &mut self.queues;
@@ -99,16 +105,15 @@ impl<K: Kernel> E1000<K> {
             budget,
             |packet| {
                 let iova = pool.frame_iova(packet)?;
-                let end = command::EOP * u32::from(packet.is_last());
-                let fits = (1..=tx::LEGACY_MAX_BYTES).contains(&packet.len_bytes);
-                fits.then(|| halves(tx::legacy(iova, packet.len_bytes as u16, SEND | end)))
+                let fits = packet.is_plain() && (1..=tx::LEGACY_MAX_BYTES).contains(&packet.len_bytes);
+                fits.then(|| halves(tx::legacy(iova, packet.len_bytes as u16, SEND | command::EOP)))
             },
-            |packet| refuse(tx_return, packet),
+            |fill, provided| offloads::fill(fill, provided, pool).unwrap_or_else(|| refuse(tx_return, provided)),
         );
         if let Some(tail) = self.tx.publish() {
             self.regs.write(TDT, tail);
         }
-        moved == budget
+        moved >= budget
     }
 
     /// Gives the host's frames back that were sent.
@@ -118,11 +123,12 @@ impl<K: Kernel> E1000<K> {
         let most = budget.min(returning.room());
         // Collisions that did not end (section 3.3.3.2).
         let lost = |done: &Done| done.done_word() & (tx::status::EC | tx::status::LC) != 0;
+        let sent = |done: &Done| !done.kept.is_none() && !lost(done);
         let moved = self.tx.reap().return_to(
             &mut returning,
             most,
-            |done| (!lost(done)).then(|| done.kept.returned(done.kept.len_bytes, PacketStatus::Done)),
-            |done| done.kept.returned(done.kept.len_bytes, PacketStatus::Failed),
+            |done| sent(done).then(|| done.kept.returned(done.kept.len_bytes, PacketStatus::Done)),
+            |done| (!done.kept.is_none()).then(|| done.kept.returned(done.kept.len_bytes, PacketStatus::Failed)),
         );
         moved == most
     }
@@ -140,7 +146,9 @@ impl<K: Kernel> E1000<K> {
         });
         let mut returning = self.queues.tx_return.begin();
         self.tx.clear(|packet| {
-            if let Some(place) = returning.vacant() {
+            if let Some(place) = returning.vacant()
+                && !packet.is_none()
+            {
                 place.put(packet.returned(packet.len_bytes, unsent));
             }
         });
@@ -160,5 +168,6 @@ fn ends(done: &Done) -> bool {
 fn whole_frame(done: &Done) -> Option<QueueEntry> {
     let len_bytes = rx::length_bytes(done.word(rx::LENGTH_WORD));
     let good = ends(done) && done.done_word() & rx::error::FRAME == 0;
-    (good && (HEADER_BYTES..=LONGEST_BYTES).contains(&len_bytes)).then(|| done.kept.received(len_bytes))
+    (good && (HEADER_BYTES..=LONGEST_BYTES).contains(&len_bytes))
+        .then(|| done.kept.received(len_bytes, offloads::is_checked(done.done_word())))
 }

@@ -16,6 +16,9 @@ pub struct Behaviour {
     /// Frames of a million that arrive with a bad frame check sequence. The only way in which this device loses
     /// frames that it could take, so it is never on by default.
     pub receive_errors_ppm: u32,
+    /// In one of this many received frames whose checksums were to be looked at it is left open whether they are right;
+    /// 0 is never.
+    pub open_checksums_one_in: u32,
     /// Whether the cable waits while the receive FIFO is full, as a link partner does that obeys PAUSE frames. If not,
     /// frames are lost then.
     pub full_fifo_waits: bool,
@@ -32,6 +35,7 @@ impl Behaviour {
             negotiation_ns: 0,
             spurious_one_in: 0,
             receive_errors_ppm: 0,
+            open_checksums_one_in: 0,
             full_fifo_waits: true,
             garbage: false,
         }
@@ -45,6 +49,7 @@ impl Behaviour {
             negotiation_ns: 20_000_000,
             spurious_one_in: 200,
             receive_errors_ppm: 0,
+            open_checksums_one_in: 8,
             full_fifo_waits: true,
             garbage: true,
         }

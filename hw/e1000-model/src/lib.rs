@@ -8,12 +8,12 @@
 //! nothing, and shares its interrupt line with others. How much of that, is its [`Behaviour`]. All of it comes from one
 //! seed and the times given to [`service`](nook_bus::PciDevice::service), so that a run can be repeated.
 //!
-//! What it is not: a model of timing or of the PCI bus, and there is no fibre, management or wake-up in it. Of the
-//! offloads it has only the checksum of legacy transmit descriptors. It knows neither driver nor host; the code that
-//! owns a nook calls it.
+//! What it is not: a model of timing or of the PCI bus, and there is no fibre, management or wake-up in it, nor VLAN
+//! offloads. It knows neither driver nor host; the code that owns a nook calls it.
 #![forbid(unsafe_code)]
 
 mod behaviour;
+mod checksum;
 mod config_space;
 mod crc;
 mod eeprom;
@@ -25,6 +25,7 @@ mod registers;
 mod ring;
 mod rx;
 mod rx_filter;
+mod segment;
 mod stats;
 mod tx;
 

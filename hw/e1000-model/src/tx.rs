@@ -1,16 +1,20 @@
 //! Transmit (sections 3.3 and 3.4).
 
-use e1000_regs::tx::{self, command, status};
-use e1000_regs::{BPTC, GOTCL, GPTC, ICR, MPTC, TCTL, TOTL, TPT};
+use e1000_regs::tx::{self, Context, command, status};
+use e1000_regs::{BPTC, GOTCL, GPTC, ICR, MPTC, TCTL, TOTL, TPT, TSCTC, TSCTFC};
 
 use crate::NEVER;
+use crate::checksum::{insert, insert_by_context};
 use crate::crc::frame_check;
 use crate::model::Model;
 use crate::ring::{Ring, WriteBacks};
 use crate::rx_filter::BROADCAST;
+use crate::segment::Segments;
 
-/// Room for the longest packet (section 3.3.3), what hardware adds, and what loopback needs.
+/// Room for the longest frame (section 3.3.3), what hardware adds, and what loopback needs.
 const FRAME_ROOM: usize = 16384 + 64;
+/// The longest packet that is cut: the payload of a context has 20 bits, and the header 8 (section 3.3.6).
+const PACKET_ROOM: usize = (1 << 20) + (1 << 8);
 /// The shortest frame on a cable, without the frame check sequence.
 pub(crate) const MIN_FRAME: usize = 60;
 /// Bytes of an Ethernet header.
@@ -25,11 +29,26 @@ pub(crate) struct Transmitter {
     /// The packet that is being gathered, and how much of it is there.
     frame: Box<[u8]>,
     len: usize,
+    /// In place of `frame`, if it is to be cut; empty before there is one.
+    packet: Vec<u8>,
+    /// What the packet's first data descriptor says of all of it.
+    how: Option<How>,
+    /// What the last contexts said: for packets that are cut, and for others (section 3.3.5).
+    cutting: Context,
+    plain: Context,
     /// A part of it is missing: it does not leave.
     damaged: bool,
     pub(crate) due_ns: u64,
     pub(crate) done: WriteBacks,
     told: bool,
+}
+
+/// How a packet of data descriptors is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct How {
+    cut: bool,
+    ip_checksum: bool,
+    upper_checksum: bool,
 }
 
 impl Transmitter {
@@ -39,6 +58,10 @@ impl Transmitter {
             tctl: 0,
             frame: vec![0; FRAME_ROOM].into(),
             len: 0,
+            packet: Vec::new(),
+            how: None,
+            cutting: Context::default(),
+            plain: Context::default(),
             damaged: false,
             due_ns: NEVER,
             done: WriteBacks::new(),
@@ -49,7 +72,10 @@ impl Transmitter {
     pub(crate) fn reset(&mut self, base: u64) {
         self.ring = Ring::with_base(base);
         self.tctl = 0;
-        (self.len, self.damaged) = (0, false);
+        (self.len, self.how, self.damaged) = (0, None, false);
+        // Nothing says what a context is after a reset.
+        let nonsense = Context { l4_put: 17, ip_put: 19, ..Context::default() };
+        (self.cutting, self.plain) = (nonsense, nonsense);
         self.due_ns = NEVER;
         self.done.forget();
     }
@@ -106,13 +132,10 @@ impl Model {
             self.gather(address, tx::legacy_length_bytes(word2) as usize);
         } else {
             match command::DTYP.get(word2) {
-                // Without offloads a context changes nothing.
-                command::DTYP_CONTEXT => {}
+                command::DTYP_CONTEXT => self.take_context(address, word2, word3),
                 command::DTYP_DATA => {
+                    self.follow(word2, word3);
                     self.gather(address, tx::data_length_bytes(word2) as usize);
-                    if word2 & command::TSE != 0 || word3 & (status::IXSM | status::TXSM) != 0 {
-                        self.tell("a packet that asks for an offload of data descriptors is sent without it");
-                    }
                 }
                 _ => self.tell("a descriptor of a reserved type is skipped"),
             }
@@ -139,15 +162,41 @@ impl Model {
         }
     }
 
+    /// Takes a context, which holds for the packets that end after it.
+    fn take_context(&mut self, address: u64, word2: u32, word3: u32) {
+        let context = Context::from_words([address as u32, (address >> 32) as u32, word2, word3]);
+        if word2 & command::TSE != 0 {
+            self.tx.cutting = context;
+        } else {
+            self.tx.plain = context;
+        }
+    }
+
+    /// Looks at what a data descriptor says of its packet: options count in the first only, and all are cut or none.
+    fn follow(&mut self, word2: u32, word3: u32) {
+        let cut = word2 & command::TSE != 0;
+        let how = How { cut, ip_checksum: word3 & status::IXSM != 0, upper_checksum: word3 & status::TXSM != 0 };
+        if self.tx.how.get_or_insert(how).cut != cut {
+            self.tx.damaged = true;
+            self.tell("a packet of which some descriptors are to be cut, and others not, is not sent");
+        }
+    }
+
     /// Adds a buffer to the packet.
     #[inline]
     fn gather(&mut self, address: u64, len: usize) {
-        let end = self.tx.len + len;
-        if end > tx::LEGACY_MAX_BYTES as usize {
+        let (from, end) = (self.tx.len, self.tx.len + len);
+        let cut = self.tx.how.is_some_and(|how| how.cut);
+        if end > if cut { PACKET_ROOM } else { tx::LEGACY_MAX_BYTES as usize } {
             self.tx.damaged = true;
             self.tell("a packet that is longer than the packet buffer takes is not sent");
         } else if len != 0 {
-            self.tx.damaged |= !self.dma.read(address, &mut self.tx.frame[self.tx.len..end]);
+            let Transmitter { frame, packet, .. } = &mut self.tx;
+            if cut && packet.is_empty() {
+                packet.resize(PACKET_ROOM, 0);
+            }
+            let to = if cut { &mut packet[from..end] } else { &mut frame[from..end] };
+            self.tx.damaged |= !self.dma.read(address, to);
             self.tx.len = end;
         }
     }
@@ -155,14 +204,45 @@ impl Model {
     /// Sends the packet, which is whole.
     #[inline]
     fn finish(&mut self, word2: u32, word3: u32, legacy: bool) {
-        let mut len = std::mem::take(&mut self.tx.len);
+        let (how, len) = (self.tx.how.take(), std::mem::take(&mut self.tx.len));
         if std::mem::take(&mut self.tx.damaged) || len == 0 {
             return;
         }
-        let mut frame = std::mem::take(&mut self.tx.frame);
-        if legacy && word2 & command::IC != 0 {
-            insert_checksum(&mut frame[..len], tx::legacy_checksum_start(word3), tx::legacy_checksum_put(word2));
+        let frame = &mut self.tx.frame;
+        match how.filter(|_| !legacy) {
+            Some(How { cut: true, ip_checksum, upper_checksum }) => {
+                return self.cut(len, (ip_checksum, upper_checksum), word2);
+            }
+            Some(How { ip_checksum, upper_checksum, .. }) => {
+                insert_by_context(&mut frame[..len], &self.tx.plain, ip_checksum, upper_checksum);
+            }
+            None if word2 & command::IC != 0 => {
+                insert(&mut frame[..len], tx::legacy_checksum_start(word3), tx::legacy_checksum_put(word2));
+            }
+            None => {}
         }
+        self.leave(len, word2);
+    }
+
+    /// Sends a packet of `len` bytes as segments, none longer than the context says.
+    fn cut(&mut self, len: usize, options: (bool, bool), word2: u32) {
+        let room = tx::LEGACY_MAX_BYTES as usize;
+        let Some(mut segments) = Segments::new(self.tx.cutting, options, len, room) else {
+            self.stats.count(TSCTFC);
+            return self.tell("a packet that is to be cut, but not as its context says, is not sent");
+        };
+        self.stats.count(TSCTC);
+        let packet = std::mem::take(&mut self.tx.packet);
+        while let Some(len) = segments.next(&packet, &mut self.tx.frame) {
+            self.leave(len, word2);
+        }
+        self.tx.packet = packet;
+    }
+
+    /// Sends the frame that is ready, of which `len` bytes are there.
+    #[inline]
+    fn leave(&mut self, mut len: usize, word2: u32) {
+        let mut frame = std::mem::take(&mut self.tx.frame);
         if self.tx.tctl & TCTL::PSP != 0 && len < MIN_FRAME {
             frame[len..MIN_FRAME].fill(0);
             len = MIN_FRAME;
@@ -198,44 +278,5 @@ impl Model {
         } else {
             self.send(&frame[..len]);
         }
-    }
-}
-
-/// Inserts the ones' complement of the sum of everything from `start` at `put` (section 3.3.3.1). Offsets past the end
-/// insert nothing.
-fn insert_checksum(frame: &mut [u8], start: usize, put: usize) {
-    if start < frame.len() && put + 2 <= frame.len() {
-        let sum = ones_sum(&frame[start..]);
-        frame[put..put + 2].copy_from_slice(&(!sum).to_be_bytes());
-    }
-}
-
-/// Computes the sum that the Internet's checksums are made of (RFC 1071).
-fn ones_sum(bytes: &[u8]) -> u16 {
-    let (pairs, odd) = bytes.as_chunks::<2>();
-    let sum: u64 = pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();
-    let mut sum = sum + odd.first().map_or(0, |&last| u64::from(last) << 8);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_checksum_makes_the_sum_of_what_it_covers_all_ones() {
-        let mut frame: Vec<u8> = (0..61).collect();
-        frame[20..22].fill(0);
-        super::insert_checksum(&mut frame, 14, 20);
-        assert_eq!(super::ones_sum(&frame[14..]), 0xffff);
-    }
-
-    #[test]
-    fn a_checksum_past_the_end_is_not_inserted() {
-        let mut frame = [7; 20];
-        super::insert_checksum(&mut frame, 14, 19);
-        super::insert_checksum(&mut frame, 20, 2);
-        assert_eq!(frame, [7; 20]);
     }
 }

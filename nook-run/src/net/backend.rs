@@ -3,10 +3,9 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use nook_bus::VolatileSlice;
 use nook_net::{IpHost, Tap};
 
-use nook_net_api::{KernelSettings, NetBackend};
+use nook_net_api::{Incoming, KernelSettings, NetBackend, Outgoing, Room};
 
 /// The kernel through a TAP interface, or a host in this process. Static dispatch: this is asked for every frame.
 #[allow(clippy::large_enum_variant)] // There is one of them.
@@ -38,13 +37,13 @@ macro_rules! each {
 
 impl NetBackend for Backend {
     #[inline]
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
         each!(self, backend => backend.deliver(frame))
     }
 
     #[inline]
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
-        each!(self, backend => backend.fetch(buffer))
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
+        each!(self, backend => backend.fetch(room))
     }
 
     fn unfit(&mut self) -> u32 {

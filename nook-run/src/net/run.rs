@@ -105,6 +105,8 @@ fn assemble(
     let mut settings = nook.settings().clone();
     settings.promiscuous = args.net.promiscuous;
     nook.set(settings)?;
+    nook.believe_checksums(policy.believes_checksums());
+    nook.leave_offloads(policy.leaves_offloads());
     Ok(nook)
 }
 

@@ -144,3 +144,24 @@ fn a_connection_survives_a_driver_that_is_restarted() {
     let policy = "[restart]\nbudget = 1000000\nbackoff_first = \"1us\"\nbackoff_most = \"1us\"\n";
     a_connection_survives(&["--isolation", "sfi"], policy, "restarts");
 }
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_card_can_do_is_left_to_it_unless_the_operator_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, report) = (folder.path().join("policy.toml"), folder.path().join("report.json"));
+    for (policy, leaves, believes) in [("", true, true), ("offloads = \"host\"\nchecksums = \"host\"", false, false)] {
+        std::fs::write(&file, format!("[net]\n{policy}")).unwrap();
+        let between = start(&["--policy", file.to_str().unwrap()], &report);
+        assert!(comes_back_as_it_left(&between), "{policy}");
+        between.end();
+        let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        let counters = &report["counters"];
+        let count = |name: &str| counters[name].as_u64().unwrap_or_else(|| panic!("{name}: {counters}"));
+        // A driver that says nothing leaves all to the host.
+        assert!(is_other() || (count("tx_segmented") > 0) == leaves, "{policy}: {counters}");
+        assert!(is_other() || (count("tx_checksums") > 0) == leaves, "{policy}: {counters}");
+        assert!(is_other() || (count("rx_checked") > 0) == believes, "{policy}: {counters}");
+        assert_eq!((count("tx_unfit"), count("tx_failed"), count("ends")), (0, 0, 0), "{policy}: {counters}");
+    }
+}

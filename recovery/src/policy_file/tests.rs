@@ -139,3 +139,13 @@ fn times_have_units_and_an_end() {
         assert_eq!(time(text), None, "{text}");
     }
 }
+
+#[test]
+fn who_sums_up_and_cuts_frames_can_be_said() {
+    let believes = |text| PolicyFile::parse(text).unwrap().believes_checksums();
+    assert!(believes("") && believes("[net]\nchecksums = \"device\""));
+    assert!(!believes("[net]\nchecksums = \"host\""));
+    let leaves = |text| PolicyFile::parse(text).unwrap().leaves_offloads();
+    assert!(leaves("") && !leaves("[net]\noffloads = \"host\""));
+    assert!(refusal("[net]\nchecksums = \"nobody\"").contains("checksums"));
+}

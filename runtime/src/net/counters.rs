@@ -19,6 +19,8 @@ crate::counters::counters! {
         pub rx_dropped: u64,
         /// Received frames that were given up because the driver faulted at them.
         pub rx_poison: u64,
+        /// Received frames whose checksum the device found right and nobody else looked at.
+        pub rx_checked: u64,
         /// Frames handed from the interface to the driver.
         pub tx_packets: u64,
         /// Bytes in them.
@@ -26,6 +28,10 @@ crate::counters::counters! {
         /// Packets that the interface had to send and of which no frame for this driver could be made: too long for it,
         /// or with headers that cannot be cut up.
         pub tx_unfit: u64,
+        /// Frames whose checksum was left to the device, those that it had to cut into segments among them.
+        pub tx_checksums: u64,
+        /// Frames that the device had to cut into segments.
+        pub tx_segmented: u64,
         /// Frames that the driver gave back as sent.
         pub tx_done: u64,
         /// Frames that the driver gave back as not sent.

@@ -1,7 +1,7 @@
 //! Where packet buffers are in a driver's window, and what the class has in the host page.
 
 use nook_abi::CLASS_WORDS;
-use nook_abi::net::{NetKeys, NetPage, PoolLayout, RING_BYTES};
+use nook_abi::net::{NetKeys, NetPage, PoolLayout, Queue, RING_BYTES, SIDES_BYTES};
 
 use super::Port;
 use crate::{OwnedManifest, Space};
@@ -31,13 +31,23 @@ pub(crate) fn window_bytes(manifest: &OwnedManifest) -> u64 {
     u64::from(pool.count) * u64::from(pool.stride_bytes)
 }
 
-/// Returns the bytes of each ring.
+/// Returns the bytes of each ring, with its side array if it has one.
 pub(crate) fn ring_bytes() -> [usize; 4] {
-    [RING_BYTES; 4]
+    let mut bytes = [RING_BYTES; 4];
+    bytes[Queue::TxProvide as usize] += SIDES_BYTES;
+    bytes
+}
+
+/// Returns where the side array of `tx_provide` is, by where the rings are.
+pub(super) fn sides_addr(rings: [u64; 4]) -> u64 {
+    rings[Queue::TxProvide as usize] + RING_BYTES as u64
 }
 
 /// Returns what the host page has for the driver; `beside` says that there is a filter.
 pub(crate) fn page(_: &Port, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
     let pool = pool_of(manifest);
-    NetPage { rings: space.ring_addrs(), pool, filters: beside.into(), ..NetPage::default() }.to_words()
+    let rings = space.ring_addrs();
+    let mut sides = [0; 4];
+    sides[Queue::TxProvide as usize] = sides_addr(rings);
+    NetPage { rings, sides, pool, filters: beside.into(), ..NetPage::default() }.to_words()
 }

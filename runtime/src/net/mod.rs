@@ -4,6 +4,7 @@
 //! It is not what an interface is plugged into (that is `classes/net`, through [`NetBackend`]) and knows no card and no
 //! descriptor. The loop calls it as a [`Class`].
 
+mod beside;
 mod bisect;
 mod counters;
 pub(crate) mod filter;
@@ -19,7 +20,7 @@ mod traffic_monitor;
 
 use std::os::fd::RawFd;
 
-use nook_abi::net::{EntryWords, LinkState, NetKeys, poll_flags};
+use nook_abi::net::{EntryWords, LinkState, NetKeys, offload, poll_flags};
 use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
 use nook_net_api::NetBackend;
 
@@ -34,7 +35,7 @@ pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
 use settings::Followed;
 pub use settings::Settings;
-use traffic::Traffic;
+use traffic::{Frames, Traffic};
 use traffic_monitor::TrafficMonitor;
 
 use crate::{CallOutcome, Class, Driver, Host, Launcher, Named, Nook, NookError, class, ring};
@@ -77,6 +78,8 @@ pub struct Net<U> {
     keep_carrier_until_ns: u64,
     restrictions: PollRestrictions,
     last: LastPoll,
+    /// What the device can do to frames to be sent is left to it.
+    leaves_offloads: bool,
 }
 
 /// The `poll` that ran last.
@@ -111,6 +114,7 @@ impl<U: NetBackend> Net<U> {
             keep_carrier_until_ns: 0,
             restrictions: PollRestrictions::default(),
             last: LastPoll::default(),
+            leaves_offloads: true,
         }
     }
 
@@ -118,10 +122,13 @@ impl<U: NetBackend> Net<U> {
         host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default()
     }
 
-    /// Returns the length of the longest frame that the driver takes, with a VLAN tag.
-    fn longest_bytes(host: &Host) -> usize {
+    /// Returns what the driver said of its frames. The longest has a VLAN tag.
+    fn frames(host: &Host) -> Frames {
         let interface = host.port.net().and_then(|port| port.interface);
-        interface.map_or(0, |interface| interface.max_mtu_bytes as usize + ETHERNET_BYTES + TAG_BYTES)
+        interface.map_or_else(Frames::default, |interface| Frames {
+            longest_bytes: interface.max_mtu_bytes as usize + ETHERNET_BYTES + TAG_BYTES,
+            offloads: interface.offloads,
+        })
     }
 
     fn link_is_up(host: &Host) -> bool {
@@ -174,6 +181,11 @@ impl<U: NetBackend> Class for Net<U> {
     }
 
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
+        let mut frames = Self::frames(driver.host());
+        if !self.leaves_offloads {
+            frames.offloads &= offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM;
+        }
+        self.traffic.set_frames(frames);
         // Before `open`, so that a device whose receiver is slow to change is set up once.
         if let Some(wanted) = self.backend.wanted() {
             self.take_wanted(driver.host(), wanted);
@@ -252,8 +264,7 @@ impl<U: NetBackend> Class for Net<U> {
         if self.restrictions.withhold_tx || !Self::link_is_up(host) {
             return Ok(0);
         }
-        let longest = Self::longest_bytes(host);
-        match self.traffic.provide_tx(&mut self.backend, &mut self.counters, longest, now_ns) {
+        match self.traffic.provide_tx(&mut self.backend, &mut self.counters, now_ns) {
             Ok(outcome) => outcome.map_err(above),
             Err(fault) => Err(host.error(fault)),
         }
@@ -375,6 +386,17 @@ impl<U: NetBackend> Nook<Net<U>> {
     /// Mutable access to it.
     pub fn backend_mut(&mut self) -> &mut U {
         &mut self.class_mut().backend
+    }
+
+    /// Sets whether a device's word counts that the checksum of a received frame is right. It does at first; if not,
+    /// the frame is handed up as if nobody had looked.
+    pub fn believe_checksums(&mut self, believes: bool) {
+        self.class_mut().traffic.believes = believes;
+    }
+
+    /// Sets whether what the device can do to frames to be sent is left to it, from the next start on. It is at first.
+    pub fn leave_offloads(&mut self, leaves: bool) {
+        self.class_mut().leaves_offloads = leaves;
     }
 
     /// Returns what is counted about the interface.

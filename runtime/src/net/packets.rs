@@ -1,9 +1,11 @@
 //! Who has which packet buffer.
 
 use nook_abi::Fault;
-use nook_abi::net::{EntryWords, NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags};
+use nook_abi::net::{EntryWords, NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, Side, entry_flags};
+use nook_net_api::Outgoing;
 
 use super::HostProducer;
+use super::beside::Beside;
 
 /// Set in a buffer's [key](Packets::keys) while the host has it. A generation has 16 bits, so that no entry's equals
 /// it.
@@ -13,19 +15,41 @@ const HOSTS: u32 = 1 << 16;
 const LEAST_BYTES: u64 = 14;
 
 /// The flags of an entry that is a frame by itself.
-const WHOLE: u32 = (entry_flags::FIRST | entry_flags::LAST) as u32;
+const WHOLE: u16 = entry_flags::FIRST | entry_flags::LAST;
 
-/// A frame that the driver was given to be sent, and what became of it before.
+/// The flags that an entry of a frame to be sent may have.
+const TO_SEND: u16 = entry_flags::FIRST | entry_flags::LAST | entry_flags::SIDE;
+
+/// A buffer of a frame that the driver was given to be sent, and what became of it before.
 #[derive(Clone, Copy, Default)]
 struct Given {
     /// When the driver got it.
     at_ns: u64,
     /// Its place in the order of giving.
     order: u64,
-    /// The frame's length.
+    /// Bytes of the frame that are in it.
     len_bytes: u32,
+    /// The entry's flags.
+    flags: u16,
     /// An earlier instance ended with it.
     again: bool,
+}
+
+/// What the driver was given.
+#[derive(Default)]
+pub(crate) struct GivenOut {
+    pub(crate) frames: u32,
+    pub(crate) bytes: u64,
+    pub(crate) checksums: u32,
+    pub(crate) segmented: u32,
+}
+
+impl GivenOut {
+    #[inline]
+    fn note(&mut self, side: &Side) {
+        self.checksums += 1;
+        self.segmented += u32::from(side.is_segmented());
+    }
 }
 
 /// The ownership map of a pool.
@@ -36,6 +60,10 @@ pub(crate) struct Packets {
     keys: Box<[u32]>,
     /// For each buffer what it was last given with, if it is one for sending.
     given: Box<[Given]>,
+    /// For each of them what stands beside its entry, if its flags say so.
+    sides: Box<[Side]>,
+    /// Flags that a received frame may have besides being whole.
+    received_flags: u16,
     /// Buffers that the host has, receive and transmit apart so that neither can starve the other.
     free_rx: Vec<u32>,
     free_tx: Vec<u32>,
@@ -51,6 +79,8 @@ impl Packets {
             layout,
             keys: vec![HOSTS; layout.count as usize].into(),
             given: vec![Given::default(); layout.count as usize].into(),
+            sides: vec![Side::default(); layout.count as usize].into(),
+            received_flags: 0,
             free_rx: Vec::with_capacity(rx_count as usize),
             free_tx: Vec::with_capacity((layout.count - rx_count) as usize),
             rx_count,
@@ -94,6 +124,29 @@ impl Packets {
         free_rx.retain(|&id| keys[id as usize] & HOSTS != 0);
     }
 
+    /// Sets whether the driver may say of received frames that their checksum is right.
+    pub(crate) fn set_checks(&mut self, checks: bool) {
+        self.received_flags = if checks { entry_flags::CHECKED } else { 0 };
+    }
+
+    /// Returns how many of these buffers are the frame that begins with the first: the driver was given them one after
+    /// the other, and they are all there. `None` if parts of it came back.
+    pub(crate) fn frame_count(&self, ids: &[u32]) -> Option<usize> {
+        let given = |at: usize| self.given[ids[at] as usize];
+        let first = given(0);
+        if first.flags & entry_flags::FIRST == 0 {
+            return None;
+        }
+        let follows = |&at: &usize| given(at).order == first.order + at as u64;
+        let last = (0..ids.len()).take_while(follows).find(|&at| given(at).flags & entry_flags::LAST != 0)?;
+        Some(last + 1)
+    }
+
+    /// Returns how many frames end in these buffers.
+    pub(crate) fn frames_in(&self, ids: &[u32]) -> u64 {
+        ids.iter().filter(|&&id| self.given[id as usize].flags & entry_flags::LAST != 0).count() as u64
+    }
+
     fn is_drivers(&self, id: u32) -> bool {
         self.keys[id as usize] & HOSTS == 0
     }
@@ -115,14 +168,19 @@ impl Packets {
         &self.free_tx
     }
 
-    /// Returns the room for a frame in each buffer, in bytes.
-    pub(crate) fn room_bytes(&self) -> u32 {
-        self.layout.room_bytes
+    /// Returns where the buffers are.
+    pub(crate) fn layout(&self) -> &PoolLayout {
+        &self.layout
     }
 
-    /// Returns whether the host has a buffer for a frame to be sent.
-    pub(crate) fn has_free_tx(&self) -> bool {
-        !self.free_tx.is_empty()
+    /// Returns how many buffers for sending there are.
+    pub(crate) fn tx_count(&self) -> u32 {
+        self.layout.count - self.rx_count
+    }
+
+    /// Returns how many of them the host has.
+    pub(crate) fn free_tx_count(&self) -> usize {
+        self.free_tx.len()
     }
 
     /// Returns whether the driver has less than a quarter of the receive buffers.
@@ -144,50 +202,84 @@ impl Packets {
     }
 
     /// Gives the driver frames to be sent, as many as `fetch` has, the host has buffers for and `ring` has room for.
-    /// `fetch` is given where in the window a frame can go to, and says how long it is, if there is one. Returns how
-    /// many there were, how long they were together, and what `fetch` ended with.
+    /// `fetch` is given the ids of the buffers that a frame can go to, the first of them last: as many as the longest
+    /// frame takes at `least`, and at `most` as the longest packet that is left to a device to be cut. It says how long
+    /// the frame is and what is to be done to it, if there is one.
     #[inline]
     pub(crate) fn give_tx<E>(
         &mut self,
-        ring: &mut HostProducer,
+        (ring, beside): (&mut HostProducer, &mut Beside),
         now_ns: u64,
-        mut fetch: impl FnMut(u64) -> Result<Option<u32>, E>,
-    ) -> (u32, u64, Result<(), E>) {
-        let Packets { keys, given, free_tx, layout, order, .. } = self;
-        let least = free_tx.len().saturating_sub(ring.room() as usize);
-        let mut ids = free_tx[least..].iter().rev();
-        let (mut at, mut bytes, mut outcome) = (*order, 0, Ok(()));
+        (least, most): (usize, usize),
+        mut fetch: impl FnMut(&[u32]) -> Result<Option<Outgoing>, E>,
+    ) -> (GivenOut, Result<(), E>) {
+        let Packets { keys, given, free_tx, layout, order, sides, .. } = self;
+        let beyond = free_tx.len().saturating_sub(ring.room() as usize);
+        let mut ids = &free_tx[beyond..];
+        let (mut at, mut ring_at, mut outcome) = (*order, ring.produced(), Ok(()));
+        let mut given_out_now = GivenOut::default();
+        // What is left of a frame that is longer than its first buffer.
+        let mut left = 0;
         let count = ring.put(std::iter::from_fn(|| {
-            let &id = ids.next()?;
-            let len_bytes = match fetch(frame_offset(layout, id)) {
-                Ok(len_bytes) => len_bytes?,
-                Err(error) => {
-                    outcome = Err(error);
+            let mut flags = 0;
+            if left == 0 {
+                let count = ids.len().min(most);
+                if count < least {
                     return None;
                 }
-            };
-            at += 1;
-            bytes += u64::from(len_bytes);
-            given[id as usize] = Given { at_ns: now_ns, order: at, len_bytes, again: false };
-            Some(whole_frame(id, given_out(&mut keys[id as usize]), len_bytes))
+                let Outgoing { len_bytes, side } = match fetch(&ids[ids.len() - count..]) {
+                    Ok(frame) => frame?,
+                    Err(error) => {
+                        outcome = Err(error);
+                        return None;
+                    }
+                };
+                left = len_bytes.min(count * layout.room_bytes as usize) as u32;
+                flags = entry_flags::FIRST;
+                given_out_now.frames += 1;
+                given_out_now.bytes += u64::from(left);
+                if let Some(side) = side {
+                    flags |= entry_flags::SIDE;
+                    given_out_now.note(&side);
+                    beside.set(ring_at, &side);
+                    sides[*ids.last()? as usize] = side;
+                }
+            }
+            let (&id, others) = ids.split_last()?;
+            ids = others;
+            let len_bytes = left.min(layout.room_bytes);
+            left -= len_bytes;
+            if left == 0 {
+                flags |= entry_flags::LAST;
+            }
+            beside.note(ring_at, left == 0);
+            (at, ring_at) = (at + 1, ring_at.wrapping_add(1));
+            given[id as usize] = Given { at_ns: now_ns, order: at, len_bytes, flags, again: false };
+            Some(frame_entry(id, given_out(&mut keys[id as usize]), flags, len_bytes))
         }));
         *order = at;
         free_tx.truncate(free_tx.len() - count as usize);
-        (count, bytes, outcome)
+        (given_out_now, outcome)
     }
 
     /// Gives the driver frames again that were kept in these buffers; `ring` has room for them.
     pub(crate) fn give_tx_again(
         &mut self,
-        ring: &mut HostProducer,
+        (ring, beside): (&mut HostProducer, &mut Beside),
         now_ns: u64,
         ids: impl Iterator<Item = u32>,
     ) -> u32 {
+        let mut at = ring.produced();
         ring.put(ids.map(|id| {
             self.order += 1;
             let given = &mut self.given[id as usize];
             *given = Given { at_ns: now_ns, order: self.order, ..*given };
-            whole_frame(id, given_out(&mut self.keys[id as usize]), given.len_bytes)
+            if given.flags & entry_flags::SIDE != 0 {
+                beside.set(at, &self.sides[id as usize]);
+            }
+            beside.note(at, given.flags & entry_flags::LAST != 0);
+            at = at.wrapping_add(1);
+            frame_entry(id, given_out(&mut self.keys[id as usize]), given.flags, given.len_bytes)
         }))
     }
 
@@ -197,29 +289,33 @@ impl Packets {
     }
 
     /// Holds the buffer of an entry that the driver put into `rx_return`, if the entry is the usual one: a whole frame
-    /// that was received, in a buffer that the driver has. Says which buffer, and the frame's length. What is not the
-    /// usual one is for [`hold`](Self::hold).
+    /// that was received, in a buffer that the driver has. Says which buffer, the frame's length, and whether its
+    /// checksum was found right. What is not the usual one is for [`hold`](Self::hold).
     #[inline]
-    pub(crate) fn hold_received(&mut self, [first, second]: EntryWords) -> Option<(u32, u32)> {
+    pub(crate) fn hold_received(&mut self, [first, second]: EntryWords) -> Option<(u32, u32, bool)> {
         let id = first as u32;
         let key = self.keys[..self.rx_count as usize].get_mut(id as usize)?;
+        let flags = (first >> QueueEntry::FLAGS_SHIFT) as u16;
+        let is_whole = flags & !self.received_flags == WHOLE;
         // Beside the length there is nothing but zeros in that word: done, and nothing reserved.
         let len_is_right = (LEAST_BYTES..=u64::from(self.layout.room_bytes)).contains(&second);
-        (is_whole(first, *key) && len_is_right).then(|| {
+        (is_whole && has_key(first, *key) && len_is_right).then(|| {
             *key = came_back(*key);
-            (id, second as u32)
+            (id, second as u32, flags & entry_flags::CHECKED != 0)
         })
     }
 
     /// Holds the buffer of an entry that the driver put into `tx_return`, as [`hold_received`](Self::hold_received)
-    /// does, if it is a whole frame that was sent. Says which buffer.
+    /// does, if it was sent. Says which buffer, and whether a frame ends in it.
     #[inline]
-    pub(crate) fn hold_sent(&mut self, [first, second]: EntryWords) -> Option<u32> {
+    pub(crate) fn hold_sent(&mut self, [first, second]: EntryWords) -> Option<(u32, bool)> {
         let id = first as u32;
         let key = self.keys.get_mut(id as usize)?;
-        (id >= self.rx_count && is_whole(first, *key) && second >> QueueEntry::STATUS_SHIFT == 0).then(|| {
+        let flags = (first >> QueueEntry::FLAGS_SHIFT) as u16;
+        let is_sent = flags & !TO_SEND == 0 && second >> QueueEntry::STATUS_SHIFT == 0;
+        (id >= self.rx_count && is_sent && has_key(first, *key)).then(|| {
             *key = came_back(*key);
-            id
+            (id, flags & entry_flags::LAST != 0)
         })
     }
 
@@ -252,11 +348,15 @@ impl Packets {
         let Some(status) = PacketStatus::from_u16(entry.status) else {
             return Err(malformed("status", entry.status.into(), "no such status"));
         };
-        if entry.flags & entry_flags::SIDE != 0 {
-            return Err(malformed("flags", entry.flags.into(), "the ring has no side array"));
-        }
         if entry.flags & !entry_flags::ALL != 0 {
             return Err(malformed("flags", entry.flags.into(), "unknown bits are set"));
+        }
+        if queue == Queue::RxReturn && entry.flags & entry_flags::SIDE != 0 {
+            return Err(malformed("flags", entry.flags.into(), "the ring has no side array"));
+        }
+        let may_be_checked = if queue == Queue::RxReturn { self.received_flags } else { 0 };
+        if entry.flags & entry_flags::CHECKED & !may_be_checked != 0 {
+            return Err(malformed("flags", entry.flags.into(), "the driver did not say that its device checks frames"));
         }
         if entry.reserved != 0 {
             return Err(malformed("reserved", entry.reserved.into(), "must be zero"));
@@ -265,7 +365,7 @@ impl Packets {
             return Err(malformed("len_bytes", entry.len_bytes.into(), "longer than the buffer"));
         }
         if queue == Queue::RxReturn && status == PacketStatus::Done {
-            if u32::from(entry.flags) != WHOLE {
+            if entry.flags & !self.received_flags != WHOLE {
                 return Err(malformed(
                     "flags",
                     entry.flags.into(),
@@ -327,10 +427,10 @@ fn frame_offset(layout: &PoolLayout, id: u32) -> u64 {
     u64::from(layout.offset) + u64::from(id) * u64::from(layout.stride_bytes) + u64::from(layout.headroom_bytes)
 }
 
-/// Returns the entry that gives the driver a frame to be sent.
+/// Returns the entry that gives the driver a frame to be sent, or a part of one.
 #[inline]
-fn whole_frame(id: u32, generation: u16, len_bytes: u32) -> EntryWords {
-    QueueEntry { id, generation, flags: WHOLE as u16, len_bytes, ..QueueEntry::default() }.to_words()
+fn frame_entry(id: u32, generation: u16, flags: u16, len_bytes: u32) -> EntryWords {
+    QueueEntry { id, generation, flags, len_bytes, ..QueueEntry::default() }.to_words()
 }
 
 /// Gives the buffer with this key to the driver. Returns the generation under which it has it.
@@ -347,10 +447,8 @@ fn came_back(key: u32) -> u32 {
     u32::from((key as u16).wrapping_add(1)) | HOSTS
 }
 
-/// Returns whether an entry's first word says that it is a whole frame, and its generation is that of a buffer with
-/// this key, which the driver has.
+/// Returns whether an entry's generation is that of a buffer with this key, which the driver has.
 #[inline]
-fn is_whole(first: u64, key: u32) -> bool {
-    let of = (first >> QueueEntry::GENERATION_SHIFT) as u32;
-    of >> (QueueEntry::FLAGS_SHIFT - QueueEntry::GENERATION_SHIFT) == WHOLE && of & u32::from(u16::MAX) == key
+fn has_key(first: u64, key: u32) -> bool {
+    (first >> QueueEntry::GENERATION_SHIFT) as u32 & u32::from(u16::MAX) == key
 }

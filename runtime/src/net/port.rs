@@ -11,19 +11,23 @@ pub struct Interface {
     pub max_mtu_bytes: u32,
     /// The link, as last reported.
     pub link: LinkState,
+    /// What the device does to frames in the host's place: bits of [`offload`](nook_abi::net::offload).
+    pub offloads: u32,
 }
 
 /// The host's part of the class.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Port {
     pub(crate) interface: Option<Interface>,
+    /// The driver has said which offloads its device has.
+    pub(super) told_offloads: bool,
     /// The link when the call began that may be rolled back.
     before: LinkState,
 }
 
 impl Port {
     pub(crate) fn begin(&mut self) {
-        self.interface = None;
+        (self.interface, self.told_offloads) = (None, false);
     }
 
     pub(crate) fn end(&mut self) {

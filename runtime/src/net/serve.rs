@@ -1,6 +1,6 @@
 //! The hostcalls of the class.
 
-use nook_abi::net::{LinkState, filter_direction, filter_verdict};
+use nook_abi::net::{LinkState, filter_direction, filter_verdict, offload_rule};
 use nook_abi::{Entry, Fault, Hostcall, Status};
 
 use super::{Interface, Port};
@@ -32,8 +32,27 @@ impl Hostcalls {
             // What is stored in the device can be wrong: that is not the driver's misuse.
             return Ok(Status::Corrupt.code());
         }
-        port.interface = Some(Interface { mac, max_mtu_bytes: max_mtu, link: LinkState::default() });
+        port.interface = Some(Interface { mac, max_mtu_bytes: max_mtu, link: LinkState::default(), offloads: 0 });
         Ok(0)
+    }
+
+    pub(crate) fn net_offloads(host: &mut Host, offloads: u32) -> Result<(), Fault> {
+        let broken = |rule| bad(Hostcall::NetOffloads, "offloads", offloads.into(), rule);
+        if let Some(rule) = offload_rule(offloads) {
+            return Err(broken(rule));
+        }
+        if host.call.budget.entry() != Entry::Probe {
+            return Err(broken("offloads are said in `probe`"));
+        }
+        let port = Port::of(host, Hostcall::NetOffloads)?;
+        let Some(interface) = &mut port.interface else {
+            return Err(broken("no interface is attached"));
+        };
+        if std::mem::replace(&mut port.told_offloads, true) {
+            return Err(broken("they were said already"));
+        }
+        interface.offloads = offloads;
+        Ok(())
     }
 
     pub(crate) fn net_link(host: &mut Host, up: u32, speed_mbps: u32, full_duplex: u32) -> Result<(), Fault> {

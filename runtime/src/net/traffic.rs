@@ -3,12 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry};
+use nook_abi::net::{PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags, offload};
 use nook_abi::{Fault, QUEUE_CAPACITY};
 use nook_bus::{DmaWindow, VolatileSlice};
-use nook_net_api::NetBackend;
+use nook_net_api::{Incoming, NetBackend, Room};
 
-use super::packets::Packets;
+use super::beside::Beside;
+use super::layout::sides_addr;
+use super::packets::{GivenOut, Packets};
 use super::{HostConsumer, HostProducer, NetCounters};
 use crate::Space;
 
@@ -18,6 +20,8 @@ pub(super) struct Rings {
     pub(super) rx_return: HostConsumer,
     pub(super) tx_provide: HostProducer,
     pub(super) tx_return: HostConsumer,
+    /// Beside `tx_provide`.
+    pub(super) beside: Beside,
 }
 
 /// A receive buffer that the driver returned, checked.
@@ -25,6 +29,17 @@ pub(super) struct Returned {
     id: u32,
     /// The length of the frame in it, which is that of a header at least; 0 if there is none to be handed up.
     len_bytes: u32,
+    /// The device found its checksum right.
+    checked: bool,
+}
+
+/// What a driver's frames may be like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Frames {
+    /// The longest that it takes, in bytes.
+    pub(crate) longest_bytes: usize,
+    /// What its device does in the host's place: bits of [`offload`].
+    pub(crate) offloads: u32,
 }
 
 /// How many buffers came back with each [`PacketStatus`] but `Done`.
@@ -33,10 +48,16 @@ struct Others {
     failed: u64,
     unused: u64,
     dropped: u64,
+    /// Those in which no frame ended: with whatever status, they do not count as frames.
+    parts: u64,
 }
 
 impl Others {
-    fn count(&mut self, status: PacketStatus) {
+    fn count(&mut self, status: PacketStatus, ends: bool) {
+        if !ends {
+            self.parts += 1;
+            return;
+        }
         match status {
             PacketStatus::Done => {}
             PacketStatus::Failed => self.failed += 1,
@@ -60,9 +81,18 @@ pub(crate) struct Traffic {
     kept: Vec<u32>,
     /// Whether frames that an instance had when it ended, perhaps sent already, are among them.
     pub(crate) resubmits: bool,
+    /// Whether a device's word counts that a received checksum is right.
+    pub(crate) believes: bool,
     /// Batches of packets that changed hands.
     pub(super) moves: u64,
+    frames: Frames,
+    /// How many buffers the driver's longest frame takes, and the longest packet that it may be given.
+    parts: (usize, usize),
 }
+
+/// The longest packet that may be left to a device to be cut up: what IP can say of itself, an Ethernet header and
+/// two VLAN tags.
+const LONGEST_PACKET_BYTES: usize = 65535 + 14 + 8;
 
 impl Traffic {
     pub(crate) fn new(window: DmaWindow, pool: PoolLayout, rx_count: u32) -> Self {
@@ -76,8 +106,29 @@ impl Traffic {
             sent_others: Others::default(),
             kept: Vec::new(),
             resubmits: true,
+            believes: true,
             moves: 0,
+            frames: Frames::default(),
+            parts: (1, 1),
         }
+    }
+
+    /// Sets what the driver said of its frames. It gets none before.
+    pub(crate) fn set_frames(&mut self, frames: Frames) {
+        let Frames { longest_bytes, mut offloads } = frames;
+        let room_bytes = self.packets.layout().room_bytes as usize;
+        let most = (self.packets.tx_count() as usize).min(QUEUE_CAPACITY as usize);
+        let segments = offload::SEGMENT_V4 | offload::SEGMENT_V6;
+        if LONGEST_PACKET_BYTES.div_ceil(room_bytes) > most {
+            offloads &= !segments;
+        }
+        let packet_bytes = if offloads & segments != 0 { LONGEST_PACKET_BYTES } else { longest_bytes };
+        let several = offloads & offload::SEVERAL_BUFFERS != 0;
+        let parts = |bytes: usize| if several { bytes.div_ceil(room_bytes).clamp(1, most.max(1)) } else { 1 };
+        self.parts = (parts(longest_bytes), parts(packet_bytes));
+        let longest_bytes = longest_bytes.min(self.parts.0 * room_bytes);
+        self.packets.set_checks(offloads & offload::RX_CHECKSUM != 0);
+        self.frames = Frames { longest_bytes, offloads };
     }
 
     /// Begins a new driver instance with empty queues and no packet.
@@ -87,7 +138,9 @@ impl Traffic {
             rx_return: space.consumer(Queue::RxReturn as usize),
             tx_provide: space.producer(Queue::TxProvide as usize),
             tx_return: space.consumer(Queue::TxReturn as usize),
+            beside: Beside::new(space, sides_addr(space.ring_addrs())),
         });
+        self.set_frames(Frames::default());
     }
 
     /// Ends the driver instance: its queues must not be touched any more, its packets are the host's. Frames that
@@ -106,21 +159,35 @@ impl Traffic {
         self.disregard();
         let waiting = self.rings.as_ref().map_or(0, |rings| rings.tx_provide.waiting() as usize);
         let mut given = self.packets.sending();
-        let count = given.len();
+        let count = self.packets.frames_in(&given);
         if self.resubmits {
-            let waiting = given.split_off(count.saturating_sub(waiting));
+            let waiting = given.split_off(given.len().saturating_sub(waiting));
             given.retain(|&id| !at_its_end || self.packets.ended_with(id));
             given.extend(waiting);
         } else {
             // The call that ended may have sent what it had not said to have taken.
             given.clear();
         }
-        let given_up = count - given.len();
+        self.keep_whole(&mut given);
+        let given_up = count - self.packets.frames_in(&given);
         // What this instance was not given is younger.
         given.append(&mut self.kept);
         self.kept = given;
         self.packets.reclaim(&self.kept);
-        given_up as u64
+        given_up
+    }
+
+    /// Leaves only those of these buffers that are whole frames. Returns the others.
+    fn keep_whole(&self, ids: &mut Vec<u32>) -> Vec<u32> {
+        let (mut at, mut whole, mut others) = (0, Vec::with_capacity(ids.len()), Vec::new());
+        while at < ids.len() {
+            let count = self.packets.frame_count(&ids[at..]);
+            let to = if count.is_some() { &mut whole } else { &mut others };
+            to.extend_from_slice(&ids[at..at + count.unwrap_or(1)]);
+            at += count.unwrap_or(1);
+        }
+        *ids = whole;
+        others
     }
 
     /// Returns how many buffers the driver has; what still waits in a queue to it does not count.
@@ -143,7 +210,9 @@ impl Traffic {
     /// Returns whether another frame could be taken from the interface.
     #[inline]
     pub(crate) fn has_tx_room(&self) -> bool {
-        self.packets.has_free_tx() && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() > 0)
+        let (_, most) = self.parts;
+        self.packets.free_tx_count() >= most
+            && self.rings.as_ref().is_some_and(|rings| rings.tx_provide.room() as usize >= most)
     }
 
     /// Returns whether the driver has next to nothing to receive into while the host could give it more: it took all
@@ -166,24 +235,40 @@ impl Traffic {
     }
 
     /// Gives the driver frames to be sent: those that were kept for it, then new ones, which go from the interface
-    /// straight into transmit buffers, none longer than `longest_bytes`. Says how many.
+    /// straight into transmit buffers. Says how many.
     pub(crate) fn provide_tx(
         &mut self,
         backend: &mut impl NetBackend,
         counters: &mut NetCounters,
-        longest_bytes: usize,
         now_ns: u64,
     ) -> Result<std::io::Result<u32>, Fault> {
-        let Traffic { rings: Some(Rings { tx_provide, .. }), packets, kept, .. } = self else { return Ok(Ok(0)) };
+        let Traffic { rings: Some(Rings { tx_provide, beside, .. }), packets, kept, parts, .. } = self else {
+            return Ok(Ok(0));
+        };
         tx_provide.sync(Queue::TxProvide.name())?;
-        let again = kept.len().min(tx_provide.room() as usize);
-        let again = if again == 0 { 0 } else { packets.give_tx_again(tx_provide, now_ns, kept.drain(..again)) };
-        let (window, room_bytes) = (self.window.slice(), longest_bytes.min(packets.room_bytes() as usize));
-        let (frames, bytes, outcome) = packets.give_tx(tx_provide, now_ns, |offset| {
-            Ok(backend.fetch(frame(&window, offset, room_bytes))?.map(|len| len.min(room_bytes) as u32))
+        let mut again = 0;
+        if !kept.is_empty() {
+            let room = tx_provide.room() as usize;
+            let mut whole = 0;
+            while let Some(count) = packets.frame_count(&kept[whole..]).filter(|count| whole + count <= room) {
+                whole += count;
+                again += 1;
+                if whole == kept.len() {
+                    break;
+                }
+            }
+            packets.give_tx_again((tx_provide, beside), now_ns, kept.drain(..whole));
+        }
+        let Frames { longest_bytes, offloads } = self.frames;
+        let (window, layout) = (self.window.slice(), *packets.layout());
+        let (given, outcome) = packets.give_tx((tx_provide, beside), now_ns, *parts, |ids| {
+            backend.fetch(&Room::new(window, layout, ids, longest_bytes, offloads))
         });
+        let GivenOut { frames, bytes, checksums, segmented } = given;
         counters.tx_packets += u64::from(frames);
         counters.tx_bytes += bytes;
+        counters.tx_checksums += u64::from(checksums);
+        counters.tx_segmented += u64::from(segmented);
         counters.tx_unfit += u64::from(backend.unfit());
         if again + frames > 0 {
             self.moves += 1;
@@ -200,16 +285,22 @@ impl Traffic {
         rings.tx_provide.retract(waiting);
         // What it was given last; a driver that gave something back without taking it gets as much less again.
         let mut given = self.packets.sending();
-        let waiting = given.split_off(given.len().saturating_sub(waiting as usize));
+        let mut waiting = given.split_off(given.len().saturating_sub(waiting as usize));
         waiting.iter().for_each(|&id| self.packets.withdraw(id));
+        // Parts of a frame of which the driver returned others without having taken them.
+        self.keep_whole(&mut waiting).into_iter().for_each(|id| self.packets.give_up(id));
         self.kept.splice(0..0, waiting);
         Ok(())
     }
 
     /// Gives up the oldest frame that was withheld. Says whether there was one.
     pub(crate) fn drop_withheld_tx(&mut self) -> bool {
-        let dropped = (!self.kept.is_empty()).then(|| self.kept.remove(0));
-        dropped.map(|id| self.packets.give_up(id)).is_some()
+        if self.kept.is_empty() {
+            return false;
+        }
+        let count = self.packets.frame_count(&self.kept).unwrap_or(1);
+        self.kept.drain(..count).for_each(|id| self.packets.give_up(id));
+        true
     }
 
     /// Checks every entry that the driver returned, and holds its buffer. Nothing counts before
@@ -227,7 +318,11 @@ impl Traffic {
     fn look_at_provided(&self) -> Result<(), Fault> {
         let Some(rings) = &self.rings else { return Ok(()) };
         rings.rx_provide.look(Queue::RxProvide.name())?;
-        rings.tx_provide.look(Queue::TxProvide.name())?;
+        let taken = rings.tx_provide.look(Queue::TxProvide.name())?;
+        if self.parts.1 > 1 && !rings.beside.is_between_frames(taken) {
+            let rule = "a frame was taken in part";
+            return Err(Fault::QueueCorrupt { queue: Queue::TxProvide.name(), value: taken, rule });
+        }
         Ok(())
     }
 
@@ -237,12 +332,13 @@ impl Traffic {
         };
         rx_return.take(Queue::RxReturn.name(), |words| {
             let returned = match packets.hold_received(words) {
-                Some((id, len_bytes)) => Returned { id, len_bytes },
+                Some((id, len_bytes, checked)) => Returned { id, len_bytes, checked },
                 None => {
                     let entry = QueueEntry::from_words(words);
                     let status = packets.hold(Queue::RxReturn, &entry)?;
-                    received_others.count(status);
-                    Returned { id: entry.id, len_bytes: if status == PacketStatus::Done { entry.len_bytes } else { 0 } }
+                    received_others.count(status, true);
+                    let len_bytes = if status == PacketStatus::Done { entry.len_bytes } else { 0 };
+                    Returned { id: entry.id, len_bytes, checked: entry.flags & entry_flags::CHECKED != 0 }
                 }
             };
             received.push(returned);
@@ -256,10 +352,15 @@ impl Traffic {
         };
         tx_return.take(Queue::TxReturn.name(), |words| {
             let id = match packets.hold_sent(words) {
-                Some(id) => id,
+                Some((id, true)) => id,
+                Some((id, false)) => {
+                    sent_others.count(PacketStatus::Done, false);
+                    id
+                }
                 None => {
                     let entry = QueueEntry::from_words(words);
-                    sent_others.count(packets.hold(Queue::TxReturn, &entry)?);
+                    let status = packets.hold(Queue::TxReturn, &entry)?;
+                    sent_others.count(status, entry.flags & entry_flags::LAST != 0);
                     entry.id
                 }
             };
@@ -289,8 +390,8 @@ impl Traffic {
             rings.rx_return.publish();
             rings.tx_return.publish();
         }
-        let Others { failed, unused, dropped } = std::mem::take(&mut self.sent_others);
-        counters.tx_done += self.sent.len() as u64 - failed - unused - dropped;
+        let Others { failed, unused, dropped, parts } = std::mem::take(&mut self.sent_others);
+        counters.tx_done += self.sent.len() as u64 - failed - unused - dropped - parts;
         counters.tx_failed += failed + unused;
         counters.tx_dropped += dropped;
         self.packets.free_tx(&self.sent);
@@ -311,14 +412,17 @@ impl Traffic {
         let Others { failed, dropped, .. } = std::mem::take(&mut self.received_others);
         counters.rx_failed += failed;
         counters.rx_dropped += dropped;
-        let Traffic { window, packets, received, .. } = self;
+        let Traffic { window, packets, received, believes, .. } = self;
         let window = window.slice();
         let (mut handed_up, mut bytes, mut outcome) = (0, 0, Ok(()));
-        for &Returned { id, len_bytes } in received.iter().filter(|returned| returned.len_bytes > 0) {
-            match backend.deliver(frame(&window, packets.frame_offset(id), len_bytes as usize)) {
+        for &Returned { id, len_bytes, checked } in received.iter().filter(|returned| returned.len_bytes > 0) {
+            let checked = checked && *believes;
+            let part = frame(&window, packets.frame_offset(id), len_bytes as usize);
+            match backend.deliver(Incoming::new(part, &[], checked)) {
                 Ok(true) => {
                     handed_up += 1;
                     bytes += u64::from(len_bytes);
+                    counters.rx_checked += u64::from(checked);
                 }
                 Ok(false) => counters.rx_no_room += 1,
                 Err(error) => {

@@ -157,6 +157,65 @@ pub const CASES: &[Case] = &[
         &[("open", "(call $net_attach (i64.const 2) (i32.const 1500))")],
     ),
     Case::of(
+        "net_offloads_that_do_not_exist",
+        Class::Argument,
+        bad(Hostcall::NetOffloads, "offloads", 32, "unknown bits are set"),
+        &[(
+            "probe",
+            "(drop (call $net_attach (i64.const 2) (i32.const 1500))) (call $net_offloads (i32.const 32)) (i32.const 0)",
+        )],
+    ),
+    Case::of(
+        "net_offloads_that_segment_and_sum_nothing_up",
+        Class::Argument,
+        bad(
+            Hostcall::NetOffloads,
+            "offloads",
+            10,
+            "who segments completes checksums, and takes frames in several buffers",
+        ),
+        &[(
+            "probe",
+            "(drop (call $net_attach (i64.const 2) (i32.const 1500))) (call $net_offloads (i32.const 10)) (i32.const 0)",
+        )],
+    ),
+    Case::of(
+        "net_offloads_that_segment_into_one_buffer",
+        Class::Argument,
+        bad(
+            Hostcall::NetOffloads,
+            "offloads",
+            5,
+            "who segments completes checksums, and takes frames in several buffers",
+        ),
+        &[(
+            "probe",
+            "(drop (call $net_attach (i64.const 2) (i32.const 1500))) (call $net_offloads (i32.const 5)) (i32.const 0)",
+        )],
+    ),
+    Case::of(
+        "net_offloads_of_no_interface",
+        Class::SystemProtocol,
+        bad(Hostcall::NetOffloads, "offloads", 1, "no interface is attached"),
+        &[("probe", "(call $net_offloads (i32.const 1)) (i32.const 0)")],
+    ),
+    Case::of(
+        "net_offloads_twice",
+        Class::SystemProtocol,
+        bad(Hostcall::NetOffloads, "offloads", 1, "they were said already"),
+        &[(
+            "probe",
+            "(drop (call $net_attach (i64.const 2) (i32.const 1500)))
+             (call $net_offloads (i32.const 1)) (call $net_offloads (i32.const 1)) (i32.const 0)",
+        )],
+    ),
+    Case::of(
+        "net_offloads_too_late",
+        Class::SystemProtocol,
+        bad(Hostcall::NetOffloads, "offloads", 1, "offloads are said in `probe`"),
+        &[("open", "(call $net_offloads (i32.const 1)) (i32.const 0)")],
+    ),
+    Case::of(
         "net_link_that_is_half_up",
         Class::Argument,
         bad(Hostcall::NetLink, "up", 2, "not 0 or 1"),

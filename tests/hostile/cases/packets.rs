@@ -143,10 +143,17 @@ pub const CASES: &[Case] = &[
     ),
     edited!(
         "flags_that_do_not_exist",
-        "(i32.store16 offset=6 (local.get $entry) (i32.const 8))",
+        "(i32.store16 offset=6 (local.get $entry) (i32.const 16))",
         "flags",
-        8,
+        16,
         "unknown bits are set"
+    ),
+    edited!(
+        "frame_called_right_by_a_device_that_checks_none",
+        "(i32.store16 offset=6 (local.get $entry) (i32.const 11))",
+        "flags",
+        11,
+        "the driver did not say that its device checks frames"
     ),
     edited!(
         "offloads_without_a_side_array",

@@ -92,7 +92,7 @@ impl<K: Kernel> NetDriver<K> for Odd<K> {
                     let mut returning = self.queues.rx_return.begin();
                     for _ in 0..2 {
                         if let Some(place) = returning.vacant() {
-                            place.put(Packet::from(&entry).received(60));
+                            place.put(Packet::from(&entry).received(60, false));
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use vm_memory::VolatileSlice;
+use crate::{Incoming, Outgoing, Room};
 
 /// What the operating system's side of an interface is set to, by an operator or by what is above it (a bridge, a
 /// macvlan, a packet socket).
@@ -29,11 +29,11 @@ pub struct KernelSettings {
 pub trait NetBackend: Send {
     /// Takes a frame that the driver received. `false` means that the other side had no room: the frame is dropped
     /// and counted.
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool>;
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool>;
 
-    /// Puts the next frame to send into `buffer` and says how long it is and what is still to be done to it;
-    /// `None` if there is none.
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>>;
+    /// Puts the next frame to send into `room` and says how long it is and what is still to be done to it, of what
+    /// `room` says may be left to the driver; `None` if there is none.
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>>;
 
     /// Returns how many packets the other side had to send of which no frame for this driver could be made, since the
     /// last call. They were dropped.

@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod frames;
 mod wire;
 
 pub use backend::{KernelSettings, NetBackend};
+pub use frames::{Incoming, Outgoing, Room};
 pub use wire::Wire;

@@ -1,8 +1,8 @@
-//! Where IP and TCP are in a packet that the kernel left whole: behind VLAN tags, with IPv4 options or IPv6 extension
-//! headers, as they come.
+//! Where IP and what it carries are in a packet that the kernel left whole: behind VLAN tags, with IPv4 options or IPv6
+//! extension headers, as they come.
 
 use super::Unfit;
-use super::headers::{ETHERNET_BYTES, IPV6_BYTES, TCP, Version, word};
+use super::headers::{ETHERNET_BYTES, IPV6_BYTES, Version, word};
 
 /// Ethernet types of VLAN tags: 802.1Q, 802.1ad, and the one that was usual before the latter.
 const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
@@ -14,22 +14,24 @@ const IPV6: u16 = 0x86dd;
 /// destination options, mobility, host identity, shim6. A fragment's is not among them: it is no whole packet.
 const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
 
-/// Where the parts of a packet of TCP begin, in bytes from its first.
+/// Where the parts of a packet begin, in bytes from its first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) version: Version,
     pub(super) ip: usize,
-    pub(super) tcp: usize,
+    /// Where IP's headers end, and TCP's or UDP's begins.
+    pub(super) upper: usize,
     /// Where it ends, as IP says.
     pub(super) end: usize,
 }
 
 impl Chain {
-    /// Walks through the packet's headers.
+    /// Walks through the headers of a packet of `len` bytes that carries `protocol`; `packet` is all of it, or its
+    /// beginning with the headers.
     ///
     /// # Errors
     /// If one is not known, is cut off, or says that the packet is a fragment or longer than it is.
-    pub(super) fn of(packet: &[u8]) -> Result<Chain, Unfit> {
+    pub(super) fn of(packet: &[u8], len: usize, protocol: u8) -> Result<Chain, Unfit> {
         let mut kind_at = ETHERNET_BYTES - 2;
         let mut kind = word_at(packet, kind_at)?;
         while TAGS.contains(&kind) {
@@ -38,11 +40,11 @@ impl Chain {
         }
         let ip = kind_at + 2;
         let chain = match (kind, packet.get(ip).map(|first| first >> 4)) {
-            (IPV4, Some(4)) => ipv4(packet, ip)?,
-            (IPV6, Some(6)) => ipv6(packet, ip)?,
+            (IPV4, Some(4)) => ipv4(packet, ip, protocol)?,
+            (IPV6, Some(6)) => ipv6(packet, ip, protocol)?,
             _ => return Err(Unfit::Headers),
         };
-        if chain.end < chain.tcp || chain.end > packet.len() { Err(Unfit::Length) } else { Ok(chain) }
+        if chain.end < chain.upper || chain.end > len { Err(Unfit::Length) } else { Ok(chain) }
     }
 }
 
@@ -54,22 +56,22 @@ fn byte_at(packet: &[u8], at: usize) -> Result<u8, Unfit> {
     packet.get(at).copied().ok_or(Unfit::Headers)
 }
 
-fn ipv4(packet: &[u8], ip: usize) -> Result<Chain, Unfit> {
+fn ipv4(packet: &[u8], ip: usize, protocol: u8) -> Result<Chain, Unfit> {
     let header_bytes = usize::from(byte_at(packet, ip)? & 15) * 4;
     let fragment = word_at(packet, ip + 6)? & 0x3fff;
-    if header_bytes < 20 || fragment != 0 || byte_at(packet, ip + 9)? != TCP {
+    if header_bytes < 20 || fragment != 0 || byte_at(packet, ip + 9)? != protocol {
         return Err(Unfit::Headers);
     }
     let end = ip + usize::from(word_at(packet, ip + 2)?);
-    Ok(Chain { version: Version::V4, ip, tcp: ip + header_bytes, end })
+    Ok(Chain { version: Version::V4, ip, upper: ip + header_bytes, end })
 }
 
-fn ipv6(packet: &[u8], ip: usize) -> Result<Chain, Unfit> {
+fn ipv6(packet: &[u8], ip: usize, protocol: u8) -> Result<Chain, Unfit> {
     let end = ip + IPV6_BYTES + usize::from(word_at(packet, ip + 4)?);
     let (mut next, mut at) = (byte_at(packet, ip + 6)?, ip + IPV6_BYTES);
     while EXTENSIONS.contains(&next) {
         next = byte_at(packet, at)?;
         at += (usize::from(byte_at(packet, at + 1)?) + 1) * 8;
     }
-    if next == TCP { Ok(Chain { version: Version::V6, ip, tcp: at, end }) } else { Err(Unfit::Headers) }
+    if next == protocol { Ok(Chain { version: Version::V6, ip, upper: at, end }) } else { Err(Unfit::Headers) }
 }

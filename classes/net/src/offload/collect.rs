@@ -1,6 +1,7 @@
 //! What is collected on its way to the kernel, also where the kernel takes no packet of several frames.
 
 use nook_bus::VolatileSlice;
+use nook_net_api::{Incoming, Room};
 
 use super::{Merger, Next, Splitter, VnetHeader};
 
@@ -41,7 +42,7 @@ impl Collector {
     #[inline]
     pub(crate) fn take<E>(
         &mut self,
-        frame: &VolatileSlice<'_>,
+        frame: &Incoming<'_>,
         mut write: impl FnMut(&[u8]) -> Result<Written, E>,
     ) -> Result<bool, E> {
         let Collector { merger, name, cutter, no_room } = self;
@@ -107,13 +108,13 @@ impl Cutter {
         frame.extend_from_slice(&VnetHeader::default().to_bytes());
         frame.resize(VnetHeader::BYTES + packet.len(), 0);
         let mut next = {
-            let buffer = VolatileSlice::from(&mut frame[VnetHeader::BYTES..]);
-            Some(splitter.begin_with(VnetHeader::from_bytes(*header), packet, &buffer))
+            let room = Room::one(VolatileSlice::from(&mut frame[VnetHeader::BYTES..]));
+            Some(splitter.begin_with(VnetHeader::from_bytes(*header), packet, &room))
         };
         // What was collected here can be cut up: nothing else ends this.
         while let Some(Next::Frame(len)) = next {
             write(&frame[..VnetHeader::BYTES + len])?;
-            next = splitter.next(&VolatileSlice::from(&mut frame[VnetHeader::BYTES..]));
+            next = splitter.next(&Room::one(VolatileSlice::from(&mut frame[VnetHeader::BYTES..])));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! packets.
 
 use nook_bus::VolatileSlice;
+use nook_net_api::Room;
 use nook_seed::Rng;
 
 use super::checksum::sum;
@@ -11,15 +12,15 @@ const BUFFER_BYTES: usize = 2048;
 const PACKETS: u32 = 3000;
 
 /// A packet, and where its parts are.
-struct Whole {
-    vnet: VnetHeader,
-    bytes: Vec<u8>,
-    v6: bool,
-    ip: usize,
-    tcp: usize,
-    payload: usize,
+pub(super) struct Whole {
+    pub(super) vnet: VnetHeader,
+    pub(super) bytes: Vec<u8>,
+    pub(super) v6: bool,
+    pub(super) ip: usize,
+    pub(super) tcp: usize,
+    pub(super) payload: usize,
     /// What is summed up before TCP's length.
-    pseudo: Vec<u8>,
+    pub(super) pseudo: Vec<u8>,
 }
 
 fn random_bytes(rng: &mut Rng, len: usize) -> Vec<u8> {
@@ -58,7 +59,7 @@ fn push_ipv6(rng: &mut Rng, bytes: &mut Vec<u8>) -> Vec<u8> {
 }
 
 impl Whole {
-    fn new(rng: &mut Rng) -> Whole {
+    pub(super) fn new(rng: &mut Rng) -> Whole {
         let v6 = rng.one_in(2);
         let mut bytes = random_bytes(rng, 12);
         for _ in 0..rng.below(3) {
@@ -103,6 +104,7 @@ impl Whole {
             put(&mut bytes, ip + 2, len - ip);
         }
         let vnet = VnetHeader {
+            checked: false,
             needs_checksum,
             gso: if v6 { Gso::TcpV6 } else { Gso::TcpV4 },
             header_bytes: payload as u16,
@@ -128,12 +130,12 @@ impl Whole {
 
 fn cut(vnet: VnetHeader, packet: &[u8]) -> Result<Vec<Vec<u8>>, Next> {
     let (mut splitter, mut buffer, mut frames) = (Splitter::new(), vec![0; BUFFER_BYTES], Vec::new());
-    let mut next = Some(splitter.begin_with(vnet, packet, &VolatileSlice::from(&mut buffer[..])));
+    let mut next = Some(splitter.begin_with(vnet, packet, &Room::one(VolatileSlice::from(&mut buffer[..]))));
     while let Some(this) = next {
         let Next::Frame(len) = this else { return Err(this) };
         frames.push(buffer[..len].to_vec());
         assert!(frames.len() <= packet.len() + 1, "it does not end");
-        next = splitter.next(&VolatileSlice::from(&mut buffer[..]));
+        next = splitter.next(&Room::one(VolatileSlice::from(&mut buffer[..])));
     }
     Ok(frames)
 }
@@ -194,28 +196,33 @@ fn a_finished_packet_that_was_damaged_gives_no_frames_that_are_all_right() {
     }
 }
 
+/// Makes up to three things of a packet otherwise.
+pub(super) fn garble(rng: &mut Rng, vnet: &mut VnetHeader, bytes: &mut Vec<u8>) {
+    for _ in 0..=rng.below(3) {
+        let any = rng.word() as u16;
+        match rng.below(8) {
+            0 => vnet.gso_bytes = any,
+            1 => vnet.csum_start = any,
+            2 => vnet.csum_offset = any,
+            3 => vnet.needs_checksum = !vnet.needs_checksum,
+            4 => vnet.gso = [Gso::One, Gso::TcpV4, Gso::TcpV6, Gso::Other(any as u8)][rng.index(4)],
+            5 => bytes.truncate(rng.index(bytes.len().min(200))),
+            _ if !bytes.is_empty() => {
+                let at = rng.index(bytes.len().min(140));
+                bytes[at] = any as u8;
+            }
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn no_header_and_no_packet_makes_a_frame_longer_than_the_buffer_or_an_endless_packet() {
     let mut rng = Rng::new(19);
     let mut refused = 0;
     for _ in 0..4 * PACKETS {
         let Whole { mut vnet, mut bytes, .. } = Whole::new(&mut rng);
-        for _ in 0..=rng.below(3) {
-            let any = rng.word() as u16;
-            match rng.below(8) {
-                0 => vnet.gso_bytes = any,
-                1 => vnet.csum_start = any,
-                2 => vnet.csum_offset = any,
-                3 => vnet.needs_checksum = !vnet.needs_checksum,
-                4 => vnet.gso = [Gso::One, Gso::TcpV4, Gso::TcpV6, Gso::Other(any as u8)][rng.index(4)],
-                5 => bytes.truncate(rng.index(bytes.len().min(200))),
-                _ if !bytes.is_empty() => {
-                    let at = rng.index(bytes.len().min(140));
-                    bytes[at] = any as u8;
-                }
-                _ => {}
-            }
-        }
+        garble(&mut rng, &mut vnet, &mut bytes);
         match cut(vnet, &bytes) {
             Ok(frames) => assert!(frames.iter().all(|frame| frame.len() <= BUFFER_BYTES)),
             Err(_) => refused += 1,

@@ -9,6 +9,7 @@ pub(super) const TCP_BYTES: usize = 20;
 /// Ethernet, the longer IP header, the longest TCP header.
 pub(super) const MOST_BYTES: usize = ETHERNET_BYTES + IPV6_BYTES + 60;
 pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 
 pub(super) const FIN: u8 = 1 << 0;
 pub(super) const PSH: u8 = 1 << 3;

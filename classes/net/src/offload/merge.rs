@@ -1,6 +1,6 @@
 //! From many frames, one packet: what the kernel calls generic receive offload, before the kernel.
 
-use nook_bus::VolatileSlice;
+use nook_net_api::Incoming;
 
 use super::checksum::{add, sum};
 use super::headers::{ACK, ETHERNET_BYTES, Headers, MOST_BYTES, PSH, Version};
@@ -90,6 +90,7 @@ impl Packet {
             headers.set_checksum(frame, pseudo);
             vnet = VnetHeader {
                 needs_checksum: true,
+                checked: false,
                 gso: if headers.version == Version::V4 { Gso::TcpV4 } else { Gso::TcpV6 },
                 header_bytes: headers.len as u16,
                 gso_bytes: self.gso_bytes as u16,
@@ -108,13 +109,13 @@ impl Merger {
     /// this frame.
     pub(crate) fn take<E>(
         &mut self,
-        frame: &VolatileSlice<'_>,
+        frame: &Incoming<'_>,
         mut write: impl FnMut(&[u8], u16) -> Result<(), E>,
     ) -> Result<bool, E> {
         let mut head = [0; MOST_BYTES];
-        let head = &mut head[..frame.len().min(MOST_BYTES)];
+        let head = &mut head[..frame.len_bytes().min(MOST_BYTES)];
         frame.copy_to(&mut *head);
-        let Some(headers) = Headers::of(head, frame.len()) else { return Ok(false) };
+        let Some(headers) = Headers::of(head, frame.len_bytes()) else { return Ok(false) };
         let collecting = self.packets.iter().position(|packet| packet.is_of(headers, head));
         let flags = head[headers.flags_at()];
         let plain = flags & !PSH == ACK && headers.end > headers.len && headers.ip_is_intact(head);
@@ -151,7 +152,7 @@ impl Merger {
         outcome
     }
 
-    fn begin(&mut self, frame: &VolatileSlice<'_>, headers: Headers, head: &[u8]) -> bool {
+    fn begin(&mut self, frame: &Incoming<'_>, headers: Headers, head: &[u8]) -> bool {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.reserve(VnetHeader::BYTES + LONGEST_BYTES);
         bytes.resize(VnetHeader::BYTES, 0);
@@ -168,7 +169,7 @@ impl Merger {
         true
     }
 
-    fn append(&mut self, at: usize, frame: &VolatileSlice<'_>, headers: Headers, head: &[u8]) -> bool {
+    fn append(&mut self, at: usize, frame: &Incoming<'_>, headers: Headers, head: &[u8]) -> bool {
         let packet = &mut self.packets[at];
         if !append_payload(&mut packet.bytes, frame, headers, head) {
             return false;
@@ -182,12 +183,15 @@ impl Merger {
     }
 }
 
-/// Copies the payload, and looks at the copy: whether TCP's checksum is right. If not, nothing was appended.
-fn append_payload(bytes: &mut Vec<u8>, frame: &VolatileSlice<'_>, headers: Headers, head: &[u8]) -> bool {
+/// Copies the payload, and looks at the copy: whether TCP's checksum is right, unless the device has. If not, nothing
+/// was appended.
+fn append_payload(bytes: &mut Vec<u8>, frame: &Incoming<'_>, headers: Headers, head: &[u8]) -> bool {
     let (at, payload) = (bytes.len(), headers.end - headers.len);
     bytes.resize(at + payload, 0);
-    let Ok(from) = frame.subslice(headers.len, payload) else { return false };
-    from.copy_to(&mut bytes[at..]);
+    frame.copy_from(headers.len, &mut bytes[at..]);
+    if frame.checked {
+        return true;
+    }
     let tcp = &head[headers.tcp()..headers.len];
     let pseudo = headers.pseudo_sum(head, tcp.len() + payload);
     let right = add(add(pseudo, sum(tcp)), sum(&bytes[at..])) == 0xffff;

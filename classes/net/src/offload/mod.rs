@@ -1,5 +1,6 @@
 //! What a TAP interface can spare its two sides: TCP segments of one connection go to the kernel as one packet
-//! ([`Merger`]), and come from it as one ([`Splitter`]). Drivers and devices see ordinary frames only.
+//! ([`Merger`]), and come from it as one ([`Splitter`]), which goes on to the driver's device if that can cut it, and
+//! is cut here else.
 //!
 //! The kernel's network stack, its system call and its locks are paid once for some forty frames then. What says how
 //! such a packet is to be understood is the header of `virtio_net` (VIRTIO 1.2, section 5.1.6), which precedes each
@@ -11,6 +12,9 @@ mod collect;
 #[cfg(test)]
 mod cut_tests;
 mod headers;
+mod leave;
+#[cfg(test)]
+mod leave_tests;
 mod merge;
 mod split;
 #[cfg(test)]
@@ -28,6 +32,8 @@ const LONGEST_BYTES: usize = 65535 + headers::ETHERNET_BYTES;
 pub(crate) struct VnetHeader {
     /// The checksum at `csum_start + csum_offset` is of the pseudo header only.
     needs_checksum: bool,
+    /// The checksum was found right.
+    checked: bool,
     gso: Gso,
     header_bytes: u16,
     /// Payload of each frame but the last.
@@ -76,9 +82,15 @@ enum Gso {
 }
 
 impl VnetHeader {
+    /// Returns the header of a frame by itself, whose checksum was found right or was not looked at.
+    pub(crate) fn of_frame(checked: bool) -> Self {
+        VnetHeader { checked, ..VnetHeader::default() }
+    }
+
     /// Its length.
     pub(crate) const BYTES: usize = 10;
     const NEEDS_CHECKSUM: u8 = 1;
+    const CHECKED: u8 = 2;
 
     /// Encodes it in the byte order of this machine, which is a TAP interface's default.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -88,7 +100,9 @@ impl VnetHeader {
             Gso::TcpV6 => 4,
             Gso::Other(kind) => kind,
         };
-        let mut bytes = [u8::from(self.needs_checksum) * Self::NEEDS_CHECKSUM, gso, 0, 0, 0, 0, 0, 0, 0, 0];
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(self.needs_checksum, Self::NEEDS_CHECKSUM) | flag(self.checked, Self::CHECKED);
+        let mut bytes = [flags, gso, 0, 0, 0, 0, 0, 0, 0, 0];
         let words = [self.header_bytes, self.gso_bytes, self.csum_start, self.csum_offset];
         for (to, word) in bytes[2..].chunks_exact_mut(2).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
@@ -106,6 +120,7 @@ impl VnetHeader {
         };
         VnetHeader {
             needs_checksum: bytes[0] & Self::NEEDS_CHECKSUM != 0,
+            checked: bytes[0] & Self::CHECKED != 0,
             gso,
             header_bytes: word(2),
             gso_bytes: word(4),

@@ -1,10 +1,12 @@
 //! From one packet, many frames: what the kernel calls generic segmentation offload, after the kernel.
 
-use nook_bus::VolatileSlice;
+use nook_abi::net::{Side, offload};
+use nook_net_api::Room;
 
 use super::chain::Chain;
 use super::checksum::{add, sum};
-use super::headers::{CWR, FIN, IPV6_BYTES, PSH, TCP_BYTES, Version, put_word, word};
+use super::headers::{CWR, FIN, IPV6_BYTES, PSH, TCP, TCP_BYTES, Version, put_word, word};
+use super::leave::leave;
 use super::{Gso, LONGEST_BYTES, Unfit, VnetHeader};
 
 /// Where TCP's header has its flags and its checksum (RFC 9293, 3.1).
@@ -42,8 +44,10 @@ struct Cut {
 /// What a packet came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// A frame of this length is in the buffer.
+    /// A frame of this length is in the buffers.
     Frame(usize),
+    /// A packet of this length is in the buffers, and this is left to the driver's device to be done.
+    Left(usize, Side),
     /// No frame, and none will follow: why.
     Unfit(Unfit),
 }
@@ -56,8 +60,8 @@ impl Cut {
             Gso::TcpV6 => Version::V6,
             Gso::One | Gso::Other(_) => return Err(Unfit::Kind),
         };
-        let chain = Chain::of(packet)?;
-        let Chain { ip, tcp, end, .. } = chain;
+        let chain = Chain::of(packet, packet.len(), TCP)?;
+        let Chain { ip, upper: tcp, end, .. } = chain;
         // The header in front must say the same, as far as it says something.
         let same = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset)) == (tcp, CHECKSUM);
         if chain.version != wanted || vnet.needs_checksum && !same || vnet.gso_bytes == 0 {
@@ -93,7 +97,7 @@ impl Cut {
 
     /// Makes the packet's headers those of the next frame.
     fn write_headers(&self, packet: &mut [u8]) {
-        let Cut { chain: Chain { version, ip, tcp, .. }, payload, done, frames, .. } = *self;
+        let Cut { chain: Chain { version, ip, upper: tcp, .. }, payload, done, frames, .. } = *self;
         let (bytes, last) = self.next();
         match version {
             Version::V4 => {
@@ -121,58 +125,66 @@ impl Splitter {
         Splitter { packet: vec![0; LONGEST_BYTES + TAGS_BYTES].into_boxed_slice(), cut: None }
     }
 
-    /// Returns where the rest of a packet goes whose first `buffer_bytes` are in a frame's buffer.
-    pub(crate) fn rest(&mut self, buffer_bytes: usize) -> &mut [u8] {
-        &mut self.packet[buffer_bytes.min(LONGEST_BYTES + TAGS_BYTES)..]
+    /// Returns where the rest of a packet goes whose first `in_room` bytes go into a frame's buffers.
+    pub(crate) fn rest(&mut self, in_room: usize) -> &mut [u8] {
+        &mut self.packet[in_room.min(LONGEST_BYTES + TAGS_BYTES)..]
     }
 
-    /// Begins with a packet of `len` bytes that was read: its beginning into `buffer`, the rest to where
-    /// [`rest`](Self::rest) says. Its first frame, or all of it, is put in place.
-    pub(crate) fn begin(&mut self, vnet: VnetHeader, buffer: &VolatileSlice<'_>, len: usize) -> Next {
+    /// Returns whether a packet of any length can be left to the driver's device, if it cuts any.
+    pub(crate) fn has_room(&self, room: &Room<'_>) -> bool {
+        let cuts = room.offloads & (offload::SEGMENT_V4 | offload::SEGMENT_V6) != 0;
+        !cuts || room.total_bytes() >= LONGEST_BYTES
+    }
+
+    /// Begins with a packet of `len` bytes that was read: up to `in_room` of them into the buffers of `room`, the rest
+    /// to where [`rest`](Self::rest) says. Its first frame, or all of it, is put in place.
+    pub(crate) fn begin(&mut self, vnet: VnetHeader, room: &Room<'_>, in_room: usize, len: usize) -> Next {
+        let first = len.min(in_room);
+        if len >= LONGEST_BYTES + TAGS_BYTES || vnet.gso == Gso::One && len > room.longest_bytes {
+            return Next::Unfit(Unfit::TooLong);
+        }
+        if let Some(side) = leave(vnet, room, len) {
+            room.copy_from(first, &self.packet[first..len]);
+            return Next::Left(len, side);
+        }
         if vnet.gso == Gso::One {
-            if len > buffer.len() {
-                return Next::Unfit(Unfit::TooLong);
-            }
-            if vnet.needs_checksum && !self.complete(vnet, buffer, len) {
+            room.copy_from(first, &self.packet[first..len]);
+            if vnet.needs_checksum && !self.complete(vnet, room, len) {
                 return Next::Unfit(Unfit::Offsets);
             }
             return Next::Frame(len);
         }
-        let first = len.min(buffer.len());
-        if len >= LONGEST_BYTES + TAGS_BYTES || buffer.copy_to(&mut self.packet[..first]) < first {
-            return Next::Unfit(Unfit::TooLong);
-        }
+        room.copy_to(0, &mut self.packet[..first]);
         match Cut::of(vnet, &self.packet[..len]) {
             Ok(cut) => {
                 self.cut = Some(cut);
-                self.next(buffer).unwrap_or(Next::Unfit(Unfit::Length))
+                self.next(room).unwrap_or(Next::Unfit(Unfit::Length))
             }
             Err(unfit) => Next::Unfit(unfit),
         }
     }
 
     /// Begins with a packet that is whole in memory, as [`begin`](Self::begin) does.
-    pub(crate) fn begin_with(&mut self, vnet: VnetHeader, packet: &[u8], buffer: &VolatileSlice<'_>) -> Next {
-        let first = packet.len().min(buffer.len());
-        buffer.copy_from(&packet[..first]);
+    pub(crate) fn begin_with(&mut self, vnet: VnetHeader, packet: &[u8], room: &Room<'_>) -> Next {
+        let first = packet.len().min(room.total_bytes());
+        room.copy_from(0, &packet[..first]);
         let Some(rest) = self.rest(first).get_mut(..packet.len() - first) else {
             return Next::Unfit(Unfit::TooLong);
         };
         rest.copy_from_slice(&packet[first..]);
-        self.begin(vnet, buffer, packet.len())
+        self.begin(vnet, room, first, packet.len())
     }
 
     /// Returns the next frame of the packet that is being cut up; `None` if there is none.
-    pub(crate) fn next(&mut self, buffer: &VolatileSlice<'_>) -> Option<Next> {
+    pub(crate) fn next(&mut self, room: &Room<'_>) -> Option<Next> {
         let cut = self.cut.take()?;
         let (bytes, last) = cut.next();
-        if cut.payload + bytes > buffer.len() {
+        if cut.payload + bytes > room.longest_bytes {
             return Some(Next::Unfit(Unfit::TooLong));
         }
         cut.write_headers(&mut self.packet);
-        buffer.copy_from(&self.packet[..cut.payload]);
-        let Ok(to) = buffer.subslice(cut.payload, bytes) else { return Some(Next::Unfit(Unfit::TooLong)) };
-        to.copy_from(&self.packet[cut.payload + cut.done..][..bytes]);
+        room.copy_from(0, &self.packet[..cut.payload]);
+        room.copy_from(cut.payload, &self.packet[cut.payload + cut.done..][..bytes]);
         if !last {
             self.cut = Some(Cut { done: cut.done + bytes, frames: cut.frames.wrapping_add(1), ..cut });
         }
@@ -180,23 +192,20 @@ impl Splitter {
     }
 
     /// Completes a checksum of which only the pseudo header's part is there.
-    fn complete(&mut self, vnet: VnetHeader, buffer: &VolatileSlice<'_>, len: usize) -> bool {
+    fn complete(&mut self, vnet: VnetHeader, room: &Room<'_>, len: usize) -> bool {
         let start = usize::from(vnet.csum_start);
         let at = start + usize::from(vnet.csum_offset);
         if at + 2 > len {
             return false;
         }
         let Some(bytes) = self.packet.get_mut(..len - start) else { return false };
-        let Ok(from) = buffer.subslice(start, len - start) else { return false };
-        from.copy_to(&mut *bytes);
+        room.copy_to(start, &mut *bytes);
         let checksum = match !sum(bytes) {
             // For UDP, zero means that there is none; the other zero says the same to all.
             0 => 0xffff,
             checksum => checksum,
         };
-        buffer.subslice(at, 2).is_ok_and(|to| {
-            to.copy_from(&checksum.to_be_bytes());
-            true
-        })
+        room.copy_from(at, &checksum.to_be_bytes());
+        true
     }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use nook_bus::VolatileSlice;
+use nook_net_api::Room;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetFrame, IpProtocol, Ipv4Address, Ipv4Packet, Ipv6Address, Ipv6Packet, TcpControl, TcpPacket, TcpRepr,
@@ -13,6 +14,11 @@ use super::headers::PSH;
 use super::{Collector, Gso, Merger, Next, Splitter, Unfit, VnetHeader, Written};
 
 const BUFFER_BYTES: usize = 2048;
+
+/// Room for a driver without offloads.
+fn one(bytes: &mut [u8]) -> Room<'_> {
+    Room::one(VolatileSlice::from(bytes))
+}
 
 /// A segment to be sent, before anything is wrong with it.
 #[derive(Clone)]
@@ -98,7 +104,7 @@ fn merge(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
             packets.push(packet.to_vec());
             Ok::<(), Infallible>(())
         };
-        if !merger.take(&VolatileSlice::from(&mut bytes[..]), &mut write).unwrap() {
+        if !merger.take(&VolatileSlice::from(&mut bytes[..]).into(), &mut write).unwrap() {
             packets.push([&VnetHeader::default().to_bytes()[..], frame].concat());
         }
     }
@@ -121,10 +127,10 @@ fn split(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
         bytes[..first].copy_from_slice(&packet[..first]);
         splitter.rest(BUFFER_BYTES)[..packet.len() - first].copy_from_slice(&packet[first..]);
         let mut next =
-            Some(splitter.begin(VnetHeader::from_bytes(*header), &VolatileSlice::from(&mut bytes[..]), packet.len()));
+            Some(splitter.begin(VnetHeader::from_bytes(*header), &one(&mut bytes), BUFFER_BYTES, packet.len()));
         while let Some(Next::Frame(len)) = next {
             frames.push(bytes[..len].to_vec());
-            next = splitter.next(&VolatileSlice::from(&mut bytes[..]));
+            next = splitter.next(&one(&mut bytes));
         }
         assert_eq!(next, None, "all of it can be sent");
     }
@@ -282,9 +288,9 @@ fn what_makes_no_frame_is_named_and_harms_nothing() {
         (VnetHeader { gso: Gso::Other(5), ..gso }, 60, Unfit::Kind),
         (checksum, 60, Unfit::Offsets),
     ] {
-        let next = splitter.begin(vnet, &VolatileSlice::from(&mut bytes[..]), len);
+        let next = splitter.begin(vnet, &one(&mut bytes), BUFFER_BYTES, len);
         assert_eq!(next, Next::Unfit(why), "{vnet:?}, {len}");
-        assert_eq!(splitter.next(&VolatileSlice::from(&mut bytes[..])), None);
+        assert_eq!(splitter.next(&one(&mut bytes)), None);
     }
 }
 
@@ -300,7 +306,7 @@ fn written(frames: &[Vec<u8>], answer: Written) -> (Vec<Vec<u8>>, u32) {
     };
     for frame in frames {
         let mut bytes = frame.clone();
-        if !collector.take(&VolatileSlice::from(&mut bytes[..]), &mut write).unwrap() {
+        if !collector.take(&VolatileSlice::from(&mut bytes[..]).into(), &mut write).unwrap() {
             write(&[&VnetHeader::default().to_bytes()[..], frame].concat()).unwrap();
         }
     }

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nook_bus::VolatileSlice;
 use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl};
 
+use super::features::Features;
 use crate::offload::VnetHeader;
 
 const SET_INTERFACE: Opcode = libc::TUNSETIFF as Opcode;
@@ -61,18 +62,43 @@ impl Device {
             unsafe { ioctl(&file, Setter::<SET_HEADER_BYTES, libc::c_int>::new(VnetHeader::BYTES as libc::c_int)) }?;
         }
         let device = Device(file);
-        device.forget_earlier_owner(with_header)?;
+        device.forget_earlier_owner()?;
+        device.set_offloads(name, with_header)?;
         Ok(device)
     }
 
-    /// Sets what an earlier owner of the interface may have left on it: what may be left to do of a packet, the order
-    /// of bytes in headers, the room for packets that are written, and three kinds of filters. With one of those in
-    /// place frames would be lost without a trace.
-    fn forget_earlier_owner(&self, with_header: bool) -> io::Result<()> {
+    /// Sets what may be left to do of a packet from the kernel: checksums and TCP's segmentation, if there is a header
+    /// to say so. What an operator turned off of it (`ethtool -K`) stays off. If all of it is off, a program
+    /// that had the interface before, such as a cable's far end, is taken to have done that.
+    fn set_offloads(&self, name: &str, with_header: bool) -> io::Result<()> {
+        const ALL: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+        let set = |offloads: u32| {
+            // SAFETY: TUNSETOFFLOAD takes a number and no pointer.
+            unsafe { ioctl(&self.0, IntegerSetter::<SET_OFFLOAD>::new_usize(offloads as usize)) }
+        };
+        if !with_header {
+            return Ok(set(0)?);
+        }
+        // A kernel that does not say it is asked for everything.
+        let features = Features::of(name).and_then(|features| Ok((features.turned_off()?, features)));
+        set(ALL)?;
+        let Ok((off @ 1.., features)) = features else { return Ok(()) };
+        if off == ALL {
+            return Ok(());
+        }
+        tracing::info!("{name}: what `ethtool -K` turned off of checksums and segmentation stays off");
+        // Who may not set features can still ask for less; the kernel segments only what it need not sum up.
+        features.turn_off(off).or_else(|_| {
+            let left = if off & libc::TUN_F_CSUM != 0 { 0 } else { ALL & !off };
+            set(left).map_err(Into::into)
+        })
+    }
+
+    /// Sets what an earlier owner of the interface may have left on it: the order of bytes in headers, the room for
+    /// packets that are written, and three kinds of filters. With one of those in place frames would be lost without a
+    /// trace.
+    fn forget_earlier_owner(&self) -> io::Result<()> {
         let file = &self.0;
-        let offloads = if with_header { libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 } else { 0 };
-        // SAFETY: TUNSETOFFLOAD takes a number and no pointer.
-        unsafe { ioctl(file, IntegerSetter::<SET_OFFLOAD>::new_usize(offloads as usize)) }?;
         // SAFETY: TUNSETVNETLE reads one int.
         unsafe { ioctl(file, Setter::<SET_LITTLE_ENDIAN, libc::c_int>::new(0)) }?;
         // SAFETY: TUNSETSNDBUF reads one int.
@@ -148,20 +174,19 @@ impl Device {
 
     /// Writes one packet.
     #[inline]
-    pub(super) fn write<const N: usize>(&self, parts: &[Part<'_>; N]) -> io::Result<usize> {
-        let vectors = parts.each_ref().map(|part| part.vector);
-        // SAFETY: each part borrows the memory that its vector names; the kernel only reads it, whatever is there.
-        let written = unsafe { libc::writev(self.0.as_raw_fd(), vectors.as_ptr(), N as libc::c_int) };
+    pub(super) fn write(&self, parts: &[Part<'_>]) -> io::Result<usize> {
+        // SAFETY: a part is its vector (`repr(transparent)`), and borrows the memory that it names; the kernel only
+        // reads that, whatever is there.
+        let written = unsafe { libc::writev(self.0.as_raw_fd(), parts.as_ptr().cast(), parts.len() as libc::c_int) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
     /// Reads one packet; 0 if there is none any more.
     #[inline]
-    pub(super) fn read<const N: usize>(&self, parts: &mut [PartMut<'_>; N]) -> io::Result<usize> {
-        let vectors = parts.each_ref().map(|part| part.vector);
-        // SAFETY: each part borrows the memory that its vector names, exclusively or as volatile memory, to which there
-        // are no references.
-        let read = unsafe { libc::readv(self.0.as_raw_fd(), vectors.as_ptr(), N as libc::c_int) };
+    pub(super) fn read(&self, parts: &mut [PartMut<'_>]) -> io::Result<usize> {
+        // SAFETY: a part is its vector (`repr(transparent)`), and borrows the memory that it names, exclusively or as
+        // volatile memory, to which there are no references.
+        let read = unsafe { libc::readv(self.0.as_raw_fd(), parts.as_ptr().cast(), parts.len() as libc::c_int) };
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 }
@@ -179,6 +204,7 @@ fn interface_request() -> libc::ifreq {
 }
 
 /// Part of a packet to write.
+#[repr(transparent)]
 pub(super) struct Part<'a> {
     vector: libc::iovec,
     memory: PhantomData<&'a [u8]>,
@@ -197,6 +223,7 @@ impl<'a> From<&'a VolatileSlice<'a>> for Part<'a> {
 }
 
 /// Part of a packet to read.
+#[repr(transparent)]
 pub(super) struct PartMut<'a> {
     vector: libc::iovec,
     memory: PhantomData<&'a mut [u8]>,

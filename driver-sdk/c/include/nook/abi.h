@@ -112,8 +112,34 @@ enum nook_status {
 #define NOOK_ENTRY_FLAGS_FIRST (1u << 0)
 /* The last buffer of a frame. */
 #define NOOK_ENTRY_FLAGS_LAST (1u << 1)
-/* The ring's side array says more about it. Not in this version: there is no side array. */
+/* Of a frame to be sent: the ring's side array says what is to be done to it. On its first entry only. */
 #define NOOK_ENTRY_FLAGS_SIDE (1u << 2)
+/* Of a received frame: the device found its checksum of TCP or UDP right. On its first entry only, and only if the
+   driver said that its device looks at checksums (`offload::RX_CHECKSUM`). */
+#define NOOK_ENTRY_FLAGS_CHECKED (1u << 3)
+
+/* Bits of the argument offloads of net_offloads. */
+/* Completes the checksum of a TCP or UDP frame to be sent, over IPv4 or IPv6. */
+#define NOOK_OFFLOAD_TX_CHECKSUM (1u << 0)
+/* Cuts a frame of TCP over IPv4 into segments. Only with `TX_CHECKSUM` and `SEVERAL_BUFFERS`. */
+#define NOOK_OFFLOAD_SEGMENT_V4 (1u << 1)
+/* The same over IPv6. */
+#define NOOK_OFFLOAD_SEGMENT_V6 (1u << 2)
+/* A frame may lie in several buffers, either way. */
+#define NOOK_OFFLOAD_SEVERAL_BUFFERS (1u << 3)
+/* Looks at checksums of TCP and UDP as frames are received: the driver says so of a frame whose checksum is right
+   (`entry_flags::CHECKED`). */
+#define NOOK_OFFLOAD_RX_CHECKSUM (1u << 4)
+
+/* Bits of Side.flags. */
+/* Completes the checksum: its place holds the sum of the pseudo header, which counts with the rest. */
+#define NOOK_SIDE_FLAGS_CHECKSUM (1u << 0)
+/* Cuts the frame into segments of TCP, each with its own lengths, sequence number, flags and checksums. Always with
+   `CHECKSUM`; the sum of the pseudo header is without the length then, and IPv4's total length and checksum, or
+   IPv6's payload length, are 0. */
+#define NOOK_SIDE_FLAGS_SEGMENT (1u << 1)
+/* The IP header is IPv6's, not IPv4's. */
+#define NOOK_SIDE_FLAGS_IPV6 (1u << 2)
 
 /* QueueEntry.status of a returned entry. */
 /* Received or sent. */
@@ -278,6 +304,31 @@ _Static_assert(offsetof(struct nook_queue_entry, status) == 12, "queue_entry.sta
 _Static_assert(offsetof(struct nook_queue_entry, reserved) == 14, "queue_entry.reserved");
 _Static_assert(sizeof(struct nook_queue_entry) == 16, "queue_entry");
 
+struct nook_side {
+    /* `side_flags`. */
+    uint16_t flags;
+    /* Where the IP header begins: at most 127. */
+    uint16_t network_start;
+    /* Where the header of TCP or UDP begins, and with it what the checksum is of: all that follows in the frame. */
+    uint16_t checksum_start;
+    /* Where the checksum stands, from there: 16 of TCP, 6 of UDP. It is among the frame's first 256 bytes. */
+    uint16_t checksum_offset;
+    /* Of a frame to be cut: bytes of header, which each segment repeats, at most 255. Else 0. */
+    uint16_t header_bytes;
+    /* Of a frame to be cut: bytes of payload of each segment but the last. Else 0. */
+    uint16_t segment_bytes;
+    /* Bytes of the frame in all its buffers. */
+    uint32_t frame_bytes;
+};
+_Static_assert(offsetof(struct nook_side, flags) == 0, "side.flags");
+_Static_assert(offsetof(struct nook_side, network_start) == 2, "side.network_start");
+_Static_assert(offsetof(struct nook_side, checksum_start) == 4, "side.checksum_start");
+_Static_assert(offsetof(struct nook_side, checksum_offset) == 6, "side.checksum_offset");
+_Static_assert(offsetof(struct nook_side, header_bytes) == 8, "side.header_bytes");
+_Static_assert(offsetof(struct nook_side, segment_bytes) == 10, "side.segment_bytes");
+_Static_assert(offsetof(struct nook_side, frame_bytes) == 12, "side.frame_bytes");
+_Static_assert(sizeof(struct nook_side) == 16, "side");
+
 struct nook_net_stats {
     /* Good frames received. */
     uint64_t rx_packets;
@@ -418,8 +469,8 @@ _Static_assert(sizeof(struct nook_disk) == 64, "disk");
 struct nook_net_page {
     /* The rings, in the order of `Queue::ALL`. */
     uint64_t rings[4];
-    /* The side array of each ring: for each of its entries, `SIDE_BYTES` about offloads at the same index, which
-       count if the entry says so (`entry_flags::SIDE`). 0 if there is none, as in this version. */
+    /* The side array of each ring, 0 if it has none: for each of its entries a `Side` at the same index, which
+       counts if the entry says so (`entry_flags::SIDE`). Only `tx_provide` has one. */
     uint64_t sides[4];
     /* The packet buffers. */
     struct nook_pool_layout pool;
@@ -542,6 +593,11 @@ void nook_poll_schedule(uint32_t queue);
    in bytes. */
 NOOK_HOSTCALL(net_attach)
 int32_t nook_net_attach(uint64_t mac, uint32_t max_mtu);
+
+/* Says what the device does to frames in the host's place, once, in `probe`, after `net_attach`: bits of `offload`.
+   A driver that does not say has none. */
+NOOK_HOSTCALL(net_offloads)
+void nook_net_offloads(uint32_t offloads);
 
 /* Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1. */
 NOOK_HOSTCALL(net_link)

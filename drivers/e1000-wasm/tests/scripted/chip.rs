@@ -16,6 +16,7 @@ pub struct Chip {
     window: Window,
     pub vendor: u16,
     pub device: u16,
+    pub subsystem: (u16, u16),
     pub eeprom: [u16; eeprom::WORDS as usize],
     pub eeprom_answers: bool,
     pub phy: [u16; 32],
@@ -55,6 +56,7 @@ impl Chip {
             window,
             vendor: VENDOR,
             device: DEVICE_82540EM,
+            subsystem: (0x8086, 0x1e),
             eeprom: image(MAC),
             eeprom_answers: true,
             phy,
@@ -201,6 +203,8 @@ impl Device for Chip {
         match offset {
             0 => self.vendor.into(),
             2 => self.device.into(),
+            0x2c => self.subsystem.0.into(),
+            0x2e => self.subsystem.1.into(),
             _ => panic!("configuration space at {offset}"),
         }
     }

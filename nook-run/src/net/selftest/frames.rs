@@ -3,9 +3,8 @@
 use std::io;
 
 use nook_abi::Hex;
-use nook_bus::VolatileSlice;
 
-use nook_net_api::NetBackend;
+use nook_net_api::{Incoming, NetBackend, Outgoing, Room};
 use nook_seed::{Rng, word_at};
 use sha2::{Digest, Sha256};
 
@@ -199,8 +198,8 @@ fn make(seed: u64, mac: [u8; 6], number: u32, frame: &mut [u8; LONGEST]) -> usiz
 }
 
 impl NetBackend for Frames {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> io::Result<bool> {
-        let len = frame.len();
+    fn deliver(&mut self, frame: Incoming<'_>) -> io::Result<bool> {
+        let len = frame.len_bytes();
         if len > LONGEST {
             self.tally.others += 1;
         } else {
@@ -210,7 +209,7 @@ impl NetBackend for Frames {
         Ok(true)
     }
 
-    fn fetch(&mut self, buffer: VolatileSlice<'_>) -> io::Result<Option<usize>> {
+    fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
         let number = if std::mem::take(&mut self.knock) {
             KNOCK
         } else {
@@ -224,12 +223,12 @@ impl NetBackend for Frames {
         };
         let len = make(self.seed, self.mac, number, &mut self.should_be);
         let frame = &self.should_be[..len];
-        buffer.copy_from(frame);
+        room.copy_from(0, frame);
         if number != KNOCK {
             self.tally.sent += 1;
             self.sent.update(frame);
         }
-        Ok(Some(len))
+        Ok(Some(Outgoing { len_bytes: len, side: None }))
     }
 
     fn link(&mut self, _: bool) -> io::Result<()> {
@@ -245,6 +244,7 @@ impl NetBackend for Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nook_bus::VolatileSlice;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -252,7 +252,9 @@ mod tests {
     fn sent(frames: &mut Frames) -> Vec<Vec<u8>> {
         let mut buffer = [0; 2048];
         let mut all = Vec::new();
-        while let Some(len) = frames.fetch(VolatileSlice::from(&mut buffer[..])).unwrap() {
+        while let Some(Outgoing { len_bytes: len, .. }) =
+            frames.fetch(&Room::one(VolatileSlice::from(&mut buffer[..]))).unwrap()
+        {
             all.push(buffer[..len].to_vec());
         }
         all
@@ -260,7 +262,7 @@ mod tests {
 
     fn come(frames: &mut Frames, frame: &[u8]) {
         let mut frame = frame.to_vec();
-        frames.deliver(VolatileSlice::from(&mut frame[..])).unwrap();
+        frames.deliver(VolatileSlice::from(&mut frame[..]).into()).unwrap();
     }
 
     /// Puts five frames under way.

@@ -5,20 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::RegionAddrs;
 use nook_abi::ClassFault;
-use nook_abi::net::{NetFault, RING_BYTES, entry_flags};
+use nook_abi::net::{NetFault, RING_BYTES, SIDES_BYTES, entry_flags};
 use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
+use nook_net_api::Outgoing;
 
 /// An interface that looks at what it is given.
 #[derive(Default)]
 struct Looks(usize);
 
 impl NetBackend for Looks {
-    fn deliver(&mut self, frame: VolatileSlice<'_>) -> std::io::Result<bool> {
-        assert!((14..=2048).contains(&frame.len()), "a frame of {} bytes", frame.len());
+    fn deliver(&mut self, frame: Incoming<'_>) -> std::io::Result<bool> {
+        assert!((14..=2048).contains(&frame.len_bytes()), "a frame of {} bytes", frame.len_bytes());
         self.0 += 1;
         Ok(true)
     }
-    fn fetch(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
+    fn fetch(&mut self, _: &Room<'_>) -> std::io::Result<Option<Outgoing>> {
         Ok(None)
     }
     fn link(&mut self, _: bool) -> std::io::Result<()> {
@@ -38,7 +39,7 @@ unsafe impl Sync for Memory {}
 /// Memory with a host page and four rings, which nothing else is in.
 struct DriverMemory(Vec<u64>);
 
-const RING: usize = RING_BYTES.next_multiple_of(64);
+const RING: usize = (RING_BYTES + SIDES_BYTES).next_multiple_of(64);
 const LEN: usize = HOST_PAGE_BYTES + 4 * RING;
 
 impl DriverMemory {
@@ -66,17 +67,17 @@ fn place(index: usize) -> u64 {
 const POOL: PoolLayout =
     PoolLayout { offset: 4096, count: 1024, stride_bytes: 2112, headroom_bytes: 64, room_bytes: 2048, reserved: 0 };
 
-/// An interface with this many frames to send.
-struct Sends(u32);
+/// An interface with this many frames to send, of this length.
+struct Sends(u32, usize);
 
 impl NetBackend for Sends {
-    fn deliver(&mut self, _: VolatileSlice<'_>) -> std::io::Result<bool> {
+    fn deliver(&mut self, _: Incoming<'_>) -> std::io::Result<bool> {
         Ok(true)
     }
-    fn fetch(&mut self, _: VolatileSlice<'_>) -> std::io::Result<Option<usize>> {
+    fn fetch(&mut self, _: &Room<'_>) -> std::io::Result<Option<Outgoing>> {
         let left = self.0.checked_sub(1);
         self.0 = left.unwrap_or(0);
-        Ok(left.map(|_| 60))
+        Ok(left.map(|_| Outgoing { len_bytes: self.1, side: None }))
     }
     fn link(&mut self, _: bool) -> std::io::Result<()> {
         Ok(())
@@ -93,7 +94,7 @@ fn a_frame_that_was_returned_and_never_taken_is_not_given_again() {
     let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
     net.begin(Some(&space));
     let mut counters = NetCounters::default();
-    assert_eq!(net.provide_tx(&mut Sends(4), &mut counters, 1518, 1).unwrap().unwrap(), 4);
+    assert_eq!(net.provide_tx(&mut Sends(4, 60), &mut counters, 1).unwrap().unwrap(), 4);
     let [provide, back] = [2, 3].map(|ring| base.wrapping_add(place(ring) as usize).cast::<u64>());
     // The driver returns the third entry of `tx_provide` as it is, and does not say that it took any.
     // SAFETY: two words of an entry, and a header, of rings in the memory.
@@ -103,7 +104,7 @@ fn a_frame_that_was_returned_and_never_taken_is_not_given_again() {
         back.cast::<u32>().write_volatile(1);
     }
     net.check().unwrap();
-    net.accept(&mut Sends(0), &mut counters).unwrap();
+    net.accept(&mut Sends(0, 60), &mut counters).unwrap();
     assert_eq!(counters.tx_done, 1);
     net.withhold_tx().unwrap();
     let free = net.packets.free_tx_ids().to_vec();
@@ -164,4 +165,76 @@ fn what_changes_between_check_and_use_is_used_as_it_was_checked() {
         done.store(true, Ordering::Relaxed);
         assert!(taken + faults == 2000 && faults > 0);
     });
+}
+
+/// Returns traffic with a driver that takes frames of 9018 bytes in several buffers, and was given two of 5000.
+fn in_several_buffers(memory: &mut DriverMemory) -> (Traffic, NetCounters) {
+    let space = memory.space();
+    let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
+    net.begin(Some(&space));
+    net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
+    let mut counters = NetCounters::default();
+    assert_eq!(net.provide_tx(&mut Sends(2, 5000), &mut counters, 1).unwrap().unwrap(), 2);
+    assert_eq!((counters.tx_packets, counters.tx_bytes), (2, 10_000));
+    (net, counters)
+}
+
+/// Says that the driver took this many entries of `tx_provide`, and returned those from the second number on that the
+/// third says.
+fn take_and_return(base: *mut u8, taken: u32, (from, count): (u32, u32)) {
+    let [provide, back] = [2, 3].map(|ring| base.wrapping_add(place(ring) as usize).cast::<u64>());
+    // SAFETY: headers, and two words of each entry, of rings in the memory.
+    unsafe {
+        provide.cast::<u32>().add(1).write_volatile(taken);
+        for at in 0..count as usize {
+            for word in 0..2 {
+                let entry = provide.add(8 + (from as usize + at) * 2 + word).read_volatile();
+                back.add(8 + at * 2 + word).write_volatile(entry);
+            }
+        }
+        back.cast::<u32>().write_volatile(count);
+    }
+}
+
+#[test]
+fn a_frame_in_several_buffers_counts_once_and_is_taken_whole() {
+    let mut memory = DriverMemory::new();
+    let base = memory.base();
+    let (mut net, mut counters) = in_several_buffers(&mut memory);
+    for taken in [1, 2, 4, 5] {
+        take_and_return(base, taken, (0, 0));
+        let rule = "a frame was taken in part";
+        assert_eq!(net.check(), Err(Fault::QueueCorrupt { queue: "tx_provide", value: taken, rule }));
+    }
+    take_and_return(base, 3, (0, 3));
+    net.check().unwrap();
+    net.accept(&mut Sends(0, 60), &mut counters).unwrap();
+    assert_eq!((counters.tx_done, net.packets.free_tx_count()), (1, 509));
+    // The second waits, and is withheld as a whole.
+    net.withhold_tx().unwrap();
+    assert_eq!(net.kept.len(), 3);
+    assert!(net.drop_withheld_tx() && !net.drop_withheld_tx());
+    assert_eq!(net.packets.free_tx_count(), 512);
+}
+
+#[test]
+fn a_frame_of_which_parts_came_back_is_given_up_when_its_driver_ends() {
+    let mut memory = DriverMemory::new();
+    let (base, space) = (memory.base(), memory.space());
+    let (mut net, mut counters) = in_several_buffers(&mut memory);
+    take_and_return(base, 6, (1, 1));
+    net.check().unwrap();
+    net.accept(&mut Sends(0, 60), &mut counters).unwrap();
+    assert_eq!(counters.tx_done, 0, "no frame ends in it");
+    assert_eq!(net.end(), 1, "the first cannot be sent again");
+    net.begin(Some(&space));
+    net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
+    assert_eq!(net.provide_tx(&mut Sends(0, 60), &mut counters, 2).unwrap().unwrap(), 1, "the second is");
+    let flags = |at: usize| {
+        let entry = base.wrapping_add(place(2) as usize + 64 + at * 16).cast::<u64>();
+        // SAFETY: an entry's first word, in the memory.
+        unsafe { entry.read_volatile() >> 48 }
+    };
+    assert_eq!([0, 1, 2].map(flags), [1, 0, 2]);
+    assert_eq!(net.packets.free_tx_count(), 509);
 }
