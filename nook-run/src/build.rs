@@ -3,14 +3,23 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
 use nook_build::driver::{Built, Driver};
 use nook_build::{module, toolchain};
 
-use crate::cli::BuildArgs;
 use crate::{drivers, files};
+
+/// `nook-run build`.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// The folder of a driver's crate: the one with its Cargo.toml.
+    pub dir: PathBuf,
+    /// Where the files go; `drivers` in the crate's target folder if nothing is said.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
 
 /// Builds the driver and returns what is to be printed. Nothing is written into the folder for the files unless all of
 /// them were built and this host would run the module.

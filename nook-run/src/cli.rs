@@ -10,10 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 use nook_qemu::DeviceSpec;
 
-use crate::call::CallArgs;
 use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
-use crate::{block, misc, net};
+use crate::{block, build, call, misc, net, new};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -42,10 +41,12 @@ pub struct Cli {
 /// What can be done besides running a driver.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begins a driver: makes a folder with a project that builds, passes its test and runs as it is.
+    New(new::NewArgs),
     /// Builds the driver in a crate's folder: its module (.wasm), its shared object (.so) and its program (.elf).
-    Build(BuildArgs),
+    Build(build::BuildArgs),
     /// Calls an operation of a misc driver that another run serves (--serve), and prints what it gives.
-    Call(CallArgs),
+    Call(call::CallArgs),
     /// Prints what a driver's file holds: manifest, imports, entries, memory, sizes. Runs nothing of it.
     Inspect(InspectArgs),
     /// Writes, checks and accepts register maps: what a driver may do with its device; docs/register-maps.md.
@@ -65,16 +66,6 @@ pub enum Command {
     Postmortem(PostmortemArgs),
     /// Says what this machine lacks for --pci, and how to fix it.
     Doctor(DoctorArgs),
-}
-
-/// `nook-run build`.
-#[derive(Debug, Args)]
-pub struct BuildArgs {
-    /// The folder of a driver's crate: the one with its Cargo.toml.
-    pub dir: PathBuf,
-    /// Where the files go; `drivers` in the crate's target folder if nothing is said.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 /// `nook-run inspect`.

@@ -18,6 +18,7 @@ pub mod logging;
 pub mod maps;
 mod misc;
 mod net;
+pub mod new;
 mod nooks;
 pub mod output;
 pub mod pci;

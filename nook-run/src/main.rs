@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use nook_process::compiler;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{RunOutcome, build, call, inspect, logging, maps, output, pci, postmortem};
+use nook_run::{RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem};
 
 fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
@@ -18,6 +18,7 @@ fn command(command: &Command) -> Result<RunOutcome> {
         Command::Campaign(args) => return nook_run::campaign(args),
         Command::Build(args) => build::text(args),
         Command::Call(args) => call::text(args),
+        Command::New(args) => new::text(args),
         Command::Map(args) => maps::text(&args.command),
         Command::Inspect(args) => {
             let (text, refused) = inspect::text(args)?;

@@ -1,0 +1,329 @@
+//! `nook-run new`: a project for a driver, in a folder outside nook's tree, which builds, passes its test and runs as
+//! it is. What is in it are the files in `templates/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use nook_qemu::DeviceSpec;
+
+/// `nook-run new`.
+#[derive(Debug, clap::Args)]
+pub struct NewArgs {
+    /// What the driver is called: lower-case letters, digits and `-`. The folder that is made has this name, too.
+    pub name: String,
+    /// What kind of device it drives.
+    #[arg(long, value_enum)]
+    pub class: Class,
+    /// What it is written in.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    pub lang: Language,
+    /// The ids of its device: vendor and device, four hexadecimal digits each, such as 10ec:8139. Without this they are
+    /// those of --qemu.
+    #[arg(long, value_name = "VVVV:DDDD")]
+    pub pci: Option<Ids>,
+    /// The device of QEMU's that it is tried on. Without this and --pci it is the embedded network card, and edu for
+    /// class misc.
+    #[arg(long, value_name = "DEVICE")]
+    pub qemu: Option<DeviceSpec>,
+    /// Nook's source tree, with the SDK. Without this it is the one that this command was built from.
+    #[arg(long, value_name = "DIR")]
+    pub tree: Option<PathBuf>,
+}
+
+/// A class for which there is a beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Class {
+    /// Network cards.
+    Net,
+    /// Devices that do named operations.
+    Misc,
+}
+
+/// A language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust, built by cargo.
+    Rust,
+    /// C, built by make and Debian's clang-14.
+    C,
+}
+
+/// The ids of a device, as manifests and maps have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids(String);
+
+impl FromStr for Ids {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_word = |text: &str| text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match text.split_once(':') {
+            Some((vendor, device)) if is_word(vendor) && is_word(device) => Ok(Ids(text.to_ascii_lowercase())),
+            _ => Err("write vendor and device, four hexadecimal digits each, such as 10ec:8139"),
+        }
+    }
+}
+
+/// What crates and driver files cannot be called, or not without confusion.
+const TAKEN: &[&str] = &[
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "fn",
+    "for",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "nook-regs",
+    "nook-sdk",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "type",
+    "unsafe",
+    "use",
+    "where",
+    "while",
+];
+const MOST_NAME_BYTES: usize = 32;
+
+/// The files of a project, each with the place that it has there.
+type Templates = &'static [(&'static str, &'static str)];
+
+macro_rules! templates {
+    ($($place:literal = $file:literal),* $(,)?) => {
+        &[$(($place, include_str!(concat!("../templates/", $file)))),*]
+    };
+}
+
+const COMMON: Templates = templates! { "README.md" = "README.md", "@NAME@.regs.toml" = "map.regs.toml" };
+const RUST: Templates = templates! { "Cargo.toml" = "rust/Cargo.toml.in", ".cargo/config.toml" = "rust/config.toml" };
+
+/// What is made of a class in a language.
+struct Kind {
+    templates: [Templates; 2],
+    language: &'static str,
+    /// Commands, in the project's folder.
+    build: &'static str,
+    test: &'static str,
+    module: &'static str,
+    source: &'static str,
+    tested: &'static str,
+    ignored: &'static str,
+}
+
+impl Kind {
+    fn of(class: Class, lang: Language) -> Result<Self> {
+        let own: Templates = match (class, lang) {
+            (Class::Net, Language::Rust) => {
+                templates! { "src/lib.rs" = "net-rust/lib.rs", "tests/scripted.rs" = "net-rust/scripted.rs" }
+            }
+            (Class::Misc, Language::Rust) => {
+                templates! { "src/lib.rs" = "misc-rust/lib.rs", "tests/scripted.rs" = "misc-rust/scripted.rs" }
+            }
+            (Class::Misc, Language::C) => templates! {
+                "driver.c" = "misc-c/driver.c", "test.c" = "misc-c/test.c", "Makefile" = "misc-c/Makefile",
+            },
+            (Class::Net, Language::C) => bail!(
+                "there is no beginning for drivers of class net in C: take --lang rust, or see docs/existing-drivers.md \
+                 for C with the runtime of driver-sdk/c"
+            ),
+        };
+        Ok(match lang {
+            Language::Rust => Kind {
+                templates: [RUST, own],
+                language: "Rust",
+                build: "nook-run build .",
+                test: "cargo test",
+                module: "target/drivers/@NAME@.wasm",
+                source: "src/lib.rs",
+                tested: "tests/scripted.rs",
+                ignored: "/target\n",
+            },
+            Language::C => Kind {
+                templates: [&[], own],
+                language: "C",
+                build: "make",
+                test: "make test",
+                module: "@NAME@.wasm",
+                source: "driver.c",
+                tested: "test.c",
+                ignored: "*.wasm\n/test-driver\n",
+            },
+        })
+    }
+}
+
+/// Makes the project, and returns what is to be printed.
+///
+/// # Errors
+/// If the name, the device or nook's tree cannot be used, or the folder cannot be made; then nothing is left.
+pub fn text(args: &NewArgs) -> Result<String> {
+    check_name(&args.name)?;
+    let kind = Kind::of(args.class, args.lang)?;
+    let (ids, device) = device(args)?;
+    let tree = tree(args.tree.as_deref())?;
+    let (class, more) = match args.class {
+        Class::Net => ("net", " --duration 2s"),
+        Class::Misc => ("misc", ""),
+    };
+    let (major, minor) = nook_abi::ABI_VERSION;
+    let abi = format!("{major}.{minor}");
+    let ident = args.name.replace('-', "_");
+    let filled = |text: &str| {
+        // First what may hold names itself.
+        let words = [
+            ("@BUILD@", kind.build),
+            ("@TEST@", kind.test),
+            ("@MODULE@", kind.module),
+            ("@SOURCE@", kind.source),
+            ("@TESTED@", kind.tested),
+            ("@LANGUAGE@", kind.language),
+            ("@CLASS@", class),
+            ("@DEVICE@", &device),
+            ("@MORE@", more),
+            ("@ABI@", &abi),
+            ("@PCI@", &ids),
+            ("@IDENT@", &ident),
+            ("@NAME@", &args.name),
+            ("@NOOK@", &tree),
+        ];
+        words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+    };
+    let ignored = [(".gitignore", kind.ignored)];
+    let all = [COMMON, &ignored].into_iter().chain(kind.templates).flatten();
+    let files: Vec<(String, String)> = all.map(|(place, text)| (filled(place), filled(text))).collect();
+    let folder = Path::new(&args.name);
+    fs::create_dir(folder).with_context(|| format!("cannot make the folder {}: choose another name", args.name))?;
+    if let Err(error) = write(folder, &files) {
+        // It was made above.
+        let _ = fs::remove_dir_all(folder);
+        return Err(error);
+    }
+    let mut text: String = files.iter().map(|(place, _)| format!("{}/{place}\n", args.name)).collect();
+    let run = format!("nook-run @MODULE@ {device}--registers @NAME@.regs.toml{more}");
+    text += &format!("next: cd {}\n", args.name);
+    for command in [kind.build, &run, kind.test] {
+        text += &format!("      {}\n", filled(command));
+    }
+    Ok(text)
+}
+
+fn write(folder: &Path, files: &[(String, String)]) -> Result<()> {
+    for (place, text) in files {
+        let path = folder.join(place);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
+        made.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    if !begins || name.len() > MOST_NAME_BYTES || !name.bytes().all(is_part) || name.ends_with('-') {
+        bail!(
+            "`{name}` is no name for a driver: take 1 to {MOST_NAME_BYTES} lower-case letters, digits and `-`, beginning \
+             with a letter and not ending with `-`"
+        );
+    }
+    if TAKEN.contains(&name) {
+        bail!("`{name}` has a meaning in Rust, or in nook: choose another name");
+    }
+    Ok(())
+}
+
+/// Returns the device's ids, and the option that a run needs for it.
+fn device(args: &NewArgs) -> Result<(String, String)> {
+    let given = args.pci.as_ref().map(|Ids(ids)| ids.clone());
+    let known = |name: &str| {
+        let model = nook_qemu::models().iter().find(|model| model.name == name);
+        model.map(|model| format!("{:04x}:{:04x}", model.id.0, model.id.1))
+    };
+    match (&args.qemu, given, args.class) {
+        (Some(device), given, _) => {
+            let ids = given.or_else(|| known(device.name())).with_context(|| {
+                let name = device.name();
+                format!(
+                    "nook does not know the ids of QEMU's `{name}`: give them with --pci VVVV:DDDD, from its manual"
+                )
+            })?;
+            Ok((ids, format!("--qemu {device} ")))
+        }
+        (None, Some(ids), _) => Ok((ids, "--pci ADDRESS ".into())),
+        (None, None, Class::Net) => Ok(("8086:100e".into(), String::new())),
+        (None, None, Class::Misc) => Ok(("1234:11e8".into(), "--qemu edu ".into())),
+    }
+}
+
+/// Returns nook's tree, as it stands in files of the project.
+fn tree(given: Option<&Path>) -> Result<String> {
+    let built_from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let path = given.unwrap_or(built_from);
+    let found = path.canonicalize().ok().filter(|path| path.join("driver-sdk/Cargo.toml").is_file());
+    let found = found.with_context(|| {
+        format!("{} is no source tree of nook's (it has no driver-sdk): name one with --tree DIR", path.display())
+    })?;
+    let is_plain = |c: char| c.is_ascii_graphic() && !"\"'\\#$%:".contains(c);
+    match found.to_str().filter(|text| text.chars().all(is_plain)) {
+        Some(text) => Ok(text.to_owned()),
+        None => bail!(
+            "{} has characters in its path that make or cargo would take for something else: link to it from another \
+             place, and name that with --tree",
+            found.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_crates_files_and_manifests_can_have() {
+        for name in ["a", "my-edu", "rtl8139"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        let long = "a".repeat(MOST_NAME_BYTES + 1);
+        for name in ["", "8139", "-a", "a-", "My", "a_b", "a/b", "..", "a b", "é", "test", "nook-sdk", &long] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_are_read_as_files_have_them() {
+        assert_eq!("10EC:8139".parse(), Ok(Ids("10ec:8139".into())));
+        for wrong in ["", "10ec", "10ec:", "10ec:813", "10ec:81390", "class:010802", "+0ec:8139"] {
+            assert!(wrong.parse::<Ids>().is_err(), "{wrong}");
+        }
+    }
+}

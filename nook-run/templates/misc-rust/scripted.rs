@@ -1,0 +1,52 @@
+//! The driver against a device of a few lines, natively.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use @IDENT@::{Driver, FIRST};
+use nook_sdk::misc::Running;
+use nook_sdk::testing::{Device, TestHost, TestKernel};
+use nook_sdk::{Instance, Status};
+
+/// A device whose first register holds this.
+struct Script(u32);
+
+impl Device for Script {
+    fn config_read(&mut self, _: u32, _: u32) -> u32 {
+        0
+    }
+
+    fn read(&mut self, bar: u32, offset: u32, width_bytes: u32) -> u64 {
+        assert_eq!((bar, offset, width_bytes), (0, FIRST.offset(), 4));
+        self.0.into()
+    }
+
+    fn write(&mut self, _: u32, offset: u32, _: u32, _: u64) {
+        panic!("the driver wrote {offset:#x}");
+    }
+}
+
+/// Returns the host, the driver, and what came of `probe`.
+fn probed(first: u32) -> (TestHost, Instance<TestKernel, Running<TestKernel, Driver<TestKernel>>>, i32) {
+    let host = TestHost::new();
+    host.plug(&Rc::new(RefCell::new(Script(first))));
+    let mut driver = Instance::new(host.kernel());
+    // SAFETY: the page and what it names is memory of the test host, which is never freed.
+    let code = unsafe { driver.probe(0, host.page()) };
+    (host, driver, code)
+}
+
+#[test]
+fn the_first_register_is_read() {
+    let (host, mut driver, code) = probed(0x1234_5678);
+    assert_eq!((code, driver.open()), (0, 0));
+    assert_eq!(driver.invoke(7, 0, 0), 0);
+    assert!(host.calls().contains(&"misc_complete [7, 0, 4]".to_owned()), "{:?}", host.calls());
+    assert_eq!(host.mailbox(4), 0x1234_5678u32.to_le_bytes());
+    assert_eq!(driver.invoke(8, 1, 0), Status::Unsupported.code());
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_refused() {
+    assert_eq!(probed(u32::MAX).2, Status::NoDevice.code());
+}
