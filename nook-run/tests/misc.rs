@@ -86,3 +86,15 @@ fn an_option_for_drivers_of_another_class_is_refused_with_both_classes() {
         assert!(!place.at("frames.pcap").exists());
     }
 }
+
+#[test]
+fn a_transfer_whose_interrupt_is_ended_is_completed_or_lost_and_the_next_driver_finds_the_device_at_rest() {
+    // The first interrupt is the factorial's.
+    for (isolation, remedy, lost) in [("sfi+txn", "rollbacks", 0), ("sfi", "restarts", 1)] {
+        let report = run(&["--isolation", isolation, "--crash-at", "irq:2"]);
+        assert_eq!((count(&report["fault_count"]), count(&report["recovery"][remedy])), (1, 1), "{report:#}");
+        let (store, load) = (&report["operations"][3], &report["operations"][4]);
+        assert_eq!((count(&store["right"]), count(&store["lost"])), (1, lost), "{report:#}");
+        assert_eq!((&load["output"], count(&load["wrong"])), (&"6e6f6f6b".into(), 0), "{report:#}");
+    }
+}
