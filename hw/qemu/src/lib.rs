@@ -37,7 +37,7 @@
 //!   was written does nothing until that is written again; vectors do not mask themselves (EIAM), and with an interval
 //!   (EITR) each interrupt is followed by another one without a cause. It never says that it has read its EEPROM or its
 //!   configuration (findings/qemu-igb-configuration-done.sh). With several queues, a frame whose queue has no
-//!   descriptor is dropped while another queue has one, and no counter tells.
+//!   descriptor is dropped while another queue has one, and no counter tells (findings/qemu-igb-lost-frames.sh).
 //! - The `edu` drops a factorial that is asked for while it computes one (findings/qemu-edu-busy-write.sh).
 //! - None of [`models`] has a function level reset in QEMU 7.2, so [`reset`](nook_bus::PciDevice::reset) answers
 //!   [`ResetKind::None`](nook_bus::ResetKind::None).
