@@ -108,7 +108,9 @@ const TRIALS: [Trial; 4] = [
         driver: "dpdk-igb-queues",
         needs_newer_qemu: true,
         runs: &[&["--qemu", "igb", "--crash-every", "50ms"]],
-        tests: &[&["--test", "dpdk", "--test", "rollback", "--", "over_the_queues", "on_qemus_card"]],
+        // Tests that give the card more frames than a queue has descriptors are not for it: QEMU's model drops some
+        // then (findings/qemu-igb-lost-frames.sh).
+        tests: &[&["--test", "dpdk", "--", "over_the_queues"]],
     },
     Trial {
         driver: "dpdk-vmxnet3",
