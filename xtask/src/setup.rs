@@ -25,6 +25,10 @@ const TOOLS: &[Tool] = &[
     Tool { program: "fio", package: "fio" },
     Tool { program: "nbdkit", package: "nbdkit" },
     Tool { program: "e2fsck", package: "e2fsprogs" },
+    // What `nook-run new --lang c` makes is built.
+    Tool { program: "make", package: "make" },
+    Tool { program: COMPILER, package: "clang-14" },
+    Tool { program: LINKER, package: "lld-14" },
 ];
 
 /// What drivers in C are compiled with: only asked for when there are such drivers to build.
