@@ -20,6 +20,9 @@ const RESEND_FIRST_NS: u64 = 20_000_000;
 const RESEND_MOST_NS: u64 = 500_000_000;
 /// How late a frame is that is overdue. The model leaves work lying for 40 µs at most, and none is kept by it.
 const OVERDUE_NS: u64 = 15_000_000;
+/// A frame that is not taken when it is due is offered again after this: a receiver may be off for good, and time would
+/// pass by the length of a turn only.
+const NOT_TAKEN_NS: u64 = 20_000;
 /// Frames each way that make a flow.
 const FLOW: u64 = 64;
 /// The experimental Ethernet type (IEEE 802).
@@ -168,7 +171,8 @@ impl Oracle {
         let side = &state.sides[way as usize];
         let again = side.under_way.values().map(|frame| frame.due_ns).min();
         let new = (side.under_way.len() < UNDER_WAY && state.pace_ns.is_some()).then_some(side.next_new_ns);
-        [again, new].into_iter().flatten().min()
+        let due_ns = [again, new].into_iter().flatten().min()?;
+        Some(due_ns.max(state.clock.now_ns() + NOT_TAKEN_NS))
     }
 }
 
