@@ -24,6 +24,7 @@ mod hostile;
 mod linux;
 mod newer_qemu;
 mod setup;
+mod taps;
 mod test;
 mod tidy;
 mod trusted;
@@ -74,6 +75,7 @@ fn run(task: Task) -> Result<()> {
         Task::Flaky(plan) => flaky::run(&plan),
         Task::Hostile { json } => hostile::run(json.as_deref()),
         Task::DiskCrashes { args } => disk_crashes::run(&args),
+        Task::Taps { seconds, rounds } => taps::run(seconds, rounds),
         Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
         Task::Existing { update_docs } => existing::run(update_docs),
