@@ -23,6 +23,18 @@ pub const EXPECTED: &str = "unstable feature specified for `-Ctarget-feature`: `
 /// For a shared object: names of functions stay, for profilers.
 const OBJECT_FLAGS: &[&str] = &["-Cstrip=debuginfo"];
 
+/// For an object that a loader of nook's own maps: nothing of the C library or its linker is in it, and its parts lie
+/// on separate pages.
+const DOMAIN_FLAGS: &[&str] = &[
+    "-Cstrip=debuginfo",
+    "-Clink-arg=-nostdlib",
+    "-Clink-arg=-nostartfiles",
+    "-Clink-arg=-Wl,-z,now,-z,separate-code,-z,noexecstack,-Bsymbolic",
+];
+
+/// With which the SDK leaves the standard library out.
+const DOMAIN_FEATURE: &str = "nook-sdk/domain";
+
 /// For a program; what it is made of is compiled as usual. It is linked statically: its sandbox is up before it begins,
 /// and there is no library to be found in it.
 const PROGRAM_FLAGS: &[&str] = &["-Ctarget-feature=+crt-static", "-Cstrip=debuginfo"];
@@ -77,6 +89,19 @@ pub fn object(package: &Package) -> Result<PathBuf> {
     cargo.args(["--lib", "--crate-type", "cdylib"]);
     for_this_machine(&mut cargo)?;
     let files = cargo::artifacts(&mut cargo, None, OBJECT_FLAGS)?;
+    last(files, ".so file", &package.name, |file| file.extension().is_some_and(|extension| extension == "so"))
+}
+
+/// Compiles the package's library for this machine as an object without the standard library, for a protection domain,
+/// and says where it is. Only for x86-64 are there any.
+///
+/// # Errors
+/// As [`module`].
+pub fn domain_object(package: &Package) -> Result<PathBuf> {
+    let mut cargo = start(package, "rustc", "driver");
+    cargo.args(["--lib", "--crate-type", "cdylib", "--features", DOMAIN_FEATURE]);
+    for_this_machine(&mut cargo)?;
+    let files = cargo::artifacts(&mut cargo, None, DOMAIN_FLAGS)?;
     last(files, ".so file", &package.name, |file| file.extension().is_some_and(|extension| extension == "so"))
 }
 

@@ -40,8 +40,9 @@ pub struct Built {
     pub name: String,
     /// The module.
     pub module: PathBuf,
-    /// The shared object and the program; a filter has none.
-    pub native: Option<(PathBuf, PathBuf)>,
+    /// Its forms for this machine, each with the ending of its file: the shared object, the program, and where there
+    /// are protection keys, the object for a domain. A filter has none.
+    pub native: Vec<(PathBuf, &'static str)>,
 }
 
 /// Writes a string as TOML has it.
@@ -127,12 +128,25 @@ impl Driver {
         })?;
         check(&module)?;
         let native = match module::class(&bytes)? {
-            "filter" => None,
+            "filter" => Vec::new(),
             class => {
                 eprintln!("compiling {name} for this machine");
                 let object = compile::object(&self.package)?;
                 eprintln!("compiling {name} as a program");
-                Some((object, compile::program(&self.program(class)?)?))
+                let program = compile::program(&self.program(class)?)?;
+                let mut forms = vec![(object, "so"), (program, "elf")];
+                if cfg!(target_arch = "x86_64") {
+                    eprintln!("compiling {name} for a protection domain");
+                    match compile::domain_object(&self.package) {
+                        Ok(object) => forms.push((object, "mpk")),
+                        // It was written before there were any, or needs the standard library.
+                        Err(error) => eprintln!(
+                            "{name} gets no form for --isolation mpk, which takes `#![cfg_attr(not(test), no_std)]` at the \
+                             top of its lib.rs: {error:#}"
+                        ),
+                    }
+                }
+                forms
             }
         };
         Ok(Built { name: driver, module, native })

@@ -146,6 +146,8 @@ macro_rules! nook_driver {
                 >(&NOOK_MANIFEST);
         };
 
+        $crate::__nook_domain_panic!();
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::__nook_export_entries;
@@ -162,6 +164,25 @@ macro_rules! nook_driver {
             }
         };
     };
+}
+
+/// The panic handler of an object without the standard library; with it, there is one.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(all(feature = "domain", not(target_arch = "wasm32")))]
+macro_rules! __nook_domain_panic {
+    () => {
+        #[panic_handler]
+        fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
+            $crate::export_support::panic(info)
+        }
+    };
+}
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(all(feature = "domain", not(target_arch = "wasm32"))))]
+macro_rules! __nook_domain_panic {
+    () => {};
 }
 
 /// The manifest, as text and, on wasm32, in its section.

@@ -71,6 +71,8 @@ pub mod export_support {
     pub use crate::export::*;
     #[cfg(not(target_arch = "wasm32"))]
     pub use crate::native::driver;
+    #[cfg(all(feature = "domain", not(target_arch = "wasm32")))]
+    pub use crate::native::panic;
 }
 
 /// Compiles the driver in the guide.

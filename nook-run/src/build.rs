@@ -50,7 +50,7 @@ fn check(file: &Path) -> Result<()> {
 /// Puts all files of a driver into the folder. If one of them cannot be made, or something else than a file has its
 /// name, none is replaced.
 fn keep(built: &Built, out: &Path) -> Result<String> {
-    let native = built.native.iter().flat_map(|(object, program)| [(object, "so"), (program, "elf")]);
+    let native = built.native.iter().map(|(file, ending)| (file, *ending));
     let mut files = Vec::new();
     for (from, ending) in [(&built.module, "wasm")].into_iter().chain(native) {
         let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
@@ -61,6 +61,11 @@ fn keep(built: &Built, out: &Path) -> Result<String> {
         let mut file = files::draft(&path)?;
         file.write_all(&bytes)?;
         files.push((file, path, bytes.len()));
+    }
+    // One of an earlier build is another driver's.
+    let other = out.join(format!("{}.mpk", built.name));
+    if files.iter().all(|(_, path, _)| *path != other) && other.is_file() {
+        fs::remove_file(&other).with_context(|| format!("removing {}", other.display()))?;
     }
     let mut text = String::new();
     for (file, path, len_bytes) in files {

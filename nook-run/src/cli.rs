@@ -165,17 +165,18 @@ pub struct DoctorArgs {
 /// How a driver is isolated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Isolation {
-    /// The shared object beside the driver's file, in this process, no checks: the baseline.
+    /// The shared object (.so) beside the driver's file, in this process, no checks: the baseline.
     Native,
     /// The same, with every service checked.
     Wrapped,
+    /// An object (.mpk) behind a memory protection key: writes only what is its own; every service checked. Linux 6.12.
+    Mpk,
     /// In a WebAssembly sandbox, with every service checked.
     Sfi,
     /// The same, and a call that faults is rolled back: memory, host and device are as they were before it.
     #[value(name = "sfi+txn")]
     SfiTxn,
-    /// Natively, in a separate process without privileges, over shared memory; every service checked. The driver's
-    /// program is beside its file, with the ending .elf.
+    /// Natively (.elf), in a separate process without privileges, over shared memory; every service checked.
     Process,
 }
 

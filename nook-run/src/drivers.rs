@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
+use nook_mpk::MpkLauncher;
 use nook_native::{Level, NativeLauncher};
 use nook_process::compiler::{CompilerLimits, CompilerProcess};
 use nook_process::{ProcessLauncher, Wait};
@@ -102,7 +103,7 @@ pub fn launcher(
     if process.is_some() && asked != Some(Isolation::Process) {
         bail!("--process-wait requires --isolation process");
     }
-    if matches!(asked, Some(Isolation::Native | Isolation::Wrapped | Isolation::Process)) {
+    if matches!(asked, Some(Isolation::Native | Isolation::Wrapped | Isolation::Mpk | Isolation::Process)) {
         if filter.is_some() {
             bail!("a filter requires a driver in the sandbox: use --isolation sfi");
         }
@@ -113,6 +114,7 @@ pub fn launcher(
     match asked {
         Some(Isolation::Native) => native(path, module, Level::Native),
         Some(Isolation::Wrapped) => native(path, module, Level::Wrapped),
+        Some(Isolation::Mpk) => Ok(Box::new(MpkLauncher::new(&path.with_extension("mpk"), module.manifest())?)),
         Some(Isolation::Process) => {
             let wait = match process {
                 None | Some(ProcessWait::Futex) => Wait::Futex,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 use nook_runtime::DriverModule;
-use pci_passthrough::{Binder, NetUse, PciAddress, PciFunction, Roots, Sysfs, Verdict, doctor};
+use pci_passthrough::{Binder, Check, NetUse, PciAddress, PciFunction, Roots, Sysfs, Verdict, doctor};
 use serde::Serialize;
 
 use crate::cli::{BindArgs, DevicesArgs, DoctorArgs, UnbindArgs};
@@ -108,12 +108,22 @@ pub fn unbind(args: &UnbindArgs) -> Result<String> {
     })
 }
 
-/// Says what this machine lacks for passthrough.
+/// Looks whether drivers can run behind protection keys here.
+fn keys() -> Check {
+    let name = "protection keys";
+    match nook_mpk::supported() {
+        Ok(()) => Check { name, verdict: Verdict::Good, found: "for --isolation mpk".into(), remedy: None },
+        Err(why) => Check { name, verdict: Verdict::Limited, found: why.to_string(), remedy: None },
+    }
+}
+
+/// Says what this machine lacks for passthrough, and whether it has protection keys.
 ///
 /// # Errors
 /// If something is missing without which it cannot work; the text is printed before.
 pub fn check(args: &DoctorArgs) -> Result<String> {
-    let checks = doctor(&Roots::default());
+    let mut checks = doctor(&Roots::default());
+    checks.push(keys());
     let mut text = String::new();
     if args.json {
         text = json(&checks)?;

@@ -170,6 +170,7 @@ fn check_virtual_time(args: &RunArgs) -> Result<()> {
     let other = match (args.isolation, &args.net.wire) {
         _ if !args.virtual_time => return Ok(()),
         (Some(Isolation::Process), _) => "--isolation process: the driver's process",
+        (Some(Isolation::Mpk), _) => "--isolation mpk: the driver's budget",
         (_, net::args::WireArg::Tap(_)) => "--wire tap: the cable's other end",
         _ => return Ok(()),
     };
@@ -242,6 +243,7 @@ fn supervise<C: Class>(
             Some(Isolation::Process) => {
                 bail!("--crash-every and --crash-at are for the sandbox: kill the driver's process, nook-driver")
             }
+            Some(Isolation::Mpk) => bail!("--crash-every and --crash-at are for the sandbox"),
             _ => bail!("--crash-every and --crash-at are for the sandbox: a native driver takes this process with it"),
         }
     }

@@ -86,7 +86,7 @@ fn a_driver_in_a_separate_repository_runs_at_every_level_of_isolation() {
     change(&place, "own/src/chip.rs", "[Chip; 3]", "[Chip; 4]");
     change(&place, "own/src/chip.rs", known, &both);
     let built = build(&place).end().with(0);
-    let files = ["out/of/it/e1000.elf", "out/of/it/e1000.so", "out/of/it/e1000.wasm"];
+    let files = ["out/of/it/e1000.elf", "out/of/it/e1000.mpk", "out/of/it/e1000.so", "out/of/it/e1000.wasm"];
     let names = place.names();
     assert_eq!(names.iter().filter(|name| name.starts_with("out/")).collect::<Vec<_>>(), files.each_ref());
     assert!(files.iter().all(|file| built.stdout.contains(file)), "{}", built.stdout);
@@ -98,6 +98,14 @@ fn a_driver_in_a_separate_repository_runs_at_every_level_of_isolation() {
     place.file("82544gc.regs.toml", map);
     change(&place, "82544gc.regs.toml", "\"8086:100e\"", "\"8086:100c\"");
     let other = [&other[..], &["--registers", "82544gc.regs.toml"]].concat();
+    // What the loader would not take, it refuses before it looks for protection keys.
+    match nook_mpk::supported() {
+        Ok(()) => assert_eq!(pings(&place, driver, "mpk", &[]), 100),
+        Err(why) => {
+            let refused = place.nook_run([driver.to_str().unwrap(), "--isolation", "mpk", "--exercise", "ping"]).end();
+            assert_is_said("mpk", &refused, 1, &[&why.to_string()]);
+        }
+    }
     for isolation in LEVELS {
         assert_eq!(pings(&place, driver, isolation, &[]), 100, "{isolation}");
         assert_eq!(pings(&place, driver, isolation, &other), 100, "{isolation}, another card");

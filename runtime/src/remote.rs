@@ -3,7 +3,7 @@
 
 use nook_abi::{Entry, Fault, Hostcall, from_word, padded};
 
-use crate::call_trace::Word;
+use crate::call_trace::{Caller, Word};
 use crate::{Host, Services};
 
 macro_rules! define_serve {
@@ -53,6 +53,12 @@ impl Host {
     pub fn remote_tick(&mut self, cpu_ns: u64, nobodys_ns: u64) -> Result<(), Fault> {
         self.call.budget.excuse_lost(nobodys_ns);
         self.tick(cpu_ns)
+    }
+
+    /// Notes where a driver was that is no module when its last call was ended: what is known of it stands for its call
+    /// stack.
+    pub fn note_place(&mut self, place: String) {
+        self.call.trace.callers = vec![Caller { function: 0, name: Some(place), module_offset: None, in_driver: true }];
     }
 
     /// CPU time that a driver that runs elsewhere may use outside its calls, beyond what these explain, before it is

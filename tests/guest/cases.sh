@@ -387,6 +387,14 @@ case_nook_run_sees_a_card_vanish() {
     nook_down
 }
 
+# A kernel that is too old for --isolation mpk refuses it with the reason, and the doctor says it. [120]
+case_an_old_kernel_keeps_no_domain() {
+    grep -q ospke /proc/cpuinfo || fail "the kernel shows no ospke"
+    refused "takes Linux 6.12 or later" nook-run /drivers/e1000.wasm --isolation mpk --exercise ping
+    nook-run doctor > /tmp/doctor || true
+    grep -q "takes Linux 6.12 or later" /tmp/doctor || fail "the doctor says: $(grep -i keys /tmp/doctor)"
+}
+
 # Without an IOMMU nothing is bound and nothing is driven. [60]
 case_without_an_iommu_nook_run_refuses() {
     load vfio_iommu_type1

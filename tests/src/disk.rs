@@ -17,7 +17,7 @@ use nook_runtime::{
 };
 use nvme_model::{Disk, Model, ModelConfig};
 
-use crate::{Isolation, driver_file, native};
+use crate::{Isolation, driver_file, mpk, native};
 
 /// How long a rig waits for what must come.
 const PATIENCE_NS: u64 = 60_000_000_000;
@@ -53,6 +53,7 @@ pub fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
     match isolation {
         Isolation::Native => Box::new(native(&driver_name(), module.manifest(), Level::Native)),
         Isolation::Wrapped => Box::new(native(&driver_name(), module.manifest(), Level::Wrapped)),
+        Isolation::Mpk => Box::new(mpk(&driver_name(), module.manifest())),
         Isolation::Process => process(Wait::Futex),
         Isolation::ProcessPoll => process(Wait::Poll),
         Isolation::Sfi | Isolation::SfiTxn => wasm_launcher(&module, isolation),
@@ -194,7 +195,7 @@ fn made(
 ) -> DiskNook {
     let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
     // What is waited for of an embedded device comes at once, but with a process, which works in real time.
-    let real = matches!(isolation, Isolation::Process | Isolation::ProcessPoll);
+    let real = matches!(isolation, Isolation::Mpk | Isolation::Process | Isolation::ProcessPoll);
     let embedded = if real { Clock::Monotonic } else { Clock::new_virtual() };
     let (device, clock): (Box<dyn PciDevice>, _) = match behind {
         Behind::Device(device) => (device, embedded),

@@ -11,6 +11,7 @@ mod disk;
 pub mod disk_crashes;
 pub mod durability;
 pub mod namespaces;
+pub mod object_file;
 mod packets;
 mod planted;
 mod planted_disk;
@@ -31,7 +32,9 @@ pub use packets::Packet;
 pub use planted::corrupted_at;
 pub use planted_disk::{DiskBug, with_disk_bug};
 pub use poisoned::poisoned;
-pub use rig::{Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, native, qemus};
+pub use rig::{
+    Card, Device, Isolation, Rig, card, driver_file, drives, e1000_module, frame, host, mpk, mpk_only, native, qemus,
+};
 pub use side_by_side::side_by_side;
 pub use supervised::{Exchanged, Supervised};
 pub use text::{signature, wat_driver};

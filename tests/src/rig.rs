@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use e1000_model::{Model, ModelConfig};
 use nook_bus::{DmaWindow, PciDevice};
+use nook_mpk::MpkLauncher;
 use nook_native::{Level, NativeLauncher};
 use nook_net_api::Wire;
 use nook_process::{ProcessLauncher, Wait};
@@ -28,6 +29,14 @@ pub fn driver_file(name: &str) -> PathBuf {
 /// What the tests call e1000 is this driver instead, if the variable is set: another one for the same cards, for which
 /// the same must hold, or one for another card, for which those tests are that are of no particular device.
 const OTHER_DRIVER: &str = "NOOK_TEST_DRIVER";
+
+/// If the variable is set, what runs at every level runs at `mpk` alone: in the guest, which has keys and is slow.
+const ONE_LEVEL: &str = "NOOK_TEST_MPK_ONLY";
+
+/// Returns whether everything runs at `mpk` alone.
+pub fn mpk_only() -> bool {
+    std::env::var_os(ONE_LEVEL).is_some()
+}
 
 /// Returns the e1000 driver, loaded once.
 ///
@@ -108,6 +117,8 @@ pub enum Isolation {
     Process,
     /// In a separate process, which polls.
     ProcessPoll,
+    /// In this process behind a protection key.
+    Mpk,
     /// In wasm.
     Sfi,
     /// In wasm, with calls that can be rolled back.
@@ -117,7 +128,9 @@ pub enum Isolation {
 impl Isolation {
     /// Returns all of them; those in wasm for a driver that is not compiled natively.
     pub fn all() -> &'static [Isolation] {
-        const ALL: [Isolation; 6] = [
+        const ALL: [Isolation; 7] = [
+            // First, so that it can be left out.
+            Isolation::Mpk,
             Isolation::Native,
             Isolation::Wrapped,
             Isolation::Process,
@@ -125,7 +138,12 @@ impl Isolation {
             Isolation::Sfi,
             Isolation::SfiTxn,
         ];
-        if std::env::var_os(OTHER_DRIVER).is_some() { &ALL[4..] } else { &ALL }
+        match (std::env::var_os(OTHER_DRIVER), mpk_only(), nook_mpk::supported()) {
+            (Some(_), ..) => &ALL[5..],
+            (None, true, _) => &ALL[..1],
+            (None, false, Ok(())) => &ALL,
+            (None, false, Err(_)) => &ALL[1..],
+        }
     }
 
     /// Returns a launcher of the e1000 driver.
@@ -136,6 +154,7 @@ impl Isolation {
         match self {
             Isolation::Native => Box::new(native("e1000", e1000_module().manifest(), Level::Native)),
             Isolation::Wrapped => Box::new(native("e1000", e1000_module().manifest(), Level::Wrapped)),
+            Isolation::Mpk => Box::new(mpk("e1000", e1000_module().manifest())),
             Isolation::Process => process(Wait::Futex),
             Isolation::ProcessPoll => process(Wait::Poll),
             Isolation::Sfi => Box::new(
@@ -147,6 +166,15 @@ impl Isolation {
             ),
         }
     }
+}
+
+/// Returns a launcher of the build of a driver that runs behind a protection key.
+///
+/// # Panics
+/// If there is none, or if this machine has no keys.
+pub fn mpk(name: &str, manifest: &OwnedManifest) -> MpkLauncher {
+    let object = driver_file(name).with_extension("mpk");
+    MpkLauncher::new(&object, manifest).unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`"))
 }
 
 /// Returns a launcher of the native build of a driver with this manifest.

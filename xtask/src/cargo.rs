@@ -126,6 +126,17 @@ pub fn example(name: &str) -> Result<PathBuf> {
     program(WORKSPACE, "--example", name)
 }
 
+/// Builds the workspace's tests of this name and says where the program is.
+pub fn tests(name: &str) -> Result<PathBuf> {
+    let mut build = command();
+    let files = artifacts(build.arg("build").args(WORKSPACE).args(["--test", name]), None, &[])?;
+    let is_it = |file: &PathBuf| {
+        let program = file.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        program.strip_prefix(name).is_some_and(|rest| rest.starts_with('-') && !rest.contains('.'))
+    };
+    files.into_iter().rfind(is_it).with_context(|| format!("`{}` made no tests {name}", util::shown(&build)))
+}
+
 fn program(packages: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
     let mut build = command();
     let files = artifacts(build.arg("build").args(packages).args([kind, name]), None, &[])?;

@@ -22,10 +22,12 @@ use std::path::{Path, PathBuf};
 /// For a driver of the benchmarks, to see what SIMD brings.
 const SCALAR: &str = "-Ctarget-feature=-simd128";
 
-/// How the names of the packages end that only tests use: a module, a shared object, a program.
+/// How the names of the packages end that only tests use: a module, a shared object, a program, an object for a
+/// protection domain.
 const MODULE: &str = "-wasm";
 const OBJECT: &str = "-native";
 const PROGRAM: &str = "-process";
+const DOMAIN: &str = "-domain";
 
 /// Builds all drivers and returns where they are, by the names in their manifests.
 pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
@@ -50,6 +52,9 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     for package in packages.iter().filter(|package| package.dir.starts_with("tests/")) {
         if let Some(name) = package.name.strip_suffix(OBJECT).filter(|_| package.has_cdylib) {
             keep(&compile::object(&to_compile(package))?, &format!("{name}.so"), package)?;
+        }
+        if let Some(name) = package.name.strip_suffix(DOMAIN).filter(|_| cfg!(target_arch = "x86_64")) {
+            keep(&compile::domain_object(&to_compile(package))?, &format!("{name}.mpk"), package)?;
         }
         if let Some(name) = package.name.strip_suffix(PROGRAM) {
             keep(&compile::program(&to_compile(package))?, &format!("{name}.elf"), package)?;
@@ -81,9 +86,14 @@ fn build(
         let module = compile::module(&driver.package, toolchain, &[SCALAR])?;
         keep(&module, &format!("{name}-scalar.wasm"), package)?;
     }
-    if let Some((object, program)) = forms.native {
-        keep(&object, &format!("{name}.so"), package)?;
-        keep(&program, &format!("{name}.elf"), package)?;
+    if cfg!(target_arch = "x86_64")
+        && !forms.native.is_empty()
+        && forms.native.iter().all(|(_, ending)| *ending != "mpk")
+    {
+        bail!("{} has no form for --isolation mpk; the compiler says why", package.name);
+    }
+    for (form, ending) in forms.native {
+        keep(&form, &format!("{name}.{ending}"), package)?;
     }
     Ok((name, file))
 }

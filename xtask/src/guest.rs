@@ -8,6 +8,7 @@
 mod cases;
 mod cpio;
 mod debian;
+mod keys;
 mod machine;
 mod packaged;
 mod peer;
@@ -35,10 +36,14 @@ const MODULES: [&str; 11] =
     ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "igb", "tun", "nvme", "nbd", "loop", "crc32c_generic", "ext4"];
 
 /// The scripts that have cases, in the order in which they run: those without an IOMMU last.
-const CASES: [&str; 2] = ["disk.sh", "cases.sh"];
+const CASES: [&str; 3] = ["disk.sh", "cases.sh", "keys.sh"];
 
 /// How the names of cases begin that run in a machine without an IOMMU.
 const WITHOUT_IOMMU: &str = "without_an_iommu";
+
+/// How the names of cases begin that run with another kernel, on a processor with protection keys and on one without.
+const KEYS: &str = "keys";
+const NO_KEYS: &str = "no_keys";
 
 /// How the names of cases begin that are about DPDK's driver.
 const DPDK: &str = "dpdk";
@@ -58,60 +63,41 @@ pub fn run(only: &[String]) -> Result<()> {
     let scripts = util::root().join("tests/guest");
     let text = CASES.iter().map(|script| read_text(&scripts.join(script))).collect::<Result<String>>()?;
     let mut chosen = choose(cases::parse(&text)?, only)?;
-    let is_about_dpdk = |case: &Case| case.name.starts_with(DPDK);
     if only.is_empty() {
         chosen.retain(|case| !is_about_dpdk(case));
     }
-    let debian = Debian::find_or_fetch()?;
     let folder = debian::folder();
-    let kernel = debian.vmlinux()?;
-    let programs = [
-        cargo::binary("nook-run")?,
-        cargo::binary("nook-restarts")?,
-        cargo::example("vfio_check")?,
-        find("iperf3")?,
-        find("setpriv")?,
-        find("mke2fs")?,
-        find("e2fsck")?,
-    ];
-    let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
-    if chosen.iter().any(is_about_dpdk) {
-        drivers.extend(dpdk::build()?);
+    let debian = Debian::find_or_fetch()?;
+    let newer = match chosen.iter().any(has_newer_kernel).then(Debian::newer).transpose() {
+        Err(error) if only.is_empty() => {
+            let (left_out, rest): (Vec<_>, Vec<_>) = chosen.into_iter().partition(has_newer_kernel);
+            let names: Vec<_> = left_out.iter().map(|case| case.name.as_str()).collect();
+            println!("guest: LEFT OUT, because there is no kernel for them: {}: {error:#}", names.join(", "));
+            chosen = rest;
+            None
+        }
+        newer => newer?,
+    };
+    let mut rigs = Vec::new();
+    if chosen.iter().any(|case| !has_newer_kernel(case)) {
+        rigs.push((false, ordinary(&debian, &scripts, &chosen)?));
     }
-    drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
-    let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
-    let settings = format!(
-        "NICS='{}'\nPEERED={}\nDISK={}\nDISK_MIB={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
-        machine::slots(),
-        machine::peered_slot(),
-        machine::disk_slot(),
-        machine::DISK_MIB,
-        if env::var_os("NOOK_LONG").is_some() { 20 } else { 5 },
-        file.port,
-        file.sha256,
-        iperf.port
-    );
-    let initramfs = folder.join("initramfs.cpio");
-    let with_testpmd = chosen.iter().any(|case| case.name.contains(TESTPMD));
-    let archive = root_file_system(&debian, &scripts, &programs, &drivers, &settings, with_testpmd)?;
-    fs::write(&initramfs, archive).with_context(|| format!("writing {}", initramfs.display()))?;
-
-    println!("guest: Linux {} with an Intel IOMMU, emulated", debian.release);
+    if let Some(newer) = &newer {
+        rigs.push((true, keys::rig(newer, &debian, &scripts)?));
+    }
     let mut machine: Option<Machine> = None;
     let mut report = serde_json::Map::new();
     let mut failed = Vec::new();
     for case in &chosen {
         // One machine serves all cases of a kind, until one leaves it in an unknown state.
-        let kind = match &case.name {
-            name if name.starts_with(WITHOUT_IOMMU) => Kind::WithoutIommu,
-            name if name.starts_with(IGB) => Kind::Igb(newer_qemu::fetch()?),
-            _ => Kind::Usual,
-        };
+        let kind = kind(case)?;
         let mut running = match machine.take() {
             Some(running) if running.kind == kind => running,
             other => {
                 drop(other);
-                Machine::boot(&kernel, &initramfs, &folder.join("run"), kind)?
+                let rig = rigs.iter().find(|(newer, _)| *newer == kind.has_newer_kernel());
+                let (_, Rig { kernel, initramfs, .. }) = rig.context("no kernel and no files for this case")?;
+                Machine::boot(kernel, initramfs, &folder.join("run"), kind)?
             }
         };
         let (outcome, usable) = cases::run(&mut running, case);
@@ -133,6 +119,74 @@ pub fn run(only: &[String]) -> Result<()> {
         bail!("failed: {} (one alone: `cargo xtask guest-test {}`)", failed.join(", "), failed[0]);
     }
     Ok(())
+}
+
+/// What a machine is started with.
+struct Rig {
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    /// What the cases talk to, for as long as they run.
+    _servers: Option<(FileServer, Iperf)>,
+}
+
+/// Returns the machine that a case runs in.
+fn kind(case: &Case) -> Result<Kind> {
+    Ok(match case.name.as_str() {
+        name if name.starts_with(WITHOUT_IOMMU) => Kind::WithoutIommu,
+        name if name.starts_with(IGB) => Kind::Igb(newer_qemu::fetch()?),
+        name if name.starts_with(NO_KEYS) => Kind::NoKeys,
+        name if name.starts_with(KEYS) => Kind::Keys,
+        _ => Kind::Usual,
+    })
+}
+
+/// Returns whether a case's kernel is the newer one.
+fn has_newer_kernel(case: &Case) -> bool {
+    [KEYS, NO_KEYS].iter().any(|begin| case.name.starts_with(begin))
+}
+
+/// Returns what cases are run with on Debian's own kernel.
+fn ordinary(debian: &Debian, scripts: &Path, chosen: &[Case]) -> Result<Rig> {
+    let folder = debian::folder();
+    let programs = [
+        cargo::binary("nook-run")?,
+        cargo::binary("nook-restarts")?,
+        cargo::example("vfio_check")?,
+        find("iperf3")?,
+        find("setpriv")?,
+        find("mke2fs")?,
+        find("e2fsck")?,
+    ];
+    let mut drivers: Vec<_> = drivers::build_all()?.into_iter().collect();
+    if chosen.iter().any(is_about_dpdk) {
+        drivers.extend(dpdk::build()?);
+    }
+    drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
+    let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
+    let settings = format!(
+        "{}DISK_MIB={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
+        slots(),
+        machine::DISK_MIB,
+        if env::var_os("NOOK_LONG").is_some() { 20 } else { 5 },
+        file.port,
+        file.sha256,
+        iperf.port
+    );
+    let with_testpmd = chosen.iter().any(|case| case.name.contains(TESTPMD));
+    let archive = root_file_system(debian, scripts, &programs, &drivers, &settings, with_testpmd)?;
+    let initramfs = folder.join("initramfs.cpio");
+    fs::write(&initramfs, archive).with_context(|| format!("writing {}", initramfs.display()))?;
+    println!("guest: Linux {} with an Intel IOMMU, emulated", debian.release);
+    Ok(Rig { kernel: debian.vmlinux()?, initramfs, _servers: Some((file, iperf)) })
+}
+
+fn is_about_dpdk(case: &Case) -> bool {
+    case.name.starts_with(DPDK)
+}
+
+/// Returns where cards and disk are, as settings of the scripts.
+fn slots() -> String {
+    format!("NICS='{}'\nPEERED={}\nDISK={}\n", machine::slots(), machine::peered_slot(), machine::disk_slot())
 }
 
 /// Returns what came of the cases that were run last.
@@ -188,13 +242,7 @@ fn root_file_system(
     settings: &str,
     with_testpmd: bool,
 ) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.program("init", &read(&scripts.join("init"))?);
-    for script in ["words.sh"].iter().chain(&CASES) {
-        archive.file(script, &read(&scripts.join(script))?);
-    }
-    archive.file("settings", settings.as_bytes());
-    archive.program("bin/busybox", &debian.busybox()?);
+    let mut archive = begun(debian, scripts, settings)?;
     let mut modules = BTreeSet::new();
     for module in MODULES {
         let order = debian.load_order(module)?;
@@ -207,6 +255,8 @@ fn root_file_system(
     for (name, module) in drivers {
         archive.file(&format!("drivers/{name}.wasm"), &read(module)?);
     }
+    // A driver for --isolation mpk has another form.
+    archive.file("drivers/e1000.mpk", &read(&util::target_dir().join("drivers/e1000.mpk"))?);
     let mut libraries = BTreeSet::new();
     for program in programs {
         archive.program(&format!("usr/bin/{}", file_name(program)?), &stripped(program)?);
@@ -220,6 +270,18 @@ fn root_file_system(
         testpmd::add(&mut archive, &mut libraries)?;
     }
     Ok(archive.finish())
+}
+
+/// Returns what every machine's kernel unpacks: the scripts, and what they run in.
+fn begun(debian: &Debian, scripts: &Path, settings: &str) -> Result<Archive> {
+    let mut archive = Archive::default();
+    archive.program("init", &read(&scripts.join("init"))?);
+    for script in ["words.sh"].iter().chain(&CASES) {
+        archive.file(script, &read(&scripts.join(script))?);
+    }
+    archive.file("settings", settings.as_bytes());
+    archive.program("bin/busybox", &debian.busybox()?);
+    Ok(archive)
 }
 
 /// Returns the program without what only debuggers read, if there is a tool for that: the guest has it in memory twice.

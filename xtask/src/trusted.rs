@@ -31,6 +31,7 @@ const PARTS: &[(&str, &[&str])] = &[
         "at process: the sandbox and the channel",
         &["isolation/compiled/src", "isolation/process/src", "isolation/process/guest/src/channel.rs"],
     ),
+    ("at mpk: the loader, the gates, the handlers", &["isolation/mpk/src"]),
     ("the checker of deadline checks, for sfi+txn", &["instrument/src/check"]),
     ("not for isolation, for rollback: the undo log", &["instrument/src/undo"]),
 ];

@@ -2,7 +2,7 @@
 //!
 //! It is the smallest driver of class misc that has all of one: what to read first. It knows one chip and nothing of
 //! who runs it.
-#![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod driver;

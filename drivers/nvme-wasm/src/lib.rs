@@ -13,7 +13,7 @@
 //! The driver knows no host: it is generic over the kernel that answers its hostcalls. It does not do metadata and
 //! protection information, SGLs, more than one namespace at a time, or pages above 4096 bytes, and says so of a
 //! controller or a namespace that needs it.
-#![cfg_attr(target_arch = "wasm32", no_std)] // A native cdylib would have to bring its own panic handler.
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod admin;

@@ -142,6 +142,11 @@ impl CompiledDriver {
         &self.path
     }
 
+    /// Returns what was read.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Returns a file of memory with what was checked, which nobody can change: that is what is to run, no matter what
     /// is written to the file on disk or not execute it.
     ///

@@ -1,5 +1,5 @@
 //! The driver @NAME@.
-#![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 use nook_sdk::{Input, Kernel, MiscDriver, Nook, ProbeReason, Regs, Status, Ticket, error, info};

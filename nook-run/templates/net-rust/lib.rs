@@ -1,5 +1,5 @@
 //! The driver @NAME@: it finds its device and has an interface without a link.
-#![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 use nook_sdk::{

@@ -1,6 +1,7 @@
 //! Debian's kernel and busybox: downloaded as packages and unpacked under `target/guest`, never installed. Works as
 //! root and as a user.
 
+use crate::foreign::archive::{self, Packages};
 use crate::util;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 /// The package that depends on the distribution's current kernel.
 const KERNEL: &str = "linux-image-amd64";
+/// The one that depends on the newest kernel of backports for virtual machines, which is short.
+const NEWER_KERNEL: &str = "linux-image-cloud-amd64";
 const BUSYBOX: &str = "busybox-static";
 /// 70 MB over a slow line, and no more.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
@@ -35,6 +38,30 @@ impl Debian {
         })?)
     }
 
+    /// Returns the kernel of bookworm-backports: what is there from an earlier call, or else downloaded and unpacked
+    /// now. apt checks it against the archive's signed index.
+    pub fn newer() -> Result<Debian> {
+        const NAME: &str = "newer-kernel";
+        let apt = folder().join(format!("{NAME}-apt.{}", std::process::id()));
+        let outcome = unpacked_by(NAME, |into| {
+            println!("guest: downloading a newer kernel, of Debian's backports (35 MB, once)");
+            archive::update(&apt, Path::new("/etc/apt"), Packages::Backports)?;
+            let download = |package: &str| {
+                let mut get = archive::apt_get(&apt);
+                get.args(["-qq", "download", package]).current_dir(into);
+                util::run_limited(&mut get, DOWNLOAD_LIMIT)
+            };
+            download(NEWER_KERNEL)?;
+            let newest = names(into)?.into_iter().find(|name| name.starts_with(NEWER_KERNEL));
+            let newest = newest.with_context(|| format!("{NEWER_KERNEL} was not downloaded"))?;
+            let shown = util::output(Command::new("dpkg-deb").arg("--field").arg(into.join(newest)))?;
+            download(&kernel_package(&shown).with_context(|| format!("{NEWER_KERNEL} depends on no kernel"))?)
+        });
+        // What cannot be removed is found by the next `cargo clean`.
+        let _ = fs::remove_dir_all(&apt);
+        Debian::in_folder(outcome?)
+    }
+
     fn in_folder(root: PathBuf) -> Result<Debian> {
         let boot = root.join("boot");
         let mut kernels = names(&boot)?.into_iter().filter_map(|name| Some(name.strip_prefix("vmlinuz-")?.to_string()));
@@ -49,12 +76,17 @@ impl Debian {
         read(&self.root.join("bin/busybox"))
     }
 
+    /// Returns the kernel as its package has it, which unpacks itself.
+    pub fn image(&self) -> PathBuf {
+        self.root.join("boot").join(format!("vmlinuz-{}", self.release))
+    }
+
     /// Returns the kernel as an ELF file, which QEMU starts by its PVH note: without firmware, and without unpacking it
     /// slowly inside the emulated machine.
     pub fn vmlinux(&self) -> Result<PathBuf> {
         let path = self.root.join("vmlinux");
         if !path.exists() {
-            let image = self.root.join("boot").join(format!("vmlinuz-{}", self.release));
+            let image = self.image();
             let packed = payload(&read(&image)?)
                 .with_context(|| format!("{} is not a kernel image as expected", image.display()))?
                 .to_vec();
@@ -106,11 +138,16 @@ pub fn folder() -> PathBuf {
 /// `target/guest/NAME` with packages of Debian unpacked in it: what is there from an earlier call, or else downloaded
 /// and unpacked now. `choose` says which, by the package lists that it is given: ours or the system's.
 pub fn unpacked(name: &str, what: &str, choose: impl Fn(Option<&Path>) -> Result<Vec<String>>) -> Result<PathBuf> {
+    unpacked_by(name, |into| fetch(into, what, choose))
+}
+
+/// The same with packages that `fetch` puts into a folder.
+fn unpacked_by(name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let root = folder().join(name);
     if !root.exists() {
         let partial = folder().join(format!("{name}.{}", std::process::id()));
         fs::create_dir_all(&partial).with_context(|| format!("making {}", partial.display()))?;
-        let outcome = fetch(&partial, what, choose);
+        let outcome = fetch(&partial).and_then(|()| unpack(&partial));
         if outcome.is_ok() {
             fs::rename(&partial, &root).with_context(|| format!("moving {} into place", partial.display()))?;
         } else {
@@ -142,14 +179,19 @@ fn fetch(root: &Path, what: &str, choose: impl Fn(Option<&Path>) -> Result<Vec<S
              package lists of a Debian for amd64"
         )
     })?;
+    if lists.exists() {
+        fs::remove_dir_all(&lists).context("removing the package lists")?;
+    }
+    Ok(())
+}
+
+/// Unpacks the packages in a folder into it.
+fn unpack(root: &Path) -> Result<()> {
     let packages: Vec<_> = names(root)?.into_iter().filter(|name| name.ends_with(".deb")).collect();
     for package in packages {
         let package = root.join(package);
         util::run(Command::new("dpkg").arg("--extract").arg(&package).arg(root))?;
         fs::remove_file(&package).with_context(|| format!("removing {}", package.display()))?;
-    }
-    if lists.exists() {
-        fs::remove_dir_all(&lists).context("removing the package lists")?;
     }
     Ok(())
 }

@@ -47,9 +47,28 @@ pub enum Kind {
     WithoutIommu,
     /// Runs in the QEMU that was unpacked in this folder, and has an `igb` in place of each card that is an `e1000`.
     Igb(PathBuf),
+    /// Has no IOMMU, and what memory protection keys take of the processor; with a newer kernel.
+    Keys,
+    /// The same without protection keys.
+    NoKeys,
 }
 
 impl Kind {
+    /// Returns whether the kernel of its cases is the newer one.
+    pub fn has_newer_kernel(&self) -> bool {
+        matches!(self, Kind::Keys | Kind::NoKeys)
+    }
+
+    /// Returns QEMU's name of the processor. Its emulated CMPXCHG16B corrupts lists of a 6.12 kernel's allocator at
+    /// boot (7.2).
+    fn processor(&self) -> &'static str {
+        match self {
+            Kind::Usual | Kind::WithoutIommu | Kind::Igb(_) => "max",
+            Kind::Keys => "max,cx16=off",
+            Kind::NoKeys => "max,cx16=off,pku=off",
+        }
+    }
+
     /// Returns the model in place of this one. Newer QEMUs have no `mitigation` to be turned off.
     fn device(&self, usual: &'static str) -> &'static str {
         match (self, usual.split_once(',')) {
@@ -279,13 +298,13 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, kind: &Kind, cable_
     let mut option = |name: &str, value: String| args.extend([name.to_string(), value]);
     option("-machine", "q35,kernel-irqchip=split,hpet=off,vmport=off,usb=off".into());
     option("-accel", "tcg".into());
-    option("-cpu", "max".into());
+    option("-cpu", kind.processor().into());
     option("-m", MEMORY_MIB.to_string());
     option("-display", "none".into());
     if let Kind::Igb(_) = kind {
         FIRMWARE.into_iter().for_each(|folder| option("-L", folder.into()));
     }
-    if *kind != Kind::WithoutIommu {
+    if matches!(kind, Kind::Usual | Kind::Igb(_)) {
         option("-device", "intel-iommu,intremap=on".into());
     }
     let users = CARDS.iter().map(|card| (card, "user,ipv6=off".to_string()));

@@ -95,6 +95,7 @@ const ROOMS: &[Room] = &[
         foreign: true,
         because: "a compiled driver is checked beside the levels that run it",
     },
+    Room { at: "isolation/mpk", workspace: LEVEL, foreign: true, because: "a level stands alone and knows no device" },
     Room {
         at: "isolation/native",
         workspace: &["isolation/compiled", "abi", "hw/bus", "runtime"],
@@ -126,6 +127,7 @@ const ROOMS: &[Room] = &[
             "campaign",
             "classes/*",
             "classes/*/api",
+            "isolation/mpk",
             "isolation/native",
             "isolation/process",
             "wasi",
@@ -152,6 +154,7 @@ const ROOMS: &[Room] = &[
             "recovery",
             "classes/*",
             "classes/*/api",
+            "isolation/mpk",
             "isolation/native",
             "isolation/process",
             "nook-run",
@@ -178,6 +181,8 @@ const ROOMS: &[Room] = &[
     Room { at: "xtask", workspace: &["build"], foreign: true, because: "xtask works while the rest does not compile" },
 ];
 
+/// What a level is made of.
+const LEVEL: &[&str] = &["isolation/compiled", "abi", "runtime"];
 const EVERYTHING: &[&str] = &[
     "abi",
     "build",
@@ -190,9 +195,7 @@ const EVERYTHING: &[&str] = &[
     "campaign",
     "classes/*",
     "classes/*/api",
-    "isolation/compiled",
-    "isolation/native",
-    "isolation/process",
+    "isolation/*",
     "nook-run",
     "tests/*",
     "wasi",
