@@ -81,7 +81,7 @@ fn a_driver_in_a_separate_repository_runs_at_every_level_of_isolation() {
     copied_e1000(&place);
     // Another card of the family, 8086:100c, which neither nook's driver nor its map knows.
     change(&place, "own/src/lib.rs", "8086:100e ", "8086:100c 8086:100e ");
-    let known = "Chip { device: DEVICE_82540EM, name: \"82540EM\", ..PCI },";
+    let known = "Chip { device: DEVICE_82540EM, name: \"82540EM\", wrong: &QEMU_PCI, ..PCI },";
     let both = format!("{known}\n    Chip {{ device: 0x100c, name: \"82544GC\", ..PCI }},");
     change(&place, "own/src/chip.rs", "[Chip; 3]", "[Chip; 4]");
     change(&place, "own/src/chip.rs", known, &both);
