@@ -10,7 +10,7 @@ use nook_runtime::{Block, Nook, NookBuilder};
 use nvme_model::{Behaviour, Disk, Model, ModelConfig};
 
 use crate::levels::{Program, Shared};
-use crate::rig::{BUDGETS, INSTANCES, Measure, watching};
+use crate::rig::{BUDGETS, Measure, watching};
 use crate::sample::Subject;
 
 /// Bytes of a block of the disk.
@@ -103,9 +103,9 @@ fn nook(launcher: &Shared, load: Load, measure: Measure) -> (DiskNook, Arc<Atomi
     (nook, sum)
 }
 
-/// Returns a subject whose runs are rounds.
-pub(crate) fn rounds<'a>(launcher: &Shared, load: Load) -> Subject<'a> {
-    Subject::new((0..INSTANCES).map(|_| {
+/// Returns a subject whose runs are rounds of this many nooks.
+pub(crate) fn rounds<'a>(launcher: &Shared, instances: usize, load: Load) -> Subject<'a> {
+    Subject::new((0..instances).map(|_| {
         let (mut nook, spent) = nook(launcher, load, Measure::Time);
         move |times| {
             let before = spent.load(Ordering::Relaxed);

@@ -63,6 +63,12 @@ pub const GOALS: &[Goal] = goals! {
     "the same, sfi+txn / native", "":
         "poll_32_sfi_txn_native" AtMost(1.70), "poll_255_sfi_txn_native" AtMost(1.40);
         beside "a packet each way, sfi+txn": "pair_32_sfi_txn", "pair_255_sfi_txn";
+    "behind a protection key: poll of 32 and of 255, mpk / native", "":
+        "poll_32_mpk_native" AtMost(1.25), "poll_255_mpk_native" AtMost(1.05);
+        beside "a packet each way": "pair_32_mpk", "pair_255_mpk";
+    "the same: a null call; a stray store, until its call has ended; a restart without device time",
+    "a prototype's gates 77 cycles, its stray store 2 µs":
+        "null_call_mpk_cycles" AtMost(130.0), "stray_write_mpk" AtMost(10.0), "restart_mpk" AtMost(0.5);
     "null call into a driver, all checks on", "RedLeaf 124 cycles; a bare call of wasmtime 27 ns":
         "null_call_sfi_cycles" AtMost(85.0);
         beside "in time; what a transaction adds": "null_call_sfi", "null_call_transaction";

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
+use nook_mpk::MpkLauncher;
 use nook_native::NativeLauncher;
 use nook_process::{ProcessLauncher, Wait};
 use nook_runtime::{CodeGen, DriverModule, Launcher, Mmio, ModuleCache, RollbackMethod, Wasi, WasmLauncher};
@@ -22,6 +23,7 @@ pub struct Level {
 enum How {
     Native,
     Wrapped,
+    Mpk,
     Wasm(Sandbox),
     Process(Wait),
 }
@@ -43,6 +45,8 @@ const SANDBOX: Sandbox = Sandbox { undo: None, code: CODE, mmio: Mmio::Emulated,
 pub const NATIVE: Level = Level { name: "native", about: "a shared object, no checks", how: How::Native };
 /// Native, behind the host's checks.
 pub const WRAPPED: Level = Level { name: "wrapped", about: "a shared object, calls checked", how: How::Wrapped };
+/// Native, behind a protection key.
+pub const MPK: Level = Level { name: "mpk", about: "native code behind a memory protection key", how: How::Mpk };
 /// The sandbox.
 pub const SFI: Level = Level { name: "sfi", about: "WebAssembly", how: How::Wasm(SANDBOX) };
 /// The sandbox whose calls can be rolled back.
@@ -67,10 +71,10 @@ pub const PROCESS_POLLED: Level =
 
 /// The levels that are compared with each other: those in this process, from the least isolation to the most, then
 /// those that leave it.
-pub const LEVELS: &[Level] = &[NATIVE, WRAPPED, SFI, SFI_TXN, PROCESS, PROCESS_POLLED];
+pub const LEVELS: &[Level] = &[NATIVE, WRAPPED, MPK, SFI, SFI_TXN, PROCESS, PROCESS_POLLED];
 
 /// Those whose memory and time are all this process's.
-pub const HERE: &[Level] = LEVELS.split_at(4).0;
+pub const HERE: &[Level] = LEVELS.split_at(5).0;
 /// Those of which a process can have a thousand nooks.
 pub const MANY: &[Level] = &[NATIVE, WRAPPED, SFI, SFI_TXN];
 
@@ -166,6 +170,11 @@ impl Program {
         Arc::new(launcher.unwrap_or_else(|error| panic!("{error}")))
     }
 
+    fn domain(self) -> Shared {
+        let launcher = MpkLauncher::new(&self.file("mpk"), self.module().manifest());
+        Arc::new(launcher.unwrap_or_else(|error| panic!("{error}")))
+    }
+
     fn process(self, wait: Wait) -> Shared {
         let launcher = ProcessLauncher::new(&self.file("elf"), self.module().manifest(), wait);
         Arc::new(launcher.unwrap_or_else(|error| panic!("{error}")))
@@ -197,6 +206,7 @@ impl Level {
         match self.how {
             How::Native => program.native(nook_native::Level::Native),
             How::Wrapped => program.native(nook_native::Level::Wrapped),
+            How::Mpk => program.domain(),
             How::Wasm(sandbox) => sandbox.launcher(program, cache),
             How::Process(wait) => program.process(wait),
         }
@@ -204,7 +214,15 @@ impl Level {
 
     /// Returns why this machine cannot run it, if it cannot.
     pub fn obstacle(&self) -> Option<String> {
-        None
+        let answer = (self.how == How::Mpk).then(nook_mpk::supported)?;
+        answer.err().map(|why| why.to_string())
+    }
+
+    /// Returns how many instances of each of these things are measured in turn. A process has keys for fifteen.
+    pub(crate) fn instances(&self, things: usize) -> usize {
+        const KEYS: usize = 15;
+        const INSTANCES: usize = 5;
+        if self.how == How::Mpk { (KEYS / things).clamp(1, INSTANCES) } else { INSTANCES }
     }
 
     /// Whether a driver's mistakes stay with the driver.
@@ -217,6 +235,7 @@ impl Level {
         match self.how {
             How::Native => &["--isolation", "native"],
             How::Wrapped => &["--isolation", "wrapped"],
+            How::Mpk => &["--isolation", "mpk"],
             How::Wasm(Sandbox { undo: Some(_), .. }) => &["--isolation", "sfi+txn"],
             How::Wasm(_) => &["--isolation", "sfi"],
             How::Process(Wait::Futex) => &["--isolation", "process"],

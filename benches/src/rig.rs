@@ -145,12 +145,9 @@ fn watched(launcher: &Shared, batch: u32, interrupts: bool, measure: Measure) ->
     (nook, sum)
 }
 
-/// Instances of each thing that is measured.
-pub(crate) const INSTANCES: usize = 5;
-
-/// Returns a subject whose runs are rounds of a nook; see [`nook`].
-pub(crate) fn rounds<'a>(launcher: &Shared, batch: u32, interrupts: bool) -> Subject<'a> {
-    Subject::new((0..INSTANCES).map(|_| {
+/// Returns a subject whose runs are rounds of this many nooks; see [`nook`].
+pub(crate) fn rounds<'a>(launcher: &Shared, instances: usize, batch: u32, interrupts: bool) -> Subject<'a> {
+    Subject::new((0..instances).map(|_| {
         let (mut nook, spent) = nook(launcher, batch, interrupts);
         move |times| {
             let before = spent.load(Ordering::Relaxed);
@@ -166,7 +163,7 @@ pub(crate) type Touching = Vec<RefCell<Box<dyn Driver>>>;
 /// As many instances as are measured.
 pub(crate) fn touching(level: &Level) -> Touching {
     let launcher = level.launcher(Program::Touch);
-    (0..INSTANCES).map(|_| RefCell::new(driver_of(&launcher, Program::Touch))).collect()
+    (0..level.instances(1)).map(|_| RefCell::new(driver_of(&launcher, Program::Touch))).collect()
 }
 
 /// Returns a subject whose runs are calls that do this job.

@@ -4,7 +4,7 @@ use touch_driver::job;
 
 use super::{Extent, beyond, note_levels, ns};
 use crate::Report;
-use crate::levels::{DIRECT, Level, Program, SFI, SFI_TXN, levels};
+use crate::levels::{DIRECT, Level, MPK, Program, SFI, SFI_TXN, levels};
 use crate::rig::{jobs, rounds, touching};
 use crate::sample::{Estimate, interleave};
 
@@ -46,13 +46,16 @@ fn calls(report: &mut Report, extent: Extent) {
         }
     }
     let place = |wanted: Level| levels.iter().position(|level| *level == wanted).expect("it is a level");
-    report.figure("null_call_sfi_cycles", Estimate::of(&samples.whole[at(place(SFI), 0)]), "cycles");
+    for level in [MPK, SFI].iter().filter(|level| levels.contains(level)) {
+        let cycles = Estimate::of(&samples.whole[at(place(*level), 0)]);
+        report.figure(&format!("null_call_{}_cycles", level.key()), cycles, "cycles");
+    }
     let extra = beyond(&samples, at(place(SFI_TXN), 0), at(place(SFI), 0), 1);
     report.figure("null_call_transaction", ns(&extra), "ns");
 }
 
 fn interrupts(report: &mut Report, extent: Extent) {
-    let subject = |level: &Level| rounds(&level.launcher(Program::E1000), PER_INTERRUPT, true);
+    let subject = |level: &Level| rounds(&level.launcher(Program::E1000), level.instances(1), PER_INTERRUPT, true);
     let mut subjects: Vec<_> = levels().iter().map(subject).collect();
     let samples = interleave(&mut subjects, extent.effort());
     note_levels(report, "interrupt", levels(), &samples.inside);

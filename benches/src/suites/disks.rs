@@ -5,7 +5,7 @@ use nook_block_api::Op;
 use super::{Extent, note_levels};
 use crate::Report;
 use crate::disk_rig::{Load, rounds};
-use crate::levels::{Program, levels};
+use crate::levels::{Level, Program, levels};
 use crate::sample::interleave;
 
 /// Requests at a time: the driver takes 127.
@@ -25,9 +25,11 @@ const fn reads(bytes: u32, depth: u32) -> Load {
 }
 
 pub(super) fn measure(report: &mut Report, extent: Extent) {
-    let launchers: Vec<_> = levels().iter().map(|level| level.launcher(Program::Nvme)).collect();
-    let each = |launcher| LOADS.iter().map(move |&(_, load)| rounds(launcher, load));
-    let mut subjects: Vec<_> = launchers.iter().flat_map(each).collect();
+    let each = |level: &Level| {
+        let (launcher, instances) = (level.launcher(Program::Nvme), level.instances(LOADS.len()));
+        LOADS.map(|(_, load)| rounds(&launcher, instances, load))
+    };
+    let mut subjects: Vec<_> = levels().iter().flat_map(each).collect();
     let samples = interleave(&mut subjects, extent.effort());
     for (at, (name, load)) in LOADS.iter().enumerate() {
         let of = |samples: &[Vec<f64>]| -> Vec<Vec<f64>> {

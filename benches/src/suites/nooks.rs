@@ -10,10 +10,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Axis, Extent, note_sweep};
-use crate::levels::{Level, MANY, Program, Shared, here};
-use crate::rig::{Endless, host, round};
+use crate::levels::{Level, MANY, MPK, Program, Shared, here};
+use crate::rig::{Endless, driver_of, host, round};
 use crate::sample::{Estimate, Subject, interleave};
 use crate::{ImmediateDevice, Report};
+use touch_driver::job;
 
 /// Packets each way in a turn.
 const BATCH: u32 = 1;
@@ -142,11 +143,31 @@ fn starts(report: &mut Report, extent: Extent) -> Result<()> {
             }
         }
     }
+    stray_writes(report, extent)?;
     for (name, times) in ["start_from_cache", "restart", "restart_wait"].iter().zip(&times) {
         for (level, times) in here().iter().zip(times) {
             report.figure(&format!("{name}_{}", level.key()), Estimate::of(times), "ms");
         }
     }
+    Ok(())
+}
+
+/// How long a call takes that stores where nothing is, until it has returned with the fault.
+fn stray_writes(report: &mut Report, extent: Extent) -> Result<()> {
+    if !here().contains(&MPK) {
+        return Ok(());
+    }
+    let launcher = MPK.launcher(Program::Touch);
+    let mut times = Vec::new();
+    for _ in 0..extent.starts() {
+        let mut driver = driver_of(&launcher, Program::Touch);
+        driver.poll(job::NOTHING, 0, 0)?;
+        let begin = std::time::Instant::now();
+        let outcome = driver.poll(job::STRAY, 0, 0);
+        times.push(begin.elapsed().as_secs_f64() * 1e6);
+        anyhow::ensure!(outcome.is_err(), "a store where nothing is went unnoticed");
+    }
+    report.figure("stray_write_mpk", Estimate::of(&times), "µs");
     Ok(())
 }
 

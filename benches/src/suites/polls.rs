@@ -2,7 +2,7 @@
 
 use super::{Axis, Extent, note_levels, note_sweep, ns};
 use crate::Report;
-use crate::levels::{Program, levels};
+use crate::levels::{Level, Program, levels};
 use crate::rig::rounds;
 use crate::sample::interleave;
 
@@ -13,9 +13,11 @@ const NAMED: &[u32] = &[1, 32, 255];
 
 pub(super) fn measure(report: &mut Report, extent: Extent) {
     let sizes = if extent == Extent::Tiny { NAMED.to_vec() } else { SIZES.to_vec() };
-    let launchers: Vec<_> = levels().iter().map(|level| level.launcher(Program::E1000)).collect();
-    let each = |launcher| sizes.iter().map(move |&size| rounds(launcher, size, false));
-    let mut subjects: Vec<_> = launchers.iter().flat_map(each).collect();
+    let each = |level: &Level| {
+        let (launcher, instances) = (level.launcher(Program::E1000), level.instances(sizes.len()));
+        sizes.iter().map(|&size| rounds(&launcher, instances, size, false)).collect::<Vec<_>>()
+    };
+    let mut subjects: Vec<_> = levels().iter().flat_map(each).collect();
     let samples = interleave(&mut subjects, extent.effort());
     for (at, size) in sizes.iter().enumerate().filter(|(_, size)| NAMED.contains(size)) {
         let of = |samples: &[Vec<f64>]| -> Vec<Vec<f64>> {

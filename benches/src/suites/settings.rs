@@ -37,7 +37,7 @@ pub(super) fn measure(report: &mut Report, extent: Extent) {
     let drivers: Vec<_> = settings.iter().map(touching).collect();
     let each = |(level, drivers): (&Level, _)| {
         let [null, checksum, touch, touch_many] = JOBS.map(|(what, amount)| jobs(drivers, what, amount));
-        [null, rounds(&level.launcher(Program::E1000), BATCH, false), checksum, touch, touch_many]
+        [null, rounds(&level.launcher(Program::E1000), level.instances(1), BATCH, false), checksum, touch, touch_many]
     };
     let mut subjects: Vec<_> = settings.iter().zip(&drivers).flat_map(each).collect();
     let samples = interleave(&mut subjects, extent.effort());

@@ -37,6 +37,8 @@ pub mod job {
     pub const PIO: u32 = 7;
     /// Writes the last sum into the register that [`WRITE_REGISTER`] writes, to check the work.
     pub const TELL: u32 = 8;
+    /// Stores where nothing is: a mistake, for levels that catch it.
+    pub const STRAY: u32 = 9;
 }
 
 /// The driver.
@@ -118,6 +120,7 @@ impl<K: Kernel> NetDriver<K> for Touch<K> {
             job::READ_REGISTER => (0..amount).for_each(|_| self.sum = black_box(self.regs.read(STATUS))),
             job::WRITE_REGISTER => (0..amount).for_each(|value| self.regs.write(TIPG, value)),
             job::HOSTCALL => (0..amount).for_each(|_| self.nook.poll_schedule(0)),
+            job::STRAY => area::stray(),
             job::PIO => self.sum = self.pio(bytes),
             _ => self.regs.write(TIPG, self.sum),
         }
