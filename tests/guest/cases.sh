@@ -239,14 +239,6 @@ case_dpdk_igb_pings() {
     case_nook_run_pings
 }
 
-# Calls of DPDK's driver of the 82576 that end in traps are rolled back: no ping is lost, and once the link is up it is not restarted. [900]
-case_dpdk_igb_is_rolled_back() {
-    local DRIVER NICS
-    DRIVER=dpdk-igb
-    NICS=05
-    case_nook_run_rolls_calls_back
-}
-
 # DPDK's driver of the 82576 in a nook fetches a 64 MiB file through vfio-pci without an error and carries TCP both ways. [500]
 case_dpdk_igb_carries_tcp() {
     local DRIVER NICS
