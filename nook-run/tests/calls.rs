@@ -155,6 +155,22 @@ fn who_does_not_read_holds_up_nobody_and_is_not_read_from() {
 }
 
 #[test]
+fn who_never_stops_asking_nonsense_holds_up_nobody() {
+    let served = Served::start(&[]);
+    let noisy = UnixStream::connect(&served.socket).unwrap();
+    let (mut asks, mut reads) = (noisy.try_clone().unwrap(), noisy.try_clone().unwrap());
+    let asking = std::thread::spawn(move || while asks.write_all(&[b'\n'; 4096]).is_ok() {});
+    let reading = std::thread::spawn(move || while reads.read(&mut [0; 65536]).is_ok_and(|read| read > 0) {});
+    for _ in 0..20 {
+        assert_eq!(served.client().call("invert", &[0; 4]).unwrap(), [0xff; 4]);
+    }
+    served.end().0.with(0);
+    drop(noisy);
+    asking.join().unwrap();
+    reading.join().unwrap();
+}
+
+#[test]
 fn more_clients_than_are_served_at_a_time_wait_for_their_turn() {
     let served = Served::start(&[]);
     let mut clients: Vec<_> = (0..80).map(|_| served.client()).collect();

@@ -58,16 +58,21 @@ impl RegisterPolicy {
             |(place, info): (RegisterAddr, &RegisterInfo)| info.guard.map(|guard| Guarded { place, guard, position });
         let mut guards: Vec<_> = RegisterAddr::all_of(map).filter_map(guarded).collect();
         guards.sort_unstable_by_key(|guarded| guarded.place);
-        let mut rules = PerRegister::of(map, 0);
-        let transfers = Watched::all_of(map);
+        let rules = PerRegister::of(map, 0);
+        let mut policy = RegisterPolicy { rules, map, guards, transfers: Watched::all_of(map) };
         for (place, info) in RegisterAddr::all_of(map) {
-            let mut rule = rule(info, !guards.is_empty());
-            for watched in &transfers {
+            let mut rule = rule(info, policy.remembers());
+            for watched in &policy.transfers {
                 rule &= !watched.asks(place);
             }
-            rules.set(place, rule);
+            policy.rules.set(place, rule);
         }
-        RegisterPolicy { rules, map, guards, transfers }
+        policy
+    }
+
+    /// Returns whether anything is remembered of the device, which a reset makes untrue.
+    fn remembers(&self) -> bool {
+        !self.guards.is_empty() || !self.transfers.is_empty()
     }
 
     /// Checks whether a register may be read; if not, returns by which rule.
@@ -99,7 +104,7 @@ impl RegisterPolicy {
         }
         let place = RegisterAddr { bar: info.bar, offset, width };
         let is_watched = self.transfers.iter().any(|watched| watched.asks(place) & WRITE != 0);
-        if is_watched || depends_on_value(info, !self.guards.is_empty()) { Err(Refusal::Value) } else { Ok(()) }
+        if is_watched || depends_on_value(info, self.remembers()) { Err(Refusal::Value) } else { Ok(()) }
     }
 
     /// Checks whether a register of 32 bits is a doorbell and may be written; if not, or not without more checks,
@@ -185,19 +190,19 @@ impl RegisterPolicy {
 }
 
 /// Returns what a driver may do with a register whatever the value.
-fn rule(info: &RegisterInfo, guards: bool) -> u8 {
+fn rule(info: &RegisterInfo, remembers: bool) -> u8 {
     let read = if info.access.reads() { READ } else { 0 };
-    let write = if info.access.writes() && !depends_on_value(info, guards) { WRITE } else { 0 };
+    let write = if info.access.writes() && !depends_on_value(info, remembers) { WRITE } else { 0 };
     let ring = if write != 0 && info.write == WriteEffect::Doorbell { RING } else { 0 };
     read | write | ring
 }
 
-/// Returns whether a write must be checked: it may be an address, a guard wants to see it, or guards begin again after
-/// a reset.
-fn depends_on_value(info: &RegisterInfo, guards: bool) -> bool {
+/// Returns whether a write must be checked: it may be an address, a guard wants to see it, or what guards and transfers
+/// remember is forgotten after a reset.
+fn depends_on_value(info: &RegisterInfo, remembers: bool) -> bool {
     match info.write {
         WriteEffect::DmaBase | WriteEffect::DmaBaseOrZero | WriteEffect::DmaBaseHigh => true,
-        WriteEffect::Reset(_) => guards,
+        WriteEffect::Reset(_) => remembers,
         WriteEffect::Plain | WriteEffect::OneClears | WriteEffect::Doorbell | WriteEffect::Command => {
             info.guard.is_some()
         }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nook_block::{Listener, NbdAddress};
@@ -40,6 +41,8 @@ pub struct Server {
     epoll: OwnedFd,
     /// The listener is one of those that are asked.
     listens: bool,
+    /// No connection is taken until then: the last one could not be.
+    rests_until: Option<Instant>,
     /// The nook wakes for clients.
     watched: bool,
     clients: HashMap<u64, Client>,
@@ -67,7 +70,8 @@ impl Server {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("--serve: cannot wait for clients")?;
         tracing::info!("serving the driver's operations at {}", path.display());
         let served = ServedReport::default();
-        Ok(Server { listener, epoll, listens: false, watched: false, clients: HashMap::new(), served })
+        let clients = HashMap::new();
+        Ok(Server { listener, epoll, listens: false, rests_until: None, watched: false, clients, served })
     }
 
     /// Returns what was served.
@@ -137,7 +141,12 @@ impl Server {
             let stream = match self.listener.accept() {
                 Ok(Some(stream)) => UnixStream::from(stream),
                 Ok(None) => return,
-                Err(error) => return tracing::warn!("--serve: a connection was not taken: {error}"),
+                // It stays in the kernel's queue, and would be said to be there again and again.
+                Err(error) => {
+                    tracing::warn!("--serve: no connection is taken for a second: {error}");
+                    self.rests_until = Some(Instant::now() + Duration::from_secs(1));
+                    return;
+                }
             };
             self.served.connections += 1;
             let number = LISTENER + self.served.connections;
@@ -150,7 +159,8 @@ impl Server {
 
     /// Listens as long as there is room for one more client.
     fn listen_for_more(&mut self) {
-        let wanted = self.clients.len() < MOST_CLIENTS;
+        self.rests_until = self.rests_until.filter(|&until| Instant::now() < until);
+        let wanted = self.clients.len() < MOST_CLIENTS && self.rests_until.is_none();
         if wanted == self.listens {
             return;
         }
@@ -193,6 +203,8 @@ impl Server {
             Client { to_say, .. } if !to_say.is_empty() => Some(EventFlags::OUT),
             // That it has hung up would be said again and again.
             Client { asked: Some(_), .. } => None,
+            // A line that waits for the next turn does not come in again.
+            _ if client.line_end().is_some() => Some(EventFlags::OUT),
             _ => Some(EventFlags::IN),
         };
         let data = EventData::new_u64(number);
@@ -213,29 +225,35 @@ impl Server {
 }
 
 impl Client {
-    /// Does what can be done without waiting. An error is the end of the connection.
+    /// Does what can be done without waiting, and answers one line at most: between two, the driver and other clients
+    /// have their turn. An error is the end of the connection.
     fn go_on(&mut self, nook: &mut Nook<Misc>, served: &mut ServedReport) -> io::Result<()> {
-        loop {
-            self.say()?;
-            if !self.to_say.is_empty() || self.asked.is_some() {
-                return Ok(());
-            }
-            if self.ends {
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
-            if let Some(end) = self.heard.iter().position(|&byte| byte == b'\n') {
-                let said: Vec<u8> = self.heard.drain(..=end).collect();
-                match asked(nook, &said[..end]) {
-                    Ok(ticket) => self.asked = Some(ticket),
-                    Err(why) => self.refuse(why, served),
-                }
-            } else if self.heard.len() >= MOST_LINE_BYTES {
-                self.refuse(format!("a call is a line of at most {MOST_LINE_BYTES} bytes"), served);
-                self.ends = true;
-            } else if !self.hear()? {
+        self.say()?;
+        if !self.to_say.is_empty() || self.asked.is_some() {
+            return Ok(());
+        }
+        while self.line_end().is_none() && self.heard.len() < MOST_LINE_BYTES {
+            if !self.hear()? {
                 return Ok(());
             }
         }
+        if let Some(end) = self.line_end() {
+            let said: Vec<u8> = self.heard.drain(..=end).collect();
+            match asked(nook, &said[..end]) {
+                Ok(ticket) => self.asked = Some(ticket),
+                Err(why) => self.refuse(why, served),
+            }
+        } else if !self.ends {
+            self.refuse(format!("a call is a line of at most {MOST_LINE_BYTES} bytes"), served);
+            self.ends = true;
+        }
+        self.say()?;
+        if self.ends && self.to_say.is_empty() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// Returns where the first line that it said ends, if it has said a whole one.
+    fn line_end(&self) -> Option<usize> {
+        self.heard.iter().position(|&byte| byte == b'\n')
     }
 
     fn refuse(&mut self, why: String, served: &mut ServedReport) {

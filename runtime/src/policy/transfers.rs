@@ -1,8 +1,9 @@
 //! DMA that one register starts with what stands in others: what is known of these, and whether it may be started.
 //!
 //! What a device makes of its registers while it works is its affair: QEMU's `edu` drops what is written then. So
-//! nothing of a transfer may be written until the driver has read that none is under way, and what was last written
-//! is what the device has.
+//! nothing of a transfer may be written until the driver has read that none is under way, and what was written since
+//! the last one is what the device has: many count their addresses up while they work, so that a second start would go
+//! on behind the first.
 
 use nook_bus::{IovaRange, RegisterAddr};
 use nook_regs::{Direction, Place, Region, RegisterMap, Transfer};
@@ -85,7 +86,7 @@ impl Watched {
         } else if value & self.transfer.start != 0 {
             let direction = self.transfer.direction(value).ok_or("the register map has no such transfer")?;
             self.check(direction, window)?;
-            self.is_idle = false;
+            self.forget();
         }
         Ok(())
     }
@@ -129,6 +130,7 @@ mod tests {
     const TO_MEMORY: u64 = 2;
     const ALSO_A_FLAG: u64 = 4;
     const NO_DIRECTION: u64 = 8;
+    const RESET: u64 = 0x8000;
     const WINDOW: IovaRange = IovaRange { first: 0x10_0000, last: 0x1f_ffff };
 
     static MOVES: Transfer = Transfer {
@@ -155,6 +157,7 @@ mod tests {
         LENGTH: u16 at 0x10, Rw, "1";
         COMMAND: u32 at 0x14, Rw, "1", transfer(MOVES);
         OTHER: u32 at 0x18, Rw, "1";
+        CONTROL: u32 at 0x1c, Wo, "1", write(Reset(RESET));
     }
 
     struct Rig {
@@ -262,14 +265,25 @@ mod tests {
         rig.read(START);
         assert_eq!(rig.command(START), Err(BUSY));
         rig.read(0);
-        assert_eq!(rig.command(START), Ok(()), "the same once more");
+        assert_eq!(rig.command(START), Err(EARLY), "the device may have counted its addresses up");
+        assert_eq!(rig.moves(0x10_0000, 0x40, 4, START), Ok(()), "the same once more");
+    }
+
+    #[test]
+    fn after_a_reset_nothing_is_known_though_the_map_has_no_guard() {
+        let mut rig = Rig::idle();
+        assert_eq!(rig.prepare(0x10_0000, 0x40, 4), Ok(()));
+        assert_eq!(rig.write(CONTROL.offset(), Width::B4, RESET >> 1), Ok(()), "no reset");
+        assert_eq!(rig.write(CONTROL.offset(), Width::B4, RESET), Ok(()));
+        assert_eq!(rig.command(START), Err(BUSY));
+        rig.read(0);
+        assert_eq!(rig.command(START), Err(EARLY));
     }
 
     #[test]
     fn what_was_changed_after_it_was_good_is_looked_at_again() {
         let mut rig = Rig::idle();
-        assert_eq!(rig.moves(0x10_0000, 0x40, 4, START), Ok(()));
-        rig.read(0);
+        assert_eq!(rig.prepare(0x10_0000, 0x40, 4), Ok(()));
         // Good for one direction, and started in the other.
         assert_eq!(rig.command(START | TO_MEMORY), Err("a transfer would leave the memory that the device has for it"));
         assert_eq!(rig.write(LENGTH.offset(), Width::B2, 0x41), Ok(()));
