@@ -7,6 +7,10 @@ use crate::checksum::{insert_by_context, ones_sum};
 /// TCP flags that only the last segment has (section 3.5.6.2).
 const FIN_AND_PSH: u8 = 1 << 0 | 1 << 3;
 
+/// The most segments of a packet. It is a limit of the model, above what 64 KiB of the least payload that Linux puts
+/// into a segment make (48 bytes): a driver decides how much work one descriptor is.
+const MOST_SEGMENTS: usize = 2048;
+
 /// How a packet is cut.
 pub(crate) struct Segments {
     context: Context,
@@ -19,8 +23,8 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// Begins with a packet of `packet_bytes`. `None` if what the context says of it cannot be: the manual does not say
-    /// what becomes of it then.
+    /// Begins with a packet of `packet_bytes`. `None` if what the context says of it cannot be, or is more
+    /// than the model does: the manual does not say what becomes of it then.
     pub(crate) fn new(context: Context, options: (bool, bool), packet_bytes: usize, room: usize) -> Option<Self> {
         let header_bytes = usize::from(context.header_bytes);
         let payload_bytes = context.payload_bytes as usize;
@@ -29,14 +33,9 @@ impl Segments {
         let upper_bytes = if is_tcp { 20 } else { 8 };
         let holds = ip + 20 <= upper && upper + upper_bytes <= header_bytes;
         let fits = context.mss > 0 && header_bytes + usize::from(context.mss) <= room;
-        (holds && fits && payload_bytes > 0 && header_bytes + payload_bytes == packet_bytes).then_some(Segments {
-            context,
-            options,
-            header_bytes,
-            payload_bytes,
-            done: 0,
-            count: 0,
-        })
+        let are_few = payload_bytes <= usize::from(context.mss) * MOST_SEGMENTS;
+        (holds && fits && are_few && payload_bytes > 0 && header_bytes + payload_bytes == packet_bytes)
+            .then_some(Segments { context, options, header_bytes, payload_bytes, done: 0, count: 0 })
     }
 
     /// Makes the next frame of `packet` in `frame`. Returns its length; `None` if that was all.

@@ -1,5 +1,7 @@
 //! Transmit (sections 3.3 and 3.4).
 
+use std::mem::discriminant;
+
 use e1000_regs::tx::{self, Context, command, status};
 use e1000_regs::{BPTC, GOTCL, GPTC, ICR, MPTC, TCTL, TOTL, TPT, TSCTC, TSCTFC};
 
@@ -13,8 +15,11 @@ use crate::segment::Segments;
 
 /// Room for the longest frame (section 3.3.3), what hardware adds, and what loopback needs.
 const FRAME_ROOM: usize = 16384 + 64;
-/// The longest packet that is cut: the payload of a context has 20 bits, and the header 8 (section 3.3.6).
-const PACKET_ROOM: usize = (1 << 20) + (1 << 8);
+/// The longest packet that is cut: as much payload as IP can say of itself, and the header, which has 8 bits. It is a
+/// limit of the model: a context could say 1 MiB of payload (section 3.3.6).
+const PACKET_ROOM: usize = (1 << 16) + (1 << 8);
+/// The most frames that leave before the driver's side is served again, but for the rest of a packet.
+const FRAMES_AT_ONCE: u32 = 4096;
 /// The shortest frame on a cable, without the frame check sequence.
 pub(crate) const MIN_FRAME: usize = 60;
 /// Bytes of an Ethernet header.
@@ -31,8 +36,10 @@ pub(crate) struct Transmitter {
     len: usize,
     /// In place of `frame`, if it is to be cut; empty before there is one.
     packet: Vec<u8>,
-    /// What the packet's first data descriptor says of all of it.
+    /// What the packet's first descriptor says of all of it.
     how: Option<How>,
+    /// Frames that left since the driver's side was served.
+    left: u32,
     /// What the last contexts said: for packets that are cut, and for others (section 3.3.5).
     cutting: Context,
     plain: Context,
@@ -43,13 +50,19 @@ pub(crate) struct Transmitter {
     told: bool,
 }
 
-/// How a packet of data descriptors is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct How {
-    cut: bool,
-    ip_checksum: bool,
-    upper_checksum: bool,
+/// How a packet is sent.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// As its last descriptor says; all are legacy descriptors.
+    Legacy,
+    /// As one frame of data descriptors.
+    Whole(Checksums),
+    /// As segments. It is gathered in [`Transmitter::packet`].
+    Cut(Checksums),
 }
+
+/// Which checksums are inserted: of IP, and of TCP or UDP.
+type Checksums = (bool, bool);
 
 impl Transmitter {
     pub(crate) fn new() -> Self {
@@ -60,6 +73,7 @@ impl Transmitter {
             len: 0,
             packet: Vec::new(),
             how: None,
+            left: 0,
             cutting: Context::default(),
             plain: Context::default(),
             damaged: false,
@@ -101,6 +115,7 @@ impl Model {
             batch -= self.rng.up_to(u64::from(waiting / 2)) as u32;
         }
         let low = self.low_transmit_threshold();
+        self.tx.left = 0;
         for left in (waiting - batch..waiting).rev() {
             let descriptor = self.tx.ring.address();
             let Some([address, rest]) = self.dma.descriptor(descriptor) else {
@@ -116,6 +131,9 @@ impl Model {
             if left == 0 {
                 self.tx.done.causes |= ICR::TXQE;
             }
+            if self.tx.left >= FRAMES_AT_ONCE {
+                break;
+            }
         }
         self.tx.due_ns = NEVER;
         if self.tx.ring.owned() != 0 {
@@ -129,12 +147,15 @@ impl Model {
         let (word2, word3) = (rest as u32, (rest >> 32) as u32);
         let legacy = word2 & command::DEXT == 0;
         if legacy {
+            self.follow(How::Legacy);
             self.gather(address, tx::legacy_length_bytes(word2) as usize);
         } else {
             match command::DTYP.get(word2) {
                 command::DTYP_CONTEXT => self.take_context(address, word2, word3),
                 command::DTYP_DATA => {
-                    self.follow(word2, word3);
+                    let checksums = (word3 & status::IXSM != 0, word3 & status::TXSM != 0);
+                    let is_cut = word2 & command::TSE != 0;
+                    self.follow(if is_cut { How::Cut(checksums) } else { How::Whole(checksums) });
                     self.gather(address, tx::data_length_bytes(word2) as usize);
                 }
                 _ => self.tell("a descriptor of a reserved type is skipped"),
@@ -143,7 +164,7 @@ impl Model {
         // EOP has another meaning in a context.
         let packet = legacy || command::DTYP.get(word2) == command::DTYP_DATA;
         if packet && word2 & command::EOP != 0 {
-            self.finish(word2, word3, legacy);
+            self.finish(word2, word3);
         }
         if word2 & command::RS != 0 {
             self.tx.done.push(&mut self.dma, descriptor, rest | u64::from(status::DD) << 32);
@@ -172,13 +193,14 @@ impl Model {
         }
     }
 
-    /// Looks at what a data descriptor says of its packet: options count in the first only, and all are cut or none.
-    fn follow(&mut self, word2: u32, word3: u32) {
-        let cut = word2 & command::TSE != 0;
-        let how = How { cut, ip_checksum: word3 & status::IXSM != 0, upper_checksum: word3 & status::TXSM != 0 };
-        if self.tx.how.get_or_insert(how).cut != cut {
+    /// Looks at what a descriptor says of its packet: options count in the first only, and all are of one kind, to be
+    /// cut or not.
+    #[inline]
+    fn follow(&mut self, how: How) {
+        let first = self.tx.how.get_or_insert(how);
+        if discriminant(first) != discriminant(&how) {
             self.tx.damaged = true;
-            self.tell("a packet of which some descriptors are to be cut, and others not, is not sent");
+            self.tell("a packet of descriptors of several kinds, or of which only some are to be cut, is not sent");
         }
     }
 
@@ -186,7 +208,7 @@ impl Model {
     #[inline]
     fn gather(&mut self, address: u64, len: usize) {
         let (from, end) = (self.tx.len, self.tx.len + len);
-        let cut = self.tx.how.is_some_and(|how| how.cut);
+        let cut = matches!(self.tx.how, Some(How::Cut(_)));
         if end > if cut { PACKET_ROOM } else { tx::LEGACY_MAX_BYTES as usize } {
             self.tx.damaged = true;
             self.tell("a packet that is longer than the packet buffer takes is not sent");
@@ -203,31 +225,29 @@ impl Model {
 
     /// Sends the packet, which is whole.
     #[inline]
-    fn finish(&mut self, word2: u32, word3: u32, legacy: bool) {
+    fn finish(&mut self, word2: u32, word3: u32) {
         let (how, len) = (self.tx.how.take(), std::mem::take(&mut self.tx.len));
         if std::mem::take(&mut self.tx.damaged) || len == 0 {
             return;
         }
         let frame = &mut self.tx.frame;
-        match how.filter(|_| !legacy) {
-            Some(How { cut: true, ip_checksum, upper_checksum }) => {
-                return self.cut(len, (ip_checksum, upper_checksum), word2);
-            }
-            Some(How { ip_checksum, upper_checksum, .. }) => {
+        match how {
+            Some(How::Cut(checksums)) => return self.cut(len, checksums, word2),
+            Some(How::Whole((ip_checksum, upper_checksum))) => {
                 insert_by_context(&mut frame[..len], &self.tx.plain, ip_checksum, upper_checksum);
             }
-            None if word2 & command::IC != 0 => {
+            _ if word2 & command::IC != 0 => {
                 insert(&mut frame[..len], tx::legacy_checksum_start(word3), tx::legacy_checksum_put(word2));
             }
-            None => {}
+            _ => {}
         }
         self.leave(len, word2);
     }
 
     /// Sends a packet of `len` bytes as segments, none longer than the context says.
-    fn cut(&mut self, len: usize, options: (bool, bool), word2: u32) {
+    fn cut(&mut self, len: usize, checksums: Checksums, word2: u32) {
         let room = tx::LEGACY_MAX_BYTES as usize;
-        let Some(mut segments) = Segments::new(self.tx.cutting, options, len, room) else {
+        let Some(mut segments) = Segments::new(self.tx.cutting, checksums, len, room) else {
             self.stats.count(TSCTFC);
             return self.tell("a packet that is to be cut, but not as its context says, is not sent");
         };
@@ -242,6 +262,7 @@ impl Model {
     /// Sends the frame that is ready, of which `len` bytes are there.
     #[inline]
     fn leave(&mut self, mut len: usize, word2: u32) {
+        self.tx.left += 1;
         let mut frame = std::mem::take(&mut self.tx.frame);
         if self.tx.tctl & TCTL::PSP != 0 && len < MIN_FRAME {
             frame[len..MIN_FRAME].fill(0);

@@ -237,6 +237,12 @@ impl Rig {
         before - self.in_flight()
     }
 
+    /// Reclaims all transmit descriptors, which the device has passed, done or not.
+    pub fn forget(&mut self) {
+        assert_eq!(self.read(TDH), self.tx_tail);
+        self.tx_head = self.tx_tail;
+    }
+
     fn give(&mut self, slot: u32) {
         self.poke(RX_RING + 16 * slot, rx::fresh(IOVA + u64::from(RX_BUFFERS + BUFFER * slot)));
     }

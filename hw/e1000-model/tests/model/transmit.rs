@@ -142,6 +142,66 @@ fn descriptors_of_other_kinds_are_passed_and_written_back() {
     assert_eq!(rig.cable.sent(), [frame(90, 1)]);
 }
 
+/// Returns a context for TCP over IPv4 without options, of packets that are cut.
+fn to_cut(payload_bytes: u32, mss: u16) -> [u32; 4] {
+    let command = command::TSE | command::IP | command::TCP;
+    let [ip_start, l4_start, header_bytes] = [14, 34, 54];
+    let (ip_put, l4_put) = (ip_start + 10, l4_start + 16);
+    Context { ip_start, ip_put, l4_start, l4_put, payload_bytes, header_bytes, mss, command, ..Default::default() }
+        .to_words()
+}
+
+#[test]
+fn a_packet_of_descriptors_of_several_kinds_is_not_sent_and_the_next_one_is() {
+    let end = command::EOP | command::IFCS;
+    let legacy = |len, command| tx::legacy(IOVA, len, command);
+    let cut = |len, command| tx::data(IOVA, len, command | command::TSE, 0);
+    let whole = |len, command| tx::data(IOVA, len, command, 0);
+    let mut rig = Rig::calm();
+    for [first, second] in [
+        // More than a frame has room for, and less.
+        [cut(20_000, 0), legacy(1, end)],
+        [cut(200, 0), legacy(1, end)],
+        [legacy(200, 0), cut(1, end)],
+        [whole(200, 0), legacy(1, end)],
+        [legacy(200, 0), whole(1, end)],
+        [whole(200, 0), cut(1, end)],
+    ] {
+        // It would be right for a packet of one kind.
+        rig.put(to_cut(147, 1000));
+        rig.put(first);
+        rig.put(second);
+        rig.send(&frame(80, 3));
+        rig.settle();
+        assert_eq!(rig.cable.sent(), [frame(80, 3)]);
+        rig.forget();
+    }
+}
+
+#[test]
+fn a_packet_of_more_than_can_be_cut_is_not_sent_and_many_segments_leave_in_steps() {
+    let end = command::EOP | command::RS | command::IFCS | command::TSE;
+    let mut rig = Rig::calm();
+    for (payload_bytes, mss) in [((1 << 20) - 55, 1), (1 << 17, 1460), (2049, 1)] {
+        rig.put(to_cut(payload_bytes, mss));
+        rig.put(tx::data(IOVA, payload_bytes + 54, end, 0));
+    }
+    rig.send(&frame(80, 3));
+    rig.service();
+    assert_eq!(rig.cable.sent(), [frame(80, 3)]);
+    let mut rig = Rig::calm();
+    rig.put(to_cut(2048, 1));
+    for _ in 0..5 {
+        rig.put(tx::data(IOVA, 2048 + 54, end, 0));
+    }
+    rig.doorbell();
+    let steps = std::array::from_fn(|_| {
+        rig.service();
+        rig.cable.sent().len()
+    });
+    assert_eq!(steps, [4096, 4096, 2048, 0]);
+}
+
 #[test]
 fn a_packet_that_is_too_long_is_not_sent_and_the_next_one_is() {
     let mut rig = Rig::calm();
