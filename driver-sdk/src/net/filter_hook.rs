@@ -5,7 +5,7 @@
 //! marked so in `rx_return`.
 
 use nook_abi::net::{
-    NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags, filter_direction, filter_verdict,
+    EntryWords, NetPage, PacketStatus, PoolLayout, Queue, QueueEntry, entry_flags, filter_direction, filter_verdict,
 };
 use nook_abi::{QUEUE_CAPACITY, RingHeader};
 
@@ -22,6 +22,8 @@ pub(crate) struct FilterHook {
     rx_return: Ring,
     pool: PoolLayout,
     tx_seen: u32,
+    /// The entry before that place, as the last call left it.
+    tx_last: EntryWords,
     rx_seen: u32,
     /// What became of the frame whose last entry was not seen yet, or of the last one: it is dropped.
     tx_drops: bool,
@@ -39,6 +41,7 @@ impl FilterHook {
             rx_return: ring(page, Queue::RxReturn),
             pool,
             tx_seen: 0,
+            tx_last: EntryWords::default(),
             rx_seen: 0,
             tx_drops: false,
             rx_drops: false,
@@ -57,6 +60,15 @@ impl FilterHook {
         let RingHeader { produced, consumed } = self.tx_provide.header();
         let returned = self.tx_return.header();
         let mut put = returned.produced;
+        let (waiting, seen) = (produced.wrapping_sub(consumed), self.tx_seen.wrapping_sub(consumed));
+        // The host may have withdrawn what the driver had not taken, and given some of it again, or other frames.
+        let is_as_left = seen <= waiting && self.tx_provide.get(self.tx_seen.wrapping_sub(1)) == self.tx_last;
+        if seen != 0 && !is_as_left {
+            self.tx_seen = consumed;
+        }
+        if self.tx_seen == produced {
+            return;
+        }
         while self.tx_seen != produced {
             let given = QueueEntry::from_words(self.tx_provide.get(self.tx_seen));
             // A frame's first buffer has its headers; the others go where it goes.
@@ -74,11 +86,15 @@ impl FilterHook {
             }
             self.tx_seen = self.tx_seen.wrapping_add(1);
         }
-        if put == returned.produced {
-            return;
+        if put != returned.produced {
+            self.tx_return.set_produced(put);
+            self.move_up(consumed, produced);
         }
-        self.tx_return.set_produced(put);
-        // What passes moves up, so that what does not is behind the driver.
+        self.tx_last = self.tx_provide.get(produced.wrapping_sub(1));
+    }
+
+    /// Moves what passes up in `tx_provide`, so that what does not is behind the driver.
+    fn move_up(&self, consumed: u32, produced: u32) {
         let (mut at, mut to) = (produced, produced);
         while at != consumed {
             at = at.wrapping_sub(1);
@@ -167,6 +183,30 @@ mod tests {
             host.answer("net_filter", 0);
         }
         assert_eq!(host.calls().iter().filter(|call| call.starts_with("net_filter [1, ")).count(), 800);
+    }
+
+    #[test]
+    fn what_the_host_withdrew_and_gave_again_is_looked_at_again() {
+        let host = TestHost::new();
+        let mut filter_hook = filter_hook(&host);
+        let provided = ring(host.nook().page(), Queue::TxProvide);
+        let asked = || host.calls().iter().filter(|call| call.starts_with("net_filter [1, ")).count();
+        (0..3).for_each(|id| host.provide(Queue::TxProvide, given(id)));
+        filter_hook.before(&host.nook());
+        assert_eq!(asked(), 3);
+        // The first is given again alone.
+        provided.set_produced(0);
+        host.provide(Queue::TxProvide, given(0));
+        filter_hook.before(&host.nook());
+        assert_eq!(asked(), 4);
+        // It is given up, and another stands in its place.
+        provided.set_produced(0);
+        host.provide(Queue::TxProvide, given(9));
+        host.answer("net_filter", 1);
+        filter_hook.before(&host.nook());
+        assert_eq!(asked(), 5);
+        assert_eq!(ids(&host.returned(Queue::TxReturn)), [(9, PacketStatus::Dropped as u16)]);
+        assert_eq!(host.waiting(Queue::TxProvide), 0);
     }
 
     #[test]
