@@ -96,6 +96,12 @@ impl<const WORDS: usize> HostProducer<WORDS> {
         at.wrapping_sub(begin)
     }
 
+    /// Copies an entry, as it is in the driver's memory now: it may have moved entries that it did not take.
+    pub(crate) fn get(&self, at: u32) -> [u64; WORDS] {
+        // SAFETY: the index is masked, and words are words, whatever is there.
+        unsafe { self.entries.add((at & MASK) as usize).read_volatile() }
+    }
+
     /// Takes the newest `count` entries out again, which the driver had not taken when it was last asked; the caller
     /// has asked [`waiting`](Self::waiting).
     pub(crate) fn retract(&mut self, count: u32) {

@@ -1,41 +1,22 @@
-//! What the host has and keeps beside the entries of `tx_provide`.
+//! What the host has beside the entries of `tx_provide`.
 
-use nook_abi::QUEUE_CAPACITY;
 use nook_abi::net::{Side, SideWords};
 
 use crate::Space;
 use crate::ring::HostSides;
 
-/// The ring's side array, and the host's own memory of where frames end in the ring.
-pub(crate) struct Beside {
-    sides: HostSides<{ size_of::<SideWords>() / size_of::<u64>() }>,
-    ends: [bool; QUEUE_CAPACITY as usize],
-}
+/// The ring's side array.
+pub(crate) struct Beside(HostSides<{ size_of::<SideWords>() / size_of::<u64>() }>);
 
 impl Beside {
-    /// Creates it for an empty ring, whose side array is at this address.
+    /// Creates it for a ring whose side array is at this address.
     pub(super) fn new(space: &Space, addr: u64) -> Self {
-        Beside { sides: space.sides(addr), ends: [true; QUEUE_CAPACITY as usize] }
-    }
-
-    fn index(at: u32) -> usize {
-        (at % QUEUE_CAPACITY) as usize
+        Beside(space.sides(addr))
     }
 
     /// Says what is to be done to the frame that begins with the `at`th entry ever put in.
     #[inline]
     pub(super) fn set(&mut self, at: u32, side: &Side) {
-        self.sides.set(at, side.to_words());
-    }
-
-    /// Notes whether a frame ends in that entry.
-    #[inline]
-    pub(super) fn note(&mut self, at: u32, ends: bool) {
-        self.ends[Self::index(at)] = ends;
-    }
-
-    /// Returns whether no frame was begun and not finished by who took this many entries.
-    pub(super) fn is_between_frames(&self, taken: u32) -> bool {
-        self.ends[Self::index(taken.wrapping_sub(1))]
+        self.0.set(at, side.to_words());
     }
 }

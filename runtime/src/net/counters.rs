@@ -41,7 +41,7 @@ crate::counters::counters! {
         /// Frames to be sent that were given up because the driver faulted at them.
         pub tx_poison: u64,
         /// Frames to be sent that a driver had when it ended, or was restored from a snapshot, and that were not given
-        /// again: they may have been sent, and may be lost.
+        /// again: they may have been sent, and may be lost. Those that the next driver does not take are among them.
         pub tx_given_up: u64,
     }
 }

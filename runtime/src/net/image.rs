@@ -62,8 +62,6 @@ impl Traffic {
         let Some(rings) = &mut self.rings else { return given_up };
         rings.rx_provide.restore(image.provided[0]);
         rings.tx_provide.restore(image.provided[1]);
-        // The driver had no frame to send, and none in part.
-        rings.beside.note(image.provided[1].1.wrapping_sub(1), true);
         rings.rx_return.restore(image.returned[0]);
         rings.tx_return.restore(image.returned[1]);
         given_up

@@ -185,7 +185,7 @@ impl<U: NetBackend> Class for Net<U> {
         if !self.leaves_offloads {
             frames.offloads &= offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM;
         }
-        self.traffic.set_frames(frames);
+        self.counters.tx_given_up += self.traffic.set_frames(frames);
         // Before `open`, so that a device whose receiver is slow to change is set up once.
         if let Some(wanted) = self.backend.wanted() {
             self.take_wanted(driver.host(), wanted);

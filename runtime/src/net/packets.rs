@@ -1,7 +1,9 @@
 //! Who has which packet buffer.
 
 use nook_abi::Fault;
-use nook_abi::net::{EntryWords, NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, Side, entry_flags};
+use nook_abi::net::{
+    EntryWords, NetFault, Owner, PacketStatus, PoolLayout, Queue, QueueEntry, Side, entry_flags, offload,
+};
 use nook_net_api::Outgoing;
 
 use super::HostProducer;
@@ -144,7 +146,36 @@ impl Packets {
 
     /// Returns how many frames end in these buffers.
     pub(crate) fn frames_in(&self, ids: &[u32]) -> u64 {
-        ids.iter().filter(|&&id| self.given[id as usize].flags & entry_flags::LAST != 0).count() as u64
+        ids.iter().filter(|&&id| self.ends(id)).count() as u64
+    }
+
+    /// Returns whether a frame ends in a buffer for sending, as it was given.
+    #[inline]
+    pub(crate) fn ends(&self, id: u32) -> bool {
+        self.given[id as usize].flags & entry_flags::LAST != 0
+    }
+
+    /// Returns whether a frame to be sent begins in the buffer of an entry that the driver was given; what the entry
+    /// says may be anything.
+    pub(crate) fn begins(&self, entry: &QueueEntry) -> bool {
+        self.given.get(entry.id as usize).is_some_and(|given| given.flags & entry_flags::FIRST != 0)
+    }
+
+    /// Returns whether a driver takes the frame in these buffers that does this to frames (bits of [`offload`]), and
+    /// takes them of up to `longest_bytes`.
+    pub(crate) fn is_taken_by(&self, ids: &[u32], offloads: u32, longest_bytes: usize) -> bool {
+        let given = |id: &u32| self.given[*id as usize];
+        let mut needed = if ids.len() > 1 { offload::SEVERAL_BUFFERS } else { 0 };
+        let mut bytes = ids.iter().map(|id| given(id).len_bytes as usize).sum();
+        let has_side = |id: &&u32| given(id).flags & entry_flags::SIDE != 0;
+        if let Some(side) = ids.first().filter(has_side).map(|id| &self.sides[*id as usize]) {
+            needed |= offload::TX_CHECKSUM;
+            if side.is_segmented() {
+                needed |= if side.is_ipv6() { offload::SEGMENT_V6 } else { offload::SEGMENT_V4 };
+                bytes = usize::from(side.header_bytes) + usize::from(side.segment_bytes);
+            }
+        }
+        needed & !offloads == 0 && bytes <= longest_bytes
     }
 
     fn is_drivers(&self, id: u32) -> bool {
@@ -252,7 +283,6 @@ impl Packets {
             if left == 0 {
                 flags |= entry_flags::LAST;
             }
-            beside.note(ring_at, left == 0);
             (at, ring_at) = (at + 1, ring_at.wrapping_add(1));
             given[id as usize] = Given { at_ns: now_ns, order: at, len_bytes, flags, again: false };
             Some(frame_entry(id, given_out(&mut keys[id as usize]), flags, len_bytes))
@@ -277,7 +307,6 @@ impl Packets {
             if given.flags & entry_flags::SIDE != 0 {
                 beside.set(at, &self.sides[id as usize]);
             }
-            beside.note(at, given.flags & entry_flags::LAST != 0);
             at = at.wrapping_add(1);
             frame_entry(id, given_out(&mut self.keys[id as usize]), given.flags, given.len_bytes)
         }))
@@ -306,16 +335,16 @@ impl Packets {
     }
 
     /// Holds the buffer of an entry that the driver put into `tx_return`, as [`hold_received`](Self::hold_received)
-    /// does, if it was sent. Says which buffer, and whether a frame ends in it.
+    /// does, if it was sent. Says which buffer.
     #[inline]
-    pub(crate) fn hold_sent(&mut self, [first, second]: EntryWords) -> Option<(u32, bool)> {
+    pub(crate) fn hold_sent(&mut self, [first, second]: EntryWords) -> Option<u32> {
         let id = first as u32;
         let key = self.keys.get_mut(id as usize)?;
         let flags = (first >> QueueEntry::FLAGS_SHIFT) as u16;
         let is_sent = flags & !TO_SEND == 0 && second >> QueueEntry::STATUS_SHIFT == 0;
         (id >= self.rx_count && is_sent && has_key(first, *key)).then(|| {
             *key = came_back(*key);
-            (id, flags & entry_flags::LAST != 0)
+            id
         })
     }
 

@@ -113,8 +113,9 @@ impl Traffic {
         }
     }
 
-    /// Sets what the driver said of its frames. It gets none before.
-    pub(crate) fn set_frames(&mut self, frames: Frames) {
+    /// Sets what the driver said of its frames. It gets none before. Frames that were kept for it and that it does not
+    /// take are given up; says how many.
+    pub(crate) fn set_frames(&mut self, frames: Frames) -> u64 {
         let Frames { longest_bytes, mut offloads } = frames;
         let room_bytes = self.packets.layout().room_bytes as usize;
         let most = (self.packets.tx_count() as usize).min(QUEUE_CAPACITY as usize);
@@ -129,6 +130,18 @@ impl Traffic {
         let longest_bytes = longest_bytes.min(self.parts.0 * room_bytes);
         self.packets.set_checks(offloads & offload::RX_CHECKSUM != 0);
         self.frames = Frames { longest_bytes, offloads };
+        let (mut kept, mut given_up) = (std::mem::take(&mut self.kept), 0);
+        while !kept.is_empty() {
+            let others = kept.split_off(self.packets.frame_count(&kept).unwrap_or(1));
+            if self.packets.is_taken_by(&kept, offloads, longest_bytes) {
+                self.kept.append(&mut kept);
+            } else {
+                kept.iter().for_each(|&id| self.packets.give_up(id));
+                given_up += 1;
+            }
+            kept = others;
+        }
+        given_up
     }
 
     /// Begins a new driver instance with empty queues and no packet.
@@ -140,7 +153,8 @@ impl Traffic {
             tx_return: space.consumer(Queue::TxReturn as usize),
             beside: Beside::new(space, sides_addr(space.ring_addrs())),
         });
-        self.set_frames(Frames::default());
+        (self.frames, self.parts) = (Frames::default(), (1, 1));
+        self.packets.set_checks(false);
     }
 
     /// Ends the driver instance: its queues must not be touched any more, its packets are the host's. Frames that
@@ -234,8 +248,8 @@ impl Traffic {
         Ok(())
     }
 
-    /// Gives the driver frames to be sent: those that were kept for it, then new ones, which go from the interface
-    /// straight into transmit buffers. Says how many.
+    /// Gives the driver frames to be sent: those that were kept for it, and after the last of them new ones, which go
+    /// from the interface straight into transmit buffers. Says how many.
     pub(crate) fn provide_tx(
         &mut self,
         backend: &mut impl NetBackend,
@@ -258,6 +272,14 @@ impl Traffic {
                 }
             }
             packets.give_tx_again((tx_provide, beside), now_ns, kept.drain(..whole));
+            if !kept.is_empty() {
+                // Newer ones would pass those for which there was no room.
+                if again > 0 {
+                    self.moves += 1;
+                    tx_provide.publish();
+                }
+                return Ok(Ok(again));
+            }
         }
         let Frames { longest_bytes, offloads } = self.frames;
         let (window, layout) = (self.window.slice(), *packets.layout());
@@ -319,7 +341,9 @@ impl Traffic {
         let Some(rings) = &self.rings else { return Ok(()) };
         rings.rx_provide.look(Queue::RxProvide.name())?;
         let taken = rings.tx_provide.look(Queue::TxProvide.name())?;
-        if self.parts.1 > 1 && !rings.beside.is_between_frames(taken) {
+        // A filter's part of the SDK moves entries up in the ring, so the place in it does not say which is next.
+        let is_next_of_frame = |at| !self.packets.begins(&QueueEntry::from_words(rings.tx_provide.get(at)));
+        if self.parts.1 > 1 && taken != rings.tx_provide.produced() && is_next_of_frame(taken) {
             let rule = "a frame was taken in part";
             return Err(Fault::QueueCorrupt { queue: Queue::TxProvide.name(), value: taken, rule });
         }
@@ -351,19 +375,18 @@ impl Traffic {
             return Ok(());
         };
         tx_return.take(Queue::TxReturn.name(), |words| {
-            let id = match packets.hold_sent(words) {
-                Some((id, true)) => id,
-                Some((id, false)) => {
-                    sent_others.count(PacketStatus::Done, false);
-                    id
-                }
+            let (id, status) = match packets.hold_sent(words) {
+                Some(id) => (id, PacketStatus::Done),
                 None => {
                     let entry = QueueEntry::from_words(words);
-                    let status = packets.hold(Queue::TxReturn, &entry)?;
-                    sent_others.count(status, entry.flags & entry_flags::LAST != 0);
-                    entry.id
+                    (entry.id, packets.hold(Queue::TxReturn, &entry)?)
                 }
             };
+            // As it was given, whatever the driver says of it.
+            let ends = packets.ends(id);
+            if !ends || status != PacketStatus::Done {
+                sent_others.count(status, ends);
+            }
             sent.push(id);
             Ok(())
         })

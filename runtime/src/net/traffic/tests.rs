@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::RegionAddrs;
 use nook_abi::ClassFault;
-use nook_abi::net::{NetFault, RING_BYTES, SIDES_BYTES, entry_flags};
+use nook_abi::net::{NetFault, RING_BYTES, SIDES_BYTES, Side, entry_flags, side_flags};
 use nook_abi::{HOST_PAGE_BYTES, QUEUE_CAPACITY};
 use nook_net_api::Outgoing;
 
@@ -228,7 +228,7 @@ fn a_frame_of_which_parts_came_back_is_given_up_when_its_driver_ends() {
     assert_eq!(counters.tx_done, 0, "no frame ends in it");
     assert_eq!(net.end(), 1, "the first cannot be sent again");
     net.begin(Some(&space));
-    net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
+    assert_eq!(net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS }), 0);
     assert_eq!(net.provide_tx(&mut Sends(0, 60), &mut counters, 2).unwrap().unwrap(), 1, "the second is");
     let flags = |at: usize| {
         let entry = base.wrapping_add(place(2) as usize + 64 + at * 16).cast::<u64>();
@@ -237,4 +237,127 @@ fn a_frame_of_which_parts_came_back_is_given_up_when_its_driver_ends() {
     };
     assert_eq!([0, 1, 2].map(flags), [1, 0, 2]);
     assert_eq!(net.packets.free_tx_count(), 509);
+}
+
+#[test]
+fn what_a_filter_moved_up_in_the_ring_is_a_whole_frame_and_can_wait() {
+    let mut memory = DriverMemory::new();
+    let (base, space) = (memory.base(), memory.space());
+    let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
+    net.begin(Some(&space));
+    net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
+    let mut counters = NetCounters::default();
+    for len in [60, 5000] {
+        assert_eq!(net.provide_tx(&mut Sends(1, len), &mut counters, 1).unwrap().unwrap(), 1);
+    }
+    // The second, of three entries, is returned and the first stands in the place of its last.
+    take_and_return(base, 3, (1, 3));
+    let entries = base.wrapping_add(place(2) as usize + 64).cast::<u64>();
+    // SAFETY: two words of the first and the fourth entry, in the memory.
+    unsafe { (0..2).for_each(|word| entries.add(6 + word).write_volatile(entries.add(word).read_volatile())) };
+    net.check().unwrap();
+    net.accept(&mut Sends(0, 60), &mut counters).unwrap();
+    assert_eq!((counters.tx_done, net.packets.free_tx_count()), (1, 511));
+    net.withhold_tx().unwrap();
+    assert_eq!(net.kept.len(), 1);
+}
+
+#[test]
+fn where_a_frame_ends_is_as_it_was_given_whatever_the_driver_says() {
+    for flags in [[0; 3], [entry_flags::LAST; 3], [entry_flags::LAST, 0, 0]] {
+        for (status, done_and_failed) in [(PacketStatus::Done, (1, 0)), (PacketStatus::Failed, (0, 1))] {
+            let mut memory = DriverMemory::new();
+            let base = memory.base();
+            let (mut net, mut counters) = in_several_buffers(&mut memory);
+            take_and_return(base, 3, (0, 3));
+            let back = base.wrapping_add(place(3) as usize + 64).cast::<u64>();
+            for (at, flags) in flags.into_iter().enumerate() {
+                // SAFETY: two words of an entry, in the memory.
+                unsafe {
+                    let first = back.add(at * 2).read_volatile() & !(0xffff << QueueEntry::FLAGS_SHIFT);
+                    back.add(at * 2).write_volatile(first | u64::from(flags) << QueueEntry::FLAGS_SHIFT);
+                    back.add(at * 2 + 1).write_volatile((status as u64) << QueueEntry::STATUS_SHIFT);
+                }
+            }
+            net.check().unwrap();
+            net.accept(&mut Sends(0, 60), &mut counters).unwrap();
+            assert_eq!((counters.tx_done, counters.tx_failed), done_and_failed, "{flags:?}");
+        }
+    }
+}
+
+/// An interface with this many packets to send, of 30 buffers, which are left to the device to be cut.
+struct SendsToCut(u32);
+
+impl NetBackend for SendsToCut {
+    fn deliver(&mut self, _: Incoming<'_>) -> std::io::Result<bool> {
+        Ok(true)
+    }
+    fn fetch(&mut self, _: &Room<'_>) -> std::io::Result<Option<Outgoing>> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        let flags = side_flags::CHECKSUM | side_flags::SEGMENT;
+        let side =
+            Side { flags, header_bytes: 54, segment_bytes: 1460, frame_bytes: TO_CUT as u32, ..Default::default() };
+        Ok(left.map(|_| Outgoing { len_bytes: TO_CUT, side: Some(side) }))
+    }
+    fn link(&mut self, _: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn set_mac(&mut self, _: [u8; 6]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const TO_CUT: usize = 60_000;
+
+#[test]
+fn new_frames_do_not_pass_those_that_were_kept() {
+    let mut memory = DriverMemory::new();
+    let (base, space) = (memory.base(), memory.space());
+    let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
+    let (all, mut counters) = (Frames { longest_bytes: 1518, offloads: offload::ALL }, NetCounters::default());
+    net.begin(Some(&space));
+    net.set_frames(all);
+    for _ in 0..2 {
+        assert_eq!(net.provide_tx(&mut SendsToCut(8), &mut counters, 1).unwrap().unwrap(), 8);
+        take_and_return(base, 240, (0, 0));
+        net.check().unwrap();
+    }
+    assert_eq!(net.end(), 0);
+    net.begin(Some(&space));
+    assert_eq!(net.set_frames(all), 0);
+    let mut new = Sends(1, 60);
+    assert_eq!(net.provide_tx(&mut new, &mut counters, 2).unwrap().unwrap(), 8, "there is no room for the ninth");
+    take_and_return(base, 240, (0, 0));
+    net.check().unwrap();
+    assert_eq!(net.provide_tx(&mut new, &mut counters, 3).unwrap().unwrap(), 9);
+}
+
+#[test]
+fn frames_that_the_next_driver_does_not_take_are_given_up() {
+    const TO_CUT_V4: u32 = offload::TX_CHECKSUM | offload::SEVERAL_BUFFERS | offload::SEGMENT_V4;
+    for (offloads, longest_bytes, given_up) in [
+        (TO_CUT_V4, 1518, 0),
+        (0, 1518, 2),
+        (offload::SEVERAL_BUFFERS, 9018, 2),
+        (offload::ALL & !offload::SEGMENT_V4, 1518, 2),
+        // A segment is longer than its frames.
+        (offload::ALL, 1513, 2),
+    ] {
+        let mut memory = DriverMemory::new();
+        let space = memory.space();
+        let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
+        let mut counters = NetCounters::default();
+        net.begin(Some(&space));
+        net.set_frames(Frames { longest_bytes: 1518, offloads: offload::ALL });
+        assert_eq!(net.provide_tx(&mut SendsToCut(2), &mut counters, 1).unwrap().unwrap(), 2);
+        assert_eq!(net.provide_tx(&mut Sends(1, 60), &mut counters, 1).unwrap().unwrap(), 1);
+        assert_eq!(net.end(), 0);
+        net.begin(Some(&space));
+        assert_eq!(net.set_frames(Frames { longest_bytes, offloads }), given_up, "{offloads:#x}");
+        let again = net.provide_tx(&mut Sends(0, 60), &mut counters, 2).unwrap().unwrap();
+        assert_eq!(u64::from(again), 3 - given_up);
+        assert_eq!(net.packets.free_tx_count() as u64, 511 - (2 - given_up) * 30);
+    }
 }
