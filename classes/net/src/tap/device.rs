@@ -82,6 +82,12 @@ impl Device {
         // A kernel that does not say it is asked for everything.
         let features = Features::of(name).and_then(|features| Ok((features.turned_off()?, features)));
         set(ALL)?;
+        if let Err(error) = &features {
+            tracing::warn!(
+                "{name}: what `ethtool -K` turned off of checksums and segmentation is turned on: asking for it failed: \
+                 {error}"
+            );
+        }
         let Ok((off @ 1.., features)) = features else { return Ok(()) };
         if off == ALL {
             return Ok(());

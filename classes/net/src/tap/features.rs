@@ -6,8 +6,9 @@
 #![expect(unsafe_code, reason = "ethtool's ioctls take structures of any length")]
 
 use std::io;
-use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// Bits of ETHTOOL_GFEATURES and its relatives (Linux, include/uapi/linux/ethtool.h).
 const GET_STRINGS: u32 = 0x1b;
@@ -26,7 +27,7 @@ const FEATURES: [(&str, u32); 3] = [
 
 /// An interface, asked by its name in this process's network namespace.
 pub(super) struct Features {
-    socket: UdpSocket,
+    socket: OwnedFd,
     name: Vec<u8>,
     /// Of each of [`FEATURES`], its place among the kernel's.
     places: [usize; 3],
@@ -35,7 +36,8 @@ pub(super) struct Features {
 
 impl Features {
     pub(super) fn of(name: &str) -> io::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        // Any socket is asked about interfaces; this one takes no address, and so no loopback interface that is up.
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
         let mut features = Features { socket, name: name.into(), places: [0; 3], count: 0 };
         // Command, reserved, which sets are asked for (64 bits), and for each of them how long it is.
         let mut info = [GET_SET_INFO, 0, 1 << FEATURE_NAMES, 0, 0];
@@ -108,9 +110,9 @@ mod tests {
         let inside = || {
             // SAFETY: changes this thread's network namespace and nothing else.
             assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "{}", io::Error::last_os_error());
-            for args in ["link set lo up", "tuntap add dev nook0 mode tap"] {
-                assert!(Command::new("ip").args(args.split(' ')).status().expect("ip").success());
-            }
+            // Nothing else is up in it, not even the loopback interface.
+            let mut command = Command::new("ip");
+            assert!(command.args(["tuntap", "add", "dev", "nook0", "mode", "tap"]).status().expect("ip").success());
             test();
         };
         let outcome = std::thread::scope(|scope| scope.spawn(inside).join());
