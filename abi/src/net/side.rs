@@ -11,7 +11,7 @@ pub mod offload {
     pub const SEGMENT_V4: u32 = 1 << 1;
     /// The same over IPv6.
     pub const SEGMENT_V6: u32 = 1 << 2;
-    /// A frame may lie in several buffers, either way.
+    /// A frame to be sent may lie in several buffers. A received frame is in one.
     pub const SEVERAL_BUFFERS: u32 = 1 << 3;
     /// Looks at checksums of TCP and UDP as frames are received: the driver says so of a frame whose checksum is right
     /// (`entry_flags::CHECKED`).

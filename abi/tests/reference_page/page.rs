@@ -199,6 +199,12 @@ A filter is a second module in a driver's nook, of class `filter`. It has its ow
 with the same window at its end; it imports nothing and exports all of these. Driver and filter trust each other: they
 call each other without the host, and a fault of either ends both.
 
+A filter sees a frame before the device does anything to it. If the driver said that its device does the host's work
+(`net_offloads`), that is how a frame to be sent is seen: with a checksum that is not complete, and with TCP's segmentation a
+packet of up to 64 KiB that was not cut, whose lengths, IPv4 checksum and TCP checksum are not final. Of a frame in several
+buffers it sees the first, and its verdict is about all of it. The policy `[net] offloads = \"host\"` has it see frames as
+they leave, but for those in several buffers.
+
 {}",
         table(&["export", "wasm type", "context", "since", "what it does"], rows)
     )
@@ -268,11 +274,11 @@ of both and checks what the driver says.
 Class `net` has a `NetPage` in `class`, and four rings of {RING_BYTES} bytes with entries that are `QueueEntry`. Packet
 buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins `headroom_bytes` after that.
 
-A frame is one entry, with `FIRST` and `LAST`. Only if the driver said `SEVERAL_BUFFERS` (`net_offloads`) it may be several
-entries that follow each other, `FIRST` on the first and `LAST` on the last, each but the last full. A driver takes such
-a frame whole in one call, or not at all: one that begins within `poll`'s budget is taken to its end. It returns each
-entry by itself, with the flags that it was given with; what became of the frame is the status of its last one. A
-received frame is put whole in one call, too, its entries one after the other.
+A frame is one entry, with `FIRST` and `LAST`. Only if the driver said `SEVERAL_BUFFERS` (`net_offloads`) one to be sent may
+be several entries that follow each other, `FIRST` on the first and `LAST` on the last, each but the last full. A driver
+takes such a frame whole in one call, or not at all: one that begins within `poll`'s budget is taken to its end. It returns
+each entry by itself, with the flags that it was given with; what became of the frame is the status of its last one, as the
+host gave it. A received frame is in one buffer, whatever the driver said.
 
 An entry of `tx_provide` whose flags have `SIDE` has a `Side` beside it: {side_bytes} bytes in the ring's side array, at the
 same index. It stands beside a frame's first entry, and only if the driver said what it asks for. The host has checked

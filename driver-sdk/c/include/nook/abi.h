@@ -125,7 +125,7 @@ enum nook_status {
 #define NOOK_OFFLOAD_SEGMENT_V4 (1u << 1)
 /* The same over IPv6. */
 #define NOOK_OFFLOAD_SEGMENT_V6 (1u << 2)
-/* A frame may lie in several buffers, either way. */
+/* A frame to be sent may lie in several buffers. A received frame is in one. */
 #define NOOK_OFFLOAD_SEVERAL_BUFFERS (1u << 3)
 /* Looks at checksums of TCP and UDP as frames are received: the driver says so of a frame whose checksum is right
    (`entry_flags::CHECKED`). */
