@@ -2,8 +2,8 @@
 //! a driver and none with what drivers are plugged into otherwise.
 //!
 //! A frame's number and direction say what is in all of it. One that did not arrive is sent again, later each time, as
-//! protocols do; none is ever given up. So a flow is complete when every frame of it came, and what came changed, or
-//! was never sent, is corrupted.
+//! protocols do; none is ever given up. So a flow is complete when every frame of it and every older one came, and what
+//! came changed, or was never sent, is corrupted.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -116,14 +116,15 @@ impl Oracle {
         Flow([0, 1].map(|side| state.sides[side].next))
     }
 
-    /// Returns whether all of a flow has arrived.
+    /// Returns whether all of a flow has arrived, and all that was under way when it began: what was lost before is sent
+    /// again meanwhile.
     pub fn is_complete(&self, flow: Flow) -> bool {
         let state = self.state();
         state
             .sides
             .iter()
             .zip(flow.0)
-            .all(|(side, from)| side.next >= from + FLOW && side.under_way.range(from..from + FLOW).next().is_none())
+            .all(|(side, from)| side.next >= from + FLOW && side.under_way.range(..from + FLOW).next().is_none())
     }
 
     /// Returns when the first frame was sent that did not arrive in time, if there was one.
@@ -371,6 +372,27 @@ mod tests {
             let len = CableEnd(oracle.clone()).recv(&mut buffer).unwrap().unwrap();
             oracle.arrive(Way::Received, &buffer[..len]);
         }
+        assert!(oracle.is_complete(flow));
+    }
+
+    #[test]
+    fn a_flow_is_not_complete_while_an_older_frame_never_comes() {
+        let (oracle, clock) = oracle();
+        let never = sent(&oracle).unwrap();
+        let flow = oracle.flow();
+        let mut buffer = [0; 2048];
+        for _ in 0..1000 {
+            clock.charge(MS);
+            if let Some(frame) = sent(&oracle).filter(|frame| *frame != never) {
+                oracle.arrive(Way::Sent, &frame);
+            }
+            if let Some(len) = CableEnd(oracle.clone()).recv(&mut buffer).unwrap() {
+                oracle.arrive(Way::Received, &buffer[..len]);
+            }
+            assert!(!oracle.is_complete(flow));
+        }
+        assert!(oracle.tally().lost > 0 && oracle.tally().delivered > 4 * FLOW);
+        oracle.arrive(Way::Sent, &never);
         assert!(oracle.is_complete(flow));
     }
 }

@@ -12,13 +12,13 @@ pub enum Outcome {
     NotActivated,
     /// It was, and nobody noticed anything: all frames came, as they were sent. Some may have been sent again.
     NoEffect,
-    /// It was reported, and a flow completed within 5 s afterwards, without help.
+    /// It was reported, and a flow completed within 5 s of the first report, without help.
     Recovered,
     /// The driver did not come up, and said so or was found out.
     Refused,
     /// It was reported, and the driver ended in quarantine.
     Quarantined,
-    /// It was reported, and no flow completed within 5 s.
+    /// It was reported, and no flow completed within 5 s of the first report.
     NotRecovered,
     /// Traffic failed, and there was no report within 30 s.
     Undetected,

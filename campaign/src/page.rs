@@ -33,7 +33,7 @@ pub fn page(title: &str, again: &str, summary: &Summary, records: &[Record]) -> 
     );
     out += "<p>Each trial plants one fault in the driver, its memory, its device or what the operating system does for it, \
             beside a second nook. Frames whose every byte is known go both ways meanwhile. <b>Recovered</b>: it was \
-            reported, and a flow completed within 5 s, without help. <b>Undetected</b>: traffic failed and there was no \
+            reported, and a flow completed within 5 s of the first report, without help. <b>Undetected</b>: traffic failed and there was no \
             report within 30 s. <b>Silent corruption</b>: something arrived that was not sent. <b>Host harmed</b>: \
             the process died or leaked, or the second nook was disturbed.</p>";
     for (heading, about, table) in [

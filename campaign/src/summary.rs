@@ -41,7 +41,7 @@ pub struct Counts {
     pub activated: usize,
     /// Those in which something failed and it was reported.
     pub detected: usize,
-    /// Those of them after which a flow completed within 5 s, without help.
+    /// Those of them after which a flow completed within 5 s of the first report, without help.
     pub recovered: usize,
     /// Those in which traffic failed without a report.
     pub undetected: usize,

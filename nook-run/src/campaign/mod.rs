@@ -6,6 +6,7 @@ mod children;
 mod harm;
 mod progress;
 mod results;
+mod settling;
 mod stage;
 mod story;
 mod trial;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use nook_campaign::{Begin, Flow, Injection, Kind, Level, Outcome, Run, Tally, Trial, with_injection};
 
 use super::harm::Before;
+use super::settling::{RECOVERED_NS, Seen, Settling};
 use super::stage::{Compiled, Stage, Subject};
 
 const MS: u64 = 1_000_000;
@@ -19,12 +20,6 @@ const NEIGHBOUR_PACE_NS: u64 = 4 * MS;
 const UP_NS: u64 = 10 * SECOND;
 /// For how long traffic is watched once the fault may be there.
 const WATCHED_NS: u64 = 40 * MS;
-/// After a report, a flow completes within this, or the driver was not recovered.
-const RECOVERED_NS: u64 = 5 * SECOND;
-/// Traffic that failed is reported within this, or nobody noticed.
-const NOTICED_NS: u64 = 30 * SECOND;
-/// A driver that reports again and again, and never goes on for long enough, is given up after this.
-const GIVEN_UP_NS: u64 = 20 * SECOND;
 /// More hits are not counted: how often a loop went round until it was ended by real time is not the same each time.
 const MOST_HITS: u64 = 10_000;
 /// The longest turn.
@@ -96,24 +91,29 @@ fn told(subject: &Subject, injection: &Injection, ending: Ending, tally: Tally, 
         outcome => outcome,
     };
     let reported_ns = first.map(|recovery| recovery.at_ns);
-    let began_ns = match (subject.oracle.first_failure_ns(), injection.first_hit_ns()) {
-        (Some(failed_ns), _) if reported_ns.is_none_or(|reported_ns| failed_ns < reported_ns) => Some(failed_ns),
-        // No frame had failed by then: at most since the fault, which it may have taken a while to have an effect.
-        _ => reported_ns,
-    };
+    let detection_ns = reported_ns
+        .and_then(|reported_ns| detection_ns(reported_ns, subject.oracle.first_failure_ns(), injection.first_hit_ns()));
     Run {
         outcome,
         level,
         hits,
         report: first.map(|recovery| recovery.fault.clone()).or(ending.said),
         reports: supervisor.faults(),
-        detection_ns: reported_ns.zip(began_ns).map(|(reported_ns, began_ns)| reported_ns - began_ns),
+        detection_ns,
         downtime_ns: ending.downtime_ns,
         lost: tally.lost,
         duplicates: tally.duplicates,
         corrupted: tally.corrupted,
         harm,
     }
+}
+
+/// Returns how long a report took: from the first frame that failed, or, if none had by then, from the fault, which may
+/// have taken a while to have an effect.
+fn detection_ns(reported_ns: u64, failed_ns: Option<u64>, hit_ns: Option<u64>) -> Option<u64> {
+    let before = |ns: &u64| *ns <= reported_ns;
+    let began_ns = failed_ns.filter(before).or(hit_ns.filter(before))?;
+    Some(reported_ns - began_ns)
 }
 
 struct Pair<'a> {
@@ -170,34 +170,35 @@ impl Pair<'_> {
 
     /// Waits for a flow that begins now, or after the last report, and completes.
     fn settle(&mut self) -> Result<Ending, Ending> {
-        let begun_ns = self.subject.now_ns();
-        let mut since_ns = begun_ns;
-        let mut reports = self.subject.supervisor.faults();
-        let mut flow: Flow = self.subject.oracle.flow();
         loop {
-            let end_ns = since_ns + if reports == 0 { NOTICED_NS } else { RECOVERED_NS };
-            self.until(end_ns, |subject| subject.supervisor.faults() != reports || subject.oracle.is_complete(flow))?;
-            let (now_ns, faults) = (self.subject.now_ns(), self.subject.supervisor.faults());
-            let again = faults != reports;
-            if !again && self.subject.oracle.is_complete(flow) {
-                return Ok(self.completed(reports));
+            let flow = self.subject.oracle.flow();
+            let settling = Settling::new(self.seen(flow));
+            let reports = settling.reports();
+            self.until(settling.end_ns(), |subject| {
+                subject.supervisor.faults() != reports || subject.oracle.is_complete(flow)
+            })?;
+            let seen = self.seen(flow);
+            if let Some(outcome) = settling.judge(seen) {
+                return Ok(self.settled(outcome, seen));
             }
-            if !again || now_ns > begun_ns + GIVEN_UP_NS {
-                let outcome = if reports == 0 { Outcome::Undetected } else { Outcome::NotRecovered };
-                return Ok(Ending { outcome, downtime_ns: None, said: self.standing() });
-            }
-            (reports, since_ns, flow) = (faults, now_ns, self.subject.oracle.flow());
         }
     }
 
-    fn completed(&self, reports: u64) -> Ending {
-        let now_ns = self.subject.now_ns();
-        let reported_ns = self.subject.supervisor.recoveries().first().map(|recovery| recovery.at_ns);
+    fn seen(&self, flow: Flow) -> Seen {
+        Seen {
+            now_ns: self.subject.now_ns(),
+            reports: self.subject.supervisor.faults(),
+            first_report_ns: self.subject.supervisor.recoveries().first().map(|recovery| recovery.at_ns),
+            is_complete: self.subject.oracle.is_complete(flow),
+        }
+    }
+
+    fn settled(&self, outcome: Outcome, seen: Seen) -> Ending {
         let failed_ns = self.subject.oracle.first_failure_ns();
-        let since_ns = [reported_ns, failed_ns].into_iter().flatten().min();
-        let outcome = if reports == 0 { Outcome::NoEffect } else { Outcome::Recovered };
-        let downtime_ns = since_ns.map(|since_ns| now_ns - since_ns);
-        Ending { outcome, downtime_ns, said: None }
+        let since_ns = [seen.first_report_ns, failed_ns].into_iter().flatten().min();
+        let downtime_ns = since_ns.filter(|_| seen.is_complete).map(|since_ns| seen.now_ns - since_ns);
+        let said = (outcome == Outcome::Undetected).then(|| self.standing()).flatten();
+        Ending { outcome, downtime_ns, said }
     }
 
     /// Says what stands still.
@@ -241,4 +242,18 @@ pub fn without_fault(stage: &Stage) -> Result<()> {
         Err(error) => format!("{error:#}"),
     };
     bail!("without any fault, the driver does not carry the campaign's traffic ({why}); `nook-run selftest` says more")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_timed_from_the_first_frame_that_failed_or_else_from_the_fault() {
+        assert_eq!(detection_ns(90, Some(50), Some(20)), Some(40));
+        assert_eq!(detection_ns(90, None, Some(20)), Some(70));
+        // What fails after the report fails because of the recovery.
+        assert_eq!(detection_ns(90, Some(95), Some(20)), Some(70));
+        assert_eq!((detection_ns(90, Some(95), Some(99)), detection_ns(90, None, None)), (None, None));
+    }
 }
