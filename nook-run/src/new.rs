@@ -2,6 +2,7 @@
 //! it is. What is in it are the files in `templates/`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -69,33 +70,42 @@ impl FromStr for Ids {
 
 /// What crates and driver files cannot be called, or not without confusion.
 const TAKEN: &[&str] = &[
+    "abstract",
     "alloc",
     "as",
     "async",
     "await",
+    "become",
+    "box",
     "break",
     "const",
     "continue",
     "core",
     "crate",
+    "do",
     "dyn",
     "else",
     "enum",
     "extern",
     "false",
+    "final",
     "fn",
     "for",
+    "gen",
     "if",
     "impl",
     "in",
     "let",
     "loop",
+    "macro",
     "match",
     "mod",
     "move",
     "mut",
     "nook-regs",
     "nook-sdk",
+    "override",
+    "priv",
     "proc-macro",
     "pub",
     "ref",
@@ -108,11 +118,16 @@ const TAKEN: &[&str] = &[
     "test",
     "trait",
     "true",
+    "try",
     "type",
+    "typeof",
     "unsafe",
+    "unsized",
     "use",
+    "virtual",
     "where",
     "while",
+    "yield",
 ];
 const MOST_NAME_BYTES: usize = 32;
 
@@ -223,7 +238,11 @@ pub fn text(args: &NewArgs) -> Result<String> {
     let all = [COMMON, &ignored].into_iter().chain(kind.templates).flatten();
     let files: Vec<(String, String)> = all.map(|(place, text)| (filled(place), filled(text))).collect();
     let folder = Path::new(&args.name);
-    fs::create_dir(folder).with_context(|| format!("cannot make the folder {}: choose another name", args.name))?;
+    if let Err(error) = fs::create_dir(folder) {
+        let taken = error.kind() == ErrorKind::AlreadyExists;
+        let remedy = if taken { ": choose another name" } else { "" };
+        return Err(error).with_context(|| format!("cannot make the folder {}{remedy}", args.name));
+    }
     if let Err(error) = write(folder, &files) {
         // It was made above.
         let _ = fs::remove_dir_all(folder);
@@ -285,23 +304,26 @@ fn device(args: &NewArgs) -> Result<(String, String)> {
     }
 }
 
-/// Returns nook's tree, as it stands in files of the project.
+/// Returns nook's tree, as it stands in files of the project: as it was named, so that a link to it can be named.
 fn tree(given: Option<&Path>) -> Result<String> {
-    let built_from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this command was built nowhere")?;
     let path = given.unwrap_or(built_from);
-    let found = path.canonicalize().ok().filter(|path| path.join("driver-sdk/Cargo.toml").is_file());
+    let found = std::path::absolute(path).ok().filter(|path| path.join("driver-sdk/Cargo.toml").is_file());
     let found = found.with_context(|| {
         format!("{} is no source tree of nook's (it has no driver-sdk): name one with --tree DIR", path.display())
     })?;
-    let is_plain = |c: char| c.is_ascii_graphic() && !"\"'\\#$%:".contains(c);
     match found.to_str().filter(|text| text.chars().all(is_plain)) {
         Some(text) => Ok(text.to_owned()),
         None => bail!(
-            "{} has characters in its path that make or cargo would take for something else: link to it from another \
-             place, and name that with --tree",
+            "{} has characters in its path that make, cargo or a shell could take for something else: link to it from \
+             another place, and name that with --tree",
             found.display()
         ),
     }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "/._+@,=-".contains(c)
 }
 
 #[cfg(test)]
@@ -314,7 +336,10 @@ mod tests {
             assert!(check_name(name).is_ok(), "{name}");
         }
         let long = "a".repeat(MOST_NAME_BYTES + 1);
-        for name in ["", "8139", "-a", "a-", "My", "a_b", "a/b", "..", "a b", "é", "test", "nook-sdk", &long] {
+        for name in [
+            "", "8139", "-a", "a-", "My", "a_b", "a/b", "..", "a b", "é", "test", "nook-sdk", "yield", "try", "gen",
+            &long,
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }
@@ -325,5 +350,23 @@ mod tests {
         for wrong in ["", "10ec", "10ec:", "10ec:813", "10ec:81390", "class:010802", "+0ec:8139"] {
             assert!(wrong.parse::<Ids>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_tree_with_an_odd_path_is_refused_and_a_link_to_it_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        for odd in ["a b", "a&b", "a;b", "a(b", "a*b", "a~b", "a#b"] {
+            let odd = place.join(odd);
+            fs::create_dir_all(odd.join("driver-sdk")).unwrap();
+            fs::write(odd.join("driver-sdk/Cargo.toml"), "").unwrap();
+            let refused = tree(Some(&odd)).unwrap_err().to_string();
+            assert!(refused.contains("link to it from another place"), "{refused}");
+            let link = place.join("link");
+            std::os::unix::fs::symlink(&odd, &link).unwrap();
+            assert_eq!(tree(Some(&link)).unwrap(), link.to_str().unwrap());
+            fs::remove_file(&link).unwrap();
+        }
+        assert!(tree(Some(&place)).unwrap_err().to_string().contains("no source tree"));
     }
 }

@@ -61,6 +61,12 @@ fn what_cannot_be_begun_is_refused_and_leaves_nothing() {
     place.file("there", "");
     refused(&["there", "--class", "misc"], &["cannot make the folder there", "choose another name"]);
     assert_eq!(std::fs::read(place.at("there")).unwrap(), b"");
+    // What cannot be made under any name.
+    let nowhere = place
+        .command("sh", ["-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" new a --class misc", NOOK_RUN]);
+    let ended = nowhere.end();
+    assert!(ended.stderr.contains("cannot make the folder a: "), "{}", ended.stderr);
+    assert!(ended.code() == 1 && !ended.stderr.contains("choose another name"), "{}", ended.stderr);
 }
 
 #[test]
