@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, Write};
 
 use anyhow::{Context, Result};
-use nook_campaign::{BATCH, Begin, Campaign, Failure, Kind, Level, Planted, Record, Run, Trial};
+use nook_campaign::{BATCH, Begin, Campaign, Failure, Kind, Level, Outcome, Planted, Record, Run, Trial};
 
 use super::stage::{Compiled, Stage};
 use super::trial;
@@ -12,11 +12,10 @@ use super::trial;
 /// What a worker says once it can begin.
 pub const READY: &str = "ready";
 
-/// The module of one batch, and the mistakes in it.
+/// The module of one batch and the mistakes in it, or why there is none.
 struct Batch {
     number: u64,
-    compiled: Compiled,
-    planted: Vec<Planted>,
+    made: Result<(Compiled, Vec<Planted>), String>,
 }
 
 /// Tries faults of one campaign with one driver.
@@ -42,12 +41,15 @@ impl Worker {
     /// If it could not be tried.
     pub fn record(&mut self, number: u64) -> Result<Record> {
         let trial = self.campaign.trial(number);
-        let batch = self.batch(number / BATCH)?;
-        let compiled = match trial.kind {
-            Kind::Code | Kind::Memory => batch.compiled.clone(),
-            Kind::Device | Kind::Kernel => self.stage.pristine().clone(),
+        let (compiled, planted) = match trial.kind {
+            Kind::Code | Kind::Memory => match self.batch(number / BATCH)? {
+                Ok((compiled, all)) => {
+                    (compiled.clone(), trial.slot.checked_sub(1).and_then(|at| all.get(at as usize)).cloned())
+                }
+                Err(why) => return Ok(not_made(&trial, why)),
+            },
+            Kind::Device | Kind::Kernel => (self.stage.pristine().clone(), None),
         };
-        let planted = trial.slot.checked_sub(1).and_then(|at| self.batch.as_ref()?.planted.get(at as usize)).cloned();
         let transient = trial::run(&self.stage, &compiled, &trial, true)?;
         // In virtual time, and without a restart, it would be the same again.
         let restarted = matches!(trial.kind, Kind::Code)
@@ -56,13 +58,32 @@ impl Worker {
         Ok(record(&trial, planted.as_ref(), transient, persistent))
     }
 
-    fn batch(&mut self, number: u64) -> Result<&Batch> {
+    fn batch(&mut self, number: u64) -> Result<&Result<(Compiled, Vec<Planted>), String>> {
         if self.batch.as_ref().is_none_or(|batch| batch.number != number) {
-            let (compiled, planted) = self.stage.with_mistakes(&self.campaign.mistake_seeds(number))?;
-            self.batch = Some(Batch { number, compiled, planted });
+            let made = self.stage.with_mistakes(&self.campaign.mistake_seeds(number));
+            self.batch = Some(Batch { number, made: made.map_err(|error| format!("{error:#}")) });
         }
-        self.batch.as_ref().context("there is no batch")
+        Ok(&self.batch.as_ref().context("there is no batch")?.made)
     }
+}
+
+/// Returns the record of a trial whose fault cannot be put into the driver: it counts as not activated.
+fn not_made(trial: &Trial, why: &str) -> Record {
+    let run = Run {
+        outcome: Outcome::NotActivated,
+        level: None,
+        hits: 0,
+        report: None,
+        reports: 0,
+        detection_ns: None,
+        downtime_ns: None,
+        lost: 0,
+        duplicates: 0,
+        corrupted: 0,
+        harm: None,
+    };
+    let what = format!("not made, for its batch's mistakes cannot be put into the driver: {why}");
+    Record { class: "not_made".into(), what, ..record(trial, None, run.clone(), run) }
 }
 
 pub fn record(trial: &Trial, planted: Option<&Planted>, transient: Run, persistent: Run) -> Record {
@@ -103,4 +124,18 @@ pub fn serve(mut worker: Worker) -> Result<()> {
         writeln!(out, "{text}").and_then(|()| out.flush()).context("standard output")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_that_cannot_be_made_counts_as_not_activated_and_says_why() {
+        let campaign = Campaign { seed: 1, kinds: vec![Kind::Code] };
+        let record = not_made(&campaign.trial(5), "the module is too large");
+        assert_eq!((record.trial, record.kind, &record.class[..]), (5, Kind::Code, "not_made"));
+        assert_eq!((record.transient.outcome, record.persistent.hits), (Outcome::NotActivated, 0));
+        assert!(record.what.ends_with("the module is too large"), "{}", record.what);
+    }
 }
