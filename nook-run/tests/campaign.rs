@@ -46,8 +46,11 @@ fn a_campaign_repeats_to_the_byte_however_it_is_divided_and_harms_nothing() {
     campaign(&place, "second", &["--trials", "140", "--shard", "2/2", "--jobs", "1"]);
     campaign(&place, "second", &["--trials", "160", "--shard", "2/2", "--jobs", "1"]);
     let merge = ["campaign", "--merge", "first", "second", "--out", "merged"];
-    assert_eq!(place.nook_run(merge).end().code(), 0);
+    let merged = place.nook_run(merge).end().with(0).stdout;
+    assert!(!merged.contains("not here"), "{merged}");
     assert_eq!(records(&place.at("merged")), records_of_whole);
+    let merged = place.nook_run(["campaign", "--merge", "first", "--out", "one"]).end().with(0).stdout;
+    assert!(merged.contains("seed 1; 32 of 160 trials are not here"), "{merged}");
 
     let report = report(&whole);
     let count = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name}: {report:#}"));
@@ -55,7 +58,9 @@ fn a_campaign_repeats_to_the_byte_however_it_is_divided_and_harms_nothing() {
     assert!(count("activated") > 40 && count("detected") > 5 && count("recovered") > 0, "{report:#}");
     let outcomes: u64 = report["outcomes"].as_object().expect("outcomes").values().filter_map(Value::as_u64).sum();
     assert_eq!(outcomes, 160);
-    assert!(fs::read_to_string(whole.join("index.html")).expect("a page").contains("</svg>"));
+    let page = fs::read_to_string(whole.join("index.html")).expect("a page");
+    let again = "e1000.wasm --seed 1 --faults code,memory,device,kernel --isolation sfi+txn --trial NUMBER</code>";
+    assert!(page.contains("</svg>") && page.contains(again), "{page}");
 
     // One of them, again.
     let recovered = records_of_whole.iter().find(|line| line.contains(r#""transient":{"outcome":"recovered""#));
@@ -125,13 +130,19 @@ fn what_cannot_be_tried_is_refused_by_name_and_nothing_is_left() {
 }
 
 #[test]
-fn another_campaign_is_not_put_into_a_folder_that_has_one() {
+fn a_campaign_goes_on_after_a_full_disk_and_another_one_is_not_put_into_its_folder() {
     let place = Place::new();
-    campaign(&place, "out", &["--trials", "3", "--jobs", "1"]);
     let driver = e1000();
-    let args = ["campaign", driver.to_str().expect("text"), "--trials", "3", "--seed", "2", "--out", "out"];
-    let says = "holds a campaign with another driver, seed";
+    // The disk is full after some trials, and has room again.
+    let full = "trap '' XFSZ; ulimit -f 4; exec \"$0\" campaign \"$1\" --trials 9 --out out";
+    let ended = place.command("sh", ["-c", full, NOOK_RUN, driver.to_str().expect("text")]).end();
+    assert_is_said("a full disk", &ended, 1, &["--out: cannot write the results", "File too large"]);
+    let before = fs::read_to_string(place.at("out/results.jsonl")).expect("results");
+    assert!(before.ends_with('\n') && records(&place.at("out")).len() < 9, "{before}");
+    campaign(&place, "out", &["--trials", "9", "--jobs", "1"]);
+    let args = ["campaign", driver.to_str().expect("text"), "--trials", "9", "--seed", "2", "--out", "out"];
+    let says = "holds a campaign with another seed: name another folder";
     assert_is_said(says, &place.nook_run(args).end(), 1, &[says]);
     let records = records(&place.at("out"));
-    assert_eq!(records.len(), 3);
+    assert_eq!(records.len(), 9);
 }

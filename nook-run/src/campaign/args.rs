@@ -11,8 +11,8 @@ use crate::maps::args::RegistersArgs;
 /// `nook-run campaign`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A trial follows from the driver's file, the seed and its number, and nothing else: --seed S --trial N \
-                        plays it again. docs/reliability.md says what is tried and how it is judged."
+    after_help = "A trial follows from the driver's file and register map, from --seed, --faults, --isolation and \
+                        --policy, and from its number, and nothing else: with the same ones, --trial N plays it again. docs/reliability.md says what is tried and how it is judged."
 )]
 pub struct CampaignArgs {
     /// The driver's file.
@@ -25,9 +25,9 @@ pub struct CampaignArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
     /// Number of trials.
-    #[arg(long, value_name = "NUMBER", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub trials: u64,
-    /// As many trials as a few minutes allow, and the file and line of those faults in code that went unnoticed.
+    /// Tries 2000 faults only, for a first look.
     #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
     /// Kinds of faults.
@@ -76,6 +76,17 @@ impl std::fmt::Display for KindArg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = self.to_possible_value().map(|value| value.get_name().to_owned());
         f.write_str(&name.unwrap_or_default())
+    }
+}
+
+impl From<Kind> for KindArg {
+    fn from(kind: Kind) -> KindArg {
+        match kind {
+            Kind::Code => KindArg::Code,
+            Kind::Memory => KindArg::Memory,
+            Kind::Device => KindArg::Device,
+            Kind::Kernel => KindArg::Kernel,
+        }
     }
 }
 

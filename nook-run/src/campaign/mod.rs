@@ -12,22 +12,25 @@ mod story;
 mod trial;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use nook_abi::{Class, Hex};
+use nook_build::command::shown;
 use nook_campaign::{BATCH, Campaign, Kind, Outcome, Record, Run, Sites, Summary, page};
 use nook_recovery::PolicyFile;
+use nook_regs::RegisterMap;
 use nook_runtime::Wasi;
+use sha2::{Digest, Sha256};
 
-use self::args::CampaignArgs;
+use self::args::{CampaignArgs, KindArg};
 use self::children::Tried;
 use self::progress::Progress;
-use self::results::{About, Folder};
+use self::results::{About, Folder, Plan, Records};
 use self::stage::Stage;
 use self::worker::Worker;
 use crate::cli::{Isolation, LogFormat};
@@ -36,12 +39,14 @@ use crate::postmortem::lines_in_file;
 use crate::run::RunOutcome;
 use crate::{drivers, logging, maps, output};
 
-/// Trials of `--quick`.
+/// Trials of `--quick`: a fifth of what is tried otherwise.
 const QUICK: u64 = 2000;
 
 /// A driver that faults are planted in, and what else trials follow from.
 struct Setting {
     file: Vec<u8>,
+    map: &'static RegisterMap,
+    /// But for the program's hash, which takes a while.
     about: About,
 }
 
@@ -51,14 +56,10 @@ struct Setting {
 /// If it cannot be begun, or a trial cannot be made. What the campaign finds is no error.
 pub fn campaign(args: &CampaignArgs) -> Result<RunOutcome> {
     if !args.merge.is_empty() {
-        let (about, records) = results::merge(&args.merge)?;
-        let mut folder = Folder::open(&args.out, &about)?;
-        for record in
-            records.into_values().filter(|record| !folder.records.contains_key(&record.trial)).collect::<Vec<_>>()
-        {
-            folder.add(record)?;
-        }
-        return report(args, &about, &folder.records, None);
+        let (plan, records) = results::merge(&args.merge)?;
+        let mut folder = Folder::open(&args.out, &plan)?;
+        records.into_values().try_for_each(|record| folder.add(record))?;
+        return report(args, &plan, &folder.records, None);
     }
     let setting = setting(args)?;
     if args.worker {
@@ -70,9 +71,21 @@ pub fn campaign(args: &CampaignArgs) -> Result<RunOutcome> {
     }
     // A driver that does not work leaves no folder.
     drop(ready(args, &setting)?);
-    let mut folder = Folder::open(&args.out, &setting.about)?;
-    try_all(args, &setting, &mut folder)?;
-    report(args, &setting.about, &folder.records, Some(&setting.file))
+    let program = fs::read("/proc/self/exe").context("cannot read this program, to tell it from other builds")?;
+    let about = About { program_sha256: sha256(&program), ..setting.about.clone() };
+    let plan = Plan { trials: if args.quick { QUICK } else { args.trials }, about };
+    let mut folder = Folder::open(&args.out, &plan)?;
+    try_all(args, plan.trials, &setting, &mut folder)?;
+    report(args, &plan, &folder.records, Some(&setting.file))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Hex::of(&Sha256::digest(bytes)).to_string()
+}
+
+/// Returns what a register map is known by, whatever file it came from.
+fn registers_sha256(map: &RegisterMap) -> String {
+    sha256(nook_regs_file::write(map).as_bytes())
 }
 
 fn setting(args: &CampaignArgs) -> Result<Setting> {
@@ -95,8 +108,11 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
     let mut kinds: Vec<Kind> = args.faults.iter().copied().map(Kind::from).collect();
     kinds.sort_unstable();
     kinds.dedup();
+    let map = maps::choose(driver, manifest, &args.registers)?;
     let about = About {
         driver_sha256: Hex::of(&module.sha256()).to_string(),
+        registers_sha256: registers_sha256(map),
+        program_sha256: String::new(),
         driver: manifest.name.clone(),
         isolation: if args.isolation == Isolation::Sfi { "sfi" } else { "sfi+txn" }.into(),
         policy,
@@ -104,44 +120,45 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
         campaign: Campaign { seed: args.seed, kinds },
     };
     let file = fs::read(driver).with_context(|| format!("cannot read {}", driver.display()))?;
-    Ok(Setting { file, about })
+    Ok(Setting { file, map, about })
 }
 
 /// Returns what tries faults in this process.
 fn ready(args: &CampaignArgs, setting: &Setting) -> Result<Worker> {
-    let driver = args.driver.as_ref().context("no driver was named")?;
-    let module = drivers::load(driver, Wasi::Refused)?;
-    let map = maps::choose(driver, module.manifest(), &args.registers)?;
     let policy = match &args.policy {
         Some(path) => PolicyFile::read(path).with_context(|| format!("--policy: {} is not used", path.display()))?,
         None => PolicyFile::default(),
     };
-    let stage = Stage::new(setting.file.clone(), map, args.isolation, &policy)?;
+    let stage = Stage::new(setting.file.clone(), setting.map, args.isolation, &policy)?;
     Worker::new(stage, setting.about.campaign.clone())
 }
 
-/// Returns the arguments of the processes that try faults.
-fn worker_args(args: &CampaignArgs, about: &About) -> Result<Vec<String>> {
+/// Returns the arguments with which a process tries the same faults. Of a merged campaign, some files are not known.
+fn same_faults(args: &CampaignArgs, about: &About) -> Result<Vec<String>> {
     let text =
         |path: &Path| path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()));
-    let driver = args.driver.as_ref().context("no driver was named")?;
-    let faults: Vec<_> = args.faults.iter().map(ToString::to_string).collect();
-    let mut made =
-        vec!["campaign".to_owned(), text(driver)?, "--worker".into(), "--seed".into(), args.seed.to_string()];
-    made.extend(["--faults".into(), faults.join(","), "--isolation".into(), about.isolation.clone()]);
-    let paths =
-        [("--policy", &args.policy), ("--registers", &args.registers.registers), ("--state", &args.registers.state)];
+    let is_built_in = || maps::BUILT_IN.iter().any(|map| registers_sha256(map) == about.registers_sha256);
+    let file = |path: &Option<PathBuf>, name: Option<&str>| match (path, name) {
+        (Some(path), _) => text(path).map(Some),
+        (None, name) => Ok(name.filter(|_| args.driver.is_none()).map(str::to_owned)),
+    };
+    let driver = file(&args.driver, Some("DRIVER.wasm"))?.context("no driver was named")?;
+    let kinds = about.campaign.kinds.iter().map(|kind| KindArg::from(*kind).to_string()).collect::<Vec<_>>().join(",");
+    let mut made = vec!["campaign".to_owned(), driver, "--seed".into(), about.campaign.seed.to_string()];
+    made.extend(["--faults".into(), kinds, "--isolation".into(), about.isolation.clone()]);
+    let paths = [
+        ("--policy", file(&args.policy, about.policy.as_ref().map(|_| "POLICY.toml"))?),
+        ("--registers", file(&args.registers.registers, (!is_built_in()).then_some("MAP.regs.toml"))?),
+        ("--state", file(&args.registers.state, None)?),
+    ];
     for (option, path) in paths {
-        if let Some(path) = path {
-            made.extend([option.to_owned(), text(path)?]);
-        }
+        made.extend(path.into_iter().flat_map(|path| [option.to_owned(), path]));
     }
     Ok(made)
 }
 
 /// Tries all faults that were not tried yet.
-fn try_all(args: &CampaignArgs, setting: &Setting, folder: &mut Folder) -> Result<()> {
-    let trials = if args.quick { QUICK } else { args.trials };
+fn try_all(args: &CampaignArgs, trials: u64, setting: &Setting, folder: &mut Folder) -> Result<()> {
     let (shard, shards) = args.shard;
     let left = |batch: u64, folder: &Folder| -> Vec<u64> {
         let numbers = batch * BATCH..((batch + 1) * BATCH).min(trials);
@@ -156,13 +173,19 @@ fn try_all(args: &CampaignArgs, setting: &Setting, folder: &mut Folder) -> Resul
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(processors, usize::from).min(todo.len());
     let (next, progress) = (AtomicU64::new(0), Progress::new(count));
-    let (folder, command) = (Mutex::new(folder), worker_args(args, &setting.about)?);
+    let (folder, mut command) = (Mutex::new(folder), same_faults(args, &setting.about)?);
+    command.push("--worker".into());
+    // Of one thread: all others end after their trial.
+    let failed = &AtomicBool::new(false);
     // What computes are the processes; a thread waits for each.
     let outcome = std::thread::scope(|scope| {
-        let work = || -> Result<()> {
+        let try_some = || -> Result<()> {
             let mut worker = children::Worker::start(&command)?;
             while let Some(numbers) = todo.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                 for &number in numbers {
+                    if failed.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
                     let record = match worker.try_fault(number)? {
                         Tried::Record(record) => *record,
                         Tried::Died(why) => {
@@ -176,6 +199,7 @@ fn try_all(args: &CampaignArgs, setting: &Setting, folder: &mut Folder) -> Resul
             }
             Ok(())
         };
+        let work = move || try_some().inspect_err(|_| failed.store(true, Ordering::Relaxed));
         let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
     });
@@ -211,19 +235,17 @@ fn harmed(setting: &Setting, number: u64, why: String) -> Result<Record> {
 }
 
 /// Writes the report, and tells it.
-fn report(
-    args: &CampaignArgs,
-    about: &About,
-    records: &BTreeMap<u64, Record>,
-    file: Option<&[u8]>,
-) -> Result<RunOutcome> {
+fn report(args: &CampaignArgs, plan: &Plan, records: &Records, file: Option<&[u8]>) -> Result<RunOutcome> {
+    let about = &plan.about;
     let records: Vec<Record> = records.values().cloned().collect();
     let place = |offset| file.and_then(|file| lines_in_file(file, offset)).and_then(|lines| lines.into_iter().next());
     let summary = Summary::of(&records, place);
-    let driver = args.driver.as_ref().map_or("DRIVER.wasm".into(), |path| path.display().to_string());
-    let seed = about.campaign.seed;
-    let title = format!("Faults in {}, isolation {}, seed {seed}", about.driver, about.isolation);
-    let again = format!("nook-run campaign {driver} --seed {seed}");
+    let mut title = format!("Faults in {}, isolation {}, seed {}", about.driver, about.isolation, about.campaign.seed);
+    let there = records.iter().filter(|record| record.trial < plan.trials).count() as u64;
+    if there < plan.trials {
+        title += &format!("; {} of {} trials are not here", plan.trials - there, plan.trials);
+    }
+    let again = shown(Command::new("nook-run").args(same_faults(args, about)?));
     let json = serde_json::to_string_pretty(&summary).context("the report")? + "\n";
     let html = page(&title, &again, &summary, &records);
     for (name, text) in [("report.json", &json), ("index.html", &html)] {
