@@ -130,19 +130,13 @@ fn what_cannot_be_tried_is_refused_by_name_and_nothing_is_left() {
 }
 
 #[test]
-fn a_campaign_goes_on_after_a_full_disk_and_another_one_is_not_put_into_its_folder() {
+fn another_campaign_is_not_put_into_a_folder_that_has_one() {
     let place = Place::new();
+    campaign(&place, "out", &["--trials", "3", "--jobs", "1"]);
     let driver = e1000();
-    // The disk is full after some trials, and has room again.
-    let full = "trap '' XFSZ; ulimit -f 4; exec \"$0\" campaign \"$1\" --trials 9 --out out";
-    let ended = place.command("sh", ["-c", full, NOOK_RUN, driver.to_str().expect("text")]).end();
-    assert_is_said("a full disk", &ended, 1, &["--out: cannot write the results", "File too large"]);
-    let before = fs::read_to_string(place.at("out/results.jsonl")).expect("results");
-    assert!(before.ends_with('\n') && records(&place.at("out")).len() < 9, "{before}");
-    campaign(&place, "out", &["--trials", "9", "--jobs", "1"]);
-    let args = ["campaign", driver.to_str().expect("text"), "--trials", "9", "--seed", "2", "--out", "out"];
+    let args = ["campaign", driver.to_str().expect("text"), "--trials", "3", "--seed", "2", "--out", "out"];
     let says = "holds a campaign with another seed: name another folder";
     assert_is_said(says, &place.nook_run(args).end(), 1, &[says]);
     let records = records(&place.at("out"));
-    assert_eq!(records.len(), 9);
+    assert_eq!(records.len(), 3);
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -92,7 +92,7 @@ fn plan(path: &Path) -> Result<Plan> {
 /// Returns what was tried, and how many bytes of the file say so.
 fn records(path: &Path) -> Result<(Records, u64)> {
     let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.with_context(|| format!("cannot read {}", path.display()))?,
     };
     let mut records = BTreeMap::new();
@@ -162,13 +162,19 @@ impl Folder {
             return put(&mut self.records, record);
         }
         let line = serde_json::to_string(&record).context("the record of a trial")? + "\n";
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
+        self.write(|file| file.write_all(line.as_bytes()))?;
+        self.len_bytes += line.len() as u64;
+        put(&mut self.records, record)
+    }
+
+    /// Has something written, or nothing.
+    fn write(&mut self, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        if let Err(error) = write(&mut self.file) {
             // If this fails too, the next campaign here takes the fragment away.
             let _ = self.file.set_len(self.len_bytes);
             return Err(error).context("--out: cannot write the results");
         }
-        self.len_bytes += line.len() as u64;
-        put(&mut self.records, record)
+        Ok(())
     }
 }
 
@@ -300,6 +306,18 @@ mod tests {
         fs::write(&path, whole.clone() + &whole[..20]).unwrap();
         Folder::open(place.path(), &plan(2)).unwrap().add(record(1, Outcome::NoEffect)).unwrap();
         assert_eq!(read(place.path()).unwrap().1.into_keys().collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_trial_that_cannot_be_written_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), &plan(2)).unwrap();
+        folder.add(record(0, Outcome::NoEffect)).unwrap();
+        let full = |file: &mut File| file.write_all(b"{\"trial\":1,").and(Err(io::ErrorKind::StorageFull.into()));
+        assert!(folder.write(full).unwrap_err().to_string().contains("cannot write the results"));
+        // There is room again.
+        folder.add(record(1, Outcome::NoEffect)).unwrap();
+        assert_eq!(read(place.path()).unwrap().1.len(), 2);
     }
 
     #[test]
