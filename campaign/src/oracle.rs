@@ -116,8 +116,8 @@ impl Oracle {
         Flow([0, 1].map(|side| state.sides[side].next))
     }
 
-    /// Returns whether all of a flow has arrived, and all that was under way when it began: what was lost before is sent
-    /// again meanwhile.
+    /// Returns whether all of a flow has arrived, and all that was under way when it began: what was lost before is
+    /// sent again meanwhile.
     pub fn is_complete(&self, flow: Flow) -> bool {
         let state = self.state();
         state

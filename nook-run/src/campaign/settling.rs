@@ -5,13 +5,13 @@ use nook_campaign::Outcome;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// After the first report, a flow completes within this, or the driver was not recovered; and after any later one,
-/// or nothing more is waited for.
+/// After the first report, a flow completes within this, or the driver was not recovered. A flow that begins later is
+/// waited for as long.
 pub const RECOVERED_NS: u64 = 5 * SECOND;
 /// Traffic that failed is reported within this, or nobody noticed.
 const NOTICED_NS: u64 = 30 * SECOND;
-/// A driver that reports again and again, and never goes on for long enough, is given up so long after its first report.
-/// Until then it may yet end in quarantine.
+/// A driver that reports again and again, and never goes on for long enough, is given up so long after its first
+/// report. Until then it may yet end in quarantine.
 const GIVEN_UP_NS: u64 = 20 * SECOND;
 
 /// What is seen of a trial at one time.
