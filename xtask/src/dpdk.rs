@@ -94,10 +94,7 @@ const TRIALS: [Trial; 4] = [
     Trial {
         driver: "dpdk-igb",
         needs_newer_qemu: true,
-        runs: &[
-            &["--qemu", "igb", "--isolation", "sfi"],
-            &["--qemu", "igb", "--crash-every", "50ms"],
-        ],
+        runs: &[&["--qemu", "igb", "--isolation", "sfi"], &["--qemu", "igb", "--crash-every", "50ms"]],
         tests: &[
             &["--test", "dpdk", "--test", "conformance", "--", "--skip", "in_loopback"],
             &["--test", "rollback", "--", "on_qemus_card", "is_to_discard"],
