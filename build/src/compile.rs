@@ -42,7 +42,7 @@ const PROGRAM_FLAGS: &[&str] = &["-Ctarget-feature=+crt-static", "-Cstrip=debugi
 /// What drivers are compiled with, whatever their crate's Cargo.toml says; `debug = 1` is for `nook-run postmortem`.
 /// Modules and programs abort on a panic, since the host catches it; panics of an object in the host's process can be
 /// caught.
-const PROFILES: [&str; 9] = [
+const PROFILES: [&str; 10] = [
     "profile.driver.inherits='release'",
     "profile.driver.debug=1",
     "profile.driver.strip=false",
@@ -52,6 +52,9 @@ const PROFILES: [&str; 9] = [
     "profile.native-driver.inherits='driver'",
     "profile.native-driver.lto='off'",
     "profile.native-driver.panic='unwind'",
+    // A name of its own, for that is a folder of its own: cargo calls the object like the one that a program's build
+    // makes of the same library by the way, and took that one for it if it was newer.
+    "profile.domain-driver.inherits='driver'",
 ];
 
 /// A package to be compiled.
@@ -98,7 +101,7 @@ pub fn object(package: &Package) -> Result<PathBuf> {
 /// # Errors
 /// As [`module`].
 pub fn domain_object(package: &Package) -> Result<PathBuf> {
-    let mut cargo = start(package, "rustc", "driver");
+    let mut cargo = start(package, "rustc", "domain-driver");
     cargo.args(["--lib", "--crate-type", "cdylib", "--features", DOMAIN_FEATURE]);
     for_this_machine(&mut cargo)?;
     let files = cargo::artifacts(&mut cargo, None, DOMAIN_FLAGS)?;
