@@ -47,7 +47,7 @@ mod wasm {
     use core::panic::PanicInfo;
 
     use crate::kernel::Calls;
-    use crate::{LogLevel, WasmKernel};
+    use crate::WasmKernel;
 
     /// The module's one instance.
     pub struct Global<I>(UnsafeCell<I>);
@@ -76,14 +76,7 @@ mod wasm {
     pub fn panic(info: &PanicInfo<'_>) -> ! {
         // SAFETY: the imports serve the module's one instance, on its one thread.
         let calls = unsafe { Calls::new(WasmKernel) };
-        let message = info.message();
-        match info.location() {
-            Some(at) => {
-                let (file, line) = (at.file(), at.line());
-                crate::nook::log(calls, LogLevel::Error, format_args!("panic at {file}:{line}: {message}"));
-            }
-            None => crate::nook::log(calls, LogLevel::Error, format_args!("panic: {message}")),
-        }
+        crate::nook::say_panic(calls, info.location(), info.message());
         core::arch::wasm32::unreachable()
     }
 }

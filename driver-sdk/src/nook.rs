@@ -1,6 +1,7 @@
 //! [`Nook`]: the host as a driver sees it.
 
 use core::fmt;
+use core::panic::Location;
 use core::sync::atomic::{Ordering, fence};
 
 use nook_abi::Status;
@@ -168,8 +169,19 @@ impl<K: Kernel> Nook<K> {
     }
 }
 
+/// Says where and why a driver panicked: the same in each of its builds.
+pub(crate) fn say_panic<K: Kernel>(calls: Calls<K>, at: Option<&Location<'_>>, message: impl fmt::Display) {
+    match at {
+        Some(at) => {
+            let (file, line) = (at.file(), at.line());
+            log(calls, LogLevel::Error, format_args!("panic at {file}:{line}: {message}"));
+        }
+        None => log(calls, LogLevel::Error, format_args!("panic: {message}")),
+    }
+}
+
 /// Logs without a nook, as the panic handler must; see [`Nook::log`].
-pub(crate) fn log<K: Kernel>(calls: Calls<K>, level: LogLevel, text: fmt::Arguments<'_>) {
+fn log<K: Kernel>(calls: Calls<K>, level: LogLevel, text: fmt::Arguments<'_>) {
     calls.log(level as u32, Line::format(text).as_bytes());
 }
 

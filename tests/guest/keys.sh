@@ -26,9 +26,13 @@ case_keys_hold_hostile_drivers() {
     run_tests test-mpk --test-threads 1 --nocapture
 }
 
-# The conformance suite passes behind protection keys. [600]
+# The conformance suites of cards and disks pass behind protection keys, and a device can be taken away. [600]
 case_keys_conform() {
-    NOOK_TEST_MPK_ONLY=1 run_tests test-conformance --test-threads 1
+    export NOOK_TEST_MPK_ONLY=1
+    run_tests test-conformance --test-threads 1
+    run_tests test-disk_conformance --test-threads 1
+    run_tests test-revoke whatever_its_isolation
+    unset NOOK_TEST_MPK_ONLY
 }
 
 # nook-run drives a card and a disk behind protection keys, without a fault and with what was sent. [600]

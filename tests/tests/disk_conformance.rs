@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use nook_block_api::{Op, Outcome};
-use nook_tests::{DiskNook, Drive, Isolation, Served, disk_nook, side_by_side, until_answered};
+use nook_tests::{DiskNook, Drive, Isolation, Served, disk_nook, mpk_only, side_by_side, until_answered};
 use nvme_model::{Behaviour, Disk, ModelConfig};
 
 const BLOCK: usize = 512;
@@ -28,6 +28,7 @@ fn everywhere(case: impl Fn(&mut DiskNook) + Sync) {
     ];
     let on_models = models.into_iter().flat_map(|it| Isolation::all().iter().map(move |&level| (it, level)));
     let on_qemu = [Isolation::Native, Isolation::SfiTxn, Isolation::Process].map(|level| (Device::Qemu, level));
+    let on_qemu = on_qemu.into_iter().filter(|_| !mpk_only());
     side_by_side(on_models.chain(on_qemu), |(device, level)| {
         println!("{device:?} {level:?}");
         match device {

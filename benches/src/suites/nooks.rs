@@ -152,21 +152,25 @@ fn starts(report: &mut Report, extent: Extent) -> Result<()> {
     Ok(())
 }
 
-/// How long a call takes that stores where nothing is, until it has returned with the fault.
+/// How long a call takes that stores to a byte of the host's, until it has returned with the fault.
 fn stray_writes(report: &mut Report, extent: Extent) -> Result<()> {
     if !here().contains(&MPK) {
         return Ok(());
     }
     let launcher = MPK.launcher(Program::Touch);
     let mut times = Vec::new();
+    let mut byte = Box::new(0u8);
+    let address = std::ptr::from_mut(&mut *byte).expose_provenance() as u64;
     for _ in 0..extent.starts() {
         let mut driver = driver_of(&launcher, Program::Touch);
-        driver.poll(job::NOTHING, 0, 0)?;
+        driver.poll(job::AIM, (address >> 32) as u32, 0)?;
+        driver.poll(job::AIM, address as u32, 0)?;
         let begin = std::time::Instant::now();
         let outcome = driver.poll(job::STRAY, 0, 0);
         times.push(begin.elapsed().as_secs_f64() * 1e6);
-        anyhow::ensure!(outcome.is_err(), "a store where nothing is went unnoticed");
+        anyhow::ensure!(outcome.is_err(), "a store to the host's memory went unnoticed");
     }
+    anyhow::ensure!(*std::hint::black_box(byte) == 0, "a store reached the host's memory");
     report.figure("stray_write_mpk", Estimate::of(&times), "µs");
     Ok(())
 }

@@ -49,11 +49,11 @@ impl Area {
     }
 }
 
-/// Stores where nothing is mapped.
-pub(crate) fn stray() {
+/// Stores at an address of somebody else's.
+pub(crate) fn stray(address: u64) {
     // SAFETY: there is no reason. That it is caught is what is measured, and nobody asks for it at a level where it is
     // not.
-    unsafe { core::ptr::without_provenance_mut::<u8>(16).write_volatile(1) };
+    unsafe { core::ptr::without_provenance_mut::<u8>(address as usize).write_volatile(1) };
 }
 
 impl Drop for Area {

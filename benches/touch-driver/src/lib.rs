@@ -37,8 +37,10 @@ pub mod job {
     pub const PIO: u32 = 7;
     /// Writes the last sum into the register that [`WRITE_REGISTER`] writes, to check the work.
     pub const TELL: u32 = 8;
-    /// Stores where nothing is: a mistake, for levels that catch it.
+    /// Stores a byte where [`AIM`] says, and nobody but the host may: a mistake, for levels that catch it.
     pub const STRAY: u32 = 9;
+    /// Half an address of this process, for [`STRAY`]: the upper half first, and then the lower.
+    pub const AIM: u32 = 10;
 }
 
 /// The driver.
@@ -47,6 +49,7 @@ pub struct Touch<K: Kernel> {
     regs: Regs<K>,
     area: Area,
     sum: u32,
+    aim: u64,
 }
 
 /// Bytes in a round of a loop. Neither compiler unrolls loops of wasm, and each round checks its deadline: with a round
@@ -96,7 +99,7 @@ impl<K: Kernel> NetDriver<K> for Touch<K> {
     fn probe(nook: Nook<K>, _reason: ProbeReason) -> Result<Self, Status> {
         let area = Area::claim().ok_or(Status::NoMemory)?;
         nook.net_attach([2, 0, 0, 0, 0, 1], 1500)?;
-        Ok(Touch { nook, regs: nook.regs(0), area, sum: 0 })
+        Ok(Touch { nook, regs: nook.regs(0), area, sum: 0, aim: 0 })
     }
 
     fn remove(self) {}
@@ -120,7 +123,8 @@ impl<K: Kernel> NetDriver<K> for Touch<K> {
             job::READ_REGISTER => (0..amount).for_each(|_| self.sum = black_box(self.regs.read(STATUS))),
             job::WRITE_REGISTER => (0..amount).for_each(|value| self.regs.write(TIPG, value)),
             job::HOSTCALL => (0..amount).for_each(|_| self.nook.poll_schedule(0)),
-            job::STRAY => area::stray(),
+            job::STRAY => area::stray(self.aim),
+            job::AIM => self.aim = self.aim << 32 | u64::from(amount),
             job::PIO => self.sum = self.pio(bytes),
             _ => self.regs.write(TIPG, self.sum),
         }

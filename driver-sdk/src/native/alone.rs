@@ -13,7 +13,7 @@ use nook_abi::NativeServices;
 
 use super::{Held, TableKernel};
 use crate::kernel::Calls;
-use crate::{Entries, Instance, LogLevel};
+use crate::{Entries, Instance};
 
 /// The kernel of this copy of the object's one instance, for panics.
 static HOST: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -61,14 +61,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     let kernel = TableKernel { host: HOST.load(Ordering::Relaxed), services: SERVICES.load(Ordering::Relaxed) };
     // SAFETY: the host sets both before anything of the driver runs, and keeps them while it does.
     let calls = unsafe { Calls::new(kernel) };
-    let message = info.message();
-    match info.location() {
-        Some(at) => {
-            let (file, line) = (at.file(), at.line());
-            crate::nook::log(calls, LogLevel::Error, format_args!("panic at {file}:{line}: {message}"));
-        }
-        None => crate::nook::log(calls, LogLevel::Error, format_args!("panic: {message}")),
-    }
+    crate::nook::say_panic(calls, info.location(), info.message());
     // SAFETY: it ends here.
     unsafe { asm!("ud2", options(noreturn, nomem, nostack)) }
 }

@@ -13,7 +13,7 @@ use nook_abi::NativeServices;
 
 use super::{Held, TableKernel};
 use crate::kernel::Calls;
-use crate::{Entries, Instance, LogLevel};
+use crate::{Entries, Instance};
 
 /// The kernel of this copy of the object's one instance, for the panic hook.
 static HOST: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -26,13 +26,7 @@ fn last_words(panic: &PanicHookInfo<'_>) {
     // thread on which the driver panics.
     let calls = unsafe { Calls::new(kernel) };
     let message = panic.payload_as_str().unwrap_or("for a reason that is no text");
-    match panic.location() {
-        Some(at) => {
-            let (file, line) = (at.file(), at.line());
-            crate::nook::log(calls, LogLevel::Error, format_args!("panic at {file}:{line}: {message}"));
-        }
-        None => crate::nook::log(calls, LogLevel::Error, format_args!("panic: {message}")),
-    }
+    crate::nook::say_panic(calls, panic.location(), message);
 }
 
 /// Runs a part of the driver. If it panics, the host learns of it, and what is returned means nothing.

@@ -46,7 +46,7 @@ impl<U: NetBackend> Bisect for Net<U> {
     fn withhold(&mut self) -> Result<bool, Fault> {
         self.restrictions.withhold_tx = true;
         self.restrictions.single = self.restrictions.single.max(1);
-        self.traffic.withhold_tx()?;
+        self.counters.tx_given_up += self.traffic.withhold_tx()?;
         Ok(true)
     }
 

@@ -40,8 +40,7 @@ impl Traffic {
     /// Returns a number that changes whenever packets change hands; `None` while the driver has frames to send, or
     /// returned something that was not accepted yet.
     pub(crate) fn idle_stamp(&self) -> Option<u64> {
-        (self.received.is_empty() && self.sent.is_empty() && self.packets.overdue_tx(u64::MAX) == 0)
-            .then_some(self.moves)
+        (self.received.is_empty() && self.sent.is_empty() && !self.packets.is_sending()).then_some(self.moves)
     }
 
     /// Captures who has what. Not before [`idle_stamp`](Self::idle_stamp) said that nothing moves.

@@ -216,7 +216,9 @@ impl<U: NetBackend> Class for Net<U> {
 
     fn shut(&mut self, host: &Host) -> Result<(), NookError> {
         // No later instance could send what was kept.
-        while self.traffic.drop_withheld_tx() {}
+        while self.traffic.drop_withheld_tx() {
+            self.counters.tx_given_up += 1;
+        }
         self.keep_carrier_until_ns = 0;
         let link = Self::link(host);
         if link.up == self.reported_up { Ok(()) } else { self.report(link) }

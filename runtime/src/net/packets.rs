@@ -110,6 +110,11 @@ impl Packets {
         ids
     }
 
+    /// Returns whether the driver has a buffer with something to be sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        (self.rx_count..self.layout.count).any(|id| self.is_drivers(id))
+    }
+
     /// Returns the receive buffers that the driver has, with their generations.
     pub(crate) fn receiving(&self) -> Vec<(u32, u16)> {
         let ids = (0..self.rx_count).filter(|&id| self.is_drivers(id));
@@ -440,7 +445,8 @@ impl Packets {
 
     /// Returns how many frames that were given to be sent before `given_before_ns` the driver still has.
     pub(crate) fn overdue_tx(&self, given_before_ns: u64) -> usize {
-        let is_overdue = |&id: &u32| self.is_drivers(id) && self.given[id as usize].at_ns < given_before_ns;
+        let is_overdue =
+            |&id: &u32| self.is_drivers(id) && self.ends(id) && self.given[id as usize].at_ns < given_before_ns;
         (self.rx_count..self.layout.count).filter(is_overdue).count()
     }
 

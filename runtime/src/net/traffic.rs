@@ -299,9 +299,10 @@ impl Traffic {
         Ok(outcome.map(|()| again + frames))
     }
 
-    /// Rolls back the frames to be sent that the driver has not taken yet; they will be given again, in order.
-    pub(crate) fn withhold_tx(&mut self) -> Result<(), Fault> {
-        let Some(rings) = &mut self.rings else { return Ok(()) };
+    /// Rolls back the frames to be sent that the driver has not taken yet; they will be given again, in order. Those of
+    /// which parts came back already cannot be, and are given up: says how many.
+    pub(crate) fn withhold_tx(&mut self) -> Result<u64, Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(0) };
         rings.tx_provide.sync(Queue::TxProvide.name())?;
         let waiting = rings.tx_provide.waiting();
         rings.tx_provide.retract(waiting);
@@ -310,9 +311,12 @@ impl Traffic {
         let mut waiting = given.split_off(given.len().saturating_sub(waiting as usize));
         waiting.iter().for_each(|&id| self.packets.withdraw(id));
         // Parts of a frame of which the driver returned others without having taken them.
-        self.keep_whole(&mut waiting).into_iter().for_each(|id| self.packets.give_up(id));
+        let parts = self.keep_whole(&mut waiting);
+        // A frame whose end came back was counted then.
+        let given_up = self.packets.frames_in(&parts);
+        parts.into_iter().for_each(|id| self.packets.give_up(id));
         self.kept.splice(0..0, waiting);
-        Ok(())
+        Ok(given_up)
     }
 
     /// Gives up the oldest frame that was withheld. Says whether there was one.

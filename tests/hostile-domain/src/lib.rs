@@ -61,7 +61,12 @@ pub mod wrong {
     pub const ASKS_WRONGLY: u32 = 22;
     /// Attaches its interface once more, where that cannot be done.
     pub const ASKS_ELSEWHERE: u32 = 23;
+    /// Reads and writes a register for ever: that is no fault.
+    pub const USES_REGISTERS: u32 = 24;
 }
+
+/// A bit that the driver sets in [`TIPG`] when it uses registers.
+pub const USED: u32 = 1 << 29;
 
 /// Does one thing wrong.
 pub struct Hostile<K: Kernel> {
@@ -139,6 +144,10 @@ impl<K: Kernel> NetDriver<K> for Hostile<K> {
             wrong::ASKS_ELSEWHERE => {
                 let _ = self.nook.net_attach([2, 0, 0, 0, 0, 1], 1500);
             }
+            wrong::USES_REGISTERS => loop {
+                let registers = self.nook.regs(0);
+                registers.write(TIPG, registers.read(TIPG) | USED);
+            },
             wrong::COPIES => copies::check(),
             wrong::JUMPS_TO_STACK => wild::jump(wild::on_stack()),
             _ => {}

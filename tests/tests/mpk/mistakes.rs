@@ -1,16 +1,20 @@
 //! What else a driver can do wrong: each ends its call with its fault, and the thread is as before.
 
 use std::arch::asm;
+use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
 
-use e1000_regs::{FCT, VET};
-use hostile_domain::wrong;
+use e1000_regs::{FCT, TIPG, VET};
+use hostile_domain::{USED, wrong};
 use nook_abi::{Fault, Hostcall, TrapKind};
 use nook_mpk::MpkLauncher;
+use nook_runtime::{Budgets, Revoker};
+use nook_tests::BareDeviceHandle;
 
 use crate::rig::{
-    alone, begin, ends, host, is_long, is_over_budget, launched, launcher, mappings, polled, tell, trap, works,
+    alone, begin, ends, host, host_with, is_long, is_over_budget, launched, launcher, mappings, polled, tell, trap, works,
 };
 
 /// What calls may not change: flags, control words and which x87 registers are in use.
@@ -140,21 +144,64 @@ fn jumps(launcher: &MpkLauncher, place: &dyn Fn(&[u8], u64) -> u64) -> Result<()
     polled(driver)
 }
 
+/// Bytes of one gate.
+const GATE_BYTES: usize = 32;
+
+/// Returns where the gate with this number leads to.
+fn target(gates: &[u8], index: usize) -> u64 {
+    let at = index * GATE_BYTES + 24;
+    u64::from_le_bytes(gates[at..at + 8].try_into().unwrap())
+}
+
+/// Returns where the last gate leads to: the way out.
+fn last(gates: &[u8]) -> u64 {
+    let used = gates.chunks(GATE_BYTES).take_while(|gate| gate[..2] == [0x49, 0xbb]).count();
+    target(gates, used - 1)
+}
+
+/// Returns where the instructions are that change rights, of all the ways between host and driver.
+fn changes_of_rights(gates: &[u8]) -> Vec<u64> {
+    /// The ways are beside each other, and shorter.
+    const AROUND: u64 = 0x200;
+    const WRPKRU: [u8; 3] = [0x0f, 0x01, 0xef];
+    let (hostcall, leave) = (target(gates, 0), last(gates));
+    let (begin, end) = (hostcall.min(leave) - AROUND, hostcall.max(leave) + AROUND);
+    // SAFETY: this program's code, of which there is more on either side.
+    let code = unsafe { std::slice::from_raw_parts(begin as *const u8, (end - begin) as usize) };
+    let found = code.windows(3).enumerate().filter(|(_, bytes)| *bytes == WRPKRU);
+    found.map(|(at, _)| begin + at as u64).collect()
+}
+
+#[test]
+fn a_jump_to_an_instruction_that_changes_rights_ends_the_call_and_no_store_follows() {
+    let _alone = alone();
+    let Some(launcher) = launcher() else { return };
+    let mut ways = 0;
+    for index in 0.. {
+        let is_there = Cell::new(false);
+        let place = |gates: &[u8], _: u64| {
+            let found = changes_of_rights(gates).get(index).copied();
+            is_there.set(found.is_some());
+            found.unwrap_or(0)
+        };
+        let ended = jumps(&launcher, &place);
+        assert!(ended.is_err() && BESIDE.load(Ordering::Relaxed) == 7, "the {index}th: {ended:?}");
+        if !is_there.get() {
+            break;
+        }
+        ways = index + 1;
+    }
+    // Into a call, out of it, and into and out of a hostcall.
+    assert_eq!(ways, 4);
+    works(&launcher);
+}
+
 #[test]
 fn a_jump_to_a_gate_or_into_the_middle_of_one_gives_no_rights_and_the_call_ends() {
     let _alone = alone();
     let Some(launcher) = launcher() else { return };
-    const GATE_BYTES: usize = 32;
     /// What gates lead to is no longer.
     const WAY_BYTES: u64 = 0x120;
-    let target = |gates: &[u8], index: usize| {
-        let at = index * GATE_BYTES + 24;
-        u64::from_le_bytes(gates[at..at + 8].try_into().unwrap())
-    };
-    let last = move |gates: &[u8]| {
-        let used = gates.chunks(GATE_BYTES).take_while(|gate| gate[..2] == [0x49, 0xbb]).count();
-        target(gates, used - 1)
-    };
     let mut tried = 0;
     let mut try_it = |what: String, place: &dyn Fn(&[u8], u64) -> u64| {
         // It may even return to its host, which is no harm.
@@ -173,5 +220,41 @@ fn a_jump_to_a_gate_or_into_the_middle_of_one_gives_no_rights_and_the_call_ends(
         try_it(format!("leave + {byte:#x}"), &|gates, _| last(gates) + byte);
     }
     println!("{tried} jumps");
+    works(&launcher);
+}
+
+/// How a poll ends that uses registers for ever, when this is done to its device meanwhile.
+fn uses_registers(launcher: &MpkLauncher, act: impl FnOnce(&BareDeviceHandle, &Revoker) + Send) -> Result<(), Fault> {
+    const PATIENT_NS: u64 = 60_000_000_000;
+    let budgets = Budgets { atomic_cpu_ns: PATIENT_NS, short_wall_ns: PATIENT_NS, ..Budgets::default() };
+    let (host, handle) = host_with(budgets, wrong::USES_REGISTERS, 0);
+    let revoker = host.revoker();
+    let mut driver = launched(launcher, host);
+    begin(&mut *driver);
+    let is_used = || handle.register(TIPG.offset().into()) & USED != 0;
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_used() {
+                thread::yield_now();
+            }
+            act(&handle, &revoker);
+        });
+        driver.poll(0, 64, 0).map(drop)
+    });
+    // Nothing can be asked of a device that is gone, its reset neither.
+    drop(driver.end());
+    outcome
+}
+
+#[test]
+fn registers_that_vanish_or_are_taken_away_in_the_middle_of_a_call_end_it() {
+    let _alone = alone();
+    let Some(launcher) = launcher() else { return };
+    for _ in 0..20 {
+        let gone = uses_registers(&launcher, |device, _| device.vanish());
+        assert_eq!(gone, Err(Fault::DeviceGone));
+        let taken = uses_registers(&launcher, |_, revoker| revoker.revoke());
+        assert_eq!(taken, Err(Fault::Revoked));
+    }
     works(&launcher);
 }

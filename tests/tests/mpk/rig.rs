@@ -32,12 +32,16 @@ pub(crate) fn launcher() -> Option<MpkLauncher> {
 
 /// Returns a host on registers that tell the driver what to do wrong, and where.
 pub(crate) fn host(wrong: u32, address: u64) -> (Host, BareDeviceHandle) {
+    // Endless calls are to be ended sooner than a good driver's.
+    host_with(Budgets { atomic_cpu_ns: 30_000_000, ..Budgets::default() }, wrong, address)
+}
+
+/// Returns the same with other limits.
+pub(crate) fn host_with(budgets: Budgets, wrong: u32, address: u64) -> (Host, BareDeviceHandle) {
     let manifest = manifest();
     let layout = Layout::new(0, &manifest);
     let (device, handle) = BareDevice::new();
     tell(&handle, wrong, address);
-    // Endless calls are to be ended sooner than a good driver's.
-    let budgets = Budgets { atomic_cpu_ns: 30_000_000, ..Budgets::default() };
     let maps = [&e1000_regs::MAP];
     let builder = NookBuilder::new(&manifest, &layout, &maps).budgets(budgets);
     (builder.host(Box::new(device)).unwrap(), handle)

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Tests that are run in it, by the names of their programs in it.
-const TESTS: [&str; 2] = ["mpk", "conformance"];
+const TESTS: [&str; 4] = ["mpk", "conformance", "disk_conformance", "revoke"];
 
 /// Returns what its cases are run with.
 pub fn rig(newer: &Debian, debian: &Debian, scripts: &Path) -> Result<Rig> {
