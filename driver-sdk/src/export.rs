@@ -46,8 +46,8 @@ mod wasm {
     use core::cell::UnsafeCell;
     use core::panic::PanicInfo;
 
-    use crate::kernel::Calls;
     use crate::WasmKernel;
+    use crate::kernel::Calls;
 
     /// The module's one instance.
     pub struct Global<I>(UnsafeCell<I>);

@@ -14,7 +14,8 @@ use nook_runtime::{Budgets, Revoker};
 use nook_tests::BareDeviceHandle;
 
 use crate::rig::{
-    alone, begin, ends, host, host_with, is_long, is_over_budget, launched, launcher, mappings, polled, tell, trap, works,
+    alone, begin, ends, host, host_with, is_long, is_over_budget, launched, launcher, mappings, polled, tell, trap,
+    works,
 };
 
 /// What calls may not change: flags, control words and which x87 registers are in use.
