@@ -52,7 +52,7 @@ const PROFILES: [&str; 10] = [
     "profile.native-driver.inherits='driver'",
     "profile.native-driver.lto='off'",
     "profile.native-driver.panic='unwind'",
-    // A name of its own, for that is a folder of its own: cargo calls the object like the one that a program's build
+    // By its name it has a separate folder: cargo calls the object like the one that a program's build
     // makes of the same library by the way, and took that one for it if it was newer
     // (findings/cargo-cdylib-shared-target.sh).
     "profile.domain-driver.inherits='driver'",
