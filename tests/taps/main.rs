@@ -18,20 +18,31 @@ use serde_json::Value;
 /// What this program is called with to be the forwarder, in the place of a driver.
 const FORWARD: &str = "forward";
 
-/// A way for frames from one interface to the other.
-struct Way {
-    name: &'static str,
-    isolation: Option<&'static str>,
-    policy: &'static str,
+/// A build of `nook-run`, with its driver.
+struct Build {
+    nook_run: PathBuf,
+    driver: PathBuf,
 }
 
-const WAYS: [Way; 5] = [
-    Way { name: "forwarder", isolation: None, policy: "" },
-    Way { name: "sfi+txn", isolation: Some("sfi+txn"), policy: "" },
-    Way { name: "sfi+txn, by the host", isolation: Some("sfi+txn"), policy: HOST },
-    Way { name: "native", isolation: Some("native"), policy: "" },
-    Way { name: "native, by the host", isolation: Some("native"), policy: HOST },
-];
+/// A way for frames from one interface to the other.
+struct Way<'a> {
+    name: String,
+    /// What drives the card between them, and how; the forwarder has none.
+    driven: Option<(&'a Build, &'static str, &'static str)>,
+}
+
+/// Returns all that is measured: the forwarder first, and another build, with a name, last.
+fn ways<'a>(build: &'a Build, other: Option<&'a (String, Build)>) -> Vec<Way<'a>> {
+    const SANDBOX: &str = "sfi+txn";
+    let rows = [("sfi+txn", SANDBOX, ""), ("sfi+txn, by the host", SANDBOX, HOST)];
+    let native = [("native", "native", ""), ("native, by the host", "native", HOST)];
+    let ours = rows.into_iter().chain(native);
+    let ours =
+        ours.map(|(name, isolation, policy)| Way { name: name.into(), driven: Some((build, isolation, policy)) });
+    let theirs =
+        other.map(|(name, build)| Way { name: format!("sfi+txn of {name}"), driven: Some((build, SANDBOX, "")) });
+    std::iter::once(Way { name: "forwarder".into(), driven: None }).chain(ours).chain(theirs).collect()
+}
 
 /// Has the host do what the device could.
 const HOST: &str = "[net]\noffloads = \"host\"\nchecksums = \"host\"\n";
@@ -43,12 +54,22 @@ struct Figures {
     cpu: f64,
 }
 
+fn build(nook_run: &str, driver: &str) -> Build {
+    Build { nook_run: nook_run.into(), driver: driver.into() }
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [FORWARD, "--tap", near, "--wire", far] => forward(near, far.trim_start_matches("tap:")),
-        [nook_run, driver, seconds, rounds] => measure(Path::new(nook_run), Path::new(driver), seconds, rounds),
-        _ => Err(Error::other("nook-taps NOOK_RUN DRIVER SECONDS ROUNDS; `cargo xtask taps` calls it")),
+        [seconds, rounds, nook_run, driver] => measure((seconds, rounds), &build(nook_run, driver), None),
+        [seconds, rounds, nook_run, driver, name, other, its_driver] => {
+            let other = (name.to_owned(), build(other, its_driver));
+            measure((seconds, rounds), &build(nook_run, driver), Some(&other))
+        }
+        _ => Err(Error::other(
+            "nook-taps SECONDS ROUNDS NOOK_RUN DRIVER [NAME NOOK_RUN DRIVER]; `cargo xtask taps` calls it",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,14 +131,14 @@ fn stream(between: &Between, seconds: &str, back: bool) -> Result<Figures> {
     Ok(Figures { rate, cpu })
 }
 
-fn start(nook_run: &Path, driver: &Path, way: &Way, folder: &Path) -> Result<Between> {
-    let Some(isolation) = way.isolation else {
+fn start(way: &Way<'_>, folder: &Path) -> Result<Between> {
+    let Some((Build { nook_run, driver }, isolation, policy)) = way.driven else {
         return Between::start(&std::env::current_exe()?, Path::new(FORWARD), |_| ());
     };
-    let policy: PathBuf = folder.join("policy.toml");
-    std::fs::write(&policy, format!("[bundles]\nkeep = 0\n{}", way.policy))?;
+    let file: PathBuf = folder.join("policy.toml");
+    std::fs::write(&file, format!("[bundles]\nkeep = 0\n{policy}"))?;
     Between::start(nook_run, driver, |command| {
-        command.args(["--calm", "--isolation", isolation, "--policy"]).arg(&policy);
+        command.args(["--calm", "--isolation", isolation, "--policy"]).arg(&file);
     })
 }
 
@@ -126,14 +147,15 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(nook_run: &Path, driver: &Path, seconds: &str, rounds: &str) -> Result<()> {
+fn measure((seconds, rounds): (&str, &str), build: &Build, other: Option<&(String, Build)>) -> Result<()> {
     let rounds: u32 = rounds.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(|| Error::other("no rounds"))?;
     let folder = tempfile::tempdir()?;
-    let mut figures = WAYS.map(|_| [Vec::new(), Vec::new()]);
+    let ways = ways(build, other);
+    let mut figures: Vec<_> = ways.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     for round in 1..=rounds {
-        for (way, [out, back]) in WAYS.iter().zip(&mut figures) {
+        for (way, [out, back]) in ways.iter().zip(&mut figures) {
             eprintln!("round {round} of {rounds}: {}", way.name);
-            let between = start(nook_run, driver, way, folder.path())?;
+            let between = start(way, folder.path())?;
             out.push(stream(&between, seconds, false)?);
             back.push(stream(&between, seconds, true)?);
             // The interfaces go with the process, and their addresses with them.
@@ -144,7 +166,7 @@ fn measure(nook_run: &Path, driver: &Path, seconds: &str, rounds: &str) -> Resul
     println!("|---|---|---|---|---|---|");
     let of = |figures: &[Figures], part: fn(&Figures) -> f64| median(figures.iter().map(part).collect());
     let [most_out, most_back] = [0, 1].map(|way| of(&figures[0][way], |figures| figures.rate));
-    for (way, [out, back]) in WAYS.iter().zip(&figures) {
+    for (way, [out, back]) in ways.iter().zip(&figures) {
         let [out_rate, back_rate] = [out, back].map(|figures| of(figures, |figures| figures.rate));
         let [out_cpu, back_cpu] = [out, back].map(|figures| of(figures, |figures| figures.cpu));
         println!(

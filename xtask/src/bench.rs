@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: builds what is measured, measures, and writes `target/bench-report/`.
 
+use crate::against::Other;
 use crate::{cargo, dpdk, drivers, util};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Compares this build with another one.
@@ -36,44 +37,16 @@ pub fn run(args: &[String]) -> Result<()> {
     util::run(&mut bench)
 }
 
-/// Builds the program that is compared in a checkout of this revision, or in the checkout in this folder. Returns the
-/// revision's short name, and the program.
+/// Builds the program that is compared in the other build's tree, with our source of it. Returns the build's name, and
+/// the program.
 fn other_slice(what: &str) -> Result<(String, PathBuf)> {
-    let git = |folder: &Path, args: &[&str]| {
-        let told = util::output(Command::new("git").current_dir(folder).args(args))?;
-        anyhow::Ok(told.trim().to_owned())
-    };
-    let folder = Path::new(what);
-    let (name, tree) = if folder.join("Cargo.toml").exists() {
-        let tree = fs::canonicalize(folder).with_context(|| format!("looking for {what}"))?;
-        (git(&tree, &["rev-parse", "--short=7", "HEAD"])?, tree)
-    } else {
-        let commit = format!("{what}^{{commit}}");
-        let name = git(&util::root(), &["rev-parse", "--short=7", "--verify", &commit])?;
-        let tree = util::target_dir().join("against").join(&name);
-        if !tree.join("Cargo.toml").exists() {
-            let place = tree.display().to_string();
-            // One that was deleted by hand is still on git's list.
-            git(&util::root(), &["worktree", "prune"])?;
-            git(&util::root(), &["worktree", "add", "--detach", &place, &name])?;
-        }
-        (name, tree)
-    };
-    let source = tree.join(SLICE_SOURCE);
+    let other = Other::find(what)?;
+    let source = other.tree.join(SLICE_SOURCE);
     let ours = fs::read(util::root().join(SLICE_SOURCE)).context("reading what both builds are measured with")?;
     if fs::read(&source).ok().as_ref() != Some(&ours) {
         let parent = source.parent().context("a file has a folder")?;
         fs::create_dir_all(parent).and_then(|()| fs::write(&source, ours)).context("putting it into the other tree")?;
     }
-    println!("bench: building {name} in {}", tree.display());
-    let cargo = |args: &[&str]| {
-        let mut cargo = Command::new("cargo");
-        // This tree's target folder, should the environment name one, is not the other's.
-        util::run(cargo.current_dir(&tree).args(args).env_remove("CARGO_TARGET_DIR"))
-    };
-    cargo(&["xtask", "drivers"])?;
-    cargo(&["build", "--release", "--workspace", "--exclude", "xtask", "--bin", SLICE])?;
-    let program = tree.join("target/release").join(SLICE);
-    ensure!(program.exists(), "building {name} made no {}", program.display());
-    Ok((name, program))
+    let program = other.build(SLICE)?;
+    Ok((other.name, program))
 }

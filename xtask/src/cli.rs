@@ -2,6 +2,7 @@
 //! than the rest of this crate.
 
 use crate::flaky::Plan;
+use crate::taps::Taps;
 use crate::test::PARTS;
 
 /// What the caller asked for.
@@ -43,12 +44,7 @@ pub enum Task {
         args: Vec<String>,
     },
     /// Measure TCP between two TAP interfaces, with what the card can do left to it and not.
-    Taps {
-        /// For how long each stream runs, in seconds.
-        seconds: Option<u32>,
-        /// How many rounds there are.
-        rounds: Option<u32>,
-    },
+    Taps(Taps),
     /// Measure what each isolation level costs.
     Bench {
         /// Arguments of `nook-bench`, which checks them.
@@ -100,9 +96,10 @@ Usage: cargo xtask <command>
                [--json FILE]
                        crash the disk's driver N times (1000) under each load, on each device, recovered in each way, cut
                        the power of QEMU's disk N times, and print whether anything was lost; ext4 takes root
-  taps [--seconds N] [--rounds N]
+  taps [--seconds N] [--rounds N] [--against REV]
                        measure TCP through TAP, driver, model and TAP, with what the card can do left to it and not, beside a
-                       forwarder between two TAP interfaces: N seconds (5) a stream, N rounds (5); it takes root and iperf3
+                       forwarder between two TAP interfaces, and beside another build in turn: N seconds (5) a stream,
+                       N rounds (5); it takes root and iperf3
   guest-test [CASE...] run the cases of tests/guest/cases.sh in an emulated machine with an IOMMU
                        (those named dpdk_...: only by name)
   bench [--full] ...   measure what each isolation level costs; the report is target/bench-report/index.html
@@ -153,17 +150,25 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         "demo" => Task::Demo,
         "flaky" => Task::Flaky(flaky(args.by_ref())?),
         "taps" => {
-            let (mut seconds, mut rounds) = (None, None);
+            let mut taps = Taps::default();
             while let Some(option) = args.next() {
                 let to = match option.as_str() {
-                    "--seconds" => &mut seconds,
-                    "--rounds" => &mut rounds,
-                    other => return Err(format!("taps does not know `{other}`; it takes --seconds N and --rounds N")),
+                    "--seconds" => &mut taps.seconds,
+                    "--rounds" => &mut taps.rounds,
+                    "--against" => {
+                        let revision = args.next().ok_or("--against needs a revision, or a folder with one")?;
+                        taps.against = Some(revision);
+                        continue;
+                    }
+                    other => {
+                        let takes = "it takes --seconds N, --rounds N and --against REV";
+                        return Err(format!("taps does not know `{other}`; {takes}"));
+                    }
                 };
                 let number = args.next().and_then(|number| number.parse().ok()).filter(|number| *number > 0);
                 *to = Some(number.ok_or(format!("{option} takes a number"))?);
             }
-            Task::Taps { seconds, rounds }
+            Task::Taps(taps)
         }
         "disk-crashes" => Task::DiskCrashes { args: args.by_ref().collect() },
         "bench" => Task::Bench { args: args.by_ref().collect() },
@@ -242,8 +247,9 @@ mod tests {
         };
         assert_eq!(parsed("flaky"), plan(20, 2, &[]));
         assert_eq!(parsed("flaky crash --runs 3 --load 0 tap"), plan(3, 0, &["crash", "tap"]));
-        assert_eq!(parsed("taps"), Ok(Task::Taps { seconds: None, rounds: None }));
-        assert_eq!(parsed("taps --rounds 3 --seconds 2"), Ok(Task::Taps { seconds: Some(2), rounds: Some(3) }));
+        assert_eq!(parsed("taps"), Ok(Task::Taps(Taps::default())));
+        let taps = Taps { seconds: Some(2), rounds: Some(3), against: Some("main".into()) };
+        assert_eq!(parsed("taps --rounds 3 --against main --seconds 2"), Ok(Task::Taps(taps)));
         assert_eq!(parsed("hostile"), Ok(Task::Hostile { json: None }));
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("existing"), Ok(Task::Existing { update_docs: false }));
@@ -277,6 +283,7 @@ mod tests {
             ("existing now", "now"),
             ("taps --seconds 0", "--seconds"),
             ("taps --turns", "--turns"),
+            ("taps --against", "--against"),
             ("flaky --runs", "--runs"),
             ("flaky --load much", "--load"),
             ("flaky --fast", "--fast"),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use std::io::Write;
 use std::process::ExitCode;
 
+mod against;
 mod apt;
 mod bench;
 mod cargo;
@@ -75,7 +76,7 @@ fn run(task: Task) -> Result<()> {
         Task::Flaky(plan) => flaky::run(&plan),
         Task::Hostile { json } => hostile::run(json.as_deref()),
         Task::DiskCrashes { args } => disk_crashes::run(&args),
-        Task::Taps { seconds, rounds } => taps::run(seconds, rounds),
+        Task::Taps(taps) => taps::run(&taps),
         Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
         Task::Existing { update_docs } => existing::run(update_docs),
