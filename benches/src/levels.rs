@@ -38,7 +38,7 @@ struct Sandbox {
     scalar: bool,
 }
 
-const CODE: CodeGen = CodeGen { guard_pages: true, spectre: true, deadline_checks: true };
+const CODE: CodeGen = CodeGen { guard_pages: true, spectre: true, deadline_checks: true, metered: false };
 const SANDBOX: Sandbox = Sandbox { undo: None, code: CODE, mmio: Mmio::Emulated, scalar: false };
 
 /// The baseline.

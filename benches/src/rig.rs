@@ -30,6 +30,7 @@ pub(crate) const BUDGETS: Budgets = Budgets {
     transmit_ns: MINUTE_NS,
     quiet_ns: MINUTE_NS,
     counters_ns: 24 * 60 * MINUTE_NS,
+    instruction_ns: 10,
     net_cpu_ns: MINUTE_NS,
 };
 

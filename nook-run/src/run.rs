@@ -194,8 +194,14 @@ pub(crate) fn parts(
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let cache = cache.compiled_by(drivers::compiler(policy, Some(signals))?);
     let crash = crash(args);
-    let counting = crash.map(|_| Arc::new(modules.driver.counting()));
-    let module = counting.as_ref().unwrap_or(&modules.driver);
+    let mut module = modules.driver.clone();
+    if crash.is_some() {
+        module = Arc::new(module.counting());
+    }
+    if args.virtual_time {
+        module = Arc::new(module.metered());
+    }
+    let module = &module;
     let filter = modules.filter.as_ref().map(|filter| (filter, args.net.filter_rule.join("\n")));
     let RunArgs { isolation, mmio, process_wait: process, .. } = *args;
     let how = LaunchOptions { isolation, mmio, process, method: policy.method() };

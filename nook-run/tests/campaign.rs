@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,30 @@ fn a_campaign_repeats_to_the_byte_however_it_is_divided_and_harms_nothing() {
     let said = record["transient"]["report"].as_str().expect("a report");
     assert!(story.contains("transient: recovered") && story.contains(said), "{story}");
     assert!(!place.at("unused").exists());
+}
+
+/// Trial 63 loops, is rolled back and loops again. When that took 50 ms of CPU time each, it had 101 reports, or 102.
+#[test]
+fn a_call_without_end_costs_the_same_on_a_machine_that_has_other_things_to_do() {
+    let place = Place::new();
+    let args = ["--faults", "code", "--trials", "128"];
+    let (_, alone) = campaign(&place, "alone", &args);
+    let over = AtomicBool::new(false);
+    let beside = std::thread::scope(|scope| {
+        let busy = || {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::spin_loop()
+            }
+        };
+        (0..6).for_each(|_| drop(scope.spawn(busy)));
+        let (_, beside) = campaign(&place, "beside", &args);
+        over.store(true, Ordering::Relaxed);
+        beside
+    });
+    let records = records(&alone);
+    let looped = |line: &String| line.contains("of CPU time");
+    assert!(records.iter().any(looped), "{records:#?}");
+    assert_eq!(self::records(&beside), records);
 }
 
 /// Returns the processes that a process has started and that were started with this argument.

@@ -14,7 +14,7 @@
 use nook_abi::{Context, Entry, Fault};
 
 use crate::clock::thread_waited_ns;
-use crate::virtual_time::NET_CPU_NS;
+use crate::virtual_time::{INSTRUCTION_NS, NET_CPU_NS};
 
 /// Nanoseconds between ticks.
 pub const TICK_NS: u64 = 2_000_000;
@@ -51,8 +51,12 @@ pub struct Budgets {
     pub quiet_ns: u64,
     /// Between two looks at the device's counters, while there is traffic.
     pub counters_ns: u64,
-    /// On virtual time: CPU time that compiled code may take between two moments of it. What a call that is ended by it
-    /// had done may differ from run to run, so it is much more than any good call takes.
+    /// Of a driver whose instructions are [counted](crate::DriverModule::metered): what one of them is taken to last. A
+    /// call ends, at the same instruction each time, when they have used up its CPU time.
+    pub instruction_ns: u64,
+    /// On virtual time: CPU time that compiled code may really take between two moments of it. What a call that is
+    /// ended by it had done may differ from run to run, so it is much more than any good call takes, and than the
+    /// instructions that a call may execute where they are counted.
     pub net_cpu_ns: u64,
 }
 
@@ -70,6 +74,7 @@ impl Default for Budgets {
             transmit_ns: 10_000_000_000,
             quiet_ns: 1_000_000_000,
             counters_ns: 10_000_000_000,
+            instruction_ns: INSTRUCTION_NS,
             net_cpu_ns: NET_CPU_NS,
         }
     }
@@ -244,10 +249,20 @@ impl Budget {
         Err(Fault::CpuBudget { entry: self.entry, limit_ns: self.limits_here()[0] })
     }
 
+    /// Returns how many instructions a call may execute where they are counted.
+    pub(crate) fn instructions(&self, context: Context) -> u64 {
+        let [cpu_ns, ..] = self.limits_of(context);
+        cpu_ns / self.limits.instruction_ns.max(1)
+    }
+
     /// Returns the CPU time, time awake, and time in all that such a call may use, in nanoseconds.
     fn limits_here(&self) -> [u64; 3] {
+        self.limits_of(self.entry.context())
+    }
+
+    fn limits_of(&self, context: Context) -> [u64; 3] {
         let limits = &self.limits;
-        match self.entry.context() {
+        match context {
             Context::Interrupt => [limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Atomic => [limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Process => [limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns],

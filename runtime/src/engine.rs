@@ -70,11 +70,13 @@ pub struct CodeGen {
     /// Loops and functions check their deadline; otherwise a call may run for ever. Modules with an undo log do in any
     /// case.
     pub deadline_checks: bool,
+    /// Instructions are counted, so that a call ends after a number of them: as safe as the default, and slower.
+    pub metered: bool,
 }
 
 impl Default for CodeGen {
     fn default() -> Self {
-        CodeGen { guard_pages: true, spectre: true, deadline_checks: true }
+        CodeGen { guard_pages: true, spectre: true, deadline_checks: true, metered: false }
     }
 }
 
@@ -89,14 +91,14 @@ pub struct Engine {
 impl CodeGen {
     /// Returns it as bits, for another process.
     pub fn to_bits(self) -> u8 {
-        let CodeGen { guard_pages, spectre, deadline_checks } = self;
-        [guard_pages, spectre, deadline_checks].into_iter().zip(0..).map(|(bit, at)| u8::from(bit) << at).sum()
+        let CodeGen { guard_pages, spectre, deadline_checks, metered } = self;
+        [guard_pages, spectre, deadline_checks, metered].into_iter().zip(0..).map(|(bit, at)| u8::from(bit) << at).sum()
     }
 
     /// Reads what [`to_bits`](Self::to_bits) wrote.
     pub fn from_bits(bits: u8) -> Self {
         let bit = |at: u8| bits >> at & 1 == 1;
-        CodeGen { guard_pages: bit(0), spectre: bit(1), deadline_checks: bit(2) }
+        CodeGen { guard_pages: bit(0), spectre: bit(1), deadline_checks: bit(2), metered: bit(3) }
     }
 
     /// Compiles a finished module, and returns what an engine for the same way of compiling loads.
@@ -159,7 +161,9 @@ pub(crate) fn config(how: &CodeGen) -> Result<Config, EngineError> {
         .wasm_relaxed_simd(false)
         .with_host_memory(Arc::new(Creator))
         // Copy-on-write images do not go together with memories that nook makes.
-        .memory_init_cow(false);
+        .memory_init_cow(false)
+        // The engine counts operators of WebAssembly, at the end of each block of code and in each round of a loop.
+        .consume_fuel(how.metered);
     if !how.guard_pages {
         config.memory_reservation(0).memory_guard_size(0).memory_may_move(false);
     }

@@ -43,6 +43,7 @@ mod load;
 mod loop_monitor;
 mod machine_code;
 mod memory;
+mod meter;
 mod misc;
 mod net;
 mod nook;

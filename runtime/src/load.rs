@@ -269,6 +269,7 @@ pub struct DriverModule {
     original_bytes: usize,
     world: Option<&'static dyn World>,
     counts: bool,
+    metered: bool,
 }
 
 /// A module before its hints were replaced.
@@ -340,6 +341,7 @@ impl DriverModule {
             original_bytes: wasm.len(),
             world: survey.world,
             counts: false,
+            metered: false,
         })
     }
 
@@ -380,6 +382,16 @@ impl DriverModule {
 
     pub(crate) fn counts(&self) -> bool {
         self.counts
+    }
+
+    /// Returns the driver, to be compiled so that a call of it ends after a number of instructions, on whatever machine
+    /// that is: for [virtual time](crate::Budgets::instruction_ns).
+    pub fn metered(&self) -> Self {
+        DriverModule { metered: true, ..self.clone() }
+    }
+
+    pub(crate) fn is_metered(&self) -> bool {
+        self.metered
     }
 
     /// Returns the file's hash.

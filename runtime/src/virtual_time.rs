@@ -6,12 +6,15 @@
 //!
 //! A call's budget is what it may use of virtual time, and is looked at in each hostcall, so that a call that goes on
 //! too long is ended at the same hostcall each time. A loop without hostcalls takes no virtual time at all. For those
-//! there is a net: ticks of real time, which change nothing in a call that ends within
+//! a driver's instructions are counted ([`DriverModule::metered`](crate::DriverModule::metered)), and a call ends
+//! after [as many](crate::Budgets::instruction_ns) as fit into its budget. Behind that, and for code that nothing
+//! counts, is a net: ticks of real time, which change nothing in a call that ends within
 //! [`Budgets::net_cpu_ns`](crate::Budgets::net_cpu_ns).
 
 use nook_abi::Fault;
 
 use crate::Host;
+use crate::budget::Limit;
 
 /// What passes in each turn of a nook.
 pub(crate) const TURN_NS: u64 = 500;
@@ -23,6 +26,8 @@ const ENTRY_NS: u64 = 500;
 const HOSTCALL_NS: u64 = 100;
 /// What passes each time that the device works while the driver waits.
 pub(crate) const SERVICE_NS: u64 = 500;
+/// What an instruction is taken to last, if nothing else is said: some ten times what it does on a small machine.
+pub(crate) const INSTRUCTION_NS: u64 = 10;
 /// Real CPU time that compiled code may take between two moments of virtual time, if nothing else is said: a hundred
 /// times what any good driver takes.
 pub(crate) const NET_CPU_NS: u64 = 1_000_000_000;
@@ -45,6 +50,17 @@ impl Host {
         }
         self.clock.charge(HOSTCALL_NS);
         if limit { self.call.budget.check_virtual(self.clock.now_ns()) } else { Ok(()) }
+    }
+
+    /// Returns the fault of a call that has executed all the instructions that it may.
+    #[cold]
+    pub(crate) fn out_of_instructions(&mut self) -> Fault {
+        let fault = self.call.budget.over(Limit::Cpu);
+        if let Fault::CpuBudget { limit_ns, .. } = fault {
+            // On virtual time, as if it had worked that long.
+            self.clock.charge(limit_ns);
+        }
+        fault
     }
 
     /// Handles a tick of real time during a call on virtual time. A correct call would have come further by now.

@@ -9,6 +9,7 @@ use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc};
 
 use crate::cache::{Compiled, Finished, Recipe};
 use crate::countdown::Countdown;
+use crate::meter::Meter;
 use crate::net::filter;
 use crate::origin::Origin;
 use crate::space::RegionAddrs;
@@ -95,6 +96,7 @@ macro_rules! define_wasm_driver {
                     if let Some(time) = &mut self.time {
                         time.begin(value);
                     }
+                    self.meter.begin(&mut self.store, Context::$context);
                     let outcome = entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*));
                     if self.store.data().call.watch.is_long() {
                         self.store.data_mut().end_long_call();
@@ -192,6 +194,7 @@ pub struct WasmDriver {
     begins: bool,
     /// Whether the filter runs, if there is one.
     inside: Option<filter::Inside>,
+    meter: Meter,
 }
 
 /// What [`WasmLauncher::instantiate`] makes.
@@ -247,9 +250,7 @@ impl WasmDriver {
 
     /// Returns the fault that a trap is.
     fn trapped(&mut self, entry: Entry, trap: Trap) -> Fault {
-        if trap == Trap::UnreachableCodeReached
-            && let Some(fault) = self.store.data_mut().time_is_up()
-        {
+        if let Some(fault) = self.store.data_mut().is_over(trap) {
             return fault;
         }
         let full = self.rollback.as_mut().is_some_and(|log| log.is_full(&mut self.store));
@@ -364,7 +365,7 @@ impl WasmLauncher {
         mmio: Mmio,
         recoverable: Option<Arc<dyn Rollback>>,
     ) -> Result<Self, EngineError> {
-        let engine = Engine::new(how)?;
+        let engine = Engine::new(&CodeGen { metered: how.metered || module.is_metered(), ..*how })?;
         let refused = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
         let made = recoverable.as_ref().map_or(Some("deadline checks".to_owned()), |way| way.recipe(&module));
         let made = made.filter(|_| how.deadline_checks);
@@ -450,6 +451,8 @@ impl Launcher for WasmLauncher {
         let mut store = Store::new(self.engine.wasmtime(), host);
         // Instantiation runs compiled code too, and is not to be charged to the last call of an earlier instance.
         store.data_mut().call.begin(Entry::Probe);
+        let meter = Meter::of(&self.engine);
+        meter.begin(&mut store, Context::Process);
         let begun = match self.instantiate(&mut store) {
             Ok(made) => match store.data_mut().begin_instance(made.space) {
                 Ok(host_page) => Ok((made, host_page)),
@@ -473,6 +476,7 @@ impl Launcher for WasmLauncher {
                     origin: self.origin.clone(),
                     countdown,
                     inside,
+                    meter,
                 }))
             }
             Err(why) => Err(Box::new(LaunchError { host: store.into_data(), why })),

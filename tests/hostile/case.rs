@@ -133,6 +133,7 @@ pub const BUDGETS: Budgets = Budgets {
     transmit_ns: 60_000_000_000,
     quiet_ns: 1_000_000_000,
     counters_ns: 10_000_000_000,
+    instruction_ns: 10,
     net_cpu_ns: 1_000_000_000,
 };
 

@@ -1,10 +1,13 @@
 //! What a module could do without end or measure: each of it ends, or never begins.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use e1000_model::{Model, ModelConfig};
 use nook_abi::{Entry, Fault};
 use nook_bus::{Clock, DmaWindow};
 use nook_runtime::{
-    Budgets, Driver, DriverModule, Launcher, LoadError, Mmio, ModuleCache, NookBuilder, Wasi, WasmLauncher,
+    Budgets, Driver, DriverModule, Launcher, LoadError, Mmio, ModuleCache, NookBuilder, RollbackMethod, Wasi,
+    WasmLauncher,
 };
 use nook_tests::{FrameQueues, cable, host, wat_driver};
 
@@ -19,6 +22,7 @@ const BUDGETS: Budgets = Budgets {
     transmit_ns: 10_000_000_000,
     quiet_ns: 1_000_000_000,
     counters_ns: 10_000_000_000,
+    instruction_ns: 10,
     net_cpu_ns: 1_000_000_000,
 };
 
@@ -77,4 +81,54 @@ fn a_link_that_goes_up_and_down_all_the_time_is_reported_a_hundred_times_in_a_se
     let links = &nook.backend().links;
     assert!((2..=101).contains(&links.len()), "{} times", links.len());
     assert_eq!(links.last(), Some(&true), "what it came to is reported");
+}
+
+/// Runs a driver on virtual time whose `poll` counts its rounds in the window, for ever. Returns what ended it, the
+/// rounds, and the time that passed.
+fn rounds(way: Option<RollbackMethod>) -> (Result<u32, Fault>, u32, u64) {
+    let at = wat_driver(&[], "").layout().window;
+    let body = format!(
+        "(loop (i32.atomic.store (i32.const {at}) (i32.add (i32.atomic.load (i32.const {at})) (i32.const 1))) (br 0))
+         (i32.const 0)"
+    );
+    let module = wat_driver(&[("poll", &body)], "").metered();
+    let (window, clock) = (DmaWindow::new(module.layout().window_bytes).unwrap(), Clock::new_virtual());
+    let maps = [&e1000_regs::MAP];
+    let builder = NookBuilder::of(&module, &maps).in_window(window.clone()).clock(clock.clone());
+    let (near, _far) = cable();
+    let host = builder.host(Box::new(Model::new(ModelConfig::default(), Box::new(near)))).unwrap();
+    let launcher = match way {
+        None => WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated),
+        Some(way) => WasmLauncher::with_rollback(&module, &ModuleCache::none(), way.rollback()),
+    };
+    let mut driver = launcher.unwrap().launch(host).unwrap_or_else(|error| panic!("{}", error.why));
+    let begun_ns = clock.now_ns();
+    let outcome = driver.poll(0, 256, 0);
+    let mut bytes = [0; 4];
+    window.slice().subslice(0, 4).unwrap().copy_to(&mut bytes);
+    (outcome, u32::from_le_bytes(bytes), clock.now_ns() - begun_ns)
+}
+
+#[test]
+fn on_virtual_time_a_loop_ends_after_the_same_number_of_rounds_on_a_machine_that_has_other_things_to_do() {
+    let limit_ns = Budgets::default().atomic_cpu_ns;
+    let most = limit_ns / Budgets::default().instruction_ns;
+    for way in [None, Some(RollbackMethod::Log)] {
+        let first = rounds(way);
+        let (outcome, rounds_made, took_ns) = first;
+        assert_eq!(outcome, Err(Fault::CpuBudget { entry: Entry::Poll, limit_ns }), "{way:?}");
+        assert!(rounds_made > 100 && u64::from(rounds_made) < most && took_ns >= limit_ns, "{way:?}: {first:?}");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let busy = || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            };
+            (0..6).for_each(|_| drop(scope.spawn(busy)));
+            let again = rounds(way);
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(again, first, "{way:?}");
+        });
+    }
 }

@@ -29,6 +29,7 @@ const PATIENT: Budgets = Budgets {
     transmit_ns: 60_000_000_000,
     quiet_ns: 60_000_000_000,
     counters_ns: 60_000_000_000,
+    instruction_ns: 10,
     net_cpu_ns: 60_000_000_000,
 };
 

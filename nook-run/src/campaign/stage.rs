@@ -16,8 +16,9 @@ use nook_runtime::{
 
 use crate::cli::Isolation;
 
-/// CPU time after which a call that takes no virtual time is ended. A good driver's takes a hundredth of it.
-const NET_CPU_NS: u64 = 50_000_000;
+/// What an instruction is taken to last: a call in atomic context may execute two million, and one in process context
+/// twenty. The longest of a good driver takes a hundredth of that.
+const INSTRUCTION_NS: u64 = 100;
 
 /// A nook under supervision.
 pub type Supervised = Supervisor<Net<HostEnd>>;
@@ -88,7 +89,7 @@ impl Stage {
             device = Box::new(FaultyDevice::new(device, (failure, extent), dma_bytes, trial.seed, injection, &clock));
             backend_fault = BackendFault::new(failure, extent, injection, &clock);
         }
-        let budgets = Budgets { net_cpu_ns: NET_CPU_NS, ..Budgets::default() };
+        let budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..Budgets::default() };
         let maps = [self.map];
         let builder = NookBuilder::of(&compiled.module, &maps).clock(clock.clone()).budgets(budgets);
         let backend = HostEnd::new(oracle.clone(), backend_fault);
@@ -98,7 +99,7 @@ impl Stage {
 }
 
 fn compile(module: DriverModule, isolation: Isolation) -> Result<Compiled> {
-    let module = Arc::new(module);
+    let module = Arc::new(module.metered());
     let cache = ModuleCache::none();
     let launcher = match isolation {
         Isolation::Sfi => WasmLauncher::new(module.clone(), &cache, Mmio::Emulated)?,

@@ -20,8 +20,6 @@ const NEIGHBOUR_PACE_NS: u64 = 4 * MS;
 const UP_NS: u64 = 10 * SECOND;
 /// For how long traffic is watched once the fault may be there.
 const WATCHED_NS: u64 = 40 * MS;
-/// More hits are not counted: how often a loop went round until it was ended by real time is not the same each time.
-const MOST_HITS: u64 = 10_000;
 /// The longest turn.
 const TURN_NS: u64 = 5 * MS;
 
@@ -83,7 +81,7 @@ fn told(subject: &Subject, injection: &Injection, ending: Ending, tally: Tally, 
         _ => Some(Level::Restart),
     };
     let first = supervisor.recoveries().first();
-    let hits = injection.hits().min(MOST_HITS);
+    let hits = injection.hits();
     let outcome = match ending.outcome {
         _ if harm.is_some() => Outcome::HostHarmed,
         _ if tally.corrupted > 0 => Outcome::SilentCorruption,
