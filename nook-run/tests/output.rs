@@ -91,6 +91,17 @@ fn output_that_nobody_can_take_is_no_panic() {
 }
 
 #[test]
+fn a_run_that_is_asked_for_its_counters_ends_with_tables_of_them() {
+    let place = Place::new();
+    let run = [e1000().to_str().unwrap().to_owned(), "--exercise".into(), "ping".into(), "--virtual-time".into()];
+    let ended = place.nook_run(run.iter().cloned().chain(["--counters".into()])).end().with(0);
+    let line = |name: &str| ended.stdout.lines().find(|line| line.trim_start().starts_with(name)).map(str::to_owned);
+    assert!(line("tx_65_to_127_bytes").unwrap().ends_with(" 101"), "100 pings and an ARP: {}", ended.stdout);
+    assert!(line("tx_done").is_some() && line("rx_missed ").is_some(), "{}", ended.stdout);
+    assert!(!place.nook_run(run).end().with(0).stdout.contains("tx_done"));
+}
+
+#[test]
 fn who_reads_only_the_first_line_of_inspect_sees_no_error() {
     let place = Place::new();
     let script = r#"{ "$0" inspect "$1"; echo "status $?" >&2; } | true"#;

@@ -78,6 +78,8 @@ mod tests {
             "misc_attach",
             "misc_complete",
             "net_attach",
+            "net_counters",
+            "net_counts",
             "net_filter",
             "net_link",
             "net_offloads",

@@ -13,8 +13,9 @@ use nook_runtime::{DriverModule, Wasi};
 /// (0 if there is none); `$put(queue, entry)` puts a copy of an entry into a ring to the host; `$unused(entry)` marks
 /// it as not used, and `$received(entry)` as a received frame of 60 bytes; `$times(n)` is true for the first `n` calls
 /// of it; `$count(received, sent)` posts counters; `$leave(bar, offset, value)` leaves a doorbell, `$left` says how
-/// many are there, and `$leave_many(count)` says that there are as many; `$spin` never returns, `$recurse` calls
-/// itself. Byte 1024 is the start of 64 KiB that nothing else uses.
+/// many are there, and `$leave_many(count)` says that there are as many; `$mailbox` is the mailbox's address, and
+/// `$mail(from, bytes)` copies something there; `$spin` never returns, `$recurse` calls itself. Byte 1024 is the start
+/// of 64 KiB that nothing else uses.
 const HELPERS: &str = r#"
     (memory (export "memory") 2)
     (table $functions 2 funcref)
@@ -63,6 +64,9 @@ const HELPERS: &str = r#"
     (func $left (result i32) (i32.load offset=@DOORBELL_COUNT (global.get $page)))
     (func $leave_many (param $count i32)
         (i32.store offset=@DOORBELL_COUNT (global.get $page) (local.get $count)))
+    (func $mailbox (result i32) (i32.wrap_i64 (i64.load offset=@MAILBOX (global.get $page))))
+    (func $mail (param $from i32) (param $bytes i32)
+        (memory.copy (call $mailbox) (local.get $from) (local.get $bytes)))
     (func $dma_on (result i32) (atomic.fence) (call $dma_enable))
     (func $spin (loop $again (br $again)))
     (func $recurse (param $n i64) (result i64)
@@ -102,6 +106,7 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
         .replace("@TX_PACKETS", &(class + offset_of!(NetPage, stats.tx_packets)).to_string())
         .replace("@DOORBELL_COUNT", &offset_of!(HostPage, doorbell_count).to_string())
         .replace("@DOORBELLS", &offset_of!(HostPage, doorbells).to_string())
+        .replace("@MAILBOX", &offset_of!(HostPage, mailbox_addr).to_string())
         .replace("@WRITTEN", &offset_of!(HostPage, stats_written).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string());
     let bodies: Vec<_> = bodies.iter().chain(&BODIES).copied().collect();

@@ -1,5 +1,6 @@
 //! The network class: what it adds to the contract.
 
+mod counters;
 mod fault;
 pub mod filter;
 mod manifest;
@@ -9,6 +10,7 @@ mod settings;
 mod side;
 mod table;
 
+pub use counters::{COUNTER_NAME_BYTES, MOST_COUNTERS, counter_rule};
 pub use fault::{NetFault, Owner};
 pub use filter::{FILTER_ENTRIES, FilterEntryInfo, filter_direction, filter_verdict};
 pub use manifest::NetKeys;

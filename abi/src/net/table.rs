@@ -18,6 +18,14 @@ macro_rules! net_hostcalls {
 `filter_direction`, the answer a `filter_verdict`. The filter is called without the host; if the nook has none (the \
 host page's `filters` is 0), the host answers `PASS`. The SDK makes this call." }
             Class ANY (0, 9) NetFilter fn net_filter(direction: u32, offset: u32, len_bytes: u32) -> u32;
+            { "Names the counters that the driver has besides `NetStats`, once, in `probe`: the mailbox holds \
+`len_bytes` of ASCII, a name a line. A name is a lower-case letter and up to 30 of these, digits and `_`; there are at \
+most 128, all different." }
+            Class PROCESS (0, 9) NetCounters fn net_counters(len_bytes: u32) -> ();
+            { "Reports what the named counters have counted since the driver's start, in `stats`: the mailbox holds \
+`count` words of 64 bits, as many as were named and in that order. None of them is less than was reported before. Over \
+restarts the host sums them up." }
+            Class PROCESS (0, 9) NetCounts fn net_counts(count: u32) -> ();
         }
     };
 }

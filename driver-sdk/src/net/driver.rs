@@ -33,6 +33,11 @@ impl<'a> RxMode<'a> {
 /// A driver of a network interface, generic over what answers its hostcalls. The methods are the entries of the
 /// contract's table; the table says in which context each runs. They never overlap.
 pub trait NetDriver<K: Kernel>: Sized {
+    /// The names of what the driver counts besides [`NetStats`]: its device's own statistics, and what else somebody
+    /// may ask for who looks for a mistake. Lower-case letters, digits and `_`, at most 31; at most 128 names, all
+    /// different. A list that breaks a rule does not compile.
+    const COUNTERS: &'static [&'static str] = &[];
+
     /// Finds out what the device is, brings it to a known state and attaches the interface. After
     /// [`ProbeReason::Restart`] the device may be in any state, and DMA is off.
     fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status>;
@@ -87,5 +92,11 @@ pub trait NetDriver<K: Kernel>: Sized {
     /// Returns fresh counters, since the driver's start.
     fn stats(&mut self) -> NetStats {
         NetStats::default()
+    }
+
+    /// Returns what each of [`COUNTERS`](Self::COUNTERS) has counted since the driver's start, in their order, when
+    /// [`stats`](Self::stats) was last called. None of them ever goes down; the host sums them up over restarts.
+    fn counts(&self) -> &[u64] {
+        &[]
     }
 }

@@ -1,6 +1,6 @@
 //! A network driver behind the raw calls of the entry table.
 
-use nook_abi::net::{MOST_MULTICAST, loopback_mode, poll_flags};
+use nook_abi::net::{MOST_MULTICAST, counter_rule, loopback_mode, poll_flags};
 use nook_abi::{ProbeReason, Status, irq_result, poll_result};
 
 use super::filter_hook::FilterHook;
@@ -37,7 +37,20 @@ impl<K: Kernel, D> Running<K, D> {
 
 impl<K: Kernel, D: NetDriver<K>> Entries<K> for Running<K, D> {
     fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status> {
+        const {
+            if !D::COUNTERS.is_empty()
+                && let Some(rule) = counter_rule(D::COUNTERS)
+            {
+                panic!("{}", rule)
+            }
+        };
         let driver = D::probe(nook, reason)?;
+        if !D::COUNTERS.is_empty()
+            && let Err(status) = nook.name_counters(D::COUNTERS)
+        {
+            driver.remove();
+            return Err(status);
+        }
         Ok(Running { nook, driver, filter_hook: FilterHook::new(nook.page()) })
     }
 
@@ -78,7 +91,12 @@ impl<K: Kernel, D: NetDriver<K>> Entries<K> for Running<K, D> {
     }
 
     fn stats(&mut self) {
-        self.enter(|nook, driver| nook.post_stats(driver.stats()));
+        self.enter(|nook, driver| {
+            nook.post_stats(driver.stats());
+            if !D::COUNTERS.is_empty() {
+                nook.report_counts(driver.counts());
+            }
+        });
     }
 
     fn set_mac(&mut self, mac: u64) -> i32 {

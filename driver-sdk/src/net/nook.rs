@@ -39,4 +39,26 @@ impl<K: Kernel> Nook<K> {
     pub(super) fn post_stats(&self, stats: NetStats) {
         self.post(NetPage::STATS_WORD, &stats.to_words());
     }
+
+    /// Names counters, once, in `probe`; they are [right](nook_abi::net::counter_rule).
+    pub(super) fn name_counters(&self, names: &[&str]) -> Result<(), Status> {
+        let (mailbox, mut at) = (self.page().mailbox(), 0);
+        for name in names {
+            mailbox.write_bytes(at, name.as_bytes())?;
+            mailbox.write_bytes(at + name.len() as u32, b"\n")?;
+            at += name.len() as u32 + 1;
+        }
+        self.calls().net_counters(at);
+        Ok(())
+    }
+
+    /// Reports what the named counters have counted, in the `stats` entry.
+    pub(super) fn report_counts(&self, counts: &[u64]) {
+        let mailbox = self.page().mailbox();
+        for (at, count) in (0..).step_by(size_of::<u64>()).zip(counts) {
+            // Never more than have a place there: the host refuses any other number than was named.
+            let _ = mailbox.write_bytes(at, &count.to_le_bytes());
+        }
+        self.calls().net_counts(counts.len() as u32);
+    }
 }

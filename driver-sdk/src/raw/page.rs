@@ -72,7 +72,7 @@ impl Page {
     }
 
     /// Returns the mailbox. Not while [`with_mail`](Self::with_mail) reads it: what writes there is of a class that
-    /// does not use that.
+    /// does not use that, or runs in other entries.
     pub(crate) fn mailbox(self) -> Span {
         // SAFETY: the mailbox is where the page says and so long, and is valid (`new`); no reference to it exists
         // meanwhile, as its users keep.

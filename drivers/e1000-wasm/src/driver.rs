@@ -8,8 +8,9 @@ use nook_sdk::{
 
 use crate::chip::{Chip, Loopback};
 use crate::rx_filter::{RxFilter, write_rctl};
+use crate::statistics::{self, Statistics};
 use crate::verbs::{LONGEST_BYTES, Ring};
-use crate::{eeprom, phy, setup, statistics};
+use crate::{eeprom, phy, setup};
 
 /// Where PCI configuration space has the vendor and the device (PCI 3.0, section 6.2.1).
 const PCI_VENDOR: u32 = 0;
@@ -53,13 +54,15 @@ pub struct E1000<K: Kernel> {
     loopback: bool,
     /// As it was last reported.
     link: LinkState,
-    stats: NetStats,
+    statistics: Statistics,
     /// `tx.reaped()` when the driver last looked, and how often in a row it has not moved since.
     tx_reaped: u32,
     tx_stuck_ticks: u32,
 }
 
 impl<K: Kernel> NetDriver<K> for E1000<K> {
+    const COUNTERS: &'static [&'static str] = &statistics::NAMES;
+
     fn probe(nook: Nook<K>, _reason: ProbeReason) -> Result<Self, Status> {
         let (vendor, device) = (nook.config_read16(PCI_VENDOR) as u16, nook.config_read16(PCI_DEVICE) as u16);
         let chip = Chip::find(vendor, device).ok_or(Status::NoDevice)?;
@@ -75,8 +78,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         setup::reset(&nook, &regs, chip)?;
         let mac = eeprom::address(&nook, &regs, chip.eerd)?;
         phy::negotiate(&nook, &regs, chip)?;
-        // What was counted before is not ours.
-        statistics::collect(&regs, &mut NetStats::default());
+        let statistics = Statistics::begin(&regs);
         let driver = E1000 {
             nook,
             regs,
@@ -90,7 +92,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             filter: RxFilter::new(mac),
             loopback: false,
             link: LinkState::default(),
-            stats: NetStats::default(),
+            statistics,
             tx_reaped: 0,
             tx_stuck_ticks: 0,
         };
@@ -129,7 +131,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         if !self.open {
             return Ok(());
         }
-        statistics::collect(&self.regs, &mut self.stats);
+        self.statistics.collect(&self.regs);
         let silent = self.silence(PacketStatus::Unused);
         silent.and(self.close())
     }
@@ -190,8 +192,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         }
         self.tx_stuck_ticks = 0;
         warn!(self.nook, "{}: {} frames are not being sent; resetting", self.chip.name, self.tx.in_flight());
-        self.stats.tx_timeouts += 1;
-        statistics::collect(&self.regs, &mut self.stats);
+        self.statistics.tx_timeouts += 1;
+        self.statistics.collect(&self.regs);
         match self.silence(PacketStatus::Failed).and_then(|()| self.start()) {
             Ok(()) => self.mask(false),
             Err(status) => {
@@ -242,8 +244,12 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn stats(&mut self) -> NetStats {
-        statistics::collect(&self.regs, &mut self.stats);
-        self.stats
+        self.statistics.collect(&self.regs);
+        self.statistics.common()
+    }
+
+    fn counts(&self) -> &[u64] {
+        self.statistics.totals()
     }
 }
 

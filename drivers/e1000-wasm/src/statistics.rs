@@ -1,32 +1,167 @@
-//! The chip's counters (section 13.7). Reading one clears it, so they are summed up here.
+//! The chip's counters (section 13.7; 82574, section 10.2.7). Reading one clears it, so they are summed up here.
+//!
+//! A counter sticks at its largest value: at a million frames per second, that of frames is full after 71 minutes.
 
 use e1000_regs::{
-    ALGNERRC, CEXTERR, COLC, CRCERRS, ECOL, GORCH, GORCL, GOTCH, GOTCL, GPRC, GPTC, LATECOL, MPC, MPRC, ROC, RUC,
-    RXERRC,
+    ALGNERRC, BPRC, BPTC, CEXTERR, COLC, CRCERRS, DC, ECOL, FCRUC, GORCH, GORCL, GOTCH, GOTCL, GPRC, GPTC, LATECOL,
+    MCC, MGTPDC, MGTPRC, MGTPTC, MPC, MPRC, MPTC, PRC64, PRC127, PRC255, PRC511, PRC1023, PRC1522, PTC64, PTC127,
+    PTC255, PTC511, PTC1023, PTC1522, RFC, RJC, RLEC, RNBC, ROC, RUC, RXERRC, SCC, TNCRS, TORH, TORL, TOTH, TOTL, TPR,
+    TPT, TSCTC, TSCTFC, XOFFRXC, XOFFTXC, XONRXC, XONTXC,
 };
-use nook_sdk::{Kernel, NetStats, Regs};
+use nook_sdk::{Kernel, NetStats, Register, Regs};
 
-/// Adds what was counted since the last time. Bytes include the frame check sequence, as the chip counts them.
-///
-/// A counter sticks at its largest value: at a million frames per second, that of frames is full after 71 minutes.
-pub(crate) fn collect<K: Kernel>(regs: &Regs<K>, total: &mut NetStats) {
-    let read = |register| u64::from(regs.read(register));
-    // The upper half clears both, so it is read last (section 13.7.31).
-    let pair = |low, high| {
-        let low = u64::from(regs.read(low));
-        low | u64::from(regs.read(high)) << 32
-    };
-    let crc_errors = read(CRCERRS);
-    let length_errors = read(RUC) + read(ROC);
-    total.rx_packets += read(GPRC);
-    total.rx_bytes += pair(GORCL, GORCH);
-    total.rx_crc_errors += crc_errors;
-    total.rx_length_errors += length_errors;
-    total.rx_errors += crc_errors + length_errors + read(ALGNERRC) + read(RXERRC) + read(CEXTERR);
-    total.rx_missed += read(MPC);
-    total.multicast += read(MPRC);
-    total.tx_packets += read(GPTC);
-    total.tx_bytes += pair(GOTCL, GOTCH);
-    total.tx_errors += read(ECOL) + read(LATECOL);
-    total.collisions += read(COLC);
+/// Where a counter is.
+#[derive(Clone, Copy)]
+enum Place {
+    One(Register<u32>),
+    /// 64 bits: the lower half, and the upper one. Reading the upper half clears both, so it is read last (section
+    /// 13.7.31).
+    Pair(Register<u32>, Register<u32>),
+}
+
+use Place::{One, Pair};
+
+/// Every counter of the chips on copper, so not those of fibre (SYMERRS, SEC). Bytes include the frame check sequence.
+/// What Linux's driver has too is called as `ethtool -S` calls it there, so that people find it.
+const TABLE: [(&str, Place); 52] = [
+    ("rx_packets", One(GPRC)),
+    ("rx_bytes", Pair(GORCL, GORCH)),
+    ("rx_all_packets", One(TPR)),
+    ("rx_all_bytes", Pair(TORL, TORH)),
+    ("rx_broadcast", One(BPRC)),
+    ("rx_multicast", One(MPRC)),
+    ("rx_64_bytes", One(PRC64)),
+    ("rx_65_to_127_bytes", One(PRC127)),
+    ("rx_128_to_255_bytes", One(PRC255)),
+    ("rx_256_to_511_bytes", One(PRC511)),
+    ("rx_512_to_1023_bytes", One(PRC1023)),
+    ("rx_1024_bytes_or_more", One(PRC1522)),
+    ("rx_missed_errors", One(MPC)),
+    ("rx_no_buffer_count", One(RNBC)),
+    ("rx_crc_errors", One(CRCERRS)),
+    ("rx_align_errors", One(ALGNERRC)),
+    ("rx_phy_errors", One(RXERRC)),
+    ("rx_carrier_extension_errors", One(CEXTERR)),
+    ("rx_length_errors", One(RLEC)),
+    ("rx_short_length_errors", One(RUC)),
+    ("rx_short_bad_crc", One(RFC)),
+    ("rx_long_length_errors", One(ROC)),
+    ("rx_long_bad_crc", One(RJC)),
+    ("rx_flow_control_xon", One(XONRXC)),
+    ("rx_flow_control_xoff", One(XOFFRXC)),
+    ("rx_flow_control_unknown", One(FCRUC)),
+    ("rx_smbus", One(MGTPRC)),
+    ("dropped_smbus", One(MGTPDC)),
+    ("tx_packets", One(GPTC)),
+    ("tx_bytes", Pair(GOTCL, GOTCH)),
+    ("tx_all_packets", One(TPT)),
+    ("tx_all_bytes", Pair(TOTL, TOTH)),
+    ("tx_broadcast", One(BPTC)),
+    ("tx_multicast", One(MPTC)),
+    ("tx_64_bytes", One(PTC64)),
+    ("tx_65_to_127_bytes", One(PTC127)),
+    ("tx_128_to_255_bytes", One(PTC255)),
+    ("tx_256_to_511_bytes", One(PTC511)),
+    ("tx_512_to_1023_bytes", One(PTC1023)),
+    ("tx_1024_bytes_or_more", One(PTC1522)),
+    ("tx_tcp_seg_good", One(TSCTC)),
+    ("tx_tcp_seg_failed", One(TSCTFC)),
+    ("collisions", One(COLC)),
+    ("tx_single_coll_ok", One(SCC)),
+    ("tx_multi_coll_ok", One(MCC)),
+    ("tx_aborted_errors", One(ECOL)),
+    ("tx_abort_late_coll", One(LATECOL)),
+    ("tx_deferred_ok", One(DC)),
+    ("tx_carrier_errors", One(TNCRS)),
+    ("tx_flow_control_xon", One(XONTXC)),
+    ("tx_flow_control_xoff", One(XOFFTXC)),
+    ("tx_smbus", One(MGTPTC)),
+];
+
+/// Their names, for the host.
+pub(crate) const NAMES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TABLE[at].0;
+        at += 1;
+    }
+    names
+};
+
+/// What was counted.
+pub(crate) struct Statistics {
+    /// In the order of `TABLE`.
+    totals: [u64; TABLE.len()],
+    /// Times that the transmitter was stuck.
+    pub(crate) tx_timeouts: u64,
+}
+
+/// Returns the index of the counter in this register, or in the pair whose lower half it is.
+const fn place(register: Register<u32>) -> usize {
+    let mut at = 0;
+    loop {
+        let (One(own) | Pair(own, _)) = TABLE[at].1;
+        if own.offset() == register.offset() {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+impl Statistics {
+    /// Begins at 0: what the chip has counted before is not ours.
+    pub(crate) fn begin<K: Kernel>(regs: &Regs<K>) -> Self {
+        let mut before = Self::zero();
+        before.collect(regs);
+        Self::zero()
+    }
+
+    fn zero() -> Self {
+        Statistics { totals: [0; TABLE.len()], tx_timeouts: 0 }
+    }
+
+    /// Adds what was counted since the last time.
+    pub(crate) fn collect<K: Kernel>(&mut self, regs: &Regs<K>) {
+        for (total, (_, place)) in self.totals.iter_mut().zip(TABLE) {
+            let counted = match place {
+                One(register) => u64::from(regs.read(register)),
+                Pair(low, high) => {
+                    let low = u64::from(regs.read(low));
+                    low | u64::from(regs.read(high)) << 32
+                }
+            };
+            // A chip that is gone reads as all ones.
+            *total = total.saturating_add(counted);
+        }
+    }
+
+    /// Returns each total, in the order of [`NAMES`].
+    pub(crate) fn totals(&self) -> &[u64] {
+        &self.totals
+    }
+
+    /// Returns what every network driver counts.
+    pub(crate) fn common(&self) -> NetStats {
+        macro_rules! total {
+            ($register:ident) => {
+                self.totals[const { place($register) }]
+            };
+        }
+        let rx_length_errors = total!(RUC) + total!(ROC);
+        NetStats {
+            rx_packets: total!(GPRC),
+            rx_bytes: total!(GORCL),
+            rx_errors: total!(CRCERRS) + rx_length_errors + total!(ALGNERRC) + total!(RXERRC) + total!(CEXTERR),
+            rx_missed: total!(MPC),
+            rx_crc_errors: total!(CRCERRS),
+            rx_length_errors,
+            multicast: total!(MPRC),
+            tx_packets: total!(GPTC),
+            tx_bytes: total!(GOTCL),
+            tx_errors: total!(ECOL) + total!(LATECOL),
+            collisions: total!(COLC),
+            tx_timeouts: self.tx_timeouts,
+        }
+    }
 }

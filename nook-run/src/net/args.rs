@@ -45,18 +45,23 @@ pub struct Args {
     /// Receives every frame on the wire, not only those for the interface.
     #[arg(long)]
     pub promiscuous: bool,
+
+    /// Prints at the end of the run what was counted: by the host, and by the driver and its device, by name.
+    #[arg(long)]
+    pub counters: bool,
 }
 
 impl Args {
     /// Returns the first option of the network that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let Args { filter_rule, tap, wire, pcap, promiscuous } = self;
+        let Args { filter_rule, tap, wire, pcap, promiscuous, counters } = self;
         let all = [
             (!filter_rule.is_empty(), "--filter-rule"),
             (tap.is_some(), "--tap"),
             (*wire != WireArg::Peer, "--wire"),
             (pcap.is_some(), "--pcap"),
             (*promiscuous, "--promiscuous"),
+            (*counters, "--counters"),
         ];
         all.into_iter().find_map(|(given, option)| given.then_some(option))
     }

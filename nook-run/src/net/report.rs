@@ -2,7 +2,7 @@
 
 use nook_abi::net::NetStats;
 use nook_net::{ExerciseReport, FarEnd};
-use nook_runtime::{Counters, NetCounters};
+use nook_runtime::{Counters, Named, NetCounters};
 use serde::{Serialize, Serializer};
 
 use crate::report::{CountersReport, ModuleReport, RecoveryReport, Report, by_name};
@@ -23,6 +23,12 @@ pub struct NetReport {
     /// What driver and device counted, if they could be asked.
     #[serde(serialize_with = "stats")]
     pub device_counters: Option<NetStats>,
+    /// What the counters that the driver names have counted, over its restarts.
+    #[serde(serialize_with = "pairs")]
+    pub named_counters: Vec<(String, u64)>,
+    /// All of them are in the text too.
+    #[serde(skip)]
+    pub shows_counters: bool,
     /// What became of the cable, if its far end is a TAP interface.
     pub cable: Option<CableReport>,
     /// What was done about faults.
@@ -85,10 +91,35 @@ fn stats<S: Serializer>(stats: &Option<NetStats>, serializer: S) -> Result<S::Ok
     }
 }
 
+fn pairs<S: Serializer>(pairs: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
+/// Returns a table of counters, a line each.
+fn table(head: &str, counters: impl IntoIterator<Item = (impl AsRef<str>, u64)>) -> String {
+    let line = |(name, value): (_, u64)| format!("  {:<31} {value:>16}\n", AsRef::<str>::as_ref(&name));
+    format!("{head}\n") + &counters.into_iter().map(line).collect::<String>()
+}
+
 impl NetReport {
     /// Describes it in words.
     pub fn text(&self, run: &Report) -> String {
-        self.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default() + &self.summary(run)
+        let counted = if self.shows_counters { self.tables() } else { String::new() };
+        self.exercise.as_ref().map(ExerciseReport::to_string).unwrap_or_default() + &self.summary(run) + &counted
+    }
+
+    /// Returns everything that was counted.
+    fn tables(&self) -> String {
+        let mut text = table("counted by the host:", self.counters.class.named());
+        match &self.device_counters {
+            Some(stats) => text += &table("counted by driver and device, since its start:", stats.named()),
+            None => text += "driver and device could not be asked for counters\n",
+        }
+        if !self.named_counters.is_empty() {
+            let named = self.named_counters.iter().map(|(name, value)| (name, *value));
+            text += &table("counted by driver and device, by the driver's names:", named);
+        }
+        text
     }
 
     fn summary(&self, run: &Report) -> String {

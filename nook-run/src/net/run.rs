@@ -177,6 +177,7 @@ fn finish(
             }
             None => None,
         };
+        let named_counters = nook.named_counters();
         finish.stop(supervisor);
         let nook = supervisor.nook();
         let exercise = nook.backend().inner().host().map(|host| host.report().clone());
@@ -189,6 +190,8 @@ fn finish(
             exercise,
             counters,
             device_counters,
+            named_counters,
+            shows_counters: args.net.counters,
             cable: matches!(args.net.wire, WireArg::Tap(_)).then(|| CableReport::of(far_end)),
             recovery: RecoveryReport::new(supervisor),
         }))

@@ -12,17 +12,8 @@ pub struct NetImage {
     pub(super) settings: Settings,
     /// Frames that the instance had moved, received and sent.
     pub(super) moved: (u64, u64),
-}
-
-impl NetImage {
-    pub(super) fn new(
-        traffic: TrafficImage,
-        interface: Option<Interface>,
-        settings: Settings,
-        moved: (u64, u64),
-    ) -> Self {
-        NetImage { traffic, interface, settings, moved }
-    }
+    /// What the instance had reported of its named counters.
+    pub(super) reported: Vec<u64>,
 }
 
 /// Who had what.

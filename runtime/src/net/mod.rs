@@ -10,6 +10,7 @@ mod counters;
 pub(crate) mod filter;
 mod image;
 mod layout;
+mod named;
 mod packets;
 mod port;
 mod serve;
@@ -341,9 +342,14 @@ impl<U: NetBackend> Class for Net<U> {
     }
 
     fn capture(&self, host: &Host) -> Option<NetImage> {
-        let image = self.traffic.capture()?;
-        let interface = host.port.net().and_then(|port| port.interface);
-        Some(NetImage::new(image, interface, self.in_effect(), self.monitor.moved(&self.counters)))
+        let port = host.port.net()?;
+        Some(NetImage {
+            traffic: self.traffic.capture()?,
+            interface: port.interface,
+            settings: self.in_effect(),
+            moved: self.monitor.moved(&self.counters),
+            reported: port.counters.reported().to_vec(),
+        })
     }
 
     fn fits(&self, image: &NetImage) -> bool {
@@ -356,6 +362,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.monitor = TrafficMonitor::moved_before(image.moved, &self.counters);
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;
+            port.counters.restore(&image.reported);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use nook_abi::net::LinkState;
 
+use super::named::NamedCounters;
+
 /// The network interface as the driver described it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -16,11 +18,12 @@ pub struct Interface {
 }
 
 /// The host's part of the class.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Port {
     pub(crate) interface: Option<Interface>,
     /// The driver has said which offloads its device has.
     pub(super) told_offloads: bool,
+    pub(super) counters: NamedCounters,
     /// The link when the call began that may be rolled back.
     before: LinkState,
 }
@@ -28,6 +31,7 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn begin(&mut self) {
         (self.interface, self.told_offloads) = (None, false);
+        self.counters.begin();
     }
 
     pub(crate) fn end(&mut self) {

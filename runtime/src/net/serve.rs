@@ -1,7 +1,7 @@
 //! The hostcalls of the class.
 
 use nook_abi::net::{LinkState, filter_direction, filter_verdict, offload_rule};
-use nook_abi::{Entry, Fault, Hostcall, Status};
+use nook_abi::{Entry, Fault, Hostcall, MAILBOX_BYTES, Status};
 
 use super::{Interface, Port};
 use crate::Host;
@@ -76,5 +76,28 @@ impl Hostcalls {
         }
         // A filter is linked in place of this.
         Ok(filter_verdict::PASS)
+    }
+
+    pub(crate) fn net_counters(host: &mut Host, len_bytes: u32) -> Result<(), Fault> {
+        let refused = |rule| bad(Hostcall::NetCounters, "len_bytes", len_bytes.into(), rule);
+        if host.call.budget.entry() != Entry::Probe {
+            return Err(refused("counters are named in `probe`"));
+        }
+        if len_bytes as usize > MAILBOX_BYTES {
+            return Err(refused("longer than the mailbox"));
+        }
+        let list = host.mailed(len_bytes as usize);
+        let list = std::str::from_utf8(&list).map_err(|_| refused("the mailbox holds no ASCII"))?;
+        Port::of(host, Hostcall::NetCounters)?.counters.name(list).map_err(refused)
+    }
+
+    pub(crate) fn net_counts(host: &mut Host, count: u32) -> Result<(), Fault> {
+        let refused = |rule| bad(Hostcall::NetCounts, "count", count.into(), rule);
+        if host.call.budget.entry() != Entry::Stats {
+            return Err(refused("counts are reported in `stats`"));
+        }
+        let words = host.mailed((count as usize).saturating_mul(size_of::<u64>()));
+        let values: Vec<u64> = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        Port::of(host, Hostcall::NetCounts)?.counters.report(&values).map_err(refused)
     }
 }

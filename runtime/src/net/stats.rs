@@ -34,4 +34,11 @@ impl<U: NetBackend> Nook<Net<U>> {
         let (class, driver) = self.class_and_driver()?;
         class.fresh_stats(driver)
     }
+
+    /// Returns what the counters that the driver names have counted since the nook was made, as it reported
+    /// when it was last asked for counters; they survive its restarts. What an instance counted and never reported is
+    /// missing.
+    pub fn named_counters(&self) -> Vec<(String, u64)> {
+        self.host().port.net().map(|port| port.counters.totals()).unwrap_or_default()
+    }
 }

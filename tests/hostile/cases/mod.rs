@@ -1,6 +1,7 @@
 //! The table of cases: each file is one subject.
 
 mod arguments;
+mod counters;
 mod device;
 mod disks;
 mod doorbells;
@@ -14,9 +15,10 @@ use crate::case::Case;
 
 /// Returns every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let subjects: [&[Case]; 9] = [
+    let subjects: [&[Case]; 10] = [
         traps::CASES,
         arguments::CASES,
+        counters::CASES,
         registers::CASES,
         doorbells::CASES,
         packets::CASES,

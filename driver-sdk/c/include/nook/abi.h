@@ -609,6 +609,18 @@ void nook_net_link(uint32_t up, uint32_t speed_mbps, uint32_t full_duplex);
 NOOK_HOSTCALL(net_filter)
 uint32_t nook_net_filter(uint32_t direction, uint32_t offset, uint32_t len_bytes);
 
+/* Names the counters that the driver has besides `NetStats`, once, in `probe`: the mailbox holds `len_bytes` of
+   ASCII, a name a line. A name is a lower-case letter and up to 30 of these, digits and `_`; there are at most 128,
+   all different. */
+NOOK_HOSTCALL(net_counters)
+void nook_net_counters(uint32_t len_bytes);
+
+/* Reports what the named counters have counted since the driver's start, in `stats`: the mailbox holds `count` words
+   of 64 bits, as many as were named and in that order. None of them is less than was reported before. Over restarts
+   the host sums them up. */
+NOOK_HOSTCALL(net_counts)
+void nook_net_counts(uint32_t count);
+
 /* Says what the device can do, once, in `probe`: the mailbox holds `len_bytes` of UTF-8, an operation a line, as
    `name`, `name INPUT` or `name INPUT OUTPUT`. The latter two are an example: bytes in hexadecimal, `-` if there are
    none. The host calls an operation by the number of its line, from 0; there are at most 64. */

@@ -84,7 +84,12 @@ impl Chip {
     }
 
     pub fn set(&mut self, register: Register<u32>, value: u32) {
-        self.registers.insert(register.offset(), value);
+        self.set_offset(register.offset(), value);
+    }
+
+    /// The same for the register at an offset.
+    pub fn set_offset(&mut self, offset: u32, value: u32) {
+        self.registers.insert(offset, value);
     }
 
     /// Returns every register with its value, for comparisons.

@@ -1,6 +1,8 @@
 //! What the host sets and asks for.
 
 use e1000_regs::*;
+use e1000_wasm::E1000;
+use nook_sdk::testing::TestKernel;
 use nook_sdk::{MacAddress, NetDriver, NetStats, Register, RxMode, Status};
 
 use crate::chip::MAC;
@@ -132,6 +134,53 @@ fn counters_are_summed_up_from_registers_that_clear() {
         tx_timeouts: 0,
     };
     assert_eq!(rig.driver.stats(), expected);
+    for (name, total) in [("rx_bytes", 2 * (2 + (3 << 32))), ("rx_missed_errors", 8), ("tx_abort_late_coll", 32)] {
+        assert_eq!(counted(&rig, name), total, "{name}");
+    }
+}
+
+/// Returns the total of a counter by its name.
+fn counted(rig: &Rig, name: &str) -> u64 {
+    let names = E1000::<TestKernel>::COUNTERS;
+    let counts = rig.driver.counts();
+    assert_eq!(counts.len(), names.len());
+    counts[names.iter().position(|own| *own == name).unwrap()]
+}
+
+#[test]
+fn every_counter_of_the_chip_has_a_name_but_those_of_fibre() {
+    let statistics = MAP.registers().iter().filter(|info| info.section.starts_with("13.7."));
+    let mut silent = Vec::new();
+    for info in statistics {
+        let mut rig = Rig::open();
+        let before = rig.driver.counts().to_vec();
+        rig.chip().set_offset(info.offset, 1);
+        rig.driver.stats();
+        let grown: Vec<_> =
+            rig.driver.counts().iter().zip(&before).filter(|(now, before)| now > before).map(|(now, _)| *now).collect();
+        let upper = matches!(info.name, "GORCH" | "GOTCH" | "TORH" | "TOTH");
+        match &grown[..] {
+            [] => silent.push(info.name),
+            [1] if !upper => {}
+            [one] if upper && *one == 1 << 32 => {}
+            other => panic!("{}: {other:?}", info.name),
+        }
+    }
+    assert_eq!(silent, ["SYMERRS", "SEC"]);
+}
+
+#[test]
+fn a_chip_that_reads_as_all_ones_does_not_turn_a_counter_back() {
+    let mut rig = Rig::open();
+    for _ in 0..2 {
+        let before = rig.driver.counts().to_vec();
+        for register in [GORCL, GORCH, GPRC] {
+            rig.chip().set(register, u32::MAX);
+        }
+        rig.driver.stats();
+        assert!(rig.driver.counts().iter().zip(before).all(|(now, before)| *now >= before));
+    }
+    assert_eq!(counted(&rig, "rx_bytes"), u64::MAX);
 }
 
 #[test]
