@@ -104,6 +104,32 @@ fn a_snapshot_of_what_the_interface_was_set_to_before_is_not_restored() {
 }
 
 #[test]
+fn an_mtu_outlives_the_driver_and_holds_in_a_snapshot() {
+    let long = [frame(1, 9000)];
+    let passes = |rig: &mut Rig| {
+        rig.nook.backend_mut().received.clear();
+        rig.until("the cable takes a frame", |rig| matches!(rig.far.send(&long[0]), Ok(true)));
+        rig.until_all_came();
+        rig.nook.backend().received.contains(&long[0])
+    };
+    let mut rig = rig(Isolation::SfiTxn);
+    if rig.nook.interface().expect("an interface").max_mtu_bytes < 9000 {
+        return;
+    }
+    assert!(!passes(&mut rig));
+    let before = snapshot(&mut rig);
+    follow(&mut rig, KernelSettings { mtu_bytes: 9000, ..usual() });
+    assert!(passes(&mut rig) && !rig.nook.fits(&before));
+    let after = snapshot(&mut rig);
+    rig.nook.restore(&after).expect("it is restored");
+    assert!(passes(&mut rig), "after a snapshot restore");
+    rig.nook.restart().expect("it comes up again");
+    assert!(passes(&mut rig), "after a restart");
+    follow(&mut rig, usual());
+    assert!(!passes(&mut rig) && !rig.nook.fits(&after));
+}
+
+#[test]
 fn an_mtu_that_is_more_than_the_drivers_is_set_back_and_one_that_stays_loses_nothing_uncounted() {
     let mut rig = rig(Isolation::SfiTxn);
     let most = rig.nook.interface().expect("an interface").max_mtu_bytes;
@@ -112,9 +138,9 @@ fn an_mtu_that_is_more_than_the_drivers_is_set_back_and_one_that_stays_loses_not
     follow(&mut rig, KernelSettings { mtu_bytes: 1000, ..usual() });
     assert_eq!(rig.nook.backend().mtus, [most], "that the driver can do");
     rig.nook.backend_mut().mtu_stays = true;
-    follow(&mut rig, KernelSettings { mtu_bytes: 9000, ..usual() });
+    follow(&mut rig, KernelSettings { mtu_bytes: most + 5000, ..usual() });
     // What is longer than the driver's frames is no frame, and what is not passes.
-    let lens = [most as usize + 14, most as usize + 18, most as usize + 19, 1800, 100];
+    let lens = [most as usize + 14, most as usize + 18, most as usize + 19, most as usize + 300, 100];
     let frames: Vec<_> = (1..).zip(lens).map(|(number, len)| frame(number, len)).collect();
     rig.nook.backend_mut().to_send.extend(frames.clone());
     rig.until("all were sent", |rig| rig.nook.net_counters().tx_done == 3);

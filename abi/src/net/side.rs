@@ -11,13 +11,17 @@ pub mod offload {
     pub const SEGMENT_V4: u32 = 1 << 1;
     /// The same over IPv6.
     pub const SEGMENT_V6: u32 = 1 << 2;
-    /// A frame to be sent may lie in several buffers. A received frame is in one.
+    /// A frame to be sent may lie in several buffers.
     pub const SEVERAL_BUFFERS: u32 = 1 << 3;
     /// Looks at checksums of TCP and UDP as frames are received: the driver says so of a frame whose checksum is right
     /// (`entry_flags::CHECKED`).
     pub const RX_CHECKSUM: u32 = 1 << 4;
+    /// A received frame may come in several buffers: parts that follow each other in `rx_return`, all of them returned
+    /// by one call, and together no longer than an Ethernet header, a VLAN tag and the largest payload that
+    /// `net_attach` named. Without it a received frame is in one.
+    pub const RX_SEVERAL_BUFFERS: u32 = 1 << 5;
     /// Every bit that may be set.
-    pub const ALL: u32 = TX_CHECKSUM | SEGMENT_V4 | SEGMENT_V6 | SEVERAL_BUFFERS | RX_CHECKSUM;
+    pub const ALL: u32 = TX_CHECKSUM | SEGMENT_V4 | SEGMENT_V6 | SEVERAL_BUFFERS | RX_CHECKSUM | RX_SEVERAL_BUFFERS;
 }
 
 /// Returns which rule bits of [`offload`] break, if they break one.

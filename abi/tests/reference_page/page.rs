@@ -278,7 +278,10 @@ A frame is one entry, with `FIRST` and `LAST`. Only if the driver said `SEVERAL_
 be several entries that follow each other, `FIRST` on the first and `LAST` on the last, each but the last full. A driver
 takes such a frame whole in one call, or not at all: one that begins within `poll`'s budget is taken to its end. It returns
 each entry by itself, with the flags that it was given with; what became of the frame is the status of its last one, as the
-host gave it. A received frame is in one buffer, whatever the driver said.
+host gave it. Only if the driver said `RX_SEVERAL_BUFFERS` a received frame may be several entries of `rx_return`, in the same
+form, with `CHECKED` on the first alone. They follow each other, none is empty, all are returned by one call, and together
+they are no longer than `max_mtu` bytes, an Ethernet header and a VLAN tag. Of one that failed, one entry says so and the
+others are `Unused`: they count as buffers without a frame.
 
 An entry of `tx_provide` whose flags have `SIDE` has a `Side` beside it: {side_bytes} bytes in the ring's side array, at the
 same index. It stands beside a frame's first entry, and only if the driver said what it asks for. The host has checked

@@ -24,5 +24,5 @@ pub(crate) mod author {
     pub use super::driver::{MacAddress, NetDriver, RxMode};
     pub use super::filter::{Direction, Filter, FilterInstance, Frame, Verdict};
     pub use super::queues::{NetQueues, Packet, Pool, ProvideQueue, Provided, ReturnPlace, ReturnQueue, Returning};
-    pub use nook_abi::net::{LinkState, NetStats, PacketStatus, QueueEntry, Side, offload};
+    pub use nook_abi::net::{LinkState, NetStats, PacketStatus, QueueEntry, Side, entry_flags, offload};
 }

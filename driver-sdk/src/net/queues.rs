@@ -267,7 +267,18 @@ impl Packet {
     /// checksum of TCP or UDP right ([`offload::RX_CHECKSUM`](nook_abi::net::offload::RX_CHECKSUM)).
     #[inline(always)]
     pub fn received(self, len_bytes: u32, checked: bool) -> QueueEntry {
-        let flags = entry_flags::FIRST | entry_flags::LAST | if checked { entry_flags::CHECKED } else { 0 };
+        self.received_part(
+            len_bytes,
+            entry_flags::FIRST | entry_flags::LAST | if checked { entry_flags::CHECKED } else { 0 },
+        )
+    }
+
+    /// Returns the entry that gives it back as a part of a received frame, of `len_bytes`; `flags` are
+    /// [`entry_flags`]: `FIRST` of the frame's first part, with `CHECKED` as it may be, and `LAST` of its last. Only if
+    /// the driver said so ([`offload::RX_SEVERAL_BUFFERS`](nook_abi::net::offload::RX_SEVERAL_BUFFERS)); all parts are
+    /// returned by one call, one after the other.
+    #[inline(always)]
+    pub fn received_part(self, len_bytes: u32, flags: u16) -> QueueEntry {
         let others = self.first & !(0xffff << QueueEntry::FLAGS_SHIFT);
         let first = others | u64::from(flags) << QueueEntry::FLAGS_SHIFT;
         Packet { first, ..self }.returned(len_bytes, PacketStatus::Done)

@@ -78,9 +78,31 @@ impl<const N: usize, const SLOT: usize, D: Done> Reap<'_, Packet, N, SLOT, D> {
         plain: impl Fn(&Finished<'_, Packet, SLOT, N>) -> Option<QueueEntry>,
         mut other: impl FnMut(Finished<'_, Packet, SLOT, N>) -> Option<QueueEntry>,
     ) -> u32 {
+        let also_plain = &plain;
+        self.return_frames_to(returning, most, also_plain, |reap, returning| {
+            let (Some(place), Some(done)) = (returning.vacant(), reap.next()) else { return 0 };
+            if let Some(entry) = also_plain(&done).or_else(|| other(done)) {
+                place.put(entry);
+            }
+            1
+        })
+    }
+
+    /// Does the same for a ring in which a frame may be in several descriptors: where `plain` makes nothing of one,
+    /// `other` takes it and what belongs to it out of the ring ([`peek`](Reap::peek) says what is there), and returns
+    /// each. It says how many it took, and 0 if no more can be taken now. Returns how many were taken, which may be
+    /// more than `most` by what `other` took last.
+    #[inline(always)]
+    pub fn return_frames_to(
+        &mut self,
+        returning: &mut Returning<'_>,
+        most: u32,
+        plain: impl Fn(&Finished<'_, Packet, SLOT, N>) -> Option<QueueEntry>,
+        mut other: impl FnMut(&mut Self, &mut Returning<'_>) -> u32,
+    ) -> u32 {
         let mut taken = 0;
         loop {
-            let wanted = (most - taken).min(returning.room());
+            let wanted = most.saturating_sub(taken).min(returning.room());
             let reaped = self.transfer(&returning.queue.0, returning.at, wanted, |done| Some(plain(done)?.to_words()));
             returning.at = returning.at.wrapping_add(reaped);
             taken += reaped;
@@ -89,11 +111,11 @@ impl<const N: usize, const SLOT: usize, D: Done> Reap<'_, Packet, N, SLOT, D> {
             }
             // Not plain, or not done.
             cold_path();
-            let (Some(place), Some(done)) = (returning.vacant(), self.next()) else { return taken };
-            taken += 1;
-            if let Some(entry) = plain(&done).or_else(|| other(done)) {
-                place.put(entry);
+            let more = other(self, returning);
+            if more == 0 {
+                return taken;
             }
+            taken += more;
         }
     }
 }

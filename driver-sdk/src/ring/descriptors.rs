@@ -17,7 +17,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use nook_abi::Status;
 
-use super::{Announced, Done, Finished, InSlot, finished, next};
+use super::{Announced, Done, Finished, InSlot, finished, look, next};
 use crate::raw::{self, QueueMemory, Slots, Words};
 use crate::{DmaRegion, Kernel, Nook};
 
@@ -277,6 +277,15 @@ impl<T: Copy, const N: usize, const SLOT: usize, D: Done> Reap<'_, T, N, SLOT, D
     pub fn next(&mut self) -> Option<Finished<'_, T, SLOT, N>> {
         let kept = self.kept;
         next::<D, T, SLOT, N>(self.slots, &mut self.at, self.end, |at| kept[index::<N>(at)])
+    }
+
+    /// Looks at the descriptor that comes `ahead` places after the oldest, if the device is done with it, and takes
+    /// nothing.
+    #[inline]
+    pub fn peek(&self, ahead: u32) -> Option<Finished<'_, T, SLOT, N>> {
+        let (kept, at) = (self.kept, self.at.wrapping_add(ahead));
+        let is_there = ahead < self.end.wrapping_sub(self.at);
+        is_there.then(|| look::<D, T, SLOT, N>(self.slots, at, |at| kept[index::<N>(at)])).flatten()
     }
 
     /// Takes up to `most` descriptors that the device is done with, and puts what `plain` makes of them into the queue

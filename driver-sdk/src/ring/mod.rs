@@ -223,8 +223,18 @@ fn next<'a, D: Done, T, const SLOT: usize, const N: usize>(
     if *at == end {
         return None;
     }
-    let pair = D::WORD.map_or(0, |word| slots.pair(*at, word / 2));
-    let finished = finished::<D, T, SLOT, N>(slots, *at, pair, kept(*at))?;
+    let finished = look::<D, T, SLOT, N>(slots, *at, kept)?;
     *at = at.wrapping_add(1);
     Some(finished)
+}
+
+/// Looks at the slot at `at`, which is there, if the device is done with it.
+#[inline(always)]
+fn look<'a, D: Done, T, const SLOT: usize, const N: usize>(
+    slots: Slots<SLOT, N>,
+    at: u32,
+    kept: impl FnOnce(u32) -> T,
+) -> Option<Finished<'a, T, SLOT, N>> {
+    let pair = D::WORD.map_or(0, |word| slots.pair(at, word / 2));
+    finished::<D, T, SLOT, N>(slots, at, pair, kept(at))
 }

@@ -7,7 +7,9 @@ use nook_sdk::{
 };
 
 use crate::chip::{Chip, Loopback};
+use crate::jumbo::{Taken, USUAL_MTU_BYTES};
 use crate::rx_filter::{RxFilter, write_rctl};
+use crate::setup::Mode;
 use crate::statistics::{self, Statistics};
 use crate::verbs::{LONGEST_BYTES, Ring};
 use crate::{eeprom, phy, setup};
@@ -24,8 +26,6 @@ const BAR: u32 = 0;
 /// The interrupts that are wanted: a frame was received, a frame was sent, the link changed.
 const CAUSES: u32 = ICR::RXT0 | ICR::TXDW | ICR::LSC;
 
-/// The largest payload of a frame that the chip takes without RCTL.LPE.
-const MAX_MTU_BYTES: u32 = 1500;
 /// The smallest that IPv4 works with (RFC 791).
 const MIN_MTU_BYTES: u32 = 68;
 
@@ -43,15 +43,16 @@ pub struct E1000<K: Kernel> {
     pub(crate) queues: NetQueues,
     pub(crate) rx: Ring<K>,
     pub(crate) tx: Ring<K>,
-    /// The last receive descriptor did not end its frame.
-    pub(crate) rx_mid_frame: bool,
+    /// Which received frames are taken.
+    pub(crate) rx_taken: Taken,
+    /// The last receive descriptor did not end its frame, which was given up.
+    pub(crate) rx_gives_up: bool,
     /// The chip runs.
     open: bool,
     /// Its interrupts are masked.
     masked: bool,
     filter: RxFilter,
-    /// Frames turn round inside the chip.
-    loopback: bool,
+    mode: Mode,
     /// As it was last reported.
     link: LinkState,
     statistics: Statistics,
@@ -86,17 +87,18 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             queues,
             rx: Ring::new(nook)?,
             tx: Ring::new(nook)?,
-            rx_mid_frame: false,
+            rx_taken: Taken::USUAL,
+            rx_gives_up: false,
             open: false,
             masked: true,
             filter: RxFilter::new(mac),
-            loopback: false,
+            mode: Mode::default(),
             link: LinkState::default(),
             statistics,
             tx_reaped: 0,
             tx_stuck_ticks: 0,
         };
-        nook.net_attach(mac, MAX_MTU_BYTES)?;
+        nook.net_attach(mac, chip.max_mtu_bytes())?;
         nook.net_offloads(offloads);
         let [a, b, c, d, e, f] = mac;
         info!(nook, "{} at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", chip.name);
@@ -194,17 +196,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         warn!(self.nook, "{}: {} frames are not being sent; resetting", self.chip.name, self.tx.in_flight());
         self.statistics.tx_timeouts += 1;
         self.statistics.collect(&self.regs);
-        match self.silence(PacketStatus::Failed).and_then(|()| self.start()) {
-            Ok(()) => self.mask(false),
-            Err(status) => {
-                error!(self.nook, "{}: cannot be started again: {status}", self.chip.name);
-                if let Err(status) = self.close() {
-                    error!(self.nook, "{}: its interrupt stays on: {status}", self.chip.name);
-                }
-            }
-        }
-        // The host reclaims what was returned, and `poll` gives the chip new buffers.
-        self.nook.poll_schedule(0);
+        let silent = self.silence(PacketStatus::Failed);
+        // The log has why it did not work.
+        let _ = self.restart(silent);
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Status> {
@@ -216,8 +210,23 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn set_mtu(&mut self, mtu_bytes: u32) -> Result<(), Status> {
-        // Every frame that the chip takes fits into one buffer, so there is nothing to change.
-        if (MIN_MTU_BYTES..=MAX_MTU_BYTES).contains(&mtu_bytes) { Ok(()) } else { Err(Status::Invalid) }
+        let most = self.chip.max_mtu_bytes();
+        if !(MIN_MTU_BYTES..=most).contains(&mtu_bytes) {
+            return Err(Status::Invalid);
+        }
+        let jumbo = mtu_bytes > USUAL_MTU_BYTES;
+        if jumbo == self.mode.jumbo {
+            return Ok(());
+        }
+        // What the chip has now is of the other kind, so it is given back before.
+        let open = self.open;
+        if open {
+            self.statistics.collect(&self.regs);
+        }
+        let silent = if open { self.silence(PacketStatus::Failed) } else { Ok(()) };
+        self.mode.jumbo = jumbo;
+        self.rx_taken = if jumbo { Taken::up_to(most) } else { Taken::USUAL };
+        if open { self.restart(silent) } else { Ok(()) }
     }
 
     fn set_rx_mode(&mut self, mode: RxMode<'_>) -> Result<(), Status> {
@@ -226,7 +235,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn set_loopback(&mut self, on: bool) -> Result<(), Status> {
-        if on == self.loopback {
+        if on == self.mode.loopback {
             return Ok(());
         }
         match (self.chip.loopback, on) {
@@ -234,10 +243,10 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             (Loopback::Phy, false) => phy::negotiate(&self.nook, &self.regs, self.chip)?,
             (Loopback::Mac, _) => {}
         }
-        self.loopback = on;
+        self.mode.loopback = on;
         if self.open {
             setup::write_ctrl(&self.regs, self.chip, on);
-            write_rctl(&self.regs, setup::rctl(self.chip, &self.filter, on));
+            write_rctl(&self.regs, setup::rctl(self.chip, &self.filter, self.mode));
             self.follow_link();
         }
         Ok(())
@@ -256,7 +265,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 impl<K: Kernel> E1000<K> {
     /// Brings the chip from reset to running, with empty rings and interrupts masked.
     fn start(&mut self) -> Result<(), Status> {
-        setup::start(&self.nook, &self.regs, self.chip, &self.filter, self.loopback, &self.rx, &self.tx)?;
+        setup::start(&self.nook, &self.regs, self.chip, &self.filter, self.mode, &self.rx, &self.tx)?;
         self.open = true;
         self.masked = true;
         Ok(())
@@ -268,6 +277,23 @@ impl<K: Kernel> E1000<K> {
         setup::silence(&self.nook, &self.regs)?;
         self.give_back(unsent);
         setup::reset(&self.nook, &self.regs, self.chip)
+    }
+
+    /// Starts a chip that was silenced, if that went well. If it does not start, the driver is closed.
+    fn restart(&mut self, silent: Result<(), Status>) -> Result<(), Status> {
+        let started = silent.and_then(|()| self.start());
+        match started {
+            Ok(()) => self.mask(false),
+            Err(status) => {
+                error!(self.nook, "{}: cannot be started again: {status}", self.chip.name);
+                if let Err(status) = self.close() {
+                    error!(self.nook, "{}: its interrupt stays on: {status}", self.chip.name);
+                }
+            }
+        }
+        // The host reclaims what was returned, and `poll` gives the chip new buffers.
+        self.nook.poll_schedule(0);
+        started
     }
 
     /// Closes the driver: a silent chip is no longer watched.
@@ -296,7 +322,7 @@ impl<K: Kernel> E1000<K> {
     fn set_filter(&mut self, filter: RxFilter) {
         if self.open {
             filter.write(&self.regs, Some(&self.filter));
-            write_rctl(&self.regs, setup::rctl(self.chip, &filter, self.loopback));
+            write_rctl(&self.regs, setup::rctl(self.chip, &filter, self.mode));
         }
         self.filter = filter;
     }
@@ -305,7 +331,7 @@ impl<K: Kernel> E1000<K> {
     #[cold]
     fn follow_link(&mut self) {
         // In loopback frames pass, whatever is on the cable.
-        self.report(if self.loopback { phy::LOOPED } else { phy::link(self.regs.read(STATUS)) });
+        self.report(if self.mode.loopback { phy::LOOPED } else { phy::link(self.regs.read(STATUS)) });
     }
 
     fn report(&mut self, link: LinkState) {

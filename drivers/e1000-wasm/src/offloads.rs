@@ -8,8 +8,12 @@ use nook_sdk::{Fill, Packet, Pool, Provided, Side, offload};
 use crate::verbs::{RING, SEND, halves};
 
 /// What every chip of the family can do.
-pub(crate) const ALL: u32 =
-    offload::TX_CHECKSUM | offload::SEGMENT_V4 | offload::SEGMENT_V6 | offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM;
+pub(crate) const ALL: u32 = offload::TX_CHECKSUM
+    | offload::SEGMENT_V4
+    | offload::SEGMENT_V6
+    | offload::SEVERAL_BUFFERS
+    | offload::RX_CHECKSUM
+    | offload::RX_SEVERAL_BUFFERS;
 
 /// RXCSUM: checksums of IPv4 headers, and of TCP and UDP, are looked at (section 13.4.47).
 pub(crate) const CHECKS: u32 = RXCSUM::IPOFL | RXCSUM::TUOFL;

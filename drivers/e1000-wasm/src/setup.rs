@@ -1,15 +1,15 @@
 //! The order in which registers are written: reset, start, silence (chapter 14).
 
 use e1000_regs::{
-    CTRL, IMC, ITR, MANC, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, SPEED_1000, STATUS, TADV,
-    TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
+    CTRL, IMC, ITR, MANC, PBA, RADV, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXCSUM, RXDCTL, SPEED_1000, STATUS,
+    TADV, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TIPG, TXDCTL,
 };
 use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
 use crate::chip::{Chip, Tuning};
 use crate::rx_filter::{RxFilter, write_rctl};
 use crate::verbs::Ring;
-use crate::{express, offloads};
+use crate::{express, jumbo, offloads};
 
 /// How much longer than it should a reset may take: a look at a busy machine comes late, and it is not at fault.
 const RESET_PATIENCE_NS: u64 = 200_000_000;
@@ -23,6 +23,15 @@ const ATTEMPTS: u32 = 15;
 /// TCTL.COLD: in byte times, for full duplex, and for half duplex at 10 and 100 Mbit/s. The 512 that section 13.4.33
 /// gives for half duplex are those of 1000 Mbit/s, which is not offered.
 const COLLISION_DISTANCE: u32 = 64;
+
+/// How frames pass the chip.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Mode {
+    /// They turn round inside it.
+    pub(crate) loopback: bool,
+    /// They may be longer than Ethernet's.
+    pub(crate) jumbo: bool,
+}
 
 /// Resets all but PCI configuration and PHY, from any state (section 13.4.1). DMA must be off. Interrupts are masked
 /// then.
@@ -50,14 +59,17 @@ pub(crate) fn start<K: Kernel>(
     regs: &Regs<K>,
     chip: &Chip,
     filter: &RxFilter,
-    loopback: bool,
+    mode: Mode,
     rx: &Ring<K>,
     tx: &Ring<K>,
 ) -> Result<(), Status> {
     for &Tuning(register, clear, set) in chip.tuning {
         regs.modify(register, |value| value & !clear | set);
     }
-    write_ctrl(regs, chip, loopback);
+    if let Some([usual, jumbo]) = chip.rx_buffer_kib {
+        regs.write(PBA, PBA::RXA.put(if mode.jumbo { jumbo } else { usual }));
+    }
+    write_ctrl(regs, chip, mode.loopback);
     // The host answers ARP requests, not the chip.
     regs.modify(MANC, |manc| manc & !MANC::ARP_EN);
     filter.write(regs, None);
@@ -78,7 +90,7 @@ pub(crate) fn start<K: Kernel>(
     regs.write(TIPG, chip.tipg);
     nook.dma_enable()?;
     regs.write(TCTL, TCTL::EN | TCTL::PSP | TCTL::CT.put(ATTEMPTS) | TCTL::COLD.put(COLLISION_DISTANCE));
-    write_rctl(regs, rctl(chip, filter, loopback));
+    write_rctl(regs, rctl(chip, filter, mode));
     Ok(())
 }
 
@@ -91,8 +103,9 @@ pub(crate) fn write_ctrl<K: Kernel>(regs: &Regs<K>, chip: &Chip, loopback: bool)
 }
 
 /// Returns the value of RCTL.
-pub(crate) fn rctl(chip: &Chip, filter: &RxFilter, loopback: bool) -> u32 {
-    filter.rctl() | if loopback { chip.loopback.rctl() } else { 0 }
+pub(crate) fn rctl(chip: &Chip, filter: &RxFilter, mode: Mode) -> u32 {
+    let looped = if mode.loopback { chip.loopback.rctl() } else { 0 };
+    filter.rctl() | looped | if mode.jumbo { jumbo::RCTL_JUMBO } else { 0 }
 }
 
 /// Sets when the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).

@@ -4,6 +4,7 @@
 //! answer is whether it stopped before there was nothing left: then `poll` must be called again.
 
 use core::cell::Cell;
+use core::hint::cold_path;
 
 use e1000_regs::tx::command;
 use e1000_regs::{RDT, TDT, rx, tx};
@@ -12,6 +13,7 @@ use nook_sdk::{
 };
 
 use crate::driver::E1000;
+use crate::jumbo::{self, Stopped};
 use crate::offloads;
 
 /// Descriptors in each ring: twice as many as packets that are in it at most, so that a call never needs one that it
@@ -21,7 +23,7 @@ pub(crate) const RING: usize = 512;
 /// it writes no more into a buffer, although it is set to 2048 bytes.
 pub(crate) const LONGEST_BYTES: u32 = 1522;
 /// Bytes of the shortest thing that can be a frame: an Ethernet header.
-const HEADER_BYTES: u32 = 14;
+pub(crate) const HEADER_BYTES: u32 = 14;
 
 /// How each frame is sent. RS: each descriptor says what became of it. IDE: the interrupt that says so is delayed,
 /// so that one stands for many (see `setup::moderate`).
@@ -31,8 +33,8 @@ pub(crate) const SEND: u32 = command::IFCS | command::RS | command::IDE;
 /// 3.3.3.2). Beside each is the packet whose buffer the chip has.
 pub(crate) type Ring<K> = DescriptorRing<K, Packet, RING, 16, DoneBit<3, DD>>;
 /// A descriptor that is done.
-type Done<'a> = Finished<'a, Packet, 16, RING>;
-const DD: u32 = rx::status::DD;
+pub(crate) type Done<'a> = Finished<'a, Packet, 16, RING>;
+pub(crate) const DD: u32 = rx::status::DD;
 const _: () = assert!(DD == tx::status::DD);
 
 /// Packs four words into the two halves of a slot.
@@ -73,24 +75,31 @@ impl<K: Kernel> E1000<K> {
     pub(crate) fn rx_return(&mut self, budget: u32) -> bool {
         let mut returning = self.queues.rx_return.begin();
         let most = budget.min(returning.room());
-        let mid_frame = Cell::new(self.rx_mid_frame);
-        let whole = |done: &Done| if mid_frame.get() { None } else { whole_frame(done) };
-        let moved = self.rx.reap().return_to(&mut returning, most, whole, |done| {
-            mid_frame.set(!ends(&done));
-            Some(done.kept.returned(0, PacketStatus::Failed))
+        let (mut reap, taken, stopped) = (self.rx.reap(), &self.rx_taken, Cell::new(Stopped::Dry));
+        if self.rx_gives_up {
+            cold_path();
+            self.rx_gives_up = !jumbo::give_back_rest(&mut reap, &mut returning);
+            if self.rx_gives_up {
+                return returning.room() == 0;
+            }
+        }
+        let moved = reap.return_frames_to(&mut returning, most, whole_frame, |reap, returning| {
+            jumbo::take(reap, returning, taken, &stopped, false)
         });
-        self.rx_mid_frame = mid_frame.get();
-        moved == most
+        let stopped = stopped.get();
+        if stopped == Stopped::GaveUp {
+            self.rx_gives_up = true;
+        }
+        moved >= most || stopped != Stopped::Dry
     }
 
-    /// Gives the host one receive buffer back that the chip is done with, as failed, whatever is in it.
+    /// Gives the host the next received frame back, if it is there, as failed, whatever is in it.
     pub(crate) fn rx_discard(&mut self) {
-        let mut reap = self.rx.reap();
         let mut returning = self.queues.rx_return.begin();
-        let Some(place) = returning.vacant() else { return };
-        if let Some(done) = reap.next() {
-            self.rx_mid_frame = !ends(&done);
-            place.put(done.kept.returned(0, PacketStatus::Failed));
+        let (mut reap, stopped) = (self.rx.reap(), Cell::new(Stopped::Dry));
+        if !self.rx_gives_up || jumbo::give_back_rest(&mut reap, &mut returning) {
+            jumbo::take(&mut reap, &mut returning, &self.rx_taken, &stopped, true);
+            self.rx_gives_up = stopped.get() == Stopped::GaveUp;
         }
     }
 
@@ -152,14 +161,14 @@ impl<K: Kernel> E1000<K> {
                 place.put(packet.returned(packet.len_bytes, unsent));
             }
         });
-        self.rx_mid_frame = false;
+        self.rx_gives_up = false;
     }
 }
 
-/// Returns whether a frame ends in this receive descriptor. No frame needs two buffers, because the chip drops those
-/// that are longer than one (RCTL.LPE is off); should one do so all the same, none of its parts passes.
+/// Returns whether a frame ends in this receive descriptor. While RCTL.LPE is off no frame needs two buffers, because
+/// the chip drops those that are longer than one; should one do so all the same, none of its parts passes.
 #[inline(always)]
-fn ends(done: &Done) -> bool {
+pub(crate) fn ends(done: &Done) -> bool {
     done.done_word() & rx::status::EOP != 0
 }
 

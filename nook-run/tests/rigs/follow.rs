@@ -122,14 +122,31 @@ fn a_bridge_above_the_interface_gets_what_is_for_others() {
 #[ignore = "needs root"]
 fn an_mtu_that_the_driver_cannot_do_is_set_back_each_time_and_said() {
     let mut cable = Cable::new(&[]);
-    for mtu in [9000, 1600] {
+    for mtu in [16_107, 65_000] {
         cable.near(&format!("ip link set nook0 mtu {mtu}"));
-        cable.until_logged(&format!("MTU was set to {mtu} bytes, and the driver's is 1500 at most"));
-        assert!(cable.near("ip link show nook0").contains("mtu 1500"));
+        cable.until_logged(&format!("MTU was set to {mtu} bytes, and the driver's is 16106 at most"));
+        assert!(cable.near("ip link show nook0").contains("mtu 16106"));
         cable.until_the_far_end_reaches(Between::NEAR, 4000);
     }
     let report = cable.end();
     assert_eq!(report["counters"]["tx_unfit"], 0, "{report}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_mtu_that_the_driver_can_do_is_followed_and_full_frames_pass() {
+    let mut cable = Cable::new(&[]);
+    for mtu in [9000, 1600, 16_106] {
+        cable.near(&format!("ip link set nook0 mtu {mtu}"));
+        cable.far(&format!("ip link set nook1 mtu {mtu}"));
+        cable.until_the_far_end_reaches(Between::NEAR, 56);
+        let whole = (mtu - 28).to_string();
+        let pings = cable.near(&format!("ping -c 20 -i 0.01 -M do -s {whole} {}", Between::FAR));
+        assert!(pings.contains("20 received"), "{mtu}: {pings}\n{}", cable.log());
+    }
+    let report = cable.end();
+    assert_eq!(report["counters"]["rx_failed"], 0, "{report}");
+    assert_eq!(report["device_counters"]["rx_length_errors"], 0, "{report}");
 }
 
 #[test]

@@ -145,6 +145,39 @@ fn a_connection_survives_a_driver_that_is_restarted() {
     a_connection_survives(&["--isolation", "sfi"], policy, "restarts");
 }
 
+/// Sets the MTU of both ends.
+fn set_mtu(between: &Between, mtu: &str) {
+    for (namespace, interface) in [(&between.names().near, "nook0"), (&between.names().far, "nook1")] {
+        run(within(namespace, "ip").args(["link", "set", interface, "mtu", mtu])).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_use_a_long_mtu_with_the_cards_offloads_and_without_and_across_crashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, report) = (folder.path().join("policy.toml"), folder.path().join("report.json"));
+    for (policy, options, mtu) in [
+        ("", &[][..], "9000"),
+        ("[net]\noffloads = \"host\"\nchecksums = \"host\"\n", &[], "9000"),
+        ("[bundles]\nkeep = 0\n", &["--crash-every", "50ms"], "9000"),
+        ("", &[], "1600"),
+    ] {
+        std::fs::write(&file, policy).unwrap();
+        let between = start(&[&["--policy", file.to_str().unwrap()], options].concat(), &report);
+        set_mtu(&between, mtu);
+        assert!(comes_back_as_it_left(&between), "{policy}");
+        let (out, back) = (rate(&stream(&between, &[])), rate(&stream(&between, &["-R"])));
+        println!("MTU {mtu}, {policy:?}, {options:?}: {:.0} Mbit/s out, {:.0} back", out / 1e6, back / 1e6);
+        between.end();
+        let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        let (counters, card) = (&report["counters"], &report["device_counters"]);
+        assert_eq!((&counters["tx_unfit"], &counters["rx_failed"]), (&0.into(), &0.into()), "{counters}");
+        let longest = card["rx_bytes"].as_u64().unwrap() / card["rx_packets"].as_u64().unwrap().max(1);
+        assert!(mtu == "1600" || !options.is_empty() || longest > 3000, "frames of {longest} bytes: {card}");
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn what_the_card_can_do_is_left_to_it_unless_the_operator_says_otherwise() {

@@ -13,7 +13,7 @@ crate::counters::counters! {
         pub rx_bytes: u64,
         /// Frames from the driver for which the interface had no room.
         pub rx_no_room: u64,
-        /// Received buffers that the driver gave back as failed.
+        /// Received frames that the driver gave back as failed.
         pub rx_failed: u64,
         /// Received frames that the nook's filter did not let pass.
         pub rx_dropped: u64,

@@ -6,6 +6,7 @@
 
 mod beside;
 mod bisect;
+mod chain;
 mod counters;
 pub(crate) mod filter;
 mod image;
@@ -13,6 +14,7 @@ mod layout;
 mod named;
 mod packets;
 mod port;
+mod returned;
 mod serve;
 mod settings;
 mod stats;
@@ -184,7 +186,7 @@ impl<U: NetBackend> Class for Net<U> {
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
         let mut frames = Self::frames(driver.host());
         if !self.leaves_offloads {
-            frames.offloads &= offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM;
+            frames.offloads &= offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM | offload::RX_SEVERAL_BUFFERS;
         }
         self.counters.tx_given_up += self.traffic.set_frames(frames);
         // Before `open`, so that a device whose receiver is slow to change is set up once.

@@ -14,7 +14,7 @@ use super::beside::Beside;
 const HOSTS: u32 = 1 << 16;
 
 /// Ethernet header: two addresses and a type. No frame is shorter.
-const LEAST_BYTES: u64 = 14;
+pub(super) const LEAST_BYTES: u64 = 14;
 
 /// The flags of an entry that is a frame by itself.
 const WHOLE: u16 = entry_flags::FIRST | entry_flags::LAST;
@@ -66,6 +66,8 @@ pub(crate) struct Packets {
     sides: Box<[Side]>,
     /// Flags that a received frame may have besides being whole.
     received_flags: u16,
+    /// A received frame may come in several buffers.
+    several_received: bool,
     /// Buffers that the host has, receive and transmit apart so that neither can starve the other.
     free_rx: Vec<u32>,
     free_tx: Vec<u32>,
@@ -83,6 +85,7 @@ impl Packets {
             given: vec![Given::default(); layout.count as usize].into(),
             sides: vec![Side::default(); layout.count as usize].into(),
             received_flags: 0,
+            several_received: false,
             free_rx: Vec::with_capacity(rx_count as usize),
             free_tx: Vec::with_capacity((layout.count - rx_count) as usize),
             rx_count,
@@ -131,9 +134,10 @@ impl Packets {
         free_rx.retain(|&id| keys[id as usize] & HOSTS != 0);
     }
 
-    /// Sets whether the driver may say of received frames that their checksum is right.
-    pub(crate) fn set_checks(&mut self, checks: bool) {
-        self.received_flags = if checks { entry_flags::CHECKED } else { 0 };
+    /// Sets what received frames may be like, by what the driver's device does (bits of [`offload`]).
+    pub(crate) fn set_received(&mut self, offloads: u32) {
+        self.received_flags = if offloads & offload::RX_CHECKSUM != 0 { entry_flags::CHECKED } else { 0 };
+        self.several_received = offloads & offload::RX_SEVERAL_BUFFERS != 0;
     }
 
     /// Returns how many of these buffers are the frame that begins with the first: the driver was given them one after
@@ -353,18 +357,16 @@ impl Packets {
         })
     }
 
-    /// Checks any entry that the driver put into `queue` (`rx_return` or `tx_return`), and holds its buffer: it is not
-    /// the driver's any more, but the host does not use it yet: it can neither be returned again nor given out before
-    /// it is [freed](Self::free_rx).
-    #[cold]
-    pub(crate) fn hold(&mut self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
-        let status = self.check(queue, entry)?;
+    /// Holds the buffer of an entry that was [checked](Self::check): it is not the driver's any more, but the host does
+    /// not use it yet: it can neither be returned again nor given out before it is [freed](Self::free_rx).
+    pub(crate) fn hold(&mut self, entry: &QueueEntry) {
         let key = &mut self.keys[entry.id as usize];
         *key = came_back(*key);
-        Ok(status)
     }
 
-    fn check(&self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
+    /// Checks any entry that the driver put into `queue` (`rx_return` or `tx_return`) by itself.
+    #[cold]
+    pub(crate) fn check(&self, queue: Queue, entry: &QueueEntry) -> Result<PacketStatus, Fault> {
         let malformed = |field, value: u64, rule| {
             Fault::from(NetFault::PacketMalformed { queue, id: entry.id, field, value, rule })
         };
@@ -399,15 +401,19 @@ impl Packets {
             return Err(malformed("len_bytes", entry.len_bytes.into(), "longer than the buffer"));
         }
         if queue == Queue::RxReturn && status == PacketStatus::Done {
-            if entry.flags & !self.received_flags != WHOLE {
-                return Err(malformed(
-                    "flags",
-                    entry.flags.into(),
-                    "a received frame is in one buffer: first and last",
-                ));
+            let is_whole = entry.flags & WHOLE == WHOLE;
+            if !is_whole && !self.several_received {
+                let rule = "a received frame is in one buffer: first and last";
+                return Err(malformed("flags", entry.flags.into(), rule));
             }
-            if u64::from(entry.len_bytes) < LEAST_BYTES {
+            if entry.flags & (entry_flags::FIRST | entry_flags::CHECKED) == entry_flags::CHECKED {
+                return Err(malformed("flags", entry.flags.into(), "a frame's first entry says that it was checked"));
+            }
+            if is_whole && u64::from(entry.len_bytes) < LEAST_BYTES {
                 return Err(malformed("len_bytes", entry.len_bytes.into(), "shorter than an Ethernet header"));
+            }
+            if entry.len_bytes == 0 {
+                return Err(malformed("len_bytes", 0, "a part of a frame is not empty"));
             }
         }
         Ok(status)

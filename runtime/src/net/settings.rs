@@ -255,6 +255,7 @@ impl<U: NetBackend> Net<U> {
         {
             setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
             self.mtu_was_set = true;
+            self.monitor.expect_reset();
         }
         if before.is_none_or(|before| before.reception() != settings.reception()) {
             self.set_rx_mode(driver, settings, &mut lacking)?;

@@ -9,8 +9,10 @@ use nook_bus::{DmaWindow, VolatileSlice};
 use nook_net_api::{Incoming, NetBackend, Room};
 
 use super::beside::Beside;
+use super::chain::{Chain, Place};
 use super::layout::sides_addr;
 use super::packets::{GivenOut, Packets};
+use super::returned::{Others, PART, Returned};
 use super::{HostConsumer, HostProducer, NetCounters};
 use crate::Space;
 
@@ -24,15 +26,6 @@ pub(super) struct Rings {
     pub(super) beside: Beside,
 }
 
-/// A receive buffer that the driver returned, checked.
-pub(super) struct Returned {
-    id: u32,
-    /// The length of the frame in it, which is that of a header at least; 0 if there is none to be handed up.
-    len_bytes: u32,
-    /// The device found its checksum right.
-    checked: bool,
-}
-
 /// What a driver's frames may be like.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frames {
@@ -40,31 +33,6 @@ pub(crate) struct Frames {
     pub(crate) longest_bytes: usize,
     /// What its device does in the host's place: bits of [`offload`].
     pub(crate) offloads: u32,
-}
-
-/// How many buffers came back with each [`PacketStatus`] but `Done`.
-#[derive(Debug, Default)]
-struct Others {
-    failed: u64,
-    unused: u64,
-    dropped: u64,
-    /// Those in which no frame ended: with whatever status, they do not count as frames.
-    parts: u64,
-}
-
-impl Others {
-    fn count(&mut self, status: PacketStatus, ends: bool) {
-        if !ends {
-            self.parts += 1;
-            return;
-        }
-        match status {
-            PacketStatus::Done => {}
-            PacketStatus::Failed => self.failed += 1,
-            PacketStatus::Unused => self.unused += 1,
-            PacketStatus::Dropped => self.dropped += 1,
-        }
-    }
 }
 
 /// What passes between host and driver in one nook.
@@ -86,6 +54,8 @@ pub(crate) struct Traffic {
     /// Batches of packets that changed hands.
     pub(super) moves: u64,
     frames: Frames,
+    /// The longest frame that the driver may hand up in several buffers, in bytes.
+    longest_received_bytes: usize,
     /// How many buffers the driver's longest frame takes, and the longest packet that it may be given.
     parts: (usize, usize),
 }
@@ -109,6 +79,7 @@ impl Traffic {
             believes: true,
             moves: 0,
             frames: Frames::default(),
+            longest_received_bytes: 0,
             parts: (1, 1),
         }
     }
@@ -127,8 +98,9 @@ impl Traffic {
         let several = offloads & offload::SEVERAL_BUFFERS != 0;
         let parts = |bytes: usize| if several { bytes.div_ceil(room_bytes).clamp(1, most.max(1)) } else { 1 };
         self.parts = (parts(longest_bytes), parts(packet_bytes));
+        self.longest_received_bytes = longest_bytes;
         let longest_bytes = longest_bytes.min(self.parts.0 * room_bytes);
-        self.packets.set_checks(offloads & offload::RX_CHECKSUM != 0);
+        self.packets.set_received(offloads);
         self.frames = Frames { longest_bytes, offloads };
         let (mut kept, mut given_up) = (std::mem::take(&mut self.kept), 0);
         while !kept.is_empty() {
@@ -154,7 +126,7 @@ impl Traffic {
             beside: Beside::new(space, sides_addr(space.ring_addrs())),
         });
         (self.frames, self.parts) = (Frames::default(), (1, 1));
-        self.packets.set_checks(false);
+        self.packets.set_received(0);
     }
 
     /// Ends the driver instance: its queues must not be touched any more, its packets are the host's. Frames that
@@ -358,20 +330,33 @@ impl Traffic {
         let Traffic { rings: Some(Rings { rx_return, .. }), packets, received, received_others, .. } = self else {
             return Ok(());
         };
+        let (mut chain, longest_bytes) = (Chain::default(), self.longest_received_bytes);
         rx_return.take(Queue::RxReturn.name(), |words| {
-            let returned = match packets.hold_received(words) {
-                Some((id, len_bytes, checked)) => Returned { id, len_bytes, checked },
+            let whole = if chain.is_open() { None } else { packets.hold_received(words) };
+            let returned = match whole {
+                Some((id, len_bytes, checked)) => Returned { id, len_bytes, checked, more: 0 },
                 None => {
                     let entry = QueueEntry::from_words(words);
-                    let status = packets.hold(Queue::RxReturn, &entry)?;
-                    received_others.count(status, true);
+                    let status = packets.check(Queue::RxReturn, &entry)?;
+                    let place = chain.follow(&entry, status, longest_bytes)?;
+                    packets.hold(&entry);
+                    let begins = entry.flags & entry_flags::FIRST != 0;
+                    if let Place::Last(before) = place {
+                        let first = received.len() - usize::from(before);
+                        received[first].more = before;
+                    }
+                    // Of a frame in several buffers that a filter drops, each part says so.
+                    let is_part = status == PacketStatus::Dropped && entry.flags & entry_flags::LAST == 0;
+                    received_others.count(status, !is_part);
                     let len_bytes = if status == PacketStatus::Done { entry.len_bytes } else { 0 };
-                    Returned { id: entry.id, len_bytes, checked: entry.flags & entry_flags::CHECKED != 0 }
+                    let more = if begins || place == Place::Apart { 0 } else { PART };
+                    Returned { id: entry.id, len_bytes, checked: entry.flags & entry_flags::CHECKED != 0, more }
                 }
             };
             received.push(returned);
             Ok(())
-        })
+        })?;
+        chain.end()
     }
 
     fn check_sent(&mut self) -> Result<(), Fault> {
@@ -383,7 +368,9 @@ impl Traffic {
                 Some(id) => (id, PacketStatus::Done),
                 None => {
                     let entry = QueueEntry::from_words(words);
-                    (entry.id, packets.hold(Queue::TxReturn, &entry)?)
+                    let status = packets.check(Queue::TxReturn, &entry)?;
+                    packets.hold(&entry);
+                    (entry.id, status)
                 }
             };
             // As it was given, whatever the driver says of it.
@@ -442,13 +429,22 @@ impl Traffic {
         let Traffic { window, packets, received, believes, .. } = self;
         let window = window.slice();
         let (mut handed_up, mut bytes, mut outcome) = (0, 0, Ok(()));
-        for &Returned { id, len_bytes, checked } in received.iter().filter(|returned| returned.len_bytes > 0) {
-            let checked = checked && *believes;
-            let part = frame(&window, packets.frame_offset(id), len_bytes as usize);
-            match backend.deliver(Incoming::new(part, &[], checked)) {
+        let part = |returned: &Returned| frame(&window, packets.frame_offset(returned.id), returned.len_bytes as usize);
+        let mut others = Vec::new();
+        let frames =
+            received.iter().enumerate().filter(|(_, returned)| returned.len_bytes > 0 && returned.more != PART);
+        for (at, returned) in frames {
+            let checked = returned.checked && *believes;
+            others.clear();
+            if returned.more > 0 {
+                others.extend(received[at + 1..=at + usize::from(returned.more)].iter().map(part));
+            }
+            let incoming = Incoming::new(part(returned), &others, checked);
+            let len_bytes = if returned.more > 0 { incoming.len_bytes() } else { returned.len_bytes as usize };
+            match backend.deliver(incoming) {
                 Ok(true) => {
                     handed_up += 1;
-                    bytes += u64::from(len_bytes);
+                    bytes += len_bytes as u64;
                     counters.rx_checked += u64::from(checked);
                 }
                 Ok(false) => counters.rx_no_room += 1,

@@ -18,6 +18,8 @@ pub(super) struct TrafficMonitor {
     /// When the device's counters are looked at next.
     next_counters_ns: u64,
     moved_at_counters: u64,
+    /// How often the host had the driver change what its device must be reset for: frames in it are lost then.
+    resets: u64,
 }
 
 impl TrafficMonitor {
@@ -56,6 +58,11 @@ impl TrafficMonitor {
         (up_since_ns <= given_before_ns).then_some(given_before_ns)
     }
 
+    /// Notes that the driver may have reset its device because the host set something.
+    pub(super) fn expect_reset(&mut self) {
+        self.resets += 1;
+    }
+
     /// Notes how many frames were overdue at a check. The first time, the driver is polled once more: if it was the
     /// nook that stood still (a debugger, a machine that slept), the driver could not help it. Says whether to poll.
     pub(super) fn overdue(&mut self, packets: u32, limit_ns: u64) -> Result<bool, Fault> {
@@ -87,7 +94,7 @@ impl TrafficMonitor {
         rx_buffers: u32,
         tx_buffers: u32,
     ) -> Result<(), Fault> {
-        let lost = stats.tx_timeouts.saturating_add(1);
+        let lost = stats.tx_timeouts.saturating_add(1 + self.resets);
         let under_way = |buffers: u32| lost.saturating_mul(u64::from(buffers + 2 * QUEUE_CAPACITY));
         let (received, sent) = self.moved(now);
         if stats.rx_packets > received.saturating_add(under_way(rx_buffers)) {
@@ -138,6 +145,10 @@ mod tests {
         };
         assert!(agree(100, 100, 0) && agree(0, 5000, 0) && agree(100 + under_way, 100, 0));
         assert!(!agree(101 + under_way, 100, 0) && agree(101 + under_way, 100, 1));
+        let mut was_reset = TrafficMonitor::new(&base);
+        was_reset.expect_reset();
+        let stats = NetStats { rx_packets: 101 + under_way, ..NetStats::default() };
+        assert!(was_reset.compare(&stats, &now, 512, 512).is_ok());
         let now = NetCounters { tx_done: 91 + under_way + 1, ..base };
         assert!(monitor.compare(&NetStats::default(), &now, 512, 512).is_err());
     }

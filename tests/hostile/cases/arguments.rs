@@ -159,10 +159,10 @@ pub const CASES: &[Case] = &[
     Case::of(
         "net_offloads_that_do_not_exist",
         Class::Argument,
-        bad(Hostcall::NetOffloads, "offloads", 32, "unknown bits are set"),
+        bad(Hostcall::NetOffloads, "offloads", 64, "unknown bits are set"),
         &[(
             "probe",
-            "(drop (call $net_attach (i64.const 2) (i32.const 1500))) (call $net_offloads (i32.const 32)) (i32.const 0)",
+            "(drop (call $net_attach (i64.const 2) (i32.const 1500))) (call $net_offloads (i32.const 64)) (i32.const 0)",
         )],
     ),
     Case::of(

@@ -1,6 +1,7 @@
 //! The table of cases: each file is one subject.
 
 mod arguments;
+mod chains;
 mod counters;
 mod device;
 mod disks;
@@ -15,13 +16,14 @@ use crate::case::Case;
 
 /// Returns every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let subjects: [&[Case]; 10] = [
+    let subjects: [&[Case]; 11] = [
         traps::CASES,
         arguments::CASES,
         counters::CASES,
         registers::CASES,
         doorbells::CASES,
         packets::CASES,
+        chains::CASES,
         time::CASES,
         device::CASES,
         self_harm::CASES,

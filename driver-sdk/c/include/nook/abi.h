@@ -125,11 +125,15 @@ enum nook_status {
 #define NOOK_OFFLOAD_SEGMENT_V4 (1u << 1)
 /* The same over IPv6. */
 #define NOOK_OFFLOAD_SEGMENT_V6 (1u << 2)
-/* A frame to be sent may lie in several buffers. A received frame is in one. */
+/* A frame to be sent may lie in several buffers. */
 #define NOOK_OFFLOAD_SEVERAL_BUFFERS (1u << 3)
 /* Looks at checksums of TCP and UDP as frames are received: the driver says so of a frame whose checksum is right
    (`entry_flags::CHECKED`). */
 #define NOOK_OFFLOAD_RX_CHECKSUM (1u << 4)
+/* A received frame may come in several buffers: parts that follow each other in `rx_return`, all of them returned by
+   one call, and together no longer than an Ethernet header, a VLAN tag and the largest payload that `net_attach`
+   named. Without it a received frame is in one. */
+#define NOOK_OFFLOAD_RX_SEVERAL_BUFFERS (1u << 5)
 
 /* Bits of Side.flags. */
 /* Completes the checksum: its place holds the sum of the pseudo header, which counts with the rest. */

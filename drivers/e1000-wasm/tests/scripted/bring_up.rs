@@ -15,10 +15,10 @@ fn number(mac: [u8; 6]) -> u64 {
 
 #[test]
 fn the_address_in_the_eeprom_is_the_interfaces() {
-    for device in [DEVICE_82540EM, DEVICE_82545EM, DEVICE_82574L] {
+    for (device, mtu_bytes) in [(DEVICE_82540EM, 16_106), (DEVICE_82545EM, 16_106), (DEVICE_82574L, 9212)] {
         let (host, _, driver) = probe(|chip| chip.device = device);
         assert!(driver.is_ok());
-        assert!(host.calls().contains(&format!("net_attach [{}, 1500]", number(MAC))));
+        assert!(host.calls().contains(&format!("net_attach [{}, {mtu_bytes}]", number(MAC))));
     }
 }
 

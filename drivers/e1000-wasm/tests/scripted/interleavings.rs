@@ -1,7 +1,7 @@
 //! Whatever happens in whatever order: no packet is lost, none is returned twice, and the driver never sleeps while
 //! there is something to do.
 
-use e1000_regs::{STATUS, tx};
+use e1000_regs::{STATUS, rx, tx};
 use nook_sdk::{Irq, NetDriver, Poll};
 use proptest::prelude::*;
 
@@ -20,6 +20,7 @@ enum Step {
     Irq,
     Second,
     Link(bool),
+    Mtu(u32),
     Reopen,
 }
 
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Irq),
         Just(Step::Second),
         any::<bool>().prop_map(Step::Link),
+        prop_oneof![Just(1500), Just(9000)].prop_map(Step::Mtu),
         Just(Step::Reopen),
     ]
 }
@@ -73,6 +75,10 @@ proptest! {
                     let status = if up { STATUS::LU | STATUS::FD | STATUS::SPEED.put(2) } else { 0 };
                     rig.chip().set(STATUS, status);
                 }
+                Step::Mtu(mtu_bytes) => {
+                    rig.driver.set_mtu(mtu_bytes).unwrap();
+                    rig.collect();
+                }
                 Step::Reopen => {
                     rig.driver.stop().unwrap();
                     rig.collect();
@@ -92,6 +98,8 @@ proptest! {
         prop_assert_eq!(rig.with_driver().1, 0, "every frame was sent");
         prop_assert_eq!(rig.tx.done + rig.tx.failed + rig.tx.unused, expected);
         // Everything that the chip can receive reaches the host.
+        // A frame that has no end yet ends.
+        rig.chip().receive(60, rx::status::EOP);
         settle(&mut rig);
         let before = rig.rx.done + rig.rx.failed;
         let received = rig.chip().receive_frames(300);

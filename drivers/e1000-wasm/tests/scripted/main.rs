@@ -6,6 +6,7 @@ mod bring_up;
 mod chip;
 mod interleavings;
 mod interrupts;
+mod jumbo;
 mod loopback;
 mod rig;
 mod settings;
