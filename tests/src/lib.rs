@@ -19,6 +19,7 @@ mod poisoned;
 mod rig;
 mod side_by_side;
 mod supervised;
+mod tagger;
 mod text;
 mod text_disk;
 
@@ -37,5 +38,6 @@ pub use rig::{
 };
 pub use side_by_side::side_by_side;
 pub use supervised::{Exchanged, Supervised};
+pub use tagger::Tagger;
 pub use text::{signature, wat_driver};
 pub use text_disk::wat_disk_driver;

@@ -8,8 +8,8 @@
 //! Sections are those of Intel's *PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual*,
 //! revision 4.0 (317453-006), unless the 82574 is named. Offsets and bits are in `e1000-regs`; none stand here.
 //!
-//! The driver knows no host: it is generic over the kernel that answers its hostcalls. It does not do VLAN tags,
-//! PAUSE frames or fibre.
+//! The driver knows no host: it is generic over the kernel that answers its hostcalls. VLAN tags stay in the
+//! frames. It does not do PAUSE frames or fibre.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -5,3 +5,4 @@ mod file;
 mod follow;
 mod namespaces;
 mod runs;
+mod vlan;

@@ -81,10 +81,15 @@ const PORT: u16 = 7011;
 /// Sends what no hash would forgive if it were moved or repeated through one connection, and has it come back through
 /// the same. Returns whether the hashes of what left and of what came back are the same.
 fn comes_back_as_it_left(between: &Between) -> bool {
+    stream_comes_back(between, Between::FAR)
+}
+
+/// The same between the two kernels, to this address of the far one.
+pub fn stream_comes_back(between: &Between, address: &str) -> bool {
     let content: Vec<u8> =
         (0..CONTENT_BYTES as u64 / 8).flat_map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
-    let listener = inside(&between.names().far, || TcpListener::bind((Between::FAR, PORT))).unwrap();
-    let client = inside(&between.names().near, || TcpStream::connect((Between::FAR, PORT))).unwrap();
+    let listener = inside(&between.names().far, || TcpListener::bind((address, PORT))).unwrap();
+    let client = inside(&between.names().near, || TcpStream::connect((address, PORT))).unwrap();
     let (server, _) = listener.accept().unwrap();
     for socket in [&client, &server] {
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -2,13 +2,7 @@
 //! extension headers, as they come.
 
 use super::Unfit;
-use super::headers::{ETHERNET_BYTES, IPV6_BYTES, Version, word};
-
-/// Ethernet types of VLAN tags: 802.1Q, 802.1ad, and the one that was usual before the latter.
-const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-const TAG_BYTES: usize = 4;
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+use super::headers::{IPV4, IPV6, IPV6_BYTES, Version, behind_tags, word};
 
 /// IPv6's extension headers that say in the same way how long they are (RFC 6564): hop-by-hop options, routing,
 /// destination options, mobility, host identity, shim6. A fragment's is not among them: it is no whole packet.
@@ -32,13 +26,7 @@ impl Chain {
     /// # Errors
     /// If one is not known, is cut off, or says that the packet is a fragment or longer than it is.
     pub(super) fn of(packet: &[u8], len: usize, protocol: u8) -> Result<Chain, Unfit> {
-        let mut kind_at = ETHERNET_BYTES - 2;
-        let mut kind = word_at(packet, kind_at)?;
-        while TAGS.contains(&kind) {
-            kind_at += TAG_BYTES;
-            kind = word_at(packet, kind_at)?;
-        }
-        let ip = kind_at + 2;
+        let (ip, kind) = behind_tags(packet).ok_or(Unfit::Headers)?;
         let chain = match (kind, packet.get(ip).map(|first| first >> 4)) {
             (IPV4, Some(4)) => ipv4(packet, ip, protocol)?,
             (IPV6, Some(6)) => ipv6(packet, ip, protocol)?,

@@ -3,7 +3,7 @@
 use nook_net_api::Incoming;
 
 use super::checksum::{add, sum};
-use super::headers::{ACK, ETHERNET_BYTES, Headers, MOST_BYTES, PSH, Version};
+use super::headers::{ACK, Headers, MOST_BYTES, PSH, Version};
 use super::{Gso, LONGEST_BYTES, VnetHeader};
 
 /// Connections whose segments are collected at a time.
@@ -37,21 +37,23 @@ impl Packet {
     }
 
     fn is_of(&self, headers: Headers, head: &[u8]) -> bool {
-        // Ethernet's addresses and type, IP's addresses, TCP's ports.
+        // Ethernet's addresses, VLAN tags and type, IP's addresses, TCP's ports.
         let same = |from: usize, to: usize| self.frame()[from..to] == head[from..to];
         let addresses = match headers.version {
             Version::V4 => 12..20,
             Version::V6 => 8..40,
         };
+        let ip = headers.ip;
         self.headers.version == headers.version
-            && same(0, ETHERNET_BYTES)
-            && same(ETHERNET_BYTES + addresses.start, ETHERNET_BYTES + addresses.end)
+            && self.headers.ip == ip
+            && same(0, ip)
+            && same(ip + addresses.start, ip + addresses.end)
             && same(headers.tcp(), headers.tcp() + 4)
     }
 
     /// Returns whether the segment continues this packet.
     fn is_continued_by(&self, headers: Headers, head: &[u8]) -> bool {
-        let (tcp, ip) = (headers.tcp(), ETHERNET_BYTES);
+        let (tcp, ip) = (headers.tcp(), headers.ip);
         let same = |from: usize, to: usize| self.frame()[from..to] == head[from..to];
         let ip_is_alike = match headers.version {
             // Type of service; flags; time to live.

@@ -173,6 +173,57 @@ fn a_stream_is_one_packet_and_comes_apart_as_it_was() {
     }
 }
 
+/// Puts tags behind the addresses of each frame.
+fn behind(tags: &[u8], mut frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    frames.iter_mut().for_each(|frame| drop(frame.splice(12..12, tags.iter().copied())));
+    frames
+}
+
+const TAG: [u8; 4] = [0x81, 0x00, 0xa0, 0x07];
+
+#[test]
+fn a_stream_behind_vlan_tags_is_one_packet_and_comes_apart_as_it_was() {
+    let service = [0x88, 0xa8, 0x00, 0x08];
+    for (v6, tags) in [(true, TAG.to_vec()), (false, TAG.to_vec()), (true, [service, TAG].concat())] {
+        // IPv4's are numbered one by one, so that what is cut is what was merged.
+        let segments = stream(v6, 20).into_iter().zip(7..).map(|(segment, identification)| Segment {
+            identification,
+            dont_fragment: false,
+            ..segment
+        });
+        let frames = behind(&tags, frames(&segments.collect::<Vec<_>>()));
+        let packets = merge(&frames);
+        assert_eq!(packets.len(), 1, "{tags:x?}");
+        let vnet = VnetHeader::from_bytes(*packets[0].first_chunk().unwrap());
+        let ip = 14 + tags.len();
+        let tcp = ip + if v6 { 40 } else { 20 };
+        assert_eq!((vnet.csum_start, vnet.header_bytes, vnet.gso_bytes), (tcp as u16, tcp as u16 + 20, 1448));
+        assert_eq!(split(&packets), frames, "{tags:x?}");
+    }
+}
+
+#[test]
+fn segments_of_different_vlans_are_of_different_packets() {
+    let other = [0x81, 0x00, 0xa0, 0x08];
+    let prior = [0x81, 0x00, 0x80, 0x07];
+    let [first, second] = [1000, 2448].map(|sequence| Segment::new(true, sequence, 1448).frame());
+    for (of, to) in [(&TAG[..], &other[..]), (&TAG, &prior), (&TAG, &[]), (&[], &TAG)] {
+        let frames = [behind(of, vec![first.clone()]), behind(to, vec![second.clone()])].concat();
+        let packets = merge(&frames);
+        let bare: Vec<&[u8]> = packets.iter().map(|packet| &packet[VnetHeader::BYTES..]).collect();
+        assert_eq!(bare, [&frames[0][..], &frames[1][..]], "{of:x?} {to:x?}");
+    }
+    assert_eq!(merge(&behind(&TAG, vec![first, second])).len(), 1);
+}
+
+#[test]
+fn a_frame_that_is_cut_off_behind_its_tags_goes_by_itself() {
+    let whole = behind(&[TAG; 3].concat(), frames(&stream(false, 1))).remove(0);
+    for len in 14..90 {
+        assert_eq!(merge(&[whole[..len].to_vec()]).len(), 1, "{len} bytes");
+    }
+}
+
 #[test]
 fn a_packet_is_no_longer_than_ip_can_say() {
     let packets = merge(&frames(&stream(false, 100)));
