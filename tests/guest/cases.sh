@@ -68,6 +68,30 @@ case_nook_run_carries_tcp() {
     done
 }
 
+# Linux's own drivers, in the words of its ethtool, after 20 pings. [90]
+case_ethtool_of_linux() {
+    for card in 05:e1000 07:e1000e; do
+        interface=$(linux_up "${card%:*}" "${card#*:}")
+        pings_20
+        features=$(ethtool_says -k "$interface")
+        counters=$(ethtool_says -S "$interface")
+        give "${card%:*}" none
+        result "{\"${card%:*}\": {\"features\": $features, \"counters\": $counters}}"
+    done
+}
+
+# nook-run's driver of the same cards, in the words of ethtool and its own report, after 20 pings; they were counted. [150]
+case_ethtool_of_nook() {
+    for slot in 05 07; do
+        nook_up "$slot"
+        pings_20
+        features=$(ethtool_says -k nook0)
+        nook_down
+        [ "$(number rx_all_packets /tmp/report.json)" -ge 20 ] || fail "slot $slot counted no pings"
+        result "{\"$slot\": {\"features\": $features, \"counters\": $(driver_counters)}}"
+    done
+}
+
 # nook-run's self-test passes with each card through vfio-pci: INTx, and MSI on the e1000e. [90]
 case_nook_run_selftest() {
     for slot in 05 06 07; do

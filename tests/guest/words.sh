@@ -132,6 +132,20 @@ traffic_ends() {
     wait "$pings" "$file" 2> /dev/null || true
 }
 
+# What ethtool's option $1 says of interface $2, as a JSON object: -k its features, -S its statistics.
+ethtool_says() {
+    ethtool "$1" "$2" > /tmp/ethtool
+    awk -F': *' 'NR > 1 && NF > 1 { sub(/^[ \t]+/, "", $1); sub(/ +$/, "", $2); printf "%s\"%s\": \"%s\"", comma, $1, $2; comma = ", " }
+        BEGIN { printf "{" } END { printf "}" }' /tmp/ethtool
+}
+
+# What driver and device have counted by nook-run's report, as a JSON object of texts.
+driver_counters() {
+    awk '/"(device|named)_counters": \{/ { inside = 1; next } /\}/ { inside = 0 }
+        inside { sub(/,$/, "", $2); printf "%s%s \"%s\"", comma, $1, $2; comma = ", " }
+        BEGIN { printf "{" } END { printf "}" }' /tmp/report.json
+}
+
 # Sends 20 pings and fails if one is lost.
 pings_20() {
     ping -c 20 -i 0.05 -q 10.0.2.2 > /tmp/ping || true

@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: fourteen commands and six flags do not earn a parser that takes longer to build
+//! The command line, parsed by hand: fifteen commands and six flags do not earn a parser that takes longer to build
 //! than the rest of this crate.
 
 use crate::flaky::Plan;
@@ -52,6 +52,11 @@ pub enum Task {
     },
     /// Compare DPDK's driver with our own, DPDK's testpmd and Linux's.
     Existing {
+        /// The tables go into docs/existing-drivers.md, too.
+        update_docs: bool,
+    },
+    /// Compare what ethtool says of Linux's drivers with what ours has.
+    Ethtool {
         /// The tables go into docs/existing-drivers.md, too.
         update_docs: bool,
     },
@@ -109,6 +114,9 @@ Usage: cargo xtask <command>
   existing [--update-docs]
                        compare DPDK's driver with ours, DPDK's testpmd and Linux's: counts in the guest, figures on the
                        model (--update-docs: the tables go into docs/existing-drivers.md)
+  ethtool [--update-docs]
+                       print what ethtool says of Linux's drivers in the guest, features and statistics, beside what
+                       ours has (--update-docs: the tables go into docs/existing-drivers.md)
   newer-qemu           fetch the QEMU of bookworm-backports, which has a model of the 82576 (igb), without installing it, and
                        print its folder, for nook-run's --qemu-program
   tidy                 check the tree's invariants: which crate imports which, file sizes, links,
@@ -173,11 +181,14 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         "disk-crashes" => Task::DiskCrashes { args: args.by_ref().collect() },
         "bench" => Task::Bench { args: args.by_ref().collect() },
         "guest-test" => Task::GuestTest { cases: args.by_ref().collect() },
-        "existing" => match args.next().as_deref() {
-            None => Task::Existing { update_docs: false },
-            Some("--update-docs") => Task::Existing { update_docs: true },
-            Some(other) => return Err(format!("existing does not know `{other}`; it takes --update-docs")),
-        },
+        "existing" | "ethtool" => {
+            let update_docs = match args.next().as_deref() {
+                None => false,
+                Some("--update-docs") => true,
+                Some(other) => return Err(format!("{command} does not know `{other}`; it takes --update-docs")),
+            };
+            if command == "existing" { Task::Existing { update_docs } } else { Task::Ethtool { update_docs } }
+        }
         "hostile" => match args.next().as_deref() {
             None => Task::Hostile { json: None },
             Some("--json") => Task::Hostile { json: Some(args.next().ok_or("--json needs the name of a file")?) },
@@ -254,6 +265,7 @@ mod tests {
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("existing"), Ok(Task::Existing { update_docs: false }));
         assert_eq!(parsed("existing --update-docs"), Ok(Task::Existing { update_docs: true }));
+        assert_eq!(parsed("ethtool --update-docs"), Ok(Task::Ethtool { update_docs: true }));
         assert_eq!(parsed("newer-qemu"), Ok(Task::NewerQemu));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
         assert_eq!(parsed("trusted"), Ok(Task::Trusted));
@@ -281,6 +293,7 @@ mod tests {
             ("drivers dpdk", "dpdk"),
             ("hostile --json", "--json"),
             ("existing now", "now"),
+            ("ethtool -S", "-S"),
             ("taps --seconds 0", "--seconds"),
             ("taps --turns", "--turns"),
             ("taps --against", "--against"),

@@ -44,9 +44,11 @@ const MARKS_IGB: Marks = Marks {
 };
 
 /// Between which the document has a table.
-struct Marks {
-    begin: &'static str,
-    end: &'static str,
+pub struct Marks {
+    /// The line before it.
+    pub begin: &'static str,
+    /// The line after it.
+    pub end: &'static str,
 }
 
 /// Counts, measures, prints the tables, and puts them into the document if that is wanted.
@@ -72,7 +74,7 @@ fn count(cases: &[(&str, &str)]) -> Result<Value> {
 }
 
 /// Prints a table, and puts it into the document if that is wanted.
-fn show(marks: &Marks, table: &str, update_docs: bool) -> Result<()> {
+pub fn show(marks: &Marks, table: &str, update_docs: bool) -> Result<()> {
     println!("{table}");
     if update_docs {
         let path = util::root().join(DOCUMENT);
@@ -84,7 +86,8 @@ fn show(marks: &Marks, table: &str, update_docs: bool) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Value> {
+/// Reads a file of JSON.
+pub fn read(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn the_document_has_marks_for_the_table_and_keeps_the_rest() {
         let document = fs::read_to_string(util::root().join(DOCUMENT)).unwrap();
-        for marks in [MARKS, MARKS_IGB] {
+        for marks in [MARKS, MARKS_IGB, crate::ethtool::MARKS] {
             let once = updated(&document, &marks, "| x |\n").unwrap();
             assert!(once.contains("\n| x |\n"));
             assert_eq!(updated(&once, &marks, "| x |\n").unwrap(), once);

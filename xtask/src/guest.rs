@@ -266,6 +266,7 @@ fn root_file_system(
         archive.program(library.trim_start_matches('/'), &read(Path::new(library))?);
     }
     packaged::add_nbd_client(&mut archive, &mut libraries)?;
+    packaged::add_ethtool(&mut archive, &mut libraries)?;
     if with_testpmd {
         testpmd::add(&mut archive, &mut libraries)?;
     }

@@ -17,6 +17,7 @@ mod demo;
 mod disk_crashes;
 mod dpdk;
 mod drivers;
+mod ethtool;
 mod existing;
 mod flaky;
 mod foreign;
@@ -80,5 +81,6 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { args } => bench::run(&args),
         Task::GuestTest { cases } => guest::run(&cases),
         Task::Existing { update_docs } => existing::run(update_docs),
+        Task::Ethtool { update_docs } => ethtool::run(update_docs),
     }
 }

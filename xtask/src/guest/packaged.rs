@@ -22,6 +22,19 @@ pub fn add_nbd_client(archive: &mut Archive, libraries: &mut BTreeSet<String>) -
     add_libraries(archive, libraries, &needed(&program, &root.join("lib/x86_64-linux-gnu"))?, &root)
 }
 
+/// The program that says what a network driver has, in the kernel's words.
+const ETHTOOL: &str = "sbin/ethtool";
+const ETHTOOL_PACKAGES: [&str; 2] = ["ethtool", "libmnl0"];
+
+/// Puts ethtool and its libraries into the guest's file system; `libraries` are there already.
+pub fn add_ethtool(archive: &mut Archive, libraries: &mut BTreeSet<String>) -> Result<()> {
+    let root =
+        debian::unpacked("ethtool", "ethtool (210 kB, once)", |_| Ok(ETHTOOL_PACKAGES.map(Into::into).to_vec()))?;
+    let program = root.join(ETHTOOL);
+    archive.program(ETHTOOL, &small(&program)?);
+    add_libraries(archive, libraries, &needed(&program, &root.join("usr/lib/x86_64-linux-gnu"))?, &root)
+}
+
 /// Puts libraries into the guest's file system that are not in `libraries` yet.
 pub fn add_libraries(
     archive: &mut Archive,
