@@ -31,8 +31,8 @@ const MIN_MTU_BYTES: u32 = 68;
 
 /// How often the driver looks after the chip.
 const TICK_NS: u64 = 1_000_000_000;
-/// Number of checks in a row without progress after which the transmitter is stuck. At the first one an interrupt may
-/// have been lost, and `poll` is asked for.
+/// Number of checks in a row without progress after which the transmitter is stuck, or the link has been lost for so
+/// long that frames no longer wait for it. At the first one an interrupt may have been lost, and `poll` is asked for.
 const STUCK_TICKS: u32 = 2;
 
 /// The driver of one chip.
@@ -178,7 +178,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         self.nook.timer_set(self.nook.now_ns() + TICK_NS);
         self.follow_link();
         let reaped = self.tx.reaped();
-        let stuck = self.link.up && self.tx.in_flight() > 0 && self.tx_reaped == reaped;
+        let stuck = self.tx.in_flight() > 0 && self.tx_reaped == reaped;
         self.tx_reaped = reaped;
         self.tx_stuck_ticks = if stuck { self.tx_stuck_ticks + 1 } else { 0 };
         if self.tx_stuck_ticks >= STUCK_TICKS {
@@ -193,8 +193,14 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             return;
         }
         self.tx_stuck_ticks = 0;
-        warn!(self.nook, "{}: {} frames are not being sent; resetting", self.chip.name, self.tx.in_flight());
-        self.statistics.tx_timeouts += 1;
+        let waiting = self.tx.in_flight();
+        if self.link.up {
+            warn!(self.nook, "{}: {waiting} frames are not being sent; resetting", self.chip.name);
+            self.statistics.tx_timeouts += 1;
+        } else {
+            // Descriptors wait for a link as long as it takes, and what is in them was meant for now.
+            info!(self.nook, "{}: there is no link; {waiting} frames are given back", self.chip.name);
+        }
         self.statistics.collect(&self.regs);
         let silent = self.silence(PacketStatus::Failed);
         // The log has why it did not work.

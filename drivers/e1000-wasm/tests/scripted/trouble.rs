@@ -47,15 +47,44 @@ fn a_transmitter_that_was_reset_gets_as_much_time_as_before() {
 }
 
 #[test]
-fn a_transmitter_without_a_link_is_not_stuck() {
+fn a_transmitter_without_a_link_is_not_stuck_and_gives_its_frames_back() {
     let mut rig = Rig::open();
     rig.provide_tx(10);
     rig.poll(256);
+    rig.chip().send(4, 0);
+    let up = rig.get(STATUS);
     rig.chip().set(STATUS, 0);
+    assert_eq!((rig.tick(), rig.tick()), ((false, true), (false, false)));
+    assert_eq!((rig.tick(), rig.tick()), ((false, true), (true, true)), "the link does not come back soon");
+    assert_eq!(rig.tx, tally(4, 6, 0));
+    assert_eq!(rig.driver.stats().tx_timeouts, 0);
     for _ in 0..5 {
-        assert!(!rig.tick().0);
+        assert_eq!(rig.tick(), (false, false), "nothing waits any more");
     }
-    assert_eq!(rig.with_driver().1, 10);
+    // It works as soon as there is a link again, and says so at once.
+    rig.chip().set(STATUS, up);
+    rig.chip().causes |= ICR::LSC;
+    assert!(rig.chip().interrupts());
+    assert_eq!(rig.irq(), Irq::Handled);
+    assert!(rig.host.take_calls().contains(&"net_link [1, 1000, 1]".to_owned()));
+    rig.provide_tx(3);
+    rig.poll(512);
+    assert_eq!(rig.chip().send(3, 0), 3);
+}
+
+#[test]
+fn frames_outlast_a_link_that_comes_back_soon() {
+    let mut rig = Rig::open();
+    rig.provide_tx(10);
+    rig.poll(256);
+    let up = rig.get(STATUS);
+    rig.chip().set(STATUS, 0);
+    assert!(!rig.tick().0);
+    rig.chip().set(STATUS, up);
+    assert_eq!(rig.chip().send(10, 0), 10);
+    rig.irq();
+    rig.poll(256);
+    assert_eq!((rig.tick(), &rig.tx), ((false, false), &tally(10, 0, 0)));
 }
 
 #[test]
