@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn interrupts_that_could_not_be_ended_are_ended_when_the_device_is_made_quiet_again() {
-        static MAP: RegisterMap = RegisterMap::checked("none", &[Bar { index: 0, len_bytes: 4 }], &[]);
+        static MAP: RegisterMap = RegisterMap::checked("none", &[Bar::memory(0, 4)], &[]);
         let tried = Arc::new(AtomicU32::new(0));
         let device: Box<dyn PciDevice> = Box::new(Clings(Scripted::default(), tried.clone()));
         let mut device = DeviceState::new(device, &MAP, DmaWindow::new(1).unwrap(), 64, 0, Clock::new_virtual());

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
 use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, Ticker};
-use nook_regs::RegisterMap;
+use nook_regs::{Bar, RegisterMap};
 
 use crate::call::CallState;
 use crate::class::Port;
@@ -61,18 +61,17 @@ pub enum HostError {
         /// Its device id.
         id: u16,
     },
-    /// The register map describes a BAR that is no memory.
-    #[error(
-        "the register map `{map}` describes BAR {bar}, which {device} has in I/O space, where drivers reach nothing: \
-         leave it out of the map"
-    )]
-    InIoSpace {
+    /// The register map describes a BAR in the other space.
+    #[error("the register map `{map}` describes BAR {bar}, which {device} has in {has} space: the map is wrong")]
+    OtherSpace {
         /// The map's name.
         map: &'static str,
         /// The BAR.
         bar: u8,
         /// What the device is.
         device: String,
+        /// Where the device has it.
+        has: &'static str,
     },
     /// The manifest names a register map that this host does not have.
     #[error("the driver `{driver}` wants the register map `{wanted}`; this host has {have}")]
@@ -168,9 +167,11 @@ impl Host {
                 manifest.name
             );
         }
-        let is_io = |index| device.bars().iter().any(|bar| bar.index == index && bar.space == BarSpace::Io);
-        if let Some(bar) = map.bars().iter().find(|bar| is_io(bar.index)) {
-            return Err(HostError::InIoSpace { map: map.name(), bar: bar.index, device: device.describe() });
+        let has = |bar: &Bar| device.bars().iter().find(|of| of.index == bar.index).map(|of| of.space);
+        let elsewhere = |bar: &&Bar| has(bar).is_some_and(|space| space != bar.space);
+        if let Some(bar) = map.bars().iter().find(elsewhere) {
+            let (device, has) = (device.describe(), if bar.space == BarSpace::Io { "memory" } else { "I/O" });
+            return Err(HostError::OtherSpace { map: map.name(), bar: bar.index, device, has });
         }
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {

@@ -77,8 +77,8 @@ fn a_map_of_another_device_is_refused() {
 }
 
 #[test]
-fn a_map_of_a_bar_in_io_space_is_refused() {
-    static IO: RegisterMap = RegisterMap::checked("e1000", &[Bar { index: 2, len_bytes: 8 }], &[]);
+fn a_map_that_takes_ports_for_memory_is_refused() {
+    static IO: RegisterMap = RegisterMap::checked("e1000", &[Bar::memory(2, 8)], &[]);
     let module = wat_driver(&[], "");
     let model = Model::new(ModelConfig::default(), Box::new(cable().0));
     let host = NookBuilder::of(&module, &[&IO]).host(Box::new(model));

@@ -22,6 +22,7 @@ const PARTS: &[(&str, &[&str])] = &[
             "hw/edu-regs/src",
             "hw/igb-regs/src",
             "hw/nvme-regs/src",
+            "hw/serial-regs/src",
             "hw/vmxnet3-regs/src",
         ],
     ),

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use nook_regs::Width;
+use nook_regs::{BarSpace, Width};
 
 use crate::{BarMemory, DmaWindow};
 
@@ -79,15 +79,6 @@ impl PciIdentity {
     pub const fn new(vendor: u16, device: u16, class: u32) -> Self {
         PciIdentity { vendor, device, subsystem_vendor: 0, subsystem: 0, class, revision: 0 }
     }
-}
-
-/// Where a BAR lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarSpace {
-    /// Memory space.
-    Memory,
-    /// I/O space.
-    Io,
 }
 
 /// One base address register.

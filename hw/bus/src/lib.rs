@@ -24,11 +24,9 @@ mod window;
 pub use awake::Ticker;
 pub use bar_memory::BarMemory;
 pub use clock::{Clock, VirtualTime};
-pub use device::{
-    BarInfo, BarSpace, DeviceError, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service,
-};
+pub use device::{BarInfo, DeviceError, IovaRange, IrqKind, PciDevice, PciIdentity, ResetKind, Result, Service};
 pub use mapped_bar::MappedBar;
-pub use nook_regs::Width;
+pub use nook_regs::{BarSpace, Width};
 pub use per_register::{PerRegister, RegisterAddr};
 pub use reach::Reach;
 pub use shadow::{Programmed, Shadowed};

@@ -102,7 +102,7 @@ mod tests {
 
     static MAP: RegisterMap = RegisterMap::checked(
         "two",
-        &[Bar { index: 1, len_bytes: 0x40 }, Bar { index: 4, len_bytes: 0x20 }],
+        &[Bar::memory(1, 0x40), Bar::memory(4, 0x20)],
         &[
             register("WORDS", 1, 0, Width::B4, 3),
             register("BYTES", 1, 5, Width::B1, 2),

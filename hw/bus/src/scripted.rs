@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::{Clock, Shadowed, Tracing, Transactional};
 
-    const MAP: RegisterMap = RegisterMap::checked("none", &[Bar { index: 0, len_bytes: 4 }], &[]);
+    const MAP: RegisterMap = RegisterMap::checked("none", &[Bar::memory(0, 4)], &[]);
 
     /// Calls every method once.
     fn all(device: &mut dyn PciDevice) {

@@ -8,10 +8,12 @@
 //! [cannot be rolled back](Transactional::can_roll_back) any more, and from there on writes pass straight through.
 //!
 //! Values that reading clears are the other direction. What an aborted call had read is owed: the next read of that
-//! register gets it too, merged as the map says.
+//! register gets it too, merged as the map says; and what it had popped out of a queue is read once more, in order. A
+//! driver's end takes nothing of a queue away: its successor reads it.
 
 mod effects;
 mod irreversible;
+mod popped;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,7 @@ use nook_regs::{RegisterMap, Width};
 
 use self::effects::{Effects, Read, Written};
 pub use self::irreversible::{Ask, Await, Irreversible, RegisterAt, RegisterName};
+use self::popped::Popped;
 use crate::{BarMemory, DeviceError, DmaWindow, IrqKind, PciDevice, ResetKind, Result};
 
 /// How many writes can be held back. A `poll` writes a handful of registers; a queue that is full is no error.
@@ -66,7 +69,9 @@ pub struct Transactional<D> {
     taken: Vec<Taken>,
     /// Which of them the open transaction has read.
     touched: Vec<u16>,
-    /// How many of them owe something.
+    /// One for each register from which reading pops what can be given back.
+    popped: Vec<Popped>,
+    /// How many of both owe something.
     owing: usize,
     open: bool,
     can_roll_back: bool,
@@ -78,7 +83,7 @@ impl<D: PciDevice> Transactional<D> {
     /// Wraps `device`, whose registers `map` describes.
     pub fn new(device: D, map: &'static RegisterMap) -> Self {
         let effects = Effects::of(map);
-        let slots = effects.slots();
+        let (slots, queues) = (effects.slots(), effects.queues());
         Transactional {
             device,
             map,
@@ -86,6 +91,7 @@ impl<D: PciDevice> Transactional<D> {
             held: Vec::with_capacity(CAPACITY),
             taken: vec![Taken::default(); slots],
             touched: Vec::with_capacity(slots),
+            popped: (0..queues).map(|_| Popped::default()).collect(),
             owing: 0,
             open: false,
             can_roll_back: false,
@@ -146,6 +152,7 @@ impl<D: PciDevice> Transactional<D> {
                 self.taken[usize::from(slot)].now = 0;
             }
         }
+        self.popped.iter_mut().for_each(Popped::commit);
         released
     }
 
@@ -165,9 +172,26 @@ impl<D: PciDevice> Transactional<D> {
             }
             taken.owed = owed;
         }
-        let causes_owed = self.owing > 0
-            && self.taken.iter().zip(self.effects.all_slots()).any(|(taken, read)| taken.owed != 0 && read.is_causes());
+        let given_back = self.give_back();
+        let causes_owed = given_back
+            || self.owing > 0
+                && self
+                    .taken
+                    .iter()
+                    .zip(self.effects.all_slots())
+                    .any(|(taken, read)| taken.owed != 0 && read.is_causes());
         Aborted { rolled_back, causes_owed }
+    }
+
+    /// Gives back what the call has popped. Says whether that was anything.
+    fn give_back(&mut self) -> bool {
+        let mut any = false;
+        for popped in &mut self.popped {
+            let owed = popped.owes();
+            any |= popped.give_back();
+            self.owing += usize::from(!owed && popped.owes());
+        }
+        any
     }
 
     /// Lets what is held back reach the device, because the driver is about to wait for what the device makes of it.
@@ -207,17 +231,23 @@ impl<D: PciDevice> Transactional<D> {
         Ok(())
     }
 
-    /// Begins a new driver instance: what was held back, or read by the old one, is dropped.
+    /// Begins a new driver instance: what was held back, or read by the old one, is dropped, but for what its last call
+    /// had popped out of queues and no commit made final: that came from outside, and is the next one's.
     pub fn forget(&mut self) {
         self.open = false;
         self.can_roll_back = false;
         self.held.clear();
-        self.forget_taken();
+        self.touched.clear();
+        self.taken.fill(Taken::default());
+        self.owing = self.popped.iter().filter(|popped| popped.owes()).count();
+        self.give_back();
     }
 
+    /// Forgets what was read: the device was reset.
     fn forget_taken(&mut self) {
         self.touched.clear();
         self.taken.fill(Taken::default());
+        self.popped.iter_mut().for_each(Popped::clear);
         self.owing = 0;
     }
 
@@ -238,7 +268,15 @@ impl<D: PciDevice> Transactional<D> {
         if !effect.posts_only {
             self.release_because(|written| Irreversible::ReadAfterWrite { read, written })?;
         }
-        let value = self.device.bar_read(bar, offset, width)?;
+        if let Read::Pops(queue) = effect.read {
+            return self.pop(queue, bar, offset, width);
+        }
+        let mut value = self.device.bar_read(bar, offset, width)?;
+        if let Some((queue, bits)) = effect.says
+            && self.popped[usize::from(queue)].owes()
+        {
+            value |= bits;
+        }
         match effect.read {
             Read::Keeps => Ok(value),
             Read::CannotBeGivenBack => {
@@ -255,7 +293,24 @@ impl<D: PciDevice> Transactional<D> {
                 let lower = std::mem::take(&mut self.taken[usize::from(slot)].lower);
                 Ok(self.take(slot, value << width.bits() | lower) >> width.bits())
             }
+            Read::Pops(_) => Ok(value),
         }
+    }
+
+    /// Pops what is owed out of a queue, or else what the device has.
+    fn pop(&mut self, queue: u16, bar: u8, offset: u32, width: Width) -> Result<u64> {
+        let popped = &mut self.popped[usize::from(queue)];
+        let value = match popped.take_owed() {
+            Some(value) => {
+                self.owing -= usize::from(!popped.owes());
+                value
+            }
+            None => self.device.bar_read(bar, offset, width)?,
+        };
+        if self.open && !popped.note(value) {
+            self.spoiled(Irreversible::ReadTakes { read: RegisterAt { bar, offset } });
+        }
+        Ok(value)
     }
 
     /// Notes that the device has given `value` out of a register and cleared it. Returns what the driver gets.
@@ -288,7 +343,7 @@ impl<D: PciDevice> Transactional<D> {
     /// Writes to the device in a transaction, or while something is owed.
     fn write_through(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.device.bar_write(bar, offset, width, value)?;
-        if self.owing == 0 && self.touched.is_empty() {
+        if self.owing == 0 && self.touched.is_empty() && self.popped.iter().all(Popped::is_empty) {
             return Ok(());
         }
         match self.effects.of_register(bar, offset, width).written {

@@ -55,8 +55,8 @@ const COUNT: usize = {
 static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 
 /// Every register that a driver, a tracer or a report may meet. What is not in it is nobody's to touch.
-pub static MAP: RegisterMap = RegisterMap::checked("e1000", &[Bar { index: 0, len_bytes: BAR0_LEN_BYTES }], &REGISTERS)
-    .for_devices(&[
+pub static MAP: RegisterMap =
+    RegisterMap::checked("e1000", &[Bar::memory(0, BAR0_LEN_BYTES)], &REGISTERS).for_devices(&[
         PciId { vendor: VENDOR, device: DEVICE_82540EM },
         PciId { vendor: VENDOR, device: DEVICE_82545EM },
         PciId { vendor: VENDOR, device: DEVICE_82574L },

@@ -45,7 +45,7 @@ static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 /// It does not say how the device is restored to an earlier state: after a reset the link needs the PHY's
 /// auto-negotiation, which is begun through MDIC and stands in no register of the map. So there are no snapshots, and a
 /// driver is restarted instead.
-pub static MAP: RegisterMap = RegisterMap::checked("igb", &[Bar { index: 0, len_bytes: BAR0_LEN_BYTES }], &REGISTERS)
+pub static MAP: RegisterMap = RegisterMap::checked("igb", &[Bar::memory(0, BAR0_LEN_BYTES)], &REGISTERS)
     .for_devices(&[PciId { vendor: VENDOR, device: DEVICE }]);
 
 #[cfg(test)]

@@ -87,8 +87,7 @@ impl QemuDevice {
             Qtest::new(ours, config.timeout).map_err(|e| QemuError::os("setting up the qtest socket", e))?;
         let (peer, doorbell) = Peer::new().map_err(|e| QemuError::os("setting up the doorbell device", e))?;
 
-        let has_cable = properties.has("netdev");
-        let arguments = machine::arguments(&config, &device, has_cable, window, &firmware, &theirs, &doorbell)?;
+        let arguments = machine::arguments(&config, &device, &properties, window, &firmware, &theirs, &doorbell)?;
         tracing::debug!(program = ?config.program, ?arguments, "starting QEMU");
         let mut inherited =
             vec![window.fd().as_raw_fd(), firmware.as_raw_fd(), theirs.as_raw_fd(), doorbell.as_raw_fd()];

@@ -65,6 +65,12 @@ pub enum QemuError {
         /// The device.
         device: String,
     },
+    /// There is a socket, and nothing to be connected to it.
+    #[error("QEMU's `{device}` has no serial line: leave `socket=` out")]
+    NoLine {
+        /// The device.
+        device: String,
+    },
     /// The file cannot be a drive.
     #[error("the file {path:?} cannot be a drive: {why}")]
     DriveFile {

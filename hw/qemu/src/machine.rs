@@ -31,6 +31,7 @@ pub(crate) const WINDOW_BAR: u8 = 2;
 /// What the back ends of the card are called.
 const CABLE: &str = "cable";
 const DRIVE: &str = "drive";
+const LINE: &str = "line";
 /// What the card is called, as the bus of what is plugged into it.
 const CARD_NAME: &str = "card";
 /// Bytes of a sector of a log of writes: no device writes less.
@@ -112,6 +113,7 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
         ("romfile", "", true),
         ("mitigation", "off", true),
         ("drive", DRIVE, spec.file().is_some()),
+        ("chardev", LINE, true),
         // Disks that must have one end QEMU without it.
         ("serial", "nook", has_drive),
     ] {
@@ -119,8 +121,9 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
             option(name, value);
         }
     }
-    match spec.file() {
-        Some(_) if !has_drive => Err(QemuError::NoDrive { device: name }),
+    match (spec.file(), spec.socket()) {
+        (Some(_), _) if !has_drive => Err(QemuError::NoDrive { device: name }),
+        (_, Some(_)) if !properties.has("chardev") => Err(QemuError::NoLine { device: name }),
         _ => Ok(device),
     }
 }
@@ -178,6 +181,14 @@ fn utf8(path: &Path) -> Result<&str, QemuError> {
     path.to_str().ok_or_else(|| QemuError::DriveFile { path: path.into(), why: "its name is not UTF-8".into() })
 }
 
+/// Returns the value of `-chardev` for a serial line whose far end is this socket, or nothing.
+fn line(socket: Option<&Path>) -> Result<String, QemuError> {
+    Ok(match socket {
+        Some(path) => format!("socket,id={LINE},server=on,wait=off,path={}", escaped(utf8(path)?)),
+        None => format!("null,id={LINE}"),
+    })
+}
+
 /// Returns QEMU's arguments for a machine with this `device`.
 ///
 /// `vmport`, `sata`, `smbus`, `usb`, `hpet` and `pit` are off because nobody uses them; the last two would also wake
@@ -185,7 +196,7 @@ fn utf8(path: &Path) -> Result<&str, QemuError> {
 pub(crate) fn arguments(
     config: &QemuConfig,
     device: &str,
-    has_cable: bool,
+    properties: &Properties,
     window: &DmaWindow,
     firmware: &File,
     qtest: &UnixStream,
@@ -213,8 +224,11 @@ pub(crate) fn arguments(
     option("-chardev", format!("socket,id=doorbell,fd={}", doorbell.as_raw_fd()));
     let (vectors, slot) = (messages::VECTORS, DOORBELL.slot);
     option("-device", format!("ivshmem-doorbell,chardev=doorbell,vectors={vectors},addr={slot:#x}"));
-    if has_cable {
+    if properties.has("netdev") {
         option("-netdev", config.net.argument(CABLE));
+    }
+    if properties.has("chardev") {
+        option("-chardev", line(config.device.socket())?);
     }
     if let Some(path) = config.device.file() {
         option("-blockdev", drive(DRIVE, path, config.device.write_log())?);

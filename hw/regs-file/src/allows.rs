@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use nook_regs::{RegisterInfo, Width, WriteEffect};
+use nook_regs::{BarSpace, RegisterInfo, Width, WriteEffect};
 
 use crate::MapFile;
 
@@ -29,7 +29,11 @@ pub fn allows(file: &MapFile) -> String {
     for bar in map.bars() {
         let of = map.registers().iter().filter(|info| info.bar == bar.index);
         let count: u32 = of.map(|info| info.count).sum();
-        line("BAR", &format!("{}, {:#x} bytes of memory, {count} registers", bar.index, bar.len_bytes));
+        let of = match bar.space {
+            BarSpace::Memory => "bytes of memory",
+            BarSpace::Io => "I/O ports",
+        };
+        line("BAR", &format!("{}, {:#x} {of}, {count} registers", bar.index, bar.len_bytes));
     }
     let list = |wanted: &dyn Fn(&RegisterInfo) -> bool| {
         let names = map.registers().iter().filter(|info| wanted(info)).map(name);

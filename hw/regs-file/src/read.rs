@@ -3,10 +3,10 @@
 mod guard;
 mod transfer;
 
-use nook_regs::{Bar, Bits, FieldInfo, PciClass, PciId, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use nook_regs::{Bar, Bits, FieldInfo, PciClass, PciId, Ready, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 use crate::Wrong;
-use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WIDTH, WRITE};
+use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, SPACE, WIDTH, WRITE};
 use crate::table::{self, Table, Value};
 
 type Result<T> = std::result::Result<T, Wrong>;
@@ -28,12 +28,14 @@ const REGISTER_KEYS: &[&str] = &[
     "read",
     "write",
     "posts_only",
+    "ready",
     "restore",
     "fields",
     "guard",
     "transfer",
 ];
 const FIELD_KEYS: &[&str] = &["name", "bit", "bits"];
+const READY_KEYS: &[&str] = &["register", "bits"];
 const BITS_KEYS: &[&str] = &["mask", "is"];
 
 /// What besides letters, digits and `_` is in names of maps.
@@ -115,15 +117,9 @@ fn devices(value: &Value<'_>) -> Result<(Vec<PciId>, Vec<PciClass>)> {
 
 fn bar(value: &Value<'_>) -> Result<Bar> {
     let bar = Table::of(value, "a `bar`", BAR_KEYS)?;
-    let space = bar.need("space")?;
-    match space.get_ref().as_str() {
-        Some("memory") => {}
-        Some("io") => {
-            return Err(Wrong::new(space.span(), "drivers reach no BAR in I/O space yet: leave it out of the map"));
-        }
-        _ => return Err(Wrong::new(space.span(), "a bar's `space` is \"memory\"")),
-    }
+    let space = table::word(bar.need("space")?, "a bar's `space`", SPACE)?;
     Ok(Bar {
+        space,
         index: table::number(bar.need("index")?, "a bar's `index`", 0..=5)? as u8,
         len_bytes: table::number(bar.need("bytes")?, "a bar's length, `bytes`,", 1..=u32::MAX.into())? as u32,
     })
@@ -156,6 +152,9 @@ fn register(value: &Value<'_>) -> Result<(RegisterInfo, Named)> {
     if let Some(value) = table.get("posts_only") {
         info.posts_only = table::truth(value, "`posts_only`")?;
     }
+    if let Some(value) = table.get("ready") {
+        info.ready = Some(ready(value)?);
+    }
     if let Some(value) = table.get("restore") {
         info.restore = restore(value, width)?;
     }
@@ -168,6 +167,13 @@ fn register(value: &Value<'_>) -> Result<(RegisterInfo, Named)> {
     let fields = table::items_of(&table, "fields", "a register's `fields`")?;
     info.fields = fields.iter().map(|value| field(value, width)).collect::<Result<Vec<_>>>()?.leak();
     Ok((info, Named { name, at: table.start() }))
+}
+
+fn ready(value: &Value<'_>) -> Result<Ready> {
+    let ready = Table::of(value, "`ready`", READY_KEYS)?;
+    let register = keep(table::name(ready.need("register")?, "the `register` of `ready`", "")?);
+    // How wide that register is is not known yet: the map's rules say whether it has them.
+    Ok(Ready { register, bits: bits(ready.need("bits")?, "the `bits` of `ready`", Width::B8)? })
 }
 
 /// Returns how many, and how far apart.

@@ -1,12 +1,14 @@
 //! How files spell what a map says: one table for reading and for writing.
 
-use nook_regs::{Access, ReadEffect, Restore, Width, WriteEffect};
+use nook_regs::{Access, BarSpace, ReadEffect, Restore, Width, WriteEffect};
 
 /// Words and what they mean.
 pub type Words<T> = &'static [(&'static str, T)];
 
 pub const ACCESS: Words<Access> =
     &[("ro", Access::Ro), ("wo", Access::Wo), ("rw", Access::Rw), ("forbidden", Access::Forbidden)];
+
+pub const SPACE: Words<BarSpace> = &[("memory", BarSpace::Memory), ("io", BarSpace::Io)];
 
 pub const WIDTH: &[(u64, Width)] = &[(8, Width::B1), (16, Width::B2), (32, Width::B4), (64, Width::B8)];
 

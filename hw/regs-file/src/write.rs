@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 
 use nook_regs::{
-    Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Place, ReadEffect, Region, RegisterInfo, RegisterMap,
-    Restore, Then, Transfer, WriteEffect,
+    Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Place, ReadEffect, Ready, Region, RegisterInfo,
+    RegisterMap, Restore, Then, Transfer, WriteEffect,
 };
 
 use crate::read::FORMAT;
-use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, WINDOW, WRITE};
+use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, SPACE, WINDOW, WRITE};
 
 /// Returns the text from which [`read`](crate::read()) makes the same map, if names and texts are such as files may
 /// have.
@@ -27,7 +27,8 @@ fn whole(out: &mut String, map: &RegisterMap) -> fmt::Result {
     writeln!(out, "name = {}", quoted(map.name()))?;
     writeln!(out, "pci = [{}]", devices.join(", "))?;
     for bar in map.bars() {
-        writeln!(out, "\n[[bar]]\nindex = {}\nspace = \"memory\"\nbytes = {:#x}", bar.index, bar.len_bytes)?;
+        let space = spell::word(SPACE, &bar.space).unwrap_or_default();
+        writeln!(out, "\n[[bar]]\nindex = {}\nspace = \"{space}\"\nbytes = {:#x}", bar.index, bar.len_bytes)?;
     }
     map.registers().iter().try_for_each(|info| register(out, info))
 }
@@ -57,6 +58,9 @@ fn register(out: &mut String, info: &RegisterInfo) -> fmt::Result {
     }
     if info.posts_only {
         writeln!(out, "posts_only = true")?;
+    }
+    if let Some(Ready { register, bits }) = info.ready {
+        writeln!(out, "ready = {{ register = {}, bits = {bits:#x} }}", quoted(register))?;
     }
     match info.restore {
         Restore::Nothing => {}

@@ -2,8 +2,8 @@
 //! and what is no map is refused with a place in the text.
 
 use nook_regs::{
-    Access, Bar, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, Place, ReadEffect,
-    RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
+    Access, Bar, BarSpace, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, Place,
+    ReadEffect, Ready, RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
 };
 use nook_regs_file::{MapFile, allows, read, write};
 use nook_seed::Rng;
@@ -149,10 +149,20 @@ fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
 
 /// Returns a map, if what was drawn makes sense.
 fn map(rng: &mut Rng) -> Option<RegisterMap> {
-    let bars = [0, 1].map(|index| Bar { index, len_bytes: if rng.one_in(20) { 1 } else { 0x1000 } });
+    let bars = [0, 1].map(|index| {
+        let space = if rng.one_in(4) { BarSpace::Io } else { BarSpace::Memory };
+        Bar { index, space, len_bytes: if rng.one_in(20) { 1 } else { 0x1000 } }
+    });
     let bars = bars.to_vec().leak();
     let registers = (0..rng.below(6) as u32).map(|at| register(rng, at));
     let mut registers = registers.collect::<Vec<_>>();
+    if let [popped, status, ..] = &mut registers[..]
+        && rng.one_in(8)
+    {
+        *popped = RegisterInfo::declared(NAMES[0], 0, Width::B1, 1, 0, Access::Rw, "4.1").read(ReadEffect::Pops);
+        *status = RegisterInfo::declared(NAMES[1], 32, Width::B1, 1, 0, Access::Ro, "4.2").read(ReadEffect::ClearsOr);
+        popped.ready = Some(Ready { register: NAMES[rng.index(2)], bits: bits(rng, Width::B1) });
+    }
     // Three registers seldom fit together by themselves.
     if let [from, length, start, ..] = &mut registers[..]
         && rng.one_in(4)

@@ -6,7 +6,7 @@ mod tests;
 
 use core::fmt;
 
-use crate::{Bar, FieldInfo, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use crate::{Bar, BarSpace, FieldInfo, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 /// How many registers a map may have, counting each element of an array.
 pub const MAX_REGISTERS: u32 = 32_768;
@@ -96,6 +96,11 @@ rules! {
     HighWidth "holds the high half of an address, and is not 32 bit wide",
     /// A pair has a lower half.
     Pair "is the upper half of a counter whose lower half, as wide and without effect, does not lie before it",
+    /// What says that there is something to be popped can be asked.
+    Ready "is said to be ready by a register that is not there, is an array, cannot be read, has not those bits, or is \
+           in another BAR; or it pops nothing:",
+    /// I/O space has no accesses of 64 bits.
+    PortWidth "is 64 bit wide, and its BAR is in I/O space",
     /// A counter has no bits to be acknowledged.
     CounterBits "is a counter, and yet its bits are cleared one by one",
     /// A guard's bits can be let go of.
@@ -228,6 +233,9 @@ impl RegisterMap {
         if let Some(rule) = info.misplaced(self.bars[bar].len_bytes) {
             return Some((info.name, rule, ""));
         }
+        if matches!(self.bars[bar].space, BarSpace::Io) && matches!(info.width, Width::B8) {
+            return Some((info.name, Rule::PortWidth, ""));
+        }
         if let Some((rule, field)) = info.wrong_field() {
             return Some((info.name, rule, field));
         }
@@ -251,6 +259,11 @@ impl RegisterMap {
         }
         if let Some(transfer) = &info.transfer
             && let Some((rule, with)) = transfer.broken(info, self)
+        {
+            return Some((info.name, rule, with));
+        }
+        if let Some(ready) = &info.ready
+            && let Some((rule, with)) = ready.broken(info, self)
         {
             return Some((info.name, rule, with));
         }

@@ -26,16 +26,18 @@
 /// assert_eq!(MAP.find(0, 0x48).map(|(info, index)| (info.name, index)), Some(("ALARM", 2)));
 /// ```
 ///
+/// A BAR in I/O space has `ports` and not `bytes`: `bar 0, 8 ports`.
+///
 /// After the map's name may follow `for` with the [`PciId`](crate::PciId)s of the devices that it describes, and then
 /// `classes` with each [`PciClass`](crate::PciClass) of which it describes every device.
 ///
 /// One register is `NAME: type at offset, access, "section of the manual"`, where the type is `u8`, `u16`, `u32` or
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
-/// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `guard(…)`
-/// with a [`Guard`](crate::Guard), `transfer(…)` with a [`Transfer`](crate::Transfer), and `fields(OTHER::FIELDS)` for
-/// a register that has the same bits as another. It ends with its fields in braces, `NAME = bit` or
-/// `NAME = lowest..=highest`, or with a semicolon.
+/// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `ready(…)`
+/// with a [`Ready`](crate::Ready), `guard(…)` with a [`Guard`](crate::Guard), `transfer(…)` with a
+/// [`Transfer`](crate::Transfer), and `fields(OTHER::FIELDS)` for a register that has the same bits as another. It ends
+/// with its fields in braces, `NAME = bit` or `NAME = lowest..=highest`, or with a semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
 /// module `NAME` with a mask of the register's type for each single bit and a [`Field`](crate::Field) for each wider
@@ -45,7 +47,7 @@
 macro_rules! registers {
     (
         $(#[$map_doc:meta])*
-        $vis:vis static $map:ident = $map_name:literal $(for $devices:expr)?, $(classes $classes:expr,)? bar $bar:literal, $len:literal bytes;
+        $vis:vis static $map:ident = $map_name:literal $(for $devices:expr)?, $(classes $classes:expr,)? bar $bar:literal, $len:literal $bytes:ident;
         $(
             $(#[$doc:meta])*
             $name:ident : $kind:tt at $offset:literal, $access:ident, $section:literal $(, $option:ident $argument:tt)*
@@ -84,7 +86,7 @@ macro_rules! registers {
         $vis static $map: $crate::RegisterMap = {
             #[allow(unused_imports)]
             use $crate::{ReadEffect::*, Restore::*, WriteEffect::*};
-            $crate::RegisterMap::checked($map_name, &[$crate::Bar { index: $bar, len_bytes: $len }], const { &[
+            $crate::RegisterMap::checked($map_name, &[$crate::registers!(@bar $bytes $bar, $len)], const { &[
                 $(
                     $crate::registers!(@with (
                         $crate::registers!(@info $kind, stringify!($name), $offset, $access, $section)
@@ -98,6 +100,8 @@ macro_rules! registers {
         };
     };
 
+    (@bar bytes $bar:literal, $len:literal) => { $crate::Bar::memory($bar, $len) };
+    (@bar ports $bar:literal, $len:literal) => { $crate::Bar::io($bar, $len) };
     (@type [$value:ident; $count:literal; $stride:literal]) => { $crate::RegisterArray<$value> };
     (@type $value:ident) => { $crate::Register<$value> };
     (@value [$value:ident; $count:literal; $stride:literal], $offset:literal) => {
@@ -231,14 +235,15 @@ mod tests {
     #[test]
     fn parts_are_joined_into_one_map() {
         static ALL: [crate::RegisterInfo; 11] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
-        let map = crate::RegisterMap::checked("whole", &[BAR2, Bar { index: 3, len_bytes: 8 }], &ALL);
+        const BARS: [Bar; 2] = [BAR2, Bar::memory(3, 8)];
+        let map = crate::RegisterMap::checked("whole", &BARS, &ALL);
         assert_eq!(map.find(2, 0xf0).map(|(info, _)| info.name), Some("LAST"));
         assert_eq!(map.find(2, 0).map(|(info, _)| info.name), Some("CTRL"));
         assert_eq!(map.find(3, ELSEWHERE.offset()).map(|(info, _)| info.name), Some("ELSEWHERE"));
         assert!(map.find(0, 0).is_none());
     }
 
-    const BAR2: Bar = Bar { index: 2, len_bytes: 0x100 };
+    const BAR2: Bar = Bar::memory(2, 0x100);
 
     registers! {
         /// What the chip has in another BAR.

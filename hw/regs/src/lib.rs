@@ -16,13 +16,16 @@ mod check;
 mod declare;
 mod guard;
 mod map;
+mod ready;
 mod transfer;
 
 pub use check::{MAX_REACH_BYTES, MAX_REGISTERS, MapError, Rule};
 pub use guard::{Bits, Guard, GuardPosition, GuardRule, GuardState, MAX_GUARD_STATES, Never, Then};
 pub use map::{
-    Access, Bar, FieldInfo, PciClass, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect,
+    Access, Bar, BarSpace, FieldInfo, PciClass, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width,
+    WriteEffect,
 };
+pub use ready::Ready;
 pub use transfer::{Direction, Place, Region, Transfer};
 
 use core::marker::PhantomData;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Guard, Transfer};
+use crate::{Guard, Ready, Transfer};
 
 /// How wide an access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,7 +90,8 @@ pub enum ReadEffect {
     /// lies immediately before it, is read first and itself has no read effect. Two lost values are added, in twice
     /// the width.
     ClearsPair,
-    /// Takes one entry out of a queue.
+    /// Takes one entry out of a queue. It can be given back if the map says what is [ready](RegisterInfo::ready) while
+    /// there is one.
     Pops,
     /// Something else: cannot be given back.
     Other,
@@ -185,6 +186,8 @@ pub struct RegisterInfo {
     /// The value that is read does not depend on writes which are being held back, so reading it releases none
     /// (the posting read of a status register).
     pub posts_only: bool,
+    /// Which register says that there is something to be popped, if reading [pops](ReadEffect::Pops).
+    pub ready: Option<Ready>,
     /// What looks at each value before it is written.
     pub guard: Option<Guard>,
     /// The DMA that it starts, with what stands in other registers.
@@ -219,6 +222,7 @@ impl RegisterInfo {
             read: ReadEffect::None,
             write: WriteEffect::Plain,
             posts_only: false,
+            ready: None,
             guard: None,
             transfer: None,
             restore: Restore::Nothing,
@@ -254,6 +258,12 @@ impl RegisterInfo {
     /// Marks it as [`posts_only`](RegisterInfo::posts_only).
     pub const fn posts_only(mut self) -> Self {
         self.posts_only = true;
+        self
+    }
+
+    /// Sets what says that there is something to be popped.
+    pub const fn ready(mut self, ready: Ready) -> Self {
+        self.ready = Some(ready);
         self
     }
 
@@ -298,13 +308,36 @@ impl RegisterInfo {
     }
 }
 
+/// Where a BAR lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarSpace {
+    /// Memory space.
+    Memory,
+    /// I/O space, which has no accesses of 64 bits and cannot be mapped.
+    Io,
+}
+
 /// A BAR that a map describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bar {
     /// 0 to 5.
     pub index: u8,
+    /// Memory or I/O.
+    pub space: BarSpace,
     /// How long it is.
     pub len_bytes: u32,
+}
+
+impl Bar {
+    /// Creates one in memory space.
+    pub const fn memory(index: u8, len_bytes: u32) -> Self {
+        Bar { index, space: BarSpace::Memory, len_bytes }
+    }
+
+    /// Creates one in I/O space.
+    pub const fn io(index: u8, len_bytes: u32) -> Self {
+        Bar { index, space: BarSpace::Io, len_bytes }
+    }
 }
 
 /// The ids by which a PCI function says what it is.

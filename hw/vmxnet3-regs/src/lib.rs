@@ -88,12 +88,9 @@ static REGISTERS: [RegisterInfo; COUNT] = RegisterMap::joined(PARTS);
 ///
 /// It does not say how the device is restored to an earlier state: what there is to restore stands in memory,
 /// and the device has read it when it was activated. So there are no snapshots, and a driver is restarted instead.
-pub static MAP: RegisterMap = RegisterMap::checked(
-    "vmxnet3",
-    &[Bar { index: 0, len_bytes: 0x1000 }, Bar { index: 1, len_bytes: 0x1000 }],
-    &REGISTERS,
-)
-.for_devices(&[PciId { vendor: VENDOR, device: DEVICE }]);
+pub static MAP: RegisterMap =
+    RegisterMap::checked("vmxnet3", &[Bar::memory(0, 0x1000), Bar::memory(1, 0x1000)], &REGISTERS)
+        .for_devices(&[PciId { vendor: VENDOR, device: DEVICE }]);
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ const AT: u32 = 0x10;
 const CTRL: RegisterAddr = RegisterAddr { bar: 0, offset: 0, width: Width::B4 };
 /// One that reading clears.
 const CAUSES: RegisterAddr = RegisterAddr { bar: 0, offset: 0x20, width: Width::B4 };
-const BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x40 }];
+const BAR: &[Bar] = &[Bar::memory(0, 0x40)];
 
 /// One row of the table: what a register can be.
 struct Effect {

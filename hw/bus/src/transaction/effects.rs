@@ -17,6 +17,8 @@ pub(super) enum Read {
     PairLower(u16),
     /// The upper half: it clears both.
     PairUpper(u16),
+    /// It takes an entry out of this queue.
+    Pops(u16),
 }
 
 /// What writing a register means, above all for what was read.
@@ -61,6 +63,8 @@ pub(super) struct Effect {
     pub(super) written: Written,
     /// The value that is read does not depend on writes that are held back.
     pub(super) posts_only: bool,
+    /// Its bits that say that there is something in a queue, and in which.
+    pub(super) says: Option<(u16, u64)>,
 }
 
 /// Indices into [`Effects::effects`] of what the map does not know, and of a register without effects. The others come
@@ -73,22 +77,34 @@ pub(super) struct Effects {
     indices: PerRegister<u16>,
     effects: Vec<Effect>,
     slots: Vec<Merge>,
+    queues: u16,
     /// Whether there are commands.
     commands: bool,
 }
 
 impl Effects {
     pub(super) fn of(map: &'static RegisterMap) -> Self {
-        let unknown = Effect { read: Read::CannotBeGivenBack, written: Written::Plain, posts_only: false };
+        let unknown = Effect { read: Read::CannotBeGivenBack, written: Written::Plain, posts_only: false, says: None };
         let mut this = Effects {
             indices: PerRegister::of(map, UNKNOWN),
             effects: vec![unknown, Effect { read: Read::Keeps, ..unknown }],
             slots: Vec::new(),
+            queues: 0,
             commands: map.registers().iter().any(|info| info.write == WriteEffect::Command),
         };
         for (place, info) in RegisterAddr::all_of(map) {
             let effect = this.effect(info);
             this.put(place, effect);
+        }
+        // A register is asked before the one that it is about is known to be popped.
+        for (popped, info) in RegisterAddr::all_of(map) {
+            let Read::Pops(queue) = this.of_place(popped).read else { continue };
+            let Some((ready, status)) = info.ready.and_then(|ready| Some((ready, map.named(ready.register)?))) else {
+                continue;
+            };
+            let status = RegisterAddr { bar: status.bar, offset: status.offset, width: status.width };
+            let effect = Effect { says: Some((queue, ready.bits)), ..this.of_place(status) };
+            this.put(status, effect);
         }
         // The lower halves are declared like any register: only now is it known which they are.
         for (upper, _) in RegisterAddr::all_of(map).filter(|(_, info)| info.read == ReadEffect::ClearsPair) {
@@ -114,6 +130,10 @@ impl Effects {
                 Width::B2 => Width::B4,
                 Width::B4 | Width::B8 => Width::B8,
             }))),
+            ReadEffect::Pops if info.ready.is_some() => {
+                self.queues += 1;
+                Read::Pops(self.queues - 1)
+            }
             ReadEffect::Pops | ReadEffect::Other => Read::CannotBeGivenBack,
         };
         let written = match (info.write, read) {
@@ -122,7 +142,7 @@ impl Effects {
             (WriteEffect::OneClears, Read::Clears(slot)) => Written::OneClears(slot),
             _ => Written::Plain,
         };
-        Effect { read, written, posts_only: info.posts_only }
+        Effect { read, written, posts_only: info.posts_only, says: None }
     }
 
     fn add_slot(&mut self, merge: Merge) -> u16 {
@@ -131,7 +151,8 @@ impl Effects {
     }
 
     fn put(&mut self, at: RegisterAddr, effect: Effect) {
-        let plain = effect.read == Read::Keeps && effect.written == Written::Plain && !effect.posts_only;
+        let quiet = effect.read == Read::Keeps && effect.says.is_none();
+        let plain = quiet && effect.written == Written::Plain && !effect.posts_only;
         let index = if plain {
             PLAIN
         } else {
@@ -159,6 +180,11 @@ impl Effects {
     /// Returns how many registers clear themselves.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Returns how many queues are popped by reads that can be undone.
+    pub(super) fn queues(&self) -> usize {
+        self.queues.into()
     }
 
     #[inline]

@@ -4,3 +4,4 @@ mod cards;
 mod life;
 mod messages;
 mod rig;
+mod serial;

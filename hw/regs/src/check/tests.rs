@@ -4,11 +4,11 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Never, Place, Then, Transfer};
+use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Never, Place, Ready, Then, Transfer};
 
 const R: RegisterInfo = RegisterInfo::declared("R", 0, Width::B4, 1, 0, Access::Rw, "");
-const BAR: &[Bar] = &[Bar { index: 0, len_bytes: 0x100 }];
-const HUGE: &[Bar] = &[Bar { index: 0, len_bytes: u32::MAX }];
+const BAR: &[Bar] = &[Bar::memory(0, 0x100)];
+const HUGE: &[Bar] = &[Bar::memory(0, u32::MAX)];
 
 const fn at(name: &'static str, offset: u32, width: Width) -> RegisterInfo {
     RegisterInfo::declared(name, offset, width, 1, 0, Access::Rw, "")
@@ -50,12 +50,32 @@ const fn moves(start: u64, directions: &'static [Direction]) -> RegisterInfo {
     R.transfer(Transfer { start, length: "N", address_bits: 64, directions })
 }
 
+/// Pops what `register` says is there.
+const fn pops(register: &'static str, bits: u64) -> RegisterInfo {
+    R.read(ReadEffect::Pops).ready(Ready { register, bits })
+}
+
+/// What is wrong with a popped register, but for the name of the one that says that there is something.
+macro_rules! not_ready {
+    ($register:literal) => {
+        concat!(
+            "register `R` is said to be ready by a register that is not there, is an array, cannot be read, has not ",
+            "those bits, or is in another BAR; or it pops nothing: `",
+            $register,
+            "`"
+        )
+    };
+}
+const NOT_READY: &str = not_ready!("S");
+const NOT_READY_OF_ITSELF: &str = not_ready!("R");
+const NOT_READY_BITS: &str = not_ready!("N");
+
 type Case = (Rule, &'static [Bar], &'static [RegisterInfo], &'static str);
 
 /// The rule, the map that breaks it, and the message after `map `bad`: `.
 const CASES: &[Case] = &[
     (Rule::Bars, &[BAR[0], BAR[0]], &[], "its BARs are not numbered 0 to 5, in order and each once"),
-    (Rule::Bars, &[Bar { index: 6, len_bytes: 1 }], &[], "its BARs are not numbered 0 to 5, in order and each once"),
+    (Rule::Bars, &[Bar::memory(6, 1)], &[], "its BARs are not numbered 0 to 5, in order and each once"),
     (
         Rule::Count,
         HUGE,
@@ -216,6 +236,18 @@ const CASES: &[Case] = &[
         &[at("R", 0, Width::B8).write(WriteEffect::DmaBaseHigh)],
         "register `R` holds the high half of an address, and is not 32 bit wide",
     ),
+    (
+        Rule::PortWidth,
+        &[Bar::io(0, 0x100)],
+        &[at("R", 8, Width::B8)],
+        "register `R` is 64 bit wide, and its BAR is in I/O space",
+    ),
+    (Rule::Ready, BAR, &[pops("S", 1)], NOT_READY),
+    (Rule::Ready, BAR, &[pops("R", 1)], NOT_READY_OF_ITSELF),
+    (Rule::Ready, BAR, &[pops("N", 0), LENGTH], NOT_READY_BITS),
+    (Rule::Ready, BAR, &[pops("N", 0x100), LENGTH], NOT_READY_BITS),
+    (Rule::Ready, BAR, &[pops("N", 1), RegisterInfo { access: Access::Wo, ..LENGTH }], NOT_READY_BITS),
+    (Rule::Ready, BAR, &[R.ready(Ready { register: "N", bits: 1 }), LENGTH], NOT_READY_BITS),
     (
         Rule::Pair,
         BAR,

@@ -126,7 +126,7 @@ fn no_map_and_no_driver_makes_the_host_panic() {
     let (taken, refused, restored) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let one_more = |count: &Cell<u32>| count.set(count.get() + 1);
     let ran = TestRunner::new(config).run(&maps, |(registers, acts, lengths)| {
-        let bars = vec![Bar { index: 0, len_bytes: lengths.0 }, Bar { index: 1, len_bytes: lengths.1 }].leak();
+        let bars = vec![Bar::memory(0, lengths.0), Bar::memory(1, lengths.1)].leak();
         // As many of them as make sense together: alone, most lists of registers would be refused for one of them.
         let mut sensible: &'static [RegisterInfo] = &[];
         for &info in &registers {
