@@ -50,7 +50,7 @@ fn accesses_outside_its_ports_and_of_64_bits_are_refused() {
             assert!(matches!(error, DeviceError::NoSuchRegister { .. }), "BAR {bar} {offset:#x} {width}: {error}");
         }
     }
-    let error = card.bar_map(0, 4096).err().expect("ports cannot be mapped").to_string();
+    let error = card.bar_map(0, 4096).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("cannot be mapped"), "{error}");
 }
 
