@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::manifest::{Find, ManifestError};
-use crate::{Fault, block, misc, net};
+use crate::{Fault, block, misc, net, serial};
 
 /// Expands `$crate::$then! { $state lines }` with every class. A line is
 /// `{ doc } Variant "name" Keys [hostcalls entries Fault];`: what the class adds to the manifest, the two macros that
@@ -21,6 +21,8 @@ macro_rules! __classes {
             Misc "misc" misc::MiscKeys [misc_hostcalls misc_entries misc::MiscFault];
             { "A disk." }
             Block "block" block::BlockKeys [block_hostcalls block_entries block::BlockFault];
+            { "A serial line." }
+            Serial "serial" serial::SerialKeys [serial_hostcalls serial_entries serial::SerialFault];
         }
     };
 }

@@ -24,6 +24,7 @@ mod native;
 pub mod net;
 mod queue;
 mod rows;
+pub mod serial;
 mod status;
 mod table;
 mod text;

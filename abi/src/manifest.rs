@@ -338,7 +338,7 @@ mod tests {
         let text = GOOD.replace("class = net", "class = sound");
         let error = Manifest::parse(text.as_bytes()).unwrap_err();
         assert_eq!(error, ManifestError::UnknownClass("sound"));
-        assert!(std::format!("{error}").ends_with("one of net filter misc block"));
+        assert!(std::format!("{error}").ends_with("one of net filter misc block serial"));
     }
 
     #[test]

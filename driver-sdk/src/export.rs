@@ -109,11 +109,11 @@ const _: () = {
 ///
 /// `Driver` is a type `Driver<K>` that implements its class's trait for every kernel:
 /// [`NetDriver<K>`](crate::net::NetDriver) for `net`, [`BlockDriver<K>`](crate::block::BlockDriver) for `block`,
-/// [`MiscDriver<K>`](crate::misc::MiscDriver) for `misc`. The other
-/// keys are those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `version` and `license`, which are known:
-/// the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and a section
-/// with that text; besides, on wasm32, one exported function for each entry of the table, and the panic handler, and
-/// elsewhere what makes a shared object of the crate a native driver ([`nook_abi::NativeDriver`]).
+/// [`MiscDriver<K>`](crate::misc::MiscDriver) for `misc`, [`SerialDriver<K>`](crate::serial::SerialDriver) for
+/// `serial`. The other keys are those of the manifest (see [`nook_abi::Manifest`]) except `abi`, `version` and
+/// `license`, which are known: the last two come from `Cargo.toml`. What comes out is `pub const MANIFEST: &str` and a
+/// section with that text; besides, on wasm32, one exported function for each entry of the table, and the panic
+/// handler, and elsewhere what makes a shared object of the crate a native driver ([`nook_abi::NativeDriver`]).
 ///
 /// The crate may say `#![forbid(unsafe_code)]`: what it forbids is its own code, not what this macro writes.
 #[macro_export]
@@ -216,6 +216,9 @@ macro_rules! __nook_class_entries {
     };
     (block $with:ident) => {
         $crate::abi::class_entries!($with block_entries Block);
+    };
+    (serial $with:ident) => {
+        $crate::abi::class_entries!($with serial_entries Serial);
     };
 }
 

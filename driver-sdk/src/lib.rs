@@ -2,7 +2,7 @@
 //! has, all safe.
 //!
 //! A driver implements its class's trait ([`net::NetDriver`], [`block::BlockDriver`],
-//! [`misc::MiscDriver`]) for any [`Kernel`] and ends with
+//! [`misc::MiscDriver`], [`serial::SerialDriver`]) for any [`Kernel`] and ends with
 //! [`nook_driver!`], which exports its entries and writes its manifest. Compiled for `wasm32-unknown-unknown`, the
 //! kernel is `WasmKernel`: the imports of module `nook`. Compiled natively, the same source is a shared object, whose
 //! kernel is a table of the host's functions (`TableKernel`). The feature `testing` brings a kernel for a driver's unit
@@ -40,6 +40,7 @@ mod nook;
 mod raw;
 mod regs;
 mod ring;
+pub mod serial;
 #[cfg(any(test, feature = "testing"))]
 #[expect(unsafe_code, reason = "it plays the host, and a device, in memory that a driver reaches by address")]
 pub mod testing;
@@ -63,7 +64,7 @@ pub use ring::{
     OwnBit, Phase, Reap, Taken, Vacant,
 };
 #[doc(inline)]
-pub use {block::author::*, misc::author::*, net::author::*};
+pub use {block::author::*, misc::author::*, net::author::*, serial::author::*};
 
 /// What the macros of this crate need and nobody else does.
 #[doc(hidden)]

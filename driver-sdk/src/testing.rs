@@ -5,6 +5,7 @@
 
 use std::boxed::Box;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::format;
 use std::rc::Rc;
 use std::string::String;
@@ -13,6 +14,7 @@ use std::vec::Vec;
 
 use nook_abi::block::{BlockCompletion, BlockPage, BlockQueue, BlockRequest};
 use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, SIDES_BYTES, Side};
+use nook_abi::serial::NOTHING;
 use nook_abi::{
     Addr, DOORBELLS, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status, ring_bytes,
 };
@@ -119,6 +121,8 @@ struct State {
     dma_regions: u32,
     answers: Vec<(&'static str, u64)>,
     device: Option<Rc<RefCell<dyn Device>>>,
+    /// What `serial_next` answers.
+    to_send: VecDeque<u8>,
 }
 
 /// The kernel.
@@ -240,6 +244,11 @@ impl TestHost {
     /// Sets what the hostcall `name` answers from now on.
     pub fn answer(&self, name: &'static str, value: u64) {
         self.state.borrow_mut().answers.push((name, value));
+    }
+
+    /// Gives a serial line's driver these bytes to send.
+    pub fn send(&self, bytes: &[u8]) {
+        self.state.borrow_mut().to_send.extend(bytes);
     }
 
     /// Lets time pass.
@@ -399,6 +408,7 @@ impl TestKernel {
         let width_bytes = || name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap() / 8;
         match (name, device) {
             ("clock_ns", _) => state.clock_ns,
+            ("serial_next", _) => state.to_send.pop_front().map_or(NOTHING.into(), u64::from),
             ("sleep_ns" | "delay_ns", _) => {
                 state.clock_ns += args[0];
                 0

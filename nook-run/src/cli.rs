@@ -12,7 +12,7 @@ use nook_qemu::DeviceSpec;
 
 use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
-use crate::{block, build, call, misc, net, new};
+use crate::{block, build, call, misc, net, new, serial};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -307,7 +307,7 @@ pub struct RunArgs {
     /// names, such as 'e1000.wasm+filter.wasm --tap nook0'. Can be given more than once. --json, --duration, --no-cache
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
-        "driver", "filter_rule", "call", "serve", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
+        "driver", "filter_rule", "call", "serve", "pty", "line", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
         "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "counters", "wasi", "process_wait", "registers", "state",
     ])]
     pub nook: Vec<NookArg>,
@@ -324,8 +324,12 @@ pub struct RunArgs {
     #[command(flatten)]
     pub misc: misc::args::Args,
 
+    /// The options of the serial class.
+    #[command(flatten)]
+    pub serial: serial::args::Args,
+
     /// Exercises what the driver serves from within the process, prints a table, and ends the run: an interface with
-    /// ping, tcp and rr, a disk with read, write, verify and fsync.
+    /// ping, tcp and rr, a disk with read, write, verify and fsync, a serial line with loop.
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', conflicts_with_all = ["tap"])]
     pub exercise: Vec<Exercise>,
 

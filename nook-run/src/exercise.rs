@@ -19,6 +19,8 @@ pub enum Exercise {
     Verify,
     /// Writes that are made durable one by one.
     Fsync,
+    /// 64 KiB through the chip's loopback and back, compared.
+    Loop,
 }
 
 impl Exercise {
@@ -27,6 +29,7 @@ impl Exercise {
         match self {
             Exercise::Ping | Exercise::Tcp | Exercise::Rr => nook_abi::Class::Net,
             Exercise::Read | Exercise::Write | Exercise::Verify | Exercise::Fsync => nook_abi::Class::Block,
+            Exercise::Loop => nook_abi::Class::Serial,
         }
     }
 

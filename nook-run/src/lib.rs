@@ -26,6 +26,7 @@ pub mod postmortem;
 mod report;
 mod run;
 mod selftest;
+mod serial;
 mod signals;
 mod state;
 mod trace;

@@ -14,6 +14,7 @@ use crate::block::BlockReport;
 use crate::files::{draft, folder_of, is_special, replace};
 use crate::misc::MiscReport;
 use crate::net::NetReport;
+use crate::serial::SerialReport;
 
 /// [`Report::clock`] of a run on virtual time.
 pub const VIRTUAL: &str = "virtual";
@@ -56,6 +57,8 @@ pub enum ClassReport {
     Block(Box<BlockReport>),
     /// Of operations.
     Misc(Box<MiscReport>),
+    /// Of a serial line.
+    Serial(Box<SerialReport>),
 }
 
 /// A module's file.
@@ -176,6 +179,7 @@ impl Report {
             ClassReport::Net(net) => net.text(self),
             ClassReport::Block(block) => block.text(self),
             ClassReport::Misc(misc) => misc.text(self),
+            ClassReport::Serial(serial) => serial.text(self),
         };
         if self.dma_faults > 0 {
             text += &format!("{} DMA accesses outside its window were blocked\n", self.dma_faults);

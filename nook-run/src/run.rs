@@ -18,7 +18,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{block, device, drivers, maps, misc, net, nooks, output, state};
+use crate::{block, device, drivers, maps, misc, net, nooks, output, serial, state};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -138,6 +138,7 @@ pub(crate) fn run_one(args: &RunArgs, signals: &Signals) -> Result<(Report, Resu
         nook_abi::Class::Net => net::run(args, &modules, &policy, signals),
         nook_abi::Class::Misc => misc::run(args, &modules, &policy, signals),
         nook_abi::Class::Block => block::run(args, &modules, &policy, signals),
+        nook_abi::Class::Serial => serial::run(args, &modules, &policy, signals),
         class => Err(no_device(&manifest.name, class)),
     }
 }
@@ -152,6 +153,7 @@ fn check_class(args: &RunArgs, driver: &str, class: nook_abi::Class) -> Result<(
         (nook_abi::Class::Net, args.net.given()),
         (nook_abi::Class::Block, args.block.given()),
         (nook_abi::Class::Misc, args.misc.given()),
+        (nook_abi::Class::Serial, args.serial.given()),
     ];
     for (of, option) in options {
         if let Some(option) = option.filter(|_| of != class) {

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use nook_abi::{CLASS_WORDS, Entry, Fault, Hostcall, Status};
 
-use crate::{Driver, Host, NookError, OwnedManifest, Space, block, misc, net};
+use crate::{Driver, Host, NookError, OwnedManifest, Space, block, misc, net, serial};
 
 /// How a driver of one class is served: what it is given, what it gives back, and what is above it.
 ///
@@ -310,6 +310,7 @@ define_port! {
     Net net net;
     Misc misc misc;
     Block block block;
+    Serial serial serial;
 }
 
 /// Returns the fault of a hostcall of another class: the loader refuses such a module, so this driver is native.

@@ -7,6 +7,7 @@ use crate::Host;
 use crate::block::Hostcalls as Block;
 use crate::misc::Hostcalls as Misc;
 use crate::net::Hostcalls as Net;
+use crate::serial::Hostcalls as Serial;
 use crate::serve::Core;
 
 macro_rules! define_services {

@@ -42,6 +42,8 @@ macro_rules! faults {
                 $($(Fault::Class(ClassFault::$class($fault::$of { .. })) => stringify!($of),)*)*
                 // tests/misc.rs tries these.
                 Fault::Class(ClassFault::Misc(_)) => "of class misc",
+                // tests/serial.rs tries these.
+                Fault::Class(ClassFault::Serial(_)) => "of class serial",
             }
         }
 

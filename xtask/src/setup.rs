@@ -25,6 +25,8 @@ const TOOLS: &[Tool] = &[
     Tool { program: "fio", package: "fio" },
     Tool { program: "nbdkit", package: "nbdkit" },
     Tool { program: "e2fsck", package: "e2fsprogs" },
+    Tool { program: "picocom", package: "picocom" },
+    Tool { program: "pyserial-miniterm", package: "python3-serial" },
     // What `nook-run new --lang c` makes is built.
     Tool { program: "make", package: "make" },
     Tool { program: COMPILER, package: "clang-14" },

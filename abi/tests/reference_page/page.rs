@@ -349,7 +349,7 @@ The custom section `{MANIFEST_SECTION}` is UTF-8 text: lines of `key = value`. E
 are left out. Each key stands once, and a key that is not listed here is an error. Numbers are decimal.
 
 {core}
-A driver of class `net` has these besides, one of class `misc` none:
+A driver of class `net` has these besides, those of the classes `misc` and `serial` none:
 
 {net}
 A driver of class `block` has these:
@@ -389,6 +389,9 @@ What ends a call into a driver. After one, nothing that the driver says is belie
 ### Faults of class `block`
 
 {}
+### Faults of class `serial`
+
+{}
 ### TrapKind
 
 {}",
@@ -396,6 +399,7 @@ What ends a call into a driver. After one, nothing that the driver says is belie
         of(NET_FAULT, "pub enum NetFault {"),
         of(MISC_FAULT, "pub enum MiscFault {"),
         of(BLOCK_FAULT, "pub enum BlockFault {"),
+        of(SERIAL_FAULT, "pub enum SerialFault {"),
         table(&["kind", "meaning"], traps)
     )
 }

@@ -24,6 +24,8 @@ pub const NET_PAGE: &str = include_str!("../../src/net/page.rs");
 pub const NET_QUEUE: &str = include_str!("../../src/net/queue.rs");
 pub const NET_SETTINGS: &str = include_str!("../../src/net/settings.rs");
 pub const QUEUE: &str = include_str!("../../src/queue.rs");
+pub const SERIAL_FAULT: &str = include_str!("../../src/serial/fault.rs");
+pub const SERIAL_LINE: &str = include_str!("../../src/serial/line.rs");
 pub const STATUS: &str = include_str!("../../src/status.rs");
 pub const TABLE: &str = include_str!("../../src/table.rs");
 
@@ -140,5 +142,15 @@ pub fn sets() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
         ("BlockOp", BLOCK_QUEUE, "pub enum BlockOp {", "`BlockRequest.op`."),
         ("request_flags", BLOCK_QUEUE, "pub mod request_flags {", "Bits of `BlockRequest.flags`."),
         ("BlockStatus", BLOCK_QUEUE, "pub enum BlockStatus {", "`BlockCompletion.status`."),
+        ("Parity", SERIAL_LINE, "pub enum Parity {", "Bits 8 to 15 of the argument `format` of `set_line`."),
+        ("control", SERIAL_LINE, "pub mod control {", "Bits of the argument `lines` of `set_control`."),
+        ("modem", SERIAL_LINE, "pub mod modem {", "Bits of the argument `lines` of `serial_modem`."),
+        ("received", SERIAL_LINE, "pub mod received {", "Bits of the argument `value` of `serial_received`."),
+        (
+            "serial_poll",
+            SERIAL_LINE,
+            "pub mod serial_poll {",
+            "Bits of the argument `flags` of `poll`, of class `serial`.",
+        ),
     ]
 }

@@ -193,6 +193,52 @@ enum nook_status {
    instance, if there is one. Only in `stop`. */
 #define NOOK_BLOCK_STATUS_UNUSED 2u
 
+/* Bits 8 to 15 of the argument format of set_line. */
+/* There is none. */
+#define NOOK_PARITY_NONE 0u
+/* It makes the number of ones odd. */
+#define NOOK_PARITY_ODD 1u
+/* It makes the number of ones even. */
+#define NOOK_PARITY_EVEN 2u
+/* It is 1. */
+#define NOOK_PARITY_MARK 3u
+/* It is 0. */
+#define NOOK_PARITY_SPACE 4u
+
+/* Bits of the argument lines of set_control. */
+/* Data terminal ready. */
+#define NOOK_CONTROL_DTR (1u << 0)
+/* Request to send. */
+#define NOOK_CONTROL_RTS (1u << 1)
+/* The line is held at a break. */
+#define NOOK_CONTROL_BREAK (1u << 2)
+/* What is sent is received, inside the device. A driver that cannot do that answers `Unsupported`. */
+#define NOOK_CONTROL_LOOPBACK (1u << 3)
+
+/* Bits of the argument lines of serial_modem. */
+/* Clear to send. */
+#define NOOK_MODEM_CTS (1u << 0)
+/* Data set ready. */
+#define NOOK_MODEM_DSR (1u << 1)
+/* It rings. */
+#define NOOK_MODEM_RING (1u << 2)
+/* Carrier detected. */
+#define NOOK_MODEM_CARRIER (1u << 3)
+
+/* Bits of the argument value of serial_received. */
+/* Bytes before it were lost, because nobody took them in time. */
+#define NOOK_RECEIVED_OVERRUN (1u << 8)
+/* Its parity is wrong. */
+#define NOOK_RECEIVED_PARITY (1u << 9)
+/* It has no stop bit. */
+#define NOOK_RECEIVED_FRAMING (1u << 10)
+/* It is no byte but a break: the 8 bits are 0. */
+#define NOOK_RECEIVED_BREAK (1u << 11)
+
+/* Bits of the argument flags of poll, of class serial. */
+/* There is something to be sent: `serial_next` has it. */
+#define NOOK_SERIAL_POLL_SEND (1u << 0)
+
 /* The four rings of class net, in the order of `rings` in the page. */
 #define NOOK_QUEUE_RX_PROVIDE 0u
 #define NOOK_QUEUE_RX_RETURN 1u
@@ -641,6 +687,25 @@ void nook_misc_complete(uint32_t ticket, int32_t status, uint32_t len_bytes);
 NOOK_HOSTCALL(block_attach)
 int32_t nook_block_attach(void);
 
+/* Says what the port is, once, in `probe`: the most bytes that its chip holds each way, 1 to 65536, and the highest
+   rate, in baud. */
+NOOK_HOSTCALL(serial_attach)
+int32_t nook_serial_attach(uint32_t fifo_bytes, uint32_t most_baud);
+
+/* Takes the next byte that is to be sent, in `poll`, and the driver gives it to the chip at once; 0x100 if there is
+   none. */
+NOOK_HOSTCALL(serial_next)
+uint32_t nook_serial_next(void);
+
+/* Hands over what was received, in `poll`, in order and at most as often as its `budget` says: the byte in bits 0 to
+   7, and bits of `received`. */
+NOOK_HOSTCALL(serial_received)
+void nook_serial_received(uint32_t value);
+
+/* Reports the lines from the other side, as they are: bits of `modem`. */
+NOOK_HOSTCALL(serial_modem)
+void nook_serial_modem(uint32_t lines);
+
 /* Hints: the loader puts an instruction in the place of each call. */
 
 /* Stores the 8 bytes of `value` at `addr + offset` (a sum below 2^32). A rollback leaves them as they are: they are
@@ -712,6 +777,16 @@ int32_t nook_set_loopback(uint32_t mode);
    never open. At most 8 are open at a time; a driver that can do fewer answers `Busy`, and is asked again. Required. */
 NOOK_ENTRY(invoke)
 int32_t nook_invoke(uint32_t ticket, uint32_t operation, uint32_t len_bytes);
+
+/* Sets how bytes look on the line: bits each second, and data bits in bits 0 to 7 of `format`, a `Parity` in 8 to
+   15, stop bits in 16 to 23. What the chip was given before has left it. `Unsupported` if the chip cannot be set so;
+   then nothing has changed. Required. */
+NOOK_ENTRY(set_line)
+int32_t nook_set_line(uint32_t baud, uint32_t format);
+
+/* Sets the lines towards the other side, and what else `control` names. Required. */
+NOOK_ENTRY(set_control)
+int32_t nook_set_control(uint32_t lines);
 
 /* Entries of a filter: it defines all of them, and nothing of the above. */
 

@@ -19,7 +19,7 @@ pub use run::run;
 #[doc(hidden)]
 pub mod support {
     pub use nook_sdk::export_support::join;
-    pub use nook_sdk::{block, misc, net};
+    pub use nook_sdk::{block, misc, net, serial};
 }
 
 /// Makes a program of a driver: `driver_process!(class: net, path::to::Driver, MANIFEST)`, where

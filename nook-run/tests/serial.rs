@@ -1,0 +1,263 @@
+//! A serial line on QEMU's `pci-serial`: its driver at every level through the chip's loopback, and as a
+//! pseudo-terminal whose far end is a socket, whatever ends its calls.
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nook_seed::Rng;
+use rustix::fs::{Mode, OFlags};
+use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};
+use serde_json::Value;
+use support::{Place, Running, built};
+
+/// How long a test waits for what is bound to come.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn driver() -> String {
+    built("serial").to_str().expect("a test's paths are text").to_owned()
+}
+
+fn report(place: &Place) -> Value {
+    serde_json::from_slice(&std::fs::read(place.at("report.json")).expect("a report")).expect("JSON")
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a count")
+}
+
+/// Runs the exercise, and reads the report.
+fn exercised(args: &[&str]) -> Value {
+    let place = Place::new();
+    let all = ["--qemu", "pci-serial", "--exercise", "loop", "--json", "report.json"];
+    place.nook_run([driver().as_str()].iter().chain(&all).chain(args)).end().with(0);
+    report(&place)
+}
+
+/// A run with a pseudo-terminal whose line's far end is a socket.
+struct Line {
+    place: Place,
+    run: Running,
+    far: UnixStream,
+}
+
+impl Line {
+    fn start(more: &[&str]) -> Self {
+        let place = Place::new();
+        let socket = place.at("far.sock");
+        let device = format!("pci-serial,socket={}", socket.display());
+        let args = [driver(), "--qemu".into(), device, "--pty".into(), "line".into()];
+        let more = more.iter().map(|&arg| arg.to_owned());
+        let report = ["--json", "report.json"].map(str::to_owned);
+        let run = place.nook_run(args.into_iter().chain(report).chain(more)).start();
+        let far = until("QEMU's socket", || UnixStream::connect(&socket).ok());
+        far.set_read_timeout(Some(PATIENCE)).expect("a time");
+        until("the pseudo-terminal", || place.at("line").exists().then_some(()));
+        Line { place, run, far }
+    }
+
+    /// Opens the terminal as a program does.
+    fn terminal(&self) -> File {
+        open(&self.place.at("line"))
+    }
+
+    /// Ends the run by a signal, and reads its report.
+    fn end(self) -> Value {
+        self.run.signal(libc::SIGINT);
+        self.run.end().with(0);
+        assert!(std::fs::symlink_metadata(self.place.at("line")).is_err(), "the link is left");
+        report(&self.place)
+    }
+}
+
+fn open(path: &Path) -> File {
+    File::from(rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("the terminal opens"))
+}
+
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn random(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    (0..bytes).map(|_| rng.word() as u8).collect()
+}
+
+/// Sends these both ways at once; what arrives has to be what was sent.
+fn exchange(near: &File, far: &UnixStream, bytes: usize) {
+    let (out, back) = (random(1, bytes), random(2, bytes));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&mut &*near).write_all(&out).expect("the terminal takes it"));
+        scope.spawn(|| (&mut &*far).write_all(&back).expect("QEMU takes it"));
+        let read = |mut from: Box<dyn Read>, wanted: &[u8], whose: &str| {
+            let mut got = vec![0; wanted.len()];
+            from.read_exact(&mut got).unwrap_or_else(|error| panic!("{whose}: {error}"));
+            let wrong = got.iter().zip(wanted).position(|(got, wanted)| got != wanted);
+            assert_eq!(wrong, None, "{whose}: the first byte that is not as it was sent");
+        };
+        let far_end = far.try_clone().expect("a descriptor");
+        let near_end = near.try_clone().expect("a descriptor");
+        let arrives = scope.spawn(|| read(Box::new(far_end), &out, "at the far end"));
+        read(Box::new(near_end), &back, "at the terminal");
+        arrives.join().expect("what arrives at the far end is right");
+    });
+}
+
+#[test]
+fn bytes_go_through_the_chip_and_back_at_every_level() {
+    for isolation in ["sfi+txn", "sfi", "wrapped", "native", "process"] {
+        let report = exercised(&["--isolation", isolation]);
+        assert_eq!((&report["isolation"], report["fault_count"].as_u64()), (&isolation.into(), Some(0)));
+        let counters = &report["counters"];
+        assert_eq!((count(&counters["sent"]), count(&counters["received"])), (1 << 16, 1 << 16), "{report:#}");
+        assert_eq!((count(&counters["overruns"]), count(&counters["in_doubt"])), (0, 0), "{report:#}");
+    }
+}
+
+#[test]
+fn nothing_is_lost_over_calls_that_are_rolled_back() {
+    let report = exercised(&["--crash-every", "50ms"]);
+    assert!(count(&report["recovery"]["rollbacks"]) > 20, "{report:#}");
+    assert_eq!(count(&report["recovery"]["restarts"]), 0, "{report:#}");
+    assert_eq!(report["exercise"]["first_wrong"], Value::Null, "{report:#}");
+}
+
+#[test]
+fn a_terminal_and_the_far_end_exchange_a_mebibyte_each_way_while_calls_are_rolled_back() {
+    let line = Line::start(&["--crash-every", "50ms"]);
+    exchange(&line.terminal(), &line.far, 1 << 20);
+    let report = line.end();
+    assert!(count(&report["recovery"]["rollbacks"]) > 10, "{report:#}");
+    assert_eq!(count(&report["terminal"]["unread"]), 0, "{report:#}");
+}
+
+/// A driver that is restarted leaves what the chip's FIFO holds to its successor, and the terminal stays.
+#[test]
+fn a_terminal_stays_over_a_restart_and_what_the_chip_held_is_counted() {
+    let line = Line::start(&["--isolation", "sfi", "--crash-at", "poll:60"]);
+    let mut terminal = line.terminal();
+    let mut far = line.far.try_clone().expect("a descriptor");
+    for _ in 0..41 {
+        far.write_all(b"0123456789abcdef0123456789abcdef").expect("QEMU takes it");
+        // The byte that was under way when the driver ended may be lost.
+        let mut bytes = [0; 31];
+        terminal.read_exact(&mut bytes).expect("they arrive");
+    }
+    drop(terminal);
+    let report = line.end();
+    assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["restarts"])), (1, 1), "{report:#}");
+    assert!(report["counters"]["held_by_chip"].is_u64(), "{report:#}");
+}
+
+#[test]
+fn what_a_program_sets_reaches_the_line_and_what_the_chip_cannot_do_is_refused() {
+    let line = Line::start(&["-v", "--line", "9600,7e1"]);
+    let terminal = line.terminal();
+    let set = |baud: u32, two: bool| {
+        let mut termios = tcgetattr(&terminal).expect("a terminal");
+        termios.set_speed(baud).expect("a rate");
+        termios.control_modes.set(ControlModes::CSTOPB, two);
+        tcsetattr(&terminal, OptionalActions::Now, &termios).expect("it takes that");
+    };
+    set(19_200, true);
+    until("the line's new rate", || line.run.stderr().contains("is set to 19200,7e2").then_some(()));
+    set(230_400, true);
+    until("its refusal", || line.run.stderr().contains("does not set the serial line to 230400,7e2").then_some(()));
+    drop(terminal);
+    let report = line.end();
+    assert_eq!(report["line"], "19200,7e2", "{report:#}");
+    assert_eq!(count(&report["counters"]["settings_refused"]), 1, "{report:#}");
+}
+
+#[test]
+fn a_line_that_leads_nowhere_is_refused_with_what_to_do() {
+    let place = Place::new();
+    let end = place.nook_run([driver().as_str(), "--qemu", "pci-serial"]).end().with(1);
+    assert!(end.stderr.contains("--pty PATH, or try it with --exercise loop"), "{}", end.stderr);
+    let file = place.file("line", "mine");
+    let args = [driver(), "--qemu".into(), "pci-serial".into(), "--pty".into(), file.display().to_string()];
+    let end = place.nook_run(args).end().with(1);
+    assert!(end.stderr.contains("is no link to a pseudo-terminal"), "{}", end.stderr);
+}
+
+/// What programs do that people use.
+mod programs {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    const PYTHON: &str = r#"
+import hashlib, random, serial, sys, threading
+port = serial.Serial(sys.argv[1], 115200, timeout=120)
+def stream(seed): return random.Random(seed).randbytes(1 << 20)
+writes = threading.Thread(target=lambda: port.write(stream(1)))
+writes.start()
+got = port.read(1 << 20)
+writes.join()
+print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(2)).hexdigest())
+"#;
+    const FAR: &str = r#"
+import hashlib, random, socket, sys, threading
+far = socket.socket(socket.AF_UNIX); far.connect(sys.argv[1])
+def stream(seed): return random.Random(seed).randbytes(1 << 20)
+writes = threading.Thread(target=lambda: far.sendall(stream(2)))
+writes.start()
+got = b""
+while len(got) < 1 << 20: got += far.recv(65536)
+writes.join()
+print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(1)).hexdigest())
+"#;
+
+    #[test]
+    fn pyserial_sends_and_receives_a_mebibyte_with_the_right_hash() {
+        let line = Line::start(&[]);
+        // Its place is taken.
+        line.far.shutdown(std::net::Shutdown::Both).expect("it was connected");
+        let python = |script: &str, at: &str| {
+            let mut command = Command::new("/usr/bin/python3");
+            command.args(["-c", script]).arg(line.place.at(at)).stdout(Stdio::piped());
+            command.spawn().expect("Debian's python3 with pyserial (`cargo xtask setup`)")
+        };
+        let far = python(FAR, "far.sock");
+        std::thread::sleep(Duration::from_millis(500));
+        let near = python(PYTHON, "line");
+        for child in [near, far] {
+            let output = child.wait_with_output().expect("it ends");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "True\n");
+        }
+        let report = line.end();
+        assert_eq!(count(&report["terminal"]["opened"]), 1, "{report:#}");
+    }
+
+    #[test]
+    fn picocom_passes_on_what_is_typed_and_shows_what_comes() {
+        let mut line = Line::start(&["-v"]);
+        let mut picocom = Command::new("picocom");
+        picocom.args(["--quiet", "--baud", "57600", "--exit-after", "60000"]).arg(line.place.at("line"));
+        picocom.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut picocom = picocom.spawn().expect("picocom (`cargo xtask setup`)");
+        until("the line's rate", || line.run.stderr().contains("is set to 57600,8n1").then_some(()));
+        let mut stdin = picocom.stdin.take().expect("it is piped");
+        stdin.write_all(b"typed").expect("it reads");
+        let mut typed = [0; 5];
+        line.far.read_exact(&mut typed).expect("it arrives");
+        assert_eq!(&typed, b"typed");
+        line.far.write_all(b"shown").expect("QEMU takes it");
+        let mut shown = [0; 5];
+        picocom.stdout.take().expect("it is piped").read_exact(&mut shown).expect("it shows it");
+        assert_eq!(&shown, b"shown");
+        picocom.kill().expect("it runs");
+        picocom.wait().expect("it ends");
+        line.end();
+    }
+}

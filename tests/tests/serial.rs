@@ -1,0 +1,417 @@
+//! The serial class: what a driver may do and may not, and where each byte is however its driver ends.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use nook_abi::serial::{LineSettings, SerialFault, control, modem, received};
+use nook_abi::{ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Fault, HOSTCALLS, Hostcall};
+use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
+use nook_runtime::{
+    Budgets, DriverModule, Mmio, ModuleCache, Nook, NookBuilder, NookError, RollbackMethod, Serial, Wasi, WasmLauncher,
+    now_ns,
+};
+use nook_serial_api::{PortSettings, Received, SerialBackend};
+use nook_tests::{BareDevice, signature};
+
+/// What the line is plugged into, as a test sees it.
+#[derive(Default)]
+struct Ends {
+    to_send: VecDeque<u8>,
+    received: Vec<Received>,
+    wanted: PortSettings,
+    modem: u32,
+    /// It takes nothing.
+    full: bool,
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Ends>>);
+
+impl Shared {
+    fn with<T>(&self, of: impl FnOnce(&mut Ends) -> T) -> T {
+        of(&mut self.0.lock().unwrap())
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.with(|ends| ends.received.iter().map(|received| received.byte).collect())
+    }
+}
+
+impl SerialBackend for Shared {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.with(|ends| {
+            let len = into.len().min(ends.to_send.len());
+            into.iter_mut().zip(ends.to_send.drain(..len)).for_each(|(into, byte)| *into = byte);
+            Ok(len)
+        })
+    }
+
+    fn write(&mut self, received: &[Received]) -> io::Result<usize> {
+        self.with(|ends| {
+            let taken = if ends.full { 0 } else { received.len() };
+            ends.received.extend(&received[..taken]);
+            Ok(taken)
+        })
+    }
+
+    fn wanted(&self) -> PortSettings {
+        self.with(|ends| ends.wanted)
+    }
+
+    fn modem(&mut self, lines: u32) -> io::Result<()> {
+        self.with(|ends| ends.modem = lines);
+        Ok(())
+    }
+}
+
+/// Returns a driver of class serial as text that hands over each byte that it fetches. A body may be replaced.
+fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModule {
+    let own = [
+        ("probe", "(call $serial_attach (i32.const 16) (i32.const 115200))"),
+        (
+            "poll",
+            "(local $byte i32)
+             (loop $more
+                (if (local.get $budget) (then
+                    (local.set $byte (call $serial_next))
+                    (if (i32.lt_u (local.get $byte) (i32.const 256)) (then
+                        (call $serial_received (local.get $byte))
+                        (local.set $budget (i32.sub (local.get $budget) (i32.const 1)))
+                        (br $more))))))
+             (i32.const 0)",
+        ),
+    ];
+    let of_class = |class: Option<Class>| class.is_none_or(|class| class == Class::Serial);
+    let mut text = String::from("(module\n");
+    for row in HOSTCALLS.iter().filter(|row| of_class(row.class)) {
+        let (params, result) = signature(row.args, row.result);
+        text += &format!("(import \"nook\" \"{0}\" (func ${0} {params} {result}))\n", row.name);
+    }
+    text += "(memory (export \"memory\") 2)
+        (global $calls (mut i32) (i32.const 0))
+        (func $times (param $most i32) (result i32)
+            (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+            (i32.le_u (global.get $calls) (local.get $most)))\n";
+    for row in ENTRIES.iter().filter(|row| of_class(row.class)) {
+        let (params, result) = signature(row.args, row.result);
+        let body = bodies.iter().chain(&own).find(|(entry, _)| *entry == row.name).map(|(_, body)| *body);
+        let body = body.unwrap_or(if result.is_empty() { "" } else { "(i32.const 0)" });
+        text += &format!("(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})\n", row.name);
+    }
+    let (major, minor) = ABI_VERSION;
+    text += &format!(
+        "(@custom \"nook.manifest\" \"abi = {major}.{minor}\\nname = odd\\nversion = 1\\nlicense = Apache-2.0\\nclass = \
+         serial\\npci = {pci}\\nregisters = {registers}\\ndma_bytes = 4096\\ndma_mask_bits = 64\\n\"))"
+    );
+    let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn nook_with(bodies: &[(&str, &str)], ends: &Shared, budgets: Budgets) -> Nook<Serial<Shared>> {
+    let module = driver_of(bodies, "8086:100e", "e1000");
+    let host =
+        NookBuilder::of(&module, &[&e1000_regs::MAP]).budgets(budgets).host(Box::new(BareDevice::new().0)).unwrap();
+    let method = Arc::new(RollbackMethod::Log);
+    let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), method).unwrap();
+    Nook::serial(host, Box::new(launcher), ends.clone())
+}
+
+fn nook(bodies: &[(&str, &str)], ends: &Shared) -> Nook<Serial<Shared>> {
+    nook_with(bodies, ends, Budgets::default())
+}
+
+fn started(bodies: &[(&str, &str)], ends: &Shared) -> Nook<Serial<Shared>> {
+    let mut nook = nook(bodies, ends);
+    nook.start().unwrap();
+    nook
+}
+
+/// Turns until something holds, or the driver did something wrong.
+fn turn_until(
+    nook: &mut Nook<Serial<Shared>>,
+    mut holds: impl FnMut(&Nook<Serial<Shared>>) -> bool,
+) -> Result<(), NookError> {
+    let end = now_ns() + 60_000_000_000;
+    while !holds(nook) {
+        assert!(now_ns() < end, "it never came: {:?}", nook.serial_counters());
+        nook.turn(now_ns() + 10_000_000)?;
+    }
+    Ok(())
+}
+
+fn fault(error: NookError) -> Fault {
+    match error {
+        NookError::Fault { fault, .. } => fault,
+        other => panic!("{other}"),
+    }
+}
+
+/// Returns what comes of a driver with this body of an entry, which is given something to send.
+fn of(entry: &str, body: &str) -> Fault {
+    let ends = Shared::default();
+    ends.with(|ends| ends.to_send.extend(b"abc"));
+    let mut nook = nook(&[(entry, body)], &ends);
+    fault(nook.start().and_then(|()| turn_until(&mut nook, |_| false)).unwrap_err())
+}
+
+fn bad(call: Hostcall, argument: &'static str, value: u64, rule: &'static str) -> Fault {
+    Fault::BadArgument { call, argument, value, rule }
+}
+
+#[test]
+fn what_is_to_be_sent_is_fetched_in_order_and_what_was_received_is_passed_on() {
+    let ends = Shared::default();
+    let mut nook = started(&[], &ends);
+    let all: Vec<u8> = (0..30_000u32).map(|n| (n % 251) as u8).collect();
+    ends.with(|ends| ends.to_send.extend(&all));
+    turn_until(&mut nook, |_| ends.bytes().len() == all.len()).unwrap();
+    assert_eq!(ends.bytes(), all);
+    let counters = nook.serial_counters();
+    assert_eq!((counters.sent, counters.received), (30_000, 30_000));
+}
+
+#[test]
+fn a_backend_that_takes_nothing_holds_the_driver_back_and_loses_nothing() {
+    let ends = Shared::default();
+    let mut nook = started(&[], &ends);
+    let all: Vec<u8> = (0..40_000u32).map(|n| (n % 241) as u8).collect();
+    ends.with(|ends| {
+        ends.full = true;
+        ends.to_send.extend(&all);
+    });
+    turn_until(&mut nook, |nook| nook.serial_counters().received == 16_384).unwrap();
+    for _ in 0..5 {
+        nook.turn(now_ns() + 1_000_000).unwrap();
+    }
+    assert_eq!(nook.serial_counters().received, 16_384, "there is no room for more");
+    ends.with(|ends| ends.full = false);
+    turn_until(&mut nook, |_| ends.bytes().len() == all.len()).unwrap();
+    assert_eq!(ends.bytes(), all);
+}
+
+#[test]
+fn what_is_wrong_with_a_byte_is_passed_on_and_counted() {
+    let ends = Shared::default();
+    let all = received::OVERRUN | received::PARITY | received::FRAMING;
+    let says = format!("(call $serial_received (i32.const {}))", all | 0x41);
+    let breaks = format!("(call $serial_received (i32.const {}))", received::BREAK | received::FRAMING);
+    let body = format!("(if (call $times (i32.const 1)) (then {says} {breaks})) (i32.const 0)");
+    let mut nook = started(&[("poll", &body)], &ends);
+    turn_until(&mut nook, |nook| nook.serial_counters().received == 2).unwrap();
+    let got = ends.with(|ends| ends.received.clone());
+    assert_eq!(got[0], Received { byte: 0x41, errors: all });
+    let counters = nook.serial_counters();
+    let counts = (counters.overruns, counters.parity_errors, counters.framing_errors, counters.breaks);
+    assert_eq!(counts, (1, 1, 1, 1));
+}
+
+#[test]
+fn a_call_that_is_rolled_back_has_sent_and_received_nothing() {
+    let ends = Shared::default();
+    ends.with(|ends| ends.to_send.extend(b"abcd"));
+    // It traps after two of the four if the time is even, which no rollback changes.
+    let two = "(call $serial_received (call $serial_next)) (call $serial_received (call $serial_next))";
+    let traps = "(if (i64.eqz (i64.and (call $clock_ns) (i64.const 1))) (then (unreachable)))";
+    let body = format!("{two} {traps} {two} (i32.const 0)");
+    let mut nook = started(&[("poll", &body)], &ends);
+    let mut rolled_back = 0;
+    let end = now_ns() + 60_000_000_000;
+    while nook.serial_counters().sent == 0 {
+        assert!(now_ns() < end, "an odd time never came");
+        if let Err(error) = nook.turn(now_ns() + 1_000_000) {
+            assert!(nook.roll_back(&error).is_some(), "{error}");
+            assert_eq!((nook.to_send(), ends.bytes()), (4, vec![]));
+            rolled_back += 1;
+        }
+    }
+    assert_eq!(ends.bytes(), b"abcd", "after {rolled_back} rollbacks");
+}
+
+#[test]
+fn a_driver_that_is_restarted_fetches_again_what_had_not_reached_the_chip() {
+    let ends = Shared::default();
+    ends.with(|ends| ends.to_send.extend(b"abcd"));
+    let dies = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
+    let mut nook = started(&[("poll", dies)], &ends);
+    turn_until(&mut nook, |_| false).unwrap_err();
+    nook.end().unwrap();
+    assert_eq!(nook.to_send(), 3);
+    nook.restart().unwrap();
+    assert_eq!((nook.to_send(), nook.serial_counters().in_doubt, ends.bytes()), (4, 0, vec![]));
+}
+
+#[test]
+fn where_nothing_is_held_back_what_a_call_had_fetched_is_in_doubt_and_what_it_handed_over_counts() {
+    let ends = Shared::default();
+    ends.with(|ends| ends.to_send.extend(b"abcd"));
+    let dies = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
+    let module = driver_of(&[("poll", dies)], "8086:100e", "e1000");
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).host(Box::new(BareDevice::new().0)).unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut nook = Nook::serial(host, Box::new(launcher), ends.clone());
+    nook.start().unwrap();
+    turn_until(&mut nook, |_| false).unwrap_err();
+    nook.restart().unwrap();
+    let counters = *nook.serial_counters();
+    assert_eq!((nook.to_send(), counters.in_doubt, counters.sent, counters.received), (3, 1, 1, 1));
+    assert_eq!(counters.held_by_chip, 0, "the chip had nothing");
+}
+
+#[test]
+fn settings_are_set_before_the_driver_is_opened_and_again_after_a_restart() {
+    let ends = Shared::default();
+    let line = LineSettings { baud: 300, ..LineSettings::default() };
+    ends.with(|ends| ends.wanted = PortSettings { line, control: control::DTR, flow: false });
+    let told = "(call $serial_modem (i32.and (local.get $lines) (i32.const 15))) (i32.const 0)";
+    let mut nook = started(&[("set_control", told), ("set_line", "(i32.const -4)")], &ends);
+    assert_eq!(nook.line_settings(), line);
+    turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR)).unwrap();
+    ends.with(|ends| ends.wanted.control = control::DTR | control::RTS);
+    turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR | control::RTS)).unwrap();
+    nook.restart().unwrap();
+    turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR | control::RTS)).unwrap();
+}
+
+#[test]
+fn a_change_of_settings_waits_for_what_was_to_be_sent_before() {
+    let ends = Shared::default();
+    let mut nook = started(&[], &ends);
+    ends.with(|ends| {
+        ends.to_send.extend(vec![7; 9000]);
+        ends.wanted.line.baud = 1200;
+    });
+    turn_until(&mut nook, |nook| nook.line_settings().baud == 1200).unwrap();
+    assert_eq!(nook.serial_counters().sent, 9000, "all that was written before");
+    assert_eq!(nook.serial_counters().settings, 3);
+}
+
+#[test]
+fn with_flow_control_nothing_is_sent_while_the_other_side_is_not_clear() {
+    let ends = Shared::default();
+    ends.with(|ends| {
+        ends.wanted.flow = true;
+        ends.to_send.extend(b"abc");
+    });
+    let limits = Budgets { transmit_ns: 20_000_000, ..Budgets::default() };
+    let clears = format!("(call $serial_modem (i32.const {})) (i32.const 0)", modem::CTS);
+    let mut nook = nook_with(
+        &[("set_control", &clears), ("open", "(call $serial_modem (i32.const 0)) (i32.const 0)")],
+        &ends,
+        limits,
+    );
+    nook.start().unwrap();
+    for _ in 0..20 {
+        nook.turn(now_ns() + 5_000_000).unwrap();
+    }
+    assert_eq!(nook.serial_counters().sent, 0, "and that is no fault of the driver's");
+    ends.with(|ends| ends.wanted.control = control::DTR);
+    turn_until(&mut nook, |nook| nook.serial_counters().sent == 3).unwrap();
+}
+
+#[test]
+fn bytes_move_in_poll_alone() {
+    let poll = nook_abi::Entry::Open as u64;
+    let next = bad(Hostcall::SerialNext, "entry", poll, "bytes are sent in `poll`");
+    assert_eq!(of("open", "(drop (call $serial_next)) (i32.const 0)"), next);
+    let received = bad(Hostcall::SerialReceived, "entry", poll, "bytes are received in `poll`");
+    assert_eq!(of("open", "(call $serial_received (i32.const 1)) (i32.const 0)"), received);
+}
+
+#[test]
+fn what_is_no_byte_and_no_line_is_a_fault() {
+    let call = Hostcall::SerialReceived;
+    assert_eq!(
+        of("poll", "(call $serial_received (i32.const 0x1000)) (i32.const 0)"),
+        bad(call, "value", 0x1000, "unknown bits are set")
+    );
+    assert_eq!(
+        of("poll", "(call $serial_received (i32.const 0x801)) (i32.const 0)"),
+        bad(call, "value", 0x801, "a break is no byte")
+    );
+    let lines = bad(Hostcall::SerialModem, "lines", 16, "unknown bits are set");
+    assert_eq!(of("open", "(call $serial_modem (i32.const 16)) (i32.const 0)"), lines);
+}
+
+#[test]
+fn a_port_is_attached_once_in_probe_and_makes_sense() {
+    let call = Hostcall::SerialAttach;
+    let attach = |fifo: u32, baud: u32| format!("(call $serial_attach (i32.const {fifo}) (i32.const {baud}))");
+    let twice = format!("(drop {}) {}", attach(1, 1), attach(1, 1));
+    assert_eq!(of("probe", &twice), bad(call, "fifo_bytes", 1, "the port is attached already"));
+    assert_eq!(of("probe", &attach(0, 1)), bad(call, "fifo_bytes", 0, "not 1 to 65536"));
+    assert_eq!(of("probe", &attach(65_537, 1)), bad(call, "fifo_bytes", 65_537, "not 1 to 65536"));
+    assert_eq!(of("probe", &attach(1, 0)), bad(call, "most_baud", 0, "a port has a rate"));
+    let entry = nook_abi::Entry::Open as u64;
+    assert_eq!(of("open", &attach(1, 1)), bad(call, "entry", entry, "the port is attached in `probe`"));
+    let error = nook(&[("probe", "(i32.const 0)")], &Shared::default()).start().unwrap_err();
+    assert!(matches!(error, NookError::AttachedNothing), "{error}");
+}
+
+#[test]
+fn fault_beyond_budget() {
+    let all = "(loop $more (call $serial_received (i32.const 1)) (br $more)) (i32.const 0)";
+    let expected = SerialFault::BeyondBudget { budget: 64 };
+    assert_eq!(of("poll", all), Fault::Class(ClassFault::Serial(expected)));
+}
+
+#[test]
+fn fault_not_sent() {
+    let ends = Shared::default();
+    ends.with(|ends| ends.to_send.extend(b"abc"));
+    let limits = Budgets { transmit_ns: 20_000_000, ..Budgets::default() };
+    let mut nook = nook_with(&[("poll", "(i32.const 0)")], &ends, limits);
+    nook.start().unwrap();
+    match fault(turn_until(&mut nook, |_| false).unwrap_err()) {
+        Fault::Class(ClassFault::Serial(SerialFault::NotSent { bytes, limit_ns })) => {
+            assert_eq!(bytes, 3);
+            assert!(limit_ns > 20_000_000, "with the time that two FIFOs take: {limit_ns}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// Returns what comes of a driver of QEMU's pci-serial with this body of `open`.
+fn of_ports(body: &str) -> Option<Fault> {
+    let module = driver_of(&[("open", &format!("{body} (i32.const 0)"))], "1b36:0002", "uart16550");
+    let maps = [&serial_regs::MAP];
+    let mut builder = NookBuilder::of(&module, &maps);
+    let window = builder.window().unwrap();
+    let config = QemuConfig::new("pci-serial".parse().unwrap(), QemuNet::User { restrict: true });
+    let device = QemuDevice::start(config, window).unwrap();
+    let host = builder.host(Box::new(device)).unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut nook = Nook::serial(host, Box::new(launcher), Shared::default());
+    nook.start().err().map(fault)
+}
+
+#[test]
+fn ports_are_reached_like_registers_and_no_others() {
+    assert_eq!(of_ports("(call $mmio_write8 (i32.const 0) (i32.const 7) (i32.const 0xa5))"), None);
+    for body in [
+        "(drop (call $mmio_read8 (i32.const 0) (i32.const 8)))",
+        "(drop (call $mmio_read8 (i32.const 1) (i32.const 0)))",
+        "(drop (call $mmio_read16 (i32.const 0) (i32.const 0)))",
+        "(drop (call $mmio_read32 (i32.const 0) (i32.const 4)))",
+        "(drop (call $mmio_read64 (i32.const 0) (i32.const 0)))",
+        "(call $mmio_write8 (i32.const 0) (i32.const 5) (i32.const 0))",
+        "(call $mmio_write8 (i32.const 0) (i32.const -1) (i32.const 0))",
+        "(call $mmio_write16 (i32.const 0) (i32.const 0) (i32.const 0))",
+    ] {
+        let fault = of_ports(body);
+        assert!(matches!(fault, Some(Fault::RegisterForbidden { .. })), "{body}: {fault:?}");
+    }
+    let wide = of_ports("(call $mmio_write8 (i32.const 0) (i32.const 7) (i32.const 0x100))");
+    assert!(matches!(wide, Some(Fault::BadArgument { argument: "value", value: 0x100, .. })), "{wide:?}");
+}
+
+#[test]
+fn every_row_of_the_class_goes_wrong_above() {
+    let rows: Vec<&str> = HOSTCALLS
+        .iter()
+        .filter(|row| row.class == Some(Class::Serial))
+        .map(|row| row.name)
+        .chain(ENTRIES.iter().filter(|row| row.class == Some(Class::Serial)).map(|row| row.name))
+        .collect();
+    assert_eq!(rows, ["serial_attach", "serial_next", "serial_received", "serial_modem", "set_line", "set_control"]);
+}
