@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use nook_abi::serial::{LineSettings, SerialFault, control, modem, received};
-use nook_abi::{ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Fault, HOSTCALLS, Hostcall};
+use nook_abi::{ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Fault, HOSTCALLS, Hostcall, Status};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
     Budgets, DriverModule, Mmio, ModuleCache, Nook, NookBuilder, NookError, RollbackMethod, Serial, Wasi, WasmLauncher,
@@ -79,7 +79,7 @@ fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModul
                         (call $serial_received (local.get $byte))
                         (local.set $budget (i32.sub (local.get $budget) (i32.const 1)))
                         (br $more))))))
-             (i32.const 0)",
+             (i32.eqz (local.get $budget))",
         ),
     ];
     let of_class = |class: Option<Class>| class.is_none_or(|class| class == Class::Serial);
@@ -264,7 +264,8 @@ fn settings_are_set_before_the_driver_is_opened_and_again_after_a_restart() {
     let line = LineSettings { baud: 300, ..LineSettings::default() };
     ends.with(|ends| ends.wanted = PortSettings { line, control: control::DTR, flow: false });
     let told = "(call $serial_modem (i32.and (local.get $lines) (i32.const 15))) (i32.const 0)";
-    let mut nook = started(&[("set_control", told), ("set_line", "(i32.const -4)")], &ends);
+    let refused = format!("(i32.const {})", Status::Unsupported.code());
+    let mut nook = started(&[("set_control", told), ("set_line", &refused)], &ends);
     assert_eq!(nook.line_settings(), line);
     turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR)).unwrap();
     ends.with(|ends| ends.wanted.control = control::DTR | control::RTS);

@@ -201,6 +201,10 @@ impl SerialBackend for Terminal {
 
     fn write(&mut self, received: &[Received]) -> io::Result<usize> {
         if !self.open {
+            // A program may have opened it since.
+            self.look()?;
+        }
+        if !self.open {
             self.unread += received.len() as u64;
             return Ok(received.len());
         }
