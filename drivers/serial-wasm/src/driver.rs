@@ -28,10 +28,10 @@ pub struct Uart<K: Kernel> {
 impl<K: Kernel> SerialDriver<K> for Uart<K> {
     fn probe(nook: Nook<K>, reason: ProbeReason) -> Result<Self, Status> {
         let regs = nook.regs(0);
+        // First: a driver before this one may have left the latch open, and then the divisor is where data and
+        // interrupts are.
+        regs.modify(LCR, |format| format & !(LCR::DIVISOR_LATCH | LCR::BREAK));
         regs.write(IER, 0);
-        // A driver before this one may have left the latch open, and then the data's place is the divisor's.
-        let format = regs.read(LCR) & !(LCR::DIVISOR_LATCH | LCR::BREAK);
-        regs.write(LCR, format);
         // What the FIFOs hold is the line's: only a cold start clears them.
         let clear = if reason == ProbeReason::Cold { fcr::CLEAR_RECEIVER | fcr::CLEAR_TRANSMITTER } else { 0 };
         regs.write(IIR_FCR, fcr::ENABLE | fcr::TRIGGER_8 | clear);

@@ -231,7 +231,8 @@ fn as_much_is_sent_as_the_chip_takes_and_the_rest_by_its_interrupt() {
     assert_eq!(rig.chip.borrow().sent.len(), 16, "it would be lost");
     rig.chip.borrow_mut().busy = false;
     assert_ne!(rig.driver.irq(0), 0);
-    assert_eq!((rig.chip.borrow().ier, rig.driver.poll(0, 9, SEND)), (0, 0));
+    assert_eq!(rig.chip.borrow().ier, 0);
+    assert_eq!(rig.driver.poll(0, 9, SEND), 0);
     assert_eq!(rig.chip.borrow().sent, bytes);
     rig.driver.poll(0, 9, 0);
     assert_eq!(rig.chip.borrow().ier & IER::TRANSMITTER_EMPTY, 0);
