@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use nook_qemu::DeviceSpec;
+use nook_bus::{BarInfo, BarSpace, DmaWindow, PciDevice};
+use nook_qemu::{DeviceSpec, QemuConfig, QemuDevice, QemuError, QemuNet, QemuProgram};
 
 /// `nook-run new`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,7 @@ pub struct NewArgs {
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     pub lang: Language,
     /// The ids of its device: vendor and device, four hexadecimal digits each, such as 10ec:8139. Without this they are
-    /// those of --qemu.
+    /// those of --qemu, which is asked for them.
     #[arg(long, value_name = "VVVV:DDDD")]
     pub pci: Option<Ids>,
     /// The device of QEMU's that it is tried on. Without this and --pci it is the embedded network card, and edu for
@@ -205,7 +206,8 @@ impl Kind {
 pub fn text(args: &NewArgs) -> Result<String> {
     check_name(&args.name)?;
     let kind = Kind::of(args.class, args.lang)?;
-    let (ids, device) = device(args)?;
+    let Target { ids, option: device, bar, bytes, note } = Target::of(args)?;
+    let (bar, bytes) = (bar.to_string(), format!("{bytes:#x}"));
     let tree = tree(args.tree.as_deref())?;
     let (class, more) = match args.class {
         Class::Net => ("net", " --duration 2s"),
@@ -227,6 +229,8 @@ pub fn text(args: &NewArgs) -> Result<String> {
             ("@DEVICE@", &device),
             ("@MORE@", more),
             ("@ABI@", &abi),
+            ("@BAR@", &bar),
+            ("@BYTES@", &bytes),
             ("@PCI@", &ids),
             ("@IDENT@", &ident),
             ("@NAME@", &args.name),
@@ -250,6 +254,7 @@ pub fn text(args: &NewArgs) -> Result<String> {
     }
     let mut text: String = files.iter().map(|(place, _)| format!("{}/{place}\n", args.name)).collect();
     let run = format!("nook-run @MODULE@ {device}--registers @NAME@.regs.toml{more}");
+    text.extend(note.map(|note| format!("note: {note}\n")));
     text += &format!("next: cd {}\n", args.name);
     for command in [kind.build, &run, kind.test] {
         text += &format!("      {}\n", filled(command));
@@ -281,27 +286,74 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the device's ids, and the option that a run needs for it.
-fn device(args: &NewArgs) -> Result<(String, String)> {
-    let given = args.pci.as_ref().map(|Ids(ids)| ids.clone());
-    let known = |name: &str| {
-        let model = nook_qemu::models().iter().find(|model| model.name == name);
-        model.map(|model| format!("{:04x}:{:04x}", model.id.0, model.id.1))
-    };
-    match (&args.qemu, given, args.class) {
-        (Some(device), given, _) => {
-            let ids = given.or_else(|| known(device.name())).with_context(|| {
-                let name = device.name();
-                format!(
-                    "nook does not know the ids of QEMU's `{name}`: give them with --pci VVVV:DDDD, from its manual"
-                )
-            })?;
-            Ok((ids, format!("--qemu {device} ")))
-        }
-        (None, Some(ids), _) => Ok((ids, "--pci ADDRESS ".into())),
-        (None, None, Class::Net) => Ok(("8086:100e".into(), String::new())),
-        (None, None, Class::Misc) => Ok(("1234:11e8".into(), "--qemu edu ".into())),
+/// What the driver is for, as its files name it.
+struct Target {
+    ids: String,
+    /// The options that a run needs for it, each with a blank behind it.
+    option: String,
+    /// The BAR with which its map begins, and how much of it that describes.
+    bar: u8,
+    bytes: u64,
+    /// What the author is to look after.
+    note: Option<String>,
+}
+
+/// How much of a BAR a map begins with, if there is as much.
+const BAR_BYTES: u64 = 0x100;
+
+impl Target {
+    fn new(ids: &str, option: &str) -> Self {
+        Target { ids: ids.into(), option: option.into(), bar: 0, bytes: BAR_BYTES, note: None }
     }
+
+    /// Finds out what can be known: QEMU is asked about its device.
+    fn of(args: &NewArgs) -> Result<Self> {
+        let given = args.pci.as_ref().map(|Ids(ids)| ids.as_str());
+        match (&args.qemu, given, args.class) {
+            (Some(device), given, _) => Target::asked(device, given),
+            (None, Some(ids), _) => Ok(Target::new(ids, "--pci ADDRESS ")),
+            (None, None, Class::Net) => Ok(Target::new("8086:100e", "")),
+            (None, None, Class::Misc) => Ok(Target::new("1234:11e8", "--qemu edu ")),
+        }
+    }
+
+    fn asked(device: &DeviceSpec, given: Option<&str>) -> Result<Self> {
+        let option = format!("--qemu {device} ");
+        match ask(device) {
+            Ok((ids, bars)) => {
+                let target = Target::new(given.unwrap_or(&ids), &option);
+                // Of several as long the first: others are for interrupts, or show the same once more.
+                let memory = bars.iter().filter(|bar| bar.space == BarSpace::Memory);
+                Ok(match memory.rev().max_by_key(|bar| bar.len_bytes) {
+                    Some(bar) => Target { bar: bar.index, bytes: bar.len_bytes.min(BAR_BYTES), ..target },
+                    None => {
+                        let note = format!("QEMU's `{device}` has no BAR in memory space: describe another in the map");
+                        Target { note: Some(note), ..target }
+                    }
+                })
+            }
+            Err(QemuError::NotInstalled { program }) => {
+                let why = format!("{} is not installed, so it was not asked about `{device}`", program.display());
+                let ids =
+                    given.with_context(|| format!("{why}: give its ids with --pci VVVV:DDDD, from its manual"))?;
+                let note = format!("{why}: see to it that the map describes the right BAR");
+                Ok(Target { note: Some(note), ..Target::new(ids, &option) })
+            }
+            Err(error) => Err(error).with_context(|| format!("--qemu {device}")),
+        }
+    }
+}
+
+/// Starts QEMU with the device, and returns its ids and BARs.
+fn ask(device: &DeviceSpec) -> Result<(String, Vec<BarInfo>), QemuError> {
+    let mut config = QemuConfig::new(device.clone(), QemuNet::User { restrict: true });
+    config.program = QemuProgram::from_environment()?;
+    // Nothing reaches memory before a driver runs; QEMU wants some.
+    let what = || "making a DMA window".to_owned();
+    let window = DmaWindow::new(4096).map_err(|source| QemuError::Os { what: what(), source })?;
+    let device = QemuDevice::start(config, &window)?;
+    let identity = device.identity();
+    Ok((format!("{:04x}:{:04x}", identity.vendor, identity.device), device.bars().to_vec()))
 }
 
 /// Returns nook's tree, as it stands in files of the project: as it was named, so that a link to it can be named.

@@ -222,11 +222,15 @@ fn what_cannot_be_read_as_a_file_is_refused() {
         ("a device without end", "/dev/zero", "it is not a regular file"),
     ];
     for (what, file, says) in rows {
-        let advice = "drivers are built by `cargo xtask drivers`, into target/drivers/";
+        let advice = "`nook-run build DIR` builds a driver, and `cargo xtask drivers` those in nook's tree";
         assert_is_said(what, &place.nook_run([file]).end(), 1, &["cannot read", file, says, advice]);
         assert_is_said(what, &place.nook_run(["inspect", file]).end(), 1, &["cannot read", file, says, advice]);
     }
     assert!(place.names().is_empty());
+    place.command("mkdir", ["source"]).end().with(0);
+    place.file("source/Cargo.toml", "");
+    let says = "it is a driver's source, and `nook-run build source` compiles it";
+    assert_is_said("a driver's source", &place.nook_run(["source"]).end(), 1, &[says]);
 }
 
 /// A run that cannot be set up: the arguments after the driver, the exit status, and parts of the message.

@@ -41,6 +41,29 @@ fn a_network_driver_in_rust() {
     assert!(printed.contains(drives) && printed.contains("2 passed"), "{printed}");
 }
 
+/// The README's example. The card has its registers in two BARs, of which the first is in I/O space.
+#[test]
+fn a_network_driver_of_a_card_that_nook_has_never_seen() {
+    let printed = followed(&["my-8139", "--class", "net", "--pci", "10ec:8139", "--qemu", "rtl8139"], "");
+    assert!(printed.contains("my-8139 0.1.0 drives") && printed.contains("2 passed"), "{printed}");
+}
+
+#[test]
+fn without_qemu_it_says_what_was_not_looked_at() {
+    let place = Place::new();
+    let without = |args: &[&str]| {
+        let mut asked = place.nook_run([&["new", "a", "--class", "net", "--qemu", "rtl8139"], args].concat());
+        asked.command.env("NOOK_QEMU", "/nowhere/qemu-system-x86_64");
+        asked.end()
+    };
+    assert_is_said("without ids", &without(&[]), 1, &["is not installed", "--pci VVVV:DDDD"]);
+    let made = without(&["--pci", "10ec:8139"]).with(0).stdout;
+    assert!(
+        made.contains("note: /nowhere/qemu-system-x86_64 is not installed") && made.contains("right BAR"),
+        "{made}"
+    );
+}
+
 #[test]
 fn a_misc_driver_in_c() {
     let args = ["my-c", "--class", "misc", "--lang", "c", "--pci", "1234:11E8", "--qemu", "edu"];
@@ -55,7 +78,7 @@ fn what_cannot_be_begun_is_refused_and_leaves_nothing() {
     refused(&["My", "--class", "net"], &["`My` is no name for a driver", "lower-case letters"]);
     refused(&["test", "--class", "net"], &["choose another name"]);
     refused(&["a", "--class", "net", "--lang", "c"], &["no beginning for drivers of class net in C", "--lang rust"]);
-    refused(&["a", "--class", "net", "--qemu", "rtl8139"], &["the ids of QEMU's `rtl8139`", "--pci VVVV:DDDD"]);
+    refused(&["a", "--class", "net", "--qemu", "rtl8138"], &["no device `rtl8138`", "`rtl8139`"]);
     refused(&["a", "--class", "misc", "--tree", "."], &["no source tree of nook's", "--tree DIR"]);
     assert_eq!(place.names(), Vec::<String>::new());
     place.file("there", "");

@@ -130,7 +130,10 @@ impl<I> Snapshots<Snapshot<I>> {
                 self.put_off(policy, now_ns);
             }
             SnapshotAttempt::Unsupported => {
-                tracing::debug!("no snapshot: this driver on this device cannot be restored");
+                tracing::debug!(
+                    "no snapshot: this driver on this device cannot be restored: that takes --isolation sfi+txn, and a \
+                     register map that says how the device is reset"
+                );
                 self.put_off(policy, now_ns);
             }
         }

@@ -26,11 +26,19 @@ const GUIDE: &str = "docs/writing-a-driver.md";
 /// What mends a driver that was made for another contract.
 const REBUILD: &str = "rebuild the driver with this host's SDK";
 
+/// Returns where a driver comes from that is not at `path`.
+fn how_built(path: &Path) -> String {
+    if path.join("Cargo.toml").is_file() {
+        return format!("it is a driver's source, and `nook-run build {}` compiles it", path.display());
+    }
+    "`nook-run build DIR` builds a driver, and `cargo xtask drivers` those in nook's tree, into target/drivers/".into()
+}
+
 /// Why a file is not a driver that can run here.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}; drivers are built by `cargo xtask drivers`, into target/drivers/")]
+    #[error("cannot read {path}: {source}; {}", how_built(path))]
     Unreadable {
         /// The file.
         path: PathBuf,

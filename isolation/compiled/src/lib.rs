@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
     /// It cannot be read.
-    #[error("the compiled driver {}: {why}; `cargo xtask drivers` makes it beside the driver's wasm file", path.display())]
+    #[error("the compiled driver {}: {why}; `nook-run build`, or `cargo xtask drivers` in nook's tree, makes it beside the driver's wasm file", path.display())]
     Unreadable {
         /// Where it should be.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum CompiledError {
         why: String,
     },
     /// It is for another kind of machine.
-    #[error("{} is for {found}, and this machine is {}: build it here, with `cargo xtask drivers`", path.display(), std::env::consts::ARCH)]
+    #[error("{} is for {found}, and this machine is {}: build it here, with `nook-run build`, or `cargo xtask drivers` in nook's tree", path.display(), std::env::consts::ARCH)]
     OtherMachine {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum CompiledError {
     },
     /// It is another driver, or another version of it.
     #[error(
-        "{} has another manifest than the driver's wasm file; build both again with `cargo xtask drivers`",
+        "{} has another manifest than the driver's wasm file; build both again, with `nook-run build`, or `cargo xtask drivers` in nook's tree",
         path.display()
     )]
     OtherDriver {

@@ -33,7 +33,9 @@ pub enum MpkError {
     #[error(transparent)]
     Object(#[from] CompiledError),
     /// It has what the loader does not do.
-    #[error("{path}: {why}; `cargo xtask drivers` builds an object that --isolation mpk can load")]
+    #[error(
+        "{path}: {why}; `nook-run build` (`cargo xtask drivers` in nook's tree) builds an object that --isolation mpk can load"
+    )]
     Refused {
         /// The file.
         path: String,

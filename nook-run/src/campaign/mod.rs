@@ -97,7 +97,8 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
     if manifest.class() != Class::Net || !model {
         bail!(
             "a campaign needs an embedded device and an oracle, which there are for network drivers of the Intel 82540EM \
-             (8086:100e) only; `{}` is another one",
+             (8086:100e) only; `{}` is another one: --crash-every 50ms beside an --exercise, and `nook-run selftest`, \
+             try it on any device",
             manifest.name
         );
     }

@@ -10,7 +10,7 @@ __asm__(".section .custom_section.nook.manifest,\"\",@\n"
 #endif
 
 /* A register, as in @NAME@.regs.toml. */
-enum { BAR = 0, FIRST = 0x00 };
+enum { BAR = @BAR@, FIRST = 0x00 };
 
 /* The operations, one a line, called by their number from 0: a name, and an example with input and output. */
 static const char operations[] = "first -";

@@ -10,7 +10,7 @@ static struct nook_host_page host_page;
 static uint32_t attached, completed;
 
 uint32_t nook_mmio_read32(uint32_t bar, uint32_t offset) {
-    assert(bar == 0 && offset == FIRST);
+    assert(bar == BAR && offset == FIRST);
     return first;
 }
 

@@ -6,7 +6,7 @@ use nook_sdk::{Input, Kernel, MiscDriver, Nook, ProbeReason, Regs, Status, Ticke
 
 nook_regs::registers! {
     /// The device's registers, as in @NAME@.regs.toml.
-    pub static MAP = "@NAME@", bar 0, 0x100 bytes;
+    pub static MAP = "@NAME@", bar @BAR@, @BYTES@ bytes;
 
     /// The first one.
     FIRST: u32 at 0x00, Ro, "of the device's manual";
@@ -23,7 +23,7 @@ impl<K: Kernel> MiscDriver<K> for Driver<K> {
     const OPERATIONS: &'static str = "first -";
 
     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
-        let regs = nook.regs(0);
+        let regs = nook.regs(@BAR@);
         // After a fault the device may be in any state: reset it here.
         let first = regs.read(FIRST);
         if first == u32::MAX {

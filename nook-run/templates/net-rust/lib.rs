@@ -8,7 +8,7 @@ use nook_sdk::{
 
 nook_regs::registers! {
     /// The device's registers, as in @NAME@.regs.toml.
-    pub static MAP = "@NAME@", bar 0, 0x100 bytes;
+    pub static MAP = "@NAME@", bar @BAR@, @BYTES@ bytes;
 
     /// The first one.
     FIRST: u32 at 0x00, Ro, "of the device's manual";
@@ -27,7 +27,7 @@ pub struct Driver<K: Kernel> {
 
 impl<K: Kernel> NetDriver<K> for Driver<K> {
     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
-        let regs = nook.regs(0);
+        let regs = nook.regs(@BAR@);
         // After a fault the device may be in any state: reset it here.
         let first = regs.read(FIRST);
         if first == u32::MAX {

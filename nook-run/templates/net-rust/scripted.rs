@@ -17,7 +17,7 @@ impl Device for Script {
     }
 
     fn read(&mut self, bar: u32, offset: u32, width_bytes: u32) -> u64 {
-        assert_eq!((bar, offset, width_bytes), (0, FIRST.offset(), 4));
+        assert_eq!((bar, offset, width_bytes), (@BAR@, FIRST.offset(), 4));
         self.0.into()
     }
 
