@@ -47,6 +47,8 @@ pub struct Budgets {
     pub process_total_ns: u64,
     /// Until work that was given is returned, while the driver can do it.
     pub transmit_ns: u64,
+    /// For how long nothing at all may come of work, while nothing outside holds the device up.
+    pub stall_ns: u64,
     /// Without an interrupt, until the host looks for itself whether something was received.
     pub quiet_ns: u64,
     /// Between two looks at the device's counters, while there is traffic.
@@ -72,6 +74,7 @@ impl Default for Budgets {
             process_wall_ns: 20_000_000_000,
             process_total_ns: 60_000_000_000,
             transmit_ns: 10_000_000_000,
+            stall_ns: 500_000_000,
             quiet_ns: 1_000_000_000,
             counters_ns: 10_000_000_000,
             instruction_ns: INSTRUCTION_NS,

@@ -52,11 +52,12 @@ pub trait Class: Bisect + Send + Sized {
     /// If it fails.
     fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError>;
 
-    /// Looks for what goes wrong without a wrong act.
+    /// Looks for what goes wrong without a wrong act. Says when it wants to look again if nothing happens, in
+    /// nanoseconds of the nook's clock.
     ///
     /// # Errors
     /// What it found.
-    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError>;
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError>;
 
     /// Returns whether the driver can work.
     fn is_ready(&self, host: &Host) -> bool;

@@ -31,7 +31,7 @@ impl Image {
                 Some(page) => slice.copy_from(&page.bytes),
                 None => {
                     slice.copy_to(&mut bytes);
-                    if bytes.iter().any(|&byte| byte != 0) {
+                    if bytes != [0; PAGE] {
                         slice.copy_from(&[0; PAGE]);
                     }
                 }

@@ -10,6 +10,9 @@ const STORM: u32 = 10_000;
 /// How often in a row the host may find things that no interrupt announced. Once or twice can be chance: one comes
 /// just before the host looks, and its interrupt just afterwards.
 const UNANNOUNCED: u32 = 5;
+/// Once it has found such things, it looks again after this, in nanoseconds: longer than any sensible device holds an
+/// interrupt back.
+const LOOK_AGAIN_NS: u64 = 50_000_000;
 /// Turns in a row that a driver may ask for though nothing moves: it may be waiting for its device, which is nearly
 /// done.
 const VAIN_TURNS: u32 = 64;
@@ -68,7 +71,12 @@ impl LoopMonitor {
     /// Notes that the driver is polled now for another reason: the host need not poll by itself for a while.
     #[inline]
     pub(crate) fn polled(&mut self, now_ns: u64, quiet_ns: u64) {
-        self.next_quiet_ns = now_ns + quiet_ns;
+        self.next_quiet_ns = now_ns + if self.unannounced > 0 { quiet_ns.min(LOOK_AGAIN_NS) } else { quiet_ns };
+    }
+
+    /// Makes the host look in this turn.
+    pub(crate) fn look_now(&mut self) {
+        self.next_quiet_ns = 0;
     }
 
     /// Returns whether the host should look for itself.

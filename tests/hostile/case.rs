@@ -131,6 +131,7 @@ pub const BUDGETS: Budgets = Budgets {
     process_wall_ns: 60_000_000_000,
     process_total_ns: 60_000_000_000,
     transmit_ns: 60_000_000_000,
+    stall_ns: 60_000_000_000,
     quiet_ns: 1_000_000_000,
     counters_ns: 10_000_000_000,
     instruction_ns: 10,

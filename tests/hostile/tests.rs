@@ -88,6 +88,9 @@ faults! {
             fault_packet_not_owned PacketNotOwned;
             fault_packet_malformed PacketMalformed;
             fault_transmit_stuck TransmitStuck;
+            fault_receive_stuck ReceiveStuck;
+            fault_buffers_not_taken BuffersNotTaken;
+            fault_transmit_fails TransmitFails;
             fault_counters_disagree CountersDisagree;
         }
         Block BlockFault {

@@ -20,6 +20,7 @@ const BUDGETS: Budgets = Budgets {
     process_wall_ns: 5_000_000_000,
     process_total_ns: 200_000_000,
     transmit_ns: 10_000_000_000,
+    stall_ns: 500_000_000,
     quiet_ns: 1_000_000_000,
     counters_ns: 10_000_000_000,
     instruction_ns: 10,

@@ -27,6 +27,7 @@ const PATIENT: Budgets = Budgets {
     process_wall_ns: 60_000_000_000,
     process_total_ns: 60_000_000_000,
     transmit_ns: 60_000_000_000,
+    stall_ns: 60_000_000_000,
     quiet_ns: 60_000_000_000,
     counters_ns: 60_000_000_000,
     instruction_ns: 10,

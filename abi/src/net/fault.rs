@@ -46,6 +46,25 @@ pub enum NetFault {
         /// For how long a frame may be kept, in nanoseconds.
         limit_ns: u64,
     },
+    /// The device counts frames, and none comes out of the driver as received.
+    ReceiveStuck {
+        /// Frames that it has counted meanwhile.
+        packets: u64,
+        /// For how long, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// The driver takes none of the buffers to receive into, and has next to none.
+    BuffersNotTaken {
+        /// How many wait for it.
+        waiting: u32,
+        /// For how long, in nanoseconds.
+        limit_ns: u64,
+    },
+    /// Frames come back as not sent, and none as sent, while nothing holds the device up.
+    TransmitFails {
+        /// For how long, in nanoseconds.
+        limit_ns: u64,
+    },
     /// The device's counters, which the driver reports, and what it delivered do not agree.
     CountersDisagree {
         /// The counter's name.
@@ -65,6 +84,9 @@ impl NetFault {
             NetFault::PacketNotOwned { .. } => "PacketNotOwned",
             NetFault::PacketMalformed { .. } => "PacketMalformed",
             NetFault::TransmitStuck { .. } => "TransmitStuck",
+            NetFault::ReceiveStuck { .. } => "ReceiveStuck",
+            NetFault::BuffersNotTaken { .. } => "BuffersNotTaken",
+            NetFault::TransmitFails { .. } => "TransmitFails",
             NetFault::CountersDisagree { .. } => "CountersDisagree",
         }
     }
@@ -87,6 +109,15 @@ impl NetFault {
                 tell("packets", Part::Number((*packets).into()));
                 tell("limit_ns", Part::Number(*limit_ns));
             }
+            NetFault::ReceiveStuck { packets, limit_ns } => {
+                tell("packets", Part::Number(*packets));
+                tell("limit_ns", Part::Number(*limit_ns));
+            }
+            NetFault::BuffersNotTaken { waiting, limit_ns } => {
+                tell("packets", Part::Number((*waiting).into()));
+                tell("limit_ns", Part::Number(*limit_ns));
+            }
+            NetFault::TransmitFails { limit_ns } => tell("limit_ns", Part::Number(*limit_ns)),
             NetFault::CountersDisagree { counter, device, driver, rule } => {
                 tell("counter", Part::Text(counter));
                 tell("device", Part::Number(*device));
@@ -106,6 +137,19 @@ impl fmt::Display for NetFault {
             }
             NetFault::TransmitStuck { packets, limit_ns } => {
                 write!(f, "transmit: {packets} frames were not returned within {} ms", limit_ns / 1_000_000)
+            }
+            NetFault::ReceiveStuck { packets, limit_ns } => write!(
+                f,
+                "receive: the device counted {packets} frames, and none came out of the driver within {} ms",
+                limit_ns / 1_000_000
+            ),
+            NetFault::BuffersNotTaken { waiting, limit_ns } => write!(
+                f,
+                "rx_provide: {waiting} buffers wait, the driver has next to none and took none within {} ms",
+                limit_ns / 1_000_000
+            ),
+            NetFault::TransmitFails { limit_ns } => {
+                write!(f, "transmit: for {} ms frames came back as not sent, and none as sent", limit_ns / 1_000_000)
             }
             NetFault::CountersDisagree { counter, device, driver, rule } => {
                 write!(f, "{counter}: the device counted {device}, the driver returned {driver}: {rule}")

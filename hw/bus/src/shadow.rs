@@ -57,6 +57,8 @@ pub struct Shadowed {
     /// For each register the index of its cell.
     indices: PerRegister<u16>,
     cells: Vec<Cell>,
+    /// What tells that something outside holds the device up.
+    held_up: Vec<(RegisterAddr, u64)>,
     writes: u64,
     bus_master: bool,
     /// Everything that a driver wrote since the last reset is in the cells, and there was one.
@@ -71,8 +73,11 @@ impl Shadowed {
     /// Wraps `device`, whose registers `map` describes; `clock` is the nook's.
     pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap, clock: Clock) -> Self {
         let mut indices = PerRegister::of(map, NO_CELL);
-        let mut cells = Vec::new();
+        let (mut cells, mut held_up) = (Vec::new(), Vec::new());
         for (place, info) in RegisterAddr::all_of(map) {
+            if info.held_up != 0 {
+                held_up.push((place, info.held_up));
+            }
             let restore = info.restore;
             let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
             let whole = if let Restore::ResetBy(bits) = restore { bits } else { 0 };
@@ -88,6 +93,7 @@ impl Shadowed {
             clock,
             indices,
             cells,
+            held_up,
             writes: 0,
             bus_master: false,
             whole: false,
@@ -160,6 +166,20 @@ impl Shadowed {
         let held = self.cells.iter().filter(|cell| matches!(cell.restore, Restore::Held | Restore::Mask));
         let places = held.map(|cell| cell.place);
         places.map(|place| Ok((place, device.bar_read(place.bar, place.offset, place.width)?))).collect()
+    }
+
+    /// Returns whether something outside keeps the device from working, as the map says that it tells; `None` if the
+    /// map does not say how it would.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn is_held_up(&mut self) -> Result<Option<bool>> {
+        let mut any = None;
+        for &(place, bits) in &self.held_up {
+            let value = self.device.bar_read(place.bar, place.offset, place.width)?;
+            any = Some(any == Some(true) || value & bits != 0);
+        }
+        Ok(any)
     }
 
     /// Puts the device in the state after a reset: off, without interrupts and DMA, and what it had counted is

@@ -29,6 +29,7 @@ const REGISTER_KEYS: &[&str] = &[
     "write",
     "posts_only",
     "ready",
+    "held_up",
     "restore",
     "fields",
     "guard",
@@ -154,6 +155,9 @@ fn register(value: &Value<'_>) -> Result<(RegisterInfo, Named)> {
     }
     if let Some(value) = table.get("ready") {
         info.ready = Some(ready(value)?);
+    }
+    if let Some(value) = table.get("held_up") {
+        info.held_up = bits(value, "the bits that say `held_up`", width)?;
     }
     if let Some(value) = table.get("restore") {
         info.restore = restore(value, width)?;

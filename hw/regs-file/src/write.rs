@@ -62,6 +62,9 @@ fn register(out: &mut String, info: &RegisterInfo) -> fmt::Result {
     if let Some(Ready { register, bits }) = info.ready {
         writeln!(out, "ready = {{ register = {}, bits = {bits:#x} }}", quoted(register))?;
     }
+    if info.held_up != 0 {
+        writeln!(out, "held_up = {:#x}", info.held_up)?;
+    }
     match info.restore {
         Restore::Nothing => {}
         Restore::Quiet(value) => writeln!(out, "restore = {{ {QUIET} = {value:#x} }}")?,

@@ -88,6 +88,7 @@ fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
     let mut info = RegisterInfo::declared(name, offset, width, count, stride, access, pick(rng, TEXTS)).in_bar(bar);
     if access.reads() {
         info.posts_only = rng.one_in(4);
+        info.held_up = if rng.one_in(6) { bits(rng, width) } else { 0 };
         info.read = pick(
             rng,
             &[

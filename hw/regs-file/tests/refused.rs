@@ -84,7 +84,7 @@ const REGISTERS: &[(&str, &str, &str)] = &[
     (
         "section = \"1\"",
         "section = \"1\"\ncolour = 1",
-        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `restore`, `fields`, `guard`, `transfer`",
+        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `ready`, `held_up`, `restore`, `fields`, `guard`, `transfer`",
     ),
     (
         "section = \"1\"",

@@ -83,6 +83,8 @@ rules! {
     Bits "has an effect with bits that it does not have, or with none",
     /// The bits that reset all are among those that reset.
     ResetNotNamed "is restored by a reset that is no write effect of it",
+    /// It can be looked at without effect, and is one register.
+    HeldUp "says that the device is held up, and is an array, lacks those bits, or cannot be read without effect",
     /// It can be read without effect, as often as one likes.
     ReadBack "must be read to be restored, and cannot be, or not without effect",
     /// It holds what was written.
@@ -363,6 +365,9 @@ impl RegisterInfo {
         let (reads, writes) = (self.access.reads(), self.access.writes());
         if !reads && (!matches!(self.read, ReadEffect::None) || self.posts_only) {
             return Some(Rule::Unreadable);
+        }
+        if self.held_up != 0 && !(self.reads_quietly() && self.count == 1 && self.width.holds(self.held_up)) {
+            return Some(Rule::HeldUp);
         }
         let plain = matches!(self.write, WriteEffect::Plain) && matches!(self.restore, Restore::Nothing);
         let has_no_effect = plain && self.guard.is_none() && self.transfer.is_none();

@@ -35,9 +35,10 @@
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
 /// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `ready(…)`
-/// with a [`Ready`](crate::Ready), `guard(…)` with a [`Guard`](crate::Guard), `transfer(…)` with a
-/// [`Transfer`](crate::Transfer), and `fields(OTHER::FIELDS)` for a register that has the same bits as another. It ends
-/// with its fields in braces, `NAME = bit` or `NAME = lowest..=highest`, or with a semicolon.
+/// with a [`Ready`](crate::Ready), `held_up(…)` with [bits](crate::RegisterInfo::held_up), `guard(…)` with a
+/// [`Guard`](crate::Guard), `transfer(…)` with a [`Transfer`](crate::Transfer), and `fields(OTHER::FIELDS)` for a
+/// register that has the same bits as another. It ends with its fields in braces, `NAME = bit` or
+/// `NAME = lowest..=highest`, or with a semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
 /// module `NAME` with a mask of the register's type for each single bit and a [`Field`](crate::Field) for each wider
@@ -132,6 +133,9 @@ macro_rules! registers {
     (@with ($info:expr)) => { $info };
     (@with ($info:expr) write (Reset($bits:expr)) $($rest:tt)*) => {
         $crate::registers!(@with ($info.write(Reset($bits as u64))) $($rest)*)
+    };
+    (@with ($info:expr) held_up ($bits:expr) $($rest:tt)*) => {
+        $crate::registers!(@with ($info.held_up($bits as u64)) $($rest)*)
     };
     (@with ($info:expr) restore (ResetBy($bits:expr)) $($rest:tt)*) => {
         $crate::registers!(@with ($info.restore(ResetBy($bits as u64))) $($rest)*)

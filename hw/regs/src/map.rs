@@ -188,6 +188,9 @@ pub struct RegisterInfo {
     pub posts_only: bool,
     /// Which register says that there is something to be popped, if reading [pops](ReadEffect::Pops).
     pub ready: Option<Ready>,
+    /// While one of these bits is set, something outside keeps the device from working, as a link partner does that
+    /// asks for a pause. 0 if it has none.
+    pub held_up: u64,
     /// What looks at each value before it is written.
     pub guard: Option<Guard>,
     /// The DMA that it starts, with what stands in other registers.
@@ -223,6 +226,7 @@ impl RegisterInfo {
             write: WriteEffect::Plain,
             posts_only: false,
             ready: None,
+            held_up: 0,
             guard: None,
             transfer: None,
             restore: Restore::Nothing,
@@ -264,6 +268,12 @@ impl RegisterInfo {
     /// Sets what says that there is something to be popped.
     pub const fn ready(mut self, ready: Ready) -> Self {
         self.ready = Some(ready);
+        self
+    }
+
+    /// Sets the bits that say that something outside [holds the device up](RegisterInfo::held_up).
+    pub const fn held_up(mut self, bits: u64) -> Self {
+        self.held_up = bits;
         self
     }
 

@@ -281,14 +281,14 @@ impl<U: BlockBackend> Class for Block<U> {
         Ok([due, look].into_iter().flatten().min())
     }
 
-    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError> {
         if now_ns < self.next_look_ns {
-            return Ok(());
+            return Ok(None);
         }
         let host = driver.host_mut();
         let limit_ns = host.call.budget.limits().transmit_ns;
         self.next_look_ns = now_ns + limit_ns / 4;
-        let Some(before_ns) = now_ns.checked_sub(limit_ns) else { return Ok(()) };
+        let Some(before_ns) = now_ns.checked_sub(limit_ns) else { return Ok(None) };
         let overdue = self.requests.overdue(before_ns);
         // The first time, the driver is polled once more: an interrupt may have been lost.
         if std::mem::replace(&mut self.suspect, overdue > 0) && overdue > 0 {
@@ -298,7 +298,7 @@ impl<U: BlockBackend> Class for Block<U> {
         if overdue > 0 {
             host.call.due.poll();
         }
-        Ok(())
+        Ok(None)
     }
 
     #[inline]

@@ -42,6 +42,14 @@ impl DeviceState {
         self.device.device_mut().has_not_moved()
     }
 
+    /// Returns whether something outside keeps the device from working; `None` if that cannot be said.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub(crate) fn is_held_up(&mut self) -> Result<Option<bool>, DeviceError> {
+        self.device.device_mut().is_held_up()
+    }
+
     /// Returns what there is to be restored; `None` if this device cannot be.
     ///
     /// # Errors

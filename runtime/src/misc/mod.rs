@@ -251,7 +251,7 @@ impl Class for Misc {
         Ok(overdue.chain(again).chain(answered).min())
     }
 
-    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError> {
         let host = driver.host_mut();
         let limit_ns = host.call.budget.limits().transmit_ns;
         let operations = self.open.iter().filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(limit_ns)).count();
@@ -262,7 +262,7 @@ impl Class for Misc {
         if operations > 0 {
             host.call.due.poll();
         }
-        Ok(())
+        Ok(None)
     }
 
     fn is_ready(&self, host: &Host) -> bool {

@@ -17,6 +17,7 @@ mod port;
 mod returned;
 mod serve;
 mod settings;
+mod stall;
 mod stats;
 mod traffic;
 mod traffic_monitor;
@@ -38,6 +39,7 @@ pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
 use settings::Followed;
 pub use settings::Settings;
+use stall::StallMonitor;
 use traffic::{Frames, Traffic};
 use traffic_monitor::TrafficMonitor;
 
@@ -68,6 +70,7 @@ pub struct Net<U> {
     traffic: Traffic,
     counters: NetCounters,
     monitor: TrafficMonitor,
+    stalls: StallMonitor,
     settings: Settings,
     followed: Followed,
     /// `set_mac` was called, on this or an earlier instance: a restart must repeat it.
@@ -108,6 +111,7 @@ impl<U: NetBackend> Net<U> {
             ),
             counters: NetCounters::default(),
             monitor: TrafficMonitor::default(),
+            stalls: StallMonitor::default(),
             settings: Settings::default(),
             followed: Followed::default(),
             mac_was_set: false,
@@ -179,6 +183,7 @@ impl<U: NetBackend> Class for Net<U> {
     fn begin(&mut self, host: &Host) {
         self.traffic.begin(host.space.as_ref());
         self.monitor = TrafficMonitor::new(&self.counters);
+        self.stalls = StallMonitor::default();
         // It was taken with the instance that went.
         self.restrictions = PollRestrictions::default();
     }
@@ -234,7 +239,7 @@ impl<U: NetBackend> Class for Net<U> {
         Ok([due, link_due].into_iter().flatten().min())
     }
 
-    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError> {
         self.follow(driver)?;
         let host = driver.host_mut();
         let link_is_up = Self::link_is_up(host);
@@ -245,10 +250,15 @@ impl<U: NetBackend> Class for Net<U> {
                 host.call.due.poll();
             }
         }
-        if link_is_up && self.monitor.counters_due(now_ns, &self.counters, limits.counters_ns) {
+        if !link_is_up {
+            self.stalls = StallMonitor::default();
+            return Ok(None);
+        }
+        if self.monitor.counters_due(now_ns, &self.counters, limits.counters_ns) {
             self.fresh_stats(driver)?;
         }
-        Ok(())
+        self.look_for_stalls(driver, now_ns)?;
+        Ok(Some(self.stalls.due_ns()))
     }
 
     #[inline]
@@ -362,6 +372,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.restrictions = PollRestrictions::default();
         self.counters.tx_given_up += self.traffic.restore(&image.traffic);
         self.monitor = TrafficMonitor::moved_before(image.moved, &self.counters);
+        self.stalls = StallMonitor::default();
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;
             port.counters.restore(&image.reported);

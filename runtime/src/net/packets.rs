@@ -113,9 +113,9 @@ impl Packets {
         ids
     }
 
-    /// Returns whether the driver has a buffer with something to be sent.
+    /// Returns whether the driver has a buffer with something to be sent. All are looked at, without a branch.
     pub(crate) fn is_sending(&self) -> bool {
-        (self.rx_count..self.layout.count).any(|id| self.is_drivers(id))
+        self.keys[self.rx_count as usize..].iter().fold(HOSTS, |all, key| all & key) == 0
     }
 
     /// Returns the receive buffers that the driver has, with their generations.
@@ -223,9 +223,14 @@ impl Packets {
         self.free_tx.len()
     }
 
+    /// Returns how many receive buffers the host does not have, with those that wait in a queue.
+    pub(crate) fn rx_with_driver(&self) -> u32 {
+        self.rx_count - self.free_rx.len() as u32
+    }
+
     /// Returns whether the driver has less than a quarter of the receive buffers.
     pub(crate) fn rx_is_nearly_all_free(&self) -> bool {
-        (self.rx_count as usize - self.free_rx.len()) * 4 < self.rx_count as usize
+        self.rx_with_driver() * 4 < self.rx_count
     }
 
     /// Gives the driver as many receive buffers as the host has and `ring` has room for. Returns whether there was one.

@@ -5,6 +5,7 @@ use nook_abi::{Entry, Fault, Status};
 
 use nook_net_api::{KernelSettings, NetBackend};
 
+use super::stall::StallMonitor;
 use super::{Net, above};
 use crate::{Driver, Host, Nook, NookError, class};
 
@@ -232,6 +233,8 @@ impl<U: NetBackend> Net<U> {
         let interface = driver.host().port.net().and_then(|port| port.interface);
         let interface = interface.ok_or(NookError::AttachedNothing)?;
         let own = interface.mac;
+        // What a device loses when it is set up again is no sign of anything.
+        self.stalls = StallMonitor::default();
         let mut lacking = Vec::new();
         if before.is_none_or(|before| before.mac != settings.mac) {
             let mut mac = settings.mac.unwrap_or(own);

@@ -60,6 +60,9 @@ pub(crate) struct Traffic {
     parts: (usize, usize),
 }
 
+/// Receive buffers that are next to none: no device works with a ring of that length.
+const NEXT_TO_NONE: u32 = 4;
+
 /// The longest packet that may be left to a device to be cut up: what IP can say of itself, an Ethernet header and
 /// two VLAN tags.
 const LONGEST_PACKET_BYTES: usize = 65535 + 14 + 8;
@@ -207,6 +210,17 @@ impl Traffic {
         let Some(rings) = &mut self.rings else { return Ok(false) };
         rings.rx_provide.sync(Queue::RxProvide.name())?;
         Ok(rings.rx_provide.waiting() == 0 && self.packets.rx_is_nearly_all_free())
+    }
+
+    /// Returns how many receive buffers wait for a driver that has next to none, and no use for the others.
+    ///
+    /// # Errors
+    /// If a queue's counter makes no sense.
+    pub(crate) fn untaken_rx(&mut self) -> Result<u32, Fault> {
+        let Some(rings) = &mut self.rings else { return Ok(0) };
+        rings.rx_provide.sync(Queue::RxProvide.name())?;
+        let waiting = rings.rx_provide.waiting();
+        Ok(if self.packets.rx_with_driver().saturating_sub(waiting) < NEXT_TO_NONE { waiting } else { 0 })
     }
 
     /// Gives the driver every receive buffer that the host has and the queue has room for.

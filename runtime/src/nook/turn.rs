@@ -190,9 +190,11 @@ impl<C: Class> Nook<C> {
     fn watch_over(&mut self, now: u64) -> Result<Option<u64>, NookError> {
         let Nook { lifecycle, class, opened, .. } = self;
         let Some(driver) = lifecycle.driver().filter(|_| *opened) else { return Ok(None) };
-        class.check_health(driver, now)?;
+        let health_due = class.check_health(driver, now)?;
         let host = driver.host();
-        Ok((class.is_ready(host) && host.watches_interrupts()).then(|| host.monitor.quiet_due_ns()))
+        let looks = class.is_ready(host) && host.watches_interrupts();
+        let quiet_due = looks.then(|| host.monitor.quiet_due_ns());
+        Ok([health_due, quiet_due].into_iter().flatten().min())
     }
 
     /// Charges for long calls: a driver that uses them rests as long as they took, and gets half of its thread's time

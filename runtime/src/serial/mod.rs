@@ -269,26 +269,26 @@ impl<B: SerialBackend> Class for Serial<B> {
         Ok([due, again, look].into_iter().flatten().min())
     }
 
-    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
+    fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError> {
         self.settings.make_room(self.room(), RECEIVE_BYTES);
         self.settings.tell_changes(driver, &mut self.counters)?;
         let host = driver.host_mut();
         let limit_ns = self.settings.limit_ns(host);
-        let Some(port) = port(host) else { return Ok(()) };
+        let Some(port) = port(host) else { return Ok(None) };
         let bytes = port.to_send.len() as u32;
         if bytes == 0 || !self.is_clear(port) {
             (self.moved_ns, self.suspect) = (now_ns, false);
-            return Ok(());
+            return Ok(None);
         }
         if now_ns < self.moved_ns.saturating_add(limit_ns) {
-            return Ok(());
+            return Ok(None);
         }
         // The first time, the driver is polled once more: an interrupt may have been lost, or the nook stood still.
         if std::mem::replace(&mut self.suspect, true) {
             return Err(host.error(SerialFault::NotSent { bytes, limit_ns }.into()));
         }
         host.call.due.poll();
-        Ok(())
+        Ok(None)
     }
 
     fn is_ready(&self, host: &Host) -> bool {

@@ -14,9 +14,16 @@ const fn cpu(entry: Entry, limit_ns: u64) -> Expect {
 /// What no single call did.
 const BETWEEN: Txn = Txn::Stands("it is found out between calls, and every call was right by itself");
 
-const fn stuck(packets: u32) -> Expect {
-    fault(Fault::Class(ClassFault::Net(NetFault::TransmitStuck { packets, limit_ns: 40_000_000 })))
+const fn stands(it: NetFault) -> Expect {
+    fault(Fault::Class(ClassFault::Net(it)))
 }
+
+const fn stuck(packets: u32) -> Expect {
+    stands(NetFault::TransmitStuck { packets, limit_ns: 40_000_000 })
+}
+
+/// Limits with which what stands still is looked for every 2 ms.
+const SOON: Budgets = Budgets { stall_ns: 20_000_000, ..BUDGETS };
 
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
@@ -105,6 +112,53 @@ pub const CASES: &[Case] = &[
                          (if (i32.eqz (call $times (i32.const 1))) (then (call $put (i32.const 3) (local.get $entry))))
                          (br $again))))
                  (i32.const 0)",
+            )],
+        )
+    },
+    Case {
+        budgets: Some(SOON),
+        txn: BETWEEN,
+        ..Case::of(
+            "counts_frames_and_hands_none_up",
+            Class::SystemProtocol,
+            stands(NetFault::ReceiveStuck { packets: 16, limit_ns: 8_000_000 }),
+            &[
+                (
+                    "stats",
+                    "(drop (call $times (i32.const 0)))
+                     (call $count (i64.extend_i32_u (i32.mul (global.get $calls) (i32.const 4))) (i64.const 0))",
+                ),
+                ("poll", "(loop $again (br_if $again (call $take (i32.const 0)))) (i32.const 0)"),
+            ],
+        )
+    },
+    Case {
+        budgets: Some(SOON),
+        txn: BETWEEN,
+        ..Case::of(
+            "takes_no_buffers_to_receive_into",
+            Class::SystemProtocol,
+            stands(NetFault::BuffersNotTaken { waiting: 256, limit_ns: 8_000_000 }),
+            &[("poll", "(i32.const 0)")],
+        )
+    },
+    Case {
+        budgets: Some(SOON),
+        txn: BETWEEN,
+        ..Case::of(
+            "gives_each_frame_back_as_not_sent",
+            Class::SystemProtocol,
+            stands(NetFault::TransmitFails { limit_ns: 10_000_000 }),
+            &[(
+                "poll",
+                "(local $entry i32)
+                 (loop $again (br_if $again (call $take (i32.const 0))))
+                 (call $delay_ns (i32.const 100000))
+                 (local.set $entry (call $take (i32.const 2)))
+                 (if (local.get $entry) (then
+                     (i32.store16 offset=12 (local.get $entry) (i32.const 1))
+                     (call $put (i32.const 3) (local.get $entry))))
+                 (i32.const 1)",
             )],
         )
     },

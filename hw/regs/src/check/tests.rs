@@ -123,6 +123,18 @@ const CASES: &[Case] = &[
         "register `R` cannot be read, and yet reading it has an effect",
     ),
     (
+        Rule::HeldUp,
+        BAR,
+        &[with(Access::Wo).held_up(1)],
+        "register `R` says that the device is held up, and is an array, lacks those bits, or cannot be read without effect",
+    ),
+    (
+        Rule::HeldUp,
+        BAR,
+        &[with(Access::Ro).held_up(1 << 32)],
+        "register `R` says that the device is held up, and is an array, lacks those bits, or cannot be read without effect",
+    ),
+    (
         Rule::Unwritable,
         BAR,
         &[with(Access::Ro).write(WriteEffect::Doorbell)],
