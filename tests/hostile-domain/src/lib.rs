@@ -65,7 +65,7 @@ pub mod wrong {
     pub const USES_REGISTERS: u32 = 24;
 }
 
-/// A bit that the driver sets in [`TIPG`] when it uses registers.
+/// A bit that the driver sets in the register `TIPG` when it uses registers.
 pub const USED: u32 = 1 << 29;
 
 /// Does one thing wrong.
