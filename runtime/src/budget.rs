@@ -237,8 +237,16 @@ impl Budget {
     /// Checks that a call on [virtual time](Self::begin_virtual) is within its limits until now. All of it was work but
     /// for what is excused.
     pub(crate) fn check_virtual(&self, now: u64) -> Result<(), Fault> {
-        let total = self.first_tick.map_or(0, |(_, begun)| now - begun);
-        self.within(total.saturating_sub(self.slept_ns + self.delayed_ns), total)
+        self.within(self.worked_virtual(now), self.lasted_virtual(now))
+    }
+
+    /// Returns how long such a call has worked.
+    pub(crate) fn worked_virtual(&self, now: u64) -> u64 {
+        self.lasted_virtual(now).saturating_sub(self.slept_ns + self.delayed_ns)
+    }
+
+    fn lasted_virtual(&self, now: u64) -> u64 {
+        self.first_tick.map_or(0, |(_, begun)| now - begun)
     }
 
     /// Checks the call at a tick of real time. One that has used `net_ns` of CPU time at one moment of virtual time

@@ -56,11 +56,16 @@ impl Host {
     #[cold]
     pub(crate) fn out_of_instructions(&mut self) -> Fault {
         let fault = self.call.budget.over(Limit::Cpu);
-        if let Fault::CpuBudget { limit_ns, .. } = fault {
-            // On virtual time, as if it had worked that long.
-            self.clock.charge(limit_ns);
-        }
+        self.charge_to_limit(fault);
         fault
+    }
+
+    /// On virtual time, a call that is ended for this has lasted as long as it may.
+    fn charge_to_limit(&mut self, fault: Fault) {
+        if let Fault::CpuBudget { limit_ns, .. } = fault {
+            let unused_ns = limit_ns.saturating_sub(self.call.budget.worked_virtual(self.clock.now_ns()));
+            self.clock.charge(unused_ns);
+        }
     }
 
     /// Handles a tick of real time during a call on virtual time. A correct call would have come further by now.
@@ -68,9 +73,8 @@ impl Host {
     pub(crate) fn tick_on_virtual_time(&mut self, cpu_ns: u64) -> Result<(), Fault> {
         let net_ns = self.call.budget.limits().net_cpu_ns;
         let outcome = self.call.budget.tick_on_virtual_time(cpu_ns, self.clock.now_ns(), net_ns);
-        if let Err(Fault::CpuBudget { limit_ns, .. }) = outcome {
-            // As if it had worked that long.
-            self.clock.charge(limit_ns);
+        if let Err(fault) = outcome {
+            self.charge_to_limit(fault);
         }
         outcome
     }
