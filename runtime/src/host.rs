@@ -62,7 +62,10 @@ pub enum HostError {
         id: u16,
     },
     /// The register map describes a BAR in the other space.
-    #[error("the register map `{map}` describes BAR {bar}, which {device} has in {has} space: the map is wrong")]
+    #[error(
+        "the register map `{map}` describes BAR {bar}, which {device} has in {has} space: its BARs are {bars}; describe \
+         the one that the driver is to use"
+    )]
     OtherSpace {
         /// The map's name.
         map: &'static str,
@@ -72,6 +75,8 @@ pub enum HostError {
         device: String,
         /// Where the device has it.
         has: &'static str,
+        /// Where it has all of them.
+        bars: String,
     },
     /// The manifest names a register map that this host does not have.
     #[error("the driver `{driver}` wants the register map `{wanted}`; this host has {have}")]
@@ -170,8 +175,16 @@ impl Host {
         let has = |bar: &Bar| device.bars().iter().find(|of| of.index == bar.index).map(|of| of.space);
         let elsewhere = |bar: &&Bar| has(bar).is_some_and(|space| space != bar.space);
         if let Some(bar) = map.bars().iter().find(elsewhere) {
-            let (device, has) = (device.describe(), if bar.space == BarSpace::Io { "memory" } else { "I/O" });
-            return Err(HostError::OtherSpace { map: map.name(), bar: bar.index, device, has });
+            let name = |space| if space == BarSpace::Io { "I/O" } else { "memory" };
+            let all = device.bars().iter();
+            let all = all.map(|of| format!("{} in {} space ({:#x} bytes)", of.index, name(of.space), of.len_bytes));
+            return Err(HostError::OtherSpace {
+                map: map.name(),
+                bar: bar.index,
+                device: device.describe(),
+                has: if bar.space == BarSpace::Io { "memory" } else { "I/O" },
+                bars: all.collect::<Vec<_>>().join(", "),
+            });
         }
         assert!(window.len_bytes() >= layout.window_bytes, "the window is shorter than the layout says");
         Ok(Host {

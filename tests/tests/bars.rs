@@ -84,5 +84,5 @@ fn a_map_that_takes_ports_for_memory_is_refused() {
     let host = NookBuilder::of(&module, &[&IO]).host(Box::new(model));
     let says = host.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(says.starts_with("the register map `e1000` describes BAR 2, which "), "{says}");
-    assert!(says.contains(" has in I/O space"), "{says}");
+    assert!(says.contains(" has in I/O space: its BARs are 0 in memory space (0x20000 bytes), "), "{says}");
 }
