@@ -28,7 +28,7 @@ pub(crate) const BUDGETS: Budgets = Budgets {
     process_wall_ns: MINUTE_NS,
     process_total_ns: MINUTE_NS,
     transmit_ns: MINUTE_NS,
-    stall_ns: MINUTE_NS,
+    stall_ns: 24 * 60 * MINUTE_NS,
     quiet_ns: MINUTE_NS,
     counters_ns: 24 * 60 * MINUTE_NS,
     instruction_ns: 10,

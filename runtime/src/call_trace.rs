@@ -81,6 +81,8 @@ pub struct CrashState {
 pub(crate) struct CallTrace {
     steps: Box<[TracedCall; STEPS]>,
     count: usize,
+    /// What came before is no longer there, though it would have a place.
+    oldest: usize,
     pub(crate) keep: MemoryDump,
     pub(crate) callers: Vec<Caller>,
     memory: Vec<Page>,
@@ -90,7 +92,7 @@ impl Default for CallTrace {
     fn default() -> Self {
         let never = TracedCall { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0 };
         let steps = Box::new([never; STEPS]);
-        CallTrace { steps, count: 0, keep: MemoryDump::Nothing, callers: Vec::new(), memory: Vec::new() }
+        CallTrace { steps, count: 0, oldest: 0, keep: MemoryDump::Nothing, callers: Vec::new(), memory: Vec::new() }
     }
 }
 
@@ -117,6 +119,18 @@ impl CallTrace {
         self.count = self.count.wrapping_add(1);
     }
 
+    /// Returns how many were noted up to now, but for those that were [forgotten](Self::forget_since).
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Forgets what was noted since there were `count`, but for the first of it: the call of the driver, of which the
+    /// rest is what it read. What all that has displaced stays so.
+    pub(crate) fn forget_since(&mut self, count: usize) {
+        self.oldest = self.oldest.max(self.count.saturating_sub(STEPS));
+        self.count = self.count.min(count + 1);
+    }
+
     /// Begins a new instance: what the last one had is dropped.
     pub(crate) fn begin(&mut self) {
         self.callers.clear();
@@ -134,7 +148,7 @@ impl CallTrace {
 
     /// Takes all of it; the stack and the memory are gone from here afterwards.
     pub(crate) fn take(&mut self) -> CrashState {
-        let oldest = self.count.saturating_sub(STEPS);
+        let oldest = self.oldest.max(self.count.saturating_sub(STEPS));
         CrashState {
             steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
             callers: std::mem::take(&mut self.callers),
@@ -212,6 +226,25 @@ mod tests {
         let hostcall = TracedCall { call: Call::Hostcall(Hostcall::ClockNs), args: [0; 3], result: 7 };
         let refused = TracedCall { call: Call::Refused(Hostcall::DmaFree), args: [9, 0, 0], result: 0 };
         assert_eq!(steps[STEPS - 2..], [hostcall, refused]);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_its_call_and_nothing_that_it_had_displaced() {
+        let mut trace = CallTrace::default();
+        for n in 0..300 {
+            trace.entry(Entry::Poll, padded([n]));
+        }
+        let noted = trace.count();
+        trace.entry(Entry::Stats, padded([]));
+        (0..60).for_each(|_| trace.hostcall(Hostcall::ClockNs, padded([]), &Ok(7u64)));
+        trace.forget_since(noted);
+        trace.entry(Entry::Poll, padded([300]));
+        let steps = trace.take().steps;
+        let polls: Vec<u64> =
+            steps.iter().filter(|step| step.call == Call::Entry(Entry::Poll)).map(|it| it.args[0]).collect();
+        // There are places for 256, of which 61 were taken for a while.
+        assert_eq!((polls.first(), polls.last(), polls.len()), (Some(&105), Some(&300), 196));
+        assert_eq!((steps.len(), steps[195].call), (197, Call::Entry(Entry::Stats)));
     }
 
     #[test]

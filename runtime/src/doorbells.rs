@@ -84,6 +84,10 @@ mod tests {
             "net_link",
             "net_offloads",
             "poll_schedule",
+            "serial_attach",
+            "serial_modem",
+            "serial_next",
+            "serial_received",
             "timer_set",
             "work_schedule",
         ];

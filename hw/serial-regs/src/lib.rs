@@ -25,7 +25,7 @@ pub const FIFO_BYTES: u32 = 16;
 /// The rate at a divisor of 1, in baud: a clock of 1.8432 MHz, by 16.
 pub const BASE_BAUD: u32 = 115_200;
 
-/// What is written to [`IIR_FCR`].
+/// What is written to the register `IIR_FCR`.
 pub mod fcr {
     /// Turns both FIFOs on. Changing it clears both.
     pub const ENABLE: u8 = 1 << 0;

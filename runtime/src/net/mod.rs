@@ -37,8 +37,8 @@ pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::Interface;
 pub(crate) use port::Port;
 pub(crate) use serve::Hostcalls;
-use settings::Followed;
 pub use settings::Settings;
+use settings::{Followed, USUAL_MTU_BYTES};
 use stall::StallMonitor;
 use traffic::{Frames, Traffic};
 use traffic_monitor::TrafficMonitor;
@@ -129,13 +129,16 @@ impl<U: NetBackend> Net<U> {
         host.port.net().and_then(|port| port.interface).map(|interface| interface.link).unwrap_or_default()
     }
 
-    /// Returns what the driver said of its frames. The longest has a VLAN tag.
-    fn frames(host: &Host) -> Frames {
-        let interface = host.port.net().and_then(|port| port.interface);
-        interface.map_or_else(Frames::default, |interface| Frames {
-            longest_bytes: interface.max_mtu_bytes as usize + ETHERNET_BYTES + TAG_BYTES,
-            offloads: interface.offloads,
-        })
+    /// Returns what the driver said of its frames, with these settings in effect. The longest has a VLAN tag.
+    fn frames(&self, interface: &Interface, settings: &Settings) -> Frames {
+        let frame = |mtu_bytes: u32| mtu_bytes as usize + ETHERNET_BYTES + TAG_BYTES;
+        let most = interface.max_mtu_bytes;
+        let mut offloads = interface.offloads;
+        if !self.leaves_offloads {
+            offloads &= offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM | offload::RX_SEVERAL_BUFFERS;
+        }
+        let mtu_bytes = settings.mtu_bytes.unwrap_or(USUAL_MTU_BYTES).min(most);
+        Frames { longest_bytes: frame(most), sent_bytes: frame(mtu_bytes), offloads }
     }
 
     fn link_is_up(host: &Host) -> bool {
@@ -189,16 +192,14 @@ impl<U: NetBackend> Class for Net<U> {
     }
 
     fn set_up(&mut self, driver: &mut dyn Driver) -> Result<(), NookError> {
-        let mut frames = Self::frames(driver.host());
-        if !self.leaves_offloads {
-            frames.offloads &= offload::SEVERAL_BUFFERS | offload::RX_CHECKSUM | offload::RX_SEVERAL_BUFFERS;
-        }
-        self.counters.tx_given_up += self.traffic.set_frames(frames);
         // Before `open`, so that a device whose receiver is slow to change is set up once.
         if let Some(wanted) = self.backend.wanted() {
             self.take_wanted(driver.host(), wanted);
         }
         let settings = self.in_effect();
+        if let Some(interface) = driver.host().port.net().and_then(|port| port.interface) {
+            self.counters.tx_given_up += self.traffic.set_frames(self.frames(&interface, &settings));
+        }
         let lacking = self.apply(driver, &settings, None)?;
         if !lacking.is_empty() {
             tracing::warn!("{}; the other settings are in effect", NookError::Lacks { entries: lacking });

@@ -42,7 +42,7 @@ impl Default for Settings {
 }
 
 /// The MTU that an interface has unless it is set: Ethernet's.
-const USUAL_MTU_BYTES: u32 = 1500;
+pub(super) const USUAL_MTU_BYTES: u32 = 1500;
 
 impl Settings {
     /// Returns which frames are received.
@@ -259,6 +259,9 @@ impl<U: NetBackend> Net<U> {
             setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;
             self.mtu_was_set = true;
             self.monitor.expect_reset();
+            if !lacking.contains(&Entry::SetMtu) {
+                self.counters.tx_given_up += self.traffic.set_frames(self.frames(&interface, settings));
+            }
         }
         if before.is_none_or(|before| before.reception() != settings.reception()) {
             self.set_rx_mode(driver, settings, &mut lacking)?;

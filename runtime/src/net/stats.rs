@@ -12,7 +12,10 @@ impl<U: NetBackend> Net<U> {
     pub(super) fn fresh_stats(&mut self, driver: &mut dyn Driver) -> Result<Option<NetStats>, NookError> {
         let page = |host: &Host| host.space.as_ref().map(|space| space.read_host_page()).unwrap_or_default();
         let before = page(driver.host()).stats_written;
+        let noted = driver.host().call.trace.count();
         driver.stats().map_err(|fault| driver.host().error(fault))?;
+        // Some sixty reads, many times a second, would be all that is known of a driver's end.
+        driver.host_mut().call.trace.forget_since(noted);
         let host = driver.host();
         let HostPage { stats_written, class, .. } = page(host);
         if stats_written == before {

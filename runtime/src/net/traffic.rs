@@ -29,8 +29,10 @@ pub(super) struct Rings {
 /// What a driver's frames may be like.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frames {
-    /// The longest that it takes, in bytes.
+    /// The longest that it hands up, in bytes.
     pub(crate) longest_bytes: usize,
+    /// The longest that it is given: as long as the MTU in effect lets one be.
+    pub(crate) sent_bytes: usize,
     /// What its device does in the host's place: bits of [`offload`].
     pub(crate) offloads: u32,
 }
@@ -54,8 +56,6 @@ pub(crate) struct Traffic {
     /// Batches of packets that changed hands.
     pub(super) moves: u64,
     frames: Frames,
-    /// The longest frame that the driver may hand up in several buffers, in bytes.
-    longest_received_bytes: usize,
     /// How many buffers the driver's longest frame takes, and the longest packet that it may be given.
     parts: (usize, usize),
 }
@@ -82,7 +82,6 @@ impl Traffic {
             believes: true,
             moves: 0,
             frames: Frames::default(),
-            longest_received_bytes: 0,
             parts: (1, 1),
         }
     }
@@ -90,25 +89,24 @@ impl Traffic {
     /// Sets what the driver said of its frames. It gets none before. Frames that were kept for it and that it does not
     /// take are given up; says how many.
     pub(crate) fn set_frames(&mut self, frames: Frames) -> u64 {
-        let Frames { longest_bytes, mut offloads } = frames;
+        let Frames { longest_bytes, sent_bytes, mut offloads } = frames;
         let room_bytes = self.packets.layout().room_bytes as usize;
         let most = (self.packets.tx_count() as usize).min(QUEUE_CAPACITY as usize);
         let segments = offload::SEGMENT_V4 | offload::SEGMENT_V6;
         if LONGEST_PACKET_BYTES.div_ceil(room_bytes) > most {
             offloads &= !segments;
         }
-        let packet_bytes = if offloads & segments != 0 { LONGEST_PACKET_BYTES } else { longest_bytes };
+        let packet_bytes = if offloads & segments != 0 { LONGEST_PACKET_BYTES } else { sent_bytes };
         let several = offloads & offload::SEVERAL_BUFFERS != 0;
         let parts = |bytes: usize| if several { bytes.div_ceil(room_bytes).clamp(1, most.max(1)) } else { 1 };
-        self.parts = (parts(longest_bytes), parts(packet_bytes));
-        self.longest_received_bytes = longest_bytes;
-        let longest_bytes = longest_bytes.min(self.parts.0 * room_bytes);
+        self.parts = (parts(sent_bytes), parts(packet_bytes));
+        let sent_bytes = sent_bytes.min(self.parts.0 * room_bytes);
         self.packets.set_received(offloads);
-        self.frames = Frames { longest_bytes, offloads };
+        self.frames = Frames { longest_bytes, sent_bytes, offloads };
         let (mut kept, mut given_up) = (std::mem::take(&mut self.kept), 0);
         while !kept.is_empty() {
             let others = kept.split_off(self.packets.frame_count(&kept).unwrap_or(1));
-            if self.packets.is_taken_by(&kept, offloads, longest_bytes) {
+            if self.packets.is_taken_by(&kept, offloads, sent_bytes) {
                 self.kept.append(&mut kept);
             } else {
                 kept.iter().for_each(|&id| self.packets.give_up(id));
@@ -267,10 +265,10 @@ impl Traffic {
                 return Ok(Ok(again));
             }
         }
-        let Frames { longest_bytes, offloads } = self.frames;
+        let Frames { sent_bytes, offloads, .. } = self.frames;
         let (window, layout) = (self.window.slice(), *packets.layout());
         let (given, outcome) = packets.give_tx((tx_provide, beside), now_ns, *parts, |ids| {
-            backend.fetch(&Room::new(window, layout, ids, longest_bytes, offloads))
+            backend.fetch(&Room::new(window, layout, ids, sent_bytes, offloads))
         });
         let GivenOut { frames, bytes, checksums, segmented } = given;
         counters.tx_packets += u64::from(frames);
@@ -344,7 +342,7 @@ impl Traffic {
         let Traffic { rings: Some(Rings { rx_return, .. }), packets, received, received_others, .. } = self else {
             return Ok(());
         };
-        let (mut chain, longest_bytes) = (Chain::default(), self.longest_received_bytes);
+        let (mut chain, longest_bytes) = (Chain::default(), self.frames.longest_bytes);
         rx_return.take(Queue::RxReturn.name(), |words| {
             let whole = if chain.is_open() { None } else { packets.hold_received(words) };
             let returned = match whole {

@@ -172,7 +172,7 @@ fn in_several_buffers(memory: &mut DriverMemory) -> (Traffic, NetCounters) {
     let space = memory.space();
     let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
     net.begin(Some(&space));
-    net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
+    net.set_frames(Frames { longest_bytes: 9018, sent_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
     let mut counters = NetCounters::default();
     assert_eq!(net.provide_tx(&mut Sends(2, 5000), &mut counters, 1).unwrap().unwrap(), 2);
     assert_eq!((counters.tx_packets, counters.tx_bytes), (2, 10_000));
@@ -228,7 +228,7 @@ fn a_frame_of_which_parts_came_back_is_given_up_when_its_driver_ends() {
     assert_eq!(counters.tx_done, 0, "no frame ends in it");
     assert_eq!(net.end(), 1, "the first cannot be sent again");
     net.begin(Some(&space));
-    assert_eq!(net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS }), 0);
+    assert_eq!(net.set_frames(Frames { longest_bytes: 9018, sent_bytes: 9018, offloads: offload::SEVERAL_BUFFERS }), 0);
     assert_eq!(net.provide_tx(&mut Sends(0, 60), &mut counters, 2).unwrap().unwrap(), 1, "the second is");
     let flags = |at: usize| {
         let entry = base.wrapping_add(place(2) as usize + 64 + at * 16).cast::<u64>();
@@ -261,7 +261,7 @@ fn what_a_filter_moved_up_in_the_ring_is_a_whole_frame_and_can_wait() {
     let (base, space) = (memory.base(), memory.space());
     let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
     net.begin(Some(&space));
-    net.set_frames(Frames { longest_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
+    net.set_frames(Frames { longest_bytes: 9018, sent_bytes: 9018, offloads: offload::SEVERAL_BUFFERS });
     let mut counters = NetCounters::default();
     for len in [60, 5000] {
         assert_eq!(net.provide_tx(&mut Sends(1, len), &mut counters, 1).unwrap().unwrap(), 1);
@@ -331,7 +331,8 @@ fn new_frames_do_not_pass_those_that_were_kept() {
     let mut memory = DriverMemory::new();
     let (base, space) = (memory.base(), memory.space());
     let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
-    let (all, mut counters) = (Frames { longest_bytes: 1518, offloads: offload::ALL }, NetCounters::default());
+    let (all, mut counters) =
+        (Frames { longest_bytes: 1518, sent_bytes: 1518, offloads: offload::ALL }, NetCounters::default());
     net.begin(Some(&space));
     net.set_frames(all);
     for _ in 0..2 {
@@ -365,12 +366,16 @@ fn frames_that_the_next_driver_does_not_take_are_given_up() {
         let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
         let mut counters = NetCounters::default();
         net.begin(Some(&space));
-        net.set_frames(Frames { longest_bytes: 1518, offloads: offload::ALL });
+        net.set_frames(Frames { longest_bytes: 1518, sent_bytes: 1518, offloads: offload::ALL });
         assert_eq!(net.provide_tx(&mut SendsToCut(2), &mut counters, 1).unwrap().unwrap(), 2);
         assert_eq!(net.provide_tx(&mut Sends(1, 60), &mut counters, 1).unwrap().unwrap(), 1);
         assert_eq!(net.end(), 0);
         net.begin(Some(&space));
-        assert_eq!(net.set_frames(Frames { longest_bytes, offloads }), given_up, "{offloads:#x}");
+        assert_eq!(
+            net.set_frames(Frames { longest_bytes, sent_bytes: longest_bytes, offloads }),
+            given_up,
+            "{offloads:#x}"
+        );
         let again = net.provide_tx(&mut Sends(0, 60), &mut counters, 2).unwrap().unwrap();
         assert_eq!(u64::from(again), 3 - given_up);
         assert_eq!(net.packets.free_tx_count() as u64, 511 - (2 - given_up) * 30);
