@@ -6,7 +6,7 @@
 # destination address through the CRC, so that the shortest frame, of 60 bytes and 4, is in PRC64, and one of 124 bytes
 # and 4 in PRC255. MPRC does not count broadcasts (section 13.7.29).
 # Seen: a frame of 60 bytes is in no class at all, though GPRC and TPR count it, and one of 124 is in PRC127. With
-# RCTL.MPE set a broadcast is in MPRC of e1000 and not in BPRC, and the other way round in e1000e. Whoever checks a
+# RCTL.MPE set a broadcast is in MPRC of e1000 and not in BPRC, and the other way round in e1000e. A checker of a
 # driver's counters against the frames that were sent finds the classes short.
 #
 # Usage: findings/qemu-e1000-size-classes.sh   (Debian 12, amd64; needs apt-get, python3; nothing is installed)

@@ -152,8 +152,9 @@ pub fn test() -> Result<()> {
     if test::has_namespaces() {
         let mut streams = cargo::command();
         streams.arg("test").args(cargo::WORKSPACE).args(["--test", "rigs"]);
-        // How often this driver's ring rests long enough for a snapshot under TCP is chance.
-        streams.args(["--", "--include-ignored", "--nocapture", "namespaces::", "--skip", "to_a_snapshot"]);
+        // How often this driver's ring rests long enough for a snapshot under TCP is chance. Its MTU goes up to 1500.
+        streams.args(["--", "--include-ignored", "--nocapture", "namespaces::"]);
+        streams.args(["--skip", "to_a_snapshot", "--skip", "a_long_mtu"]);
         util::run(streams.env("NOOK_TEST_DRIVER", "dpdk-e1000"))?;
     } else {
         println!("dpdk: LEFT OUT, because they need root and network namespaces: streams of iperf3");
