@@ -71,7 +71,7 @@ impl Chain {
         Ok(Place::Last(parts))
     }
 
-    /// Checks what is left at the end of a call.
+    /// Checks, at the end of a call, that no frame was begun and not ended.
     pub(super) fn end(&self) -> Result<(), Fault> {
         let rule = "a received frame is returned by one call, to its last entry";
         if self.is_open() { Err(malformed(self.id, "flags", 0_u16, rule)) } else { Ok(()) }

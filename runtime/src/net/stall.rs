@@ -63,7 +63,7 @@ struct Received {
     /// counted more.
     silent: u32,
     more: u32,
-    /// The driver has reset its device so often: what was in it then comes no more.
+    /// How often the driver had reset its device at the last look. Frames that were in it then never come.
     resets: u64,
 }
 
