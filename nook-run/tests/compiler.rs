@@ -78,6 +78,15 @@ fn a_compiler_that_takes_more_than_it_may_is_ended() {
 }
 
 #[test]
+fn a_compiler_that_the_kernel_ends_for_its_time_is_told_apart() {
+    let (run, pid) = waiting_for_ever(&Place::new());
+    signal(pid, libc::SIGXCPU);
+    signal(pid, libc::SIGCONT);
+    let ended = run.end().with(1);
+    assert!(ended.stderr.contains("`compiler.time`"), "{}", ended.stderr);
+}
+
+#[test]
 fn what_was_compiled_is_not_compiled_again() {
     let place = Place::new();
     let driver = e1000();

@@ -246,8 +246,8 @@ fn confine() -> Result<CodeGen, String> {
         libc::prctl(libc::PR_SET_NAME, c"nook-compiler".as_ptr());
         libc::syscall(libc::SYS_close_range, 3, c_long::from(u32::MAX), 0);
     }
-    for (resource, most) in limits.resources() {
-        limit(resource, most).map_err(step("limiting its resources"))?;
+    for (resource, first, most) in limits.resources() {
+        limit(resource, first, most).map_err(step("limiting its resources"))?;
     }
     for program in seccomp::compiler_programs()? {
         seccompiler::apply_filter(&program).map_err(|error| format!("filtering its system calls: {error}"))?;
@@ -256,24 +256,28 @@ fn confine() -> Result<CodeGen, String> {
 }
 
 impl CompilerLimits {
-    fn resources(&self) -> [(Resource, u64); 7] {
+    /// Returns what is limited, to how much at first, and to how much at most.
+    fn resources(&self) -> [(Resource, u64, u64); 7] {
+        let same = |resource, most| (resource, most, most);
+        // Behind the look at its clock, which is finer, and not the same: this one counts ticks. Where both limits are
+        // equal the kernel ends it with SIGKILL, which does not say why.
+        let seconds = self.cpu_ns.div_ceil(1_000_000_000) + 1;
         [
-            // Behind the look at its clock, which is finer.
-            (Resource::Cpu, self.cpu_ns.div_ceil(1_000_000_000) + 1),
-            (Resource::Data, self.memory_bytes),
-            (Resource::As, self.memory_bytes.saturating_add(RESERVED_BYTES)),
-            (Resource::Fsize, self.memory_bytes),
-            (Resource::Core, 0),
-            (Resource::Memlock, 0),
-            (Resource::Nofile, 3),
+            (Resource::Cpu, seconds, seconds + 1),
+            same(Resource::Data, self.memory_bytes),
+            same(Resource::As, self.memory_bytes.saturating_add(RESERVED_BYTES)),
+            same(Resource::Fsize, self.memory_bytes),
+            same(Resource::Core, 0),
+            same(Resource::Memlock, 0),
+            same(Resource::Nofile, 3),
         ]
     }
 }
 
 /// Limits a resource, which may be limited further already.
-fn limit(resource: Resource, most: u64) -> io::Result<()> {
+fn limit(resource: Resource, first: u64, most: u64) -> io::Result<()> {
     let most = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
-    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+    Ok(setrlimit(resource, Rlimit { current: Some(first.min(most)), maximum: Some(most) })?)
 }
 
 /// Gives up root's rights, as far as this process may: in a user namespace there may be no nobody to become.
@@ -298,10 +302,16 @@ mod tests {
     #[test]
     fn a_request_says_the_same_at_both_ends() {
         let limits = CompilerLimits { cpu_ns: 5, memory_bytes: 7 << 40 };
-        for bits in 0..8 {
+        for bits in 0..16 {
             let head = Head { parent: 0xfedc_ba98, how: CodeGen::from_bits(bits), limits };
             let read = Head::from_bytes(head.to_bytes());
             assert_eq!((read.parent, read.how.to_bits(), read.limits), (0xfedc_ba98, bits, limits));
         }
+    }
+
+    #[test]
+    fn of_processor_time_the_kernel_warns_before_it_kills() {
+        let limits = CompilerLimits { cpu_ns: 1_500_000_000, memory_bytes: 1 << 30 };
+        assert_eq!(limits.resources()[0], (Resource::Cpu, 3, 4));
     }
 }
