@@ -74,8 +74,7 @@ impl Default for Budgets {
             process_wall_ns: 20_000_000_000,
             process_total_ns: 60_000_000_000,
             transmit_ns: 10_000_000_000,
-            // Not in real time: a sound driver behind vfio-pci in an emulated machine was taken for one that stands still.
-            stall_ns: 3_600_000_000_000,
+            stall_ns: 500_000_000,
             quiet_ns: 1_000_000_000,
             counters_ns: 10_000_000_000,
             instruction_ns: INSTRUCTION_NS,

@@ -79,7 +79,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         setup::reset(&nook, &regs, chip)?;
         let mac = eeprom::address(&nook, &regs, chip.eerd)?;
         phy::negotiate(&nook, &regs, chip)?;
-        let statistics = Statistics::begin(&regs);
+        let statistics = Statistics::begin(&regs, chip.keeps_misses(subsystem));
         let driver = E1000 {
             nook,
             regs,

@@ -89,10 +89,15 @@ pub(crate) const NAMES: [&str; TABLE.len()] = {
     names
 };
 
+/// Counters of frames that found no place.
+const MISSES: [Register<u32>; 2] = [MPC, RNBC];
+
 /// What was counted.
 pub(crate) struct Statistics {
     /// In the order of `TABLE`.
     totals: [u64; TABLE.len()],
+    /// What the counters of [`MISSES`] held when they were read last, if that does not clear them.
+    kept: Option<[u32; MISSES.len()]>,
     /// Times that the transmitter was stuck.
     pub(crate) tx_timeouts: u64,
 }
@@ -110,22 +115,25 @@ const fn place(register: Register<u32>) -> usize {
 }
 
 impl Statistics {
-    /// Begins at 0: what the chip has counted before is not ours.
-    pub(crate) fn begin<K: Kernel>(regs: &Regs<K>) -> Self {
-        let mut before = Self::zero();
+    /// Begins at 0: what the chip has counted before is not ours. `keeps_misses`: reading leaves [`MISSES`] as they are.
+    pub(crate) fn begin<K: Kernel>(regs: &Regs<K>, keeps_misses: bool) -> Self {
+        let kept = keeps_misses.then_some([0; MISSES.len()]);
+        let mut before = Statistics { totals: [0; TABLE.len()], kept, tx_timeouts: 0 };
         before.collect(regs);
-        Self::zero()
-    }
-
-    fn zero() -> Self {
-        Statistics { totals: [0; TABLE.len()], tx_timeouts: 0 }
+        Statistics { totals: [0; TABLE.len()], ..before }
     }
 
     /// Adds what was counted since the last time.
     pub(crate) fn collect<K: Kernel>(&mut self, regs: &Regs<K>) {
-        for (total, (_, place)) in self.totals.iter_mut().zip(TABLE) {
+        let Statistics { totals, kept, .. } = self;
+        for (total, (_, place)) in totals.iter_mut().zip(TABLE) {
             let counted = match place {
-                One(register) => u64::from(regs.read(register)),
+                One(register) => {
+                    let held = regs.read(register);
+                    let at = MISSES.iter().position(|miss| miss.offset() == register.offset());
+                    let before = kept.as_mut().zip(at).map(|(kept, at)| core::mem::replace(&mut kept[at], held));
+                    u64::from(held.saturating_sub(before.unwrap_or(0)))
+                }
                 Pair(low, high) => {
                     let low = u64::from(regs.read(low));
                     low | u64::from(regs.read(high)) << 32

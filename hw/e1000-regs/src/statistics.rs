@@ -1,4 +1,5 @@
-//! Statistics: every counter clears when it is read.
+//! Statistics: every counter clears when it is read, but for MPC and RNBC of QEMU's e1000, which never clear
+//! (findings/qemu-e1000-missed-packets.sh).
 
 nook_regs::registers! {
     /// Counters. None of them wraps: they stick at their largest value (section 13.7).

@@ -20,9 +20,6 @@ use crate::cli::Isolation;
 /// twenty. The longest of a good driver takes a hundredth of that.
 const INSTRUCTION_NS: u64 = 100;
 
-/// Virtual time after which traffic stands still: no machine is slow in it.
-const STALL_NS: u64 = 500_000_000;
-
 /// A nook under supervision.
 pub type Supervised = Supervisor<Net<HostEnd>>;
 
@@ -92,7 +89,7 @@ impl Stage {
             device = Box::new(FaultyDevice::new(device, (failure, extent), dma_bytes, trial.seed, injection, &clock));
             backend_fault = BackendFault::new(failure, extent, injection, &clock);
         }
-        let budgets = Budgets { instruction_ns: INSTRUCTION_NS, stall_ns: STALL_NS, ..Budgets::default() };
+        let budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..Budgets::default() };
         let maps = [self.map];
         let builder = NookBuilder::of(&compiled.module, &maps).clock(clock.clone()).budgets(budgets);
         let backend = HostEnd::new(oracle.clone(), backend_fault);

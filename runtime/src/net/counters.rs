@@ -57,9 +57,19 @@ impl NetCounters {
         self.rx_packets + self.rx_no_room + self.rx_failed + self.rx_dropped
     }
 
+    /// Returns how many received frames it handed up as good ones, whatever became of them.
+    pub(crate) fn good(&self) -> u64 {
+        self.rx_packets + self.rx_no_room + self.rx_dropped + self.rx_poison
+    }
+
+    /// Returns how many frames to be sent came back.
+    pub(crate) fn came_back(&self) -> u64 {
+        self.tx_done + self.tx_failed + self.tx_dropped
+    }
+
     /// Returns how many frames came out of the driver, of either direction.
     pub(crate) fn returned(&self) -> u64 {
-        self.handed_up() + self.tx_done + self.tx_failed + self.tx_dropped
+        self.handed_up() + self.came_back()
     }
 }
 

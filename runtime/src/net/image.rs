@@ -12,6 +12,8 @@ pub struct NetImage {
     pub(super) settings: Settings,
     /// Frames that the instance had moved, received and sent.
     pub(super) moved: (u64, u64),
+    /// How often the host had had it change what its device must be reset for.
+    pub(super) resets: u64,
     /// What the instance had reported of its named counters.
     pub(super) reported: Vec<u64>,
 }

@@ -223,7 +223,7 @@ impl<U: NetBackend> Class for Net<U> {
         }
     }
 
-    fn shut(&mut self, host: &Host) -> Result<(), NookError> {
+    fn shut(&mut self, host: &mut Host) -> Result<(), NookError> {
         // No later instance could send what was kept.
         while self.traffic.drop_withheld_tx() {
             self.counters.tx_given_up += 1;
@@ -361,6 +361,7 @@ impl<U: NetBackend> Class for Net<U> {
             interface: port.interface,
             settings: self.in_effect(),
             moved: self.monitor.moved(&self.counters),
+            resets: self.monitor.resets(),
             reported: port.counters.reported().to_vec(),
         })
     }
@@ -372,7 +373,7 @@ impl<U: NetBackend> Class for Net<U> {
     fn restore(&mut self, host: &mut Host, image: &NetImage) {
         self.restrictions = PollRestrictions::default();
         self.counters.tx_given_up += self.traffic.restore(&image.traffic);
-        self.monitor = TrafficMonitor::moved_before(image.moved, &self.counters);
+        self.monitor = TrafficMonitor::moved_before(image.moved, image.resets, &self.counters);
         self.stalls = StallMonitor::default();
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;

@@ -253,7 +253,8 @@ impl<U: NetBackend> Net<U> {
         }
         // Drivers begin with the usual MTU, and need not be able to change it.
         let usual = interface.max_mtu_bytes.min(USUAL_MTU_BYTES);
-        if let Some(mtu_bytes) = settings.mtu_bytes.filter(|&mtu| mtu != usual || self.mtu_was_set)
+        let mtu_bytes = settings.mtu_bytes.unwrap_or(usual);
+        if (mtu_bytes != usual || self.mtu_was_set)
             && before.is_none_or(|before| before.mtu_bytes != settings.mtu_bytes)
         {
             setting(driver, &mut lacking, Entry::SetMtu, |driver| driver.set_mtu(mtu_bytes))?;

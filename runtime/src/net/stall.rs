@@ -109,16 +109,6 @@ pub(super) struct StallMonitor {
     unsent: u32,
 }
 
-/// Returns how many received frames a driver has handed up, whatever became of them.
-fn handed_up(counters: &NetCounters) -> u64 {
-    counters.rx_packets + counters.rx_no_room + counters.rx_dropped + counters.rx_poison
-}
-
-/// Returns how many frames to be sent came back.
-fn came_back(counters: &NetCounters) -> u64 {
-    counters.tx_done + counters.tx_failed + counters.tx_dropped
-}
-
 impl StallMonitor {
     /// Returns whether it is time for a look. The first is at once: what was seen before anything moved is what later
     /// looks compare with.
@@ -159,8 +149,8 @@ impl StallMonitor {
 
     fn receives(&mut self, sight: &Sight, before: &NetCounters, limit_ns: u64) -> Result<bool, NetFault> {
         let Some(device) = &sight.device else { return Ok(false) };
-        let handed_up_now = handed_up(&sight.counters);
-        match self.received.missing(handed_up_now != handed_up(before), handed_up_now, device) {
+        let [good, before] = [&sight.counters, before].map(NetCounters::good);
+        match self.received.missing(good != before, good, device) {
             None => Ok(self.received.silent > 0),
             Some(packets) => Err(NetFault::ReceiveStuck { packets, limit_ns }),
         }
@@ -175,7 +165,7 @@ impl StallMonitor {
     }
 
     fn sends(&mut self, sight: &Sight, before: &NetCounters, limit_ns: u64) -> Result<bool, NetFault> {
-        let stands = sight.waiting > 0 && came_back(&sight.counters) == came_back(before);
+        let stands = sight.waiting > 0 && sight.counters.came_back() == before.came_back();
         self.stuck = if stands && sight.held_up == Some(false) { self.stuck + 1 } else { 0 };
         if self.stuck < LOOKS {
             return Ok(stands);
@@ -186,7 +176,7 @@ impl StallMonitor {
     /// Looks whether frames come back as not sent, all of them, with a device that could send.
     fn succeeds(&mut self, sight: &Sight, before: &NetCounters, limit_ns: u64) -> Result<bool, NetFault> {
         let now = &sight.counters;
-        if now.tx_done != before.tx_done || sight.held_up == Some(true) {
+        if now.tx_done != before.tx_done || sight.held_up != Some(false) {
             self.failed = 0;
         } else if now.tx_failed != before.tx_failed {
             self.failed += 1;

@@ -25,14 +25,19 @@ pub(super) struct TrafficMonitor {
 impl TrafficMonitor {
     /// Creates a monitor for a new instance.
     pub(super) fn new(now: &NetCounters) -> Self {
-        Self::moved_before((0, 0), now)
+        Self::moved_before((0, 0), 0, now)
     }
 
-    /// Creates a monitor for an instance that has moved this many frames, received and sent, when `now` is what was
-    /// counted.
-    pub(super) fn moved_before(moved: (u64, u64), now: &NetCounters) -> Self {
+    /// Creates a monitor for an instance that has moved this many frames, received and sent, and may have reset its
+    /// device this often for a setting, when `now` is what was counted.
+    pub(super) fn moved_before(moved: (u64, u64), resets: u64, now: &NetCounters) -> Self {
         let base = (now.handed_up().saturating_sub(moved.0), now.tx_done.saturating_sub(moved.1));
-        TrafficMonitor { base, ..TrafficMonitor::default() }
+        TrafficMonitor { base, resets, ..TrafficMonitor::default() }
+    }
+
+    /// Returns how often the device may have been reset for a setting.
+    pub(super) fn resets(&self) -> u64 {
+        self.resets
     }
 
     /// Returns the frames that the instance has moved, received and sent.

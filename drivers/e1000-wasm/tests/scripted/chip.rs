@@ -28,6 +28,8 @@ pub struct Chip {
     /// Whether CTRL.RST does anything, and whether it ends.
     pub resets: bool,
     pub reset_ends: bool,
+    /// Counters of missed frames stay as they are when they are read, as QEMU's do.
+    pub keeps_misses: bool,
     registers: BTreeMap<u32, u32>,
     pub causes: u32,
     pub mask: u32,
@@ -65,6 +67,7 @@ impl Chip {
             bmcr_writes: Vec::new(),
             resets: true,
             reset_ends: true,
+            keeps_misses: false,
             registers: BTreeMap::new(),
             causes: 0,
             mask: 0,
@@ -228,6 +231,7 @@ impl Device for Chip {
             }
             // The lower half of a pair stays until the upper one is read.
             _ if [GORCL, GOTCL].iter().any(|low| low.offset() == offset) => value,
+            _ if self.keeps_misses && [MPC, RNBC].iter().any(|kept| kept.offset() == offset) => value,
             _ if is_counter(offset) => {
                 if [GORCH, GOTCH].iter().any(|high| high.offset() == offset) {
                     self.registers.remove(&(offset - 4));

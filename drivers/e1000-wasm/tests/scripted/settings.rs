@@ -175,6 +175,22 @@ fn a_chip_that_reads_as_all_ones_does_not_turn_a_counter_back() {
 }
 
 #[test]
+fn of_an_emulation_whose_misses_are_never_cleared_each_counts_once() {
+    let mut rig = Rig::probed(|chip| {
+        chip.subsystem = (0x1af4, 0x1100);
+        (chip.resets, chip.keeps_misses) = (false, true);
+        chip.set(MPC, 1000);
+    });
+    assert_eq!(rig.driver.stats().rx_missed, 0, "before the driver came");
+    rig.chip().set(MPC, 1003);
+    rig.chip().set(RNBC, 7);
+    for _ in 0..3 {
+        assert_eq!(rig.driver.stats().rx_missed, 3);
+        assert_eq!(counted(&rig, "rx_no_buffer_count"), 7);
+    }
+}
+
+#[test]
 fn what_was_counted_before_the_driver_came_does_not_count() {
     let mut rig = Rig::probed(|chip| {
         chip.resets = false;
