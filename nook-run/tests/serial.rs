@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -150,20 +150,25 @@ fn a_terminal_and_the_far_end_exchange_bytes_while_calls_are_rolled_back() {
 
 /// A driver that is restarted leaves what the chip's FIFO holds to its successor, and the terminal stays.
 #[test]
-fn a_terminal_stays_over_a_restart_and_what_the_chip_held_is_counted() {
+fn a_terminal_stays_over_a_restart_and_one_byte_at_most_is_lost() {
     let line = Line::start(&["--isolation", "sfi", "--crash-at", "poll:20"]);
     let mut terminal = line.terminal();
     let mut far = line.far.try_clone().expect("a descriptor");
-    for _ in 0..41 {
-        far.write_all(b"0123456789abcdef0123456789abcdef").expect("QEMU takes it");
-        // The byte that was under way when the driver ended may be lost.
-        let mut bytes = [0; 31];
-        terminal.read_exact(&mut bytes).expect("they arrive");
+    let sent: Vec<u8> = (0..41 * 32).map(|at| (at % 251) as u8).collect();
+    // The byte that was under way when the driver ended may be lost, so one less is waited for.
+    let mut got = vec![0; sent.len() - 1];
+    let mut read = 0;
+    for (at, block) in sent.chunks(32).enumerate() {
+        far.write_all(block).expect("QEMU takes it");
+        let until = (at + 1) * 32 - 1;
+        terminal.read_exact(&mut got[read..until]).expect("they arrive");
+        read = until;
     }
+    let lost = got.iter().zip(&sent).position(|(got, sent)| got != sent).unwrap_or(got.len());
+    assert_eq!(got[lost..], sent[lost + 1..], "all but the one at {lost}");
     drop(terminal);
     let report = line.end();
     assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["restarts"])), (1, 1), "{report:#}");
-    assert!(report["counters"]["held_by_chip"].is_u64(), "{report:#}");
 }
 
 #[test]
@@ -214,12 +219,16 @@ print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(2)).hexdigest())
 "#;
     const FAR: &str = r#"
 import hashlib, random, socket, sys, threading
-far = socket.socket(socket.AF_UNIX); far.connect(sys.argv[1])
+far = socket.socket(socket.AF_UNIX); far.connect(sys.argv[1]); far.settimeout(600)
+print("connected", flush=True)
 def stream(seed): return random.Random(seed).randbytes(1 << 20)
 got = far.recv(1)
 writes = threading.Thread(target=lambda: far.sendall(stream(2)))
 writes.start()
-while len(got) < 1 << 20: got += far.recv(65536)
+while len(got) < 1 << 20:
+    more = far.recv(65536)
+    if not more: break
+    got += more
 writes.join()
 print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(1)).hexdigest())
 "#;
@@ -234,13 +243,14 @@ print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(1)).hexdigest())
             command.args(["-c", script]).arg(line.place.at(at)).stdout(Stdio::piped());
             command.spawn().expect("Debian's python3 with pyserial (`cargo xtask setup`)")
         };
-        let far = python(FAR, "far.sock");
-        std::thread::sleep(Duration::from_millis(500));
-        let near = python(PYTHON, "line");
-        for child in [near, far] {
-            let output = child.wait_with_output().expect("it ends");
-            assert_eq!(String::from_utf8_lossy(&output.stdout), "True\n");
-        }
+        let mut far = python(FAR, "far.sock");
+        let mut said = BufReader::new(far.stdout.take().expect("it is piped"));
+        let mut line_of_far = String::new();
+        said.read_line(&mut line_of_far).expect("it says that it is connected");
+        let near = python(PYTHON, "line").wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&near.stdout), "True\n");
+        said.read_line(&mut line_of_far).expect("it says what it found");
+        assert_eq!((line_of_far.as_str(), far.wait().expect("it ends").success()), ("connected\nTrue\n", true));
         let report = line.end();
         assert!(count(&report["terminal"]["opened"]) >= 1, "{report:#}");
         assert!(count(&report["recovery"]["rollbacks"]) > 100, "{report:#}");

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
-use nook_abi::{CLASS_WORDS, Entry, Fault, Hostcall, Status};
+use nook_abi::{CLASS_WORDS, Entry, Fault, Hostcall, Status, poll_result};
 
 use crate::{Driver, Host, NookError, OwnedManifest, Space, block, misc, net, serial};
 
@@ -43,7 +43,7 @@ pub trait Class: Bisect + Send + Sized {
     ///
     /// # Errors
     /// If what is above fails.
-    fn shut(&mut self, host: &Host) -> Result<(), NookError>;
+    fn shut(&mut self, host: &mut Host) -> Result<(), NookError>;
 
     /// Lets what is above work. Says when it wants to work again if nothing happens, in nanoseconds of the nook's
     /// clock.
@@ -138,7 +138,7 @@ pub struct CallOutcome {
     pub more: bool,
 }
 
-/// How the one thing is found that ends a driver whose calls can be rolled back.
+/// How the one thing is found that ends a driver whose calls can be rolled back. By itself, not at all.
 pub trait Bisect {
     /// The largest batch that a call moves.
     const BATCH: u32;
@@ -146,27 +146,53 @@ pub trait Bisect {
     const MOVES: Entry;
 
     /// Makes the next `calls` of [`MOVES`](Self::MOVES) move one thing each way.
-    fn single(&mut self, calls: u32);
+    fn single(&mut self, _calls: u32) {}
 
     /// Returns whether [`single`](Self::single) still holds.
-    fn is_single(&self) -> bool;
+    fn is_single(&self) -> bool {
+        false
+    }
 
     /// Gives nothing to the next call, which moves one thing at most: what the driver had not taken is withheld, and
     /// given to it afterwards. Says whether this class can do that.
     ///
     /// # Errors
     /// If what the driver says of what it took makes no sense.
-    fn withhold(&mut self) -> Result<bool, Fault>;
+    fn withhold(&mut self) -> Result<bool, Fault> {
+        Ok(false)
+    }
 
     /// Gives up the oldest of what was withheld: it is the one. Says whether there was one.
-    fn give_up(&mut self) -> bool;
+    fn give_up(&mut self) -> bool {
+        false
+    }
 
     /// Makes the next call complete the oldest thing that came, unseen, and nothing else. Returns whether this driver
     /// can do that.
-    fn discard_next(&mut self) -> bool;
+    fn discard_next(&mut self) -> bool {
+        false
+    }
 
     /// Returns how many things were given up like that.
-    fn discarded(&self) -> u64;
+    fn discarded(&self) -> u64 {
+        0
+    }
+}
+
+/// Calls `poll` and returns what it answered.
+///
+/// # Errors
+/// If that is no answer, or the driver did something wrong.
+#[inline]
+pub(crate) fn poll(driver: &mut dyn Driver, budget: u32, flags: u32) -> Result<u32, NookError> {
+    match driver.poll(0, budget, flags) {
+        Ok(answer @ ..=poll_result::AGAIN) => Ok(answer),
+        Ok(answer) => {
+            let rule = "neither idle nor again";
+            Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
+        }
+        Err(fault) => Err(driver.host().error(fault)),
+    }
 }
 
 /// Calls an entry that returns a status.

@@ -13,6 +13,7 @@
 
 mod address_space;
 mod atomics;
+mod bare_layout;
 mod bars;
 mod block;
 mod budget;

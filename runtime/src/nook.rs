@@ -217,7 +217,7 @@ impl<C: Class> Nook<C> {
     /// If the device could not be made quiet.
     pub fn shut(&mut self) -> Result<(), NookError> {
         let ended = self.end_instance();
-        self.class.shut(self.lifecycle.host())?;
+        self.class.shut(self.lifecycle.host_mut())?;
         ended
     }
 

@@ -74,11 +74,8 @@ impl Terminal {
     /// # Errors If something else is there, or the system has none.
     pub fn open(path: &Path, line: LineSettings) -> Result<Self, PtyError> {
         let failed = |source: io::Error| PtyError::Os { path: path.into(), source };
-        if let Ok(meta) = fs::symlink_metadata(path) {
-            let is_pty = |to: PathBuf| to.starts_with("/dev/pts");
-            if !meta.is_symlink() || !fs::read_link(path).is_ok_and(is_pty) {
-                return Err(PtyError::InTheWay { path: path.into() });
-            }
+        if is_in_the_way(path) {
+            return Err(PtyError::InTheWay { path: path.into() });
         }
         let (master, slave) = pair(line).map_err(failed)?;
         link(path, &slave).map_err(failed)?;
@@ -110,7 +107,7 @@ impl Terminal {
             self.opened += u64::from(!self.open);
             self.wanted = self.of(&tcgetattr(&self.master)?);
         } else if self.open {
-            self.closed()?;
+            self.closed();
         }
         self.open = open;
         Ok(())
@@ -131,21 +128,29 @@ impl Terminal {
 
     /// The last program has closed it. One that had it for itself alone leaves it so: then programs find a fresh one at
     /// the path.
-    fn closed(&mut self) -> io::Result<()> {
+    fn closed(&mut self) {
         self.wanted.control = 0;
         match open_terminal(&self.slave) {
             Ok(slave) => {
                 // It is only root for whom it could be opened and be somebody's alone.
                 let _ = ioctl_tiocnxcl(&slave);
             }
-            Err(Errno::BUSY) => {
-                let (master, slave) = pair(self.wanted.line)?;
-                link(&self.path, &slave)?;
-                (self.master, self.slave) = (master, slave);
-                tracing::debug!("the serial line is at {} now", self.slave.display());
-            }
-            Err(error) => return Err(error.into()),
+            // Or its owner cannot open it any more: whatever a program did to it, the driver is not to pay for that.
+            Err(_) => match self.replaced() {
+                Ok(()) => tracing::debug!("the serial line is at {} now", self.slave.display()),
+                Err(error) => tracing::warn!("the serial line cannot be opened any more, and has no other: {error}"),
+            },
         }
+    }
+
+    /// Takes a fresh terminal in place of this one.
+    fn replaced(&mut self) -> io::Result<()> {
+        if is_in_the_way(&self.path) {
+            return Err(io::Error::other(format!("{} is something else now", self.path.display())));
+        }
+        let (master, slave) = pair(self.wanted.line)?;
+        link(&self.path, &slave)?;
+        (self.master, self.slave) = (master, slave);
         Ok(())
     }
 }
@@ -175,6 +180,12 @@ fn pair(line: LineSettings) -> io::Result<(OwnedFd, PathBuf)> {
 fn open_terminal(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// Returns whether something is there that is no link to a pseudo-terminal.
+fn is_in_the_way(path: &Path) -> bool {
+    let is_pty = |to: PathBuf| to.starts_with("/dev/pts");
+    fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_symlink() || !fs::read_link(path).is_ok_and(is_pty))
 }
 
 /// Makes `path` a link to this: at no time is there none.

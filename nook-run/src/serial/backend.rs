@@ -33,7 +33,7 @@ pub struct Loop {
 pub struct LoopReport {
     /// Bytes that are sent.
     pub bytes: u64,
-    /// Those that the driver took so far.
+    /// Those that were handed to the nook so far.
     pub sent: u64,
     /// Those that came back.
     pub received: u64,

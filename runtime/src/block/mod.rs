@@ -262,7 +262,7 @@ impl<U: BlockBackend> Class for Block<U> {
         }
     }
 
-    fn shut(&mut self, host: &Host) -> Result<(), NookError> {
+    fn shut(&mut self, host: &mut Host) -> Result<(), NookError> {
         self.requests.abandon();
         let answered = self.answer(host);
         self.closing = false;

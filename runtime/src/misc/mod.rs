@@ -7,7 +7,6 @@
 //! answered as [`Failure::Lost`] and never asked again: it may have had its effect. What it had not accepted yet is
 //! asked again, of its successor, unless one ended at it twice.
 
-mod layout;
 mod port;
 mod serve;
 
@@ -16,9 +15,9 @@ use std::fmt;
 use std::os::fd::RawFd;
 
 use nook_abi::misc::{MOST_OPEN, MiscFault};
-use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status, poll_result};
+use nook_abi::{Entry, Fault, MAILBOX_BYTES, Status};
 
-pub(crate) use layout::{page, ring_bytes, window_bytes};
+pub(crate) use crate::bare_layout::{page, ring_bytes, window_bytes};
 pub use port::OperationInfo;
 pub(crate) use port::{Completed, Port};
 pub(crate) use serve::Hostcalls;
@@ -178,33 +177,10 @@ impl Misc {
     }
 }
 
+/// Nothing is searched for: operations are asked for one at a time anyway, and only what was asked for is suspect.
 impl Bisect for Misc {
     const BATCH: u32 = 1;
     const MOVES: Entry = Entry::Invoke;
-
-    /// Operations are asked for one at a time anyway.
-    fn single(&mut self, _: u32) {}
-
-    fn is_single(&self) -> bool {
-        false
-    }
-
-    /// Withholds nothing: only what was asked for is suspect, and it is known.
-    fn withhold(&mut self) -> Result<bool, Fault> {
-        Ok(false)
-    }
-
-    fn give_up(&mut self) -> bool {
-        false
-    }
-
-    fn discard_next(&mut self) -> bool {
-        false
-    }
-
-    fn discarded(&self) -> u64 {
-        0
-    }
 }
 
 impl Class for Misc {
@@ -233,7 +209,7 @@ impl Class for Misc {
         }
     }
 
-    fn shut(&mut self, _: &Host) -> Result<(), NookError> {
+    fn shut(&mut self, _: &mut Host) -> Result<(), NookError> {
         for Asked { ticket, .. } in std::mem::take(&mut self.waiting) {
             self.answer(ticket, Err(Failure::NotAsked));
         }
@@ -285,14 +261,7 @@ impl Class for Misc {
         self.asked_last = self.given.is_some();
         self.returned_before = self.returned();
         let Some(Asked { ticket, operation, input, .. }) = &self.given else {
-            return match driver.poll(0, MOST_OPEN as u32, 0) {
-                Ok(..=poll_result::AGAIN) => Ok(()),
-                Ok(answer) => {
-                    let rule = "neither idle nor again";
-                    Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
-                }
-                Err(fault) => Err(driver.host().error(fault)),
-            };
+            return class::poll(driver, MOST_OPEN as u32, 0).map(drop);
         };
         let (ticket, operation, len_bytes) = (*ticket, *operation, input.len() as u32);
         let host = driver.host_mut();

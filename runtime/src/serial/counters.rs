@@ -15,6 +15,8 @@ crate::counters::counters! {
         pub in_doubt: u64,
         /// Bytes that were still to be sent when the last driver ended.
         pub not_sent: u64,
+        /// Bytes received that nobody had taken when the last driver ended.
+        pub not_passed_on: u64,
         /// How often bytes were lost because nobody took them in time: the chip does not say how many.
         pub overruns: u64,
         /// Bytes of wrong parity.

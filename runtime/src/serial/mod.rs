@@ -12,7 +12,6 @@
 //! it waits for the change.
 
 mod counters;
-mod layout;
 mod port;
 mod serve;
 mod settings;
@@ -24,8 +23,8 @@ use nook_abi::serial::{SerialFault, received, serial_poll};
 use nook_abi::{Entry, Fault, poll_result};
 use nook_serial_api::{Received, SerialBackend};
 
+pub(crate) use crate::bare_layout::{page, ring_bytes, window_bytes};
 pub use counters::SerialCounters;
-pub(crate) use layout::{page, ring_bytes, window_bytes};
 use port::LastCall;
 pub(crate) use port::Port;
 pub use port::SerialPort;
@@ -36,13 +35,15 @@ use crate::{Bisect, CallOutcome, Class, Driver, Host, Launcher, Named, Nook, Noo
 
 /// Bytes that are taken from the backend before the chip takes them.
 const SEND_BYTES: usize = 4096;
+/// Bytes that are taken at most, of those that a change of settings may have overtaken.
+const MOST_SEND_BYTES: usize = 16_384;
 /// Bytes that are kept for a backend that does not take them.
 const RECEIVE_BYTES: usize = 16_384;
+/// How long to wait before such a backend is asked again.
+const RETRY_NS: u64 = 2_000_000;
 /// Bytes that one call may hand over. A far end that sends as fast as it is read would keep the driver there for ever,
 /// and what a call has popped is remembered for its rollback.
 const CALL_BYTES: usize = 64;
-/// How long to wait before such a backend is asked again.
-const RETRY_NS: u64 = 2_000_000;
 
 /// One serial line: what passes between its driver and what it is plugged into.
 pub struct Serial<B> {
@@ -126,7 +127,7 @@ impl<B: SerialBackend> Serial<B> {
             self.incoming.push_back(Received { byte: value as u8, errors });
         }
         let received = self.counters.received - before;
-        if received > 0 && std::mem::take(&mut self.after_restart) {
+        if self.after_restart {
             self.counters.held_by_chip += received;
         }
     }
@@ -155,7 +156,7 @@ impl<B: SerialBackend> Serial<B> {
                 loop {
                     let more = self.backend.read(&mut bytes).map_err(above)?;
                     port.to_send.extend(&bytes[..more]);
-                    if more == 0 || port.to_send.len() >= RECEIVE_BYTES {
+                    if more == 0 || port.to_send.len() >= MOST_SEND_BYTES {
                         break;
                     }
                 }
@@ -189,32 +190,10 @@ impl<B: SerialBackend> Serial<B> {
     }
 }
 
+/// Nothing is searched for: a stream has no one thing that could be left out.
 impl<B: SerialBackend> Bisect for Serial<B> {
     const BATCH: u32 = 1;
     const MOVES: Entry = Entry::Poll;
-
-    /// Nothing: a stream has no one thing that could be left out.
-    fn single(&mut self, _: u32) {}
-
-    fn is_single(&self) -> bool {
-        false
-    }
-
-    fn withhold(&mut self) -> Result<bool, Fault> {
-        Ok(false)
-    }
-
-    fn give_up(&mut self) -> bool {
-        false
-    }
-
-    fn discard_next(&mut self) -> bool {
-        false
-    }
-
-    fn discarded(&self) -> u64 {
-        0
-    }
 }
 
 impl<B: SerialBackend> Class for Serial<B> {
@@ -252,9 +231,17 @@ impl<B: SerialBackend> Class for Serial<B> {
 
     fn stopped(&mut self) {}
 
-    fn shut(&mut self, host: &Host) -> Result<(), NookError> {
-        self.counters.not_sent = host.port.serial().map_or(0, |port| port.to_send.len() as u64);
-        self.pass_on()
+    fn shut(&mut self, host: &mut Host) -> Result<(), NookError> {
+        if let Some(port) = port(host) {
+            if let Some(last) = self.ended.take() {
+                self.counters.in_doubt += port.settle(last);
+                self.collect(port);
+            }
+            self.counters.not_sent = port.to_send.len() as u64;
+        }
+        self.pass_on()?;
+        self.counters.not_passed_on = self.incoming.len() as u64;
+        Ok(())
     }
 
     fn service(&mut self, host: &Host, now_ns: u64) -> Result<Option<u64>, NookError> {
@@ -265,7 +252,8 @@ impl<B: SerialBackend> Class for Serial<B> {
         self.pass_on()?;
         let again = (!self.incoming.is_empty()).then_some(now_ns + RETRY_NS);
         let Some(port) = host.port.serial() else { return Ok(due) };
-        let look = (!port.to_send.is_empty()).then(|| (self.moved_ns + self.settings.limit_ns(host)).max(now_ns));
+        let look =
+            (!port.to_send.is_empty()).then(|| self.moved_ns.saturating_add(self.settings.limit_ns(host)).max(now_ns));
         Ok([due, again, look].into_iter().flatten().min())
     }
 
@@ -319,17 +307,8 @@ impl<B: SerialBackend> Class for Serial<B> {
         port.allow(budget);
         let sends = !port.held && !port.to_send.is_empty();
         self.last = LastPoll { answer: 0, received: self.counters.received };
-        match driver.poll(0, budget, if sends { serial_poll::SEND } else { 0 }) {
-            Ok(answer @ ..=poll_result::AGAIN) => {
-                self.last.answer = answer;
-                Ok(())
-            }
-            Ok(answer) => {
-                let rule = "neither idle nor again";
-                Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
-            }
-            Err(fault) => Err(driver.host().error(fault)),
-        }
+        self.last.answer = class::poll(driver, budget, if sends { serial_poll::SEND } else { 0 })?;
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), Fault> {
@@ -347,10 +326,13 @@ impl<B: SerialBackend> Class for Serial<B> {
     fn finish_call(&mut self, host: &mut Host) -> Result<CallOutcome, NookError> {
         let LastPoll { answer, received } = self.last;
         let arrived = self.counters.received - received;
-        self.full = port(host).is_some_and(|port| !port.to_send.is_empty());
+        // What was not offered it is not known to have no room for.
+        self.full = port(host).is_some_and(|port| !port.held && !port.to_send.is_empty());
         let asks = answer == poll_result::AGAIN;
         // Without room it would ask again and again.
         self.starved = asks && self.room() == 0;
+        // All that the chip held when this driver began was read, unless it left some.
+        self.after_restart &= asks;
         Ok(CallOutcome { arrived, again: asks && !self.starved, more: false })
     }
 

@@ -11,7 +11,7 @@ use crate::{Driver, Host, NookError, class};
 #[derive(Debug)]
 pub(super) struct Settings {
     wanted: PortSettings,
-    /// What the driver has taken.
+    /// What the driver has taken last; before it has taken any, what was wanted at first.
     line: LineSettings,
     control: Option<u32>,
     /// The rate, and after how many more bytes that are sent, it is to be as wanted.
@@ -87,9 +87,6 @@ impl Settings {
 
     /// Tells a fresh instance everything.
     pub(super) fn tell_all(&mut self, driver: &mut dyn Driver, counters: &mut SerialCounters) -> Result<(), NookError> {
-        if self.change.is_none() {
-            self.line = self.wanted.line;
-        }
         self.control = None;
         self.tell_line(driver, counters, self.line)?;
         self.tell_control(driver, counters)
@@ -102,8 +99,8 @@ impl Settings {
         counters: &mut SerialCounters,
     ) -> Result<(), NookError> {
         if self.change == Some(0) {
-            self.change = None;
             self.tell_line(driver, counters, self.wanted.line)?;
+            self.change = None;
         }
         if self.control == Some(self.control()) { Ok(()) } else { self.tell_control(driver, counters) }
     }
