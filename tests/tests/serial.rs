@@ -12,7 +12,7 @@ use nook_runtime::{
     now_ns,
 };
 use nook_serial_api::{PortSettings, Received, SerialBackend};
-use nook_tests::{BareDevice, signature};
+use nook_tests::{BareDevice, BareDeviceHandle, signature};
 
 /// What the line is plugged into, as a test sees it.
 #[derive(Default)]
@@ -108,13 +108,23 @@ fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModul
     DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// A register that bodies look at, which reads as 0 at first.
+const STATUS: u64 = 0x8;
+/// A body that ends in a trap as long as that is 0.
+const OR_TRAP: &str = "(if (i32.eqz (call $mmio_read32 (i32.const 0) (i32.const 8))) (then (unreachable)))";
+
 fn nook_with(bodies: &[(&str, &str)], ends: &Shared, budgets: Budgets) -> Nook<Serial<Shared>> {
+    nook_of(bodies, ends, budgets).0
+}
+
+/// Returns the device too.
+fn nook_of(bodies: &[(&str, &str)], ends: &Shared, budgets: Budgets) -> (Nook<Serial<Shared>>, BareDeviceHandle) {
     let module = driver_of(bodies, "8086:100e", "e1000");
-    let host =
-        NookBuilder::of(&module, &[&e1000_regs::MAP]).budgets(budgets).host(Box::new(BareDevice::new().0)).unwrap();
+    let (device, handle) = BareDevice::new();
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).budgets(budgets).host(Box::new(device)).unwrap();
     let method = Arc::new(RollbackMethod::Log);
     let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), method).unwrap();
-    Nook::serial(host, Box::new(launcher), ends.clone())
+    (Nook::serial(host, Box::new(launcher), ends.clone()), handle)
 }
 
 fn nook(bodies: &[(&str, &str)], ends: &Shared) -> Nook<Serial<Shared>> {
@@ -210,22 +220,54 @@ fn what_is_wrong_with_a_byte_is_passed_on_and_counted() {
 fn a_call_that_is_rolled_back_has_sent_and_received_nothing() {
     let ends = Shared::default();
     ends.with(|ends| ends.to_send.extend(b"abcd"));
-    // It traps after two of the four if the time is even, which no rollback changes.
     let two = "(call $serial_received (call $serial_next)) (call $serial_received (call $serial_next))";
-    let traps = "(if (i64.eqz (i64.and (call $clock_ns) (i64.const 1))) (then (unreachable)))";
-    let body = format!("{two} {traps} {two} (i32.const 0)");
-    let mut nook = started(&[("poll", &body)], &ends);
-    let mut rolled_back = 0;
-    let end = now_ns() + 60_000_000_000;
-    while nook.serial_counters().sent == 0 {
-        assert!(now_ns() < end, "an odd time never came");
-        if let Err(error) = nook.turn(now_ns() + 1_000_000) {
-            assert!(nook.roll_back(&error).is_some(), "{error}");
-            assert_eq!((nook.to_send(), ends.bytes()), (4, vec![]));
-            rolled_back += 1;
-        }
+    let body = format!("{two} {OR_TRAP} {two} (i32.const 0)");
+    let (mut nook, device) = nook_of(&[("poll", &body)], &ends, Budgets::default());
+    nook.start().unwrap();
+    for _ in 0..3 {
+        let error = turn_until(&mut nook, |_| false).unwrap_err();
+        assert!(nook.roll_back(&error).is_some(), "{error}");
+        assert_eq!((nook.to_send(), ends.bytes()), (4, vec![]));
     }
-    assert_eq!(ends.bytes(), b"abcd", "after {rolled_back} rollbacks");
+    device.set_register(STATUS, 1);
+    turn_until(&mut nook, |nook| nook.serial_counters().sent == 4).unwrap();
+    assert_eq!(ends.bytes(), b"abcd");
+}
+
+#[test]
+fn what_the_chip_held_when_a_driver_began_is_counted_until_it_is_read() {
+    let ends = Shared::default();
+    ends.with(|ends| ends.to_send.extend(b"a"));
+    let two = "(call $serial_received (i32.const 1)) (call $serial_received (i32.const 2))";
+    let first = format!("(if (call $times (i32.const 1)) (then {two} (call $poll_schedule (i32.const 0))");
+    let body = format!("{OR_TRAP} {first}) (else (call $serial_received (i32.const 3)))) (i32.const 0)");
+    let (mut nook, device) = nook_of(&[("poll", &body)], &ends, Budgets::default());
+    nook.start().unwrap();
+    turn_until(&mut nook, |_| false).unwrap_err();
+    nook.end().unwrap();
+    device.set_register(STATUS, 1);
+    nook.restart().unwrap();
+    turn_until(&mut nook, |_| ends.bytes().starts_with(&[1, 2, 3])).unwrap();
+    assert_eq!(nook.serial_counters().held_by_chip, 2);
+}
+
+#[test]
+fn what_is_left_when_the_port_is_shut_is_counted() {
+    let ends = Shared::default();
+    ends.with(|ends| {
+        ends.full = true;
+        ends.to_send.extend(b"abcd");
+    });
+    let dies = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
+    let module = driver_of(&[("poll", dies)], "8086:100e", "e1000");
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).host(Box::new(BareDevice::new().0)).unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut nook = Nook::serial(host, Box::new(launcher), ends.clone());
+    nook.start().unwrap();
+    turn_until(&mut nook, |_| false).unwrap_err();
+    nook.shut().unwrap();
+    let counters = *nook.serial_counters();
+    assert_eq!((counters.in_doubt, counters.not_sent, counters.received, counters.not_passed_on), (1, 3, 1, 1));
 }
 
 #[test]
@@ -264,14 +306,42 @@ fn settings_are_set_before_the_driver_is_opened_and_again_after_a_restart() {
     let line = LineSettings { baud: 300, ..LineSettings::default() };
     ends.with(|ends| ends.wanted = PortSettings { line, control: control::DTR, flow: false });
     let told = "(call $serial_modem (i32.and (local.get $lines) (i32.const 15))) (i32.const 0)";
-    let refused = format!("(i32.const {})", Status::Unsupported.code());
-    let mut nook = started(&[("set_control", told), ("set_line", &refused)], &ends);
+    let mut nook = started(&[("set_control", told)], &ends);
     assert_eq!(nook.line_settings(), line);
     turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR)).unwrap();
     ends.with(|ends| ends.wanted.control = control::DTR | control::RTS);
     turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR | control::RTS)).unwrap();
     nook.restart().unwrap();
     turn_until(&mut nook, |_| ends.with(|ends| ends.modem == control::DTR | control::RTS)).unwrap();
+}
+
+#[test]
+fn what_the_driver_refuses_is_not_said_to_be_set_after_a_restart_either() {
+    let ends = Shared::default();
+    let refused = format!(
+        "(if (i32.eq (local.get $baud) (i32.const 600)) (then (return (i32.const {})))) (i32.const 0)",
+        Status::Unsupported.code()
+    );
+    let mut nook = started(&[("set_line", &refused)], &ends);
+    let before = nook.line_settings();
+    ends.with(|ends| ends.wanted.line.baud = 600);
+    turn_until(&mut nook, |nook| nook.serial_counters().settings_refused == 1).unwrap();
+    nook.restart().unwrap();
+    turn_until(&mut nook, |nook| nook.serial_counters().settings == 4).unwrap();
+    assert_eq!((nook.line_settings(), nook.serial_counters().settings_refused), (before, 1));
+}
+
+#[test]
+fn a_change_at_which_the_driver_ends_is_made_by_the_next_one() {
+    let ends = Shared::default();
+    let set = format!("(if (i32.eq (local.get $baud) (i32.const 600)) (then {OR_TRAP})) (i32.const 0)");
+    let (mut nook, device) = nook_of(&[("set_line", &set)], &ends, Budgets::default());
+    nook.start().unwrap();
+    ends.with(|ends| ends.wanted.line.baud = 600);
+    turn_until(&mut nook, |_| false).unwrap_err();
+    device.set_register(STATUS, 1);
+    nook.restart().unwrap();
+    turn_until(&mut nook, |nook| nook.line_settings().baud == 600).unwrap();
 }
 
 #[test]
@@ -307,6 +377,28 @@ fn with_flow_control_nothing_is_sent_while_the_other_side_is_not_clear() {
     }
     assert_eq!(nook.serial_counters().sent, 0, "and that is no fault of the driver's");
     ends.with(|ends| ends.wanted.control = control::DTR);
+    turn_until(&mut nook, |nook| nook.serial_counters().sent == 3).unwrap();
+}
+
+#[test]
+fn what_waited_for_the_other_side_is_sent_as_soon_as_poll_finds_it_clear() {
+    let ends = Shared::default();
+    ends.with(|ends| {
+        ends.wanted.flow = true;
+        ends.to_send.extend(b"abc");
+    });
+    // Nothing else calls `poll` again within the test's time.
+    let quiet = Budgets { quiet_ns: 3_600_000_000_000, ..Budgets::default() };
+    let clears = format!(
+        "(if (call $times (i32.const 1)) (then (call $serial_modem (i32.const {})) (return (i32.const 0))))
+         (loop $more
+            (br_if $more (i32.lt_u (call $serial_next) (i32.const 256))))
+         (i32.const 0)",
+        modem::CTS
+    );
+    let open = "(call $serial_modem (i32.const 0)) (call $poll_schedule (i32.const 0)) (i32.const 0)";
+    let mut nook = nook_with(&[("open", open), ("poll", &clears)], &ends, quiet);
+    nook.start().unwrap();
     turn_until(&mut nook, |nook| nook.serial_counters().sent == 3).unwrap();
 }
 

@@ -219,6 +219,17 @@ fn what_is_wrong_with_a_byte_comes_with_it_and_an_overrun_with_the_next() {
 }
 
 #[test]
+fn a_break_that_comes_again_after_a_rollback_takes_no_other_bytes_place() {
+    // What was popped comes again with a status that says all of it together, and nothing behind it.
+    let all = LSR::BREAK | LSR::FRAMING;
+    let mut rig = Rig::open();
+    rig.arrives(&[(b'a', all), (0, 0), (b'b', 0)]);
+    rig.driver.poll(0, 9, 0);
+    let broken = received::BREAK | received::FRAMING;
+    assert_eq!(rig.received(), [b'a'.into(), broken, b'b'.into()]);
+}
+
+#[test]
 fn as_much_is_sent_as_the_chip_takes_and_the_rest_by_its_interrupt() {
     let mut rig = Rig::open();
     let bytes: Vec<u8> = (0..20).collect();
