@@ -78,7 +78,7 @@ fn a_compiler_that_takes_more_than_it_may_is_ended() {
 }
 
 #[test]
-fn a_compiler_that_the_kernel_ends_for_its_time_is_told_apart() {
+fn a_compiler_that_the_kernel_ends_for_its_time_is_said_to_have_used_it() {
     let (run, pid) = waiting_for_ever(&Place::new());
     signal(pid, libc::SIGXCPU);
     signal(pid, libc::SIGCONT);

@@ -1,4 +1,4 @@
-//! The layout of classes that have nothing in the window, no queues, and nothing of their own in the host page.
+//! The layout of classes that have nothing in the window, no queues, and no words in the host page.
 
 use nook_abi::CLASS_WORDS;
 

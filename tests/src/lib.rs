@@ -39,5 +39,5 @@ pub use rig::{
 pub use side_by_side::side_by_side;
 pub use supervised::{Exchanged, Supervised};
 pub use tagger::Tagger;
-pub use text::{signature, wat_driver};
+pub use text::{wat_class_driver, wat_driver};
 pub use text_disk::wat_disk_driver;

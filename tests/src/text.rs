@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 use nook_abi::net::NetPage;
-use nook_abi::{ArgInfo, Class, ENTRIES, ENTRY_PREFIX, HOSTCALLS, HostPage, IMPORT_MODULE, RingHeader, Value};
+use nook_abi::{
+    ABI_VERSION, ArgInfo, Class, ENTRIES, ENTRY_PREFIX, HOSTCALLS, HostPage, IMPORT_MODULE, RingHeader, Value,
+};
 use nook_runtime::{DriverModule, Wasi};
 
 /// Helpers that every driver has; a body may use them, its entry's arguments, and `$page`.
@@ -113,6 +115,27 @@ fn text(bodies: &[(&str, &str)], extra: &str) -> String {
     module(Class::Net, &(helpers + extra), &bodies, &e1000_wasm::MANIFEST.replace("name = e1000", "name = odd"))
 }
 
+/// Returns a driver of this class with these helpers and entries' bodies: the first of each name, or nothing. It drives
+/// the device with these PCI ids by the register map of this name, and has 4 KiB of DMA memory.
+///
+/// # Panics
+/// If the text is no driver.
+pub fn wat_class_driver(
+    class: Class,
+    helpers: &str,
+    bodies: &[(&str, &str)],
+    pci: &str,
+    registers: &str,
+) -> DriverModule {
+    let (major, minor) = ABI_VERSION;
+    let manifest = format!(
+        "abi = {major}.{minor}\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = {class}\npci = {pci}\nregisters = \
+         {registers}\ndma_bytes = 4096\ndma_mask_bits = 64\n"
+    );
+    let wasm = wat::parse_str(module(class, helpers, bodies, &manifest)).unwrap_or_else(|error| panic!("{error}"));
+    DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Returns the text of a module of this class, which imports every hostcall and exports every entry that a driver of
 /// the class has: with the first body of its name, or nothing.
 pub(crate) fn module(class: Class, helpers: &str, bodies: &[(&str, &str)], manifest: &str) -> String {
@@ -138,7 +161,7 @@ pub(crate) fn module(class: Class, helpers: &str, bodies: &[(&str, &str)], manif
 }
 
 /// Returns a row of the tables as WebAssembly text: its parameters, by name, and its result.
-pub fn signature(args: &[ArgInfo], result: Value) -> (String, String) {
+fn signature(args: &[ArgInfo], result: Value) -> (String, String) {
     let wasm = |value| match value {
         Value::U64 | Value::I64 => "i64",
         _ => "i32",

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use nook_abi::misc::{MOST_OPEN, MiscFault};
-use nook_abi::{
-    ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Entry, Fault, HOSTCALLS, Hostcall, MAILBOX_BYTES, Status,
-};
+use nook_abi::{Class, ClassFault, ENTRIES, Entry, Fault, HOSTCALLS, Hostcall, MAILBOX_BYTES, Status};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
     Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError,
     RollbackMethod, Wasi, WasmLauncher, now_ns,
 };
-use nook_tests::{BareDevice, signature};
+use nook_tests::{BareDevice, wat_class_driver};
 
 /// Returns a misc driver as text: `add 0102 03` and `nap`. Operation 0 answers the sum of its input's bytes at once;
 /// operation 1 is accepted, and answered in the next `poll`. A body may be replaced.
@@ -38,13 +36,7 @@ fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModul
              (i32.const 0)",
         ),
     ];
-    let of_class = |class: Option<Class>| class.is_none_or(|class| class == Class::Misc);
-    let mut text = String::from("(module\n");
-    for row in HOSTCALLS.iter().filter(|row| of_class(row.class)) {
-        let (params, result) = signature(row.args, row.result);
-        text += &format!("(import \"nook\" \"{0}\" (func ${0} {params} {result}))\n", row.name);
-    }
-    text += r#"
+    let helpers = r#"
         (memory (export "memory") 2)
         (data (i32.const 2048) "add 0102 03\nnap")
         (global $page (mut i32) (i32.const 0))
@@ -72,19 +64,8 @@ fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModul
             (i32.store8 (call $mailbox) (local.get $sum))
             (call $misc_complete (local.get $ticket) (i32.const 0) (i32.const 1)))
     "#;
-    for row in ENTRIES.iter().filter(|row| of_class(row.class)) {
-        let (params, result) = signature(row.args, row.result);
-        let body = bodies.iter().chain(&own).find(|(entry, _)| *entry == row.name).map(|(_, body)| *body);
-        let body = body.unwrap_or(if result.is_empty() { "" } else { "(i32.const 0)" });
-        text += &format!("(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})\n", row.name);
-    }
-    let (major, minor) = ABI_VERSION;
-    text += &format!(
-        "(@custom \"nook.manifest\" \"abi = {major}.{minor}\\nname = odd\\nversion = 1\\nlicense = Apache-2.0\\nclass = \
-         misc\\npci = {pci}\\nregisters = {registers}\\ndma_bytes = 4096\\ndma_mask_bits = 64\\n\"))"
-    );
-    let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
-    DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
+    let bodies: Vec<_> = bodies.iter().chain(&own).copied().collect();
+    wat_class_driver(Class::Misc, helpers, &bodies, pci, registers)
 }
 
 fn nook_with(bodies: &[(&str, &str)], budgets: Budgets) -> Nook<Misc> {

@@ -5,14 +5,14 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use nook_abi::serial::{LineSettings, SerialFault, control, modem, received};
-use nook_abi::{ABI_VERSION, Class, ClassFault, ENTRIES, ENTRY_PREFIX, Fault, HOSTCALLS, Hostcall, Status};
+use nook_abi::{Class, ClassFault, ENTRIES, Fault, HOSTCALLS, Hostcall, Status};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
     Budgets, DriverModule, Mmio, ModuleCache, Nook, NookBuilder, NookError, RollbackMethod, Serial, Wasi, WasmLauncher,
     now_ns,
 };
 use nook_serial_api::{PortSettings, Received, SerialBackend};
-use nook_tests::{BareDevice, BareDeviceHandle, signature};
+use nook_tests::{BareDevice, BareDeviceHandle, wat_class_driver};
 
 /// What the line is plugged into, as a test sees it.
 #[derive(Default)]
@@ -82,30 +82,13 @@ fn driver_of(bodies: &[(&str, &str)], pci: &str, registers: &str) -> DriverModul
              (i32.eqz (local.get $budget))",
         ),
     ];
-    let of_class = |class: Option<Class>| class.is_none_or(|class| class == Class::Serial);
-    let mut text = String::from("(module\n");
-    for row in HOSTCALLS.iter().filter(|row| of_class(row.class)) {
-        let (params, result) = signature(row.args, row.result);
-        text += &format!("(import \"nook\" \"{0}\" (func ${0} {params} {result}))\n", row.name);
-    }
-    text += "(memory (export \"memory\") 2)
+    let helpers = "(memory (export \"memory\") 2)
         (global $calls (mut i32) (i32.const 0))
         (func $times (param $most i32) (result i32)
             (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
             (i32.le_u (global.get $calls) (local.get $most)))\n";
-    for row in ENTRIES.iter().filter(|row| of_class(row.class)) {
-        let (params, result) = signature(row.args, row.result);
-        let body = bodies.iter().chain(&own).find(|(entry, _)| *entry == row.name).map(|(_, body)| *body);
-        let body = body.unwrap_or(if result.is_empty() { "" } else { "(i32.const 0)" });
-        text += &format!("(func (export \"{ENTRY_PREFIX}{}\") {params} {result} {body})\n", row.name);
-    }
-    let (major, minor) = ABI_VERSION;
-    text += &format!(
-        "(@custom \"nook.manifest\" \"abi = {major}.{minor}\\nname = odd\\nversion = 1\\nlicense = Apache-2.0\\nclass = \
-         serial\\npci = {pci}\\nregisters = {registers}\\ndma_bytes = 4096\\ndma_mask_bits = 64\\n\"))"
-    );
-    let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
-    DriverModule::from_bytes(&wasm, Wasi::Refused).unwrap_or_else(|error| panic!("{error}"))
+    let bodies: Vec<_> = bodies.iter().chain(&own).copied().collect();
+    wat_class_driver(Class::Serial, helpers, &bodies, pci, registers)
 }
 
 /// A register that bodies look at, which reads as 0 at first.

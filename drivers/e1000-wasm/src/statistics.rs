@@ -115,7 +115,7 @@ const fn place(register: Register<u32>) -> usize {
 }
 
 impl Statistics {
-    /// Begins at 0: what the chip has counted before is not ours. `keeps_misses`: reading leaves [`MISSES`] as they are.
+    /// Begins at 0: what the chip has counted before is not ours. `keeps_misses`: reading does not clear [`MISSES`].
     pub(crate) fn begin<K: Kernel>(regs: &Regs<K>, keeps_misses: bool) -> Self {
         let kept = keeps_misses.then_some([0; MISSES.len()]);
         let mut before = Statistics { totals: [0; TABLE.len()], kept, tx_timeouts: 0 };

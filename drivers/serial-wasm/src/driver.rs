@@ -146,8 +146,8 @@ impl<K: Kernel> Uart<K> {
             }
             left -= 1;
             let byte = self.regs.read(RBR_THR);
-            // A break is read as 0. What comes again after a rollback comes with the errors of all of it, and a byte that
-            // came before the break is none.
+            // A break is read as 0. What comes again after a rollback comes with the errors of all of it, and a byte
+            // that came before the break is none.
             let later = if byte != 0 && self.errors & LSR::BREAK != 0 { LSR::BREAK | LSR::FRAMING } else { 0 };
             let errors = errors(self.errors & !later);
             self.errors &= later;
