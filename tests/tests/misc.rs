@@ -7,7 +7,7 @@ use nook_abi::{Class, ClassFault, ENTRIES, Entry, Fault, HOSTCALLS, Hostcall, MA
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
     Answer, AskError, Budgets, DriverModule, Failure, Misc, Mmio, ModuleCache, Nook, NookBuilder, NookError,
-    RollbackMethod, Wasi, WasmLauncher, now_ns,
+    RollbackMethod, WasmLauncher, now_ns,
 };
 use nook_tests::{BareDevice, wat_class_driver};
 

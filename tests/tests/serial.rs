@@ -8,7 +8,7 @@ use nook_abi::serial::{LineSettings, SerialFault, control, modem, received};
 use nook_abi::{Class, ClassFault, ENTRIES, Fault, HOSTCALLS, Hostcall, Status};
 use nook_qemu::{QemuConfig, QemuDevice, QemuNet};
 use nook_runtime::{
-    Budgets, DriverModule, Mmio, ModuleCache, Nook, NookBuilder, NookError, RollbackMethod, Serial, Wasi, WasmLauncher,
+    Budgets, DriverModule, Mmio, ModuleCache, Nook, NookBuilder, NookError, RollbackMethod, Serial, WasmLauncher,
     now_ns,
 };
 use nook_serial_api::{PortSettings, Received, SerialBackend};
