@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nook_bus::{field_names, register_name};
 use nook_recovery::BUNDLE_FORMAT;
 use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
@@ -121,9 +122,15 @@ fn last_calls(out: &mut String, report: &Value, calls: &str, map: Option<&'stati
     }
     writeln!(out, "\nlast calls, oldest first ({} more in calls.jsonl):", calls.len().saturating_sub(CALLS))?;
     for call in &calls[calls.len().saturating_sub(CALLS)..] {
-        writeln!(out, "{}", line(map, call))?;
+        writeln!(out, "{}{}", line(map, call), before(call, &report["at_ns"]))?;
     }
     Ok(())
+}
+
+/// Says how long before the fault an entry was called, to the time that the driver was told then.
+fn before(call: &Value, fault_ns: &Value) -> String {
+    let (Some(at_ns), Some(fault_ns)) = (call["at_ns"].as_u64(), fault_ns.as_u64()) else { return String::new() };
+    format!("  ({:.3} ms before)", fault_ns.saturating_sub(at_ns) as f64 / 1e6)
 }
 
 /// Describes one call, with the registers by their names.
@@ -154,7 +161,8 @@ fn line(map: Option<&'static RegisterMap>, call: &Value) -> String {
     if !refused.is_empty() {
         return format!("    {name} {register}{refused}");
     }
-    format!("    {register} {arrow} {value:#x}{}", info.map_or(String::new(), |info| fields(info, value)))
+    let fields = info.map(|info| field_names(info, value)).filter(|fields| !fields.is_empty());
+    format!("    {register} {arrow} {value:#x}{}", fields.map_or(String::new(), |fields| format!("  [{fields}]")))
 }
 
 fn hex(value: &Value) -> String {
@@ -171,25 +179,8 @@ fn map(folder: &Path) -> Result<&'static RegisterMap> {
 /// Returns what a register is called, and what is known of it.
 fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String, Option<&'static RegisterInfo>) {
     let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-    match bar.and_then(|bar| map.find(u8::try_from(bar).ok()?, offset)) {
-        Some((info, _)) if info.count == 1 => (info.name.to_owned(), Some(info)),
-        Some((info, index)) => (format!("{}[{index}]", info.name), Some(info)),
-        None => (format!("BAR {} {offset:#x}", bar.unwrap_or_default()), None),
-    }
-}
-
-/// Returns the fields of a value that are not zero.
-fn fields(info: &RegisterInfo, value: u64) -> String {
-    let set = info.fields.iter().filter_map(|field| {
-        let part = field.get(value);
-        match (part, field.bits) {
-            (0, _) => None,
-            (_, 1) => Some(field.name.to_owned()),
-            _ => Some(format!("{}={part:#x}", field.name)),
-        }
-    });
-    let set = set.collect::<Vec<_>>().join(" ");
-    if set.is_empty() { set } else { format!("  [{set}]") }
+    let bar = bar.and_then(|bar| u8::try_from(bar).ok()).unwrap_or_default();
+    (register_name(map, bar, offset), map.find(bar, offset).map(|(info, _)| info))
 }
 
 fn memory(out: &mut String, report: &Value) -> Result<()> {
@@ -228,6 +219,13 @@ mod tests {
         assert_eq!(line(map, &write), "    CTRL <- 0x4000200  [SPEED=0x2 RST]");
         let refused = json!({"hostcall": "mmio_write32", "args": {"bar": 0, "offset": 4, "value": 1}, "refused": true});
         assert_eq!(line(map, &refused), "    mmio_write32 BAR 0 0x4  REFUSED");
+    }
+
+    #[test]
+    fn entries_are_shown_with_when_they_came() {
+        let poll = json!({"entry": "poll", "args": {}, "at_ns": 5_000_000});
+        assert_eq!(before(&poll, &json!(6_234_000)), "  (1.234 ms before)");
+        assert_eq!(before(&json!({"hostcall": "clock_ns", "args": {}}), &json!(6_234_000)), "");
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn a_map_from_a_file_names_registers_at_every_level_and_holds_wherever_registers
         if level == "native" {
             assert_pings(&ended);
         } else {
-            let says = "ERROR mmio_write32: BAR 0 offset 0x14: the register is not a driver's to touch";
+            let says = "ERROR mmio_write32: BAR 0 offset 0x14: the register is not a driver's to touch (register EERD)";
             assert!(ended.code() != 0 && ended.stderr.contains(says), "{level}: {}", ended.stderr);
         }
     }

@@ -58,6 +58,7 @@ fn a_trap_is_traced_to_the_authors_file_and_line_and_to_what_the_driver_did_befo
         "    RCTL <- ",
         "  [EN",
         "\n  poll(queue 0, budget ",
+        " ms before)\n",
         "data and stack",
     ] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
@@ -106,7 +107,7 @@ fn a_register_that_was_refused_is_named() {
         (import "nook" "mmio_write32" (func $write (param i32 i32 i32)))"#;
     let bundle = bundle(&place, &Module { poll, imports, ..Module::default() }.wasm());
     let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
-    assert!(told.contains("not a driver's to touch"), "{told}");
+    assert!(told.contains("not a driver's to touch (register IPAV)\n"), "{told}");
     assert!(told.contains("register   IPAV\n") && told.contains("mmio_write32 IPAV  REFUSED"), "{told}");
 }
 
@@ -151,6 +152,46 @@ fn why_a_call_could_not_be_rolled_back_is_reported_with_the_registers_names() {
     let (_, report, _) = after_a_trap(&format!("{WRITES} {READS}"), "");
     assert_eq!(report["read"], serde_json::json!({"bar": 0, "offset": 0x5410, "name": "RAL[2]"}));
     assert_eq!(report["written"]["name"], "IMC");
+}
+
+#[test]
+fn a_refused_value_is_told_with_its_register_and_a_stray_access_with_its_address() {
+    for (does, says) in [
+        (
+            "(call $write (i32.const 0) (i32.const 0x3800) (i32.const 0x10))",
+            "the device would use an address outside the driver's window (register TDBAL at BAR 0 offset 0x3800)",
+        ),
+        (
+            "(i32.store (i32.const 0xfffffff0) (i32.const 1))",
+            "poll: trap: access outside the driver's memory (address 0xfffffff0; its memory has 0x",
+        ),
+    ] {
+        let (log, _, told) = after_a_trap(does, "");
+        assert!(log.contains(says) && told.contains(says), "{says:?} is not in:\n{log}\n{told}");
+    }
+}
+
+#[test]
+fn a_fault_that_is_always_the_same_is_said_once_and_counted() {
+    let place = Place::new();
+    let probe = r#"(func (export "nook_probe") (param i32 i32) (result i32) unreachable)"#;
+    place.file("driver.wasm", Module { probe, ..Module::default() }.wasm());
+    place.file("policy.toml", "[restart]\nbudget = 4\nbackoff_first = \"1ms\"\n[bundles]\nkeep = 0\n");
+    let log = place.nook_run(["driver.wasm", "--policy", "policy.toml"]).end().with(4).stderr;
+    let of_it: Vec<&str> = log.lines().filter(|line| line.starts_with("ERROR probe: trap: ")).collect();
+    assert!(of_it.len() == 2 && of_it[1].ends_with(" (4 more times)"), "{log}");
+}
+
+#[test]
+fn each_rollback_is_logged_with_its_entry_and_its_number() {
+    let place = Place::new();
+    let driver = e1000();
+    let run = [driver.to_str().unwrap(), "--exercise", "ping", "--crash-every", "20ms"];
+    let log = place.nook_run(run).end().with(0).stderr;
+    for number in 1..=2 {
+        let mut lines = log.lines().filter(|line| line.contains(&format!(": rollback {number}, of ")));
+        assert!(lines.next().is_some_and(|line| line.contains("trap made on request")), "{log}");
+    }
 }
 
 #[test]

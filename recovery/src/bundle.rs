@@ -219,7 +219,7 @@ fn memory(layout: &Layout, crash_state: &CrashState) -> Value {
 /// Writes the lines of `calls.jsonl`.
 fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
     for step in &crash_state.steps {
-        let TracedCall { call, args: values, result } = *step;
+        let TracedCall { call, args: values, result, told_ns } = *step;
         let (kind, name, args) = match call {
             Call::Entry(entry) => ("entry", entry.info().name, entry.info().args),
             Call::Hostcall(call) | Call::Refused(call) => ("hostcall", call.info().name, call.info().args),
@@ -228,7 +228,7 @@ fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
             args.iter().zip(values).map(|(arg, value)| (arg.name.to_owned(), value.into())).collect();
         let mut line = json!({ kind: name, "args": args });
         match call {
-            Call::Entry(_) => {}
+            Call::Entry(_) => line["at_ns"] = told_ns.into(),
             Call::Hostcall(_) => line["result"] = result.into(),
             Call::Refused(_) => line["refused"] = true.into(),
         }

@@ -16,6 +16,7 @@ mod log_limit;
 mod no_rollback;
 mod policy;
 mod policy_file;
+mod repeats;
 mod search;
 mod snapshots;
 mod supervisor;

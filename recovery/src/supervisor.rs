@@ -8,6 +8,7 @@ use crate::bundle::{BundleContext, Bundles, SoFar};
 use crate::escalation::{Action, Escalation, Progress, Resolution};
 use crate::log_limit::LogLimit;
 use crate::policy::{History, Verdict};
+use crate::repeats::Repeats;
 use crate::search::Search;
 use crate::snapshots::Snapshots;
 use crate::{BundleConfig, Downtime, NoRollbackReport, Policy};
@@ -84,6 +85,8 @@ pub struct Supervisor<C: Class> {
     restart_times: Downtime,
     /// Of rollbacks.
     log_limit: LogLimit,
+    /// Of faults that ended instances.
+    repeats: Repeats,
 }
 
 /// A fault that is being dealt with.
@@ -123,6 +126,7 @@ impl<C: Class> Supervisor<C> {
             snapshot_restores: Downtime::default(),
             restart_times: Downtime::default(),
             log_limit: LogLimit::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -300,6 +304,7 @@ impl<C: Class> Supervisor<C> {
         let after_ns = self.since(case.at_ns);
         self.restart_times.note(after_ns);
         self.note_outcome(case, RecoveryOutcome::Restarted { after_ns });
+        self.repeats.end();
         tracing::info!("the driver was restarted");
         self.snapshots.after_start(&mut self.nook, &self.policy)?;
         Ok(Turn::Worked)
@@ -382,7 +387,10 @@ impl<C: Class> Supervisor<C> {
         if let Some(left_out) = self.log_limit.admit(at_ns) {
             let more = if left_out > 0 { format!(" ({left_out} others were not logged)") } else { String::new() };
             let bytes = rolled_back.memory.bytes;
-            tracing::warn!("{error}; the call was rolled back, with {bytes} bytes in memory{more}");
+            let (entry, number) = (rolled_back.entry, self.rollbacks.count() + 1);
+            tracing::warn!(
+                "{error}; the call was rolled back, with {bytes} bytes in memory: rollback {number}, of {entry}{more}"
+            );
         }
         self.rollbacks.note(after_ns);
         self.note_outcome(case, RecoveryOutcome::RolledBack { after_ns });
@@ -411,7 +419,7 @@ impl<C: Class> Supervisor<C> {
         error: NookError,
         crash_state: Option<CrashState>,
     ) -> Result<Turn, Quarantine> {
-        tracing::error!("{error}{}", said_of(self.no_rollback.as_ref()));
+        self.repeats.tell(format!("{error}{}", said_of(self.no_rollback.as_ref())));
         // At once, not when a wait is over: a driver that is not believed any more would reach memory through its
         // device meanwhile. If that fails, the restart tries again and fails too.
         if let Err(error) = self.nook.end() {
@@ -431,6 +439,7 @@ impl<C: Class> Supervisor<C> {
                 Ok(Turn::Worked)
             }
             Verdict::Quarantine => {
+                self.repeats.end();
                 if let Err(error) = self.nook.shut() {
                     tracing::error!("the device did not become quiet: {error}");
                 }

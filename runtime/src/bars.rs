@@ -91,17 +91,20 @@ impl CheckedBars<'_> {
         value: u64,
     ) -> Result<(), Fault> {
         if value > width.all_ones() {
+            self.0.device.refused = Some((bar, offset));
             let rule = "bits above the register's width are set";
             return Err(Fault::BadArgument { call, argument: "value", value, rule });
         }
-        let refused = |rule| Fault::BadArgument { call, argument: "value", value, rule };
         let device = &mut *self.0.device;
         match device.policy.check_write(bar, offset, width) {
             Ok(()) => {}
             Err(Refusal::Rule(rule)) => return Err(Fault::RegisterForbidden { call, bar, offset, rule }),
             Err(Refusal::Value) => {
                 let window = device.seen_window();
-                device.policy.look(bar, offset, width, value, window).map_err(refused)?;
+                if let Err(rule) = device.policy.look(bar, offset, width, value, window) {
+                    device.refused = Some((bar, offset));
+                    return Err(Fault::BadArgument { call, argument: "value", value, rule });
+                }
             }
         }
         self.0.write(bar as u8, offset, width, value)

@@ -19,6 +19,9 @@ pub struct TracedCall {
     pub args: [u64; 3],
     /// What a hostcall returned; zero for an entry, which is noted before it runs.
     pub result: u64,
+    /// What time it was, in nanoseconds of the nook's clock, as the driver was told before the entry that this is or is
+    /// of: several entries that follow one event share it.
+    pub told_ns: u64,
 }
 
 /// What was called.
@@ -85,14 +88,26 @@ pub(crate) struct CallTrace {
     oldest: usize,
     pub(crate) keep: MemoryDump,
     pub(crate) callers: Vec<Caller>,
+    /// Which address the driver's code used that is outside its memory.
+    pub(crate) outside: Option<u64>,
+    /// What time the driver was told last.
+    pub(crate) told_ns: u64,
     memory: Vec<Page>,
 }
 
 impl Default for CallTrace {
     fn default() -> Self {
-        let never = TracedCall { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0 };
-        let steps = Box::new([never; STEPS]);
-        CallTrace { steps, count: 0, oldest: 0, keep: MemoryDump::Nothing, callers: Vec::new(), memory: Vec::new() }
+        let never = TracedCall { call: Call::Entry(Entry::Probe), args: [0; 3], result: 0, told_ns: 0 };
+        CallTrace {
+            steps: Box::new([never; STEPS]),
+            count: 0,
+            oldest: 0,
+            keep: MemoryDump::Nothing,
+            callers: Vec::new(),
+            outside: None,
+            told_ns: 0,
+            memory: Vec::new(),
+        }
     }
 }
 
@@ -100,17 +115,17 @@ impl CallTrace {
     /// Notes that the driver is about to be called.
     #[inline]
     pub(crate) fn entry(&mut self, entry: Entry, args: [u64; 3]) {
-        self.push(TracedCall { call: Call::Entry(entry), args, result: 0 });
+        self.push(TracedCall { call: Call::Entry(entry), args, result: 0, told_ns: self.told_ns });
     }
 
     /// Notes that the host was called.
     #[inline]
     pub(crate) fn hostcall<R: Word>(&mut self, call: Hostcall, args: [u64; 3], result: &Result<R, Fault>) {
-        let step = match result {
-            Ok(result) => TracedCall { call: Call::Hostcall(call), args, result: result.word() },
-            Err(_) => TracedCall { call: Call::Refused(call), args, result: 0 },
+        let (call, result) = match result {
+            Ok(result) => (Call::Hostcall(call), result.word()),
+            Err(_) => (Call::Refused(call), 0),
         };
-        self.push(step);
+        self.push(TracedCall { call, args, result, told_ns: self.told_ns });
     }
 
     #[inline]
@@ -135,6 +150,7 @@ impl CallTrace {
     pub(crate) fn begin(&mut self) {
         self.callers.clear();
         self.memory.clear();
+        self.outside = None;
     }
 
     fn dump_memory_on_fault(&mut self, space: &Space, used_bytes: u64) {
@@ -223,8 +239,8 @@ mod tests {
         let steps = trace.take().steps;
         assert_eq!(steps.len(), STEPS);
         assert_eq!(steps[0].args, [5, 0, 0]);
-        let hostcall = TracedCall { call: Call::Hostcall(Hostcall::ClockNs), args: [0; 3], result: 7 };
-        let refused = TracedCall { call: Call::Refused(Hostcall::DmaFree), args: [9, 0, 0], result: 0 };
+        let hostcall = TracedCall { call: Call::Hostcall(Hostcall::ClockNs), args: [0; 3], result: 7, told_ns: 0 };
+        let refused = TracedCall { call: Call::Refused(Hostcall::DmaFree), args: [9, 0, 0], result: 0, told_ns: 0 };
         assert_eq!(steps[STEPS - 2..], [hostcall, refused]);
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct DeviceState {
     is_quiet: bool,
     /// The last thing that went wrong, for the report: a [`Fault`] holds no text.
     last_error: Option<String>,
+    /// The register (its BAR and offset) whose value was refused last, for the report.
+    pub(crate) refused: Option<(u32, u32)>,
     /// How often something went wrong since an instance began.
     errors: u32,
     /// It was said of this instance that it has no interrupts: a driver may ask again and again.
@@ -80,6 +82,7 @@ impl DeviceState {
             irq_delivered: 0,
             is_quiet: false,
             last_error: None,
+            refused: None,
             errors: 0,
             reported_no_irq: false,
         }

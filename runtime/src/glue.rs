@@ -87,3 +87,15 @@ pub(crate) fn trap_kind(trap: Trap) -> TrapKind {
         _ => TrapKind::Other,
     }
 }
+
+/// Returns the address that a trap was about, if it was one outside a memory and the engine says which: it wraps its
+/// error in one that only has a text.
+pub(crate) fn outside(error: &wasmtime::Error) -> Option<u64> {
+    let Some(Trap::MemoryOutOfBounds) = error.downcast_ref::<Trap>() else { return None };
+    let texts = error.chain().map(ToString::to_string);
+    let mut told = texts.filter_map(|text| {
+        let hex = text.strip_prefix("memory fault at wasm address 0x")?.split(' ').next()?.to_owned();
+        u64::from_str_radix(&hex, 16).ok()
+    });
+    told.next()
+}

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 
-use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES};
-use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, Ticker};
+use nook_abi::{
+    ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, Topic, TrapKind,
+};
+use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, Ticker, register_name};
 use nook_regs::{Bar, RegisterMap};
 
 use crate::call::CallState;
@@ -300,6 +302,7 @@ impl Host {
             // The driver comes to it by itself, in a call that can be named.
             tracing::debug!("guarded registers: {error}");
         }
+        let now_ns = self.clock.now_ns();
         let page = HostPage {
             magic: HOST_PAGE_MAGIC,
             abi_major: ABI_VERSION.0,
@@ -312,9 +315,10 @@ impl Host {
             mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
             class: self.port.page(&self.manifest, &space, self.filter.is_some()),
             irq_vectors: self.manifest.irq_vectors.into(),
-            now_ns: self.clock.now_ns(),
+            now_ns,
             ..HostPage::default()
         };
+        self.call.trace.told_ns = now_ns;
         space.write_host_page(&page);
         self.port.begin();
         let addr = space.host_page_addr() as Addr;
@@ -406,6 +410,7 @@ impl Host {
     /// Tells the driver the time, in its host page.
     #[inline]
     pub(crate) fn tell_time(&mut self, now_ns: u64) {
+        self.call.trace.told_ns = now_ns;
         if let Some(space) = &self.space {
             space.write_now(now_ns);
         }
@@ -429,14 +434,43 @@ impl Host {
         bytes
     }
 
-    /// Returns what a fault was, for those above: with what the device said, where it is about the device, or which
-    /// module it was, if the nook has two.
+    /// Returns what a fault was, for those above: with what the device said, where it is about the device, which
+    /// register or address it is about, and which module it was, if the nook has two.
     #[cold]
     pub(crate) fn error(&self, fault: Fault) -> NookError {
         let about_device = fault.is_device() && fault != Fault::Revoked;
-        let detail = self.last_device_error().filter(|_| about_device).map(str::to_owned);
-        let detail = detail.or_else(|| self.blamed_filter().map(|name| format!("in `{name}`")));
+        let said = self.last_device_error().filter(|_| about_device).map(str::to_owned);
+        let module = self.blamed_filter().map(|name| format!("in `{name}`"));
+        let detail = said.or_else(|| {
+            let parts = [self.register_of(fault), self.outside(fault), module];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            (!parts.is_empty()).then(|| parts.join("; "))
+        });
         NookError::Fault { fault, detail }
+    }
+
+    /// Returns which register was refused, by the map's name.
+    fn register_of(&self, fault: Fault) -> Option<String> {
+        let name = |bar: u32, offset: u32| {
+            let map = self.device.policy.map();
+            let bar = u8::try_from(bar).ok()?;
+            map.find(bar, offset).map(|_| register_name(map, bar, offset))
+        };
+        match fault {
+            Fault::RegisterForbidden { bar, offset, .. } => Some(format!("register {}", name(bar, offset)?)),
+            Fault::BadArgument { call, argument: "value", .. } if call.info().topic == Topic::Register => {
+                let (bar, offset) = self.device.refused?;
+                Some(format!("register {} at BAR {bar} offset {offset:#x}", name(bar, offset)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns which address was used that is outside the driver's memory, if that was the fault and is known.
+    fn outside(&self, fault: Fault) -> Option<String> {
+        let Fault::Trap { kind: TrapKind::MemoryOutOfBounds, .. } = fault else { return None };
+        let (addr, bytes) = (self.call.trace.outside?, self.layout.total_pages() * 65536);
+        Some(format!("address {addr:#x}; its memory has {bytes:#x} bytes"))
     }
 
     /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.

@@ -183,6 +183,11 @@ impl RegisterPolicy {
         Ok(info)
     }
 
+    /// Returns the map.
+    pub fn map(&self) -> &'static RegisterMap {
+        self.map
+    }
+
     /// Returns the map's name.
     pub fn name(&self) -> &'static str {
         self.map.name()

@@ -242,6 +242,7 @@ impl WasmDriver {
         self.fault = Some(fault);
         self.store.data_mut().drop_doorbells();
         self.store.data_mut().call.trace.callers = self.origin.callers(error);
+        self.store.data_mut().call.trace.outside = glue::outside(error);
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().blame_filter();
         }

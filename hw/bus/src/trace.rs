@@ -1,10 +1,13 @@
 //! Tracing middleware: tells a sink about every access, and passes it on.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
-use nook_regs::Width;
+use nook_regs::{RegisterMap, Width};
 
-use crate::{BarMemory, DeviceError, DmaWindow, PciDevice, ResetKind, Result, Service};
+use crate::{
+    BarMemory, DeviceError, DmaWindow, PciDevice, ResetKind, Result, Service, field_names, register_name,
+};
 
 /// One thing that crossed the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,34 @@ pub enum BusAccess {
     Map(u64),
     /// The window at this IOVA was unmapped.
     Unmap(u64),
+}
+
+impl BusAccess {
+    /// Returns it in words, with registers and fields as `map` names them.
+    pub fn describe(&self, map: &RegisterMap) -> String {
+        let register = |bar, offset, arrow, width: Width, value| {
+            let digits = 2 + 2 * width.bytes() as usize;
+            let mut text = format!("{} {arrow} {value:#0digits$x}", register_name(map, bar, offset));
+            let fields = map.find(bar, offset).map(|(info, _)| field_names(info, value)).unwrap_or_default();
+            if !fields.is_empty() {
+                let _ = write!(text, "  [{fields}]");
+            }
+            text
+        };
+        match *self {
+            BusAccess::Read { bar, offset, width, value } => register(bar, offset, "->", width, value),
+            BusAccess::Write { bar, offset, width, value } => register(bar, offset, "<-", width, value),
+            BusAccess::Irq(vectors) => {
+                let fired = (0..u32::BITS).filter(|vector| vectors >> vector & 1 != 0);
+                format!("interrupt {}", fired.map(|vector| vector.to_string()).collect::<Vec<_>>().join(", "))
+            }
+            BusAccess::Reset(kind) => format!("the device was reset ({kind:?})"),
+            BusAccess::BusMaster(true) => "bus mastering on: the device may reach memory".into(),
+            BusAccess::BusMaster(false) => "bus mastering off".into(),
+            BusAccess::Map(iova) => format!("the DMA window is at {iova:#x} for the device"),
+            BusAccess::Unmap(iova) => format!("the DMA window at {iova:#x} is gone for the device"),
+        }
+    }
 }
 
 /// Where a trace goes.
@@ -118,5 +149,36 @@ impl<D: PciDevice, S: TraceSink> PciDevice for Tracing<D, S> {
             self.sink.access(BusAccess::Irq(service.irqs));
         }
         Ok(service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    nook_regs::registers! {
+        /// One.
+        static MAP = "sample", bar 0, 0x100 bytes;
+        /// With a bit.
+        CTRL: u16 at 0x10, Rw, "1" {
+            /// A bit.
+            RST = 1,
+        }
+    }
+
+    #[test]
+    fn what_crosses_the_bus_is_told_in_words() {
+        let read = BusAccess::Read { bar: 0, offset: CTRL.offset(), width: Width::B2, value: 3 };
+        let write = BusAccess::Write { bar: 0, offset: 0x20, width: Width::B4, value: 0x1f };
+        let told = [read, write, BusAccess::Irq(0b101), BusAccess::Map(0x100_0000)].map(|it| it.describe(&MAP));
+        assert_eq!(
+            told,
+            [
+                "CTRL -> 0x0003  [RST]",
+                "BAR 0 0x20 <- 0x0000001f",
+                "interrupt 0, 2",
+                "the DMA window is at 0x1000000 for the device"
+            ]
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use nook_regs::RegisterMap;
 use serde::Serialize;
 
+use crate::register_name;
+
 /// A register's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterAt {
@@ -117,11 +119,7 @@ impl Irreversible {
     /// With the registers' names.
     pub fn named(self, map: &RegisterMap) -> Irreversible<RegisterName> {
         self.map(|RegisterAt { bar, offset }| {
-            let name = match map.find(bar, offset) {
-                Some((info, _)) if info.count == 1 => info.name.to_string(),
-                Some((info, index)) => format!("{}[{index}]", info.name),
-                None => format!("BAR {bar} {offset:#x}"),
-            };
+            let name = register_name(map, bar, offset);
             RegisterName { bar, offset, name }
         })
     }

@@ -1,0 +1,84 @@
+//! Options about traces.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::event::Event;
+
+/// Of a run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunTrace {
+    /// Writes a trace to this file: each entry into the driver with its time, each hostcall, what crossed the bus, for
+    /// `nook-run trace FILE`. At sfi, sfi+txn and process; see docs/trace.md.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// `nook-run trace`.
+#[derive(Debug, clap::Args)]
+pub struct TraceArgs {
+    /// What --trace wrote.
+    pub file: PathBuf,
+    /// As what it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Prints these events only.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
+    pub only: Vec<Kind>,
+}
+
+/// As what a trace is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines to read.
+    Text,
+    /// One JSON object a line.
+    Jsonl,
+    /// The Trace Event format, for https://ui.perfetto.dev and chrome://tracing.
+    Chrome,
+}
+
+/// A kind of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Calls of the driver, and their ends.
+    Entry,
+    /// Calls of the host by the driver.
+    Hostcall,
+    /// Registers as they were read and written at the device: in a transaction, writes come when it is committed.
+    Register,
+    /// Interrupts that the device raised.
+    Interrupt,
+    /// What the host did with the device: DMA window, bus mastering, reset.
+    Device,
+    /// Instances that began and ended, calls that were rolled back, restored snapshots.
+    Driver,
+}
+
+impl Kind {
+    /// Returns what an event is.
+    pub fn of(event: &Event) -> Self {
+        use nook_bus::BusAccess;
+        match event {
+            Event::Entered { .. } | Event::Left(_) => Kind::Entry,
+            Event::Called { .. } => Kind::Hostcall,
+            Event::Bus(BusAccess::Read { .. } | BusAccess::Write { .. }) => Kind::Register,
+            Event::Bus(BusAccess::Irq(_)) => Kind::Interrupt,
+            Event::Bus(_) => Kind::Device,
+            Event::Begun | Event::Ended | Event::RolledBack { .. } | Event::Restored => Kind::Driver,
+        }
+    }
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Entry => "entry",
+            Kind::Hostcall => "hostcall",
+            Kind::Register => "register",
+            Kind::Interrupt => "interrupt",
+            Kind::Device => "device",
+            Kind::Driver => "driver",
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! `nook-run trace`: a trace as text, as JSON lines, and in the Trace Event format.
+
+use std::io::{self, BufWriter, Write};
+
+use anyhow::{Context, Result};
+use nook_abi::{ArgInfo, Entry, Printable, Topic};
+use nook_bus::{BusAccess, field_names, register_name};
+use nook_regs::RegisterMap;
+use serde_json::{Map, Value, json};
+
+use super::args::{Format, Kind, TraceArgs};
+use super::event::Event;
+use super::file::{Head, Reader};
+
+/// Threads of the Trace Event format, by what they show.
+const THREADS: [(u64, &str); 3] = [(1, "driver: calls"), (2, "device: registers"), (3, "device: interrupts")];
+
+/// Prints a trace.
+///
+/// # Errors
+/// If it is no trace, or damaged: then what stands before the damage was printed. If it cannot be printed.
+pub fn print(args: &TraceArgs) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut damage = Ok(());
+    let written = show(args, &mut out, &mut damage).and_then(|()| out.flush().context("cannot write to standard output"));
+    match written {
+        // Whoever reads it has read enough.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => damage,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a trace to `out`, and to `damage` why it is not whole.
+fn show(args: &TraceArgs, out: &mut impl Write, damage: &mut Result<()>) -> Result<()> {
+    let mut reader = Reader::open(&args.file)?;
+    let map = nook_regs_file::read(&reader.head.registers).context("the trace's register map is damaged")?.map;
+    let mut printer = Printer { format: args.format, map, begin_ns: None, inside: None, first: true };
+    printer.head(&reader.head, out)?;
+    let mut failed = Ok(());
+    *damage = reader.each(|at_ns, event| {
+        if !args.only.is_empty() && !args.only.contains(&Kind::of(event)) {
+            printer.pass(at_ns, event);
+            return Ok(true);
+        }
+        failed = printer.event(at_ns, event, out).map_err(anyhow::Error::new);
+        Ok(failed.is_ok())
+    });
+    failed?;
+    printer.end(out)?;
+    Ok(())
+}
+
+struct Printer {
+    format: Format,
+    map: &'static RegisterMap,
+    /// When the first event came: times are counted from there.
+    begin_ns: Option<u64>,
+    /// The call that the driver is in.
+    inside: Option<(u64, Entry, [u64; 3])>,
+    /// Nothing was printed yet, in the Trace Event format.
+    first: bool,
+}
+
+impl Printer {
+    fn head(&mut self, head: &Head, out: &mut impl Write) -> io::Result<()> {
+        let Head { driver, device, isolation, .. } = head;
+        match self.format {
+            Format::Text => {
+                writeln!(out, "# {} drives {}, isolation {}", Printable(driver), Printable(device), Printable(isolation))
+            }
+            Format::Jsonl => {
+                writeln!(out, "{}", json!({ "kind": "trace", "driver": driver, "device": device, "isolation": isolation }))
+            }
+            Format::Chrome => {
+                write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
+                let meta = |name: &str, thread: u64, of: &str| {
+                    json!({ "ph": "M", "name": name, "pid": 1, "tid": thread, "args": { "name": of } })
+                };
+                self.item(&meta("process_name", 0, &format!("{driver}, {device}, {isolation}")), out)?;
+                THREADS.iter().try_for_each(|(thread, name)| self.item(&meta("thread_name", *thread, name), out))
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if self.format != Format::Chrome {
+            return Ok(());
+        }
+        // A call that never came back.
+        if let Some((begun_ns, entry, args)) = self.inside.take() {
+            let args = arguments(entry.info().args, args);
+            let item = json!({
+                "ph": "B", "name": entry.name(), "cat": "entry", "pid": 1, "tid": 1, "ts": micros(begun_ns), "args": args,
+            });
+            self.item(&item, out)?;
+        }
+        writeln!(out, "\n]}}")
+    }
+
+    /// Takes note of an event that is not printed. Returns its time from the trace's beginning.
+    fn pass(&mut self, at_ns: u64, event: &Event) -> u64 {
+        let at_ns = at_ns - *self.begin_ns.get_or_insert(at_ns);
+        match event {
+            Event::Entered { entry, args } => self.inside = Some((at_ns, *entry, *args)),
+            Event::Left(_) => self.inside = None,
+            _ => {}
+        }
+        at_ns
+    }
+
+    fn event(&mut self, at_ns: u64, event: &Event, out: &mut impl Write) -> io::Result<()> {
+        let inside = self.inside;
+        let at_ns = self.pass(at_ns, event);
+        match self.format {
+            Format::Text => {
+                let kind = Kind::of(event).name();
+                let indent = if self.inside.is_some() && !matches!(event, Event::Entered { .. }) { "  " } else { "" };
+                let (seconds, nanos) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
+                writeln!(out, "{seconds:4}.{nanos:09} {kind:9} {indent}{}", self.words(at_ns, event, inside))
+            }
+            Format::Jsonl => {
+                let mut line = Map::new();
+                line.insert("at_ns".into(), at_ns.into());
+                line.insert("kind".into(), Kind::of(event).name().into());
+                if let (Event::Left(_), Some((begun_ns, entry, _))) = (event, inside) {
+                    line.insert("entry".into(), entry.name().into());
+                    line.insert("duration_ns".into(), (at_ns - begun_ns).into());
+                }
+                line.extend(self.parts(event));
+                writeln!(out, "{}", Value::from(line))
+            }
+            Format::Chrome => self.chrome(at_ns, event, inside, out),
+        }
+    }
+
+    fn chrome(
+        &mut self,
+        at_ns: u64,
+        event: &Event,
+        inside: Option<(u64, Entry, [u64; 3])>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let kind = Kind::of(event);
+        let (thread, scope) = match kind {
+            Kind::Entry | Kind::Hostcall => (1, "t"),
+            Kind::Register => (2, "t"),
+            Kind::Interrupt => (3, "t"),
+            Kind::Device | Kind::Driver => (1, "p"),
+        };
+        let item = match (event, inside) {
+            // It is one item, once it is over.
+            (Event::Entered { .. }, _) => return Ok(()),
+            (Event::Left(_), Some((begun_ns, entry, args))) => {
+                let mut args = arguments(entry.info().args, args);
+                args.extend(self.parts(event));
+                json!({
+                    "ph": "X", "name": entry.name(), "cat": kind.name(), "pid": 1, "tid": thread,
+                    "ts": micros(begun_ns), "dur": micros(at_ns - begun_ns), "args": args,
+                })
+            }
+            _ => json!({
+                "ph": "i", "s": scope, "name": self.words(at_ns, event, inside), "cat": kind.name(), "pid": 1,
+                "tid": thread, "ts": micros(at_ns), "args": self.parts(event),
+            }),
+        };
+        self.item(&item, out)
+    }
+
+    fn item(&mut self, item: &Value, out: &mut impl Write) -> io::Result<()> {
+        let before = if std::mem::take(&mut self.first) { "\n" } else { ",\n" };
+        write!(out, "{before}{item}")
+    }
+
+    /// Describes an event in a line; `inside` is the call in which it came.
+    fn words(&self, at_ns: u64, event: &Event, inside: Option<(u64, Entry, [u64; 3])>) -> String {
+        match event {
+            Event::Entered { entry, args } => format!("{entry}({})", listed(entry.info().args, args)),
+            Event::Left(outcome) => {
+                let entry = inside.map_or("?", |(_, entry, _)| entry.name());
+                let after_us = inside.map_or(0.0, |(begun_ns, ..)| (at_ns - begun_ns) as f64 / 1e3);
+                match outcome {
+                    Ok(result) => format!("{entry} = {}, after {after_us:.3} us", shown(*result)),
+                    Err(why) => format!("{entry} ended after {after_us:.3} us: {}", Printable(why)),
+                }
+            }
+            Event::Called { call, args, outcome } => {
+                let row = call.info();
+                let listed = match self.register(event) {
+                    Some(name) if row.args.len() > 2 => format!("{name}, {}", listed(&row.args[2..], &args[2..])),
+                    Some(name) => name,
+                    None => listed(row.args, args),
+                };
+                match outcome {
+                    Ok(0) if row.result == nook_abi::Value::Unit => format!("{call}({listed})"),
+                    Ok(result) => format!("{call}({listed}) = {}", shown(*result)),
+                    Err(why) => format!("{call}({listed}) refused: {}", Printable(why)),
+                }
+            }
+            Event::Bus(access) => access.describe(self.map),
+            Event::Begun => "an instance begins".into(),
+            Event::Ended => "the instance ended".into(),
+            Event::RolledBack { entry, why } => format!("{entry} was rolled back: {}", Printable(why)),
+            Event::Restored => "restored from a snapshot".into(),
+        }
+    }
+
+    /// Returns which register an event is about.
+    fn register(&self, event: &Event) -> Option<String> {
+        let (bar, offset) = match *event {
+            Event::Called { call, args: [bar, offset, _], .. }
+                if call.info().topic == Topic::Register && call.info().args.len() >= 2 =>
+            {
+                (u8::try_from(bar).ok()?, u32::try_from(offset).ok()?)
+            }
+            Event::Bus(BusAccess::Read { bar, offset, .. } | BusAccess::Write { bar, offset, .. }) => (bar, offset),
+            _ => return None,
+        };
+        Some(register_name(self.map, bar, offset))
+    }
+
+    /// Returns an event's parts by their names.
+    fn parts(&self, event: &Event) -> Map<String, Value> {
+        let mut parts = Map::new();
+        let mut part = |name: &str, value: Value| {
+            parts.insert(name.into(), value);
+        };
+        match event {
+            Event::Entered { entry, args } => {
+                part("entry", entry.name().into());
+                part("args", arguments(entry.info().args, *args).into());
+            }
+            Event::Left(Ok(result)) => part("result", (*result).into()),
+            Event::Left(Err(why)) => part("fault", why.as_str().into()),
+            Event::Called { call, args, outcome } => {
+                part("hostcall", call.info().name.into());
+                part("args", arguments(call.info().args, *args).into());
+                match outcome {
+                    Ok(result) => part("result", (*result).into()),
+                    Err(why) => part("refused", why.as_str().into()),
+                }
+            }
+            Event::Bus(access) => match *access {
+                BusAccess::Read { bar, offset, width, value } | BusAccess::Write { bar, offset, width, value } => {
+                    let reads = matches!(access, BusAccess::Read { .. });
+                    part("access", if reads { "read" } else { "write" }.into());
+                    part("bar", bar.into());
+                    part("offset", offset.into());
+                    part("bytes", width.bytes().into());
+                    part("value", value.into());
+                    let fields = self.map.find(bar, offset).map(|(info, _)| field_names(info, value));
+                    if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
+                        part("fields", fields.into());
+                    }
+                }
+                BusAccess::Irq(vectors) => part("vectors", vectors.into()),
+                _ => part("what", access.describe(self.map).into()),
+            },
+            Event::Begun => part("what", "begun".into()),
+            Event::Ended => part("what", "ended".into()),
+            Event::Restored => part("what", "restored".into()),
+            Event::RolledBack { entry, why } => {
+                part("what", "rolled back".into());
+                part("entry", entry.name().into());
+                part("fault", why.as_str().into());
+            }
+        }
+        if let Some(register) = self.register(event) {
+            part("register", register.into());
+        }
+        parts
+    }
+}
+
+fn arguments(names: &[ArgInfo], args: [u64; 3]) -> Map<String, Value> {
+    names.iter().zip(args).map(|(arg, value)| (arg.name.to_owned(), value.into())).collect()
+}
+
+fn listed(names: &[ArgInfo], args: &[u64]) -> String {
+    names.iter().zip(args).map(|(arg, &value)| format!("{} {}", arg.name, shown(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// Small and negative numbers as such, others in hexadecimal.
+fn shown(value: u64) -> String {
+    match value as i64 {
+        small @ -255..=9 => small.to_string(),
+        _ => format!("{value:#x}"),
+    }
+}
+
+/// Microseconds, as the Trace Event format has times.
+fn micros(ns: u64) -> Value {
+    (ns as f64 / 1e3).into()
+}
