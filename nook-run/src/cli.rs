@@ -12,7 +12,7 @@ use nook_qemu::DeviceSpec;
 
 use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
-use crate::{block, build, call, misc, net, new, serial};
+use crate::{block, build, call, misc, net, new, pci, serial, trace};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -57,15 +57,17 @@ pub enum Command {
     /// Plants faults in a driver and what it works with, by the thousand, and reports what survived.
     Campaign(Box<crate::campaign::args::CampaignArgs>),
     /// Lists this machine's PCI devices, the kernel drivers that have them, and which of the given drivers drive them.
-    Devices(DevicesArgs),
+    Devices(pci::args::DevicesArgs),
     /// Takes a device from its kernel driver and binds it to vfio-pci, for --pci.
-    Bind(BindArgs),
+    Bind(pci::args::BindArgs),
     /// Gives a device back to the driver that it was taken from.
-    Unbind(UnbindArgs),
+    Unbind(pci::args::UnbindArgs),
     /// Explains a crash bundle: what happened, where in the driver's source, and what it did before.
     Postmortem(PostmortemArgs),
+    /// Prints what --trace wrote, as text, as JSON lines, or for Perfetto and Chrome; docs/trace.md.
+    Trace(trace::TraceArgs),
     /// Says what this machine lacks for --pci, and how to fix it.
-    Doctor(DoctorArgs),
+    Doctor(pci::args::DoctorArgs),
 }
 
 /// `nook-run inspect`.
@@ -122,44 +124,6 @@ pub struct SelftestArgs {
     /// Writes a report to this file, to attach to a bug report.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-}
-
-/// `nook-run devices`.
-#[derive(Debug, Args)]
-pub struct DevicesArgs {
-    /// Drivers' files: the list then says which device each of them drives.
-    pub drivers: Vec<PathBuf>,
-    /// Prints JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `nook-run bind`.
-#[derive(Debug, Args)]
-pub struct BindArgs {
-    /// The device's address, such as 03:00.0.
-    pub device: String,
-    /// Takes the device even if the machine uses it.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// `nook-run unbind`.
-#[derive(Debug, Args)]
-pub struct UnbindArgs {
-    /// The device's address, such as 03:00.0.
-    pub device: String,
-    /// Takes the device even from a process that drives it.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// `nook-run doctor`.
-#[derive(Debug, Args)]
-pub struct DoctorArgs {
-    /// Prints JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// How a driver is isolated.
@@ -308,7 +272,7 @@ pub struct RunArgs {
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
         "driver", "filter_rule", "call", "serve", "pty", "line", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
-        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "counters", "wasi", "process_wait", "registers", "state",
+        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "counters", "wasi", "process_wait", "registers", "state", "trace",
     ])]
     pub nook: Vec<NookArg>,
 
@@ -416,6 +380,10 @@ pub struct RunArgs {
     /// Compiles the driver again, without the cache.
     #[arg(long)]
     pub no_cache: bool,
+
+    /// The trace of the run.
+    #[command(flatten)]
+    pub trace: trace::RunTrace,
 
     /// Logs more; given twice, it logs everything, including each register access.
     #[arg(short, long, action = clap::ArgAction::Count)]

@@ -29,7 +29,7 @@ mod selftest;
 mod serial;
 mod signals;
 mod state;
-mod trace;
+pub mod trace;
 
 pub use campaign::campaign;
 pub use report::Report;

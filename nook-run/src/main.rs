@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use nook_process::compiler;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem};
+use nook_run::{RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem, trace};
 
 fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
@@ -20,6 +20,7 @@ fn command(command: &Command) -> Result<RunOutcome> {
         Command::Call(args) => call::text(args),
         Command::New(args) => new::text(args),
         Command::Map(args) => maps::text(&args.command),
+        Command::Trace(args) => return trace::print(args).map(|()| RunOutcome::Done),
         Command::Inspect(args) => {
             let (text, refused) = inspect::text(args)?;
             output::print(&text)?;

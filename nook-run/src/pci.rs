@@ -1,5 +1,7 @@
 //! The commands about real devices: `devices`, `bind`, `unbind`, `doctor`.
 
+pub mod args;
+
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
@@ -7,7 +9,7 @@ use nook_runtime::DriverModule;
 use pci_passthrough::{Binder, Check, NetUse, PciAddress, PciFunction, Roots, Sysfs, Verdict, doctor};
 use serde::Serialize;
 
-use crate::cli::{BindArgs, DevicesArgs, DoctorArgs, UnbindArgs};
+use self::args::{BindArgs, DevicesArgs, DoctorArgs, UnbindArgs};
 use crate::{drivers, output};
 
 /// One device as `devices --json` prints it.

@@ -18,7 +18,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{block, device, drivers, maps, misc, net, nooks, output, serial, state};
+use crate::{block, device, drivers, maps, misc, net, nooks, output, serial, state, trace};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -211,15 +211,18 @@ pub(crate) fn parts(
     if policy.begins_with_sfi() && launcher.isolation() == "sfi+txn" {
         launcher = drivers::after_fault(module, launcher, &cache)?;
     }
+    args.trace.check(launcher.isolation())?;
     let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
     let maps = [modules.map];
-    let mut builder = NookBuilder::of(module, &maps).clock(clock);
+    let mut builder = NookBuilder::of(module, &maps).clock(clock.clone());
     if module.manifest().class() == nook_abi::Class::Block {
         builder = builder.budgets(Budgets { transmit_ns: policy.request_ns(), ..Budgets::default() });
     }
     let traced = (args.verbose >= 2).then_some(modules.map);
     let device = device::open_traced(device, traced, module.manifest(), builder.window()?)?;
-    let host = builder.host(device)?;
+    let (device, recorder) = args.trace.begin(device, &clock)?;
+    let mut host = builder.host(device)?;
+    trace::watch(recorder, &mut host, launcher.isolation(), module, modules.map)?;
     Ok((host, launcher))
 }
 

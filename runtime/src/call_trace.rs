@@ -3,7 +3,7 @@
 
 use nook_abi::{Entry, Fault, Hostcall};
 
-use crate::{Host, Space};
+use crate::{Host, NookError, Space};
 
 /// Calls that are kept.
 const STEPS: usize = 256;
@@ -22,6 +22,35 @@ pub struct TracedCall {
     /// What time it was, in nanoseconds of the nook's clock, as the driver was told before the entry that this is or is
     /// of: several entries that follow one event share it.
     pub told_ns: u64,
+}
+
+/// What watches the calls of a nook as they pass, at the levels that see them: `sfi`, `sfi+txn` and `process`.
+pub trait CallSink: Send {
+    /// The driver is about to be called.
+    fn entered(&mut self, entry: Entry, args: [u64; 3]);
+
+    /// It came back with a result, or its call was ended. Also told of a call that was refused without being made,
+    /// because the instance had ended before.
+    fn left(&mut self, outcome: Result<u64, Fault>);
+
+    /// The driver called the host, which did what was asked, or refused.
+    fn called(&mut self, call: Hostcall, args: [u64; 3], outcome: Result<u64, Fault>);
+
+    /// Something happened to the instance.
+    fn lived(&mut self, life: Life<'_>);
+}
+
+/// What happens to an instance.
+#[derive(Clone, Copy, Debug)]
+pub enum Life<'a> {
+    /// It begins.
+    Begun,
+    /// It ended.
+    Ended,
+    /// Its last call, of this entry, was undone, because of this.
+    RolledBack(Entry, &'a NookError),
+    /// It goes on from a snapshot.
+    Restored,
 }
 
 /// What was called.
@@ -92,6 +121,8 @@ pub(crate) struct CallTrace {
     pub(crate) outside: Option<u64>,
     /// What time the driver was told last.
     pub(crate) told_ns: u64,
+    /// What watches besides.
+    pub(crate) sink: Option<Box<dyn CallSink>>,
     memory: Vec<Page>,
 }
 
@@ -106,6 +137,7 @@ impl Default for CallTrace {
             callers: Vec::new(),
             outside: None,
             told_ns: 0,
+            sink: None,
             memory: Vec::new(),
         }
     }
@@ -116,11 +148,32 @@ impl CallTrace {
     #[inline]
     pub(crate) fn entry(&mut self, entry: Entry, args: [u64; 3]) {
         self.push(TracedCall { call: Call::Entry(entry), args, result: 0, told_ns: self.told_ns });
+        if let Some(sink) = &mut self.sink {
+            sink.entered(entry, args);
+        }
+    }
+
+    /// Notes that a call of the driver is over.
+    #[inline]
+    pub(crate) fn left<R: Word>(&mut self, outcome: &Result<R, Fault>) {
+        if let Some(sink) = &mut self.sink {
+            sink.left(outcome.as_ref().map(Word::word).map_err(|fault| *fault));
+        }
+    }
+
+    /// Notes what happened to the instance.
+    pub(crate) fn lived(&mut self, life: Life<'_>) {
+        if let Some(sink) = &mut self.sink {
+            sink.lived(life);
+        }
     }
 
     /// Notes that the host was called.
     #[inline]
     pub(crate) fn hostcall<R: Word>(&mut self, call: Hostcall, args: [u64; 3], result: &Result<R, Fault>) {
+        if let Some(sink) = &mut self.sink {
+            sink.called(call, args, result.as_ref().map(Word::word).map_err(|fault| *fault));
+        }
         let (call, result) = match result {
             Ok(result) => (Call::Hostcall(call), result.word()),
             Err(_) => (Call::Refused(call), 0),
@@ -174,6 +227,11 @@ impl CallTrace {
 }
 
 impl Host {
+    /// Has calls of the driver and its hostcalls watched from now on, in this instance and in later ones.
+    pub fn watch_calls(&mut self, sink: Box<dyn CallSink>) {
+        self.call.trace.sink = Some(sink);
+    }
+
     /// Copies what is to be kept of the driver's memory, if there is a driver.
     pub(crate) fn dump_memory(&mut self) {
         let layout = *self.layout();

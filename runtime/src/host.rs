@@ -2,9 +2,7 @@
 
 use std::any::Any;
 
-use nook_abi::{
-    ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, Topic, TrapKind,
-};
+use nook_abi::{ABI_VERSION, Addr, Entry, Fault, HOST_PAGE_MAGIC, HostPage, Hostcall, MAILBOX_BYTES, Topic, TrapKind};
 use nook_bus::{BarSpace, Clock, DeviceError, DmaWindow, IrqKind, PciDevice, PciIdentity, Ticker, register_name};
 use nook_regs::{Bar, RegisterMap};
 
@@ -15,7 +13,7 @@ use crate::driver_log::DriverLog;
 use crate::due_calls::DueCalls;
 use crate::loop_monitor::LoopMonitor;
 use crate::virtual_time::SERVICE_NS;
-use crate::{Budgets, Counters, Layout, NookError, OwnedManifest, Space};
+use crate::{Budgets, Counters, Layout, Life, NookError, OwnedManifest, Space};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -328,6 +326,7 @@ impl Host {
         self.monitor = LoopMonitor::default();
         self.log.begin();
         self.call.begin_instance();
+        self.call.trace.lived(Life::Begun);
         Ok(addr)
     }
 
@@ -347,6 +346,7 @@ impl Host {
         self.counters.ends += 1;
         self.call.due = DueCalls::default();
         self.space = None;
+        self.call.trace.lived(Life::Ended);
         quiet
     }
 

@@ -43,6 +43,12 @@ impl Host {
         self.call.trace.entry(entry, args);
     }
 
+    /// Ends that call: it came back, or was ended.
+    #[inline]
+    pub fn end_remote_call(&mut self, outcome: &Result<u64, Fault>) {
+        self.call.trace.left(outcome);
+    }
+
     /// Handles a tick, after [`TICK_NS`](crate::TICK_NS) in a call of a driver that runs elsewhere; `cpu_ns` is its
     /// clock of CPU time, and in `nobodys_ns` of the time since the last tick it could not run, so that nobody is
     /// charged for them. The caller sees to it that this happens however long the driver is silent, and however often

@@ -5,7 +5,7 @@ use nook_bus::DeviceError;
 
 use crate::device::DeviceImage;
 use crate::due_calls::DueCalls;
-use crate::{Host, Image};
+use crate::{Host, Image, Life};
 
 /// A nook at a moment at which nothing moved: all that a call had to do was done, the driver had no work, and
 /// its device did nothing. What passes between host and driver is no part of it.
@@ -73,6 +73,7 @@ impl Host {
         self.call.due = image.due;
         self.monitor = crate::loop_monitor::LoopMonitor::default();
         self.call.trace.begin();
+        self.call.trace.lived(Life::Restored);
         self.device.restore(&image.device)
     }
 }

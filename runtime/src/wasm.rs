@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use nook_abi::{Addr, Context, ENTRY_PREFIX, Entry, Fault, Status, TrapKind, padded};
-use nook_instrument::deadline::with_deadline_checks;
-use nook_instrument::{Counting, MEMORY_EXPORT, check};
+use nook_instrument::MEMORY_EXPORT;
 use wasmtime::{InstancePre, Linker, Store, Trap, TypedFunc};
 
-use crate::cache::{Compiled, Finished, Recipe};
+use crate::cache::{Compiled, Recipe};
 use crate::countdown::Countdown;
+use crate::finish::finish;
 use crate::meter::Meter;
 use crate::net::filter;
 use crate::origin::Origin;
@@ -17,7 +17,7 @@ use crate::time_cell::{self, Of, TimeCell};
 use crate::watch::cell_value;
 use crate::{
     CodeGen, Driver, DriverModule, Ended, Engine, EngineError, FilterModule, Host, Image, InstanceRollback,
-    LaunchError, Launcher, Mmio, ModuleCache, Prepared, Rollback, RolledBack, Space, direct, glue, memory,
+    LaunchError, Launcher, Mmio, ModuleCache, Rollback, RolledBack, Space, direct, glue, memory,
 };
 
 macro_rules! wasm_type {
@@ -108,7 +108,12 @@ macro_rules! define_wasm_driver {
                     }
                     // Matched where it lies: moved as a whole, it would be read before its halves are written.
                     match outcome {
-                        Ok(result) => self.store.data_mut().ring_doorbells().map(|()| result),
+                        Ok(result) => {
+                            let host = self.store.data_mut();
+                            let rung = host.ring_doorbells().map(|()| result);
+                            host.call.trace.left(&rung);
+                            rung
+                        }
                         Err(error) => Err(self.died(Entry::$variant, &error, injected)),
                     }
                 }
@@ -216,7 +221,9 @@ impl WasmDriver {
     #[cold]
     fn lost(&mut self, fault: Fault) -> Fault {
         self.fault = Some(fault);
-        self.store.data_mut().drop_doorbells();
+        let host = self.store.data_mut();
+        host.drop_doorbells();
+        host.call.trace.left(&Err::<(), _>(fault));
         fault
     }
 
@@ -240,9 +247,11 @@ impl WasmDriver {
             }
         };
         self.fault = Some(fault);
-        self.store.data_mut().drop_doorbells();
-        self.store.data_mut().call.trace.callers = self.origin.callers(error);
-        self.store.data_mut().call.trace.outside = glue::outside(error);
+        let host = self.store.data_mut();
+        host.drop_doorbells();
+        host.call.trace.callers = self.origin.callers(error);
+        host.call.trace.outside = glue::outside(error);
+        host.call.trace.left(&Err::<(), _>(fault));
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().blame_filter();
         }
@@ -279,35 +288,6 @@ pub struct WasmLauncher {
     link: Link,
     recoverable: Option<Arc<dyn Rollback>>,
     origin: Arc<Origin>,
-}
-
-/// Prepares a module, and checks what came of it.
-fn finish(how: &CodeGen, module: &DriverModule, way: Option<&dyn Rollback>) -> Result<Finished, EngineError> {
-    let refused = |error: &dyn std::fmt::Display| EngineError::Compile(format!("{error:#}"));
-    let prepared = way.map(|way| way.prepare(module).map_err(EngineError::NoRollback)).transpose()?;
-    let wrappers_from = prepared.as_ref().map_or(u32::MAX, |prepared| prepared.wrappers_from);
-    let (wasm, prepared) = prepared.map(|Prepared { wasm, offsets, .. }| (wasm, offsets)).unzip();
-    let mut wasm = wasm.unwrap_or_else(|| module.wasm().to_vec());
-    let keeps_time = way.is_some_and(Rollback::keeps_time);
-    let mut timed = None;
-    if how.deadline_checks && !keeps_time {
-        let made = with_deadline_checks(&wasm).map_err(|error| refused(&error))?;
-        (wasm, timed) = (made.wasm, Some(made.offsets));
-    }
-    let mut counting = None;
-    if module.counts() {
-        let made = Counting::of(&wasm, wrappers_from).map_err(|error| refused(&error))?;
-        wasm.clone_from(&made.wasm);
-        counting = Some(made);
-    }
-    if keeps_time || how.deadline_checks {
-        // Nothing stands behind what the module does by itself, so it is checked as it is compiled.
-        check::deadlines(&wasm).map_err(EngineError::NoDeadlineCheck)?;
-    }
-    if let Some(way) = way {
-        way.check(module, &wasm).map_err(EngineError::NotLogged)?;
-    }
-    Ok(Finished { wasm, origin: Origin::new(module.offsets(), prepared, timed, counting.as_ref()) })
 }
 
 impl WasmLauncher {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use nook_regs::{RegisterMap, Width};
 
-use crate::{
-    BarMemory, DeviceError, DmaWindow, PciDevice, ResetKind, Result, Service, field_names, register_name,
-};
+use crate::{BarMemory, DeviceError, DmaWindow, PciDevice, ResetKind, Result, Service, field_names, register_name};
 
 /// One thing that crossed the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

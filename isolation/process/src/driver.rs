@@ -117,7 +117,9 @@ impl ProcessDriver {
             return Err(fault);
         }
         self.host.begin_remote_call(entry, args);
-        self.connection.call(&mut self.host, entry, args).map_err(|fault| self.died(fault))
+        let outcome = self.connection.call(&mut self.host, entry, args);
+        self.host.end_remote_call(&outcome);
+        outcome.map_err(|fault| self.died(fault))
     }
 
     /// Ends the process: it no longer touches what it shares with the device and its successor.

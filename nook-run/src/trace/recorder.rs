@@ -11,7 +11,7 @@ use nook_runtime::{CallSink, Life};
 use super::event::Event;
 use super::file::{Head, Writer};
 
-/// A trace that is being written. Clones write to the same: one is told of calls, one of what crosses the bus.
+/// A trace that is being written, until its last clone is dropped: one is told of calls, one of what crosses the bus.
 ///
 /// One that cannot be written any more, as on a full disk, is said once in the log and ends; the run goes on.
 #[derive(Clone)]
@@ -42,16 +42,6 @@ impl Recorder {
         self.open().writer.as_mut().map_or(Ok(()), |writer| writer.head(head))
     }
 
-    /// Ends it.
-    pub fn finish(&self) {
-        let mut open = self.open();
-        if let Some(mut writer) = open.writer.take()
-            && let Err(error) = writer.finish()
-        {
-            tracing::error!("{}: {error}", writer.cannot());
-        }
-    }
-
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,6 +53,16 @@ impl Open {
         if let Err(error) = writer.add(self.clock.now_ns(), event) {
             tracing::error!("{}: {error}; the trace ends here, the run goes on", writer.cannot());
             self.writer = None;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.finish()
+        {
+            tracing::error!("{}: {error}", writer.cannot());
         }
     }
 }

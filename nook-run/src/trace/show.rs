@@ -22,7 +22,8 @@ const THREADS: [(u64, &str); 3] = [(1, "driver: calls"), (2, "device: registers"
 pub fn print(args: &TraceArgs) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut damage = Ok(());
-    let written = show(args, &mut out, &mut damage).and_then(|()| out.flush().context("cannot write to standard output"));
+    let written =
+        show(args, &mut out, &mut damage).and_then(|()| out.flush().context("cannot write to standard output"));
     match written {
         // Whoever reads it has read enough.
         Err(error) if is_broken_pipe(&error) => Ok(()),
@@ -71,16 +72,24 @@ impl Printer {
         let Head { driver, device, isolation, .. } = head;
         match self.format {
             Format::Text => {
-                writeln!(out, "# {} drives {}, isolation {}", Printable(driver), Printable(device), Printable(isolation))
+                writeln!(
+                    out,
+                    "# {} drives {}, isolation {}",
+                    Printable(driver),
+                    Printable(device),
+                    Printable(isolation)
+                )
             }
             Format::Jsonl => {
-                writeln!(out, "{}", json!({ "kind": "trace", "driver": driver, "device": device, "isolation": isolation }))
+                writeln!(
+                    out,
+                    "{}",
+                    json!({ "kind": "trace", "driver": driver, "device": device, "isolation": isolation })
+                )
             }
             Format::Chrome => {
                 write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
-                let meta = |name: &str, thread: u64, of: &str| {
-                    json!({ "ph": "M", "name": name, "pid": 1, "tid": thread, "args": { "name": of } })
-                };
+                let meta = |name: &str, thread: u64, of: &str| json!({ "ph": "M", "name": name, "pid": 1, "tid": thread, "args": { "name": of } });
                 self.item(&meta("process_name", 0, &format!("{driver}, {device}, {isolation}")), out)?;
                 THREADS.iter().try_for_each(|(thread, name)| self.item(&meta("thread_name", *thread, name), out))
             }
@@ -164,7 +173,7 @@ impl Printer {
                 })
             }
             _ => json!({
-                "ph": "i", "s": scope, "name": self.words(at_ns, event, inside), "cat": kind.name(), "pid": 1,
+                "ph": "i", "s": scope, "name": self.title(at_ns, event), "cat": kind.name(), "pid": 1,
                 "tid": thread, "ts": micros(at_ns), "args": self.parts(event),
             }),
         };
@@ -174,6 +183,17 @@ impl Printer {
     fn item(&mut self, item: &Value, out: &mut impl Write) -> io::Result<()> {
         let before = if std::mem::take(&mut self.first) { "\n" } else { ",\n" };
         write!(out, "{before}{item}")
+    }
+
+    /// Returns what an event is called by a viewer, which sums up what has the same name.
+    fn title(&self, at_ns: u64, event: &Event) -> String {
+        match (event, self.register(event)) {
+            (Event::Called { call, .. }, Some(register)) => format!("{call} {register}"),
+            (Event::Called { call, .. }, None) => call.to_string(),
+            (Event::Bus(BusAccess::Read { .. }), Some(register)) => format!("{register} read"),
+            (Event::Bus(BusAccess::Write { .. }), Some(register)) => format!("{register} write"),
+            _ => self.words(at_ns, event, None),
+        }
     }
 
     /// Describes an event in a line; `inside` is the call in which it came.

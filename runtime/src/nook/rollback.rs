@@ -7,7 +7,7 @@ use nook_bus::{Irreversible, RegisterName};
 use serde::Serialize;
 
 use super::Nook;
-use crate::{Class, CrashWhen, NookError, RolledBack};
+use crate::{Class, CrashWhen, Life, NookError, RolledBack};
 
 /// A call that was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,7 @@ impl<C: Class> Nook<C> {
         let memory = driver.roll_back()?;
         let host = driver.host_mut();
         host.abort_transaction();
+        host.call.trace.lived(Life::RolledBack(entry, error));
         class.abort();
         Some(RolledBackCall { entry, memory })
     }
