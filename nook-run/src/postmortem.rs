@@ -127,7 +127,7 @@ fn last_calls(out: &mut String, report: &Value, calls: &str, map: Option<&'stati
     Ok(())
 }
 
-/// Says how long before the fault an entry was called, to the time that the driver was told then.
+/// Says how long before the fault an entry was called, by the time in the host page.
 fn before(call: &Value, fault_ns: &Value) -> String {
     let (Some(at_ns), Some(fault_ns)) = (call["at_ns"].as_u64(), fault_ns.as_u64()) else { return String::new() };
     format!("  ({:.3} ms before)", fault_ns.saturating_sub(at_ns) as f64 / 1e6)

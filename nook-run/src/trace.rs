@@ -1,5 +1,5 @@
-//! What a driver did, as it happens: `-vv` writes what crosses the bus to the log, `--trace` that and each call to a file,
-//! which `nook-run trace` prints.
+//! What a driver did, as it happens: `-vv` writes what crosses the bus to the log, `--trace` that and each call to a
+//! file, which `nook-run trace` prints.
 
 mod args;
 mod event;

@@ -155,7 +155,7 @@ fn why_a_call_could_not_be_rolled_back_is_reported_with_the_registers_names() {
 }
 
 #[test]
-fn a_refused_value_is_told_with_its_register_and_a_stray_access_with_its_address() {
+fn a_refused_value_is_reported_with_its_register_and_a_stray_access_with_its_address() {
     for (does, says) in [
         (
             "(call $write (i32.const 0) (i32.const 0x3800) (i32.const 0x10))",

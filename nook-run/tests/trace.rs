@@ -157,7 +157,7 @@ fn calls_are_traced_where_they_are_seen_and_refused_elsewhere() {
 }
 
 #[test]
-fn a_damaged_trace_is_told_with_its_place_after_what_could_be_read() {
+fn a_damaged_trace_is_an_error_with_its_place_after_what_could_be_read() {
     let place = Place::new();
     traced(&place, &[]).with(0);
     let whole = fs::read(place.at("run.trace")).unwrap();

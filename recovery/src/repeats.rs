@@ -8,7 +8,7 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// Logs a fault, unless it was the last that was told: then it is counted.
+    /// Logs a fault, unless it is the same as the last one: then it is counted.
     pub(crate) fn tell(&mut self, fault: String) {
         if self.told.as_ref() == Some(&fault) {
             self.more += 1;

@@ -19,7 +19,7 @@ pub struct TracedCall {
     pub args: [u64; 3],
     /// What a hostcall returned; zero for an entry, which is noted before it runs.
     pub result: u64,
-    /// What time it was, in nanoseconds of the nook's clock, as the driver was told before the entry that this is or is
+    /// What time it was, in nanoseconds of the nook's clock, as the host page had it before the entry that this is or is
     /// of: several entries that follow one event share it.
     pub told_ns: u64,
 }
@@ -119,7 +119,7 @@ pub(crate) struct CallTrace {
     pub(crate) callers: Vec<Caller>,
     /// Which address the driver's code used that is outside its memory.
     pub(crate) outside: Option<u64>,
-    /// What time the driver was told last.
+    /// The time in the host page.
     pub(crate) told_ns: u64,
     /// What watches besides.
     pub(crate) sink: Option<Box<dyn CallSink>>,

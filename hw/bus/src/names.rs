@@ -14,8 +14,8 @@ pub fn register_name(map: &RegisterMap, bar: u8, offset: u32) -> String {
     }
 }
 
-/// Returns the fields of a value that are not zero, as `SPEED=0x2 RST`: the name alone of one that has one bit. Empty if
-/// there are none.
+/// Returns the fields of a value that are not zero, as `SPEED=0x2 RST`: the name alone of one that has one bit. Empty
+/// if there are none.
 pub fn field_names(info: &RegisterInfo, value: u64) -> String {
     let mut names = String::new();
     for field in info.fields {

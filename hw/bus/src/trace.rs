@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_crosses_the_bus_is_told_in_words() {
+    fn what_crosses_the_bus_is_described_in_words() {
         let read = BusAccess::Read { bar: 0, offset: CTRL.offset(), width: Width::B2, value: 3 };
         let write = BusAccess::Write { bar: 0, offset: 0x20, width: Width::B4, value: 0x1f };
         let told = [read, write, BusAccess::Irq(0b101), BusAccess::Map(0x100_0000)].map(|it| it.describe(&MAP));

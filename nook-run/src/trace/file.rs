@@ -1,7 +1,7 @@
 //! The file of a trace: what it is of, then blocks of events, each with its length and a checksum, then its end.
 //!
-//! All numbers are little endian. The file begins with [`MAGIC`]; then comes a block with the [`Head`] as JSON. A block is
-//! its length in bytes and their CRC-32C, 4 bytes each, and the bytes. A block of events begins with the time of its
+//! All numbers are little endian. The file begins with [`MAGIC`]; then comes a block with the [`Head`] as JSON. A block
+//! is its length in bytes and their CRC-32C, 4 bytes each, and the bytes. A block of events begins with the time of its
 //! first, in nanoseconds of the nook's clock; before each event stands how much later it came than the one before. The
 //! end is a block of length 0, and after it 8 bytes with the number of events. So a file that was cut off is known as
 //! such, wherever that was, and what stands before is read all the same.
@@ -297,7 +297,7 @@ mod tests {
         }
     }
 
-    /// Writes a trace of so many calls, and returns it.
+    /// Writes a trace of `calls` calls, and returns it.
     fn written(folder: &Path, calls: u64) -> PathBuf {
         let path = folder.join("trace");
         let mut writer = Writer::create(&path).unwrap();
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_cut_off_is_read_to_there_and_the_place_is_told() {
+    fn one_that_was_cut_off_is_read_to_there_and_the_error_has_the_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path(), 200);
         let whole = fs::read(&path).unwrap();

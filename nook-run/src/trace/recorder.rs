@@ -11,7 +11,7 @@ use nook_runtime::{CallSink, Life};
 use super::event::Event;
 use super::file::{Head, Writer};
 
-/// A trace that is being written, until its last clone is dropped: one is told of calls, one of what crosses the bus.
+/// A trace that is being written, until its last clone is dropped: one watches calls, one the bus.
 ///
 /// One that cannot be written any more, as on a full disk, is said once in the log and ends; the run goes on.
 #[derive(Clone)]

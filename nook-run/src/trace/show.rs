@@ -25,7 +25,7 @@ pub fn print(args: &TraceArgs) -> Result<()> {
     let written =
         show(args, &mut out, &mut damage).and_then(|()| out.flush().context("cannot write to standard output"));
     match written {
-        // Whoever reads it has read enough.
+        // A reader that has gone away has read enough.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => damage,
