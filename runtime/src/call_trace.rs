@@ -19,8 +19,8 @@ pub struct TracedCall {
     pub args: [u64; 3],
     /// What a hostcall returned; zero for an entry, which is noted before it runs.
     pub result: u64,
-    /// What time it was, in nanoseconds of the nook's clock, as the host page had it before the entry that this is or is
-    /// of: several entries that follow one event share it.
+    /// The time in the host page, in nanoseconds of the nook's clock, when the entry that this is or is of was called:
+    /// several entries that follow one event share it.
     pub told_ns: u64,
 }
 
