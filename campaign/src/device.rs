@@ -71,11 +71,11 @@ classes! {
         BusMasterFails "bus_master_fails",
         /// A masked line cannot be opened.
         UnmaskFails "unmask_fails",
-        /// The interface's other side has no room.
+        /// The interface's other side has no room; a disk's has none that could be full.
         NoRoom "no_room",
-        /// Handing it a frame fails.
+        /// Handing it a frame or an answer fails.
         DeliverFails "deliver_fails",
-        /// Taking a frame from it fails.
+        /// Taking a frame or a request from it fails.
         FetchFails "fetch_fails",
     }
 }
@@ -180,9 +180,17 @@ impl BackendFault {
         }
     }
 
+    /// The same of a disk's other side, which has no room to run out of.
+    pub(crate) fn takes(&self) -> std::io::Result<()> {
+        if self.class == KernelClass::DeliverFails && self.switch.fails() {
+            return Err(std::io::Error::other("planted: no answer is taken"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn fetches(&self) -> std::io::Result<()> {
         if self.class == KernelClass::FetchFails && self.switch.fails() {
-            return Err(std::io::Error::other("planted: no frame can be had"));
+            return Err(std::io::Error::other("planted: nothing can be had"));
         }
         Ok(())
     }

@@ -13,18 +13,10 @@ use nook_bus::Clock;
 use nook_net_api::{Incoming, NetBackend, Outgoing, Room, Wire};
 use nook_seed::{Rng, word_at};
 
+use crate::traffic::{FLOW, Flow, NOT_TAKEN_NS, OVERDUE_NS, RESEND_FIRST_NS, RESEND_MOST_NS, Tally, Traffic};
+
 /// Frames that are under way each way at most.
 const UNDER_WAY: usize = 64;
-/// When a frame that did not arrive is sent again first, and at most so much later each time.
-const RESEND_FIRST_NS: u64 = 20_000_000;
-const RESEND_MOST_NS: u64 = 500_000_000;
-/// How late a frame is that is overdue. The model leaves work lying for 40 µs at most, and none is kept by it.
-const OVERDUE_NS: u64 = 15_000_000;
-/// A frame that is not taken when it is due is offered again after this: a receiver may be off for good, and time would
-/// pass by the length of a turn only.
-const NOT_TAKEN_NS: u64 = 20_000;
-/// Frames each way that make a flow.
-const FLOW: u64 = 64;
 /// The experimental Ethernet type (IEEE 802).
 const TYPE: [u8; 2] = [0x88, 0xb5];
 const HEADER_BYTES: usize = 24;
@@ -58,19 +50,6 @@ struct Side {
     corrupted: u64,
 }
 
-/// What was counted, both ways together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Frames that arrived as they were sent.
-    pub delivered: u64,
-    /// Those that arrived more than once.
-    pub duplicates: u64,
-    /// Times that one did not arrive and was sent again.
-    pub lost: u64,
-    /// Frames that arrived changed, or that nobody sent.
-    pub corrupted: u64,
-}
-
 #[derive(Debug)]
 struct State {
     seed: u64,
@@ -85,10 +64,6 @@ struct State {
 #[derive(Clone, Debug)]
 pub struct Oracle(Arc<Mutex<State>>);
 
-/// A flow that was begun: the next frames each way.
-#[derive(Clone, Copy, Debug)]
-pub struct Flow([u64; 2]);
-
 impl Oracle {
     /// Creates it; nothing is sent before [`pace`](Self::pace).
     pub fn new(seed: u64, clock: Clock) -> Self {
@@ -98,62 +73,6 @@ impl Oracle {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends a frame each way every `pace_ns` from now on.
-    pub fn pace(&self, pace_ns: u64) {
-        let mut state = self.state();
-        let now_ns = state.clock.now_ns();
-        state.pace_ns = Some(pace_ns);
-        for side in &mut state.sides {
-            side.next_new_ns = now_ns;
-        }
-    }
-
-    /// Begins a flow.
-    pub fn flow(&self) -> Flow {
-        let state = self.state();
-        Flow([0, 1].map(|side| state.sides[side].next))
-    }
-
-    /// Returns whether all of a flow has arrived, and all that was under way when it began: what was lost before is
-    /// sent again meanwhile.
-    pub fn is_complete(&self, flow: Flow) -> bool {
-        let state = self.state();
-        state
-            .sides
-            .iter()
-            .zip(flow.0)
-            .all(|(side, from)| side.next >= from + FLOW && side.under_way.range(..from + FLOW).next().is_none())
-    }
-
-    /// Returns when the first frame was sent that did not arrive in time, if there was one.
-    pub fn first_failure_ns(&self) -> Option<u64> {
-        let mut state = self.state();
-        state.look();
-        state.first_failure_ns
-    }
-
-    /// Returns what was counted.
-    pub fn tally(&self) -> Tally {
-        let state = self.state();
-        let sum = |of: fn(&Side) -> u64| state.sides.iter().map(of).sum();
-        Tally {
-            delivered: sum(|side| side.delivered),
-            duplicates: sum(|side| side.duplicates),
-            lost: sum(|side| side.lost),
-            corrupted: sum(|side| side.corrupted),
-        }
-    }
-
-    /// Returns which ways stand still: frames are overdue, and since when.
-    pub fn overdue(&self) -> Vec<(Way, u64)> {
-        let state = self.state();
-        let now_ns = state.clock.now_ns();
-        let oldest = |side: &Side| side.under_way.values().map(|frame| frame.first_ns).min();
-        let ways = [Way::Received, Way::Sent].into_iter().zip(&state.sides);
-        let overdue = ways.filter_map(|(way, side)| Some((way, oldest(side)?)));
-        overdue.filter(|(_, first_ns)| first_ns + OVERDUE_NS < now_ns).collect()
     }
 
     fn take(&self, way: Way, write: impl FnOnce(&[u8]) -> usize) -> Option<usize> {
@@ -174,6 +93,56 @@ impl Oracle {
         let new = (side.under_way.len() < UNDER_WAY && state.pace_ns.is_some()).then_some(side.next_new_ns);
         let due_ns = [again, new].into_iter().flatten().min()?;
         Some(due_ns.max(state.clock.now_ns() + NOT_TAKEN_NS))
+    }
+}
+
+impl Traffic for Oracle {
+    fn pace(&self, pace_ns: u64) {
+        let mut state = self.state();
+        let now_ns = state.clock.now_ns();
+        state.pace_ns = Some(pace_ns);
+        for side in &mut state.sides {
+            side.next_new_ns = now_ns;
+        }
+    }
+
+    fn flow(&self) -> Flow {
+        let state = self.state();
+        Flow([0, 1].map(|side| state.sides[side].next))
+    }
+
+    fn is_complete(&self, flow: Flow) -> bool {
+        let state = self.state();
+        state
+            .sides
+            .iter()
+            .zip(flow.0)
+            .all(|(side, from)| side.next >= from + FLOW && side.under_way.range(..from + FLOW).next().is_none())
+    }
+
+    fn first_failure_ns(&self) -> Option<u64> {
+        let mut state = self.state();
+        state.look();
+        state.first_failure_ns
+    }
+
+    fn tally(&self) -> Tally {
+        let state = self.state();
+        let sum = |of: fn(&Side) -> u64| state.sides.iter().map(of).sum();
+        Tally {
+            delivered: sum(|side| side.delivered),
+            duplicates: sum(|side| side.duplicates),
+            lost: sum(|side| side.lost),
+            corrupted: sum(|side| side.corrupted),
+        }
+    }
+
+    fn standing(&self) -> Vec<&'static str> {
+        let state = self.state();
+        let now_ns = state.clock.now_ns();
+        let is_late = |side: &Side| side.under_way.values().any(|frame| frame.first_ns + OVERDUE_NS < now_ns);
+        let ways = ["received", "sent"].into_iter().zip(&state.sides);
+        ways.filter(|(_, side)| is_late(side)).map(|(way, _)| way).collect()
     }
 }
 
@@ -354,7 +323,7 @@ mod tests {
         let flow = oracle.flow();
         let lost = sent(&oracle).unwrap();
         clock.charge(16 * MS);
-        assert!(oracle.first_failure_ns().is_some() && oracle.overdue().len() == 1);
+        assert!(oracle.first_failure_ns().is_some() && oracle.standing() == ["sent"]);
         clock.charge(4 * MS);
         let again = sent(&oracle).unwrap();
         assert_eq!((&again, oracle.tally().lost), (&lost, 1));

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use nook_abi::{Class, Hex};
+use nook_abi::Hex;
 use nook_build::command::shown;
 use nook_campaign::{BATCH, Campaign, Kind, Outcome, Record, Run, Sites, Summary, page};
 use nook_recovery::PolicyFile;
@@ -31,7 +31,7 @@ use self::args::{CampaignArgs, KindArg};
 use self::children::Tried;
 use self::progress::Progress;
 use self::results::{About, Folder, Plan, Records};
-use self::stage::Stage;
+use self::stage::{Stage, Tested};
 use self::worker::Worker;
 use crate::cli::{Isolation, LogFormat};
 use crate::files::replace;
@@ -92,13 +92,11 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
     let driver = args.driver.as_ref().context("no driver was named")?;
     let module = drivers::load(driver, Wasi::Refused)?;
     let manifest = module.manifest();
-    let model =
-        [e1000_regs::DEVICE_82540EM].iter().any(|id| manifest.pci_ids().any(|pci| pci == (e1000_regs::VENDOR, *id)));
-    if manifest.class() != Class::Net || !model {
+    if Tested::of(manifest).is_none() {
         bail!(
             "a campaign needs an embedded device and an oracle, which there are for network drivers of the Intel 82540EM \
-             (8086:100e) only; `{}` is another one: --crash-every 50ms beside an --exercise, and `nook-run selftest`, \
-             try it on any device",
+             (8086:100e) and for disk drivers of NVM Express; `{}` is another one: --crash-every 50ms beside an \
+             --exercise, and `nook-run selftest`, try it on any device",
             manifest.name
         );
     }
@@ -130,7 +128,7 @@ fn ready(args: &CampaignArgs, setting: &Setting) -> Result<Worker> {
         Some(path) => PolicyFile::read(path).with_context(|| format!("--policy: {} is not used", path.display()))?,
         None => PolicyFile::default(),
     };
-    let stage = Stage::new(setting.file.clone(), setting.map, args.isolation, &policy)?;
+    let stage = Stage::new(setting.file.clone(), setting.map, args.isolation, policy)?;
     Worker::new(stage, setting.about.campaign.clone())
 }
 

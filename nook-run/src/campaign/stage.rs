@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use e1000_model::{Behaviour, Model, ModelConfig};
 use nook_bus::{Clock, PciDevice};
 use nook_campaign::{
-    BackendFault, Begin, CableEnd, FaultWorld, FaultyDevice, HostEnd, Injection, Oracle, Planted, Sites, Trial,
+    BackendFault, Begin, CableEnd, DiskEnd, DiskOracle, FaultWorld, FaultyDevice, HostEnd, Injection, Oracle, Planted,
+    Sites, Traffic, Trial,
 };
 use nook_recovery::{Policy, PolicyFile, Quarantine, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Budgets, DriverModule, Mmio, ModuleCache, Net, Nook, NookBuilder, Rollback, RollbackMethod, Wasi, WasmLauncher,
+    Block, Budgets, Class, DriverModule, HostError, Launcher, Mmio, ModuleCache, Net, Nook, NookBuilder, OwnedManifest,
+    Rollback, RollbackMethod, Wasi, WasmLauncher,
 };
 
 use crate::cli::Isolation;
@@ -20,8 +21,116 @@ use crate::cli::Isolation;
 /// twenty. The longest of a good driver takes a hundredth of that.
 const INSTRUCTION_NS: u64 = 100;
 
-/// A nook under supervision.
-pub type Supervised = Supervisor<Net<HostEnd>>;
+/// Blocks of a disk under test, and the bytes of each.
+const DISK: (u64, u32) = (2048, 512);
+/// Bytes that its volatile cache holds.
+const DISK_CACHE_BYTES: usize = 64 << 10;
+
+/// What is tried: the driver's class, the embedded device and the oracle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tested {
+    /// A network card, the Intel 82540EM.
+    Card,
+    /// A disk, behind NVM Express.
+    Disk,
+}
+
+impl Tested {
+    /// Returns what a driver is tried with, if there is something.
+    pub fn of(manifest: &OwnedManifest) -> Option<Self> {
+        let drives = |vendor, device, class| manifest.drives(vendor, device, class);
+        match manifest.class() {
+            nook_abi::Class::Net if drives(e1000_regs::VENDOR, e1000_regs::DEVICE_82540EM, e1000_regs::CLASS) => {
+                Some(Tested::Card)
+            }
+            nook_abi::Class::Block if drives(nvme_regs::VENDOR_MODEL, nvme_regs::DEVICE_MODEL, nvme_regs::CLASS) => {
+                Some(Tested::Disk)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One of them, as a type.
+pub trait Scene {
+    type Class: Class;
+    type Oracle: Traffic;
+
+    /// Makes the oracle and the device of its traffic.
+    fn device(seed: u64, clock: &Clock) -> Result<(Self::Oracle, Box<dyn PciDevice>)>;
+
+    /// Builds the nook between the two.
+    fn nook(
+        builder: NookBuilder<'_>,
+        device: Box<dyn PciDevice>,
+        launcher: Box<dyn Launcher>,
+        oracle: &Self::Oracle,
+        fault: Option<BackendFault>,
+    ) -> Result<Nook<Self::Class>, HostError>;
+
+    /// Sets it up as the policy has it.
+    fn set_up(_nook: &mut Nook<Self::Class>, _policy: &PolicyFile) {}
+}
+
+/// [`Tested::Card`].
+pub struct Card;
+
+impl Scene for Card {
+    type Class = Net<HostEnd>;
+    type Oracle = Oracle;
+
+    fn device(seed: u64, clock: &Clock) -> Result<(Oracle, Box<dyn PciDevice>)> {
+        let oracle = Oracle::new(seed, clock.clone());
+        let behaviour = e1000_model::Behaviour::adversarial();
+        let config = e1000_model::ModelConfig { seed, behaviour, ..e1000_model::ModelConfig::default() };
+        let model = e1000_model::Model::new(config, Box::new(CableEnd(oracle.clone())));
+        Ok((oracle, Box::new(model)))
+    }
+
+    fn nook(
+        builder: NookBuilder<'_>,
+        device: Box<dyn PciDevice>,
+        launcher: Box<dyn Launcher>,
+        oracle: &Oracle,
+        fault: Option<BackendFault>,
+    ) -> Result<Nook<Net<HostEnd>>, HostError> {
+        builder.net(device, launcher, HostEnd::new(oracle.clone(), fault))
+    }
+}
+
+/// [`Tested::Disk`].
+pub struct Disk;
+
+impl Scene for Disk {
+    type Class = Block<DiskEnd>;
+    type Oracle = DiskOracle;
+
+    fn device(seed: u64, clock: &Clock) -> Result<(DiskOracle, Box<dyn PciDevice>)> {
+        let (blocks, block_bytes) = DISK;
+        let medium = nvme_model::Disk::in_memory(blocks, block_bytes)?.with_cache(DISK_CACHE_BYTES);
+        let config = nvme_model::ModelConfig { seed, behaviour: nvme_model::Behaviour::adversarial() };
+        let model = nvme_model::Model::new(config, medium.clone());
+        let read = move |first: u64, into: &mut [u8]| medium.read(first, into);
+        let size = (blocks as usize, block_bytes as usize);
+        Ok((DiskOracle::new(seed, clock.clone(), size, Box::new(read)), Box::new(model)))
+    }
+
+    fn nook(
+        builder: NookBuilder<'_>,
+        device: Box<dyn PciDevice>,
+        launcher: Box<dyn Launcher>,
+        oracle: &DiskOracle,
+        fault: Option<BackendFault>,
+    ) -> Result<Nook<Block<DiskEnd>>, HostError> {
+        builder.block(device, launcher, DiskEnd::new(oracle.clone(), fault))
+    }
+
+    fn set_up(nook: &mut Nook<Block<DiskEnd>>, policy: &PolicyFile) {
+        if let Some(most_bytes) = policy.verify_bytes() {
+            nook.verify(most_bytes);
+        }
+    }
+}
 
 /// A compiled driver, for any number of nooks.
 #[derive(Clone)]
@@ -32,17 +141,20 @@ pub struct Compiled {
 
 /// What all trials have in common.
 pub struct Stage {
+    /// What is tried.
+    pub tested: Tested,
     file: Vec<u8>,
     map: &'static RegisterMap,
     isolation: Isolation,
+    policy_file: PolicyFile,
     policy: Policy,
     pristine: Compiled,
 }
 
 /// A nook, its oracle and its clock.
-pub struct Subject {
-    pub supervisor: Supervised,
-    pub oracle: Oracle,
+pub struct Subject<S: Scene> {
+    pub supervisor: Supervisor<S::Class>,
+    pub oracle: S::Oracle,
     pub clock: Clock,
 }
 
@@ -50,11 +162,12 @@ impl Stage {
     /// Loads a driver's file, whose register map is known.
     ///
     /// # Errors
-    /// If it does not compile.
-    pub fn new(file: Vec<u8>, map: &'static RegisterMap, isolation: Isolation, policy: &PolicyFile) -> Result<Self> {
+    /// If there is nothing to try it with, or it does not compile.
+    pub fn new(file: Vec<u8>, map: &'static RegisterMap, isolation: Isolation, policy: PolicyFile) -> Result<Self> {
         let module = DriverModule::from_bytes(&file, Wasi::Refused)?;
+        let tested = Tested::of(module.manifest()).context("there is no embedded device for it")?;
         let pristine = compile(module, isolation)?;
-        Ok(Stage { file, map, isolation, policy: policy.policy(), pristine })
+        Ok(Stage { tested, file, map, isolation, policy: policy.policy(), policy_file: policy, pristine })
     }
 
     /// Returns the driver as it is.
@@ -76,11 +189,14 @@ impl Stage {
     ///
     /// # Errors
     /// If a part cannot be made.
-    pub fn subject(&self, compiled: &Compiled, seed: u64, fault: Option<(&Trial, &Arc<Injection>)>) -> Result<Subject> {
+    pub fn subject<S: Scene>(
+        &self,
+        compiled: &Compiled,
+        seed: u64,
+        fault: Option<(&Trial, &Arc<Injection>)>,
+    ) -> Result<Subject<S>> {
         let clock = Clock::new_virtual();
-        let oracle = Oracle::new(seed, clock.clone());
-        let config = ModelConfig { seed, behaviour: Behaviour::adversarial(), ..ModelConfig::default() };
-        let mut device: Box<dyn PciDevice> = Box::new(Model::new(config, Box::new(CableEnd(oracle.clone()))));
+        let (oracle, mut device) = S::device(seed, &clock)?;
         let mut backend_fault = None;
         if let Some((trial, injection)) = fault
             && let Some((failure, extent)) = trial.failure
@@ -89,11 +205,14 @@ impl Stage {
             device = Box::new(FaultyDevice::new(device, (failure, extent), dma_bytes, trial.seed, injection, &clock));
             backend_fault = BackendFault::new(failure, extent, injection, &clock);
         }
-        let budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..Budgets::default() };
+        let mut budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..Budgets::default() };
+        if self.tested == Tested::Disk {
+            budgets.transmit_ns = self.policy_file.request_ns();
+        }
         let maps = [self.map];
         let builder = NookBuilder::of(&compiled.module, &maps).clock(clock.clone()).budgets(budgets);
-        let backend = HostEnd::new(oracle.clone(), backend_fault);
-        let nook: Nook<_> = builder.net(device, Box::new(compiled.launcher.clone()), backend)?;
+        let mut nook = S::nook(builder, device, Box::new(compiled.launcher.clone()), &oracle, backend_fault)?;
+        S::set_up(&mut nook, &self.policy_file);
         Ok(Subject { supervisor: Supervisor::new(nook, self.policy), oracle, clock })
     }
 }
@@ -111,7 +230,7 @@ fn compile(module: DriverModule, isolation: Isolation) -> Result<Compiled> {
     Ok(Compiled { module, launcher: Arc::new(launcher) })
 }
 
-impl Subject {
+impl<S: Scene> Subject<S> {
     /// Returns the time of its clock.
     pub fn now_ns(&self) -> u64 {
         self.clock.now_ns()

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use nook_campaign::{Begin, Flow, Injection, Kind, Level, Outcome, Run, Tally, Trial, with_injection};
+use nook_campaign::{Begin, Flow, Injection, Kind, Level, Outcome, Run, Tally, Traffic, Trial, with_injection};
 
 use super::harm::Before;
 use super::settling::{RECOVERED_NS, Seen, Settling};
-use super::stage::{Compiled, Stage, Subject};
+use super::stage::{Card, Compiled, Disk, Scene, Stage, Subject, Tested};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -53,26 +53,40 @@ pub fn run(stage: &Stage, compiled: &Compiled, trial: &Trial, transient: bool) -
 }
 
 fn both(stage: &Stage, compiled: &Compiled, trial: &Trial, injection: &Arc<Injection>) -> Result<Run> {
-    let mut neighbour = stage.subject(stage.pristine(), trial.seed ^ 1, None)?;
+    match stage.tested {
+        Tested::Card => both_of::<Card>(stage, compiled, trial, injection),
+        Tested::Disk => both_of::<Disk>(stage, compiled, trial, injection),
+    }
+}
+
+fn both_of<S: Scene>(stage: &Stage, compiled: &Compiled, trial: &Trial, injection: &Arc<Injection>) -> Result<Run> {
+    let mut neighbour = stage.subject::<S>(stage.pristine(), trial.seed ^ 1, None)?;
     neighbour.supervisor.start().context("the neighbour")?;
     let end_ns = neighbour.now_ns() + UP_NS;
     while !neighbour.supervisor.nook().is_ready() {
         neighbour.turn(end_ns).context("the neighbour")?;
         if neighbour.now_ns() >= end_ns {
-            bail!("the neighbour's link does not come up");
+            bail!("the neighbour does not become ready");
         }
     }
     neighbour.oracle.pace(NEIGHBOUR_PACE_NS);
-    let mut subject = stage.subject(compiled, trial.seed, Some((trial, injection)))?;
+    let mut subject = stage.subject::<S>(compiled, trial.seed, Some((trial, injection)))?;
     let mut pair = Pair { subject: &mut subject, neighbour: &mut neighbour };
     let ending = pair.judge(trial, injection);
     let harm = pair.neighbour_goes_on();
+    subject.oracle.finish();
     let tally = subject.oracle.tally();
     Ok(told(&subject, injection, ending, tally, harm.err()))
 }
 
 /// Puts together what there is to tell.
-fn told(subject: &Subject, injection: &Injection, ending: Ending, tally: Tally, harm: Option<String>) -> Run {
+fn told<S: Scene>(
+    subject: &Subject<S>,
+    injection: &Injection,
+    ending: Ending,
+    tally: Tally,
+    harm: Option<String>,
+) -> Run {
     let supervisor = &subject.supervisor;
     let level = match (supervisor.restarts(), supervisor.snapshot_restores().count(), supervisor.rollbacks().count()) {
         (0, 0, 0) => None,
@@ -114,14 +128,14 @@ fn detection_ns(reported_ns: u64, failed_ns: Option<u64>, hit_ns: Option<u64>) -
     Some(reported_ns - began_ns)
 }
 
-struct Pair<'a> {
-    subject: &'a mut Subject,
-    neighbour: &'a mut Subject,
+struct Pair<'a, S: Scene> {
+    subject: &'a mut Subject<S>,
+    neighbour: &'a mut Subject<S>,
 }
 
-impl Pair<'_> {
+impl<S: Scene> Pair<'_, S> {
     /// Lets both work until then, or until `done`. Says what ended the driver, if something did.
-    fn until(&mut self, end_ns: u64, mut done: impl FnMut(&Subject) -> bool) -> Result<(), Ending> {
+    fn until(&mut self, end_ns: u64, mut done: impl FnMut(&Subject<S>) -> bool) -> Result<(), Ending> {
         while self.subject.now_ns() < end_ns && !done(self.subject) {
             let until_ns = end_ns.min(self.subject.now_ns() + TURN_NS);
             if let Err(quarantine) = self.subject.turn(until_ns) {
@@ -201,9 +215,9 @@ impl Pair<'_> {
 
     /// Says what stands still.
     fn standing(&self) -> Option<String> {
-        let ways: Vec<_> = self.subject.oracle.overdue().iter().map(|(way, _)| format!("{way:?}")).collect();
-        let link = if self.subject.supervisor.nook().is_ready() { "up" } else { "down" };
-        Some(format!("no report; stands still: {}; the link is {link}", ways.join(" and ").to_lowercase()))
+        let standing = self.subject.oracle.standing().join(" and ");
+        let ready = if self.subject.supervisor.nook().is_ready() { "ready" } else { "not ready" };
+        Some(format!("no report; stands still: {standing}; the driver is {ready}"))
     }
 
     /// Looks whether the neighbour's traffic went on, and still does.
@@ -218,9 +232,10 @@ impl Pair<'_> {
                 return Err("the neighbour's traffic stands still".into());
             }
         }
+        neighbour.oracle.finish();
         let (tally, faults) = (neighbour.oracle.tally(), neighbour.supervisor.faults());
         if faults > 0 || tally.lost > 0 || tally.corrupted > 0 {
-            return Err(format!("the neighbour had {faults} faults, and of its frames: {tally:?}"));
+            return Err(format!("the neighbour had {faults} faults, and of its traffic: {tally:?}"));
         }
         Ok(())
     }
@@ -229,7 +244,7 @@ impl Pair<'_> {
 /// Tries the driver as it is: a campaign about one that does not work says nothing.
 ///
 /// # Errors
-/// If frames do not go both ways, or something is reported.
+/// If its traffic does not flow, or something is reported.
 pub fn without_fault(stage: &Stage) -> Result<()> {
     let injection = Injection::new(false, 0, None);
     let trial = Trial { number: 0, seed: 1, kind: Kind::Code, begin: Begin::Start, slot: 0, failure: None };
