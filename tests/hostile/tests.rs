@@ -97,6 +97,7 @@ faults! {
             fault_not_given NotGiven;
             fault_completion_malformed CompletionMalformed;
             fault_request_stuck RequestStuck;
+            fault_requests_fail RequestsFail;
             fault_read_differs ReadDiffers;
             fault_disk_changed DiskChanged;
         }

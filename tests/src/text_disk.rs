@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::mem::offset_of;
 
-use nook_abi::block::{BlockPage, Disk};
+use nook_abi::block::{BlockPage, BlockRequest, Disk};
 use nook_abi::{Class, HostPage, RingHeader};
 use nook_runtime::{DriverModule, Wasi};
 use wasmparser::{Parser, Payload};
@@ -14,7 +14,7 @@ use crate::text::module;
 ///
 /// The disk that it says it has is at byte 512, and `$attach` attaches that. `$next` takes a request and gives its
 /// address (0 if there is none), `$complete(entry, status)` completes it, `$say(first, second)` puts these two words in
-/// as a completion, `$fail_all` completes everything as failed. `$requests` and `$completions` are the rings'
+/// as a completion, `$all(status)` completes everything so, and `$reads` reads as done and the rest as failed. `$requests` and `$completions` are the rings'
 /// addresses, `$slot(at)` that of a request's place; `$times(n)` is true for the first `n` calls of it. `$saved` is for
 /// bodies.
 const HELPERS: &str = r#"
@@ -53,6 +53,14 @@ const HELPERS: &str = r#"
         (call $say
             (i64.or (call $ticket (local.get $entry)) (i64.shl (i64.extend_i32_u (local.get $status)) (i64.const 48)))
             (i64.const 0)))
+    (func $reads (result i32) (local $entry i32)
+        (loop $more
+            (local.set $entry (call $next))
+            (if (local.get $entry) (then
+                (call $complete (local.get $entry)
+                    (i32.ne (i32.load8_u offset=@OP (local.get $entry)) (i32.const 0)))
+                (br $more))))
+        (i32.const 0))
     (func $all (param $status i32) (result i32) (local $entry i32)
         (loop $more
             (local.set $entry (call $next))
@@ -64,9 +72,9 @@ const HELPERS: &str = r#"
         (i32.le_u (global.get $calls) (local.get $most)))
 "#;
 
-/// What the driver does where a test says nothing else: all that it is asked fails.
+/// What the driver does where a test says nothing else: reads are done, with what is in the buffer, and all else fails.
 const BODIES: [(&str, &str); 2] =
-    [("probe", "(global.set $page (local.get $host_page)) (call $attach)"), ("poll", "(call $all (i32.const 1))")];
+    [("probe", "(global.set $page (local.get $host_page)) (call $attach)"), ("poll", "(call $reads)")];
 
 /// Returns the driver with these bodies (entry, body) in place of its usual ones, and with functions and data besides.
 /// It says that its disk is `disk`, and has the manifest of `like`, another driver's module, so that that one can
@@ -85,6 +93,7 @@ pub fn wat_disk_driver(disk: &Disk, like: &[u8], bodies: &[(&str, &str)], extra:
         .replace("@MAILBOX", &offset_of!(HostPage, mailbox_addr).to_string())
         .replace("@REQUESTS", &(class + offset_of!(BlockPage, requests)).to_string())
         .replace("@COMPLETIONS", &(class + offset_of!(BlockPage, completions)).to_string())
+        .replace("@OP", &offset_of!(BlockRequest, op).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string())
         .replace("@SECOND", &(size_of::<RingHeader>() + size_of::<u64>()).to_string());
     let manifest = manifest(like).replace("name = nvme", "name = odd");

@@ -45,6 +45,11 @@ pub enum BlockFault {
         /// For how long one may be kept, in nanoseconds.
         limit_ns: u64,
     },
+    /// All requests fail, says the device, and none is done: reads and writes, or such in many places.
+    RequestsFail {
+        /// How many failed since one was done.
+        requests: u32,
+    },
     /// A block that was read does not hold what was written to it (policy `block.verify`): one of the two went
     /// elsewhere, or the disk lost it.
     ReadDiffers {
@@ -72,6 +77,7 @@ impl BlockFault {
             BlockFault::NotGiven { .. } => "NotGiven",
             BlockFault::CompletionMalformed { .. } => "CompletionMalformed",
             BlockFault::RequestStuck { .. } => "RequestStuck",
+            BlockFault::RequestsFail { .. } => "RequestsFail",
             BlockFault::ReadDiffers { .. } => "ReadDiffers",
             BlockFault::DiskChanged { .. } => "DiskChanged",
         }
@@ -94,6 +100,7 @@ impl BlockFault {
                 tell("requests", Part::Number((*requests).into()));
                 tell("limit_ns", Part::Number(*limit_ns));
             }
+            BlockFault::RequestsFail { requests } => tell("requests", Part::Number((*requests).into())),
             BlockFault::ReadDiffers { block, written, read } => {
                 tell("block", Part::Number(*block));
                 tell("written", Part::Number((*written).into()));
@@ -119,6 +126,9 @@ impl fmt::Display for BlockFault {
             }
             BlockFault::RequestStuck { requests, limit_ns } => {
                 write!(f, "{requests} requests were taken and not completed within {} ms", limit_ns / 1_000_000)
+            }
+            BlockFault::RequestsFail { requests } => {
+                write!(f, "the device fails at all requests, {requests} since one was done, here and there")
             }
             BlockFault::ReadDiffers { block, written, read } => {
                 write!(

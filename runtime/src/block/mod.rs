@@ -10,6 +10,7 @@
 
 mod bisect;
 mod counters;
+mod failures;
 mod layout;
 mod port;
 mod requests;
@@ -24,6 +25,7 @@ use nook_block_api::{BlockBackend, Geometry, Op, Outcome, Request};
 
 use bisect::PollRestrictions;
 pub use counters::BlockCounters;
+use failures::Failures;
 use layout::Buffers;
 pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::DiskChoice;
@@ -57,6 +59,7 @@ pub struct Block<U> {
     /// What was written, if reads are compared with it, and what was found that ends the driver.
     sums: Option<Sums>,
     mismatch: Option<Mismatch>,
+    failures: Failures,
 }
 
 /// The `poll` that ran last.
@@ -85,6 +88,7 @@ impl<U: BlockBackend> Block<U> {
             closing: false,
             sums: None,
             mismatch: None,
+            failures: Failures::default(),
         }
     }
 
@@ -110,10 +114,10 @@ impl<U: BlockBackend> Block<U> {
         self.counters.faults_at_work += u64::from(self.requests.are_given());
     }
 
-    /// Answers what is over. A read that is not what was written ends the driver and is given again; the second time it
+    /// Answers what is over. When all of it failed the driver is ended, once. A read that is not what was written ends the driver and is given again; the second time it
     /// is answered with an error.
     fn answer(&mut self, host: &Host) -> Result<(), NookError> {
-        let Block { backend, requests, counters, sums, mismatch, .. } = self;
+        let Block { backend, requests, counters, sums, mismatch, failures, .. } = self;
         let window = host.window().slice();
         let answered = requests.answer(|answered, (offset, len_bytes)| {
             let Answered { id, request, verdict, .. } = *answered;
@@ -138,6 +142,11 @@ impl<U: BlockBackend> Block<U> {
                     _ => {}
                 }
             }
+            match verdict {
+                Verdict::Done => failures.done(),
+                Verdict::Failed(_) => failures.failed(&request),
+                _ => {}
+            }
             count(counters, &request, verdict, len_bytes);
             let outcome = if verdict == Verdict::Done { Outcome::Done } else { Outcome::IoError };
             let data = data.filter(|_| request.op == Op::Read && outcome == Outcome::Done);
@@ -149,12 +158,10 @@ impl<U: BlockBackend> Block<U> {
         if answered.map_err(above)? {
             self.backend.flush().map_err(above)?;
         }
-        match self.mismatch.take() {
-            Some(Mismatch { block, written, read, .. }) => {
-                Err(host.error(BlockFault::ReadDiffers { block, written, read }.into()))
-            }
-            None => Ok(()),
+        if let Some(Mismatch { block, written, read, .. }) = self.mismatch.take() {
+            return Err(host.error(BlockFault::ReadDiffers { block, written, read }.into()));
         }
+        self.failures.fault().map_or(Ok(()), |fault| Err(host.error(fault.into())))
     }
 
     /// Takes what is asked, as far as there is room.

@@ -177,6 +177,15 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        txn: NOTICED_LATER,
+        ..Case::of_disk(
+            "every_request_said_to_have_failed",
+            Class::DeviceProtocol,
+            of_block(BlockFault::RequestsFail { requests: 16 }),
+            &[("poll", "(call $all (i32.const 1))")],
+        )
+    },
+    Case {
         budgets: Some(Budgets { transmit_ns: 40_000_000, ..BUDGETS }),
         txn: NOTICED_LATER,
         ..Case::of_disk(
