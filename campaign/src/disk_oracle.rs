@@ -134,7 +134,7 @@ impl Traffic for DiskOracle {
             let holds = (state.medium)(block, &mut found).is_ok() && state.is(block, *content, &found);
             wrong += u64::from(!holds);
         }
-        state.tally.corrupted += wrong;
+        state.tally.damaged += wrong;
     }
 }
 
@@ -406,9 +406,8 @@ mod tests {
             if request.op == Op::Read {
                 disk.with(|bytes| bytes[request.first as usize * LEN + 3] ^= 1);
                 done(&mut end, &disk, &request);
-                assert_eq!(oracle.tally().corrupted, 1);
                 oracle.finish();
-                assert_eq!(oracle.tally().corrupted, 2);
+                assert_eq!((oracle.tally().corrupted, oracle.tally().damaged), (1, 1));
                 return;
             }
             done(&mut end, &disk, &request);
@@ -426,7 +425,7 @@ mod tests {
             if request.op == Op::Write {
                 end.complete(request.id, Outcome::Done, None).unwrap();
                 oracle.finish();
-                assert_eq!(oracle.tally().corrupted, 1 + u64::from(request.blocks));
+                assert_eq!((oracle.tally().corrupted, oracle.tally().damaged), (0, 1 + u64::from(request.blocks)));
                 return;
             }
             done(&mut end, &disk, &request);

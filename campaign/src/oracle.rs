@@ -134,6 +134,7 @@ impl Traffic for Oracle {
             duplicates: sum(|side| side.duplicates),
             lost: sum(|side| side.lost),
             corrupted: sum(|side| side.corrupted),
+            damaged: 0,
         }
     }
 
@@ -313,7 +314,7 @@ mod tests {
         oracle.arrive(Way::Sent, &good);
         oracle.arrive(Way::Sent, &good);
         oracle.arrive(Way::Received, &good);
-        let expected = Tally { delivered: 1, duplicates: 1, lost: 0, corrupted: 2 };
+        let expected = Tally { delivered: 1, duplicates: 1, lost: 0, corrupted: 2, damaged: 0 };
         assert_eq!(oracle.tally(), expected);
     }
 

@@ -22,7 +22,9 @@ pub enum Outcome {
     NotRecovered,
     /// Traffic failed, and there was no report within 30 s.
     Undetected,
-    /// What arrived was not what had been sent.
+    /// It was reported, and the disk holds something else than was acknowledged.
+    Damaged,
+    /// What arrived was not what had been sent, or a disk holds something else than was acknowledged, without a report.
     SilentCorruption,
     /// Something outside the nook was harmed.
     HostHarmed,
@@ -30,7 +32,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::NotActivated,
         Outcome::NoEffect,
         Outcome::Recovered,
@@ -38,6 +40,7 @@ impl Outcome {
         Outcome::Quarantined,
         Outcome::NotRecovered,
         Outcome::Undetected,
+        Outcome::Damaged,
         Outcome::SilentCorruption,
         Outcome::HostHarmed,
     ];
@@ -52,6 +55,7 @@ impl Outcome {
             Outcome::Quarantined => "quarantined",
             Outcome::NotRecovered => "not_recovered",
             Outcome::Undetected => "undetected",
+            Outcome::Damaged => "damaged",
             Outcome::SilentCorruption => "silent_corruption",
             Outcome::HostHarmed => "host_harmed",
         }
@@ -59,7 +63,10 @@ impl Outcome {
 
     /// Returns whether the fault was reported.
     pub fn is_detected(self) -> bool {
-        matches!(self, Outcome::Recovered | Outcome::Refused | Outcome::Quarantined | Outcome::NotRecovered)
+        matches!(
+            self,
+            Outcome::Recovered | Outcome::Refused | Outcome::Quarantined | Outcome::NotRecovered | Outcome::Damaged
+        )
     }
 }
 
@@ -92,12 +99,14 @@ pub struct Run {
     pub detection_ns: Option<u64>,
     /// From the first report, or the first frame that failed if that was before, until a flow had completed.
     pub downtime_ns: Option<u64>,
-    /// Times that a frame was lost and sent again.
+    /// Times that a frame was lost, or a request was not done, and it was sent again.
     pub lost: u64,
     /// Frames that arrived more than once.
     pub duplicates: u64,
-    /// Frames that arrived changed, or that nobody had sent.
+    /// Frames that arrived changed, or that nobody had sent; reads that gave something else than was written.
     pub corrupted: u64,
+    /// Blocks of the disk that hold something else in the end than was acknowledged.
+    pub damaged: u64,
     /// What of the host was harmed.
     pub harm: Option<String>,
 }

@@ -6,13 +6,14 @@ use crate::summary::{Counts, Summary, Table, Times};
 use crate::{Outcome, Record};
 
 /// Outcomes of faults that were reached, and the colour of each.
-const SHOWN: [(Outcome, &str, &str); 8] = [
+const SHOWN: [(Outcome, &str, &str); 9] = [
     (Outcome::NoEffect, "no effect", "#c9d1d9"),
     (Outcome::Recovered, "recovered", "#2e8b57"),
     (Outcome::Refused, "refused at start", "#7fb3d5"),
     (Outcome::Quarantined, "quarantine", "#f0c05a"),
     (Outcome::NotRecovered, "not recovered", "#e67e22"),
     (Outcome::Undetected, "undetected", "#8e44ad"),
+    (Outcome::Damaged, "damaged", "#d98880"),
     (Outcome::SilentCorruption, "silent corruption", "#c0392b"),
     (Outcome::HostHarmed, "host harmed", "#000000"),
 ];
@@ -32,9 +33,11 @@ pub fn page(title: &str, again: &str, summary: &Summary, records: &[Record]) -> 
         escaped(title)
     );
     out += "<p>Each trial plants one fault in the driver, its memory, its device or what the operating system does for it, \
-            beside a second nook. Frames whose every byte is known go both ways meanwhile. <b>Recovered</b>: it was \
+            beside a second nook. Frames or blocks whose every byte is known go both ways meanwhile. <b>Recovered</b>: it was \
             reported, and a flow completed within 5 s of the first report, without help. <b>Undetected</b>: traffic failed and there was no \
-            report within 30 s. <b>Silent corruption</b>: something arrived that was not sent. <b>Host harmed</b>: \
+            report within 30 s. <b>Damaged</b>: it was reported, and the disk holds something else \
+            than was acknowledged. <b>Silent corruption</b>: something arrived that was not sent, or the disk holds \
+            such, without a report. <b>Host harmed</b>: \
             the process died or leaked, or the second nook was disturbed.</p>";
     for (heading, about, table) in [
         ("Transient faults", "A restart loads the driver without the fault.", &summary.transient),

@@ -9,8 +9,10 @@ pub struct Tally {
     pub duplicates: u64,
     /// Times that a frame did not arrive, or a request was not done, and it was sent again.
     pub lost: u64,
-    /// Frames that arrived changed, or that nobody sent; reads and blocks that held something else than was written.
+    /// Frames that arrived changed, or that nobody sent; reads that gave something else than was written.
     pub corrupted: u64,
+    /// Blocks of the disk that hold something else in the end than was acknowledged.
+    pub damaged: u64,
 }
 
 /// A flow that was begun: the numbers from which it goes, of each way.

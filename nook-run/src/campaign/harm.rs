@@ -18,7 +18,7 @@ pub struct Before {
     windows: usize,
     space_bytes: u64,
     resident_bytes: u64,
-    canary: Vec<u64>,
+    pub(crate) canary: Vec<u64>,
 }
 
 impl Before {

@@ -228,6 +228,7 @@ fn harmed(setting: &Setting, number: u64, why: String) -> Result<Record> {
         lost: 0,
         duplicates: 0,
         corrupted: 0,
+        damaged: 0,
         harm: Some(why),
     };
     Ok(worker::record(&trial, planted.as_ref(), run.clone(), run))

@@ -262,6 +262,7 @@ mod tests {
             lost: 0,
             duplicates: 0,
             corrupted: 0,
+            damaged: 0,
             harm: None,
         };
         let (class, what) = ("branch".to_owned(), "never taken".to_owned());

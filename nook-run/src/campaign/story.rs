@@ -47,9 +47,12 @@ fn words(run: &Run) -> String {
     }
     let _ = write!(
         text,
-        "\n  frames: {} sent again, {} came twice, {} came changed",
+        "\n  frames or requests: {} sent again, {} came twice, {} came changed",
         run.lost, run.duplicates, run.corrupted
     );
+    if run.damaged > 0 {
+        let _ = write!(text, "\n  blocks that hold something else than was acknowledged: {}", run.damaged);
+    }
     if let Some(harm) = &run.harm {
         let _ = write!(text, "\n  harm: {harm}");
     }

@@ -98,7 +98,8 @@ fn told<S: Scene>(
     let hits = injection.hits();
     let outcome = match ending.outcome {
         _ if harm.is_some() => Outcome::HostHarmed,
-        _ if tally.corrupted > 0 => Outcome::SilentCorruption,
+        _ if tally.corrupted > 0 || (tally.damaged > 0 && first.is_none()) => Outcome::SilentCorruption,
+        _ if tally.damaged > 0 => Outcome::Damaged,
         Outcome::NoEffect if hits == 0 => Outcome::NotActivated,
         outcome => outcome,
     };
@@ -116,6 +117,7 @@ fn told<S: Scene>(
         lost: tally.lost,
         duplicates: tally.duplicates,
         corrupted: tally.corrupted,
+        damaged: tally.damaged,
         harm,
     }
 }
@@ -234,7 +236,7 @@ impl<S: Scene> Pair<'_, S> {
         }
         neighbour.oracle.finish();
         let (tally, faults) = (neighbour.oracle.tally(), neighbour.supervisor.faults());
-        if faults > 0 || tally.lost > 0 || tally.corrupted > 0 {
+        if faults > 0 || tally.lost > 0 || tally.corrupted > 0 || tally.damaged > 0 {
             return Err(format!("the neighbour had {faults} faults, and of its traffic: {tally:?}"));
         }
         Ok(())

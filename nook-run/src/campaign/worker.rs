@@ -80,6 +80,7 @@ fn not_made(trial: &Trial, why: &str) -> Record {
         lost: 0,
         duplicates: 0,
         corrupted: 0,
+        damaged: 0,
         harm: None,
     };
     let what = format!("not made, for its batch's mistakes cannot be put into the driver: {why}");

@@ -294,7 +294,7 @@ impl<U: BlockBackend> Class for Block<U> {
         }
         let host = driver.host_mut();
         let limit_ns = host.call.budget.limits().transmit_ns;
-        self.next_look_ns = now_ns + limit_ns / 4;
+        self.next_look_ns = now_ns + limit_ns / 20;
         let Some(before_ns) = now_ns.checked_sub(limit_ns) else { return Ok(None) };
         let overdue = self.requests.overdue(before_ns);
         // The first time, the driver is polled once more: an interrupt may have been lost.
