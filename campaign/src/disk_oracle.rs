@@ -71,7 +71,7 @@ struct State {
 pub struct DiskOracle(Arc<Mutex<State>>);
 
 impl DiskOracle {
-    /// Creates it for a disk of zeros, of so many blocks and bytes of each; nothing is asked before
+    /// Creates it for a disk of zeros, of this many blocks and bytes of each; nothing is asked before
     /// [`pace`](Traffic::pace).
     pub fn new(seed: u64, clock: Clock, (blocks, block_bytes): (usize, usize), medium: Medium) -> Self {
         DiskOracle(Arc::new(Mutex::new(State {
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_or_never_comes_is_told_and_asked_again_and_is_not_answered_twice() {
+    fn what_fails_or_never_comes_is_noted_and_asked_again_and_is_not_answered_twice() {
         let (oracle, mut end, disk, clock) = rig();
         clock.charge(MS);
         let (flow, request) = (oracle.flow(), end.next().unwrap().unwrap());

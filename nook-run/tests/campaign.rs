@@ -87,7 +87,8 @@ fn a_disk_driver_s_campaign_repeats_to_the_byte_and_harms_nothing() {
     assert!(count("activated") > 30 && count("detected") > 5 && count("recovered") > 0, "{report:#}");
 }
 
-/// A trial that loops is rolled back and loops again. When that took 50 ms of CPU time each, one had 101 reports, or 102.
+/// A trial that loops is rolled back and loops again. When that took 50 ms of CPU time each, one had 101 reports, or
+/// 102.
 #[test]
 fn a_call_without_end_costs_the_same_on_a_machine_that_has_other_things_to_do() {
     let place = Place::new();

@@ -14,8 +14,9 @@ use crate::text::module;
 ///
 /// The disk that it says it has is at byte 512, and `$attach` attaches that. `$next` takes a request and gives its
 /// address (0 if there is none), `$complete(entry, status)` completes it, `$say(first, second)` puts these two words in
-/// as a completion, `$all(status)` completes everything so, and `$reads` reads as done and the rest as failed. `$requests` and `$completions` are the rings'
-/// addresses, `$slot(at)` that of a request's place; `$times(n)` is true for the first `n` calls of it. `$saved` is for
+/// as a completion, `$all(status)` completes everything so, and `$reads` reads as done and the rest as failed.
+/// `$requests` and `$completions` are the rings' addresses, `$slot(at)` that of a request's place; `$times(n)` is true
+/// for the first `n` calls of it. `$saved` is for
 /// bodies.
 const HELPERS: &str = r#"
     (memory (export "memory") 2)

@@ -52,7 +52,7 @@ impl Tested {
 }
 
 /// One of them, as a type.
-pub trait Scene {
+pub trait Testbed {
     type Class: Class;
     type Oracle: Traffic;
 
@@ -75,7 +75,7 @@ pub trait Scene {
 /// [`Tested::Card`].
 pub struct Card;
 
-impl Scene for Card {
+impl Testbed for Card {
     type Class = Net<HostEnd>;
     type Oracle = Oracle;
 
@@ -101,7 +101,7 @@ impl Scene for Card {
 /// [`Tested::Disk`].
 pub struct Disk;
 
-impl Scene for Disk {
+impl Testbed for Disk {
     type Class = Block<DiskEnd>;
     type Oracle = DiskOracle;
 
@@ -152,7 +152,7 @@ pub struct Stage {
 }
 
 /// A nook, its oracle and its clock.
-pub struct Subject<S: Scene> {
+pub struct Subject<S: Testbed> {
     pub supervisor: Supervisor<S::Class>,
     pub oracle: S::Oracle,
     pub clock: Clock,
@@ -189,7 +189,7 @@ impl Stage {
     ///
     /// # Errors
     /// If a part cannot be made.
-    pub fn subject<S: Scene>(
+    pub fn subject<S: Testbed>(
         &self,
         compiled: &Compiled,
         seed: u64,
@@ -230,7 +230,7 @@ fn compile(module: DriverModule, isolation: Isolation) -> Result<Compiled> {
     Ok(Compiled { module, launcher: Arc::new(launcher) })
 }
 
-impl<S: Scene> Subject<S> {
+impl<S: Testbed> Subject<S> {
     /// Returns the time of its clock.
     pub fn now_ns(&self) -> u64 {
         self.clock.now_ns()

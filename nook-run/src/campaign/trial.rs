@@ -7,7 +7,7 @@ use nook_campaign::{Begin, Flow, Injection, Kind, Level, Outcome, Run, Tally, Tr
 
 use super::harm::Before;
 use super::settling::{RECOVERED_NS, Seen, Settling};
-use super::stage::{Card, Compiled, Disk, Scene, Stage, Subject, Tested};
+use super::stage::{Card, Compiled, Disk, Stage, Subject, Testbed, Tested};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -59,7 +59,7 @@ fn both(stage: &Stage, compiled: &Compiled, trial: &Trial, injection: &Arc<Injec
     }
 }
 
-fn both_of<S: Scene>(stage: &Stage, compiled: &Compiled, trial: &Trial, injection: &Arc<Injection>) -> Result<Run> {
+fn both_of<S: Testbed>(stage: &Stage, compiled: &Compiled, trial: &Trial, injection: &Arc<Injection>) -> Result<Run> {
     let mut neighbour = stage.subject::<S>(stage.pristine(), trial.seed ^ 1, None)?;
     neighbour.supervisor.start().context("the neighbour")?;
     let end_ns = neighbour.now_ns() + UP_NS;
@@ -80,7 +80,7 @@ fn both_of<S: Scene>(stage: &Stage, compiled: &Compiled, trial: &Trial, injectio
 }
 
 /// Puts together what there is to tell.
-fn told<S: Scene>(
+fn told<S: Testbed>(
     subject: &Subject<S>,
     injection: &Injection,
     ending: Ending,
@@ -130,12 +130,12 @@ fn detection_ns(reported_ns: u64, failed_ns: Option<u64>, hit_ns: Option<u64>) -
     Some(reported_ns - began_ns)
 }
 
-struct Pair<'a, S: Scene> {
+struct Pair<'a, S: Testbed> {
     subject: &'a mut Subject<S>,
     neighbour: &'a mut Subject<S>,
 }
 
-impl<S: Scene> Pair<'_, S> {
+impl<S: Testbed> Pair<'_, S> {
     /// Lets both work until then, or until `done`. Says what ended the driver, if something did.
     fn until(&mut self, end_ns: u64, mut done: impl FnMut(&Subject<S>) -> bool) -> Result<(), Ending> {
         while self.subject.now_ns() < end_ns && !done(self.subject) {

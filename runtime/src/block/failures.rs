@@ -21,7 +21,7 @@ pub(super) struct Failures {
     reads: bool,
     writes: bool,
     /// A driver was ended for it.
-    is_told: bool,
+    reported: bool,
 }
 
 impl Failures {
@@ -47,11 +47,11 @@ impl Failures {
     /// Returns the fault, once.
     pub(super) fn fault(&mut self) -> Option<BlockFault> {
         let is_wide = self.places >= PLACES || (self.reads && self.writes);
-        if self.is_told || self.requests < REQUESTS || !is_wide {
+        if self.reported || self.requests < REQUESTS || !is_wide {
             return None;
         }
         let requests = self.requests;
-        *self = Failures { is_told: true, ..Failures::default() };
+        *self = Failures { reported: true, ..Failures::default() };
         Some(BlockFault::RequestsFail { requests })
     }
 }
@@ -64,7 +64,7 @@ mod tests {
         Request { id: 0, op, first, blocks: 8, fua: false }
     }
 
-    /// Returns after how many failures there is a fault, of so many.
+    /// Returns after how many failures there is a fault, if there is one.
     fn found(requests: impl IntoIterator<Item = Request>) -> Option<u32> {
         let mut failures = Failures::default();
         (1..).zip(requests).find_map(|(number, request)| {
@@ -91,9 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_once_until_something_is_done_again() {
+    fn it_reported_once_until_something_is_done_again() {
         let mut failures = Failures::default();
-        let told = |failures: &mut Failures| {
+        let reports = |failures: &mut Failures| {
             (0..100)
                 .filter(|at| {
                     failures.failed(&request(Op::Write, 64 * at));
@@ -101,8 +101,8 @@ mod tests {
                 })
                 .count()
         };
-        assert_eq!((told(&mut failures), told(&mut failures)), (1, 0));
+        assert_eq!((reports(&mut failures), reports(&mut failures)), (1, 0));
         failures.done();
-        assert_eq!(told(&mut failures), 1);
+        assert_eq!(reports(&mut failures), 1);
     }
 }

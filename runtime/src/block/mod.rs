@@ -114,8 +114,8 @@ impl<U: BlockBackend> Block<U> {
         self.counters.faults_at_work += u64::from(self.requests.are_given());
     }
 
-    /// Answers what is over. When all of it failed the driver is ended, once. A read that is not what was written ends the driver and is given again; the second time it
-    /// is answered with an error.
+    /// Answers what is over. When all of it failed the driver is ended, once. A read that is not what was written ends
+    /// the driver and is given again; the second time it is answered with an error.
     fn answer(&mut self, host: &Host) -> Result<(), NookError> {
         let Block { backend, requests, counters, sums, mismatch, failures, .. } = self;
         let window = host.window().slice();
