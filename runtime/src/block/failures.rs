@@ -1,7 +1,7 @@
 //! Looks whether all that a driver answers is that the device failed. One bad spot of a disk is no fault of a driver's,
-//! and neither is a bad region that somebody reads from its beginning to its end; when reads and writes fail, or requests
-//! in many places, and none is done between, it may be the driver, or the state that it has brought its device into: a
-//! fresh one finds out. If that one fails too it was the disk, and is left alone until something is done again.
+//! and neither is a bad region that somebody reads from its beginning to its end. When reads and writes fail, or
+//! requests in many places, and none is done between, it may be the driver, or the state that it has brought its device
+//! into: a fresh one finds out. If that one fails too it was the disk, and is left alone until something is done again.
 
 use nook_abi::block::BlockFault;
 use nook_block_api::{Op, Request};
