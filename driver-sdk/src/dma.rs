@@ -2,6 +2,7 @@
 //! region, or to a buffer of the class's.
 
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 
 use nook_abi::Status;
 use nook_regs::Value;
@@ -115,6 +116,20 @@ impl<'a> DmaBytes<'a> {
         self.span.write(offset, value)
     }
 
+    /// Writes the word at `offset` so that a rollback of this call leaves it: for an index in memory by which a device
+    /// sees, at any time, how far it may look. What it says must have been decided, and written, in earlier calls: then
+    /// the same call made again says the same, and the device never sees an index become smaller.
+    #[inline(always)]
+    pub fn write_for_good(&self, offset: u32, word: u64) -> Result<(), Status> {
+        self.span.write_for_good(offset, word)
+    }
+
+    /// Returns where it is in the driver's own memory, for code of others that goes by addresses. Who reads or writes
+    /// there does without the promises above; what the device may touch meanwhile is nothing for Rust's references.
+    pub fn as_ptr(&self) -> NonNull<[u8]> {
+        self.span.as_ptr()
+    }
+
     /// Copies from `offset` into `into`.
     #[inline]
     pub fn read_bytes(&self, offset: u32, into: &mut [u8]) -> Result<(), Status> {
@@ -202,6 +217,23 @@ mod tests {
         // What counts is where the device sees it, not where a part begins.
         let part = bytes.part(2, 30).unwrap();
         assert_eq!((part.read::<u32>(0), part.read::<u32>(2).is_ok()), (Err(Status::Invalid), true));
+    }
+
+    #[test]
+    fn a_word_that_is_written_for_good_lies_where_the_address_says() {
+        let host = TestHost::new();
+        let region = host.nook().dma_alloc(64, 64).unwrap();
+        assert_eq!(region.bytes().write_for_good(8, 0x0102_0304_0506_0708), Ok(()));
+        assert_eq!([8, 12].map(|at| host.window().read(region.iova() + at)), [0x0506_0708, 0x0102_0304]);
+        for offset in [4, 60, 64, u32::MAX] {
+            assert_eq!(region.bytes().write_for_good(offset, 1), Err(Status::Invalid), "{offset}");
+        }
+        let nook = host.nook();
+        let (window, iova) = nook.window().unwrap();
+        let (all, part) = (window.as_ptr(), region.bytes().part(8, 4).unwrap().as_ptr());
+        let distance = part.addr().get() - all.addr().get();
+        assert_eq!((distance as u64, part.len()), (region.iova() + 8 - iova, 4));
+        assert_eq!(all.len() as u64, host.page_now().window_len_bytes);
     }
 
     #[test]

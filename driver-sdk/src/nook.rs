@@ -9,7 +9,7 @@ use nook_abi::Status;
 use crate::kernel::Calls;
 use crate::log::Line;
 use crate::raw::Page;
-use crate::{DmaRegion, Kernel, LogLevel, Regs};
+use crate::{DmaBytes, DmaRegion, Kernel, LogLevel, Regs};
 
 /// The host around a driver: a small handle that can be copied and kept.
 #[derive(Clone, Copy)]
@@ -152,6 +152,14 @@ impl<K: Kernel> Nook<K> {
         let (handle, offset) = ((answer >> 32) as u32, answer as u32);
         let (span, iova) = self.page.window(offset, len_bytes)?;
         Ok(DmaRegion::new(*self, handle, iova, span))
+    }
+
+    /// Returns all of the window, and where the device sees it: for code of others that goes by addresses, and asks
+    /// where a device finds one. `Invalid` if it has more than 4 GiB.
+    pub fn window(&self) -> Result<(DmaBytes<'_>, u64), Status> {
+        let len_bytes = u32::try_from(self.page.get().window_len_bytes).map_err(|_| Status::Invalid)?;
+        let (span, iova) = self.page.window(0, len_bytes)?;
+        Ok((DmaBytes::new(span), iova))
     }
 
     /// Returns what answers the nook's hostcalls.

@@ -22,8 +22,15 @@ use self::args::{MapCommand, RegistersArgs};
 use crate::output;
 
 /// The register maps that are compiled into this command.
-pub const BUILT_IN: &[&RegisterMap] =
-    &[&e1000_regs::MAP, &edu_regs::MAP, &igb_regs::MAP, &nvme_regs::MAP, &serial_regs::MAP, &vmxnet3_regs::MAP];
+pub const BUILT_IN: &[&RegisterMap] = &[
+    &e1000_regs::MAP,
+    &edu_regs::MAP,
+    &igb_regs::MAP,
+    &nvme_regs::MAP,
+    &serial_regs::MAP,
+    &virtio_regs::blk::MAP,
+    &vmxnet3_regs::MAP,
+];
 
 /// A file with a map.
 struct Read {

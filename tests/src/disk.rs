@@ -44,19 +44,35 @@ pub fn nvme_module() -> Arc<DriverModule> {
 
 /// Returns a launcher of the NVMe driver, whose calls can be ended on request in wasm.
 pub fn nvme_launcher(isolation: Isolation) -> Box<dyn Launcher> {
-    let module = nvme_module();
+    launcher(&driver_name(), &nvme_module(), isolation)
+}
+
+/// The driver of QEMU's virtio disk.
+const VIRTIO: &str = "virtio-blk";
+
+/// Returns it, loaded once.
+fn virtio_module() -> Arc<DriverModule> {
+    static MODULE: LazyLock<Arc<DriverModule>> = LazyLock::new(|| {
+        let module = DriverModule::load(&driver_file(VIRTIO), Wasi::Refused);
+        Arc::new(module.unwrap_or_else(|error| panic!("{error}; run `cargo xtask drivers`")))
+    });
+    MODULE.clone()
+}
+
+/// Returns a launcher of the driver with this name, whose calls can be ended on request in wasm.
+fn launcher(name: &str, module: &DriverModule, isolation: Isolation) -> Box<dyn Launcher> {
     let process = |wait: Wait| -> Box<dyn Launcher> {
-        let program = driver_file(&driver_name()).with_extension("elf");
+        let program = driver_file(name).with_extension("elf");
         let launcher = ProcessLauncher::new(&program, module.manifest(), wait);
         Box::new(launcher.unwrap_or_else(|error| panic!("{error}")))
     };
     match isolation {
-        Isolation::Native => Box::new(native(&driver_name(), module.manifest(), Level::Native)),
-        Isolation::Wrapped => Box::new(native(&driver_name(), module.manifest(), Level::Wrapped)),
-        Isolation::Mpk => Box::new(mpk(&driver_name(), module.manifest())),
+        Isolation::Native => Box::new(native(name, module.manifest(), Level::Native)),
+        Isolation::Wrapped => Box::new(native(name, module.manifest(), Level::Wrapped)),
+        Isolation::Mpk => Box::new(mpk(name, module.manifest())),
         Isolation::Process => process(Wait::Futex),
         Isolation::ProcessPoll => process(Wait::Poll),
-        Isolation::Sfi | Isolation::SfiTxn => wasm_launcher(&module, isolation),
+        Isolation::Sfi | Isolation::SfiTxn => wasm_launcher(module, isolation),
     }
 }
 
@@ -81,6 +97,8 @@ pub enum Drive<'a> {
     Model(ModelConfig, &'a Disk),
     /// QEMU's controller, with this file and more of its options.
     Qemu(&'a Path, &'a str),
+    /// QEMU's virtio disk, with this file and more of its options. Its driver is `virtio-blk`.
+    Virtio(&'a Path, &'a str),
 }
 
 /// One who asks for blocks.
@@ -155,7 +173,11 @@ pub fn disk_nook(drive: Drive<'_>, isolation: Isolation) -> DiskNook {
 /// # Panics
 /// If a part cannot be made.
 pub fn chosen_disk_nook(drive: Drive<'_>, isolation: Isolation, choice: DiskChoice) -> DiskNook {
-    made(&nvme_module(), nvme_launcher(isolation), Behind::Drive(drive), isolation, choice)
+    let (module, launcher) = match drive {
+        Drive::Model(..) | Drive::Qemu(..) => (nvme_module(), nvme_launcher(isolation)),
+        Drive::Virtio(..) => (virtio_module(), launcher(VIRTIO, &virtio_module(), isolation)),
+    };
+    made(&module, launcher, Behind::Drive(drive), isolation, choice)
 }
 
 /// The same for another driver of these devices.
@@ -200,8 +222,10 @@ fn made(
     let (device, clock): (Box<dyn PciDevice>, _) = match behind {
         Behind::Device(device) => (device, embedded),
         Behind::Drive(Drive::Model(config, disk)) => (Box::new(Model::new(config, disk.clone())), embedded),
-        Behind::Drive(Drive::Qemu(file, options)) => {
-            let spec = format!("nvme,file={}{options}", file.display()).parse().expect("a device's name and options");
+        Behind::Drive(Drive::Qemu(file, options) | Drive::Virtio(file, options)) => {
+            let model = if matches!(behind, Behind::Drive(Drive::Virtio(..))) { "virtio-blk-pci" } else { "nvme" };
+            let spec = format!("{model},file={}{options}", file.display());
+            let spec = spec.parse().expect("a device's name and options");
             let config = QemuConfig::new(spec, QemuNet::User { restrict: true });
             (Box::new(QemuDevice::start(config, &window).expect("QEMU starts")), Clock::Monotonic)
         }
@@ -213,7 +237,7 @@ fn made(
         transmit_ns: PATIENCE_NS,
         ..Budgets::default()
     };
-    let maps = [&nvme_regs::MAP];
+    let maps = [&nvme_regs::MAP, &virtio_regs::blk::MAP];
     let builder = NookBuilder::of(module, &maps).in_window(window).budgets(budgets).clock(clock);
     let mut host = builder.host(device).expect("driver and device belong together");
     host.choose_disk(choice);

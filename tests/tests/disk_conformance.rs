@@ -15,6 +15,8 @@ const BLOCKS: u64 = 4096;
 enum Device {
     Model(ModelConfig),
     Qemu,
+    /// QEMU's virtio disk, with its options.
+    Virtio(&'static str),
 }
 
 /// Runs a case on the embedded disk in several tempers, at every level, and on QEMU's, which is slow to start, at
@@ -27,8 +29,11 @@ fn everywhere(case: impl Fn(&mut DiskNook) + Sync) {
         model(3, Behaviour { messages: false, ..Behaviour::adversarial() }),
     ];
     let on_models = models.into_iter().flat_map(|it| Isolation::all().iter().map(move |&level| (it, level)));
-    let on_qemu = [Isolation::Native, Isolation::SfiTxn, Isolation::Process].map(|level| (Device::Qemu, level));
-    let on_qemu = on_qemu.into_iter().filter(|_| !mpk_only());
+    const MODERN: &str = ",disable-legacy=on,iommu_platform=on,vectors=0";
+    let on_qemu = [Device::Qemu, Device::Virtio(""), Device::Virtio(MODERN)]
+        .into_iter()
+        .flat_map(|device| [Isolation::Native, Isolation::SfiTxn, Isolation::Process].map(|level| (device, level)));
+    let on_qemu = on_qemu.filter(|_| !mpk_only());
     side_by_side(on_models.chain(on_qemu), |(device, level)| {
         println!("{device:?} {level:?}");
         match device {
@@ -36,11 +41,15 @@ fn everywhere(case: impl Fn(&mut DiskNook) + Sync) {
                 let disk = Disk::in_memory(BLOCKS, BLOCK as u32).unwrap().with_cache(1 << 20);
                 run(disk_nook(Drive::Model(config, &disk), level), &case);
             }
-            Device::Qemu => {
+            Device::Qemu | Device::Virtio(_) => {
                 let dir = tempfile::tempdir().unwrap();
                 let path = dir.path().join("disk.img");
                 std::fs::File::create(&path).unwrap().set_len(BLOCKS * BLOCK as u64).unwrap();
-                run(disk_nook(Drive::Qemu(&path, ""), level), &case);
+                let drive = match device {
+                    Device::Virtio(options) => Drive::Virtio(&path, options),
+                    _ => Drive::Qemu(&path, ""),
+                };
+                run(disk_nook(drive, level), &case);
             }
         }
     });

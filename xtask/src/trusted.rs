@@ -23,6 +23,7 @@ const PARTS: &[(&str, &[&str])] = &[
             "hw/igb-regs/src",
             "hw/nvme-regs/src",
             "hw/serial-regs/src",
+            "hw/virtio-regs/src",
             "hw/vmxnet3-regs/src",
         ],
     ),

@@ -12,6 +12,7 @@
 
 use core::hint::black_box;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use nook_abi::{Addr, Status};
@@ -97,6 +98,23 @@ impl Span {
             }
         }
         Ok(())
+    }
+
+    /// Writes a word with a plain store, which a rollback leaves; see [`scratch`].
+    #[inline(always)]
+    pub(crate) fn write_for_good(self, offset: u32, word: u64) -> Result<(), Status> {
+        let place = self.place::<u64>(offset)?.cast::<[u64; 1]>();
+        // SAFETY: `place` gives a place inside the span, aligned to a word; the span is valid (`Span::new`), and no
+        // reference to it exists.
+        unsafe { scratch::write(place, 0, [word.to_le()]) }
+        compiler_fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Returns where it is.
+    pub(crate) fn as_ptr(self) -> NonNull<[u8]> {
+        let addr = NonNull::new(self.addr as *mut u8).unwrap_or(NonNull::dangling());
+        NonNull::slice_from_raw_parts(addr, self.len_bytes as usize)
     }
 
     /// Copies out, in bulk.
