@@ -2,6 +2,7 @@
 //! file, which `nook-run trace` prints.
 
 mod args;
+mod diff;
 mod event;
 mod file;
 mod recorder;

@@ -172,6 +172,22 @@ fn a_refused_value_is_reported_with_its_register_and_a_stray_access_with_its_add
 }
 
 #[test]
+fn a_shadow_stack_that_overflows_is_called_that_with_the_function() {
+    let place = Place::new();
+    let poll = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (call $deeper) (i32.const 0))"#;
+    // As compilers have it: the first global is the pointer, the stack lies below the data.
+    let more = r#"(global $stack (mut i32) (i32.const 1024)) (data (i32.const 1024) "data")
+        (func $deeper
+            (global.set $stack (i32.sub (global.get $stack) (i32.const 64)))
+            (i32.store (global.get $stack) (i32.const 1))
+            (call $deeper))"#;
+    let bundle = bundle(&place, &Module { poll, more, ..Module::default() }.wasm());
+    let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
+    let says = "(address 0xffffffc0, below 0, where its shadow stack of 1024 bytes ends: that is used up,";
+    assert!(told.contains(says) && told.contains("innermost first:\n  deeper\n"), "{told}");
+}
+
+#[test]
 fn a_fault_that_is_always_the_same_is_said_once_and_counted() {
     let place = Place::new();
     let probe = r#"(func (export "nook_probe") (param i32 i32) (result i32) unreachable)"#;

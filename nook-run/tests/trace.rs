@@ -188,6 +188,26 @@ fn a_trace_that_cannot_be_written_is_refused_before_the_run() {
 }
 
 #[test]
+fn two_traces_are_compared_whatever_the_times() {
+    let place = Place::new();
+    let driver = e1000();
+    let run = |options: &[&str]| {
+        let args = [driver.to_str().unwrap(), "--exercise", "ping", "--virtual-time"];
+        place.nook_run(args.iter().chain(options)).end().with(0);
+    };
+    run(&["--trace", "a.trace"]);
+    run(&["--trace", "b.trace"]);
+    run(&["--trace", "c.trace", "--crash-at", "poll:25"]);
+    let same = place.nook_run(["trace", "diff", "a.trace", "b.trace"]).end().with(0).stdout;
+    assert!(same.starts_with("the same: "), "{same}");
+    let ended = place.nook_run(["trace", "diff", "a.trace", "c.trace", "--only", "driver"]).end();
+    assert_is_said("another run", &ended, 1, &["the traces differ after 1 events"]);
+    let of_two: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with(['-', '+'])).collect();
+    assert!(of_two[0].starts_with("- ") && of_two[0].ends_with(" the instance ended"), "{}", ended.stdout);
+    assert!(of_two.iter().any(|line| line.starts_with("+ ") && line.contains("poll was rolled back: ")), "{of_two:?}");
+}
+
+#[test]
 #[ignore = "needs root"]
 fn a_full_disk_ends_the_trace_and_not_the_run() {
     let place = Place::new();

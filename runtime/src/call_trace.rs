@@ -119,6 +119,8 @@ pub(crate) struct CallTrace {
     pub(crate) callers: Vec<Caller>,
     /// Which address the driver's code used that is outside its memory.
     pub(crate) outside: Option<u64>,
+    /// The length of the driver's stack, if it lies lowest in its memory.
+    pub(crate) stack_bytes: Option<u32>,
     /// The time in the host page.
     pub(crate) told_ns: u64,
     /// What watches besides.
@@ -136,6 +138,7 @@ impl Default for CallTrace {
             keep: MemoryDump::Nothing,
             callers: Vec::new(),
             outside: None,
+            stack_bytes: None,
             told_ns: 0,
             sink: None,
             memory: Vec::new(),

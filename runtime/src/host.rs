@@ -470,7 +470,14 @@ impl Host {
     fn outside(&self, fault: Fault) -> Option<String> {
         let Fault::Trap { kind: TrapKind::MemoryOutOfBounds, .. } = fault else { return None };
         let (addr, bytes) = (self.call.trace.outside?, self.layout.total_pages() * 65536);
-        Some(format!("address {addr:#x}; its memory has {bytes:#x} bytes"))
+        let below = self.call.trace.stack_bytes.filter(|&stack| addr >= (1 << 32) - u64::from(stack));
+        Some(match below {
+            Some(stack) => format!(
+                "address {addr:#x}, below 0, where its shadow stack of {stack} bytes ends: that is used up, by recursion \
+                 or by what lies on it"
+            ),
+            None => format!("address {addr:#x}; its memory has {bytes:#x} bytes"),
+        })
     }
 
     /// Waits and lets the device work meanwhile: an embedded one gets on only when it is serviced.

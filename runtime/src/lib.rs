@@ -60,6 +60,7 @@ mod rollback;
 mod serial;
 mod serve;
 mod services;
+mod shadow_stack;
 mod snapshot;
 mod space;
 mod survey;

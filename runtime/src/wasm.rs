@@ -12,6 +12,7 @@ use crate::finish::finish;
 use crate::meter::Meter;
 use crate::net::filter;
 use crate::origin::Origin;
+use crate::shadow_stack::lowest_stack_bytes;
 use crate::space::RegionAddrs;
 use crate::time_cell::{self, Of, TimeCell};
 use crate::watch::cell_value;
@@ -288,6 +289,8 @@ pub struct WasmLauncher {
     link: Link,
     recoverable: Option<Arc<dyn Rollback>>,
     origin: Arc<Origin>,
+    /// Of a stack that lies lowest in the driver's memory.
+    stack_bytes: Option<u32>,
 }
 
 impl WasmLauncher {
@@ -374,7 +377,8 @@ impl WasmLauncher {
                 Link::Instances { linker, driver: compiled, registers, filter }
             }
         };
-        Ok(WasmLauncher { engine, module, link, recoverable, origin })
+        let stack_bytes = lowest_stack_bytes(module.laid_out());
+        Ok(WasmLauncher { engine, module, link, recoverable, origin, stack_bytes })
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Made> {
@@ -444,6 +448,7 @@ impl Launcher for WasmLauncher {
         match begun {
             Ok((Made { entries, rollback, time, filter_time, countdown, inside, .. }, host_page)) => {
                 store.data_mut().take_doorbells();
+                store.data_mut().call.trace.stack_bytes = self.stack_bytes;
                 let begins = rollback.as_ref().is_some_and(|rollback| rollback.begins());
                 Ok(Box::new(WasmDriver {
                     time,

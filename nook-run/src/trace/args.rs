@@ -17,13 +17,37 @@ pub struct RunTrace {
 
 /// `nook-run trace`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct TraceArgs {
+    /// What is done besides printing a trace.
+    #[command(subcommand)]
+    pub command: Option<TraceCommand>,
     /// What --trace wrote.
-    pub file: PathBuf,
+    #[arg(required = true)]
+    pub file: Option<PathBuf>,
     /// As what it is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// Prints these events only.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
+    pub only: Vec<Kind>,
+}
+
+/// What can be done with traces besides printing one.
+#[derive(Debug, clap::Subcommand)]
+pub enum TraceCommand {
+    /// Says where two traces part, whatever the times. With traces of real time, compare kinds that do not depend on it.
+    Diff(DiffArgs),
+}
+
+/// `nook-run trace diff`.
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// One trace.
+    pub old: PathBuf,
+    /// The other.
+    pub new: PathBuf,
+    /// Compares these events only.
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
     pub only: Vec<Kind>,
 }

@@ -157,7 +157,16 @@ pub struct Reader {
     pub head: Head,
     /// Bytes that were read.
     at: u64,
+    /// Events that were returned.
     events: u64,
+    /// The block that is being read, where it begins in the file, and how many bytes of it were used.
+    events_block: Vec<u8>,
+    begin: u64,
+    used: usize,
+    /// The time of the last event.
+    at_ns: u64,
+    /// The end was read.
+    ended: bool,
 }
 
 impl Reader {
@@ -184,7 +193,18 @@ impl Reader {
             isolation: String::new(),
             registers: String::new(),
         };
-        let mut reader = Reader { file, path: path.to_owned(), head, at: magic.len() as u64, events: 0 };
+        let mut reader = Reader {
+            file,
+            path: path.to_owned(),
+            head,
+            at: magic.len() as u64,
+            events: 0,
+            events_block: Vec::new(),
+            begin: 0,
+            used: 0,
+            at_ns: 0,
+            ended: false,
+        };
         let json = reader.block()?.unwrap_or_default();
         reader.head = serde_json::from_slice(&json).with_context(|| reader.place("what it is of"))?;
         let (abi, ours) = (reader.head.abi, nook_abi::ABI_VERSION);
@@ -201,29 +221,34 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Gives each event to `take`, with its time, until that says that it has enough.
+    /// Returns the next event and its time; nothing at the end.
     ///
     /// # Errors
-    /// Where the file is damaged, or ends before its end; everything before was given.
-    pub fn each(&mut self, mut take: impl FnMut(u64, &Event) -> Result<bool>) -> Result<()> {
-        loop {
-            let begin = self.at;
-            let Some(block) = self.block()? else { return self.check_end() };
-            let mut rest = &block[..];
-            let mut at_ns = number(&mut rest).with_context(|| self.damaged(begin, &block, &block))?;
-            while !rest.is_empty() {
-                let before = rest;
-                let event = number(&mut rest).and_then(|later| {
-                    at_ns = at_ns.checked_add(later)?;
-                    Event::read(&mut rest)
-                });
-                let event = event.with_context(|| self.damaged(begin, &block, before))?;
-                self.events += 1;
-                if !take(at_ns, &event)? {
-                    return Ok(());
-                }
+    /// Where the file is damaged, or ends before its end; everything before was returned.
+    pub fn event(&mut self) -> Result<Option<(u64, Event)>> {
+        while self.used == self.events_block.len() {
+            if self.ended {
+                return Ok(None);
             }
+            self.begin = self.at;
+            let Some(block) = self.block()? else {
+                self.ended = true;
+                self.check_end()?;
+                return Ok(None);
+            };
+            (self.events_block, self.used) = (block, 0);
+            let mut rest = &self.events_block[..];
+            self.at_ns = number(&mut rest).with_context(|| self.damaged())?;
+            self.used = self.events_block.len() - rest.len();
         }
+        let mut rest = &self.events_block[self.used..];
+        let at_ns = number(&mut rest).and_then(|later| self.at_ns.checked_add(later));
+        let found = at_ns.and_then(|at_ns| Some((at_ns, Event::read(&mut rest)?)));
+        let (at_ns, event) = found.with_context(|| self.damaged())?;
+        self.used = self.events_block.len() - rest.len();
+        self.at_ns = at_ns;
+        self.events += 1;
+        Ok(Some((at_ns, event)))
     }
 
     /// Reads a block; nothing, if it is the end.
@@ -269,8 +294,8 @@ impl Reader {
         Ok(())
     }
 
-    fn damaged(&self, begin: u64, block: &[u8], rest: &[u8]) -> String {
-        let at = begin + BLOCK_HEAD + (block.len() - rest.len()) as u64;
+    fn damaged(&self) -> String {
+        let at = self.begin + BLOCK_HEAD + self.used as u64;
         format!("{}: no event begins there", self.place(&format!("damaged at byte {at}")))
     }
 
@@ -315,10 +340,10 @@ mod tests {
     fn read(path: &Path) -> (Vec<(u64, Event)>, Result<()>) {
         let mut events = Vec::new();
         let outcome = Reader::open(path).and_then(|mut reader| {
-            reader.each(|at_ns, event| {
-                events.push((at_ns, event.clone()));
-                Ok(true)
-            })
+            while let Some(event) = reader.event()? {
+                events.push(event);
+            }
+            Ok(())
         });
         (events, outcome)
     }

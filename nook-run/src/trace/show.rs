@@ -2,15 +2,17 @@
 
 use std::io::{self, BufWriter, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nook_abi::{ArgInfo, Entry, Printable, Topic};
 use nook_bus::{BusAccess, field_names, register_name};
 use nook_regs::RegisterMap;
 use serde_json::{Map, Value, json};
 
-use super::args::{Format, Kind, TraceArgs};
+use super::args::{Format, Kind, TraceArgs, TraceCommand};
+use super::diff::{Diff, diff};
 use super::event::Event;
 use super::file::{Head, Reader};
+use crate::output;
 
 /// Threads of the Trace Event format, by what they show.
 const THREADS: [(u64, &str); 3] = [(1, "driver: calls"), (2, "device: registers"), (3, "device: interrupts")];
@@ -18,8 +20,14 @@ const THREADS: [(u64, &str); 3] = [(1, "driver: calls"), (2, "device: registers"
 /// Prints a trace.
 ///
 /// # Errors
-/// If it is no trace, or damaged: then what stands before the damage was printed. If it cannot be printed.
+/// If it is no trace, or damaged: then what stands before the damage was printed. If it cannot be printed. If two are
+/// compared, and differ.
 pub fn print(args: &TraceArgs) -> Result<()> {
+    if let Some(TraceCommand::Diff(args)) = &args.command {
+        let Diff { text, differs_after } = diff(args)?;
+        output::print(&text)?;
+        return differs_after.map_or(Ok(()), |count| bail!("the traces differ after {count} events"));
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut damage = Ok(());
     let written =
@@ -38,25 +46,35 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Writes a trace to `out`, and to `damage` why it is not whole.
 fn show(args: &TraceArgs, out: &mut impl Write, damage: &mut Result<()>) -> Result<()> {
-    let mut reader = Reader::open(&args.file)?;
-    let map = nook_regs_file::read(&reader.head.registers).context("the trace's register map is damaged")?.map;
-    let mut printer = Printer { format: args.format, map, begin_ns: None, inside: None, first: true };
+    let mut reader = Reader::open(args.file.as_deref().context("no trace was named")?)?;
+    let mut printer = Printer::of(&reader.head, args.format)?;
     printer.head(&reader.head, out)?;
-    let mut failed = Ok(());
-    *damage = reader.each(|at_ns, event| {
-        if !args.only.is_empty() && !args.only.contains(&Kind::of(event)) {
-            printer.pass(at_ns, event);
-            return Ok(true);
+    loop {
+        let (at_ns, event) = match reader.event() {
+            Ok(Some(event)) => event,
+            Ok(None) => break,
+            Err(error) => {
+                *damage = Err(error);
+                break;
+            }
+        };
+        if is_asked_for(&args.only, &event) {
+            printer.event(at_ns, &event, out)?;
+        } else {
+            printer.pass(at_ns, &event);
         }
-        failed = printer.event(at_ns, event, out).map_err(anyhow::Error::new);
-        Ok(failed.is_ok())
-    });
-    failed?;
+    }
     printer.end(out)?;
     Ok(())
 }
 
-struct Printer {
+/// Returns whether an event is of one of these kinds; if there are none, all are asked for.
+pub fn is_asked_for(only: &[Kind], event: &Event) -> bool {
+    only.is_empty() || only.contains(&Kind::of(event))
+}
+
+/// Prints the events of a trace, in order.
+pub struct Printer {
     format: Format,
     map: &'static RegisterMap,
     /// When the first event came: times are counted from there.
@@ -68,6 +86,15 @@ struct Printer {
 }
 
 impl Printer {
+    /// Creates one for the trace that has this head.
+    ///
+    /// # Errors
+    /// If its register map is none.
+    pub fn of(head: &Head, format: Format) -> Result<Self> {
+        let map = nook_regs_file::read(&head.registers).context("the trace's register map is damaged")?.map;
+        Ok(Printer { format, map, begin_ns: None, inside: None, first: true })
+    }
+
     fn head(&mut self, head: &Head, out: &mut impl Write) -> io::Result<()> {
         let Head { driver, device, isolation, .. } = head;
         match self.format {
@@ -112,7 +139,7 @@ impl Printer {
     }
 
     /// Takes note of an event that is not printed. Returns its time from the trace's beginning.
-    fn pass(&mut self, at_ns: u64, event: &Event) -> u64 {
+    pub fn pass(&mut self, at_ns: u64, event: &Event) -> u64 {
         let at_ns = at_ns - *self.begin_ns.get_or_insert(at_ns);
         match event {
             Event::Entered { entry, args } => self.inside = Some((at_ns, *entry, *args)),
@@ -126,12 +153,7 @@ impl Printer {
         let inside = self.inside;
         let at_ns = self.pass(at_ns, event);
         match self.format {
-            Format::Text => {
-                let kind = Kind::of(event).name();
-                let indent = if self.inside.is_some() && !matches!(event, Event::Entered { .. }) { "  " } else { "" };
-                let (seconds, nanos) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
-                writeln!(out, "{seconds:4}.{nanos:09} {kind:9} {indent}{}", self.words(at_ns, event, inside))
-            }
+            Format::Text => writeln!(out, "{}", self.text(at_ns, event, inside)),
             Format::Jsonl => {
                 let mut line = Map::new();
                 line.insert("at_ns".into(), at_ns.into());
@@ -145,6 +167,20 @@ impl Printer {
             }
             Format::Chrome => self.chrome(at_ns, event, inside, out),
         }
+    }
+
+    /// Returns an event as a line, like [`event`](Self::event) prints it as text.
+    pub fn line(&mut self, at_ns: u64, event: &Event) -> String {
+        let inside = self.inside;
+        let at_ns = self.pass(at_ns, event);
+        self.text(at_ns, event, inside)
+    }
+
+    fn text(&self, at_ns: u64, event: &Event, inside: Option<(u64, Entry, [u64; 3])>) -> String {
+        let kind = Kind::of(event).name();
+        let indent = if self.inside.is_some() && !matches!(event, Event::Entered { .. }) { "  " } else { "" };
+        let (seconds, nanos) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
+        format!("{seconds:4}.{nanos:09} {kind:9} {indent}{}", self.words(at_ns, event, inside))
     }
 
     fn chrome(
