@@ -3,8 +3,8 @@
 use wasmparser::{ConstExpr, DataKind, Operator, Parser, Payload};
 
 /// Returns the length of the stack of a module that has it lowest in memory, as linkers lay it out for Rust: its first
-/// global is the pointer, begins where the data begins, and moves down. What overflows such a stack leaves the memory at
-/// address 0. Nothing, if the module has its stack elsewhere.
+/// global is the pointer, begins where the data begins, and moves down. What overflows such a stack leaves the memory
+/// at address 0. Nothing, if the module has its stack elsewhere.
 pub(crate) fn lowest_stack_bytes(wasm: &[u8]) -> Option<u32> {
     let mut top = None;
     for payload in Parser::new(0).parse_all(wasm) {

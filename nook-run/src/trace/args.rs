@@ -36,7 +36,7 @@ pub struct TraceArgs {
 /// What can be done with traces besides printing one.
 #[derive(Debug, clap::Subcommand)]
 pub enum TraceCommand {
-    /// Says where two traces part, whatever the times. With traces of real time, compare kinds that do not depend on it.
+    /// Says where two traces part, whatever the times. Of runs in real time, compare kinds that do not depend on it.
     Diff(DiffArgs),
 }
 
