@@ -30,6 +30,7 @@ mod serial;
 mod signals;
 mod state;
 pub mod trace;
+mod virtio;
 
 pub use campaign::campaign;
 pub use report::Report;

@@ -1,0 +1,125 @@
+//! Virtio devices behind an IOMMU: whether they ask it.
+//!
+//! A virtio device that does not offer `ACCESS_PLATFORM` is one that goes to memory past an IOMMU (VIRTIO 1.2, section
+//! 6.1), and QEMU's really does. VFIO does not know: it gives such a device out like any other, and what confines it
+//! would be its driver's good behaviour. It is what the device offers that counts, and not what a driver agrees on.
+
+use anyhow::{Result, bail};
+use nook_bus::PciDevice;
+use nook_regs::Width;
+use virtio_regs::{DEVICE_FEATURE, DEVICE_FEATURE_SELECT, VENDOR, cap, cfg_type, feature};
+
+/// Device ids of virtio's (4.1.2).
+const DEVICES: std::ops::RangeInclusive<u16> = 0x1000..=0x107f;
+/// Where configuration space has the first capability (PCI 3.0, section 6.7), and how many there can be.
+const FIRST: u16 = 0x34;
+const MOST: usize = 48;
+
+/// Refuses a virtio device that goes past the IOMMU. Nothing is driven yet.
+///
+/// # Errors
+/// That, with the remedy; or that the device cannot be asked.
+pub fn check_confined(device: &mut dyn PciDevice) -> Result<()> {
+    let id = device.identity();
+    if id.vendor != VENDOR || !DEVICES.contains(&id.device) {
+        return Ok(());
+    }
+    if let Some((bar, at)) = common(device)? {
+        device.bar_write(bar, at + DEVICE_FEATURE_SELECT.offset(), Width::B4, 1)?;
+        let upper = device.bar_read(bar, at + DEVICE_FEATURE.offset(), Width::B4)?;
+        if upper << 32 & feature::ACCESS_PLATFORM != 0 {
+            return Ok(());
+        }
+    }
+    bail!(
+        "{} does not offer ACCESS_PLATFORM, so it goes to memory past the IOMMU, and nothing would confine its driver: \
+         where it is QEMU's, give it disable-legacy=on,iommu_platform=on; docs/virtio.md says more",
+        device.describe()
+    )
+}
+
+/// Returns in which BAR a device has its common configuration, and where; none if it is of the old standard alone.
+fn common(device: &mut dyn PciDevice) -> Result<Option<(u8, u32)>> {
+    let mut at = device.config_read(FIRST, Width::B1)? as u16 & !3;
+    for _ in 0..MOST {
+        if at < 0x40 {
+            break;
+        }
+        let kind = device.config_read(at + cap::CFG_TYPE as u16, Width::B1)?;
+        if device.config_read(at, Width::B1)? == cap::ID && kind == u32::from(cfg_type::COMMON) {
+            let bar = device.config_read(at + cap::BAR as u16, Width::B1)? as u8;
+            let offset = device.config_read(at + cap::OFFSET as u16, Width::B4)?;
+            let end = u64::from(offset) + u64::from(DEVICE_FEATURE.offset()) + 4;
+            let fits = device.bars().iter().any(|it| it.index == bar && end <= it.len_bytes);
+            return Ok((fits && offset.is_multiple_of(4)).then_some((bar, offset)));
+        }
+        at = device.config_read(at + 1, Width::B1)? as u16 & !3;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nook_bus::{BarInfo, BarSpace, PciIdentity};
+
+    /// A device whose common configuration is in BAR 2 at 0x100.
+    struct Card {
+        device: u16,
+        offers: u64,
+        bars: Vec<BarInfo>,
+        select: u64,
+    }
+
+    impl PciDevice for Card {
+        fn describe(&self) -> String {
+            "the card".into()
+        }
+        fn identity(&self) -> PciIdentity {
+            PciIdentity::new(VENDOR, self.device, 0)
+        }
+        fn bars(&self) -> &[BarInfo] {
+            &self.bars
+        }
+        fn bar_read(&mut self, bar: u8, offset: u32, _: Width) -> nook_bus::Result<u64> {
+            assert_eq!((bar, offset), (2, 0x104));
+            Ok(self.offers >> (32 * self.select) & 0xffff_ffff)
+        }
+        fn bar_write(&mut self, bar: u8, offset: u32, _: Width, value: u64) -> nook_bus::Result<()> {
+            assert_eq!((bar, offset), (2, 0x100));
+            self.select = value;
+            Ok(())
+        }
+        fn config_read(&mut self, offset: u16, _: Width) -> nook_bus::Result<u32> {
+            // A capability of another kind, and then that of the common configuration.
+            Ok(match offset {
+                0x34 => 0x40,
+                0x40 => 0x11,
+                0x41 => 0x50,
+                0x50 => cap::ID,
+                0x53 => cfg_type::COMMON.into(),
+                0x54 => 2,
+                0x58 => 0x100,
+                _ => 0,
+            })
+        }
+    }
+
+    fn card(device: u16, offers: u64) -> Card {
+        let bar = BarInfo { index: 2, len_bytes: 0x1000, space: BarSpace::Memory };
+        Card { device, offers, bars: vec![bar], select: 0 }
+    }
+
+    #[test]
+    fn only_a_virtio_device_that_asks_the_iommu_is_driven() {
+        let said = |mut card: Card| check_confined(&mut card).err().map(|error| error.to_string());
+        assert_eq!(said(card(0x1042, feature::VERSION_1 | feature::ACCESS_PLATFORM)), None);
+        let refused = said(card(0x1042, feature::VERSION_1 | u64::from(u32::MAX))).expect("it is refused");
+        assert!(
+            refused.starts_with("the card does not offer ACCESS_PLATFORM") && refused.contains("iommu_platform=on")
+        );
+        // One that does not say where to ask, as those of the old standard.
+        assert!(said(Card { bars: Vec::new(), ..card(0x1001, feature::ACCESS_PLATFORM) }).is_some());
+        assert_eq!(said(card(0x1100, 0)), None, "ivshmem is no virtio device");
+    }
+}
