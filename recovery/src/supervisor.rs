@@ -268,7 +268,7 @@ impl<C: Class> Supervisor<C> {
 
     /// Restores a snapshot, if there is one for this. Says whether the driver goes on.
     fn restore_snapshot(&mut self, error: &NookError, crash_state: &mut Option<CrashState>, at_ns: u64) -> bool {
-        let about_driver = |fault: &Fault| !fault.is_device();
+        let about_driver = |fault: &Fault| !fault.is_device() && self.nook.class().snapshot_helps(fault);
         if !matches!(error, NookError::Fault { fault, .. } if about_driver(fault)) {
             return false;
         }

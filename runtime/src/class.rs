@@ -113,6 +113,12 @@ pub trait Class: Bisect + Send + Sized {
     /// Returns what a restore needs; `None` if there can be none.
     fn capture(&self, host: &Host) -> Option<Self::Image>;
 
+    /// Returns whether a snapshot may help against this fault. One is of no use against what the instance, or its
+    /// device, has never been able to do.
+    fn snapshot_helps(&self, _fault: &Fault) -> bool {
+        true
+    }
+
     /// Returns whether this is of the settings that hold.
     fn fits(&self, image: &Self::Image) -> bool;
 

@@ -24,8 +24,8 @@ mod traffic_monitor;
 
 use std::os::fd::RawFd;
 
-use nook_abi::net::{EntryWords, LinkState, NetKeys, offload, poll_flags};
-use nook_abi::{Entry, Fault, QUEUE_CAPACITY, poll_result};
+use nook_abi::net::{EntryWords, LinkState, NetFault, NetKeys, offload, poll_flags};
+use nook_abi::{ClassFault, Entry, Fault, QUEUE_CAPACITY, poll_result};
 use nook_net_api::NetBackend;
 
 use bisect::PollRestrictions;
@@ -364,6 +364,16 @@ impl<U: NetBackend> Class for Net<U> {
             resets: self.monitor.resets(),
             reported: port.counters.reported().to_vec(),
         })
+    }
+
+    fn snapshot_helps(&self, fault: &Fault) -> bool {
+        let Fault::Class(ClassFault::Net(fault)) = fault else { return true };
+        let (received, sent) = self.monitor.moved(&self.counters);
+        match fault {
+            NetFault::ReceiveStuck { .. } | NetFault::BuffersNotTaken { .. } => received > 0,
+            NetFault::TransmitStuck { .. } | NetFault::TransmitFails { .. } => sent > 0,
+            _ => true,
+        }
     }
 
     fn fits(&self, image: &NetImage) -> bool {
