@@ -34,8 +34,13 @@ enum Content {
     Zero,
     /// What the request with this number writes.
     Of(u64),
-    /// A write is under way: the old, the new, or something between.
-    Open,
+}
+
+/// What a block may hold: what was acknowledged last, or what is being written.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    is: Content,
+    becomes: Option<Content>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +63,7 @@ struct State {
     /// Between two requests; `None` while there is no traffic.
     pace_ns: Option<u64>,
     /// Of the medium.
-    blocks: Vec<Content>,
+    blocks: Vec<Block>,
     next: u64,
     next_new_ns: u64,
     under_way: BTreeMap<u64, Asked>,
@@ -81,7 +86,7 @@ impl DiskOracle {
             block_bytes,
             geometry: Geometry::default(),
             pace_ns: None,
-            blocks: vec![Content::Zero; blocks],
+            blocks: vec![Block { is: Content::Zero, becomes: None }; blocks],
             next: 0,
             next_new_ns: 0,
             under_way: BTreeMap::new(),
@@ -130,8 +135,10 @@ impl Traffic for DiskOracle {
     fn finish(&self) {
         let mut state = self.state();
         let (mut wrong, mut found) = (0, vec![0; state.block_bytes]);
-        for (block, content) in (0..).zip(&state.blocks) {
-            let holds = (state.medium)(block, &mut found).is_ok() && state.is(block, *content, &found);
+        for (number, block) in (0..).zip(&state.blocks) {
+            let read = (state.medium)(number, &mut found).is_ok();
+            let is = |content: Content| state.is(number, content, &found);
+            let holds = read && (is(block.is) || block.becomes.is_some_and(is));
             wrong += u64::from(!holds);
         }
         state.tally.damaged += wrong;
@@ -154,7 +161,6 @@ impl State {
         match content {
             Content::Zero => found.iter().all(|byte| *byte == 0),
             Content::Of(number) => written(self.seed, number, block, found.len()) == found,
-            Content::Open => true,
         }
     }
 
@@ -172,9 +178,7 @@ impl State {
         let request = self.drawn()?;
         self.next += 1;
         self.next_new_ns = now_ns + pace_ns;
-        if request.op.writes() {
-            self.put(&request, Content::Open);
-        }
+        self.change(&request, |block| block.becomes = written_by(&request));
         let asked = Asked { request, first_ns: now_ns, due_ns: None, wait_ns: RESEND_FIRST_NS };
         self.under_way.insert(request.id, asked);
         Some(request)
@@ -205,9 +209,9 @@ impl State {
         })
     }
 
-    fn put(&mut self, request: &Request, content: Content) {
+    fn change(&mut self, request: &Request, change: impl Fn(&mut Block)) {
         let range = request.first as usize..end(request) as usize;
-        self.blocks.get_mut(range).into_iter().flatten().for_each(|block| *block = content);
+        self.blocks.get_mut(range).into_iter().flatten().for_each(change);
     }
 
     fn complete(&mut self, id: u64, outcome: Outcome, data: Option<&[u8]>) {
@@ -230,9 +234,11 @@ impl State {
         self.tally.delivered += 1;
         match request.op {
             Op::Read if !self.is_read(&request, data.unwrap_or_default()) => self.tally.corrupted += 1,
-            Op::Write => self.put(&request, Content::Of(id)),
-            Op::WriteZeroes => self.put(&request, Content::Zero),
-            Op::Read | Op::Flush | Op::Discard => {}
+            _ => self.change(&request, |block| {
+                if let Some(content) = block.becomes.take() {
+                    block.is = content;
+                }
+            }),
         }
     }
 
@@ -241,7 +247,7 @@ impl State {
         let len = self.geometry.block_bytes as usize;
         data.len() == len * request.blocks as usize
             && (request.first..).zip(data.chunks(len)).all(|(block, found)| {
-                self.blocks.get(block as usize).is_some_and(|content| self.is(block, *content, found))
+                self.blocks.get(block as usize).is_some_and(|known| self.is(block, known.is, found))
             })
     }
 
@@ -255,6 +261,15 @@ impl State {
 
 fn end(request: &Request) -> u64 {
     request.first + u64::from(request.blocks)
+}
+
+/// Returns what blocks hold that a request writes.
+fn written_by(request: &Request) -> Option<Content> {
+    match request.op {
+        Op::Write => Some(Content::Of(request.id)),
+        Op::WriteZeroes => Some(Content::Zero),
+        Op::Read | Op::Flush | Op::Discard => None,
+    }
 }
 
 /// Returns what a request writes to a block.

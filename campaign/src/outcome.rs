@@ -22,7 +22,7 @@ pub enum Outcome {
     NotRecovered,
     /// Traffic failed, and there was no report within 30 s.
     Undetected,
-    /// It was reported, and the disk holds something else than was acknowledged.
+    /// The disk holds something else than was acknowledged, and something was reported: that, or something else.
     Damaged,
     /// What arrived was not what had been sent, or a disk holds something else than was acknowledged, without a report.
     SilentCorruption,
@@ -63,10 +63,7 @@ impl Outcome {
 
     /// Returns whether the fault was reported.
     pub fn is_detected(self) -> bool {
-        matches!(
-            self,
-            Outcome::Recovered | Outcome::Refused | Outcome::Quarantined | Outcome::NotRecovered | Outcome::Damaged
-        )
+        matches!(self, Outcome::Recovered | Outcome::Refused | Outcome::Quarantined | Outcome::NotRecovered)
     }
 }
 

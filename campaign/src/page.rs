@@ -35,8 +35,8 @@ pub fn page(title: &str, again: &str, summary: &Summary, records: &[Record]) -> 
     out += "<p>Each trial plants one fault in the driver, its memory, its device or what the operating system does for it, \
             beside a second nook. Frames or blocks whose every byte is known go both ways meanwhile. <b>Recovered</b>: it was \
             reported, and a flow completed within 5 s of the first report, without help. <b>Undetected</b>: traffic failed and there was no \
-            report within 30 s. <b>Damaged</b>: it was reported, and the disk holds something else \
-            than was acknowledged. <b>Silent corruption</b>: something arrived that was not sent, or the disk holds \
+            report within 30 s. <b>Damaged</b>: the disk holds something else than was \
+            acknowledged, and something was reported. <b>Silent corruption</b>: something arrived that was not sent, or the disk holds \
             such, without a report. <b>Host harmed</b>: \
             the process died or leaked, or the second nook was disturbed.</p>";
     for (heading, about, table) in [
@@ -61,12 +61,12 @@ fn share(part: usize, of: usize) -> String {
 }
 
 fn numbers(all: &Counts) -> String {
-    let failures = all.detected + all.undetected + all.silent_corruption + all.host_harmed;
+    let failures = all.detected + all.undetected + all.damaged + all.silent_corruption + all.host_harmed;
     let mut out = String::from("<table><tr><th>trials<th>activated<th>failures<th>detected<th>recovered");
-    out += "<th>undetected<th>silent corruption<th>host harmed</tr>";
+    out += "<th>undetected<th>damaged<th>silent corruption<th>host harmed</tr>";
     let _ = write!(
         out,
-        "<tr><td>{}<td>{}<td>{failures}<td>{} ({})<td>{} ({} of detected)<td>{}<td>{}<td>{}</tr></table>",
+        "<tr><td>{}<td>{}<td>{failures}<td>{} ({})<td>{} ({} of detected)<td>{}<td>{}<td>{}<td>{}</tr></table>",
         all.trials,
         all.activated,
         all.detected,
@@ -74,6 +74,7 @@ fn numbers(all: &Counts) -> String {
         all.recovered,
         share(all.recovered, all.detected),
         all.undetected,
+        all.damaged,
         all.silent_corruption,
         all.host_harmed
     );

@@ -47,6 +47,8 @@ pub struct Counts {
     pub undetected: usize,
     /// Those in which something arrived that had not been sent.
     pub silent_corruption: usize,
+    /// Those after which a disk held something else than was acknowledged, and something was reported.
+    pub damaged: usize,
     /// Those that harmed something outside the nook.
     pub host_harmed: usize,
     /// Every outcome, by its name.
@@ -76,6 +78,7 @@ impl Counts {
                 }
                 Outcome::Undetected => counts.undetected += 1,
                 Outcome::SilentCorruption => counts.silent_corruption += 1,
+                Outcome::Damaged => counts.damaged += 1,
                 Outcome::HostHarmed => counts.host_harmed += 1,
                 _ => {}
             }

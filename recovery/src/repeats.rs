@@ -28,6 +28,13 @@ impl Repeats {
     }
 }
 
+impl Drop for Repeats {
+    /// A run that is stopped meanwhile says it too.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

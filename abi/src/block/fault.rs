@@ -45,7 +45,7 @@ pub enum BlockFault {
         /// For how long one may be kept, in nanoseconds.
         limit_ns: u64,
     },
-    /// All requests fail, says the device, and none is done: reads and writes, or such in many places.
+    /// All requests fail, says the device, and none is done: reads and writes, in several places.
     RequestsFail {
         /// How many failed since one was done.
         requests: u32,
@@ -128,7 +128,10 @@ impl fmt::Display for BlockFault {
                 write!(f, "{requests} requests were taken and not completed within {} ms", limit_ns / 1_000_000)
             }
             BlockFault::RequestsFail { requests } => {
-                write!(f, "the device fails at all requests, {requests} since one was done, here and there")
+                write!(
+                    f,
+                    "the device fails at all requests: {requests} reads and writes in several places since one was done"
+                )
             }
             BlockFault::ReadDiffers { block, written, read } => {
                 write!(

@@ -139,6 +139,8 @@ impl<K: Kernel> Uart<K> {
             let status = self.regs.read(LSR);
             self.errors |= status & (LSR::OVERRUN | LSR::PARITY | LSR::FRAMING | LSR::BREAK);
             if status & LSR::DATA_READY == 0 {
+                // A break whose byte never came is not the next one's.
+                self.errors &= !(LSR::BREAK | LSR::FRAMING);
                 return (status, false);
             }
             if left == 0 {

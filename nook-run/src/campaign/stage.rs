@@ -55,6 +55,8 @@ impl Tested {
 pub trait Testbed {
     type Class: Class;
     type Oracle: Traffic;
+    /// What was asked is answered once, whatever the driver does; frames may come twice.
+    const ANSWERS_ONCE: bool;
 
     /// Makes the oracle and the device of its traffic.
     fn device(seed: u64, clock: &Clock) -> Result<(Self::Oracle, Box<dyn PciDevice>)>;
@@ -78,6 +80,7 @@ pub struct Card;
 impl Testbed for Card {
     type Class = Net<HostEnd>;
     type Oracle = Oracle;
+    const ANSWERS_ONCE: bool = false;
 
     fn device(seed: u64, clock: &Clock) -> Result<(Oracle, Box<dyn PciDevice>)> {
         let oracle = Oracle::new(seed, clock.clone());
@@ -104,6 +107,7 @@ pub struct Disk;
 impl Testbed for Disk {
     type Class = Block<DiskEnd>;
     type Oracle = DiskOracle;
+    const ANSWERS_ONCE: bool = true;
 
     fn device(seed: u64, clock: &Clock) -> Result<(DiskOracle, Box<dyn PciDevice>)> {
         let (blocks, block_bytes) = DISK;

@@ -76,6 +76,8 @@ fn both_of<S: Testbed>(stage: &Stage, compiled: &Compiled, trial: &Trial, inject
     let harm = pair.neighbour_goes_on();
     subject.oracle.finish();
     let tally = subject.oracle.tally();
+    let twice = S::ANSWERS_ONCE && tally.duplicates > 0;
+    let harm = if twice { harm.and(Err(format!("{} requests were answered twice", tally.duplicates))) } else { harm };
     Ok(told(&subject, injection, ending, tally, harm.err()))
 }
 
@@ -217,7 +219,10 @@ impl<S: Testbed> Pair<'_, S> {
 
     /// Says what stands still.
     fn standing(&self) -> Option<String> {
-        let standing = self.subject.oracle.standing().join(" and ");
+        let standing = match &self.subject.oracle.standing()[..] {
+            [] => "nothing, for nothing was asked of it".into(),
+            ways => ways.join(" and "),
+        };
         let ready = if self.subject.supervisor.nook().is_ready() { "ready" } else { "not ready" };
         Some(format!("no report; stands still: {standing}; the driver is {ready}"))
     }
@@ -236,7 +241,8 @@ impl<S: Testbed> Pair<'_, S> {
         }
         neighbour.oracle.finish();
         let (tally, faults) = (neighbour.oracle.tally(), neighbour.supervisor.faults());
-        if faults > 0 || tally.lost > 0 || tally.corrupted > 0 || tally.damaged > 0 {
+        let twice = S::ANSWERS_ONCE && tally.duplicates > 0;
+        if faults > 0 || tally.lost > 0 || tally.corrupted > 0 || tally.damaged > 0 || twice {
             return Err(format!("the neighbour had {faults} faults, and of its traffic: {tally:?}"));
         }
         Ok(())

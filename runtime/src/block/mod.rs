@@ -114,8 +114,8 @@ impl<U: BlockBackend> Block<U> {
         self.counters.faults_at_work += u64::from(self.requests.are_given());
     }
 
-    /// Answers what is over. When all of it failed the driver is ended, once. A read that is not what was written ends
-    /// the driver and is given again; the second time it is answered with an error.
+    /// Answers what is over. A read that is not what was written ends the driver and is given again; the second time it
+    /// is answered with an error. Failures of the device's may end the driver too ([`Failures`]).
     fn answer(&mut self, host: &Host) -> Result<(), NookError> {
         let Block { backend, requests, counters, sums, mismatch, failures, .. } = self;
         let window = host.window().slice();
@@ -143,7 +143,7 @@ impl<U: BlockBackend> Block<U> {
                 }
             }
             match verdict {
-                Verdict::Done => failures.done(),
+                Verdict::Done => failures.done(request.op),
                 Verdict::Failed(_) => failures.failed(&request),
                 _ => {}
             }
@@ -161,7 +161,8 @@ impl<U: BlockBackend> Block<U> {
         if let Some(Mismatch { block, written, read, .. }) = self.mismatch.take() {
             return Err(host.error(BlockFault::ReadDiffers { block, written, read }.into()));
         }
-        self.failures.fault().map_or(Ok(()), |fault| Err(host.error(fault.into())))
+        let fault = self.failures.fault(host.clock.now_ns());
+        fault.map_or(Ok(()), |fault| Err(host.error(fault.into())))
     }
 
     /// Takes what is asked, as far as there is room.
@@ -345,17 +346,8 @@ impl<U: BlockBackend> Class for Block<U> {
         let PollRestrictions { single, .. } = self.restrictions.take();
         let budget = if single > 0 { 1 } else { BUDGET };
         self.last = LastPoll { budget, answer: 0, returned: self.returned };
-        match driver.poll(0, budget, 0) {
-            Ok(answer @ ..=poll_result::AGAIN) => {
-                self.last.answer = answer;
-                Ok(())
-            }
-            Ok(answer) => {
-                let rule = "neither idle nor again";
-                Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
-            }
-            Err(fault) => Err(driver.host().error(fault)),
-        }
+        self.last.answer = crate::class::poll(driver, budget, 0)?;
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), Fault> {

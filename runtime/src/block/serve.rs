@@ -1,6 +1,6 @@
 //! The hostcall of the class.
 
-use nook_abi::block::{BlockFault, BlockKeys, Disk};
+use nook_abi::block::{BlockFault, BlockKeys, Disk, disk_flags};
 use nook_abi::{Entry, Fault, Hostcall};
 
 use super::Port;
@@ -40,8 +40,10 @@ impl Hostcalls {
     }
 }
 
-/// Returns the first field in which two disks differ, and what each has there; of the serial number its first bytes.
+/// Returns the first field in which two disks differ, and what each has there; of the serial number its first bytes. One
+/// that takes no more writes is the same disk, as at the end of its life.
 fn difference(before: &Disk, now: &Disk) -> Option<(&'static str, u64, u64)> {
+    let before = &Disk { flags: before.flags | now.flags & disk_flags::READ_ONLY, ..*before };
     let fields = |disk: &Disk| {
         let serial = disk.serial.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         [

@@ -63,8 +63,8 @@ pub struct Serial<B> {
     suspect: bool,
     /// The last call of an instance that has ended, which is not settled.
     ended: Option<LastCall>,
-    /// The next bytes come from a chip that an instance before this one has left.
-    after_restart: bool,
+    /// How many of the next bytes may be what the chip held when the instance before this one ended.
+    held_at_most: u64,
     /// The lines from the other side, as the backend knows them.
     modem: u32,
     now_ns: u64,
@@ -106,7 +106,7 @@ impl<B: SerialBackend> Serial<B> {
             moved_ns: 0,
             suspect: false,
             ended: None,
-            after_restart: false,
+            held_at_most: 0,
             modem: 0,
             now_ns: 0,
         }
@@ -127,9 +127,9 @@ impl<B: SerialBackend> Serial<B> {
             self.incoming.push_back(Received { byte: value as u8, errors });
         }
         let received = self.counters.received - before;
-        if self.after_restart {
-            self.counters.held_by_chip += received;
-        }
+        let held = received.min(self.held_at_most);
+        self.held_at_most -= held;
+        self.counters.held_by_chip += held;
     }
 
     /// Offers the backend what was received.
@@ -211,7 +211,7 @@ impl<B: SerialBackend> Class for Serial<B> {
         if let Some(last) = self.ended.take() {
             self.counters.in_doubt += port.settle(last);
             self.collect(port);
-            self.after_restart = true;
+            self.held_at_most = attached.fifo_bytes.into();
         }
         self.settings.attached(attached);
         self.settings.tell_all(driver, &mut self.counters)
@@ -332,7 +332,9 @@ impl<B: SerialBackend> Class for Serial<B> {
         // Without room it would ask again and again.
         self.starved = asks && self.room() == 0;
         // All that the chip held when this driver began was read, unless it left some.
-        self.after_restart &= asks;
+        if !asks {
+            self.held_at_most = 0;
+        }
         Ok(CallOutcome { arrived, again: asks && !self.starved, more: false })
     }
 
