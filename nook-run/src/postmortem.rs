@@ -179,7 +179,12 @@ fn map(folder: &Path) -> Result<&'static RegisterMap> {
 /// Returns what a register is called, and what is known of it.
 fn register(map: &'static RegisterMap, bar: Option<u64>, offset: u64) -> (String, Option<&'static RegisterInfo>) {
     let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-    let bar = bar.and_then(|bar| u8::try_from(bar).ok()).unwrap_or_default();
+    // A driver may have named a BAR that no device has.
+    let bar = match bar.map(u8::try_from) {
+        Some(Ok(bar)) => bar,
+        None => 0,
+        Some(Err(_)) => return (format!("BAR {} {offset:#x}", bar.unwrap_or_default()), None),
+    };
     (register_name(map, bar, offset), map.find(bar, offset).map(|(info, _)| info))
 }
 

@@ -98,7 +98,8 @@ impl Writer {
     /// If the file cannot be written.
     pub fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
-        let end = [&[0; BLOCK_HEAD as usize][..], &self.events.to_le_bytes()].concat();
+        let count = self.events.to_le_bytes();
+        let end = [&0u32.to_le_bytes()[..], &crc32c::crc32c(&count).to_le_bytes(), &count].concat();
         self.write(&end)
     }
 
@@ -165,8 +166,9 @@ pub struct Reader {
     used: usize,
     /// The time of the last event.
     at_ns: u64,
-    /// The end was read.
+    /// The end was read; its checksum.
     ended: bool,
+    end_sum: u32,
 }
 
 impl Reader {
@@ -204,6 +206,7 @@ impl Reader {
             used: 0,
             at_ns: 0,
             ended: false,
+            end_sum: 0,
         };
         let json = reader.block()?.unwrap_or_default();
         reader.head = serde_json::from_slice(&json).with_context(|| reader.place("what it is of"))?;
@@ -238,7 +241,14 @@ impl Reader {
             };
             (self.events_block, self.used) = (block, 0);
             let mut rest = &self.events_block[..];
-            self.at_ns = number(&mut rest).with_context(|| self.damaged())?;
+            let at_ns = number(&mut rest).with_context(|| self.damaged())?;
+            if at_ns < self.at_ns {
+                bail!(
+                    "{}: it begins before the one before it ends",
+                    self.place(&format!("damaged at byte {}", self.begin))
+                );
+            }
+            self.at_ns = at_ns;
             self.used = self.events_block.len() - rest.len();
         }
         let mut rest = &self.events_block[self.used..];
@@ -257,10 +267,11 @@ impl Reader {
         let mut head = [0; BLOCK_HEAD as usize];
         self.fill(&mut head)?;
         let [len, sum] = [0, 4].map(|at| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-        if (len, sum) == (0, 0) {
+        if len == 0 {
+            self.end_sum = sum;
             return Ok(None);
         }
-        if len == 0 || len > MAX_BLOCK_BYTES {
+        if len > MAX_BLOCK_BYTES {
             bail!("{}: a block cannot have {len} bytes", self.place(&format!("damaged at byte {begin}")));
         }
         let mut block = vec![0; len as usize];
@@ -287,9 +298,15 @@ impl Reader {
     fn check_end(&mut self) -> Result<()> {
         let mut count = [0; 8];
         self.fill(&mut count)?;
+        if crc32c::crc32c(&count) != self.end_sum {
+            bail!("{}: the checksum of its end is wrong", self.place("damaged"));
+        }
         let count = u64::from_le_bytes(count);
         if count != self.events {
             bail!("{}: at its end it says that it has {count}", self.place("damaged"));
+        }
+        if self.file.read(&mut [0]).with_context(|| self.place("cannot be read"))? > 0 {
+            bail!("{}: something follows its end", self.place("damaged"));
         }
         Ok(())
     }
@@ -381,6 +398,30 @@ mod tests {
             bytes[at] ^= 1 << (at % 8);
             fs::write(&path, &bytes).unwrap();
             assert!(read(&path).1.is_err(), "byte {at} of {}", whole.len());
+        }
+    }
+
+    #[test]
+    fn zeros_in_place_of_the_rest_blocks_out_of_order_and_more_than_the_end_are_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), 20_000);
+        let whole = fs::read(&path).unwrap();
+        let block = |at: usize| {
+            let len = u32::from_le_bytes(whole[at..at + 4].try_into().unwrap()) as usize;
+            at..at + BLOCK_HEAD as usize + len
+        };
+        let head = block(MAGIC.len());
+        let (first, second) = (block(head.end), block(block(head.end).end));
+        let (head, rest) = (&whole[..head.end], &whole[second.end..]);
+        let zeros = [head, &[0; 64]].concat();
+        let swapped = [head, &whole[second.clone()], &whole[first.clone()], rest].concat();
+        let more = [&whole[..], b"more"].concat();
+        let cases =
+            [(zeros, "checksum of its end"), (swapped, "begins before the one before"), (more, "follows its end")];
+        for (bytes, says) in cases {
+            fs::write(&path, bytes).unwrap();
+            let why = read(&path).1.unwrap_err().to_string();
+            assert!(why.contains(says), "{why}");
         }
     }
 

@@ -40,8 +40,8 @@ impl Hostcalls {
     }
 }
 
-/// Returns the first field in which two disks differ, and what each has there; of the serial number its first bytes. One
-/// that takes no more writes is the same disk, as at the end of its life.
+/// Returns the first field in which two disks differ, and what each has there; of the serial number its first bytes.
+/// One that takes no more writes is the same disk, as at the end of its life.
 fn difference(before: &Disk, now: &Disk) -> Option<(&'static str, u64, u64)> {
     let before = &Disk { flags: before.flags | now.flags & disk_flags::READ_ONLY, ..*before };
     let fields = |disk: &Disk| {
