@@ -68,9 +68,9 @@ struct Received {
     missed: Missed,
 }
 
-/// What the device counted of frames that it had no room for. A driver that adds up what it reads adds the same at each
-/// look where reading does not clear the counters, as in an emulated card (docs/hardware.md, missed frames). So what was
-/// added counts as soon as something else is.
+/// What the device counted of frames that it had no room for. A driver that adds up what it reads adds the same at
+/// each look where reading does not clear the counters, as in an emulated card (docs/hardware.md, missed frames). So
+/// what was added counts as soon as something else is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Missed {
     /// Until the last look.
