@@ -59,7 +59,7 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Jsonl,
-    /// The Trace Event format, for https://ui.perfetto.dev and chrome://tracing.
+    /// The Trace Event format, for Perfetto and Chrome.
     Chrome,
 }
 
