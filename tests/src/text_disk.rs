@@ -14,10 +14,9 @@ use crate::text::module;
 ///
 /// The disk that it says it has is at byte 512, and `$attach` attaches that. `$next` takes a request and gives its
 /// address (0 if there is none), `$complete(entry, status)` completes it, `$say(first, second)` puts these two words in
-/// as a completion, `$all(status)` completes everything so, and `$reads` reads as done and the rest as failed.
-/// `$requests` and `$completions` are the rings' addresses, `$slot(at)` that of a request's place; `$times(n)` is true
-/// for the first `n` calls of it. `$saved` is for
-/// bodies.
+/// as a completion, `$all(status)` completes everything so, and `$reads` reads of the first 64 blocks as done and the
+/// rest as failed. `$requests` and `$completions` are the rings' addresses, `$slot(at)` that of a request's place;
+/// `$times(n)` is true for the first `n` calls of it. `$saved` is for bodies.
 const HELPERS: &str = r#"
     (memory (export "memory") 2)
     (data (i32.const 512) "@DISK")
@@ -59,7 +58,8 @@ const HELPERS: &str = r#"
             (local.set $entry (call $next))
             (if (local.get $entry) (then
                 (call $complete (local.get $entry)
-                    (i32.ne (i32.load8_u offset=@OP (local.get $entry)) (i32.const 0)))
+                    (i32.or (i32.ne (i32.load8_u offset=@OP (local.get $entry)) (i32.const 0))
+                        (i64.ge_u (i64.load offset=@FIRST (local.get $entry)) (i64.const 64))))
                 (br $more))))
         (i32.const 0))
     (func $all (param $status i32) (result i32) (local $entry i32)
@@ -73,7 +73,8 @@ const HELPERS: &str = r#"
         (i32.le_u (global.get $calls) (local.get $most)))
 "#;
 
-/// What the driver does where a test says nothing else: reads are done, with what is in the buffer, and all else fails.
+/// What the driver does where a test says nothing else: it reads the first 64 blocks, whatever is in the buffer, and
+/// all else fails.
 const BODIES: [(&str, &str); 2] =
     [("probe", "(global.set $page (local.get $host_page)) (call $attach)"), ("poll", "(call $reads)")];
 
@@ -94,6 +95,7 @@ pub fn wat_disk_driver(disk: &Disk, like: &[u8], bodies: &[(&str, &str)], extra:
         .replace("@MAILBOX", &offset_of!(HostPage, mailbox_addr).to_string())
         .replace("@REQUESTS", &(class + offset_of!(BlockPage, requests)).to_string())
         .replace("@COMPLETIONS", &(class + offset_of!(BlockPage, completions)).to_string())
+        .replace("@FIRST", &offset_of!(BlockRequest, first).to_string())
         .replace("@OP", &offset_of!(BlockRequest, op).to_string())
         .replace("@HEADER", &size_of::<RingHeader>().to_string())
         .replace("@SECOND", &(size_of::<RingHeader>() + size_of::<u64>()).to_string());

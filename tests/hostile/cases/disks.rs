@@ -69,7 +69,7 @@ const NOTICED_LATER: Txn = Txn::Stands("it is noticed when the call that led to 
 
 /// See [`super::all`].
 pub const CASES: &[Case] = &[
-    Case::of_disk("disk_that_fails_everything", Class::DeviceFailure, Expect::Harmless, &[]),
+    Case::of_disk("disk_that_fails_at_all_but_its_first_blocks", Class::DeviceFailure, Expect::Harmless, &[]),
     with_first!(
         "request_completed_twice_in_a_batch",
         Class::SystemProtocol,
