@@ -132,7 +132,7 @@ fn a_fault_of_either_names_the_module_and_a_restart_restarts_both() {
     ] {
         let (found, text) = told(&wat(body));
         assert_eq!(found, fault);
-        assert!(text.ends_with("(in `strange`)"), "{text}");
+        assert!(text.ends_with("in `strange`)"), "{text}");
     }
     // A filter that answers nonsense drops everything, and what it cannot do to its driver's memory it does to its own.
     let mut rig =
@@ -179,7 +179,7 @@ fn a_fault_of_the_drivers_own_beside_a_filter_names_the_driver() {
         rig.nook.start().unwrap();
         let (found, text) = fault_of(&mut rig);
         assert_eq!(found, fault);
-        assert!(text.ends_with("(in `odd`)"), "{text}");
+        assert!(text.ends_with("in `odd`)"), "{text}");
     }
 }
 
@@ -195,10 +195,10 @@ fn a_filter_is_not_blamed_for_what_the_driver_does_in_its_next_life() {
     let mut rig = nook_of(&driver, launcher_of(driver.clone(), &wat("unreachable"), ""));
     rig.nook.start().unwrap();
     let (_, text) = fault_of(&mut rig);
-    assert!(text.ends_with("(in `strange`)"), "{text}");
+    assert!(text.ends_with("in `strange`)"), "{text}");
     rig.nook.restart().unwrap();
     let (_, text) = fault_of(&mut rig);
-    assert!(text.ends_with("(in `odd`)"), "{text}");
+    assert!(text.ends_with("in `odd`)"), "{text}");
 }
 
 #[test]
