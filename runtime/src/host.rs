@@ -473,8 +473,8 @@ impl Host {
         let below = self.call.trace.stack_bytes.filter(|&stack| addr >= (1 << 32) - u64::from(stack));
         Some(match below {
             Some(stack) => format!(
-                "address {addr:#x}, below 0, where its shadow stack of {stack} bytes ends: that is used up, by recursion \
-                 or by what lies on it"
+                "address {addr:#x}, below 0, where its shadow stack of {stack} bytes ends: that is used up, or a pointer \
+                 was less than null"
             ),
             None => format!("address {addr:#x}; its memory has {bytes:#x} bytes"),
         })

@@ -96,6 +96,20 @@ const STATUS: u64 = 0x8;
 /// A body that ends in a trap as long as that is 0.
 const OR_TRAP: &str = "(if (i32.eqz (call $mmio_read32 (i32.const 0) (i32.const 8))) (then (unreachable)))";
 
+/// A body of `poll` that fetches a byte, hands one over, and ends in a trap.
+const DIES: &str = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
+
+/// Returns a nook whose driver has died like that where nothing that a call does is held back.
+fn died_unheld(ends: &Shared) -> Nook<Serial<Shared>> {
+    let module = driver_of(&[("poll", DIES)], "8086:100e", "e1000");
+    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).host(Box::new(BareDevice::new().0)).unwrap();
+    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let mut nook = Nook::serial(host, Box::new(launcher), ends.clone());
+    nook.start().unwrap();
+    turn_until(&mut nook, |_| false).unwrap_err();
+    nook
+}
+
 fn nook_with(bodies: &[(&str, &str)], ends: &Shared, budgets: Budgets) -> Nook<Serial<Shared>> {
     nook_of(bodies, ends, budgets).0
 }
@@ -241,13 +255,7 @@ fn what_is_left_when_the_port_is_shut_is_counted() {
         ends.full = true;
         ends.to_send.extend(b"abcd");
     });
-    let dies = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
-    let module = driver_of(&[("poll", dies)], "8086:100e", "e1000");
-    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).host(Box::new(BareDevice::new().0)).unwrap();
-    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let mut nook = Nook::serial(host, Box::new(launcher), ends.clone());
-    nook.start().unwrap();
-    turn_until(&mut nook, |_| false).unwrap_err();
+    let mut nook = died_unheld(&ends);
     nook.shut().unwrap();
     let counters = *nook.serial_counters();
     assert_eq!((counters.in_doubt, counters.not_sent, counters.received, counters.not_passed_on), (1, 3, 1, 1));
@@ -257,8 +265,7 @@ fn what_is_left_when_the_port_is_shut_is_counted() {
 fn a_driver_that_is_restarted_fetches_again_what_had_not_reached_the_chip() {
     let ends = Shared::default();
     ends.with(|ends| ends.to_send.extend(b"abcd"));
-    let dies = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
-    let mut nook = started(&[("poll", dies)], &ends);
+    let mut nook = started(&[("poll", DIES)], &ends);
     turn_until(&mut nook, |_| false).unwrap_err();
     nook.end().unwrap();
     assert_eq!(nook.to_send(), 3);
@@ -270,13 +277,7 @@ fn a_driver_that_is_restarted_fetches_again_what_had_not_reached_the_chip() {
 fn where_nothing_is_held_back_what_a_call_had_fetched_is_in_doubt_and_what_it_handed_over_counts() {
     let ends = Shared::default();
     ends.with(|ends| ends.to_send.extend(b"abcd"));
-    let dies = "(drop (call $serial_next)) (call $serial_received (i32.const 1)) (unreachable)";
-    let module = driver_of(&[("poll", dies)], "8086:100e", "e1000");
-    let host = NookBuilder::of(&module, &[&e1000_regs::MAP]).host(Box::new(BareDevice::new().0)).unwrap();
-    let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let mut nook = Nook::serial(host, Box::new(launcher), ends.clone());
-    nook.start().unwrap();
-    turn_until(&mut nook, |_| false).unwrap_err();
+    let mut nook = died_unheld(&ends);
     nook.restart().unwrap();
     let counters = *nook.serial_counters();
     assert_eq!((nook.to_send(), counters.in_doubt, counters.sent, counters.received), (3, 1, 1, 1));

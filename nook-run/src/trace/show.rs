@@ -64,7 +64,7 @@ fn show(args: &TraceArgs, out: &mut impl Write, damage: &mut Result<()>) -> Resu
             printer.pass(at_ns, &event);
         }
     }
-    printer.end(out)?;
+    printer.end(&args.only, out)?;
     Ok(())
 }
 
@@ -123,12 +123,14 @@ impl Printer {
         }
     }
 
-    fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
+    fn end(&mut self, only: &[Kind], out: &mut impl Write) -> io::Result<()> {
         if self.format != Format::Chrome {
             return Ok(());
         }
         // A call that never came back.
-        if let Some((begun_ns, entry, args)) = self.inside.take() {
+        if let Some((begun_ns, entry, args)) = self.inside.take()
+            && (only.is_empty() || only.contains(&Kind::Entry))
+        {
             let args = arguments(entry.info().args, args);
             let item = json!({
                 "ph": "B", "name": entry.name(), "cat": "entry", "pid": 1, "tid": 1, "ts": micros(begun_ns), "args": args,
@@ -351,4 +353,31 @@ fn shown(value: u64) -> String {
 /// Microseconds, as the Trace Event format has times.
 fn micros(ns: u64) -> Value {
     (ns as f64 / 1e3).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns what is printed of a call that never came back.
+    fn unfinished(only: &[Kind]) -> String {
+        let map = nook_regs_file::write(&e1000_regs::MAP);
+        let head = Head {
+            abi: nook_abi::ABI_VERSION,
+            driver: "sample 1".into(),
+            device: "a device".into(),
+            isolation: "sfi".into(),
+            registers: map,
+        };
+        let (mut printer, mut out) = (Printer::of(&head, Format::Chrome).unwrap(), Vec::new());
+        printer.pass(5, &Event::Entered { entry: Entry::Poll, args: [0; 3] });
+        printer.end(only, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_call_that_never_came_back_is_printed_if_calls_are_asked_for() {
+        assert!(unfinished(&[]).contains(r#""ph":"B""#) && unfinished(&[Kind::Entry]).contains(r#""name":"poll""#));
+        assert!(!unfinished(&[Kind::Register]).contains("poll"));
+    }
 }
