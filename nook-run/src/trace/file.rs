@@ -19,8 +19,8 @@ use super::event::{Event, number, put};
 const MAGIC: &[u8; 8] = b"nooktrc1";
 /// A block is written when it has this many bytes,
 const BLOCK_BYTES: usize = 64 << 10;
-/// or an event comes this long after its first. Of a driver that rests, the last ones are written when it goes on or the
-/// run ends.
+/// or an event comes this long after its first. Of a driver that rests, the last ones are written when it goes on or
+/// the run ends.
 const BLOCK_NS: u64 = 1_000_000_000;
 /// Longer blocks are not read: a text in an event is a line, and the head holds a register map.
 const MAX_BLOCK_BYTES: u32 = 16 << 20;
