@@ -16,7 +16,6 @@ use pci_passthrough::VfioDevice;
 use crate::cli::RunArgs;
 use crate::net::args::WireArg;
 use crate::trace::RegisterLog;
-use crate::virtio::check_confined;
 
 /// Which device is asked for: the first of these that is there, or else the embedded model.
 pub struct DeviceOptions<'a> {
@@ -74,11 +73,7 @@ pub fn open_traced(
 /// If it cannot be made or opened.
 pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
     match (choice.pci, choice.qemu) {
-        (Some(address), _) => {
-            let mut device = VfioDevice::open(address.parse()?)?;
-            check_confined(&mut device)?;
-            Ok(Box::new(device))
-        }
+        (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
         (None, Some(device)) => {
             let mut config = QemuConfig::new(device.clone(), QemuNet::User { restrict: false });
             config.parts = choice.qemu_parts.to_vec();

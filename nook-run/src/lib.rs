@@ -30,7 +30,6 @@ mod serial;
 mod signals;
 mod state;
 pub mod trace;
-mod virtio;
 
 pub use campaign::campaign;
 pub use report::Report;

@@ -9,7 +9,7 @@ use nook_bus::Clock;
 use nook_recovery::{PolicyFile, Recovery, RecoveryOutcome, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Budgets, Class, CrashWhen, DriverModule, EngineError, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder,
+    Class, CrashWhen, DriverModule, EngineError, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder,
     NookError, Wasi,
 };
 
@@ -214,10 +214,8 @@ pub(crate) fn parts(
     args.trace.check(launcher.isolation())?;
     let clock = if args.virtual_time { Clock::new_virtual() } else { Clock::Monotonic };
     let maps = [modules.map];
-    let mut builder = NookBuilder::of(module, &maps).clock(clock.clone());
-    if module.manifest().class() == nook_abi::Class::Block {
-        builder = builder.budgets(Budgets { transmit_ns: policy.request_ns(), ..Budgets::default() });
-    }
+    let budgets = policy.budgets(module.manifest().class());
+    let mut builder = NookBuilder::of(module, &maps).clock(clock.clone()).budgets(budgets);
     let traced = (args.verbose >= 2).then_some(modules.map);
     let device = device::open_traced(device, traced, module.manifest(), builder.window()?)?;
     let (device, recorder) = args.trace.begin(device, &clock)?;

@@ -32,7 +32,7 @@ fn exercised(device: &str, steps: &str, more: &[&str]) -> Value {
 }
 
 #[test]
-fn what_is_written_is_read_at_every_level() {
+fn what_is_written_is_read_at_every_level_but_mpk() {
     for isolation in ["sfi+txn", "sfi", "wrapped", "native", "process"] {
         let report = exercised(DISK, "write,read,verify", &["--isolation", isolation, "--io-bytes", "65536"]);
         assert_eq!((&report["isolation"], &report["disk"]["serial"]), (&isolation.into(), &"nook".into()));
@@ -42,7 +42,9 @@ fn what_is_written_is_read_at_every_level() {
 
 #[test]
 fn every_call_that_crashes_is_rolled_back_and_nothing_is_lost() {
-    for (options, every) in [("", "50ms"), (",disable-legacy=on,iommu_platform=on,vectors=0", "2ms")] {
+    for (options, every) in
+        [("", "50ms"), (",vectors=1", "50ms"), (",disable-legacy=on,iommu_platform=on,vectors=0", "2ms")]
+    {
         let report = exercised(&format!("{DISK}{options}"), "write,read,verify", &["--crash-every", every]);
         assert!(report["fault_count"].as_u64().expect("a count") > 5, "{}", report["recovery"]);
         assert_eq!(report["recovery"]["rollbacks"], report["fault_count"], "{}", report["recovery"]);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use nook_runtime::{MemoryDump, RollbackMethod};
+use nook_abi::Class;
+use nook_runtime::{Budgets, MemoryDump, RollbackMethod};
 
 use crate::{BundleConfig, Policy};
 
@@ -341,9 +342,12 @@ impl PolicyFile {
         self.net.offloads == Who::Device
     }
 
-    /// Returns how long a disk's driver may take for a request before it is stuck, in nanoseconds.
-    pub fn request_ns(&self) -> u64 {
-        self.block.request.0
+    /// Returns what calls of a driver of this class may take: a disk's has as long for a request as the file says.
+    pub fn budgets(&self, class: Class) -> Budgets {
+        match class {
+            Class::Block => Budgets { transmit_ns: self.block.request.0, ..Budgets::default() },
+            _ => Budgets::default(),
+        }
     }
 
     /// Returns how calls are rolled back.

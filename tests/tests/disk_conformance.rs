@@ -33,7 +33,7 @@ fn everywhere(case: impl Fn(&mut DiskNook) + Sync) {
     let on_qemu = [Device::Qemu, Device::Virtio(""), Device::Virtio(MODERN)]
         .into_iter()
         .flat_map(|device| [Isolation::Native, Isolation::SfiTxn, Isolation::Process].map(|level| (device, level)));
-    let on_qemu = on_qemu.filter(|_| !mpk_only());
+    let on_qemu = on_qemu.chain([(Device::Virtio(",vectors=1"), Isolation::SfiTxn)]).filter(|_| !mpk_only());
     side_by_side(on_models.chain(on_qemu), |(device, level)| {
         println!("{device:?} {level:?}");
         match device {

@@ -10,9 +10,9 @@ use crate::{hal, layout};
 /// How long a reset may take, and how often it is looked whether it is done.
 const RESET_NS: u64 = 5_000_000_000;
 const LOOK_NS: u64 = 100_000;
-/// The vector of changes of the configuration, and that of the queues, if there are two.
+/// The vector of changes of the configuration, and that of the queues, if there are two. One alone is for both.
 const CONFIG_VECTOR: u16 = 0;
-pub(crate) const QUEUE_VECTOR: u16 = 1;
+const QUEUE_VECTOR: u16 = 1;
 
 /// What is taken wherever it is offered, whatever the crate's drivers know of.
 pub(crate) const ALWAYS: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
@@ -38,8 +38,10 @@ pub struct Device<K: Kernel> {
     pub(crate) kind: DeviceType,
     /// Features that it has.
     pub(crate) offered: u64,
-    /// Whether interrupts are messages, with two vectors.
-    pub(crate) messages: bool,
+    /// How many vectors are on: none, one, which may be the line, or two.
+    vectors: u16,
+    /// The vector that queues send their messages on.
+    pub(crate) queue_vector: u16,
     /// Where the queue that was set up last has its descriptors.
     pub(crate) last_set: PhysAddr,
     /// What went wrong in a method of the trait, which has no way to say so.
@@ -55,7 +57,9 @@ impl<K: Kernel> Device<K> {
     pub fn new(nook: Nook<K>, kind: DeviceType) -> Result<Self, Status> {
         layout::check(nook)?;
         let (regs, arena) = (nook.regs(map::BAR.into()), hal::set_up(nook)?);
-        let mut device = Device { nook, regs, arena, kind, offered: 0, messages: false, last_set: 0, failed: None };
+        let (vectors, queue_vector) = (0, map::NO_VECTOR);
+        let mut device =
+            Device { nook, regs, arena, kind, offered: 0, vectors, queue_vector, last_set: 0, failed: None };
         device.reset()?;
         Ok(device)
     }
@@ -89,13 +93,24 @@ impl<K: Kernel> Device<K> {
         let agreed = self.read_device_features() & (wanted | ALWAYS);
         self.write_driver_features(agreed);
         self.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK);
-        let vector = if self.messages { CONFIG_VECTOR } else { map::NO_VECTOR };
-        self.regs.write(map::MSIX_CONFIG, vector);
-        if self.messages && self.regs.read(map::MSIX_CONFIG) != vector {
-            self.failed = Some("it refuses the vector for changes of its configuration");
-        }
+        self.choose_vectors();
         self.outcome()?;
         Ok(agreed)
+    }
+
+    /// Gives changes of the configuration their vector, and chooses that of the queues. With one vector, a device that
+    /// takes it may send messages, and one that does not (4.1.5.1.2.2) has its line.
+    fn choose_vectors(&mut self) {
+        self.regs.write(map::MSIX_CONFIG, if self.vectors == 0 { map::NO_VECTOR } else { CONFIG_VECTOR });
+        let taken = self.regs.read(map::MSIX_CONFIG) == CONFIG_VECTOR;
+        self.queue_vector = match self.vectors {
+            2 => QUEUE_VECTOR,
+            1 if taken => CONFIG_VECTOR,
+            _ => map::NO_VECTOR,
+        };
+        if self.vectors == 2 && !taken {
+            self.failed = Some("it refuses the vector for changes of its configuration");
+        }
     }
 
     /// Says to the device that all is set up: it may use its queues from now on. DMA must be on.
@@ -103,14 +118,14 @@ impl<K: Kernel> Device<K> {
         self.finish_init();
     }
 
-    /// Turns interrupts on: two vectors if the manifest asks for two and the device has messages, else its line. Before
-    /// [`negotiate`](Self::negotiate), which tells the device. Process context only.
+    /// Turns interrupts on: two vectors if the manifest asks for two and the device has them, else one, or its line.
+    /// Before [`negotiate`](Self::negotiate), which tells the device. Process context only.
     ///
     /// # Errors
     /// What [`Nook::irq_enable`] says.
     pub fn enable_interrupts(&mut self) -> Result<(), Status> {
         self.nook.irq_enable(CONFIG_VECTOR.into())?;
-        self.messages = self.nook.irq_enable(QUEUE_VECTOR.into()).is_ok();
+        self.vectors = if self.nook.irq_enable(QUEUE_VECTOR.into()).is_ok() { 2 } else { 1 };
         Ok(())
     }
 
@@ -119,7 +134,7 @@ impl<K: Kernel> Device<K> {
     /// # Errors
     /// What [`Nook::irq_disable`] says.
     pub fn disable_interrupts(&mut self) -> Result<(), Status> {
-        if core::mem::take(&mut self.messages) {
+        if core::mem::take(&mut self.vectors) == 2 {
             self.nook.irq_disable(QUEUE_VECTOR.into())?;
         }
         self.nook.irq_disable(CONFIG_VECTOR.into())
@@ -128,11 +143,14 @@ impl<K: Kernel> Device<K> {
     /// Returns what an interrupt on `vector` was for, and lets a line go; nothing if it was another device's.
     #[inline]
     pub fn causes(&self, vector: u32) -> Causes {
-        if self.messages {
+        if self.vectors == 2 {
             return Causes { queues: vector == QUEUE_VECTOR.into(), config: vector == CONFIG_VECTOR.into() };
         }
         let causes = self.regs.read(map::ISR_STATUS);
-        Causes { queues: causes & map::ISR_STATUS::QUEUE != 0, config: causes & map::ISR_STATUS::CONFIG != 0 }
+        // The register need not say what a message was for (4.1.4.5).
+        let message = causes == 0 && self.queue_vector != map::NO_VECTOR;
+        let has = |cause| message || causes & cause != 0;
+        Causes { queues: has(map::ISR_STATUS::QUEUE), config: has(map::ISR_STATUS::CONFIG) }
     }
 
     /// Returns whether the device says that it has failed, which a reset mends.

@@ -1,5 +1,5 @@
 //! The crate `virtio-drivers`, as it is published, in drivers for nook: its [`Transport`] over nook's registers
-//! ([`Device`]), its [`Hal`] over nook's window ([`WindowHal`]), and its queues with what a rollback asks of them
+//! ([`Device`]), its [`Hal`] over nook's window ([`hal::WindowHal`]), and its queues with what a rollback asks of them
 //! ([`Queue`]).
 //!
 //! Drivers of virtio devices call it; it knows no kind of them. Why it is as it is, stands in `docs/virtio.md`.
@@ -27,7 +27,5 @@ mod queue;
 mod transport;
 
 pub use device::{Causes, Device};
-pub use hal::WindowHal;
 pub use queue::{MOST_PARTS, Queue, Used};
-pub use virtio_drivers;
 pub use virtio_drivers::transport::{DeviceType, Transport};

@@ -7,7 +7,7 @@ use virtio_regs::{self as map, feature};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Device;
-use crate::device::{ALWAYS, QUEUE_VECTOR};
+use crate::device::ALWAYS;
 
 /// What the crate may not use: with the one the device expects to see indices at once, which
 /// [`Queue`](crate::Queue) holds back, and the other allocates.
@@ -87,9 +87,8 @@ impl<K: Kernel> Transport for Device<K> {
             self.failed = Some("a queue has its doorbell where the register map has none");
         }
         self.regs.write(map::QUEUE_SIZE, size as u16);
-        let vector = if self.messages { QUEUE_VECTOR } else { map::NO_VECTOR };
-        self.regs.write(map::QUEUE_MSIX_VECTOR, vector);
-        if self.regs.read(map::QUEUE_MSIX_VECTOR) != vector {
+        self.regs.write(map::QUEUE_MSIX_VECTOR, self.queue_vector);
+        if self.regs.read(map::QUEUE_MSIX_VECTOR) != self.queue_vector {
             self.failed = Some("it refuses the vector of a queue");
         }
         self.write_address(map::QUEUE_DESC_LOW, map::QUEUE_DESC_HIGH, descriptors);

@@ -24,6 +24,8 @@ const NO_STATUS: u8 = 0xff;
 /// How long `probe` waits for the serial number, and `stop` for requests.
 const PATIENCE_NS: u64 = 2_000_000_000;
 const LOOK_NS: u64 = 200_000;
+/// How often its length is read until it stays as it is.
+const LOOKS: u32 = 16;
 
 /// What is kept of a request: how many bytes the device has to write for it.
 #[derive(Clone, Copy)]
@@ -50,8 +52,6 @@ pub struct VirtioBlk<K: Kernel> {
     own: DmaRegion<K>,
     requests: RequestTable<Kept, 1, SLOTS>,
     disk: Disk,
-    /// The device makes no sense any more. Nothing is answered then, and the host restarts the driver.
-    failed: bool,
 }
 
 impl<K: Kernel> BlockDriver<K> for VirtioBlk<K> {
@@ -63,7 +63,7 @@ impl<K: Kernel> BlockDriver<K> for VirtioBlk<K> {
         let device = Device::new(nook, DeviceType::Block)?;
         let own = nook.dma_alloc(ID_AT + SLOT_BYTES, 4096)?;
         let (requests, disk) = (RequestTable::new(), Disk::default());
-        let mut driver = VirtioBlk { nook, device, queue: None, own, requests, disk, failed: false };
+        let mut driver = VirtioBlk { nook, device, queue: None, own, requests, disk };
         let found = driver.identify();
         driver.turn_off()?;
         driver.disk = found?;
@@ -98,7 +98,7 @@ impl<K: Kernel> BlockDriver<K> for VirtioBlk<K> {
         let drained = nook.poll_until(PATIENCE_NS, LOOK_NS, || {
             self.begin();
             self.complete(completing);
-            self.failed || self.requests.ids().next().is_none()
+            self.requests.ids().next().is_none()
         });
         if drained.is_err() {
             warn!(nook, "some requests are not completed: they end with the queue");
@@ -118,18 +118,15 @@ impl<K: Kernel> BlockDriver<K> for VirtioBlk<K> {
     fn poll(&mut self, requested: &mut Requested<'_>, completing: &mut Completing<'_>) -> Poll {
         self.begin();
         let more = self.complete(completing);
-        if !self.failed {
-            self.submit(requested, completing);
-        }
+        self.submit(requested, completing);
         let waiting = self.queue.as_mut().is_some_and(|queue| queue.end(&self.device));
         if more || waiting { Poll::Again } else { Poll::Idle }
     }
 
     fn irq(&mut self, vector: u32) -> Irq {
         let causes = self.device.causes(vector);
-        if causes.config && self.device.needs_reset() && !core::mem::replace(&mut self.failed, true) {
-            error!(self.nook, "the disk says that it needs a reset: it is restarted when a request is late");
-        }
+        // Ends the driver: the next one resets the disk.
+        assert!(!causes.config || !self.device.needs_reset(), "the disk says that it needs a reset");
         match causes.queues {
             true => Irq::HandledPoll,
             false if causes.config => Irq::Handled,
@@ -147,7 +144,6 @@ impl<K: Kernel> VirtioBlk<K> {
             | feature::FLUSH
             | feature::DISCARD
             | feature::WRITE_ZEROES;
-        self.failed = false;
         let agreed = self.device.negotiate(wanted)?;
         self.queue = Some(self.device.queue(QUEUE)?);
         // QEMU takes a device whose DMA is off for one that is not started.
@@ -168,12 +164,15 @@ impl<K: Kernel> VirtioBlk<K> {
     fn identify(&mut self) -> Result<Disk, Status> {
         let agreed = self.turn_on()?;
         let (regs, has) = (self.device.regs(), |feature| agreed & feature != 0);
-        let sectors = loop {
+        // Until nothing has changed between the two halves (4.1.4.3).
+        let sectors = (0..LOOKS).find_map(|_| {
             let generation = self.device.read_config_generation();
             let sectors = u64::from(regs.read(blk::CAPACITY_LOW)) | u64::from(regs.read(blk::CAPACITY_HIGH)) << 32;
-            if self.device.read_config_generation() == generation {
-                break sectors;
-            }
+            (self.device.read_config_generation() == generation).then_some(sectors)
+        });
+        let Some(sectors) = sectors else {
+            error!(self.nook, "the disk's length changes all the time");
+            return Err(Status::Unsupported);
         };
         let block_bytes = if has(feature::BLK_SIZE) { regs.read(blk::BLK_SIZE) } else { SECTOR_BYTES };
         if !block_bytes.is_power_of_two() || block_bytes < SECTOR_BYTES {
@@ -240,21 +239,19 @@ impl<K: Kernel> VirtioBlk<K> {
     }
 
     /// Answers requests that are done. Returns whether it stopped before there was nothing left.
+    ///
+    /// # Panics
+    /// If the disk makes no sense any more: that ends the driver, and the next one resets it.
     fn complete(&mut self, completing: &mut Completing<'_>) -> bool {
+        const STRAY: &str = "the disk is done with what it was not given";
         let Some(queue) = &mut self.queue else { return false };
-        while !self.failed {
+        loop {
             let Some(place) = completing.vacant() else { return true };
-            let Used { cookie, written } = match queue.take() {
-                Ok(Some(used)) => used,
-                Ok(None) => return false,
-                Err(_) => break,
-            };
+            let Some(Used { cookie, written }) = queue.take().expect(STRAY) else { return false };
+            let kept = self.requests.get(cookie).expect(STRAY);
+            let ticket = self.requests.take(cookie).expect(STRAY);
             let mut code = [NO_STATUS];
-            let read = self.own.bytes().read_bytes(cookie * SLOT_BYTES + STATUS_AT, &mut code);
-            let (Ok(()), Some(kept), Some(ticket)) = (read, self.requests.get(cookie), self.requests.take(cookie))
-            else {
-                break;
-            };
+            self.own.bytes().read_bytes(cookie * SLOT_BYTES + STATUS_AT, &mut code).expect(STRAY);
             // One whose memory the disk does not reach says that all went well, and has written nothing.
             if code == [request::OK] && written >= kept.to_be_written {
                 place.done(ticket);
@@ -262,10 +259,6 @@ impl<K: Kernel> VirtioBlk<K> {
                 place.failed(ticket, code[0].into());
             }
         }
-        if !core::mem::replace(&mut self.failed, true) {
-            error!(self.nook, "the disk is done with what it was not given: it is restarted when a request is late");
-        }
-        false
     }
 
     /// Gives the disk what is asked, as far as there is room.

@@ -14,6 +14,7 @@ mod forward;
 mod mapped_bar;
 mod names;
 mod per_register;
+mod quirks;
 mod reach;
 pub mod scripted;
 mod shadow;

@@ -17,6 +17,7 @@ use crate::faults::FaultLog;
 use crate::irq::{Interrupts, Notices};
 use crate::placement::placement;
 use crate::vfio::{self, Handles, OpenError};
+use crate::virtio::goes_past_iommu;
 use crate::{PciAddress, Sysfs, sys};
 
 /// How often [`service`](PciDevice::service) asks the device whether it is still there. What reads as ones is noticed
@@ -62,7 +63,11 @@ impl VfioDevice {
     /// off, nothing mapped for DMA.
     pub fn open(address: PciAddress) -> std::result::Result<Self, OpenError> {
         let handles = vfio::open(&Sysfs::default(), address)?;
-        Self::with(address, handles).map_err(|source| OpenError::Device { address, source })
+        let opened = Self::with(address, handles).and_then(|mut device| Ok((goes_past_iommu(&mut device)?, device)));
+        match opened.map_err(|source| OpenError::Device { address, source })? {
+            (true, _) => Err(OpenError::PastIommu { address }),
+            (false, device) => Ok(device),
+        }
     }
 
     fn with(address: PciAddress, handles: Handles) -> Result<Self> {

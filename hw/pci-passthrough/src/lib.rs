@@ -27,6 +27,7 @@ mod placement;
 mod sys;
 mod sysfs;
 mod vfio;
+mod virtio;
 
 pub use address::{AddressError, PciAddress};
 pub use bind::{BindError, Binder, Bound, Kernel, RealKernel, Released};

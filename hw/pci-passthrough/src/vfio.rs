@@ -38,6 +38,15 @@ pub enum OpenError {
         /// What was found.
         why: String,
     },
+    /// It is a virtio device that does not ask the IOMMU.
+    #[error(
+        "{address} does not offer ACCESS_PLATFORM, so it goes to memory past the IOMMU, and nothing would confine its \
+             driver: where it is QEMU's, give it disable-legacy=on,iommu_platform=on; docs/virtio.md says more"
+    )]
+    PastIommu {
+        /// The device.
+        address: PciAddress,
+    },
     /// Other members of the group are in use by kernel drivers.
     #[error("IOMMU group {group} of {address} is not viable: {} still in use by the kernel; bind them with \
              `nook-run bind`, too, or put the card into another slot", members.join(", "))]

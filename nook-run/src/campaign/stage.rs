@@ -8,7 +8,7 @@ use nook_campaign::{
     BackendFault, Begin, CableEnd, DiskEnd, DiskOracle, FaultWorld, FaultyDevice, HostEnd, Injection, Oracle, Planted,
     Sites, Traffic, Trial,
 };
-use nook_recovery::{Policy, PolicyFile, Quarantine, Supervisor};
+use nook_recovery::{PolicyFile, Quarantine, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
     Block, Budgets, Class, DriverModule, HostError, Launcher, Mmio, ModuleCache, Net, Nook, NookBuilder, OwnedManifest,
@@ -61,17 +61,15 @@ pub trait Testbed {
     /// Makes the oracle and the device of its traffic.
     fn device(seed: u64, clock: &Clock) -> Result<(Self::Oracle, Box<dyn PciDevice>)>;
 
-    /// Builds the nook between the two.
+    /// Builds the nook between the two, as the policy has it.
     fn nook(
         builder: NookBuilder<'_>,
         device: Box<dyn PciDevice>,
         launcher: Box<dyn Launcher>,
         oracle: &Self::Oracle,
         fault: Option<BackendFault>,
+        policy: &PolicyFile,
     ) -> Result<Nook<Self::Class>, HostError>;
-
-    /// Sets it up as the policy has it.
-    fn set_up(_nook: &mut Nook<Self::Class>, _policy: &PolicyFile) {}
 }
 
 /// [`Tested::Card`].
@@ -96,6 +94,7 @@ impl Testbed for Card {
         launcher: Box<dyn Launcher>,
         oracle: &Oracle,
         fault: Option<BackendFault>,
+        _: &PolicyFile,
     ) -> Result<Nook<Net<HostEnd>>, HostError> {
         builder.net(device, launcher, HostEnd::new(oracle.clone(), fault))
     }
@@ -125,14 +124,13 @@ impl Testbed for Disk {
         launcher: Box<dyn Launcher>,
         oracle: &DiskOracle,
         fault: Option<BackendFault>,
+        policy: &PolicyFile,
     ) -> Result<Nook<Block<DiskEnd>>, HostError> {
-        builder.block(device, launcher, DiskEnd::new(oracle.clone(), fault))
-    }
-
-    fn set_up(nook: &mut Nook<Block<DiskEnd>>, policy: &PolicyFile) {
+        let mut nook = builder.block(device, launcher, DiskEnd::new(oracle.clone(), fault))?;
         if let Some(most_bytes) = policy.verify_bytes() {
             nook.verify(most_bytes);
         }
+        Ok(nook)
     }
 }
 
@@ -150,8 +148,7 @@ pub struct Stage {
     file: Vec<u8>,
     map: &'static RegisterMap,
     isolation: Isolation,
-    policy_file: PolicyFile,
-    policy: Policy,
+    policy: PolicyFile,
     pristine: Compiled,
 }
 
@@ -171,7 +168,7 @@ impl Stage {
         let module = DriverModule::from_bytes(&file, Wasi::Refused)?;
         let tested = Tested::of(module.manifest()).context("there is no embedded device for it")?;
         let pristine = compile(module, isolation)?;
-        Ok(Stage { tested, file, map, isolation, policy: policy.policy(), policy_file: policy, pristine })
+        Ok(Stage { tested, file, map, isolation, policy, pristine })
     }
 
     /// Returns the driver as it is.
@@ -209,15 +206,13 @@ impl Stage {
             device = Box::new(FaultyDevice::new(device, (failure, extent), dma_bytes, trial.seed, injection, &clock));
             backend_fault = BackendFault::new(failure, extent, injection, &clock);
         }
-        let mut budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..Budgets::default() };
-        if self.tested == Tested::Disk {
-            budgets.transmit_ns = self.policy_file.request_ns();
-        }
+        let budgets = self.policy.budgets(compiled.module.manifest().class());
+        let budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..budgets };
         let maps = [self.map];
         let builder = NookBuilder::of(&compiled.module, &maps).clock(clock.clone()).budgets(budgets);
-        let mut nook = S::nook(builder, device, Box::new(compiled.launcher.clone()), &oracle, backend_fault)?;
-        S::set_up(&mut nook, &self.policy_file);
-        Ok(Subject { supervisor: Supervisor::new(nook, self.policy), oracle, clock })
+        let launcher = Box::new(compiled.launcher.clone());
+        let nook = S::nook(builder, device, launcher, &oracle, backend_fault, &self.policy)?;
+        Ok(Subject { supervisor: Supervisor::new(nook, self.policy.policy()), oracle, clock })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use anyhow::Result;
-use nook_abi::Topic;
+use nook_abi::Hostcall;
 
 use super::args::{DiffArgs, Format, Kind};
 use super::event::Event;
@@ -47,18 +47,21 @@ impl<'a> Side<'a> {
         Ok(None)
     }
 
-    /// Adds a few lines, from this one on.
-    fn lines(&mut self, mark: char, first: Option<(Event, String)>, text: &mut String) -> Result<()> {
-        let mut next = first;
+    /// Adds a few lines, from this one on. Damage is one.
+    fn lines(&mut self, mark: char, first: Option<(Event, String)>, text: &mut String) {
+        let mut next = Ok(first);
         for _ in 0..AROUND {
-            let Some((_, line)) = next else {
-                *text += &format!("{mark} (its end)\n");
-                return Ok(());
+            let (line, over) = match next {
+                Ok(Some((_, line))) => (line, false),
+                Ok(None) => ("(its end)".into(), true),
+                Err(error) => (format!("({error})"), true),
             };
             *text += &format!("{mark} {line}\n");
-            next = self.event()?;
+            if over {
+                return;
+            }
+            next = self.event();
         }
-        Ok(())
     }
 }
 
@@ -86,20 +89,45 @@ pub fn diff(args: &DiffArgs) -> Result<Diff> {
             (a, b) => {
                 let mut text = format!("the same for {count} events, and then:\n");
                 before.iter().for_each(|line| text += &format!("  {line}\n"));
-                old.lines('-', a, &mut text)?;
-                new.lines('+', b, &mut text)?;
+                old.lines('-', a, &mut text);
+                new.lines('+', b, &mut text);
                 return Ok(Diff { text, differs_after: Some(count) });
             }
         }
     }
 }
 
-/// Returns whether two events are the same, but for times: of a hostcall about time only that it was made counts.
+/// Returns whether two events are the same, but for times: what the clock said, and until when a timer was set.
 fn is_same(a: &Event, b: &Event) -> bool {
-    match (a, b) {
-        (Event::Called { call: one, .. }, Event::Called { call: other, .. }) if one.info().topic == Topic::Time => {
-            one == other
+    let timed = |event: &Event| match event {
+        Event::Called { call: Hostcall::ClockNs, args, outcome: Ok(_) } => {
+            Event::Called { call: Hostcall::ClockNs, args: *args, outcome: Ok(0) }
         }
-        _ => a == b,
+        Event::Called { call: Hostcall::TimerSet, args: [due_ns, ..], outcome } => {
+            // 0 sets none.
+            let args = [(*due_ns).min(1), 0, 0];
+            Event::Called { call: Hostcall::TimerSet, args, outcome: outcome.clone() }
+        }
+        event => event.clone(),
+    };
+    timed(a) == timed(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(call: Hostcall, arg: u64, outcome: Result<u64, String>) -> Event {
+        Event::Called { call, args: [arg, 0, 0], outcome }
+    }
+
+    #[test]
+    fn times_are_not_compared_and_what_is_asked_of_them_is() {
+        let same = |call, a, b| is_same(&called(call, a, Ok(0)), &called(call, b, Ok(0)));
+        assert!(is_same(&called(Hostcall::ClockNs, 0, Ok(5)), &called(Hostcall::ClockNs, 0, Ok(7))));
+        assert!(same(Hostcall::TimerSet, 500, 700) && !same(Hostcall::TimerSet, 500, 0));
+        assert!(!same(Hostcall::DelayNs, 10_000, 10_000_000) && !same(Hostcall::PollSchedule, 0, 1));
+        let refused = called(Hostcall::SleepNs, 5, Err("no".into()));
+        assert!(!is_same(&refused, &called(Hostcall::SleepNs, 5, Ok(0))));
     }
 }

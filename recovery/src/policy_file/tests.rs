@@ -57,8 +57,10 @@ fn reads_of_a_disk_are_compared_if_the_file_says_so() {
 
 #[test]
 fn a_disk_has_as_long_for_a_request_as_the_file_says() {
-    assert_eq!(PolicyFile::default().request_ns(), nook_runtime::Budgets::default().transmit_ns);
-    assert_eq!(PolicyFile::parse("[block]\nrequest = \"30s\"").unwrap().request_ns(), 30_000_000_000);
+    assert_eq!(PolicyFile::default().budgets(Class::Block), Budgets::default());
+    let file = PolicyFile::parse("[block]\nrequest = \"30s\"").unwrap();
+    let budgets = [Class::Block, Class::Net].map(|class| file.budgets(class).transmit_ns);
+    assert_eq!(budgets, [30_000_000_000, Budgets::default().transmit_ns]);
     assert!(refusal("[block]\nrequest = \"99ms\"").contains("block.request: at least 100 ms"));
 }
 

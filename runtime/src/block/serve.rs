@@ -41,9 +41,10 @@ impl Hostcalls {
 }
 
 /// Returns the first field in which two disks differ, and what each has there; of the serial number its first bytes.
-/// One that takes no more writes is the same disk, as at the end of its life.
+/// One that takes no more writes, as at the end of its life, or takes them again is the same disk.
 fn difference(before: &Disk, now: &Disk) -> Option<(&'static str, u64, u64)> {
-    let before = &Disk { flags: before.flags | now.flags & disk_flags::READ_ONLY, ..*before };
+    let [before, now] = [before, now].map(|disk| Disk { flags: disk.flags & !disk_flags::READ_ONLY, ..*disk });
+    let (before, now) = (&before, &now);
     let fields = |disk: &Disk| {
         let serial = disk.serial.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         [
@@ -58,4 +59,18 @@ fn difference(before: &Disk, now: &Disk) -> Option<(&'static str, u64, u64)> {
     let differs = fields(before).into_iter().zip(fields(now)).find(|(before, now)| before != now);
     let rest = (before != now).then_some(("serial", 0, 0));
     differs.map(|((field, before), (_, now))| (field, before, now)).or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_writes_no_more_or_again_is_the_same_one_and_a_longer_one_is_not() {
+        let disk = Disk { blocks: 64, block_bytes: 512, ..Disk::default() };
+        let read_only = Disk { flags: disk_flags::READ_ONLY, ..disk };
+        assert_eq!(difference(&disk, &read_only).or(difference(&read_only, &disk)), None);
+        assert_eq!(difference(&disk, &Disk { blocks: 65, ..read_only }), Some(("blocks", 64, 65)));
+        assert_eq!(difference(&disk, &Disk { flags: disk_flags::FUA, ..disk }).map(|it| it.0), Some("flags"));
+    }
 }

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use nook_abi::net::{NetFault, NetStats};
+use nook_bus::PciDevice;
 use nook_net_api::NetBackend;
 
 use super::{Net, NetCounters};
@@ -65,39 +66,15 @@ struct Received {
     more: u32,
     /// How often the driver had reset its device at the last look. Frames that were in it then never come.
     resets: u64,
-    missed: Missed,
-}
-
-/// What the device counted of frames that it had no room for. A driver that adds up what it reads adds the same at
-/// each look where reading does not clear the counters, as in an emulated card (docs/hardware.md, missed frames). So
-/// what was added counts as soon as something else is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Missed {
-    /// Until the last look.
-    seen: Option<u64>,
-    /// What was added at that look.
-    added: u64,
-    /// What counts.
-    frames: u64,
-}
-
-impl Missed {
-    fn look(&mut self, missed: u64) -> u64 {
-        let added = missed.saturating_sub(self.seen.replace(missed).unwrap_or(missed));
-        if added != self.added {
-            self.frames += std::mem::replace(&mut self.added, added);
-        }
-        self.frames
-    }
 }
 
 impl Received {
     /// Notes a look. Returns how many frames are missing that should have come out by now.
     fn missing(&mut self, came: bool, handed_up: u64, device: &NetStats) -> Option<u64> {
+        let counted = device.rx_packets.saturating_add(device.rx_missed);
         if device.tx_timeouts != self.resets {
             *self = Received { resets: device.tx_timeouts, ..Received::default() };
         }
-        let counted = device.rx_packets.saturating_add(self.missed.look(device.rx_missed));
         let more = self.counted.replace(counted).is_some_and(|before| counted > before);
         let now = i128::from(counted) - i128::from(handed_up);
         self.missing.truncate(LAST - 1);
@@ -235,8 +212,11 @@ impl<U: NetBackend> Net<U> {
         }
         let waiting = self.traffic.overdue_tx(self.stalls.last_ns);
         let untaken = self.traffic.untaken_rx().map_err(|fault| driver.host().error(fault))?;
-        let device = self.fresh_stats(driver)?;
+        let mut device = self.fresh_stats(driver)?;
         let host = driver.host_mut();
+        if host.device.device.identity().keeps_misses() {
+            device.iter_mut().for_each(|device| device.rx_missed = 0);
+        }
         let mut held_up = None;
         // With half duplex, others on the cable may hold it up as well.
         if Self::link(host).full_duplex {

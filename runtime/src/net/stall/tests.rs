@@ -52,23 +52,11 @@ fn a_device_that_counts_frames_which_never_come_out_is_found_at_the_fourth_look(
     assert_eq!(watched.fault(|_, _| {}), None);
     // What has no room in the device counts too, and so does what the driver gives back as failed.
     let mut watched = Watched::new();
-    let mut at = 0;
     let fault = watched.fault(|counters, device| {
-        at += 1;
-        device.rx_missed += 2 + at % 2;
+        device.rx_missed += 1;
         counters.rx_failed += 1;
     });
-    // What was added at the last look does not count yet.
-    assert!(matches!(fault, Some((5, NetFault::ReceiveStuck { packets: 10, .. }))), "{fault:?}");
-}
-
-#[test]
-fn misses_that_a_driver_adds_again_at_each_look_are_no_frames() {
-    let mut watched = Watched::new();
-    let _ = watched.look(|counters, device| {
-        (counters.rx_packets, device.rx_packets, device.rx_missed) = (90, 90, 70);
-    });
-    assert_eq!(watched.fault(|_, device| device.rx_missed += 70), None);
+    assert!(matches!(fault, Some((SILENT, NetFault::ReceiveStuck { packets: 4, .. }))), "{fault:?}");
 }
 
 #[test]
