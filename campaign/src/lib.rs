@@ -2,6 +2,7 @@
 //!
 //! - [`Campaign`]: which fault a trial has, from the campaign's seed and the trial's number;
 //! - [`Sites`]: mistakes in a driver's code, hundreds in one module;
+//! - [`MachineSites`]: mistakes in machine code, for levels without WebAssembly;
 //! - [`FaultWorld`], [`Injection`]: when a fault is there, and whether it was;
 //! - [`FaultyDevice`], [`BackendFault`]: devices and operating systems that fail;
 //! - [`Oracle`], [`DiskOracle`]: [`Traffic`] of which each byte is known;
@@ -14,6 +15,7 @@
 mod code;
 mod device;
 mod disk_oracle;
+mod machine;
 mod oracle;
 mod outcome;
 mod page;
@@ -25,8 +27,9 @@ mod world;
 pub use code::{CodeClass, PlantError, Planted, Sites};
 pub use device::{BackendFault, DeviceClass, Extent, Failure, FaultyDevice, KernelClass};
 pub use disk_oracle::{DiskEnd, DiskOracle, Medium};
+pub use machine::{MachineMistake, MachineSites, ObjectForm};
 pub use oracle::{CableEnd, HostEnd, Oracle, Way};
-pub use outcome::{Level, Outcome, Record, Run};
+pub use outcome::{Death, Level, Outcome, Record, Run};
 pub use page::page;
 pub use plan::{BATCH, Begin, Campaign, Kind, Trial};
 pub use summary::{Case, Counts, Summary, Table, Times};

@@ -106,6 +106,46 @@ pub struct Run {
     pub damaged: u64,
     /// What of the host was harmed.
     pub harm: Option<String>,
+    /// How the process ended in which it was tried, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub death: Option<Death>,
+}
+
+/// How a process ended in which a fault was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Death {
+    /// By a signal, or by itself.
+    Crashed,
+    /// It did not come to an end.
+    Hung,
+}
+
+impl Run {
+    /// Of a fault whose place was never reached.
+    pub fn not_activated() -> Self {
+        Run {
+            outcome: Outcome::NotActivated,
+            level: None,
+            hits: 0,
+            report: None,
+            reports: 0,
+            detection_ns: None,
+            downtime_ns: None,
+            lost: 0,
+            duplicates: 0,
+            corrupted: 0,
+            damaged: 0,
+            harm: None,
+            death: None,
+        }
+    }
+
+    /// Of a fault with which the process ended in which it was tried.
+    pub fn died(death: Death, harm: String) -> Self {
+        let harm = Some(harm);
+        Run { outcome: Outcome::HostHarmed, hits: 1, harm, death: Some(death), ..Run::not_activated() }
+    }
 }
 
 /// A trial with what came of it.

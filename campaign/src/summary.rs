@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Level, Outcome, Record, Run};
+use crate::{Death, Level, Outcome, Record, Run};
 
 /// A distribution of times, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +51,10 @@ pub struct Counts {
     pub damaged: usize,
     /// Those that harmed something outside the nook.
     pub host_harmed: usize,
+    /// Those of them with which the process crashed in which they were tried.
+    pub crashed: usize,
+    /// Those of them with which it did not come to an end.
+    pub hung: usize,
     /// Every outcome, by its name.
     pub outcomes: BTreeMap<&'static str, usize>,
     /// The highest level of those that recovered.
@@ -68,6 +72,8 @@ impl Counts {
             counts.trials += 1;
             counts.activated += usize::from(run.hits > 0);
             counts.detected += usize::from(run.outcome.is_detected());
+            counts.crashed += usize::from(run.death == Some(Death::Crashed));
+            counts.hung += usize::from(run.death == Some(Death::Hung));
             *counts.outcomes.entry(run.outcome.name()).or_default() += 1;
             match run.outcome {
                 Outcome::Recovered => {
@@ -207,6 +213,7 @@ mod tests {
             corrupted: 0,
             damaged: 0,
             harm: None,
+            death: None,
         };
         let (class, what) = ("branch".to_owned(), "never taken".to_owned());
         let (transient, persistent) = (run.clone(), run);

@@ -70,6 +70,11 @@ impl Injection {
         self.first_hit_ns.fetch_min(now_ns, Ordering::Relaxed);
     }
 
+    /// Notes that it is there, of what cannot say when.
+    pub fn reached(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Returns how often it was.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)

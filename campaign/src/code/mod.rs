@@ -31,7 +31,7 @@ const ADDED_IMPORTS: u32 = 2;
 pub struct PlantError(String);
 
 impl PlantError {
-    fn new(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
         PlantError(error.to_string())
     }
 }

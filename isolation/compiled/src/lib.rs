@@ -78,9 +78,16 @@ impl CompiledDriver {
             false => Err(io::Error::other("it is not a regular file")),
         });
         match opened.and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)) {
-            Ok(_) => {}
-            Err(why) => return Err(CompiledError::Unreadable { path, why }),
+            Ok(_) => CompiledDriver::of(path, bytes, manifest),
+            Err(why) => Err(CompiledError::Unreadable { path, why }),
         }
+    }
+
+    /// Checks that what was read from `path` is the driver that `manifest` describes, for this machine.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn of(path: PathBuf, bytes: Vec<u8>, manifest: &OwnedManifest) -> Result<Self, CompiledError> {
         let driver = CompiledDriver { path, bytes };
         let elf = driver.elf()?;
         let architecture = elf.architecture();

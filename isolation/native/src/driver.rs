@@ -89,11 +89,18 @@ impl NativeLauncher {
     /// # Errors
     /// If it is not, or was built for other tables of functions.
     pub fn new(path: &Path, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
-        let object = CompiledDriver::read(path, manifest)?;
+        NativeLauncher::of(CompiledDriver::read(path, manifest)?, manifest, level)
+    }
+
+    /// The same, of a shared object that was read.
+    ///
+    /// # Errors
+    /// If it was built for other tables of functions.
+    pub fn of(object: CompiledDriver, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
         let name = format!("{NATIVE_SYMBOL_PREFIX}{}", manifest.name);
         let found = NativeHead::from_bytes(object.exported(&name)?);
         if found != NativeHead::OURS {
-            return Err(NativeError::OtherTables { path: path.display().to_string(), found });
+            return Err(NativeError::OtherTables { path: object.path().display().to_string(), found });
         }
         let symbol = CString::new(name).expect("a driver's name has no zero in it");
         Ok(NativeLauncher { object, symbol, layout: Layout::new(0, manifest), level, stays: Arc::default() })

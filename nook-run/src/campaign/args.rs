@@ -30,8 +30,8 @@ pub struct CampaignArgs {
     /// Tries 2000 faults only, for a first look.
     #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
-    /// Kinds of faults.
-    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = [KindArg::Code, KindArg::Memory, KindArg::Device, KindArg::Kernel])]
+    /// Kinds of faults. If nothing is said, all that can be made at the isolation level.
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub faults: Vec<KindArg>,
     /// Plays one trial again and tells its story.
     #[arg(long, value_name = "NUMBER")]
@@ -48,7 +48,7 @@ pub struct CampaignArgs {
     /// Processes that try faults at the same time; as many as there are processors if nothing is said.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// How the driver is isolated: sfi+txn, or sfi.
+    /// How the driver is isolated. At native, wrapped and process, mistakes are made in what is compiled beside its file.
     #[arg(long, value_name = "LEVEL", default_value = "sfi+txn")]
     pub isolation: Isolation,
     /// What happens after a fault, from a file; see docs/policy.md.

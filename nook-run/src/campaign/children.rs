@@ -6,10 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
-use nook_campaign::Record;
+use nook_campaign::{Death, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::worker::READY;
+use super::object::HANGS_CPU_S;
+use super::worker::{READY, TRAPPED};
 
 /// A trial that takes longer in real time hangs: the slowest, of drivers whose every call loops until it is ended, take
 /// some seconds, and more on a machine that has other things to do.
@@ -20,28 +21,41 @@ pub enum Tried {
     /// It told.
     Record(Box<Record>),
     /// It came to an end, or was ended.
-    Died(String),
+    Died(Death, String),
+    /// It came to a trap.
+    Trapped,
 }
+
+/// Numbers of signals.
+const SIGTRAP: i32 = 5;
+const SIGXCPU: i32 = 24;
+const SIGKILL: i32 = 9;
 
 /// A process that tries faults.
 pub struct Worker {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    /// Whether it serves for one trial only, whose driver runs in it.
+    is_sacrificed: bool,
 }
 
 impl Worker {
-    /// Starts one with these arguments, and returns when it is ready.
+    /// Starts one with these arguments, and returns when it is ready. What drivers in it say when they end is not heard
+    /// if it `is_sacrificed`.
     ///
     /// # Errors
     /// If it cannot be started, or the driver does not work in it.
-    pub fn start(args: &[String]) -> Result<Self> {
+    pub fn start(args: &[String], is_sacrificed: bool) -> Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if is_sacrificed {
+            command.stderr(Stdio::null());
+        }
         let mut child = command.spawn().context("cannot start a process that tries faults")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (input, output) = input.zip(output).context("a process without its pipes")?;
-        let mut worker = Worker { child, input, output: BufReader::new(output) };
+        let mut worker = Worker { child, input, output: BufReader::new(output), is_sacrificed };
         match worker.line()? {
             Some(line) if line == READY => Ok(worker),
             // It has said why, on standard error.
@@ -67,13 +81,25 @@ impl Worker {
         Ok(line.strip_suffix('\n').map(str::to_owned))
     }
 
-    /// Tries a fault. After [`Tried::Died`] the worker is of no more use.
+    /// Looks with a trap whether the place of a trial's mistake is reached. It is of no more use afterwards.
+    ///
+    /// # Errors
+    /// If that could not be tried.
+    pub fn look_for(mut self, number: u64) -> Result<Tried> {
+        self.ask(number, TRAPPED)
+    }
+
+    /// Tries a fault. Unless it told, the worker is of no more use.
     ///
     /// # Errors
     /// If the trial could not be made at all.
     pub fn try_fault(&mut self, number: u64) -> Result<Tried> {
+        self.ask(number, "")
+    }
+
+    fn ask(&mut self, number: u64, how: &str) -> Result<Tried> {
         // If it has ended by itself, there is no answer either.
-        let asked = writeln!(self.input, "{number}").and_then(|()| self.input.flush());
+        let asked = writeln!(self.input, "{number}{how}").and_then(|()| self.input.flush());
         let line = if asked.is_ok() { self.line()? } else { None };
         if let Some(line) = line {
             let record =
@@ -83,14 +109,26 @@ impl Worker {
         let ended = self.child.try_wait().context("cannot look after a process that tries faults")?;
         let hung = ended.is_none() && asked.is_ok() && !self.is_at_its_end()?;
         let status = self.end()?;
-        // It has said why.
-        if status.code() == Some(1) {
+        let signal = status.signal();
+        if signal == Some(SIGTRAP) && how == TRAPPED {
+            return Ok(Tried::Trapped);
+        }
+        // It has said why; but nobody knows what a driver in it said in its name.
+        if status.code() == Some(1) && !self.is_sacrificed {
             bail!("trial {number} could not be made");
         }
-        Ok(Tried::Died(match hung {
-            true => format!("the process that tried it did not come to an end within {} s", HANGS.tv_sec),
-            false => format!("the process that tried it died: {}", said(status)),
-        }))
+        let out_of_time = self.is_sacrificed && !hung && matches!(signal, Some(SIGXCPU | SIGKILL));
+        Ok(match (hung, out_of_time) {
+            (true, _) => Tried::Died(
+                Death::Hung,
+                format!("the process that tried it did not come to an end within {} s", HANGS.tv_sec),
+            ),
+            (_, true) => Tried::Died(
+                Death::Hung,
+                format!("the process that tried it did not come to an end within {HANGS_CPU_S} s of CPU time"),
+            ),
+            _ => Tried::Died(Death::Crashed, format!("the process that tried it died: {}", said(status))),
+        })
     }
 
     /// Returns whether its pipe is closed: it ends, if it has not yet.

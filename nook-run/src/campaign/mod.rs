@@ -4,6 +4,7 @@
 pub mod args;
 mod children;
 mod harm;
+mod object;
 mod progress;
 mod results;
 mod settling;
@@ -21,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
 use nook_build::command::shown;
-use nook_campaign::{BATCH, Campaign, Kind, Outcome, Record, Run, Sites, Summary, page};
+use nook_campaign::{BATCH, Campaign, Death, Kind, Record, Run, Sites, Summary, page};
 use nook_recovery::PolicyFile;
 use nook_regs::RegisterMap;
 use nook_runtime::Wasi;
@@ -29,11 +30,12 @@ use sha2::{Digest, Sha256};
 
 use self::args::{CampaignArgs, KindArg};
 use self::children::Tried;
+use self::object::ObjectFile;
 use self::progress::Progress;
 use self::results::{About, Folder, Plan, Records};
 use self::stage::{Stage, Tested};
 use self::worker::Worker;
-use crate::cli::{Isolation, LogFormat};
+use crate::cli::LogFormat;
 use crate::files::replace;
 use crate::postmortem::lines_in_file;
 use crate::run::RunOutcome;
@@ -45,6 +47,8 @@ const QUICK: u64 = 2000;
 /// A driver that faults are planted in, and what else trials follow from.
 struct Setting {
     file: Vec<u8>,
+    /// What runs, if that is not the module.
+    object: Option<ObjectFile>,
     map: &'static RegisterMap,
     /// But for the program's hash, which takes a while.
     about: About,
@@ -63,14 +67,19 @@ pub fn campaign(args: &CampaignArgs) -> Result<RunOutcome> {
     }
     let setting = setting(args)?;
     if args.worker {
-        return worker::serve(ready(args, &setting)?).map(|()| RunOutcome::Done);
+        // Where each trial has a process to itself, it was seen once that the driver works.
+        return worker::serve(ready(args, &setting, !setting.is_sacrificial())?).map(|()| RunOutcome::Done);
     }
     if let Some(number) = args.trial {
         logging::set_up(1, LogFormat::Text);
-        return story::tell(&mut ready(args, &setting)?, number, &setting.file).map(|()| RunOutcome::Done);
+        let record = match setting.is_sacrificial() {
+            true => sacrifice(&worker_command(args, &setting.about)?, &setting, number)?,
+            false => ready(args, &setting, true)?.record(number)?,
+        };
+        return story::tell(&record, &setting.file).map(|()| RunOutcome::Done);
     }
     // A driver that does not work leaves no folder.
-    drop(ready(args, &setting)?);
+    drop(ready(args, &setting, true)?);
     let program = fs::read("/proc/self/exe").context("cannot read this program, to tell it from other builds")?;
     let about = About { program_sha256: sha256(&program), ..setting.about.clone() };
     let plan = Plan { trials: if args.quick { QUICK } else { args.trials }, about };
@@ -100,36 +109,52 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
             manifest.name
         );
     }
-    if !matches!(args.isolation, Isolation::Sfi | Isolation::SfiTxn) {
-        bail!("--isolation: mistakes are planted in WebAssembly, so a campaign is for sfi+txn and sfi");
-    }
+    let object = ObjectFile::beside(driver, args.isolation)?;
     let policy = args.policy.as_ref().map(fs::read_to_string).transpose().context("--policy")?;
     let mut kinds: Vec<Kind> = args.faults.iter().copied().map(Kind::from).collect();
+    if kinds.is_empty() {
+        kinds = Kind::ALL.to_vec();
+        // Only a module can be asked to turn a bit round.
+        kinds.retain(|kind| object.is_none() || *kind != Kind::Memory);
+    }
+    if object.is_some() && kinds.contains(&Kind::Memory) {
+        bail!("--faults memory: bits of memory turn round at the levels sfi and sfi+txn only; leave it out");
+    }
     kinds.sort_unstable();
     kinds.dedup();
     let map = maps::choose(driver, manifest, &args.registers)?;
     let about = About {
-        driver_sha256: Hex::of(&module.sha256()).to_string(),
+        driver_sha256: match &object {
+            Some(object) => sha256(&object.bytes),
+            None => Hex::of(&module.sha256()).to_string(),
+        },
         registers_sha256: registers_sha256(map),
         program_sha256: String::new(),
         driver: manifest.name.clone(),
-        isolation: if args.isolation == Isolation::Sfi { "sfi" } else { "sfi+txn" }.into(),
+        isolation: args.isolation.to_string(),
         policy,
         version: env!("CARGO_PKG_VERSION").into(),
         campaign: Campaign { seed: args.seed, kinds },
     };
     let file = fs::read(driver).with_context(|| format!("cannot read {}", driver.display()))?;
-    Ok(Setting { file, map, about })
+    Ok(Setting { file, object, map, about })
+}
+
+impl Setting {
+    /// Whether the driver runs in the process that tries it: then each trial has one to itself.
+    fn is_sacrificial(&self) -> bool {
+        self.object.as_ref().is_some_and(ObjectFile::is_in_this_process)
+    }
 }
 
 /// Returns what tries faults in this process.
-fn ready(args: &CampaignArgs, setting: &Setting) -> Result<Worker> {
+fn ready(args: &CampaignArgs, setting: &Setting, seen_to_work: bool) -> Result<Worker> {
     let policy = match &args.policy {
         Some(path) => PolicyFile::read(path).with_context(|| format!("--policy: {} is not used", path.display()))?,
         None => PolicyFile::default(),
     };
-    let stage = Stage::new(setting.file.clone(), setting.map, args.isolation, policy)?;
-    Worker::new(stage, setting.about.campaign.clone())
+    let stage = Stage::new(setting.file.clone(), setting.object.clone(), setting.map, args.isolation, policy)?;
+    Worker::new(stage, setting.about.campaign.clone(), seen_to_work)
 }
 
 /// Returns the arguments with which a process tries the same faults. Of a merged campaign, some files are not known.
@@ -156,6 +181,13 @@ fn same_faults(args: &CampaignArgs, about: &About) -> Result<Vec<String>> {
     Ok(made)
 }
 
+/// Returns the arguments of a process that tries faults.
+fn worker_command(args: &CampaignArgs, about: &About) -> Result<Vec<String>> {
+    let mut command = same_faults(args, about)?;
+    command.push("--worker".into());
+    Ok(command)
+}
+
 /// Tries all faults that were not tried yet.
 fn try_all(args: &CampaignArgs, trials: u64, setting: &Setting, folder: &mut Folder) -> Result<()> {
     let (shard, shards) = args.shard;
@@ -172,25 +204,21 @@ fn try_all(args: &CampaignArgs, trials: u64, setting: &Setting, folder: &mut Fol
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(processors, usize::from).min(todo.len());
     let (next, progress) = (AtomicU64::new(0), Progress::new(count));
-    let (folder, mut command) = (Mutex::new(folder), same_faults(args, &setting.about)?);
-    command.push("--worker".into());
+    let (folder, command) = (Mutex::new(folder), worker_command(args, &setting.about)?);
     // Of one thread: all others end after their trial.
     let failed = &AtomicBool::new(false);
     // What computes are the processes; a thread waits for each.
     let outcome = std::thread::scope(|scope| {
         let try_some = || -> Result<()> {
-            let mut worker = children::Worker::start(&command)?;
+            let mut worker = None;
             while let Some(numbers) = todo.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                 for &number in numbers {
                     if failed.load(Ordering::Relaxed) {
                         return Ok(());
                     }
-                    let record = match worker.try_fault(number)? {
-                        Tried::Record(record) => *record,
-                        Tried::Died(why) => {
-                            worker = children::Worker::start(&command)?;
-                            harmed(setting, number, why)?
-                        }
+                    let record = match setting.is_sacrificial() {
+                        true => sacrifice(&command, setting, number)?,
+                        false => try_one(&mut worker, &command, setting, number)?,
                     };
                     progress.tried(&record);
                     folder.lock().unwrap_or_else(PoisonError::into_inner).add(record)?;
@@ -206,30 +234,56 @@ fn try_all(args: &CampaignArgs, trials: u64, setting: &Setting, folder: &mut Fol
     outcome
 }
 
+/// Tries a fault in a process that tries others too.
+fn try_one(
+    worker: &mut Option<children::Worker>,
+    command: &[String],
+    setting: &Setting,
+    number: u64,
+) -> Result<Record> {
+    let trying = match worker {
+        Some(worker) => worker,
+        None => worker.insert(children::Worker::start(command, false)?),
+    };
+    match trying.try_fault(number)? {
+        Tried::Record(record) => Ok(*record),
+        Tried::Trapped => bail!("trial {number}: a trap that nobody put there"),
+        Tried::Died(death, why) => {
+            *worker = None;
+            harmed(setting, number, death, why)
+        }
+    }
+}
+
+/// Tries a fault in a process for it alone, once another has found that its place is reached.
+fn sacrifice(command: &[String], setting: &Setting, number: u64) -> Result<Record> {
+    let start = || children::Worker::start(command, true);
+    if setting.about.campaign.trial(number).kind == Kind::Code
+        && let Tried::Record(record) = start()?.look_for(number)?
+    {
+        return Ok(*record);
+    }
+    match start()?.try_fault(number)? {
+        Tried::Record(record) => Ok(*record),
+        Tried::Trapped => bail!("trial {number}: a trap that nobody put there"),
+        Tried::Died(death, why) => harmed(setting, number, death, why),
+    }
+}
+
 /// Returns the record of a trial whose process died.
-fn harmed(setting: &Setting, number: u64, why: String) -> Result<Record> {
+fn harmed(setting: &Setting, number: u64, death: Death, why: String) -> Result<Record> {
     let campaign = &setting.about.campaign;
-    let trial = campaign.trial(number);
+    let (trial, run) = (campaign.trial(number), Run::died(death, why));
+    if let (Some(object), Kind::Code) = (&setting.object, trial.kind) {
+        let record = worker::machine_record(&trial, &object.mistake(trial.seed)?, run.clone(), run);
+        return Ok(Record { from_start: true, ..record });
+    }
     let planted = match trial.slot {
         0 => None,
         slot => {
             let (_, planted) = Sites::of(&setting.file)?.plant(&campaign.mistake_seeds(number / BATCH))?;
             planted.get(slot as usize - 1).cloned()
         }
-    };
-    let run = Run {
-        outcome: Outcome::HostHarmed,
-        level: None,
-        hits: 1,
-        report: None,
-        reports: 0,
-        detection_ns: None,
-        downtime_ns: None,
-        lost: 0,
-        duplicates: 0,
-        corrupted: 0,
-        damaged: 0,
-        harm: Some(why),
     };
     Ok(worker::record(&trial, planted.as_ref(), run.clone(), run))
 }

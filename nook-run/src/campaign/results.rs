@@ -251,20 +251,7 @@ mod tests {
     }
 
     fn record(trial: u64, outcome: Outcome) -> Record {
-        let run = Run {
-            outcome,
-            level: None,
-            hits: 1,
-            report: None,
-            reports: 0,
-            detection_ns: None,
-            downtime_ns: None,
-            lost: 0,
-            duplicates: 0,
-            corrupted: 0,
-            damaged: 0,
-            harm: None,
-        };
+        let run = Run { outcome, hits: 1, ..Run::not_activated() };
         let (class, what) = ("branch".to_owned(), "never taken".to_owned());
         let (transient, persistent) = (run.clone(), run);
         Record { trial, kind: Kind::Code, class, what, offset: None, from_start: true, transient, persistent }

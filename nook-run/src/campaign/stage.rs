@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use nook_bus::{Clock, PciDevice};
 use nook_campaign::{
-    BackendFault, Begin, CableEnd, DiskEnd, DiskOracle, FaultWorld, FaultyDevice, HostEnd, Injection, Oracle, Planted,
-    Sites, Traffic, Trial,
+    BackendFault, Begin, CableEnd, DiskEnd, DiskOracle, FaultWorld, FaultyDevice, HostEnd, Injection, Kind, Oracle,
+    Planted, Sites, Traffic, Trial,
 };
 use nook_recovery::{PolicyFile, Quarantine, Supervisor};
 use nook_regs::RegisterMap;
@@ -15,6 +15,7 @@ use nook_runtime::{
     Rollback, RollbackMethod, Wasi, WasmLauncher,
 };
 
+use super::object::{FirstInstance, ObjectFile};
 use crate::cli::Isolation;
 
 /// What an instruction is taken to last: a call in atomic context may execute two million, and one in process context
@@ -138,7 +139,7 @@ impl Testbed for Disk {
 #[derive(Clone)]
 pub struct Compiled {
     module: Arc<DriverModule>,
-    launcher: Arc<WasmLauncher>,
+    launcher: Arc<dyn Launcher + Sync>,
 }
 
 /// What all trials have in common.
@@ -146,6 +147,8 @@ pub struct Stage {
     /// What is tried.
     pub tested: Tested,
     file: Vec<u8>,
+    /// What runs, if that is not the module.
+    pub object: Option<ObjectFile>,
     map: &'static RegisterMap,
     isolation: Isolation,
     policy: PolicyFile,
@@ -164,11 +167,36 @@ impl Stage {
     ///
     /// # Errors
     /// If there is nothing to try it with, or it does not compile.
-    pub fn new(file: Vec<u8>, map: &'static RegisterMap, isolation: Isolation, policy: PolicyFile) -> Result<Self> {
+    pub fn new(
+        file: Vec<u8>,
+        object: Option<ObjectFile>,
+        map: &'static RegisterMap,
+        isolation: Isolation,
+        policy: PolicyFile,
+    ) -> Result<Self> {
         let module = DriverModule::from_bytes(&file, Wasi::Refused)?;
         let tested = Tested::of(module.manifest()).context("there is no embedded device for it")?;
-        let pristine = compile(module, isolation)?;
-        Ok(Stage { tested, file, map, isolation, policy, pristine })
+        let pristine = match &object {
+            None => compile(module, isolation)?,
+            Some(object) => {
+                let launcher = object.launcher(object.bytes.clone(), module.manifest())?;
+                Compiled { module: Arc::new(module), launcher }
+            }
+        };
+        Ok(Stage { tested, file, object, map, isolation, policy, pristine })
+    }
+
+    /// Returns the driver as it is, but for its object, in which something was changed.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn with_object(&self, change: impl FnOnce(&mut [u8])) -> Result<Compiled> {
+        let object = self.object.as_ref().context("it is a module")?;
+        let mut bytes = object.bytes.clone();
+        change(&mut bytes);
+        let module = self.pristine.module.clone();
+        let launcher = object.launcher(bytes, module.manifest())?;
+        Ok(Compiled { module, launcher })
     }
 
     /// Returns the driver as it is.
@@ -199,6 +227,14 @@ impl Stage {
         let clock = Clock::new_virtual();
         let (oracle, mut device) = S::device(seed, &clock)?;
         let mut backend_fault = None;
+        let mut launcher = compiled.launcher.clone();
+        if let Some((trial, injection)) = fault
+            && self.object.is_some()
+            && trial.kind == Kind::Code
+        {
+            let pristine = self.pristine.launcher.clone();
+            launcher = Arc::new(FirstInstance::new(launcher, pristine, injection.clone()));
+        }
         if let Some((trial, injection)) = fault
             && let Some((failure, extent)) = trial.failure
         {
@@ -210,8 +246,7 @@ impl Stage {
         let budgets = Budgets { instruction_ns: INSTRUCTION_NS, ..budgets };
         let maps = [self.map];
         let builder = NookBuilder::of(&compiled.module, &maps).clock(clock.clone()).budgets(budgets);
-        let launcher = Box::new(compiled.launcher.clone());
-        let nook = S::nook(builder, device, launcher, &oracle, backend_fault, &self.policy)?;
+        let nook = S::nook(builder, device, Box::new(launcher), &oracle, backend_fault, &self.policy)?;
         Ok(Subject { supervisor: Supervisor::new(nook, self.policy.policy()), oracle, clock })
     }
 }
@@ -219,7 +254,7 @@ impl Stage {
 fn compile(module: DriverModule, isolation: Isolation) -> Result<Compiled> {
     let module = Arc::new(module.metered());
     let cache = ModuleCache::none();
-    let launcher = match isolation {
+    let launcher: WasmLauncher = match isolation {
         Isolation::Sfi => WasmLauncher::new(module.clone(), &cache, Mmio::Emulated)?,
         _ => {
             let way: Arc<dyn Rollback> = RollbackMethod::Log.rollback();

@@ -4,19 +4,17 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use nook_campaign::{Counts, Outcome, Run, Summary};
+use nook_campaign::{Counts, Outcome, Record, Run, Summary};
 
-use super::worker::Worker;
 use crate::output;
 use crate::postmortem::lines_in_file;
 
-/// Plays a trial again, and tells what came of it.
+/// Tells what came of a trial.
 ///
 /// # Errors
-/// If it cannot be made.
-pub fn tell(worker: &mut Worker, number: u64, file: &[u8]) -> Result<()> {
-    let record = worker.record(number)?;
-    let mut text = format!("trial {number}: {:?}/{}: {}\n", record.kind, record.class, record.what).to_lowercase();
+/// If there is nobody to tell it to.
+pub fn tell(record: &Record, file: &[u8]) -> Result<()> {
+    let mut text = format!("trial {}: {:?}/{}: {}\n", record.trial, record.kind, record.class, record.what).to_lowercase();
     if let Some(lines) = record.offset.and_then(|offset| lines_in_file(file, offset)) {
         for line in lines {
             let _ = writeln!(text, "  at {line}");
@@ -71,6 +69,8 @@ pub fn summary(title: &str, summary: &Summary, folder: &Path) -> String {
     for outcome in &Outcome::ALL[1..] {
         line(&outcome.name().replace('_', " "), &|counts| counts.with(*outcome).to_string());
     }
+    line("  it crashed", &|counts| counts.crashed.to_string());
+    line("  it hung", &|counts| counts.hung.to_string());
     let millis = |ns: Option<u64>| ns.map_or("-".into(), |ns| format!("{:.1} ms", ns as f64 / 1e6));
     line("detected, half", &|counts| millis(counts.detection_ns.map(|times| times.p50)));
     line("detected, 99 %", &|counts| millis(counts.detection_ns.map(|times| times.p99)));

@@ -121,6 +121,7 @@ fn told<S: Testbed>(
         corrupted: tally.corrupted,
         damaged: tally.damaged,
         harm,
+        death: None,
     }
 }
 
@@ -247,6 +248,18 @@ impl<S: Testbed> Pair<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Returns whether the driver comes to a place, in which there is a trap. Of a driver that runs in this process, it does
+/// not return if it does.
+///
+/// # Errors
+/// If that could not be tried.
+pub fn is_reached(stage: &Stage, trapped: &Compiled, trial: &Trial) -> Result<bool> {
+    let injection = Injection::new(true, 0, None);
+    injection.begin_at(0);
+    let run = both(stage, trapped, trial, &injection)?;
+    Ok(run.reports > 0 || run.outcome != Outcome::NoEffect)
 }
 
 /// Tries the driver as it is: a campaign about one that does not work says nothing.

@@ -3,14 +3,22 @@
 
 use std::io::{self, BufRead, Write};
 
-use anyhow::{Context, Result};
-use nook_campaign::{BATCH, Begin, Campaign, Failure, Kind, Level, Outcome, Planted, Record, Run, Trial};
+use anyhow::{Context, Result, bail};
+use nook_campaign::{BATCH, Begin, Campaign, Failure, Kind, Level, MachineMistake, Planted, Record, Run, Trial};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
+use super::object::{HANGS_CPU_S, ObjectFile};
 use super::stage::{Compiled, Stage};
 use super::trial;
 
 /// What a worker says once it can begin.
 pub const READY: &str = "ready";
+
+/// After a trial's number: only a trap is put in the place of its mistake.
+pub const TRAPPED: &str = " trapped";
+
+/// Address space of a process in which a native driver runs.
+const SPACE_BYTES: u64 = 8 << 30;
 
 /// The module of one batch and the mistakes in it, or why there is none.
 struct Batch {
@@ -26,12 +34,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Creates one, once the driver was seen to work.
+    /// Creates one, once the driver was seen to work, if that is asked for.
     ///
     /// # Errors
     /// If it does not.
-    pub fn new(stage: Stage, campaign: Campaign) -> Result<Self> {
-        trial::without_fault(&stage)?;
+    pub fn new(stage: Stage, campaign: Campaign, seen_to_work: bool) -> Result<Self> {
+        if seen_to_work {
+            trial::without_fault(&stage)?;
+        }
         Ok(Worker { stage, campaign, batch: None })
     }
 
@@ -41,6 +51,9 @@ impl Worker {
     /// If it could not be tried.
     pub fn record(&mut self, number: u64) -> Result<Record> {
         let trial = self.campaign.trial(number);
+        if trial.kind == Kind::Code && self.stage.object.is_some() {
+            return self.in_machine_code(Trial { begin: Begin::Start, slot: 0, ..trial });
+        }
         let (compiled, planted) = match trial.kind {
             Kind::Code | Kind::Memory => match self.batch(number / BATCH)? {
                 Ok((compiled, all)) => {
@@ -50,12 +63,48 @@ impl Worker {
             },
             Kind::Device | Kind::Kernel => (self.stage.pristine().clone(), None),
         };
-        let transient = trial::run(&self.stage, &compiled, &trial, true)?;
-        // In virtual time, and without a restart, it would be the same again.
-        let restarted = matches!(trial.kind, Kind::Code)
-            && (transient.level == Some(Level::Restart) || transient.outcome.is_detected());
-        let persistent = if restarted { trial::run(&self.stage, &compiled, &trial, false)? } else { transient.clone() };
+        let (transient, persistent) = self.both_ways(&compiled, &trial)?;
         Ok(record(&trial, planted.as_ref(), transient, persistent))
+    }
+
+    fn both_ways(&self, compiled: &Compiled, trial: &Trial) -> Result<(Run, Run)> {
+        let transient = trial::run(&self.stage, compiled, trial, true)?;
+        // In virtual time, and without a restart, it would be the same again. Where the driver runs in this process, a
+        // second trial would have two causes.
+        let is_sacrificed = self.stage.object.as_ref().is_some_and(ObjectFile::is_in_this_process);
+        let restarted = matches!(trial.kind, Kind::Code)
+            && !is_sacrificed
+            && (transient.level == Some(Level::Restart) || transient.outcome.is_detected());
+        let persistent = if restarted { trial::run(&self.stage, compiled, trial, false)? } else { transient.clone() };
+        Ok((transient, persistent))
+    }
+
+    /// Tries a mistake in machine code. Where the driver runs in this process, its place is known to be reached.
+    fn in_machine_code(&self, trial: Trial) -> Result<Record> {
+        let object = self.stage.object.as_ref().context("it is a module")?;
+        let mistake = object.mistake(trial.seed)?;
+        if !object.is_in_this_process() && !self.is_reached(&trial, &mistake)? {
+            let run = Run::not_activated();
+            return Ok(machine_record(&trial, &mistake, run.clone(), run));
+        }
+        let mistaken = self.stage.with_object(|file| mistake.make(file))?;
+        let (transient, persistent) = self.both_ways(&mistaken, &trial)?;
+        Ok(machine_record(&trial, &mistake, transient, persistent))
+    }
+
+    fn is_reached(&self, trial: &Trial, mistake: &MachineMistake) -> Result<bool> {
+        trial::is_reached(&self.stage, &self.stage.with_object(|file| mistake.trap(file))?, trial)
+    }
+
+    /// Puts a trap in the place of a trial's mistake; returns if it was not reached, with the trial's record.
+    fn trapped(&self, number: u64) -> Result<Record> {
+        let trial = Trial { begin: Begin::Start, slot: 0, ..self.campaign.trial(number) };
+        let mistake = self.stage.object.as_ref().context("it is a module")?.mistake(trial.seed)?;
+        if self.is_reached(&trial, &mistake)? {
+            bail!("a trap was reached and did not end this process");
+        }
+        let run = Run::not_activated();
+        Ok(machine_record(&trial, &mistake, run.clone(), run))
     }
 
     fn batch(&mut self, number: u64) -> Result<&Result<(Compiled, Vec<Planted>), String>> {
@@ -69,20 +118,7 @@ impl Worker {
 
 /// Returns the record of a trial whose fault cannot be put into the driver: it counts as not activated.
 fn not_made(trial: &Trial, why: &str) -> Record {
-    let run = Run {
-        outcome: Outcome::NotActivated,
-        level: None,
-        hits: 0,
-        report: None,
-        reports: 0,
-        detection_ns: None,
-        downtime_ns: None,
-        lost: 0,
-        duplicates: 0,
-        corrupted: 0,
-        damaged: 0,
-        harm: None,
-    };
+    let run = Run::not_activated();
     let what = format!("not made, for its batch's mistakes cannot be put into the driver: {why}");
     Record { class: "not_made".into(), what, ..record(trial, None, run.clone(), run) }
 }
@@ -111,16 +147,41 @@ pub fn record(trial: &Trial, planted: Option<&Planted>, transient: Run, persiste
     }
 }
 
+/// Returns the record of a trial with a mistake in machine code.
+pub fn machine_record(trial: &Trial, mistake: &MachineMistake, transient: Run, persistent: Run) -> Record {
+    let (class, what) = (mistake.class.name().to_owned(), mistake.what.clone());
+    Record { class, what, ..record(trial, None, transient, persistent) }
+}
+
+/// Bounds what a driver that runs in this process can take from the system.
+fn be_sacrificed() -> Result<()> {
+    let limits = [(Resource::Cpu, HANGS_CPU_S), (Resource::As, SPACE_BYTES), (Resource::Core, 0)];
+    for (resource, most) in limits {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(resource, limit).context("cannot limit what this process takes")?;
+    }
+    Ok(())
+}
+
 /// Serves a campaign in another process: numbers in, lines out, until there is no more input.
 ///
 /// # Errors
 /// If the driver does not work, or a trial could not be made.
 pub fn serve(mut worker: Worker) -> Result<()> {
+    if worker.stage.object.as_ref().is_some_and(ObjectFile::is_in_this_process) {
+        be_sacrificed()?;
+    }
     let mut out = io::stdout().lock();
     writeln!(out, "{READY}").and_then(|()| out.flush()).context("standard output")?;
     for line in io::stdin().lock().lines() {
-        let number = line.context("standard input")?.parse().context("standard input is no number of a trial")?;
-        let record = worker.record(number).with_context(|| format!("trial {number}"))?;
+        let line = line.context("standard input")?;
+        let (number, trapped) = match line.strip_suffix(TRAPPED) {
+            Some(number) => (number, true),
+            None => (&line[..], false),
+        };
+        let number = number.parse().context("standard input is no number of a trial")?;
+        let record = if trapped { worker.trapped(number) } else { worker.record(number) };
+        let record = record.with_context(|| format!("trial {number}"))?;
         let text = serde_json::to_string(&record).context("the record of a trial")?;
         writeln!(out, "{text}").and_then(|()| out.flush()).context("standard output")?;
     }
@@ -129,6 +190,8 @@ pub fn serve(mut worker: Worker) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use nook_campaign::Outcome;
+
     use super::*;
 
     #[test]
