@@ -87,6 +87,48 @@ fn a_disk_driver_s_campaign_repeats_to_the_byte_and_harms_nothing() {
     assert!(count("activated") > 30 && count("detected") > 5 && count("recovered") > 0, "{report:#}");
 }
 
+/// Returns how many trials there were of a kind, whose faults were reached, and in how many the host was harmed.
+fn counts(report: &Value) -> (u64, u64, u64) {
+    let count = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name}: {report:#}"));
+    (count("trials"), count("activated"), count("host_harmed"))
+}
+
+#[test]
+fn mistakes_in_a_process_s_machine_code_harm_that_process_and_nothing_else() {
+    let place = Place::new();
+    let args = ["--isolation", "process", "--faults", "code", "--trials", "50"];
+    let (_, folder) = campaign(&place, "process", &args);
+    let report = report(&folder);
+    let (trials, activated, harmed) = counts(&report);
+    assert!((trials, harmed) == (50, 0) && activated > 2, "{report:#}");
+    assert!(report["detected"].as_u64() > Some(0), "{report:#}");
+    assert!(records(&folder).iter().any(|line| line.contains("e1000_wasm::") && line.contains(" is ")));
+}
+
+#[test]
+fn mistakes_in_native_code_take_the_process_with_them_and_each_has_one_of_its_own() {
+    let place = Place::new();
+    let args = ["--isolation", "native", "--faults", "code", "--trials", "40"];
+    let (said, folder) = campaign(&place, "native", &args);
+    let report = report(&folder);
+    let (trials, activated, harmed) = counts(&report);
+    assert!(trials == 40 && activated > 5 && harmed > 0, "{report:#}");
+    assert_eq!(report["crashed"].as_u64().zip(report["hung"].as_u64()).map(|(a, b)| a + b), Some(harmed), "{said}");
+    let records = records(&folder);
+    let crashed = records.iter().find(|line| line.contains("the process that tried it died: signal"));
+    let record: Value = serde_json::from_str(crashed.expect("one that crashed")).expect("JSON");
+    let again =
+        ["--isolation", "native", "--faults", "code", "--trial", &record["trial"].to_string()].map(str::to_owned);
+    let (story, _) = campaign(&place, "unused", &again.each_ref().map(String::as_str));
+    assert!(story.contains("harm: the process that tried it died: signal"), "{story}");
+
+    campaign(&place, "process", &["--isolation", "process", "--faults", "device", "--trials", "10"]);
+    let table = place.nook_run(["campaign", "--compare", "native", "process"]).end().with(0).stdout;
+    let row = |begins: &str| table.lines().any(|line| line.starts_with(begins));
+    assert!(row("| faults in e1000 | isolation | reached |") && row("| all | native |"), "{table}");
+    assert!(row("| all | process |"), "{table}");
+}
+
 /// A trial that loops is rolled back and loops again. When that took 50 ms of CPU time each, one had 101 reports, or
 /// 102.
 #[test]
@@ -160,11 +202,13 @@ fn what_cannot_be_tried_is_refused_by_name_and_nothing_is_left() {
     let lazy = place.file("lazy.wasm", Module::default().wasm());
     let (lazy, serial, e1000) = (lazy, built("serial"), e1000());
     let [lazy, serial, e1000] = [&lazy, &serial, &e1000].map(|path| path.to_str().expect("text"));
-    let rows: [(&[&str], i32, &str); 5] = [
+    let rows: [(&[&str], i32, &str); 7] = [
         (&[serial, "--out", "out"], 1, "there are for network drivers of the Intel 82540EM"),
         (&[lazy, "--out", "out"], 1, "does not carry the campaign's traffic"),
         (&[e1000, "--shard", "3/2"], 2, "like 2/8"),
-        (&[e1000, "--isolation", "process", "--out", "out"], 1, "sfi+txn and sfi"),
+        (&[lazy, "--isolation", "process", "--out", "out"], 1, "lazy.elf"),
+        (&[e1000, "--isolation", "mpk", "--out", "out"], 1, "--isolation mpk"),
+        (&[e1000, "--isolation", "native", "--faults", "memory", "--out", "out"], 1, "--faults memory: bits of memory"),
         (&[e1000, "--out", "/dev/null/campaign"], 1, "--out: cannot make the folder"),
     ];
     for (args, code, says) in rows {

@@ -7,8 +7,7 @@ pub(super) const NOP: u8 = 0x90;
 /// Returns where the opcode of a legacy instruction is, after its prefixes; none, of one with a VEX or EVEX prefix.
 pub(super) fn opcode_at(bytes: &[u8]) -> Option<usize> {
     let is_prefix = |byte: &u8| {
-        matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
-            || (0x40..=0x4f).contains(byte)
+        matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3) || (0x40..=0x4f).contains(byte)
     };
     let at = bytes.iter().position(|byte| !is_prefix(byte))?;
     (!matches!(bytes[at], 0xc4 | 0xc5 | 0x62 | 0xd5)).then_some(at)

@@ -216,3 +216,6 @@ fn text(instruction: &Instruction) -> String {
     FastFormatter::new().format(instruction, &mut text);
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::maps::args::RegistersArgs;
 )]
 pub struct CampaignArgs {
     /// The driver's file.
-    #[arg(required_unless_present = "merge")]
+    #[arg(required_unless_present_any = ["merge", "compare"])]
     pub driver: Option<PathBuf>,
     /// Its register map.
     #[command(flatten)]
@@ -42,6 +42,9 @@ pub struct CampaignArgs {
     /// Puts the results of shards together, instead of trying anything: their folders.
     #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["driver", "trial", "quick", "trials"])]
     pub merge: Vec<PathBuf>,
+    /// Prints what campaigns of one driver came to at several isolation levels, by class: their folders.
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["driver", "merge", "trial", "quick", "trials"])]
+    pub compare: Vec<PathBuf>,
     /// Where results and report go. A campaign that is there already is continued.
     #[arg(long, value_name = "DIR", default_value = "target/campaign")]
     pub out: PathBuf,

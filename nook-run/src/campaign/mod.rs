@@ -3,6 +3,7 @@
 
 pub mod args;
 mod children;
+mod compare;
 mod harm;
 mod object;
 mod progress;
@@ -64,6 +65,10 @@ pub fn campaign(args: &CampaignArgs) -> Result<RunOutcome> {
         let mut folder = Folder::open(&args.out, &plan)?;
         records.into_values().try_for_each(|record| folder.add(record))?;
         return report(args, &plan, &folder.records, None);
+    }
+    if !args.compare.is_empty() {
+        output::print(&compare::table(&args.compare)?)?;
+        return Ok(RunOutcome::Done);
     }
     let setting = setting(args)?;
     if args.worker {

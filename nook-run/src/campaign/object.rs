@@ -15,7 +15,7 @@ use nook_runtime::{Driver, Host, LaunchError, Launcher, OwnedManifest};
 use crate::cli::Isolation;
 
 /// CPU time after which a trial hangs in whose process the driver runs too, in seconds: a hundred times what one takes.
-pub const HANGS_CPU_S: u64 = 10;
+pub const HANGS_CPU_S: u64 = 4;
 
 /// A driver's object or program.
 #[derive(Clone)]
@@ -38,7 +38,9 @@ impl ObjectFile {
             Isolation::Process => "elf",
             Isolation::Mpk => {
                 nook_mpk::supported().context("--isolation mpk")?;
-                bail!("--isolation mpk: such a driver works in real time, and trials in virtual time; choose another level");
+                bail!(
+                    "--isolation mpk: such a driver works in real time, and trials in virtual time; choose another level"
+                );
             }
         };
         let path = driver.with_extension(ending);

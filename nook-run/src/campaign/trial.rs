@@ -268,7 +268,7 @@ pub fn is_reached(stage: &Stage, trapped: &Compiled, trial: &Trial) -> Result<bo
 /// If its traffic does not flow, or something is reported.
 pub fn without_fault(stage: &Stage) -> Result<()> {
     let injection = Injection::new(false, 0, None);
-    let trial = Trial { number: 0, seed: 1, kind: Kind::Code, begin: Begin::Start, slot: 0, failure: None };
+    let trial = Trial { number: 0, seed: 1, kind: Kind::Device, begin: Begin::Start, slot: 0, failure: None };
     let run = with_injection(&injection, || both(stage, stage.pristine(), &trial, &injection));
     let why = match run {
         Ok(run) if run.outcome == Outcome::NotActivated => return Ok(()),
