@@ -106,7 +106,7 @@ fn mistakes_in_a_process_s_machine_code_harm_that_process_and_nothing_else() {
 }
 
 #[test]
-fn mistakes_in_native_code_take_the_process_with_them_and_each_has_one_of_its_own() {
+fn mistakes_in_native_code_take_with_them_the_process_that_each_has_to_itself() {
     let place = Place::new();
     let args = ["--isolation", "native", "--faults", "code", "--trials", "40"];
     let (said, folder) = campaign(&place, "native", &args);

@@ -25,7 +25,7 @@ pub(super) fn encoded(instruction: &Instruction, len: usize) -> Option<Vec<u8>> 
     Some(bytes)
 }
 
-/// Returns where a condition is told: in the low four bits of that byte. Of Jcc, SETcc and CMOVcc.
+/// Returns where a condition is: in the low four bits of that byte. Of Jcc, SETcc and CMOVcc.
 pub(super) fn condition_at(bytes: &[u8]) -> Option<usize> {
     let at = opcode_at(bytes)?;
     match (bytes[at], bytes.get(at + 1)) {

@@ -23,7 +23,7 @@ pub(super) fn mistake(class: CodeClass, place: &Place<'_>, rng: &mut Rng) -> Opt
         CodeClass::Branch => branch(place, rng)?,
         CodeClass::Pointer => pointer(place, rng)?,
         CodeClass::LoopBound => {
-            let at = condition_at(place.bytes).filter(|_| place.goes_back())?;
+            let at = condition_at(place.bytes).filter(|_| place.branches_back())?;
             let other = off_by_one(place.bytes[at])?;
             place.with(at, other)
         }
@@ -45,7 +45,7 @@ pub(super) fn mistake(class: CodeClass, place: &Place<'_>, rng: &mut Rng) -> Opt
             place.hostcall(place.instruction).filter(|name| name.starts_with("mmio_write"))?;
             place.nothing()
         }
-        CodeClass::EndlessLoop => place.goes_back().then(|| always(place.bytes))??,
+        CodeClass::EndlessLoop => place.branches_back().then(|| always(place.bytes))??,
         CodeClass::Barrier => barrier(place)?,
         // What is given back is not known in machine code.
         CodeClass::DoubleReturn => return None,
@@ -73,7 +73,7 @@ impl Place<'_> {
     }
 
     /// Returns whether it is a conditional branch to an earlier place in the function.
-    fn goes_back(&self) -> bool {
+    fn branches_back(&self) -> bool {
         let target = self.instruction.near_branch_target();
         self.instruction.is_jcc_short_or_near() && (self.begin..self.instruction.ip()).contains(&target)
     }
@@ -87,7 +87,7 @@ impl Place<'_> {
             && instruction.op0_register() == instruction.op1_register()
     }
 
-    /// Returns the name of the hostcall that an instruction is, as far as a call through the host's table can be told
+    /// Returns the name of the hostcall that an instruction is, as far as a call through the host's table differs
     /// from others: by its place in the table.
     fn hostcall(&self, instruction: &Instruction) -> Option<&'static str> {
         let through_memory = instruction.is_call_near_indirect() && instruction.op0_kind() == OpKind::Memory;

@@ -43,7 +43,7 @@ fn each_class_changes_what_its_name_says_and_no_length() {
     assert!(made(CodeClass::EndlessLoop, &far)[0].ends_with(&format!("{:X}h", target(&far))), "JMP goes where JL went");
     let load = [0x8b, 0x47, 0x10]; // mov eax, [rdi + 16]
     assert!(made(CodeClass::Pointer, &load).len() > 10);
-    assert!(made(CodeClass::Pointer, &[0x8b, 0x44, 0x24, 0x10]).is_empty(), "the stack has a class of its own");
+    assert!(made(CodeClass::Pointer, &[0x8b, 0x44, 0x24, 0x10]).is_empty(), "that is the stack");
     assert_eq!(made(CodeClass::Stack, &[0x48, 0x83, 0xec, 0x20]).len(), 3);
     assert_eq!(made(CodeClass::BulkLength, &[0xf3, 0x48, 0xa5]).len(), 1);
     assert_eq!(made(CodeClass::Barrier, &[0x0f, 0xae, 0xf0]), ["nop; nop; nop"]);

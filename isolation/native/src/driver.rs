@@ -89,14 +89,18 @@ impl NativeLauncher {
     /// # Errors
     /// If it is not, or was built for other tables of functions.
     pub fn new(path: &Path, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
-        NativeLauncher::of(CompiledDriver::read(path, manifest)?, manifest, level)
+        NativeLauncher::of_object(CompiledDriver::read(path, manifest)?, manifest, level)
     }
 
-    /// The same, of a shared object that was read.
+    /// The same, of what was read from `path`.
     ///
     /// # Errors
-    /// If it was built for other tables of functions.
-    pub fn of(object: CompiledDriver, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
+    /// If it is not that driver, or was built for other tables of functions.
+    pub fn of(path: &Path, bytes: Vec<u8>, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
+        NativeLauncher::of_object(CompiledDriver::of(path.to_owned(), bytes, manifest)?, manifest, level)
+    }
+
+    fn of_object(object: CompiledDriver, manifest: &OwnedManifest, level: Level) -> Result<Self, NativeError> {
         let name = format!("{NATIVE_SYMBOL_PREFIX}{}", manifest.name);
         let found = NativeHead::from_bytes(object.exported(&name)?);
         if found != NativeHead::OURS {

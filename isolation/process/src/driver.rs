@@ -35,14 +35,18 @@ impl ProcessLauncher {
     /// # Errors
     /// If it is not, or if this machine's system calls cannot be filtered.
     pub fn new(path: &Path, manifest: &OwnedManifest, wait: Wait) -> Result<Self, ProcessError> {
-        ProcessLauncher::of(&CompiledDriver::read(path, manifest)?, manifest, wait)
+        ProcessLauncher::of_program(&CompiledDriver::read(path, manifest)?, manifest, wait)
     }
 
-    /// The same, of a program that was read.
+    /// The same, of what was read from `path`.
     ///
     /// # Errors
-    /// If this machine's system calls cannot be filtered.
-    pub fn of(driver: &CompiledDriver, manifest: &OwnedManifest, wait: Wait) -> Result<Self, ProcessError> {
+    /// If it is not that driver, or if this machine's system calls cannot be filtered.
+    pub fn of(path: &Path, bytes: Vec<u8>, manifest: &OwnedManifest, wait: Wait) -> Result<Self, ProcessError> {
+        ProcessLauncher::of_program(&CompiledDriver::of(path.to_owned(), bytes, manifest)?, manifest, wait)
+    }
+
+    fn of_program(driver: &CompiledDriver, manifest: &OwnedManifest, wait: Wait) -> Result<Self, ProcessError> {
         let program = driver.sealed_copy();
         let program =
             program.map_err(|error| ProcessError::NoSandbox(format!("a sealed copy of the program: {error}")))?;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use nook_campaign::{Injection, MachineMistake, MachineSites, ObjectForm};
-use nook_compiled::CompiledDriver;
 use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
 use nook_runtime::{Driver, Host, LaunchError, Launcher, OwnedManifest};
@@ -71,11 +70,12 @@ impl ObjectFile {
     /// # Errors
     /// If that is not the driver any more, or this machine cannot run it.
     pub fn launcher(&self, bytes: Vec<u8>, manifest: &OwnedManifest) -> Result<Arc<dyn Launcher + Sync>> {
-        let driver = CompiledDriver::of(self.path.clone(), bytes, manifest)?;
         let level = if self.isolation == Isolation::Wrapped { Level::Wrapped } else { Level::Native };
         Ok(match self.form() {
-            ObjectForm::Shared => Arc::new(NativeLauncher::of(driver, manifest, level)?),
-            ObjectForm::Program => Arc::new(ProcessLauncher::of(&driver, manifest, Wait::Futex)?.on_virtual_time()),
+            ObjectForm::Shared => Arc::new(NativeLauncher::of(&self.path, bytes, manifest, level)?),
+            ObjectForm::Program => {
+                Arc::new(ProcessLauncher::of(&self.path, bytes, manifest, Wait::Futex)?.on_virtual_time())
+            }
         })
     }
 }

@@ -250,8 +250,7 @@ impl<S: Testbed> Pair<'_, S> {
     }
 }
 
-/// Returns whether the driver comes to a place, in which there is a trap. Of a driver that runs in this process, it does
-/// not return if it does.
+/// Returns whether the driver comes to a place, in which there is a trap. If it does so in this process, that ends.
 ///
 /// # Errors
 /// If that could not be tried.
