@@ -1,5 +1,5 @@
-//! QEMU's virtio disk through the command: content at every level, calls that are rolled back, drivers that are
-//! restarted, and devices that are refused.
+//! QEMU's virtio disk and network card through the command: content at every level, calls that are rolled back, drivers
+//! that are restarted, and devices that are refused.
 
 mod support;
 
@@ -77,5 +77,37 @@ fn a_device_with_another_layout_or_of_the_old_standard_is_refused_with_the_reaso
         let driver = built("virtio-blk.wasm");
         let args = [driver.to_str().expect("a test's paths are text"), "--qemu", &device, "--exercise", "read"];
         assert_is_said(option, &place.nook_run(args).end(), 1, &[says]);
+    }
+}
+
+/// Has the card carry pings, TCP both ways and requests, expects that all came as it was sent, and returns the report.
+fn carried(device: &str, more: &[&str]) -> Value {
+    let place = Place::new();
+    place.file("policy.toml", "[restart]\nbudget = 100000\nbackoff_first = \"0ms\"\nbackoff_most = \"0ms\"\n");
+    let driver = built("virtio-net.wasm");
+    let args = [driver.to_str().expect("a test's paths are text"), "--qemu", device, "--exercise", "ping,tcp,rr"];
+    place.nook_run(args.iter().chain(&["--policy", "policy.toml", "--json", "report.json"]).chain(more)).end().with(0);
+    let report: Value = serde_json::from_slice(&fs::read(place.at("report.json")).expect("a report")).expect("JSON");
+    let exercise = &report["exercise"];
+    assert_eq!((&exercise["tcp"]["hash_ok"], &exercise["rr"]["lost"]), (&true.into(), &0.into()), "{exercise:#}");
+    report
+}
+
+#[test]
+fn a_network_card_carries_at_every_level_but_mpk() {
+    for isolation in ["sfi", "wrapped", "native", "process"] {
+        let report = carried("virtio-net-pci", &["--isolation", isolation]);
+        assert_eq!((&report["interrupts"], &report["fault_count"]), (&"msix".into(), &0.into()));
+        assert_eq!(report["exercise"]["ping"]["received"], 100, "{isolation}");
+    }
+}
+
+#[test]
+fn every_call_of_a_network_cards_that_crashes_is_rolled_back_and_nothing_is_lost() {
+    for options in ["", ",vectors=1", ",disable-legacy=on,iommu_platform=on,vectors=0"] {
+        let report = carried(&format!("virtio-net-pci{options}"), &["--crash-every", "20ms"]);
+        assert!(report["fault_count"].as_u64().expect("a count") > 5, "{}", report["recovery"]);
+        assert_eq!(report["recovery"]["rollbacks"], report["fault_count"], "{}", report["recovery"]);
+        assert_eq!(report["exercise"]["ping"]["received"], 100, "{options}");
     }
 }

@@ -69,6 +69,9 @@ pub fn card() -> Card {
     if drives((vmxnet3_regs::VENDOR, vmxnet3_regs::DEVICE)) {
         // DPDK's driver has no list of groups, but all or none.
         Card { speed_mbps: 10_000, counted_bytes: 0, knows_groups: false }
+    } else if drives((virtio_regs::VENDOR, virtio_regs::net::DEVICE)) {
+        // Without `speed=` it says none.
+        Card { speed_mbps: 0, counted_bytes: 0, knows_groups: true }
     } else if drives((igb_regs::VENDOR, igb_regs::DEVICE)) {
         // DPDK's driver takes the frame check sequence off again.
         Card { speed_mbps: 1000, counted_bytes: 0, knows_groups: true }
@@ -344,7 +347,7 @@ impl Rig {
 /// # Panics
 /// If they do not belong together.
 pub fn host(device: Box<dyn PciDevice>, window: DmaWindow, module: &DriverModule, budgets: Budgets) -> Host {
-    NookBuilder::of(module, &[&e1000_regs::MAP, &igb_regs::MAP, &vmxnet3_regs::MAP])
+    NookBuilder::of(module, &[&e1000_regs::MAP, &igb_regs::MAP, &virtio_regs::net::MAP, &vmxnet3_regs::MAP])
         .in_window(window)
         .budgets(budgets)
         .host(device)

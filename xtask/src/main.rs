@@ -31,6 +31,7 @@ mod test;
 mod tidy;
 mod trusted;
 mod util;
+mod virtio;
 mod wasm_toolchain;
 
 use cli::{Task, With};

@@ -8,7 +8,7 @@
 //! engine is compiled once for all of them and checked once for clippy and rustdoc. The demo alone has another.
 
 use crate::cargo::WORKSPACE;
-use crate::{cargo, demo, dpdk, drivers, guest, linux, setup, tidy, util};
+use crate::{cargo, demo, dpdk, drivers, guest, linux, setup, tidy, util, virtio};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::process::Command;
@@ -35,6 +35,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "rustdoc", needs: &[], run: |_| run_rustdoc() },
     Part { name: "build", needs: &[], run: |_| cargo_run(&[&["build"], WORKSPACE].concat()) },
     Part { name: "test", needs: &["setup", "drivers"], run: run_tests },
+    Part { name: "virtio", needs: &["setup", "drivers"], run: |_| virtio::test() },
     Part { name: "existing", needs: &["setup", "drivers"], run: |_| dpdk::test().and_then(|()| linux::test()) },
     Part { name: "doc", needs: &[], run: |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat()) },
     Part { name: "demo", needs: &[], run: |_| demo::test() },

@@ -30,7 +30,7 @@ pub mod rx_mode {
 pub struct LinkState {
     /// Whether frames can pass.
     pub up: bool,
-    /// Megabits per second; 0 if it is down.
+    /// Megabits per second; 0 if it is down, or if the device does not know.
     pub speed_mbps: u32,
     /// Both ways at once.
     pub full_duplex: bool,

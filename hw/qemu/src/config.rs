@@ -24,6 +24,7 @@ const MODELS: &[Model] = &[
     Model { name: "e1000-82545em", chip: "Intel 82545EM", id: (0x8086, 0x100f), is_card: true, since: None },
     Model { name: "e1000e", chip: "Intel 82574L", id: (0x8086, 0x10d3), is_card: true, since: None },
     Model { name: "igb", chip: "Intel 82576", id: (0x8086, 0x10c9), is_card: true, since: Some("8.0") },
+    Model { name: "virtio-net-pci", chip: "a virtio network card", id: (0x1af4, 0x1000), is_card: true, since: None },
     Model { name: "vmxnet3", chip: "VMware vmxnet3", id: (0x15ad, 0x07b0), is_card: true, since: None },
     Model { name: "edu", chip: "QEMU's edu", id: (0x1234, 0x11e8), is_card: false, since: None },
     Model { name: "pci-serial", chip: "16550A", id: (0x1b36, 0x0002), is_card: false, since: None },

@@ -3,8 +3,15 @@
 use nook_regs::RegisterMap;
 use nook_regs_file::{allows, read, write};
 
-const MAPS: [&RegisterMap; 6] =
-    [&e1000_regs::MAP, &edu_regs::MAP, &igb_regs::MAP, &serial_regs::MAP, &virtio_regs::blk::MAP, &vmxnet3_regs::MAP];
+const MAPS: [&RegisterMap; 7] = [
+    &e1000_regs::MAP,
+    &edu_regs::MAP,
+    &igb_regs::MAP,
+    &serial_regs::MAP,
+    &virtio_regs::blk::MAP,
+    &virtio_regs::net::MAP,
+    &vmxnet3_regs::MAP,
+];
 
 #[test]
 fn each_map_comes_back_as_it_was() {

@@ -164,7 +164,10 @@ impl<U: NetBackend> Net<U> {
     fn report(&mut self, link: LinkState) -> Result<(), NookError> {
         if link.up {
             let duplex = if link.full_duplex { "full" } else { "half" };
-            tracing::info!("link up, {} Mbit/s, {duplex} duplex", link.speed_mbps);
+            match link.speed_mbps {
+                0 => tracing::info!("link up, {duplex} duplex; the device does not know its speed"),
+                mbps => tracing::info!("link up, {mbps} Mbit/s, {duplex} duplex"),
+            }
         } else {
             tracing::info!("link down");
         }
