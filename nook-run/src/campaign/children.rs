@@ -12,9 +12,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::object::HANGS_CPU_S;
 use super::worker::{READY, TRAPPED};
 
-/// A trial that takes longer in real time hangs: the slowest, of drivers whose every call loops until it is ended, take
-/// some seconds, and more on a machine that has other things to do.
+/// A trial hangs whose process uses more of a processor than this, or waits for so long without using any. The slowest,
+/// of drivers whose every call is rolled back, take half a minute of a processor; how long that is in real time depends
+/// on what else the machine has to do.
 const HANGS: Timespec = Timespec { tv_sec: 300, tv_nsec: 0 };
+/// Ticks of the processor in that time, as /proc counts them, and those that are next to none.
+const HANGS_TICKS: u64 = 300 * TICKS_PER_SECOND;
+const NEXT_TO_NONE_TICKS: u64 = TICKS_PER_SECOND / 10;
+/// USER_HZ, which all of Linux's machines have in common that nook runs on (proc(5), sysconf(3)).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// What a process made of a trial.
 pub enum Tried {
@@ -69,10 +75,18 @@ impl Worker {
         if self.output.buffer().is_empty() {
             let pipe = self.output.get_ref();
             let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+            let begin = ticks_of(self.child.id());
+            let mut before = begin;
             loop {
                 match poll(&mut fds, Some(&HANGS)) {
                     Err(rustix::io::Errno::INTR) => {}
-                    Ok(0) => return Ok(None),
+                    Ok(0) => {
+                        let now = ticks_of(self.child.id());
+                        if hangs(begin, before, now) {
+                            return Ok(None);
+                        }
+                        before = now;
+                    }
                     outcome => break outcome.map(drop).context("cannot wait for a process that tries faults")?,
                 }
             }
@@ -121,7 +135,10 @@ impl Worker {
         Ok(match (hung, out_of_time) {
             (true, _) => Tried::Died(
                 Death::Hung,
-                format!("the process that tried it did not come to an end within {} s", HANGS.tv_sec),
+                format!(
+                    "the process that tried it did not come to an end within {} s of work or of waiting",
+                    HANGS.tv_sec
+                ),
             ),
             (_, true) => Tried::Died(
                 Death::Hung,
@@ -162,5 +179,48 @@ fn said(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => format!("signal {signal}"),
         (None, code) => format!("exit status {}", code.unwrap_or_default()),
+    }
+}
+
+/// Returns whether a process hangs that had used `begin` ticks when it was asked, `before` when it was last looked
+/// after, and `now` now, [`HANGS`] later.
+fn hangs(begin: u64, before: u64, now: u64) -> bool {
+    now.saturating_sub(before) < NEXT_TO_NONE_TICKS || now.saturating_sub(begin) >= HANGS_TICKS
+}
+
+/// Returns how many ticks of a processor a process has used; 0 if it has ended.
+fn ticks_of(pid: u32) -> u64 {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| ticks_in(&stat)).unwrap_or(0)
+}
+
+/// Reads them, fields 14 and 15 of proc(5). The second field, in parentheses, is a name that may have anything in it.
+fn ticks_in(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_works_slowly_does_not_hang_and_one_that_waits_or_works_for_too_long_does() {
+        assert!(!hangs(500, 500, 3_500), "a tenth of a processor, on a busy machine");
+        assert!(!hangs(500, 20_000, 23_000));
+        assert!(hangs(500, 28_000, 31_000), "without an end");
+        assert!(hangs(500, 9_000, 9_001), "waits for what does not come");
+        assert!(hangs(500, 500, 0), "has ended");
+    }
+
+    #[test]
+    fn ticks_are_read_whatever_the_programs_name_is() {
+        assert_eq!(ticks_in("7 (a) b) R 1 7 7 0 -1 4194304 90 0 0 0 250 31 0 0 20 0 1 0 5 0 0"), Some(281));
+        assert_eq!(ticks_in("7 (a) R 1"), None);
+        let mut sum = 0u64;
+        while ticks_of(std::process::id()) == 0 {
+            sum = std::hint::black_box(sum + 1);
+        }
     }
 }
