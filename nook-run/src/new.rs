@@ -26,8 +26,8 @@ pub struct NewArgs {
     /// those of --qemu, which is asked for them.
     #[arg(long, value_name = "VVVV:DDDD")]
     pub pci: Option<Ids>,
-    /// The device of QEMU's that it is tried on. Without this and --pci it is the embedded network card, and edu for
-    /// class misc.
+    /// The device of QEMU's that it is tried on. Without this and --pci it is the embedded network card, pci-serial for
+    /// class serial, and edu for class misc.
     #[arg(long, value_name = "DEVICE")]
     pub qemu: Option<DeviceSpec>,
     /// Nook's source tree, with the SDK. Without this it is the one that this command was built from.
@@ -40,8 +40,21 @@ pub struct NewArgs {
 pub enum Class {
     /// Network cards.
     Net,
+    /// Serial lines.
+    Serial,
     /// Devices that do named operations.
     Misc,
+}
+
+impl Class {
+    /// Returns it as manifests have it.
+    fn name(self) -> &'static str {
+        match self {
+            Class::Net => "net",
+            Class::Serial => "serial",
+            Class::Misc => "misc",
+        }
+    }
 }
 
 /// A language.
@@ -141,7 +154,10 @@ macro_rules! templates {
     };
 }
 
-const COMMON: Templates = templates! { "README.md" = "README.md", "@NAME@.regs.toml" = "map.regs.toml" };
+const COMMON: Templates = templates! { "README.md" = "README.md" };
+const MAP: Templates = templates! { "@NAME@.regs.toml" = "map.regs.toml" };
+/// Of chips whose registers have 8 bits.
+const SERIAL_MAP: Templates = templates! { "@NAME@.regs.toml" = "serial.regs.toml" };
 const RUST: Templates = templates! { "Cargo.toml" = "rust/Cargo.toml.in", ".cargo/config.toml" = "rust/config.toml" };
 
 /// What is made of a class in a language.
@@ -163,15 +179,19 @@ impl Kind {
             (Class::Net, Language::Rust) => {
                 templates! { "src/lib.rs" = "net-rust/lib.rs", "tests/scripted.rs" = "net-rust/scripted.rs" }
             }
+            (Class::Serial, Language::Rust) => {
+                templates! { "src/lib.rs" = "serial-rust/lib.rs", "tests/scripted.rs" = "serial-rust/scripted.rs" }
+            }
             (Class::Misc, Language::Rust) => {
                 templates! { "src/lib.rs" = "misc-rust/lib.rs", "tests/scripted.rs" = "misc-rust/scripted.rs" }
             }
             (Class::Misc, Language::C) => templates! {
                 "driver.c" = "misc-c/driver.c", "test.c" = "misc-c/test.c", "Makefile" = "misc-c/Makefile",
             },
-            (Class::Net, Language::C) => bail!(
-                "there is no beginning for drivers of class net in C: take --lang rust, or see docs/existing-drivers.md \
-                 for C with the runtime of driver-sdk/c"
+            (Class::Net | Class::Serial, Language::C) => bail!(
+                "there is no beginning for drivers of class {} in C: take --lang rust, or see docs/existing-drivers.md \
+                 for C with the runtime of driver-sdk/c",
+                class.name()
             ),
         };
         Ok(match lang {
@@ -206,13 +226,19 @@ impl Kind {
 pub fn text(args: &NewArgs) -> Result<String> {
     check_name(&args.name)?;
     let kind = Kind::of(args.class, args.lang)?;
-    let Target { ids, option: device, bar, bytes, note } = Target::of(args)?;
+    let Target { ids, option: device, space, bar, bytes, note } = Target::of(args)?;
     let (bar, bytes) = (bar.to_string(), format!("{bytes:#x}"));
     let tree = tree(args.tree.as_deref())?;
-    let (class, more) = match args.class {
-        Class::Net => ("net", " --duration 2s"),
-        Class::Misc => ("misc", ""),
+    let (space, units) = match space {
+        BarSpace::Memory => ("memory", "bytes"),
+        BarSpace::Io => ("io", "ports"),
     };
+    let more = match args.class {
+        Class::Net => " --duration 2s",
+        Class::Serial => " --pty @NAME@.pty --duration 2s",
+        Class::Misc => "",
+    };
+    let map = if args.class == Class::Serial { SERIAL_MAP } else { MAP };
     let (major, minor) = nook_abi::ABI_VERSION;
     let abi = format!("{major}.{minor}");
     let ident = args.name.replace('-', "_");
@@ -225,10 +251,12 @@ pub fn text(args: &NewArgs) -> Result<String> {
             ("@SOURCE@", kind.source),
             ("@TESTED@", kind.tested),
             ("@LANGUAGE@", kind.language),
-            ("@CLASS@", class),
+            ("@CLASS@", args.class.name()),
             ("@DEVICE@", &device),
             ("@MORE@", more),
             ("@ABI@", &abi),
+            ("@SPACE@", space),
+            ("@UNITS@", units),
             ("@BAR@", &bar),
             ("@BYTES@", &bytes),
             ("@PCI@", &ids),
@@ -239,7 +267,7 @@ pub fn text(args: &NewArgs) -> Result<String> {
         words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
     };
     let ignored = [(".gitignore", kind.ignored)];
-    let all = [COMMON, &ignored].into_iter().chain(kind.templates).flatten();
+    let all = [COMMON, map, &ignored].into_iter().chain(kind.templates).flatten();
     let files: Vec<(String, String)> = all.map(|(place, text)| (filled(place), filled(text))).collect();
     let folder = Path::new(&args.name);
     if let Err(error) = fs::create_dir(folder) {
@@ -292,6 +320,7 @@ struct Target {
     /// The options that a run needs for it, each with a blank behind it.
     option: String,
     /// The BAR with which its map begins, and how much of it that describes.
+    space: BarSpace,
     bar: u8,
     bytes: u64,
     /// What the author is to look after.
@@ -303,31 +332,42 @@ const BAR_BYTES: u64 = 0x100;
 
 impl Target {
     fn new(ids: &str, option: &str) -> Self {
-        Target { ids: ids.into(), option: option.into(), bar: 0, bytes: BAR_BYTES, note: None }
+        let (ids, option) = (ids.into(), option.into());
+        Target { ids, option, space: BarSpace::Memory, bar: 0, bytes: BAR_BYTES, note: None }
+    }
+
+    /// A chip like the 16550, with its eight ports.
+    fn ports(ids: &str, option: &str) -> Self {
+        Target { space: BarSpace::Io, bytes: 8, ..Target::new(ids, option) }
     }
 
     /// Finds out what can be known: QEMU is asked about its device.
     fn of(args: &NewArgs) -> Result<Self> {
         let given = args.pci.as_ref().map(|Ids(ids)| ids.as_str());
         match (&args.qemu, given, args.class) {
-            (Some(device), given, _) => Target::asked(device, given),
+            (Some(device), given, class) => Target::asked(device, given, class),
+            (None, Some(ids), Class::Serial) => Ok(Target::ports(ids, "--pci ADDRESS ")),
             (None, Some(ids), _) => Ok(Target::new(ids, "--pci ADDRESS ")),
             (None, None, Class::Net) => Ok(Target::new("8086:100e", "")),
+            (None, None, Class::Serial) => Ok(Target::ports("1b36:0002", "--qemu pci-serial ")),
             (None, None, Class::Misc) => Ok(Target::new("1234:11e8", "--qemu edu ")),
         }
     }
 
-    fn asked(device: &DeviceSpec, given: Option<&str>) -> Result<Self> {
+    fn asked(device: &DeviceSpec, given: Option<&str>, class: Class) -> Result<Self> {
         let option = format!("--qemu {device} ");
         match ask(device) {
             Ok((ids, bars)) => {
                 let target = Target::new(given.unwrap_or(&ids), &option);
+                let space = if class == Class::Serial { BarSpace::Io } else { BarSpace::Memory };
                 // Of several as long the first: others are for interrupts, or show the same once more.
-                let memory = bars.iter().filter(|bar| bar.space == BarSpace::Memory);
-                Ok(match memory.rev().max_by_key(|bar| bar.len_bytes) {
-                    Some(bar) => Target { bar: bar.index, bytes: bar.len_bytes.min(BAR_BYTES), ..target },
+                let found = bars.iter().filter(|bar| bar.space == space).rev().max_by_key(|bar| bar.len_bytes);
+                Ok(match found {
+                    Some(bar) => Target { space, bar: bar.index, bytes: bar.len_bytes.min(BAR_BYTES), ..target },
                     None => {
-                        let note = format!("QEMU's `{device}` has no BAR in memory space: describe another in the map");
+                        let space = if space == BarSpace::Io { "I/O" } else { "memory" };
+                        let note =
+                            format!("QEMU's `{device}` has no BAR in {space} space: describe another in the map");
                         Target { note: Some(note), ..target }
                     }
                 })
@@ -337,7 +377,8 @@ impl Target {
                 let ids =
                     given.with_context(|| format!("{why}: give its ids with --pci VVVV:DDDD, from its manual"))?;
                 let note = format!("{why}: see to it that the map describes the right BAR");
-                Ok(Target { note: Some(note), ..Target::new(ids, &option) })
+                let target = if class == Class::Serial { Target::ports } else { Target::new };
+                Ok(Target { note: Some(note), ..target(ids, &option) })
             }
             Err(error) => Err(error).with_context(|| format!("--qemu {device}")),
         }

@@ -41,6 +41,22 @@ fn a_network_driver_in_rust() {
     assert!(printed.contains(drives) && printed.contains("2 passed"), "{printed}");
 }
 
+#[test]
+fn a_serial_lines_driver_in_rust() {
+    let printed = followed(&["my-line", "--class", "serial", "--qemu", "pci-serial"], "");
+    assert!(printed.contains("my-line 0.1.0 drives") && printed.contains("2 passed"), "{printed}");
+}
+
+#[test]
+fn a_chip_that_nobody_was_asked_about_has_the_ports_of_a_16550() {
+    let place = Place::new();
+    new(&place, &["line", "--class", "serial", "--pci", "1b36:0003"]).with(0);
+    let map = std::fs::read_to_string(place.at("line/line.regs.toml")).expect("a map");
+    assert!(map.contains("space = \"io\"") && map.contains("bytes = 0x8\n"), "{map}");
+    let check = place.nook_run(["map", "check", "line/line.regs.toml"]).end().with(0);
+    assert!(check.stdout.contains("`line` for 1b36:0003"), "{}", check.stdout);
+}
+
 /// The README's example. The card has its registers in two BARs, of which the first is in I/O space.
 #[test]
 fn a_network_driver_of_a_card_that_nook_has_never_seen() {
@@ -78,6 +94,7 @@ fn what_cannot_be_begun_is_refused_and_leaves_nothing() {
     refused(&["My", "--class", "net"], &["`My` is no name for a driver", "lower-case letters"]);
     refused(&["test", "--class", "net"], &["choose another name"]);
     refused(&["a", "--class", "net", "--lang", "c"], &["no beginning for drivers of class net in C", "--lang rust"]);
+    refused(&["a", "--class", "serial", "--lang", "c"], &["no beginning for drivers of class serial in C"]);
     refused(&["a", "--class", "net", "--qemu", "rtl8138"], &["no device `rtl8138`", "`rtl8139`"]);
     refused(&["a", "--class", "misc", "--tree", "."], &["no source tree of nook's", "--tree DIR"]);
     assert_eq!(place.names(), Vec::<String>::new());
