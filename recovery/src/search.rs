@@ -15,6 +15,8 @@ pub(crate) struct Search {
     /// In this window of time, and so often.
     window_from_ns: u64,
     ended: u32,
+    /// When the last one was, and nothing but a snapshot has been restored since.
+    vain_ns: Option<u64>,
 }
 
 impl Search {
@@ -22,16 +24,11 @@ impl Search {
     /// the search is in vain, and the driver is to be restored or restarted. Not more often than that helps: things
     /// that end a driver may come all the time, and then it is better to give each of them up than to be in
     /// quarantine.
+    ///
+    /// A fault soon after a search was in vain needs no other: the snapshot that was restored is no better.
     pub(crate) fn is_vain(&mut self, first: bool, policy: &Policy, at_ns: u64) -> bool {
-        if first {
-            return false;
-        }
-        if at_ns >= self.last_ns + VAIN_NS {
-            (self.since_ns, self.faults) = (at_ns, 0);
-        }
-        self.last_ns = at_ns;
-        self.faults += 1;
-        if self.faults < VAIN_FAULTS || at_ns < self.since_ns + VAIN_NS {
+        let soon = self.vain_ns.is_some_and(|vain_ns| at_ns < vain_ns + VAIN_NS);
+        if !soon && !self.goes_on_for_long(first, at_ns) {
             return false;
         }
         (self.since_ns, self.faults) = (at_ns, 0);
@@ -41,7 +38,25 @@ impl Search {
         // Each snapshot may be younger than the reason; then a fresh instance is tried, once.
         let vain = self.ended <= policy.snapshots.into();
         self.ended += u32::from(vain);
+        self.vain_ns = vain.then_some(at_ns);
         vain
+    }
+
+    fn goes_on_for_long(&mut self, first: bool, at_ns: u64) -> bool {
+        if first {
+            return false;
+        }
+        if at_ns >= self.last_ns + VAIN_NS {
+            (self.since_ns, self.faults) = (at_ns, 0);
+        }
+        self.last_ns = at_ns;
+        self.faults += 1;
+        self.faults >= VAIN_FAULTS && at_ns >= self.since_ns + VAIN_NS
+    }
+
+    /// Notes that a fresh instance runs: its faults may be others.
+    pub(crate) fn restarted(&mut self) {
+        self.vain_ns = None;
     }
 }
 
@@ -57,7 +72,25 @@ mod tests {
         let mut vain = |fault: u64| search.is_vain(fault.is_multiple_of(7), &policy, fault * VAIN_NS / 100);
         let vains: Vec<_> = (100..7000).filter(|fault| vain(*fault)).collect();
         let seconds: Vec<_> = vains.iter().map(|fault| fault / 100).collect();
-        assert_eq!(seconds, [2, 3, 60, 61], "two in a window");
+        assert_eq!(seconds, [2, 2, 60, 60], "two in a window");
+    }
+
+    #[test]
+    fn a_fault_soon_after_a_restored_snapshot_needs_no_search_and_one_of_a_fresh_instance_does() {
+        let policy = Policy { snapshots: 2, window_ns: 60 * VAIN_NS, ..Policy::DEFAULT };
+        // A loop in each call, of a fifth of a second.
+        let looping =
+            |search: &mut Search, fault: u64, first: bool| search.is_vain(first, &policy, fault * VAIN_NS / 5);
+        let mut search = Search::default();
+        let vains: Vec<_> = (10..20).filter(|fault| looping(&mut search, *fault, *fault == 10)).collect();
+        assert_eq!(vains, [16, 17, 18], "both snapshots, and a restart");
+        let mut search = Search::default();
+        assert_eq!((10..17).filter(|fault| looping(&mut search, *fault, *fault == 10)).count(), 1);
+        assert!(!looping(&mut search, 22, true), "later it may be another");
+        let mut search = Search::default();
+        assert_eq!((10..17).filter(|fault| looping(&mut search, *fault, *fault == 10)).count(), 1);
+        search.restarted();
+        assert!(!looping(&mut search, 17, true));
     }
 
     #[test]

@@ -300,6 +300,7 @@ impl<C: Class> Supervisor<C> {
         self.restarts += 1;
         self.nook.restart()?;
         self.escalation.forget();
+        self.search.restarted();
         self.snapshots.forget();
         let after_ns = self.since(case.at_ns);
         self.restart_times.note(after_ns);

@@ -30,7 +30,7 @@ const FOREIGN: [&str; 10] = [
     "7___rustc",
 ];
 /// The driver's side of a process's channel, which is no driver's either.
-const GUEST: &str = "_ZN18nook_process_guest";
+const GUEST: &str = "nook_process_guest::";
 
 /// How many instructions before a hostcall may make an argument of it.
 const NEXT: usize = 4;
@@ -207,8 +207,14 @@ fn is_the_drivers(name: &str, form: ObjectForm) -> bool {
     let is_foreign = || FOREIGN.iter().any(|part| name.contains(part));
     match form {
         ObjectForm::Shared if !is_mangled => !name.starts_with('_') && !name.starts_with("rust_"),
-        _ => is_mangled && !is_foreign() && !name.starts_with(GUEST),
+        _ => is_mangled && !is_foreign() && !is_the_channels(name),
     }
+}
+
+/// Returns whether a function, or the type whose method it is, is the channel's.
+fn is_the_channels(name: &str) -> bool {
+    let name = format!("{:#}", rustc_demangle::demangle(name));
+    name.trim_start_matches(['<', '&', '(', '[']).starts_with(GUEST)
 }
 
 fn text(instruction: &Instruction) -> String {

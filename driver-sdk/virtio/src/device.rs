@@ -99,7 +99,7 @@ impl<K: Kernel> Device<K> {
     }
 
     /// Gives changes of the configuration their vector, and chooses that of the queues. With one vector, a device that
-    /// takes it may send messages, and one that does not (4.1.5.1.2.2) has its line.
+    /// takes it may send messages, and one that does not (4.1.5.1.2.1) has its line.
     fn choose_vectors(&mut self) {
         self.regs.write(map::MSIX_CONFIG, if self.vectors == 0 { map::NO_VECTOR } else { CONFIG_VECTOR });
         let taken = self.regs.read(map::MSIX_CONFIG) == CONFIG_VECTOR;
@@ -140,17 +140,21 @@ impl<K: Kernel> Device<K> {
         self.nook.irq_disable(CONFIG_VECTOR.into())
     }
 
-    /// Returns what an interrupt on `vector` was for, and lets a line go; nothing if it was another device's.
+    /// Returns what an interrupt on `vector` was for, and lets a line go; nothing if it was another device's. With
+    /// one vector it may be for the queues at any time.
     #[inline]
     pub fn causes(&self, vector: u32) -> Causes {
         if self.vectors == 2 {
             return Causes { queues: vector == QUEUE_VECTOR.into(), config: vector == CONFIG_VECTOR.into() };
         }
         let causes = self.regs.read(map::ISR_STATUS);
-        // The register need not say what a message was for (4.1.4.5).
-        let message = causes == 0 && self.queue_vector != map::NO_VECTOR;
-        let has = |cause| message || causes & cause != 0;
-        Causes { queues: has(map::ISR_STATUS::QUEUE), config: has(map::ISR_STATUS::CONFIG) }
+        // It may be a message, and the register need not say what messages were for (4.1.4.5).
+        let message = self.queue_vector != map::NO_VECTOR;
+        let has = |cause| causes & cause != 0;
+        Causes {
+            queues: message || has(map::ISR_STATUS::QUEUE),
+            config: message && causes == 0 || has(map::ISR_STATUS::CONFIG),
+        }
     }
 
     /// Returns whether the device says that it has failed, which a reset mends.

@@ -28,6 +28,9 @@ impl Control {
 
     /// Has the card do a command, and waits. Process context only, where no call is rolled back: what it adds, the card
     /// sees at once.
+    ///
+    /// # Panics
+    /// If the card does not answer.
     pub(crate) fn run<K: Kernel>(
         &mut self,
         nook: Nook<K>,
@@ -50,12 +53,13 @@ impl Control {
             taken = self.0.take();
             taken != Ok(None)
         });
-        taken?;
+        // It ends the driver, and the next one resets the card: it may still do the command, with other memory.
+        assert!(taken.is_ok() && answered.is_ok(), "the card does not answer command {}.{}", command[0], command[1]);
         let mut code = [NO_ANSWER];
         answer.read_bytes(0, &mut code)?;
-        if answered.is_err() || code != [command::OK] {
-            error!(nook, "the card does not do command {}.{}: answer {:#x}", command[0], command[1], code[0]);
-            return Err(answered.err().unwrap_or(Status::DeviceFailed));
+        if code != [command::OK] {
+            error!(nook, "the card refuses command {}.{}: {:#x}", command[0], command[1], code[0]);
+            return Err(Status::DeviceFailed);
         }
         Ok(())
     }

@@ -19,8 +19,11 @@ const OWN_BYTES: u32 = COMMAND_AT + COMMAND_BYTES;
 const MIN_MTU_BYTES: u32 = 68;
 const MAX_MTU_BYTES: u32 = 1500;
 
-const WANTED: u64 = feature::MTU
-    | feature::MAC
+/// The fastest that SPEED says; more is not known (5.1.4).
+const MOST_MBPS: u32 = i32::MAX as u32;
+
+/// Not MTU: who agrees on it has buffers for frames of that length (5.1.4.2).
+const WANTED: u64 = feature::MAC
     | feature::STATUS
     | feature::CTRL_VQ
     | feature::CTRL_RX
@@ -39,7 +42,6 @@ pub struct VirtioNet<K: Kernel> {
     control: Option<Control>,
     /// What was agreed on.
     features: u64,
-    max_mtu_bytes: u32,
     /// Another address than the card's own.
     mac: Option<MacAddress>,
     filter: Filter,
@@ -57,17 +59,15 @@ impl<K: Kernel> NetDriver<K> for VirtioNet<K> {
         }
         let mut device = Device::new(nook, DeviceType::Network)?;
         let own = nook.dma_alloc(OWN_BYTES, 4096)?;
-        let features = device.negotiate(WANTED)?;
+        let features = negotiate(&mut device)?;
         let (regs, has) = (device.regs(), |feature| features & feature != 0);
         if !has(feature::MAC) {
             error!(nook, "the card has no address");
             return Err(Status::Unsupported);
         }
         let mac: MacAddress = core::array::from_fn(|at| regs.read(net::MAC.get(at as u32)));
-        let mtu = if has(feature::MTU) { regs.read(net::MTU).into() } else { MAX_MTU_BYTES };
-        let max_mtu_bytes = mtu.clamp(MIN_MTU_BYTES, MAX_MTU_BYTES);
         device.reset()?;
-        nook.net_attach(mac, max_mtu_bytes)?;
+        nook.net_attach(mac, MAX_MTU_BYTES)?;
         let [a, b, c, d, e, f] = mac;
         info!(nook, "virtio network card at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
         Ok(VirtioNet {
@@ -78,7 +78,6 @@ impl<K: Kernel> NetDriver<K> for VirtioNet<K> {
             ways: None,
             control: None,
             features,
-            max_mtu_bytes,
             mac: None,
             filter: Filter::NONE,
             link: LinkState::default(),
@@ -163,13 +162,14 @@ impl<K: Kernel> NetDriver<K> for VirtioNet<K> {
         if !self.has(feature::CTRL_MAC_ADDR) {
             return Err(Status::Unsupported);
         }
+        self.command(command::MAC_ADDR_SET, &mac)?;
         self.mac = Some(mac);
-        self.command(command::MAC_ADDR_SET, &mac)
+        Ok(())
     }
 
     fn set_mtu(&mut self, mtu_bytes: u32) -> Result<(), Status> {
         // The card passes on what fits into a buffer.
-        if (MIN_MTU_BYTES..=self.max_mtu_bytes).contains(&mtu_bytes) { Ok(()) } else { Err(Status::Invalid) }
+        if (MIN_MTU_BYTES..=MAX_MTU_BYTES).contains(&mtu_bytes) { Ok(()) } else { Err(Status::Invalid) }
     }
 
     fn set_rx_mode(&mut self, mode: RxMode<'_>) -> Result<(), Status> {
@@ -177,8 +177,12 @@ impl<K: Kernel> NetDriver<K> for VirtioNet<K> {
         if !self.has(feature::CTRL_RX) {
             return Err(Status::Unsupported);
         }
-        self.filter = filter;
-        self.write_filter()
+        let before = core::mem::replace(&mut self.filter, filter);
+        let written = self.write_filter();
+        if written.is_err() {
+            self.filter = before;
+        }
+        written
     }
 
     fn stats(&mut self) -> NetStats {
@@ -194,7 +198,7 @@ impl<K: Kernel> VirtioNet<K> {
     /// Negotiates, takes the queues into use and tells the card what to receive.
     fn turn_on(&mut self) -> Result<(), Status> {
         let device = &mut self.device;
-        self.features = device.negotiate(WANTED)?;
+        self.features = negotiate(device)?;
         self.own.bytes().write_bytes(SENT_HEADER_AT, &[0; net::HEADER_BYTES as usize])?;
         let receive = Way::new(device, queue::RECEIVE)?;
         self.ways = Some(Ways { receive, transmit: Way::new(device, queue::TRANSMIT)? });
@@ -243,9 +247,9 @@ impl<K: Kernel> VirtioNet<K> {
         let up = !self.has(feature::STATUS) || regs.read(net::STATUS) & net::STATUS::LINK_UP != 0;
         let mut link = LinkState { up, speed_mbps: 0, full_duplex: up };
         if up && self.has(feature::SPEED_DUPLEX) {
-            // All ones say that it is not known.
-            link.speed_mbps = Some(regs.read(net::SPEED)).filter(|&speed| speed != u32::MAX).unwrap_or(0);
-            link.full_duplex = regs.read(net::DUPLEX) != 0;
+            let mbps = regs.read(net::SPEED);
+            link.speed_mbps = if mbps <= MOST_MBPS { mbps } else { 0 };
+            link.full_duplex = regs.read(net::DUPLEX) == 1;
         }
         self.report(link);
     }
@@ -256,6 +260,13 @@ impl<K: Kernel> VirtioNet<K> {
             self.nook.net_link(link);
         }
     }
+}
+
+/// Negotiates. Returns what was agreed on, without what hangs on commands (5.1.3.1) if there are none.
+fn negotiate<K: Kernel>(device: &mut Device<K>) -> Result<u64, Status> {
+    let agreed = device.negotiate(WANTED)?;
+    let commands = agreed & feature::CTRL_VQ != 0;
+    Ok(if commands { agreed } else { agreed & !(feature::CTRL_RX | feature::CTRL_MAC_ADDR) })
 }
 
 fn command_memory<K: Kernel>(own: &DmaRegion<K>) -> Result<DmaBytes<'_>, Status> {

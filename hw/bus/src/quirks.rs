@@ -8,8 +8,8 @@ const INTEL: u16 = 0x8086;
 
 impl PciIdentity {
     /// Returns whether a network card never clears its count of frames that it had no room for, though its manual says
-    /// that reading does. A driver that adds up what it reads then adds the same again each time. QEMU's emulations of
-    /// Intel's cards do this (docs/hardware.md, missed frames).
+    /// that reading does. A driver that adds up what it reads then adds the same again each time. QEMU's `e1000` and
+    /// its kin do this, whose subsystem is QEMU's (docs/hardware.md, missed frames).
     pub fn keeps_misses(self) -> bool {
         self.vendor == INTEL && (self.subsystem_vendor, self.subsystem) == QEMU
     }

@@ -48,6 +48,9 @@ const LEAST_REST: u64 = 2;
 
 /// How long a process may wait for its host's processor, in nanoseconds, until it may take any other.
 const STARVED_NS: u64 = 50_000_000;
+/// How long a process may sleep by itself in a call on virtual time, in nanoseconds of real time: nothing that it could
+/// wait for passes there.
+const ASLEEP_NS: u64 = 5_000_000_000;
 
 /// How long a process may take until it waits for calls.
 const READY_NS: u64 = 20_000_000_000;
@@ -217,7 +220,7 @@ impl Connection {
             }
             // However often it speaks, its time is limited.
             if REAL.now_ns() >= tick_ns {
-                self.tick(host, &mut progress)?;
+                self.tick(host, entry, &mut progress)?;
                 tick_ns = REAL.now_ns() + TICK_NS;
             }
         }
@@ -225,12 +228,15 @@ impl Connection {
 
     /// Checks the time of a call that has lasted longer than a tick.
     #[cold]
-    fn tick(&mut self, host: &mut Host, progress: &mut Option<Progress>) -> Result<(), Fault> {
+    fn tick(&mut self, host: &mut Host, entry: Entry, progress: &mut Option<Progress>) -> Result<(), Fault> {
         let (now_ns, cpu_ns, state) = (REAL.now_ns(), self.child.cpu_ns(), self.child.state());
         let progress = progress.get_or_insert_with(|| Progress::new(now_ns, cpu_ns, state));
         let nobodys_ns = progress.look(now_ns, cpu_ns, state);
         if progress.take_starved(STARVED_NS) && self.wait == Wait::Futex {
             self.let_child_go();
+        }
+        if host.clock().is_virtual() && progress.has_slept(ASLEEP_NS) {
+            return Err(Fault::WallBudget { entry, limit_ns: ASLEEP_NS });
         }
         host.remote_tick(cpu_ns, nobodys_ns)
     }

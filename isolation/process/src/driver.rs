@@ -56,8 +56,8 @@ impl ProcessLauncher {
         Ok(ProcessLauncher { program, layout, wait, virtual_time: false, filters, told })
     }
 
-    /// Permits nooks on virtual time. What their drivers do by their own clock is in real time all the same, and so is
-    /// the limit of a call; a call that is not ended takes the same virtual time as at other levels.
+    /// Permits nooks on virtual time. A call ends that uses more CPU time than it may, or sleeps by itself for five
+    /// seconds of real time; one that is not ended takes the same virtual time as at other levels.
     #[must_use]
     pub fn on_virtual_time(mut self) -> Self {
         self.virtual_time = true;

@@ -59,12 +59,14 @@ pub(crate) struct Progress {
     state: State,
     /// Time in a row for which it has waited for a processor.
     starved_ns: u64,
+    /// Time in a row for which it has slept by itself.
+    asleep_ns: u64,
 }
 
 impl Progress {
     /// Begins at a call's first look.
     pub(crate) fn new(now_ns: u64, cpu_ns: u64, state: State) -> Self {
-        Progress { looked_ns: now_ns, cpu_ns, state, starved_ns: 0 }
+        Progress { looked_ns: now_ns, cpu_ns, state, starved_ns: 0, asleep_ns: 0 }
     }
 
     /// Looks at the process again; `cpu_ns` is its clock of CPU time. Returns the time since the last look in which it
@@ -75,6 +77,8 @@ impl Progress {
         let could_not = state != State::Other && self.state != State::Other;
         let starved = could_not && state == State::Runnable && ran_ns < TICK_NS / 2;
         self.starved_ns = if starved { self.starved_ns + waited_ns } else { 0 };
+        let asleep = state == State::Other && self.state == State::Other && ran_ns == 0;
+        self.asleep_ns = if asleep { self.asleep_ns + waited_ns } else { 0 };
         (self.looked_ns, self.cpu_ns, self.state) = (now_ns, cpu_ns, state);
         if could_not { waited_ns } else { 0 }
     }
@@ -86,6 +90,11 @@ impl Progress {
             self.starved_ns = 0;
         }
         starved
+    }
+
+    /// Returns whether it has slept by itself for `limit_ns` in a row: it waits for what does not come.
+    pub(crate) fn has_slept(&self, limit_ns: u64) -> bool {
+        self.asleep_ns >= limit_ns
     }
 }
 
@@ -142,5 +151,16 @@ mod tests {
         progress.look(192 * MS, 2 * MS, State::Runnable);
         progress.look(222 * MS, 2 * MS, State::Runnable);
         assert!(!progress.take_starved(50 * MS), "it ran between");
+    }
+
+    #[test]
+    fn a_process_that_sleeps_in_a_row_waits_for_what_does_not_come() {
+        let mut progress = Progress::new(0, 0, State::Runnable);
+        progress.look(40 * MS, 0, State::Other);
+        progress.look(80 * MS, 0, State::Other);
+        assert!(progress.has_slept(40 * MS) && !progress.has_slept(41 * MS));
+        progress.look(100 * MS, MS, State::Other);
+        progress.look(130 * MS, MS, State::Other);
+        assert!(!progress.has_slept(40 * MS), "it worked between");
     }
 }
