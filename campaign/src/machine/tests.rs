@@ -84,7 +84,7 @@ fn what_is_the_standard_librarys_or_the_channels_is_not_the_drivers() {
     let of_program = |name| is_the_drivers(name, ObjectForm::Program);
     for name in [
         "_ZN18nook_process_guest3run3run17h3b20ec651202957bE",
-        "_ZN67_$LT$nook_process_guest..kernel..Calls$u20$as$u20$nook_sdk..Kernel$GT$4poll17h3b20ec651202957bE",
+        "_ZN70_$LT$nook_process_guest..kernel..Calls$u20$as$u20$nook_sdk..Kernel$GT$4poll17h3b20ec651202957bE",
         "_RNvNtCsjrHSEGnQ3l9_3std2rt4init",
         "malloc",
     ] {
@@ -92,7 +92,7 @@ fn what_is_the_standard_librarys_or_the_channels_is_not_the_drivers() {
     }
     for name in [
         "_ZN10e1000_wasm5setup4rctl17h3b20ec651202957bE",
-        "_ZN67_$LT$e1000_wasm..driver..E1000$LT$K$GT$$u20$as$u20$nook_sdk..NetDriver$LT$nook_process_guest..Calls$GT$$GT$4poll17h3b20ec651202957bE",
+        "_ZN107_$LT$e1000_wasm..driver..E1000$LT$K$GT$$u20$as$u20$nook_sdk..NetDriver$LT$nook_process_guest..Calls$GT$$GT$4poll17h3b20ec651202957bE",
     ] {
         assert!(of_program(name), "{name}");
     }
