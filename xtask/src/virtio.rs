@@ -6,7 +6,7 @@ use anyhow::Result;
 const DRIVER: &str = "virtio-net";
 
 /// Tests: the files, and which of them. The card has no loopback, and there is no embedded model of it.
-const TESTS: [&[&str]; 2] = [
+pub const TESTS: [&[&str]; 2] = [
     &["--test", "conformance", "--", "--skip", "in_loopback"],
     &["--test", "rollback", "--", "on_qemus_card", "is_to_discard", "is_given_up_each_way"],
 ];
