@@ -12,7 +12,7 @@ use crate::maps::args::RegistersArgs;
 #[derive(Debug, Args)]
 #[command(
     after_help = "A trial follows from the driver's file and register map, from --seed, --faults, --isolation and \
-                        --policy, and from its number, and nothing else: with the same ones, --trial N plays it again. docs/reliability.md says what is tried and how it is judged."
+                        --policy, and from its number: with the same ones, --trial N plays it again (natively as far as a wild pointer does the same). docs/reliability.md says what is tried and how it is judged."
 )]
 pub struct CampaignArgs {
     /// The driver's file.
