@@ -204,16 +204,9 @@ mod tests {
             outcome,
             level: Some(Level::Restart),
             hits: u64::from(outcome != Outcome::NotActivated),
-            report: None,
-            reports: 0,
             detection_ns,
             downtime_ns: Some(5),
-            lost: 0,
-            duplicates: 0,
-            corrupted: 0,
-            damaged: 0,
-            harm: None,
-            death: None,
+            ..Run::not_activated()
         };
         let (class, what) = ("branch".to_owned(), "never taken".to_owned());
         let (transient, persistent) = (run.clone(), run);

@@ -4,13 +4,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nook_campaign::{Death, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::object::HANGS_CPU_S;
-use super::worker::{READY, TRAPPED};
+use super::worker::{NOT_MADE, READY, TRAPPED};
 
 /// A trial hangs whose process uses more of a processor than this, or waits for so long without using any. The slowest,
 /// of drivers whose every call is rolled back, take half a minute of a processor; how long that is in real time depends
@@ -23,6 +24,10 @@ const NEXT_TO_NONE_TICKS: u64 = TICKS_PER_SECOND / 10;
 const MOST_LOOKS: u32 = 12;
 /// USER_HZ, which all of Linux's machines have in common that nook runs on (proc(5), sysconf(3)).
 const TICKS_PER_SECOND: u64 = 100;
+
+/// How long a process that has closed its pipe may take to end: so often that long.
+const ENDS_LOOKS: u32 = 1000;
+const ENDS_LOOK: Duration = Duration::from_millis(10);
 
 /// What a process made of a trial.
 pub enum Tried {
@@ -73,7 +78,7 @@ impl Worker {
 
     /// Reads a line; nothing, if the process has ended or hangs.
     fn line(&mut self) -> Result<Option<String>> {
-        let mut line = String::new();
+        let mut line = Vec::new();
         if self.output.buffer().is_empty() {
             let pipe = self.output.get_ref();
             let mut fds = [PollFd::new(pipe, PollFlags::IN)];
@@ -94,8 +99,8 @@ impl Worker {
                 }
             }
         }
-        self.output.read_line(&mut line).context("cannot read from a process that tries faults")?;
-        Ok(line.strip_suffix('\n').map(str::to_owned))
+        self.output.read_until(b'\n', &mut line).context("cannot read from a process that tries faults")?;
+        Ok(line.strip_suffix(b"\n").map(|line| String::from_utf8_lossy(line).into_owned()))
     }
 
     /// Looks with a trap whether the place of a trial's mistake is reached. It is of no more use afterwards.
@@ -119,9 +124,7 @@ impl Worker {
         let asked = writeln!(self.input, "{number}{how}").and_then(|()| self.input.flush());
         let line = if asked.is_ok() { self.line()? } else { None };
         if let Some(line) = line {
-            let record =
-                serde_json::from_str(&line).with_context(|| format!("trial {number}: not a record: {line}"))?;
-            return Ok(Tried::Record(record));
+            return tried(number, &line, self.is_sacrificed);
         }
         let ended = self.child.try_wait().context("cannot look after a process that tries faults")?;
         let hung = ended.is_none() && asked.is_ok() && !self.is_at_its_end()?;
@@ -129,10 +132,6 @@ impl Worker {
         let signal = status.signal();
         if signal == Some(SIGTRAP) && how == TRAPPED {
             return Ok(Tried::Trapped);
-        }
-        // It has said why; but nobody knows what a driver in it said in its name.
-        if status.code() == Some(1) && !self.is_sacrificed {
-            bail!("trial {number} could not be made");
         }
         let out_of_time = self.is_sacrificed && !hung && matches!(signal, Some(SIGXCPU | SIGKILL));
         Ok(match (hung, out_of_time) {
@@ -158,11 +157,17 @@ impl Worker {
         let soon = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&soon)).context("cannot look after a process that tries faults")?;
         let [fd] = fds;
-        let closed = fd.revents().contains(PollFlags::HUP);
-        if closed {
-            self.child.wait().context("cannot look after a process that tries faults")?;
+        if !fd.revents().contains(PollFlags::HUP) {
+            return Ok(false);
         }
-        Ok(closed)
+        // A driver in it may have closed the pipe and go on.
+        for _ in 0..ENDS_LOOKS {
+            if self.child.try_wait().context("cannot look after a process that tries faults")?.is_some() {
+                return Ok(true);
+            }
+            std::thread::sleep(ENDS_LOOK);
+        }
+        Ok(false)
     }
 
     fn end(&mut self) -> Result<ExitStatus> {
@@ -175,6 +180,21 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.end();
+    }
+}
+
+/// Returns what a line says of a trial. One that `is_sacrificed` has a driver in it, which may write what it likes.
+fn tried(number: u64, line: &str, is_sacrificed: bool) -> Result<Tried> {
+    if let Some(why) = line.strip_prefix(NOT_MADE) {
+        bail!("trial {number} could not be made: {why}");
+    }
+    match serde_json::from_str(line) {
+        Ok(record) => Ok(Tried::Record(record)),
+        Err(_) if is_sacrificed => {
+            let why = "the process that tried it wrote something else than a record".into();
+            Ok(Tried::Died(Death::Crashed, why))
+        }
+        Err(error) => Err(error).with_context(|| format!("trial {number}: not a record: {line}")),
     }
 }
 
@@ -215,6 +235,17 @@ mod tests {
         assert!(hangs(500, 28_000, 31_000), "without an end");
         assert!(hangs(500, 9_000, 9_001), "waits for what does not come");
         assert!(hangs(500, 500, 0), "has ended");
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_an_error_and_what_a_wild_driver_writes_is_its_own() {
+        let not_made = format!("{NOT_MADE}no second nook");
+        for is_sacrificed in [false, true] {
+            let error = tried(7, &not_made, is_sacrificed).err().expect("an error").to_string();
+            assert_eq!(error, "trial 7 could not be made: no second nook");
+        }
+        assert!(matches!(tried(7, "\u{fffd}{", true), Ok(Tried::Died(Death::Crashed, _))));
+        assert!(tried(7, "{", false).is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub const READY: &str = "ready";
 /// After a trial's number: only a trap is put in the place of its mistake.
 pub const TRAPPED: &str = " trapped";
 
+/// Before why a trial could not be made, in the place of its record.
+pub const NOT_MADE: &str = "not made: ";
+
 /// Address space of a process in which a native driver runs.
 const SPACE_BYTES: u64 = 8 << 30;
 
@@ -166,7 +169,7 @@ fn be_sacrificed() -> Result<()> {
 /// Serves a campaign in another process: numbers in, lines out, until there is no more input.
 ///
 /// # Errors
-/// If the driver does not work, or a trial could not be made.
+/// If the driver does not work, or nobody is there who asks.
 pub fn serve(mut worker: Worker) -> Result<()> {
     if worker.stage.object.as_ref().is_some_and(ObjectFile::is_in_this_process) {
         be_sacrificed()?;
@@ -181,8 +184,10 @@ pub fn serve(mut worker: Worker) -> Result<()> {
         };
         let number = number.parse().context("standard input is no number of a trial")?;
         let record = if trapped { worker.trapped(number) } else { worker.record(number) };
-        let record = record.with_context(|| format!("trial {number}"))?;
-        let text = serde_json::to_string(&record).context("the record of a trial")?;
+        let text = match record {
+            Ok(record) => serde_json::to_string(&record).context("the record of a trial")?,
+            Err(error) => format!("{NOT_MADE}{error:#}").replace('\n', " "),
+        };
         writeln!(out, "{text}").and_then(|()| out.flush()).context("standard output")?;
     }
     Ok(())
