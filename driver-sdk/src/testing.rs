@@ -24,7 +24,7 @@ use crate::raw::Page;
 use crate::{Kernel, Nook};
 
 /// What `dma_alloc` can give out, at the start of the window.
-const DMA_BYTES: usize = 64 * 1024;
+const DMA_BYTES: usize = 1 << 20;
 /// The class's buffers, after it.
 const BUFFERS: usize = 600;
 const BUFFER_BYTES: usize = 2048;

@@ -26,8 +26,8 @@ pub struct NewArgs {
     /// those of --qemu, which is asked for them.
     #[arg(long, value_name = "VVVV:DDDD")]
     pub pci: Option<Ids>,
-    /// The device of QEMU's that it is tried on. Without this and --pci it is the embedded network card, pci-serial for
-    /// class serial, and edu for class misc.
+    /// The device of QEMU's that it is tried on. Without this and --pci it is the embedded network card or disk,
+    /// pci-serial for class serial, and edu for class misc.
     #[arg(long, value_name = "DEVICE")]
     pub qemu: Option<DeviceSpec>,
     /// Nook's source tree, with the SDK. Without this it is the one that this command was built from.
@@ -40,6 +40,8 @@ pub struct NewArgs {
 pub enum Class {
     /// Network cards.
     Net,
+    /// Disks.
+    Block,
     /// Serial lines.
     Serial,
     /// Devices that do named operations.
@@ -51,6 +53,7 @@ impl Class {
     fn name(self) -> &'static str {
         match self {
             Class::Net => "net",
+            Class::Block => "block",
             Class::Serial => "serial",
             Class::Misc => "misc",
         }
@@ -160,6 +163,10 @@ const MAP: Templates = templates! { "@NAME@.regs.toml" = "map.regs.toml" };
 const SERIAL_MAP: Templates = templates! { "@NAME@.regs.toml" = "serial.regs.toml" };
 const RUST: Templates = templates! { "Cargo.toml" = "rust/Cargo.toml.in", ".cargo/config.toml" = "rust/config.toml" };
 
+const C: Templates = templates! { "Makefile" = "c/Makefile" };
+/// What drivers of classes with rings begin with.
+const RUNTIME: &str = " $(NOOK)/driver-sdk/c/src/memory.c";
+
 /// What is made of a class in a language.
 struct Kind {
     templates: [Templates; 2],
@@ -174,10 +181,13 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(class: Class, lang: Language) -> Result<Self> {
+    fn of(class: Class, lang: Language) -> Self {
         let own: Templates = match (class, lang) {
             (Class::Net, Language::Rust) => {
                 templates! { "src/lib.rs" = "net-rust/lib.rs", "tests/scripted.rs" = "net-rust/scripted.rs" }
+            }
+            (Class::Block, Language::Rust) => {
+                templates! { "src/lib.rs" = "block-rust/lib.rs", "tests/scripted.rs" = "block-rust/scripted.rs" }
             }
             (Class::Serial, Language::Rust) => {
                 templates! { "src/lib.rs" = "serial-rust/lib.rs", "tests/scripted.rs" = "serial-rust/scripted.rs" }
@@ -185,16 +195,14 @@ impl Kind {
             (Class::Misc, Language::Rust) => {
                 templates! { "src/lib.rs" = "misc-rust/lib.rs", "tests/scripted.rs" = "misc-rust/scripted.rs" }
             }
-            (Class::Misc, Language::C) => templates! {
-                "driver.c" = "misc-c/driver.c", "test.c" = "misc-c/test.c", "Makefile" = "misc-c/Makefile",
-            },
-            (Class::Net | Class::Serial, Language::C) => bail!(
-                "there is no beginning for drivers of class {} in C: take --lang rust, or see docs/existing-drivers.md \
-                 for C with the runtime of driver-sdk/c",
-                class.name()
-            ),
+            (Class::Net, Language::C) => templates! { "driver.c" = "net-c/driver.c", "test.c" = "net-c/test.c" },
+            (Class::Block, Language::C) => templates! { "driver.c" = "block-c/driver.c", "test.c" = "block-c/test.c" },
+            (Class::Serial, Language::C) => {
+                templates! { "driver.c" = "serial-c/driver.c", "test.c" = "serial-c/test.c" }
+            }
+            (Class::Misc, Language::C) => templates! { "driver.c" = "misc-c/driver.c", "test.c" = "misc-c/test.c" },
         };
-        Ok(match lang {
+        match lang {
             Language::Rust => Kind {
                 templates: [RUST, own],
                 language: "Rust",
@@ -206,7 +214,7 @@ impl Kind {
                 ignored: "/target\n",
             },
             Language::C => Kind {
-                templates: [&[], own],
+                templates: [C, own],
                 language: "C",
                 build: "make",
                 test: "make test",
@@ -215,7 +223,7 @@ impl Kind {
                 tested: "test.c",
                 ignored: "*.wasm\n/test-driver\n",
             },
-        })
+        }
     }
 }
 
@@ -225,7 +233,7 @@ impl Kind {
 /// If the name, the device or nook's tree cannot be used, or the folder cannot be made; then nothing is left.
 pub fn text(args: &NewArgs) -> Result<String> {
     check_name(&args.name)?;
-    let kind = Kind::of(args.class, args.lang)?;
+    let kind = Kind::of(args.class, args.lang);
     let Target { ids, option: device, space, bar, bytes, note } = Target::of(args)?;
     let (bar, bytes) = (bar.to_string(), format!("{bytes:#x}"));
     let tree = tree(args.tree.as_deref())?;
@@ -235,12 +243,14 @@ pub fn text(args: &NewArgs) -> Result<String> {
     };
     let more = match args.class {
         Class::Net => " --duration 2s",
+        // Only the embedded disk is this run's alone: the command stays in use when the driver writes to its device.
+        Class::Block if device.is_empty() => " --exercise write,read,fsync,verify",
+        Class::Block => " --exercise read",
         Class::Serial => " --pty @NAME@.pty --duration 2s",
         Class::Misc => "",
     };
+    let runtime = if matches!(args.class, Class::Net | Class::Block) { RUNTIME } else { "" };
     let map = if args.class == Class::Serial { SERIAL_MAP } else { MAP };
-    let (major, minor) = nook_abi::ABI_VERSION;
-    let abi = format!("{major}.{minor}");
     let ident = args.name.replace('-', "_");
     let filled = |text: &str| {
         // First what may hold names itself.
@@ -254,7 +264,7 @@ pub fn text(args: &NewArgs) -> Result<String> {
             ("@CLASS@", args.class.name()),
             ("@DEVICE@", &device),
             ("@MORE@", more),
-            ("@ABI@", &abi),
+            ("@RUNTIME@", runtime),
             ("@SPACE@", space),
             ("@UNITS@", units),
             ("@BAR@", &bar),
@@ -349,13 +359,16 @@ impl Target {
             (None, Some(ids), Class::Serial) => Ok(Target::ports(ids, "--pci ADDRESS ")),
             (None, Some(ids), _) => Ok(Target::new(ids, "--pci ADDRESS ")),
             (None, None, Class::Net) => Ok(Target::new("8086:100e", "")),
+            (None, None, Class::Block) => Ok(Target::new("1234:0108", "")),
             (None, None, Class::Serial) => Ok(Target::ports("1b36:0002", "--qemu pci-serial ")),
             (None, None, Class::Misc) => Ok(Target::new("1234:11e8", "--qemu edu ")),
         }
     }
 
     fn asked(device: &DeviceSpec, given: Option<&str>, class: Class) -> Result<Self> {
-        let option = format!("--qemu {device} ");
+        // The driver is run in its own folder.
+        let told = device.clone().from_anywhere().context("finding the drive's file")?;
+        let option = format!("--qemu {} ", in_shell(&told.to_string()));
         match ask(device) {
             Ok((ids, bars)) => {
                 let target = Target::new(given.unwrap_or(&ids), &option);
@@ -413,6 +426,11 @@ fn tree(given: Option<&Path>) -> Result<String> {
             found.display()
         ),
     }
+}
+
+/// Returns a word as a shell takes it for one.
+fn in_shell(word: &str) -> String {
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn is_plain(c: char) -> bool {

@@ -33,6 +33,15 @@ fn opening() -> String {
 
 /* The line of the manifest that says which version a driver was built for. */
 #define NOOK_ABI_LINE \"abi = {major}.{minor}\\n\"
+/* The manifest: what the driver is and needs, a line each, as in NOOK_MANIFEST(\"name = sample\\n\" \"class = misc\\n\");
+   once, outside functions. It becomes the custom section that is read before the driver runs, which C cannot name;
+   natively it is nothing. */
+#ifdef __wasm__
+#define NOOK_MANIFEST(lines) \\
+    __asm__(\".section .custom_section.{MANIFEST_SECTION},\\\"\\\",@\\n.ascii \\\"\" NOOK_ABI_LINE lines \"\\\"\\n.text\\n\")
+#else
+#define NOOK_MANIFEST(lines) _Static_assert(sizeof(lines) > 1, \"a manifest has lines\")
+#endif
 
 #define NOOK_HOST_PAGE_MAGIC {HOST_PAGE_MAGIC:#010x}u
 #define NOOK_HOST_PAGE_BYTES {HOST_PAGE_BYTES}u

@@ -12,8 +12,8 @@ struct block {
     /* Bytes after this header. */
     uint32_t len_bytes;
     uint32_t is_free;
-};
-_Static_assert(sizeof(struct block) == 16, "what follows a header is aligned");
+} __attribute__((aligned(16)));
+_Static_assert(sizeof(struct block) % 16 == 0, "what follows a header is aligned");
 
 /* What nook_alloc returned is preceded by the address of its block: the header lies further away if the alignment is
    larger. */

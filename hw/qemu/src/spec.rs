@@ -1,6 +1,7 @@
 //! What the operator says of a device: its name and options, written as for QEMU's `-device`.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -87,6 +88,15 @@ impl DeviceSpec {
     /// Returns the file that is to be its drive.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// Returns it with the place of its drive's file as it is found from any folder.
+    ///
+    /// # Errors
+    /// If the working directory is gone.
+    pub fn from_anywhere(mut self) -> io::Result<Self> {
+        self.file = self.file.map(std::path::absolute).transpose()?;
+        Ok(self)
     }
 
     /// Returns the file to which is logged what the drive is given.
@@ -200,6 +210,14 @@ mod tests {
         assert_eq!((spec.name(), spec.file()), ("nvme", Some(Path::new("/srv/a,b.img"))));
         assert_eq!(spec.options(), [("mdts".into(), "3".into()), ("serial".into(), "x=y".to_string())]);
         assert_eq!(parse("rtl8139").unwrap().to_string(), "rtl8139");
+    }
+
+    #[test]
+    fn the_drives_file_is_found_from_any_folder_and_nothing_else_changes() {
+        let here = std::env::current_dir().unwrap();
+        let spec = parse("nvme,mdts=3,file=a.img,write-log=log").unwrap().from_anywhere().unwrap();
+        assert_eq!(spec.to_string(), format!("nvme,mdts=3,file={},write-log=log", here.join("a.img").display()));
+        assert_eq!(parse("edu").unwrap().from_anywhere().unwrap(), parse("edu").unwrap());
     }
 
     #[test]

@@ -1,13 +1,15 @@
 /* The driver @NAME@: nook/abi.h has everything that it may ask its host for. */
 #include <nook/abi.h>
 
-#ifdef __wasm__
-/* The manifest: what the driver is, and what it needs. It is read before the driver runs. */
-__asm__(".section .custom_section.nook.manifest,\"\",@\n"
-        ".ascii \"abi = @ABI@\\nname = @NAME@\\nversion = 0.1.0\\nlicense = Apache-2.0\\nclass = misc\\n\"\n"
-        ".ascii \"pci = @PCI@\\nregisters = @NAME@\\ndma_bytes = 4096\\ndma_mask_bits = 32\\n\"\n"
-        ".text\n");
-#endif
+/* What the driver is, and what it needs: read before it runs. */
+NOOK_MANIFEST("name = @NAME@\n"
+              "version = 0.1.0\n"
+              "license = Apache-2.0\n"
+              "class = misc\n"
+              "pci = @PCI@\n"
+              "registers = @NAME@\n"
+              "dma_bytes = 4096\n"
+              "dma_mask_bits = 32\n");
 
 /* A register, as in @NAME@.regs.toml. */
 enum { BAR = @BAR@, FIRST = 0x00 };
