@@ -4,12 +4,14 @@
 //! native` and `wrapped`, and as a program, `<name>.elf`, for `process`. They are built as `nook-run build` builds one
 //! of another repository.
 //!
+//! Those in C ([`in_c`]) are modules and nothing else.
+//!
 //! A driver is a package under `drivers/` or `benches/` with a `cdylib` target, or one under `tests/` whose name ends
 //! in `-wasm`; those of the benchmarks are compiled a second time, without SIMD, to `<manifest name>-scalar.wasm`.
 //! Tests have objects and programs besides, of which there is no module: packages whose names end in `-native` and
 //! `-process`.
 
-use crate::{cargo, setup, util};
+use crate::{cargo, in_c, setup, util};
 use anyhow::{Context, Result, bail, ensure};
 use nook_build::compile::{self, Package};
 use nook_build::driver::Driver;
@@ -35,29 +37,30 @@ pub fn build_all() -> Result<BTreeMap<String, PathBuf>> {
     let mut built = BTreeMap::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let packages = cargo::packages()?;
+    let mut own = |name: &str, by: &str| match owners.insert(name.into(), by.into()) {
+        Some(other) => bail!("{other} and {by} both have `name = {name}` in their manifests: give one another name"),
+        None => Ok(()),
+    };
     for package in packages.iter().filter(|package| is_driver(package)) {
-        let own = |name: &str| match owners.insert(name.into(), package.name.clone()) {
-            Some(other) => {
-                bail!(
-                    "{other} and {} both have `name = {name}` in their manifests: give one another name",
-                    package.name
-                )
-            }
-            None => Ok(()),
-        };
-        let (name, file) = build(&toolchain, package, own)?;
+        let (name, file) = build(&toolchain, package, |name| own(name, &package.name))?;
+        built.insert(name, file);
+    }
+    for (folder, module) in in_c::build_all()? {
+        let name = name_of(&module)?;
+        own(&name, &folder)?;
+        let file = keep(&module, &format!("{name}.wasm"), &format!("drivers/{folder}"))?;
         built.insert(name, file);
     }
     ensure!(!built.is_empty(), "no package under drivers/ has a cdylib target, so there is no driver to build");
     for package in packages.iter().filter(|package| package.dir.starts_with("tests/")) {
         if let Some(name) = package.name.strip_suffix(OBJECT).filter(|_| package.has_cdylib) {
-            keep(&compile::object(&to_compile(package))?, &format!("{name}.so"), package)?;
+            keep(&compile::object(&to_compile(package))?, &format!("{name}.so"), &package.dir)?;
         }
         if let Some(name) = package.name.strip_suffix(DOMAIN).filter(|_| cfg!(target_arch = "x86_64")) {
-            keep(&compile::domain_object(&to_compile(package))?, &format!("{name}.mpk"), package)?;
+            keep(&compile::domain_object(&to_compile(package))?, &format!("{name}.mpk"), &package.dir)?;
         }
         if let Some(name) = package.name.strip_suffix(PROGRAM) {
-            keep(&compile::program(&to_compile(package))?, &format!("{name}.elf"), package)?;
+            keep(&compile::program(&to_compile(package))?, &format!("{name}.elf"), &package.dir)?;
         }
     }
     Ok(built)
@@ -74,17 +77,17 @@ fn build(
         let module = compile::module(&to_compile(package), toolchain, &[])?;
         let name = name_of(&module)?;
         own(&name)?;
-        let file = keep(&module, &format!("{name}.wasm"), package)?;
+        let file = keep(&module, &format!("{name}.wasm"), &package.dir)?;
         return Ok((name, file));
     }
     let mut driver = Driver::find(&util::root().join(&package.dir))?;
     driver.package = to_compile(package);
     let forms = driver.build(toolchain, |module| own(&name_of(module)?))?;
     let name = forms.name;
-    let file = keep(&forms.module, &format!("{name}.wasm"), package)?;
+    let file = keep(&forms.module, &format!("{name}.wasm"), &package.dir)?;
     if is_for_benches(package) {
         let module = compile::module(&driver.package, toolchain, &[SCALAR])?;
-        keep(&module, &format!("{name}-scalar.wasm"), package)?;
+        keep(&module, &format!("{name}-scalar.wasm"), &package.dir)?;
     }
     if cfg!(target_arch = "x86_64")
         && !forms.native.is_empty()
@@ -93,7 +96,7 @@ fn build(
         bail!("{} has no form for --isolation mpk; the compiler says why", package.name);
     }
     for (form, ending) in forms.native {
-        keep(&form, &format!("{name}.{ending}"), package)?;
+        keep(&form, &format!("{name}.{ending}"), &package.dir)?;
     }
     Ok((name, file))
 }
@@ -104,9 +107,9 @@ fn name_of(module: &Path) -> Result<String> {
 }
 
 /// Puts what was compiled where tests and people look for it.
-fn keep(compiled: &Path, name: &str, package: &cargo::Package) -> Result<PathBuf> {
+fn keep(compiled: &Path, name: &str, from: &str) -> Result<PathBuf> {
     let file = util::target_dir().join("drivers").join(name);
-    compile::keep(compiled, &file, &format!("target/drivers/{name}"), &package.dir)?;
+    compile::keep(compiled, &file, &format!("target/drivers/{name}"), from)?;
     Ok(file)
 }
 
@@ -133,7 +136,7 @@ fn is_for_benches(package: &cargo::Package) -> bool {
 /// Builds the module of one package under `drivers/`, without its other forms, and returns where it is.
 pub fn build_one(package: &str) -> Result<PathBuf> {
     let (package, module) = build_module(package)?;
-    keep(&module, &format!("{}.wasm", name_of(&module)?), &package)
+    keep(&module, &format!("{}.wasm", name_of(&module)?), &package.dir)
 }
 
 /// Builds a driver that only tests use and returns where its module is.

@@ -23,6 +23,7 @@ mod flaky;
 mod foreign;
 mod guest;
 mod hostile;
+mod in_c;
 mod linux;
 mod newer_qemu;
 mod setup;

@@ -27,8 +27,8 @@ const TOOLS: &[Tool] = &[
     Tool { program: "e2fsck", package: "e2fsprogs" },
     Tool { program: "picocom", package: "picocom" },
     Tool { program: "pyserial-miniterm", package: "python3-serial" },
-    // What `nook-run new --lang c` makes is built.
-    Tool { program: "make", package: "make" },
+    // Drivers in C are built, those that `nook-run new --lang c` makes too.
+    Tool { program: MAKE, package: "make" },
     Tool { program: COMPILER, package: "clang-14" },
     Tool { program: LINKER, package: "lld-14" },
 ];
@@ -36,12 +36,20 @@ const TOOLS: &[Tool] = &[
 /// What drivers in C are compiled with: only asked for when there are such drivers to build.
 const C_TOOLS: &[Tool] =
     &[Tool { program: COMPILER, package: "clang-14" }, Tool { program: LINKER, package: "lld-14" }];
+const MAKE: &str = "make";
 const COMPILER: &str = "clang-14";
 const LINKER: &str = "wasm-ld-14";
 /// Debian's wasi-libc, and a file that it must have.
 const LIBC_PACKAGE: &str = "wasi-libc";
 const LIBC_HEADERS: &str = "/usr/include/wasm32-wasi";
 const LIBC_LIBRARIES: &str = "/usr/lib/wasm32-wasi";
+
+/// Returns the packages that are missing for nook's own drivers in C, which take no C library.
+pub fn missing_for_c() -> Vec<&'static str> {
+    let is_needed = |tool: &&Tool| [MAKE, COMPILER, LINKER].contains(&tool.program);
+    let missing = missing(TOOLS, |program| util::find_program(program).is_some());
+    missing.into_iter().filter(is_needed).map(|tool| tool.package).collect()
+}
 
 /// Where they are.
 pub struct CTools {
