@@ -91,6 +91,7 @@ faults! {
             fault_receive_stuck ReceiveStuck;
             fault_buffers_not_taken BuffersNotTaken;
             fault_transmit_fails TransmitFails;
+            fault_switched_off SwitchedOff;
             fault_counters_disagree CountersDisagree;
         }
         Block BlockFault {

@@ -75,7 +75,8 @@ const HELPERS: &str = r#"
         (i64.add (call $recurse (i64.add (local.get $n) (i64.const 1))) (local.get $n)))
 "#;
 
-/// What the harmless driver does where doing nothing would not be harmless.
+/// What the harmless driver does where doing nothing would not be harmless. It turns link, receiver and transmitter on
+/// (CTRL.SLU, RCTL.EN and TCTL.EN), with rings that have nothing in them.
 const BODIES: [(&str, &str); 2] = [
     (
         "probe",
@@ -85,6 +86,9 @@ const BODIES: [(&str, &str); 2] = [
     (
         "open",
         "(call $net_link (i32.const 1) (i32.const 1000) (i32.const 1)) (drop (call $irq_enable (i32.const 0)))
+         (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x40))
+         (call $mmio_write32 (i32.const 0) (i32.const 0x100) (i32.const 2))
+         (call $mmio_write32 (i32.const 0) (i32.const 0x400) (i32.const 2))
          (call $dma_on)",
     ),
 ];

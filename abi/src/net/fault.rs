@@ -65,6 +65,18 @@ pub enum NetFault {
         /// For how long, in nanoseconds.
         limit_ns: u64,
     },
+    /// What must be set in a register for the device to work, by the register map, is clear, though the driver has
+    /// opened it.
+    SwitchedOff {
+        /// The register.
+        register: &'static str,
+        /// The first field that is not as it must be; empty if the map has no name for it.
+        field: &'static str,
+        /// The bits that are clear.
+        bits: u64,
+        /// For how long, in nanoseconds.
+        limit_ns: u64,
+    },
     /// The device's counters, which the driver reports, and what it delivered do not agree.
     CountersDisagree {
         /// The counter's name.
@@ -87,6 +99,7 @@ impl NetFault {
             NetFault::ReceiveStuck { .. } => "ReceiveStuck",
             NetFault::BuffersNotTaken { .. } => "BuffersNotTaken",
             NetFault::TransmitFails { .. } => "TransmitFails",
+            NetFault::SwitchedOff { .. } => "SwitchedOff",
             NetFault::CountersDisagree { .. } => "CountersDisagree",
         }
     }
@@ -118,6 +131,12 @@ impl NetFault {
                 tell("limit_ns", Part::Number(*limit_ns));
             }
             NetFault::TransmitFails { limit_ns } => tell("limit_ns", Part::Number(*limit_ns)),
+            NetFault::SwitchedOff { register, field, bits, limit_ns } => {
+                tell("register", Part::Text(register));
+                tell("field", Part::Text(field));
+                tell("bits", Part::Number(*bits));
+                tell("limit_ns", Part::Number(*limit_ns));
+            }
             NetFault::CountersDisagree { counter, device, driver, rule } => {
                 tell("counter", Part::Text(counter));
                 tell("device", Part::Number(*device));
@@ -150,6 +169,13 @@ impl fmt::Display for NetFault {
             ),
             NetFault::TransmitFails { limit_ns } => {
                 write!(f, "transmit: for {} ms frames came back as not sent, and none as sent", limit_ns / 1_000_000)
+            }
+            NetFault::SwitchedOff { register, field, bits, limit_ns } => {
+                let (dot, ms) = (if field.is_empty() { "" } else { "." }, limit_ns / 1_000_000);
+                write!(
+                    f,
+                    "{register}{dot}{field} (bits {bits:#x}): clear for {ms} ms, and the device does not work without it"
+                )
             }
             NetFault::CountersDisagree { counter, device, driver, rule } => {
                 write!(f, "{counter}: the device counted {device}, the driver returned {driver}: {rule}")

@@ -32,7 +32,7 @@ pub use names::{field_names, register_name};
 pub use nook_regs::{BarSpace, Width};
 pub use per_register::{PerRegister, RegisterAddr};
 pub use reach::Reach;
-pub use shadow::{Programmed, Shadowed};
+pub use shadow::{Lack, Programmed, Shadowed};
 pub use trace::{BusAccess, TraceSink, Tracing};
 pub use transaction::{Aborted, Ask, Await, Irreversible, RegisterAt, RegisterName, Transactional};
 pub use vm_memory::VolatileSlice;

@@ -8,7 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use nook_regs::{ReadEffect, RegisterMap, Restore, Width, WriteEffect};
+use nook_regs::{Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 use crate::{BarMemory, Clock, DeviceError, PciDevice, PerRegister, RegisterAddr, ResetKind, Result};
 
@@ -49,6 +49,22 @@ pub struct Programmed {
     bus_master: bool,
 }
 
+/// Bits that must be set for the device to work, and are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The register that lacks them.
+    pub register: &'static RegisterInfo,
+    /// The bits.
+    pub bits: u64,
+}
+
+impl Lack {
+    /// Returns the name of the first field that is not as it must be; nothing if the map names none there.
+    pub fn field(&self) -> Option<&'static str> {
+        self.register.fields.iter().find(|field| field.get(self.bits) != 0).map(|field| field.name)
+    }
+}
+
 /// A device whose configuration is remembered.
 pub struct Shadowed {
     device: Box<dyn PciDevice>,
@@ -59,6 +75,8 @@ pub struct Shadowed {
     cells: Vec<Cell>,
     /// What tells that something outside holds the device up.
     held_up: Vec<(RegisterAddr, u64)>,
+    /// What must be set in them.
+    needs: Vec<(RegisterAddr, &'static RegisterInfo)>,
     writes: u64,
     bus_master: bool,
     /// Everything that a driver wrote since the last reset is in the cells, and there was one.
@@ -73,10 +91,13 @@ impl Shadowed {
     /// Wraps `device`, whose registers `map` describes; `clock` is the nook's.
     pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap, clock: Clock) -> Self {
         let mut indices = PerRegister::of(map, NO_CELL);
-        let (mut cells, mut held_up) = (Vec::new(), Vec::new());
+        let (mut cells, mut held_up, mut needs) = (Vec::new(), Vec::new(), Vec::new());
         for (place, info) in RegisterAddr::all_of(map) {
             if info.held_up != 0 {
                 held_up.push((place, info.held_up));
+            }
+            if info.needs != Needs::Nothing {
+                needs.push((place, info));
             }
             let restore = info.restore;
             let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
@@ -94,6 +115,7 @@ impl Shadowed {
             indices,
             cells,
             held_up,
+            needs,
             writes: 0,
             bus_master: false,
             whole: false,
@@ -180,6 +202,28 @@ impl Shadowed {
             any = Some(any == Some(true) || value & bits != 0);
         }
         Ok(any)
+    }
+
+    /// Returns whether the map says of any register what must be set in it.
+    pub fn has_needs(&self) -> bool {
+        !self.needs.is_empty()
+    }
+
+    /// Returns the first register that lacks what it [needs](nook_regs::Needs), with the link up or not.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn lacks(&mut self, link_is_up: bool) -> Result<Option<Lack>> {
+        for &(place, register) in &self.needs {
+            let needed = register.needs.bits(link_is_up);
+            if needed != 0 {
+                let bits = needed & !self.device.bar_read(place.bar, place.offset, place.width)?;
+                if bits != 0 {
+                    return Ok(Some(Lack { register, bits }));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Puts the device in the state after a reset: off, without interrupts and DMA, and what it had counted is

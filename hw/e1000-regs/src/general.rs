@@ -5,7 +5,7 @@ nook_regs::registers! {
     pub(crate) static GENERAL = "e1000: general", bar 0, 0x2_0000 bytes;
 
     /// Device control.
-    CTRL: u32 at 0x0_0000, Rw, "13.4.1", write(Reset(CTRL::RST | CTRL::PHY_RST)), restore(ResetBy(CTRL::RST)) {
+    CTRL: u32 at 0x0_0000, Rw, "13.4.1", write(Reset(CTRL::RST | CTRL::PHY_RST)), restore(ResetBy(CTRL::RST)), needs(Open(CTRL::SLU)) {
         /// Full duplex; counts only with `FRCDPLX`.
         FD = 0,
         /// 82574: no new DMA is begun (82574, section 10.2.2.1).

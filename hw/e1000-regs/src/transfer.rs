@@ -5,7 +5,7 @@ nook_regs::registers! {
     pub(crate) static TRANSFER = "e1000: transfer", bar 0, 0x2_0000 bytes;
 
     /// Receive control.
-    RCTL: u32 at 0x0_0100, Rw, "13.4.22", restore(Switch) {
+    RCTL: u32 at 0x0_0100, Rw, "13.4.22", restore(Switch), needs(Link(RCTL::EN)) {
         /// Receives.
         EN = 1,
         /// Stores bad packets.
@@ -42,7 +42,7 @@ nook_regs::registers! {
         SECRC = 26,
     }
     /// Transmit control.
-    TCTL: u32 at 0x0_0400, Rw, "13.4.33", restore(Switch) {
+    TCTL: u32 at 0x0_0400, Rw, "13.4.33", restore(Switch), needs(Link(TCTL::EN)) {
         /// Transmits.
         EN = 1,
         /// Pads short packets to 64 bytes.

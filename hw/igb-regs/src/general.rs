@@ -5,7 +5,7 @@ nook_regs::registers! {
     pub(crate) static GENERAL = "igb: general", bar 0, 0x2_0000 bytes;
 
     /// Device control.
-    CTRL: u32 at 0x0_0000, Rw, "8.2", write(Reset(CTRL::RST | CTRL::PHY_RST)) {
+    CTRL: u32 at 0x0_0000, Rw, "8.2", write(Reset(CTRL::RST | CTRL::PHY_RST)), needs(Open(CTRL::SLU)) {
         /// Full duplex; counts only with `FRCDPLX`.
         FD = 0,
         /// No new DMA is begun.

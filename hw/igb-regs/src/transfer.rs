@@ -5,7 +5,7 @@ nook_regs::registers! {
     pub(crate) static TRANSFER = "igb: transfer", bar 0, 0x2_0000 bytes;
 
     /// Receive control.
-    RCTL: u32 at 0x0_0100, Rw, "8.10" {
+    RCTL: u32 at 0x0_0100, Rw, "8.10", needs(Link(RCTL::RXEN)) {
         /// Receives.
         RXEN = 1,
         /// Stores bad packets.
@@ -30,7 +30,7 @@ nook_regs::registers! {
         SECRC = 26,
     }
     /// Transmit control.
-    TCTL: u32 at 0x0_0400, Rw, "8.12" {
+    TCTL: u32 at 0x0_0400, Rw, "8.12", needs(Link(TCTL::EN)) {
         /// Transmits.
         EN = 1,
         /// Pads short packets to 64 bytes.

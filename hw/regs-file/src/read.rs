@@ -3,10 +3,12 @@
 mod guard;
 mod transfer;
 
-use nook_regs::{Bar, Bits, FieldInfo, PciClass, PciId, Ready, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use nook_regs::{
+    Bar, Bits, FieldInfo, Needs, PciClass, PciId, Ready, RegisterInfo, RegisterMap, Restore, Width, WriteEffect,
+};
 
 use crate::Wrong;
-use crate::spell::{self, ACCESS, QUIET, READ, RESET, RESET_BY, RESTORE, SPACE, WIDTH, WRITE};
+use crate::spell::{self, ACCESS, LINK, OPEN, QUIET, READ, RESET, RESET_BY, RESTORE, SPACE, WIDTH, WRITE};
 use crate::table::{self, Table, Value};
 
 type Result<T> = std::result::Result<T, Wrong>;
@@ -30,6 +32,7 @@ const REGISTER_KEYS: &[&str] = &[
     "posts_only",
     "ready",
     "held_up",
+    "needs",
     "restore",
     "fields",
     "guard",
@@ -159,6 +162,9 @@ fn register(value: &Value<'_>) -> Result<(RegisterInfo, Named)> {
     if let Some(value) = table.get("held_up") {
         info.held_up = bits(value, "the bits that say `held_up`", width)?;
     }
+    if let Some(value) = table.get("needs") {
+        info.needs = needs(value, width)?;
+    }
     if let Some(value) = table.get("restore") {
         info.restore = restore(value, width)?;
     }
@@ -216,6 +222,15 @@ fn write_effect(value: &Value<'_>, width: Width) -> Result<WriteEffect> {
     let table = Table::of(value, "", &[RESET]).map_err(|_| wrong())?;
     let (_, mask) = only(&table, &[RESET]).ok_or_else(wrong)?;
     Ok(WriteEffect::Reset(bits(mask, "what resets", width)?))
+}
+
+fn needs(value: &Value<'_>, width: Width) -> Result<Needs> {
+    let wrong = || Wrong::new(value.span(), format!("`needs` is {{ {OPEN} = BITS }} or {{ {LINK} = BITS }}"));
+    let table = Table::of(value, "", &[OPEN, LINK]).map_err(|_| wrong())?;
+    match only(&table, &[OPEN, LINK]).ok_or_else(wrong)? {
+        (OPEN, set) => Ok(Needs::Open(bits(set, "what must be set", width)?)),
+        (_, set) => Ok(Needs::Link(bits(set, "what must be set", width)?)),
+    }
 }
 
 fn restore(value: &Value<'_>, width: Width) -> Result<Restore> {

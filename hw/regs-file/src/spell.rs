@@ -49,6 +49,11 @@ pub const QUIET: &str = "quiet";
 /// [`Restore::ResetBy`].
 pub const RESET_BY: &str = "reset_by";
 
+/// [`Needs::Open`](nook_regs::Needs::Open).
+pub const OPEN: &str = "open";
+/// [`Needs::Link`](nook_regs::Needs::Link).
+pub const LINK: &str = "link";
+
 /// [`Region::Window`](nook_regs::Region::Window).
 pub const WINDOW: &str = "window";
 

@@ -2,8 +2,8 @@
 //! and what is no map is refused with a place in the text.
 
 use nook_regs::{
-    Access, Bar, BarSpace, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Never, PciClass, PciId, Place,
-    ReadEffect, Ready, RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
+    Access, Bar, BarSpace, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Needs, Never, PciClass, PciId,
+    Place, ReadEffect, Ready, RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
 };
 use nook_regs_file::{MapFile, allows, read, write};
 use nook_seed::Rng;
@@ -89,6 +89,8 @@ fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
     if access.reads() {
         info.posts_only = rng.one_in(4);
         info.held_up = if rng.one_in(6) { bits(rng, width) } else { 0 };
+        let set = bits(rng, width);
+        info.needs = pick(rng, &[Needs::Nothing, Needs::Nothing, Needs::Nothing, Needs::Open(set), Needs::Link(set)]);
         info.read = pick(
             rng,
             &[

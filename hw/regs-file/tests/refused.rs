@@ -84,7 +84,7 @@ const REGISTERS: &[(&str, &str, &str)] = &[
     (
         "section = \"1\"",
         "section = \"1\"\ncolour = 1",
-        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `ready`, `held_up`, `restore`, `fields`, `guard`, `transfer`",
+        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `ready`, `held_up`, `needs`, `restore`, `fields`, `guard`, `transfer`",
     ),
     (
         "section = \"1\"",
@@ -115,6 +115,16 @@ const REGISTERS: &[(&str, &str, &str)] = &[
         "section = \"1\"",
         "section = \"1\"\nrestore = { quiet = 1, reset_by = 1 }",
         "line 15, column 11: `restore` is \"nothing\", \"written\", \"held\", \"mask\" or \"switch\", or { quiet = VALUE } or { reset_by = BITS }",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\nneeds = { open = 1, link = 1 }",
+        "line 15, column 9: `needs` is { open = BITS } or { link = BITS }",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\nneeds = { link = 0 }",
+        "line 8, column 1: map `sample`: register `R` needs bits that it does not have, or none, or is an array, or cannot be read without effect",
     ),
     (
         "section = \"1\"",

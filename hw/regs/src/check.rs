@@ -6,7 +6,7 @@ mod tests;
 
 use core::fmt;
 
-use crate::{Bar, BarSpace, FieldInfo, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use crate::{Bar, BarSpace, FieldInfo, Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 /// How many registers a map may have, counting each element of an array.
 pub const MAX_REGISTERS: u32 = 32_768;
@@ -85,6 +85,8 @@ rules! {
     ResetNotNamed "is restored by a reset that is no write effect of it",
     /// It can be looked at without effect, and is one register.
     HeldUp "says that the device is held up, and is an array, lacks those bits, or cannot be read without effect",
+    /// What must be set can be looked at without effect, and is one register's.
+    Needs "needs bits that it does not have, or none, or is an array, or cannot be read without effect",
     /// It can be read without effect, as often as one likes.
     ReadBack "must be read to be restored, and cannot be, or not without effect",
     /// It holds what was written.
@@ -368,6 +370,15 @@ impl RegisterInfo {
         }
         if self.held_up != 0 && !(self.reads_quietly() && self.count == 1 && self.width.holds(self.held_up)) {
             return Some(Rule::HeldUp);
+        }
+        match self.needs {
+            Needs::Open(0) | Needs::Link(0) => return Some(Rule::Needs),
+            Needs::Open(bits) | Needs::Link(bits)
+                if !(self.reads_quietly() && self.count == 1 && self.width.holds(bits)) =>
+            {
+                return Some(Rule::Needs);
+            }
+            _ => {}
         }
         let plain = matches!(self.write, WriteEffect::Plain) && matches!(self.restore, Restore::Nothing);
         let has_no_effect = plain && self.guard.is_none() && self.transfer.is_none();

@@ -35,10 +35,10 @@
 /// `u64`, or `[type; count; stride in bytes]` for an array, and the access is an [`Access`](crate::Access). After it
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
 /// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `ready(…)`
-/// with a [`Ready`](crate::Ready), `held_up(…)` with [bits](crate::RegisterInfo::held_up), `guard(…)` with a
-/// [`Guard`](crate::Guard), `transfer(…)` with a [`Transfer`](crate::Transfer), and `fields(OTHER::FIELDS)` for a
-/// register that has the same bits as another. It ends with its fields in braces, `NAME = bit` or
-/// `NAME = lowest..=highest`, or with a semicolon.
+/// with a [`Ready`](crate::Ready), `held_up(…)` with [bits](crate::RegisterInfo::held_up), `needs(…)` with what must be
+/// [set](crate::Needs), `guard(…)` with a [`Guard`](crate::Guard), `transfer(…)` with a [`Transfer`](crate::Transfer),
+/// and `fields(OTHER::FIELDS)` for a register that has the same bits as another. It ends with its fields in braces,
+/// `NAME = bit` or `NAME = lowest..=highest`, or with a semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
 /// module `NAME` with a mask of the register's type for each single bit and a [`Field`](crate::Field) for each wider
@@ -137,6 +137,9 @@ macro_rules! registers {
     (@with ($info:expr) held_up ($bits:expr) $($rest:tt)*) => {
         $crate::registers!(@with ($info.held_up($bits as u64)) $($rest)*)
     };
+    (@with ($info:expr) needs ($when:ident($bits:expr)) $($rest:tt)*) => {
+        $crate::registers!(@with ($info.needs($crate::Needs::$when($bits as u64))) $($rest)*)
+    };
     (@with ($info:expr) restore (ResetBy($bits:expr)) $($rest:tt)*) => {
         $crate::registers!(@with ($info.restore(ResetBy($bits as u64))) $($rest)*)
     };
@@ -156,7 +159,7 @@ macro_rules! registers {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Access, Bar, Field, PciId, ReadEffect, Restore, Width, WriteEffect};
+    use crate::{Access, Bar, Field, Needs, PciId, ReadEffect, Restore, Width, WriteEffect};
 
     registers! {
         /// A chip that has one of everything.
@@ -191,6 +194,11 @@ mod tests {
         }
         /// Rings.
         RING: u32 at 0x80, Rw, "1.6", posts_only(), write(Doorbell);
+        /// Must be on.
+        ON: u8 at 0x90, Rw, "1.7", needs(Link(ON::RX)) {
+            /// Receives.
+            RX = 1,
+        }
         /// Ring, too.
         RINGS: [u32; 2; 4] at 0x84, Wo, "1.6", write(Doorbell);
         /// Never to be touched.
@@ -208,7 +216,7 @@ mod tests {
         assert_eq!(HIGH.get(3).offset(), 0x5c);
         assert_eq!((LOW.offset(), LOW.stride(), LOW.count()), (0x40, 8, 4));
         assert_eq!(CTRL_DUP.offset(), 4);
-        assert_eq!(LAST.width(), Width::B8);
+        assert_eq!((LAST.width(), ON.width()), (Width::B8, Width::B1));
         assert_eq!(FLASH.width(), Width::B2);
     }
 
@@ -230,7 +238,8 @@ mod tests {
         let status = MAP.named("STATUS").unwrap();
         assert!(status.posts_only);
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
-        assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 9));
+        assert_eq!(MAP.named("ON").unwrap().needs, Needs::Link(ON::RX.into()));
+        assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 10));
         assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
         assert!(MAP.is_for(0x1234, 0x5678, 0) && !MAP.is_for(0x1234, 0x5679, 0) && !MAP.is_for(0x1235, 0x5678, 0));
         assert!(OTHER_BAR.is_for(0, 0, 0), "declared without devices");
@@ -238,7 +247,7 @@ mod tests {
 
     #[test]
     fn parts_are_joined_into_one_map() {
-        static ALL: [crate::RegisterInfo; 11] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
+        static ALL: [crate::RegisterInfo; 12] = crate::RegisterMap::joined([&MAP, &OTHER_PART, &OTHER_BAR]);
         const BARS: [Bar; 2] = [BAR2, Bar::memory(3, 8)];
         let map = crate::RegisterMap::checked("whole", &BARS, &ALL);
         assert_eq!(map.find(2, 0xf0).map(|(info, _)| info.name), Some("LAST"));

@@ -16,6 +16,7 @@ mod check;
 mod declare;
 mod guard;
 mod map;
+mod needs;
 mod ready;
 mod transfer;
 
@@ -25,6 +26,7 @@ pub use map::{
     Access, Bar, BarSpace, FieldInfo, PciClass, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width,
     WriteEffect,
 };
+pub use needs::Needs;
 pub use ready::Ready;
 pub use transfer::{Direction, Place, Region, Transfer};
 

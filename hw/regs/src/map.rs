@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Guard, Ready, Transfer};
+use crate::{Guard, Needs, Ready, Transfer};
 
 /// How wide an access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -191,6 +191,8 @@ pub struct RegisterInfo {
     /// While one of these bits is set, something outside keeps the device from working, as a link partner does that
     /// asks for a pause. 0 if it has none.
     pub held_up: u64,
+    /// What must be set in it for the device to work.
+    pub needs: Needs,
     /// What looks at each value before it is written.
     pub guard: Option<Guard>,
     /// The DMA that it starts, with what stands in other registers.
@@ -227,6 +229,7 @@ impl RegisterInfo {
             posts_only: false,
             ready: None,
             held_up: 0,
+            needs: Needs::Nothing,
             guard: None,
             transfer: None,
             restore: Restore::Nothing,
@@ -274,6 +277,12 @@ impl RegisterInfo {
     /// Sets the bits that say that something outside [holds the device up](RegisterInfo::held_up).
     pub const fn held_up(mut self, bits: u64) -> Self {
         self.held_up = bits;
+        self
+    }
+
+    /// Returns the same, with what must be set in it for the device to work.
+    pub const fn needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 

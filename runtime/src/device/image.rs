@@ -1,6 +1,6 @@
 //! The device at a moment at which it does nothing, and back to it.
 
-use nook_bus::{DeviceError, IrqKind, PciDevice, Programmed, RegisterAddr};
+use nook_bus::{DeviceError, IrqKind, Lack, PciDevice, Programmed, RegisterAddr};
 
 use super::DeviceState;
 use crate::dma::DmaRegions;
@@ -48,6 +48,19 @@ impl DeviceState {
     /// If the device does not answer.
     pub(crate) fn is_held_up(&mut self) -> Result<Option<bool>, DeviceError> {
         self.device.device_mut().is_held_up()
+    }
+
+    /// Returns whether the device has registers in which something must be set.
+    pub(crate) fn has_needs(&mut self) -> bool {
+        self.device.device_mut().has_needs()
+    }
+
+    /// Returns the first register that lacks what must be set in it, with the link up or not.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub(crate) fn lacks(&mut self, link_is_up: bool) -> Result<Option<Lack>, DeviceError> {
+        self.device.device_mut().lacks(link_is_up)
     }
 
     /// Returns what there is to be restored; `None` if this device cannot be.

@@ -19,6 +19,7 @@ mod serve;
 mod settings;
 mod stall;
 mod stats;
+mod switches;
 mod traffic;
 mod traffic_monitor;
 
@@ -40,6 +41,7 @@ pub(crate) use serve::Hostcalls;
 pub use settings::Settings;
 use settings::{Followed, USUAL_MTU_BYTES};
 use stall::StallMonitor;
+use switches::SwitchMonitor;
 use traffic::{Frames, Traffic};
 use traffic_monitor::TrafficMonitor;
 
@@ -71,6 +73,7 @@ pub struct Net<U> {
     counters: NetCounters,
     monitor: TrafficMonitor,
     stalls: StallMonitor,
+    switches: SwitchMonitor,
     settings: Settings,
     followed: Followed,
     /// `set_mac` was called, on this or an earlier instance: a restart must repeat it.
@@ -112,6 +115,7 @@ impl<U: NetBackend> Net<U> {
             counters: NetCounters::default(),
             monitor: TrafficMonitor::default(),
             stalls: StallMonitor::default(),
+            switches: SwitchMonitor::default(),
             settings: Settings::default(),
             followed: Followed::default(),
             mac_was_set: false,
@@ -190,6 +194,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.traffic.begin(host.space.as_ref());
         self.monitor = TrafficMonitor::new(&self.counters);
         self.stalls = StallMonitor::default();
+        self.switches = SwitchMonitor::default();
         // It was taken with the instance that went.
         self.restrictions = PollRestrictions::default();
     }
@@ -254,15 +259,16 @@ impl<U: NetBackend> Class for Net<U> {
                 host.call.due.poll();
             }
         }
+        let switches_due = self.look_for_switches(driver, link_is_up, now_ns)?;
         if !link_is_up {
             self.stalls = StallMonitor::default();
-            return Ok(None);
+            return Ok(switches_due);
         }
         if self.monitor.counters_due(now_ns, &self.counters, limits.counters_ns) {
             self.fresh_stats(driver)?;
         }
         self.look_for_stalls(driver, now_ns)?;
-        Ok(Some(self.stalls.due_ns()))
+        Ok([switches_due, Some(self.stalls.due_ns())].into_iter().flatten().min())
     }
 
     #[inline]
@@ -375,6 +381,8 @@ impl<U: NetBackend> Class for Net<U> {
         match fault {
             NetFault::ReceiveStuck { .. } | NetFault::BuffersNotTaken { .. } => received > 0,
             NetFault::TransmitStuck { .. } | NetFault::TransmitFails { .. } => sent > 0,
+            // If the one is off, the other may have worked.
+            NetFault::SwitchedOff { .. } => received > 0 && sent > 0,
             _ => true,
         }
     }
@@ -388,6 +396,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.counters.tx_given_up += self.traffic.restore(&image.traffic);
         self.monitor = TrafficMonitor::moved_before(image.moved, image.resets, &self.counters);
         self.stalls = StallMonitor::default();
+        self.switches = SwitchMonitor::default();
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;
             port.counters.restore(&image.reported);

@@ -163,6 +163,25 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        budgets: Some(SOON),
+        txn: BETWEEN,
+        ..Case::of(
+            "never_turns_its_receiver_on",
+            Class::DeviceProtocol,
+            stands(NetFault::SwitchedOff { register: "RCTL", field: "EN", bits: 2, limit_ns: 8_000_000 }),
+            &[
+                (
+                    "open",
+                    "(call $net_link (i32.const 1) (i32.const 1000) (i32.const 1))
+                     (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x40))
+                     (call $mmio_write32 (i32.const 0) (i32.const 0x400) (i32.const 2))
+                     (call $dma_on)",
+                ),
+                ("poll", "(loop $again (br_if $again (call $take (i32.const 0)))) (i32.const 0)"),
+            ],
+        )
+    },
+    Case {
         script: Script::Storms,
         txn: BETWEEN,
         ..Case::of(

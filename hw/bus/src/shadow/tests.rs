@@ -26,7 +26,15 @@ nook_regs::registers! {
     /// Where the device is.
     HEAD: u32 at 0x44, Rw, "5", restore(Held);
     /// Turns it on.
-    ON: u32 at 0x50, Rw, "6", restore(Switch);
+    ON: u32 at 0x50, Rw, "6", restore(Switch), needs(Link(0x3)) {
+        /// Receives.
+        RX = 1,
+    }
+    /// Lets it see its link.
+    LINK: u32 at 0x54, Rw, "6", needs(Open(0x40)) {
+        /// It does.
+        SEES = 6,
+    }
     /// Something that takes commands.
     COMMAND: u32 at 0x60, Rw, "7";
 }
@@ -152,4 +160,27 @@ fn a_device_has_not_moved_as_long_as_it_is_where_the_driver_set_it_to_begin() {
     let mut blind = Shadowed::new(Box::new(Scripted::default()), &BLIND, Clock::default());
     write(&mut blind, 0, 1);
     assert!(!blind.has_not_moved().unwrap(), "it moves somewhere else");
+}
+
+#[test]
+fn what_must_be_set_is_asked_for_while_it_counts_and_named() {
+    let (mut device, script) = device();
+    let mut lacks = |on: u64, link: u64, up: bool| {
+        if up {
+            script.answers(0x50, on);
+        }
+        if !up || on == 3 {
+            script.answers(0x54, link);
+        }
+        let lack = device.lacks(up).unwrap();
+        script.seen();
+        lack.map(|lack| (lack.register.name, lack.bits, lack.field()))
+    };
+    assert_eq!(lacks(3, 0x40, true), None);
+    assert_eq!(lacks(1, 0x41, true), Some(("ON", 2, Some("RX"))));
+    assert_eq!(lacks(2, 0xff, true), Some(("ON", 1, None)), "a bit without a name");
+    assert_eq!(lacks(0, 0x40, false), None, "without a link it may be off");
+    assert_eq!(lacks(0, 0x3f, false), Some(("LINK", 0x40, Some("SEES"))));
+    assert!(device.has_needs());
+    assert!(!Shadowed::new(Box::new(Scripted::default()), &BLIND, Clock::new_virtual()).has_needs());
 }

@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Never, Place, Ready, Then, Transfer};
+use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Needs, Never, Place, Ready, Then, Transfer};
 
 const R: RegisterInfo = RegisterInfo::declared("R", 0, Width::B4, 1, 0, Access::Rw, "");
 const BAR: &[Bar] = &[Bar::memory(0, 0x100)];
@@ -133,6 +133,18 @@ const CASES: &[Case] = &[
         BAR,
         &[with(Access::Ro).held_up(1 << 32)],
         "register `R` says that the device is held up, and is an array, lacks those bits, or cannot be read without effect",
+    ),
+    (
+        Rule::Needs,
+        BAR,
+        &[at("R", 0, Width::B1).needs(Needs::Link(0x100))],
+        "register `R` needs bits that it does not have, or none, or is an array, or cannot be read without effect",
+    ),
+    (
+        Rule::Needs,
+        BAR,
+        &[with(Access::Rw).read(ReadEffect::ClearsOr).needs(Needs::Open(1))],
+        "register `R` needs bits that it does not have, or none, or is an array, or cannot be read without effect",
     ),
     (
         Rule::Unwritable,
