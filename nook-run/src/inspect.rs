@@ -1,5 +1,7 @@
 //! `nook-run inspect`: what a driver's file holds.
 
+mod explain;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -8,8 +10,10 @@ use nook_abi::block::BlockKeys;
 use nook_abi::net::NetKeys;
 use nook_abi::{Class, Hex};
 use nook_recovery::PolicyFile;
+use nook_regs::RegisterMap;
 use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, RollbackMethod, pool_of, target_description};
 
+use self::explain::Calls;
 use crate::cli::{InspectArgs, MmioArg};
 use crate::drivers::{self, LaunchOptions};
 use crate::maps;
@@ -22,8 +26,9 @@ use crate::maps;
 pub fn text(args: &InspectArgs) -> Result<(String, Result<()>)> {
     let module = Arc::new(drivers::load(&args.driver, drivers::WASI)?);
     let mut text = String::new();
-    describe(&mut text, &module)?;
-    let refused = match launcher(args, &module) {
+    let map = maps::choose(&args.driver, module.manifest(), &args.registers);
+    describe(&mut text, &module, map.as_ref().ok().copied())?;
+    let refused = match map.and_then(|_| launcher(args, &module)) {
         Ok(launcher) => {
             let wasi = if module.imports_wasi() { ", with --wasi: it was built for WASI" } else { "" };
             writeln!(text, "this host       runs it at {}{wasi}", launcher.isolation())?;
@@ -39,13 +44,13 @@ pub fn text(args: &InspectArgs) -> Result<(String, Result<()>)> {
 
 /// Makes all that a run needs besides a device. The module is compiled, and nothing of it is kept or run.
 fn launcher(args: &InspectArgs, module: &Arc<DriverModule>) -> Result<Box<dyn Launcher>> {
-    maps::choose(&args.driver, module.manifest(), &args.registers)?;
     let how = LaunchOptions { isolation: None, mmio: MmioArg::Emulated, process: None, method: RollbackMethod::Log };
     let cache = ModuleCache::none().compiled_by(drivers::compiler(&PolicyFile::default(), None)?);
     drivers::launcher(&args.driver, module, how, None, &cache)
 }
 
-fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
+fn describe(out: &mut String, module: &DriverModule, map: Option<&RegisterMap>) -> Result<()> {
+    let calls = Calls::of(module)?;
     let m = module.manifest();
     let ids = m.pci.split_ascii_whitespace();
     writeln!(out, "driver          {} {} ({})", m.name, m.version, m.license)?;
@@ -69,13 +74,10 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
     writeln!(out, "file            {} bytes, SHA-256 {hash}", module.file_bytes())?;
     writeln!(out, "compiled for    {}", target_description())?;
     memory(out, m.class(), module.layout())?;
-    let imports = module.imports();
-    writeln!(out, "imports         {}", imports.len())?;
-    for name in imports {
-        if let Some(row) = nook_abi::HOSTCALLS.iter().find(|row| row.name == name) {
-            writeln!(out, "  {:<16}{}", row.name, row.doc)?;
-        }
+    if let Some(map) = map {
+        calls.describe_touched(out, map)?;
     }
+    calls.describe_imports(out, module.imports())?;
     let hints = module.hints();
     writeln!(out, "hints           {}", hints.len())?;
     for row in nook_abi::HINTS.iter().filter(|row| hints.contains(&row.name)) {
@@ -87,6 +89,7 @@ fn describe(out: &mut String, module: &DriverModule) -> Result<()> {
             writeln!(out, "  {:<16}{} context", row.name, row.context)?;
         }
     }
+    calls.describe_rollback(out, map)?;
     undo(out, module)
 }
 

@@ -80,6 +80,33 @@ fn what_a_run_would_refuse_is_shown_and_refused_in_the_same_words() {
 }
 
 #[test]
+fn what_no_entry_comes_to_and_what_nothing_undoes_is_named() {
+    const IMPORTS: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
+        (import "nook" "dma_disable" (func $off (result i32)))
+        (import "nook" "sleep_ns" (func $sleep (param i64)))
+        (import "nook" "clock_ns" (func $clock (result i64)))"#;
+    const POLL: &str = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (call $finish) (i32.const 0))"#;
+    // Nobody calls the second one.
+    const MORE: &str = "(func $finish (drop (call $off)) (call $sleep (i64.const 1))) (func (drop (call $clock)))";
+    let place = Place::new();
+    let file =
+        place.file("driver.wasm", Module { imports: IMPORTS, poll: POLL, more: MORE, ..Module::default() }.wasm());
+    let told = place.nook_run(["inspect", file.to_str().unwrap()]).end().with(0).stdout;
+    for line in [
+        "\n  clock_ns        Never called: no entry comes to it. Nanoseconds of a monotonic clock",
+        "\n  sleep_ns        Sleeps at least",
+        "\n  poll            not after dma_disable: nothing undoes that\n",
+        "\n  poll            not after sleep_ns, if it has written a register before\n",
+        "\n  never           probe, remove, open, stop: they are no transactions\n",
+        " of these registers: no entry comes to a hostcall of their width\n",
+        "\n  never         no DMA: no entry comes to dma_enable\n",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    assert!(!told.contains("  irq             not"), "{told}");
+}
+
+#[test]
 fn the_level_at_which_a_run_begins_is_printed() {
     const WASI: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;

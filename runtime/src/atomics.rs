@@ -10,42 +10,25 @@
 //! the SDK's always has one, because the SDK fences right before that hostcall. What the rule cannot see is a module of
 //! which only a part was compiled with atomics.
 
+use std::ops::ControlFlow;
+
 use nook_abi::{ENTRY_PREFIX, Hostcall, IMPORT_MODULE};
 use nook_instrument::Sections;
-use wasmparser::{BinaryReaderError, ElementItems, ExternalKind, Import, Operator, TypeRef};
+use wasmparser::{BinaryReaderError, ExternalKind, Import, TypeRef};
+
+use crate::reach;
 
 /// What atomic instructions begin with (WebAssembly threads proposal, "Binary format, instructions").
 const ATOMIC: u8 = 0xfe;
 
 /// Returns whether code that the entries can reach turns DMA on, and none of that code has an atomic instruction.
 pub(crate) fn are_missing(sections: &Sections<'_>) -> Result<bool, BinaryReaderError> {
-    let imported = sections.functions.len() - sections.bodies.len();
-    let mut seen = vec![false; sections.functions.len()];
-    let mut open: Vec<u32> = entries(sections).collect();
-    let mut in_tables = Some(in_tables(sections)?);
-    while let Some(function) = open.pop() {
-        let Some(seen) = seen.get_mut(function as usize).filter(|seen| !**seen) else { continue };
-        *seen = true;
-        let body = (function as usize).checked_sub(imported).and_then(|at| sections.bodies.get(at));
-        let Some(body) = body else { continue };
-        for operator in body.code.get_operators_reader()?.into_iter_with_offsets() {
-            let (operator, offset) = operator?;
-            if sections.wasm.get(offset) == Some(&ATOMIC) {
-                return Ok(false);
-            }
-            match operator {
-                Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                    open.push(function_index)
-                }
-                // Which of a table's functions is called is not followed.
-                Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => {
-                    open.extend(in_tables.take().unwrap_or_default());
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(turns_dma_on(sections).any(|function| seen[function]))
+    let mut has_one = false;
+    let reached = reach::from(sections, entries(sections), |_, offset| {
+        has_one = sections.wasm.get(offset) == Some(&ATOMIC);
+        if has_one { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(!has_one && turns_dma_on(sections).any(|function| reached[function]))
 }
 
 /// Returns the functions that the host calls.
@@ -59,30 +42,6 @@ fn turns_dma_on(sections: &Sections<'_>) -> impl Iterator<Item = usize> {
     let functions = sections.imports.iter().filter(|it| matches!(it.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)));
     let is_it = |import: &Import<'_>| import.module == IMPORT_MODULE && import.name == Hostcall::DmaEnable.info().name;
     functions.enumerate().filter(move |(_, import)| is_it(import)).map(|(function, _)| function)
-}
-
-/// Returns the functions that a table holds, or can be given.
-fn in_tables(sections: &Sections<'_>) -> Result<Vec<u32>, BinaryReaderError> {
-    let mut functions = Vec::new();
-    for element in &sections.elements {
-        match &element.items {
-            ElementItems::Functions(items) => {
-                for function in items.clone() {
-                    functions.push(function?);
-                }
-            }
-            ElementItems::Expressions(_, items) => {
-                for expression in items.clone() {
-                    for operator in expression?.get_operators_reader() {
-                        if let Operator::RefFunc { function_index } = operator? {
-                            functions.push(function_index);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    Ok(functions)
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ mod origin;
 mod outcome;
 mod per_second;
 mod policy;
+mod reach;
 mod remote;
 mod revoke;
 mod ring;

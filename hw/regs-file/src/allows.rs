@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use nook_regs::{BarSpace, RegisterInfo, Width, WriteEffect};
+use nook_regs::{BarSpace, RegisterInfo, RegisterMap, Width, WriteEffect};
 
 use crate::MapFile;
 
@@ -16,16 +16,26 @@ const ENDINGS: &[&str] = &["BA", "BAL", "BAH", "BASE", "ADDR", "ADDRESS", "PTR",
 /// Words that do so anywhere in a name or in the section.
 const WORDS: &[&str] = &["base", "addr", "address", "ring", "descriptor", "descriptors", "dma", "pointer"];
 
+/// Writes a line of what is said of a map.
+fn line(out: &mut String, key: &str, value: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "  {key:<width$}{value}", width = INDENT - 2);
+}
+
 /// Says what a driver may do with a device by this map, the [`warnings`] included.
 pub fn allows(file: &MapFile) -> String {
-    let map = file.map;
+    let devices: Vec<String> = file.map.describes().map(ToString::to_string).collect();
     let mut out = String::new();
-    let devices: Vec<String> = map.describes().map(ToString::to_string).collect();
-    let mut line = |key: &str, value: &str| {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "  {key:<width$}{value}", width = INDENT - 2);
-    };
-    line("map", &format!("`{}` for {}", map.name(), devices.join(", ")));
+    line(&mut out, "map", &format!("`{}` for {}", file.map.name(), devices.join(", ")));
+    out += &touches(file.map);
+    warnings(file).iter().for_each(|warning| line(&mut out, "WARNING", warning));
+    out
+}
+
+/// Says what of a device a driver may touch by this map, and what that does.
+pub fn touches(map: &RegisterMap) -> String {
+    let mut out = String::new();
+    let mut line = |key: &str, value: &str| line(&mut out, key, value);
     for bar in map.bars() {
         let of = map.registers().iter().filter(|info| info.bar == bar.index);
         let count: u32 = of.map(|info| info.count).sum();
@@ -49,7 +59,6 @@ pub fn allows(file: &MapFile) -> String {
     }
     line("writable", &list(&|info| info.access.writes()));
     line("read only", &format!("{} registers", map.registers().iter().filter(|info| is_read_only(info)).count()));
-    warnings(file).iter().for_each(|warning| line("WARNING", warning));
     out
 }
 

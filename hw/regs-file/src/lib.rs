@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use nook_regs::RegisterMap;
 
-pub use allows::{allows, warnings};
+pub use allows::{allows, touches, warnings};
 pub use write::write;
 
 /// The largest text that is read.
