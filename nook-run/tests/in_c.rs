@@ -77,19 +77,39 @@ fn where_calls_cannot_be_rolled_back_a_fresh_driver_goes_on() {
     assert_eq!(outputs(&report)[4], "6e6f6f6b", "{report:#}");
 }
 
-/// The driver with a store in `identify` through a pointer of which the compiler does not know that it is null: a
-/// device at rest has no causes.
-fn with_a_null_store(place: &Place, checks: Option<&str>) -> PathBuf {
+/// The driver with this in place of that, as its Makefile makes it.
+fn changed(place: &Place, that: &str, this: &str, args: &[&str]) -> PathBuf {
     let source = fs::read_to_string(folder().join("driver.c")).expect("the driver");
-    let before = "        complete32(ticket, nook_mmio_read32(BAR, IDENTIFICATION));\n";
-    let planted = format!("        *(uint32_t *)(uintptr_t)nook_mmio_read32(BAR, CAUSES) = 1;\n{before}");
-    assert!(source.contains(before), "the test plants its line before this one: {before}");
+    assert_eq!(source.matches(that).count(), 1, "the test changes this: {that}");
     let copy = place.at("copy");
     fs::create_dir_all(&copy).expect("a folder");
-    fs::write(copy.join("driver.c"), source.replace(before, &planted)).expect("a driver");
+    fs::write(copy.join("driver.c"), source.replace(that, this)).expect("a driver");
     fs::copy(folder().join("Makefile"), copy.join("Makefile")).expect("a Makefile");
-    make(place, &copy, checks.as_slice());
+    make(place, &copy, args);
     place.at("edu-c.wasm")
+}
+
+/// With a store in `identify` through a pointer of which the compiler does not know that it is null: a device at rest
+/// has no causes.
+fn with_a_null_store(place: &Place, checks: Option<&str>) -> PathBuf {
+    let that = "        complete32(ticket, nook_mmio_read32(BAR, IDENTIFICATION));\n";
+    let this = format!("        *(uint32_t *)(uintptr_t)nook_mmio_read32(BAR, CAUSES) = 1;\n{that}");
+    changed(place, that, &this, checks.as_slice())
+}
+
+#[test]
+fn constructors_run_once_or_the_driver_is_refused() {
+    const PROBE: &str = "int32_t nook_probe(uint32_t reason, uintptr_t host_page) {\n";
+    const CONSTRUCTOR: &str = "__attribute__((constructor)) static void construct(void) {\n    \
+        nook_log(NOOK_LOG_LEVEL_WARN, (uintptr_t)\"constructed\", 11);\n}\nvoid __wasm_call_ctors(void);\n";
+    let place = Place::new();
+    let driver = changed(&place, PROBE, &format!("{CONSTRUCTOR}{PROBE}"), &[]);
+    let refused = place.nook_run([driver.to_str().unwrap(), "--qemu", "edu"]).end().with(1);
+    assert!(refused.stderr.contains("call it first in `nook_probe`"), "{}", refused.stderr);
+    let place = Place::new();
+    let driver = changed(&place, PROBE, &format!("{CONSTRUCTOR}{PROBE}    __wasm_call_ctors();\n"), &[]);
+    let told = place.nook_run([driver.to_str().unwrap(), "--qemu", "edu"]).end().with(0);
+    assert_eq!(told.stderr.matches("constructed").count(), 1, "{}", told.stderr);
 }
 
 #[test]

@@ -184,6 +184,12 @@ pub enum LoadError {
          `nook-run build`; in C, compile with -matomics and call `nook_fence()` before `nook_dma_enable()`; see {GUIDE}"
     )]
     NoAtomics,
+    /// Its constructors would run again at each call.
+    #[error(
+        "runs its constructors at each entry, and not once: the linker does that if nobody calls them. In C and C++, declare \
+         `void __wasm_call_ctors(void);` and call it first in `nook_probe`; see docs/drivers-in-c.md"
+    )]
+    Constructors,
     /// An export that looks like an entry and is none.
     #[error(
         "exports `{}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",

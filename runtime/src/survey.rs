@@ -6,7 +6,7 @@ use nook_abi::{
     Value,
 };
 use nook_instrument::{MEMORY_EXPORT, Sections, features, hints};
-use wasmparser::{ExternalKind, FuncType, TypeRef, ValType};
+use wasmparser::{ExternalKind, FuncType, KnownCustom, Name, TypeRef, ValType};
 
 use crate::atomics;
 use crate::load::Wasi;
@@ -24,6 +24,23 @@ struct Row {
     args: &'static [ArgInfo],
     result: Value,
     required: bool,
+}
+
+/// How the linker calls the function that it puts before an entry of a module whose constructors nobody calls: it calls
+/// them, and the entry (lld, wasm/Writer.cpp, createCommandExportWrapper). Without names it is not noticed.
+const WRAPPER: &str = ".command_export";
+
+fn has_wrapped_entries(sections: &Sections<'_>) -> bool {
+    let is_wrapper = |name: &str| name.starts_with(ENTRY_PREFIX) && name.ends_with(WRAPPER);
+    let names = sections.customs.iter().filter_map(|section| match section.as_known() {
+        KnownCustom::Name(names) => Some(names),
+        _ => None,
+    });
+    // What cannot be read is no name.
+    names.flat_map(|names| names.map_while(Result::ok)).any(|names| match names {
+        Name::Function(functions) => functions.into_iter().map_while(Result::ok).any(|naming| is_wrapper(naming.name)),
+        _ => false,
+    })
 }
 
 /// What a module imports and exports.
@@ -160,6 +177,9 @@ impl<'a> Survey<'a> {
             required: row.required && row.class.is_none_or(|class| class == manifest.class()),
         };
         self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())?;
+        if has_wrapped_entries(&self.sections) {
+            return Err(LoadError::Constructors);
+        }
         match atomics::are_missing(&self.sections) {
             Ok(false) => Ok(()),
             Ok(true) => Err(LoadError::NoAtomics),
