@@ -1,10 +1,11 @@
 //! A fault that is older than the call that ends in it: the driver is restored from a snapshot, and traffic goes on.
 
 use e1000_model::ModelConfig;
-use nook_abi::Entry;
+use nook_abi::net::NetFault;
+use nook_abi::{Entry, Fault};
 use nook_recovery::{Policy, RecoveryOutcome};
 use nook_runtime::{
-    CrashWhen, DriverModule, Launcher, MemoryDump, ModuleCache, NetImage, RollbackMethod, Settings, Snapshot,
+    Class, CrashWhen, DriverModule, Launcher, MemoryDump, ModuleCache, NetImage, RollbackMethod, Settings, Snapshot,
     SnapshotAttempt, Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{
@@ -111,6 +112,38 @@ fn memory_that_was_corrupted_is_restored_on_qemus_cards() {
     side_by_side(["e1000", "e1000e"], |card| {
         memory_that_was_corrupted_is_restored(&Device::Qemu(card), RollbackMethod::Log);
     });
+}
+
+/// What a snapshot did not mend, no other one does: if nothing has come out of the driver since, it is restarted.
+#[test]
+fn against_what_stands_still_after_a_restore_no_snapshot_helps() {
+    let rig = Rig::up(&Device::Model(ModelConfig::default()), Isolation::SfiTxn);
+    let mut this = Supervised::new(rig, Policy { snapshots: 0, ..Policy::default() });
+    let faults = [
+        NetFault::ReceiveStuck { packets: 8, limit_ns: 1 },
+        NetFault::TransmitStuck { packets: 8, limit_ns: 1 },
+        NetFault::CountersDisagree { counter: "tx_packets", device: 8, driver: 16, rule: "" },
+    ];
+    let helps = |this: &Supervised| faults.map(|it| this.supervisor.nook().class().snapshot_helps(&it.into()));
+    let sent_are = |this: &mut Supervised, count: u64| {
+        this.until("they came back", |this| this.supervisor.nook().net_counters().tx_done >= count);
+    };
+    this.exchange(8);
+    sent_are(&mut this, 8);
+    assert_eq!(helps(&this), [true; 3]);
+    let mut taken = None;
+    this.until("nothing moves", |this| match this.supervisor.nook_mut().try_snapshot().unwrap() {
+        SnapshotAttempt::Taken(snapshot) => taken.replace(snapshot).is_none(),
+        _ => false,
+    });
+    this.supervisor.nook_mut().restore(&taken.expect("it was taken")).unwrap();
+    assert_eq!(helps(&this), [false; 3], "the device has sent none of the eight since");
+    assert_flows(&mut this, "it was restored");
+    let sent = 8 + u64::from(FRAMES);
+    sent_are(&mut this, sent);
+    let more = Fault::from(NetFault::CountersDisagree { counter: "tx_packets", device: sent, driver: sent, rule: "" });
+    assert_eq!(helps(&this)[..2], [true; 2]);
+    assert!(this.supervisor.nook().class().snapshot_helps(&more));
 }
 
 /// Lets the bug strike, and takes a snapshot before it shows.

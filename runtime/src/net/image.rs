@@ -1,7 +1,9 @@
 //! The network class at a moment at which nothing moves, and back to it.
 
+use nook_abi::net::NetStats;
+
 use super::traffic::Traffic;
-use super::{Interface, Settings};
+use super::{Interface, NetCounters, Settings};
 
 /// An interface at such a moment. The driver had no frame to send.
 #[derive(Clone, Debug)]
@@ -16,6 +18,17 @@ pub struct NetImage {
     pub(super) resets: u64,
     /// What the instance had reported of its named counters.
     pub(super) reported: Vec<u64>,
+    /// What the device had counted, if the driver says.
+    pub(super) device: Option<NetStats>,
+}
+
+/// What had moved when an instance was restored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Restored {
+    /// What had come out of its driver until then.
+    pub(super) counters: NetCounters,
+    /// Frames that the device had sent when the snapshot was taken.
+    pub(super) sent: u64,
 }
 
 /// Who had what.

@@ -25,14 +25,16 @@ mod traffic_monitor;
 
 use std::os::fd::RawFd;
 
-use nook_abi::net::{EntryWords, LinkState, NetFault, NetKeys, offload, poll_flags};
+use nook_abi::net::{EntryWords, LinkState, NetFault, NetKeys, NetStats, offload, poll_flags};
 use nook_abi::{ClassFault, Entry, Fault, QUEUE_CAPACITY, poll_result};
+use nook_bus::PciDevice;
 use nook_net_api::NetBackend;
 
 use bisect::PollRestrictions;
 pub use counters::NetCounters;
 pub use filter::FilterModule;
 pub use image::NetImage;
+use image::Restored;
 pub use layout::pool_of;
 pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::Interface;
@@ -73,6 +75,10 @@ pub struct Net<U> {
     counters: NetCounters,
     monitor: TrafficMonitor,
     stalls: StallMonitor,
+    /// What the device had counted when a snapshot was taken last.
+    at_snapshot: Option<NetStats>,
+    /// What had moved when the instance that runs was restored last.
+    restored: Option<Restored>,
     switches: SwitchMonitor,
     settings: Settings,
     followed: Followed,
@@ -115,6 +121,8 @@ impl<U: NetBackend> Net<U> {
             counters: NetCounters::default(),
             monitor: TrafficMonitor::default(),
             stalls: StallMonitor::default(),
+            at_snapshot: None,
+            restored: None,
             switches: SwitchMonitor::default(),
             settings: Settings::default(),
             followed: Followed::default(),
@@ -194,6 +202,7 @@ impl<U: NetBackend> Class for Net<U> {
         self.traffic.begin(host.space.as_ref());
         self.monitor = TrafficMonitor::new(&self.counters);
         self.stalls = StallMonitor::default();
+        self.restored = None;
         self.switches = SwitchMonitor::default();
         // It was taken with the instance that went.
         self.restrictions = PollRestrictions::default();
@@ -360,7 +369,8 @@ impl<U: NetBackend> Class for Net<U> {
         // A frame that comes now finds an interface whose other side knows that the link is up. That it is down may
         // wait until the carrier was kept for long enough.
         let _due = self.report_link(driver.host(), now_ns, 0)?;
-        self.fresh_stats(driver).map(drop)
+        self.at_snapshot = self.fresh_stats(driver)?;
+        Ok(())
     }
 
     fn capture(&self, host: &Host) -> Option<NetImage> {
@@ -372,17 +382,27 @@ impl<U: NetBackend> Class for Net<U> {
             moved: self.monitor.moved(&self.counters),
             resets: self.monitor.resets(),
             reported: port.counters.reported().to_vec(),
+            device: self.at_snapshot,
         })
     }
 
     fn snapshot_helps(&self, fault: &Fault) -> bool {
         let Fault::Class(ClassFault::Net(fault)) = fault else { return true };
-        let (received, sent) = self.monitor.moved(&self.counters);
-        match fault {
+        // What a snapshot did not mend, another one does not, nor the same one again.
+        let (received, sent) = match self.restored {
+            None => self.monitor.moved(&self.counters),
+            Some(Restored { counters, .. }) => {
+                (self.counters.good() - counters.good(), self.counters.tx_done - counters.tx_done)
+            }
+        };
+        match *fault {
             NetFault::ReceiveStuck { .. } | NetFault::BuffersNotTaken { .. } => received > 0,
             NetFault::TransmitStuck { .. } | NetFault::TransmitFails { .. } => sent > 0,
             // If the one is off, the other may have worked.
             NetFault::SwitchedOff { .. } => received > 0 && sent > 0,
+            NetFault::CountersDisagree { counter: "tx_packets", device, .. } => {
+                device > self.restored.map_or(0, |restored| restored.sent)
+            }
             _ => true,
         }
     }
@@ -395,7 +415,14 @@ impl<U: NetBackend> Class for Net<U> {
         self.restrictions = PollRestrictions::default();
         self.counters.tx_given_up += self.traffic.restore(&image.traffic);
         self.monitor = TrafficMonitor::moved_before(image.moved, image.resets, &self.counters);
-        self.stalls = StallMonitor::default();
+        let mut device = image.device;
+        if host.device.device.identity().keeps_misses() {
+            device.iter_mut().for_each(|device| device.rx_missed = 0);
+        }
+        self.stalls =
+            device.map_or_else(StallMonitor::default, |device| StallMonitor::restored(&device, &self.counters));
+        self.restored =
+            Some(Restored { counters: self.counters, sent: image.device.map_or(0, |device| device.tx_packets) });
         self.switches = SwitchMonitor::default();
         if let class::Port::Net(port) = &mut host.port {
             port.interface = image.interface;

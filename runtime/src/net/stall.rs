@@ -111,12 +111,21 @@ pub(super) struct StallMonitor {
 }
 
 impl StallMonitor {
+    /// Creates one for an instance that was restored from a snapshot, at which the device had counted this. What it
+    /// counts from then on is compared with that: frames that come at once, and are all that it has room for, are seen
+    /// at no look but the first.
+    pub(super) fn restored(device: &NetStats, counters: &NetCounters) -> Self {
+        let mut received = Received { resets: device.tx_timeouts, ..Received::default() };
+        received.missing(true, counters.good(), device);
+        StallMonitor { received, compared: Some((counters.tx_done, device.tx_packets)), ..Self::default() }
+    }
+
     /// Returns whether it is time for a look. The first is at once: what was seen before anything moved is what later
     /// looks compare with.
     #[inline]
     fn is_due(&mut self, now_ns: u64, counters: &NetCounters) -> bool {
         if self.last_ns == 0 {
-            *self = StallMonitor { last_ns: now_ns, next_ns: now_ns, before: *counters, ..Self::default() };
+            (self.last_ns, self.next_ns, self.before) = (now_ns, now_ns, *counters);
         }
         now_ns >= self.next_ns
     }
@@ -188,12 +197,15 @@ impl StallMonitor {
         Err(NetFault::TransmitFails { limit_ns })
     }
 
-    /// Compares what came back as sent with what the device sent. It need not be the same: some are under way.
+    /// Compares what came back as sent with what the device sent. It need not be the same: some are under way. While
+    /// none comes back there is nothing to compare, and what was found before stands.
     fn is_sent(&mut self, sight: &Sight) -> Result<(), NetFault> {
         let Some(device) = sight.device else { return Ok(()) };
         let now = (sight.counters.tx_done, device.tx_packets);
-        let before = self.compared.replace(now);
-        let unsent = before.is_some_and(|(done, sent)| now.0 > done && now.1 <= sent);
+        if self.compared.is_some_and(|before| now.0 == before.0) {
+            return Ok(());
+        }
+        let unsent = self.compared.replace(now).is_some_and(|(_, sent)| now.1 <= sent);
         self.unsent = if unsent && sight.held_up == Some(false) { self.unsent + 1 } else { 0 };
         if self.unsent < UNSENT {
             return Ok(());

@@ -154,6 +154,41 @@ fn frames_that_come_back_as_sent_by_a_device_that_sends_nothing_are_found() {
 }
 
 #[test]
+fn frames_that_come_back_as_sent_now_and_then_are_found_as_well() {
+    let mut watched = Watched::new();
+    let mut at = 0;
+    // As those that are sent again because nobody answers: each time after a longer wait.
+    let backs_off = watched.fault(|counters, _| {
+        at += 1u32;
+        counters.tx_done += u64::from(at.is_power_of_two());
+    });
+    assert!(
+        matches!(backs_off, Some((8.., NetFault::CountersDisagree { counter: "tx_packets", .. }))),
+        "{backs_off:?}"
+    );
+}
+
+#[test]
+fn after_a_restore_what_came_before_the_first_look_is_missing_too() {
+    let counted = |rx_packets| NetStats { rx_packets, tx_packets: 40, ..NetStats::default() };
+    let restored = |counted_since: u64| {
+        let mut watched = Watched::new();
+        // Of what was handed up, 30 came after the snapshot.
+        watched.sight.counters = NetCounters { rx_packets: 130, tx_done: 70, ..watched.sight.counters };
+        watched.monitor = StallMonitor::restored(&counted(100), &watched.sight.counters);
+        assert!(watched.monitor.is_due(watched.now_ns, &watched.sight.counters));
+        watched.sight.device = Some(counted(100 + counted_since));
+        watched
+    };
+    let fault = restored(60).fault(|_, _| {});
+    assert_eq!(fault, Some((SILENT, NetFault::ReceiveStuck { packets: 60, limit_ns: 4 * LOOK_NS })));
+    assert_eq!(restored(0).fault(|_, _| {}), None);
+    // None was sent that comes back as sent: the first comparison counts.
+    let unsent = restored(0).fault(|counters, _| counters.tx_done += 1);
+    assert!(matches!(unsent, Some((_, NetFault::CountersDisagree { device: 40, driver: 79.., .. }))), "{unsent:?}");
+}
+
+#[test]
 fn a_burst_on_a_quiet_link_has_time_to_come_out() {
     let mut watched = Watched::new();
     for burst in 0..50 {
