@@ -5,6 +5,7 @@
 //! - [`deadline`]: its calls check their deadline by themselves;
 //! - [`undo`]: they do, and can be undone besides;
 //! - [`Counting`]: its code is there twice, once with a countdown;
+//! - [`with_recording`]: it says what it loads from memory that others write too, and what it stores there;
 //! - [`check`]: whether a finished module checks its deadline wherever it may run for long, and whether all that a call
 //!   stores can be undone.
 //!
@@ -23,6 +24,7 @@ pub mod deadline;
 pub mod hints;
 mod offsets;
 mod planted;
+mod recording;
 mod resize;
 mod sections;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use wasmparser::WasmFeatures;
 
 pub use countdown::{COUNTDOWN_EXPORT, Copies, Counting};
 pub use offsets::OffsetMap;
+pub use recording::{BORDER_EXPORT, Border, LoadKind, Recording, with_recording};
 pub use resize::with_memory_pages;
 pub use sections::{Body, Sections};
 

@@ -12,7 +12,7 @@ use nook_qemu::DeviceSpec;
 
 use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
-use crate::{block, build, call, misc, net, new, pci, serial, trace};
+use crate::{block, build, call, misc, net, new, pci, replay, serial, trace};
 
 /// Runs a device driver that is compiled to WebAssembly, isolated and recoverable.
 ///
@@ -66,6 +66,9 @@ pub enum Command {
     Postmortem(PostmortemArgs),
     /// Prints what --trace wrote, as text, as JSON lines, or for Perfetto and Chrome; docs/trace.md.
     Trace(trace::TraceArgs),
+    /// Runs a driver against what --record wrote, without the device, and says where it does something else;
+    /// docs/replay.md.
+    Replay(replay::ReplayArgs),
     /// Says what this machine lacks for --pci, and how to fix it.
     Doctor(pci::args::DoctorArgs),
 }
@@ -279,7 +282,7 @@ pub struct RunArgs {
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
         "driver", "filter_rule", "call", "serve", "pty", "line", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
-        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "counters", "wasi", "process_wait", "registers", "state", "trace",
+        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "counters", "wasi", "process_wait", "registers", "state", "trace", "record",
     ])]
     pub nook: Vec<NookArg>,
 
@@ -391,6 +394,10 @@ pub struct RunArgs {
     /// The trace of the run.
     #[command(flatten)]
     pub trace: trace::RunTrace,
+
+    /// The recording of the run.
+    #[command(flatten)]
+    pub record: replay::RunRecord,
 
     /// Logs more; given twice, it logs everything, including each register access.
     #[arg(short, long, action = clap::ArgAction::Count)]

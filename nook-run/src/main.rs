@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use nook_process::compiler;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem, trace};
+use nook_run::{RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem, replay, trace};
 
 fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
@@ -21,6 +21,10 @@ fn command(command: &Command) -> Result<RunOutcome> {
         Command::New(args) => new::text(args),
         Command::Map(args) => maps::text(&args.command),
         Command::Trace(args) => return trace::print(args).map(|()| RunOutcome::Done),
+        Command::Replay(args) => {
+            logging::set_up(0, LogFormat::Text);
+            return replay::run(args).map(|()| RunOutcome::Done);
+        }
         Command::Inspect(args) => {
             let (text, refused) = inspect::text(args)?;
             output::print(&text)?;

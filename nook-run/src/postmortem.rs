@@ -2,7 +2,7 @@
 
 mod source;
 
-pub(crate) use source::lines_in_file;
+pub(crate) use source::{Source, lines_in_file};
 
 use std::fmt::Write;
 use std::fs;
@@ -14,7 +14,6 @@ use nook_recovery::BUNDLE_FORMAT;
 use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
 
-use self::source::Source;
 
 /// Calls that are printed; the bundle has more.
 const CALLS: usize = 64;

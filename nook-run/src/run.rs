@@ -18,7 +18,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{block, device, drivers, maps, misc, net, nooks, output, serial, state, trace};
+use crate::{block, device, drivers, maps, misc, net, nooks, output, replay, serial, state, trace};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -196,7 +196,11 @@ pub(crate) fn parts(
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let cache = cache.compiled_by(drivers::compiler(policy, Some(signals))?);
     let crash = crash(args);
+    replay::check(args, modules.filter.is_some())?;
     let mut module = modules.driver.clone();
+    if args.record.record.is_some() {
+        module = Arc::new(module.recording());
+    }
     if crash.is_some() {
         module = Arc::new(module.counting());
     }
@@ -218,9 +222,11 @@ pub(crate) fn parts(
     let mut builder = NookBuilder::of(module, &maps).clock(clock.clone()).budgets(budgets);
     let traced = (args.verbose >= 2).then_some(modules.map);
     let device = device::open_traced(device, traced, module.manifest(), builder.window()?)?;
+    let recording = replay::begin(args, &*device)?;
     let (device, recorder) = args.trace.begin(device, &clock)?;
     let mut host = builder.host(device)?;
     trace::watch(recorder, &mut host, launcher.isolation(), module, modules.map)?;
+    replay::watch(recording, &mut host, launcher.isolation(), policy, module, crash.is_some(), modules.map)?;
     Ok((host, launcher))
 }
 

@@ -9,7 +9,7 @@ mod recorder;
 mod show;
 
 pub use args::{Format, Kind, RunTrace, TraceArgs};
-pub use show::print;
+pub use show::{hostcall, print};
 
 use anyhow::{Result, bail};
 use nook_bus::{BusAccess, Clock, PciDevice, TraceSink, Tracing};

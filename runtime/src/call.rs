@@ -9,6 +9,7 @@ use crate::budget::Budget;
 use crate::call_trace::CallTrace;
 use crate::crash::Crash;
 use crate::due_calls::DueCalls;
+use crate::record::Tape;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
 
@@ -22,6 +23,8 @@ pub(crate) struct CallState {
     pub(crate) trace: CallTrace,
     /// Which calls are to be ended on request; it lies here because it outlives instances.
     pub(crate) crash: Option<Crash>,
+    /// What records the driver, or answers it from a recording; it outlives instances too.
+    pub(crate) tape: Option<Box<Tape>>,
 }
 
 impl CallState {
@@ -34,6 +37,7 @@ impl CallState {
             due: DueCalls::default(),
             trace: CallTrace::default(),
             crash: None,
+            tape: None,
         }
     }
 

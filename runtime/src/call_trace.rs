@@ -261,12 +261,17 @@ pub(crate) fn pages<const N: usize>(space: &Space, ranges: [(u64, u64); N]) -> V
 /// What a hostcall can return, as a number.
 pub(crate) trait Word {
     fn word(&self) -> u64;
+
+    /// Returns what has this number.
+    fn of_word(word: u64) -> Self;
 }
 
 impl Word for () {
     fn word(&self) -> u64 {
         0
     }
+
+    fn of_word(_: u64) {}
 }
 
 macro_rules! words {
@@ -275,6 +280,11 @@ macro_rules! words {
             #[inline]
             fn word(&self) -> u64 {
                 *self as i64 as u64
+            }
+
+            #[inline]
+            fn of_word(word: u64) -> Self {
+                word as $ty
             }
         }
     )* };

@@ -177,8 +177,13 @@ impl Host {
     /// Returns after how many instructions the call that begins is to be ended, if it is to be counted.
     #[inline]
     pub(crate) fn crash_begins(&mut self, entry: Entry) -> Option<u64> {
+        if let Some(player) = self.player() {
+            return player.counted();
+        }
         let crash = self.call.crash.as_mut()?;
-        crash.begin(entry, self.clock.now_ns())
+        let number = crash.begin(entry, self.clock.now_ns())?;
+        self.recorder().into_iter().for_each(|recorder| recorder.counted(number));
+        Some(number)
     }
 
     /// Returns how many calls were ended on request.

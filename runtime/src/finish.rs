@@ -1,7 +1,7 @@
 //! From a driver's module, as the loader made it, to what is compiled.
 
 use nook_instrument::deadline::with_deadline_checks;
-use nook_instrument::{Counting, check};
+use nook_instrument::{Counting, check, with_recording};
 
 use crate::cache::Finished;
 use crate::origin::Origin;
@@ -37,5 +37,11 @@ pub(crate) fn finish(
     if let Some(way) = way {
         way.check(module, &wasm).map_err(EngineError::NotLogged)?;
     }
-    Ok(Finished { wasm, origin: Origin::new(module.offsets(), prepared, timed, counting.as_ref()) })
+    let mut recording = None;
+    if module.records() {
+        // What it adds is not checked: it is for those who look for a mistake, and leads to the host only.
+        let made = with_recording(&wasm, module.layout().host_page as u32).map_err(|error| refused(&error))?;
+        (wasm, recording) = (made.wasm, Some(made.offsets));
+    }
+    Ok(Finished { wasm, origin: Origin::new(module.offsets(), prepared, timed, counting.as_ref(), recording) })
 }

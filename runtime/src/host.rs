@@ -12,6 +12,7 @@ use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::due_calls::DueCalls;
 use crate::loop_monitor::LoopMonitor;
+use crate::record::{Recorder, Tape};
 use crate::virtual_time::SERVICE_NS;
 use crate::{Budgets, Counters, Layout, Life, NookError, OwnedManifest, Space};
 
@@ -327,6 +328,9 @@ impl Host {
         self.log.begin();
         self.call.begin_instance();
         self.call.trace.lived(Life::Begun);
+        if let (Some(Tape::Recording(recorder)), Some(space)) = (self.call.tape.as_deref_mut(), &self.space) {
+            recorder.begun(space);
+        }
         Ok(addr)
     }
 
@@ -347,6 +351,7 @@ impl Host {
         self.call.due = DueCalls::default();
         self.space = None;
         self.call.trace.lived(Life::Ended);
+        self.recorder().into_iter().for_each(Recorder::ended);
         quiet
     }
 

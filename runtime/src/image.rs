@@ -13,12 +13,14 @@ pub struct Image {
     pages: Vec<Page>,
     /// The module's mutable globals.
     pub(crate) globals: Vec<Val>,
+    /// Which of a recorded run's it is.
+    pub(crate) number: u64,
 }
 
 impl Image {
     /// Captures a wasm driver.
-    pub(crate) fn of(space: &Space, layout: &Layout, globals: Vec<Val>) -> Image {
-        Image { pages: pages(space, [(0, layout.window)]), globals }
+    pub(crate) fn of(space: &Space, layout: &Layout, globals: Vec<Val>, number: u64) -> Image {
+        Image { pages: pages(space, [(0, layout.window)]), globals, number }
     }
 
     /// Restores memory.
@@ -93,7 +95,7 @@ mod tests {
         for round in 0..300 {
             scribble(&mut memory, &mut rng);
             slice.copy_from(&memory);
-            let image = Image::of(&space, &layout(), Vec::new());
+            let image = Image::of(&space, &layout(), Vec::new(), 0);
             let before = memory.clone();
             scribble(&mut memory, &mut rng);
             slice.copy_from(&memory);

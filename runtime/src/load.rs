@@ -284,6 +284,7 @@ pub struct DriverModule {
     world: Option<&'static dyn World>,
     counts: bool,
     metered: bool,
+    records: bool,
 }
 
 /// A module before its hints were replaced.
@@ -356,6 +357,7 @@ impl DriverModule {
             world: survey.world,
             counts: false,
             metered: false,
+            records: false,
         })
     }
 
@@ -406,6 +408,16 @@ impl DriverModule {
 
     pub(crate) fn is_metered(&self) -> bool {
         self.metered
+    }
+
+    /// Returns the driver, to be compiled so that what enters it can be [recorded](Host::record), or
+    /// [come from a recording](crate::replay).
+    pub fn recording(&self) -> Self {
+        DriverModule { records: true, ..self.clone() }
+    }
+
+    pub(crate) fn records(&self) -> bool {
+        self.records
     }
 
     /// Returns the file's hash.

@@ -24,15 +24,17 @@ const HEAD_WORDS: usize = 4;
 
 impl Origin {
     /// Creates the origin of a module in which the loader changed code as `loaded` says, which then was prepared with
-    /// `prepared`, got deadline checks with `timed`, and then counted with `counting`; each where that was done.
+    /// `prepared`, got deadline checks with `timed`, then counted with `counting`, and then said what it loads with
+    /// `recording`; each where that was done.
     pub(crate) fn new(
         loaded: Option<&OffsetMap>,
         prepared: Option<OffsetMap>,
         timed: Option<OffsetMap>,
         counting: Option<&Counting>,
+        recording: Option<OffsetMap>,
     ) -> Self {
         let counted = counting.map(|counting| &counting.offsets);
-        let steps = [loaded, prepared.as_ref(), timed.as_ref(), counted].into_iter().flatten();
+        let steps = [loaded, prepared.as_ref(), timed.as_ref(), counted, recording.as_ref()].into_iter().flatten();
         let offsets = steps.fold(None, |before: Option<OffsetMap>, step| {
             Some(before.map_or_else(|| step.clone(), |before| step.through(&before)))
         });

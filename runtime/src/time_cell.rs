@@ -77,7 +77,7 @@ impl Cell {
             _ if value & DUE != 0 => false,
             0 => self.is_due(),
             // Its outcome is made of ones or zeros, however long it goes on.
-            _ if self.revoker.is_taken() => true,
+            _ if self.revoker.is_taken() || self.watch.ends_calls() => true,
             _ => {
                 let (nook_ns, is_virtual) = (self.clock.now_ns(), self.clock.is_virtual());
                 let at = Moment { now_ns: nook_ns, is_virtual, real_ns: now_ns() };

@@ -12,6 +12,7 @@ use crate::finish::finish;
 use crate::meter::Meter;
 use crate::net::filter;
 use crate::origin::Origin;
+use crate::record::{self, Recorder, Tape};
 use crate::shadow_stack::lowest_stack_bytes;
 use crate::space::RegionAddrs;
 use crate::time_cell::{self, Of, TimeCell};
@@ -84,6 +85,7 @@ macro_rules! define_wasm_driver {
                     let host = self.store.data_mut();
                     host.begin_call(Entry::$variant);
                     host.call.trace.entry(Entry::$variant, padded([$($arg as u64),*]));
+                    host.record_entered(Entry::$variant, padded([$($arg as u64),*]));
                     if self.rollback.is_some() && const { Entry::$variant.is_transaction() } {
                         host.begin_transaction();
                         if let Some(rollback) = &mut self.rollback
@@ -112,7 +114,7 @@ macro_rules! define_wasm_driver {
                         Ok(result) => {
                             let host = self.store.data_mut();
                             let rung = host.ring_doorbells().map(|()| result);
-                            host.call.trace.left(&rung);
+                            host.left(&rung);
                             rung
                         }
                         Err(error) => Err(self.died(Entry::$variant, &error, injected)),
@@ -126,7 +128,11 @@ macro_rules! define_wasm_driver {
                 match done {
                     Ok(done) => {
                         self.fault = None;
-                        self.store.data_mut().call.trace.begin();
+                        let host = self.store.data_mut();
+                        host.call.trace.begin();
+                        if let (Some(Tape::Recording(recorder)), Some(space)) = (host.call.tape.as_deref_mut(), &host.space) {
+                            recorder.rolled_back(space);
+                        }
                         Some(done)
                     }
                     Err(error) => {
@@ -142,8 +148,9 @@ macro_rules! define_wasm_driver {
 
             fn capture(&mut self) -> Option<Image> {
                 let globals = self.rollback.as_mut()?.globals(&mut self.store);
-                let host = self.store.data();
-                Some(Image::of(host.space.as_ref()?, host.layout(), globals))
+                let host = self.store.data_mut();
+                let number = host.recorder().map_or(0, Recorder::captured);
+                Some(Image::of(host.space.as_ref()?, host.layout(), globals, number))
             }
 
             fn restore(&mut self, image: &Image) -> Result<(), String> {
@@ -155,6 +162,10 @@ macro_rules! define_wasm_driver {
                 let done = rollback.restore_globals(&mut self.store, &image.globals);
                 done.map_err(|error| format!("{error:#}"))?;
                 self.fault = None;
+                let host = self.store.data_mut();
+                if let (Some(Tape::Recording(recorder)), Some(space)) = (host.call.tape.as_deref_mut(), &host.space) {
+                    recorder.restored(image.number, space);
+                }
                 Ok(())
             }
 
@@ -224,7 +235,7 @@ impl WasmDriver {
         self.fault = Some(fault);
         let host = self.store.data_mut();
         host.drop_doorbells();
-        host.call.trace.left(&Err::<(), _>(fault));
+        host.left(&Err::<(), _>(fault));
         fault
     }
 
@@ -252,7 +263,7 @@ impl WasmDriver {
         host.drop_doorbells();
         host.call.trace.callers = self.origin.callers(error);
         host.call.trace.outside = glue::outside(error);
-        host.call.trace.left(&Err::<(), _>(fault));
+        host.left(&Err::<(), _>(fault));
         if self.inside.is_some_and(|inside| inside.runs(&mut self.store)) {
             self.store.data_mut().blame_filter();
         }
@@ -354,6 +365,7 @@ impl WasmLauncher {
         let made = recoverable.as_ref().map_or(Some("deadline checks".to_owned()), |way| way.recipe(&module));
         let made = made.filter(|_| how.deadline_checks);
         let made = made.map(|made| if module.counts() { format!("{made}, counting") } else { made });
+        let made = made.map(|made| if module.records() { format!("{made}, recording") } else { made });
         let recipe = Recipe { sha256: module.sha256(), layout: module.layout(), made };
         let compiled = cache.get_or_compile(&engine, &recipe, || finish(how, &module, recoverable.as_deref()))?;
         let Compiled { module: compiled, origin } = compiled;
@@ -424,6 +436,7 @@ impl WasmLauncher {
             time = self.engine.cells().of(store, &instance, Of::Driver)?;
         }
         let countdown = Countdown::of(store, &instance);
+        record::attach(store, &instance)?;
         Ok(Made { entries: Entries::of(&instance, store)?, space, rollback, time, filter_time, countdown, inside })
     }
 }

@@ -6,7 +6,7 @@
 //! ordinary call costs that one store: only of a call that two ticks in a row found the clock reads how much CPU time
 //! its thread has used, then again when it may have used its budget, as wall time is an upper bound of that.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use nook_abi::{Context, Fault};
 
@@ -46,12 +46,24 @@ pub(crate) struct Watch {
     long_cpu_ns: AtomicU64,
     /// The cell's value of a call whose time is up, and above it whether that is its wall time.
     over: AtomicU64,
+    /// Calls end at their next deadline check, whoever asks.
+    ends: AtomicBool,
 }
 
 /// In [`Watch::over`]: it is wall time that is up.
 const WALL: u64 = 1 << 32;
 
 impl Watch {
+    /// Says whether calls end at their next deadline check: those that are short, at a tick.
+    pub(crate) fn end_calls(&self, ends: bool) {
+        self.ends.store(ends, Ordering::Release);
+    }
+
+    /// Returns whether calls end at their next deadline check.
+    pub(crate) fn ends_calls(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
+    }
+
     /// Notes which thread makes the calls.
     pub(crate) fn called_by(&self, thread: ThreadId) {
         self.thread.store(thread.0, Ordering::Release);
@@ -186,6 +198,9 @@ impl Host {
     /// Answers a deadline check of the call that runs.
     #[cold]
     pub(crate) fn check_deadline(&mut self) -> Result<(), Fault> {
+        if let Some(player) = self.player() {
+            return player.deadline().map_or(Ok(()), Err);
+        }
         if self.call.context == Context::Process {
             return self.tick(thread_cpu_ns());
         }

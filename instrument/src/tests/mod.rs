@@ -5,4 +5,5 @@ pub(crate) mod author;
 mod basics;
 mod driver;
 mod properties;
+mod recording;
 mod time;

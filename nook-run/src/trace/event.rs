@@ -1,8 +1,9 @@
-//! What a trace holds, and how it is written down: numbers of seven bits a byte, lowest first, the highest bit of each
-//! but the last set (LEB128), and texts with their length before them.
+//! What a trace holds, and how it is written down.
 
 use nook_abi::{ENTRIES, Entry, HOSTCALLS, Hostcall};
 use nook_bus::{BusAccess, ResetKind, Width};
+
+use crate::frames::numbers::{arguments, byte, number, put, put_bytes, put_call, text};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,25 +46,6 @@ const RESTORED: u8 = 16;
 /// The ways to reset a device, by their number in the file.
 const RESETS: [ResetKind; 2] = [ResetKind::Function, ResetKind::None];
 
-/// Appends a number.
-pub fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn put_call(out: &mut Vec<u8>, kind: u8, number: u8, args: &[u64]) {
-    out.extend([kind, number]);
-    args.iter().for_each(|&arg| put(out, arg));
-}
-
 impl Event {
     /// Appends it.
     pub fn write(&self, out: &mut Vec<u8>) {
@@ -101,17 +83,17 @@ impl Event {
                     }
                     Err(why) => {
                         put_call(out, REFUSED, *call as u8, args);
-                        put_text(out, why);
+                        put_bytes(out, why.as_bytes());
                     }
                 }
             }
             Event::Left(Err(why)) => {
                 out.push(LEFT_BY_FAULT);
-                put_text(out, why);
+                put_bytes(out, why.as_bytes());
             }
             Event::RolledBack { entry, why } => {
                 out.extend([ROLLED_BACK, *entry as u8]);
-                put_text(out, why);
+                put_bytes(out, why.as_bytes());
             }
         }
     }
@@ -163,44 +145,6 @@ impl Event {
             _ => return None,
         })
     }
-}
-
-fn byte(bytes: &mut &[u8]) -> Option<u8> {
-    let (&first, rest) = bytes.split_first()?;
-    *bytes = rest;
-    Some(first)
-}
-
-/// Takes a number from the front of `bytes`.
-pub fn number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..u64::BITS).step_by(7) {
-        let next = byte(bytes)?;
-        let part = u64::from(next & 0x7f);
-        if part << shift >> shift != part {
-            return None;
-        }
-        value |= part << shift;
-        if next & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn text(bytes: &mut &[u8]) -> Option<String> {
-    let len = usize::try_from(number(bytes)?).ok()?;
-    let (text, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
-    String::from_utf8(text.to_vec()).ok()
-}
-
-fn arguments(bytes: &mut &[u8], count: usize) -> Option<[u64; 3]> {
-    let mut args = [0; 3];
-    for arg in args.get_mut(..count)? {
-        *arg = number(bytes)?;
-    }
-    Some(args)
 }
 
 #[cfg(test)]

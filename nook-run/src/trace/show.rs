@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result, bail};
-use nook_abi::{ArgInfo, Entry, Printable, Topic};
+use nook_abi::{ArgInfo, Entry, Hostcall, Printable, Topic};
 use nook_bus::{BusAccess, field_names, register_name};
 use nook_regs::RegisterMap;
 use serde_json::{Map, Value, json};
@@ -247,16 +247,11 @@ impl Printer {
                 }
             }
             Event::Called { call, args, outcome } => {
-                let row = call.info();
-                let listed = match self.register(event) {
-                    Some(name) if row.args.len() > 2 => format!("{name}, {}", listed(&row.args[2..], &args[2..])),
-                    Some(name) => name,
-                    None => listed(row.args, args),
-                };
+                let text = hostcall(self.map, *call, *args);
                 match outcome {
-                    Ok(0) if row.result == nook_abi::Value::Unit => format!("{call}({listed})"),
-                    Ok(result) => format!("{call}({listed}) = {}", shown(*result)),
-                    Err(why) => format!("{call}({listed}) refused: {}", Printable(why)),
+                    Ok(0) if call.info().result == nook_abi::Value::Unit => text,
+                    Ok(result) => format!("{text} = {}", shown(*result)),
+                    Err(why) => format!("{text} refused: {}", Printable(why)),
                 }
             }
             Event::Bus(access) => access.describe(self.map),
@@ -269,16 +264,13 @@ impl Printer {
 
     /// Returns which register an event is about.
     fn register(&self, event: &Event) -> Option<String> {
-        let (bar, offset) = match *event {
-            Event::Called { call, args: [bar, offset, _], .. }
-                if call.info().topic == Topic::Register && call.info().args.len() >= 2 =>
-            {
-                (u8::try_from(bar).ok()?, u32::try_from(offset).ok()?)
+        match *event {
+            Event::Called { call, args, .. } => register(self.map, call, args),
+            Event::Bus(BusAccess::Read { bar, offset, .. } | BusAccess::Write { bar, offset, .. }) => {
+                Some(register_name(self.map, bar, offset))
             }
-            Event::Bus(BusAccess::Read { bar, offset, .. } | BusAccess::Write { bar, offset, .. }) => (bar, offset),
-            _ => return None,
-        };
-        Some(register_name(self.map, bar, offset))
+            _ => None,
+        }
     }
 
     /// Returns an event's parts by their names.
@@ -332,6 +324,25 @@ impl Printer {
         }
         parts
     }
+}
+
+/// Returns which register a hostcall is about.
+fn register(map: &RegisterMap, call: Hostcall, [bar, offset, _]: [u64; 3]) -> Option<String> {
+    let row = call.info();
+    let is_about = row.topic == Topic::Register && row.args.len() >= 2;
+    let (bar, offset) = (u8::try_from(bar).ok()?, u32::try_from(offset).ok()?);
+    is_about.then(|| register_name(map, bar, offset))
+}
+
+/// Describes a hostcall with its arguments, and the register that it is about by its name.
+pub fn hostcall(map: &RegisterMap, call: Hostcall, args: [u64; 3]) -> String {
+    let row = call.info();
+    let listed = match register(map, call, args) {
+        Some(name) if row.args.len() > 2 => format!("{name}, {}", listed(&row.args[2..], &args[2..])),
+        Some(name) => name,
+        None => listed(row.args, &args),
+    };
+    format!("{call}({listed})")
 }
 
 fn arguments(names: &[ArgInfo], args: [u64; 3]) -> Map<String, Value> {

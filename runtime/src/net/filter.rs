@@ -104,7 +104,7 @@ impl FilterModule {
             let wasm = with_memory_pages(&self.wasm, layout.total_pages()).map_err(|error| refused(&error))?;
             let Timed { wasm, offsets } = with_deadline_checks(&wasm).map_err(|error| refused(&error))?;
             check::deadlines(&wasm).map_err(EngineError::NoDeadlineCheck)?;
-            Ok(Finished { wasm, origin: Origin::new(None, None, Some(offsets), None) })
+            Ok(Finished { wasm, origin: Origin::new(None, None, Some(offsets), None, None) })
         };
         let crate::cache::Compiled { module, origin } = cache.get_or_compile(engine, &recipe, finish)?;
         let shim = wasmtime::Module::new(engine.wasmtime(), shim()).map_err(|error| refused(&error))?;

@@ -1,0 +1,245 @@
+//! Record and replay: `--record` has all that enters a driver written to a file, and `nook-run replay` runs a driver
+//! against it, without any device, and says where it does something else.
+
+mod args;
+mod device;
+mod event;
+mod file;
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use nook_abi::{Hex, Printable};
+use nook_bus::Clock;
+use nook_recovery::PolicyFile;
+use nook_regs::RegisterMap;
+use nook_runtime::{
+    Budgets, Caller, Difference, DriverModule, Found, Host, ModuleCache, NookBuilder, ReplayError, Replayed,
+    RollbackMethod, Stopped, replay,
+};
+
+pub use args::{ReplayArgs, RunRecord};
+
+use self::device::RecordedDevice;
+use self::file::{Device, Head, Reader, Writer, memory};
+use crate::cli::{Isolation, MmioArg, RunArgs};
+use crate::drivers::{self, LaunchOptions};
+use crate::postmortem::Source;
+use crate::{output, trace};
+
+/// Nobody waits for a call that runs again: it takes as long as it takes.
+const LONG_NS: u64 = u64::MAX >> 8;
+/// Loads and stores of one call that were otherwise are found when it is over.
+const IN_THE_CALL: &str = "somewhere in the call";
+
+/// Refuses a recording of a driver of which the recording would not have all.
+///
+/// # Errors
+/// Why it would not.
+pub(crate) fn check(args: &RunArgs, has_filter: bool) -> Result<()> {
+    if args.record.record.is_none() {
+        return Ok(());
+    }
+    let why = match args.isolation {
+        Some(Isolation::Native | Isolation::Wrapped | Isolation::Mpk | Isolation::Process) => {
+            "what a driver outside the sandbox loads is not seen: use --isolation sfi or sfi+txn"
+        }
+        _ if args.mmio == MmioArg::Direct => "registers that the driver has as memory are not seen: leave --mmio direct out",
+        _ if args.wasi => "what WASI's functions return is not recorded: record a driver that does without them",
+        _ if has_filter => "a filter's share is not recorded: leave the filter out",
+        _ => return Ok(()),
+    };
+    bail!("--record: {why}")
+}
+
+/// A recording that was asked for, of a device.
+pub(crate) struct Begun {
+    writer: Writer,
+    device: Device,
+}
+
+/// Begins the recording that was asked for.
+pub(crate) fn begin(args: &RunArgs, device: &dyn nook_bus::PciDevice) -> Result<Option<Begun>> {
+    let Some(path) = &args.record.record else { return Ok(None) };
+    Ok(Some(Begun { writer: Writer::create(path)?, device: Device::of(device) }))
+}
+
+/// Says in a recording what it is of, and has the driver recorded.
+pub(crate) fn watch(
+    begun: Option<Begun>,
+    host: &mut Host,
+    isolation: &str,
+    policy: &PolicyFile,
+    module: &DriverModule,
+    counts: bool,
+    map: &'static RegisterMap,
+) -> Result<()> {
+    let Some(Begun { mut writer, device }) = begun else { return Ok(()) };
+    let manifest = module.manifest();
+    writer.head(&Head {
+        abi: nook_abi::ABI_VERSION,
+        driver: format!("{} {}", manifest.name, manifest.version),
+        sha256: Hex::of(&module.sha256()).to_string(),
+        device,
+        isolation: isolation.to_owned(),
+        begins_with_sfi: policy.begins_with_sfi(),
+        keeps_pages: policy.method() == RollbackMethod::Pages,
+        counts,
+        memory: memory(module),
+        registers: nook_regs_file::write(map),
+    })?;
+    host.record(Box::new(writer));
+    Ok(())
+}
+
+/// `nook-run replay`: runs the driver against the recording, and prints what came of it.
+///
+/// # Errors
+/// If it does something else than the recording has; if the recording cannot be read, or not to its end; if the driver
+/// cannot be run against it.
+pub fn run(args: &ReplayArgs) -> Result<()> {
+    let mut reader = Reader::open(&args.file)?;
+    let restored = Reader::open(&args.file)?.restored();
+    let head = reader.head.clone();
+    let mut module = drivers::load(&args.driver, nook_runtime::Wasi::Refused)?.recording();
+    check_memory(&head, &module, &args.driver)?;
+    if head.counts {
+        module = module.counting();
+    }
+    let module = Arc::new(module);
+    let map = nook_regs_file::read(&head.registers).context("the recording's register map is damaged")?.map;
+    let (launcher, host) = (launcher(&head, &module, &args.driver)?, host(&head, &module, map)?);
+    let (did, outcome) = replay(&*launcher, host, &restored, || reader.event());
+    let same = head.sha256 == Hex::of(&module.sha256()).to_string();
+    let mut text = introduction(&head, same);
+    let done = done(&did);
+    match outcome {
+        Ok(Stopped::End) => {
+            writeln!(text, "the same to its end: {done}")?;
+            output::print(&text)
+        }
+        Ok(Stopped::Difference { difference, callers }) => {
+            let source = Source::load(&args.driver, &Hex::of(&module.sha256()).to_string());
+            describe(&mut text, &difference, &callers, source.ok().as_ref(), map, did.told_ns)?;
+            output::print(&text)?;
+            bail!("the driver did something else in call {}; before that, all was the same", did.calls)
+        }
+        Err(error) => {
+            output::print(&text)?;
+            let error = match error {
+                ReplayError::Source(error) => error,
+                ReplayError::Launch(why) => anyhow::anyhow!("the driver does not start: {why}"),
+                other => anyhow::anyhow!("{other}"),
+            };
+            Err(error.context(format!("up to here all was the same: {done}")))
+        }
+    }
+}
+
+/// Refuses a driver in whose memory things are elsewhere: the recording has addresses.
+fn check_memory(head: &Head, module: &DriverModule, driver: &Path) -> Result<()> {
+    let (recorded, found) = (head.memory, memory(module));
+    if recorded != found {
+        bail!(
+            "{} has its host page at {:#x}, its DMA window at {:#x} and its end at {:#x}, and the recorded driver had them \
+             at {:#x}, {:#x} and {:#x}, so that addresses in the recording mean other places here: give the changed driver \
+             the same memory (data, stack, heap and window of its manifest)",
+            driver.display(),
+            found[0],
+            found[1],
+            found[2],
+            recorded[0],
+            recorded[1],
+            recorded[2]
+        );
+    }
+    Ok(())
+}
+
+fn launcher(head: &Head, module: &Arc<DriverModule>, driver: &Path) -> Result<Box<dyn nook_runtime::Launcher>> {
+    let isolation = match &*head.isolation {
+        "sfi" if !head.begins_with_sfi => Isolation::Sfi,
+        "sfi" | "sfi+txn" => Isolation::SfiTxn,
+        other => bail!("the recording says that its driver ran at {:?}, of which there are none", Printable(other).to_string()),
+    };
+    let method = if head.keeps_pages { RollbackMethod::Pages } else { RollbackMethod::Log };
+    let cache = ModuleCache::of_user().compiled_by(drivers::compiler(&PolicyFile::default(), None)?);
+    let how = LaunchOptions { isolation: Some(isolation), mmio: MmioArg::Emulated, process: None, method };
+    let launcher = drivers::launcher(driver, module, how, None, &cache)?;
+    if head.begins_with_sfi { drivers::after_fault(module, launcher, &cache) } else { Ok(launcher) }
+}
+
+fn host(head: &Head, module: &DriverModule, map: &'static RegisterMap) -> Result<Host> {
+    let budgets = Budgets {
+        interrupt_cpu_ns: LONG_NS,
+        atomic_cpu_ns: LONG_NS,
+        process_cpu_ns: LONG_NS,
+        short_wall_ns: LONG_NS,
+        process_wall_ns: LONG_NS,
+        process_total_ns: LONG_NS,
+        net_cpu_ns: LONG_NS,
+        ..Budgets::default()
+    };
+    let maps = [map];
+    let builder = NookBuilder::of(module, &maps).clock(Clock::Monotonic).budgets(budgets);
+    Ok(builder.host(Box::new(RecordedDevice::of(&head.device)))?)
+}
+
+fn introduction(head: &Head, same: bool) -> String {
+    let Head { driver, device, isolation, .. } = head;
+    let which = if same { "" } else { ", and this is another build of it" };
+    format!(
+        "recorded: {} drives {}, isolation {}{which}\n",
+        Printable(driver),
+        Printable(&device.name),
+        Printable(isolation)
+    )
+}
+
+fn done(did: &Replayed) -> String {
+    let Replayed { instances, calls, hostcalls, rollbacks, restores, .. } = did;
+    format!(
+        "{calls} calls, {hostcalls} hostcalls, {rollbacks} rollbacks, {restores} restored snapshots, {instances} instances"
+    )
+}
+
+fn describe(
+    text: &mut String,
+    difference: &Difference,
+    callers: &[Caller],
+    source: Option<&Source>,
+    map: &'static RegisterMap,
+    told_ns: u64,
+) -> Result<()> {
+    let Difference { entry, recorded, found } = difference;
+    let (seconds, nanos) = (told_ns / 1_000_000_000, told_ns % 1_000_000_000);
+    writeln!(text, "the first difference, in {entry}, called at {seconds}.{nanos:09} of the nook's clock:")?;
+    let words = |found: &Found| words(found, map);
+    writeln!(text, "  recorded  {}", recorded.as_ref().map_or_else(|| "something else".to_owned(), words))?;
+    writeln!(text, "  now       {}", words(found))?;
+    if callers.is_empty() {
+        writeln!(text, "  where     {IN_THE_CALL}")?;
+    }
+    for caller in callers {
+        let name = caller.name.clone().unwrap_or_else(|| format!("function {}", caller.function));
+        writeln!(text, "  where     {name}")?;
+        if let (Some(source), Some(offset)) = (source, caller.module_offset) {
+            source.lines(offset).iter().try_for_each(|line| writeln!(text, "              {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what a driver did.
+fn words(found: &Found, map: &'static RegisterMap) -> String {
+    match found {
+        Found::Call { call, args } => format!("calls {}", trace::hostcall(map, *call, *args)),
+        Found::Load { addr, len_bytes } => format!("loads {len_bytes} bytes of shared memory at {addr:#x}"),
+        Found::Returned(result) => format!("returns {result:#x}"),
+        Found::Faulted(why) => format!("ends: {}", Printable(why)),
+        Found::Loads(loads) => format!("has loaded from shared memory {loads} times when it ends"),
+        Found::StoredOtherwise => "stores something else in memory that it shares, or in another order".into(),
+    }
+}

@@ -1,0 +1,135 @@
+//! `--record` and `nook-run replay`: a run of a driver, again, without its device.
+
+mod support;
+
+use std::fs;
+
+use support::{Ended, Place, built, e1000};
+
+/// Runs the e1000 driver with these options besides, and records it. Returns what the run came to.
+fn recorded(place: &Place, options: &[&str]) -> Ended {
+    let driver = e1000();
+    let args = [driver.to_str().unwrap(), "--exercise", "ping", "--record", "run.rec"];
+    place.nook_run(args.iter().chain(options)).end()
+}
+
+/// Runs a driver against the recording.
+fn replayed(place: &Place, driver: &str) -> Ended {
+    place.nook_run(["replay", "run.rec", driver]).end()
+}
+
+/// Returns the number before a word, such as "12 rollbacks".
+fn number(text: &str, word: &str) -> u64 {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let at = words.iter().position(|it| it.trim_end_matches(',') == word).unwrap_or_else(|| panic!("{word}: {text}"));
+    words[at - 1].parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Runs the driver against the recording, and returns what is printed of a run that was the same.
+fn same(place: &Place) -> String {
+    let text = replayed(place, e1000().to_str().unwrap()).with(0).stdout;
+    assert!(text.contains("the same to its end: "), "{text}");
+    text
+}
+
+#[test]
+fn a_run_is_the_same_again_and_so_are_its_rollbacks() {
+    let place = Place::new();
+    recorded(&place, &["--crash-every", "5ms"]).with(0);
+    let text = same(&place);
+    assert!(text.starts_with("recorded: e1000 ") && text.contains(", isolation sfi+txn\n"), "{text}");
+    assert!(number(&text, "rollbacks") >= 5 && number(&text, "calls") > 200, "{text}");
+    assert_eq!((number(&text, "instances"), number(&text, "restored")), (1, 0), "{text}");
+}
+
+#[test]
+fn restored_snapshots_and_restarts_are_the_same_again() {
+    let place = Place::new();
+    let policy = "[rollback]\nenabled = false\n[snapshots]\nevery = \"50ms\"\n[restart]\nbudget = 100\n\
+                  backoff_first = \"1ms\"\nbackoff_most = \"1ms\"\n";
+    let policy = place.file("policy.toml", policy).display().to_string();
+    recorded(&place, &["--crash-every", "50ms", "--policy", &policy, "--duration", "2s"]);
+    let text = same(&place);
+    assert!(number(&text, "restored") >= 1 && number(&text, "instances") >= 2, "{text}");
+    recorded(&place, &["--isolation", "sfi", "--crash-every", "50ms", "--duration", "1s", "--policy", &policy]);
+    let text = same(&place);
+    assert!(number(&text, "instances") >= 2 && text.contains("isolation sfi\n"), "{text}");
+}
+
+#[test]
+fn with_pages_in_place_of_a_log_and_on_virtual_time_it_is_the_same_again() {
+    let place = Place::new();
+    let policy = place.file("policy.toml", "[rollback]\nmethod = \"pages\"\n").display().to_string();
+    recorded(&place, &["--crash-every", "5ms", "--policy", &policy]).with(0);
+    assert!(number(&same(&place), "rollbacks") >= 5);
+    recorded(&place, &["--virtual-time", "--crash-every", "5ms"]).with(0);
+    let first = fs::read(place.at("run.rec")).unwrap();
+    same(&place);
+    recorded(&place, &["--virtual-time", "--crash-every", "5ms"]).with(0);
+    assert!(fs::read(place.at("run.rec")).unwrap() == first, "on virtual time it is the same recording, to the byte");
+}
+
+#[test]
+fn other_classes_are_recorded_too() {
+    let place = Place::new();
+    let nvme = built("nvme").display().to_string();
+    place.nook_run([&*nvme, "--exercise", "verify", "--record", "run.rec"]).end().with(0);
+    let text = replayed(&place, &nvme).with(0).stdout;
+    assert!(text.contains("the same to its end: ") && number(&text, "calls") > 100, "{text}");
+}
+
+/// Returns the driver with `from` in place of `to` wherever it is in its code.
+fn changed(place: &Place, from: &[u8], to: &[u8]) -> String {
+    let mut wasm = fs::read(e1000()).unwrap();
+    let places: Vec<usize> = wasm.windows(from.len()).enumerate().filter(|(_, it)| *it == from).map(|it| it.0).collect();
+    assert!(!places.is_empty() && from.len() == to.len());
+    places.iter().for_each(|&at| wasm[at..at + to.len()].copy_from_slice(to));
+    let path = place.at("changed.wasm");
+    fs::write(&path, wasm).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_changed_driver_is_followed_to_where_it_does_something_else() {
+    let place = Place::new();
+    recorded(&place, &[]).with(0);
+    // `i32.const 0x2808` is RDLEN's offset, `i32.const 0x3808` TDLEN's.
+    let changed = changed(&place, &[0x41, 0x88, 0xd0, 0x00], &[0x41, 0x88, 0xf0, 0x00]);
+    let ended = replayed(&place, &changed).with(1);
+    let text = &ended.stdout;
+    assert!(text.contains(", and this is another build of it\n"), "{text}");
+    assert!(text.contains("the first difference, in open"), "{text}");
+    assert!(text.contains("  recorded  calls mmio_write32(RDLEN, value 0x"), "{text}");
+    assert!(text.contains("  now       calls mmio_write32(TDLEN, value 0x"), "{text}");
+    assert!(text.contains(".rs:"), "a file and a line: {text}");
+    assert!(ended.stderr.contains("the driver did something else in call "), "{}", ended.stderr);
+}
+
+#[test]
+fn what_cannot_be_run_again_is_refused_with_the_reason() {
+    let place = Place::new();
+    recorded(&place, &[]).with(0);
+    let whole = fs::read(place.at("run.rec")).unwrap();
+    let driver = e1000().display().to_string();
+    for (bytes, says) in [
+        (whole[..whole.len() / 2].to_vec(), "cut off after byte "),
+        ([&whole[..100], &[whole[100] ^ 1], &whole[101..]].concat(), "the checksum of that block is wrong"),
+        (b"no".to_vec(), "is no recording: `nook-run DRIVER … --record FILE` writes one"),
+    ] {
+        place.file("run.rec", &bytes);
+        let said = replayed(&place, &driver).with(1).stderr;
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    place.file("run.rec", &whole);
+    let nvme = built("nvme").display().to_string();
+    assert!(replayed(&place, &nvme).with(1).stderr.contains("give the changed driver the same memory"));
+    for (options, says) in [
+        (&["--isolation", "native"][..], "--record: what a driver outside the sandbox loads is not seen"),
+        (&["--isolation", "sfi", "--mmio", "direct"], "--record: registers that the driver has as memory"),
+        (&["--wasi"], "--record: what WASI's functions return is not recorded"),
+    ] {
+        assert!(recorded(&place, options).with(1).stderr.contains(says), "{says}");
+    }
+    let missing = place.nook_run([&*driver, "--exercise", "ping", "--record", "no/such/folder/run.rec"]).end().with(1);
+    assert!(missing.stderr.contains("--record: cannot create"), "{}", missing.stderr);
+}
