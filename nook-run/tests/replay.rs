@@ -48,10 +48,10 @@ fn restored_snapshots_and_restarts_are_the_same_again() {
     let policy = "[rollback]\nenabled = false\n[snapshots]\nevery = \"50ms\"\n[restart]\nbudget = 100\n\
                   backoff_first = \"1ms\"\nbackoff_most = \"1ms\"\n";
     let policy = place.file("policy.toml", policy).display().to_string();
-    recorded(&place, &["--crash-every", "50ms", "--policy", &policy, "--duration", "2s"]);
+    recorded(&place, &["--crash-every", "20ms", "--policy", &policy]);
     let text = same(&place);
     assert!(number(&text, "restored") >= 1 && number(&text, "instances") >= 2, "{text}");
-    recorded(&place, &["--isolation", "sfi", "--crash-every", "50ms", "--duration", "1s", "--policy", &policy]);
+    recorded(&place, &["--isolation", "sfi", "--crash-every", "20ms", "--policy", &policy]);
     let text = same(&place);
     assert!(number(&text, "instances") >= 2 && text.contains("isolation sfi\n"), "{text}");
 }
@@ -73,7 +73,7 @@ fn with_pages_in_place_of_a_log_and_on_virtual_time_it_is_the_same_again() {
 fn other_classes_are_recorded_too() {
     let place = Place::new();
     let nvme = built("nvme").display().to_string();
-    place.nook_run([&*nvme, "--exercise", "verify", "--record", "run.rec"]).end().with(0);
+    place.nook_run([&*nvme, "--exercise", "write,verify", "--record", "run.rec"]).end().with(0);
     let text = replayed(&place, &nvme).with(0).stdout;
     assert!(text.contains("the same to its end: ") && number(&text, "calls") > 100, "{text}");
 }

@@ -79,7 +79,7 @@ pub enum Recorded<'a> {
         /// A hash of all that it stored there, in order.
         stored: u64,
     },
-    /// The call was undone; what it had stored in shared memory is this now.
+    /// The call was undone; where it had stored in shared memory, or loaded what came from others, is this now.
     RolledBack(Vec<Bytes<'a>>),
     /// A snapshot was taken.
     Captured(u64),

@@ -19,7 +19,8 @@ pub(crate) struct Recorder {
     /// Of the call that runs, or ran last.
     loads: u64,
     stored: Stored,
-    /// Where it stored: address and length.
+    /// Where it stored, and what it loaded came from others: address and length. A rollback by pages undoes the second
+    /// too, where the driver is run again.
     touched: Vec<(u64, u64)>,
     inside: bool,
     snapshots: u64,
@@ -74,6 +75,7 @@ impl Recorder {
         let bytes = &value.to_le_bytes()[..width];
         if known != bytes {
             known.copy_from_slice(bytes);
+            self.touched.push((addr, width as u64));
             self.sink.add(&Recorded::Loaded { load: self.loads, bytes: (addr, bytes.into()) });
         }
     }
@@ -102,7 +104,8 @@ impl Recorder {
         let Some(first) = known.iter().zip(bytes).position(|(a, b)| a != b) else { return };
         let last = known.iter().zip(bytes).rposition(|(a, b)| a != b).unwrap_or(first);
         known[first..=last].copy_from_slice(&bytes[first..=last]);
-        let bytes = (addr + first as u64, bytes[first..=last].into());
+        let bytes: super::Bytes<'_> = (addr + first as u64, bytes[first..=last].into());
+        self.touched.push((bytes.0, bytes.1.len() as u64));
         self.sink.add(&Recorded::Loaded { load: self.loads, bytes });
     }
 
@@ -145,7 +148,7 @@ impl Recorder {
         }
     }
 
-    /// Notes that the last call was undone: what it had stored is what is there now.
+    /// Notes that the last call was undone: where it had been is what is there now.
     pub(crate) fn rolled_back(&mut self, space: &Space) {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();

@@ -194,9 +194,10 @@ impl Run<'_> {
     }
 
     fn end(&mut self) {
-        if let State::Running(driver) = std::mem::replace(&mut self.state, State::Idle(None)) {
-            self.state = State::Idle(Some(driver.end().host));
-        }
+        self.state = match std::mem::replace(&mut self.state, State::Idle(None)) {
+            State::Running(driver) => State::Idle(Some(driver.end().host)),
+            idle => idle,
+        };
     }
 
     /// Has shared memory be this, and zero elsewhere.
