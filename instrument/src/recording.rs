@@ -1,12 +1,13 @@
 //! A module that says what it loads from memory that others write too, and what it stores there: what is needed to
 //! record a run of a driver, and to run it again without its device.
 //!
-//! Before, behind, or in place of each access of its memory, code is added that compares the address with the beginning
-//! of the shared part (host page, rings, DMA window), and calls a function of the host's if the access lies in it:
+//! Before, behind, or in place of each access of its memory, code is added that compares the address with the
+//! beginning of the shared part (host page, rings, DMA window), and calls a function of the host's if the access lies
+//! in it:
 //!
 //! - a load gives the host what was loaded and goes on with what the host [returns](Border::Loaded): the same while a
-//!   run is recorded, what was recorded when it is run again. So it does not matter who wrote it, nor when, and a device
-//!   that writes meanwhile changes nothing;
+//!   run is recorded, what was recorded when it is run again. So it does not matter who wrote it, nor when, and a
+//!   device that writes meanwhile changes nothing;
 //! - a store gives the host what [was stored](Border::Stored);
 //! - a copy first says what it [will read](Border::Reads), and then what it [has copied](Border::Copied); what fills
 //!   memory, and atomic read-modify-writes, say where they [have changed it](Border::Changed).
@@ -274,10 +275,7 @@ impl Walk {
     fn call(&mut self, border: Border) {
         let (table_index, number) = (self.names.table, border as u32);
         let type_index = self.names.types + number;
-        self.put([
-            Instruction::I32Const(number.cast_signed()),
-            Instruction::CallIndirect { type_index, table_index },
-        ]);
+        self.put([Instruction::I32Const(number.cast_signed()), Instruction::CallIndirect { type_index, table_index }]);
     }
 
     fn load(&mut self, scalar: Scalar, at: MemArg, kind: LoadKind, load: Instruction<'_>) {
@@ -294,12 +292,7 @@ impl Walk {
 
     fn store(&mut self, scalar: Scalar, at: MemArg, width_bytes: u32, store: Instruction<'_>) {
         let (addr, value) = (self.locals.addr, self.local(scalar));
-        self.put([
-            Instruction::LocalSet(value),
-            Instruction::LocalTee(addr),
-            Instruction::LocalGet(value),
-            store,
-        ]);
+        self.put([Instruction::LocalSet(value), Instruction::LocalTee(addr), Instruction::LocalGet(value), store]);
         self.if_shared(at);
         self.put([Instruction::LocalGet(addr), Instruction::LocalGet(value)]);
         self.put(scalar.widened());
@@ -392,11 +385,7 @@ impl Walk {
         let Locals { addr, from, len, .. } = self.locals;
         self.put([Instruction::LocalSet(len), Instruction::LocalSet(from), Instruction::LocalSet(addr)]);
         self.reaches_shared(from);
-        self.put([
-            Instruction::If(BlockType::Empty),
-            Instruction::LocalGet(from),
-            Instruction::LocalGet(len),
-        ]);
+        self.put([Instruction::If(BlockType::Empty), Instruction::LocalGet(from), Instruction::LocalGet(len)]);
         self.call(Border::Reads);
         self.put([Instruction::End]);
         let operands = [addr, from, len].map(Instruction::LocalGet);

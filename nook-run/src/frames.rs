@@ -1,5 +1,5 @@
-//! Files of what happened in a run, as it happened: a trace, a recording. They are written while the run goes on, and are
-//! read as far as they are whole.
+//! Files of what happened in a run, as it happened: a trace, a recording. They are written while the run goes on, and
+//! are read as far as they are whole.
 //!
 //! All numbers are little endian. A file begins with 8 characters that say what it is, the last of them the version of
 //! its format. Then come frames: a length in bytes and their CRC-32C, 4 bytes each, and the bytes. The first one says
@@ -48,8 +48,7 @@ impl FrameWriter {
     /// # Errors
     /// If it cannot be created, or another run is writing to it.
     pub fn create(kind: Kind, path: &Path) -> Result<Self> {
-        let file =
-            create(kind, path).with_context(|| format!("{}: cannot create {}", kind.option, path.display()))?;
+        let file = create(kind, path).with_context(|| format!("{}: cannot create {}", kind.option, path.display()))?;
         Ok(FrameWriter { kind, file, path: path.to_owned(), written_bytes: 0 })
     }
 

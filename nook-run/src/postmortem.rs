@@ -14,7 +14,6 @@ use nook_recovery::BUNDLE_FORMAT;
 use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
 
-
 /// Calls that are printed; the bundle has more.
 const CALLS: usize = 64;
 /// The largest file of a bundle that is read.

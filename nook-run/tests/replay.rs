@@ -81,7 +81,8 @@ fn other_classes_are_recorded_too() {
 /// Returns the driver with `from` in place of `to` wherever it is in its code.
 fn changed(place: &Place, from: &[u8], to: &[u8]) -> String {
     let mut wasm = fs::read(e1000()).unwrap();
-    let places: Vec<usize> = wasm.windows(from.len()).enumerate().filter(|(_, it)| *it == from).map(|it| it.0).collect();
+    let places: Vec<usize> =
+        wasm.windows(from.len()).enumerate().filter(|(_, it)| *it == from).map(|it| it.0).collect();
     assert!(!places.is_empty() && from.len() == to.len());
     places.iter().for_each(|&at| wasm[at..at + to.len()].copy_from_slice(to));
     let path = place.at("changed.wasm");

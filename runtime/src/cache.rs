@@ -281,7 +281,7 @@ mod tests {
             let engine = wasmtime::Engine::default();
             let code = compile(&engine, b"\0asm\x01\0\0\0").unwrap();
             let path = directory.join("module.cwasm");
-            let origin = Origin::new(None, Some(nook_instrument::OffsetMap::of([(10, 1), (20, 2)])), None, None);
+            let origin = Origin::new(None, Some(nook_instrument::OffsetMap::of([(10, 1), (20, 2)])), None, None, None);
             keep(&code, &origin, &path).unwrap();
             Kept { directory, engine, path, origin }
         }

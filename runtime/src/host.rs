@@ -12,9 +12,8 @@ use crate::device::DeviceState;
 use crate::driver_log::DriverLog;
 use crate::due_calls::DueCalls;
 use crate::loop_monitor::LoopMonitor;
-use crate::record::{Recorder, Tape};
 use crate::virtual_time::SERVICE_NS;
-use crate::{Budgets, Counters, Layout, Life, NookError, OwnedManifest, Space};
+use crate::{Budgets, Counters, Layout, NookError, OwnedManifest, Space};
 
 /// Why a host could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -327,10 +326,7 @@ impl Host {
         self.monitor = LoopMonitor::default();
         self.log.begin();
         self.call.begin_instance();
-        self.call.trace.lived(Life::Begun);
-        if let (Some(Tape::Recording(recorder)), Some(space)) = (self.call.tape.as_deref_mut(), &self.space) {
-            recorder.begun(space);
-        }
+        self.has_begun();
         Ok(addr)
     }
 
@@ -350,8 +346,7 @@ impl Host {
         self.counters.ends += 1;
         self.call.due = DueCalls::default();
         self.space = None;
-        self.call.trace.lived(Life::Ended);
-        self.recorder().into_iter().for_each(Recorder::ended);
+        self.has_ended();
         quiet
     }
 

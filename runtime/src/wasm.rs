@@ -12,7 +12,7 @@ use crate::finish::finish;
 use crate::meter::Meter;
 use crate::net::filter;
 use crate::origin::Origin;
-use crate::record::{self, Recorder, Tape};
+use crate::record::{self, Recorder};
 use crate::shadow_stack::lowest_stack_bytes;
 use crate::space::RegionAddrs;
 use crate::time_cell::{self, Of, TimeCell};
@@ -130,9 +130,7 @@ macro_rules! define_wasm_driver {
                         self.fault = None;
                         let host = self.store.data_mut();
                         host.call.trace.begin();
-                        if let (Some(Tape::Recording(recorder)), Some(space)) = (host.call.tape.as_deref_mut(), &host.space) {
-                            recorder.rolled_back(space);
-                        }
+                        host.record_rolled_back();
                         Some(done)
                     }
                     Err(error) => {
@@ -162,10 +160,7 @@ macro_rules! define_wasm_driver {
                 let done = rollback.restore_globals(&mut self.store, &image.globals);
                 done.map_err(|error| format!("{error:#}"))?;
                 self.fault = None;
-                let host = self.store.data_mut();
-                if let (Some(Tape::Recording(recorder)), Some(space)) = (host.call.tape.as_deref_mut(), &host.space) {
-                    recorder.restored(image.number, space);
-                }
+                self.store.data_mut().record_restored(image.number);
                 Ok(())
             }
 

@@ -46,7 +46,7 @@ pub(crate) struct Watch {
     long_cpu_ns: AtomicU64,
     /// The cell's value of a call whose time is up, and above it whether that is its wall time.
     over: AtomicU64,
-    /// Calls end at their next deadline check, whoever asks.
+    /// Calls end at their next deadline check, whatever they have used.
     ends: AtomicBool,
 }
 

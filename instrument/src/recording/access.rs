@@ -36,7 +36,7 @@ impl Scalar {
     }
 }
 
-/// A lane of a vector, as a value of its own.
+/// A lane of a vector, as a separate value.
 pub(super) struct Lane {
     pub(super) scalar: Scalar,
     pub(super) kind: LoadKind,
@@ -48,18 +48,51 @@ pub(super) struct Lane {
 
 /// What an instruction does to memory.
 pub(super) enum Access {
-    Load { scalar: Scalar, at: MemArg, kind: LoadKind },
-    Store { scalar: Scalar, at: MemArg, width_bytes: u32 },
-    LoadVector { at: MemArg },
-    StoreVector { at: MemArg },
+    Load {
+        scalar: Scalar,
+        at: MemArg,
+        kind: LoadKind,
+    },
+    Store {
+        scalar: Scalar,
+        at: MemArg,
+        width_bytes: u32,
+    },
+    LoadVector {
+        at: MemArg,
+    },
+    StoreVector {
+        at: MemArg,
+    },
     /// The same as another load, and then these.
-    LoadThen { scalar: Scalar, at: MemArg, kind: LoadKind, load: Instruction<'static>, then: Vec<Instruction<'static>> },
+    LoadThen {
+        scalar: Scalar,
+        at: MemArg,
+        kind: LoadKind,
+        load: Instruction<'static>,
+        then: Vec<Instruction<'static>>,
+    },
     /// The same as another load, into the lowest lane of a vector of zeros.
-    LoadIntoZeros { scalar: Scalar, at: MemArg, kind: LoadKind, load: Instruction<'static> },
-    LoadLane { at: MemArg, lane: Lane },
-    StoreLane { at: MemArg, lane: Lane },
+    LoadIntoZeros {
+        scalar: Scalar,
+        at: MemArg,
+        kind: LoadKind,
+        load: Instruction<'static>,
+    },
+    LoadLane {
+        at: MemArg,
+        lane: Lane,
+    },
+    StoreLane {
+        at: MemArg,
+        lane: Lane,
+    },
     /// An atomic read-modify-write with these operands behind the address.
-    Change { at: MemArg, width_bytes: u32, operands: &'static [Scalar] },
+    Change {
+        at: MemArg,
+        width_bytes: u32,
+        operands: &'static [Scalar],
+    },
     /// From and to its first memory.
     Copy,
     /// Into its first memory.
@@ -81,7 +114,8 @@ fn unsigned(width_bytes: u32) -> LoadKind {
 
 /// Returns what an instruction does to the first memory, if it does anything to it.
 pub(super) fn classify(operator: &Operator<'_>) -> Option<Access> {
-    let access = plain(operator).or_else(|| vector(operator)).or_else(|| atomic(operator)).or_else(|| bulk(operator))?;
+    let access =
+        plain(operator).or_else(|| vector(operator)).or_else(|| atomic(operator)).or_else(|| bulk(operator))?;
     let memory = match &access {
         Access::Load { at, .. }
         | Access::Store { at, .. }
@@ -149,7 +183,8 @@ fn vector(operator: &Operator<'_>) -> Option<Access> {
         let at = written(at);
         Some(Access::LoadIntoZeros { scalar, at, kind: unsigned(width), load: load(at) })
     };
-    let loads_lane = |at, bits, number| Some(Access::LoadLane { at: written(at), lane: lane(written(at), bits, number) });
+    let loads_lane =
+        |at, bits, number| Some(Access::LoadLane { at: written(at), lane: lane(written(at), bits, number) });
     let stores_lane =
         |at, bits, number| Some(Access::StoreLane { at: written(at), lane: lane(written(at), bits, number) });
     match *operator {
@@ -182,10 +217,16 @@ fn vector(operator: &Operator<'_>) -> Option<Access> {
 fn lane(at: MemArg, bits: u32, number: u8) -> Lane {
     use Instruction as I;
     let (scalar, load, store, replace, extract) = match bits {
-        8 => (Scalar::I32, I::I32Load8U(at), I::I32Store8(at), I::I8x16ReplaceLane(number), I::I8x16ExtractLaneU(number)),
-        16 => {
-            (Scalar::I32, I::I32Load16U(at), I::I32Store16(at), I::I16x8ReplaceLane(number), I::I16x8ExtractLaneU(number))
+        8 => {
+            (Scalar::I32, I::I32Load8U(at), I::I32Store8(at), I::I8x16ReplaceLane(number), I::I8x16ExtractLaneU(number))
         }
+        16 => (
+            Scalar::I32,
+            I::I32Load16U(at),
+            I::I32Store16(at),
+            I::I16x8ReplaceLane(number),
+            I::I16x8ExtractLaneU(number),
+        ),
         32 => (Scalar::I32, I::I32Load(at), I::I32Store(at), I::I32x4ReplaceLane(number), I::I32x4ExtractLane(number)),
         _ => (Scalar::I64, I::I64Load(at), I::I64Store(at), I::I64x2ReplaceLane(number), I::I64x2ExtractLane(number)),
     };
@@ -227,8 +268,8 @@ fn atomic(operator: &Operator<'_>) -> Option<Access> {
     }
 }
 
-/// Bulk instructions. One from the first memory to another one reads what will be overwritten, for an undo log; what was
-/// overwritten is known after a rollback.
+/// Bulk instructions. One from the first memory to another one reads what will be overwritten, for an undo log; what
+/// was overwritten is known after a rollback.
 fn bulk(operator: &Operator<'_>) -> Option<Access> {
     match *operator {
         Operator::MemoryCopy { dst_mem: 0, src_mem: 0 } => Some(Access::Copy),

@@ -15,20 +15,30 @@ const MEMORY: usize = 0x1_0000;
 /// Expressions that give an `i64`, at an address in `$p`.
 fn loads() -> Vec<String> {
     let mut loads: Vec<String> = Vec::new();
-    let narrow = ["load", "load8_s", "load8_u", "load16_s", "load16_u", "atomic.load", "atomic.load8_u", "atomic.load16_u"];
+    let narrow =
+        ["load", "load8_s", "load8_u", "load16_s", "load16_u", "atomic.load", "atomic.load8_u", "atomic.load16_u"];
     loads.extend(narrow.iter().map(|op| format!("(i64.extend_i32_s (i32.{op} offset=8 (local.get $p)))")));
     let wide = ["load32_s", "load32_u", "atomic.load32_u"].iter().chain(&narrow);
     loads.extend(wide.map(|op| format!("(i64.{op} offset=8 (local.get $p))")));
     loads.push("(i64.extend_i32_u (i32.reinterpret_f32 (f32.load offset=4 (local.get $p))))".into());
     loads.push("(i64.reinterpret_f64 (f64.load (local.get $p)))".into());
     let sum = |vector: String| {
-        format!(
-            "(i64.add (i64x2.extract_lane 0 {vector}) (i64.mul (i64.const 3) (i64x2.extract_lane 1 {vector})))"
-        )
+        format!("(i64.add (i64x2.extract_lane 0 {vector}) (i64.mul (i64.const 3) (i64x2.extract_lane 1 {vector})))")
     };
     let vectors = [
-        "load", "load8x8_s", "load8x8_u", "load16x4_s", "load16x4_u", "load32x2_s", "load32x2_u", "load8_splat",
-        "load16_splat", "load32_splat", "load64_splat", "load32_zero", "load64_zero",
+        "load",
+        "load8x8_s",
+        "load8x8_u",
+        "load16x4_s",
+        "load16x4_u",
+        "load32x2_s",
+        "load32x2_u",
+        "load8_splat",
+        "load16_splat",
+        "load32_splat",
+        "load64_splat",
+        "load32_zero",
+        "load64_zero",
     ];
     loads.extend(vectors.iter().map(|op| sum(format!("(v128.{op} offset=3 (local.get $p))"))));
     let lanes = [("load8_lane", 13), ("load16_lane", 6), ("load32_lane", 3), ("load64_lane", 1)];
@@ -50,7 +60,9 @@ fn stores() -> Vec<String> {
     stores.push("(v128.store offset=5 (local.get $p) (i64x2.splat (local.get $v)))".into());
     let lanes = [("store8_lane", 7), ("store16_lane", 3), ("store32_lane", 1), ("store64_lane", 0)];
     stores.extend(
-        lanes.iter().map(|(op, lane)| format!("(v128.{op} offset=3 {lane} (local.get $p) (i64x2.splat (local.get $v)))")),
+        lanes
+            .iter()
+            .map(|(op, lane)| format!("(v128.{op} offset=3 {lane} (local.get $p) (i64x2.splat (local.get $v)))")),
     );
     stores.push("(memory.fill (local.get $p) (i32.wrap_i64 (local.get $v)) (i32.const 100))".into());
     // From private memory, of which a part reaches into what is shared.
@@ -62,9 +74,10 @@ fn stores() -> Vec<String> {
 /// Expressions that load and store.
 fn changes() -> Vec<String> {
     let mut changes = Vec::new();
-    for (ty, from, widths) in
-        [("i32", "(i32.wrap_i64 (local.get $v))", &["8", "16", ""][..]), ("i64", "(local.get $v)", &["8", "16", "32", ""])]
-    {
+    for (ty, from, widths) in [
+        ("i32", "(i32.wrap_i64 (local.get $v))", &["8", "16", ""][..]),
+        ("i64", "(local.get $v)", &["8", "16", "32", ""]),
+    ] {
         let widened = |text: String| if ty == "i32" { format!("(i64.extend_i32_u {text})") } else { text };
         for width in widths {
             let suffix = if width.is_empty() { "" } else { "_u" };
@@ -76,9 +89,7 @@ fn changes() -> Vec<String> {
             changes.push(widened(format!("({op} offset=8 (local.get $p) ({ty}.const 0) {from})")));
             let loads = if width.is_empty() { format!("{ty}.load") } else { format!("{ty}.load{width}_u") };
             // One that finds what it expects.
-            changes.push(widened(format!(
-                "({op} offset=8 (local.get $p) ({loads} offset=8 (local.get $p)) {from})"
-            )));
+            changes.push(widened(format!("({op} offset=8 (local.get $p) ({loads} offset=8 (local.get $p)) {from})")));
         }
     }
     let copy = |to: &str, from: &str| {
@@ -143,7 +154,8 @@ fn attach(store: &mut Store<Host>, instance: &Instance) {
         memory(&mut caller).read(&caller, begin, &mut bytes).unwrap();
         caller.data_mut().told[begin..end].copy_from_slice(&bytes);
     };
-    let copied = Func::wrap(&mut *store, move |caller: Caller<'_, Host>, to: u32, _: u32, len: u32| changed(caller, to, len));
+    let copied =
+        Func::wrap(&mut *store, move |caller: Caller<'_, Host>, to: u32, _: u32, len: u32| changed(caller, to, len));
     let changed = Func::wrap(&mut *store, changed);
     for (border, func) in [
         (Border::Loaded, loaded),
@@ -171,7 +183,7 @@ fn each_access_gives_what_others_wrote_and_says_what_it_stored() {
         let mut rng = nook_seed::Rng::new(7);
         let others: Vec<u8> = (0..MEMORY).map(|_| rng.below(256) as u8).collect();
         let value = 0x8123_4567_89ab_cdef_u64.cast_signed();
-        let mut run = |module: &Module, host: Host, shared: &[u8]| {
+        let run = |module: &Module, host: Host, shared: &[u8]| {
             let mut store = Store::new(&engine, host);
             let instance = Instance::new(&mut store, module, &[]).unwrap();
             if instance.get_table(&mut store, BORDER_EXPORT).is_some() {

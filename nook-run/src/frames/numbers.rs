@@ -60,7 +60,7 @@ pub fn text(bytes: &mut &[u8]) -> Option<String> {
     String::from_utf8(take_bytes(bytes)?.to_vec()).ok()
 }
 
-/// Takes so many arguments.
+/// Takes `count` arguments.
 pub fn arguments(bytes: &mut &[u8], count: usize) -> Option<[u64; 3]> {
     let mut args = [0; 3];
     for arg in args.get_mut(..count)? {

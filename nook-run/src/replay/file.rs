@@ -229,7 +229,8 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        let device = Device { name: "a device".into(), ids: [1, 2, 3, 4, 5, 6], bars: vec![(0, false, 4096), (2, true, 8)] };
+        let device =
+            Device { name: "a device".into(), ids: [1, 2, 3, 4, 5, 6], bars: vec![(0, false, 4096), (2, true, 8)] };
         Head {
             abi: nook_abi::ABI_VERSION,
             driver: "sample 1".into(),

@@ -46,7 +46,9 @@ pub(crate) fn check(args: &RunArgs, has_filter: bool) -> Result<()> {
         Some(Isolation::Native | Isolation::Wrapped | Isolation::Mpk | Isolation::Process) => {
             "what a driver outside the sandbox loads is not seen: use --isolation sfi or sfi+txn"
         }
-        _ if args.mmio == MmioArg::Direct => "registers that the driver has as memory are not seen: leave --mmio direct out",
+        _ if args.mmio == MmioArg::Direct => {
+            "registers that the driver has as memory are not seen: leave --mmio direct out"
+        }
         _ if args.wasi => "what WASI's functions return is not recorded: record a driver that does without them",
         _ if has_filter => "a filter's share is not recorded: leave the filter out",
         _ => return Ok(()),
@@ -162,7 +164,10 @@ fn launcher(head: &Head, module: &Arc<DriverModule>, driver: &Path) -> Result<Bo
     let isolation = match &*head.isolation {
         "sfi" if !head.begins_with_sfi => Isolation::Sfi,
         "sfi" | "sfi+txn" => Isolation::SfiTxn,
-        other => bail!("the recording says that its driver ran at {:?}, of which there are none", Printable(other).to_string()),
+        other => bail!(
+            "the recording says that its driver ran at {:?}, of which there are none",
+            Printable(other).to_string()
+        ),
     };
     let method = if head.keeps_pages { RollbackMethod::Pages } else { RollbackMethod::Log };
     let cache = ModuleCache::of_user().compiled_by(drivers::compiler(&PolicyFile::default(), None)?);

@@ -220,7 +220,10 @@ mod tests {
             fs::write(&path, &whole[..len]).unwrap();
             let (events, outcome) = read(&path);
             let why = outcome.unwrap_err().to_string();
-            assert!(why.contains("cut off after byte ") || len < KIND.magic.len() && why.contains("is no trace"), "{why}");
+            assert!(
+                why.contains("cut off after byte ") || len < KIND.magic.len() && why.contains("is no trace"),
+                "{why}"
+            );
             assert!(events.is_empty() || events.len() == 400, "{len}: by whole blocks");
         }
     }

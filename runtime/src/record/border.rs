@@ -7,8 +7,8 @@ use wasmtime::{Caller, Func, Instance, Ref, Store};
 use super::player::Player;
 use super::recorder::Recorder;
 use super::{RecordSink, Tape};
-use crate::Host;
 use crate::call_trace::Word;
+use crate::{Host, Life, Space};
 
 /// Gives an instance the functions of the host that it calls, if it is of a module that calls them.
 pub(crate) fn attach(store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn attach(store: &mut Store<Host>, instance: &Instance) -> wasmtime::
 }
 
 impl Host {
-    /// Records from now on what enters the driver, in this instance and in later ones: it has to be one of a module that
+    /// Records from now on what enters the driver, in this instance and in later ones: each has to be of a module that
     /// was [made for that](crate::DriverModule::recording), in the sandbox.
     pub fn record(&mut self, sink: Box<dyn RecordSink>) {
         self.call.tape = Some(Box::new(Tape::Recording(Recorder::new(sink))));
@@ -77,6 +77,41 @@ impl Host {
         matches!(self.call.tape.as_deref(), Some(Tape::Replaying(_)))
     }
 
+    /// Notes that an instance begins.
+    pub(crate) fn has_begun(&mut self) {
+        self.call.trace.lived(Life::Begun);
+        if let Some((recorder, space)) = self.recorder_and_space() {
+            recorder.begun(space);
+        }
+    }
+
+    /// Notes that it ended.
+    pub(crate) fn has_ended(&mut self) {
+        self.call.trace.lived(Life::Ended);
+        self.recorder().into_iter().for_each(Recorder::ended);
+    }
+
+    /// Has it recorded that the last call was undone.
+    pub(crate) fn record_rolled_back(&mut self) {
+        if let Some((recorder, space)) = self.recorder_and_space() {
+            recorder.rolled_back(space);
+        }
+    }
+
+    /// Has it recorded that the instance goes on from this snapshot.
+    pub(crate) fn record_restored(&mut self, snapshot: u64) {
+        if let Some((recorder, space)) = self.recorder_and_space() {
+            recorder.restored(snapshot, space);
+        }
+    }
+
+    fn recorder_and_space(&mut self) -> Option<(&mut Recorder, &Space)> {
+        match (self.call.tape.as_deref_mut(), &self.space) {
+            (Some(Tape::Recording(recorder)), Some(space)) => Some((recorder, space)),
+            _ => None,
+        }
+    }
+
     /// Has it recorded that the driver was called.
     #[inline]
     pub(crate) fn record_entered(&mut self, entry: Entry, args: [u64; 3]) {
@@ -88,7 +123,12 @@ impl Host {
 
     /// Has it recorded that the driver called the host.
     #[inline]
-    pub(crate) fn record_called(&mut self, call: Hostcall, args: [u64; 3], outcome: impl FnOnce() -> Result<u64, Fault>) {
+    pub(crate) fn record_called(
+        &mut self,
+        call: Hostcall,
+        args: [u64; 3],
+        outcome: impl FnOnce() -> Result<u64, Fault>,
+    ) {
         if let Some(recorder) = self.recorder() {
             recorder.called(call, args, outcome());
         }

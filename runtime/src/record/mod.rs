@@ -3,7 +3,7 @@
 //! All that a driver's run depends on crosses its border: which entries are called, what its hostcalls return, and what
 //! it loads from memory that others write too. Its module is made to [say the last](nook_instrument::Border); the
 //! others the host knows. So neither the device nor what the host writes has to be watched, and what a driver never
-//! looks at (the bytes of most packets) is in no recording.
+//! looks at, such as most of what its device reads and writes, is in no recording.
 //!
 //! - [`Recorder`] keeps a *shadow* of the shared memory: what it would be if only the driver wrote to it, and only what
 //!   it loaded had come from others. A load whose value is not the shadow's is an event, after which the shadow has it.
@@ -52,7 +52,7 @@ pub enum Recorded<'a> {
         /// The time in its host page, in nanoseconds of the nook's clock.
         told_ns: u64,
     },
-    /// The call that has just begun is to be ended, or measured, after so many instructions.
+    /// The call that has just begun is to be ended, or measured, after this many instructions.
     Counted(u64),
     /// It loaded from shared memory what neither it had stored nor an earlier event has.
     Loaded {

@@ -212,4 +212,3 @@ pub(super) fn shared_bytes(space: &Space, addr: u64, len: u64) -> Option<(u64, V
     space.slice(begin, len)?.copy_to(&mut bytes);
     Some((begin, bytes))
 }
-

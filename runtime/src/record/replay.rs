@@ -41,7 +41,7 @@ pub enum Found {
     Returned(u64),
     /// Its call ended in this fault, in words.
     Faulted(String),
-    /// So many loads from memory that it shares, in the call.
+    /// This many loads from memory that it shares, in the call.
     Loads(u64),
     /// Something else in memory that it shares, or in another order.
     StoredOtherwise,
@@ -116,8 +116,8 @@ pub enum ReplayError<E> {
     Impossible(String),
 }
 
-/// Runs drivers that `launcher` makes against a recording, whose events `next` returns one after the other. `host` has a
-/// device that is never used. Of the snapshots, only those in `wanted` are kept, which the recording goes on from.
+/// Runs drivers that `launcher` makes against a recording, whose events `next` returns one after the other. `host` has
+/// a device that is never used. Of the snapshots, only those in `wanted` are kept, which the recording goes on from.
 ///
 /// Returns what was done, and why it ended. That is whole also if there is an error.
 ///
@@ -129,7 +129,13 @@ pub fn replay<E>(
     wanted: &HashSet<u64>,
     mut next: impl FnMut() -> Result<Option<Recorded<'static>>, E>,
 ) -> (Replayed, Result<Stopped, ReplayError<E>>) {
-    let mut run = Run { launcher, state: State::Idle(Some(host)), wanted, images: HashMap::new(), did: Replayed::default() };
+    let mut run = Run {
+        launcher,
+        state: State::Idle(Some(Box::new(host))),
+        wanted,
+        images: HashMap::new(),
+        did: Replayed::default(),
+    };
     if let State::Idle(Some(host)) = &mut run.state {
         host.play();
     }
@@ -138,7 +144,7 @@ pub fn replay<E>(
 }
 
 enum State {
-    Idle(Option<Host>),
+    Idle(Option<Box<Host>>),
     Running(Box<dyn Driver>),
 }
 
@@ -187,7 +193,7 @@ impl Run<'_> {
         self.end();
         let State::Idle(host) = &mut self.state else { return Ok(()) };
         let host = host.take().ok_or(ReplayError::Senseless("an instance begins after one that did not start"))?;
-        let driver = self.launcher.launch(host).map_err(|error| ReplayError::Launch(error.why))?;
+        let driver = self.launcher.launch(*host).map_err(|error| ReplayError::Launch(error.why))?;
         self.state = State::Running(driver);
         self.did.instances += 1;
         self.share(&[])
@@ -195,7 +201,7 @@ impl Run<'_> {
 
     fn end(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Idle(None)) {
-            State::Running(driver) => State::Idle(Some(driver.end().host)),
+            State::Running(driver) => State::Idle(Some(Box::new(driver.end().host))),
             idle => idle,
         };
     }
