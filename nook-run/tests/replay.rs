@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use support::module::{ATTACH, Module};
 use support::{Ended, Place, built, e1000};
 
 /// Runs the e1000 driver with these options besides, and records it. Returns what the run came to.
@@ -133,4 +134,28 @@ fn what_cannot_be_run_again_is_refused_with_the_reason() {
     }
     let missing = place.nook_run([&*driver, "--exercise", "ping", "--record", "no/such/folder/run.rec"]).end().with(1);
     assert!(missing.stderr.contains("--record: cannot create"), "{}", missing.stderr);
+}
+
+#[test]
+fn a_call_that_was_ended_for_its_time_ends_again() {
+    let place = Place::new();
+    let policy = place.file("policy.toml", "[restart]\nbudget = 1\nbackoff_first = \"1ms\"\n").display().to_string();
+    let imports: &str = format!(r#"{ATTACH} (import "nook" "clock_ns" (func $clock (result i64)))"#).leak();
+    let poll = |what: &str| -> &str {
+        format!(r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (loop {what} (br 0)) (i32.const 0))"#).leak()
+    };
+    // One calls the host, one loads from what it shares (at the end of its memory: its window), one does nothing.
+    let polls = [
+        poll("(drop (call $clock))"),
+        poll("(drop (i32.load (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 4))))"),
+        poll(""),
+    ];
+    for (isolation, poll) in ["sfi", "sfi+txn"].into_iter().flat_map(|isolation| polls.map(|poll| (isolation, poll))) {
+        let driver = place.file("endless.wasm", Module { imports, poll, ..Module::default() }.wasm());
+        let driver = driver.to_str().expect("text");
+        let args = [driver, "--isolation", isolation, "--exercise", "ping", "--policy", &policy, "--record", "run.rec"];
+        place.nook_run(args).end().with(4);
+        let text = replayed(&place, driver).with(0).stdout;
+        assert!(number(&text, "instances") == 2 && number(&text, "calls") > 4, "{isolation}: {poll}: {text}");
+    }
 }
