@@ -142,7 +142,8 @@ fn a_call_that_was_ended_for_its_time_ends_again() {
     let policy = place.file("policy.toml", "[restart]\nbudget = 1\nbackoff_first = \"1ms\"\n").display().to_string();
     let imports: &str = format!(r#"{ATTACH} (import "nook" "clock_ns" (func $clock (result i64)))"#).leak();
     let poll = |what: &str| -> &str {
-        format!(r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (loop {what} (br 0)) (i32.const 0))"#).leak()
+        format!(r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (loop {what} (br 0)) (i32.const 0))"#)
+            .leak()
     };
     // One calls the host, one loads from what it shares (at the end of its memory: its window), one does nothing.
     let polls = [
