@@ -210,10 +210,10 @@ mod programs {
     const PYTHON: &str = r#"
 import hashlib, random, serial, sys, threading
 port = serial.Serial(sys.argv[1], 115200, timeout=600)
-def stream(seed): return random.Random(seed).randbytes(1 << 20)
+def stream(seed): return random.Random(seed).randbytes(int(sys.argv[2]))
 writes = threading.Thread(target=lambda: port.write(stream(1)))
 writes.start()
-got = port.read(1 << 20)
+got = port.read(int(sys.argv[2]))
 writes.join()
 print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(2)).hexdigest())
 "#;
@@ -221,11 +221,11 @@ print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(2)).hexdigest())
 import hashlib, random, socket, sys, threading
 far = socket.socket(socket.AF_UNIX); far.connect(sys.argv[1]); far.settimeout(600)
 print("connected", flush=True)
-def stream(seed): return random.Random(seed).randbytes(1 << 20)
+def stream(seed): return random.Random(seed).randbytes(int(sys.argv[2]))
 got = far.recv(1)
 writes = threading.Thread(target=lambda: far.sendall(stream(2)))
 writes.start()
-while len(got) < 1 << 20:
+while len(got) < int(sys.argv[2]):
     more = far.recv(65536)
     if not more: break
     got += more
@@ -233,14 +233,19 @@ writes.join()
 print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(1)).hexdigest())
 "#;
 
+    /// Bytes each way. Each is a round trip to QEMU and back: a mebibyte takes four minutes, this half of one.
+    /// `NOOK_SERIAL_BYTES=1048576 cargo test --release --package nook-run --test serial pyserial` sends that.
+    const BYTES: &str = "131072";
+
     #[test]
-    fn pyserial_sends_and_receives_a_mebibyte_with_the_right_hash_while_calls_are_rolled_back() {
+    fn pyserial_sends_and_receives_with_the_right_hash_while_calls_are_rolled_back() {
+        let bytes = std::env::var("NOOK_SERIAL_BYTES").unwrap_or_else(|_| BYTES.into());
         let line = Line::start(&["--crash-every", "50ms"]);
         // Its place is taken.
         line.far.shutdown(std::net::Shutdown::Both).expect("it was connected");
         let python = |script: &str, at: &str| {
             let mut command = Command::new("/usr/bin/python3");
-            command.args(["-c", script]).arg(line.place.at(at)).stdout(Stdio::piped());
+            command.args(["-c", script]).arg(line.place.at(at)).arg(&bytes).stdout(Stdio::piped());
             command.spawn().expect("Debian's python3 with pyserial (`cargo xtask setup`)")
         };
         let mut far = python(FAR, "far.sock");
@@ -253,7 +258,7 @@ print(hashlib.sha256(got).hexdigest() == hashlib.sha256(stream(1)).hexdigest())
         assert_eq!((line_of_far.as_str(), far.wait().expect("it ends").success()), ("connected\nTrue\n", true));
         let report = line.end();
         assert!(count(&report["terminal"]["opened"]) >= 1, "{report:#}");
-        assert!(count(&report["recovery"]["rollbacks"]) > 100, "{report:#}");
+        assert!(count(&report["recovery"]["rollbacks"]) > 20, "{report:#}");
     }
 
     #[test]
