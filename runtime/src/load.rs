@@ -410,8 +410,8 @@ impl DriverModule {
         self.metered
     }
 
-    /// Returns the driver, to be compiled so that what enters it can be [recorded](Host::record), or
-    /// [come from a recording](crate::replay).
+    /// Returns the driver, to be compiled so that what enters it can be [recorded](crate::Host::record), or
+    /// [come from a recording](crate::replay()).
     pub fn recording(&self) -> Self {
         DriverModule { records: true, ..self.clone() }
     }

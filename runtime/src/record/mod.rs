@@ -9,7 +9,7 @@
 //!   it loaded had come from others. A load whose value is not the shadow's is an event, after which the shadow has it.
 //! - [`Player`] answers an instance whose memory is the shadow: each event is put into it when the load that it is of
 //!   comes, counted in loads since the call began. Hostcalls are compared, and answered with what they returned.
-//! - [`replay`] calls the entries, rolls back, and restores snapshots, as the recorded run did.
+//! - [`replay()`] calls the entries, rolls back, and restores snapshots, as the recorded run did.
 //!
 //! Where host and driver changed memory together (a rollback, a restored snapshot), the recording has the bytes.
 //! A call that was ended from outside (its time was up, its device went) has no exact place: when it is run again, it
