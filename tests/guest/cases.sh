@@ -236,6 +236,18 @@ case_nook_run_comes_back_in_each_way() {
     done
 }
 
+# A run of nook-run's e1000 driver through vfio-pci is the same again without the card. [200]
+case_nook_run_is_the_same_again() {
+    printf '[compiler]\ntime = "400s"\n' > /tmp/patient
+    nook_up 07 --record /tmp/run.rec --policy /tmp/patient
+    pings_20
+    nook_down
+    nook-run replay /tmp/run.rec /drivers/e1000.wasm > /tmp/said 2>&1 || fail "it is not: $(tr '\n' ' ' < /tmp/said)"
+    cat /tmp/said
+    grep -q "the same to its end" /tmp/said || fail "it says: $(tr '\n' ' ' < /tmp/said)"
+    result "{\"recording_bytes\": $(wc -c < /tmp/run.rec)}"
+}
+
 # DPDK's driver in a nook answers pings through vfio-pci, and this is what each costs it. [400]
 case_dpdk_pings() {
     local DRIVER

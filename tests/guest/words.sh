@@ -169,7 +169,7 @@ comes_back() {
     way=$2
     other=$3
     shift 3
-    nook_up "$slot" --crash-every 4s --record /tmp/run.rec "$@"
+    nook_up "$slot" --crash-every 4s "$@"
     # Often enough that there are crashes, and seldom enough that there are moments at which nothing moves.
     ping -c 25 -i 0.2 -W 1 -q 10.0.2.2 > /tmp/ping || true
     # QEMU's cards receive nothing in the first second after RCTL was written.
@@ -177,8 +177,6 @@ comes_back() {
     nook_down
     [ "$(number "$way" /tmp/report.json)" -gt 0 ] || fail "slot $slot: $way is $(number "$way" /tmp/report.json)"
     [ "$(number "$other" /tmp/report.json)" = 0 ] || fail "slot $slot: $other is $(number "$other" /tmp/report.json)"
-    nook-run replay /tmp/run.rec /drivers/e1000.wasm > /tmp/replayed || fail "the run is not the same again: $(tr '\n' ' ' < /tmp/replayed)"
-    grep "the same to its end" /tmp/replayed
     result "{\"${slot}_$way\": $(number "$way" /tmp/report.json)}"
 }
 
