@@ -66,7 +66,11 @@ fn a_link_that_goes_up_and_down_all_the_time_is_reported_a_hundred_times_in_a_se
                                          (i32.and (i32.wrap_i64 (i64.shr_u (call $clock_ns) (i64.const 10))) (i32.const 1)))
                      (i32.const 1000) (i32.const 1))
                  (call $timer_set (i64.const 1))";
-    let module = wat_driver(&[("open", "(call $timer_set (i64.const 1)) (i32.const 0)"), ("timer", timer)], "");
+    // The card is turned on: what is not would be noticed.
+    let [ctrl, rctl, tctl] = [(0, 0x40), (0x100, 2), (0x400, 2)]
+        .map(|(offset, value)| format!("(call $mmio_write32 (i32.const 0) (i32.const {offset}) (i32.const {value}))"));
+    let open = format!("{ctrl} {rctl} {tctl} (call $timer_set (i64.const 1)) (i32.const 0)");
+    let module = wat_driver(&[("open", &open), ("timer", timer)], "");
     let (near, _far) = cable();
     let model = Model::new(ModelConfig::default(), Box::new(near));
     let launcher = WasmLauncher::new(module.clone().into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
