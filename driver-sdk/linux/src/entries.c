@@ -32,10 +32,14 @@ static int32_t status_of(int error) {
     }
 }
 
+/* The linker's list of constructors, in which drivers register themselves. */
+void __wasm_call_ctors(void);
+
 int32_t nook_probe(uint32_t reason, uintptr_t host_page) {
     (void)reason;
     if (nook_runtime_begin(host_page) != 0)
         return NOOK_INVALID;
+    __wasm_call_ctors();
     int error = nook_frames_make();
     if (!error)
         error = nook_pci_probe();
