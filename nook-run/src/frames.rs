@@ -11,6 +11,8 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub mod numbers;
 
@@ -31,6 +33,12 @@ pub struct Kind {
     pub name: &'static str,
     /// The option that has it written.
     pub option: &'static str,
+}
+
+/// What a file is of: its first frame, as JSON.
+pub trait Head: DeserializeOwned {
+    /// Returns the contract's version, whose numbers of entries and hostcalls the events have.
+    fn abi(&self) -> (u16, u16);
 }
 
 /// A file that is being written. It always ends with a whole frame, also after a failed write.
@@ -56,8 +64,8 @@ impl FrameWriter {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn begin(&mut self, head: &[u8]) -> Result<()> {
-        let bytes = [&self.kind.magic[..], &framed(head)].concat();
+    pub fn begin(&mut self, head: &impl Serialize) -> Result<()> {
+        let bytes = [&self.kind.magic[..], &framed(&serde_json::to_vec(head)?)].concat();
         self.write(&bytes).with_context(|| self.cannot())
     }
 
@@ -124,17 +132,21 @@ pub struct FrameReader {
     path: PathBuf,
     /// Bytes that were read.
     at: u64,
-    /// Events that were read; their reader counts them.
-    pub events: u64,
+    /// Events that were read.
+    events: u64,
     ended: bool,
+    /// The frame that is being read, where it begins in the file, and how many bytes of it were used.
+    frame: Vec<u8>,
+    begin: u64,
+    used: usize,
 }
 
 impl FrameReader {
-    /// Opens a file.
+    /// Opens a file, and returns what it is of.
     ///
     /// # Errors
-    /// If it cannot be read, or is none of this kind and version.
-    pub fn open(kind: Kind, path: &Path) -> Result<Self> {
+    /// If it cannot be read, is none of this kind and version, or was written by a nook-run of another ABI.
+    pub fn open<H: Head>(kind: Kind, path: &Path) -> Result<(Self, H)> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut file = BufReader::new(file);
         let mut magic = [0; 8];
@@ -147,38 +159,75 @@ impl FrameReader {
             let (found, ours) = (char::from(magic[start.len()]), char::from(version[0]));
             bail!("{} is a {name} of version {found:?}, and this nook-run reads version {ours}", path.display());
         }
-        Ok(FrameReader { kind, file, path: path.to_owned(), at: magic.len() as u64, events: 0, ended: false })
-    }
-
-    /// Refuses a file that was written by a nook-run of another ABI.
-    ///
-    /// # Errors
-    /// If it was.
-    pub fn check_abi(&self, abi: (u16, u16)) -> Result<()> {
-        let ours = nook_abi::ABI_VERSION;
+        let (path, at, frame) = (path.to_owned(), magic.len() as u64, Vec::new());
+        let mut reader = FrameReader { kind, file, path, at, events: 0, ended: false, frame, begin: 0, used: 0 };
+        let json = reader.frame()?.unwrap_or_default();
+        let head: H = serde_json::from_slice(&json).with_context(|| reader.place("what it is of"))?;
+        let (abi, ours) = (head.abi(), nook_abi::ABI_VERSION);
         if abi != ours {
             bail!(
                 "{} was written by a nook-run of ABI {}.{}, and this one's is {}.{}: read it with the version that wrote it",
-                self.path.display(),
+                reader.path.display(),
                 abi.0,
                 abi.1,
                 ours.0,
                 ours.1
             );
         }
-        Ok(())
+        Ok((reader, head))
     }
 
-    /// Returns where the next frame begins, in bytes.
-    pub fn at(&self) -> u64 {
-        self.at
+    /// Reads the next frame if all of the last one was used. Returns whether it did; nothing at the end.
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    pub fn advance(&mut self) -> Result<Option<bool>> {
+        if self.used < self.frame.len() {
+            return Ok(Some(false));
+        }
+        self.begin = self.at;
+        let Some(frame) = self.frame()? else { return Ok(None) };
+        (self.frame, self.used) = (frame, 0);
+        Ok(Some(true))
+    }
+
+    /// Takes what `read` takes from the front of the frame that is being read.
+    ///
+    /// # Errors
+    /// If that is nothing: the file is damaged there.
+    pub fn take<T>(&mut self, read: impl FnOnce(&mut &[u8]) -> Option<T>) -> Result<T> {
+        let mut rest = &self.frame[self.used..];
+        let found = read(&mut rest);
+        let left = rest.len();
+        let found = found.with_context(|| {
+            let at = self.begin + FRAME_HEAD + self.used as u64;
+            format!("{}: no event begins there", self.place(&format!("damaged at byte {at}")))
+        })?;
+        self.used = self.frame.len() - left;
+        Ok(found)
+    }
+
+    /// Takes an event: as [`take`](Self::take).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn event<T>(&mut self, read: impl FnOnce(&mut &[u8]) -> Option<T>) -> Result<T> {
+        let event = self.take(read)?;
+        self.events += 1;
+        Ok(event)
+    }
+
+    /// Says that the frame that is being read cannot come after the one before it.
+    pub fn out_of_order(&self) -> anyhow::Error {
+        let place = self.place(&format!("damaged at byte {}", self.begin));
+        anyhow::anyhow!("{place}: it begins before the one before it ends")
     }
 
     /// Returns the next frame; nothing at the end.
     ///
     /// # Errors
     /// Where the file is damaged, or ends before its end; everything before was returned.
-    pub fn frame(&mut self) -> Result<Option<Vec<u8>>> {
+    fn frame(&mut self) -> Result<Option<Vec<u8>>> {
         if self.ended {
             return Ok(None);
         }
@@ -239,7 +288,7 @@ impl FrameReader {
     }
 
     /// Says which file it is, what of it, and how far it was read.
-    pub fn place(&self, what: &str) -> String {
+    fn place(&self, what: &str) -> String {
         format!("the {} {}, {what}, after {} events", self.kind.name, self.path.display(), self.events)
     }
 }

@@ -2,7 +2,7 @@
 
 mod source;
 
-pub(crate) use source::{Source, lines_in_file};
+pub(crate) use source::{Source, demangled, lines_in_file};
 
 use std::fmt::Write;
 use std::fs;
@@ -98,7 +98,7 @@ fn stack(out: &mut String, report: &Value, driver: Option<&Path>) -> Result<()> 
     let source = Source::load(&file, word(&report["driver"]["sha256"]));
     for caller in callers {
         let number = &caller["function"];
-        let name = caller["name"].as_str().map_or_else(|| format!("function {number}"), str::to_owned);
+        let name = caller["name"].as_str().map_or_else(|| format!("function {number}"), demangled);
         let in_driver = caller["in_driver"] == true;
         writeln!(out, "  {name}{}", if in_driver { "" } else { " (in the filter)" })?;
         if let (true, Ok(source), Some(offset)) = (in_driver, &source, caller["module_offset"].as_u64()) {

@@ -10,7 +10,7 @@ use nook_recovery::{PolicyFile, Recovery, RecoveryOutcome, Supervisor};
 use nook_regs::RegisterMap;
 use nook_runtime::{
     Class, CrashWhen, DriverModule, EngineError, FilterModule, Host, Launcher, ModuleCache, Nook, NookBuilder,
-    NookError, Wasi,
+    NookError, RollbackMethod, Wasi,
 };
 
 use crate::cli::{Isolation, RunArgs};
@@ -212,7 +212,8 @@ pub(crate) fn parts(
     let RunArgs { isolation, mmio, process_wait: process, .. } = *args;
     let how = LaunchOptions { isolation, mmio, process, method: policy.method() };
     let mut launcher = drivers::launcher(&modules.path, module, how, filter, &cache)?;
-    if policy.begins_with_sfi() && launcher.isolation() == "sfi+txn" {
+    let begins_with_sfi = policy.begins_with_sfi() && launcher.isolation() == "sfi+txn";
+    if begins_with_sfi {
         launcher = drivers::after_fault(module, launcher, &cache)?;
     }
     args.trace.check(launcher.isolation())?;
@@ -226,7 +227,13 @@ pub(crate) fn parts(
     let (device, recorder) = args.trace.begin(device, &clock)?;
     let mut host = builder.host(device)?;
     trace::watch(recorder, &mut host, launcher.isolation(), module, modules.map)?;
-    replay::watch(recording, &mut host, launcher.isolation(), policy, module, crash.is_some(), modules.map)?;
+    let how = replay::How {
+        isolation: launcher.isolation().to_owned(),
+        begins_with_sfi,
+        keeps_pages: policy.method() == RollbackMethod::Pages,
+        counts: crash.is_some(),
+    };
+    replay::watch(recording, &mut host, how, module, modules.map)?;
     Ok((host, launcher))
 }
 

@@ -58,6 +58,18 @@ fn restored_snapshots_and_restarts_are_the_same_again() {
 }
 
 #[test]
+fn a_driver_that_is_rolled_back_from_its_first_fault_on_is_the_same_again() {
+    let place = Place::new();
+    let policy = place.file("policy.toml", "[isolation]\nbegin = \"sfi\"\n").display().to_string();
+    recorded(&place, &["--crash-every", "5ms", "--policy", &policy]);
+    let text = same(&place);
+    assert!(number(&text, "instances") >= 2 && number(&text, "rollbacks") >= 1, "{text}");
+    // There is no such change where no call can be rolled back.
+    recorded(&place, &["--isolation", "sfi", "--policy", &policy]).with(0);
+    same(&place);
+}
+
+#[test]
 fn with_pages_in_place_of_a_log_and_on_virtual_time_it_is_the_same_again() {
     let place = Place::new();
     let policy = place.file("policy.toml", "[rollback]\nmethod = \"pages\"\n").display().to_string();
@@ -77,6 +89,11 @@ fn other_classes_are_recorded_too() {
     place.nook_run([&*nvme, "--exercise", "write,verify", "--record", "run.rec"]).end().with(0);
     let text = replayed(&place, &nvme).with(0).stdout;
     assert!(text.contains("the same to its end: ") && number(&text, "calls") > 100, "{text}");
+    let edu = built("edu").display().to_string();
+    let calls = ["--call", "factorial:05000000", "--call", "store:100000006e6f6f6b", "--call", "load:1000000004000000"];
+    place.nook_run([&*edu, "--qemu", "edu", "--record", "run.rec"].iter().chain(&calls)).end().with(0);
+    let text = replayed(&place, &edu).with(0).stdout;
+    assert!(text.contains("the same to its end: ") && number(&text, "calls") > 6, "{text}");
 }
 
 /// Returns the driver with `from` in place of `to` wherever it is in its code.
@@ -104,6 +121,10 @@ fn a_changed_driver_is_followed_to_where_it_does_something_else() {
     assert!(text.contains("  recorded  calls mmio_write32(RDLEN, value 0x"), "{text}");
     assert!(text.contains("  now       calls mmio_write32(TDLEN, value 0x"), "{text}");
     assert!(text.contains(".rs:"), "a file and a line: {text}");
+    assert!(
+        text.contains("  where     e1000_wasm::driver::") && !text.contains("_ZN"),
+        "names as people write them: {text}"
+    );
     assert!(ended.stderr.contains("the driver did something else in call "), "{}", ended.stderr);
 }
 
@@ -159,4 +180,23 @@ fn a_call_that_was_ended_for_its_time_ends_again() {
         let text = replayed(&place, driver).with(0).stdout;
         assert!(number(&text, "instances") == 2 && number(&text, "calls") > 4, "{isolation}: {poll}: {text}");
     }
+}
+
+#[test]
+fn a_changed_driver_that_never_ends_is_ended() {
+    let place = Place::new();
+    let module = |poll: &'static str| Module { poll, ..Module::default() }.wasm();
+    let returns = place
+        .file("driver.wasm", module(r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (i32.const 0))"#));
+    let loops = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32) (loop (br 0)) (i32.const 0))"#;
+    let loops = place.file("loops.wasm", module(loops));
+    let returns = returns.to_str().expect("text");
+    place.nook_run([returns, "--wire", "none", "--duration", "200ms", "--record", "run.rec"]).end();
+    replayed(&place, returns).with(0);
+    let ended = replayed(&place, loops.to_str().expect("text")).with(1);
+    assert!(
+        ended.stdout.contains("  now       ends: poll: ") && ended.stdout.contains("  recorded  returns 0x0"),
+        "{}",
+        ended.stdout
+    );
 }

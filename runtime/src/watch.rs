@@ -198,8 +198,8 @@ impl Host {
     /// Answers a deadline check of the call that runs.
     #[cold]
     pub(crate) fn check_deadline(&mut self) -> Result<(), Fault> {
-        if let Some(player) = self.player() {
-            return player.deadline().map_or(Ok(()), Err);
+        if let Some(fault) = self.player().and_then(|player| player.deadline()) {
+            return Err(fault);
         }
         if self.call.context == Context::Process {
             return self.tick(thread_cpu_ns());

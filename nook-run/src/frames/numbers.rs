@@ -2,6 +2,8 @@
 //! (LEB128), and texts and bytes with their length before them. What is read is taken from the front of `bytes`;
 //! nothing, if it is not there.
 
+use nook_abi::{HOSTCALLS, Hostcall};
+
 /// Appends a number.
 pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -21,6 +23,30 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 pub fn put_call(out: &mut Vec<u8>, kind: u8, number: u8, args: &[u64]) {
     out.extend([kind, number]);
     args.iter().for_each(|&arg| put(out, arg));
+}
+
+/// Appends a hostcall of the kind `called`, or `refused`, by what came of it.
+pub fn put_hostcall<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    [called, refused]: [u8; 2],
+    call: Hostcall,
+    args: &[u64; 3],
+    outcome: &Result<u64, S>,
+) {
+    let kind = if outcome.is_ok() { called } else { refused };
+    put_call(out, kind, call as u8, &args[..call.info().args.len()]);
+    match outcome {
+        Ok(result) => put(out, *result),
+        Err(why) => put_bytes(out, why.as_ref().as_bytes()),
+    }
+}
+
+/// Takes a hostcall behind its kind, which says whether it was refused.
+pub fn hostcall(bytes: &mut &[u8], is_refused: bool) -> Option<(Hostcall, [u64; 3], Result<u64, String>)> {
+    let row = HOSTCALLS.get(usize::from(byte(bytes)?))?;
+    let args = arguments(bytes, row.args.len())?;
+    let outcome = if is_refused { Err(text(bytes)?) } else { Ok(number(bytes)?) };
+    Some((row.call, args, outcome))
 }
 
 /// Takes a byte.

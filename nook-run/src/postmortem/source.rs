@@ -75,7 +75,8 @@ fn lines_at(file: &[u8], address: u64) -> Option<Vec<String>> {
     Some(lines)
 }
 
-fn demangled(name: &str) -> String {
+/// Returns a function's name as people write it.
+pub(crate) fn demangled(name: &str) -> String {
     Printable(&format!("{:#}", rustc_demangle::demangle(name))).to_string()
 }
 

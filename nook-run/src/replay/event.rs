@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use nook_abi::{ENTRIES, HOSTCALLS};
+use nook_abi::ENTRIES;
 use nook_runtime::{Bytes, HowLeft, Recorded};
 
-use crate::frames::numbers::{arguments, byte, number, put, put_bytes, put_call, take_bytes, text};
+use crate::frames::numbers::{
+    arguments, byte, hostcall, number, put, put_bytes, put_call, put_hostcall, take_bytes, text,
+};
 
 const BEGUN: u8 = 1;
 const ENDED: u8 = 2;
@@ -84,19 +86,7 @@ pub fn write(event: &Recorded<'_>, since: &mut Since, out: &mut Vec<u8>) {
             }
             (since.load, since.addr) = (*load, *addr);
         }
-        Recorded::Called { call, args, outcome } => {
-            let args = &args[..call.info().args.len()];
-            match outcome {
-                Ok(result) => {
-                    put_call(out, CALLED, *call as u8, args);
-                    put(out, *result);
-                }
-                Err(why) => {
-                    put_call(out, REFUSED, *call as u8, args);
-                    put_bytes(out, why.as_bytes());
-                }
-            }
-        }
+        Recorded::Called { call, args, outcome } => put_hostcall(out, [CALLED, REFUSED], *call, args, outcome),
         Recorded::Left { how, loads, stored } => {
             match how {
                 HowLeft::Returned(result) => {
@@ -160,10 +150,8 @@ pub fn read(since: &mut Since, bytes: &mut &[u8]) -> Option<Recorded<'static>> {
             Recorded::Loaded { load, bytes: (addr, loaded.to_vec().into()) }
         }
         CALLED | REFUSED => {
-            let row = HOSTCALLS.get(usize::from(byte(bytes)?))?;
-            let args = arguments(bytes, row.args.len())?;
-            let outcome = if kind == CALLED { Ok(number(bytes)?) } else { Err(text(bytes)?.into()) };
-            Recorded::Called { call: row.call, args, outcome }
+            let (call, args, outcome) = hostcall(bytes, kind == REFUSED)?;
+            Recorded::Called { call, args, outcome: outcome.map_err(Cow::Owned) }
         }
         RETURNED | FAULTED | CUT => {
             let how = match kind {

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use nook_bus::{BarInfo, BarSpace, PciDevice, PciIdentity};
 use nook_runtime::{DriverModule, Layout, RecordSink, Recorded};
 use serde::{Deserialize, Serialize};
 
 use super::event::{self, Since};
-use crate::frames::{FRAME_BYTES, FRAME_HEAD, FrameReader, FrameWriter, Kind};
+use crate::frames::{self, FRAME_BYTES, FrameReader, FrameWriter, Kind};
 
 const KIND: Kind = Kind { magic: b"nookrec1", name: "recording", option: "--record" };
 /// A frame is written when it is long enough, or a call begins this long after the first in it.
@@ -27,18 +27,25 @@ pub struct Head {
     pub sha256: String,
     /// The device.
     pub device: Device,
-    /// Where the driver ran.
+    /// How the driver was made to run.
+    pub how: How,
+    /// Where in its memory that begins which it shares, where its DMA window is, and where it ends, in bytes.
+    pub memory: [u64; 3],
+    /// The text of its register map's file.
+    pub registers: String,
+}
+
+/// How a driver was made to run: again it is made in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct How {
+    /// Where it ran, or began.
     pub isolation: String,
-    /// It ran at `sfi` until its first fault.
+    /// It ran at `sfi` until its first fault, and at `sfi+txn` from then on.
     pub begins_with_sfi: bool,
     /// Its private memory was kept by pages.
     pub keeps_pages: bool,
     /// Its calls could be ended on request.
     pub counts: bool,
-    /// Where in its memory that begins which it shares, where its DMA window is, and where it ends, in bytes.
-    pub memory: [u64; 3],
-    /// The text of its register map's file.
-    pub registers: String,
 }
 
 /// What is known of a device.
@@ -113,8 +120,7 @@ impl Writer {
     /// # Errors
     /// If the file cannot be written.
     pub fn head(&mut self, head: &Head) -> Result<()> {
-        let json = serde_json::to_vec(head)?;
-        self.file.as_mut().map_or(Ok(()), |file| file.begin(&json))
+        self.file.as_mut().map_or(Ok(()), |file| file.begin(head))
     }
 
     fn flush(&mut self) {
@@ -158,15 +164,17 @@ impl Drop for Writer {
     }
 }
 
+impl frames::Head for Head {
+    fn abi(&self) -> (u16, u16) {
+        self.abi
+    }
+}
+
 /// A recording that is read.
 pub struct Reader {
     file: FrameReader,
     /// What it is of.
     pub head: Head,
-    /// The frame that is being read, where it begins in the file, and how many bytes of it were used.
-    frame: Vec<u8>,
-    begin: u64,
-    used: usize,
     since: Since,
 }
 
@@ -176,17 +184,8 @@ impl Reader {
     /// # Errors
     /// If it cannot be read, or is no recording of this version.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = FrameReader::open(KIND, path)?;
-        let json = file.frame()?.unwrap_or_default();
-        let head: Head = serde_json::from_slice(&json).with_context(|| file.place("what it is of"))?;
-        file.check_abi(head.abi)?;
-        let [shared, window, end] = head.memory;
-        ensure!(
-            shared <= window && window <= end && end <= 1 << 32,
-            "{}: no driver's memory is like that",
-            file.place("what it is of")
-        );
-        Ok(Reader { file, head, frame: Vec::new(), begin: 0, used: 0, since: Since::default() })
+        let (file, head) = FrameReader::open(KIND, path)?;
+        Ok(Reader { file, head, since: Since::default() })
     }
 
     /// Returns the next event; nothing at the end.
@@ -194,19 +193,11 @@ impl Reader {
     /// # Errors
     /// Where the file is damaged, or ends before its end; everything before was returned.
     pub fn event(&mut self) -> Result<Option<Recorded<'static>>> {
-        while self.used == self.frame.len() {
-            self.begin = self.file.at();
-            let Some(frame) = self.file.frame()? else { return Ok(None) };
-            (self.frame, self.used) = (frame, 0);
+        if self.file.advance()?.is_none() {
+            return Ok(None);
         }
-        let mut rest = &self.frame[self.used..];
-        let event = event::read(&mut self.since, &mut rest);
-        let at = self.begin + FRAME_HEAD + self.used as u64;
-        let event = event
-            .with_context(|| format!("{}: no event begins there", self.file.place(&format!("damaged at byte {at}"))))?;
-        self.used = self.frame.len() - rest.len();
-        self.file.events += 1;
-        Ok(Some(event))
+        let since = &mut self.since;
+        self.file.event(|rest| event::read(since, rest)).map(Some)
     }
 
     /// Reads it to its end, or to where it is damaged. Returns which snapshots it goes on from.
@@ -236,10 +227,7 @@ mod tests {
             driver: "sample 1".into(),
             sha256: "00".into(),
             device,
-            isolation: "sfi".into(),
-            begins_with_sfi: false,
-            keeps_pages: false,
-            counts: false,
+            how: How { isolation: "sfi".into(), begins_with_sfi: false, keeps_pages: true, counts: false },
             memory: [1 << 16, 1 << 17, 1 << 18],
             registers: String::new(),
         }

@@ -23,16 +23,16 @@ use nook_runtime::{
 pub use args::{ReplayArgs, RunRecord};
 
 use self::device::RecordedDevice;
+pub(crate) use self::file::How;
 use self::file::{Device, Head, Reader, Writer, memory};
 use crate::cli::{Isolation, MmioArg, RunArgs};
 use crate::drivers::{self, LaunchOptions};
-use crate::postmortem::Source;
+use crate::postmortem::{Source, demangled};
 use crate::{output, trace};
 
-/// Nobody waits for a call that runs again: it takes as long as it takes.
-const LONG_NS: u64 = u64::MAX >> 8;
-/// Loads and stores of one call that were otherwise are found when it is over.
-const IN_THE_CALL: &str = "somewhere in the call";
+/// A call that runs again may take this many times what a good driver's may in a run. There is a limit at all because a
+/// changed driver may never end.
+const PATIENCE: u64 = 10;
 
 /// Refuses a recording of a driver of which the recording would not have all.
 ///
@@ -72,10 +72,8 @@ pub(crate) fn begin(args: &RunArgs, device: &dyn nook_bus::PciDevice) -> Result<
 pub(crate) fn watch(
     begun: Option<Begun>,
     host: &mut Host,
-    isolation: &str,
-    policy: &PolicyFile,
+    how: How,
     module: &DriverModule,
-    counts: bool,
     map: &'static RegisterMap,
 ) -> Result<()> {
     let Some(Begun { mut writer, device }) = begun else { return Ok(()) };
@@ -85,10 +83,7 @@ pub(crate) fn watch(
         driver: format!("{} {}", manifest.name, manifest.version),
         sha256: Hex::of(&module.sha256()).to_string(),
         device,
-        isolation: isolation.to_owned(),
-        begins_with_sfi: policy.begins_with_sfi(),
-        keeps_pages: policy.method() == RollbackMethod::Pages,
-        counts,
+        how,
         memory: memory(module),
         registers: nook_regs_file::write(map),
     })?;
@@ -107,7 +102,7 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     let head = reader.head.clone();
     let mut module = drivers::load(&args.driver, nook_runtime::Wasi::Refused)?.recording();
     check_memory(&head, &module, &args.driver)?;
-    if head.counts {
+    if head.how.counts {
         module = module.counting();
     }
     let module = Arc::new(module);
@@ -132,7 +127,6 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
             output::print(&text)?;
             let error = match error {
                 ReplayError::Source(error) => error,
-                ReplayError::Launch(why) => anyhow::anyhow!("the driver does not start: {why}"),
                 other => anyhow::anyhow!("{other}"),
             };
             Err(error.context(format!("up to here all was the same: {done}")))
@@ -161,31 +155,32 @@ fn check_memory(head: &Head, module: &DriverModule, driver: &Path) -> Result<()>
 }
 
 fn launcher(head: &Head, module: &Arc<DriverModule>, driver: &Path) -> Result<Box<dyn nook_runtime::Launcher>> {
-    let isolation = match &*head.isolation {
-        "sfi" if !head.begins_with_sfi => Isolation::Sfi,
+    let How { isolation, begins_with_sfi, keeps_pages, .. } = &head.how;
+    let isolation = match &**isolation {
+        "sfi" if !begins_with_sfi => Isolation::Sfi,
         "sfi" | "sfi+txn" => Isolation::SfiTxn,
         other => bail!(
             "the recording says that its driver ran at {:?}, of which there are none",
             Printable(other).to_string()
         ),
     };
-    let method = if head.keeps_pages { RollbackMethod::Pages } else { RollbackMethod::Log };
+    let method = if *keeps_pages { RollbackMethod::Pages } else { RollbackMethod::Log };
     let cache = ModuleCache::of_user().compiled_by(drivers::compiler(&PolicyFile::default(), None)?);
     let how = LaunchOptions { isolation: Some(isolation), mmio: MmioArg::Emulated, process: None, method };
     let launcher = drivers::launcher(driver, module, how, None, &cache)?;
-    if head.begins_with_sfi { drivers::after_fault(module, launcher, &cache) } else { Ok(launcher) }
+    if *begins_with_sfi { drivers::after_fault(module, launcher, &cache) } else { Ok(launcher) }
 }
 
 fn host(head: &Head, module: &DriverModule, map: &'static RegisterMap) -> Result<Host> {
+    let usual = Budgets::default();
     let budgets = Budgets {
-        interrupt_cpu_ns: LONG_NS,
-        atomic_cpu_ns: LONG_NS,
-        process_cpu_ns: LONG_NS,
-        short_wall_ns: LONG_NS,
-        process_wall_ns: LONG_NS,
-        process_total_ns: LONG_NS,
-        net_cpu_ns: LONG_NS,
-        ..Budgets::default()
+        interrupt_cpu_ns: PATIENCE * usual.interrupt_cpu_ns,
+        atomic_cpu_ns: PATIENCE * usual.atomic_cpu_ns,
+        process_cpu_ns: PATIENCE * usual.process_cpu_ns,
+        short_wall_ns: PATIENCE * usual.short_wall_ns,
+        process_wall_ns: PATIENCE * usual.process_wall_ns,
+        process_total_ns: PATIENCE * usual.process_total_ns,
+        ..usual
     };
     let maps = [map];
     let builder = NookBuilder::of(module, &maps).clock(Clock::Monotonic).budgets(budgets);
@@ -193,7 +188,7 @@ fn host(head: &Head, module: &DriverModule, map: &'static RegisterMap) -> Result
 }
 
 fn introduction(head: &Head, same: bool) -> String {
-    let Head { driver, device, isolation, .. } = head;
+    let Head { driver, device, how: How { isolation, .. }, .. } = head;
     let which = if same { "" } else { ", and this is another build of it" };
     format!(
         "recorded: {} drives {}, isolation {}{which}\n",
@@ -225,10 +220,11 @@ fn describe(
     writeln!(text, "  recorded  {}", recorded.as_ref().map_or_else(|| "something else".to_owned(), words))?;
     writeln!(text, "  now       {}", words(found))?;
     if callers.is_empty() {
-        writeln!(text, "  where     {IN_THE_CALL}")?;
+        // Loads and stores that were otherwise are found when their call is over.
+        writeln!(text, "  where     somewhere in the call")?;
     }
     for caller in callers {
-        let name = caller.name.clone().unwrap_or_else(|| format!("function {}", caller.function));
+        let name = caller.name.as_deref().map_or_else(|| format!("function {}", caller.function), demangled);
         writeln!(text, "  where     {name}")?;
         if let (Some(source), Some(offset)) = (source, caller.module_offset) {
             source.lines(offset).iter().try_for_each(|line| writeln!(text, "              {line}"))?;

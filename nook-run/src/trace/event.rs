@@ -1,9 +1,9 @@
 //! What a trace holds, and how it is written down.
 
-use nook_abi::{ENTRIES, Entry, HOSTCALLS, Hostcall};
+use nook_abi::{ENTRIES, Entry, Hostcall};
 use nook_bus::{BusAccess, ResetKind, Width};
 
-use crate::frames::numbers::{arguments, byte, number, put, put_bytes, put_call, text};
+use crate::frames::numbers::{arguments, byte, hostcall, number, put, put_bytes, put_call, put_hostcall, text};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,19 +74,7 @@ impl Event {
             Event::Entered { entry, args } => {
                 put_call(out, ENTERED, *entry as u8, &args[..entry.info().args.len()]);
             }
-            Event::Called { call, args, outcome } => {
-                let args = &args[..call.info().args.len()];
-                match outcome {
-                    Ok(result) => {
-                        put_call(out, CALLED, *call as u8, args);
-                        put(out, *result);
-                    }
-                    Err(why) => {
-                        put_call(out, REFUSED, *call as u8, args);
-                        put_bytes(out, why.as_bytes());
-                    }
-                }
-            }
+            Event::Called { call, args, outcome } => put_hostcall(out, [CALLED, REFUSED], *call, args, outcome),
             Event::Left(Err(why)) => {
                 out.push(LEFT_BY_FAULT);
                 put_bytes(out, why.as_bytes());
@@ -133,10 +121,8 @@ impl Event {
                 Event::Entered { entry: row.entry, args: arguments(bytes, row.args.len())? }
             }
             CALLED | REFUSED => {
-                let row = HOSTCALLS.get(usize::from(byte(bytes)?))?;
-                let args = arguments(bytes, row.args.len())?;
-                let outcome = if kind == CALLED { Ok(number(bytes)?) } else { Err(text(bytes)?) };
-                Event::Called { call: row.call, args, outcome }
+                let (call, args, outcome) = hostcall(bytes, kind == REFUSED)?;
+                Event::Called { call, args, outcome }
             }
             ROLLED_BACK => {
                 let entry = ENTRIES.get(usize::from(byte(bytes)?))?.entry;

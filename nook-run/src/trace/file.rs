@@ -4,12 +4,12 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use crate::frames::numbers::{number, put};
-use crate::frames::{FRAME_BYTES, FRAME_HEAD, FrameReader, FrameWriter, Kind};
+use crate::frames::{self, FRAME_BYTES, FrameReader, FrameWriter, Kind};
 
 const KIND: Kind = Kind { magic: b"nooktrc1", name: "trace", option: "--trace" };
 /// A frame is written when it is long enough, or an event comes this long after its first. Of a driver that rests, the
@@ -55,7 +55,7 @@ impl Writer {
     /// # Errors
     /// If the file cannot be written.
     pub fn head(&mut self, head: &Head) -> Result<()> {
-        self.file.begin(&serde_json::to_vec(head)?)
+        self.file.begin(head)
     }
 
     /// Adds an event.
@@ -97,15 +97,17 @@ impl Writer {
     }
 }
 
+impl frames::Head for Head {
+    fn abi(&self) -> (u16, u16) {
+        self.abi
+    }
+}
+
 /// A trace that is read.
 pub struct Reader {
     file: FrameReader,
     /// What it is of.
     pub head: Head,
-    /// The frame that is being read, where it begins in the file, and how many bytes of it were used.
-    frame: Vec<u8>,
-    begin: u64,
-    used: usize,
     /// The time of the last event.
     at_ns: u64,
 }
@@ -116,11 +118,8 @@ impl Reader {
     /// # Errors
     /// If it cannot be read, or is no trace of this version.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = FrameReader::open(KIND, path)?;
-        let json = file.frame()?.unwrap_or_default();
-        let head: Head = serde_json::from_slice(&json).with_context(|| file.place("what it is of"))?;
-        file.check_abi(head.abi)?;
-        Ok(Reader { file, head, frame: Vec::new(), begin: 0, used: 0, at_ns: 0 })
+        let (file, head) = FrameReader::open(KIND, path)?;
+        Ok(Reader { file, head, at_ns: 0 })
     }
 
     /// Returns the next event and its time; nothing at the end.
@@ -128,32 +127,21 @@ impl Reader {
     /// # Errors
     /// Where the file is damaged, or ends before its end; everything before was returned.
     pub fn event(&mut self) -> Result<Option<(u64, Event)>> {
-        while self.used == self.frame.len() {
-            self.begin = self.file.at();
-            let Some(frame) = self.file.frame()? else { return Ok(None) };
-            (self.frame, self.used) = (frame, 0);
-            let mut rest = &self.frame[..];
-            let at_ns = number(&mut rest).with_context(|| self.damaged())?;
+        let Some(is_new) = self.file.advance()? else { return Ok(None) };
+        if is_new {
+            let at_ns = self.file.take(number)?;
             if at_ns < self.at_ns {
-                let place = self.file.place(&format!("damaged at byte {}", self.begin));
-                bail!("{place}: it begins before the one before it ends");
+                return Err(self.file.out_of_order());
             }
             self.at_ns = at_ns;
-            self.used = self.frame.len() - rest.len();
         }
-        let mut rest = &self.frame[self.used..];
-        let at_ns = number(&mut rest).and_then(|later| self.at_ns.checked_add(later));
-        let found = at_ns.and_then(|at_ns| Some((at_ns, Event::read(&mut rest)?)));
-        let (at_ns, event) = found.with_context(|| self.damaged())?;
-        self.used = self.frame.len() - rest.len();
+        let before_ns = self.at_ns;
+        let (at_ns, event) = self.file.event(|rest| {
+            let at_ns = before_ns.checked_add(number(rest)?)?;
+            Some((at_ns, Event::read(rest)?))
+        })?;
         self.at_ns = at_ns;
-        self.file.events += 1;
         Ok(Some((at_ns, event)))
-    }
-
-    fn damaged(&self) -> String {
-        let at = self.begin + FRAME_HEAD + self.used as u64;
-        format!("{}: no event begins there", self.file.place(&format!("damaged at byte {at}")))
     }
 }
 
@@ -165,6 +153,7 @@ mod tests {
     use nook_abi::Entry;
 
     use super::*;
+    use crate::frames::FRAME_HEAD;
 
     fn head() -> Head {
         Head {

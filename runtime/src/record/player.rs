@@ -141,7 +141,7 @@ impl Player {
             && *load == self.loads
         {
             let Some(Recorded::Loaded { bytes: (at, bytes), .. }) = self.take() else { return Err(ENDS) };
-            if at < addr || at + bytes.len() as u64 > addr + len {
+            if at < addr || at.saturating_add(bytes.len() as u64) > addr + len {
                 let recorded = Found::Load { addr: at, len_bytes: bytes.len() as u64 };
                 return Err(self.differ(Some(recorded), Found::Load { addr, len_bytes: len }));
             }

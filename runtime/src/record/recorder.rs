@@ -155,7 +155,7 @@ impl Recorder {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         for (addr, len) in touched {
             match ranges.last_mut() {
-                Some((begin, end)) if addr <= *end => *end = (*end).max(addr + len).max(*begin),
+                Some((_, end)) if addr <= *end => *end = (*end).max(addr + len),
                 _ => ranges.push((addr, addr + len)),
             }
         }
