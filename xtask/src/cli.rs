@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: fifteen commands and six flags do not earn a parser that takes longer to build
+//! The command line, parsed by hand: sixteen commands and six flags do not earn a parser that takes longer to build
 //! than the rest of this crate.
 
 use crate::flaky::Plan;
@@ -20,6 +20,8 @@ pub enum Task {
         /// Those of this system too, from Debian's source package.
         with: Option<With>,
     },
+    /// Build the book and the SDK's rustdoc, and check their links.
+    Docs,
     /// Check the invariants of the tree.
     Tidy,
     /// Count the code that has to be right for what is promised.
@@ -119,6 +121,8 @@ Usage: cargo xtask <command>
                        ours has (--update-docs: the tables go into docs/existing-drivers.md)
   newer-qemu           fetch the QEMU of bookworm-backports, which has a model of the 82576 (igb), without installing it, and
                        print its folder, for nook-run's --qemu-program
+  docs                 build the book of docs/ with the SDK's rustdoc in it, target/book/index.html, and check its links;
+                       mdbook is built into target/tools the first time
   tidy                 check the tree's invariants: which crate imports which, file sizes, links,
                        and the tests behind what docs/security.md promises
   trusted              count the code that has to be right for what docs/security.md promises
@@ -195,6 +199,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             Some(other) => return Err(format!("hostile does not know `{other}`; it takes --json FILE")),
         },
         "newer-qemu" => Task::NewerQemu,
+        "docs" => Task::Docs,
         "tidy" => Task::Tidy,
         "trusted" => Task::Trusted,
         "test" => match args.next().as_deref() {
@@ -267,6 +272,7 @@ mod tests {
         assert_eq!(parsed("existing --update-docs"), Ok(Task::Existing { update_docs: true }));
         assert_eq!(parsed("ethtool --update-docs"), Ok(Task::Ethtool { update_docs: true }));
         assert_eq!(parsed("newer-qemu"), Ok(Task::NewerQemu));
+        assert_eq!(parsed("docs"), Ok(Task::Docs));
         assert_eq!(parsed("tidy"), Ok(Task::Tidy));
         assert_eq!(parsed("trusted"), Ok(Task::Trusted));
         assert_eq!(parsed("test"), Ok(Task::Test { only: None }));
@@ -289,6 +295,7 @@ mod tests {
             ("test --only nothing", "nothing"),
             ("test --only", "--only"),
             ("tidy now", "now"),
+            ("docs now", "now"),
             ("drivers --with minix", "minix"),
             ("drivers dpdk", "dpdk"),
             ("hostile --json", "--json"),

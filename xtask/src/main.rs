@@ -15,6 +15,7 @@ mod cargo;
 mod cli;
 mod demo;
 mod disk_crashes;
+mod docs;
 mod dpdk;
 mod drivers;
 mod ethtool;
@@ -72,6 +73,7 @@ fn run(task: Task) -> Result<()> {
             }
         }
         Task::NewerQemu => newer_qemu::fetch().map(|folder| println!("{}", folder.display())),
+        Task::Docs => docs::run(),
         Task::Tidy => tidy::run(),
         Task::Trusted => trusted::run(),
         Task::Test { only } => test::run(only.as_deref()),

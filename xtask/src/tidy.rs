@@ -3,6 +3,7 @@
 //!
 //! The rules are functions over data (packages, texts); only this file reads the tree.
 
+use crate::docs::pages;
 use crate::{cargo, util};
 use anyhow::{Context, Result, bail};
 use std::fmt;
@@ -10,9 +11,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+mod book;
 mod features;
 mod imports;
-mod links;
+pub mod links;
 mod promises;
 mod text;
 mod unsafety;
@@ -73,7 +75,7 @@ pub fn run() -> Result<()> {
     let mut files = Vec::new();
     walk(&root, "", &mut files)?;
     let (mut sources, mut scripts) = (Vec::new(), Vec::new());
-    let mut promises = None;
+    let (mut promises, mut summary) = (None, String::new());
     for path in &files {
         let bytes = fs::read(root.join(path)).with_context(|| format!("reading {path}"))?;
         // What is not UTF-8 is data (a capture, an image), and the rules are about text.
@@ -84,7 +86,9 @@ pub fn run() -> Result<()> {
         if path.ends_with(".md") {
             found.extend(links::check(path, &content, |target| place(&root.join(target))));
         }
-        if path == promises::DOCUMENT {
+        if path == pages::SUMMARY {
+            summary = content;
+        } else if path == promises::DOCUMENT {
             promises = Some(content);
         } else if path.ends_with(".rs") {
             let package = unused::package_of(path, &packages).map_or("", |package| &package.dir);
@@ -99,6 +103,7 @@ pub fn run() -> Result<()> {
     let defines = |name: &str| sources.iter().any(|(path, source)| promises::defines(path, source, name));
     let promises = promises.with_context(|| format!("no {}", promises::DOCUMENT))?;
     found.extend(promises::check(&promises, defines, |path| root.join(path).exists()));
+    found.extend(book::check(&summary, &files));
     found.sort();
     for violation in &found {
         println!("{violation}");

@@ -20,7 +20,7 @@ pub trait Record<const WORDS: usize>: Copy {
 
 /// The requests that a driver has, by their ids, which are below `N`: the ticket of each, and an `R` of `WORDS` words.
 ///
-/// What is kept with a request is [scratch](crate::raw) at first: it means nothing without the ticket, and that is put
+/// What is kept with a request is scratch at first: it means nothing without the ticket, and that is put
 /// back by a rollback. Not so if the place had another request in the same call, which may be made again.
 ///
 /// ```

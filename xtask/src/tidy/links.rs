@@ -1,6 +1,8 @@
 //! Links between documents: the file that a relative link names must exist, and the heading in it.
 
 use super::Violation;
+use anyhow::Result;
+use std::ops::Range;
 
 /// What a path within the repository is.
 pub enum Place {
@@ -16,8 +18,8 @@ pub enum Place {
 pub fn check(path: &str, text: &str, look: impl Fn(&str) -> Place) -> Vec<Violation> {
     let mut found = Vec::new();
     for (line, target) in targets(text) {
-        // A scheme leads out of the repository, where we do not look.
-        if target.contains("://") || target.starts_with("mailto:") {
+        // Elsewhere we do not look.
+        if leads_outside(&target) {
             continue;
         }
         let (file, heading) = target.split_once('#').unwrap_or((&target, ""));
@@ -64,29 +66,52 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// Returns the targets of inline links `[..](target)` and definitions `[..]: target`, with their lines; code is
 /// skipped.
-fn targets(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    for (number, line) in prose(text) {
-        let line = without_code(line);
-        let inline = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let definition = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("]:")).map(|(_, to)| to);
-        for target in inline.chain(definition) {
-            // A title in quotes may follow the target.
-            if let Some(target) = target.split_whitespace().next() {
-                found.push((number, target.trim_matches(['<', '>']).to_string()));
-            }
-        }
-    }
-    found
+pub fn targets(text: &str) -> Vec<(usize, String)> {
+    prose(text).flat_map(|(number, line)| places(line).map(move |place| (number, line[place].to_string()))).collect()
 }
 
-/// Returns the line without its `code spans`.
-fn without_code(line: &str) -> String {
-    line.split('`').step_by(2).collect()
+/// Returns the text with what `replace` makes of each target.
+pub fn replaced(text: &str, mut replace: impl FnMut(&str) -> Result<String>) -> Result<String> {
+    let mut lines: Vec<_> = text.split('\n').map(String::from).collect();
+    for (number, line) in prose(text) {
+        // From the last one on, so that those before stay where they are.
+        for place in places(line).collect::<Vec<_>>().into_iter().rev() {
+            let new = replace(&line[place.clone()])?;
+            lines[number - 1].replace_range(place, &new);
+        }
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Returns where in a line of prose the targets of links stand.
+fn places(line: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut in_code = false;
+    let prose: String = line.chars().map(|c| blank_in_code(c, &mut in_code)).collect();
+    let inline = prose.match_indices("](").map(|(at, _)| at + 2);
+    let definition = prose.trim_start().starts_with('[').then(|| prose.find("]:")).flatten().map(|at| at + 2);
+    let begins: Vec<_> = inline.chain(definition).collect();
+    begins.into_iter().filter_map(move |begin| {
+        // A title in quotes may follow the target.
+        let rest = prose[begin..].split(')').next()?;
+        let target = rest.split_whitespace().next()?.trim_matches(['<', '>']);
+        let begin = begin + prose[begin..].find(target)?;
+        Some(begin..begin + target.len())
+    })
+}
+
+/// Returns the character, or as many blanks as it has bytes if it is in a `code span`.
+fn blank_in_code(c: char, in_code: &mut bool) -> String {
+    *in_code ^= c == '`';
+    if *in_code || c == '`' { " ".repeat(c.len_utf8()) } else { c.to_string() }
+}
+
+/// Returns whether a target has a scheme: that leads out of the repository.
+pub fn leads_outside(target: &str) -> bool {
+    target.contains("://") || target.starts_with("mailto:")
 }
 
 /// Returns the path that a link in `from` names, relative to the repository; `None` if it leaves the repository.
-fn resolve(from: &str, link: &str) -> Option<String> {
+pub fn resolve(from: &str, link: &str) -> Option<String> {
     let mut parts: Vec<&str> = match link.strip_prefix('/') {
         Some(_) => Vec::new(),
         None => from.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev().collect(),
@@ -152,5 +177,16 @@ mod tests {
     fn other_sites_and_code_are_not_followed() {
         assert!(broken("README.md", "[a](https://example.org/x.md) `[b](absent.md)`").is_empty());
         assert!(broken("README.md", "```\n[a](absent.md)\n```\n").is_empty());
+    }
+
+    #[test]
+    fn each_target_is_replaced_where_it_stands_and_code_is_not() {
+        let text = "[a](b.md) `é [c](d.md)` [`e`](f.md#g \"title\")\n\n```\n[h](i.md)\n```\n[j]: <k.md>\n";
+        let new = replaced(text, |target| Ok(format!("<{target}>-{}", target.len()))).unwrap();
+        let expected =
+            "[a](<b.md>-4) `é [c](d.md)` [`e`](<f.md#g>-6 \"title\")\n\n```\n[h](i.md)\n```\n[j]: <<k.md>-4>\n";
+        assert_eq!(new, expected);
+        assert_eq!(replaced(text, |target| Ok(target.to_string())).unwrap(), text);
+        assert!(replaced(text, |_| anyhow::bail!("no")).is_err());
     }
 }
