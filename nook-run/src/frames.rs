@@ -65,7 +65,7 @@ impl FrameWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn begin(&mut self, head: &impl Serialize) -> Result<()> {
-        let bytes = [&self.kind.magic[..], &framed(&serde_json::to_vec(head)?)].concat();
+        let bytes = beginning(self.kind, head)?;
         self.write(&bytes).with_context(|| self.cannot())
     }
 
@@ -82,9 +82,7 @@ impl FrameWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn end(&mut self, events: u64) -> io::Result<()> {
-        let count = events.to_le_bytes();
-        let end = [&0u32.to_le_bytes()[..], &crc32c::crc32c(&count).to_le_bytes(), &count].concat();
-        self.write(&end)
+        self.write(&end(events))
     }
 
     /// Says that it cannot be written.
@@ -120,7 +118,22 @@ fn create(kind: Kind, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn framed(bytes: &[u8]) -> Vec<u8> {
+/// Returns how a file begins, and its first frame.
+///
+/// # Errors
+/// If the head has no JSON.
+pub fn beginning(kind: Kind, head: &impl Serialize) -> Result<Vec<u8>> {
+    Ok([&kind.magic[..], &framed(&serde_json::to_vec(head)?)].concat())
+}
+
+/// Returns how a file of this many events ends.
+pub fn end(events: u64) -> Vec<u8> {
+    let count = events.to_le_bytes();
+    [&0u32.to_le_bytes()[..], &crc32c::crc32c(&count).to_le_bytes(), &count].concat()
+}
+
+/// Returns a frame.
+pub fn framed(bytes: &[u8]) -> Vec<u8> {
     let len = u32::try_from(bytes.len()).expect("frames are written before they have 4 GiB");
     [&len.to_le_bytes(), &crc32c::crc32c(bytes).to_le_bytes(), bytes].concat()
 }
@@ -215,6 +228,11 @@ impl FrameReader {
         let event = self.take(read)?;
         self.events += 1;
         Ok(event)
+    }
+
+    /// Returns how many events were taken.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// Says that the frame that is being read cannot come after the one before it.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nook_bus::{field_names, register_name};
-use nook_recovery::BUNDLE_FORMAT;
+use nook_recovery::{BUNDLE_FORMAT, RECORDING};
 use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
 
@@ -24,6 +24,26 @@ const MAX_BYTES: u64 = 16 << 20;
 /// # Errors
 /// If the folder is not a crash bundle, or of another version.
 pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
+    let report = report(folder)?;
+    let mut out = String::new();
+    let map = map(folder);
+    head(&mut out, &report, &map)?;
+    stack(&mut out, &report, driver)?;
+    let calls = read(&folder.join("calls.jsonl")).unwrap_or_default();
+    last_calls(&mut out, &report, &calls, map.as_ref().ok().copied())?;
+    memory(&mut out, &report)?;
+    if folder.join(RECORDING).exists() {
+        writeln!(
+            out,
+            "recording  {RECORDING}: `nook-run replay {}` runs it again, without the device",
+            folder.display()
+        )?;
+    }
+    Ok(out)
+}
+
+/// Reads what a bundle says of itself.
+fn report(folder: &Path) -> Result<Value> {
     let report = read(&folder.join("report.json"))
         .with_context(|| format!("{} is not a crash bundle: see `[bundles]` in docs/policy.md", folder.display()))?;
     let report: Value = serde_json::from_str(&report).context("the bundle's report.json is damaged")?;
@@ -33,14 +53,16 @@ pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
             report["format"]
         );
     }
-    let mut out = String::new();
-    let map = map(folder);
-    head(&mut out, &report, &map)?;
-    stack(&mut out, &report, driver)?;
-    let calls = read(&folder.join("calls.jsonl")).unwrap_or_default();
-    last_calls(&mut out, &report, &calls, map.as_ref().ok().copied())?;
-    memory(&mut out, &report)?;
-    Ok(out)
+    Ok(report)
+}
+
+/// Returns where the driver's file was that a bundle is about.
+///
+/// # Errors
+/// If the folder is not a crash bundle, or does not say.
+pub(crate) fn driver_file(folder: &Path) -> Result<PathBuf> {
+    let report = report(folder)?;
+    report["driver"]["file"].as_str().map(PathBuf::from).context("the bundle does not name the driver's file")
 }
 
 fn read(path: &Path) -> Result<String> {

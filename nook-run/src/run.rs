@@ -196,9 +196,9 @@ pub(crate) fn parts(
     let cache = if args.no_cache { ModuleCache::none() } else { ModuleCache::of_user() };
     let cache = cache.compiled_by(drivers::compiler(policy, Some(signals))?);
     let crash = crash(args);
-    replay::check(args, modules.filter.is_some())?;
+    replay::check(args, policy, modules.filter.is_some())?;
     let mut module = modules.driver.clone();
-    if args.record.record.is_some() {
+    if args.record.record.is_some() || policy.recorded_ns().is_some() {
         module = Arc::new(module.recording());
     }
     if crash.is_some() {
@@ -223,7 +223,7 @@ pub(crate) fn parts(
     let mut builder = NookBuilder::of(module, &maps).clock(clock.clone()).budgets(budgets);
     let traced = (args.verbose >= 2).then_some(modules.map);
     let device = device::open_traced(device, traced, module.manifest(), builder.window()?)?;
-    let recording = replay::begin(args, &*device)?;
+    let recording = replay::begin(args, policy, &*device)?;
     let (device, recorder) = args.trace.begin(device, &clock)?;
     let mut host = builder.host(device)?;
     trace::watch(recorder, &mut host, launcher.isolation(), module, modules.map)?;

@@ -41,6 +41,11 @@ fn bundle(place: &Place, driver: &[u8]) -> PathBuf {
     assert_is_said("a faulty driver", &ended, 4, &["crash bundle: bundles/"]);
     let mut bundles: Vec<_> = fs::read_dir(place.at("bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
     bundles.sort();
+    // Not only the first: later ones of the same place are left after a rollback that was of no use.
+    for bundle in &bundles {
+        let told = place.nook_run(["postmortem", bundle.to_str().unwrap()]).end().with(0).stdout;
+        assert!(told.contains("call stack, innermost first:\n  "), "{}: {told}", bundle.display());
+    }
     bundles.pop().unwrap()
 }
 

@@ -183,6 +183,21 @@ fn a_call_that_was_ended_for_its_time_ends_again() {
 }
 
 #[test]
+fn a_call_that_was_refused_something_is_refused_it_again() {
+    let place = Place::new();
+    let policy = place.file("policy.toml", "[restart]\nbudget = 1\nbackoff_first = \"1ms\"\n").display().to_string();
+    let imports: &str = format!(r#"{ATTACH} (import "nook" "mmio_write32" (func $write (param i32 i32 i32)))"#).leak();
+    // No BAR of the card has a register there.
+    let poll = r#"(func (export "nook_poll") (param i32 i32 i32) (result i32)
+        (call $write (i32.const 0) (i32.const 0x1fffc) (i32.const 1)) (i32.const 0))"#;
+    let driver = place.file("refused.wasm", Module { imports, poll, ..Module::default() }.wasm());
+    let driver = driver.to_str().expect("text");
+    place.nook_run([driver, "--exercise", "ping", "--policy", &policy, "--record", "run.rec"]).end().with(4);
+    let text = replayed(&place, driver).with(0).stdout;
+    assert!(text.contains("the same to its end: ") && text.contains("the last call, poll, ends again: "), "{text}");
+}
+
+#[test]
 fn a_changed_driver_that_never_ends_is_ended() {
     let place = Place::new();
     let module = |poll: &'static str| Module { poll, ..Module::default() }.wasm();
@@ -199,4 +214,40 @@ fn a_changed_driver_that_never_ends_is_ended() {
         "{}",
         ended.stdout
     );
+}
+
+/// Returns the crash bundles that were left, oldest first.
+fn bundles(place: &Place) -> Vec<String> {
+    let mut bundles: Vec<_> = fs::read_dir(place.at("bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    bundles.sort();
+    bundles.iter().map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn a_crash_bundle_has_the_time_before_the_fault_and_ends_with_it() {
+    let place = Place::new();
+    // Whatever a fault comes to, and from whichever beginning: a start, a checkpoint, a snapshot that was restored.
+    let rest =
+        "[snapshots]\nevery = \"50ms\"\n[restart]\nbudget = 100\nbackoff_first = \"1ms\"\nbackoff_most = \"1ms\"\n";
+    for (name, first) in [("log", ""), ("pages", "method = \"pages\"\n"), ("snapshots", "enabled = false\n")] {
+        let _ = fs::remove_dir_all(place.at("bundles"));
+        let policy = format!(
+            "[rollback]\n{first}{rest}[bundles]\nfolder = \"bundles\"\nevery = \"0s\"\nkeep = 6\nrollbacks = 6\nrecord = \"5ms\"\n"
+        );
+        place.file("policy.toml", policy);
+        let driver = e1000().display().to_string();
+        let args = [&*driver, "--exercise", "ping", "--crash-every", "40ms", "--policy", "policy.toml"];
+        place.nook_run(args).end();
+        let bundles = bundles(&place);
+        let mut later = 0;
+        for bundle in &bundles {
+            let told = place.nook_run(["postmortem", bundle]).end().with(0).stdout;
+            assert!(told.contains(&format!("run.rec: `nook-run replay {bundle}` runs it again")), "{name}: {told}");
+            let text = place.nook_run(["replay", bundle]).end().with(0).stdout;
+            assert!(text.contains("the same to its end: "), "{name}: {text}");
+            assert!(text.contains(", ends again: ") && text.contains("  where     "), "{name}: {text}");
+            later += u64::from(text.contains(", the end of its run\n"));
+        }
+        assert!(later >= 1, "{name}: {bundles:?}");
+    }
 }

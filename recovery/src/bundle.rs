@@ -2,8 +2,8 @@
 //!
 //! A bundle is a directory: `report.json` says what happened, `calls.jsonl` holds the last calls in and out of the
 //! driver (one a line, oldest first), `memory.bin` its memory, where zero pages are holes, so that offsets are
-//! addresses, and `registers.regs.toml` the register map that it was checked against. Writing is a thread's
-//! business and never delays or stops a recovery.
+//! addresses, `registers.regs.toml` the register map that it was checked against, and `run.rec`, if the policy asks for
+//! it, a recording of the time before. Writing is a thread's business and never delays or stops a recovery.
 
 mod fault;
 
@@ -25,6 +25,9 @@ use crate::{NoRollbackReport, Policy};
 
 /// The layout of bundles; a reader refuses another.
 pub const BUNDLE_FORMAT: u64 = 3;
+
+/// The file of a bundle that has what was recorded before the fault, for `nook-run replay`.
+pub const RECORDING: &str = "run.rec";
 
 /// Where bundles go, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +108,7 @@ impl Bundles {
             return None;
         }
         self.places.push(place);
-        Some(nook.take_crash_state())
+        Some(CrashState { recording: nook.kept_recording(), ..nook.take_crash_state() })
     }
 
     /// Leaves a bundle, unless it is too soon for another. Without a crash state, takes it now.
@@ -116,11 +119,12 @@ impl Bundles {
         about: &BundleContext<'_>,
     ) {
         // Taken in any case: the next fault's is another.
-        let crash_state = crash_state.unwrap_or_else(|| nook.take_crash_state());
+        let mut crash_state = crash_state.unwrap_or_else(|| nook.take_crash_state());
         if self.config.keep == 0 || !self.has_time(about.rolled_back, about.now_ns) {
             return;
         }
         self.last_ns[usize::from(about.rolled_back)] = Some(about.now_ns);
+        crash_state.recording = crash_state.recording.or_else(|| nook.kept_recording());
         let report = report(nook, about, &self.config, &crash_state);
         let config = self.config.clone();
         let name = nook.host().manifest().name.clone();
@@ -277,6 +281,9 @@ fn fill(
     let mut out = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
     calls(crash_state, &mut out)?;
     out.flush()?;
+    if let Some(recording) = &crash_state.recording {
+        fs::write(folder.join(RECORDING), recording)?;
+    }
     if !crash_state.memory.is_empty() {
         let file = File::create(folder.join("memory.bin"))?;
         file.set_len(total_bytes)?;

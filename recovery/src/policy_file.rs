@@ -126,11 +126,19 @@ struct Bundles {
     every: Time,
     rollbacks: u16,
     memory: Memory,
+    record: Time,
 }
 
 impl Default for Bundles {
     fn default() -> Self {
-        Bundles { folder: None, keep: 8, every: Time(1_000_000_000), rollbacks: 4, memory: Memory::Private }
+        Bundles {
+            folder: None,
+            keep: 8,
+            every: Time(1_000_000_000),
+            rollbacks: 4,
+            memory: Memory::Private,
+            record: Time(0),
+        }
     }
 }
 
@@ -301,7 +309,7 @@ impl PolicyFile {
         driver_sha256: [u8; 32],
         registers: String,
     ) -> Option<BundleConfig> {
-        let Bundles { folder, keep, every, rollbacks, memory } = &self.bundles;
+        let Bundles { folder, keep, every, rollbacks, memory, record: _ } = &self.bundles;
         let folder = folder.clone().or_else(|| state.map(|state| state.join("crashes")))?;
         (*keep > 0).then(|| BundleConfig {
             folder,
@@ -356,6 +364,13 @@ impl PolicyFile {
             Method::Log => RollbackMethod::Log,
             Method::Pages => RollbackMethod::Pages,
         }
+    }
+
+    /// Returns how much of the time before a fault crash bundles hold at least, so that it can be run again, in
+    /// nanoseconds; nothing, if none of it.
+    pub fn recorded_ns(&self) -> Option<u64> {
+        let Bundles { keep, record: Time(record_ns), .. } = self.bundles;
+        Some(record_ns).filter(|&record_ns| record_ns > 0 && keep > 0)
     }
 
     /// Returns whether a driver for `sfi+txn` is to run at `sfi` until its first fault.

@@ -380,10 +380,17 @@ impl<C: Class> Supervisor<C> {
         if action == Action::Restart {
             return false;
         }
+        let callers = self.bundles.is_some().then(|| self.nook.callers_of_fault().to_vec());
         *crash_state = self.bundles.as_mut().and_then(|bundles| bundles.look(&mut self.nook, error, at_ns));
         let rolled_back = self.nook.roll_back(error);
         let after_ns = self.since(at_ns);
-        let Some(rolled_back) = rolled_back.filter(|_| self.go_on(action)) else { return false };
+        let Some(rolled_back) = rolled_back.filter(|_| self.go_on(action)) else {
+            // The instance ends after all, and a call that was rolled back has no stack any more.
+            if let Some(callers) = callers {
+                crash_state.get_or_insert_with(|| self.nook.take_crash_state()).callers = callers;
+            }
+            return false;
+        };
         let case = self.note_fault(at_ns, error);
         if let Some(left_out) = self.log_limit.admit(at_ns) {
             let more = if left_out > 0 { format!(" ({left_out} others were not logged)") } else { String::new() };

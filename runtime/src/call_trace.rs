@@ -107,6 +107,8 @@ pub struct CrashState {
     pub callers: Vec<Caller>,
     /// Its memory, by address; pages that are not there were zero.
     pub memory: Vec<Page>,
+    /// The file of what is kept of a recording, if anything keeps one: [`Nook::kept_recording`](crate::Nook).
+    pub recording: Option<Vec<u8>>,
 }
 
 /// The ring, and what was found at the last fault.
@@ -225,6 +227,7 @@ impl CallTrace {
             steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
             callers: std::mem::take(&mut self.callers),
             memory: std::mem::take(&mut self.memory),
+            recording: None,
         }
     }
 }

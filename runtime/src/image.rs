@@ -1,9 +1,11 @@
 //! A driver's private memory and globals, as they were at some moment.
 
+use std::collections::BTreeMap;
+
 use wasmtime::Val;
 
 use crate::call_trace::{PAGE_BYTES, Page, pages};
-use crate::{Layout, Space};
+use crate::{Bytes, Layout, Space};
 
 /// What a driver had to itself at some moment: everything below its DMA window. The window belongs to
 /// others too.
@@ -21,6 +23,19 @@ impl Image {
     /// Captures a wasm driver.
     pub(crate) fn of(space: &Space, layout: &Layout, globals: Vec<Val>, number: u64) -> Image {
         Image { pages: pages(space, [(0, layout.window)]), globals, number }
+    }
+
+    /// Creates the image of a state in which only these bytes below the DMA window are not zero.
+    pub(crate) fn from_bytes(memory: &[Bytes<'_>], layout: &Layout, globals: Vec<Val>) -> Image {
+        let mut pages: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for (begin, bytes) in memory {
+            for (addr, byte) in (*begin..layout.window).zip(&**bytes) {
+                let page = pages.entry(addr - addr % PAGE_BYTES).or_insert_with(|| vec![0; PAGE_BYTES as usize]);
+                page[(addr % PAGE_BYTES) as usize] = *byte;
+            }
+        }
+        let pages = pages.into_iter().map(|(addr, bytes)| Page { addr, bytes }).collect();
+        Image { pages, globals, number: 0 }
     }
 
     /// Restores memory.
@@ -81,6 +96,25 @@ mod tests {
         }
         let page = rng.index(memory.len() / PAGE) * PAGE;
         memory[page..page + PAGE].fill(0);
+    }
+
+    #[test]
+    fn an_image_is_made_of_bytes_wherever_they_begin() {
+        let page = PAGE_BYTES;
+        let memory: [Bytes<'_>; 3] =
+            [(page - 1, vec![7; 3].into()), (5 * page + 8, vec![9].into()), (PRIVATE as u64 - 1, vec![3; 9].into())];
+        let mut words = vec![u64::MAX; (PRIVATE + WINDOW) / 8];
+        let places = RegionAddrs { heap: 0, host_page: 0, rings: [0; 4], window: PRIVATE as u64 };
+        // SAFETY: it is mapped, and from here on nothing uses it but the space, and of that only slices.
+        let space = unsafe { Space::new(words.as_mut_ptr().cast(), (PRIVATE + WINDOW) as u64, places) };
+        Image::from_bytes(&memory, &layout(), Vec::new()).put_back(&space, &layout());
+        let mut found = vec![0u8; PRIVATE + WINDOW];
+        space.slice(0, (PRIVATE + WINDOW) as u64).unwrap().copy_to(&mut found);
+        let mut expected = vec![0u8; PRIVATE];
+        expected[PAGE - 1..PAGE + 2].fill(7);
+        expected[5 * PAGE + 8] = 9;
+        expected[PRIVATE - 1] = 3;
+        assert!(found[..PRIVATE] == expected && found[PRIVATE..] == [0xff; WINDOW]);
     }
 
     #[test]

@@ -105,7 +105,10 @@ pub use nook_instrument::check::CheckError;
 pub use outcome::{NookError, Turn};
 pub use per_second::PerSecond;
 pub use policy::RegisterPolicy;
-pub use record::{Bytes, Difference, Found, HowLeft, RecordSink, Recorded, ReplayError, Replayed, Stopped, replay};
+pub use record::{
+    Bytes, Difference, Faulted, Found, GlobalValue, HowLeft, RecordSink, Recorded, ReplayError, Replayed, Stopped,
+    replay,
+};
 pub use revoke::Revoker;
 pub use rollback::{CorruptLog, InstanceRollback, LogRolledBack, Pages, Prepared, Rollback, RollbackMethod, UndoLog};
 pub use serial::{Serial, SerialCounters, SerialPort};

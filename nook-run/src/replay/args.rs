@@ -14,8 +14,9 @@ pub struct RunRecord {
 /// `nook-run replay`.
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// What --record wrote.
+    /// What --record wrote, or the folder of a crash bundle that has a recording.
     pub file: PathBuf,
-    /// The driver's file: the one that was recorded, or one that was changed since.
-    pub driver: PathBuf,
+    /// The driver's file: the one that was recorded, or one that was changed since. A bundle's is found without this
+    /// while it is where it was.
+    pub driver: Option<PathBuf>,
 }

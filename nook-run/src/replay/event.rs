@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use nook_abi::ENTRIES;
-use nook_runtime::{Bytes, HowLeft, Recorded};
+use nook_runtime::{Bytes, GlobalValue, HowLeft, Recorded};
 
 use crate::frames::numbers::{
     arguments, byte, hostcall, number, put, put_bytes, put_call, put_hostcall, take_bytes, text,
@@ -24,8 +24,10 @@ const CUT: u8 = 14;
 const ROLLED_BACK: u8 = 15;
 const CAPTURED: u8 = 16;
 const RESTORED: u8 = 17;
+const CHECKPOINT: u8 = 18;
 
-/// What the numbers of an event are counted from; the same on both sides.
+/// What the numbers of an event are counted from; the same on both sides. From a checkpoint on, nothing before it counts:
+/// it may be gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Since {
     told_ns: u64,
@@ -59,6 +61,28 @@ fn memory(bytes: &mut &[u8]) -> Option<Vec<Bytes<'static>>> {
         return None;
     }
     (0..count).map(|_| Some((number(bytes)?, Cow::Owned(take_bytes(bytes)?.to_vec())))).collect()
+}
+
+fn put_global(out: &mut Vec<u8>, global: GlobalValue) {
+    let (kind, value) = match global {
+        GlobalValue::I32(value) => (0, value.into()),
+        GlobalValue::I64(value) => (1, value),
+        GlobalValue::F32(bits) => (2, bits.into()),
+        GlobalValue::F64(bits) => (3, bits),
+    };
+    out.push(kind);
+    put(out, value);
+}
+
+fn global(bytes: &mut &[u8]) -> Option<GlobalValue> {
+    let (kind, value) = (byte(bytes)?, number(bytes)?);
+    Some(match kind {
+        0 => GlobalValue::I32(value.try_into().ok()?),
+        1 => GlobalValue::I64(value),
+        2 => GlobalValue::F32(value.try_into().ok()?),
+        3 => GlobalValue::F64(value),
+        _ => return None,
+    })
 }
 
 /// Appends an event.
@@ -118,6 +142,13 @@ pub fn write(event: &Recorded<'_>, since: &mut Since, out: &mut Vec<u8>) {
             put(out, *snapshot);
             put_memory(out, memory);
         }
+        Recorded::Checkpoint { globals, memory } => {
+            out.push(CHECKPOINT);
+            put(out, globals.len() as u64);
+            globals.iter().for_each(|&global| put_global(out, global));
+            put_memory(out, memory);
+            *since = Since::default();
+        }
     }
 }
 
@@ -167,6 +198,13 @@ pub fn read(since: &mut Since, bytes: &mut &[u8]) -> Option<Recorded<'static>> {
         ROLLED_BACK => Recorded::RolledBack(memory(bytes)?),
         CAPTURED => Recorded::Captured(number(bytes)?),
         RESTORED => Recorded::Restored { snapshot: number(bytes)?, memory: memory(bytes)? },
+        CHECKPOINT => {
+            let count = number(bytes)?;
+            // Each takes two bytes at least.
+            let globals = if count > bytes.len() as u64 { None } else { (0..count).map(|_| global(bytes)).collect() };
+            *since = Since::default();
+            Recorded::Checkpoint { globals: globals?, memory: memory(bytes)? }
+        }
         _ => return None,
     })
 }
@@ -201,6 +239,16 @@ pub mod tests {
             left(HowLeft::Cut(why())),
             Recorded::Restored { snapshot: 3, memory: vec![bytes(4096)] },
             Recorded::Restored { snapshot: 4, memory: vec![] },
+            Recorded::Checkpoint {
+                globals: vec![
+                    GlobalValue::I32(u32::MAX),
+                    GlobalValue::I64(1 << 63),
+                    GlobalValue::F32(0x7fc0_0000),
+                    GlobalValue::F64(0),
+                ],
+                memory: vec![bytes(16)],
+            },
+            Recorded::Entered { entry: Entry::Irq, args: [1, 0, 0], told_ns: 9 },
             Recorded::Ended,
         ]);
         all.iter_mut().for_each(|event| {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{self, Since};
 use crate::frames::{self, FRAME_BYTES, FrameReader, FrameWriter, Kind};
 
-const KIND: Kind = Kind { magic: b"nookrec1", name: "recording", option: "--record" };
+pub const KIND: Kind = Kind { magic: b"nookrec1", name: "recording", option: "--record" };
 /// A frame is written when it is long enough, or a call begins this long after the first in it.
 const FRAME_NS: u64 = 1_000_000_000;
 
@@ -200,6 +200,11 @@ impl Reader {
         self.file.event(|rest| event::read(since, rest)).map(Some)
     }
 
+    /// Returns how many were read.
+    pub fn events(&self) -> u64 {
+        self.file.events()
+    }
+
     /// Reads it to its end, or to where it is damaged. Returns which snapshots it goes on from.
     pub fn restored(mut self) -> HashSet<u64> {
         let mut restored = HashSet::new();
@@ -213,13 +218,13 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::fs;
     use std::path::PathBuf;
 
     use super::*;
 
-    fn head() -> Head {
+    pub fn head() -> Head {
         let device =
             Device { name: "a device".into(), ids: [1, 2, 3, 4, 5, 6], bars: vec![(0, false, 4096), (2, true, 8)] };
         Head {

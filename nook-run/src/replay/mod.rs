@@ -5,19 +5,20 @@ mod args;
 mod device;
 mod event;
 mod file;
+mod last;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use nook_abi::{Hex, Printable};
 use nook_bus::Clock;
-use nook_recovery::PolicyFile;
+use nook_recovery::{PolicyFile, RECORDING};
 use nook_regs::RegisterMap;
 use nook_runtime::{
-    Budgets, Caller, Difference, DriverModule, Found, Host, ModuleCache, NookBuilder, ReplayError, Replayed,
-    RollbackMethod, Stopped, replay,
+    Budgets, Caller, Difference, DriverModule, Faulted, Found, Host, ModuleCache, NookBuilder, Recorded, ReplayError,
+    Replayed, RollbackMethod, Stopped, replay,
 };
 
 pub use args::{ReplayArgs, RunRecord};
@@ -25,9 +26,10 @@ pub use args::{ReplayArgs, RunRecord};
 use self::device::RecordedDevice;
 pub(crate) use self::file::How;
 use self::file::{Device, Head, Reader, Writer, memory};
+use self::last::LastSeconds;
 use crate::cli::{Isolation, MmioArg, RunArgs};
 use crate::drivers::{self, LaunchOptions};
-use crate::postmortem::{Source, demangled};
+use crate::postmortem::{self, Source, demangled};
 use crate::{output, trace};
 
 /// A call that runs again may take this many times what a good driver's may in a run. There is a limit at all because a
@@ -38,10 +40,12 @@ const PATIENCE: u64 = 10;
 ///
 /// # Errors
 /// Why it would not.
-pub(crate) fn check(args: &RunArgs, has_filter: bool) -> Result<()> {
-    if args.record.record.is_none() {
-        return Ok(());
-    }
+pub(crate) fn check(args: &RunArgs, policy: &PolicyFile, has_filter: bool) -> Result<()> {
+    let what = match (&args.record.record, policy.recorded_ns()) {
+        (Some(_), _) => "--record",
+        (None, Some(_)) => "`record` in the policy's [bundles]",
+        (None, None) => return Ok(()),
+    };
     let why = match args.isolation {
         Some(Isolation::Native | Isolation::Wrapped | Isolation::Mpk | Isolation::Process) => {
             "what a driver outside the sandbox loads is not seen: use --isolation sfi or sfi+txn"
@@ -51,21 +55,36 @@ pub(crate) fn check(args: &RunArgs, has_filter: bool) -> Result<()> {
         }
         _ if args.wasi => "what WASI's functions return is not recorded: record a driver that does without them",
         _ if has_filter => "a filter's share is not recorded: leave the filter out",
+        _ if args.record.record.is_none() && (args.isolation == Some(Isolation::Sfi) || policy.begins_with_sfi()) => {
+            "it begins where a snapshot could be taken, and at sfi none can: use --isolation sfi+txn, without `begin`"
+        }
         _ => return Ok(()),
     };
-    bail!("--record: {why}")
+    bail!("{what}: {why}")
 }
 
 /// A recording that was asked for, of a device.
 pub(crate) struct Begun {
-    writer: Writer,
+    to: Destination,
     device: Device,
 }
 
-/// Begins the recording that was asked for.
-pub(crate) fn begin(args: &RunArgs, device: &dyn nook_bus::PciDevice) -> Result<Option<Begun>> {
-    let Some(path) = &args.record.record else { return Ok(None) };
-    Ok(Some(Begun { writer: Writer::create(path)?, device: Device::of(device) }))
+/// Where a recording goes.
+enum Destination {
+    /// All of it into a file.
+    File(Writer),
+    /// The end of it into crash bundles: at least so many nanoseconds.
+    Bundles(u64),
+}
+
+/// Begins the recording that was asked for: into a file, which has what bundles would have, or else for bundles.
+pub(crate) fn begin(args: &RunArgs, policy: &PolicyFile, device: &dyn nook_bus::PciDevice) -> Result<Option<Begun>> {
+    let to = match (&args.record.record, policy.recorded_ns()) {
+        (Some(path), _) => Destination::File(Writer::create(path)?),
+        (None, Some(keep_ns)) => Destination::Bundles(keep_ns),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Begun { to, device: Device::of(device) }))
 }
 
 /// Says in a recording what it is of, and has the driver recorded.
@@ -76,9 +95,9 @@ pub(crate) fn watch(
     module: &DriverModule,
     map: &'static RegisterMap,
 ) -> Result<()> {
-    let Some(Begun { mut writer, device }) = begun else { return Ok(()) };
+    let Some(Begun { to, device }) = begun else { return Ok(()) };
     let manifest = module.manifest();
-    writer.head(&Head {
+    let head = Head {
         abi: nook_abi::ABI_VERSION,
         driver: format!("{} {}", manifest.name, manifest.version),
         sha256: Hex::of(&module.sha256()).to_string(),
@@ -86,8 +105,14 @@ pub(crate) fn watch(
         how,
         memory: memory(module),
         registers: nook_regs_file::write(map),
-    })?;
-    host.record(Box::new(writer));
+    };
+    match to {
+        Destination::File(mut writer) => {
+            writer.head(&head)?;
+            host.record(Box::new(writer));
+        }
+        Destination::Bundles(keep_ns) => host.record(Box::new(LastSeconds::new(keep_ns, &head)?)),
+    }
     Ok(())
 }
 
@@ -97,29 +122,48 @@ pub(crate) fn watch(
 /// If it does something else than the recording has; if the recording cannot be read, or not to its end; if the driver
 /// cannot be run against it.
 pub fn run(args: &ReplayArgs) -> Result<()> {
-    let mut reader = Reader::open(&args.file)?;
-    let restored = Reader::open(&args.file)?.restored();
+    let (file, driver) = files(args)?;
+    let mut reader = Reader::open(&file)?;
+    let restored = Reader::open(&file)?.restored();
     let head = reader.head.clone();
-    let mut module = drivers::load(&args.driver, nook_runtime::Wasi::Refused)?.recording();
-    check_memory(&head, &module, &args.driver)?;
+    let mut module = drivers::load(&driver, nook_runtime::Wasi::Refused)?.recording();
+    check_memory(&head, &module, &driver)?;
     if head.how.counts {
         module = module.counting();
     }
     let module = Arc::new(module);
     let map = nook_regs_file::read(&head.registers).context("the recording's register map is damaged")?.map;
-    let (launcher, host) = (launcher(&head, &module, &args.driver)?, host(&head, &module, map)?);
-    let (did, outcome) = replay(&*launcher, host, &restored, || reader.event());
-    let same = head.sha256 == Hex::of(&module.sha256()).to_string();
-    let mut text = introduction(&head, same);
+    let (launcher, host) = (launcher(&head, &module, &driver)?, host(&head, &module, map)?);
+    let sha256 = Hex::of(&module.sha256()).to_string();
+    let same = head.sha256 == sha256;
+    let mut is_end = false;
+    let next = || match reader.event()? {
+        Some(Recorded::Checkpoint { .. }) if !same => bail!(
+            "{} goes on amid a run, with the memory of the driver that was recorded, and {} is another build of it, which \
+             has its data and functions elsewhere: a changed driver needs a recording from the start (--record)",
+            file.display(),
+            driver.display()
+        ),
+        event => {
+            is_end |= reader.events() == 1 && matches!(event, Some(Recorded::Checkpoint { .. }));
+            Ok(event)
+        }
+    };
+    let (did, outcome) = replay(&*launcher, host, &restored, next);
+    let mut text = introduction(&head, same, is_end);
     let done = done(&did);
+    let source = Source::load(&driver, &sha256).ok();
     match outcome {
         Ok(Stopped::End) => {
             writeln!(text, "the same to its end: {done}")?;
+            if let Some(Faulted { entry, text: why, callers }) = &did.fault {
+                writeln!(text, "the last call, {entry}, ends again: {}", Printable(why))?;
+                places(&mut text, callers, source.as_ref())?;
+            }
             output::print(&text)
         }
         Ok(Stopped::Difference { difference, callers }) => {
-            let source = Source::load(&args.driver, &Hex::of(&module.sha256()).to_string());
-            describe(&mut text, &difference, &callers, source.ok().as_ref(), map, did.told_ns)?;
+            describe(&mut text, &difference, &callers, source.as_ref(), map, did.told_ns)?;
             output::print(&text)?;
             bail!("the driver did something else in call {}; before that, all was the same", did.calls)
         }
@@ -132,6 +176,23 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
             Err(error.context(format!("up to here all was the same: {done}")))
         }
     }
+}
+
+/// Returns the recording and the driver's file.
+fn files(args: &ReplayArgs) -> Result<(PathBuf, PathBuf)> {
+    let given = args.driver.clone();
+    if !args.file.is_dir() {
+        let driver = given.context("of which driver? Name its file behind the recording's")?;
+        return Ok((args.file.clone(), driver));
+    }
+    let file = args.file.join(RECORDING);
+    if !file.exists() {
+        bail!(
+            "{} has no recording: crash bundles have one with `record` in the policy's [bundles] (docs/policy.md)",
+            args.file.display()
+        );
+    }
+    Ok((file, given.map_or_else(|| postmortem::driver_file(&args.file), Ok)?))
 }
 
 /// Refuses a driver in whose memory things are elsewhere: the recording has addresses.
@@ -187,11 +248,12 @@ fn host(head: &Head, module: &DriverModule, map: &'static RegisterMap) -> Result
     Ok(builder.host(Box::new(RecordedDevice::of(&head.device)))?)
 }
 
-fn introduction(head: &Head, same: bool) -> String {
+fn introduction(head: &Head, same: bool, is_end: bool) -> String {
     let Head { driver, device, how: How { isolation, .. }, .. } = head;
+    let part = if is_end { ", the end of its run" } else { "" };
     let which = if same { "" } else { ", and this is another build of it" };
     format!(
-        "recorded: {} drives {}, isolation {}{which}\n",
+        "recorded: {} drives {}, isolation {}{part}{which}\n",
         Printable(driver),
         Printable(&device.name),
         Printable(isolation)
@@ -223,6 +285,11 @@ fn describe(
         // Loads and stores that were otherwise are found when their call is over.
         writeln!(text, "  where     somewhere in the call")?;
     }
+    places(text, callers, source)
+}
+
+/// Says where the driver was, innermost first.
+fn places(text: &mut String, callers: &[Caller], source: Option<&Source>) -> Result<()> {
     for caller in callers {
         let name = caller.name.as_deref().map_or_else(|| format!("function {}", caller.function), demangled);
         writeln!(text, "  where     {name}")?;

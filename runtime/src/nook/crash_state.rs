@@ -1,7 +1,7 @@
 //! What is left of a driver that faulted, to find out why.
 
 use super::Nook;
-use crate::{Class, CrashState, MemoryDump};
+use crate::{Caller, Class, CrashState, MemoryDump};
 
 impl<C: Class> Nook<C> {
     /// Says what is kept of an instance's memory when it ends.
@@ -9,10 +9,15 @@ impl<C: Class> Nook<C> {
         self.host_mut().call.trace.keep = keep;
     }
 
+    /// Returns the driver's call stack at the last fault, innermost first, if its own code was running.
+    pub fn callers_of_fault(&self) -> &[Caller] {
+        &self.host().call.trace.callers
+    }
+
     /// Returns where the driver's code was at the last fault: bytes from the start of the module as the loader made it,
     /// if it was running.
     pub fn place_of_fault(&self) -> Option<u64> {
-        self.host().call.trace.callers.iter().find(|caller| caller.in_driver)?.module_offset
+        self.callers_of_fault().iter().find(|caller| caller.in_driver)?.module_offset
     }
 
     /// Takes what is known of the last fault. An instance that is still there is captured as it is now; of one that was
@@ -21,5 +26,11 @@ impl<C: Class> Nook<C> {
         let host = self.host_mut();
         host.dump_memory();
         host.call.trace.take()
+    }
+
+    /// Returns the file of what is kept of a recording, up to now, if what [records](crate::Host::record) this nook keeps
+    /// anything. It can have several MiB.
+    pub fn kept_recording(&mut self) -> Option<Vec<u8>> {
+        self.host_mut().recorder()?.kept()
     }
 }

@@ -2,11 +2,11 @@
 
 use nook_abi::{Entry, Fault, Hostcall};
 use nook_instrument::{BORDER_EXPORT, Border, LoadKind};
-use wasmtime::{Caller, Func, Instance, Ref, Store};
+use wasmtime::{Caller, Func, Instance, Ref, Store, Val};
 
 use super::player::Player;
 use super::recorder::Recorder;
-use super::{RecordSink, Tape};
+use super::{GlobalValue, RecordSink, Tape};
 use crate::call_trace::Word;
 use crate::{Host, Life, Space};
 
@@ -102,6 +102,21 @@ impl Host {
     pub(crate) fn record_restored(&mut self, snapshot: u64) {
         if let Some((recorder, space)) = self.recorder_and_space() {
             recorder.restored(snapshot, space);
+        }
+    }
+
+    /// Returns whether the driver's state is to be recorded before it is called.
+    #[inline]
+    pub(crate) fn wants_checkpoint(&mut self) -> bool {
+        let told_ns = self.call.trace.told_ns;
+        self.recorder().is_some_and(|recorder| recorder.wants_checkpoint(told_ns))
+    }
+
+    /// Has the driver's state recorded, of which these are its globals.
+    pub(crate) fn record_checkpoint(&mut self, globals: &[Val]) {
+        let globals: Option<Vec<_>> = globals.iter().map(GlobalValue::of).collect();
+        if let (Some((recorder, space)), Some(globals)) = (self.recorder_and_space(), globals) {
+            recorder.checkpoint(space, globals);
         }
     }
 

@@ -11,7 +11,8 @@
 //!   comes, counted in loads since the call began. Hostcalls are compared, and answered with what they returned.
 //! - [`replay()`] calls the entries, rolls back, and restores snapshots, as the recorded run did.
 //!
-//! Where host and driver changed memory together (a rollback, a restored snapshot), the recording has the bytes.
+//! Where host and driver changed memory together (a rollback, a restored snapshot), the recording has the bytes. What keeps
+//! the last seconds only asks for a checkpoint now and then, with all of the instance's state, and forgets what was before.
 //! A call that was ended from outside (its time was up, its device went) has no exact place: when it is run again, it
 //! ends at the first deadline check, hostcall, or load from shared memory after its last event. That is right because
 //! such a call was undone, or its instance is gone.
@@ -27,11 +28,12 @@ mod replay;
 use std::borrow::Cow;
 
 use nook_abi::{Entry, Fault, Hostcall};
+use wasmtime::Val;
 
 pub(crate) use border::attach;
 use player::Player;
 pub(crate) use recorder::Recorder;
-pub use replay::{Difference, Found, ReplayError, Replayed, Stopped, replay};
+pub use replay::{Difference, Faulted, Found, ReplayError, Replayed, Stopped, replay};
 
 /// Bytes of a driver's memory: where they are, and what they are.
 pub type Bytes<'a> = (u64, Cow<'a, [u8]>);
@@ -90,6 +92,48 @@ pub enum Recorded<'a> {
         /// Shared memory.
         memory: Vec<Bytes<'a>>,
     },
+    /// The instance goes on from here, also where nothing is known of what it did before: this is all of its state.
+    Checkpoint {
+        /// The module's mutable globals.
+        globals: Vec<GlobalValue>,
+        /// Its memory; zero elsewhere.
+        memory: Vec<Bytes<'a>>,
+    },
+}
+
+/// The value of a global. That of a float is its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobalValue {
+    /// `i32`.
+    I32(u32),
+    /// `i64`.
+    I64(u64),
+    /// `f32`.
+    F32(u32),
+    /// `f64`.
+    F64(u64),
+}
+
+impl GlobalValue {
+    /// Returns it, unless it is a vector or a reference.
+    fn of(value: &Val) -> Option<Self> {
+        match *value {
+            Val::I32(value) => Some(GlobalValue::I32(value.cast_unsigned())),
+            Val::I64(value) => Some(GlobalValue::I64(value.cast_unsigned())),
+            Val::F32(bits) => Some(GlobalValue::F32(bits)),
+            Val::F64(bits) => Some(GlobalValue::F64(bits)),
+            _ => None,
+        }
+    }
+
+    fn value(self) -> Val {
+        match self {
+            GlobalValue::I32(value) => Val::I32(value.cast_signed()),
+            GlobalValue::I64(value) => Val::I64(value.cast_signed()),
+            GlobalValue::F32(bits) => Val::F32(bits),
+            GlobalValue::F64(bits) => Val::F64(bits),
+        }
+    }
 }
 
 /// How a call of the driver ended.
@@ -121,6 +165,19 @@ fn is_from_outside(fault: &Fault) -> bool {
 pub trait RecordSink: Send {
     /// Takes the next event.
     fn add(&mut self, event: &Recorded<'_>);
+
+    /// Returns whether the next event should be a [checkpoint](Recorded::Checkpoint), because nothing before it will be
+    /// kept for much longer. `told_ns` is the time in the host page. It does not come where an instance cannot be
+    /// [captured](crate::Driver::capture).
+    fn wants_checkpoint(&self, told_ns: u64) -> bool {
+        let _ = told_ns;
+        false
+    }
+
+    /// Returns the file of what it keeps, if it keeps anything itself.
+    fn kept(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What is at a driver's border besides the host.

@@ -17,6 +17,8 @@ pub(crate) struct Player {
     events: VecDeque<Recorded<'static>>,
     /// It was ended from outside.
     is_cut: bool,
+    /// A hostcall was refused, as in the recording, which ends it.
+    is_refused: bool,
     entry: Entry,
     loads: u64,
     stored: Stored,
@@ -33,6 +35,7 @@ impl Player {
         Player {
             events: VecDeque::new(),
             is_cut: false,
+            is_refused: false,
             entry: Entry::Probe,
             loads: 0,
             stored: Stored::NOTHING,
@@ -44,7 +47,7 @@ impl Player {
     /// Begins a call, whose events up to its end these are.
     pub(super) fn begin(&mut self, entry: Entry, events: VecDeque<Recorded<'static>>) {
         self.is_cut = matches!(events.back(), Some(Recorded::Left { how: HowLeft::Cut(_), .. }) | None);
-        (self.events, self.entry) = (events, entry);
+        (self.events, self.entry, self.is_refused) = (events, entry, false);
         self.loads = 0;
         self.stored = Stored::NOTHING;
         self.watch.end_calls(self.is_over());
@@ -59,6 +62,7 @@ impl Player {
         let how = HowLeft::of(outcome);
         match self.events.pop_front() {
             Some(Recorded::Left { how: HowLeft::Cut(_), .. }) | None => None,
+            Some(Recorded::Left { how: HowLeft::Faulted(_), .. }) if self.is_refused => None,
             Some(Recorded::Left { how: recorded, .. }) if recorded != how => {
                 Some(self.differs(Some(recorded.into()), how.into()))
             }
@@ -162,8 +166,10 @@ impl Player {
             Some(Recorded::Called { call: recorded, args: with, .. }) if *recorded == call && *with == args => {
                 match self.take() {
                     Some(Recorded::Called { outcome: Ok(result), .. }) => Ok(result),
-                    // It was refused, and that ended the call.
-                    _ => Err(ENDS),
+                    _ => {
+                        self.is_refused = true;
+                        Err(ENDS)
+                    }
                 }
             }
             _ if self.is_over() => Err(ENDS),

@@ -1,9 +1,11 @@
 //! Recording: the shadow, and what differs from it.
 
+use std::ops::Range;
+
 use nook_abi::{Entry, Fault, Hostcall};
 use nook_instrument::LoadKind;
 
-use super::{HowLeft, RecordSink, Recorded, Stored, low_bytes};
+use super::{Bytes, GlobalValue, HowLeft, RecordSink, Recorded, Stored, low_bytes};
 use crate::Space;
 
 /// The grain in which memory is written down where all of it is.
@@ -104,7 +106,7 @@ impl Recorder {
         let Some(first) = known.iter().zip(bytes).position(|(a, b)| a != b) else { return };
         let last = known.iter().zip(bytes).rposition(|(a, b)| a != b).unwrap_or(first);
         known[first..=last].copy_from_slice(&bytes[first..=last]);
-        let bytes: super::Bytes<'_> = (addr + first as u64, bytes[first..=last].into());
+        let bytes: Bytes<'_> = (addr + first as u64, bytes[first..=last].into());
         self.touched.push((bytes.0, bytes.1.len() as u64));
         self.sink.add(&Recorded::Loaded { load: self.loads, bytes });
     }
@@ -175,27 +177,54 @@ impl Recorder {
     /// Notes that the instance goes on from a snapshot: from here on all that it shares is known.
     pub(crate) fn restored(&mut self, snapshot: u64, space: &Space) {
         let Some((from, bytes)) = shared_bytes(space, self.from, self.shadow.len() as u64) else { return };
-        let mut memory: Vec<(u64, std::borrow::Cow<'_, [u8]>)> = Vec::new();
-        for (grain, at) in bytes.chunks(GRAIN).zip((from..).step_by(GRAIN)) {
-            if grain.iter().any(|byte| *byte != 0) {
-                match memory.last_mut() {
-                    Some((begin, bytes)) if *begin + bytes.len() as u64 == at => bytes.to_mut().extend(grain),
-                    _ => memory.push((at, grain.to_vec().into())),
-                }
-            }
-        }
+        let memory = filled(from, &bytes);
         self.shadow.fill(0);
         self.take(&memory);
         self.sink.add(&Recorded::Restored { snapshot, memory });
     }
 
-    fn take(&mut self, memory: &[super::Bytes<'_>]) {
+    #[inline]
+    pub(crate) fn wants_checkpoint(&self, told_ns: u64) -> bool {
+        self.sink.wants_checkpoint(told_ns)
+    }
+
+    /// Returns the file of what is kept, if anything is.
+    pub(crate) fn kept(&self) -> Option<Vec<u8>> {
+        self.sink.kept()
+    }
+
+    /// Notes all of the instance's state, between two calls. What it shares is what it knows of that.
+    pub(crate) fn checkpoint(&mut self, space: &Space, globals: Vec<GlobalValue>) {
+        let Some(private) = space.slice(0, self.from) else { return };
+        let mut bytes = vec![0; self.from as usize];
+        private.copy_to(&mut bytes);
+        let mut memory = filled(0, &bytes);
+        memory.extend(filled(self.from, &self.shadow));
+        self.sink.add(&Recorded::Checkpoint { globals, memory });
+    }
+
+    fn take(&mut self, memory: &[Bytes<'_>]) {
         for (addr, bytes) in memory {
             if let Some(known) = shadow(&mut self.shadow, self.from, *addr, bytes.len()) {
                 known.copy_from_slice(bytes);
             }
         }
     }
+}
+
+/// Returns what is not all zero, of memory that begins at `from`.
+fn filled(from: u64, bytes: &[u8]) -> Vec<Bytes<'_>> {
+    let mut filled: Vec<Range<usize>> = Vec::new();
+    for (grain, begin) in bytes.chunks(GRAIN).zip((0..).step_by(GRAIN)) {
+        if grain.iter().any(|byte| *byte != 0) {
+            let end = begin + grain.len();
+            match filled.last_mut() {
+                Some(last) if last.end == begin => last.end = end,
+                _ => filled.push(begin..end),
+            }
+        }
+    }
+    filled.into_iter().map(|range| (from + range.start as u64, bytes[range].into())).collect()
 }
 
 /// Returns a part of the shadow.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use nook_abi::{Addr, Entry, Fault, Hostcall};
 
 use super::player::put;
-use super::{Bytes, HowLeft, Recorded};
+use super::{Bytes, GlobalValue, HowLeft, Recorded};
 use crate::call_trace::Word;
 use crate::{Caller, Driver, Host, Image, Launcher};
 
@@ -83,6 +83,19 @@ pub struct Replayed {
     pub restores: u64,
     /// The time in the host page in the last call, in nanoseconds of the nook's clock.
     pub told_ns: u64,
+    /// How the last call ended, if it faulted, as it had in the recorded run.
+    pub fault: Option<Faulted>,
+}
+
+/// A call that faulted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faulted {
+    /// Which entry was called.
+    pub entry: Entry,
+    /// The fault, in words.
+    pub text: String,
+    /// Where it was in the driver, innermost first, if its code was running.
+    pub callers: Vec<Caller>,
 }
 
 /// Why it went no further.
@@ -174,6 +187,7 @@ impl Run<'_> {
                 Recorded::RolledBack(memory) => self.roll_back(&memory)?,
                 Recorded::Captured(snapshot) => self.capture(snapshot)?,
                 Recorded::Restored { snapshot, memory } => self.restore(snapshot, &memory)?,
+                Recorded::Checkpoint { globals, memory } => self.go_on(&globals, &memory)?,
                 Recorded::Counted(_) | Recorded::Loaded { .. } | Recorded::Called { .. } | Recorded::Left { .. } => {
                     return Err(ReplayError::Senseless("something happens in no call"));
                 }
@@ -211,7 +225,11 @@ impl Run<'_> {
         let Some(space) = self.driver()?.host().space else { return Ok(()) };
         let from = space.host_page_addr();
         put(&space, from, &vec![0; (space.len_bytes() - from) as usize]);
-        memory.iter().for_each(|(addr, bytes)| put(&space, *addr, bytes));
+        for (addr, bytes) in memory {
+            // What is below is the driver's own, and was put back with it.
+            let own = usize::try_from(from.saturating_sub(*addr)).map_or(bytes.len(), |own| own.min(bytes.len()));
+            put(&space, addr + own as u64, &bytes[own..]);
+        }
         Ok(())
     }
 
@@ -234,6 +252,10 @@ impl Run<'_> {
             }
         }
         self.did.calls += 1;
+        let fault = match events.back() {
+            Some(Recorded::Left { how: HowLeft::Faulted(text), .. }) => Some(text.to_string()),
+            _ => None,
+        };
         let driver = self.driver()?;
         // What the last call did was not undone. It did nothing to the device that could fail.
         let _ = driver.host_mut().commit_transaction();
@@ -241,8 +263,11 @@ impl Run<'_> {
         let outcome = enter(driver, entry, args);
         let host = driver.host_mut();
         let difference = host.player().and_then(|player| player.end(&outcome));
-        let Some(difference) = difference else { return Ok(None) };
         let callers = if outcome.is_err() { host.call.trace.take().callers } else { Vec::new() };
+        let Some(difference) = difference else {
+            self.did.fault = fault.map(|text| Faulted { entry, text, callers });
+            return Ok(None);
+        };
         Ok(Some(Stopped::Difference { difference, callers }))
     }
 
@@ -271,9 +296,23 @@ impl Run<'_> {
     fn restore<E>(&mut self, snapshot: u64, memory: &[Bytes<'_>]) -> Result<(), ReplayError<E>> {
         self.did.restores += 1;
         let image = self.images.get(&snapshot).ok_or(ReplayError::Senseless("there was no such snapshot"))?.clone();
+        self.put_back(&image, memory)
+    }
+
+    /// Goes on from a checkpoint: in the instance that runs, or in a fresh one at the recording's beginning.
+    fn go_on<E>(&mut self, globals: &[GlobalValue], memory: &[Bytes<'_>]) -> Result<(), ReplayError<E>> {
+        if matches!(self.state, State::Idle(_)) {
+            self.begin()?;
+        }
+        let globals = globals.iter().map(|global| global.value()).collect();
+        let image = Image::from_bytes(memory, self.driver()?.host().layout(), globals);
+        self.put_back(&image, memory)
+    }
+
+    fn put_back<E>(&mut self, image: &Image, memory: &[Bytes<'_>]) -> Result<(), ReplayError<E>> {
         let driver = self.driver()?;
         driver.host_mut().forget_transaction();
-        driver.restore(&image).map_err(ReplayError::Impossible)?;
+        driver.restore(image).map_err(ReplayError::Impossible)?;
         self.share(memory)
     }
 }
