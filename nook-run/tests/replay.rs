@@ -226,7 +226,7 @@ fn bundles(place: &Place) -> Vec<String> {
 #[test]
 fn a_crash_bundle_has_the_time_before_the_fault_and_ends_with_it() {
     let place = Place::new();
-    // Whatever a fault comes to, and from whichever beginning: a start, a checkpoint, a snapshot that was restored.
+    // Whatever a fault comes to, and from whichever beginning: a start, a state, a snapshot that was restored.
     let rest =
         "[snapshots]\nevery = \"50ms\"\n[restart]\nbudget = 100\nbackoff_first = \"1ms\"\nbackoff_most = \"1ms\"\n";
     for (name, first) in [("log", ""), ("pages", "method = \"pages\"\n"), ("snapshots", "enabled = false\n")] {

@@ -77,9 +77,7 @@ macro_rules! define_wasm_driver {
             $(
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
-                    if self.store.data_mut().wants_checkpoint() {
-                        self.record_checkpoint();
-                    }
+                    record::keep_state(&mut self.store, self.rollback.as_deref_mut(), self.fault);
                     let Some(entry) = &self.entries.$name else { return Ok(absent!($result)) };
                     let taken = self.store.data().device_is_taken();
                     if self.fault.is_some() || taken.is_some() {
@@ -235,14 +233,6 @@ impl WasmDriver {
         host.drop_doorbells();
         host.left(&Err::<(), _>(fault));
         fault
-    }
-
-    /// Has the instance's state recorded before it is called, if it can be called and captured.
-    #[cold]
-    fn record_checkpoint(&mut self) {
-        let Some(rollback) = self.rollback.as_mut().filter(|_| self.fault.is_none()) else { return };
-        let globals = rollback.globals(&mut self.store);
-        self.store.data_mut().record_checkpoint(&globals);
     }
 
     /// Returns why the instance cannot be called: it has ended already, or it ends because the device went.

@@ -24,10 +24,10 @@ const CUT: u8 = 14;
 const ROLLED_BACK: u8 = 15;
 const CAPTURED: u8 = 16;
 const RESTORED: u8 = 17;
-const CHECKPOINT: u8 = 18;
+const STATE: u8 = 18;
 
-/// What the numbers of an event are counted from; the same on both sides. From a checkpoint on, nothing before it counts:
-/// it may be gone.
+/// What the numbers of an event are counted from; the same on both sides. With a state they begin at nothing: what was
+/// before it may be gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Since {
     told_ns: u64,
@@ -142,8 +142,8 @@ pub fn write(event: &Recorded<'_>, since: &mut Since, out: &mut Vec<u8>) {
             put(out, *snapshot);
             put_memory(out, memory);
         }
-        Recorded::Checkpoint { globals, memory } => {
-            out.push(CHECKPOINT);
+        Recorded::State { globals, memory } => {
+            out.push(STATE);
             put(out, globals.len() as u64);
             globals.iter().for_each(|&global| put_global(out, global));
             put_memory(out, memory);
@@ -198,12 +198,12 @@ pub fn read(since: &mut Since, bytes: &mut &[u8]) -> Option<Recorded<'static>> {
         ROLLED_BACK => Recorded::RolledBack(memory(bytes)?),
         CAPTURED => Recorded::Captured(number(bytes)?),
         RESTORED => Recorded::Restored { snapshot: number(bytes)?, memory: memory(bytes)? },
-        CHECKPOINT => {
+        STATE => {
             let count = number(bytes)?;
             // Each takes two bytes at least.
             let globals = if count > bytes.len() as u64 { None } else { (0..count).map(|_| global(bytes)).collect() };
             *since = Since::default();
-            Recorded::Checkpoint { globals: globals?, memory: memory(bytes)? }
+            Recorded::State { globals: globals?, memory: memory(bytes)? }
         }
         _ => return None,
     })
@@ -239,7 +239,7 @@ pub mod tests {
             left(HowLeft::Cut(why())),
             Recorded::Restored { snapshot: 3, memory: vec![bytes(4096)] },
             Recorded::Restored { snapshot: 4, memory: vec![] },
-            Recorded::Checkpoint {
+            Recorded::State {
                 globals: vec![
                     GlobalValue::I32(u32::MAX),
                     GlobalValue::I64(1 << 63),

@@ -11,11 +11,11 @@ use crate::frames;
 
 /// A part that has this many bytes is followed by another, however short its time is.
 const PART_BYTES: usize = 16 << 20;
-/// What has this many bytes, and no checkpoint comes, is dropped.
+/// What has this many bytes, and no state of the driver comes, is dropped.
 const MOST_BYTES: usize = 64 << 20;
 
 /// A part of a run, which can be run again without what was before it: it begins with an instance's beginning, or with
-/// a checkpoint.
+/// a state of it.
 struct Part {
     /// Snapshots up to this one were taken before it.
     after: u64,
@@ -30,7 +30,7 @@ pub struct LastSeconds {
     keep_ns: u64,
     /// How the file begins.
     beginning: Vec<u8>,
-    /// The one that grows, and the one before it; none before the first event, or if what there was cannot be run again.
+    /// The one that grows, and the one before it; none at first, or if what there was cannot be run again.
     parts: VecDeque<Part>,
     since: Since,
     /// The last snapshot that was taken.
@@ -73,7 +73,7 @@ impl LastSeconds {
 impl RecordSink for LastSeconds {
     fn add(&mut self, event: &Recorded<'_>) {
         match event {
-            Recorded::Checkpoint { .. } => self.begin(),
+            Recorded::State { .. } => self.begin(),
             Recorded::Begun if self.parts.is_empty() => self.begin(),
             Recorded::Captured(snapshot) => self.captured = *snapshot,
             // What it goes on from is not there.
@@ -91,7 +91,7 @@ impl RecordSink for LastSeconds {
         }
     }
 
-    fn wants_checkpoint(&self, told_ns: u64) -> bool {
+    fn wants_state(&self, told_ns: u64) -> bool {
         self.is_full(told_ns)
     }
 
@@ -115,8 +115,8 @@ mod tests {
 
     const KEEP_NS: u64 = 1_000;
 
-    fn checkpoint() -> Recorded<'static> {
-        Recorded::Checkpoint { globals: vec![], memory: vec![(64, vec![1; 8].into())] }
+    fn state() -> Recorded<'static> {
+        Recorded::State { globals: vec![], memory: vec![(64, vec![1; 8].into())] }
     }
 
     fn entered(told_ns: u64) -> Recorded<'static> {
@@ -125,8 +125,8 @@ mod tests {
 
     /// Does what a recorder does before a call.
     fn call(last: &mut LastSeconds, told_ns: u64) {
-        if last.wants_checkpoint(told_ns) {
-            last.add(&checkpoint());
+        if last.wants_state(told_ns) {
+            last.add(&state());
         }
         last.add(&entered(told_ns));
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_one_the_end_is_kept_and_begins_with_a_checkpoint() {
+    fn of_a_long_one_the_end_is_kept_and_begins_with_a_state() {
         let mut last = LastSeconds::new(KEEP_NS, &head()).unwrap();
         last.add(&Recorded::Begun);
         for n in 0..1_000 {
@@ -165,9 +165,9 @@ mod tests {
             });
             let kept_ns = 5_000 + n * 100 - first.unwrap();
             assert!(kept_ns < 2 * KEEP_NS && (kept_ns >= KEEP_NS || n < 10), "{kept_ns} ns after {n} calls");
-            assert!(matches!(events[0], Recorded::Begun | Recorded::Checkpoint { .. }));
+            assert!(matches!(events[0], Recorded::Begun | Recorded::State { .. }));
         }
-        assert_eq!(kept(&last)[0], checkpoint());
+        assert_eq!(kept(&last)[0], state());
     }
 
     #[test]
@@ -184,18 +184,18 @@ mod tests {
         last.add(&restored(2));
         assert_eq!(kept(&last).last(), Some(&restored(2)));
         last.add(&restored(1));
-        assert!(last.kept().is_none() && last.wants_checkpoint(4_000));
+        assert!(last.kept().is_none() && last.wants_state(4_000));
         call(&mut last, 4_000);
-        assert_eq!(kept(&last), [checkpoint(), entered(4_000)]);
+        assert_eq!(kept(&last), [state(), entered(4_000)]);
     }
 
     #[test]
-    fn where_no_checkpoint_comes_memory_stays_bounded() {
+    fn where_no_state_comes_memory_stays_bounded() {
         let mut last = LastSeconds::new(KEEP_NS, &head()).unwrap();
         last.add(&Recorded::Begun);
         let big = || Recorded::RolledBack(vec![(0, vec![1; 1 << 20].into())]);
         (0..63).for_each(|_| last.add(&big()));
-        assert!(last.kept().is_some_and(|file| file.len() < MOST_BYTES) && last.wants_checkpoint(0));
+        assert!(last.kept().is_some_and(|file| file.len() < MOST_BYTES) && last.wants_state(0));
         (0..9).for_each(|_| last.add(&big()));
         assert!(last.kept().is_none());
         last.add(&Recorded::Begun);

@@ -73,7 +73,7 @@ pub(crate) struct Begun {
 enum Destination {
     /// All of it into a file.
     File(Writer),
-    /// The end of it into crash bundles: at least so many nanoseconds.
+    /// The end of it into crash bundles: at least this many nanoseconds.
     Bundles(u64),
 }
 
@@ -138,14 +138,14 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     let same = head.sha256 == sha256;
     let mut is_end = false;
     let next = || match reader.event()? {
-        Some(Recorded::Checkpoint { .. }) if !same => bail!(
+        Some(Recorded::State { .. }) if !same => bail!(
             "{} goes on amid a run, with the memory of the driver that was recorded, and {} is another build of it, which \
              has its data and functions elsewhere: a changed driver needs a recording from the start (--record)",
             file.display(),
             driver.display()
         ),
         event => {
-            is_end |= reader.events() == 1 && matches!(event, Some(Recorded::Checkpoint { .. }));
+            is_end |= reader.events() == 1 && matches!(event, Some(Recorded::State { .. }));
             Ok(event)
         }
     };

@@ -28,8 +28,8 @@ impl<C: Class> Nook<C> {
         host.call.trace.take()
     }
 
-    /// Returns the file of what is kept of a recording, up to now, if what [records](crate::Host::record) this nook keeps
-    /// anything. It can have several MiB.
+    /// Returns the file of what is kept of a recording, up to now, if what [records](crate::Host::record) this nook
+    /// keeps anything. It can have several MiB.
     pub fn kept_recording(&mut self) -> Option<Vec<u8>> {
         self.host_mut().recorder()?.kept()
     }

@@ -8,7 +8,7 @@ use super::player::Player;
 use super::recorder::Recorder;
 use super::{GlobalValue, RecordSink, Tape};
 use crate::call_trace::Word;
-use crate::{Host, Life, Space};
+use crate::{Host, InstanceRollback, Life, Space};
 
 /// Gives an instance the functions of the host that it calls, if it is of a module that calls them.
 pub(crate) fn attach(store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<()> {
@@ -39,6 +39,18 @@ pub(crate) fn attach(store: &mut Store<Host>, instance: &Instance) -> wasmtime::
         table.set(&mut *store, border as u64, Ref::Func(Some(function)))?;
     }
     Ok(())
+}
+
+/// Has an instance's state recorded before it is called, if that is asked for, and it can be called and captured.
+#[inline]
+pub(crate) fn keep_state(store: &mut Store<Host>, rollback: Option<&mut dyn InstanceRollback>, fault: Option<Fault>) {
+    if let Some(rollback) = rollback
+        && fault.is_none()
+        && store.data_mut().wants_state()
+    {
+        let globals = rollback.globals(store);
+        store.data_mut().record_state(&globals);
+    }
 }
 
 impl Host {
@@ -107,16 +119,17 @@ impl Host {
 
     /// Returns whether the driver's state is to be recorded before it is called.
     #[inline]
-    pub(crate) fn wants_checkpoint(&mut self) -> bool {
+    fn wants_state(&mut self) -> bool {
         let told_ns = self.call.trace.told_ns;
-        self.recorder().is_some_and(|recorder| recorder.wants_checkpoint(told_ns))
+        self.recorder().is_some_and(|recorder| recorder.wants_state(told_ns))
     }
 
     /// Has the driver's state recorded, of which these are its globals.
-    pub(crate) fn record_checkpoint(&mut self, globals: &[Val]) {
+    #[cold]
+    fn record_state(&mut self, globals: &[Val]) {
         let globals: Option<Vec<_>> = globals.iter().map(GlobalValue::of).collect();
         if let (Some((recorder, space)), Some(globals)) = (self.recorder_and_space(), globals) {
-            recorder.checkpoint(space, globals);
+            recorder.state(space, globals);
         }
     }
 

@@ -11,8 +11,8 @@
 //!   comes, counted in loads since the call began. Hostcalls are compared, and answered with what they returned.
 //! - [`replay()`] calls the entries, rolls back, and restores snapshots, as the recorded run did.
 //!
-//! Where host and driver changed memory together (a rollback, a restored snapshot), the recording has the bytes. What keeps
-//! the last seconds only asks for a checkpoint now and then, with all of the instance's state, and forgets what was before.
+//! Where host and driver changed memory together (a rollback, a restored snapshot), the recording has the bytes. A
+//! recording of the last seconds only asks for all of the instance's state now and then, and forgets what was before.
 //! A call that was ended from outside (its time was up, its device went) has no exact place: when it is run again, it
 //! ends at the first deadline check, hostcall, or load from shared memory after its last event. That is right because
 //! such a call was undone, or its instance is gone.
@@ -30,7 +30,7 @@ use std::borrow::Cow;
 use nook_abi::{Entry, Fault, Hostcall};
 use wasmtime::Val;
 
-pub(crate) use border::attach;
+pub(crate) use border::{attach, keep_state};
 use player::Player;
 pub(crate) use recorder::Recorder;
 pub use replay::{Difference, Faulted, Found, ReplayError, Replayed, Stopped, replay};
@@ -93,7 +93,7 @@ pub enum Recorded<'a> {
         memory: Vec<Bytes<'a>>,
     },
     /// The instance goes on from here, also where nothing is known of what it did before: this is all of its state.
-    Checkpoint {
+    State {
         /// The module's mutable globals.
         globals: Vec<GlobalValue>,
         /// Its memory; zero elsewhere.
@@ -166,10 +166,10 @@ pub trait RecordSink: Send {
     /// Takes the next event.
     fn add(&mut self, event: &Recorded<'_>);
 
-    /// Returns whether the next event should be a [checkpoint](Recorded::Checkpoint), because nothing before it will be
+    /// Returns whether the next event should be a [state](Recorded::State), because nothing before it will be
     /// kept for much longer. `told_ns` is the time in the host page. It does not come where an instance cannot be
     /// [captured](crate::Driver::capture).
-    fn wants_checkpoint(&self, told_ns: u64) -> bool {
+    fn wants_state(&self, told_ns: u64) -> bool {
         let _ = told_ns;
         false
     }

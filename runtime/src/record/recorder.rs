@@ -184,8 +184,8 @@ impl Recorder {
     }
 
     #[inline]
-    pub(crate) fn wants_checkpoint(&self, told_ns: u64) -> bool {
-        self.sink.wants_checkpoint(told_ns)
+    pub(crate) fn wants_state(&self, told_ns: u64) -> bool {
+        self.sink.wants_state(told_ns)
     }
 
     /// Returns the file of what is kept, if anything is.
@@ -194,13 +194,13 @@ impl Recorder {
     }
 
     /// Notes all of the instance's state, between two calls. What it shares is what it knows of that.
-    pub(crate) fn checkpoint(&mut self, space: &Space, globals: Vec<GlobalValue>) {
+    pub(crate) fn state(&mut self, space: &Space, globals: Vec<GlobalValue>) {
         let Some(private) = space.slice(0, self.from) else { return };
         let mut bytes = vec![0; self.from as usize];
         private.copy_to(&mut bytes);
         let mut memory = filled(0, &bytes);
         memory.extend(filled(self.from, &self.shadow));
-        self.sink.add(&Recorded::Checkpoint { globals, memory });
+        self.sink.add(&Recorded::State { globals, memory });
     }
 
     fn take(&mut self, memory: &[Bytes<'_>]) {

@@ -187,7 +187,7 @@ impl Run<'_> {
                 Recorded::RolledBack(memory) => self.roll_back(&memory)?,
                 Recorded::Captured(snapshot) => self.capture(snapshot)?,
                 Recorded::Restored { snapshot, memory } => self.restore(snapshot, &memory)?,
-                Recorded::Checkpoint { globals, memory } => self.go_on(&globals, &memory)?,
+                Recorded::State { globals, memory } => self.go_on(&globals, &memory)?,
                 Recorded::Counted(_) | Recorded::Loaded { .. } | Recorded::Called { .. } | Recorded::Left { .. } => {
                     return Err(ReplayError::Senseless("something happens in no call"));
                 }
@@ -299,7 +299,7 @@ impl Run<'_> {
         self.put_back(&image, memory)
     }
 
-    /// Goes on from a checkpoint: in the instance that runs, or in a fresh one at the recording's beginning.
+    /// Goes on from a state: in the instance that runs, or in a fresh one at the recording's beginning.
     fn go_on<E>(&mut self, globals: &[GlobalValue], memory: &[Bytes<'_>]) -> Result<(), ReplayError<E>> {
         if matches!(self.state, State::Idle(_)) {
             self.begin()?;
