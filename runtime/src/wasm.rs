@@ -77,7 +77,7 @@ macro_rules! define_wasm_driver {
             $(
                 #[inline]
                 fn $name(&mut self, $($arg: $ty),*) -> Result<$result, Fault> {
-                    record::keep_state(&mut self.store, self.rollback.as_deref_mut(), self.fault);
+                    record::keep_state(&mut self.store, &mut self.rollback, self.fault);
                     let Some(entry) = &self.entries.$name else { return Ok(absent!($result)) };
                     let taken = self.store.data().device_is_taken();
                     if self.fault.is_some() || taken.is_some() {

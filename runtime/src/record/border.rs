@@ -43,7 +43,11 @@ pub(crate) fn attach(store: &mut Store<Host>, instance: &Instance) -> wasmtime::
 
 /// Has an instance's state recorded before it is called, if that is asked for, and it can be called and captured.
 #[inline]
-pub(crate) fn keep_state(store: &mut Store<Host>, rollback: Option<&mut dyn InstanceRollback>, fault: Option<Fault>) {
+pub(crate) fn keep_state(
+    store: &mut Store<Host>,
+    rollback: &mut Option<Box<dyn InstanceRollback>>,
+    fault: Option<Fault>,
+) {
     if let Some(rollback) = rollback
         && fault.is_none()
         && store.data_mut().wants_state()
