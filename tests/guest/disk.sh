@@ -49,14 +49,14 @@ hash_of() {
     dd if="$1" bs=1M skip="$2" count="$3" 2> /dev/null | sha1sum | cut -d' ' -f1
 }
 
-# Runs nook-run's driver on the disk with the options, to its end, which must be status $1.
+# Runs nook-run's driver, or the one that DRIVER names, on the disk with the options, to its end, which must be status $1.
 disk_run() {
     local wanted status
     wanted=$1
     status=0
     shift
     give "$DISK" vfio-pci
-    nook-run /drivers/nvme.wasm --pci "00:$DISK.0" --json /tmp/report.json "$@" > /tmp/said 2>&1 || status=$?
+    nook-run "/drivers/${DRIVER:-nvme}.wasm" --pci "00:$DISK.0" --json /tmp/report.json "$@" > /tmp/said 2>&1 || status=$?
     cat /tmp/said
     [ "$status" = "$wanted" ] || fail "nook-run $* ended with $status: $(tail -n 3 /tmp/said | tr '\n' ' ')"
 }

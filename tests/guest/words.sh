@@ -27,10 +27,10 @@ points_to() {
 }
 
 # How the names begin under which the kernel counts the interrupts of the card in slot $1 that vfio-pci has: MSI on the
-# e1000e, both messages of the igb.
+# e1000e, all messages of the igb and of virtio cards.
 vfio_interrupt() {
     case $(cat "$(card "$1")/device") in
-        0x10c9) echo vfio-msix ;;
+        0x10c9 | 0x1041) echo vfio-msix ;;
         0x10d3) echo "vfio-msi[0](0000:00:$1.0)" ;;
         *) echo "vfio-intx(0000:00:$1.0)" ;;
     esac

@@ -36,7 +36,7 @@ const MODULES: [&str; 11] =
     ["vfio-pci", "vfio_iommu_type1", "e1000", "e1000e", "igb", "tun", "nvme", "nbd", "loop", "crc32c_generic", "ext4"];
 
 /// The scripts that have cases, in the order in which they run: those without an IOMMU last.
-const CASES: [&str; 3] = ["disk.sh", "cases.sh", "keys.sh"];
+const CASES: [&str; 4] = ["disk.sh", "virtio.sh", "cases.sh", "keys.sh"];
 
 /// How the names of cases begin that run in a machine without an IOMMU.
 const WITHOUT_IOMMU: &str = "without_an_iommu";
@@ -184,9 +184,15 @@ fn is_about_dpdk(case: &Case) -> bool {
     case.name.starts_with(DPDK)
 }
 
-/// Returns where cards and disk are, as settings of the scripts.
+/// Returns where cards and disks are, as settings of the scripts.
 fn slots() -> String {
-    format!("NICS='{}'\nPEERED={}\nDISK={}\n", machine::slots(), machine::peered_slot(), machine::disk_slot())
+    let [card, disk, past] = machine::virtio_slots();
+    format!(
+        "NICS='{}'\nPEERED={}\nDISK={}\nVIRTIO_CARD={card}\nVIRTIO_DISK={disk}\nVIRTIO_PAST={past}\n",
+        machine::slots(),
+        machine::peered_slot(),
+        machine::disk_slot()
+    )
 }
 
 /// Returns what came of the cases that were run last.

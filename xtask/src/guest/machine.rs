@@ -35,6 +35,13 @@ const CARDS: [Card; 3] = [
 /// A card whose cable ends in this process, at a [`Peer`].
 const PEERED: Card = Card { slot: 0xa, device: "e1000,mitigation=off" };
 
+/// A virtio card and a virtio disk that ask the IOMMU, and a card that goes past it, each in the usual machine only.
+const VIRTIO_CARD: Card = Card { slot: 0xc, device: "virtio-net-pci,disable-legacy=on,iommu_platform=on" };
+const VIRTIO_DISK: u32 = 0xd;
+const VIRTIO_PAST: Card = Card { slot: 0xe, device: "virtio-net-pci,disable-legacy=on" };
+/// How long that disk is.
+const VIRTIO_DISK_MIB: u64 = 16;
+
 /// Where QEMU's own firmware is, for a QEMU of which only the program is there.
 const FIRMWARE: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
 
@@ -128,6 +135,11 @@ pub fn disk_slot() -> String {
     format!("{DISK:02x}")
 }
 
+/// Returns the slots of the virtio devices in the same form: card, disk, and the card that goes past the IOMMU.
+pub fn virtio_slots() -> [String; 3] {
+    [VIRTIO_CARD.slot, VIRTIO_DISK, VIRTIO_PAST.slot].map(|slot| format!("{slot:02x}"))
+}
+
 /// A running machine. Dropping it ends QEMU.
 pub struct Machine {
     /// What it has that others have not.
@@ -149,8 +161,10 @@ impl Machine {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let stderr = File::create(folder.join("qemu.log")).context("making QEMU's log")?;
         // Zeros again in each machine, and as long on the host's disk as what is written to it.
-        let disk = File::create(folder.join("disk.img")).and_then(|file| file.set_len(DISK_MIB << 20));
-        disk.context("making the guest's disk")?;
+        for (name, mib) in [("disk.img", DISK_MIB), ("virtio.img", VIRTIO_DISK_MIB)] {
+            let disk = File::create(folder.join(name)).and_then(|file| file.set_len(mib << 20));
+            disk.with_context(|| format!("making the guest's {name}"))?;
+        }
         let (guest, guest_end) = UnixStream::pair().context("making a socket")?;
         let (qmp, qmp_end) = UnixStream::pair().context("making a socket")?;
         let cable = Socket::new()?;
@@ -307,7 +321,8 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, kind: &Kind, cable_
     if matches!(kind, Kind::Usual | Kind::Igb(_)) {
         option("-device", "intel-iommu,intremap=on".into());
     }
-    let users = CARDS.iter().map(|card| (card, "user,ipv6=off".to_string()));
+    let virtio = if *kind == Kind::Usual { &[VIRTIO_CARD, VIRTIO_PAST][..] } else { &[] };
+    let users = CARDS.iter().chain(virtio).map(|card| (card, "user,ipv6=off".to_string()));
     for (card, network) in users.chain([(&PEERED, format!("socket,connect=127.0.0.1:{cable_port}"))]) {
         let (slot, device) = (card.slot, kind.device(card.device));
         option("-netdev", format!("{network},id=net{slot}"));
@@ -316,9 +331,17 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, kind: &Kind, cable_
     for device in OTHERS {
         option("-device", device.into());
     }
-    let file = folder.join("disk.img");
-    option("-blockdev", format!("driver=raw,node-name=disk,file.driver=file,file.filename={}", file.display()));
+    let drive = |node: &str, name: &str| {
+        let file = folder.join(name);
+        format!("driver=raw,node-name={node},file.driver=file,file.filename={}", file.display())
+    };
+    option("-blockdev", drive("disk", "disk.img"));
     option("-device", format!("nvme,drive=disk,serial=guest-disk,addr={DISK:#x}"));
+    if *kind == Kind::Usual {
+        let properties = "disable-legacy=on,iommu_platform=on,serial=virtio-disk";
+        option("-blockdev", drive("virtio", "virtio.img"));
+        option("-device", format!("virtio-blk-pci,drive=virtio,{properties},addr={VIRTIO_DISK:#x}"));
+    }
     option("-chardev", format!("file,id=console,path={}", folder.join("console.log").display()));
     option("-serial", "chardev:console".into());
     option("-chardev", "socket,id=cases,fd=0".into());
