@@ -30,6 +30,7 @@ pub const BUILT_IN: &[&RegisterMap] = &[
     &serial_regs::MAP,
     &virtio_regs::blk::MAP,
     &virtio_regs::net::MAP,
+    &virtio_regs::rng::MAP,
     &vmxnet3_regs::MAP,
 ];
 

@@ -220,12 +220,12 @@ struct Found {
     messages: Option<Messages>,
 }
 
-/// Returns what QEMU, which has ended, says against the device or its drive.
+/// Returns what QEMU, which has ended, says against the device, its drive or what it reads.
 fn refusal(spec: &DeviceSpec, device: &str, words: &str, hint: &'static str) -> Option<QemuError> {
     // As QEMU writes it: the program's name, the argument that it did not like, and why.
     let at = words.rfind(&format!("-device {device}: ")).map(|at| at + "-device : ".len() + device.len());
     let at = at.or_else(|| {
-        let at = words.find("-blockdev ")?;
+        let at = words.find("-blockdev ").or_else(|| words.find("-object rng-"))?;
         Some(at + words[at..].find(": ")? + 2)
     })?;
     let name = spec.name().to_owned();

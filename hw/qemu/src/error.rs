@@ -71,6 +71,12 @@ pub enum QemuError {
         /// The device.
         device: String,
     },
+    /// There is something to be read, and nothing that reads it.
+    #[error("QEMU's `{device}` is no source of random bytes: leave `random=` out")]
+    NotRandom {
+        /// The device.
+        device: String,
+    },
     /// The file cannot be a drive.
     #[error("the file {path:?} cannot be a drive: {why}")]
     DriveFile {

@@ -32,6 +32,7 @@ pub(crate) const WINDOW_BAR: u8 = 2;
 const CABLE: &str = "cable";
 const DRIVE: &str = "drive";
 const LINE: &str = "line";
+const RANDOM: &str = "random";
 /// What the card is called, as the bus of what is plugged into it.
 const CARD_NAME: &str = "card";
 /// Bytes of a sector of a log of writes: no device writes less.
@@ -114,6 +115,7 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
         ("mitigation", "off", true),
         ("drive", DRIVE, spec.file().is_some()),
         ("chardev", LINE, true),
+        ("rng", RANDOM, spec.random().is_some()),
         // Disks that must have one end QEMU without it.
         ("serial", "nook", has_drive),
     ] {
@@ -121,9 +123,10 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
             option(name, value);
         }
     }
-    match (spec.file(), spec.socket()) {
-        (Some(_), _) if !has_drive => Err(QemuError::NoDrive { device: name }),
-        (_, Some(_)) if !properties.has("chardev") => Err(QemuError::NoLine { device: name }),
+    match (spec.file(), spec.socket(), spec.random()) {
+        (Some(_), ..) if !has_drive => Err(QemuError::NoDrive { device: name }),
+        (_, Some(_), _) if !properties.has("chardev") => Err(QemuError::NoLine { device: name }),
+        (.., Some(_)) if !properties.has("rng") => Err(QemuError::NotRandom { device: name }),
         _ => Ok(device),
     }
 }
@@ -232,6 +235,9 @@ pub(crate) fn arguments(
     }
     if let Some(path) = config.device.file() {
         option("-blockdev", drive(DRIVE, path, config.device.write_log())?);
+    }
+    if let Some(path) = config.device.random() {
+        option("-object", format!("rng-random,id={RANDOM},filename={}", escaped(utf8(path)?)));
     }
     option("-device", device.to_owned());
     for (number, spec) in config.parts.iter().enumerate() {

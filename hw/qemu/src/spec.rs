@@ -16,15 +16,17 @@ const OWNED: &[(&str, &str)] = &[
     ("failover_pair_id", "there is no second device"),
     ("drive", "name the drive's file with `file=PATH`"),
     ("chardev", "name the socket at the far end of a serial line with `socket=PATH`"),
+    ("rng", "name what random bytes are read from with `random=PATH`"),
     ("romfile", "a guest's boot ROM, and there is no guest"),
 ];
 
 /// A device of QEMU's with its options: `rtl8139`, `nvme,file=disk.img,mdts=3`.
 ///
-/// Options are separated by commas, and a comma within a value is doubled, as QEMU has it. Three are nook's own: the
+/// Options are separated by commas, and a comma within a value is doubled, as QEMU has it. Four are nook's own: the
 /// file of `file=PATH` becomes the device's drive, and what the drive is given to write and to flush is logged in that
-/// of `write-log=PATH`, by QEMU's `blklogwrites`; and the Unix socket of `socket=PATH`, which QEMU makes, is the far
-/// end of the device's serial line, for one program at a time. All others are handed to QEMU unless they are nook's to
+/// of `write-log=PATH`, by QEMU's `blklogwrites`; the Unix socket of `socket=PATH`, which QEMU makes, is the far
+/// end of the device's serial line, for one program at a time; and out of `random=PATH`, a FIFO or a device file, a
+/// source of random bytes has them. All others are handed to QEMU unless they are nook's to
 /// give. One of these always describes one device: neither names nor values can add a second one or another command
 /// line option.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub struct DeviceSpec {
     file: Option<PathBuf>,
     write_log: Option<PathBuf>,
     socket: Option<PathBuf>,
+    random: Option<PathBuf>,
 }
 
 /// Why a text describes no device.
@@ -108,6 +111,11 @@ impl DeviceSpec {
     pub(crate) fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
+
+    /// Returns what it is to read random bytes from.
+    pub(crate) fn random(&self) -> Option<&Path> {
+        self.random.as_deref()
+    }
 }
 
 impl FromStr for DeviceSpec {
@@ -119,7 +127,8 @@ impl FromStr for DeviceSpec {
         if !is_name(&name) {
             return Err(SpecError::Name(name));
         }
-        let mut spec = DeviceSpec { name, options: Vec::new(), file: None, write_log: None, socket: None };
+        let mut spec =
+            DeviceSpec { name, options: Vec::new(), file: None, write_log: None, socket: None, random: None };
         for part in parts {
             let bad = || SpecError::Option { device: spec.name.clone(), option: part.clone() };
             let (option, value) = part.split_once('=').ok_or_else(bad)?;
@@ -133,16 +142,18 @@ impl FromStr for DeviceSpec {
                 "file" => spec.file.is_some(),
                 "write-log" => spec.write_log.is_some(),
                 "socket" => spec.socket.is_some(),
+                "random" => spec.random.is_some(),
                 _ => spec.has(option),
             };
             if twice {
                 return Err(SpecError::Twice(option.into()));
             }
             match (option, value) {
-                ("file" | "write-log" | "socket", "") => return Err(bad()),
+                ("file" | "write-log" | "socket" | "random", "") => return Err(bad()),
                 ("file", path) => spec.file = Some(path.into()),
                 ("write-log", path) => spec.write_log = Some(path.into()),
                 ("socket", path) => spec.socket = Some(path.into()),
+                ("random", path) => spec.random = Some(path.into()),
                 _ => spec.options.push((option.into(), value.into())),
             }
         }
@@ -160,7 +171,8 @@ impl fmt::Display for DeviceSpec {
         for (option, value) in &self.options {
             write!(f, ",{option}={}", escaped(value))?;
         }
-        for (option, path) in [("file", &self.file), ("write-log", &self.write_log), ("socket", &self.socket)] {
+        let paths = [&self.file, &self.write_log, &self.socket, &self.random];
+        for (option, path) in ["file", "write-log", "socket", "random"].into_iter().zip(paths) {
             if let Some(path) = path {
                 write!(f, ",{option}={}", escaped(&path.display().to_string()))?;
             }
@@ -278,16 +290,18 @@ mod tests {
             file in proptest::option::of("[ -~]{1,12}"),
             write_log in proptest::option::of("[ -~]{1,12}"),
             socket in proptest::option::of("[ -~]{1,12}"),
+            random in proptest::option::of("[ -~]{1,12}"),
         ) {
             let (file, write_log) = (file.map(PathBuf::from), write_log.map(PathBuf::from));
             let write_log = write_log.filter(|_| file.is_some());
-            let spec = DeviceSpec { name, options: options.into_iter().collect(), file, write_log, socket: socket.map(PathBuf::from) };
+            let (socket, random) = (socket.map(PathBuf::from), random.map(PathBuf::from));
+            let spec = DeviceSpec { name, options: options.into_iter().collect(), file, write_log, socket, random };
             prop_assert_eq!(parse(&spec.to_string()).unwrap(), spec);
         }
 
         #[test]
         fn whatever_is_accepted_is_one_device_to_qemu(text in "[a-z]{1,4}(,{1,3}[a-z]{0,6}=?[a-z,=]{0,6}){0,4}") {
-            if let Ok(spec) = parse(&text) && spec.file().or(spec.socket()).is_none() {
+            if let Ok(spec) = parse(&text) && spec.file().or(spec.socket()).or(spec.random()).is_none() {
                 let read = as_qemu_reads_it(&spec.to_string());
                 prop_assert_eq!(&read[0], &("driver".to_owned(), spec.name().to_owned()));
                 prop_assert_eq!(&read[1..], spec.options());
