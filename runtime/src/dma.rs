@@ -3,7 +3,7 @@
 use nook_abi::{Fault, Hostcall};
 
 /// The most regions at a time: a driver needs a few rings, not thousands.
-const MAX_REGIONS: usize = 256;
+pub(crate) const MAX_REGIONS: usize = 256;
 
 /// One region.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use tracing::Level;
 use crate::PerSecond;
 
 /// Messages that a driver may send in one second.
-const LIMIT_PER_S: u32 = 1000;
+pub(crate) const LIMIT_PER_S: u32 = 1000;
 
 /// Where a driver's messages go, and how many came lately.
 pub struct DriverLog {

@@ -49,6 +49,8 @@ mod meter;
 mod misc;
 mod net;
 mod nook;
+#[cfg(test)]
+mod numbers;
 mod origin;
 mod outcome;
 mod per_second;

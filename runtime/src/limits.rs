@@ -27,6 +27,19 @@ const MAX_TARGETS: u32 = 4_096;
 /// Targets of all that are in one function.
 const MAX_TARGETS_OF_FUNCTION: u32 = 16_384;
 
+/// The limits, for the document.
+#[cfg(test)]
+pub(crate) const MOST: &[(&str, usize)] = &[
+    ("types, functions, globals, exports and segments, each", MAX_ITEMS as usize),
+    ("a function's parameters", MAX_PARAMETERS),
+    ("a function's results", MAX_RESULTS),
+    ("bytes of a function's code", MAX_BODY_BYTES),
+    ("a function's local variables", MAX_LOCALS as usize),
+    ("blocks within one another", MAX_NESTING),
+    ("targets of one `br_table`", MAX_TARGETS as usize),
+    ("targets of all in a function", MAX_TARGETS_OF_FUNCTION as usize),
+];
+
 /// Checks that a module is valid, and within the limits.
 pub(crate) fn check(wasm: &[u8]) -> Result<(), LoadError> {
     let mut validator = Validator::new_with_features(nook_instrument::features());

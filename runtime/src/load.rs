@@ -17,9 +17,9 @@ use crate::{Layout, World, limits};
 ///
 /// The most that one gets for it: the compiler needs some hundred times a module's length for a while, and a driver
 /// has some ten thousand bytes.
-const MAX_FILE_BYTES: u64 = 8 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 8 << 20;
 /// What the manifest may ask for together with the buffers of its class.
-const MAX_WINDOW_BYTES: u64 = 128 << 20;
+pub(crate) const MAX_WINDOW_BYTES: u64 = 128 << 20;
 
 /// What most authors should read.
 const GUIDE: &str = "docs/writing-a-driver.md";

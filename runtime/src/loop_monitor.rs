@@ -6,19 +6,19 @@ use nook_abi::Fault;
 /// Interrupts in consecutive turns, without anything moved, that are a storm. A turn takes microseconds, and after an
 /// interrupt that is dealt with the next turn has none, so that a good driver never comes near; what else is on a
 /// shared line would have to interrupt without pause.
-const STORM: u32 = 10_000;
+pub(crate) const STORM: u32 = 10_000;
 /// How often in a row the host may find things that no interrupt announced. Once or twice can be chance: one comes
 /// just before the host looks, and its interrupt just afterwards.
-const UNANNOUNCED: u32 = 5;
+pub(crate) const UNANNOUNCED: u32 = 5;
 /// Once it has found such things, it looks again after this, in nanoseconds: longer than any sensible device holds an
 /// interrupt back.
 const LOOK_AGAIN_NS: u64 = 50_000_000;
 /// Turns in a row that a driver may ask for though nothing moves: it may be waiting for its device, which is nearly
 /// done.
-const VAIN_TURNS: u32 = 64;
+pub(crate) const VAIN_TURNS: u32 = 64;
 /// The longest rest after a turn that was asked for in vain. A driver that polls its device, as some do instead of
 /// having interrupts, finds what came at most this much later.
-const MAX_VAIN_REST_NS: u64 = 1 << 20;
+pub(crate) const MAX_VAIN_REST_NS: u64 = 1 << 20;
 
 /// What is watched about one driver instance.
 #[derive(Debug, Default)]

@@ -9,11 +9,11 @@ use crate::Host;
 use crate::driver_log::DriverLog;
 
 /// The longest `delay_ns`.
-const MAX_DELAY_NS: u32 = 10_000_000;
+pub(crate) const MAX_DELAY_NS: u32 = 10_000_000;
 /// The longest `sleep_ns`.
-const MAX_SLEEP_NS: u64 = 1_000_000_000;
+pub(crate) const MAX_SLEEP_NS: u64 = 1_000_000_000;
 /// The largest `align_bytes`.
-const MAX_ALIGN_BYTES: u32 = 4096;
+pub(crate) const MAX_ALIGN_BYTES: u32 = 4096;
 
 pub(crate) fn bad(call: Hostcall, argument: &'static str, value: u64, rule: &'static str) -> Fault {
     Fault::BadArgument { call, argument, value, rule }

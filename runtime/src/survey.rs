@@ -14,7 +14,7 @@ use crate::world::{WASI_MODULE, World};
 use crate::{LoadError, OwnedManifest};
 
 /// The most memory that a module may ask for itself (data and stack).
-const MAX_OWN_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_OWN_BYTES: u64 = 16 << 20;
 /// The most table elements; a driver's tables hold its indirect calls.
 const MAX_TABLE: u64 = 65536;
 

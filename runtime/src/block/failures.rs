@@ -8,11 +8,11 @@ use nook_abi::block::BlockFault;
 use nook_block_api::{Op, Request};
 
 /// Failures in a row.
-const REQUESTS: u32 = 16;
+pub(super) const REQUESTS: u32 = 16;
 /// Blocks that are one place. There is a failure in two of them at least.
 const PLACE_BLOCKS: u64 = 64;
 /// For how long nothing is reported again.
-const REST_NS: u64 = 3_600_000_000_000;
+pub(super) const REST_NS: u64 = 3_600_000_000_000;
 
 /// What failed since something was read or written. It outlives drivers.
 #[derive(Debug, Default)]

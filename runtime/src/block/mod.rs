@@ -12,6 +12,8 @@ mod bisect;
 mod counters;
 mod failures;
 mod layout;
+#[cfg(test)]
+mod numbers;
 mod port;
 mod requests;
 mod serve;

@@ -26,10 +26,10 @@ pub(super) type CompletionRing = HostConsumer<{ size_of::<CompletionWords>() / s
 /// How many instances may end with a request among others: after that it is given alone.
 const ENDS_AMONG_OTHERS: u32 = 2;
 /// How many may end with it alone: after that it is given up.
-const ENDS_ALONE: u32 = 2;
+pub(super) const ENDS_ALONE: u32 = 2;
 
 /// How many may be stuck with it, the second one alone: after that it is given up.
-const ENDS_STUCK: u32 = 2;
+pub(super) const ENDS_STUCK: u32 = 2;
 
 /// Who has a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 //! answered as [`Failure::Lost`] and never asked again: it may have had its effect. What it had not accepted yet is
 //! asked again, of its successor, unless one ended at it twice.
 
+#[cfg(test)]
+mod numbers;
 mod port;
 mod serve;
 

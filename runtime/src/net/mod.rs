@@ -12,6 +12,8 @@ pub(crate) mod filter;
 mod image;
 mod layout;
 mod named;
+#[cfg(test)]
+mod numbers;
 mod packets;
 mod port;
 mod returned;

@@ -19,7 +19,7 @@ use super::{Net, NetCounters};
 use crate::{Driver, NookError};
 
 /// Looks in the time that something may stand still.
-const LOOKS: u32 = 10;
+pub(super) const LOOKS: u32 = 10;
 /// Looks at which frames are missing that the device has counted, and none has come out of the driver meanwhile, after
 /// which they never will: if they are this many more than at one of the last looks, or if they became more at this many
 /// looks. One alone may be a frame that the driver was right to drop.

@@ -12,6 +12,8 @@
 //! it waits for the change.
 
 mod counters;
+#[cfg(test)]
+mod numbers;
 mod port;
 mod serve;
 mod settings;

@@ -11,7 +11,7 @@ use crate::serve::bad;
 pub(crate) struct Hostcalls;
 
 /// The most that a chip is believed to hold.
-const MOST_FIFO_BYTES: u32 = 65_536;
+pub(super) const MOST_FIFO_BYTES: u32 = 65_536;
 
 /// Checks that the driver is in this entry.
 fn in_entry(host: &Host, entry: Entry, call: Hostcall, rule: &'static str) -> Result<(), Fault> {
