@@ -100,3 +100,8 @@ fn lines(text: &str, starts: &[usize]) -> Vec<usize> {
     };
     starts.iter().map(&mut of).collect()
 }
+
+/// Compiles the map in the page about effects.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/map-effects.md")]
+struct Effects;

@@ -1,5 +1,6 @@
 //! What is no register map, and what is said of it: where, and what is allowed.
 
+use nook_regs::{Access, Needs, ReadEffect, RegisterInfo, Restore, WriteEffect};
 use nook_regs_file::{MAX_BYTES, read, write};
 
 const HEAD: &str = r#"format = 1
@@ -234,4 +235,68 @@ fn the_examples_of_the_documentation_are_a_map() {
     assert_eq!(file.map.registers().len(), 7);
     assert_eq!(file.map.named("MOVE").and_then(|info| info.transfer).map(|moves| moves.directions.len()), Some(2));
     assert_eq!(file.map.named("FILTER").and_then(|info| info.guard).map(|guard| guard.states.len()), Some(3));
+}
+
+/// Returns whether a map has everything that a register can say, but for guards and transfers: a match without a rest
+/// for each, so that what is added is missed here.
+fn kinds(info: &RegisterInfo) -> [Option<usize>; 5] {
+    let read = match info.read {
+        ReadEffect::None => 0,
+        ReadEffect::ClearsOr => 1,
+        ReadEffect::ClearsAdd => 2,
+        ReadEffect::ClearsPair => 3,
+        ReadEffect::Pops => 4,
+        ReadEffect::Other => 5,
+    };
+    let write = match info.write {
+        WriteEffect::Plain => 0,
+        WriteEffect::OneClears => 1,
+        WriteEffect::DmaBase => 2,
+        WriteEffect::DmaBaseOrZero => 3,
+        WriteEffect::DmaBaseHigh => 4,
+        WriteEffect::Doorbell => 5,
+        WriteEffect::Command => 6,
+        WriteEffect::Reset(_) => 7,
+    };
+    let restore = match info.restore {
+        Restore::Nothing => 0,
+        Restore::Written => 1,
+        Restore::Held => 2,
+        Restore::Mask => 3,
+        Restore::Switch => 4,
+        Restore::Quiet(_) => 5,
+        Restore::ResetBy(_) => 6,
+    };
+    let access = match info.access {
+        Access::Ro => 0,
+        Access::Wo => 1,
+        Access::Rw => 2,
+        Access::Forbidden => 3,
+    };
+    let other = match (info.needs, info.posts_only, info.ready.is_some(), info.held_up) {
+        (Needs::Open(_), ..) => Some(0),
+        (Needs::Link(_), ..) => Some(1),
+        (Needs::Nothing, true, ..) => Some(2),
+        (Needs::Nothing, false, true, _) => Some(3),
+        (Needs::Nothing, false, false, 1..) => Some(4),
+        (Needs::Nothing, false, false, 0) => None,
+    };
+    [Some(read), Some(write), Some(restore), Some(access), other]
+}
+
+#[test]
+fn the_map_with_every_effect_has_every_effect() {
+    let page = include_str!("../../../docs/map-effects.md");
+    let (_, block) = page.split_once("```toml\n").unwrap();
+    let file = read(block.split("```").next().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+    let registers = file.map.registers();
+    for (kind, count) in [6, 8, 7, 4, 5].into_iter().enumerate() {
+        for variant in 0..count {
+            assert!(registers.iter().any(|info| kinds(info)[kind] == Some(variant)), "kind {kind}, variant {variant}");
+        }
+    }
+    // The same registers stand in the other form, which is compiled.
+    for info in registers {
+        assert!(page.contains(&format!("\n    {}: ", info.name)), "{}", info.name);
+    }
 }
