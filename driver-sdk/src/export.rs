@@ -116,6 +116,25 @@ const _: () = {
 /// handler, and elsewhere what makes a shared object of the crate a native driver ([`nook_abi::NativeDriver`]).
 ///
 /// The crate may say `#![forbid(unsafe_code)]`: what it forbids is its own code, not what this macro writes.
+///
+/// It stands at the end of `lib.rs`, not in a module:
+///
+/// ```text
+/// nook_sdk::nook_driver! {
+///     MyCard,
+///     class: net,
+///     name: "my-card",
+///     // Devices, and classes of devices, with blanks between them.
+///     pci: "1234:5678 1234:5679",
+///     // The name of the register map by which the host checks.
+///     registers: "my-card",
+///     // What `dma_alloc` gives out together, and how many bits of an address the device has.
+///     dma_bytes: 65536,
+///     dma_mask_bits: 64,
+///     // Keys with a default; some are the class's.
+///     irq_vectors: 2,
+/// }
+/// ```
 #[macro_export]
 macro_rules! nook_driver {
     ($driver:ident, class: $class:ident, name: $name:literal, $($key:ident: $value:literal),+ $(,)?) => {

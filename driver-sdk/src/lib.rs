@@ -8,6 +8,58 @@
 //! kernel is a table of the host's functions (`TableKernel`). The feature `testing` brings a kernel for a driver's unit
 //! tests.
 //!
+//! The smallest driver: a device with one register, which holds the inverse of what was written to it.
+//!
+//! ```
+//! use nook_sdk::{Input, Kernel, MiscDriver, Nook, ProbeReason, Regs, Status, Ticket};
+//!
+//! nook_regs::registers! {
+//!     /// The registers of the device; quoted are sections of its manual.
+//!     pub static MAP = "inverter", bar 0, 0x10 bytes;
+//!     /// Reads as the inverse of what was written.
+//!     INVERSE: u32 at 0x00, Rw, "1";
+//! }
+//!
+//! pub struct Inverter<K: Kernel> {
+//!     nook: Nook<K>,
+//!     regs: Regs<K>,
+//! }
+//!
+//! impl<K: Kernel> MiscDriver<K> for Inverter<K> {
+//!     const OPERATIONS: &'static str = "invert 78563412 87a9cbed\n";
+//!
+//!     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
+//!         Ok(Inverter { nook, regs: nook.regs(0) })
+//!     }
+//!
+//!     fn remove(self) {}
+//!
+//!     fn open(&mut self) -> Result<(), Status> {
+//!         Ok(())
+//!     }
+//!
+//!     fn stop(&mut self) -> Result<(), Status> {
+//!         Ok(())
+//!     }
+//!
+//!     fn invoke(&mut self, ticket: Ticket, _: u32, input: Input<'_>) -> Result<(), Status> {
+//!         self.regs.write(INVERSE, u32::from_le_bytes(input.array()?));
+//!         self.nook.complete(ticket, Ok(&self.regs.read(INVERSE).to_le_bytes()));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! nook_sdk::nook_driver! {
+//!     Inverter,
+//!     class: misc,
+//!     name: "inverter",
+//!     pci: "1234:0001",
+//!     registers: "inverter",
+//!     dma_bytes: 4096,
+//!     dma_mask_bits: 32,
+//! }
+//! ```
+//!
 //! This crate knows no chip and holds no policy: the host checks everything again. It is the only guest crate with
 //! `unsafe`: `raw` alone touches memory by address, `kernel` alone makes hostcalls, and the others that say so are
 //! where the host calls in. Drivers call it; who runs one in a separate process calls [`Instance`].

@@ -12,6 +12,22 @@ use crate::raw::Page;
 use crate::{DmaBytes, DmaRegion, Kernel, LogLevel, Regs};
 
 /// The host around a driver: a small handle that can be copied and kept.
+///
+/// ```
+/// use nook_sdk::{DmaRegion, Kernel, Nook, Status, info};
+///
+/// /// Asks for what every driver needs, in `probe` or `open`.
+/// fn begin<K: Kernel>(nook: Nook<K>) -> Result<DmaRegion<K>, Status> {
+///     let memory = nook.dma_alloc(4096, 4096)?;
+///     nook.dma_enable()?;
+///     nook.irq_enable(0)?;
+///     // `timer` is called in a second, `poll` soon.
+///     nook.timer_set(nook.now_ns() + 1_000_000_000);
+///     nook.poll_schedule(0);
+///     info!(nook, "the device finds its memory at {:#x}", memory.iova());
+///     Ok(memory)
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Nook<K> {
     calls: Calls<K>,

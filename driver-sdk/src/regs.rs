@@ -7,6 +7,29 @@ use crate::{Kernel, Nook};
 
 /// The registers in one BAR. Every access reaches the device as it is: exact in width, in program order, never merged.
 /// Each is one hostcall, but for [doorbells](Regs::write).
+///
+/// ```
+/// # use nook_sdk::{Kernel, Nook, Status};
+/// nook_regs::registers! {
+///     /// A chip.
+///     static MAP = "chip", bar 0, 0x10 bytes;
+///     /// What it does.
+///     CTRL: u32 at 0x00, Rw, "2.1", write(Reset(CTRL::RESET)) {
+///         /// How fast.
+///         SPEED = 8..=9,
+///         /// Begins again; clears itself.
+///         RESET = 31,
+///     }
+/// }
+///
+/// fn reset<K: Kernel>(nook: Nook<K>) -> Result<(), Status> {
+///     let regs = nook.regs(0);
+///     regs.write(CTRL, CTRL::RESET);
+///     nook.poll_until(10_000_000, 100_000, || regs.read(CTRL) & CTRL::RESET == 0)?;
+///     regs.modify(CTRL, |ctrl| ctrl & !CTRL::SPEED.mask() | CTRL::SPEED.put(2));
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Regs<K> {
     nook: Nook<K>,

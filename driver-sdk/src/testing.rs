@@ -2,6 +2,38 @@
 //! register accesses to a device that the test brings.
 //!
 //! It checks nothing: that is the real host's business. It is not for running a driver.
+//!
+//! ```
+//! use std::cell::RefCell;
+//! use std::rc::Rc;
+//!
+//! use nook_sdk::Register;
+//! use nook_sdk::testing::{Device, TestHost};
+//!
+//! /// A device whose one register counts how often it was read.
+//! struct Counter(u64);
+//!
+//! impl Device for Counter {
+//!     fn config_read(&mut self, _: u32, _: u32) -> u32 {
+//!         0
+//!     }
+//!     fn read(&mut self, _bar: u32, _offset: u32, _width_bytes: u32) -> u64 {
+//!         self.0 += 1;
+//!         self.0
+//!     }
+//!     fn write(&mut self, _: u32, _: u32, _: u32, _: u64) {}
+//! }
+//!
+//! let host = TestHost::new();
+//! host.plug(&Rc::new(RefCell::new(Counter(0))));
+//! let regs = host.nook().regs(0);
+//! let counter = Register::<u32>::at(8);
+//! assert_eq!([regs.read(counter), regs.read(counter)], [1, 2]);
+//! assert_eq!(host.calls(), ["mmio_read32 [0, 8]", "mmio_read32 [0, 8]"]);
+//! ```
+//!
+//! A whole driver is an [`Instance`](crate::Instance) over [`TestHost::kernel`], whose entries a test calls as the host
+//! does; docs/tutorial.md has one.
 
 use std::boxed::Box;
 use std::cell::RefCell;

@@ -11,6 +11,60 @@ use crate::{Irq, Kernel, Nook, Poll};
 ///
 /// A request that was taken is the driver's until it is completed, once, as [`BlockStatus`](super::BlockStatus) says.
 /// Its buffer is the device's meanwhile: it is completed only when the device will not touch it any more.
+///
+/// A disk in memory, which has no device to wait for:
+///
+/// ```
+/// use nook_sdk::{
+///     BlockDriver, BlockOp, Completing, Disk, DmaRegion, Irq, Kernel, Nook, Poll, ProbeReason, Request, Requested,
+///     Status,
+/// };
+///
+/// struct Memory<K: Kernel> {
+///     nook: Nook<K>,
+///     content: DmaRegion<K>,
+/// }
+///
+/// impl<K: Kernel> Memory<K> {
+///     fn serve(&self, request: &Request<'_>) -> Result<(), Status> {
+///         let at = request.first as u32 * 512;
+///         match request.op {
+///             BlockOp::Read => request.data.copy(0, self.content.bytes().part(at, request.data.len_bytes())?),
+///             BlockOp::Write => self.content.bytes().copy(at, request.data),
+///             BlockOp::Flush => Ok(()),
+///             // What the disk's flags do not have is not asked for.
+///             _ => Err(Status::Unsupported),
+///         }
+///     }
+/// }
+///
+/// impl<K: Kernel> BlockDriver<K> for Memory<K> {
+///     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
+///         Ok(Memory { nook, content: nook.dma_alloc(1024 * 512, 4096)? })
+///     }
+///
+///     fn disk(&self) -> Disk {
+///         Disk { blocks: 1024, block_bytes: 512, max_blocks: self.nook.transfer_bytes() / 512, ..Disk::default() }
+///     }
+///
+///     fn poll(&mut self, requested: &mut Requested<'_>, completing: &mut Completing<'_>) -> Poll {
+///         while let Some(place) = completing.vacant() {
+///             let Some(request) = requested.next() else { return Poll::Idle };
+///             match self.serve(&request) {
+///                 Ok(()) => place.done(request.ticket),
+///                 Err(status) => place.failed(request.ticket, status.code().unsigned_abs()),
+///             }
+///         }
+///         Poll::Again
+///     }
+///
+///     // remove, open, stop, irq …
+/// #     fn remove(self) {}
+/// #     fn open(&mut self) -> Result<(), Status> { Ok(()) }
+/// #     fn stop(&mut self, _: &mut Completing<'_>) -> Result<(), Status> { Ok(()) }
+/// #     fn irq(&mut self, _: u32) -> Irq { Irq::NotMine }
+/// }
+/// ```
 pub trait BlockDriver<K: Kernel>: Sized {
     /// Finds out what the device is and brings it to a known state. After [`ProbeReason::Restart`] the device may be in
     /// any state, and DMA is off.

@@ -43,6 +43,60 @@ impl Input<'_> {
 
 /// A driver whose device does named operations, generic over what answers its hostcalls. The methods are the entries of
 /// the contract's table; the table says in which context each runs. They never overlap.
+///
+/// An operation that takes time is begun in `invoke` and completed when the device interrupts:
+///
+/// ```
+/// # use nook_sdk::{Input, Irq, Kernel, MiscDriver, Nook, ProbeReason, Regs, Status, Ticket};
+/// # nook_regs::registers! {
+/// #     /// Registers.
+/// #     static MAP = "factorial", bar 0, 0x10 bytes;
+/// #     NUMBER: u32 at 0x00, Rw, "1";
+/// #     CAUSES: u32 at 0x04, Ro, "2", read(ClearsOr);
+/// # }
+/// struct Factorial<K: Kernel> {
+///     nook: Nook<K>,
+///     regs: Regs<K>,
+///     open: Option<Ticket>,
+/// }
+///
+/// impl<K: Kernel> MiscDriver<K> for Factorial<K> {
+///     const OPERATIONS: &'static str = "factorial 05000000 78000000\n";
+///
+///     fn invoke(&mut self, ticket: Ticket, _: u32, input: Input<'_>) -> Result<(), Status> {
+///         if self.open.is_some() {
+///             return Err(Status::Busy);
+///         }
+///         self.regs.write(NUMBER, u32::from_le_bytes(input.array()?));
+///         self.open = Some(ticket);
+///         Ok(())
+///     }
+///
+///     fn irq(&mut self, _: u32) -> Irq {
+///         if self.regs.read(CAUSES) == 0 {
+///             return Irq::NotMine;
+///         }
+///         if let Some(ticket) = self.open.take() {
+///             self.nook.complete(ticket, Ok(&self.regs.read(NUMBER).to_le_bytes()));
+///         }
+///         Irq::Handled
+///     }
+///
+///     // probe, remove, open …
+/// #     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
+/// #         Ok(Factorial { nook, regs: nook.regs(0), open: None })
+/// #     }
+/// #     fn remove(self) {}
+/// #     fn open(&mut self) -> Result<(), Status> { self.nook.irq_enable(0) }
+///
+///     fn stop(&mut self) -> Result<(), Status> {
+///         if let Some(ticket) = self.open.take() {
+///             self.nook.complete(ticket, Err(Status::Busy));
+///         }
+///         self.nook.irq_disable(0)
+///     }
+/// }
+/// ```
 pub trait MiscDriver<K: Kernel>: Sized {
     /// What the device can do, an operation a line: `name`, or `name INPUT OUTPUT` with an example in hexadecimal, `-`
     /// for no bytes. The host calls an operation by the number of its line, from 0.

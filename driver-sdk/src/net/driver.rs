@@ -32,6 +32,54 @@ impl<'a> RxMode<'a> {
 
 /// A driver of a network interface, generic over what answers its hostcalls. The methods are the entries of the
 /// contract's table; the table says in which context each runs. They never overlap.
+///
+/// A driver of one whose frames all come back as not sent. The guide, docs/writing-a-driver.md, has a whole one with
+/// rings; [`Fill::fill_from`](crate::Fill::fill_from) and [`Reap::return_to`](crate::Reap::return_to) are its loops.
+///
+/// ```
+/// use nook_sdk::{
+///     Irq, Kernel, LinkState, NetDriver, NetQueues, Nook, Packet, PacketStatus, Poll, ProbeReason, Status,
+/// };
+///
+/// struct Nowhere<K: Kernel> {
+///     nook: Nook<K>,
+///     queues: NetQueues,
+/// }
+///
+/// impl<K: Kernel> NetDriver<K> for Nowhere<K> {
+///     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> {
+///         nook.net_attach([0x02, 0, 0, 0, 0, 1], 1500)?;
+///         Ok(Nowhere { nook, queues: nook.queues() })
+///     }
+///
+///     fn open(&mut self) -> Result<(), Status> {
+///         self.nook.net_link(LinkState { up: true, speed_mbps: 10, full_duplex: true });
+///         Ok(())
+///     }
+///
+///     fn poll(&mut self, _queue: u32, budget: u32) -> Poll {
+///         let (mut given, mut back) = (self.queues.tx_provide.begin(), self.queues.tx_return.begin());
+///         for _ in 0..budget {
+///             // A place first: what is taken out of one queue has to go into the other.
+///             let Some(place) = back.vacant() else { return Poll::Again };
+///             let Some(entry) = given.next() else { return Poll::Idle };
+///             place.put(Packet::from(&entry).returned(0, PacketStatus::Failed));
+///         }
+///         Poll::Again
+///     }
+///
+///     fn stop(&mut self) -> Result<(), Status> {
+///         self.nook.net_link(LinkState::default());
+///         Ok(())
+///     }
+///
+///     fn irq(&mut self, _vector: u32) -> Irq {
+///         Irq::NotMine
+///     }
+///
+///     fn remove(self) {}
+/// }
+/// ```
 pub trait NetDriver<K: Kernel>: Sized {
     /// The names of what the driver counts besides [`NetStats`]: its device's own statistics, and what else somebody
     /// may ask for who looks for a mistake. Lower-case letters, digits and `_`, at most 31; at most 128 names, all

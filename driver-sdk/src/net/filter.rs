@@ -51,6 +51,34 @@ impl<'a> Frame<'a> {
 }
 
 /// A filter of frames. It has no device and makes no hostcall.
+///
+/// ```
+/// use nook_sdk::{Direction, Filter, Frame, Status, Verdict};
+///
+/// /// Drops frames of the EtherTypes that its rules name.
+/// struct Types([Option<u16>; 8]);
+///
+/// impl Filter for Types {
+///     fn begin<'a>(rules: impl Iterator<Item = &'a str>) -> Result<Self, Status> {
+///         let mut types = [None; 8];
+///         for (at, rule) in rules.enumerate() {
+///             let place = types.get_mut(at).ok_or(Status::NoMemory)?;
+///             *place = Some(u16::from_str_radix(rule, 16).map_err(|_| Status::Invalid)?);
+///         }
+///         Ok(Types(types))
+///     }
+///
+///     fn frame(&mut self, _: Direction, frame: &Frame<'_>) -> Verdict {
+///         if frame.be16(12).is_some_and(|it| self.0.contains(&Some(it))) { Verdict::Drop } else { Verdict::Pass }
+///     }
+/// }
+///
+/// nook_sdk::nook_filter! { Types, name: "types" }
+///
+/// let mut filter = Types::begin(["86dd"].into_iter()).unwrap();
+/// let frame = [&[0; 12][..], &[0x86, 0xdd]].concat();
+/// assert_eq!(filter.frame(Direction::Received, &Frame::new(&frame)), Verdict::Drop);
+/// ```
 pub trait Filter: Sized {
     /// Begins with the operator's rules. A rule that is not understood is refused.
     fn begin<'a>(rules: impl Iterator<Item = &'a str>) -> Result<Self, Status>;

@@ -12,6 +12,39 @@ use super::queues::{Provided, Returning};
 use crate::{Done, Fill, Finished, Packet, Reap};
 
 impl<const N: usize, const SLOT: usize> Fill<'_, Packet, N, SLOT> {
+    /// Fills slots with what comes out of a provide queue.
+    ///
+    /// ```
+    /// # use nook_sdk::{DescriptorRing, DoneBit, Kernel, NetQueues, Packet, PacketStatus, Register, Regs};
+    /// /// Gives frames to a device whose descriptors are an address and a length.
+    /// fn send<K: Kernel>(
+    ///     ring: &mut DescriptorRing<K, Packet, 256, 16, DoneBit<3, 1>>,
+    ///     queues: &mut NetQueues,
+    ///     regs: &Regs<K>,
+    ///     tail: Register<u32>,
+    ///     budget: u32,
+    /// ) -> bool {
+    ///     let NetQueues { tx_provide, tx_return, pool, .. } = queues;
+    ///     let taken = ring.fill().fill_from(
+    ///         &mut tx_provide.begin(),
+    ///         budget,
+    ///         |packet| Some([pool.frame_iova(packet)?, packet.len_bytes.into()]),
+    ///         |_, provided| {
+    ///             // A packet of which no descriptor can be made comes back.
+    ///             let Some(entry) = provided.next() else { return 0 };
+    ///             if let Some(place) = tx_return.begin().vacant() {
+    ///                 place.put(Packet::from(&entry).returned(0, PacketStatus::Failed));
+    ///             }
+    ///             1
+    ///         },
+    ///     );
+    ///     if let Some(at) = ring.publish() {
+    ///         regs.write(tail, at);
+    ///     }
+    ///     taken == budget
+    /// }
+    /// ```
+    ///
     /// Takes up to `most` packets from a provide queue, as long as there is one and the driver owns a slot, and fills a
     /// slot with what `plain` makes of each. What it makes nothing of is `other`'s, which takes it and what belongs to
     /// it out of the queue, and fills as many slots as that takes; it says how many it took, and 0 if there is no room

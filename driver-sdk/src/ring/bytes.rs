@@ -7,6 +7,27 @@ use crate::{DmaBytes, DmaRegion, Kernel, Nook};
 
 /// A ring of bytes that the device writes: messages with a header each, characters, a log. The device tells its
 /// position, and gets the driver's; equal positions mean that nothing is there.
+///
+/// ```
+/// # use nook_sdk::{ByteRing, Kernel, Register, Regs, Status};
+/// /// Takes messages that begin with their length. Returns how many there were.
+/// fn take<K: Kernel>(ring: &mut ByteRing<K>, regs: &Regs<K>, at: [Register<u32>; 2]) -> Result<u32, Status> {
+///     let [head, tail] = at;
+///     // The device's word, which is checked.
+///     ring.written_to(regs.read(head))?;
+///     let mut messages = 0;
+///     while ring.available_bytes() >= 4 {
+///         let len_bytes: u32 = ring.read(0)?;
+///         let mut message = [0; 256];
+///         let place = message.get_mut(..len_bytes as usize).ok_or(Status::DeviceFailed)?;
+///         ring.read_bytes(4, place)?;
+///         ring.consume(4 + len_bytes.next_multiple_of(4))?;
+///         messages += 1;
+///     }
+///     regs.write(tail, ring.position());
+///     Ok(messages)
+/// }
+/// ```
 pub struct ByteRing<K: Kernel> {
     memory: DmaRegion<K>,
     len_bytes: u32,

@@ -16,6 +16,70 @@ pub struct SerialPort {
 
 /// A driver of a serial line, generic over what answers its hostcalls. The methods are the entries of the contract's
 /// table; the table says in which context each runs. They never overlap.
+///
+/// What moves bytes, of a chip that holds one each way. All is read before something is written, so that the call can
+/// be rolled back:
+///
+/// ```
+/// # use nook_sdk::{Irq, Kernel, LineSettings, Nook, Poll, ProbeReason, Regs, SerialDriver, SerialPort, Status};
+/// nook_regs::registers! {
+///     /// The chip.
+///     static MAP = "uart", bar 0, 8 ports;
+///     /// The byte that came, or the byte to be sent.
+///     DATA: u8 at 0, Rw, "1", read(Pops), ready(nook_regs::Ready { register: "LINE", bits: 1 });
+///     /// What it may interrupt for.
+///     ENABLE: u8 at 1, Rw, "2" {
+///         /// There is a byte.
+///         CAME = 0,
+///         /// There is room for one.
+///         ROOM = 1,
+///     }
+///     /// How it stands.
+///     LINE: u8 at 5, Ro, "3" {
+///         /// There is a byte.
+///         CAME = 0,
+///         /// There is room for one.
+///         ROOM = 5,
+///     }
+/// }
+///
+/// struct Uart<K: Kernel> {
+///     nook: Nook<K>,
+///     regs: Regs<K>,
+/// }
+///
+/// impl<K: Kernel> SerialDriver<K> for Uart<K> {
+///     fn poll(&mut self, budget: u32, send: bool) -> Poll {
+///         let line = self.regs.read(LINE);
+///         let came = line & LINE::CAME != 0;
+///         if came && budget > 0 {
+///             self.nook.received(self.regs.read(DATA), 0);
+///         }
+///         let has_room = line & LINE::ROOM != 0;
+///         if send && has_room && let Some(byte) = self.nook.next_byte() {
+///             self.regs.write(DATA, byte);
+///         }
+///         // What nobody takes stays in the chip, which says nothing meanwhile.
+///         let mut enable = if came && budget == 0 { 0 } else { ENABLE::CAME };
+///         enable |= if send { ENABLE::ROOM } else { 0 };
+///         self.regs.write(ENABLE, enable);
+///         Poll::Idle
+///     }
+///
+///     fn port(&self) -> SerialPort {
+///         SerialPort { fifo_bytes: 1, most_baud: 115_200 }
+///     }
+///
+///     // probe, remove, open, stop, set_line, set_control, irq …
+/// #     fn probe(nook: Nook<K>, _: ProbeReason) -> Result<Self, Status> { Ok(Uart { nook, regs: nook.regs(0) }) }
+/// #     fn remove(self) {}
+/// #     fn open(&mut self) -> Result<(), Status> { self.nook.irq_enable(0) }
+/// #     fn stop(&mut self) -> Result<(), Status> { self.nook.irq_disable(0) }
+/// #     fn set_line(&mut self, _: LineSettings) -> Result<(), Status> { Ok(()) }
+/// #     fn set_control(&mut self, _: u32) -> Result<(), Status> { Ok(()) }
+/// #     fn irq(&mut self, _: u32) -> Irq { Irq::HandledPoll }
+/// }
+/// ```
 pub trait SerialDriver<K: Kernel>: Sized {
     /// Finds out what the device is and brings it to a known state. After [`ProbeReason::Restart`] the device may be in
     /// any state; what its chip holds each way is the line's, and is left in it.
