@@ -409,6 +409,9 @@ pub struct RunArgs {
 }
 
 #[cfg(test)]
+mod documents;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
