@@ -319,6 +319,16 @@ impl Pool {
 
     /// Returns the room in the packet's buffer, whose first byte is the frame's. `None` as for
     /// [`frame_iova`](Self::frame_iova).
+    ///
+    /// ```
+    /// # use nook_sdk::{Packet, Pool};
+    /// /// Fills a short frame up to what a cable wants, for a device that does not. Returns the length to be sent.
+    /// fn padded(pool: &Pool, packet: &Packet) -> Option<u32> {
+    ///     let missing = 60_u32.saturating_sub(packet.len_bytes);
+    ///     pool.bytes(packet)?.fill(packet.len_bytes, missing, 0).ok()?;
+    ///     Some(packet.len_bytes + missing)
+    /// }
+    /// ```
     #[inline]
     pub fn bytes(&self, packet: &Packet) -> Option<DmaBytes<'_>> {
         if packet.id() >= self.count || packet.len_bytes > self.room_bytes {

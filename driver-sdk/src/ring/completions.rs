@@ -20,6 +20,19 @@ use crate::{DmaBytes, DmaRegion, Kernel, Nook};
 /// type Completions<K> = CompletionRing<K, 1024, 16, Phase<3, 0x1_0000>>;
 /// /// The used ring of a split virtqueue, whose index of 16 bits lies before it.
 /// type Used<K> = CompletionRing<K, 256, 8, ByCounter<16>>;
+///
+/// /// Takes what is there, and says in a doorbell how far.
+/// # use nook_sdk::{Kernel, Register, Regs};
+/// fn take<K: Kernel>(ring: &mut Completions<K>, regs: &Regs<K>, head: Register<u32>, mut each: impl FnMut(u32)) {
+///     let mut taken = ring.take();
+///     while let Some(completion) = taken.next() {
+///         each(completion.word(3) & 0xffff);
+///     }
+///     drop(taken);
+///     if let Some(at) = ring.release() {
+///         regs.write(head, at);
+///     }
+/// }
 /// ```
 pub struct CompletionRing<K: Kernel, const N: usize, const SLOT: usize, D> {
     memory: DmaRegion<K>,

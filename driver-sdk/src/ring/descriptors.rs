@@ -36,6 +36,33 @@ use crate::{DmaRegion, Kernel, Nook};
 /// /// Commands of 64 bytes, of which another ring says how many were taken.
 /// type Submit<K> = DescriptorRing<K, Request, 1024, 64, ByIndex>;
 /// ```
+///
+/// Slot by slot:
+///
+/// ```
+/// # use nook_sdk::{DescriptorRing, DoneBit, Kernel, Register, Regs};
+/// type Ring<K> = DescriptorRing<K, u32, 256, 16, DoneBit<3, 1>>;
+///
+/// /// Gives the device a buffer, if there is a slot. What is kept is its number.
+/// fn give<K: Kernel>(ring: &mut Ring<K>, regs: &Regs<K>, tail: Register<u32>, iova: u64, number: u32) -> bool {
+///     let mut fill = ring.fill();
+///     let Some(slot) = fill.vacant() else { return false };
+///     slot.put([iova, 2048], number);
+///     drop(fill);
+///     if let Some(at) = ring.publish() {
+///         regs.write(tail, at);
+///     }
+///     true
+/// }
+///
+/// /// Reclaims what the device is done with; `each` gets a buffer's number and its length, as the device has it.
+/// fn reclaim<K: Kernel>(ring: &mut Ring<K>, mut each: impl FnMut(u32, u32)) {
+///     let mut reap = ring.reap();
+///     while let Some(done) = reap.next() {
+///         each(done.kept, done.word(2));
+///     }
+/// }
+/// ```
 pub struct DescriptorRing<K: Kernel, T, const N: usize, const SLOT: usize, D> {
     memory: DmaRegion<K>,
     slots: Slots<SLOT, N>,
