@@ -314,7 +314,8 @@ pub struct RunArgs {
     pub qemu: Option<DeviceSpec>,
 
     /// Plugs this into the device of --qemu, named in the same way: a namespace of an NVMe controller is
-    /// nvme-ns,file=PATH,nsid=2. Can be given more than once.
+    /// nvme-ns,file=PATH,nsid=2, and the port of virtio-serial-pci is virtconsole,socket=PATH. Can be given more than
+    /// once.
     #[arg(long, value_name = "DEVICE", requires = "qemu")]
     pub qemu_part: Vec<DeviceSpec>,
 

@@ -29,6 +29,7 @@ pub const BUILT_IN: &[&RegisterMap] = &[
     &nvme_regs::MAP,
     &serial_regs::MAP,
     &virtio_regs::blk::MAP,
+    &virtio_regs::console::MAP,
     &virtio_regs::net::MAP,
     &virtio_regs::rng::MAP,
     &vmxnet3_regs::MAP,

@@ -345,7 +345,7 @@ fn a_driver_that_wants_unknown_registers_is_refused() {
     let place = Place::new();
     let file = place.file("other.wasm", Module::with_line("registers", "registers = rtl8139").wasm());
     let says = [
-        "`crash-dummy` is written for the register map `rtl8139`, and the built-in ones are e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-net, virtio-rng, vmxnet3",
+        "`crash-dummy` is written for the register map `rtl8139`, and the built-in ones are e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-console, virtio-net, virtio-rng, vmxnet3",
     ];
     assert_is_said("registers", &place.nook_run([file]).end(), 1, &says);
 }

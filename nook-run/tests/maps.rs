@@ -141,7 +141,7 @@ fn a_map_that_is_not_there_or_of_something_else_is_refused() {
         assert_is_said(map, &ended, 1, &says);
     }
     let ended = place.nook_run(["map", "export", "rtl8139"]).end();
-    let says = "there is no built-in register map `rtl8139`; there are e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-net, virtio-rng, vmxnet3";
+    let says = "there is no built-in register map `rtl8139`; there are e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-console, virtio-net, virtio-rng, vmxnet3";
     assert_is_said("a name of no map", &ended, 1, &[says]);
 }
 
@@ -159,7 +159,7 @@ fn a_map_inside_the_drivers_module_is_none() {
     let ended = ping(&place, &driver, &[]);
     let says = [
         "is written for the register map `mine`",
-        "the built-in ones are e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-net, virtio-rng, vmxnet3",
+        "the built-in ones are e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-console, virtio-net, virtio-rng, vmxnet3",
         "--registers",
     ];
     assert_is_said("a map in the module", &ended, 1, &says);

@@ -22,10 +22,12 @@ mod device;
 #[expect(unsafe_code, reason = "the crate asks for memory by address, without saying who asks")]
 mod hal;
 mod layout;
+mod left;
 #[expect(unsafe_code, reason = "the crate takes buffers as slices, which the device uses after the call")]
 mod queue;
 mod transport;
 
 pub use device::{Causes, Device};
+pub use left::Left;
 pub use queue::{MOST_PARTS, Queue, Used};
 pub use virtio_drivers::transport::{DeviceType, Transport};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use nook_sdk::testing::{Device as Chip, TestHost, TestKernel, Window};
 use nook_sdk::{DmaRegion, Status};
-use nook_virtio::{Causes, Device, DeviceType, Queue, Transport, Used};
+use nook_virtio::{Causes, Device, DeviceType, Left, Queue, Transport, Used};
 use virtio_regs::{self as map, blk, feature};
 
 /// A buffer's address and length, and whether the device writes it.
@@ -103,6 +103,7 @@ impl Chip for Script {
             0x18 => self.queue_size.into(),
             0x1a => map::NO_VECTOR.into(),
             0x1c => self.enabled.into(),
+            0x20..0x38 => self.addresses[(offset as usize - 0x20) / 4].into(),
             0x1000 => 1,
             0x2000.. => 0x0403_0201 + u64::from(offset),
             _ => 0,
@@ -282,6 +283,26 @@ fn queues_are_made_again_after_a_reset_and_one_that_is_too_short_is_refused() {
     device.reset().unwrap();
     device.negotiate(0).unwrap();
     assert_eq!(device.queue::<32>(0).err(), Some(Status::Unsupported));
+}
+
+#[test]
+fn what_the_device_had_done_is_found_until_it_is_reset() {
+    let rig = Rig::new();
+    let (mut device, mut queue, memory) = rig.on();
+    let (nook, (_, iova)) = (rig.host.nook(), rig.host.nook().window().unwrap());
+    assert_eq!(Left::of(nook, 0, iova), Some(Left { used: 0, written: 0 }));
+    for (used, written) in [(1, 32), (2, 7)] {
+        queue.add(0, &[], &[memory.bytes()]).unwrap();
+        queue.end(&device);
+        queue.begin(&device);
+        let (head, _) = rig.chip.borrow_mut().next().unwrap();
+        rig.chip.borrow_mut().finish(head, written);
+        assert_eq!(Left::of(nook, 0, iova), Some(Left { used, written }));
+        queue.take().unwrap();
+    }
+    assert_eq!(Left::of(nook, 0, iova + (1 << 32)), None, "it is nowhere in the window");
+    device.reset().unwrap();
+    assert_eq!(Left::of(nook, 0, iova), None);
 }
 
 #[test]

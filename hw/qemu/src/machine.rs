@@ -131,20 +131,32 @@ pub(crate) fn device(config: &QemuConfig, properties: &Properties) -> Result<Str
     }
 }
 
-/// Returns the value of `-device` for the part with this number.
-fn part(spec: &DeviceSpec, number: usize) -> String {
-    let mut device = format!("{},bus={CARD_NAME}", spec.name());
+/// Returns QEMU's name for the bus in a device: a number follows the device's name, but in that of NVMe controllers.
+fn bus(of: &DeviceSpec) -> String {
+    if of.name() == "nvme" { CARD_NAME.into() } else { format!("{CARD_NAME}.0") }
+}
+
+/// Returns the value of `-device` for the part with this number on a bus.
+fn part(spec: &DeviceSpec, number: usize, bus: &str) -> String {
+    let mut device = format!("{},bus={bus}", spec.name());
     for (name, value) in spec.options() {
         device += &format!(",{name}={}", escaped(value));
     }
     if spec.file().is_some() {
         device += &format!(",drive={}", part_drive(number));
     }
+    if spec.socket().is_some() {
+        device += &format!(",chardev={}", part_line(number));
+    }
     device
 }
 
 fn part_drive(number: usize) -> String {
     format!("{DRIVE}{number}")
+}
+
+fn part_line(number: usize) -> String {
+    format!("{LINE}{number}")
 }
 
 /// Returns the value of `-blockdev` for a drive of this name whose content is this file, byte by byte, or this block
@@ -184,11 +196,11 @@ fn utf8(path: &Path) -> Result<&str, QemuError> {
     path.to_str().ok_or_else(|| QemuError::DriveFile { path: path.into(), why: "its name is not UTF-8".into() })
 }
 
-/// Returns the value of `-chardev` for a serial line whose far end is this socket, or nothing.
-fn line(socket: Option<&Path>) -> Result<String, QemuError> {
+/// Returns the value of `-chardev` for a serial line of this name whose far end is this socket, or nothing.
+fn line(name: &str, socket: Option<&Path>) -> Result<String, QemuError> {
     Ok(match socket {
-        Some(path) => format!("socket,id={LINE},server=on,wait=off,path={}", escaped(utf8(path)?)),
-        None => format!("null,id={LINE}"),
+        Some(path) => format!("socket,id={name},server=on,wait=off,path={}", escaped(utf8(path)?)),
+        None => format!("null,id={name}"),
     })
 }
 
@@ -231,7 +243,7 @@ pub(crate) fn arguments(
         option("-netdev", config.net.argument(CABLE));
     }
     if properties.has("chardev") {
-        option("-chardev", line(config.device.socket())?);
+        option("-chardev", line(LINE, config.device.socket())?);
     }
     if let Some(path) = config.device.file() {
         option("-blockdev", drive(DRIVE, path, config.device.write_log())?);
@@ -244,7 +256,10 @@ pub(crate) fn arguments(
         if let Some(path) = spec.file() {
             option("-blockdev", drive(&part_drive(number), path, spec.write_log())?);
         }
-        option("-device", part(spec, number));
+        if let Some(path) = spec.socket() {
+            option("-chardev", line(&part_line(number), Some(path))?);
+        }
+        option("-device", part(spec, number, &bus(&config.device)));
     }
     args.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
     Ok(args.into_iter().map(OsString::from).collect())

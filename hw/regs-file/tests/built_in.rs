@@ -3,12 +3,13 @@
 use nook_regs::RegisterMap;
 use nook_regs_file::{allows, read, write};
 
-const MAPS: [&RegisterMap; 8] = [
+const MAPS: [&RegisterMap; 9] = [
     &e1000_regs::MAP,
     &edu_regs::MAP,
     &igb_regs::MAP,
     &serial_regs::MAP,
     &virtio_regs::blk::MAP,
+    &virtio_regs::console::MAP,
     &virtio_regs::net::MAP,
     &virtio_regs::rng::MAP,
     &vmxnet3_regs::MAP,

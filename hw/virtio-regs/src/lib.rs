@@ -4,7 +4,8 @@
 //! structures, and capabilities in configuration space say it; a map is laid down. QEMU has them all in BAR 4 at the
 //! places below ([`LAYOUT`]; its `hw/virtio/virtio-pci.c`, 7.2 to 10.0), and a driver compares the capabilities with
 //! that before it touches a register. The host's maps do so for each kind of device by itself, so that a disk's driver
-//! has no network card: [`blk`], [`net`], [`rng`].
+//! has no network card: [`blk`], [`console`],
+//! [`net`], [`rng`].
 //!
 //! **What a map cannot do.** The addresses of a queue pass through registers, and are checked when they do; how long
 //! the queue is, is not, and the addresses of buffers stand in descriptors, which no register policy sees. That the
@@ -14,6 +15,7 @@
 
 pub mod blk;
 mod common;
+pub mod console;
 pub mod net;
 pub mod rng;
 
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
     use nook_regs::{Access, ReadEffect, RegisterMap, Restore, WriteEffect};
 
-    const MAPS: [&RegisterMap; 3] = [&blk::MAP, &net::MAP, &rng::MAP];
+    const MAPS: [&RegisterMap; 4] = [&blk::MAP, &console::MAP, &net::MAP, &rng::MAP];
 
     #[test]
     fn what_moves_memory_says_so() {

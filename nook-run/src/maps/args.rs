@@ -32,7 +32,7 @@ pub struct MapArgs {
 pub enum MapCommand {
     /// Prints a built-in register map as a file.
     Export {
-        /// Its name: e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-net, virtio-rng or vmxnet3.
+        /// Its name: e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-console, virtio-net, virtio-rng or vmxnet3.
         name: String,
     },
     /// Prints what a register map allows, and warns where it seems to allow too much.
