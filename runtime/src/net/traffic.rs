@@ -53,6 +53,9 @@ pub(crate) struct Traffic {
     pub(crate) resubmits: bool,
     /// Whether a device's word counts that a received checksum is right.
     pub(crate) believes: bool,
+    /// The instance has kept receive buffers: its device fills them, and needs some all the time. One whose device has
+    /// a ring of bytes takes a buffer when a frame has come, and never keeps any.
+    keeps_rx: bool,
     /// Batches of packets that changed hands.
     pub(super) moves: u64,
     frames: Frames,
@@ -80,6 +83,7 @@ impl Traffic {
             kept: Vec::new(),
             resubmits: true,
             believes: true,
+            keeps_rx: false,
             moves: 0,
             frames: Frames::default(),
             parts: (1, 1),
@@ -127,6 +131,7 @@ impl Traffic {
             beside: Beside::new(space, sides_addr(space.ring_addrs())),
         });
         (self.frames, self.parts) = (Frames::default(), (1, 1));
+        self.keeps_rx = false;
         self.packets.set_received(0);
     }
 
@@ -210,7 +215,8 @@ impl Traffic {
         Ok(rings.rx_provide.waiting() == 0 && self.packets.rx_is_nearly_all_free())
     }
 
-    /// Returns how many receive buffers wait for a driver that has next to none, and no use for the others.
+    /// Returns how many receive buffers wait for a driver that has next to none, and no use for the others, though it
+    /// had some before.
     ///
     /// # Errors
     /// If a queue's counter makes no sense.
@@ -218,13 +224,17 @@ impl Traffic {
         let Some(rings) = &mut self.rings else { return Ok(0) };
         rings.rx_provide.sync(Queue::RxProvide.name())?;
         let waiting = rings.rx_provide.waiting();
-        Ok(if self.packets.rx_with_driver().saturating_sub(waiting) < NEXT_TO_NONE { waiting } else { 0 })
+        let has_some = self.packets.rx_with_driver().saturating_sub(waiting) >= NEXT_TO_NONE;
+        self.keeps_rx |= has_some;
+        Ok(if self.keeps_rx && !has_some { waiting } else { 0 })
     }
 
     /// Gives the driver every receive buffer that the host has and the queue has room for.
     pub(crate) fn provide_rx(&mut self) -> Result<(), Fault> {
         let Some(rings) = &mut self.rings else { return Ok(()) };
         rings.rx_provide.sync(Queue::RxProvide.name())?;
+        let has = self.packets.rx_with_driver().saturating_sub(rings.rx_provide.waiting());
+        self.keeps_rx |= has >= NEXT_TO_NONE;
         if self.packets.give_rx(&mut rings.rx_provide) {
             self.moves += 1;
             rings.rx_provide.publish();

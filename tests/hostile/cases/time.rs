@@ -136,10 +136,24 @@ pub const CASES: &[Case] = &[
         budgets: Some(SOON),
         txn: BETWEEN,
         ..Case::of(
-            "takes_no_buffers_to_receive_into",
+            "takes_no_more_buffers_to_receive_into",
             Class::SystemProtocol,
             stands(NetFault::BuffersNotTaken { waiting: 256, limit_ns: 8_000_000 }),
-            &[("poll", "(i32.const 0)")],
+            // Four at first, which it gives back in its second call.
+            &[(
+                "poll",
+                "(local $n i32) (local $kept i32) (local $first i32)
+                 (local.set $first (call $times (i32.const 1)))
+                 (if (i32.gt_u (global.get $calls) (i32.const 2)) (then (return (i32.const 0))))
+                 (loop $again
+                     (local.set $kept (i32.add (call $mailbox) (i32.shl (local.get $n) (i32.const 4))))
+                     (if (local.get $first)
+                         (then (memory.copy (local.get $kept) (call $take (i32.const 0)) (i32.const 16)))
+                         (else (call $put (i32.const 1) (call $unused (local.get $kept)))))
+                     (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                     (br_if $again (i32.lt_u (local.get $n) (i32.const 4))))
+                 (local.get $first)",
+            )],
         )
     },
     Case {

@@ -381,3 +381,42 @@ fn frames_that_the_next_driver_does_not_take_are_given_up() {
         assert_eq!(net.packets.free_tx_count() as u64, 511 - (2 - given_up) * 30);
     }
 }
+
+#[test]
+fn buffers_are_untaken_only_if_the_driver_has_kept_some_before() {
+    let mut memory = DriverMemory::new();
+    let (base, space) = (memory.base(), memory.space());
+    let mut net = Traffic::new(DmaWindow::new(4 << 20).unwrap(), POOL, 512);
+    net.begin(Some(&space));
+    let [provide, back] = [0, 1].map(|ring| base.wrapping_add(place(ring) as usize).cast::<u64>());
+    let mut counters = NetCounters::default();
+    let (mut taken, mut returned) = (0, 0);
+    // Takes this many buffers, then gives back, unused, those up to this one.
+    let mut driver = |net: &mut Traffic, takes: u32, gives: u32| {
+        net.provide_rx().unwrap();
+        taken += takes;
+        // SAFETY: entries and headers of rings in the memory.
+        unsafe {
+            provide.cast::<u32>().add(1).write_volatile(taken);
+            while returned < gives {
+                let entry = 8 + 2 * (returned % QUEUE_CAPACITY) as usize;
+                back.add(entry).write_volatile(provide.add(entry).read_volatile());
+                back.add(entry + 1).write_volatile((PacketStatus::Unused as u64) << QueueEntry::STATUS_SHIFT);
+                returned += 1;
+            }
+            back.cast::<u32>().write_volatile(returned);
+        }
+        net.check().unwrap();
+        net.accept(&mut Sends(0, 60), &mut counters).unwrap();
+        net.untaken_rx().unwrap()
+    };
+    assert_eq!(driver(&mut net, 0, 0), 0, "it has begun, and no frame has come");
+    for frame in 1..100 {
+        assert_eq!(driver(&mut net, 1, frame), 0, "it takes one for each frame as it comes");
+    }
+    assert_eq!(driver(&mut net, 50, 99), 0, "it keeps some");
+    assert!(driver(&mut net, 0, 149) > 200, "and has none any more");
+    net.begin(Some(&space));
+    net.provide_rx().unwrap();
+    assert_eq!(net.untaken_rx().unwrap(), 0, "another instance");
+}
