@@ -6,7 +6,8 @@ use nook_regs::Value;
 use crate::{DmaBytes, DmaRegion, Kernel, Nook};
 
 /// A ring of bytes that the device writes: messages with a header each, characters, a log. The device tells its
-/// position, and gets the driver's; equal positions mean that nothing is there.
+/// position, and gets the driver's; equal positions mean that nothing is there. A message that reaches the ring's end
+/// goes on at its start: a device that can be set to write it past the end in one piece is set not to.
 ///
 /// ```
 /// # use nook_sdk::{ByteRing, Kernel, Register, Regs, Status};
