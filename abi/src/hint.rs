@@ -32,7 +32,7 @@ macro_rules! hints {
         $with! {
             { "Stores the 8 bytes of `value` at `addr + offset` (a sum below 2^32). A rollback leaves them as they are: \
 they are for memory whose content means nothing when a call begins." }
-            (0, 9) Store64 fn store64(addr: Addr, value: u64, offset: u32) -> ();
+            (1, 0) Store64 fn store64(addr: Addr, value: u64, offset: u32) -> ();
         }
     };
 }

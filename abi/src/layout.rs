@@ -13,7 +13,7 @@ pub const HOST_PAGE_MAGIC: u32 = u32::from_le_bytes(*b"nook");
 pub const CLASS_WORDS: usize = 32;
 
 /// Doorbells that can be left in [`HostPage::doorbells`].
-pub const DOORBELLS: usize = 6;
+pub const DOORBELLS: usize = 14;
 
 /// Written by the host, read by the driver; the host never reads back what it wrote here, so a driver that scribbles
 /// on it fools only itself. (The exceptions are `stats_written`, the doorbells, the counters in `class` and the
@@ -47,7 +47,7 @@ pub struct HostPage {
     pub mailbox_addr: u64,
     /// The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event.
     pub now_ns: u64,
-    /// How many interrupt vectors the driver has.
+    /// How many interrupt vectors the driver asked for. `irq_enable` answers `Unsupported` for those that the device lacks.
     pub irq_vectors: u32,
     /// Mail to the host: 1 is added each time that the `stats` entry has written the class's counters.
     pub stats_written: u32,

@@ -52,12 +52,11 @@ pub const IMPORT_MODULE: &str = "nook";
 /// Each entry `name` is exported as this prefix and the name, so that a C driver may have its own `open`.
 pub const ENTRY_PREFIX: &str = "nook_";
 
-/// Major and minor version of everything in this crate.
-pub const ABI_VERSION: (u16, u16) = (0, 9);
+/// Major and minor version of everything in this crate. What a minor version may add is in docs/abi.md, "Versions".
+pub const ABI_VERSION: (u16, u16) = (1, 0);
 
-/// The oldest version that a driver may have been built for: 0.9 changed tables, rings and host page, so that a driver
-/// built for an older one would misread them.
-pub const OLDEST_ABI: (u16, u16) = (0, 9);
+/// The oldest version that a driver may have been built for. Those before 1.0 were drafts, with other tables and memory.
+pub const OLDEST_ABI: (u16, u16) = (1, 0);
 
 /// An address in the driver's own memory: 32 bits in a wasm driver, a pointer's bits in a native one.
 pub type Addr = usize;
@@ -73,13 +72,13 @@ pub enum ProbeReason {
 }
 
 impl ProbeReason {
-    /// Returns the reason with this number.
-    pub const fn from_u32(value: u32) -> Option<Self> {
-        Some(match value {
+    /// Returns the reason with this number. One that has no name here is of a later host: nothing can be known of the
+    /// device, as after a fault.
+    pub const fn from_u32(value: u32) -> Self {
+        match value {
             0 => ProbeReason::Cold,
-            1 => ProbeReason::Restart,
-            _ => return None,
-        })
+            _ => ProbeReason::Restart,
+        }
     }
 }
 
@@ -87,7 +86,8 @@ impl ProbeReason {
 pub mod irq_result {
     /// The device raised it, and the driver dealt with it.
     pub const HANDLED: u32 = 1 << 0;
-    /// There is work for `poll`; the driver has masked the device's interrupt until `poll` says that it is done.
+    /// There is work for `poll` of queue 0; the driver has masked the device's interrupt until `poll` says that it is done.
+    /// For other queues it calls `poll_schedule`.
     pub const POLL: u32 = 1 << 1;
     /// Every bit that may be set.
     pub const ALL: u32 = HANDLED | POLL;

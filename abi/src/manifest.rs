@@ -114,6 +114,14 @@ fn pairs<'a>(text: &'a str) -> impl Iterator<Item = Result<(&'a str, &'a str), M
 }
 
 impl<'a> Manifest<&'a str> {
+    /// Returns the version that a module was built for, whatever else its manifest has: keys and values of a version that
+    /// this one does not know. Nothing if it does not say.
+    pub fn abi_of(section: &'a [u8]) -> Option<(u16, u16)> {
+        let text = core::str::from_utf8(section).ok()?;
+        let (_, value) = pairs(text).filter_map(Result::ok).find(|(key, _)| *key == "abi")?;
+        version(value).ok()
+    }
+
     /// Reads a manifest from the section's bytes.
     pub fn parse(section: &'a [u8]) -> Result<Self, ManifestError<'a>> {
         let text = core::str::from_utf8(section).map_err(|_| ManifestError::NotText)?;
@@ -264,7 +272,7 @@ mod tests {
     use std::borrow::ToOwned;
     use std::string::String;
 
-    const GOOD: &str = "abi = 0.9\nname = e1000\nversion = 1.0\nlicense = Apache-2.0\nclass = net\n\
+    const GOOD: &str = "abi = 1.0\nname = e1000\nversion = 1.0\nlicense = Apache-2.0\nclass = net\n\
                         pci = 8086:100e 8086:100f\nregisters = e1000\ndma_bytes = 65536\ndma_mask_bits = 64\n";
 
     #[test]
@@ -292,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_filter_has_no_keys_of_a_device() {
-        let text = "abi = 0.9\nname = drop\nversion = 1.0\nlicense = Apache-2.0\nclass = filter\n";
+        let text = "abi = 1.0\nname = drop\nversion = 1.0\nlicense = Apache-2.0\nclass = filter\n";
         let manifest = Manifest::parse(text.as_bytes()).unwrap();
         assert_eq!((manifest.class(), manifest.pci_ids().count(), manifest.dma_bytes), (Class::Filter, 0, 0));
         for key in ["pci", "registers", "dma_bytes", "rx_buffers"] {

@@ -30,7 +30,7 @@ pub enum Context {
     Process,
     /// In `irq`: must be short.
     Interrupt,
-    /// In `poll` and `timer`: must not sleep.
+    /// In `poll`, `timer` and `invoke`: must not sleep.
     Atomic,
 }
 

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_name_is_found_among_other_sections_and_keys() {
-        let manifest = custom("nook.manifest", "abi = 0.9\nname = e1000\nclass = net\n");
+        let manifest = custom("nook.manifest", "abi = 1.0\nname = e1000\nclass = net\n");
         let other = custom("producers", "name = wrong");
         assert_eq!(driver_name(&module(&[(1, &[0]), (0, &other), (0, &manifest)])).unwrap(), "e1000");
     }

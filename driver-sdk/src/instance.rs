@@ -31,7 +31,7 @@ impl<K: Kernel, E: Entries<K>> Instance<K, E> {
         if self.running.is_some() {
             return Status::Busy.code();
         }
-        let Some(reason) = ProbeReason::from_u32(reason) else { return Status::Invalid.code() };
+        let reason = ProbeReason::from_u32(reason);
         // SAFETY: the caller vouches for the page and what it names, until after the instance has dropped all that is
         // made of it here, and for one thread.
         let page = unsafe { Page::new(host_page) };

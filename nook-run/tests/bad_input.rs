@@ -30,7 +30,7 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "an import that no host has",
             Module { imports: r#"(import "nook" "teleport" (func))"#, probe: NO_PROBE, ..Module::default() },
-            ["imports `nook.teleport`, which this host (ABI 0.9) does not have", sdk],
+            ["imports `nook.teleport`, which this host (ABI 1.0) does not have", sdk],
         ),
         module(
             "an import from another world",
@@ -78,7 +78,7 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "a hint that no host has",
             Module { imports: r#"(import "nook_hint" "store4" (func))"#, probe: NO_PROBE, ..Module::default() },
-            ["imports `nook_hint.store4`, which this host (ABI 0.9) does not have", sdk],
+            ["imports `nook_hint.store4`, which this host (ABI 1.0) does not have", sdk],
         ),
         module(
             "a hint in a table",
@@ -138,18 +138,33 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "another ABI",
             Module::with_line("abi", "abi = 9.0"),
-            ["built for nook ABI 9.0, this host runs drivers for 0.9 to 0.9 only", "rebuild the driver"],
+            ["built for nook ABI 9.0, this host runs drivers for 1.0 to 1.0 only", "use a newer nook-run"],
         ),
         module(
             "a newer ABI",
-            Module::with_line("abi", "abi = 0.999"),
-            ["built for nook ABI 0.999, this host runs drivers for 0.9 to 0.9 only", "rebuild the driver"],
+            Module::with_line("abi", "abi = 1.999"),
+            ["built for nook ABI 1.999, this host runs drivers for 1.0 to 1.0 only", "use a newer nook-run"],
+        ),
+        // Whatever else it has that this host does not know: what is to be done is said first.
+        module(
+            "a newer ABI with a hostcall of it",
+            Module {
+                imports: r#"(import "nook" "teleport" (func))"#,
+                probe: NO_PROBE,
+                ..Module::with_line("abi", "abi = 1.999")
+            },
+            ["built for nook ABI 1.999", "use a newer nook-run"],
+        ),
+        module(
+            "a newer ABI with a class of it",
+            Module::with_line("abi", "abi = 1.999\nclass = teapot\npower_watts = 2000"),
+            ["built for nook ABI 1.999", "use a newer nook-run"],
         ),
         module(
             "an older ABI",
             Module::with_line("abi", "abi = 0.2"),
             [
-                "built for nook ABI 0.2, this host runs drivers for 0.9 to 0.9 only",
+                "built for nook ABI 0.2, this host runs drivers for 1.0 to 1.0 only",
                 "rebuild the driver with this host's SDK",
             ],
         ),

@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn all_that_decides_what_is_compiled_is_in_the_name() {
         let engine = wasmtime::Engine::default();
-        let manifest = "abi = 0.9\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
+        let manifest = "abi = 1.0\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
                         registers = odd\ndma_bytes = 4096\ndma_mask_bits = 64\n";
         let manifest = crate::parse_manifest(manifest.as_bytes()).unwrap();
         let [layout, other] = [65536, 131072].map(|own_bytes| crate::Layout::new(own_bytes, &manifest));

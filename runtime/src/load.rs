@@ -26,6 +26,16 @@ const GUIDE: &str = "docs/writing-a-driver.md";
 /// What mends a driver that was made for another contract.
 const REBUILD: &str = "rebuild the driver with this host's SDK";
 
+/// Says that a driver was built for an ABI that is newer or older than what this host serves.
+fn other_abi(abi: (u16, u16)) -> String {
+    let remedy = if abi > ABI_VERSION { "use a newer nook-run, or " } else { "" };
+    format!(
+        "built for nook ABI {}.{}, this host runs drivers for {}.{} to {}.{} only, because tables and shared memory differ \
+         in others: {remedy}{REBUILD}",
+        abi.0, abi.1, OLDEST_ABI.0, OLDEST_ABI.1, ABI_VERSION.0, ABI_VERSION.1
+    )
+}
+
 /// Returns where a driver comes from that is not at `path`.
 fn how_built(path: &Path) -> String {
     if path.join("Cargo.toml").is_file() {
@@ -88,11 +98,7 @@ pub enum LoadError {
     #[error("the manifest {0}; {GUIDE} has a correct one")]
     BadManifest(String),
     /// Built for another host.
-    #[error(
-        "built for nook ABI {}.{}, this host runs drivers for {}.{} to {}.{} only, because tables and shared memory differ \
-         in others: {REBUILD}",
-        .0.0, .0.1, OLDEST_ABI.0, OLDEST_ABI.1, ABI_VERSION.0, ABI_VERSION.1
-    )]
+    #[error("{}", other_abi(*.0))]
     AbiVersion((u16, u16)),
     /// An import or export that is newer than what the manifest says.
     #[error(
@@ -241,7 +247,21 @@ pub(crate) fn validate(wasm: &[u8]) -> Result<(), LoadError> {
     if Parser::is_component(wasm) {
         return Err(LoadError::Component);
     }
+    check_abi(wasm)?;
     limits::check(wasm)
+}
+
+/// Refuses a module that was built for another ABI, before anything else that may be because of that.
+fn check_abi(wasm: &[u8]) -> Result<(), LoadError> {
+    let mut payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    let abi = payloads.find_map(|payload| match payload {
+        Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => Manifest::abi_of(section.data()),
+        _ => None,
+    });
+    match abi {
+        Some(abi) if !(OLDEST_ABI..=ABI_VERSION).contains(&abi) => Err(LoadError::AbiVersion(abi)),
+        _ => Ok(()),
+    }
 }
 
 /// A [`Manifest`] that owns its text.

@@ -188,7 +188,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Checks that a filter imports nothing and has a filter's entries.
-    pub(crate) fn check_filter(&self) -> Result<(), LoadError> {
+    pub(crate) fn check_filter(&self, manifest: &OwnedManifest) -> Result<(), LoadError> {
         if let Some((name, _)) = self.imports.first() {
             let text = format!("imports `{IMPORT_MODULE}.{name}`; a filter imports nothing");
             return Err(LoadError::Refused(text));
@@ -197,8 +197,15 @@ impl<'a> Survey<'a> {
             let text = format!("imports `{HINT_MODULE}.{name}`; a filter imports nothing");
             return Err(LoadError::Refused(text));
         }
-        let row =
-            |row: &'static FilterEntryInfo| Row { name: row.name, args: row.args, result: row.result, required: true };
+        for row in FILTER_ENTRIES.iter().filter(|row| self.has_entry(row.name)) {
+            may_use("export", row.name, None, row.since, manifest)?;
+        }
+        let row = |row: &'static FilterEntryInfo| Row {
+            name: row.name,
+            args: row.args,
+            result: row.result,
+            required: row.since <= manifest.abi,
+        };
         self.check_rows(&FILTER_ENTRIES.iter().map(row).collect::<Vec<_>>())
     }
 
@@ -275,13 +282,13 @@ mod tests {
 
     #[test]
     fn a_row_that_is_newer_than_the_manifest_says_or_of_another_class_is_refused_by_name() {
-        let text = "abi = 0.9\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
+        let text = "abi = 1.0\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
                     registers = odd\ndma_bytes = 4096\ndma_mask_bits = 64\n";
         let manifest = parse_manifest(text.as_bytes()).unwrap();
-        assert!(may_use("import", "old", Some(Class::Net), (0, 9), &manifest).is_ok());
-        let newer = may_use("import", "dma_share", None, (0, 10), &manifest).unwrap_err().to_string();
-        assert!(newer.contains("import `dma_share` came with nook ABI 0.10") && newer.contains("abi = 0.9"), "{newer}");
-        let other = may_use("export", "frame", Some(Class::Filter), (0, 9), &manifest).unwrap_err().to_string();
+        assert!(may_use("import", "old", Some(Class::Net), (1, 0), &manifest).is_ok());
+        let newer = may_use("import", "dma_share", None, (1, 1), &manifest).unwrap_err().to_string();
+        assert!(newer.contains("import `dma_share` came with nook ABI 1.1") && newer.contains("abi = 1.0"), "{newer}");
+        let other = may_use("export", "frame", Some(Class::Filter), (1, 0), &manifest).unwrap_err().to_string();
         assert!(other.contains("export `frame` is for drivers of class `filter`"), "{other}");
     }
 }

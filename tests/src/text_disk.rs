@@ -25,7 +25,7 @@ const HELPERS: &str = r#"
     (global $saved (mut i64) (i64.const 0))
     (func $attach (result i32)
         (memory.copy (i32.wrap_i64 (i64.load offset=@MAILBOX (global.get $page))) (i32.const 512) (i32.const 64))
-        (call $block_attach))
+        (call $block_attach (i32.const 64)))
     (func $requests (result i32) (i32.wrap_i64 (i64.load offset=@REQUESTS (global.get $page))))
     (func $completions (result i32) (i32.wrap_i64 (i64.load offset=@COMPLETIONS (global.get $page))))
     (func $slot (param $at i32) (result i32)

@@ -42,7 +42,7 @@ fn dies_in(entry: &str) -> DriverModule {
             (func (export "nook_stop") (result i32) {stop} (i32.const 0))
             (func (export "nook_poll") (param i32 i32 i32) (result i32) {poll} (i32.const 0))
             (func (export "nook_irq") (param i32) (result i32) {irq} (i32.const 1))
-            (@custom "nook.manifest" "abi = 0.9\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#
+            (@custom "nook.manifest" "abi = 1.0\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#
     );
     DriverModule::from_bytes(&wat::parse_str(text).unwrap(), Wasi::Refused).unwrap()
 }

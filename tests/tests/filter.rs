@@ -29,7 +29,7 @@ fn beginning(begin: &str, body: &str) -> FilterModule {
             (func $again (param i32) (result i32) (i32.add (call $again (local.get 0)) (i32.const 1)))
             (func (export "nook_begin") (param i32 i32) (result i32) {begin})
             (func (export "nook_frame") (param $direction i32) (param $offset i32) (param $len i32) (result i32) {body})
-            (@custom "nook.manifest" "abi = 0.9\nname = strange\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#
+            (@custom "nook.manifest" "abi = 1.0\nname = strange\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#
     );
     FilterModule::from_bytes(&wat::parse_str(text).unwrap()).unwrap()
 }
@@ -234,7 +234,7 @@ fn a_filter_is_no_driver_and_a_driver_is_no_filter() {
 #[test]
 fn a_filter_with_imports_is_refused_and_so_is_a_driver_that_asks_none() {
     let text = r#"(module (import "nook" "clock_ns" (func (result i64))) (memory (export "memory") 1)
-        (@custom "nook.manifest" "abi = 0.9\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#;
+        (@custom "nook.manifest" "abi = 1.0\nname = odd\nversion = 1\nlicense = Apache-2.0\nclass = filter\n"))"#;
     let error = FilterModule::from_bytes(&wat::parse_str(text).unwrap()).unwrap_err().to_string();
     assert!(error.contains("imports `nook.clock_ns`; a filter imports nothing"), "{error}");
     let of_net = |row: &&nook_abi::EntryInfo| row.class.is_none_or(|class| class == nook_abi::Class::Net);

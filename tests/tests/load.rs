@@ -29,8 +29,8 @@ fn names_out_of_a_module_are_shown_as_what_they_are() {
         (r#"(memory (export "nook_TRICK") 1)"#, ""),
         (r#"(func (export "TRICK")) (memory (export "TRICK") 1)"#, ""),
         ("", "TRICK"),
-        ("", r"abi = 0.9\nname = TRICK\n"),
-        ("", r"abi = 0.9\nname = odd\nversion = 1\nlicense = TRICK\nclass = net\n"),
+        ("", r"abi = 1.0\nname = TRICK\n"),
+        ("", r"abi = 1.0\nname = odd\nversion = 1\nlicense = TRICK\nclass = net\n"),
     ] {
         let error = module(parts, manifest).unwrap_err().to_string();
         assert!(error.chars().all(is_printable), "{error:?}");

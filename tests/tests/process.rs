@@ -20,7 +20,7 @@ use nook_runtime::{
 use nook_tests::{Device, FrameQueues, Isolation, Rig, cable, driver_file, e1000_module, frame};
 
 /// As the program says of itself.
-const MANIFEST: &str = "abi = 0.9\nclass = net\nversion = 0.1.0\nlicense = Apache-2.0\nname = hostile\n\
+const MANIFEST: &str = "abi = 1.0\nclass = net\nversion = 0.1.0\nlicense = Apache-2.0\nname = hostile\n\
                         pci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n";
 
 /// One at a time: the tests look for this process's children.

@@ -36,7 +36,7 @@ const DIES_IN_POLL: &str = r#"(module
         (call $breaks) (i32.const 0))
     (func $breaks unreachable)
     (func (export "nook_irq") (param i32) (result i32) (i32.const 1))
-    (@custom "nook.manifest" "abi = 0.9\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#;
+    (@custom "nook.manifest" "abi = 1.0\nname = mortal\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n"))"#;
 
 /// What was written to the device last.
 #[derive(Default)]

@@ -24,7 +24,7 @@ fn prints(import: &str) -> Vec<u8> {
             (func (export "nook_stop") (result i32) (i32.const 0))
             (func (export "nook_poll") (param i32 i32 i32) (result i32) (i32.const 0))
             (func (export "nook_irq") (param i32) (result i32) (i32.const 0))
-            (@custom "nook.manifest" "abi = 0.9\nname = prints\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 4096\ndma_mask_bits = 64\n"))"#
+            (@custom "nook.manifest" "abi = 1.0\nname = prints\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 8086:100e\nregisters = e1000\ndma_bytes = 4096\ndma_mask_bits = 64\n"))"#
     );
     wat::parse_str(text).unwrap()
 }

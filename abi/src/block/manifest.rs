@@ -45,7 +45,7 @@ mod tests {
     use super::*;
     use std::format;
 
-    const GOOD: &str = "abi = 0.9\nname = disk\nversion = 1.0\nlicense = Apache-2.0\nclass = block\n\
+    const GOOD: &str = "abi = 1.0\nname = disk\nversion = 1.0\nlicense = Apache-2.0\nclass = block\n\
                         pci = 1b36:0010\nregisters = nvme\ndma_bytes = 65536\ndma_mask_bits = 64\n";
 
     #[test]

@@ -6,9 +6,9 @@
 macro_rules! block_hostcalls {
     ($with:ident $state:tt) => {
         $crate::$with! { $state
-            { "Says what the disk is, once, in `probe`: the mailbox begins with a `Disk`. A driver that was restarted \
-has to find the same disk." }
-            Class PROCESS (0, 9) BlockAttach fn block_attach() -> i32;
+            { "Says what the disk is, once, in `probe`: the mailbox begins with a `Disk`, of which the driver knows \
+`len_bytes`. A driver that was restarted has to find the same disk." }
+            Class PROCESS (1, 0) BlockAttach fn block_attach(len_bytes: u32) -> i32;
         }
     };
 }

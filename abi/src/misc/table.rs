@@ -9,10 +9,10 @@ macro_rules! misc_hostcalls {
             { "Says what the device can do, once, in `probe`: the mailbox holds `len_bytes` of UTF-8, an operation a \
 line, as `name`, `name INPUT` or `name INPUT OUTPUT`. The latter two are an example: bytes in hexadecimal, `-` if \
 there are none. The host calls an operation by the number of its line, from 0; there are at most 64." }
-            Class PROCESS (0, 9) MiscAttach fn misc_attach(len_bytes: u32) -> i32;
+            Class PROCESS (1, 0) MiscAttach fn misc_attach(len_bytes: u32) -> i32;
             { "Completes an operation that is open: `status` is 0, and the mailbox holds `len_bytes` of output, or \
 it is a negative `Status`, and `len_bytes` is 0." }
-            Class ANY (0, 9) MiscComplete fn misc_complete(ticket: u32, status: i32, len_bytes: u32) -> ();
+            Class ANY (1, 0) MiscComplete fn misc_complete(ticket: u32, status: i32, len_bytes: u32) -> ();
         }
     };
 }
@@ -26,7 +26,7 @@ macro_rules! misc_entries {
             { "Begins an operation: the mailbox holds `len_bytes` of input. 0 accepts it: it is open, under \
 `ticket`, until `misc_complete` tells what came of it, in this call or a later one. A negative `Status` refuses it: \
 then it was never open. At most 8 are open at a time; a driver that can do fewer answers `Busy`, and is asked again." }
-            Atomic required transaction (0, 9) Invoke fn invoke(ticket: u32, operation: u32, len_bytes: u32) -> i32;
+            Atomic required transaction (1, 0) Invoke fn invoke(ticket: u32, operation: u32, len_bytes: u32) -> i32;
         }
     };
 }

@@ -38,7 +38,7 @@ pub struct FilterEntryInfo {
 }
 
 /// Expands `$with! { rows }` with every entry of a filter: the module beside a driver that sees each frame. A row is
-/// `{ doc } Context (major, minor) Variant fn name(arg: type, ...) -> type;`. All of them are required.
+/// `{ doc } Context (major, minor) Variant fn name(arg: type, ...) -> type;`. A filter has all that its `abi` has.
 #[macro_export]
 macro_rules! filter_entries {
     ($with:ident) => {
@@ -46,9 +46,9 @@ macro_rules! filter_entries {
             { "Begins. `host_page` is the address of a `HostPage` in the filter's own memory, of which only the \
 window, the packet buffers and the mailbox are filled in; the mailbox holds `rules_len_bytes` of UTF-8: what the \
 operator asks for, a rule a line. `Invalid` refuses them." }
-            Process (0, 9) Begin fn begin(host_page: Addr, rules_len_bytes: u32) -> i32;
+            Process (1, 0) Begin fn begin(host_page: Addr, rules_len_bytes: u32) -> i32;
             { "A frame passes: the driver calls it, as `net_filter`. Returns a `filter_verdict`." }
-            Atomic (0, 9) Frame fn frame(direction: u32, offset: u32, len_bytes: u32) -> u32;
+            Atomic (1, 0) Frame fn frame(direction: u32, offset: u32, len_bytes: u32) -> u32;
         }
     };
 }

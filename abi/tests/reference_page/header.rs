@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use nook_abi::block::BlockQueue;
+use nook_abi::misc::{MOST_OPEN, MOST_OPERATIONS};
 use nook_abi::net::*;
+use nook_abi::serial::NOTHING;
 use nook_abi::*;
 
 use crate::shape::*;
@@ -50,6 +52,14 @@ fn opening() -> String {
 #define NOOK_QUEUE_CAPACITY {QUEUE_CAPACITY}u
 /* Multicast addresses that `set_rx_mode` is given at most. */
 #define NOOK_MOST_MULTICAST {MOST_MULTICAST}u
+/* Counters that `net_counters` names at most, and bytes of a name. */
+#define NOOK_MOST_COUNTERS {MOST_COUNTERS}u
+#define NOOK_COUNTER_NAME_BYTES {COUNTER_NAME_BYTES}u
+/* Operations that a driver of class misc has at most, and how many of them are open at a time. */
+#define NOOK_MOST_OPERATIONS {MOST_OPERATIONS}u
+#define NOOK_MOST_OPEN {MOST_OPEN}u
+/* What `serial_next` returns if there is nothing to send; less than this is a byte. */
+#define NOOK_NOTHING {NOTHING:#x}u
 /* Words of the host page for what a class has there. */
 #define NOOK_CLASS_WORDS {CLASS_WORDS}u
 /* Doorbells that can be left in the host page. */

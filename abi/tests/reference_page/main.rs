@@ -5,6 +5,7 @@
 use std::{env, fs};
 
 mod header;
+mod kept;
 mod page;
 mod shape;
 mod source;
@@ -19,6 +20,25 @@ fn the_reference_page_says_what_the_code_says() {
 #[test]
 fn the_c_header_says_what_the_code_says() {
     holds("driver-sdk/c/include/nook/abi.h", &header::header());
+}
+
+/// What 1.0 had stays as it was, and what it did not have says which version brought it.
+#[test]
+fn a_later_version_has_all_that_an_earlier_one_had() {
+    let path = format!("{ROOT}/abi/tests/reference_page/kept-1.0.txt");
+    let now = kept::lines();
+    if !fs::exists(&path).unwrap() && env::var_os("NOOK_BLESS").is_some_and(|value| value == "1") {
+        return fs::write(&path, now.join("\n") + "\n").unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> = kept.lines().collect();
+    for line in &kept {
+        assert!(now.iter().any(|it| it == line), "1.0 had this, and it is gone or has changed: {line}");
+    }
+    for line in now.iter().filter(|line| line.ends_with(" since 1.0")) {
+        assert!(kept.contains(&&**line), "1.0 did not have this: {line}");
+    }
+    assert!(kept.len() > 250, "{}", kept.len());
 }
 
 fn holds(file: &str, made: &str) {

@@ -11,6 +11,7 @@ use crate::source::{Member, members};
 pub fn page() -> String {
     let parts = [
         opening(),
+        versions(),
         types(),
         contexts(),
         entries(),
@@ -50,6 +51,36 @@ It says in its manifest which version of this ABI it was built for, and uses not
 built for {}.{} to {major}.{minor}. All of this is checked before any of it runs; `nook-run inspect` says what is wrong.
 ",
         OLDEST_ABI.0, OLDEST_ABI.1
+    )
+}
+
+fn versions() -> String {
+    let (major, minor) = ABI_VERSION;
+    format!(
+        "## Versions
+
+Since 1.0 a driver that was built for a version is run by every later host of the same major version. So a minor version adds,
+and takes nothing away:
+
+- hostcalls, hints, entries that a driver need not have, statuses, bits, values, manifest keys, fields in room that is
+  there. What is new has its version in the tables of this page; names, arguments, numbers and offsets that stand here
+  stay. A number's place in a table means nothing: a module imports and exports names.
+- A host gives a driver nothing that is newer than the version in its manifest: no bit, value, operation or context that
+  it cannot know. A `reason` of `probe` that has no name here is to a driver as
+  `Restart`.
+- Memory of the host page and of ring headers that has no name is zero, and a driver neither reads nor writes it.
+- Limits only become wider. The instructions that a module may consist of stay: those of WebAssembly 1.0, and multi-value,
+  mutable globals, saturating conversions, sign extension, bulk memory, 128-bit vectors, tail calls and atomics. (Not
+  reference types, exceptions, more than one memory, or relaxed vectors.)
+
+A driver for a newer version is refused, before anything else of it is looked at, because it may use what this host does not
+have: the message says so. An SDK writes its newest version into each driver, so one that is to run on older hosts is built
+with an older SDK.
+
+Not covered, and compared for equality instead: the tables of [native drivers](existing-drivers.md), the channel to a
+driver's process, and the files of traces, recordings and reports, which say by which version they are read. The Rust
+interfaces of the crates follow their own versions. This is {major}.{minor}.
+"
     )
 }
 

@@ -113,6 +113,9 @@ impl<K: Kernel> NetDriver<K> for Touch<K> {
     }
 
     #[inline]
+    // Nothing is received.
+    fn discard_rx(&mut self, _queue: u32) {}
+
     fn poll(&mut self, what: u32, amount: u32) -> Poll {
         let bytes = (amount as usize).min(AREA_BYTES);
         match what {

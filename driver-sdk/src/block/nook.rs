@@ -9,8 +9,9 @@ use crate::{Kernel, Nook};
 impl<K: Kernel> Nook<K> {
     /// Says what the disk is.
     pub(super) fn attach_disk(&self, disk: &Disk) -> Result<(), Status> {
-        self.page().mailbox().write_bytes(0, &disk.to_bytes())?;
-        status(self.calls().block_attach())
+        let bytes = disk.to_bytes();
+        self.page().mailbox().write_bytes(0, &bytes)?;
+        status(self.calls().block_attach(bytes.len() as u32))
     }
 
     /// Returns the most requests that the host gives at a time; their ids are below it. A disk's driver, to size its

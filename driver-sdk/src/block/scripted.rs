@@ -95,7 +95,7 @@ fn statuses(completed: &[BlockCompletion]) -> Vec<(u32, u16, u32)> {
 #[test]
 fn the_disk_is_attached_when_the_device_was_found() {
     let (host, _instance) = probed();
-    assert_eq!(host.calls(), ["block_attach []"]);
+    assert_eq!(host.calls(), ["block_attach [64]"]);
     let bytes = host.mailbox(Disk::BYTES);
     let disk = Disk::from_bytes(bytes[..].try_into().unwrap());
     assert_eq!((disk.blocks, disk.max_blocks, disk.broken_rule()), (BLOCKS, 8, None));

@@ -105,7 +105,7 @@ pub trait NetDriver<K: Kernel>: Sized {
 
     /// Completes the next received frame, if one is there, as failed and without looking at what is in it, and does
     /// nothing else: the driver faulted at it before, and that call was rolled back.
-    fn discard_rx(&mut self, _queue: u32) {}
+    fn discard_rx(&mut self, queue: u32);
 
     /// Handles an interrupt on `vector`, perhaps another device's.
     fn irq(&mut self, vector: u32) -> Irq;

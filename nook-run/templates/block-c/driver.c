@@ -39,7 +39,7 @@ int32_t nook_probe(uint32_t reason, uintptr_t host_page) {
                              .max_blocks = nook_block_page()->transfer_bytes / BLOCK_BYTES,
                              .flags = NOOK_DISK_FLAGS_VOLATILE_CACHE};
     __builtin_memcpy((void *)(uintptr_t)nook_page->mailbox_addr, &disk, sizeof disk);
-    return nook_block_attach();
+    return nook_block_attach(sizeof disk);
 }
 
 void nook_remove(void) {}

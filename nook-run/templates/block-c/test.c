@@ -29,8 +29,9 @@ int64_t nook_dma_alloc(uint32_t len_bytes, uint32_t align_bytes) {
 
 void nook_dma_free(uint32_t region) { (void)region; }
 
-int32_t nook_block_attach(void) {
+int32_t nook_block_attach(uint32_t len_bytes) {
     struct nook_disk disk;
+    assert(len_bytes == sizeof disk);
     __builtin_memcpy(&disk, mail, sizeof disk);
     assert(disk.blocks == BLOCKS && disk.block_bytes == BLOCK_BYTES && disk.max_blocks == 4096 / BLOCK_BYTES);
     attached++;

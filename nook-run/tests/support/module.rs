@@ -12,7 +12,7 @@ pub struct Module {
 }
 
 /// A manifest without a mistake, for the card that the embedded model is.
-pub const MANIFEST: &str = "abi = 0.9\nname = crash-dummy\nversion = 1\nlicense = Apache-2.0\nclass = net\n\
+pub const MANIFEST: &str = "abi = 1.0\nname = crash-dummy\nversion = 1\nlicense = Apache-2.0\nclass = net\n\
                             pci = 8086:100e\nregisters = e1000\ndma_bytes = 4096\ndma_mask_bits = 64\n";
 
 pub const ATTACH: &str = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))"#;

@@ -11,10 +11,14 @@ use crate::serve::bad;
 pub(crate) struct Hostcalls;
 
 impl Hostcalls {
-    pub(crate) fn block_attach(host: &mut Host) -> Result<i32, Fault> {
+    pub(crate) fn block_attach(host: &mut Host, len_bytes: u32) -> Result<i32, Fault> {
         let call = Hostcall::BlockAttach;
         if host.call.budget.entry() != Entry::Probe {
             return Err(bad(call, "mailbox", 0, "the disk is attached in `probe`"));
+        }
+        // A later version may have a longer one, and will go on taking this.
+        if len_bytes as usize != Disk::BYTES {
+            return Err(bad(call, "len_bytes", len_bytes.into(), "not the length of a `Disk`"));
         }
         let bytes = host.mailed(Disk::BYTES).try_into();
         let bytes: [u8; Disk::BYTES] = bytes.map_err(|_| bad(call, "mailbox", 0, "there is no mailbox"))?;

@@ -70,7 +70,7 @@ impl FilterModule {
             let text = format!("`{}` is a driver; beside a driver stands a filter", manifest.name);
             return Err(LoadError::Refused(text));
         }
-        survey.check_filter()?;
+        survey.check_filter(&manifest)?;
         Ok(FilterModule { manifest, own_bytes: survey.memory_bytes()?, wasm: wasm.to_vec() })
     }
 

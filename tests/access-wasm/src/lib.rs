@@ -59,6 +59,9 @@ impl<K: Kernel> NetDriver<K> for Access<K> {
         self.nook.timer_set(u64::from(first ^ second.unwrap_or(0)));
     }
 
+    // Nothing is received.
+    fn discard_rx(&mut self, _queue: u32) {}
+
     fn poll(&mut self, _queue: u32, _budget: u32) -> Poll {
         Poll::Idle
     }

@@ -11,7 +11,7 @@ use nook_sdk::abi::Hostcall;
 use nook_sdk::{Irq, Kernel, LinkState, NetDriver, Nook, Poll, ProbeReason, RxMode, Status};
 
 /// Its manifest.
-pub const MANIFEST: &str = "abi = 0.9\nclass = net\nversion = 0.1.0\nlicense = Apache-2.0\nname = hostile\n\
+pub const MANIFEST: &str = "abi = 1.0\nclass = net\nversion = 0.1.0\nlicense = Apache-2.0\nname = hostile\n\
                             pci = 8086:100e\nregisters = e1000\ndma_bytes = 8192\ndma_mask_bits = 64\n";
 
 /// Does nothing but harm.
@@ -40,6 +40,9 @@ impl<K: Kernel> NetDriver<K> for Hostile<K> {
     fn stop(&mut self) -> Result<(), Status> {
         Ok(())
     }
+
+    // Nothing is received.
+    fn discard_rx(&mut self, _queue: u32) {}
 
     fn poll(&mut self, _: u32, _: u32) -> Poll {
         if self.wild {

@@ -219,6 +219,12 @@ pub const CASES: &[Case] = &[
         fault(WrongContext { call: Hostcall::BlockAttach, context: Context::Atomic }),
         &[("poll", "(call $attach)")],
     ),
+    Case::of_disk(
+        "disk_of_another_length_than_a_disk_has",
+        Class::Argument,
+        refused("len_bytes", 72, "not the length of a `Disk`"),
+        &[("probe", "(global.set $page (local.get $host_page)) (call $block_attach (i32.const 72))")],
+    ),
     attaches!(
         "disk_without_blocks",
         "(i64.store (i32.const 512) (i64.const 0))",

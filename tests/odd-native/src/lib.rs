@@ -80,6 +80,9 @@ impl<K: Kernel> NetDriver<K> for Odd<K> {
         Ok(())
     }
 
+    // Nothing is received.
+    fn discard_rx(&mut self, _queue: u32) {}
+
     fn poll(&mut self, _: u32, _: u32) -> Poll {
         match self.wrong {
             wrong::OTHER_BAR => {

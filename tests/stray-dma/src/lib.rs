@@ -62,6 +62,9 @@ impl<K: Kernel> NetDriver<K> for StrayDma<K> {
         self.nook.dma_disable()
     }
 
+    // Nothing is received.
+    fn discard_rx(&mut self, _queue: u32) {}
+
     fn poll(&mut self, _queue: u32, _budget: u32) -> Poll {
         let (mut sent, mut returning) = (self.tx.reap(), self.queues.tx_return.begin());
         while let (Some(place), Some(done)) = (returning.vacant(), sent.next()) {

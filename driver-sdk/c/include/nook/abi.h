@@ -1,4 +1,4 @@
-/* The nook ABI, version 0.9, for drivers in C: hostcalls, entries, numbers and shared structs.
+/* The nook ABI, version 1.0, for drivers in C: hostcalls, entries, numbers and shared structs.
 
    This file is made from the tables and comments in abi/src/. Change them and write it again with
    NOOK_BLESS=1 cargo test -p nook-abi --test reference_page; without the variable the test fails if the two differ.
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* The line of the manifest that says which version a driver was built for. */
-#define NOOK_ABI_LINE "abi = 0.9\n"
+#define NOOK_ABI_LINE "abi = 1.0\n"
 /* The manifest: what the driver is and needs, a line each, as in NOOK_MANIFEST("name = sample\n" "class = misc\n");
    once, outside functions. It becomes the custom section that is read before the driver runs, which C cannot name;
    natively it is nothing. */
@@ -28,10 +28,18 @@
 #define NOOK_QUEUE_CAPACITY 256u
 /* Multicast addresses that `set_rx_mode` is given at most. */
 #define NOOK_MOST_MULTICAST 256u
+/* Counters that `net_counters` names at most, and bytes of a name. */
+#define NOOK_MOST_COUNTERS 128u
+#define NOOK_COUNTER_NAME_BYTES 31u
+/* Operations that a driver of class misc has at most, and how many of them are open at a time. */
+#define NOOK_MOST_OPERATIONS 64u
+#define NOOK_MOST_OPEN 8u
+/* What `serial_next` returns if there is nothing to send; less than this is a byte. */
+#define NOOK_NOTHING 0x100u
 /* Words of the host page for what a class has there. */
 #define NOOK_CLASS_WORDS 32u
 /* Doorbells that can be left in the host page. */
-#define NOOK_DOORBELLS 6u
+#define NOOK_DOORBELLS 14u
 
 #define NOOK_HOSTCALL(name) __attribute__((import_module("nook"), import_name(#name)))
 #define NOOK_HINT(name) __attribute__((import_module("nook_hint"), import_name(#name)))
@@ -66,7 +74,8 @@ enum nook_status {
 /* Bits of what irq returns. */
 /* The device raised it, and the driver dealt with it. */
 #define NOOK_IRQ_RESULT_HANDLED (1u << 0)
-/* There is work for `poll`; the driver has masked the device's interrupt until `poll` says that it is done. */
+/* There is work for `poll` of queue 0; the driver has masked the device's interrupt until `poll` says that it is
+   done. For other queues it calls `poll_schedule`. */
 #define NOOK_IRQ_RESULT_POLL (1u << 1)
 
 /* Bits of the argument flags of poll. */
@@ -278,7 +287,8 @@ struct nook_host_page {
     uint64_t mailbox_addr;
     /* The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event. */
     uint64_t now_ns;
-    /* How many interrupt vectors the driver has. */
+    /* How many interrupt vectors the driver asked for. `irq_enable` answers `Unsupported` for those that the device
+       lacks. */
     uint32_t irq_vectors;
     /* Mail to the host: 1 is added each time that the `stats` entry has written the class's counters. */
     uint32_t stats_written;
@@ -306,8 +316,8 @@ _Static_assert(offsetof(struct nook_host_page, stats_written) == 68, "host_page.
 _Static_assert(offsetof(struct nook_host_page, doorbell_room) == 72, "host_page.doorbell_room");
 _Static_assert(offsetof(struct nook_host_page, doorbell_count) == 76, "host_page.doorbell_count");
 _Static_assert(offsetof(struct nook_host_page, doorbells) == 80, "host_page.doorbells");
-_Static_assert(offsetof(struct nook_host_page, class) == 128, "host_page.class");
-_Static_assert(sizeof(struct nook_host_page) == 384, "host_page");
+_Static_assert(offsetof(struct nook_host_page, class) == 192, "host_page.class");
+_Static_assert(sizeof(struct nook_host_page) == 448, "host_page");
 
 struct nook_pool_layout {
     /* Bytes from the start of the window to buffer 0. */
@@ -658,7 +668,7 @@ int32_t nook_net_attach(uint64_t mac, uint32_t max_mtu);
 NOOK_HOSTCALL(net_offloads)
 void nook_net_offloads(uint32_t offloads);
 
-/* Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down, `full_duplex` 0 or 1. */
+/* Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down or the device does not know, `full_duplex` 0 or 1. */
 NOOK_HOSTCALL(net_link)
 void nook_net_link(uint32_t up, uint32_t speed_mbps, uint32_t full_duplex);
 
@@ -691,10 +701,10 @@ int32_t nook_misc_attach(uint32_t len_bytes);
 NOOK_HOSTCALL(misc_complete)
 void nook_misc_complete(uint32_t ticket, int32_t status, uint32_t len_bytes);
 
-/* Says what the disk is, once, in `probe`: the mailbox begins with a `Disk`. A driver that was restarted has to find
-   the same disk. */
+/* Says what the disk is, once, in `probe`: the mailbox begins with a `Disk`, of which the driver knows `len_bytes`.
+   A driver that was restarted has to find the same disk. */
 NOOK_HOSTCALL(block_attach)
-int32_t nook_block_attach(void);
+int32_t nook_block_attach(uint32_t len_bytes);
 
 /* Says what the port is, once, in `probe`: the most bytes that its chip holds each way, 1 to 65536, and the highest
    rate, in baud. */
