@@ -47,7 +47,8 @@ pub struct HostPage {
     pub mailbox_addr: u64,
     /// The monotonic clock shortly before the call, in nanoseconds: read once for all calls that follow one event.
     pub now_ns: u64,
-    /// How many interrupt vectors the driver asked for. `irq_enable` answers `Unsupported` for those that the device lacks.
+    /// How many interrupt vectors the driver asked for. `irq_enable` answers `Unsupported` for those that the device
+    /// lacks.
     pub irq_vectors: u32,
     /// Mail to the host: 1 is added each time that the `stats` entry has written the class's counters.
     pub stats_written: u32,

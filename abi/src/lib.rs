@@ -55,7 +55,7 @@ pub const ENTRY_PREFIX: &str = "nook_";
 /// Major and minor version of everything in this crate. What a minor version may add is in docs/abi.md, "Versions".
 pub const ABI_VERSION: (u16, u16) = (1, 0);
 
-/// The oldest version that a driver may have been built for. Those before 1.0 were drafts, with other tables and memory.
+/// The oldest version that a driver may have been built for. Those before 1.0 were drafts: tables and memory differ.
 pub const OLDEST_ABI: (u16, u16) = (1, 0);
 
 /// An address in the driver's own memory: 32 bits in a wasm driver, a pointer's bits in a native one.
@@ -86,8 +86,8 @@ impl ProbeReason {
 pub mod irq_result {
     /// The device raised it, and the driver dealt with it.
     pub const HANDLED: u32 = 1 << 0;
-    /// There is work for `poll` of queue 0; the driver has masked the device's interrupt until `poll` says that it is done.
-    /// For other queues it calls `poll_schedule`.
+    /// There is work for `poll` of queue 0; the driver has masked the device's interrupt until `poll` says that it is
+    /// done. For other queues it calls `poll_schedule`.
     pub const POLL: u32 = 1 << 1;
     /// Every bit that may be set.
     pub const ALL: u32 = HANDLED | POLL;

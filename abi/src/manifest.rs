@@ -114,8 +114,8 @@ fn pairs<'a>(text: &'a str) -> impl Iterator<Item = Result<(&'a str, &'a str), M
 }
 
 impl<'a> Manifest<&'a str> {
-    /// Returns the version that a module was built for, whatever else its manifest has: keys and values of a version that
-    /// this one does not know. Nothing if it does not say.
+    /// Returns the version that a module was built for, whatever else its manifest has: keys and values of a version
+    /// that this one does not know. Nothing if it does not say.
     pub fn abi_of(section: &'a [u8]) -> Option<(u16, u16)> {
         let text = core::str::from_utf8(section).ok()?;
         let (_, value) = pairs(text).filter_map(Result::ok).find(|(key, _)| *key == "abi")?;
