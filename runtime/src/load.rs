@@ -8,7 +8,7 @@ use nook_abi::{ABI_VERSION, Class, ENTRIES, HINT_MODULE, MANIFEST_SECTION, Manif
 use nook_instrument::hints::{self, Replaced, Scratch};
 use nook_instrument::{Invalid, OffsetMap, with_memory_pages};
 use sha2::{Digest, Sha256};
-use wasmparser::Parser;
+use wasmparser::{Parser, Payload};
 
 use crate::survey::Survey;
 use crate::{Layout, World, limits};
