@@ -8,7 +8,7 @@ use nook_abi::net::Side;
 use nook_bus::{Clock, VolatileSlice};
 use nook_net_api::{Incoming, KernelSettings, NetBackend, Outgoing, Room};
 
-use crate::Pcap;
+use crate::{Passed, Pcap};
 
 /// For how long a recorded frame may wait before it is written to the file.
 const WRITE_AFTER_NS: u64 = 250_000_000;
@@ -53,10 +53,10 @@ impl<U: NetBackend> Captured<U> {
         self.error.as_ref()
     }
 
-    fn record(&mut self) {
+    fn record(&mut self, passed: Passed) {
         let Some(capture) = &mut self.capture else { return };
         let now_ns = if self.clock.is_virtual() { self.clock.now_ns() } else { wall_clock_ns() };
-        let outcome = capture.record(now_ns, &self.frame);
+        let outcome = capture.record(now_ns, &self.frame, passed);
         self.check(outcome);
     }
 
@@ -77,8 +77,9 @@ impl<U: NetBackend> NetBackend for Captured<U> {
         // What is recorded is what is handed on, whatever is written to the window meanwhile.
         self.frame.resize(frame.len_bytes(), 0);
         frame.copy_to(&mut self.frame[..]);
-        self.record();
-        self.inner.deliver(Incoming::new(VolatileSlice::from(&mut self.frame[..]), &[], frame.checked))
+        let taken = self.inner.deliver(Incoming::new(VolatileSlice::from(&mut self.frame[..]), &[], frame.checked));
+        self.record(if matches!(taken, Ok(true)) { Passed::In } else { Passed::Refused });
+        taken
     }
 
     fn fetch(&mut self, room: &Room<'_>) -> io::Result<Option<Outgoing>> {
@@ -91,7 +92,7 @@ impl<U: NetBackend> NetBackend for Captured<U> {
             if let Some(side) = side.filter(Side::is_segmented) {
                 with_lengths(&mut self.frame, &side);
             }
-            self.record();
+            self.record(Passed::Out);
         }
         Ok(taken)
     }

@@ -30,7 +30,7 @@ pub use exercise::{
     ExerciseReport, PingPlan, PingReport, Plan, RrPlan, RrReport, TcpDirectionReport, TcpPlan, TcpReport,
 };
 pub use host::{IpHost, IpHostConfig};
-pub use pcap::{Pcap, PcapTotals};
+pub use pcap::{Passed, Pcap, PcapTotals};
 pub use peer::{Peer, PeerConfig};
 pub use protocol::{Content, EXERCISE_PORT};
 pub use server::Server;

@@ -1,7 +1,10 @@
-//! A capture file that Wireshark and tcpdump open: classic pcap with nanoseconds.
+//! A capture file that Wireshark and tcpdump open: classic pcap with nanoseconds, or pcapng.
 //!
-//! The format is that of draft-ietf-opsawg-pcap: a file header of 24 bytes, then for each packet a header of 16 bytes
-//! and its bytes, all in the byte order of the magic number.
+//! Classic pcap is that of draft-ietf-opsawg-pcap: a file header of 24 bytes, then for each packet a header of 16 bytes
+//! and its bytes, all in the byte order of the magic number. [`pcapng`] says which way a packet went besides, and what
+//! became of it.
+
+mod pcapng;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
@@ -31,13 +34,32 @@ pub struct PcapTotals {
     pub file_bytes: u64,
 }
 
-/// A pcap file that is being written.
+/// Which way a packet went, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// From the driver to the interface.
+    In,
+    /// The same, and the interface did not take it.
+    Refused,
+    /// From the interface to the driver.
+    Out,
+}
+
+/// How the file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Classic,
+    Pcapng,
+}
+
+/// A capture file that is being written: pcapng if its name ends so, else classic pcap.
 ///
 /// Packets are collected and written in large pieces: when the buffer is full, on [`flush`](Self::flush), and on
 /// drop. The file always ends with a whole packet, also after a failed write.
 pub struct Pcap {
     file: File,
     path: PathBuf,
+    format: Format,
     buffer: Vec<u8>,
     totals: PcapTotals,
     /// Bytes of the file that are known to be whole packets.
@@ -53,16 +75,15 @@ impl Pcap {
         let path = path.as_ref().to_path_buf();
         let file = create(&path)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display())))?;
+        let is_pcapng = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcapng"));
+        let format = if is_pcapng { Format::Pcapng } else { Format::Classic };
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-        buffer.extend_from_slice(&MAGIC_NANOSECONDS.to_ne_bytes());
-        buffer.extend_from_slice(&VERSION.0.to_ne_bytes());
-        buffer.extend_from_slice(&VERSION.1.to_ne_bytes());
-        // Two fields that are zero in every file: the time zone and the accuracy of the stamps.
-        buffer.extend_from_slice(&[0; 8]);
-        buffer.extend_from_slice(&SNAPSHOT_BYTES.to_ne_bytes());
-        buffer.extend_from_slice(&LINK_ETHERNET.to_ne_bytes());
+        match format {
+            Format::Classic => begin(&mut buffer),
+            Format::Pcapng => pcapng::begin(&mut buffer),
+        }
         let totals = PcapTotals { packets: 0, file_bytes: buffer.len() as u64 };
-        Ok(Pcap { file, path, buffer, totals, written_bytes: 0 })
+        Ok(Pcap { file, path, format, buffer, totals, written_bytes: 0 })
     }
 
     /// Returns where it is.
@@ -79,19 +100,18 @@ impl Pcap {
     ///
     /// # Errors
     /// If the file cannot be written, as when the disk is full.
-    pub fn record(&mut self, at_ns: u64, frame: &[u8]) -> io::Result<()> {
+    pub fn record(&mut self, at_ns: u64, frame: &[u8], passed: Passed) -> io::Result<()> {
         let kept = &frame[..frame.len().min(SNAPSHOT_BYTES as usize)];
-        if self.buffer.len() + RECORD_HEADER_BYTES + kept.len() > BUFFER_BYTES {
+        if self.buffer.len() + RECORD_BYTES + kept.len() > BUFFER_BYTES {
             self.flush()?;
         }
-        // Seconds are 32 bits, which end in 2106.
-        self.buffer.extend_from_slice(&((at_ns / 1_000_000_000) as u32).to_ne_bytes());
-        self.buffer.extend_from_slice(&((at_ns % 1_000_000_000) as u32).to_ne_bytes());
-        self.buffer.extend_from_slice(&(kept.len() as u32).to_ne_bytes());
-        self.buffer.extend_from_slice(&(frame.len() as u32).to_ne_bytes());
-        self.buffer.extend_from_slice(kept);
+        let before = self.buffer.len();
+        match self.format {
+            Format::Classic => add(&mut self.buffer, at_ns, kept, frame.len()),
+            Format::Pcapng => pcapng::add(&mut self.buffer, at_ns, kept, frame.len(), passed),
+        }
         self.totals.packets += 1;
-        self.totals.file_bytes += (RECORD_HEADER_BYTES + kept.len()) as u64;
+        self.totals.file_bytes += (self.buffer.len() - before) as u64;
         Ok(())
     }
 
@@ -157,5 +177,26 @@ impl Drop for Pcap {
     }
 }
 
-/// What stands before each packet.
-const RECORD_HEADER_BYTES: usize = 16;
+/// What stands around each packet, at most.
+const RECORD_BYTES: usize = 96;
+
+/// Appends the file header of a classic file.
+fn begin(buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(&MAGIC_NANOSECONDS.to_ne_bytes());
+    buffer.extend_from_slice(&VERSION.0.to_ne_bytes());
+    buffer.extend_from_slice(&VERSION.1.to_ne_bytes());
+    // Two fields that are zero in every file: the time zone and the accuracy of the stamps.
+    buffer.extend_from_slice(&[0; 8]);
+    buffer.extend_from_slice(&SNAPSHOT_BYTES.to_ne_bytes());
+    buffer.extend_from_slice(&LINK_ETHERNET.to_ne_bytes());
+}
+
+/// Appends a packet of `len` bytes, of which these are kept.
+fn add(buffer: &mut Vec<u8>, at_ns: u64, kept: &[u8], len: usize) {
+    // Seconds are 32 bits, which end in 2106.
+    buffer.extend_from_slice(&((at_ns / 1_000_000_000) as u32).to_ne_bytes());
+    buffer.extend_from_slice(&((at_ns % 1_000_000_000) as u32).to_ne_bytes());
+    buffer.extend_from_slice(&(kept.len() as u32).to_ne_bytes());
+    buffer.extend_from_slice(&(len as u32).to_ne_bytes());
+    buffer.extend_from_slice(kept);
+}

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use nook_bus::{Clock, VolatileSlice};
-use nook_net::{Captured, Pcap};
+use nook_net::{Captured, Passed, Pcap};
 use nook_net_api::{Incoming, NetBackend, Outgoing, Room};
 
 /// Takes frames, and gives those that the test put there.
@@ -102,12 +102,68 @@ fn a_capture_holds_the_frames_of_both_directions_in_their_order() {
     assert_eq!(totals.file_bytes, std::fs::metadata(&path).expect("the file").len());
 }
 
+/// Reads a pcapng file of this machine's byte order: type and body of each block, whose length stands at both ends.
+fn blocks(file: &[u8]) -> Vec<(u32, Vec<u8>)> {
+    let word = |at: usize| u32::from_ne_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    let (mut at, mut blocks) = (0, Vec::new());
+    while at < file.len() {
+        let len = word(at + 4) as usize;
+        assert!(len.is_multiple_of(4) && word(at + len - 4) as usize == len, "at {at}");
+        blocks.push((word(at), file[at + 8..at + len - 4].to_vec()));
+        at += len;
+    }
+    blocks
+}
+
+/// Reads a block's options: code and value.
+fn options(mut rest: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut options = Vec::new();
+    loop {
+        let number = |at: usize| u16::from_ne_bytes([rest[at], rest[at + 1]]);
+        let (code, len) = (number(0), usize::from(number(2)));
+        if code == 0 {
+            assert_eq!(rest, [0; 4], "the last one");
+            return options;
+        }
+        options.push((code, rest[4..4 + len].to_vec()));
+        rest = &rest[4 + len.next_multiple_of(4)..];
+    }
+}
+
+#[test]
+fn pcapng_says_which_way_a_frame_went_and_what_was_dropped() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("both.pcapng");
+    let mut capture = Pcap::create(&path).expect("a capture");
+    let at_ns = 1_700_000_000_123_456_789u64;
+    for (len, passed) in [(61, Passed::In), (60, Passed::Out), (62, Passed::Refused)] {
+        capture.record(at_ns, &vec![len; len.into()], passed).expect("recording");
+    }
+    let totals = capture.finish().expect("writing");
+    let file = std::fs::read(&path).expect("the file");
+    assert_eq!((totals.packets, totals.file_bytes), (3, file.len() as u64));
+    let blocks = blocks(&file);
+    assert_eq!(blocks.iter().map(|block| block.0).collect::<Vec<_>>(), [0x0a0d_0d0a, 1, 6, 6, 6]);
+    assert_eq!(options(&blocks[0].1[16..]), [(4, b"nook-run".to_vec())]);
+    assert_eq!(options(&blocks[1].1[8..]), [(9, vec![9])], "times are nanoseconds");
+    let flags = |direction: u32| (2, direction.to_ne_bytes().to_vec());
+    let dropped = (1, b"dropped: the interface did not take it".to_vec());
+    let expected = [(61, vec![flags(1)]), (60, vec![flags(2)]), (62, vec![flags(1), dropped])];
+    for ((_, body), (len, expected)) in blocks[2..].iter().zip(expected) {
+        let word = |at: usize| u32::from_ne_bytes(body[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!(u64::from(word(4)) << 32 | u64::from(word(8)), at_ns);
+        assert_eq!((word(0), word(12), word(16)), (0, len, len));
+        assert_eq!(body[20..20 + len as usize], vec![len as u8; len as usize]);
+        assert_eq!(options(&body[20 + (len as usize).next_multiple_of(4)..]), expected);
+    }
+}
+
 #[test]
 fn a_packet_is_stamped_with_seconds_and_nanoseconds() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("stamp.pcap");
     let mut capture = Pcap::create(&path).expect("a capture");
-    capture.record(1_700_000_000_123_456_789, &[9; 60]).expect("recording");
+    capture.record(1_700_000_000_123_456_789, &[9; 60], Passed::In).expect("recording");
     capture.finish().expect("writing");
     assert_eq!(parse(&path), [(1_700_000_000, 123_456_789, 60, vec![9; 60])]);
 }
@@ -118,7 +174,7 @@ fn a_capture_that_is_dropped_is_whole() {
     let path = directory.path().join("dropped.pcap");
     let mut capture = Pcap::create(&path).expect("a capture");
     for number in 0..1000_u32 {
-        capture.record(u64::from(number), &[number as u8; 1000]).expect("recording");
+        capture.record(u64::from(number), &[number as u8; 1000], Passed::Out).expect("recording");
     }
     drop(capture);
     assert_eq!(parse(&path).len(), 1000);
@@ -170,7 +226,7 @@ fn a_second_capture_to_a_file_is_refused_and_the_first_is_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("frames.pcap");
     let mut first = Pcap::create(&path).unwrap();
-    first.record(1_000_000_000, &[0xff; 60]).unwrap();
+    first.record(1_000_000_000, &[0xff; 60], Passed::In).unwrap();
     first.flush().unwrap();
     let before = std::fs::read(&path).unwrap();
     // By another name, too.

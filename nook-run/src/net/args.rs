@@ -38,7 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "WHERE", default_value = "peer", value_parser = wire)]
     pub wire: WireArg,
 
-    /// Writes every frame that passes the interface to this file, for Wireshark or tcpdump.
+    /// Writes every frame that passes the interface to this file, for Wireshark or tcpdump. With a name that ends in
+    /// .pcapng it says of each which way it went, and which the interface did not take.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 
