@@ -2,6 +2,7 @@
 
 mod explain;
 
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -17,6 +18,10 @@ use self::explain::Calls;
 use crate::cli::{InspectArgs, MmioArg};
 use crate::drivers::{self, LaunchOptions};
 use crate::maps;
+use crate::postmortem::{demangled, function_names};
+
+/// Functions that are named of those with records of the undo log.
+const MOST_RECORDS: usize = 8;
 
 /// Returns what is printed of a file, and why this host would not run it, if that is so: what a run without options
 /// asks before the first instruction is asked here.
@@ -101,8 +106,23 @@ fn undo(out: &mut String, module: &DriverModule) -> Result<()> {
             for line in instrumented.effect.to_string().lines() {
                 writeln!(out, "  {line}")?;
             }
+            most_records(out, module, instrumented.records_by_function)?;
         }
         Err(why) => writeln!(out, "undo log        none, so no --isolation sfi+txn: {why}")?,
+    }
+    Ok(())
+}
+
+/// Writes which functions append the most records: where the log costs most, or would, if they ran often.
+fn most_records(out: &mut String, module: &DriverModule, mut functions: Vec<(u32, usize)>) -> Result<()> {
+    functions.sort_by_key(|&(function, records)| (Reverse(records), function));
+    let names = function_names(module.laid_out());
+    if !functions.is_empty() {
+        writeln!(out, "  most records in")?;
+    }
+    for (function, records) in functions.iter().take(MOST_RECORDS) {
+        let name = names.get(function).map_or_else(|| format!("function {function}"), |name| demangled(name));
+        writeln!(out, "    {records:>4}  {name}")?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 mod source;
 
-pub(crate) use source::{Source, demangled, lines_in_file};
+pub(crate) use source::{Source, demangled, function_names, lines_in_file};
 
 use std::fmt::Write;
 use std::fs;

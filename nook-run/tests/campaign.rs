@@ -105,15 +105,28 @@ fn mistakes_until(place: &Place, level: &str, wanted: impl Fn(&Value) -> bool) -
     found.unwrap_or_else(|| panic!("480 mistakes at {level} came to nothing"))
 }
 
-#[test]
-fn mistakes_in_a_process_s_machine_code_harm_that_process_and_nothing_else() {
+/// At this level mistakes in machine code harm the driver alone.
+fn are_kept_in(level: &str) {
     let place = Place::new();
-    let (.., folder) = mistakes_until(&place, "process", |report| {
+    let (.., folder) = mistakes_until(&place, level, |report| {
         let (trials, _, harmed) = counts(report);
         assert_eq!((trials, harmed), (40, 0), "{report:#}");
         report["detected"].as_u64() > Some(0)
     });
     assert!(records(&folder).iter().any(|line| line.contains("e1000_wasm::") && line.contains(" is ")));
+}
+
+#[test]
+fn mistakes_in_a_process_s_machine_code_harm_that_process_and_nothing_else() {
+    are_kept_in("process");
+}
+
+#[test]
+fn mistakes_behind_a_protection_key_harm_what_is_behind_it_and_nothing_else() {
+    let Err(why) = nook_mpk::supported() else { return are_kept_in("mpk") };
+    let place = Place::new();
+    let args = ["campaign", e1000().to_str().expect("text"), "--isolation", "mpk", "--trials", "1", "--out", "out"];
+    assert_is_said("no keys", &place.nook_run(args).end(), 1, &["--isolation mpk", &why.to_string()]);
 }
 
 #[test]
@@ -214,12 +227,11 @@ fn what_cannot_be_tried_is_refused_by_name_and_nothing_is_left() {
     let lazy = place.file("lazy.wasm", Module::default().wasm());
     let (lazy, serial, e1000) = (lazy, built("serial"), e1000());
     let [lazy, serial, e1000] = [&lazy, &serial, &e1000].map(|path| path.to_str().expect("text"));
-    let rows: [(&[&str], i32, &str); 7] = [
+    let rows: [(&[&str], i32, &str); 6] = [
         (&[serial, "--out", "out"], 1, "there are for network drivers of the Intel 82540EM"),
         (&[lazy, "--out", "out"], 1, "does not carry the campaign's traffic"),
         (&[e1000, "--shard", "3/2"], 2, "like 2/8"),
         (&[lazy, "--isolation", "process", "--out", "out"], 1, "lazy.elf"),
-        (&[e1000, "--isolation", "mpk", "--out", "out"], 1, "--isolation mpk"),
         (&[e1000, "--isolation", "native", "--faults", "memory", "--out", "out"], 1, "--faults memory: bits of memory"),
         (&[e1000, "--out", "/dev/null/campaign"], 1, "--out: cannot make the folder"),
     ];

@@ -106,6 +106,18 @@ fn constructors_run_once_or_the_driver_is_refused() {
     let driver = changed(&place, PROBE, &format!("{CONSTRUCTOR}{PROBE}"), &[]);
     let refused = place.nook_run([driver.to_str().unwrap(), "--qemu", "edu"]).end().with(1);
     assert!(refused.stderr.contains("call it first in `nook_probe`"), "{}", refused.stderr);
+    // Without names, too: what the linker puts before an entry is known by what it does.
+    let file = fs::read(&driver).unwrap();
+    let name = b"\x04name";
+    let at = file.windows(name.len()).position(|it| it == name).expect("it has names");
+    fs::write(&driver, [&file[..at], b"\x04gone", &file[at + name.len()..]].concat()).unwrap();
+    let refused = place.nook_run([driver.to_str().unwrap(), "--qemu", "edu"]).end().with(1);
+    assert!(refused.stderr.contains("runs its constructors at each entry"), "{}", refused.stderr);
+    let place = Place::new();
+    let reactor = format!("__attribute__((export_name(\"_initialize\"))) void initialize(void) {{}}\n{PROBE}");
+    let driver = changed(&place, PROBE, &reactor, &[]);
+    let refused = place.nook_run([driver.to_str().unwrap(), "--qemu", "edu"]).end().with(1);
+    assert!(refused.stderr.contains("exports `_initialize`, which a host of WASI calls once"), "{}", refused.stderr);
     let place = Place::new();
     let driver = changed(&place, PROBE, &format!("{CONSTRUCTOR}{PROBE}    __wasm_call_ctors();\n"), &[]);
     let told = place.nook_run([driver.to_str().unwrap(), "--qemu", "edu"]).end().with(0);

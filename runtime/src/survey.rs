@@ -6,7 +6,7 @@ use nook_abi::{
     Value,
 };
 use nook_instrument::{MEMORY_EXPORT, Sections, features, hints};
-use wasmparser::{ExternalKind, FuncType, KnownCustom, Name, TypeRef, ValType};
+use wasmparser::{ExternalKind, FuncType, FunctionBody, Operator, TypeRef, ValType};
 
 use crate::atomics;
 use crate::load::Wasi;
@@ -26,21 +26,24 @@ struct Row {
     required: bool,
 }
 
-/// How the linker calls the function that it puts before an entry of a module whose constructors nobody calls: it calls
-/// them, and the entry (lld, wasm/Writer.cpp, createCommandExportWrapper). Without names it is not noticed.
-const WRAPPER: &str = ".command_export";
+/// What a host of WASI calls once, before all else (WASI application ABI, "Current Unstable ABI").
+const INITIALIZE: &str = "_initialize";
 
-fn has_wrapped_entries(sections: &Sections<'_>) -> bool {
-    let is_wrapper = |name: &str| name.starts_with(ENTRY_PREFIX) && name.ends_with(WRAPPER);
-    let names = sections.customs.iter().filter_map(|section| match section.as_known() {
-        KnownCustom::Name(names) => Some(names),
+/// Returns the constructors' function if this body is what the linker puts before an entry of a module whose
+/// constructors nobody calls: it calls them, the entry, and perhaps the destructors (lld, wasm/Writer.cpp,
+/// createCommandExportWrapper).
+fn wrapped(body: &FunctionBody<'_>) -> Option<u32> {
+    let operators = body.get_operators_reader().ok()?.into_iter().collect::<Result<Vec<_>, _>>().ok()?;
+    let passed = |operators: &[Operator<'_>]| operators.iter().all(|it| matches!(it, Operator::LocalGet { .. }));
+    match &operators[..] {
+        [Operator::Call { function_index }, rest @ .., Operator::Call { .. }, Operator::End]
+        | [Operator::Call { function_index }, rest @ .., Operator::Call { .. }, Operator::Call { .. }, Operator::End]
+            if passed(rest) =>
+        {
+            Some(*function_index)
+        }
         _ => None,
-    });
-    // What cannot be read is no name.
-    names.flat_map(|names| names.map_while(Result::ok)).any(|names| match names {
-        Name::Function(functions) => functions.into_iter().map_while(Result::ok).any(|naming| is_wrapper(naming.name)),
-        _ => false,
-    })
+    }
 }
 
 /// What a module imports and exports.
@@ -177,7 +180,10 @@ impl<'a> Survey<'a> {
             required: row.required && row.class.is_none_or(|class| class == manifest.class()),
         };
         self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())?;
-        if has_wrapped_entries(&self.sections) {
+        if self.exports.iter().any(|(name, _)| *name == INITIALIZE) {
+            return Err(LoadError::Initialize);
+        }
+        if self.has_wrapped_entries() {
             return Err(LoadError::Constructors);
         }
         match atomics::are_missing(&self.sections) {
@@ -185,6 +191,24 @@ impl<'a> Survey<'a> {
             Ok(true) => Err(LoadError::NoAtomics),
             Err(error) => Err(LoadError::Invalid(error.to_string())),
         }
+    }
+
+    fn type_of(&self, function: u32) -> Option<&FuncType> {
+        self.sections.types.get(*self.sections.functions.get(function as usize)? as usize)
+    }
+
+    /// Returns whether each entry calls the module's constructors first.
+    fn has_wrapped_entries(&self) -> bool {
+        let imported = self.sections.functions.len() - self.sections.bodies.len();
+        let entries = self.exports.iter().filter(|(name, _)| name.starts_with(ENTRY_PREFIX));
+        let mut constructors = entries.map(|(_, function)| {
+            let body = self.sections.bodies.get((*function as usize).checked_sub(imported)?)?;
+            wrapped(&body.code).filter(|&first| {
+                self.type_of(first).is_some_and(|ty| ty.params().is_empty() && ty.results().is_empty())
+            })
+        });
+        let first = constructors.next().flatten();
+        first.is_some() && constructors.all(|other| other == first)
     }
 
     /// Checks that a filter imports nothing and has a filter's entries.

@@ -99,6 +99,8 @@ pub struct Instrumented {
     pub offsets: OffsetMap,
     /// The first of its last functions, which begin and end calls.
     pub wrappers_from: u32,
+    /// How many records each function appends, by its number; those that append none are left out.
+    pub records_by_function: Vec<(u32, usize)>,
 }
 
 /// What the pass did to a module; all counts are of places in the code.

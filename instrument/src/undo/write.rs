@@ -74,6 +74,7 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<In
     let writer = Writer { wasm, shape, names, question, entries, planted: options.planted() };
     let range_logger = (names.log_range, code::log_range(&names).len());
     let (mut functions, mut costs, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut records_by_function = Vec::new();
     for ((number, body), asks) in bodies.into_iter().enumerate().zip(asks) {
         let function = writer.shape.imported_functions + number as u32;
         let declared = body.code.get_locals_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -83,7 +84,10 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<In
         let analysis = Analysis::of(body, &writer.shape, function, scratch, options.planted())?;
         let traps = !asks || flawed!(module.planted, TrapInSharedFunction);
         let check = if traps { Check::Traps } else { Check::Asks(names.ask) };
+        let records_before = effect.records + effect.hoisted;
         let rewritten = rewrite(&module, &analysis, locals, check, &mut effect);
+        let records = effect.records + effect.hoisted - records_before;
+        records_by_function.extend((records > 0).then_some((function, records)));
         costs.push(cost(&rewritten, &analysis, module.imported_functions, range_logger));
         functions.push(writer.function(&declared, &analysis, &rewritten)?);
         checks.push(check);
@@ -103,7 +107,7 @@ pub(super) fn instrument<'a>(wasm: &'a [u8], options: &Options<'_>) -> Result<In
     Validator::new_with_features(crate::rewritten_features()).validate_all(&wasm)?;
     effect.code_bytes_before = code_bytes_before;
     effect.code_bytes_after = finished.code.byte_len();
-    Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.ask + 1 })
+    Ok(Instrumented { wasm, effect, offsets: map, wrappers_from: names.ask + 1, records_by_function })
 }
 
 impl Writer<'_> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nook_abi::{Addr, Entry, Fault, NativeEntries, from_word, padded};
-use nook_compiled::CompiledError;
+use nook_compiled::{CompiledDriver, CompiledError};
 use nook_runtime::{Driver, Ended, Host, LaunchError, Launcher, OwnedManifest};
 
 use crate::call::Shared;
@@ -18,6 +18,8 @@ use crate::{faults, thread};
 pub struct MpkLauncher {
     image: Arc<Image>,
     places: Places,
+    /// Whether the nook's clock may be virtual.
+    virtual_time: bool,
 }
 
 impl MpkLauncher {
@@ -35,9 +37,30 @@ impl MpkLauncher {
             // What would run nowhere is refused everywhere.
             image => image?,
         };
+        MpkLauncher::made_of(image, manifest)
+    }
+
+    /// The same with these bytes, as if they were in the file at `path`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(path: &Path, bytes: Vec<u8>, manifest: &OwnedManifest) -> Result<Self, MpkError> {
+        let file = CompiledDriver::of(path.to_owned(), bytes, manifest)?;
+        MpkLauncher::made_of(Image::of(path, file, manifest)?, manifest)
+    }
+
+    fn made_of(image: Image, manifest: &OwnedManifest) -> Result<Self, MpkError> {
         supported()?;
         let places = Places::new(&image, manifest);
-        Ok(MpkLauncher { image: Arc::new(image), places })
+        Ok(MpkLauncher { image: Arc::new(image), places, virtual_time: false })
+    }
+
+    /// Permits nooks on virtual time. A call ends that uses more CPU time than it may, and cannot sleep by itself; one
+    /// that is not ended takes the same virtual time as at other levels.
+    #[must_use]
+    pub fn on_virtual_time(mut self) -> Self {
+        self.virtual_time = true;
+        self
     }
 
     fn load(&self, shared: &mut Shared) -> Result<u64, String> {
@@ -69,7 +92,7 @@ struct MpkInstance {
 impl Launcher for MpkLauncher {
     fn launch(&self, host: Host) -> Result<Box<dyn Driver>, Box<LaunchError>> {
         let mut shared = Shared::new(host, self.image.clone());
-        if shared.side().host.clock().is_virtual() {
+        if shared.side().host.clock().is_virtual() && !self.virtual_time {
             let why = "a driver behind a protection key works in real time: give its host the monotonic clock".into();
             return Err(Box::new(LaunchError { host: shared.into_host(), why }));
         }

@@ -88,7 +88,11 @@ pub(crate) struct Image {
 impl Image {
     /// Reads the object at `path`.
     pub(crate) fn read(path: &Path, manifest: &OwnedManifest) -> Result<Image, MpkError> {
-        let file = CompiledDriver::read(path, manifest)?;
+        Image::of(path, CompiledDriver::read(path, manifest)?, manifest)
+    }
+
+    /// Reads an object that came from `path`.
+    pub(crate) fn of(path: &Path, file: CompiledDriver, manifest: &OwnedManifest) -> Result<Image, MpkError> {
         let name = format!("{NATIVE_SYMBOL_PREFIX}{}", manifest.name);
         let head = NativeHead::from_bytes(file.exported(&name)?);
         let refused = |why: String| MpkError::Refused { path: path.display().to_string(), why };

@@ -51,7 +51,7 @@ pub struct CampaignArgs {
     /// Processes that try faults at the same time; as many as there are processors if nothing is said.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// How the driver is isolated. At native, wrapped and process, mistakes are made in its machine code.
+    /// How the driver is isolated. Outside the sandbox, mistakes are made in its machine code.
     #[arg(long, value_name = "LEVEL", default_value = "sfi+txn")]
     pub isolation: Isolation,
     /// What happens after a fault, from a file; see docs/policy.md.

@@ -148,7 +148,7 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
 impl Setting {
     /// Whether the driver runs in the process that tries it: then each trial has one to itself.
     fn is_sacrificial(&self) -> bool {
-        self.object.as_ref().is_some_and(ObjectFile::is_in_this_process)
+        self.object.as_ref().is_some_and(ObjectFile::is_unprotected)
     }
 }
 

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nook_campaign::{Injection, MachineMistake, MachineSites, ObjectForm};
+use nook_mpk::MpkLauncher;
 use nook_native::{Level, NativeLauncher};
 use nook_process::{ProcessLauncher, Wait};
 use nook_runtime::{Driver, Host, LaunchError, Launcher, OwnedManifest};
@@ -37,9 +38,7 @@ impl ObjectFile {
             Isolation::Process => "elf",
             Isolation::Mpk => {
                 nook_mpk::supported().context("--isolation mpk")?;
-                bail!(
-                    "--isolation mpk: such a driver works in real time, and trials in virtual time; choose another level"
-                );
+                "mpk"
             }
         };
         let path = driver.with_extension(ending);
@@ -48,13 +47,13 @@ impl ObjectFile {
         Ok(Some(ObjectFile { isolation, path, bytes }))
     }
 
-    /// Whether the driver runs in the process that tries it: what it does wrong is done to that.
-    pub fn is_in_this_process(&self) -> bool {
-        self.isolation != Isolation::Process
+    /// Whether what the driver does wrong is done to the process that tries it.
+    pub fn is_unprotected(&self) -> bool {
+        matches!(self.isolation, Isolation::Native | Isolation::Wrapped)
     }
 
     fn form(&self) -> ObjectForm {
-        if self.is_in_this_process() { ObjectForm::Shared } else { ObjectForm::Program }
+        if self.isolation == Isolation::Process { ObjectForm::Program } else { ObjectForm::Shared }
     }
 
     /// Returns the mistake that is drawn from a seed.
@@ -70,12 +69,14 @@ impl ObjectFile {
     /// # Errors
     /// If that is not the driver any more, or this machine cannot run it.
     pub fn launcher(&self, bytes: Vec<u8>, manifest: &OwnedManifest) -> Result<Arc<dyn Launcher + Sync>> {
-        let level = if self.isolation == Isolation::Wrapped { Level::Wrapped } else { Level::Native };
-        Ok(match self.form() {
-            ObjectForm::Shared => Arc::new(NativeLauncher::of(&self.path, bytes, manifest, level)?),
-            ObjectForm::Program => {
+        let native = |bytes, level| NativeLauncher::of(&self.path, bytes, manifest, level);
+        Ok(match self.isolation {
+            Isolation::Process => {
                 Arc::new(ProcessLauncher::of(&self.path, bytes, manifest, Wait::Futex)?.on_virtual_time())
             }
+            Isolation::Mpk => Arc::new(MpkLauncher::of(&self.path, bytes, manifest)?.on_virtual_time()),
+            Isolation::Wrapped => Arc::new(native(bytes, Level::Wrapped)?),
+            _ => Arc::new(native(bytes, Level::Native)?),
         })
     }
 }

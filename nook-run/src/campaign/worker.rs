@@ -4,7 +4,10 @@
 use std::io::{self, BufRead, Write};
 
 use anyhow::{Context, Result, bail};
-use nook_campaign::{BATCH, Begin, Campaign, Failure, Kind, Level, MachineMistake, Planted, Record, Run, Trial};
+use nook_campaign::{
+    BATCH, Begin, Campaign, Failure, Kind, Level, MachineMistake, Outcome, Planted, Record, Run, Trial,
+};
+use nook_mpk::MpkError;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::object::{HANGS_CPU_S, ObjectFile};
@@ -74,7 +77,7 @@ impl Worker {
         let transient = trial::run(&self.stage, compiled, trial, true)?;
         // In virtual time, and without a restart, it would be the same again. Where the driver runs in this process, a
         // second trial would have two causes.
-        let is_sacrificed = self.stage.object.as_ref().is_some_and(ObjectFile::is_in_this_process);
+        let is_sacrificed = self.stage.object.as_ref().is_some_and(ObjectFile::is_unprotected);
         let restarted = matches!(trial.kind, Kind::Code)
             && !is_sacrificed
             && (transient.level == Some(Level::Restart) || transient.outcome.is_detected());
@@ -86,11 +89,19 @@ impl Worker {
     fn in_machine_code(&self, trial: Trial) -> Result<Record> {
         let object = self.stage.object.as_ref().context("it is a module")?;
         let mistake = object.mistake(trial.seed)?;
-        if !object.is_in_this_process() && !self.is_reached(&trial, &mistake)? {
+        if !object.is_unprotected() && !self.is_reached(&trial, &mistake)? {
             let run = Run::not_activated();
             return Ok(machine_record(&trial, &mistake, run.clone(), run));
         }
-        let mistaken = self.stage.with_object(|file| mistake.make(file))?;
+        let mistaken = match self.stage.with_object(|file| mistake.make(file)) {
+            Ok(mistaken) => mistaken,
+            // What could leave a protection key's domain is not loaded.
+            Err(error) if error.is::<MpkError>() => {
+                let run = Run { outcome: Outcome::Refused, report: Some(error.to_string()), ..Run::not_activated() };
+                return Ok(machine_record(&trial, &mistake, run.clone(), run));
+            }
+            Err(error) => return Err(error),
+        };
         let (transient, persistent) = self.both_ways(&mistaken, &trial)?;
         Ok(machine_record(&trial, &mistake, transient, persistent))
     }
@@ -171,7 +182,7 @@ fn be_sacrificed() -> Result<()> {
 /// # Errors
 /// If the driver does not work, or nobody is there who asks.
 pub fn serve(mut worker: Worker) -> Result<()> {
-    if worker.stage.object.as_ref().is_some_and(ObjectFile::is_in_this_process) {
+    if worker.stage.object.as_ref().is_some_and(ObjectFile::is_unprotected) {
         be_sacrificed()?;
     }
     let mut out = io::stdout().lock();

@@ -4,6 +4,7 @@
 //! may change. So a place is carried over as the n-th instruction of a function. What was added to the module after
 //! that (the undo log) is not seen in a bundle: its places are those of the loader's module.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use anyhow::{Context as _, Result, bail};
 use nook_abi::{Hex, Printable};
 use nook_runtime::DriverModule;
-use wasmparser::{FunctionBody, Parser, Payload};
+use wasmparser::{FunctionBody, KnownCustom, Name, Parser, Payload};
 
 use crate::drivers;
 
@@ -109,6 +110,21 @@ fn address_of(wasm: &[u8], function: usize, instruction: usize) -> Option<u64> {
     let mut instructions = bodies.get(function)?.get_operators_reader().ok()?.into_iter_with_offsets();
     let (_, at) = instructions.nth(instruction)?.ok()?;
     Some((at - start) as u64)
+}
+
+/// Returns the names of a module's functions, by their numbers, as its linker has them.
+pub fn function_names(wasm: &[u8]) -> HashMap<u32, &str> {
+    let mut names = HashMap::new();
+    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+        let Payload::CustomSection(custom) = payload else { continue };
+        let KnownCustom::Name(parts) = custom.as_known() else { continue };
+        for part in parts.into_iter().map_while(Result::ok) {
+            if let Name::Function(functions) = part {
+                names.extend(functions.into_iter().map_while(Result::ok).map(|naming| (naming.index, naming.name)));
+            }
+        }
+    }
+    names
 }
 
 /// Returns a custom section's content; empty if there is none.
