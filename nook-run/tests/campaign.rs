@@ -125,7 +125,8 @@ fn mistakes_in_a_process_s_machine_code_harm_that_process_and_nothing_else() {
 fn mistakes_behind_a_protection_key_harm_what_is_behind_it_and_nothing_else() {
     let Err(why) = nook_mpk::supported() else { return are_kept_in("mpk") };
     let place = Place::new();
-    let args = ["campaign", e1000().to_str().expect("text"), "--isolation", "mpk", "--trials", "1", "--out", "out"];
+    let driver = e1000();
+    let args = ["campaign", driver.to_str().expect("text"), "--isolation", "mpk", "--trials", "1", "--out", "out"];
     assert_is_said("no keys", &place.nook_run(args).end(), 1, &["--isolation mpk", &why.to_string()]);
 }
 

@@ -63,7 +63,7 @@ fn a_capture_that_cannot_be_written_does_not_end_the_run_and_is_an_error_at_its_
 fn a_capture_to_a_file_that_another_one_is_written_to_is_refused_and_damages_nothing() {
     let place = Place::new();
     let mut first = nook_net::Pcap::create(place.at("frames.pcap")).unwrap();
-    first.record(1_000_000_000, &[0xff; 60]).unwrap();
+    first.record(1_000_000_000, &[0xff; 60], nook_net::Passed::In).unwrap();
     first.flush().unwrap();
     let before = fs::read(place.at("frames.pcap")).unwrap();
     let run = [e1000().to_str().unwrap().to_owned(), "--exercise".into(), "ping".into()];

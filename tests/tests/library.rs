@@ -226,7 +226,7 @@ fn what_is_no_shared_object_with_a_driver_is_refused_and_it_is_said_why() {
     assert!(other.contains("does not export `nook_driver_odd`"), "{other}");
     let other = object(|bytes| replace(bytes, b"\nclass = net\n", b"\nclass = not\n"));
     assert!(other.contains("class"), "{other}");
-    let other = object(|bytes| replace(bytes, b"abi = 0.", b"abi = 7."));
+    let other = object(|bytes| replace(bytes, b"abi = 1.", b"abi = 7."));
     assert!(other.contains("built for nook ABI 7."), "{other}");
     let other = object(|bytes| replace(bytes, b"dma_bytes = 8192", b"dma_bytes = 4096"));
     assert!(other.contains("has another manifest than the driver's wasm file"), "{other}");

@@ -11,7 +11,7 @@ use crate::numbers::{stand_in, time};
 #[test]
 fn numbers_of_a_network_driver_stand_in_the_document() {
     let budgets = Budgets::default();
-    let manifest = "abi = 0.9\nname = a\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
+    let manifest = "abi = 1.0\nname = a\nversion = 1\nlicense = Apache-2.0\nclass = net\npci = 1234:5678\n\
                     registers = a\ndma_bytes = 4096\ndma_mask_bits = 64\n";
     let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
     let NetKeys { rx_buffers, tx_buffers, buffer_bytes, .. } = NetKeys::of(&manifest).unwrap();
