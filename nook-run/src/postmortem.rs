@@ -44,8 +44,12 @@ pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
 
 /// Reads what a bundle says of itself.
 fn report(folder: &Path) -> Result<Value> {
-    let report = read(&folder.join("report.json"))
-        .with_context(|| format!("{} is not a crash bundle: see `[bundles]` in docs/policy.md", folder.display()))?;
+    let report = read(&folder.join("report.json")).with_context(|| {
+        format!(
+            "{} is not a crash bundle, or was removed since: the newest are kept (`[bundles]` in docs/policy.md)",
+            folder.display()
+        )
+    })?;
     let report: Value = serde_json::from_str(&report).context("the bundle's report.json is damaged")?;
     if report["format"] != BUNDLE_FORMAT {
         bail!(

@@ -137,9 +137,10 @@ pub trait NetDriver<K: Kernel>: Sized {
         Err(Status::Unsupported)
     }
 
-    /// Returns fresh counters, since the driver's start.
-    fn stats(&mut self) -> NetStats {
-        NetStats::default()
+    /// Returns fresh counters, since the driver's start; nothing if it counts nothing. They are compared with the frames
+    /// that the driver returns, so that a device that sends nothing, or has frames that never come, is noticed.
+    fn stats(&mut self) -> Option<NetStats> {
+        None
     }
 
     /// Returns what each of [`COUNTERS`](Self::COUNTERS) has counted since the driver's start, in their order, when

@@ -92,7 +92,9 @@ impl<K: Kernel, D: NetDriver<K>> Entries<K> for Running<K, D> {
 
     fn stats(&mut self) {
         self.enter(|nook, driver| {
-            nook.post_stats(driver.stats());
+            if let Some(stats) = driver.stats() {
+                nook.post_stats(stats);
+            }
             if !D::COUNTERS.is_empty() {
                 nook.report_counts(driver.counts());
             }

@@ -258,9 +258,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         Ok(())
     }
 
-    fn stats(&mut self) -> NetStats {
+    fn stats(&mut self) -> Option<NetStats> {
         self.statistics.collect(&self.regs);
-        self.statistics.common()
+        Some(self.statistics.common())
     }
 
     fn counts(&self) -> &[u64] {

@@ -185,8 +185,8 @@ impl<K: Kernel> NetDriver<K> for VirtioNet<K> {
         written
     }
 
-    fn stats(&mut self) -> NetStats {
-        self.stats
+    fn stats(&mut self) -> Option<NetStats> {
+        Some(self.stats)
     }
 }
 

@@ -166,8 +166,8 @@ impl<K: Kernel> NetDriver<K> for Hostile<K> {
         Ok(())
     }
 
-    fn stats(&mut self) -> NetStats {
-        NetStats::default()
+    fn stats(&mut self) -> Option<NetStats> {
+        Some(NetStats::default())
     }
 }
 

@@ -117,9 +117,9 @@ impl<K: Kernel> NetDriver<K> for Odd<K> {
         Ok(())
     }
 
-    fn stats(&mut self) -> NetStats {
+    fn stats(&mut self) -> Option<NetStats> {
         let rx_packets = if self.wrong == wrong::LIES { 1_000_000 } else { 0 };
-        NetStats { rx_packets, ..NetStats::default() }
+        Some(NetStats { rx_packets, ..NetStats::default() })
     }
 }
 

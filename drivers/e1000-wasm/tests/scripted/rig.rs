@@ -6,7 +6,7 @@ use std::rc::Rc;
 use e1000_regs::STATUS;
 use e1000_wasm::E1000;
 use nook_sdk::abi::QUEUE_CAPACITY;
-use nook_sdk::abi::net::{PacketStatus, Queue, QueueEntry, entry_flags};
+use nook_sdk::abi::net::{NetStats, PacketStatus, Queue, QueueEntry, entry_flags};
 use nook_sdk::testing::{TestHost, TestKernel};
 use nook_sdk::{Irq, NetDriver, Poll, ProbeReason, Register, Status};
 
@@ -57,6 +57,11 @@ pub fn probe(prepare: impl FnOnce(&mut Chip)) -> (TestHost, Rc<RefCell<Chip>>, R
 }
 
 impl Rig {
+    /// Returns what the driver has counted.
+    pub fn stats(&mut self) -> NetStats {
+        self.driver.stats().expect("it counts")
+    }
+
     /// Returns a driver that has probed a chip and waits to be opened.
     pub fn probed(prepare: impl FnOnce(&mut Chip)) -> Rig {
         let (host, chip, driver) = probe(prepare);

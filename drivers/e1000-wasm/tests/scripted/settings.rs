@@ -108,7 +108,7 @@ fn counters_are_summed_up_from_registers_that_clear() {
         ] {
             rig.chip().set(register, value);
         }
-        rig.driver.stats();
+        rig.stats();
     }
     let expected = NetStats {
         rx_packets: 2,
@@ -124,7 +124,7 @@ fn counters_are_summed_up_from_registers_that_clear() {
         collisions: 34,
         tx_timeouts: 0,
     };
-    assert_eq!(rig.driver.stats(), expected);
+    assert_eq!(rig.stats(), expected);
     for (name, total) in [("rx_bytes", 2 * (2 + (3 << 32))), ("rx_missed_errors", 8), ("tx_abort_late_coll", 32)] {
         assert_eq!(counted(&rig, name), total, "{name}");
     }
@@ -146,7 +146,7 @@ fn every_counter_of_the_chip_has_a_name_but_those_of_fibre() {
         let mut rig = Rig::open();
         let before = rig.driver.counts().to_vec();
         rig.chip().set_offset(info.offset, 1);
-        rig.driver.stats();
+        rig.stats();
         let grown: Vec<_> =
             rig.driver.counts().iter().zip(&before).filter(|(now, before)| now > before).map(|(now, _)| *now).collect();
         let upper = matches!(info.name, "GORCH" | "GOTCH" | "TORH" | "TOTH");
@@ -168,7 +168,7 @@ fn a_chip_that_reads_as_all_ones_does_not_turn_a_counter_back() {
         for register in [GORCL, GORCH, GPRC] {
             rig.chip().set(register, u32::MAX);
         }
-        rig.driver.stats();
+        rig.stats();
         assert!(rig.driver.counts().iter().zip(before).all(|(now, before)| *now >= before));
     }
     assert_eq!(counted(&rig, "rx_bytes"), u64::MAX);
@@ -181,11 +181,11 @@ fn of_an_emulation_whose_misses_are_never_cleared_each_counts_once() {
         (chip.resets, chip.keeps_misses) = (false, true);
         chip.set(MPC, 1000);
     });
-    assert_eq!(rig.driver.stats().rx_missed, 0, "before the driver came");
+    assert_eq!(rig.stats().rx_missed, 0, "before the driver came");
     rig.chip().set(MPC, 1003);
     rig.chip().set(RNBC, 7);
     for _ in 0..3 {
-        assert_eq!(rig.driver.stats().rx_missed, 3);
+        assert_eq!(rig.stats().rx_missed, 3);
         assert_eq!(counted(&rig, "rx_no_buffer_count"), 7);
     }
 }
@@ -196,7 +196,7 @@ fn what_was_counted_before_the_driver_came_does_not_count() {
         chip.resets = false;
         chip.set(GPRC, 1000);
     });
-    assert_eq!(rig.driver.stats(), NetStats::default());
+    assert_eq!(rig.stats(), NetStats::default());
 }
 
 #[test]
@@ -205,5 +205,5 @@ fn what_was_counted_before_the_interface_went_down_still_counts() {
     rig.chip().set(GPRC, 5);
     // Here a reset clears the counters.
     rig.driver.stop().unwrap();
-    assert_eq!(rig.driver.stats().rx_packets, 5);
+    assert_eq!(rig.stats().rx_packets, 5);
 }

@@ -17,7 +17,7 @@ fn a_stuck_transmitter_is_reset_and_what_it_had_is_returned_as_failed() {
     assert_eq!(rig.tick(), (false, true));
     assert_eq!(rig.tick(), (true, true), "no progress at two looks");
     assert_eq!(rig.tx, tally(4, 6, 0));
-    assert_eq!(rig.driver.stats().tx_timeouts, 1);
+    assert_eq!(rig.stats().tx_timeouts, 1);
     // It works again: it takes buffers, and frames leave.
     rig.provide_rx(256);
     rig.provide_tx(3);
@@ -40,7 +40,7 @@ fn a_transmitter_that_was_reset_gets_as_much_time_as_before() {
         rig.chip().set(GPTC, 100);
         assert_eq!((rig.tick().0, rig.tick().0), (false, true));
         rig.chip().set(STATUS, STATUS::LU | STATUS::FD | STATUS::SPEED.put(2));
-        let stats = rig.driver.stats();
+        let stats = rig.stats();
         assert_eq!((stats.tx_timeouts, stats.tx_packets), (resets, 100 * resets));
     }
     assert_eq!(rig.tx, tally(0, 30, 0));
@@ -57,7 +57,7 @@ fn a_transmitter_without_a_link_is_not_stuck_and_gives_its_frames_back() {
     assert_eq!((rig.tick(), rig.tick()), ((false, true), (false, false)));
     assert_eq!((rig.tick(), rig.tick()), ((false, true), (true, true)), "the link does not come back soon");
     assert_eq!(rig.tx, tally(4, 6, 0));
-    assert_eq!(rig.driver.stats().tx_timeouts, 0);
+    assert_eq!(rig.stats().tx_timeouts, 0);
     for _ in 0..5 {
         assert_eq!(rig.tick(), (false, false), "nothing waits any more");
     }
