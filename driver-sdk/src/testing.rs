@@ -45,7 +45,8 @@ use std::vec;
 use std::vec::Vec;
 
 use nook_abi::block::{BlockCompletion, BlockPage, BlockQueue, BlockRequest};
-use nook_abi::net::{NetPage, PoolLayout, Queue, QueueEntry, SIDES_BYTES, Side};
+pub use nook_abi::net::Queue;
+use nook_abi::net::{NetPage, PoolLayout, QueueEntry, SIDES_BYTES, Side};
 use nook_abi::serial::NOTHING;
 use nook_abi::{
     Addr, DOORBELLS, HOST_PAGE_MAGIC, HostPage, MAILBOX_BYTES, QUEUE_CAPACITY, RingHeader, Status, ring_bytes,

@@ -137,8 +137,8 @@ pub trait NetDriver<K: Kernel>: Sized {
         Err(Status::Unsupported)
     }
 
-    /// Returns fresh counters, since the driver's start; nothing if it counts nothing. They are compared with the frames
-    /// that the driver returns, so that a device that sends nothing, or has frames that never come, is noticed.
+    /// Returns fresh counters, since the driver's start; nothing if it counts nothing. They are compared with the
+    /// frames that the driver returns, so that a device that sends nothing, or has frames that never come, is noticed.
     fn stats(&mut self) -> Option<NetStats> {
         None
     }
