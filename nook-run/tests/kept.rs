@@ -16,7 +16,7 @@ fn kept(name: &str) -> String {
 /// Runs a kept driver, which must end well and without a fault, and returns the report.
 fn ran(driver: &str, args: &[&str]) -> Value {
     let place = Place::new();
-    place.file("disk.img", vec![0; 1 << 20]);
+    place.file("disk.img", vec![0; 16 << 20]);
     let args = [&[driver, "--json", "report.json"], args].concat();
     let ended = place.nook_run(args).end();
     assert_eq!(ended.code(), 0, "{driver}: {}{}", ended.stdout, ended.stderr);

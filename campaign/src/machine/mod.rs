@@ -68,10 +68,11 @@ impl MachineMistake {
         }
     }
 
-    /// Puts a breakpoint in its place (INT3; Intel's manual, volume 2): who comes there gets `SIGTRAP`.
+    /// Puts breakpoints in its place (INT3; Intel's manual, volume 2): who comes there gets `SIGTRAP`. All of it is
+    /// instructions, so that what follows is read as before.
     pub fn trap(&self, file: &mut [u8]) {
-        if let Some(byte) = file.get_mut(self.offset) {
-            *byte = 0xcc;
+        if let Some(place) = file.get_mut(self.offset..self.offset + self.bytes.len()) {
+            place.fill(0xcc);
         }
     }
 }
