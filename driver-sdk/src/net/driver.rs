@@ -73,6 +73,10 @@ impl<'a> RxMode<'a> {
 ///         Ok(())
 ///     }
 ///
+///     fn discard_rx(&mut self, _queue: u32) {
+///         // Nothing is received.
+///     }
+///
 ///     fn irq(&mut self, _vector: u32) -> Irq {
 ///         Irq::NotMine
 ///     }
