@@ -1,4 +1,4 @@
-//! The file of a recording: [frames](crate::frames) of events.
+//! The file of a recording: [frames] of events.
 
 use std::collections::HashSet;
 use std::io;

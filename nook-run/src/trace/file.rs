@@ -1,4 +1,4 @@
-//! The file of a trace: [frames](crate::frames) of events. A frame begins with the time of its first, in nanoseconds of
+//! The file of a trace: [frames] of events. A frame begins with the time of its first, in nanoseconds of
 //! the nook's clock; before each event stands how much later it came than the one before.
 
 use std::io;
