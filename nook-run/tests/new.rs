@@ -51,8 +51,8 @@ fn each_class_has_a_beginning_in_rust() {
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rtl8139");
     let finished = format!(
         "cp {kept}/lib.rs {kept}/registers.rs src/\ncp {kept}/scripted.rs tests/\ncp {kept}/rtl8139.regs.toml .\n\
-         cargo build --quiet --release --target wasm32-unknown-unknown\n\
-         nook-run target/wasm32-unknown-unknown/release/rtl8139.wasm --registers rtl8139.regs.toml --qemu rtl8139 \
+         nook-run build .\n\
+         nook-run target/drivers/rtl8139.wasm --registers rtl8139.regs.toml --qemu rtl8139 \
          --exercise ping,tcp --crash-every 5ms\ncargo test --quiet\n"
     );
     // A whole driver, with its crashes rolled back.
