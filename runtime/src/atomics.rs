@@ -17,6 +17,7 @@ use nook_instrument::Sections;
 use wasmparser::{BinaryReaderError, ExternalKind, Import, TypeRef};
 
 use crate::reach;
+use crate::survey::INITIALIZE;
 
 /// What atomic instructions begin with (WebAssembly threads proposal, "Binary format, instructions").
 const ATOMIC: u8 = 0xfe;
@@ -34,7 +35,8 @@ pub(crate) fn are_missing(sections: &Sections<'_>) -> Result<bool, BinaryReaderE
 /// Returns the functions that the host calls.
 fn entries(sections: &Sections<'_>) -> impl Iterator<Item = u32> {
     let entries = sections.exports.iter().filter(|export| export.kind == ExternalKind::Func);
-    entries.filter(|export| export.name.starts_with(ENTRY_PREFIX)).map(|export| export.index)
+    let is_called = |name: &str| name.starts_with(ENTRY_PREFIX) || name == INITIALIZE;
+    entries.filter(move |export| is_called(export.name)).map(|export| export.index)
 }
 
 /// Returns the imported functions that are the hostcall `dma_enable`. Imported functions come first in the index space.

@@ -1,7 +1,7 @@
 //! From wasm imports to [`Services`], expanded from the hostcall table; and from the engine's traps to faults.
 
 use nook_abi::{Addr, HINT_MODULE, Hostcall, IMPORT_MODULE, Topic, TrapKind, padded};
-use wasmtime::{Caller, Linker, Trap};
+use wasmtime::{Caller, Instance, Linker, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
 use crate::call_trace::Word;
 use crate::{Host, Services, doorbells};
@@ -82,6 +82,18 @@ macro_rules! define_link_hints {
 }
 
 nook_abi::hints!(define_link_hints);
+
+/// Returns a function that an instance exports, if it exports one of this name.
+///
+/// # Errors
+/// If it has another type.
+pub(crate) fn exported<A: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    store: &mut Store<Host>,
+    name: &str,
+) -> wasmtime::Result<Option<TypedFunc<A, R>>> {
+    instance.get_func(&mut *store, name).map(|function| function.typed(&mut *store)).transpose()
+}
 
 /// Returns what the driver did, of what the engine says.
 pub(crate) fn trap_kind(trap: Trap) -> TrapKind {

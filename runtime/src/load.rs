@@ -196,13 +196,6 @@ pub enum LoadError {
          `void __wasm_call_ctors(void);` and call it first in `nook_probe`; see docs/drivers-in-c.md"
     )]
     Constructors,
-    /// Its constructors would never run.
-    #[error(
-        "exports `_initialize`, which a host of WASI calls once and this one does not, so that constructors would never run. \
-         In C and C++, link with -nostartfiles and without -mexec-model=reactor, declare `void __wasm_call_ctors(void);` and \
-         call it first in `nook_probe`; see docs/drivers-in-c.md"
-    )]
-    Initialize,
     /// An export that looks like an entry and is none.
     #[error(
         "exports `{}`, which is not an entry of ABI {}.{}: docs/abi.md lists them",

@@ -6,6 +6,7 @@ use nook_abi::{ENTRY_PREFIX, Entry, HOSTCALLS, Hostcall, IMPORT_MODULE};
 use nook_instrument::{Sections, features};
 use wasmparser::{BinaryReaderError, ElementItems, ExternalKind, Operator, TypeRef};
 
+use crate::survey::INITIALIZE;
 use crate::{DriverModule, LoadError};
 
 impl DriverModule {
@@ -19,9 +20,13 @@ impl DriverModule {
         let is_function = |ty: &TypeRef| matches!(ty, TypeRef::Func(_) | TypeRef::FuncExact(_));
         let imported: Vec<_> = sections.imports.iter().filter(|import| is_function(&import.ty)).collect();
         let mut found = Vec::new();
-        for export in sections.exports.iter().filter(|export| export.kind == ExternalKind::Func) {
+        let functions = || sections.exports.iter().filter(|export| export.kind == ExternalKind::Func);
+        let initialize = functions().find(|export| export.name == INITIALIZE).map(|export| export.index);
+        for export in functions() {
             let Some(entry) = export.name.strip_prefix(ENTRY_PREFIX).and_then(Entry::named) else { continue };
-            let reached = from(&sections, [export.index], |_, _| ControlFlow::Continue(()));
+            // `probe` begins with what is called once.
+            let first = initialize.filter(|_| entry == Entry::Probe);
+            let reached = from(&sections, [export.index].into_iter().chain(first), |_, _| ControlFlow::Continue(()));
             let reached = reached.map_err(|error| LoadError::Invalid(error.to_string()))?;
             let is_called = |name: &str| {
                 let mut named = imported.iter().zip(&reached).filter(|(import, _)| import.module == IMPORT_MODULE);

@@ -26,8 +26,9 @@ struct Row {
     required: bool,
 }
 
-/// What a host of WASI calls once, before all else (WASI application ABI, "Current Unstable ABI").
-const INITIALIZE: &str = "_initialize";
+/// What is called once, before all else, if a module exports it: its constructors (WASI application ABI, "Current
+/// Unstable ABI").
+pub(crate) const INITIALIZE: &str = "_initialize";
 
 /// Returns the constructors' function if this body is what the linker puts before an entry of a module whose
 /// constructors nobody calls: it calls them, the entry, and perhaps the destructors (lld, wasm/Writer.cpp,
@@ -180,12 +181,6 @@ impl<'a> Survey<'a> {
             required: row.required && row.class.is_none_or(|class| class == manifest.class()),
         };
         self.check_rows(&ENTRIES.iter().map(row).collect::<Vec<_>>())?;
-        if self.exports.iter().any(|(name, _)| *name == INITIALIZE) {
-            return Err(LoadError::Initialize);
-        }
-        if self.has_wrapped_entries() {
-            return Err(LoadError::Constructors);
-        }
         match atomics::are_missing(&self.sections) {
             Ok(false) => Ok(()),
             Ok(true) => Err(LoadError::NoAtomics),
@@ -234,6 +229,13 @@ impl<'a> Survey<'a> {
     }
 
     fn check_rows(&self, rows: &[Row]) -> Result<(), LoadError> {
+        if self.has_wrapped_entries() {
+            return Err(LoadError::Constructors);
+        }
+        if let Some(&(name, function)) = self.exports.iter().find(|(name, _)| *name == INITIALIZE) {
+            let ty = self.sections.functions.get(function as usize).copied().unwrap_or(u32::MAX);
+            self.check("export", name, ty, &signature([].into_iter(), Value::Unit))?;
+        }
         for &(export, function) in &self.exports {
             let Some(name) = export.strip_prefix(ENTRY_PREFIX) else { continue };
             let row = rows.iter().find(|row| row.name == name);

@@ -15,6 +15,7 @@ use crate::origin::Origin;
 use crate::record::{self, Recorder};
 use crate::shadow_stack::lowest_stack_bytes;
 use crate::space::RegionAddrs;
+use crate::survey::INITIALIZE;
 use crate::time_cell::{self, Of, TimeCell};
 use crate::watch::cell_value;
 use crate::{
@@ -58,17 +59,16 @@ macro_rules! define_wasm_driver {
        fn $name:ident($($arg:ident: $ty:tt),*) -> $result:tt;)*) => {
         /// The entries that a module exports.
         struct Entries {
+            /// What is called once, in `probe`, before it.
+            initialize: Option<TypedFunc<(), ()>>,
             $($name: Option<TypedFunc<($(wasm_type!($ty),)*), $result>>,)*
         }
 
         impl Entries {
             fn of(instance: &wasmtime::Instance, store: &mut Store<Host>) -> wasmtime::Result<Self> {
-                Ok(Entries { $($name: {
-                    let name = format!("{ENTRY_PREFIX}{}", stringify!($name));
-                    match instance.get_func(&mut *store, &name) {
-                        Some(func) => Some(func.typed(&mut *store)?),
-                        None => None,
-                    }
+                let initialize = glue::exported(instance, store, INITIALIZE)?;
+                Ok(Entries { initialize, $($name: {
+                    glue::exported(instance, store, &format!("{ENTRY_PREFIX}{}", stringify!($name)))?
                 },)* })
             }
         }
@@ -101,7 +101,12 @@ macro_rules! define_wasm_driver {
                         time.begin(value);
                     }
                     self.meter.begin(&mut self.store, Context::$context);
-                    let outcome = entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*));
+                    let initialize = const { matches!(Entry::$variant, Entry::Probe) };
+                    let begun = match if initialize { self.entries.initialize.take() } else { None } {
+                        Some(initialize) => initialize.call(&mut self.store, ()),
+                        None => Ok(()),
+                    };
+                    let outcome = begun.and_then(|()| entry.call(&mut self.store, ($(to_wasm!($arg $ty),)*)));
                     if self.store.data().call.watch.is_long() {
                         self.store.data_mut().end_long_call();
                     }

@@ -216,6 +216,14 @@ fn a_second_instance_of_a_filter_begins_again() {
 }
 
 #[test]
+fn a_filters_constructors_run_once_before_it_begins() {
+    let begin = r#"(i32.sub (global.get $seen) (i32.const 1)))
+        (func (export "_initialize") (global.set $seen (i32.add (global.get $seen) (i32.const 1)))"#;
+    let mut rig = up(launcher(&beginning(begin, "(i32.const 0)"), ""));
+    rig.nook.restart().unwrap();
+}
+
+#[test]
 fn rules_that_a_filter_does_not_know_keep_the_nook_from_starting() {
     let mut rig = nook_with(launcher(&filter(), "udp:53\nfrobnicate"));
     let error = rig.nook.start().unwrap_err().to_string();

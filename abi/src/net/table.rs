@@ -12,7 +12,8 @@ macro_rules! net_hostcalls {
             { "Says what the device does to frames in the host's place, once, in `probe`, after `net_attach`: bits of \
 `offload`. A driver that does not say has none." }
             Class PROCESS (1, 0) NetOffloads fn net_offloads(offloads: u32) -> ();
-            { "Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down or the device does not know, `full_duplex` 0 or 1." }
+            { "Reports the link: `up` is 0 or 1, `speed_mbps` 0 if it is down or the device does \
+not know, `full_duplex` 0 or 1." }
             Class ANY (1, 0) NetLink fn net_link(up: u32, speed_mbps: u32, full_duplex: u32) -> ();
             { "Asks the nook's filter about a frame of `len_bytes` at `offset` in the window; `direction` is a \
 `filter_direction`, the answer a `filter_verdict`. The filter is called without the host; if the nook has none (the \

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{self, Since};
 use crate::frames::{self, FRAME_BYTES, FrameReader, FrameWriter, Kind};
 
-pub const KIND: Kind = Kind { magic: b"nookrec1", name: "recording", option: "--record" };
+pub const KIND: Kind = Kind { magic: b"nookrec2", name: "recording", option: "--record" };
 /// A frame is written when it is long enough, or a call begins this long after the first in it.
 const FRAME_NS: u64 = 1_000_000_000;
 

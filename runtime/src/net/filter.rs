@@ -23,10 +23,10 @@ use crate::cache::{Finished, Recipe};
 use crate::load::{parse_manifest, read, validate};
 use crate::origin::Origin;
 use crate::space::RegionAddrs;
-use crate::survey::Survey;
+use crate::survey::{INITIALIZE, Survey};
 use crate::time_cell::{Cells, Of, TimeCell};
 use crate::{
-    DriverModule, Engine, EngineError, Host, Layout, LoadError, ModuleCache, OwnedManifest, Space, Wasi, memory,
+    DriverModule, Engine, EngineError, Host, Layout, LoadError, ModuleCache, OwnedManifest, Space, Wasi, glue, memory,
 };
 
 /// The hostcall that a filter answers.
@@ -171,7 +171,9 @@ impl Compiled {
         let begin = filter.get_typed_func::<(u32, u32), i32>(&mut *store, &entry(0))?;
         let frame = filter.get_func(&mut *store, &entry(1));
         let frame = frame.ok_or_else(|| wasmtime::format_err!("the filter does not export `{}`", entry(1)))?;
-        let answer = begin.call(&mut *store, (host_page as u32, self.rules.len() as u32));
+        let initialize = glue::exported::<(), ()>(&filter, store, INITIALIZE)?;
+        let begun = initialize.map_or(Ok(()), |initialize| initialize.call(&mut *store, ()));
+        let answer = begun.and_then(|()| begin.call(&mut *store, (host_page as u32, self.rules.len() as u32)));
         match answer.map_err(|error| wasmtime::format_err!("the filter `{}` does not begin: {error:#}", self.name))? {
             0 => {}
             code if Status::from_code(code) == Some(Status::Invalid) => {
