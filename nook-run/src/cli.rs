@@ -64,6 +64,8 @@ pub enum Command {
     Unbind(pci::args::UnbindArgs),
     /// Explains a crash bundle: what happened, where in the driver's source, and what it did before.
     Postmortem(PostmortemArgs),
+    /// Prints what a device's registers hold, or held in a crash bundle, by the register map: names, values, fields.
+    Registers(Box<crate::registers::DumpArgs>),
     /// Prints what --trace wrote, as text, as JSON lines, or for Perfetto and Chrome; docs/trace.md.
     Trace(trace::TraceArgs),
     /// Runs a driver against what --record wrote, without the device, and says where it does something else;

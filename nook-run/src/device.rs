@@ -72,15 +72,24 @@ pub fn open_traced(
 /// # Errors
 /// If it cannot be made or opened.
 pub fn open(choice: &DeviceOptions<'_>, manifest: &OwnedManifest, window: &DmaWindow) -> Result<Box<dyn PciDevice>> {
+    open_named(choice, window)?.map_or_else(|| model(choice, manifest), Ok)
+}
+
+/// Opens the device that was named, if one was.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn open_named(choice: &DeviceOptions<'_>, window: &DmaWindow) -> Result<Option<Box<dyn PciDevice>>> {
     match (choice.pci, choice.qemu) {
-        (Some(address), _) => Ok(Box::new(VfioDevice::open(address.parse()?)?)),
+        (Some(address), _) => Ok(Some(Box::new(VfioDevice::open(address.parse()?)?))),
         (None, Some(device)) => {
             let mut config = QemuConfig::new(device.clone(), QemuNet::User { restrict: false });
             config.parts = choice.qemu_parts.to_vec();
             config.program = qemu_program(choice.qemu_program)?;
-            Ok(Box::new(QemuDevice::start(config, window).with_context(|| format!("--qemu {device}"))?))
+            let device = QemuDevice::start(config, window).with_context(|| format!("--qemu {device}"))?;
+            Ok(Some(Box::new(device)))
         }
-        (None, None) => model(choice, manifest),
+        (None, None) => Ok(None),
     }
 }
 

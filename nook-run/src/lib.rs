@@ -24,6 +24,7 @@ mod nooks;
 pub mod output;
 pub mod pci;
 pub mod postmortem;
+pub mod registers;
 pub mod replay;
 mod report;
 mod run;

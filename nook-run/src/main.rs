@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::Parser;
 use nook_process::compiler;
 use nook_run::cli::{Cli, Command, LogFormat};
-use nook_run::{RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem, replay, trace};
+use nook_run::{
+    RunOutcome, build, call, inspect, logging, maps, new, output, pci, postmortem, registers, replay, trace,
+};
 
 fn command(command: &Command) -> Result<RunOutcome> {
     let text = match command {
@@ -31,6 +33,7 @@ fn command(command: &Command) -> Result<RunOutcome> {
             return refused.map(|()| RunOutcome::Done);
         }
         Command::Postmortem(args) => postmortem::text(&args.bundle, args.driver.as_deref()),
+        Command::Registers(args) => registers::text(args),
         Command::Devices(args) => pci::devices(args),
         Command::Bind(args) => pci::bind(args),
         Command::Unbind(args) => pci::unbind(args),

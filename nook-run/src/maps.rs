@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
 use nook_regs::RegisterMap;
+use nook_bus::PciIdentity;
 use nook_regs_file::{ENDING, MAX_BYTES, MapFile, allows, warnings};
 use nook_runtime::OwnedManifest;
 use sha2::{Digest, Sha256};
@@ -143,6 +144,26 @@ pub fn choose(driver: &Path, manifest: &OwnedManifest, args: &RegistersArgs) -> 
 
 /// Returns the names of the built-in maps.
 fn names() -> String {
+/// Chooses the map for a device of which no driver is known: the one that was named, or else the built-in one that
+/// describes it.
+///
+/// # Errors
+/// If there is none, or the file is broken.
+pub fn of_device(identity: PciIdentity, args: &RegistersArgs) -> Result<&'static RegisterMap> {
+    if let Some(path) = &args.registers {
+        return Ok(Read::new(path).context("--registers")?.file.map);
+    }
+    let PciIdentity { vendor, device, class, .. } = identity;
+    let built_in = BUILT_IN.iter().copied().find(|map| map.is_for(vendor, device, class));
+    built_in.with_context(|| {
+        format!(
+            "no built-in register map ({}) describes {vendor:04x}:{device:04x}, class {class:06x}: name a file with \
+             --registers; docs/register-maps.md says what stands in it",
+            names()
+        )
+    })
+}
+
     BUILT_IN.iter().map(|map| map.name()).collect::<Vec<_>>().join(", ")
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nook_bus::{field_names, register_name};
-use nook_recovery::{BUNDLE_FORMAT, RECORDING};
+use nook_recovery::{BUNDLE_FORMAT, LAST_VALUES, RECORDING};
 use nook_regs::{RegisterInfo, RegisterMap};
 use serde_json::Value;
 
@@ -32,6 +32,10 @@ pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
     let calls = read(&folder.join("calls.jsonl")).unwrap_or_default();
     last_calls(&mut out, &report, &calls, map.as_ref().ok().copied())?;
     memory(&mut out, &report)?;
+    if folder.join(LAST_VALUES).exists() {
+        let folder = folder.display();
+        writeln!(out, "registers  {LAST_VALUES}: `nook-run registers {folder}` prints what was last read and written")?;
+    }
     if folder.join(RECORDING).exists() {
         writeln!(
             out,
@@ -43,7 +47,7 @@ pub fn text(folder: &Path, driver: Option<&Path>) -> Result<String> {
 }
 
 /// Reads what a bundle says of itself.
-fn report(folder: &Path) -> Result<Value> {
+pub(crate) fn report(folder: &Path) -> Result<Value> {
     let report = read(&folder.join("report.json")).with_context(|| {
         format!(
             "{} is not a crash bundle, or was removed since: the newest are kept (`[bundles]` in docs/policy.md)",
@@ -69,7 +73,8 @@ pub(crate) fn driver_file(folder: &Path) -> Result<PathBuf> {
     report["driver"]["file"].as_str().map(PathBuf::from).context("the bundle does not name the driver's file")
 }
 
-fn read(path: &Path) -> Result<String> {
+/// Reads a text of a bundle.
+pub(crate) fn read(path: &Path) -> Result<String> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !meta.is_file() || meta.len() > MAX_BYTES {
         bail!("{} is not a file of a bundle", path.display());
@@ -194,7 +199,7 @@ fn hex(value: &Value) -> String {
 }
 
 /// Returns the register map that the driver was checked against.
-fn map(folder: &Path) -> Result<&'static RegisterMap> {
+pub(crate) fn map(folder: &Path) -> Result<&'static RegisterMap> {
     let text = read(&folder.join("registers.regs.toml"))?;
     let file = nook_regs_file::read(&text).context("the bundle's registers.regs.toml is damaged")?;
     Ok(file.map)

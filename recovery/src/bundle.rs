@@ -2,7 +2,8 @@
 //!
 //! A bundle is a directory: `report.json` says what happened, `calls.jsonl` holds the last calls in and out of the
 //! driver (one a line, oldest first), `memory.bin` its memory, where zero pages are holes, so that offsets are
-//! addresses, `registers.regs.toml` the register map that it was checked against, and `run.rec`, if the policy asks for
+//! addresses, `registers.regs.toml` the register map that it was checked against, `registers.jsonl` what passed last
+//! between it and each register (one a line, in the map's order), and `run.rec`, if the policy asks for
 //! it, a recording of the time before. Writing is a thread's business and never delays or stops a recovery.
 
 mod fault;
@@ -17,7 +18,9 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nook_abi::{Fault, Hex};
-use nook_runtime::{Call, Caller, Class, CrashState, Layout, MemoryDump, Named, Nook, NookError, TracedCall};
+use nook_runtime::{
+    Call, Caller, Class, CrashState, LastValue, Layout, MemoryDump, Named, Nook, NookError, TracedCall,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -28,6 +31,9 @@ pub const BUNDLE_FORMAT: u64 = 3;
 
 /// The file of a bundle that has what was recorded before the fault, for `nook-run replay`.
 pub const RECORDING: &str = "run.rec";
+
+/// The file of a bundle that has what passed last between the driver and each register.
+pub const LAST_VALUES: &str = "registers.jsonl";
 
 /// Where bundles go, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +247,17 @@ fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the lines of `registers.jsonl`.
+fn registers(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
+    crash_state.registers.iter().try_for_each(|LastValue { place, value, written }| {
+        let last = if *written { "written" } else { "read" };
+        let line = json!({
+            "bar": place.bar, "offset": place.offset, "width": place.width.bits(), "value": value, "last": last,
+        });
+        writeln!(out, "{line}")
+    })
+}
+
 /// Writes a bundle, whole or not at all, and removes old ones.
 fn write(
     config: &BundleConfig,
@@ -280,6 +297,9 @@ fn fill(
     fs::write(folder.join("registers.regs.toml"), &config.registers)?;
     let mut out = BufWriter::new(File::create(folder.join("calls.jsonl"))?);
     calls(crash_state, &mut out)?;
+    out.flush()?;
+    let mut out = BufWriter::new(File::create(folder.join(LAST_VALUES))?);
+    registers(crash_state, &mut out)?;
     out.flush()?;
     if let Some(recording) = &crash_state.recording {
         fs::write(folder.join(RECORDING), recording)?;

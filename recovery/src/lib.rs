@@ -21,7 +21,7 @@ mod search;
 mod snapshots;
 mod supervisor;
 
-pub use bundle::{BUNDLE_FORMAT, BundleConfig, RECORDING};
+pub use bundle::{BUNDLE_FORMAT, BundleConfig, LAST_VALUES, RECORDING};
 pub use downtime::Downtime;
 pub use no_rollback::NoRollbackReport;
 pub use policy::Policy;

@@ -2,6 +2,7 @@
 //! per call, and what was on its call stack and in its memory when it died.
 
 use nook_abi::{Entry, Fault, Hostcall};
+use nook_bus::LastValue;
 
 use crate::{Host, NookError, Space};
 
@@ -107,6 +108,9 @@ pub struct CrashState {
     pub callers: Vec<Caller>,
     /// Its memory, by address; pages that are not there were zero.
     pub memory: Vec<Page>,
+    /// What passed last between it and each register of its device, in the order of the register map. Not of a driver
+    /// that has its registers as memory.
+    pub registers: Vec<LastValue>,
     /// The file of what is kept of a recording, if anything keeps one: [`Nook::kept_recording`](crate::Nook).
     pub recording: Option<Vec<u8>>,
 }
@@ -227,6 +231,7 @@ impl CallTrace {
             steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
             callers: std::mem::take(&mut self.callers),
             memory: std::mem::take(&mut self.memory),
+            registers: Vec::new(),
             recording: None,
         }
     }

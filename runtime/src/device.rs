@@ -114,7 +114,7 @@ impl DeviceState {
     /// instance that the device still holds leads nowhere.
     pub(crate) fn map_window(&mut self) -> Result<u64, DeviceError> {
         self.unmap_window()?;
-        self.device.device_mut().forget();
+        self.device.device_mut().begin();
         self.is_quiet = false;
         self.errors = 0;
         self.reported_no_irq = false;

@@ -101,7 +101,7 @@ pub use misc::{Answer, AskError, Failure, Misc, MiscCounters, OperationInfo};
 pub use net::FilterModule;
 pub use net::{Interface, Net, NetCounters, NetImage, Settings, pool_of};
 pub use nook::{NoRollback, Nook, RolledBackCall, SnapshotAttempt};
-pub use nook_bus::{Irreversible, RegisterName};
+pub use nook_bus::{Irreversible, LastValue, RegisterName};
 pub use nook_instrument::OffsetMap;
 pub use nook_instrument::check::CheckError;
 pub use outcome::{NookError, Turn};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use nook_regs::{Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
+use crate::last_values::{LastValue, LastValues};
 use crate::{BarMemory, Clock, DeviceError, PciDevice, PerRegister, RegisterAddr, ResetKind, Result};
 
 /// How long transfers that have begun may take to end once the device was turned off: a frame or two on the bus.
@@ -73,6 +74,8 @@ pub struct Shadowed {
     /// For each register the index of its cell.
     indices: PerRegister<u16>,
     cells: Vec<Cell>,
+    /// What passed last, of every register.
+    last: LastValues,
     /// What tells that something outside holds the device up.
     held_up: Vec<(RegisterAddr, u64)>,
     /// What must be set in them.
@@ -114,6 +117,7 @@ impl Shadowed {
             clock,
             indices,
             cells,
+            last: LastValues::of(map),
             held_up,
             needs,
             writes: 0,
@@ -124,8 +128,19 @@ impl Shadowed {
         }
     }
 
-    /// Begins a new driver instance: what the last one made of the device counts no more.
-    pub fn forget(&mut self) {
+    /// Begins a new driver instance: what the last one made of the device, and saw of it, counts no more.
+    pub fn begin(&mut self) {
+        self.forget();
+        self.last.clear();
+    }
+
+    /// Returns what passed last between this driver instance and each register that it accessed, in the order of the
+    /// map. A write that is held back has not passed.
+    pub fn last_values(&self) -> Vec<LastValue> {
+        self.last.all()
+    }
+
+    fn forget(&mut self) {
         self.whole = false;
         self.cells.iter_mut().for_each(|cell| cell.at = 0);
     }
@@ -341,13 +356,16 @@ impl PciDevice for Shadowed {
     #[inline]
     fn bar_read(&mut self, bar: u8, offset: u32, width: Width) -> Result<u64> {
         self.touch();
-        self.device.bar_read(bar, offset, width)
+        let value = self.device.bar_read(bar, offset, width)?;
+        self.last.note(bar, offset, width, value, false);
+        Ok(value)
     }
     #[inline]
     fn bar_write(&mut self, bar: u8, offset: u32, width: Width, value: u64) -> Result<()> {
         self.touch();
         self.device.bar_write(bar, offset, width, value)?;
         self.remember(bar, offset, width, value);
+        self.last.note(bar, offset, width, value, true);
         Ok(())
     }
     fn bar_map(&mut self, bar: u8, reserve_bytes: usize) -> Result<Arc<dyn BarMemory>> {

@@ -108,6 +108,11 @@ impl<D: PciDevice> Transactional<D> {
         &mut self.device
     }
 
+    /// Returns the device itself, to look at what is known of it.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
     /// Begins a transaction: from here on writes are held back.
     ///
     /// # Panics

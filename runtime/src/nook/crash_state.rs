@@ -25,7 +25,8 @@ impl<C: Class> Nook<C> {
     pub fn take_crash_state(&mut self) -> CrashState {
         let host = self.host_mut();
         host.dump_memory();
-        host.call.trace.take()
+        let registers = host.device.device.device().last_values();
+        CrashState { registers, ..host.call.trace.take() }
     }
 
     /// Returns the file of what is kept of a recording, up to now, if what [records](crate::Host::record) this nook

@@ -184,3 +184,25 @@ fn what_must_be_set_is_asked_for_while_it_counts_and_named() {
     assert!(device.has_needs());
     assert!(!Shadowed::new(Box::new(Scripted::default()), &BLIND, Clock::new_virtual()).has_needs());
 }
+
+#[test]
+fn what_passed_last_is_kept_of_each_register_until_another_instance_begins() {
+    let (mut device, script) = programmed();
+    script.answers(0x44, 6);
+    script.answers(0x44, 7);
+    device.bar_read(0, 0x44, Width::B4).unwrap();
+    device.bar_read(0, 0x44, Width::B4).unwrap();
+    device.bar_read(0, 0xc0, Width::B4).unwrap();
+    script.refuses(0x20);
+    device.bar_write(0, 0x20, Width::B4, 1).unwrap_err();
+    device.reset().unwrap();
+    let last = |device: &Shadowed| {
+        let each = device.last_values().into_iter().map(|last| (last.place.offset, last.value, last.written));
+        each.collect::<Vec<_>>()
+    };
+    let expected =
+        [(0, 5, true), (0x34, 2, true), (0x40, 7, true), (0x44, 7, false), (0x50, 3, true), (0x60, 77, true)];
+    assert_eq!(last(&device), expected, "in the order of the map, and nothing that is no register of it");
+    device.begin();
+    assert_eq!(last(&device), []);
+}

@@ -1,0 +1,61 @@
+//! `nook-run registers`: what a device's registers hold, or what was last known of them when a driver faulted.
+
+mod bundle;
+mod device;
+mod show;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use nook_qemu::DeviceSpec;
+
+use self::show::Dump;
+use crate::maps::args::RegistersArgs;
+
+/// `nook-run registers`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// A crash bundle: what last passed between the driver that faulted and each register. Or a driver's file: its map,
+    /// for the device that it would have in a run with these options, which is an embedded model without --qemu and
+    /// --pci.
+    pub of: Option<PathBuf>,
+
+    /// Reads this device of QEMU's, as it is after power-on; options as for QEMU's -device.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "pci")]
+    pub qemu: Option<DeviceSpec>,
+
+    /// Plugs this into the device of --qemu. Can be given more than once.
+    #[arg(long, value_name = "DEVICE", requires = "qemu")]
+    pub qemu_part: Vec<DeviceSpec>,
+
+    /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
+    /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.
+    #[arg(long, value_name = "PATH", requires = "qemu")]
+    pub qemu_program: Option<PathBuf>,
+
+    /// Reads the real device at this address (03:00.0), through VFIO; see `nook-run bind`. Linux resets a device that
+    /// it can reset when VFIO opens it.
+    #[arg(long, value_name = "ADDR")]
+    pub pci: Option<String>,
+
+    /// The register map. Without a driver's file and --registers it is the built-in one that describes the device.
+    #[command(flatten)]
+    pub registers: RegistersArgs,
+
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Returns the text that `registers` prints.
+///
+/// # Errors
+/// If nothing can be read: there is no such device, bundle or map, or no right to it.
+pub fn text(args: &DumpArgs) -> Result<String> {
+    let dump: Dump = match args.of.as_deref().filter(|path| path.is_dir()) {
+        Some(folder) => bundle::dump(folder, args)?,
+        None => device::dump(args)?,
+    };
+    if args.json { dump.json() } else { Ok(dump.text()) }
+}
