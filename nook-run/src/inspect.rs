@@ -1,12 +1,16 @@
 //! `nook-run inspect`: what a driver's file holds.
 
 mod explain;
+mod forgotten;
+mod waits;
 
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nook_abi::block::BlockKeys;
 use nook_abi::net::NetKeys;
 use nook_abi::{Class, Hex};
@@ -15,10 +19,12 @@ use nook_regs::RegisterMap;
 use nook_runtime::{DriverModule, Launcher, Layout, ModuleCache, RollbackMethod, pool_of, target_description};
 
 use self::explain::Calls;
+pub(crate) use self::forgotten::forgotten;
+use self::waits::Wait;
 use crate::cli::{InspectArgs, MmioArg};
 use crate::drivers::{self, LaunchOptions};
 use crate::maps;
-use crate::postmortem::{demangled, function_names};
+use crate::postmortem::{demangled, function_names, lines_in_file};
 
 /// Functions that are named of those with records of the undo log.
 const MOST_RECORDS: usize = 8;
@@ -33,6 +39,7 @@ pub fn text(args: &InspectArgs) -> Result<(String, Result<()>)> {
     let mut text = String::new();
     let map = maps::choose(&args.driver, module.manifest(), &args.registers);
     describe(&mut text, &module, map.as_ref().ok().copied())?;
+    text += &warnings(&args.driver)?;
     let refused = match map.and_then(|_| launcher(args, &module)) {
         Ok(launcher) => {
             let wasi = if module.imports_wasi() { ", with --wasi: it was built for WASI" } else { "" };
@@ -45,6 +52,39 @@ pub fn text(args: &InspectArgs) -> Result<(String, Result<()>)> {
         }
     };
     Ok((text, refused))
+}
+
+/// Says what seems to be wrong with the driver in this file, though this host would run it: nothing, or a line for each
+/// thing, perhaps followed by places in its source.
+///
+/// # Errors
+/// If the file is not a driver.
+pub fn warnings(path: &Path) -> Result<String> {
+    let mut out = String::new();
+    for what in forgotten(&drivers::load(path, drivers::WASI)?)? {
+        writeln!(out, "warning         {what}")?;
+    }
+    let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let names = function_names(&file);
+    let mut places: Vec<(String, Vec<String>)> = Vec::new();
+    for Wait { function, offset } in waits::waits(&file)? {
+        let name = names.get(&function).map_or_else(|| format!("function {function}"), |name| demangled(name));
+        let place = (name, lines_in_file(&file, offset).unwrap_or_default());
+        // A loop that was unrolled stands there several times.
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    for (name, lines) in places {
+        writeln!(
+            out,
+            "warning         {name} waits for memory to change and reads it by plain loads, without a hostcall, an atomic \
+             access or a fence in the loop: it may never see what the device writes; docs/writing-a-driver.md, \"What \
+             `inspect` warns of\""
+        )?;
+        lines.iter().try_for_each(|line| writeln!(out, "                  {line}"))?;
+    }
+    Ok(out)
 }
 
 /// Makes all that a run needs besides a device. The module is compiled, and nothing of it is kept or run.

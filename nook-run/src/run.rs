@@ -18,7 +18,7 @@ use crate::device::DeviceOptions;
 use crate::drivers::LaunchOptions;
 use crate::report::{ClassReport, Report, VIRTUAL, check_path, irq_name, write_json};
 use crate::signals::Signals;
-use crate::{block, device, drivers, maps, misc, net, nooks, output, replay, serial, state, trace};
+use crate::{block, device, drivers, inspect, maps, misc, net, nooks, output, replay, serial, state, trace};
 
 /// The longest wait of one turn, so that the end of a run is noticed.
 const TURN_NS: u64 = 100_000_000;
@@ -124,6 +124,9 @@ impl Loaded {
         let manifest = driver.manifest();
         check_class(args, &manifest.name, manifest.class())?;
         let map = maps::choose(&modules.driver, manifest, &args.registers)?;
+        for what in inspect::forgotten(&driver)? {
+            tracing::warn!("{what}");
+        }
         Ok(Loaded { path: modules.driver.clone(), driver, filter, map })
     }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use support::module::Module;
 use support::{Place, assert_is_said, e1000};
@@ -105,6 +105,70 @@ fn what_no_entry_comes_to_and_what_nothing_undoes_is_named() {
         assert!(told.contains(line), "{line}\n{told}");
     }
     assert!(!told.contains("  irq             not"), "{told}");
+}
+
+const WAITS: Module = Module {
+    imports: r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
+        (import "nook" "dma_alloc" (func $alloc (param i32 i32) (result i64)))
+        (import "nook" "mmio_read32" (func $read (param i32 i32) (result i32)))"#,
+    memory: r#"(memory (export "memory") 1)"#,
+    entries: r#"(func (export "nook_remove")) (func (export "nook_stop") (result i32) (i32.const 0))
+        (func (export "nook_open") (result i32) (drop (call $alloc (i32.const 64) (i32.const 64))) (i32.const 0))
+        (func (export "nook_irq") (param i32) (result i32) (call $read (i32.const 0) (i32.const 8)))"#,
+    poll: r#"(func (export "nook_poll") (param i32 i32 i32) (result i32)
+        (if (local.get 2) (then (call $wait_done (i32.const 64)))) (i32.const 0))"#,
+    probe: support::module::PROBE,
+    more: r#"(func $wait_done (param $slot i32)
+        (loop $again (br_if $again (i32.eqz (i32.and (i32.load offset=12 (local.get $slot)) (i32.const 1))))))"#,
+    manifests: Vec::new(),
+};
+
+/// Both of a driver that forgot something, when it is looked at and when it runs.
+#[test]
+fn what_was_forgotten_and_what_waits_without_a_barrier_is_a_warning() {
+    let place = Place::new();
+    let module = Module { manifests: vec![support::module::MANIFEST.to_owned()], ..WAITS };
+    let file = place.file("driver.wasm", module.wasm());
+    let told = place.nook_run(["inspect", file.to_str().unwrap()]).end().with(0).stdout;
+    for part in [
+        "\nwarning         the driver allocates DMA memory and never calls `dma_enable`",
+        "\nwarning         the driver has an `irq` that looks at its device and never calls `irq_enable`",
+        "\nwarning         wait_done waits for memory to change and reads it by plain loads",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let log = place.nook_run([file.to_str().unwrap(), "--duration", "50ms"]).end().with(0).stderr;
+    for call in ["dma_enable", "irq_enable"] {
+        let says = |line: &&str| line.contains("WARN") && line.contains(&format!("never calls `{call}`"));
+        assert_eq!(log.lines().filter(says).count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn a_region_that_there_is_no_room_for_is_said_with_the_manifests_key() {
+    let place = Place::new();
+    let entries = Box::leak(
+        WAITS.entries.replace("(i32.const 64) (i32.const 64)", "(i32.const 8192) (i32.const 64)").into_boxed_str(),
+    );
+    let module = Module { entries, manifests: vec![support::module::MANIFEST.to_owned()], ..WAITS };
+    let file = place.file("driver.wasm", module.wasm());
+    let log = place.nook_run([file.to_str().unwrap(), "--duration", "50ms"]).end().with(0).stderr;
+    let says =
+        "WARN no DMA region: of 4096 bytes, 0 are given out, and there is no place for 8192 more: raise `dma_bytes`";
+    assert!(log.contains(says), "{log}");
+}
+
+/// Those of the repository, and of DPDK and Linux where they were built.
+#[test]
+fn no_driver_that_works_has_a_warning() {
+    let files = fs::read_dir(e1000().parent().unwrap()).unwrap().map(|file| file.unwrap().path());
+    let modules: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "wasm")).collect();
+    assert!(modules.len() >= 8, "{modules:?}");
+    // One has no device, and one is there to be compiled: no device ever sees its memory.
+    let is_driver = |path: &&PathBuf| !path.ends_with("filter.wasm") && !path.ends_with("access.wasm");
+    for module in modules.iter().filter(is_driver) {
+        assert_eq!(nook_run::inspect::warnings(module).unwrap(), "", "{}", module.display());
+    }
 }
 
 #[test]
