@@ -54,6 +54,8 @@ pub(crate) struct DeviceState {
     errors: u32,
     /// It was said of this instance that it has no interrupts: a driver may ask again and again.
     reported_no_irq: bool,
+    /// It was said of this instance that there is no room for a DMA region.
+    reported_no_room: bool,
 }
 
 impl DeviceState {
@@ -85,6 +87,7 @@ impl DeviceState {
             refused: None,
             errors: 0,
             reported_no_irq: false,
+            reported_no_room: false,
         }
     }
 
@@ -118,6 +121,7 @@ impl DeviceState {
         self.is_quiet = false;
         self.errors = 0;
         self.reported_no_irq = false;
+        self.reported_no_room = false;
         let ranges = self.device.iova_ranges();
         let len_bytes = self.window.len_bytes();
         let iova =
@@ -161,6 +165,14 @@ impl DeviceState {
     /// Returns where the device sees the window, if it does. It never crosses a multiple of 4 GiB.
     pub(crate) fn seen_window(&self) -> Option<IovaRange> {
         self.iova.map(|first| IovaRange { first, last: first + (self.window.len_bytes() - 1) })
+    }
+
+    /// Says once of an instance why it got no region: all that a driver sees is a status.
+    #[cold]
+    pub(crate) fn report_no_room(&mut self, len_bytes: u32) {
+        if !std::mem::replace(&mut self.reported_no_room, true) {
+            tracing::warn!("no DMA region: {}", self.regions.why_no_room(len_bytes));
+        }
     }
 
     pub(crate) fn irq_enable(&mut self, vector: u32, wanted: u32) -> Result<Result<(), Status>, Fault> {

@@ -64,6 +64,21 @@ impl DmaRegions {
         Some((handle(index, slot.generation), offset))
     }
 
+    /// Says why a region of `len_bytes` was not given out, and what would change that.
+    pub(crate) fn why_no_room(&self, len_bytes: u32) -> String {
+        if self.count() == MAX_REGIONS {
+            return format!(
+                "{MAX_REGIONS} regions are given out, which is the most: put several rings into one region"
+            );
+        }
+        let given: u32 = self.slots.iter().filter_map(|slot| slot.region).map(|region| region.len_bytes).sum();
+        format!(
+            "of {} bytes, {given} are given out, and there is no place for {len_bytes} more: raise `dma_bytes` in the \
+             driver's manifest to what all its regions take together, each from a multiple of its alignment on",
+            self.len_bytes
+        )
+    }
+
     /// Gives a region back.
     pub(crate) fn free(&mut self, handle: u32) -> Result<(), Fault> {
         let slot = self.given(handle)?;
@@ -124,6 +139,19 @@ mod tests {
         regions.free(first).unwrap();
         assert!(regions.alloc(8192, 1).is_some());
         assert!(regions.alloc(u32::MAX, 4096).is_none());
+    }
+
+    #[test]
+    fn what_is_refused_says_what_would_change_that() {
+        let mut regions = DmaRegions::new(8192);
+        regions.alloc(4096, 4096).unwrap();
+        assert!(regions.alloc(8192, 4096).is_none());
+        let why = regions.why_no_room(8192);
+        assert!(why.starts_with("of 8192 bytes, 4096 are given out, and there is no place for 8192 more"), "{why}");
+        assert!(why.contains("raise `dma_bytes` in the driver's manifest"), "{why}");
+        let mut regions = DmaRegions::new(1 << 20);
+        while regions.alloc(16, 16).is_some() {}
+        assert!(regions.why_no_room(16).starts_with("256 regions are given out"), "{}", regions.why_no_room(16));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl RegisterPolicy {
         }
         let (info, _) = self.map.find(bar, offset).ok_or("no register of the map begins there")?;
         if info.width != width {
-            return Err("the register has another width");
+            return Err(other_width(info.width, width));
         }
         Ok(info)
     }
@@ -227,6 +227,26 @@ fn is_allowed_address(info: &RegisterInfo, value: u64, window: Option<IovaRange>
         WriteEffect::DmaBaseOrZero => inside || value == 0,
         WriteEffect::DmaBaseHigh => value == 0 || window.is_some_and(|window| value == window.first >> 32),
         _ => true,
+    }
+}
+
+/// Says that a register has other bits than an access. The texts are static, because a fault has no room for others.
+fn other_width(has: Width, access: Width) -> &'static str {
+    use Width::{B1, B2, B4, B8};
+    match (has, access) {
+        (B1, B2) => "the register has 8 bits, and the access 16",
+        (B1, B4) => "the register has 8 bits, and the access 32",
+        (B1, B8) => "the register has 8 bits, and the access 64",
+        (B2, B1) => "the register has 16 bits, and the access 8",
+        (B2, B4) => "the register has 16 bits, and the access 32",
+        (B2, B8) => "the register has 16 bits, and the access 64",
+        (B4, B1) => "the register has 32 bits, and the access 8",
+        (B4, B2) => "the register has 32 bits, and the access 16",
+        (B4, B8) => "the register has 32 bits, and the access 64",
+        (B8, B1) => "the register has 64 bits, and the access 8",
+        (B8, B2) => "the register has 64 bits, and the access 16",
+        (B8, B4) => "the register has 64 bits, and the access 32",
+        (B1, B1) | (B2, B2) | (B4, B4) | (B8, B8) => "the register has this width",
     }
 }
 
@@ -300,6 +320,17 @@ mod tests {
 
     fn write(offset: u32, width: Width) -> Result<(), Refusal> {
         RegisterPolicy::from_map(&MAP).check_write(1, offset, width)
+    }
+
+    #[test]
+    fn an_access_of_another_width_is_refused_with_both_widths() {
+        let widths = [Width::B1, Width::B2, Width::B4, Width::B8];
+        for (has, access) in widths.into_iter().flat_map(|has| widths.map(|access| (has, access))) {
+            let both = format!("the register has {} bits, and the access {}", has.bits(), access.bits());
+            assert_eq!(other_width(has, access) == both, has != access, "{has} {access}");
+        }
+        let refused = RegisterPolicy::from_map(&MAP).check_read(1, 0x60, Width::B4);
+        assert_eq!(refused, Err("the register has 64 bits, and the access 32"));
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Core {
             return Err(bad(Hostcall::DmaAlloc, "align_bytes", align_bytes.into(), rule));
         }
         let Some((handle, offset)) = host.device.regions.alloc(len_bytes, align_bytes) else {
+            host.device.report_no_room(len_bytes);
             return Ok(Status::NoMemory.code().into());
         };
         host.call.transaction.allocated(handle);

@@ -16,7 +16,6 @@ const fn bad(call: Hostcall, argument: &'static str, value: u64, rule: &'static 
 
 const NOT_YOURS: &str = "the register is not a driver's to touch";
 const NO_REGISTER: &str = "no register of the map begins there";
-const WIDTH: &str = "the register has another width";
 const MISALIGNED: &str = "the offset is not a multiple of the width";
 
 /// The offsets in the texts below.
@@ -94,19 +93,19 @@ pub const CASES: &[Case] = &[
     Case::of(
         "a_byte_of_a_register_is_read",
         Class::DeviceProtocol,
-        forbidden(Hostcall::MmioRead8, 0, 8, WIDTH),
+        forbidden(Hostcall::MmioRead8, 0, 8, "the register has 32 bits, and the access 8"),
         &[("poll", "(call $mmio_read8 (i32.const 0) (i32.const 8))")],
     ),
     Case::of(
         "half_of_a_register_is_read",
         Class::DeviceProtocol,
-        forbidden(Hostcall::MmioRead16, 0, 8, WIDTH),
+        forbidden(Hostcall::MmioRead16, 0, 8, "the register has 32 bits, and the access 16"),
         &[("poll", "(call $mmio_read16 (i32.const 0) (i32.const 8))")],
     ),
     Case::of(
         "two_registers_are_read_as_one",
         Class::DeviceProtocol,
-        forbidden(Hostcall::MmioRead64, 0, 8, WIDTH),
+        forbidden(Hostcall::MmioRead64, 0, 8, "the register has 32 bits, and the access 64"),
         &[("poll", "(drop (call $mmio_read64 (i32.const 0) (i32.const 8))) (i32.const 0)")],
     ),
     Case::of(
@@ -124,7 +123,7 @@ pub const CASES: &[Case] = &[
     Case::of(
         "two_registers_are_written_as_one",
         Class::DeviceProtocol,
-        forbidden(Hostcall::MmioWrite64, 0, 0x2800, WIDTH),
+        forbidden(Hostcall::MmioWrite64, 0, 0x2800, "the register has 32 bits, and the access 64"),
         &[("poll", "(call $mmio_write64 (i32.const 0) (i32.const 0x2800) (i64.const 0)) (i32.const 0)")],
     ),
     Case::of(
