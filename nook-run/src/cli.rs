@@ -312,7 +312,7 @@ pub struct RunArgs {
     /// Runs on this PCI device of QEMU's, named as for QEMU's -device, perhaps with its options: e1000e,
     /// e1000,mac=52:54:00:12:34:56. A network card is in QEMU's user network; a disk's drive is a file: nvme,file=PATH.
     /// A comma within a value is doubled.
-    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["wire", "seed", "calm"])]
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["wire", "calm"])]
     pub qemu: Option<DeviceSpec>,
 
     /// Plugs this into the device of --qemu, named in the same way: a namespace of an NVMe controller is
@@ -327,14 +327,15 @@ pub struct RunArgs {
     pub qemu_program: Option<PathBuf>,
 
     /// Runs on the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "seed", "calm", "qemu"])]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["wire", "calm", "qemu"])]
     pub pci: Option<String>,
 
     /// Its register map.
     #[command(flatten)]
     pub registers: RegistersArgs,
 
-    /// Seed of the embedded model's random behaviour.
+    /// Seed of what is random: the embedded model's behaviour, where --crash-every and --crash-at end calls, and what a
+    /// disk's exercise writes. On any device; only the model is the same each time.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
 
@@ -423,6 +424,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_seed_of_crashes_can_be_given_on_any_device() {
+        for device in [["--qemu", "e1000"], ["--pci", "03:00.0"]] {
+            let args = [&["nook-run", "e1000.wasm", "--crash-every", "50ms", "--seed", "7"], &device[..]].concat();
+            assert_eq!(Cli::try_parse_from(args).unwrap().run.seed, 7);
+            let calm = [&["nook-run", "e1000.wasm", "--calm"], &device[..]].concat();
+            assert!(Cli::try_parse_from(calm).is_err());
+        }
     }
 
     #[test]
