@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail};
 use nook_build::driver::{Built, Driver};
 use nook_build::{module, toolchain};
 
-use crate::{drivers, files};
+use crate::{drivers, files, new};
 
 /// `nook-run build`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,19 @@ pub struct BuildArgs {
 /// If the folder holds no driver's crate, if it does not compile (cargo has told that then), if this host refuses what
 /// comes out, or if the files cannot be written.
 pub fn text(args: &BuildArgs) -> Result<String> {
+    build(args).map_err(|error| explained(error, &args.dir))
+}
+
+/// Adds to what failed that the project is of another version, if it is.
+fn explained(error: Error, dir: &Path) -> Error {
+    let project = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+    match new::made_by_another(&project) {
+        Some(why) => error.context(why),
+        None => error,
+    }
+}
+
+fn build(args: &BuildArgs) -> Result<String> {
     let driver = Driver::find(&args.dir)?;
     let toolchain = toolchain::find()?;
     let beside = driver.package.target_dir.with_file_name("drivers");

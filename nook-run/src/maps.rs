@@ -6,20 +6,22 @@
 
 mod accepted;
 pub mod args;
+pub mod constants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nook_abi::Hex;
-use nook_regs::RegisterMap;
 use nook_bus::PciIdentity;
+use nook_regs::RegisterMap;
 use nook_regs_file::{ENDING, MAX_BYTES, MapFile, allows, warnings};
 use nook_runtime::OwnedManifest;
 use sha2::{Digest, Sha256};
 
 use self::accepted::Accepted;
 use self::args::{MapCommand, RegistersArgs};
+use self::constants::constants;
 use crate::output;
 
 /// The register maps that are compiled into this command.
@@ -142,8 +144,6 @@ pub fn choose(driver: &Path, manifest: &OwnedManifest, args: &RegistersArgs) -> 
     })
 }
 
-/// Returns the names of the built-in maps.
-fn names() -> String {
 /// Chooses the map for a device of which no driver is known: the one that was named, or else the built-in one that
 /// describes it.
 ///
@@ -164,7 +164,20 @@ pub fn of_device(identity: PciIdentity, args: &RegistersArgs) -> Result<&'static
     })
 }
 
+/// Returns the names of the built-in maps.
+fn names() -> String {
     BUILT_IN.iter().map(|map| map.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the built-in map of this name, or the one in this file.
+fn exported(of: &str) -> Result<&'static RegisterMap> {
+    if let Some(map) = BUILT_IN.iter().find(|map| map.name() == of) {
+        return Ok(map);
+    }
+    if of.contains('/') || of.ends_with(ENDING) || Path::new(of).exists() {
+        return Ok(Read::new(Path::new(of))?.file.map);
+    }
+    bail!("there is no built-in register map `{of}`; there are {}", names());
 }
 
 /// Returns the text that `nook-run map` prints.
@@ -173,10 +186,10 @@ pub fn of_device(identity: PciIdentity, args: &RegistersArgs) -> Result<&'static
 /// If there is no such map, the file is broken, or what is accepted cannot be remembered.
 pub fn text(command: &MapCommand) -> Result<String> {
     match command {
-        MapCommand::Export { name } => match BUILT_IN.iter().find(|map| map.name() == name) {
-            Some(map) => Ok(nook_regs_file::write(map)),
-            None => bail!("there is no built-in register map `{name}`; there are {}", names()),
-        },
+        MapCommand::Export { of, lang } => {
+            let map = exported(of)?;
+            lang.map_or_else(|| Ok(nook_regs_file::write(map)), |language| constants(map, language))
+        }
         MapCommand::Check { file, state } => {
             let read = Read::new(file)?;
             let accepted = match Accepted::of(state.as_deref())?.has(&read.sha256)? {

@@ -1,6 +1,9 @@
 //! `nook-run new`: a project for a driver, in a folder outside nook's tree, which builds, passes its test and runs as
 //! it is. What is in it are the files in `templates/`.
 
+mod beginning;
+mod names;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,11 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use nook_bus::{BarInfo, BarSpace, DmaWindow, PciDevice};
 use nook_qemu::{DeviceSpec, QemuConfig, QemuDevice, QemuError, QemuNet, QemuProgram};
+
+use self::beginning::beginning;
+pub(crate) use self::beginning::made_by_another;
+use self::names::check_name;
+use crate::maps::constants::{self, constants};
 
 /// `nook-run new`.
 #[derive(Debug, clap::Args)]
@@ -85,75 +93,12 @@ impl FromStr for Ids {
     }
 }
 
-/// What crates and driver files cannot be called, or not without confusion.
-const TAKEN: &[&str] = &[
-    "abstract",
-    "alloc",
-    "as",
-    "async",
-    "await",
-    "become",
-    "box",
-    "break",
-    "const",
-    "continue",
-    "core",
-    "crate",
-    "do",
-    "dyn",
-    "else",
-    "enum",
-    "extern",
-    "false",
-    "final",
-    "fn",
-    "for",
-    "gen",
-    "if",
-    "impl",
-    "in",
-    "let",
-    "loop",
-    "macro",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "nook-regs",
-    "nook-sdk",
-    "override",
-    "priv",
-    "proc-macro",
-    "pub",
-    "ref",
-    "return",
-    "self",
-    "static",
-    "std",
-    "struct",
-    "super",
-    "test",
-    "trait",
-    "true",
-    "try",
-    "type",
-    "typeof",
-    "unsafe",
-    "unsized",
-    "use",
-    "virtual",
-    "where",
-    "while",
-    "yield",
-];
-const MOST_NAME_BYTES: usize = 32;
-
-/// The files of a project, each with the place that it has there.
-type Templates = &'static [(&'static str, &'static str)];
+/// The files of a project, each with the place that it has there, its name among the templates, and its text.
+type Templates = &'static [(&'static str, &'static str, &'static str)];
 
 macro_rules! templates {
     ($($place:literal = $file:literal),* $(,)?) => {
-        &[$(($place, include_str!(concat!("../templates/", $file)))),*]
+        &[$(($place, $file, include_str!(concat!("../templates/", $file)))),*]
     };
 }
 
@@ -177,6 +122,10 @@ struct Kind {
     module: &'static str,
     source: &'static str,
     tested: &'static str,
+    /// The registers as constants, and how they are made again.
+    constants: &'static str,
+    remade: &'static str,
+    written: constants::Language,
     ignored: &'static str,
 }
 
@@ -211,6 +160,9 @@ impl Kind {
                 module: "target/drivers/@NAME@.wasm",
                 source: "src/lib.rs",
                 tested: "tests/scripted.rs",
+                constants: "src/registers.rs",
+                remade: "`nook-run map export @NAME@.regs.toml --lang rust >src/registers.rs` after each change",
+                written: constants::Language::Rust,
                 ignored: "/target\n",
             },
             Language::C => Kind {
@@ -221,6 +173,9 @@ impl Kind {
                 module: "@NAME@.wasm",
                 source: "driver.c",
                 tested: "test.c",
+                constants: "registers.h",
+                remade: "`make` does it after each change",
+                written: constants::Language::C,
                 ignored: "*.wasm\n/test-driver\n",
             },
         }
@@ -252,6 +207,7 @@ pub fn text(args: &NewArgs) -> Result<String> {
     let runtime = if matches!(args.class, Class::Net | Class::Block) { RUNTIME } else { "" };
     let map = if args.class == Class::Serial { SERIAL_MAP } else { MAP };
     let ident = args.name.replace('-', "_");
+    let beginning = beginning();
     let filled = |text: &str| {
         // First what may hold names itself.
         let words = [
@@ -260,6 +216,9 @@ pub fn text(args: &NewArgs) -> Result<String> {
             ("@MODULE@", kind.module),
             ("@SOURCE@", kind.source),
             ("@TESTED@", kind.tested),
+            ("@REMADE@", kind.remade),
+            ("@CONSTANTS@", kind.constants),
+            ("@BEGINNING@", &beginning),
             ("@LANGUAGE@", kind.language),
             ("@CLASS@", args.class.name()),
             ("@DEVICE@", &device),
@@ -276,9 +235,11 @@ pub fn text(args: &NewArgs) -> Result<String> {
         ];
         words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
     };
-    let ignored = [(".gitignore", kind.ignored)];
-    let all = [COMMON, map, &ignored].into_iter().chain(kind.templates).flatten();
-    let files: Vec<(String, String)> = all.map(|(place, text)| (filled(place), filled(text))).collect();
+    let all = [COMMON, map].into_iter().chain(kind.templates).flatten();
+    let mut files: Vec<(String, String)> = all.map(|(place, _, text)| (filled(place), filled(text))).collect();
+    files.push((".gitignore".into(), kind.ignored.into()));
+    // Last, so that make takes it for newer than the map.
+    files.push((kind.constants.into(), registers(&files, kind.written)?));
     let folder = Path::new(&args.name);
     if let Err(error) = fs::create_dir(folder) {
         let taken = error.kind() == ErrorKind::AlreadyExists;
@@ -293,6 +254,9 @@ pub fn text(args: &NewArgs) -> Result<String> {
     let mut text: String = files.iter().map(|(place, _)| format!("{}/{place}\n", args.name)).collect();
     let run = format!("nook-run @MODULE@ {device}--registers @NAME@.regs.toml{more}");
     text.extend(note.map(|note| format!("note: {note}\n")));
+    if beginning::is_of_another_version(Path::new(&tree)) {
+        text += &format!("note: {}\n", beginning::other_version(&tree));
+    }
     text += &format!("next: cd {}\n", args.name);
     for command in [kind.build, &run, kind.test] {
         text += &format!("      {}\n", filled(command));
@@ -300,26 +264,18 @@ pub fn text(args: &NewArgs) -> Result<String> {
     Ok(text)
 }
 
+/// Returns the constants of the map that is among these files.
+fn registers(files: &[(String, String)], language: constants::Language) -> Result<String> {
+    let map = files.iter().find(|(place, _)| place.ends_with(nook_regs_file::ENDING));
+    let map = nook_regs_file::read(&map.context("a project has a map")?.1).context("the project's map")?;
+    constants(map.map, language)
+}
+
 fn write(folder: &Path, files: &[(String, String)]) -> Result<()> {
     for (place, text) in files {
         let path = folder.join(place);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
         made.with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn check_name(name: &str) -> Result<()> {
-    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-    if !begins || name.len() > MOST_NAME_BYTES || !name.bytes().all(is_part) || name.ends_with('-') {
-        bail!(
-            "`{name}` is no name for a driver: take 1 to {MOST_NAME_BYTES} lower-case letters, digits and `-`, beginning \
-             with a letter and not ending with `-`"
-        );
-    }
-    if TAKEN.contains(&name) {
-        bail!("`{name}` has a meaning in Rust, or in nook: choose another name");
     }
     Ok(())
 }
@@ -440,20 +396,6 @@ fn is_plain(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_those_that_crates_files_and_manifests_can_have() {
-        for name in ["a", "my-edu", "rtl8139"] {
-            assert!(check_name(name).is_ok(), "{name}");
-        }
-        let long = "a".repeat(MOST_NAME_BYTES + 1);
-        for name in [
-            "", "8139", "-a", "a-", "My", "a_b", "a/b", "..", "a b", "é", "test", "nook-sdk", "yield", "try", "gen",
-            &long,
-        ] {
-            assert!(check_name(name).is_err(), "{name}");
-        }
-    }
 
     #[test]
     fn ids_are_read_as_files_have_them() {

@@ -158,6 +158,8 @@ const PLAIN: &str = "#![cfg_attr(target_arch = \"wasm32\", no_std)]\n";
 
 #[test]
 fn what_is_no_drivers_crate_is_refused_and_nothing_is_left_of_it() {
+    let older = "[package.metadata.nook]\nbeginning = \"000000000000\"\n";
+    let older = || Some(manifest("own", BOTH, "") + older);
     let no_macro = "pub fn add(a: u32, b: u32) -> u32 { a + b }\n";
     let cases = [
         ("no folder", None, "there is no folder"),
@@ -166,6 +168,8 @@ fn what_is_no_drivers_crate_is_refused_and_nothing_is_left_of_it() {
         ("a workspace", Some("[workspace]\n".into()), "The manifest is virtual"),
         ("no cdylib", Some(manifest("own", "", &sdk())), "put `crate-type = [\"cdylib\", \"rlib\"]` under [lib]"),
         ("no SDK", Some(manifest("own", BOTH, "")), "it does not depend on nook-sdk"),
+        ("an older project", older(), "the project was made by another version of `nook-run new` than this"),
+        ("what is wrong with that", older(), "it does not depend on nook-sdk"),
         ("no macro", Some(manifest("own", BOTH, &sdk())), "`nook_driver!` (or `nook_filter!`) is not in its lib.rs"),
     ];
     for (what, manifest, says) in cases {

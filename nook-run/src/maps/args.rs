@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::constants::Language;
+
 /// Which register map a driver is checked against.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RegistersArgs {
@@ -30,10 +32,15 @@ pub struct MapArgs {
 /// What can be done with register maps.
 #[derive(Debug, Subcommand)]
 pub enum MapCommand {
-    /// Prints a built-in register map as a file.
+    /// Prints a built-in register map as a file, or what a driver's code needs of any map, as constants.
     Export {
-        /// Its name: e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-console, virtio-net, virtio-rng or vmxnet3.
-        name: String,
+        /// The name of a built-in map (e1000, edu, igb, nvme, uart16550, virtio-blk, virtio-console, virtio-net,
+        /// virtio-rng or vmxnet3), or a file.
+        #[arg(value_name = "MAP")]
+        of: String,
+        /// Prints constants: a module with `registers!` for a driver in Rust, a header for one in C.
+        #[arg(long, value_enum)]
+        lang: Option<Language>,
     },
     /// Prints what a register map allows, and warns where it seems to allow too much.
     Check {

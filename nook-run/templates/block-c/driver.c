@@ -2,6 +2,9 @@
    has everything that it may ask its host for, nook/runtime.h what makes that easy. */
 #include <nook/block.h>
 
+/* The registers, made of @NAME@.regs.toml by make. */
+#include "registers.h"
+
 /* What the driver is, and what it needs: read before it runs. */
 NOOK_MANIFEST("name = @NAME@\n"
               "version = 0.1.0\n"
@@ -13,9 +16,6 @@ NOOK_MANIFEST("name = @NAME@\n"
               "dma_mask_bits = 32\n"
               "requests = 16\n"
               "transfer_bytes = 32768\n");
-
-/* A register, as in @NAME@.regs.toml. */
-enum { BAR = @BAR@, FIRST = 0x00 };
 
 /* The disk, until the device says what it is. */
 enum { BLOCKS = 1024, BLOCK_BYTES = 512 };

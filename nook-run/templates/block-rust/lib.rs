@@ -7,13 +7,10 @@ use nook_sdk::{
     Status, disk_flags, error, info, warn,
 };
 
-nook_regs::registers! {
-    /// The device's registers, as in @NAME@.regs.toml.
-    pub static MAP = "@NAME@", bar @BAR@, @BYTES@ @UNITS@;
+/// The device's registers, made of @NAME@.regs.toml: see README.md.
+pub mod registers;
 
-    /// The first one.
-    FIRST: u32 at 0x00, Ro, "of the device's manual";
-}
+use registers::FIRST;
 
 /// The disk, until the device says what it is.
 pub const BLOCK_BYTES: u32 = 512;

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use @IDENT@::{BLOCK_BYTES, Driver, FIRST};
+use @IDENT@::registers::FIRST;
+use @IDENT@::{BLOCK_BYTES, Driver};
 use nook_sdk::abi::block::BlockRequest;
 use nook_sdk::block::Running;
 use nook_sdk::testing::{Device, TestHost, TestKernel};

@@ -1,6 +1,9 @@
 /* The driver @NAME@: nook/abi.h has everything that it may ask its host for. */
 #include <nook/abi.h>
 
+/* The registers, made of @NAME@.regs.toml by make. */
+#include "registers.h"
+
 /* What the driver is, and what it needs: read before it runs. */
 NOOK_MANIFEST("name = @NAME@\n"
               "version = 0.1.0\n"
@@ -10,9 +13,6 @@ NOOK_MANIFEST("name = @NAME@\n"
               "registers = @NAME@\n"
               "dma_bytes = 4096\n"
               "dma_mask_bits = 32\n");
-
-/* A register, as in @NAME@.regs.toml. */
-enum { BAR = @BAR@, FIRST = 0x00 };
 
 /* The operations, one a line, called by their number from 0: a name, and an example with input and output. */
 static const char operations[] = "first -";

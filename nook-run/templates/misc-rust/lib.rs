@@ -4,13 +4,10 @@
 
 use nook_sdk::{Input, Kernel, MiscDriver, Nook, ProbeReason, Regs, Status, Ticket, error, info};
 
-nook_regs::registers! {
-    /// The device's registers, as in @NAME@.regs.toml.
-    pub static MAP = "@NAME@", bar @BAR@, @BYTES@ bytes;
+/// The device's registers, made of @NAME@.regs.toml: see README.md.
+pub mod registers;
 
-    /// The first one.
-    FIRST: u32 at 0x00, Ro, "of the device's manual";
-}
+use registers::FIRST;
 
 /// The device.
 pub struct Driver<K: Kernel> {

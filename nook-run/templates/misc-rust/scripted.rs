@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use @IDENT@::{Driver, FIRST};
+use @IDENT@::registers::FIRST;
+use @IDENT@::Driver;
 use nook_sdk::misc::Running;
 use nook_sdk::testing::{Device, TestHost, TestKernel};
 use nook_sdk::{Instance, Status};

@@ -2,6 +2,9 @@
    its host for, nook/runtime.h what makes that easy. */
 #include <nook/runtime.h>
 
+/* The registers, made of @NAME@.regs.toml by make. */
+#include "registers.h"
+
 /* What the driver is, and what it needs: read before it runs. */
 NOOK_MANIFEST("name = @NAME@\n"
               "version = 0.1.0\n"
@@ -11,9 +14,6 @@ NOOK_MANIFEST("name = @NAME@\n"
               "registers = @NAME@\n"
               "dma_bytes = 4096\n"
               "dma_mask_bits = 32\n");
-
-/* A register, as in @NAME@.regs.toml. */
-enum { BAR = @BAR@, FIRST = 0x00 };
 
 /* What the interface is called on the wire until the device's own address is read: 02:00:00:00:00:01. */
 static const uint64_t ADDRESS = 0x010000000002;

@@ -6,13 +6,10 @@ use nook_sdk::{
     Irq, Kernel, NetDriver, NetQueues, Nook, Packet, PacketStatus, Poll, ProbeReason, Regs, Status, error, info,
 };
 
-nook_regs::registers! {
-    /// The device's registers, as in @NAME@.regs.toml.
-    pub static MAP = "@NAME@", bar @BAR@, @BYTES@ bytes;
+/// The device's registers, made of @NAME@.regs.toml: see README.md.
+pub mod registers;
 
-    /// The first one.
-    FIRST: u32 at 0x00, Ro, "of the device's manual";
-}
+use registers::FIRST;
 
 /// What the interface is called on the wire until the device's own address is read.
 const ADDRESS: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];

@@ -2,6 +2,9 @@
    that it may ask its host for. */
 #include <nook/abi.h>
 
+/* The registers, made of @NAME@.regs.toml by make. */
+#include "registers.h"
+
 /* What the driver is, and what it needs: read before it runs. */
 NOOK_MANIFEST("name = @NAME@\n"
               "version = 0.1.0\n"
@@ -11,9 +14,6 @@ NOOK_MANIFEST("name = @NAME@\n"
               "registers = @NAME@\n"
               "dma_bytes = 4096\n"
               "dma_mask_bits = 32\n");
-
-/* A register, as in @NAME@.regs.toml: it holds what is written and does nothing, where chips like the 16550 have it. */
-enum { BAR = @BAR@, SCRATCH = 0x07 };
 
 /* What the chip holds each way, and its highest rate. */
 enum { FIFO_BYTES = 16, MOST_BAUD = 115200 };

@@ -6,13 +6,10 @@ use nook_sdk::{
     Irq, Kernel, LineSettings, Nook, Poll, ProbeReason, Regs, SerialDriver, SerialPort, Status, error, info,
 };
 
-nook_regs::registers! {
-    /// The device's registers, as in @NAME@.regs.toml.
-    pub static MAP = "@NAME@", bar @BAR@, @BYTES@ @UNITS@;
+/// The device's registers, made of @NAME@.regs.toml: see README.md.
+pub mod registers;
 
-    /// Holds what is written, and does nothing: where chips like the 16550 have it.
-    SCRATCH: u8 at 0x07, Rw, "of the device's manual";
-}
+use registers::SCRATCH;
 
 /// The device.
 pub struct Driver<K: Kernel> {

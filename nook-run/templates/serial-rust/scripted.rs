@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use @IDENT@::{Driver, SCRATCH};
+use @IDENT@::registers::SCRATCH;
+use @IDENT@::Driver;
 use nook_sdk::serial::Running;
 use nook_sdk::testing::{Device, TestHost, TestKernel};
 use nook_sdk::{Instance, LineSettings, Status};
