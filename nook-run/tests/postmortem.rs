@@ -123,6 +123,8 @@ fn after_a_trap(does: &str, policy: &str) -> (String, serde_json::Value, String)
     let imports = r#"(import "nook" "net_attach" (func $attach (param i64 i32) (result i32)))
         (import "nook" "mmio_write32" (func $write (param i32 i32 i32)))
         (import "nook" "mmio_read32" (func $read (param i32 i32) (result i32)))
+        (import "nook" "config_read32" (func $config (param i32) (result i32)))
+        (import "nook" "delay_ns" (func $delay (param i32)))
         (import "nook" "mmio_flush" (func $flush))"#;
     place.file("driver.wasm", Module { poll: Box::leak(poll.into()), imports, ..Module::default() }.wasm());
     let text = format!("[restart]\nbudget = 1\n[bundles]\nfolder = \"bundles\"\nevery = \"0s\"\n{policy}");
@@ -144,6 +146,12 @@ fn why_a_call_could_not_be_rolled_back_is_reported_with_the_registers_names() {
     for (does, words, why) in [
         (format!("{WRITES} {READS}"), "RAL[2] was read after IMC was written", "read_after_write"),
         (format!("{WRITES} (call $flush)"), "writes were flushed after IMC was written", "awaited"),
+        (format!("{WRITES} (call $delay (i32.const 1))"), "the driver waited after IMC was written", "awaited"),
+        (
+            format!("{WRITES} (drop (call $config (i32.const 0)))"),
+            "configuration space was read after IMC was written",
+            "awaited",
+        ),
     ] {
         let (log, report, told) = after_a_trap(&does, "");
         let said = format!("; the call could not be rolled back: {words}\n");
