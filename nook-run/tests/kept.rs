@@ -37,7 +37,7 @@ fn network_drivers_answer_pings_with_a_filter_too() {
 fn a_network_driver_that_crashes_is_rolled_back() {
     let place = Place::new();
     let driver = kept("e1000.wasm");
-    let args = [&*driver, "--exercise", "ping", "--crash-every", "20ms", "--json", "report.json"];
+    let args = [&*driver, "--exercise", "ping", "--crash-every", "1ms", "--json", "report.json"];
     place.nook_run(args).end().with(0);
     let report: Value = serde_json::from_slice(&fs::read(place.at("report.json")).expect("a report")).expect("JSON");
     assert!(report["fault_count"].as_u64() > Some(0), "{report}");

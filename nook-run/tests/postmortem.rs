@@ -215,7 +215,7 @@ fn a_fault_that_is_always_the_same_is_said_once_and_counted() {
 fn each_rollback_is_logged_with_its_entry_and_its_number() {
     let place = Place::new();
     let driver = e1000();
-    let run = [driver.to_str().unwrap(), "--exercise", "ping", "--crash-every", "20ms"];
+    let run = [driver.to_str().unwrap(), "--exercise", "ping", "--crash-every", "1ms"];
     let log = place.nook_run(run).end().with(0).stderr;
     for number in 1..=2 {
         let mut lines = log.lines().filter(|line| line.contains(&format!(": rollback {number}, of ")));
