@@ -1,7 +1,7 @@
 # The words in which the cases are said. Sourced by init, before cases.sh.
 #
 # Settings: NICS (slots, in hexadecimal), PEERED (the slot of the card that has a peer), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file behind
-# 10.0.2.2), IPERF_PORT (an iperf3 server there).
+# 10.0.2.2). The kernel was given IPERF_PORT (an iperf3 server there).
 # Slots: 05 is an e1000 (an igb in the machine for it), 06 an e1000-82545em, 07 an e1000e, each on its own user network; PEERED is an e1000 whose
 # cable's far end is a host in the process that runs the cases: it answers, and asks on request.
 

@@ -9,6 +9,7 @@ mod cases;
 mod cpio;
 mod debian;
 mod keys;
+mod lanes;
 mod machine;
 mod packaged;
 mod peer;
@@ -22,9 +23,9 @@ use anyhow::{Context, Result, bail};
 use cases::{Case, CaseOutcome};
 use cpio::Archive;
 use debian::Debian;
-use machine::{Kind, Machine};
+use machine::Kind;
 use serde_json::{Value, json};
-use servers::{FileServer, Iperf};
+use servers::FileServer;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
@@ -57,16 +58,24 @@ const TESTPMD: &str = "testpmd";
 /// The driver that points its card outside its window: tests/stray-dma.
 const STRAY: &str = "stray-dma";
 
-/// Runs the named cases, or all but those about DPDK's driver, which must be fetched and built. An error names those
-/// that failed.
+/// Runs the named cases, or all but those about DPDK's driver, which must be fetched and built, two at a time. An error
+/// names those that failed.
 pub fn run(only: &[String]) -> Result<()> {
+    run_in(only, 2)
+}
+
+/// Runs them one after the other: what comes with what depends on what else the machine has to do, and that is counted.
+pub fn count(only: &[String]) -> Result<()> {
+    run_in(only, 1)
+}
+
+fn run_in(only: &[String], lanes: usize) -> Result<()> {
     let scripts = util::root().join("tests/guest");
     let text = CASES.iter().map(|script| read_text(&scripts.join(script))).collect::<Result<String>>()?;
     let mut chosen = choose(cases::parse(&text)?, only)?;
     if only.is_empty() {
         chosen.retain(|case| !is_about_dpdk(case));
     }
-    let folder = debian::folder();
     let debian = Debian::find_or_fetch()?;
     let newer = match chosen.iter().any(has_newer_kernel).then(Debian::newer).transpose() {
         Err(error) if only.is_empty() => {
@@ -85,31 +94,14 @@ pub fn run(only: &[String]) -> Result<()> {
     if let Some(newer) = &newer {
         rigs.push((true, keys::rig(newer, &debian, &scripts)?));
     }
-    let mut machine: Option<Machine> = None;
+    let outcomes = lanes::run(&chosen, kind, &rigs, lanes)?;
     let mut report = serde_json::Map::new();
     let mut failed = Vec::new();
-    for case in &chosen {
-        // One machine serves all cases of a kind, until one leaves it in an unknown state.
-        let kind = kind(case)?;
-        let mut running = match machine.take() {
-            Some(running) if running.kind == kind => running,
-            other => {
-                drop(other);
-                let rig = rigs.iter().find(|(newer, _)| *newer == kind.has_newer_kernel());
-                let (_, Rig { kernel, initramfs, .. }) = rig.context("no kernel and no files for this case")?;
-                Machine::boot(kernel, initramfs, &folder.join("run"), kind)?
-            }
-        };
-        let (outcome, usable) = cases::run(&mut running, case);
-        match usable {
-            Ok(()) => machine = Some(running),
-            Err(_) => println!("guest: starting again after {}", case.name),
-        }
-        println!("{}", shown(case, &outcome));
+    for (case, outcome) in chosen.iter().zip(&outcomes) {
         if outcome.failure.is_some() {
             failed.push(case.name.as_str());
         }
-        report.insert(case.name.clone(), to_json(case, &outcome));
+        report.insert(case.name.clone(), to_json(case, outcome));
     }
     let path = report_file();
     let text = serde_json::to_string_pretty(&Value::Object(report)).context("writing the report")?;
@@ -125,8 +117,6 @@ pub fn run(only: &[String]) -> Result<()> {
 struct Rig {
     kernel: PathBuf,
     initramfs: PathBuf,
-    /// What the cases talk to, for as long as they run.
-    _servers: Option<(FileServer, Iperf)>,
 }
 
 /// Returns the machine that a case runs in.
@@ -162,22 +152,21 @@ fn ordinary(debian: &Debian, scripts: &Path, chosen: &[Case]) -> Result<Rig> {
         drivers.extend(dpdk::build()?);
     }
     drivers.push((STRAY.into(), drivers::build_for_tests(STRAY)?));
-    let (file, iperf) = (FileServer::start(&folder)?, Iperf::start()?);
+    let file = FileServer::start(&folder)?;
     let settings = format!(
-        "{}DISK_MIB={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\nIPERF_PORT={}\n",
+        "{}DISK_MIB={}\nKILLS={}\nFILE_PORT={}\nFILE_SHA256={}\n",
         slots(),
         machine::DISK_MIB,
         if env::var_os("NOOK_LONG").is_some() { 20 } else { 5 },
         file.port,
-        file.sha256,
-        iperf.port
+        file.sha256
     );
     let with_testpmd = chosen.iter().any(|case| case.name.contains(TESTPMD));
     let archive = root_file_system(debian, scripts, &programs, &drivers, &settings, with_testpmd)?;
     let initramfs = folder.join("initramfs.cpio");
     fs::write(&initramfs, archive).with_context(|| format!("writing {}", initramfs.display()))?;
     println!("guest: Linux {} with an Intel IOMMU, emulated", debian.release);
-    Ok(Rig { kernel: debian.vmlinux()?, initramfs, _servers: Some((file, iperf)) })
+    Ok(Rig { kernel: debian.vmlinux()?, initramfs })
 }
 
 fn is_about_dpdk(case: &Case) -> bool {

@@ -38,7 +38,7 @@ pub fn rig(newer: &Debian, debian: &Debian, scripts: &Path) -> Result<Rig> {
     let initramfs = debian::folder().join("keys.cpio");
     fs::write(&initramfs, archive.finish()).with_context(|| format!("writing {}", initramfs.display()))?;
     println!("guest: Linux {} on a processor with protection keys, emulated", newer.release);
-    Ok(Rig { kernel: newer.image(), initramfs, _servers: None })
+    Ok(Rig { kernel: newer.image(), initramfs })
 }
 
 fn add(archive: &mut Archive, libraries: &mut BTreeSet<String>, name: &str, program: &Path) -> Result<()> {

@@ -155,8 +155,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`.
-    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, kind: Kind) -> Result<Machine> {
+    /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`. The
+    /// guest finds an iperf3 server at that port of 10.0.2.2.
+    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, kind: Kind, iperf_port: u16) -> Result<Machine> {
         let qemu = kind.qemu()?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let stderr = File::create(folder.join("qemu.log")).context("making QEMU's log")?;
@@ -170,7 +171,13 @@ impl Machine {
         let cable = Socket::new()?;
         // It must not outlive us, however we end.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(kernel, initramfs, folder, &kind, cable.port));
+        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(
+            kernel,
+            initramfs,
+            folder,
+            &kind,
+            [cable.port, iperf_port],
+        ));
         if let Kind::Igb(folder) = &kind {
             command.env(newer_qemu::MODULE_DIR, folder.join(newer_qemu::MODULES));
         }
@@ -307,7 +314,13 @@ impl Drop for Machine {
     }
 }
 
-fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, kind: &Kind, cable_port: u16) -> Vec<String> {
+fn arguments(
+    kernel: &Path,
+    initramfs: &Path,
+    folder: &Path,
+    kind: &Kind,
+    [cable_port, iperf_port]: [u16; 2],
+) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_string(), value]);
     option("-machine", "q35,kernel-irqchip=split,hpet=off,vmport=off,usb=off".into());
@@ -352,7 +365,8 @@ fn arguments(kernel: &Path, initramfs: &Path, folder: &Path, kind: &Kind, cable_
     option("-d", LOG_OPENER.into());
     option("-kernel", kernel.display().to_string());
     option("-initrd", initramfs.display().to_string());
-    option("-append", KERNEL_COMMAND_LINE.into());
+    // Linux gives what it does not know to its first process, as that one's environment.
+    option("-append", format!("{KERNEL_COMMAND_LINE} IPERF_PORT={iperf_port}"));
     args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
     args
 }
