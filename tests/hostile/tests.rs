@@ -92,6 +92,7 @@ faults! {
             fault_buffers_not_taken BuffersNotTaken;
             fault_transmit_fails TransmitFails;
             fault_switched_off SwitchedOff;
+            fault_link_disagrees LinkDisagrees;
             fault_counters_disagree CountersDisagree;
         }
         Block BlockFault {

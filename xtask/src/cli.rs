@@ -1,6 +1,7 @@
-//! The command line, parsed by hand: sixteen commands and six flags do not earn a parser that takes longer to build
+//! The command line, parsed by hand: eighteen commands and eight flags do not earn a parser that takes longer to build
 //! than the rest of this crate.
 
+use crate::false_alarms;
 use crate::flaky::Plan;
 use crate::taps::Taps;
 use crate::test::PARTS;
@@ -33,6 +34,8 @@ pub enum Task {
     },
     /// Run tests again and again beside busy loops.
     Flaky(Plan),
+    /// Run drivers that do nothing wrong beside busy loops, and look whether anything is reported of them.
+    FalseAlarms(false_alarms::Plan),
     /// The first run: build the driver and the runtime, and exercise the embedded model.
     Demo,
     /// Play the hostile suite and print its table.
@@ -97,6 +100,9 @@ Usage: cargo xtask <command>
   flaky [--runs N] [--load N] [FILTER...]
                        run the tests, or those with a FILTER in `binary test`, N times (20) beside N busy loops (2), and
                        print which failed how often
+  false-alarms [--minutes N] [--load N]
+                       run drivers that do nothing wrong, under traffic and on quiet links, for N minutes (60) beside N busy
+                       loops (three for each processor), and print what was reported of them
   hostile [--json FILE]
                        play every hostile driver and print what came of it
   disk-crashes [--crashes N] [--device model|qemu] [--how rollback|restart|kill] [--workload checker|fio|ext4|power]
@@ -161,6 +167,22 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         },
         "demo" => Task::Demo,
         "flaky" => Task::Flaky(flaky(args.by_ref())?),
+        "false-alarms" => {
+            let mut plan = false_alarms::Plan::default();
+            while let Some(option) = args.next() {
+                let number = |word: Option<String>| {
+                    word.and_then(|word| word.parse().ok()).ok_or(format!("{option} takes a number"))
+                };
+                match option.as_str() {
+                    "--minutes" => plan.minutes = number(args.next())?,
+                    "--load" => plan.load = Some(number(args.next())?),
+                    other => {
+                        return Err(format!("false-alarms does not know `{other}`; it takes --minutes N and --load N"));
+                    }
+                }
+            }
+            Task::FalseAlarms(plan)
+        }
         "taps" => {
             let mut taps = Taps::default();
             while let Some(option) = args.next() {
@@ -266,6 +288,10 @@ mod tests {
         assert_eq!(parsed("taps"), Ok(Task::Taps(Taps::default())));
         let taps = Taps { seconds: Some(2), rounds: Some(3), against: Some("main".into()) };
         assert_eq!(parsed("taps --rounds 3 --against main --seconds 2"), Ok(Task::Taps(taps)));
+        let alarms = |minutes, load| Ok(Task::FalseAlarms(false_alarms::Plan { minutes, load }));
+        assert_eq!(parsed("false-alarms"), alarms(60, None));
+        assert_eq!(parsed("false-alarms --load 4 --minutes 1"), alarms(1, Some(4)));
+        assert!(parsed("false-alarms --minutes").is_err() && parsed("false-alarms now").is_err());
         assert_eq!(parsed("hostile"), Ok(Task::Hostile { json: None }));
         assert_eq!(parsed("hostile --json a"), Ok(Task::Hostile { json: Some("a".into()) }));
         assert_eq!(parsed("existing"), Ok(Task::Existing { update_docs: false }));

@@ -39,7 +39,18 @@ struct Binary {
 type Failures = BTreeMap<String, (u32, PathBuf)>;
 
 /// Processes that end when this value does, and when this process does.
-struct Busy(Vec<Child>);
+pub struct Busy(Vec<Child>);
+
+impl Busy {
+    /// Starts this many loops.
+    pub fn start(count: u32) -> Result<Busy> {
+        let mut busy = Busy(Vec::new());
+        for _ in 0..count {
+            busy.0.push(util::spawn(mortal("sh").args(["-c", "while :; do :; done"]))?);
+        }
+        Ok(busy)
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -62,10 +73,7 @@ pub fn run(plan: &Plan) -> Result<()> {
     let folder = util::target_dir().join("flaky");
     fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
     println!("{count} tests in {} binaries, {} runs beside {} busy loops", binaries.len(), plan.runs, plan.load);
-    let mut busy = Busy(Vec::new());
-    for _ in 0..plan.load {
-        busy.0.push(util::spawn(mortal("sh").args(["-c", "while :; do :; done"]))?);
-    }
+    let _busy = Busy::start(plan.load)?;
     let mut failures = Failures::new();
     for run in 1..=plan.runs {
         let begin = Instant::now();
@@ -95,7 +103,7 @@ fn table(failures: &Failures, runs: u32) -> String {
 }
 
 /// Returns a command that is killed when this process ends, however that comes about.
-fn mortal(program: impl AsRef<OsStr>) -> Command {
+pub fn mortal(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
     command

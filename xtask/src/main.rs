@@ -20,6 +20,7 @@ mod dpdk;
 mod drivers;
 mod ethtool;
 mod existing;
+mod false_alarms;
 mod flaky;
 mod foreign;
 mod guest;
@@ -79,6 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { only } => test::run(only.as_deref()),
         Task::Demo => demo::run(),
         Task::Flaky(plan) => flaky::run(&plan),
+        Task::FalseAlarms(plan) => false_alarms::run(plan),
         Task::Hostile { json } => hostile::run(json.as_deref()),
         Task::DiskCrashes { args } => disk_crashes::run(&args),
         Task::Taps(taps) => taps::run(&taps),

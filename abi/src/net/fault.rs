@@ -77,6 +77,15 @@ pub enum NetFault {
         /// For how long, in nanoseconds.
         limit_ns: u64,
     },
+    /// The device has a link, by its register, and the driver reports none; or the other way round.
+    LinkDisagrees {
+        /// The register.
+        register: &'static str,
+        /// By the device.
+        device_up: bool,
+        /// For how long, in nanoseconds.
+        limit_ns: u64,
+    },
     /// The device's counters, which the driver reports, and what it delivered do not agree.
     CountersDisagree {
         /// The counter's name.
@@ -100,6 +109,7 @@ impl NetFault {
             NetFault::BuffersNotTaken { .. } => "BuffersNotTaken",
             NetFault::TransmitFails { .. } => "TransmitFails",
             NetFault::SwitchedOff { .. } => "SwitchedOff",
+            NetFault::LinkDisagrees { .. } => "LinkDisagrees",
             NetFault::CountersDisagree { .. } => "CountersDisagree",
         }
     }
@@ -135,6 +145,11 @@ impl NetFault {
                 tell("register", Part::Text(register));
                 tell("field", Part::Text(field));
                 tell("bits", Part::Number(*bits));
+                tell("limit_ns", Part::Number(*limit_ns));
+            }
+            NetFault::LinkDisagrees { register, device_up, limit_ns } => {
+                tell("register", Part::Text(register));
+                tell("device_up", Part::Number((*device_up).into()));
                 tell("limit_ns", Part::Number(*limit_ns));
             }
             NetFault::CountersDisagree { counter, device, driver, rule } => {
@@ -175,6 +190,14 @@ impl fmt::Display for NetFault {
                 write!(
                     f,
                     "{register}{dot}{field} (bits {bits:#x}): clear for {ms} ms, and the device does not work without it"
+                )
+            }
+            NetFault::LinkDisagrees { register, device_up, limit_ns } => {
+                let [device, driver] = if device_up { ["up", "down"] } else { ["down", "up"] };
+                let ms = limit_ns / 1_000_000;
+                write!(
+                    f,
+                    "{register}: for {ms} ms the device's link was {device}, and the driver reported it as {driver}"
                 )
             }
             NetFault::CountersDisagree { counter, device, driver, rule } => {

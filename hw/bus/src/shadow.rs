@@ -8,7 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use nook_regs::{Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use nook_regs::{LinkBits, Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
 
 use crate::last_values::{LastValue, LastValues};
 use crate::{BarMemory, Clock, DeviceError, PciDevice, PerRegister, RegisterAddr, ResetKind, Result};
@@ -80,6 +80,8 @@ pub struct Shadowed {
     held_up: Vec<(RegisterAddr, u64)>,
     /// What must be set in them.
     needs: Vec<(RegisterAddr, &'static RegisterInfo)>,
+    /// What tells of its link.
+    link: Vec<(RegisterAddr, &'static RegisterInfo)>,
     writes: u64,
     bus_master: bool,
     /// Everything that a driver wrote since the last reset is in the cells, and there was one.
@@ -94,13 +96,16 @@ impl Shadowed {
     /// Wraps `device`, whose registers `map` describes; `clock` is the nook's.
     pub fn new(device: Box<dyn PciDevice>, map: &'static RegisterMap, clock: Clock) -> Self {
         let mut indices = PerRegister::of(map, NO_CELL);
-        let (mut cells, mut held_up, mut needs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut cells, mut held_up, mut needs, mut link) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (place, info) in RegisterAddr::all_of(map) {
             if info.held_up != 0 {
                 held_up.push((place, info.held_up));
             }
             if info.needs != Needs::Nothing {
                 needs.push((place, info));
+            }
+            if info.link != LinkBits::Nothing {
+                link.push((place, info));
             }
             let restore = info.restore;
             let resets = if let WriteEffect::Reset(bits) = info.write { bits } else { 0 };
@@ -120,6 +125,7 @@ impl Shadowed {
             last: LastValues::of(map),
             held_up,
             needs,
+            link,
             writes: 0,
             bus_master: false,
             whole: false,
@@ -239,6 +245,23 @@ impl Shadowed {
             }
         }
         Ok(None)
+    }
+
+    /// Returns whether the device has a link, which it has if each register says so that tells of it, and one that says
+    /// so; `None` if the map names none.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn has_link(&mut self) -> Result<Option<(bool, &'static RegisterInfo)>> {
+        let mut link = None;
+        for &(place, register) in &self.link {
+            let value = self.device.bar_read(place.bar, place.offset, place.width)?;
+            link = register.link.is_up(value).map(|up| (up, register));
+            if matches!(link, Some((false, _))) {
+                break;
+            }
+        }
+        Ok(link)
     }
 
     /// Puts the device in the state after a reset: off, without interrupts and DMA, and what it had counted is

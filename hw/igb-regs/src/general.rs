@@ -30,7 +30,7 @@ nook_regs::registers! {
         PHY_RST = 31,
     }
     /// Device status. Drivers read it to push posted writes out.
-    STATUS: u32 at 0x0_0008, Ro, "8.2", posts_only(), held_up(STATUS::TXOFF) {
+    STATUS: u32 at 0x0_0008, Ro, "8.2", posts_only(), held_up(STATUS::TXOFF), link(Set(STATUS::LU)) {
         /// Full duplex.
         FD = 0,
         /// Link up.

@@ -4,11 +4,12 @@ mod guard;
 mod transfer;
 
 use nook_regs::{
-    Bar, Bits, FieldInfo, Needs, PciClass, PciId, Ready, RegisterInfo, RegisterMap, Restore, Width, WriteEffect,
+    Bar, Bits, FieldInfo, LinkBits, Needs, PciClass, PciId, Ready, RegisterInfo, RegisterMap, Restore, Width,
+    WriteEffect,
 };
 
 use crate::Wrong;
-use crate::spell::{self, ACCESS, LINK, OPEN, QUIET, READ, RESET, RESET_BY, RESTORE, SPACE, WIDTH, WRITE};
+use crate::spell::{self, ACCESS, CLEAR, LINK, OPEN, QUIET, READ, RESET, RESET_BY, RESTORE, SET, SPACE, WIDTH, WRITE};
 use crate::table::{self, Table, Value};
 
 type Result<T> = std::result::Result<T, Wrong>;
@@ -33,6 +34,7 @@ const REGISTER_KEYS: &[&str] = &[
     "ready",
     "held_up",
     "needs",
+    "link",
     "restore",
     "fields",
     "guard",
@@ -165,6 +167,9 @@ fn register(value: &Value<'_>) -> Result<(RegisterInfo, Named)> {
     if let Some(value) = table.get("needs") {
         info.needs = needs(value, width)?;
     }
+    if let Some(value) = table.get("link") {
+        info.link = link(value, width)?;
+    }
     if let Some(value) = table.get("restore") {
         info.restore = restore(value, width)?;
     }
@@ -230,6 +235,15 @@ fn needs(value: &Value<'_>, width: Width) -> Result<Needs> {
     match only(&table, &[OPEN, LINK]).ok_or_else(wrong)? {
         (OPEN, set) => Ok(Needs::Open(bits(set, "what must be set", width)?)),
         (_, set) => Ok(Needs::Link(bits(set, "what must be set", width)?)),
+    }
+}
+
+fn link(value: &Value<'_>, width: Width) -> Result<LinkBits> {
+    let wrong = || Wrong::new(value.span(), format!("`link` is {{ {SET} = BITS }} or {{ {CLEAR} = BITS }}"));
+    let table = Table::of(value, "", &[SET, CLEAR]).map_err(|_| wrong())?;
+    match only(&table, &[SET, CLEAR]).ok_or_else(wrong)? {
+        (SET, told) => Ok(LinkBits::Set(bits(told, "what is set with a link", width)?)),
+        (_, told) => Ok(LinkBits::Clear(bits(told, "what is clear with a link", width)?)),
     }
 }
 

@@ -53,6 +53,10 @@ pub const RESET_BY: &str = "reset_by";
 pub const OPEN: &str = "open";
 /// [`Needs::Link`](nook_regs::Needs::Link).
 pub const LINK: &str = "link";
+/// [`LinkBits::Set`](nook_regs::LinkBits::Set).
+pub const SET: &str = "set";
+/// [`LinkBits::Clear`](nook_regs::LinkBits::Clear).
+pub const CLEAR: &str = "clear";
 
 /// [`Region::Window`](nook_regs::Region::Window).
 pub const WINDOW: &str = "window";

@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 
 use nook_regs::{
-    Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Needs, Place, ReadEffect, Ready, Region, RegisterInfo,
-    RegisterMap, Restore, Then, Transfer, WriteEffect,
+    Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, LinkBits, Needs, Place, ReadEffect, Ready, Region,
+    RegisterInfo, RegisterMap, Restore, Then, Transfer, WriteEffect,
 };
 
 use crate::read::FORMAT;
-use crate::spell::{self, ACCESS, LINK, OPEN, QUIET, READ, RESET, RESET_BY, RESTORE, SPACE, WINDOW, WRITE};
+use crate::spell::{self, ACCESS, CLEAR, LINK, OPEN, QUIET, READ, RESET, RESET_BY, RESTORE, SET, SPACE, WINDOW, WRITE};
 
 /// Returns the text from which [`read`](crate::read()) makes the same map, if names and texts are such as files may
 /// have.
@@ -69,6 +69,11 @@ fn register(out: &mut String, info: &RegisterInfo) -> fmt::Result {
         Needs::Nothing => {}
         Needs::Open(bits) => writeln!(out, "needs = {{ {OPEN} = {bits:#x} }}")?,
         Needs::Link(bits) => writeln!(out, "needs = {{ {LINK} = {bits:#x} }}")?,
+    }
+    match info.link {
+        LinkBits::Nothing => {}
+        LinkBits::Set(bits) => writeln!(out, "link = {{ {SET} = {bits:#x} }}")?,
+        LinkBits::Clear(bits) => writeln!(out, "link = {{ {CLEAR} = {bits:#x} }}")?,
     }
     match info.restore {
         Restore::Nothing => {}

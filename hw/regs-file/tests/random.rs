@@ -2,8 +2,8 @@
 //! and what is no map is refused with a place in the text.
 
 use nook_regs::{
-    Access, Bar, BarSpace, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, Needs, Never, PciClass, PciId,
-    Place, ReadEffect, Ready, RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
+    Access, Bar, BarSpace, Bits, Direction, FieldInfo, Guard, GuardRule, GuardState, LinkBits, Needs, Never, PciClass,
+    PciId, Place, ReadEffect, Ready, RegisterInfo, RegisterMap, Restore, Then, Transfer, Width, WriteEffect,
 };
 use nook_regs_file::{MapFile, allows, read, write};
 use nook_seed::Rng;
@@ -91,6 +91,7 @@ fn register(rng: &mut Rng, at: u32) -> RegisterInfo {
         info.held_up = if rng.one_in(6) { bits(rng, width) } else { 0 };
         let set = bits(rng, width);
         info.needs = pick(rng, &[Needs::Nothing, Needs::Nothing, Needs::Nothing, Needs::Open(set), Needs::Link(set)]);
+        info.link = pick(rng, &[LinkBits::Nothing, LinkBits::Nothing, LinkBits::Set(set), LinkBits::Clear(set)]);
         info.read = pick(
             rng,
             &[

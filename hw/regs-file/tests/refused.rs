@@ -1,6 +1,6 @@
 //! What is no register map, and what is said of it: where, and what is allowed.
 
-use nook_regs::{Access, Needs, ReadEffect, RegisterInfo, Restore, WriteEffect};
+use nook_regs::{Access, LinkBits, Needs, ReadEffect, RegisterInfo, Restore, WriteEffect};
 use nook_regs_file::{MAX_BYTES, read, write};
 
 const HEAD: &str = r#"format = 1
@@ -85,7 +85,7 @@ const REGISTERS: &[(&str, &str, &str)] = &[
     (
         "section = \"1\"",
         "section = \"1\"\ncolour = 1",
-        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `ready`, `held_up`, `needs`, `restore`, `fields`, `guard`, `transfer`",
+        "line 15, column 1: a `register` has no `colour`; it can have `name`, `bar`, `offset`, `width`, `count`, `stride`, `access`, `section`, `read`, `write`, `posts_only`, `ready`, `held_up`, `needs`, `link`, `restore`, `fields`, `guard`, `transfer`",
     ),
     (
         "section = \"1\"",
@@ -126,6 +126,16 @@ const REGISTERS: &[(&str, &str, &str)] = &[
         "section = \"1\"",
         "section = \"1\"\nneeds = { link = 0 }",
         "line 8, column 1: map `sample`: register `R` needs bits that it does not have, or none, or is an array, or cannot be read without effect",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\nlink = { up = 1 }",
+        "line 15, column 8: `link` is { set = BITS } or { clear = BITS }",
+    ),
+    (
+        "section = \"1\"",
+        "section = \"1\"\nlink = { set = 0 }",
+        "line 8, column 1: map `sample`: register `R` tells of a link with bits that it does not have, or none, or is an array, or cannot be read without effect",
     ),
     (
         "section = \"1\"",
@@ -239,7 +249,7 @@ fn the_examples_of_the_documentation_are_a_map() {
 
 /// Returns whether a map has everything that a register can say, but for guards and transfers: a match without a rest
 /// for each, so that what is added is missed here.
-fn kinds(info: &RegisterInfo) -> [Option<usize>; 5] {
+fn kinds(info: &RegisterInfo) -> [Option<usize>; 6] {
     let read = match info.read {
         ReadEffect::None => 0,
         ReadEffect::ClearsOr => 1,
@@ -281,7 +291,12 @@ fn kinds(info: &RegisterInfo) -> [Option<usize>; 5] {
         (Needs::Nothing, false, false, 1..) => Some(4),
         (Needs::Nothing, false, false, 0) => None,
     };
-    [Some(read), Some(write), Some(restore), Some(access), other]
+    let link = match info.link {
+        LinkBits::Nothing => None,
+        LinkBits::Set(_) => Some(0),
+        LinkBits::Clear(_) => Some(1),
+    };
+    [Some(read), Some(write), Some(restore), Some(access), other, link]
 }
 
 #[test]
@@ -290,7 +305,7 @@ fn the_map_with_every_effect_has_every_effect() {
     let (_, block) = page.split_once("```toml\n").unwrap();
     let file = read(block.split("```").next().unwrap()).unwrap_or_else(|error| panic!("{error}"));
     let registers = file.map.registers();
-    for (kind, count) in [6, 8, 7, 4, 5].into_iter().enumerate() {
+    for (kind, count) in [6, 8, 7, 4, 5, 2].into_iter().enumerate() {
         for variant in 0..count {
             assert!(registers.iter().any(|info| kinds(info)[kind] == Some(variant)), "kind {kind}, variant {variant}");
         }

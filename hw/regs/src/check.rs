@@ -6,7 +6,9 @@ mod tests;
 
 use core::fmt;
 
-use crate::{Bar, BarSpace, FieldInfo, Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect};
+use crate::{
+    Bar, BarSpace, FieldInfo, LinkBits, Needs, ReadEffect, RegisterInfo, RegisterMap, Restore, Width, WriteEffect,
+};
 
 /// How many registers a map may have, counting each element of an array.
 pub const MAX_REGISTERS: u32 = 32_768;
@@ -87,6 +89,8 @@ rules! {
     HeldUp "says that the device is held up, and is an array, lacks those bits, or cannot be read without effect",
     /// What must be set can be looked at without effect, and is one register's.
     Needs "needs bits that it does not have, or none, or is an array, or cannot be read without effect",
+    /// What tells of a link can be looked at without effect, and is one register's.
+    Link "tells of a link with bits that it does not have, or none, or is an array, or cannot be read without effect",
     /// It can be read without effect, as often as one likes.
     ReadBack "must be read to be restored, and cannot be, or not without effect",
     /// It holds what was written.
@@ -377,6 +381,15 @@ impl RegisterInfo {
                 if !(self.reads_quietly() && self.count == 1 && self.width.holds(bits)) =>
             {
                 return Some(Rule::Needs);
+            }
+            _ => {}
+        }
+        match self.link {
+            LinkBits::Set(0) | LinkBits::Clear(0) => return Some(Rule::Link),
+            LinkBits::Set(bits) | LinkBits::Clear(bits)
+                if !(self.reads_quietly() && self.count == 1 && self.width.holds(bits)) =>
+            {
+                return Some(Rule::Link);
             }
             _ => {}
         }

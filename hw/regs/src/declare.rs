@@ -36,9 +36,10 @@
 /// may follow, in any order, `read(…)` with a [`ReadEffect`](crate::ReadEffect), `write(…)` with a
 /// [`WriteEffect`](crate::WriteEffect), `restore(…)` with a [`Restore`](crate::Restore), `posts_only()`, `ready(…)`
 /// with a [`Ready`](crate::Ready), `held_up(…)` with [bits](crate::RegisterInfo::held_up), `needs(…)` with what must be
-/// [set](crate::Needs), `guard(…)` with a [`Guard`](crate::Guard), `transfer(…)` with a [`Transfer`](crate::Transfer),
-/// and `fields(OTHER::FIELDS)` for a register that has the same bits as another. It ends with its fields in braces,
-/// `NAME = bit` or `NAME = lowest..=highest`, or with a semicolon.
+/// [set](crate::Needs), `link(…)` with what says that there is a [link](crate::LinkBits), `guard(…)` with a
+/// [`Guard`](crate::Guard), `transfer(…)` with a [`Transfer`](crate::Transfer), and `fields(OTHER::FIELDS)` for a
+/// register that has the same bits as another. It ends with its fields in braces, `NAME = bit` or
+/// `NAME = lowest..=highest`, or with a semicolon.
 ///
 /// What comes out: a [`Register`](crate::Register) (or [`RegisterArray`](crate::RegisterArray)) constant `NAME`; a
 /// module `NAME` with a mask of the register's type for each single bit and a [`Field`](crate::Field) for each wider
@@ -140,6 +141,9 @@ macro_rules! registers {
     (@with ($info:expr) needs ($when:ident($bits:expr)) $($rest:tt)*) => {
         $crate::registers!(@with ($info.needs($crate::Needs::$when($bits as u64))) $($rest)*)
     };
+    (@with ($info:expr) link ($how:ident($bits:expr)) $($rest:tt)*) => {
+        $crate::registers!(@with ($info.link($crate::LinkBits::$how($bits as u64))) $($rest)*)
+    };
     (@with ($info:expr) restore (ResetBy($bits:expr)) $($rest:tt)*) => {
         $crate::registers!(@with ($info.restore(ResetBy($bits as u64))) $($rest)*)
     };
@@ -159,7 +163,7 @@ macro_rules! registers {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Access, Bar, Field, Needs, PciId, ReadEffect, Restore, Width, WriteEffect};
+    use crate::{Access, Bar, Field, LinkBits, Needs, PciId, ReadEffect, Restore, Width, WriteEffect};
 
     registers! {
         /// A chip that has one of everything.
@@ -195,7 +199,9 @@ mod tests {
         /// Rings.
         RING: u32 at 0x80, Rw, "1.6", posts_only(), write(Doorbell);
         /// Must be on.
-        ON: u8 at 0x90, Rw, "1.7", needs(Link(ON::RX)) {
+        ON: u8 at 0x90, Rw, "1.7", needs(Link(ON::RX)), link(Clear(ON::LOST)) {
+            /// Has no link.
+            LOST = 0,
             /// Receives.
             RX = 1,
         }
@@ -238,7 +244,8 @@ mod tests {
         let status = MAP.named("STATUS").unwrap();
         assert!(status.posts_only);
         assert_eq!((status.read, status.width), (ReadEffect::ClearsOr, Width::B1));
-        assert_eq!(MAP.named("ON").unwrap().needs, Needs::Link(ON::RX.into()));
+        let on = MAP.named("ON").unwrap();
+        assert_eq!((on.needs, on.link), (Needs::Link(ON::RX.into()), LinkBits::Clear(ON::LOST.into())));
         assert_eq!((MAP.name(), MAP.bars(), MAP.registers().len()), ("sample", &[BAR2][..], 10));
         assert_eq!((MAP.len_bytes(2), MAP.len_bytes(0)), (Some(0x100), None));
         assert!(MAP.is_for(0x1234, 0x5678, 0) && !MAP.is_for(0x1234, 0x5679, 0) && !MAP.is_for(0x1235, 0x5678, 0));

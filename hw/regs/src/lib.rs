@@ -15,6 +15,7 @@ extern crate std;
 mod check;
 mod declare;
 mod guard;
+mod link;
 mod map;
 mod needs;
 mod ready;
@@ -22,6 +23,7 @@ mod transfer;
 
 pub use check::{MAX_REACH_BYTES, MAX_REGISTERS, MapError, Rule};
 pub use guard::{Bits, Guard, GuardPosition, GuardRule, GuardState, MAX_GUARD_STATES, Never, Then};
+pub use link::LinkBits;
 pub use map::{
     Access, Bar, BarSpace, FieldInfo, PciClass, PciId, ReadEffect, RegisterInfo, RegisterMap, Restore, Width,
     WriteEffect,

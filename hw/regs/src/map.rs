@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Guard, Needs, Ready, Transfer};
+use crate::{Guard, LinkBits, Needs, Ready, Transfer};
 
 /// How wide an access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -193,6 +193,8 @@ pub struct RegisterInfo {
     pub held_up: u64,
     /// What must be set in it for the device to work.
     pub needs: Needs,
+    /// What in it says that the device has a link.
+    pub link: LinkBits,
     /// What looks at each value before it is written.
     pub guard: Option<Guard>,
     /// The DMA that it starts, with what stands in other registers.
@@ -230,6 +232,7 @@ impl RegisterInfo {
             ready: None,
             held_up: 0,
             needs: Needs::Nothing,
+            link: LinkBits::Nothing,
             guard: None,
             transfer: None,
             restore: Restore::Nothing,
@@ -283,6 +286,12 @@ impl RegisterInfo {
     /// Returns the same, with what must be set in it for the device to work.
     pub const fn needs(mut self, needs: Needs) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// Returns the same, with what in it says that the device has a link.
+    pub const fn link(mut self, link: LinkBits) -> Self {
+        self.link = link;
         self
     }
 

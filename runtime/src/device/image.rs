@@ -1,6 +1,7 @@
 //! The device at a moment at which it does nothing, and back to it.
 
 use nook_bus::{DeviceError, IrqKind, Lack, PciDevice, Programmed, RegisterAddr};
+use nook_regs::RegisterInfo;
 
 use super::DeviceState;
 use crate::dma::DmaRegions;
@@ -61,6 +62,14 @@ impl DeviceState {
     /// If the device does not answer.
     pub(crate) fn lacks(&mut self, link_is_up: bool) -> Result<Option<Lack>, DeviceError> {
         self.device.device_mut().lacks(link_is_up)
+    }
+
+    /// Returns whether the device has a link, and which register says so; `None` if that cannot be said.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub(crate) fn has_link(&mut self) -> Result<Option<(bool, &'static RegisterInfo)>, DeviceError> {
+        self.device.device_mut().has_link()
     }
 
     /// Returns what there is to be restored; `None` if this device cannot be.

@@ -401,7 +401,7 @@ impl<U: NetBackend> Class for Net<U> {
             NetFault::ReceiveStuck { .. } | NetFault::BuffersNotTaken { .. } => received > 0,
             NetFault::TransmitStuck { .. } | NetFault::TransmitFails { .. } => sent > 0,
             // If the one is off, the other may have worked.
-            NetFault::SwitchedOff { .. } => received > 0 && sent > 0,
+            NetFault::SwitchedOff { .. } | NetFault::LinkDisagrees { .. } => received > 0 && sent > 0,
             NetFault::CountersDisagree { counter: "tx_packets", device, .. } => {
                 device > self.restored.map_or(0, |restored| restored.sent)
             }

@@ -4,7 +4,7 @@ use nook_abi::net::{COUNTER_NAME_BYTES, MOST_COUNTERS, MOST_MULTICAST, NetKeys};
 use nook_abi::{Manifest, QUEUE_CAPACITY};
 
 use super::packets::LEAST_BYTES;
-use super::{BUDGET, ETHERNET_BYTES, KEEP_CARRIER_NS, TAG_BYTES, USUAL_MTU_BYTES, stall};
+use super::{BUDGET, ETHERNET_BYTES, KEEP_CARRIER_NS, TAG_BYTES, USUAL_MTU_BYTES, stall, switches};
 use crate::Budgets;
 use crate::numbers::{stand_in, time};
 
@@ -36,6 +36,11 @@ fn numbers_of_a_network_driver_stand_in_the_document() {
             ("bytes of such a name", COUNTER_NAME_BYTES.to_string(), "it does not compile"),
             ("a frame to be sent comes back within", time(budgets.transmit_ns), "`TransmitStuck`"),
             ("without a frame sent, while others wait", time(budgets.stall_ns), "`TransmitStuck`"),
+            (
+                "the driver's link is the device's within",
+                time(look * u64::from(switches::DISAGREES - 1)),
+                "`LinkDisagrees`",
+            ),
             ("the host looks at the device's counters, with traffic, every", time(look), "-"),
             ("a restarted driver finds its link within", time(KEEP_CARRIER_NS), "the interface loses its carrier"),
         ],

@@ -196,6 +196,24 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        budgets: Some(SOON),
+        txn: BETWEEN,
+        ..Case::of(
+            "reports_no_link_though_its_device_has_one",
+            Class::DeviceProtocol,
+            stands(NetFault::LinkDisagrees { register: "STATUS", device_up: true, limit_ns: 118_000_000 }),
+            &[
+                (
+                    "open",
+                    "(call $net_link (i32.const 0) (i32.const 0) (i32.const 0))
+                     (call $mmio_write32 (i32.const 0) (i32.const 0) (i32.const 0x40))
+                     (call $dma_on)",
+                ),
+                ("poll", "(i32.const 0)"),
+            ],
+        )
+    },
+    Case {
         script: Script::Storms,
         txn: BETWEEN,
         ..Case::of(

@@ -155,8 +155,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`. The
-    /// guest finds an iperf3 server at that port of 10.0.2.2.
+    /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`.
+    /// The guest finds an iperf3 server at that port of 10.0.2.2.
     pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, kind: Kind, iperf_port: u16) -> Result<Machine> {
         let qemu = kind.qemu()?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;

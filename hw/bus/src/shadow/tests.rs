@@ -31,12 +31,12 @@ nook_regs::registers! {
         RX = 1,
     }
     /// Lets it see its link.
-    LINK: u32 at 0x54, Rw, "6", needs(Open(0x40)) {
+    LINK: u32 at 0x54, Rw, "6", needs(Open(0x40)), link(Set(0x2)) {
         /// It does.
         SEES = 6,
     }
     /// Something that takes commands.
-    COMMAND: u32 at 0x60, Rw, "7";
+    COMMAND: u32 at 0x60, Rw, "7", link(Clear(0x8));
 }
 
 fn device() -> (Shadowed, Scripted) {
@@ -205,4 +205,20 @@ fn what_passed_last_is_kept_of_each_register_until_another_instance_begins() {
     assert_eq!(last(&device), expected, "in the order of the map, and nothing that is no register of it");
     device.begin();
     assert_eq!(last(&device), []);
+}
+
+#[test]
+fn what_says_that_there_is_a_link_is_asked() {
+    let (mut device, script) = device();
+    let mut has_link = |link, command: Option<u64>| {
+        script.answers(0x54, link);
+        command.iter().for_each(|&value| script.answers(0x60, value));
+        let (up, register) = device.has_link().unwrap().unwrap();
+        script.seen();
+        (up, register.name)
+    };
+    assert_eq!(has_link(0x2, Some(0)), (true, "COMMAND"));
+    assert_eq!(has_link(0x2, Some(0x8)), (false, "COMMAND"));
+    assert_eq!(has_link(0x40, None), (false, "LINK"));
+    assert_eq!(Shadowed::new(Box::new(Scripted::default()), &BLIND, Clock::new_virtual()).has_link().unwrap(), None);
 }

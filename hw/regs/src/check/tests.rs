@@ -1,10 +1,9 @@
 //! One map for each way to make no sense, and what is said of it.
 
-use std::string::{String, ToString};
-use std::vec::Vec;
+use std::{string::String, string::ToString, vec::Vec};
 
 use super::*;
-use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Needs, Never, Place, Ready, Then, Transfer};
+use crate::{Access, Bits, Direction, Guard, GuardRule, GuardState, Never, Place, Ready, Then, Transfer};
 
 const R: RegisterInfo = RegisterInfo::declared("R", 0, Width::B4, 1, 0, Access::Rw, "");
 const BAR: &[Bar] = &[Bar::memory(0, 0x100)];
@@ -145,6 +144,12 @@ const CASES: &[Case] = &[
         BAR,
         &[with(Access::Rw).read(ReadEffect::ClearsOr).needs(Needs::Open(1))],
         "register `R` needs bits that it does not have, or none, or is an array, or cannot be read without effect",
+    ),
+    (
+        Rule::Link,
+        BAR,
+        &[with(Access::Wo).link(LinkBits::Clear(1))],
+        "register `R` tells of a link with bits that it does not have, or none, or is an array, or cannot be read without effect",
     ),
     (
         Rule::Unwritable,
