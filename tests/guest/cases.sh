@@ -236,16 +236,25 @@ case_nook_run_comes_back_in_each_way() {
     done
 }
 
-# A run of nook-run's e1000 driver through vfio-pci is the same again without the card. [200]
+# A run of nook-run's e1000 driver through vfio-pci is the same again without the card, and so it is outside this machine. [200]
 case_nook_run_is_the_same_again() {
     printf '[compiler]\ntime = "400s"\n' > /tmp/patient
-    nook_up 07 --record /tmp/run.rec --policy /tmp/patient
+    nook_up "${SLOT:-07}" --record /tmp/run.rec --policy /tmp/patient
     pings_20
     nook_down
-    nook-run replay /tmp/run.rec /drivers/e1000.wasm > /tmp/said 2>&1 || fail "it is not: $(tr '\n' ' ' < /tmp/said)"
+    nook-run replay /tmp/run.rec "/drivers/${DRIVER:-e1000}.wasm" > /tmp/said 2>&1 || fail "it is not: $(tr '\n' ' ' < /tmp/said)"
     cat /tmp/said
     grep -q "the same to its end" /tmp/said || fail "it says: $(tr '\n' ' ' < /tmp/said)"
     result "{\"recording_bytes\": $(wc -c < /tmp/run.rec)}"
+    replay_outside /tmp/run.rec
+}
+
+# A run of DPDK's driver through vfio-pci is the same again without the card, and so it is outside this machine. [400]
+case_dpdk_is_the_same_again() {
+    local DRIVER SLOT
+    DRIVER=dpdk-e1000
+    SLOT=05
+    case_nook_run_is_the_same_again
 }
 
 # DPDK's driver in a nook answers pings through vfio-pci, and this is what each costs it. [400]

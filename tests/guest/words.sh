@@ -1,7 +1,8 @@
 # The words in which the cases are said. Sourced by init, before cases.sh.
 #
 # Settings: NICS (slots, in hexadecimal), PEERED (the slot of the card that has a peer), KILLS (how often nook-run is killed), FILE_PORT and FILE_SHA256 (a file behind
-# 10.0.2.2). The kernel was given IPERF_PORT (an iperf3 server there).
+# 10.0.2.2). The kernel was given IPERF_PORT (an iperf3 server there) and INBOX_PORT (which
+# keeps what it is sent).
 # Slots: 05 is an e1000 (an igb in the machine for it), 06 an e1000-82545em, 07 an e1000e, each on its own user network; PEERED is an e1000 whose
 # cable's far end is a host in the process that runs the cases: it answers, and asks on request.
 
@@ -285,6 +286,17 @@ carry_tcp() {
     iperf3 -c 10.0.2.2 -p "$IPERF_PORT" -t 3 -R -J > /tmp/in
     result "{\"$1\": {\"hash_ok\": true, \"out_bits_per_second\": $(bits_per_second /tmp/out),
         \"in_bits_per_second\": $(bits_per_second /tmp/in)}}"
+}
+
+# Sends the recording $1 out through one of Linux's own cards, and has the driver run against it there.
+replay_outside() {
+    local answer
+    linux_up 06 e1000 > /dev/null
+    nc 10.0.2.2 "$INBOX_PORT" < "$1"
+    give 06 none
+    echo "replay ${DRIVER:-e1000}" >&3
+    read -r answer <&3
+    [ "$answer" = ok ] || fail "the host says: $answer"
 }
 
 # Waits until the peer has had an answer through its card.

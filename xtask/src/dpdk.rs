@@ -123,7 +123,8 @@ const TRIALS: [Trial; 4] = [
 ];
 
 /// And in the guest.
-const GUEST_CASES: [&str; 4] = ["dpdk_counts_of_testpmd", "dpdk_pings", "dpdk_carries_tcp", "dpdk_is_rolled_back"];
+const GUEST_CASES: [&str; 5] =
+    ["dpdk_counts_of_testpmd", "dpdk_pings", "dpdk_carries_tcp", "dpdk_is_rolled_back", "dpdk_is_the_same_again"];
 /// And there with the newer QEMU.
 const GUEST_CASE_OF_IGB: &str = "dpdk_igb_pings";
 

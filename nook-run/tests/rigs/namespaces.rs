@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nook_tests::namespaces::{Between, inside, run, within};
@@ -148,6 +149,27 @@ fn a_connection_survives_a_driver_that_is_restored_to_a_snapshot() {
 fn a_connection_survives_a_driver_that_is_restarted() {
     let policy = "[restart]\nbudget = 1000000\nbackoff_first = \"1us\"\nbackoff_most = \"1us\"\n";
     a_connection_survives(&["--isolation", "sfi"], policy, "restarts");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_run_under_iperf3_with_crashes_is_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, report) = (folder.path().join("run.rec"), folder.path().join("report.json"));
+    let options = ["--calm", "--crash-every", "50ms", "--record", recording.to_str().unwrap()];
+    let between = start(&options, &report);
+    let (out, back) = (rate(&stream(&between, &[])), rate(&stream(&between, &["-R"])));
+    between.end();
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let faults = report["fault_count"].as_u64().unwrap();
+    assert!(faults >= 20 && out > 0.0 && back > 0.0, "{report}");
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_nook-run"));
+    let ended = replay.arg("replay").arg(&recording).arg(driver()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    println!("{faults} faults, {:.0} Mbit/s out, {:.0} back: {said}", out / 1e6, back / 1e6);
+    assert!(ended.status.success() && said.contains("the same to its end: "), "{said}");
+    let rolled_back = format!(", {} rollbacks, ", report["recovery"]["rollbacks"]);
+    assert!(said.contains(&rolled_back), "{said}: {}", report["recovery"]);
 }
 
 /// Sets the MTU of both ends.

@@ -2,8 +2,11 @@
 
 use crate::guest::machine::Machine;
 use crate::guest::peer::Pinged;
+use crate::{cargo, util};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// One case.
@@ -55,11 +58,11 @@ fn described(line: &str) -> Option<(String, Duration)> {
     Some((sentence.to_string(), Duration::from_secs(limit.parse().ok()?)))
 }
 
-/// Runs one. An error means that the machine is of no more use.
-pub fn run(machine: &mut Machine, case: &Case) -> (CaseOutcome, Result<()>) {
+/// Runs one, which leaves in `inbox` what it sends there. An error means that the machine is of no more use.
+pub fn run(machine: &mut Machine, case: &Case, inbox: &Path) -> (CaseOutcome, Result<()>) {
     let (start, console) = (Instant::now(), machine.console_len());
     let mut outcome = CaseOutcome { failure: None, data: Map::new(), time: Duration::ZERO };
-    let talked = talk(machine, case, start + case.limit, &mut outcome);
+    let talked = talk(machine, case, inbox, start + case.limit, &mut outcome);
     outcome.time = start.elapsed();
     if let Err(error) = &talked {
         let late = outcome.time >= case.limit;
@@ -72,7 +75,7 @@ pub fn run(machine: &mut Machine, case: &Case) -> (CaseOutcome, Result<()>) {
     (outcome, talked)
 }
 
-fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut CaseOutcome) -> Result<()> {
+fn talk(machine: &mut Machine, case: &Case, inbox: &Path, deadline: Instant, outcome: &mut CaseOutcome) -> Result<()> {
     machine.say(&format!("run {}", case.name))?;
     let mut reasons = Vec::new();
     loop {
@@ -113,6 +116,13 @@ fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Cas
                 let Pinged { answered, frames } = machine.peer.ping(count, at_once)?;
                 machine.say(&format!("pinged {answered} {frames}"))?;
             }
+            Some(("replay", driver)) => {
+                match replay(inbox, driver) {
+                    Ok(said) => drop(outcome.data.insert("replayed_outside".into(), said.into())),
+                    Err(error) => reasons.push(format!("{error:#}")),
+                }
+                machine.say("ok")?;
+            }
             Some(("done", status)) => {
                 if status != "0" || !reasons.is_empty() {
                     let reason = if reasons.is_empty() { "a command failed".into() } else { reasons.join("; ") };
@@ -123,6 +133,16 @@ fn talk(machine: &mut Machine, case: &Case, deadline: Instant, outcome: &mut Cas
             _ => bail!("the guest says {line:?}, which means nothing"),
         }
     }
+}
+
+/// Runs a driver of `target/drivers` against the recording that was sent out. Returns what came of it, and an error if
+/// that is not the same as in the guest.
+fn replay(recording: &Path, driver: &str) -> Result<String> {
+    let module = util::target_dir().join("drivers").join(driver).with_extension("wasm");
+    let mut nook_run = Command::new(cargo::binary("nook-run")?);
+    let said = util::output(nook_run.arg("replay").arg(recording).arg(module)).context("outside the guest")?;
+    let line = said.lines().find(|line| line.starts_with("the same to its end: "));
+    Ok(line.with_context(|| format!("outside the guest it is another run: {said}"))?.to_string())
 }
 
 /// Slot and label out of `end 05 ping`.
@@ -140,7 +160,6 @@ fn requests(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::util;
 
     #[test]
     fn a_case_has_a_sentence_and_a_limit() {

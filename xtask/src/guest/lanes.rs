@@ -2,7 +2,7 @@
 
 use crate::guest::cases::{self, Case, CaseOutcome};
 use crate::guest::machine::{Kind, Machine};
-use crate::guest::servers::Iperf;
+use crate::guest::servers::{Inbox, Iperf};
 use crate::guest::{Rig, debian, shown};
 use anyhow::{Context, Result};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -60,8 +60,8 @@ impl Shared<'_> {
     /// state.
     fn lane(&self, lane: usize) -> Result<()> {
         let folder = debian::folder().join(format!("run-{lane}"));
-        // It serves one client at a time.
-        let iperf = Iperf::start()?;
+        // Each serves one client at a time.
+        let (iperf, inbox) = (Iperf::start()?, Inbox::start(&folder)?);
         let mut machine: Option<Machine> = None;
         while let Some(Waiting { at, case, kind }) = take(&mut held(&self.waiting), machine.as_ref().map(|it| &it.kind))
         {
@@ -71,10 +71,10 @@ impl Shared<'_> {
                     drop(other);
                     let rig = self.rigs.iter().find(|(newer, _)| *newer == kind.has_newer_kernel());
                     let (_, Rig { kernel, initramfs }) = rig.context("no kernel and no files for this case")?;
-                    Machine::boot(kernel, initramfs, &folder, kind, iperf.port)?
+                    Machine::boot(kernel, initramfs, &folder, kind, [iperf.port, inbox.port])?
                 }
             };
-            let (outcome, usable) = cases::run(&mut running, case);
+            let (outcome, usable) = cases::run(&mut running, case, &inbox.file);
             let again =
                 if usable.is_err() { format!("guest: starting again after {}\n", case.name) } else { String::new() };
             println!("{again}{}", shown(case, &outcome));

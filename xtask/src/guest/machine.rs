@@ -156,8 +156,8 @@ pub struct Machine {
 
 impl Machine {
     /// Starts QEMU and waits until the guest is ready. Console, trace and QEMU's own messages go to files in `folder`.
-    /// The guest finds an iperf3 server at that port of 10.0.2.2.
-    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, kind: Kind, iperf_port: u16) -> Result<Machine> {
+    /// The guest finds an iperf3 server and an [inbox](crate::guest::servers::Inbox) at these ports of 10.0.2.2.
+    pub fn boot(kernel: &Path, initramfs: &Path, folder: &Path, kind: Kind, ports: [u16; 2]) -> Result<Machine> {
         let qemu = kind.qemu()?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let stderr = File::create(folder.join("qemu.log")).context("making QEMU's log")?;
@@ -171,13 +171,10 @@ impl Machine {
         let cable = Socket::new()?;
         // It must not outlive us, however we end.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(qemu).args(arguments(
-            kernel,
-            initramfs,
-            folder,
-            &kind,
-            [cable.port, iperf_port],
-        ));
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(qemu)
+            .args(arguments(kernel, initramfs, folder, &kind, cable.port, ports));
         if let Kind::Igb(folder) = &kind {
             command.env(newer_qemu::MODULE_DIR, folder.join(newer_qemu::MODULES));
         }
@@ -319,7 +316,8 @@ fn arguments(
     initramfs: &Path,
     folder: &Path,
     kind: &Kind,
-    [cable_port, iperf_port]: [u16; 2],
+    cable_port: u16,
+    ports: [u16; 2],
 ) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_string(), value]);
@@ -366,7 +364,8 @@ fn arguments(
     option("-kernel", kernel.display().to_string());
     option("-initrd", initramfs.display().to_string());
     // Linux gives what it does not know to its first process, as that one's environment.
-    option("-append", format!("{KERNEL_COMMAND_LINE} IPERF_PORT={iperf_port}"));
+    let [iperf, inbox] = ports;
+    option("-append", format!("{KERNEL_COMMAND_LINE} IPERF_PORT={iperf} INBOX_PORT={inbox}"));
     args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
     args
 }

@@ -2,7 +2,7 @@
 
 use crate::util;
 use anyhow::{Context, Result, bail};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -57,6 +57,32 @@ fn write_payload(path: &Path) -> io::Result<()> {
         out.write_all(&state.to_le_bytes())?;
     }
     out.flush()
+}
+
+/// A file that holds what came through the last connection.
+pub struct Inbox {
+    /// Where.
+    pub port: u16,
+    /// The file. It is whole when the sender's connection has ended.
+    pub file: PathBuf,
+}
+
+impl Inbox {
+    /// Listens until the process ends.
+    pub fn start(folder: &Path) -> Result<Inbox> {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let file = folder.join("received");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening on the loopback interface")?;
+        let port = listener.local_addr().context("asking for a port")?.port();
+        let path = file.clone();
+        thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                // A sender that goes away in the middle is the case's affair, as is a file that is not whole.
+                let _ = File::create(&path).and_then(|mut file| io::copy(&mut connection, &mut file));
+            }
+        });
+        Ok(Inbox { port, file })
+    }
 }
 
 /// A running `iperf3 --server`. Dropping it ends it.
