@@ -21,6 +21,8 @@ const MOST_VERIFY_MIB: u32 = 4096;
 
 /// The shortest time that a request to a disk may be given.
 const LEAST_REQUEST_NS: u64 = 100_000_000;
+/// And how often a block is read at the most, if nobody asks for one.
+const LEAST_PROBE_NS: u64 = 10_000_000;
 
 /// Why a policy file is not used.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +180,7 @@ struct Block {
     verify: Verify,
     verify_mib: u32,
     request: Time,
+    probe: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -189,7 +192,7 @@ enum Verify {
 
 impl Default for Block {
     fn default() -> Self {
-        Block { verify: Verify::Off, verify_mib: 64, request: Time(10_000_000_000) }
+        Block { verify: Verify::Off, verify_mib: 64, request: Time(10_000_000_000), probe: Time(0) }
     }
 }
 
@@ -297,6 +300,9 @@ impl PolicyFile {
         if self.block.request.0 < LEAST_REQUEST_NS {
             return Err(PolicyError::Rule { key: "block.request", rule: "at least 100 ms".into() });
         }
+        if (1..LEAST_PROBE_NS).contains(&self.block.probe.0) {
+            return Err(PolicyError::Rule { key: "block.probe", rule: "0 s, or at least 10 ms".into() });
+        }
         Ok(())
     }
 
@@ -338,6 +344,13 @@ impl PolicyFile {
     pub fn verify_bytes(&self) -> Option<usize> {
         let Block { verify, verify_mib, .. } = self.block;
         (verify == Verify::Crc).then_some((verify_mib as usize) << 20)
+    }
+
+    /// Returns after how long without a completion a disk's block is read, to see whether one can be; nothing, if none
+    /// is.
+    pub fn probe_ns(&self) -> Option<u64> {
+        let Time(probe_ns) = self.block.probe;
+        (probe_ns > 0).then_some(probe_ns)
     }
 
     /// Returns whether a network device's word counts that the checksum of what it received is right.

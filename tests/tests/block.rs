@@ -61,6 +61,28 @@ fn fault_request_stuck() {
 }
 
 #[test]
+fn a_disk_that_does_nothing_any_more_is_seen_before_anybody_asks_if_blocks_are_read_meanwhile() {
+    let run = |behaviour, probe_ns: Option<u64>| {
+        let mut nook = nook(&disk(), behaviour);
+        probe_ns.into_iter().for_each(|every_ns| nook.probe(every_ns));
+        nook.start().unwrap();
+        let late_ns = nook.clock().now_ns() + 1_000_000_000;
+        while nook.clock().now_ns() < late_ns {
+            let until_ns = nook.clock().now_ns() + 1_000_000;
+            if let Err(error) = nook.turn(until_ns) {
+                return Err(fault_of(&error));
+            }
+        }
+        assert!(nook.backend_mut().answered.is_empty() && nook.block_counters().reads == 0, "it is nobody's read");
+        Ok(nook.counters().irqs)
+    };
+    assert_eq!(run(STUCK, None), Ok(0));
+    assert_eq!(run(STUCK, Some(100_000_000)), Err(BlockFault::RequestStuck { requests: 1, limit_ns: LIMIT_NS }));
+    let (quiet, probed) = (run(Behaviour::calm(), None).unwrap(), run(Behaviour::calm(), Some(100_000_000)).unwrap());
+    assert!(probed >= quiet + 8, "{quiet} interrupts, and {probed}");
+}
+
+#[test]
 fn fault_disk_changed() {
     let disk = disk();
     let mut nook = nook(&disk, Behaviour::calm());

@@ -8,5 +8,5 @@ mod run;
 mod selftest;
 
 pub use report::BlockReport;
-pub(crate) use run::run;
+pub(crate) use run::{run, set_up};
 pub(crate) use selftest::selftest;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nook_block::{KernelDevice, NbdAddress, NbdOptions, NbdServer};
+use nook_block_api::BlockBackend;
 use nook_recovery::{PolicyFile, Quarantine, Supervisor};
 use nook_runtime::{Block, DiskChoice, Nook};
 
@@ -26,6 +27,16 @@ const LET_GO_LOOK_NS: u64 = 10_000_000;
 const DRAIN_NS: u64 = 5_000_000_000;
 
 type Supervised = Supervisor<Block<Backend>>;
+
+/// Has the policy's checks made: what is read is compared, a block is read now and then. Before the driver is started.
+pub(crate) fn set_up<U: BlockBackend>(nook: &mut Nook<Block<U>>, policy: &PolicyFile) {
+    if let Some(most_bytes) = policy.verify_bytes() {
+        nook.verify(most_bytes);
+    }
+    if let Some(every_ns) = policy.probe_ns() {
+        nook.probe(every_ns);
+    }
+}
 
 /// Runs one nook, from options to its report, and returns how it ended.
 pub(crate) fn run(
@@ -49,9 +60,7 @@ pub(crate) fn run(
     };
     let really = Instant::now();
     let mut nook = Nook::block(host, launcher, backend);
-    if let Some(most_bytes) = policy.verify_bytes() {
-        nook.verify(most_bytes);
-    }
+    set_up(&mut nook, policy);
     let (mut supervisor, start_ns) = begin(args, modules, policy, nook, signals)?;
     if let Err(error) = check_destruction(args, supervisor.nook(), &steps) {
         // Nothing is left behind, and nothing was written: no turn was made.

@@ -128,9 +128,7 @@ impl Testbed for Disk {
         policy: &PolicyFile,
     ) -> Result<Nook<Block<DiskEnd>>, HostError> {
         let mut nook = builder.block(device, launcher, DiskEnd::new(oracle.clone(), fault))?;
-        if let Some(most_bytes) = policy.verify_bytes() {
-            nook.verify(most_bytes);
-        }
+        crate::block::set_up(&mut nook, policy);
         Ok(nook)
     }
 }

@@ -61,6 +61,9 @@ fn a_disk_has_as_long_for_a_request_as_the_file_says() {
     let file = PolicyFile::parse("[block]\nrequest = \"30s\"").unwrap();
     let budgets = [Class::Block, Class::Net].map(|class| file.budgets(class).transmit_ns);
     assert_eq!(budgets, [30_000_000_000, Budgets::default().transmit_ns]);
+    assert_eq!((PolicyFile::default().probe_ns(), file.probe_ns()), (None, None));
+    assert_eq!(PolicyFile::parse("[block]\nprobe = \"2s\"").unwrap().probe_ns(), Some(2_000_000_000));
+    assert!(refusal("[block]\nprobe = \"9ms\"").contains("block.probe: 0 s, or at least 10 ms"));
     assert!(refusal("[block]\nrequest = \"99ms\"").contains("block.request: at least 100 ms"));
 }
 

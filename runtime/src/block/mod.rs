@@ -15,6 +15,7 @@ mod layout;
 #[cfg(test)]
 mod numbers;
 mod port;
+mod probe;
 mod requests;
 mod serve;
 mod sums;
@@ -32,6 +33,7 @@ use layout::Buffers;
 pub(crate) use layout::{page, ring_bytes, window_bytes};
 pub use port::DiskChoice;
 pub(crate) use port::Port;
+use probe::{PROBE_ID, Probe};
 use requests::{Answered, Handled, Requests, Verdict};
 pub(crate) use serve::Hostcalls;
 use sums::{Mismatch, Sums};
@@ -62,6 +64,7 @@ pub struct Block<U> {
     sums: Option<Sums>,
     mismatch: Option<Mismatch>,
     failures: Failures,
+    probe: Option<Probe>,
 }
 
 /// The `poll` that ran last.
@@ -91,6 +94,7 @@ impl<U: BlockBackend> Block<U> {
             sums: None,
             mismatch: None,
             failures: Failures::default(),
+            probe: None,
         }
     }
 
@@ -149,6 +153,9 @@ impl<U: BlockBackend> Block<U> {
                 Verdict::Failed(_) => failures.failed(&request),
                 _ => {}
             }
+            if request.id == PROBE_ID {
+                return Ok(Handled::Answered);
+            }
             count(counters, &request, verdict, len_bytes);
             let outcome = if verdict == Verdict::Done { Outcome::Done } else { Outcome::IoError };
             let data = data.filter(|_| request.op == Op::Read && outcome == Outcome::Done);
@@ -169,8 +176,12 @@ impl<U: BlockBackend> Block<U> {
 
     /// Takes what is asked, as far as there is room.
     fn take_requests(&mut self, host: &Host) -> Result<(), NookError> {
-        let Block { backend, requests, sums, .. } = self;
+        let Block { backend, requests, sums, probe, .. } = self;
         let window = host.window().slice();
+        if requests.has_room() && !self.closing {
+            let read = probe.as_mut().and_then(Probe::take);
+            read.map(|read| requests.ask(read));
+        }
         while requests.has_room() && !self.closing {
             let Some(request) = backend.next().map_err(above)? else { break };
             let Some(id) = requests.ask(request) else { continue };
@@ -288,7 +299,9 @@ impl<U: BlockBackend> Class for Block<U> {
         self.answer(host)?;
         let due = self.backend.service(now_ns).map_err(above)?;
         let look = self.requests.are_given().then_some(self.next_look_ns.max(now_ns));
-        Ok([due, look].into_iter().flatten().min())
+        let (returned, open) = (self.returned, self.requests.count_open() > 0);
+        let probe = self.probe.as_mut().map(|probe| probe.look(returned, open, now_ns));
+        Ok([due, look, probe].into_iter().flatten().min())
     }
 
     fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError> {
@@ -456,6 +469,12 @@ impl<U: BlockBackend> Nook<Block<U>> {
     pub fn verify(&mut self, most_bytes: usize) {
         let requests = Buffers::of(self.host().manifest()).count;
         self.class_mut().sums = Some(Sums::new(most_bytes, requests));
+    }
+
+    /// Has a block read whenever nothing was completed for this long, so that a driver or a disk that does nothing any
+    /// more is seen before somebody wants something of it. What comes of it goes nowhere. Before the driver is started.
+    pub fn probe(&mut self, every_ns: u64) {
+        self.class_mut().probe = Some(Probe::new(every_ns));
     }
 
     /// Takes no more requests from what the disk is plugged into, until it is shut and started again: what was taken

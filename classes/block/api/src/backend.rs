@@ -58,7 +58,8 @@ impl Op {
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The backend's own number for it: not that of another request that is not complete.
+    /// The backend's own number for it: not that of another request that is not complete, and not `u64::MAX`, which is
+    /// the host's own.
     pub id: u64,
     /// What is asked.
     pub op: Op,
