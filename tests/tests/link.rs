@@ -1,16 +1,19 @@
 //! A cable that is pulled out and put back, under traffic: the driver wakes, and frames that waited are sent or given
-//! back, and counted.
+//! back, and counted. And a link partner that asks for pauses, or is asked.
 
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use e1000_model::{Model, ModelConfig};
-use nook_bus::DmaWindow;
+use e1000_model::{Behaviour, Model, ModelConfig};
+use e1000_regs::{CTRL, phy::an};
+use nook_bus::{BusAccess, Clock, DmaWindow, Tracing};
 use nook_net_api::Wire;
-use nook_runtime::{Budgets, Net, Nook, now_ns};
-use nook_tests::{CableEnd, FrameQueues, Isolation, Rig, cable, e1000_module, frame, host, side_by_side};
+use nook_runtime::{Budgets, Mmio, ModuleCache, Net, Nook, NookBuilder, Settings, WasmLauncher, now_ns};
+use nook_tests::{
+    CableEnd, Device, FrameQueues, Isolation, Rig, cable, e1000_module, frame, host, qemus, side_by_side,
+};
 
 /// A cable that can be pulled out.
 struct Pluggable {
@@ -140,4 +143,138 @@ fn a_link_that_flaps_is_followed_and_ends_as_it_is() {
     let links = &rig.nook.backend().links;
     assert_eq!(links.len(), 41);
     assert!(links.windows(2).all(|pair| pair[0] != pair[1]), "no change is reported twice");
+}
+
+/// Returns the frame that asks for a pause of this many times 512 bits.
+fn pause(quanta: u16) -> Vec<u8> {
+    let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0x01, 2, 0, 0, 0, 0, 1, 0x88, 0x08, 0, 1];
+    frame.extend(quanta.to_be_bytes());
+    frame.resize(60, 0);
+    frame
+}
+
+fn is_pause(frame: &[u8]) -> bool {
+    frame[12..14] == [0x88, 0x08]
+}
+
+/// Returns a driver with a link, on virtual time.
+fn paced(behaviour: Behaviour) -> Rig {
+    let module = e1000_module();
+    let launcher = WasmLauncher::new(module.clone(), &ModuleCache::none(), Mmio::Emulated).unwrap();
+    let (near, far) = cable();
+    let model = Model::new(ModelConfig { behaviour, ..ModelConfig::default() }, Box::new(near));
+    let maps = [&e1000_regs::MAP];
+    let builder = NookBuilder::of(&module, &maps).clock(Clock::new_virtual());
+    let mut nook = builder.net(Box::new(model), Box::new(launcher), FrameQueues::default()).unwrap();
+    nook.start().unwrap();
+    let mut rig = Rig { nook, far: Box::new(far) };
+    lasts(&mut rig, 100, |_| ());
+    assert_eq!(rig.nook.backend().links, [true]);
+    rig
+}
+
+/// Lets this many milliseconds pass, and does something in each of them.
+fn lasts(rig: &mut Rig, ms: u64, mut does: impl FnMut(&mut Rig)) {
+    for _ in 0..ms {
+        does(rig);
+        let end = rig.nook.clock().now_ns() + 1_000_000;
+        while rig.nook.clock().now_ns() < end {
+            rig.nook.turn(end).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+fn counted(rig: &mut Rig, name: &str) -> u64 {
+    rig.nook.stats().unwrap();
+    let counters = rig.nook.named_counters();
+    counters.iter().find(|(own, _)| own == name).unwrap_or_else(|| panic!("no {name}")).1
+}
+
+#[test]
+fn a_pause_that_lasts_is_no_fault_and_what_waited_leaves_when_it_ends() {
+    for behaviour in [Behaviour::calm(), Behaviour::adversarial()] {
+        let mut rig = paced(behaviour);
+        assert!(rig.far.send(&pause(u16::MAX)).unwrap());
+        lasts(&mut rig, 1, |_| ());
+        rig.nook.backend_mut().to_send.extend((0..10).map(|n| frame(n, 100)));
+        // Longer than a frame may be with the driver otherwise.
+        lasts(&mut rig, 3 * Budgets::default().transmit_ns / 1_000_000, |rig| {
+            assert!(rig.far.send(&pause(u16::MAX)).unwrap());
+            assert_eq!(rig.arrived(), Vec::<Vec<u8>>::new());
+        });
+        assert!(rig.far.send(&pause(0)).unwrap());
+        lasts(&mut rig, 5, |_| ());
+        assert!(rig.arrived() == (0..10).map(|n| frame(n, 100)).collect::<Vec<_>>());
+        assert_eq!((counted(&mut rig, "rx_flow_control_xon"), rig.nook.stats().unwrap().tx_timeouts), (1, 0));
+        assert!(counted(&mut rig, "rx_flow_control_xoff") >= 30_000);
+        assert!(rig.nook.backend().received.is_empty(), "PAUSE frames are the card's business");
+    }
+}
+
+#[test]
+fn what_both_ends_offer_decides_who_asks_for_pauses_and_who_makes_them() {
+    for (partner_offers, obeys, asks) in [
+        (0, false, false),
+        (an::ASYM_PAUSE, true, false),
+        (an::PAUSE, true, true),
+        (an::PAUSE | an::ASYM_PAUSE, true, true),
+    ] {
+        for behaviour in [Behaviour::calm(), Behaviour::adversarial()] {
+            let mut rig = paced(Behaviour { partner_offers, pauses_one_in: 0, ..behaviour });
+            assert!(rig.far.send(&pause(u16::MAX)).unwrap());
+            lasts(&mut rig, 1, |_| ());
+            rig.nook.backend_mut().to_send.push_back(frame(1, 100));
+            lasts(&mut rig, 5, |_| ());
+            assert_eq!(rig.arrived().is_empty(), obeys, "{partner_offers:#x}");
+            assert_eq!(counted(&mut rig, "rx_flow_control_xoff"), u64::from(obeys));
+            lasts(&mut rig, 50, |_| ());
+            rig.arrived();
+            // More at once than the ring takes: with long frames expected, each needs two descriptors.
+            rig.nook.set(Settings { mtu_bytes: Some(9000), ..Settings::default() }).unwrap();
+            lasts(&mut rig, 100, |_| ());
+            (0..1000).for_each(|n| assert!(rig.far.send(&frame(n, 1500)).unwrap()));
+            lasts(&mut rig, 100, |_| ());
+            // While there is no flow control they are frames as others, for a group.
+            rig.nook.backend_mut().received.retain(|frame| !is_pause(frame));
+            assert!(rig.nook.backend().received == (0..1000).map(|n| frame(n, 1500)).collect::<Vec<_>>());
+            let pauses = rig.arrived().iter().filter(|frame| is_pause(frame)).count() as u64;
+            assert_eq!(pauses > 0, asks, "{partner_offers:#x}");
+            let sent = counted(&mut rig, "tx_flow_control_xoff") + counted(&mut rig, "tx_flow_control_xon");
+            assert_eq!((pauses, counted(&mut rig, "rx_missed_errors")), (sent, 0));
+        }
+    }
+}
+
+/// QEMU's e1000e negotiates pauses, and the others do not; all obey none, ask for none, and pass such a frame on if it
+/// is addressed to them.
+#[test]
+fn on_qemus_cards_nobody_makes_or_asks_for_a_pause_whatever_was_agreed_on() {
+    side_by_side(qemus(), |name| {
+        let ctrl = Arc::new(AtomicU64::new(0));
+        let seen = ctrl.clone();
+        let sink = move |access| match access {
+            BusAccess::Write { offset, value, .. } if offset == CTRL.offset() => seen.store(value, Ordering::Relaxed),
+            _ => {}
+        };
+        let device = Device::Qemu(name);
+        let rig = Rig::seen_by(&device, Isolation::Sfi.launcher(), |device| Box::new(Tracing::new(device, sink)));
+        let mut rig = rig.comes_up(&device);
+        // The partner of QEMU's e1000 offers nothing.
+        let agreed = u64::from(if name == "e1000e" { CTRL::RFCE | CTRL::TFCE } else { 0 });
+        let flow = u64::from(CTRL::RFCE | CTRL::TFCE);
+        rig.until("both ends agreed", |_| ctrl.load(Ordering::Relaxed) & flow == agreed);
+        let mut to_itself = pause(u16::MAX);
+        to_itself[..6].copy_from_slice(&rig.nook.interface().unwrap().mac);
+        assert!(rig.far.send(&to_itself).unwrap());
+        rig.until("it came", |rig| rig.nook.backend().received.contains(&to_itself));
+        rig.nook.backend_mut().to_send.extend((0..50).map(|n| frame(n, 100)));
+        let mut arrived = 0;
+        rig.until("all arrived", |rig| {
+            arrived += rig.arrived().len();
+            arrived == 50
+        });
+        for flow in ["rx_flow_control_xoff", "rx_flow_control_unknown", "tx_flow_control_xoff"] {
+            assert_eq!(counted(&mut rig, flow), 0, "{name}: {flow}");
+        }
+    });
 }

@@ -7,6 +7,7 @@ use e1000_regs::{
 };
 use nook_sdk::{Register, offload};
 
+use crate::verbs::LONGEST_BYTES;
 use crate::{jumbo, offloads};
 
 /// What differs from chip to chip.
@@ -26,8 +27,7 @@ pub(crate) struct Chip {
     /// The longest frame each way, with its check sequence.
     longest_bytes: u32,
     /// How much of the packet buffer is for receiving, in KiB: with frames of Ethernet's length, and with longer ones.
-    /// `None` leaves what a reset sets.
-    pub(crate) rx_buffer_kib: Option<[u32; 2]>,
+    rx_buffer_kib: [u32; 2],
     /// Gaps between frames on copper.
     pub(crate) tipg: u32,
     /// When transmit descriptors are written back: at once.
@@ -96,7 +96,7 @@ const PCI: Chip = Chip {
     eerd: READ_8254X,
     ctrl: 0,
     longest_bytes: 16_128,
-    rx_buffer_kib: Some([48, 40]),
+    rx_buffer_kib: [48, 40],
     tipg: TIPG::IPGT.put(10) | TIPG::IPGR1.put(8) | TIPG::IPGR2.put(6),
     txdctl: 0,
     tuning: &[],
@@ -105,7 +105,8 @@ const PCI: Chip = Chip {
 };
 
 /// Bits 3 and 20 of the 82574's CTRL are reserved and must be set (82574, section 10.2.2.1); TIPG and TXDCTL are what
-/// its section 4.6.6 suggests, with bit 22, which Linux's and DPDK's drivers set on the whole generation.
+/// its section 4.6.6 suggests, with bit 22, which Linux's and DPDK's drivers set on the whole generation. Of its 40 KiB
+/// of packet buffer a reset gives 20 to what is received.
 static CHIPS: [Chip; 3] = [
     Chip { device: DEVICE_82540EM, name: "82540EM", wrong: &QEMU_PCI, ..PCI },
     Chip { device: DEVICE_82545EM, name: "82545EM", wrong: &QEMU_PCI, ..PCI },
@@ -117,7 +118,7 @@ static CHIPS: [Chip; 3] = [
         eerd: READ_82574,
         ctrl: CTRL::LRST | CTRL::ADVD3WUC,
         longest_bytes: 9234,
-        rx_buffer_kib: None,
+        rx_buffer_kib: [20, 20],
         tipg: TIPG::IPGT.put(8) | TIPG::IPGR1.put(2) | TIPG::IPGR2.put(10),
         txdctl: TXDCTL::GRAN | TXDCTL::WTHRESH.put(1) | 1 << 22,
         tuning: &EXPRESS_TUNING,
@@ -152,6 +153,16 @@ impl Chip {
     /// Finds the chip with these PCI ids.
     pub(crate) fn find(vendor: u16, device: u16) -> Option<&'static Chip> {
         CHIPS.iter().find(|chip| vendor == VENDOR && chip.device == device)
+    }
+
+    /// Returns how long a frame is at most, with its check sequence.
+    pub(crate) const fn longest_bytes(&self, jumbo: bool) -> u32 {
+        if jumbo { self.longest_bytes } else { LONGEST_BYTES }
+    }
+
+    /// Returns how much of the packet buffer is for receiving, in KiB.
+    pub(crate) const fn rx_buffer_kib(&self, jumbo: bool) -> u32 {
+        self.rx_buffer_kib[jumbo as usize]
     }
 
     /// Returns the largest payload of a frame.

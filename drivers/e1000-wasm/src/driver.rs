@@ -7,6 +7,7 @@ use nook_sdk::{
 };
 
 use crate::chip::{Chip, Loopback};
+use crate::flow::Flow;
 use crate::jumbo::{Taken, USUAL_MTU_BYTES};
 use crate::rx_filter::{RxFilter, write_rctl};
 use crate::setup::Mode;
@@ -55,6 +56,8 @@ pub struct E1000<K: Kernel> {
     mode: Mode,
     /// As it was last reported.
     link: LinkState,
+    /// The link came up, and what its partner offers of flow control is not known yet.
+    asks_partner: bool,
     statistics: Statistics,
     /// `tx.reaped()` when the driver last looked, and how often in a row it has not moved since.
     tx_reaped: u32,
@@ -94,6 +97,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             filter: RxFilter::new(mac),
             mode: Mode::default(),
             link: LinkState::default(),
+            asks_partner: false,
             statistics,
             tx_reaped: 0,
             tx_stuck_ticks: 0,
@@ -176,9 +180,11 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             return;
         }
         self.nook.timer_set(self.nook.now_ns() + TICK_NS);
-        self.follow_link();
+        let status = self.follow_link();
         let reaped = self.tx.reaped();
-        let stuck = self.tx.in_flight() > 0 && self.tx_reaped == reaped;
+        // A pause that the partner asked for is the partner's to end.
+        let paused = status & STATUS::TXOFF != 0;
+        let stuck = self.tx.in_flight() > 0 && self.tx_reaped == reaped && !paused;
         self.tx_reaped = reaped;
         self.tx_stuck_ticks = if stuck { self.tx_stuck_ticks + 1 } else { 0 };
         if self.tx_stuck_ticks >= STUCK_TICKS {
@@ -189,7 +195,13 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn work(&mut self) {
-        if !self.open || self.tx_stuck_ticks < STUCK_TICKS {
+        if !self.open {
+            return;
+        }
+        if core::mem::take(&mut self.asks_partner) && !self.mode.loopback {
+            self.follow_partner();
+        }
+        if self.tx_stuck_ticks < STUCK_TICKS {
             return;
         }
         self.tx_stuck_ticks = 0;
@@ -251,8 +263,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         }
         self.mode.loopback = on;
         if self.open {
-            setup::write_ctrl(&self.regs, self.chip, on);
+            setup::write_ctrl(&self.regs, self.chip, self.mode);
             write_rctl(&self.regs, setup::rctl(self.chip, &self.filter, self.mode));
+            self.ask_partner();
             self.follow_link();
         }
         Ok(())
@@ -333,11 +346,36 @@ impl<K: Kernel> E1000<K> {
         self.filter = filter;
     }
 
-    /// Looks at the link.
+    /// Looks at the link. Returns STATUS.
     #[cold]
-    fn follow_link(&mut self) {
+    fn follow_link(&mut self) -> u32 {
+        let status = self.regs.read(STATUS);
         // In loopback frames pass, whatever is on the cable.
-        self.report(if self.mode.loopback { phy::LOOPED } else { phy::link(self.regs.read(STATUS)) });
+        let link = if self.mode.loopback { phy::LOOPED } else { phy::link(status) };
+        if link.up && link != self.link && !self.mode.loopback {
+            self.ask_partner();
+        }
+        self.report(link);
+        status
+    }
+
+    /// Asks for a call that finds out what the partner offers: the PHY takes its time to say so.
+    fn ask_partner(&mut self) {
+        self.asks_partner = true;
+        self.nook.work_schedule();
+    }
+
+    /// Has the chip ask for and make the pauses that follow from what the partner offers.
+    #[cold]
+    fn follow_partner(&mut self) {
+        let offered = phy::partner(&self.nook, &self.regs, self.chip);
+        // The log has why it is not known.
+        let flow = if self.link.full_duplex { offered.map_or(Flow::default(), Flow::with) } else { Flow::default() };
+        if flow != self.mode.flow {
+            self.mode.flow = flow;
+            setup::write_ctrl(&self.regs, self.chip, self.mode);
+            info!(self.nook, "{}: pauses: {}", self.chip.name, flow.name());
+        }
     }
 
     fn report(&mut self, link: LinkState) {

@@ -9,7 +9,7 @@
 //! revision 4.0 (317453-006), unless the 82574 is named. Offsets and bits are in `e1000-regs`; none stand here.
 //!
 //! The driver knows no host: it is generic over the kernel that answers its hostcalls. VLAN tags stay in the
-//! frames. It does not do PAUSE frames or fibre.
+//! frames. It does not do fibre.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod chip;
 mod driver;
 mod eeprom;
 mod express;
+mod flow;
 mod jumbo;
 mod offloads;
 mod phy;

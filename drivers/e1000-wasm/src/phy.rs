@@ -1,11 +1,12 @@
 //! The PHY inside the chip, and what it negotiates (sections 8.6.2 and 13.4.7).
 
-use e1000_regs::phy::{ANAR, BMCR, GTCR, PAGE, PHYID1, PHYID2, an, bmcr, gigabit, read_command, write_command};
+use e1000_regs::phy::{ANAR, ANLPAR, BMCR, GTCR, PAGE, PHYID1, PHYID2, an, bmcr, gigabit, read_command, write_command};
 use e1000_regs::{MDIC, STATUS};
 use nook_sdk::{Kernel, LinkState, Nook, Regs, Status, debug, error};
 
 use crate::chip::Chip;
 use crate::express::with_phy;
+use crate::flow;
 
 /// How long one access may take: it is 64 bits at 2.5 MHz, and the rest is patience with a machine that is so busy that
 /// each look comes late.
@@ -17,8 +18,8 @@ const RESET_NS: u64 = 500_000_000;
 /// How often to look whether it has.
 const RESET_LOOK_NS: u64 = 10_000_000;
 
-/// What we offer: everything but PAUSE, which the driver does not turn on, and half duplex at 1000 Mbit/s.
-const OFFERED: u16 = an::SELECTOR | an::T10_HALF | an::T10_FULL | an::T100_HALF | an::T100_FULL;
+/// What we offer: everything but half duplex at 1000 Mbit/s.
+const OFFERED: u16 = an::SELECTOR | an::T10_HALF | an::T10_FULL | an::T100_HALF | an::T100_FULL | flow::OFFERED;
 /// The same for 1000BASE-T; no test mode, and which side is master is negotiated.
 const OFFERED_GIGABIT: u16 = gigabit::FULL;
 
@@ -76,6 +77,12 @@ pub(crate) fn negotiate<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) 
         write(nook, regs, GTCR, OFFERED_GIGABIT)?;
         write(nook, regs, BMCR, bmcr::AN_ENABLE | bmcr::AN_RESTART)
     })
+}
+
+/// Returns what the partner offers: bits of [`an`], which mean something once there is a link. A partner that does not
+/// negotiate offers nothing.
+pub(crate) fn partner<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> Result<u16, Status> {
+    with_phy(nook, regs, chip, || read(nook, regs, ANLPAR))
 }
 
 /// Has the PHY send back what it is given, at 1000 Mbit/s; [`negotiate`] ends it. What is to be forced counts only

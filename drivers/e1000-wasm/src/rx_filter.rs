@@ -15,12 +15,12 @@ const HASH: u32 = 0;
 /// The size of a receive buffer as the chip has it. It has no size between this and 1024.
 const BUFFER_BYTES: u32 = 2048;
 
-/// What RCTL always has: the receiver is on, takes broadcasts, and strips the frame check sequence. Long frames and
-/// damaged ones are dropped by the chip.
+/// What RCTL always has: the receiver is on, takes broadcasts, and strips the frame check sequence. Long frames,
+/// damaged ones, and PAUSE frames that it obeys are dropped by the chip.
 const ALWAYS: u32 = {
     assert!(LONGEST_BYTES <= BUFFER_BYTES, "a frame would take two buffers");
     let size = rctl_buffer_size(BUFFER_BYTES).expect("the chip has receive buffers of this size");
-    RCTL::EN | RCTL::BAM | RCTL::SECRC | RCTL::MO.put(HASH) | size
+    RCTL::EN | RCTL::BAM | RCTL::DPF | RCTL::SECRC | RCTL::MO.put(HASH) | size
 };
 
 /// What is received, in the form in which the chip wants it.

@@ -7,6 +7,7 @@ use e1000_regs::{
 use nook_sdk::{Kernel, Nook, Regs, Status, error};
 
 use crate::chip::{Chip, Tuning};
+use crate::flow::{self, Flow};
 use crate::rx_filter::{RxFilter, write_rctl};
 use crate::verbs::Ring;
 use crate::{express, jumbo, offloads};
@@ -31,6 +32,8 @@ pub(crate) struct Mode {
     pub(crate) loopback: bool,
     /// They may be longer than Ethernet's.
     pub(crate) jumbo: bool,
+    /// Pauses that both ends agreed on.
+    pub(crate) flow: Flow,
 }
 
 /// Resets all but PCI configuration and PHY, from any state (section 13.4.1). DMA must be off. Interrupts are masked
@@ -66,10 +69,10 @@ pub(crate) fn start<K: Kernel>(
     for &Tuning(register, clear, set) in chip.tuning {
         regs.modify(register, |value| value & !clear | set);
     }
-    if let Some([usual, jumbo]) = chip.rx_buffer_kib {
-        regs.write(PBA, PBA::RXA.put(if mode.jumbo { jumbo } else { usual }));
-    }
-    write_ctrl(regs, chip, mode.loopback);
+    let rx_buffer_kib = chip.rx_buffer_kib(mode.jumbo);
+    regs.write(PBA, PBA::RXA.put(rx_buffer_kib));
+    flow::prepare(regs, rx_buffer_kib * 1024, chip.longest_bytes(mode.jumbo));
+    write_ctrl(regs, chip, mode);
     // The host answers ARP requests, not the chip.
     regs.modify(MANC, |manc| manc & !MANC::ARP_EN);
     filter.write(regs, None);
@@ -95,10 +98,10 @@ pub(crate) fn start<K: Kernel>(
 }
 
 /// Writes CTRL of a chip that runs. The MAC follows the PHY's link, speed and duplex: nothing is forced or guessed
-/// (section 8.6.2), except in loopback, where nothing is to be found out.
-pub(crate) fn write_ctrl<K: Kernel>(regs: &Regs<K>, chip: &Chip, loopback: bool) {
+/// (section 8.6.2), except in loopback, where nothing is to be found out and nobody asks for a pause.
+pub(crate) fn write_ctrl<K: Kernel>(regs: &Regs<K>, chip: &Chip, mode: Mode) {
     const FORCED: u32 = CTRL::FRCSPD | CTRL::FRCDPLX | CTRL::FD | CTRL::SPEED.put(SPEED_1000);
-    let mode = if loopback { FORCED | chip.loopback.ctrl() } else { 0 };
+    let mode = if mode.loopback { FORCED | chip.loopback.ctrl() } else { mode.flow.ctrl() };
     regs.write(CTRL, chip.ctrl | CTRL::SLU | mode);
 }
 

@@ -1,5 +1,7 @@
 //! How difficult the device is.
 
+use e1000_regs::phy::an;
+
 /// What the device makes of the freedom that the manual leaves it. Numbers are limits: what happens below them is
 /// drawn from the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +21,17 @@ pub struct Behaviour {
     /// In one of this many received frames whose checksums were to be looked at it is left open whether they are right;
     /// 0 is never.
     pub open_checksums_one_in: u32,
-    /// Whether the cable waits while the receive FIFO is full, as a link partner does that obeys PAUSE frames. If not,
-    /// frames are lost then.
+    /// Whether the cable waits while the receive FIFO is full, and while the link partner was asked for a pause. If
+    /// not, frames are lost then.
     pub full_fifo_waits: bool,
+    /// What the link partner offers of flow control: bits of `e1000_regs::phy::an`.
+    pub partner_offers: u16,
+    /// The link partner asks for a pause of some microseconds, without a reason, in one of this many calls of
+    /// `service`; 0 is never.
+    pub pauses_one_in: u32,
+    /// Whether FCRTL.XONE ends the partner's pause. The manual has that bit for other chips of the family only (section
+    /// 13.4.23), and public drivers set it on all.
+    pub sends_xon: bool,
     /// Whether registers that power-up leaves undefined hold garbage instead of zero.
     pub garbage: bool,
 }
@@ -37,6 +47,9 @@ impl Behaviour {
             receive_errors_ppm: 0,
             open_checksums_one_in: 0,
             full_fifo_waits: true,
+            partner_offers: an::PAUSE | an::ASYM_PAUSE,
+            pauses_one_in: 0,
+            sends_xon: true,
             garbage: false,
         }
     }
@@ -51,6 +64,9 @@ impl Behaviour {
             receive_errors_ppm: 0,
             open_checksums_one_in: 8,
             full_fifo_waits: true,
+            partner_offers: an::PAUSE | an::ASYM_PAUSE,
+            pauses_one_in: 500,
+            sends_xon: false,
             garbage: true,
         }
     }

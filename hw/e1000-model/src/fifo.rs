@@ -9,6 +9,8 @@ pub(crate) struct Verdict {
     pub(crate) bits: u32,
     /// Its length in the FIFO; with the frame check sequence, if that is stored.
     pub(crate) len: usize,
+    /// It is a PAUSE frame: those are no good frames to the counters (section 13.7.27).
+    pub(crate) pause: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,11 @@ impl Fifo {
     /// Gives it `kib` KiB of the packet buffer.
     pub(crate) fn set_size(&mut self, kib: u32) {
         self.limit = Self::PACKET_BUFFER.min(kib as usize * 1024);
+    }
+
+    /// Returns how full it is.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -20,6 +20,7 @@ mod eeprom;
 mod fifo;
 mod irq;
 mod model;
+mod pause;
 mod phy;
 mod registers;
 mod ring;

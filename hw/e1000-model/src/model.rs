@@ -15,6 +15,7 @@ use crate::behaviour::Behaviour;
 use crate::config_space::{BARS, ConfigSpace, IO_BAR, IOADDR, IODATA, MEMORY_BAR};
 use crate::eeprom::Eeprom;
 use crate::irq::Irq;
+use crate::pause::Pause;
 use crate::phy::Phy;
 use crate::registers::RegisterFile;
 use crate::rx::Receiver;
@@ -95,6 +96,7 @@ pub struct Model {
     pub(crate) dma: Reach,
     pub(crate) eeprom: Eeprom,
     pub(crate) phy: Phy,
+    pub(crate) pause: Pause,
     pub(crate) irq: Irq,
     pub(crate) stats: Stats,
     pub(crate) filter: RxFilter,
@@ -137,7 +139,8 @@ impl Model {
             wire,
             dma: Reach::default(),
             eeprom: Eeprom::new(config.mac, device),
-            phy: Phy::new(),
+            phy: Phy::new(config.behaviour.partner_offers),
+            pause: Pause::default(),
             irq: Irq::new(),
             filter: RxFilter::new(&mut word),
             plain: RegisterFile::new(&mut word),
@@ -354,6 +357,7 @@ impl PciDevice for Model {
             self.irq.raise(ICR::MDAC);
         }
         self.follow_link();
+        self.whim();
         if self.behaviour.late_ns != 0 && self.rng.one_in(2) {
             self.receive(now);
             self.transmit(now);
@@ -372,6 +376,7 @@ impl PciDevice for Model {
             self.rx.done.due_ns,
             self.irq.due_ns(),
             self.phy.due_ns(),
+            self.pause_due_ns(),
             rest,
             if self.cable_waits() { NEVER } else { self.wire.due_ns(now).unwrap_or(NEVER) },
         ]

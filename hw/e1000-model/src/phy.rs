@@ -43,11 +43,16 @@ pub(crate) struct Phy {
     mdic: u32,
     /// Reads of MDIC until it is ready.
     busy: u32,
+    /// What the partner offers of flow control.
+    partner_offers: u16,
 }
 
 impl Phy {
-    pub(crate) fn new() -> Self {
-        let mut phy = Phy { registers: [0; 32], link: Link::Down, was_down: true, held: false, mdic: MDIC::R, busy: 0 };
+    pub(crate) fn new(partner_offers: u16) -> Self {
+        let partner_offers = partner_offers & (an::PAUSE | an::ASYM_PAUSE);
+        let registers = [0; 32];
+        let mut phy =
+            Phy { registers, link: Link::Down, was_down: true, held: false, mdic: MDIC::R, busy: 0, partner_offers };
         phy.reset();
         phy
     }
@@ -168,7 +173,7 @@ impl Phy {
                     | an::T10_FULL
                     | an::T100_HALF
                     | an::T100_FULL
-                    | an::PAUSE
+                    | self.partner_offers
                     | an::ACKNOWLEDGE,
             ),
             ANER => when(negotiated, PARTNER_NEGOTIATES),
@@ -267,7 +272,7 @@ mod tests {
             (0x0041, 0x0000, Some((SPEED_10, true))),
             (0x0001, 0x0000, None),
         ] {
-            let mut phy = Phy::new();
+            let mut phy = Phy::new(0);
             set(&mut phy, ANAR, anar);
             set(&mut phy, GTCR, gtcr);
             phy.tick(0, true, 0, &mut Rng::new(0));
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_lost_link_is_remembered_until_the_status_is_read() {
-        let mut phy = Phy::new();
+        let mut phy = Phy::new(0);
         let mut rng = Rng::new(0);
         phy.tick(0, true, 0, &mut rng);
         get(&mut phy, BMSR);
@@ -296,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_phy_that_is_not_there_answers_with_an_error() {
-        let mut phy = Phy::new();
+        let mut phy = Phy::new(0);
         phy.write_mdic(read_command(BMSR) & !MDIC::PHYADD.mask() | MDIC::PHYADD.put(2), 0);
         assert_ne!(phy.read_mdic().0 & MDIC::E, 0);
     }

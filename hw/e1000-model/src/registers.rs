@@ -72,6 +72,7 @@ impl Model {
         self.eeprom.reset();
         self.filter.reset(self.eeprom.address());
         self.link_up = false;
+        self.end_pauses();
         self.resetting = self.rng.up_to(u64::from(self.behaviour.busy_reads)) as u32;
         self.reset_until_ns = self.now_ns.saturating_add(RESET_NS);
     }
@@ -93,11 +94,13 @@ impl Model {
         let up = self.phy.mode().is_some() && self.plain.get(at::CTRL) & CTRL::SLU != 0;
         if up != self.link_up {
             self.link_up = up;
+            self.end_pauses();
             self.irq.raise(ICR::LSC);
         }
     }
 
-    fn status(&self) -> u32 {
+    /// Returns STATUS but for the pause.
+    pub(crate) fn status(&self) -> u32 {
         let ctrl = self.plain.get(at::CTRL);
         let mode = self.phy.mode().filter(|_| self.link_up);
         let full = if ctrl & CTRL::FRCDPLX != 0 { ctrl & CTRL::FD != 0 } else { mode.is_none_or(|m| m.full_duplex) };
@@ -119,7 +122,7 @@ impl Model {
             at::IMS => self.irq.mask(),
             at::ITR => self.irq.itr(),
             at::ICS | at::IMC => 0,
-            at::STATUS => self.status(),
+            at::STATUS => self.status() | if self.paused() { STATUS::TXOFF } else { 0 },
             at::CTRL => {
                 let ctrl = self.plain.get(at::CTRL);
                 if self.resetting > 0 && self.now_ns <= self.reset_until_ns {
@@ -206,7 +209,7 @@ impl Model {
                     }
                 }
             }
-            at::TCTL => self.tx.tctl = value,
+            at::TCTL => self.write_tctl(value),
             at::TDBAL => self.tx.ring.set_base_low(value),
             at::TDBAH => self.tx.ring.set_base_high(value),
             at::TDLEN => self.tx.ring.set_len_bytes(value),

@@ -10,6 +10,7 @@ use crate::checksum;
 use crate::crc::frame_check;
 use crate::fifo::{Fifo, Verdict};
 use crate::model::Model;
+use crate::pause::Control;
 use crate::ring::{Ring, WriteBacks};
 use crate::rx_filter::BROADCAST;
 use crate::tx::{FCS, HEADER, MIN_FRAME};
@@ -117,7 +118,8 @@ impl Model {
     /// Returns whether frames stay on the cable until there is room for one.
     pub(crate) fn cable_waits(&self) -> bool {
         let listens = self.link_up && self.rx.rctl & RCTL::EN != 0;
-        self.behaviour.full_fifo_waits && listens && !self.rx.fifo.has_room(LONGEST_NORMAL)
+        let full = self.behaviour.full_fifo_waits && !self.rx.fifo.has_room(LONGEST_NORMAL);
+        listens && (full || self.partner_rests())
     }
 
     /// Receives a frame that this device sent to itself. `frame` has room for what a receiver adds.
@@ -138,7 +140,9 @@ impl Model {
         } else {
             self.stats.count(MPC);
             self.rx.done.causes |= ICR::RXO;
+            self.fifo_overflowed();
         }
+        self.watch_fifo();
     }
 
     /// Hands over what is in the FIFO, as far as there are descriptors.
@@ -154,6 +158,7 @@ impl Model {
             self.rx.fifo.pop();
         }
         self.rx.leaving = frame;
+        self.watch_fifo();
     }
 
     /// Decides whether the MAC takes a frame of `len` bytes, and as what. Makes the frame in `frame` whole.
@@ -168,6 +173,10 @@ impl Model {
         frame[len..end].fill(0);
         self.stats.count(TPR);
         self.stats.add_bytes(TORL, end + FCS);
+        let control = self.control(&frame[..end]);
+        if control == Control::Drop {
+            return None;
+        }
         let mut bits = self.filter.passes(std::array::from_fn(|i| frame[i]), rctl)?;
         let longest = if rctl & RCTL::LPE != 0 { LONGEST } else { LONGEST_NORMAL };
         if end + FCS > longest {
@@ -197,7 +206,8 @@ impl Model {
             return None;
         }
         bits |= self.checksum_bits(&frame[..end]);
-        Some(Verdict { bits: bits | status::DD | status::EOP, len: stored })
+        let pause = control == Control::PassPause;
+        Some(Verdict { bits: bits | status::DD | status::EOP, len: stored, pause })
     }
 
     /// Returns what the descriptor says of the frame's checksums. A device that is not calm leaves it open now and
@@ -216,7 +226,7 @@ impl Model {
 
     #[inline]
     fn count_good(&mut self, frame: &[u8], verdict: Verdict) {
-        if verdict.bits & error::FRAME != 0 {
+        if verdict.bits & error::FRAME != 0 || verdict.pause {
             return;
         }
         let len = if self.rx.rctl & RCTL::SECRC == 0 { verdict.len } else { verdict.len + FCS };

@@ -25,6 +25,13 @@ impl RxFilter {
         self.addresses[0] = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0]) | RAH::AV);
     }
 
+    /// Returns the station's address, which is entry 0.
+    pub(crate) fn station(&self) -> [u8; 6] {
+        let (low, high) = self.addresses[0];
+        let ([a, b, c, d], [e, f, ..]) = (low.to_le_bytes(), high.to_le_bytes());
+        [a, b, c, d, e, f]
+    }
+
     /// Returns the register at `offset`, if it is one of these.
     pub(crate) fn register(&mut self, offset: u32) -> Option<&mut u32> {
         let place = |first: u32, stride: u32| {

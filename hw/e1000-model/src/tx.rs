@@ -103,6 +103,11 @@ impl Model {
             self.tx.due_ns = NEVER;
             return;
         }
+        if self.paused() {
+            // `pause_due_ns` says when it goes on.
+            self.tx.due_ns = NEVER;
+            return;
+        }
         let mut batch = waiting;
         if self.behaviour.late_ns != 0 {
             if self.tx.due_ns == NEVER {

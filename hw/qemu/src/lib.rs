@@ -24,6 +24,8 @@
 //! - They set "ignore checksum" (IXSM) in each receive descriptor.
 //! - Their software reset (CTRL.RST) is over at once and restores no more than the MAC address: rings, receiver and
 //!   transmitter stay as they were. Who wants them to stop must say so in RCTL and TCTL, or take bus mastering away.
+//! - They obey no PAUSE frame, send and count none, and pass one on as any other frame (RCTL.DPF is ignored). The link
+//!   partner of the e1000 offers none; that of the e1000e does.
 //! - The e1000e leaves at least 128 microseconds between two interrupts, also with ITR at 0.
 //! - Transmission is over when the write of the tail register is.
 //! - The vmxnet3 answers 0 to each read of its event register (ECR), and takes no frame while it is not activated or

@@ -6,8 +6,8 @@
 //! has looked once when it goes on. After each look at which something is odd the driver is called, so that a lost
 //! interrupt is not taken for more. It asks the device twice over: through the driver, whose counters it compares with
 //! what came out of it, and past it, whether something outside [holds it up](nook_regs::RegisterInfo::held_up). So
-//! these are no faults: a link that is down, or quiet; a link partner that asks for a pause; an interface whose other
-//! side takes nothing; a machine that has other things to do.
+//! these are no faults: a link that is down, or quiet; a link partner that asks for a pause, of which the log says once
+//! if it does not end; an interface whose other side takes nothing; a machine that has other things to do.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ use nook_bus::PciDevice;
 use nook_net_api::NetBackend;
 
 use super::{Net, NetCounters};
-use crate::{Driver, NookError};
+use crate::{Driver, Host, NookError};
 
 /// Looks in the time that something may stand still.
 pub(super) const LOOKS: u32 = 10;
@@ -104,6 +104,9 @@ pub(super) struct StallMonitor {
     received: Received,
     starved: u32,
     stuck: u32,
+    /// Looks in a row at which frames stood still and something outside held the device up, and whether that was said.
+    held_up: u32,
+    told: bool,
     failed: u32,
     /// Frames that had come back as sent, and those that the device had sent, when they were last compared.
     compared: Option<(u64, u64)>,
@@ -177,10 +180,25 @@ impl StallMonitor {
     fn sends(&mut self, sight: &Sight, before: &NetCounters, limit_ns: u64) -> Result<bool, NetFault> {
         let stands = sight.waiting > 0 && sight.counters.came_back() == before.came_back();
         self.stuck = if stands && sight.held_up == Some(false) { self.stuck + 1 } else { 0 };
+        self.held_up = if stands && sight.held_up == Some(true) { self.held_up + 1 } else { 0 };
+        if self.is_newly_long() {
+            tracing::warn!(
+                "{} frames have not been sent for {} ms, because the device is held up from outside, as by a link \
+                 partner that asks for a pause and does not end it; they wait as long as it takes, and this is said once",
+                sight.waiting,
+                limit_ns / 1_000_000
+            );
+        }
         if self.stuck < LOOKS {
             return Ok(stands);
         }
         Err(NetFault::TransmitStuck { packets: sight.waiting, limit_ns })
+    }
+
+    /// Returns whether the device has been held up for so long that somebody should look after what holds it up: once
+    /// while the link is up.
+    fn is_newly_long(&mut self) -> bool {
+        self.held_up >= LOOKS && !std::mem::replace(&mut self.told, true)
     }
 
     /// Looks whether frames come back as not sent, all of them, with a device that could send.
@@ -216,6 +234,16 @@ impl StallMonitor {
 }
 
 impl<U: NetBackend> Net<U> {
+    /// Returns whether something outside holds the device up; `None` if that is not known: with half duplex, others on
+    /// the cable may do so as well.
+    pub(super) fn held_up(host: &mut Host) -> Result<Option<bool>, NookError> {
+        if !Self::link(host).full_duplex {
+            return Ok(None);
+        }
+        let answer = host.device.is_held_up().map_err(|error| host.device.failed(error));
+        answer.map_err(|fault| host.error(fault))
+    }
+
     /// Looks whether something stands still, if it is time. The link is up.
     pub(super) fn look_for_stalls(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<(), NookError> {
         let look_ns = driver.host().call.budget.limits().stall_ns / u64::from(LOOKS);
@@ -229,12 +257,7 @@ impl<U: NetBackend> Net<U> {
         if host.device.device.identity().keeps_misses() {
             device.iter_mut().for_each(|device| device.rx_missed = 0);
         }
-        let mut held_up = None;
-        // With half duplex, others on the cable may hold it up as well.
-        if Self::link(host).full_duplex {
-            let answer = host.device.is_held_up().map_err(|error| host.device.failed(error));
-            held_up = answer.map_err(|fault| host.error(fault))?;
-        }
+        let held_up = Self::held_up(host)?;
         let sight = Sight { counters: self.counters, waiting, untaken, device, held_up };
         if self.stalls.judge(&sight, now_ns, look_ns).map_err(|fault| host.error(fault.into()))? {
             // What is found now without an interrupt counts as such.

@@ -8,6 +8,7 @@ mod interleavings;
 mod interrupts;
 mod jumbo;
 mod loopback;
+mod pause;
 mod rig;
 mod settings;
 mod traffic;

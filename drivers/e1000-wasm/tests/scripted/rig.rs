@@ -87,6 +87,8 @@ impl Rig {
         rig.chip().causes |= e1000_regs::ICR::LSC;
         assert_eq!(rig.irq(), Irq::Handled);
         assert_eq!(rig.poll(256), Poll::Idle);
+        // The link's partner offers nothing.
+        assert!(rig.deferred().0);
         rig.host.take_calls();
         rig.chip().take_reads();
         rig

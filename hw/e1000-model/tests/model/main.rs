@@ -4,6 +4,7 @@ mod cable;
 mod dma;
 mod interrupts;
 mod link;
+mod pause;
 mod random;
 mod receive;
 mod registers;

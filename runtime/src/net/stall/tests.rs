@@ -92,6 +92,12 @@ fn frames_to_be_sent_that_stand_still_are_found_in_half_a_second_unless_somethin
         watched.sight.held_up = Some(false);
         assert!(matches!(watched.fault(|_, _| {}), Some((LOOKS, _))));
     }
+    let mut paused = Watched::new();
+    (paused.sight.waiting, paused.sight.held_up) = (7, Some(true));
+    for at in 1..2 * LOOKS {
+        paused.look(|_, _| {}).unwrap();
+        assert_eq!(paused.monitor.told, at >= LOOKS, "it is said at the tenth look");
+    }
     let mut watched = Watched::new();
     watched.sight.waiting = 7;
     let mut at = 0;
