@@ -1,6 +1,6 @@
 //! [`E1000`]: the driver's state, and what the host calls.
 
-use e1000_regs::{ICR, IMC, IMS, STATUS};
+use e1000_regs::{ICR, IMC, IMS, ITR, STATUS};
 use nook_sdk::{
     Irq, Kernel, LinkState, MacAddress, NetDriver, NetQueues, NetStats, Nook, PacketStatus, Poll, ProbeReason, Regs,
     RxMode, Status, error, info, warn,
@@ -9,6 +9,7 @@ use nook_sdk::{
 use crate::chip::{Chip, Loopback};
 use crate::flow::Flow;
 use crate::jumbo::{Taken, USUAL_MTU_BYTES};
+use crate::pace::Pace;
 use crate::rx_filter::{RxFilter, write_rctl};
 use crate::setup::Mode;
 use crate::statistics::{self, Statistics};
@@ -52,6 +53,8 @@ pub struct E1000<K: Kernel> {
     open: bool,
     /// Its interrupts are masked.
     masked: bool,
+    /// How far apart they are.
+    pace: Pace,
     filter: RxFilter,
     mode: Mode,
     /// As it was last reported.
@@ -94,6 +97,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             rx_gives_up: false,
             open: false,
             masked: true,
+            pace: Pace::default(),
             filter: RxFilter::new(mac),
             mode: Mode::default(),
             link: LinkState::default(),
@@ -170,6 +174,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         }
         if causes & (ICR::RXT0 | ICR::TXDW) != 0 {
             self.mask(true);
+            if let Some(itr) = self.pace.interrupted(self.nook.now_ns(), self.rx.reaped(), self.tx.reaped()) {
+                self.regs.write(ITR, itr);
+            }
             return Irq::HandledPoll;
         }
         if causes == 0 { Irq::NotMine } else { Irq::Handled }
@@ -287,6 +294,8 @@ impl<K: Kernel> E1000<K> {
         setup::start(&self.nook, &self.regs, self.chip, &self.filter, self.mode, &self.rx, &self.tx)?;
         self.open = true;
         self.masked = true;
+        // The reset has taken the throttle off, and `setup::start` leaves it so.
+        self.pace = Pace::default();
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod express;
 mod flow;
 mod jumbo;
 mod offloads;
+mod pace;
 mod phy;
 mod rx_filter;
 mod setup;

@@ -114,8 +114,8 @@ pub(crate) fn rctl(chip: &Chip, filter: &RxFilter, mode: Mode) -> u32 {
 /// Sets when the chip interrupts (sections 13.4.18, 13.4.30 to 13.4.32, 13.4.41 and 13.4.44).
 ///
 /// - A received frame interrupts at once. RDTR and RADV would make a lone frame wait, and the manual warns of them; ITR
-///   would make the second of two wait, as in any exchange of requests and answers. Under load none of them is needed:
-///   from the first interrupt until `poll` has emptied the ring all others are masked.
+///   makes the second of two wait, as in any exchange of requests and answers, so it is set for streams only
+///   (`pace.rs`). From the first interrupt until `poll` has emptied the ring all others are masked.
 /// - A sent frame is not urgent: nobody waits for it but the host that wants its buffer back, and a `poll` for another
 ///   reason sees it too. It interrupts 33 µs after the last one, and at most 66 µs after the first. That is short
 ///   enough that a ring with all that it holds of the shortest frames (256 times 672 ns) is refilled in time.

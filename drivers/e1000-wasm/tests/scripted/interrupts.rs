@@ -94,6 +94,51 @@ fn a_full_return_queue_is_a_reason_to_be_called_again() {
     assert_eq!(rig.rx.done, 256);
 }
 
+/// Lets a millisecond pass with this many interrupts, each with one received frame and this many sent ones.
+fn millisecond(rig: &mut Rig, interrupts: u32, sent: u32) {
+    for _ in 0..interrupts {
+        rig.provide_rx(1);
+        rig.provide_tx(sent);
+        rig.poll(256);
+        rig.host.advance(1_000_000 / u64::from(interrupts));
+        assert_eq!(rig.chip().receive_frames(1), 1);
+        rig.chip().send(sent, 0);
+        assert_eq!(rig.irq(), Irq::HandledPoll);
+        rig.poll(256);
+    }
+}
+
+#[test]
+fn interrupts_of_a_stream_are_kept_apart_and_no_others() {
+    let mut rig = Rig::open();
+    (0..3).for_each(|_| millisecond(&mut rig, 50, 1));
+    assert_eq!(rig.get(ITR), 0, "requests and answers");
+    (0..2).for_each(|_| millisecond(&mut rig, 50, 0));
+    let itr = rig.get(ITR);
+    assert!(itr != 0 && u64::from(itr) * ITR_STEP_NS <= 100_000, "a stream");
+    let written = |calls: Vec<String>| {
+        let itr = format!("mmio_write32 [0, {},", ITR.offset());
+        calls.iter().filter(|call| call.starts_with(&itr)).count()
+    };
+    rig.host.take_calls();
+    (0..5).for_each(|_| millisecond(&mut rig, 50, 0));
+    assert_eq!(written(rig.host.take_calls()), 0, "it is written when it changes");
+    millisecond(&mut rig, 2, 0);
+    millisecond(&mut rig, 2, 0);
+    assert_eq!(rig.get(ITR), 0);
+    // A reset takes it off, and a stream is known for one again.
+    (0..2).for_each(|_| millisecond(&mut rig, 50, 0));
+    assert_ne!(rig.get(ITR), 0);
+    rig.driver.set_mtu(9000).unwrap();
+    rig.collect();
+    assert_eq!(rig.get(ITR), 0);
+    rig.driver.set_mtu(1500).unwrap();
+    rig.collect();
+    rig.deferred();
+    (0..2).for_each(|_| millisecond(&mut rig, 50, 0));
+    assert_eq!(rig.get(ITR), itr);
+}
+
 fn links(rig: &Rig) -> Vec<String> {
     rig.host.take_calls().into_iter().filter(|call| call.starts_with("net_link")).collect()
 }
