@@ -41,6 +41,21 @@ fn a_call_that_is_ended_is_rolled_back_and_its_operation_done_all_the_same() {
 }
 
 #[test]
+fn what_a_driver_can_do_is_asked_when_it_is_up_which_may_be_later_or_never() {
+    let report = run(&["--crash-at", "probe:1"]);
+    assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["restarts"])), (1, 1), "{report:#}");
+    assert!(report["operations"].as_array().expect("a list").iter().all(|it| count(&it["right"]) == 1), "{report:#}");
+    let place = Place::new();
+    place.file("policy.toml", "[restart]\nbudget = 0\n");
+    let edu = built("edu.wasm").display().to_string();
+    for options in [&[][..], &["--call", "factorial:05000000"]] {
+        let args = [&*edu, "--qemu", "edu", "--policy", "policy.toml", "--crash-at", "probe:1"];
+        let ended = place.nook_run(args.iter().chain(options)).end().with(1);
+        assert!(!ended.stdout.contains("no operation"), "{}", ended.stdout);
+    }
+}
+
+#[test]
 fn where_calls_cannot_be_rolled_back_a_fresh_driver_goes_on() {
     let report = run(&["--isolation", "sfi", "--crash-at", "invoke:3"]);
     assert_eq!((count(&report["fault_count"]), count(&report["recovery"]["restarts"])), (1, 1), "{report:#}");

@@ -41,6 +41,21 @@ fn a_later_version_has_all_that_an_earlier_one_had() {
     assert!(kept.len() > 250, "{}", kept.len());
 }
 
+/// What the guide to drivers in C says that the runtime has, it has, letter by letter.
+#[test]
+fn the_c_guide_has_prototypes_of_the_headers() {
+    let read = |file: &str| fs::read_to_string(format!("{ROOT}/{file}")).unwrap();
+    let header = read("driver-sdk/c/include/nook/runtime.h").split_whitespace().collect::<Vec<_>>().join(" ");
+    let guide = read("docs/drivers-in-c.md");
+    let types = ["int32_t ", "uint32_t ", "uint64_t ", "void ", "bool "];
+    let is_prototype = |code: &&str| types.iter().any(|it| code.starts_with(it)) && code.ends_with(')');
+    let prototypes: Vec<&str> = guide.split('`').filter(is_prototype).collect();
+    assert!(prototypes.len() > 10, "{prototypes:?}");
+    for prototype in prototypes {
+        assert!(header.contains(prototype), "runtime.h has no {prototype}");
+    }
+}
+
 fn holds(file: &str, made: &str) {
     let path = format!("{ROOT}/{file}");
     if env::var_os("NOOK_BLESS").is_some_and(|value| value == "1") {

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use nook_abi::Hex;
+use nook_abi::{Class, Hex};
 use nook_build::command::shown;
 use nook_campaign::{BATCH, Campaign, Death, Kind, Record, Run, Sites, Summary, page};
 use nook_recovery::PolicyFile;
@@ -107,10 +107,13 @@ fn setting(args: &CampaignArgs) -> Result<Setting> {
     let module = drivers::load(driver, Wasi::Refused)?;
     let manifest = module.manifest();
     if Tested::of(manifest).is_none() {
+        let instead = match manifest.class() {
+            Class::Misc => "--crash-at irq:1, or --crash-every 50ms beside --serve while calls are made, tries it",
+            _ => "--crash-every 50ms beside an --exercise, and `nook-run selftest`, try it on any device",
+        };
         bail!(
             "a campaign needs an embedded device and an oracle, which there are for network drivers of the Intel 82540EM \
-             (8086:100e) and for disk drivers of NVM Express; `{}` is another one: --crash-every 50ms beside an \
-             --exercise, and `nook-run selftest`, try it on any device",
+             (8086:100e) and for disk drivers of NVM Express; `{}` is another one: {instead}",
             manifest.name
         );
     }

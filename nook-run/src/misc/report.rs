@@ -107,7 +107,7 @@ impl MiscReport {
         }
         if let Some(ServedReport { connections, calls }) = self.served {
             let _ = writeln!(text, "{calls} calls were answered, on {connections} connections");
-        } else if self.operations.is_empty() {
+        } else if self.operations.is_empty() && run.fault_count == 0 {
             text += "the driver has no operation with an example\n";
         }
         let (done, irqs) = (self.counters.class.done, self.counters.core.irqs);

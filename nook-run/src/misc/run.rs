@@ -41,18 +41,25 @@ pub(crate) fn run(
         let (ended, served) = serve(&mut supervisor, server, signals, end_ns);
         return Ok(finish(args, supervisor, modules, Finish::new(ended, start_ns), Vec::new(), Some(served)));
     }
-    let mut examples = match Examples::of(supervisor.nook(), &args.misc.call) {
-        Ok(examples) => examples,
-        Err(error) => {
-            // Nothing is left behind.
-            supervisor.nook_mut().stop()?;
-            return Err(error);
-        }
-    };
+    // What the driver can do is known when it is up, which need not be the first time that it is started.
+    let (mut examples, mut refused) = (None, None);
     let ended = drive(&mut supervisor, signals, end_ns, |supervisor, now_ns| {
-        examples.go_on(supervisor, now_ns, args.duration.is_some())
+        let nook = supervisor.nook();
+        if examples.is_none() && nook.is_open() {
+            let made = Examples::of(nook, &args.misc.call);
+            examples = made.map_err(|error| refused = Some(error)).ok();
+        }
+        if refused.is_some() {
+            return Some(Ended::Exercise);
+        }
+        examples.as_mut()?.go_on(supervisor, now_ns, args.duration.is_some())
     });
-    let tried = examples.all.into_iter().map(|(tried, _)| tried).collect();
+    if let Some(error) = refused {
+        // Nothing is left behind.
+        supervisor.nook_mut().stop()?;
+        return Err(error);
+    }
+    let tried = examples.into_iter().flat_map(|examples| examples.all).map(|(tried, _)| tried).collect();
     Ok(finish(args, supervisor, modules, Finish::new(ended, start_ns), tried, None))
 }
 
