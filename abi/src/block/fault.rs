@@ -45,9 +45,10 @@ pub enum BlockFault {
         /// For how long one may be kept, in nanoseconds.
         limit_ns: u64,
     },
-    /// All requests fail, says the device, and none is done: reads and writes, in several places.
+    /// Requests fail each time, says the device, in several places: reads and writes, or one kind that changes the disk
+    /// while another is done.
     RequestsFail {
-        /// How many failed since one was done.
+        /// How many failed since one like them was done.
         requests: u32,
     },
     /// A block that was read does not hold what was written to it (policy `block.verify`): one of the two went
@@ -130,7 +131,7 @@ impl fmt::Display for BlockFault {
             BlockFault::RequestsFail { requests } => {
                 write!(
                     f,
-                    "the device fails at all requests: {requests} reads and writes in several places since one was done"
+                    "the device fails each time: {requests} requests in several places since one like them was done"
                 )
             }
             BlockFault::ReadDiffers { block, written, read } => {

@@ -149,7 +149,7 @@ impl<U: BlockBackend> Block<U> {
                 }
             }
             match verdict {
-                Verdict::Done => failures.done(request.op),
+                Verdict::Done => failures.done(&request),
                 Verdict::Failed(_) => failures.failed(&request),
                 _ => {}
             }

@@ -23,7 +23,7 @@ fn numbers_of_a_disks_driver_stand_in_the_document() {
             ("drivers that may be stuck with it", requests::ENDS_STUCK.to_string(), "it is answered with an error"),
             ("drivers that may end with it alone", requests::ENDS_ALONE.to_string(), "it is answered with an error"),
             (
-                "failures in a row, of reads and of writes, in several places",
+                "failures in a row, of reads and of writes, or of one kind that changes the disk, in several places",
                 failures::REQUESTS.to_string(),
                 "`RequestsFail`",
             ),
