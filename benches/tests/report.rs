@@ -1,6 +1,8 @@
 //! The report is whole: a run of a few rounds has every name that others rely on. What the numbers are is not the
 //! tests' business.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use nook_benches::goals::GOALS;
 use nook_benches::levels::{MANY, MPK, Program, SETTINGS, levels};
 use nook_benches::rig::driver;
@@ -8,6 +10,13 @@ use nook_benches::{Extent, Report, docs, measure, page};
 use nook_bus::Width;
 use nook_runtime::UncheckedBars;
 use touch_driver::job;
+
+/// Waits until no other test here has drivers: of protection keys a process has 15, and a run takes most of them.
+fn alone() -> MutexGuard<'static, ()> {
+    static DRIVERS: Mutex<()> = Mutex::new(());
+    // A test that failed has dropped its drivers.
+    DRIVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Names in goals that need root, a processor with keys, another build, or as many nooks as only a long run has.
 fn needs_more(name: &str) -> bool {
@@ -22,6 +31,7 @@ fn needs_more(name: &str) -> bool {
 
 #[test]
 fn a_run_has_every_name_that_goals_and_documents_rely_on() {
+    let _alone = alone();
     let report = measure(Extent::Tiny, |_| ());
     for name in GOALS.iter().flat_map(|goal| goal.names()).filter(|name| !needs_more(name)) {
         let found = report.ratios.contains_key(name) || report.figures.contains_key(name);
@@ -69,6 +79,7 @@ fn the_document_has_marks_for_the_tables() {
 
 #[test]
 fn the_touching_driver_does_the_same_work_at_every_level_and_setting() {
+    let _alone = alone();
     for (what, amount) in [(job::CHECKSUM, 1500), (job::COPY, 65536), (job::TOUCH, 65536), (job::TOUCH, 60)] {
         let told: Vec<_> = levels()
             .iter()
@@ -89,6 +100,7 @@ fn the_touching_driver_does_the_same_work_at_every_level_and_setting() {
 #[test]
 fn each_crossing_that_is_asked_for_is_made() {
     const AMOUNT: u64 = 64;
+    let _alone = alone();
     for level in levels() {
         let mut driver = driver(level, Program::Touch);
         for (what, name) in [
