@@ -66,7 +66,8 @@ impl Behaviour {
             full_fifo_waits: true,
             partner_offers: an::PAUSE | an::ASYM_PAUSE,
             pauses_one_in: 500,
-            sends_xon: false,
+            // Without it each pause lasts as long as was asked for, and there would be little else.
+            sends_xon: true,
             garbage: true,
         }
     }
