@@ -220,7 +220,8 @@ fn what_both_ends_offer_decides_who_asks_for_pauses_and_who_makes_them() {
         (an::PAUSE | an::ASYM_PAUSE, true, true),
     ] {
         for behaviour in [Behaviour::calm(), Behaviour::adversarial()] {
-            let mut rig = paced(Behaviour { partner_offers, pauses_one_in: 0, ..behaviour });
+            let seen = Behaviour { partner_offers, pauses_one_in: 0, takes_pauses: false, ..behaviour };
+            let mut rig = paced(seen);
             assert!(rig.far.send(&pause(u16::MAX)).unwrap());
             lasts(&mut rig, 1, |_| ());
             rig.nook.backend_mut().to_send.push_back(frame(1, 100));

@@ -32,6 +32,9 @@ pub struct Behaviour {
     /// Whether FCRTL.XONE ends the partner's pause. The manual has that bit for other chips of the family only (section
     /// 13.4.23), and public drivers set it on all.
     pub sends_xon: bool,
+    /// Whether the link partner takes the PAUSE frames that it is sent, as a MAC does (IEEE 802.3, annex 31B), and
+    /// hands none on. If not, they pass the cable as any frame.
+    pub takes_pauses: bool,
     /// Whether registers that power-up leaves undefined hold garbage instead of zero.
     pub garbage: bool,
 }
@@ -50,6 +53,7 @@ impl Behaviour {
             partner_offers: an::PAUSE | an::ASYM_PAUSE,
             pauses_one_in: 0,
             sends_xon: true,
+            takes_pauses: true,
             garbage: false,
         }
     }
@@ -68,6 +72,7 @@ impl Behaviour {
             pauses_one_in: 500,
             // Without it each pause lasts as long as was asked for, and there would be little else.
             sends_xon: true,
+            takes_pauses: true,
             garbage: true,
         }
     }

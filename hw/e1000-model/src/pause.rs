@@ -1,9 +1,9 @@
 //! Flow control: PAUSE frames both ways (section 8.7, IEEE 802.3 annex 31B).
 //!
 //! The chip obeys those that it receives (CTRL.RFCE): its transmitter rests. Those that it sends (CTRL.TFCE), when its
-//! receive FIFO gets full, pass the cable as any frame, and are for what is there; the link partner that the model
-//! plays obeys them as well, if [`full_fifo_waits`](crate::Behaviour::full_fifo_waits) says so, and then the cable
-//! waits.
+//! receive FIFO gets full, are for the link partner that the model plays. It obeys them, if
+//! [`full_fifo_waits`](crate::Behaviour::full_fifo_waits) says so, and then the cable waits; what is at its far end
+//! sees them only if [`takes_pauses`](crate::Behaviour::takes_pauses) says that they pass.
 
 use e1000_regs::{
     CRCERRS, CTRL, FCAH, FCAL, FCRTH, FCRTL, FCRUC, FCT, FCTTV, RCTL, SPEED_10, SPEED_100, STATUS, TCTL, TOTL, TPT,
@@ -190,6 +190,8 @@ impl Model {
         self.stats.count(TPT);
         self.stats.add_bytes(TOTL, MIN_FRAME + FCS);
         self.pause.partner_until_ns = self.now_ns.saturating_add(self.quanta_ns(quanta.into()));
-        self.send(&frame);
+        if !self.behaviour.takes_pauses {
+            self.send(&frame);
+        }
     }
 }

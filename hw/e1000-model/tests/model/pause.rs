@@ -31,8 +31,12 @@ fn pause(quanta: u16) -> Vec<u8> {
     control(CONTROL, 1, quanta)
 }
 
-/// Returns a device with flow control both ways.
+/// Returns a device with flow control both ways, whose PAUSE frames are seen.
 fn flows(behaviour: Behaviour) -> Rig {
+    with_partner(Behaviour { takes_pauses: false, ..behaviour })
+}
+
+fn with_partner(behaviour: Behaviour) -> Rig {
     let mut rig = Rig::with(ModelConfig { mac: MAC, seed: 5, behaviour, ..Default::default() });
     rig.write(FCAL, 0x00c2_8001);
     rig.write(FCAH, 0x0100);
@@ -223,6 +227,13 @@ fn software_sends_a_pause_while_it_is_held_back_itself() {
     assert_eq!(rig.read(TCTL), tctl, "it clears itself");
     assert_eq!(asked(&rig), [QUANTA as u16, 0]);
     assert_eq!((rig.read(XOFFTXC), rig.read(XONTXC)), (1, 1));
+}
+
+#[test]
+fn a_partner_that_takes_pauses_obeys_them_and_hands_none_on() {
+    let mut rig = with_partner(Behaviour::calm());
+    fill(&mut rig, HIGH / 1500 + 5);
+    assert_eq!((rig.cable.sent().len(), rig.read(XOFFTXC), rig.cable.waiting()), (0, 1, 5));
 }
 
 #[test]
