@@ -70,7 +70,7 @@ impl Behaviour {
             full_fifo_waits: true,
             partner_offers: an::PAUSE | an::ASYM_PAUSE,
             pauses_one_in: 500,
-            // Without it each pause lasts as long as was asked for, and there would be little else.
+            // This cable is faster than any, so each burst fills the FIFO; without XON, each would cost a whole pause.
             sends_xon: true,
             takes_pauses: true,
             garbage: true,
