@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nook_abi::Entry;
 use nook_qemu::DeviceSpec;
 
+use crate::device::DeviceArgs;
 use crate::exercise::Exercise;
 use crate::maps::args::{MapArgs, RegistersArgs};
 use crate::{block, build, call, misc, net, new, pci, replay, serial, trace};
@@ -100,17 +101,9 @@ pub struct PostmortemArgs {
 pub struct SelftestArgs {
     /// The driver's file.
     pub driver: PathBuf,
-    /// Tests it on this device of QEMU's (e1000e, or nvme,file=PATH; options as for QEMU's -device) instead of the
-    /// embedded model.
-    #[arg(long, value_name = "DEVICE", conflicts_with = "pci")]
-    pub qemu: Option<DeviceSpec>,
-    /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
-    /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.
-    #[arg(long, value_name = "PATH", requires = "qemu")]
-    pub qemu_program: Option<PathBuf>,
-    /// Tests it with the real device at this address (03:00.0), through VFIO; see `nook-run bind`.
-    #[arg(long, value_name = "ADDR")]
-    pub pci: Option<String>,
+    /// Its device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Its register map.
     #[command(flatten)]
     pub registers: RegistersArgs,

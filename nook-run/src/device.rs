@@ -1,9 +1,10 @@
 //! From options to a device.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use e1000_model::{Behaviour, Chip, Model, ModelConfig};
 use nook_bus::{DmaWindow, PciDevice, Tracing};
 use nook_net::{FarEnd, Peer, PeerConfig, Tap, Unplugged};
@@ -46,6 +47,42 @@ impl<'a> From<&'a RunArgs> for DeviceOptions<'a> {
         let (wire, disk) = (&net.wire, block.disk.as_deref());
         let (qemu_parts, far_end) = (qemu_part.as_slice(), Arc::default());
         DeviceOptions { pci, qemu, qemu_parts, qemu_program, wire, far_end, disk, seed: *seed, calm: *calm }
+    }
+}
+
+/// A device that is not the embedded model, of a command that opens one for itself.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Takes this device of QEMU's, as it is after power-on (e1000e, or nvme,file=PATH; options as for QEMU's -device),
+    /// instead of the embedded model.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "pci")]
+    pub qemu: Option<DeviceSpec>,
+    /// Plugs this into the device of --qemu, named in the same way. Can be given more than once.
+    #[arg(long, value_name = "DEVICE", requires = "qemu")]
+    pub qemu_part: Vec<DeviceSpec>,
+    /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
+    /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.
+    #[arg(long, value_name = "PATH", requires = "qemu")]
+    pub qemu_program: Option<PathBuf>,
+    /// Takes the real device at this address (03:00.0), through VFIO; see `nook-run bind`. Linux resets a device that
+    /// it can reset when VFIO opens it.
+    #[arg(long, value_name = "ADDR")]
+    pub pci: Option<String>,
+}
+
+impl<'a> From<&'a DeviceArgs> for DeviceOptions<'a> {
+    fn from(args: &'a DeviceArgs) -> Self {
+        DeviceOptions {
+            pci: args.pci.as_deref(),
+            qemu: args.qemu.as_ref(),
+            qemu_parts: &args.qemu_part,
+            qemu_program: args.qemu_program.as_deref(),
+            wire: &WireArg::None,
+            far_end: Arc::default(),
+            disk: None,
+            seed: 1,
+            calm: false,
+        }
     }
 }
 

@@ -7,7 +7,6 @@ mod report;
 mod run;
 mod selftest;
 
-pub use args::WireArg;
 pub use report::NetReport;
 pub(crate) use run::run;
 pub(crate) use selftest::selftest;

@@ -17,7 +17,7 @@ use crate::postmortem;
 /// # Errors
 /// If the folder is not a crash bundle, or has nothing of registers.
 pub fn dump(folder: &Path, args: &DumpArgs) -> Result<Dump> {
-    if args.qemu.is_some() || args.pci.is_some() || args.registers.registers.is_some() {
+    if args.device.qemu.is_some() || args.device.pci.is_some() || args.registers.registers.is_some() {
         bail!(
             "{} is a crash bundle, which has its own map and no device: leave the other options out",
             folder.display()

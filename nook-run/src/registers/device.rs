@@ -1,7 +1,6 @@
 //! The registers of a device that no driver has.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use nook_bus::{Clock, DmaWindow, PciDevice, PciIdentity, RegisterAddr, register_name};
@@ -10,7 +9,6 @@ use nook_regs::{Access, ReadEffect, RegisterInfo, RegisterMap};
 use super::DumpArgs;
 use super::show::{Dump, Known};
 use crate::device::{self, DeviceOptions};
-use crate::net::args::WireArg;
 use crate::{drivers, maps};
 
 /// What is said if nothing was named.
@@ -23,17 +21,7 @@ const NOTHING: &str = "name what to read: a device with --qemu or --pci, a drive
 /// If it cannot be opened, there is no map for it, or it does not answer.
 pub fn dump(args: &DumpArgs) -> Result<Dump> {
     let (_ticker, window) = (Clock::Monotonic.keep(), DmaWindow::new(1).context("cannot make a DMA window")?);
-    let choice = DeviceOptions {
-        pci: args.pci.as_deref(),
-        qemu: args.qemu.as_ref(),
-        qemu_parts: &args.qemu_part,
-        qemu_program: args.qemu_program.as_deref(),
-        wire: &WireArg::None,
-        far_end: Arc::default(),
-        disk: None,
-        seed: 1,
-        calm: true,
-    };
+    let choice = DeviceOptions { calm: true, ..DeviceOptions::from(&args.device) };
     let (mut device, map) = match &args.of {
         Some(path) => of_driver(path, args, &choice, &window)?,
         None => {

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use nook_qemu::DeviceSpec;
 
 use self::show::Dump;
+use crate::device::DeviceArgs;
 use crate::maps::args::RegistersArgs;
 
 /// `nook-run registers`.
@@ -21,23 +21,9 @@ pub struct DumpArgs {
     /// --pci.
     pub of: Option<PathBuf>,
 
-    /// Reads this device of QEMU's, as it is after power-on; options as for QEMU's -device.
-    #[arg(long, value_name = "DEVICE", conflicts_with = "pci")]
-    pub qemu: Option<DeviceSpec>,
-
-    /// Plugs this into the device of --qemu. Can be given more than once.
-    #[arg(long, value_name = "DEVICE", requires = "qemu")]
-    pub qemu_part: Vec<DeviceSpec>,
-
-    /// The QEMU for --qemu: its program, or the folder that it was unpacked into. Without this it is the one that the
-    /// variable NOOK_QEMU names, or qemu-system-x86_64 from PATH.
-    #[arg(long, value_name = "PATH", requires = "qemu")]
-    pub qemu_program: Option<PathBuf>,
-
-    /// Reads the real device at this address (03:00.0), through VFIO; see `nook-run bind`. Linux resets a device that
-    /// it can reset when VFIO opens it.
-    #[arg(long, value_name = "ADDR")]
-    pub pci: Option<String>,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
 
     /// The register map. Without a driver's file and --registers it is the built-in one that describes the device.
     #[command(flatten)]

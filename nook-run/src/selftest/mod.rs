@@ -15,7 +15,6 @@ use nook_runtime::{DriverModule, Launcher, ModuleCache, RollbackMethod, Wasi};
 use crate::cli::{MmioArg, SelftestArgs};
 use crate::device::{self, DeviceOptions};
 use crate::drivers::LaunchOptions;
-use crate::net::WireArg;
 use crate::report::check_path;
 use crate::run::{RunOutcome, end_if_interrupted};
 use crate::signals::Signals;
@@ -53,20 +52,10 @@ pub fn selftest(args: &SelftestArgs) -> Result<RunOutcome> {
     let launcher = drivers::launcher(&args.driver, &module, how, None, &cache)
         .inspect_err(|error| end_if_interrupted(error, &signals))?;
     let window = DmaWindow::new(module.layout().window_bytes).context("cannot make a DMA window")?;
-    let choice = DeviceOptions {
-        disk: args.disk.as_deref(),
-        pci: args.pci.as_deref(),
-        qemu: args.qemu.as_ref(),
-        qemu_parts: &[],
-        qemu_program: args.qemu_program.as_deref(),
-        wire: &WireArg::None,
-        far_end: Arc::default(),
-        seed: args.seed,
-        calm: false,
-    };
+    let choice = DeviceOptions { disk: args.disk.as_deref(), seed: args.seed, ..DeviceOptions::from(&args.device) };
     let device = device::open(&choice, module.manifest(), &window)?;
     let identity = device.identity();
-    let from = match (&args.pci, &args.qemu) {
+    let from = match (&args.device.pci, &args.device.qemu) {
         (Some(_), _) => "pci",
         (None, Some(_)) => "qemu",
         (None, None) => "model",
