@@ -6,6 +6,11 @@
 //!
 //! The parts select the same packages with the same features in the same profile wherever they can, so that the wasm
 //! engine is compiled once for all of them and checked once for clippy and rustdoc. The demo alone has another.
+//!
+//! Tests wait for much of their time, and compiling never does: what is compiled and checked only goes on beside the
+//! tests ([`beside`]).
+
+mod beside;
 
 use crate::cargo::WORKSPACE;
 use crate::{cargo, demo, dpdk, drivers, guest, linux, setup, tidy, util, virtio};
@@ -21,28 +26,39 @@ pub struct Part {
     pub name: &'static str,
     /// Parts that must have run before, when it is run alone.
     needs: &'static [&'static str],
+    /// Whether it runs beside the tests, when all parts are run.
+    beside: bool,
     run: fn(&mut Report) -> Result<()>,
 }
 
-/// The parts, in the order in which they run: the quick ones first.
+/// The parts, in the order in which they run: the quick ones first. Those beside the tests begin with them; the demo is
+/// the first of them, since what compiles it can go on while the tests are compiled, and the others' cannot.
 pub const PARTS: &[Part] = &[
-    Part { name: "setup", needs: &[], run: |_| setup::full() },
-    Part { name: "fmt", needs: &[], run: |_| cargo_run(&["fmt", "--all", "--check"]) },
-    Part { name: "tidy", needs: &[], run: |_| tidy::run() },
-    Part { name: "xtask", needs: &[], run: |_| cargo_run(&["test", "--package", "xtask", "--profile", "xtask"]) },
-    Part { name: "drivers", needs: &[], run: |_| drivers::build_all().map(|_| ()) },
-    Part { name: "clippy", needs: &[], run: |_| cargo_run(CLIPPY).and_then(|()| drivers::lint()) },
-    Part { name: "rustdoc", needs: &[], run: |_| run_rustdoc() },
-    Part { name: "build", needs: &[], run: |_| cargo_run(&[&["build"], WORKSPACE].concat()) },
-    Part { name: "test", needs: &["setup", "drivers"], run: run_tests },
-    Part { name: "virtio", needs: &["setup", "drivers"], run: |_| virtio::test() },
-    Part { name: "existing", needs: &["setup", "drivers"], run: |_| dpdk::test().and_then(|()| linux::test()) },
-    Part { name: "doc", needs: &[], run: |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat()) },
-    Part { name: "demo", needs: &[], run: |_| demo::test() },
-    Part { name: "guest", needs: &["setup", "drivers"], run: |_| guest::run(&[]) },
+    part("setup", &[], |_| setup::full()),
+    part("fmt", &[], |_| cargo_run(&["fmt", "--all", "--check"])),
+    part("tidy", &[], |_| tidy::run()),
+    part("xtask", &[], |_| cargo_run(&["test", "--package", "xtask", "--profile", "xtask"])),
+    part("drivers", &[], |_| drivers::build_all().map(|_| ())),
+    part("build", &[], |_| cargo_run(&[&["build"], WORKSPACE].concat())),
+    beside_tests("demo", |_| demo::test()),
+    beside_tests("clippy", |_| cargo_run(CLIPPY).and_then(|()| drivers::lint())),
+    beside_tests("rustdoc", |_| run_rustdoc()),
+    beside_tests("doc", |_| cargo_run(&[&["test", "--doc"], WORKSPACE].concat())),
     // Compiled only: what they measure is for a quiet machine.
-    Part { name: "benches", needs: &[], run: |_| cargo_run(BENCHES) },
+    beside_tests("benches", |_| cargo_run(BENCHES)),
+    part("test", &["setup", "drivers"], run_tests),
+    part("virtio", &["setup", "drivers"], |_| virtio::test()),
+    part("existing", &["setup", "drivers"], |_| dpdk::test().and_then(|()| linux::test())),
+    part("guest", &["setup", "drivers"], |_| guest::run(&[])),
 ];
+
+const fn part(name: &'static str, needs: &'static [&'static str], run: fn(&mut Report) -> Result<()>) -> Part {
+    Part { name, needs, beside: false, run }
+}
+
+const fn beside_tests(name: &'static str, run: fn(&mut Report) -> Result<()>) -> Part {
+    Part { name, needs: &[], beside: true, run }
+}
 
 const CLIPPY: &[&str] = &["clippy", "--release", "--workspace", "--all-targets", "--test", "*", "--", "-D", "warnings"];
 const RUSTDOC: &[&str] = &["doc", "--no-deps", "--document-private-items"];
@@ -66,7 +82,15 @@ struct Report {
 pub fn run(only: Option<&str>) -> Result<()> {
     let start = Instant::now();
     let mut report = Report::default();
+    let mut others = None;
     for part in chosen(only) {
+        if only.is_none() && part.beside {
+            if others.is_none() {
+                let names = PARTS.iter().filter(|part| part.beside).map(|part| part.name).collect();
+                others = Some(beside::Others::start(names)?);
+            }
+            continue;
+        }
         println!("\n== {} ==", part.name);
         let (begin, lines) = (Instant::now(), report.times.len());
         let outcome = (part.run)(&mut report);
@@ -77,6 +101,10 @@ pub fn run(only: Option<&str>) -> Result<()> {
             println!("{} FAILED: {error:#}", part.name);
             report.failures.push((part.name.to_string(), format!("{error:#}")));
         }
+    }
+    for beside::Ended { name, time, failure } in others.map(beside::Others::wait).unwrap_or_default() {
+        report.times.push((format!("{name}, beside others"), time));
+        report.failures.extend(failure.map(|failure| (name.to_string(), failure)));
     }
     print!("\n{}", summary(&report, start.elapsed()));
     if report.failures.is_empty() {
@@ -256,6 +284,7 @@ mod tests {
     #[test]
     fn what_a_part_needs_is_a_part_that_comes_before_it() {
         for (index, part) in PARTS.iter().enumerate() {
+            assert!(!part.beside || part.needs.is_empty(), "{} runs beside what it needs", part.name);
             for need in part.needs {
                 assert!(PARTS[..index].iter().any(|before| before.name == *need), "{} needs {need}", part.name);
             }
