@@ -62,6 +62,9 @@ pub struct Recovery {
     pub outcome: RecoveryOutcome,
 }
 
+/// For how long after the last call that used up its CPU time, and while the reason is sought, calls are short.
+const SHORT_NS: u64 = 1_000_000_000;
+
 /// Faults that are kept for the report; later ones are only counted.
 const KEPT: usize = 256;
 
@@ -77,6 +80,8 @@ pub struct Supervisor<C: Class> {
     bundles: Option<Bundles>,
     escalation: Escalation,
     search: Search,
+    /// Calls are short since one that is being dealt with used up its CPU time: when the last such was.
+    short_since_ns: Option<u64>,
     /// Why the call of the last fault could not be rolled back, if that is so.
     no_rollback: Option<NoRollbackReport>,
     snapshots: Snapshots<Snapshot<C::Image>>,
@@ -120,6 +125,7 @@ impl<C: Class> Supervisor<C> {
             bundles: None,
             escalation: Escalation::new(C::MOVES),
             search: Search::default(),
+            short_since_ns: None,
             no_rollback: None,
             snapshots: Snapshots::default(),
             rollbacks: Downtime::default(),
@@ -220,6 +226,12 @@ impl<C: Class> Supervisor<C> {
 
     fn supervised_turn(&mut self, until_ns: u64) -> Result<Turn, NookError> {
         let turn = self.watched_turn(self.snapshots.until_ns(until_ns))?;
+        if let Some(since_ns) = self.short_since_ns
+            && self.escalation.is_idle()
+            && self.since(since_ns) >= SHORT_NS
+        {
+            self.shorten_calls(None);
+        }
         if self.policy.snapshots > 0 {
             let now_ns = self.nook.clock().now_ns();
             self.snapshots.after_turn(&mut self.nook, &self.policy, now_ns)?;
@@ -245,6 +257,13 @@ impl<C: Class> Supervisor<C> {
             }
         }
         Ok(turn)
+    }
+
+    /// Makes calls short after one that used up its CPU time: each further one that does not come to an end would
+    /// cost as much again, and a search takes five. Without a time they are as long as before.
+    fn shorten_calls(&mut self, since_ns: Option<u64>) {
+        self.short_since_ns = since_ns;
+        self.nook.shorten_calls(since_ns.is_some());
     }
 
     /// Goes on with the driver whose call was rolled back. Says whether that can be done.
@@ -298,6 +317,7 @@ impl<C: Class> Supervisor<C> {
 
     fn restart(&mut self, case: Case) -> Result<Turn, NookError> {
         self.restarts += 1;
+        self.shorten_calls(None);
         self.nook.restart()?;
         self.escalation.forget();
         self.search.restarted();
@@ -335,6 +355,9 @@ impl<C: Class> Supervisor<C> {
         self.faults += 1;
         let no_rollback = if self.policy.rollback { self.nook.no_rollback(&error) } else { None };
         self.no_rollback = no_rollback.as_ref().map(NoRollbackReport::from);
+        if matches!(&error, NookError::Fault { fault: Fault::CpuBudget { .. }, .. }) {
+            self.shorten_calls(Some(at_ns));
+        }
         let mut crash_state = None;
         if self.roll_back(at_ns, &error, &mut crash_state) {
             return Ok(Turn::Worked);

@@ -23,6 +23,10 @@ pub const TICK_NS: u64 = 2_000_000;
 /// call takes, also on a busy virtual machine: what was released cannot be recalled.
 const MAY_WAIT_NS: u64 = 20_000_000;
 
+/// What part of its CPU time a call may use while calls are [short](Budget::short): more than twenty times what a good
+/// driver needs.
+pub(crate) const SHORT: u64 = 4;
+
 /// How often it is noted, at a call's first tick, how long the thread has waited for a processor: as much of what it
 /// waited before the call may be taken off the call's time.
 pub(crate) const NOTE_WAITED_NS: u64 = 100_000_000;
@@ -93,6 +97,8 @@ pub(crate) enum Limit {
 /// The budget of the call that is running.
 pub(crate) struct Budget {
     limits: Budgets,
+    /// Calls may use only the [`SHORT`]th part of their CPU time.
+    short: bool,
     entry: Entry,
     /// CPU and wall time at the first tick of this call.
     first_tick: Option<(u64, u64)>,
@@ -118,6 +124,7 @@ impl Budget {
     pub(crate) fn new(limits: Budgets) -> Self {
         Budget {
             limits,
+            short: false,
             entry: Entry::Probe,
             first_tick: None,
             stands_since: None,
@@ -135,6 +142,11 @@ impl Budget {
     /// Returns what may be used.
     pub(crate) fn limits(&self) -> &Budgets {
         &self.limits
+    }
+
+    /// Says whether calls are short from now on.
+    pub(crate) fn shorten(&mut self, short: bool) {
+        self.short = short;
     }
 
     /// Returns the entry that runs, or ran last.
@@ -273,11 +285,12 @@ impl Budget {
 
     fn limits_of(&self, context: Context) -> [u64; 3] {
         let limits = &self.limits;
-        match context {
+        let [cpu_ns, awake_ns, total_ns] = match context {
             Context::Interrupt => [limits.interrupt_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Atomic => [limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Process => [limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns],
-        }
+        };
+        [if self.short { cpu_ns / SHORT } else { cpu_ns }, awake_ns, total_ns]
     }
 
     fn within(&self, used: u64, total: u64) -> Result<(), Fault> {
@@ -355,6 +368,19 @@ mod tests {
         budget.excuse_lost(60 * SECOND);
         let limit_ns = Budgets::default().interrupt_cpu_ns;
         assert_eq!(budget.tick(limit_ns, 2 * SECOND), Err(Fault::CpuBudget { entry: Entry::Irq, limit_ns }));
+    }
+
+    #[test]
+    fn short_calls_have_a_part_of_their_cpu_time_and_all_of_the_rest() {
+        let limit_ns = Budgets::default().interrupt_cpu_ns / SHORT;
+        let used = |short| {
+            let mut budget = budget();
+            budget.shorten(short);
+            budget.tick(0, SECOND).unwrap();
+            budget.tick(limit_ns, 2 * SECOND)
+        };
+        assert_eq!(used(false), Ok(()));
+        assert_eq!(used(true), Err(Fault::CpuBudget { entry: Entry::Irq, limit_ns }));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use nook_abi::{Context, Fault};
 
 use crate::Host;
-use crate::budget::{Budgets, Limit, NOTE_WAITED_NS, TICK_NS};
+use crate::budget::{Budgets, Limit, NOTE_WAITED_NS, SHORT, TICK_NS};
 use crate::clock::{ThreadId, thread_cpu_ns};
 
 /// In the cell beside the number: the call is in atomic context.
@@ -48,6 +48,8 @@ pub(crate) struct Watch {
     over: AtomicU64,
     /// Calls end at their next deadline check, whatever they have used.
     ends: AtomicBool,
+    /// Calls may use only a part of their CPU time.
+    short: AtomicBool,
 }
 
 /// In [`Watch::over`]: it is wall time that is up.
@@ -62,6 +64,11 @@ impl Watch {
     /// Returns whether calls end at their next deadline check.
     pub(crate) fn ends_calls(&self) -> bool {
         self.ends.load(Ordering::Acquire)
+    }
+
+    /// Returns the CPU time that a call may use, out of what its kind may ordinarily.
+    fn cpu_limit_ns(&self, ordinary_ns: u64) -> u64 {
+        if self.short.load(Ordering::Acquire) { ordinary_ns / SHORT } else { ordinary_ns }
     }
 
     /// Notes which thread makes the calls.
@@ -146,8 +153,8 @@ impl Sight {
         }
         let cpu_limit = match at.is_virtual {
             true => budgets.net_cpu_ns,
-            false if value & INTERRUPT != 0 => budgets.interrupt_cpu_ns,
-            false => budgets.atomic_cpu_ns,
+            false if value & INTERRUPT != 0 => watch.cpu_limit_ns(budgets.interrupt_cpu_ns),
+            false => watch.cpu_limit_ns(budgets.atomic_cpu_ns),
         };
         let delayed_ns = watch.delayed_ns.load(Ordering::Relaxed);
         let Some(begun) = &mut self.begun else {
@@ -190,6 +197,12 @@ impl Sight {
 }
 
 impl Host {
+    /// Says whether calls are short from now on: end after a part of the CPU time that they may ordinarily use.
+    pub(crate) fn shorten_calls(&mut self, short: bool) {
+        self.call.budget.shorten(short);
+        self.call.watch.short.store(short, Ordering::Release);
+    }
+
     /// Returns what the cell holds of the call that runs, as long as its time is not up.
     pub(crate) fn cell_value(&self) -> u32 {
         cell_value(self.call.context, self.counters.entries)
@@ -322,6 +335,14 @@ mod tests {
         assert!(!ticks(&mut clock, 2, 198, 390).contains(&true), "another call");
         assert!(ticks(&mut clock, 2, 390, 402).contains(&true));
         assert_eq!(clock.watch.over.load(Ordering::Relaxed), u64::from(cell_value(Context::Atomic, 2)));
+    }
+
+    #[test]
+    fn a_short_call_is_ended_after_a_part_of_that_time() {
+        let mut clock = Clock::new();
+        clock.watch.short.store(true, Ordering::Relaxed);
+        let ended = (0..200).step_by(2).find(|ms| clock.tick(1, ms * MS, Used(ms * MS, 0)));
+        assert!(ended.is_some_and(|ms| (45..60).contains(&ms)), "{ended:?}");
     }
 
     #[test]

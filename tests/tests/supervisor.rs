@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use e1000_model::{Behaviour, Model, ModelConfig};
 use nook_abi::net::NetFault;
 use nook_abi::{Entry, Fault, TrapKind};
-use nook_bus::{BusAccess, DmaWindow, Tracing};
+use nook_bus::{BusAccess, Clock, DmaWindow, Tracing};
 use nook_recovery::{BundleConfig, Policy, RecoveryOutcome, Supervisor};
 use nook_runtime::{
-    Budgets, Class, DriverModule, MemoryDump, Mmio, ModuleCache, Net, Nook, Wasi, WasmLauncher, now_ns,
+    Budgets, Class, DriverModule, MemoryDump, Mmio, ModuleCache, Net, Nook, NookBuilder, RollbackMethod, Wasi,
+    WasmLauncher, now_ns,
 };
 use nook_tests::{FrameQueues, cable, host, wat_driver};
 
@@ -106,6 +107,39 @@ fn while_the_back_off_waits_the_device_is_quiet_and_the_carrier_stays() {
     assert_eq!(supervisor.nook().backend().links, [true], "no link change was reported");
     supervisor.nook_mut().shut().unwrap();
     assert_eq!(supervisor.nook().backend().links, [true, false]);
+}
+
+#[test]
+fn while_the_reason_of_a_call_without_an_end_is_sought_calls_are_short_and_a_fresh_instance_has_all_its_time() {
+    let text = DIES_IN_POLL.replace("(func $breaks unreachable)", "(func $breaks (loop (br 0)))");
+    let module = DriverModule::from_bytes(&wat::parse_str(&text).unwrap(), Wasi::Refused).unwrap().metered();
+    let (near, _far) = cable();
+    let model = Model::new(ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() }, Box::new(near));
+    let method = RollbackMethod::Log.rollback();
+    let launcher = WasmLauncher::with_rollback(&module, &ModuleCache::none(), method).unwrap();
+    let nook = NookBuilder::of(&module, &[&e1000_regs::MAP])
+        .clock(Clock::new_virtual())
+        .net(Box::new(model), Box::new(launcher), FrameQueues::default())
+        .unwrap();
+    let mut supervisor = Supervisor::new(nook, Policy { snapshots: 0, ..Policy::default() });
+    supervisor.start().unwrap();
+    while supervisor.restarts() < 2 {
+        let now_ns = supervisor.nook().clock().now_ns();
+        supervisor.turn(now_ns + 1_000_000).unwrap();
+    }
+    let all_ns = Budgets::default().atomic_cpu_ns;
+    let told = supervisor.recoveries().iter().map(|recovery| {
+        let took = |ns: u64| recovery.fault.contains(&format!(" {} us ", ns / 1000));
+        let restarted = matches!(recovery.outcome, RecoveryOutcome::Restarted { .. });
+        assert!(took(all_ns) || took(all_ns / 4), "{}", recovery.fault);
+        (took(all_ns), restarted)
+    });
+    let told: Vec<_> = told.collect();
+    let instances: Vec<_> = told.split_inclusive(|(_, restarted)| *restarted).take(2).collect();
+    for instance in instances {
+        let whole: Vec<_> = instance.iter().map(|(whole, _)| *whole).collect();
+        assert!(whole.len() > 2 && whole[0] && whole[1..].iter().all(|whole| !whole), "{told:?}");
+    }
 }
 
 #[test]

@@ -94,6 +94,12 @@ impl<C: Class> Nook<C> {
         Some(RolledBackCall { entry, memory })
     }
 
+    /// Makes each call end after a quarter of the CPU time that it may ordinarily use, or no longer: for calls that are
+    /// tried again after one that did not come to an end.
+    pub fn shorten_calls(&mut self, short: bool) {
+        self.host_mut().shorten_calls(short);
+    }
+
     /// Ends calls of the driver in traps, at places that `seed` picks; see [`CrashWhen`]. Says whether they can be: it
     /// has to be a wasm driver that was compiled [for that](crate::DriverModule::counting).
     #[must_use]

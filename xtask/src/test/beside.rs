@@ -56,7 +56,7 @@ impl Others {
     }
 }
 
-/// Runs a part with what it prints in this file, then shows the file. What the tests need of the processors comes first.
+/// Runs a part with what it prints in this file, then shows the file. The tests have the processors first.
 fn run(program: &Path, name: &str, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("making {}", log.display()))?;
     let mut command = mortal("nice");
