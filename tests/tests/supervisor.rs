@@ -111,7 +111,15 @@ fn while_the_back_off_waits_the_device_is_quiet_and_the_carrier_stays() {
 
 #[test]
 fn while_the_reason_of_a_call_without_an_end_is_sought_calls_are_short_and_a_fresh_instance_has_all_its_time() {
-    let text = DIES_IN_POLL.replace("(func $breaks unreachable)", "(func $breaks (loop (br 0)))");
+    // The card is turned on: what is not would be noticed.
+    let on: String = [(0, 0x40), (0x100, 2), (0x400, 2)]
+        .map(|(offset, value)| format!("(call $write (i32.const 0) (i32.const {offset}) (i32.const {value}))"))
+        .concat();
+    let import = r#"(import "nook" "mmio_write32" (func $write (param i32 i32 i32)))"#;
+    let text = DIES_IN_POLL
+        .replace("(func $breaks unreachable)", "(func $breaks (loop (br 0)))")
+        .replace("(memory (export", &format!("{import} (memory (export"))
+        .replace("(call $link (i32.const 1)", &format!("{on} (call $link (i32.const 1)"));
     let module = DriverModule::from_bytes(&wat::parse_str(&text).unwrap(), Wasi::Refused).unwrap().metered();
     let (near, _far) = cable();
     let model = Model::new(ModelConfig { behaviour: Behaviour::calm(), ..ModelConfig::default() }, Box::new(near));

@@ -14,8 +14,8 @@ use crate::postmortem::lines_in_file;
 /// # Errors
 /// If there is nobody to tell it to.
 pub fn tell(record: &Record, file: &[u8]) -> Result<()> {
-    let mut text =
-        format!("trial {}: {:?}/{}: {}\n", record.trial, record.kind, record.class, record.what).to_lowercase();
+    let kind = format!("{:?}", record.kind).to_lowercase();
+    let mut text = format!("trial {}: {kind}/{}: {}\n", record.trial, record.class, record.what);
     if let Some(lines) = record.offset.and_then(|offset| lines_in_file(file, offset)) {
         for line in lines {
             let _ = writeln!(text, "  at {line}");
