@@ -257,6 +257,11 @@ pub fn text(args: &NewArgs) -> Result<String> {
     if beginning::is_of_another_version(Path::new(&tree)) {
         text += &format!("note: {}\n", beginning::other_version(&tree));
     }
+    if args.tree.is_none() {
+        text += &format!(
+            "note: the project builds against {tree}, from which this command was built; --tree names another\n"
+        );
+    }
     text += &format!("next: cd {}\n", args.name);
     for command in [kind.build, &run, kind.test] {
         text += &format!("      {}\n", filled(command));

@@ -175,6 +175,11 @@ fn line(map: Option<&'static RegisterMap>, call: &Value) -> String {
     }
     let name = word(&call["hostcall"]);
     let refused = if call["refused"] == true { "  REFUSED" } else { "" };
+    if let Some(text) = call["logged"].as_str() {
+        // A bundle may come from somebody else: what a terminal might obey is not printed.
+        let text: String = text.chars().map(|c| if nook_abi::is_printable(c) { c } else { '\u{fffd}' }).collect();
+        return format!("    {name}(level {}): {text}{refused}", hex(&args["level"]));
+    }
     let (Some(map), Some(offset), true) = (map, args["offset"].as_u64(), name.starts_with("mmio_")) else {
         let result = call["result"].as_u64().filter(|&result| result != 0);
         return format!(
@@ -253,6 +258,13 @@ mod tests {
         assert_eq!(line(map, &write), "    CTRL <- 0x4000200  [SPEED=0x2 RST]");
         let refused = json!({"hostcall": "mmio_write32", "args": {"bar": 0, "offset": 4, "value": 1}, "refused": true});
         assert_eq!(line(map, &refused), "    mmio_write32 BAR 0 0x4  REFUSED");
+    }
+
+    #[test]
+    fn what_a_driver_logged_is_shown_without_what_a_terminal_would_obey() {
+        let args = json!({"level": 1, "text": 0x1000, "len_bytes": 9});
+        let log = json!({"hostcall": "log", "args": args, "result": 0, "logged": "panic\u{1b}[2J"});
+        assert_eq!(line(None, &log), "    log(level 1): panic\u{fffd}[2J");
     }
 
     #[test]

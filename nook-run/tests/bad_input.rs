@@ -123,7 +123,7 @@ fn unfit_files() -> Vec<Unfit> {
         module(
             "a manifest without a name",
             Module::with_line("name", ""),
-            ["the manifest lacks the key \"name\"", guide],
+            ["the manifest lacks the key \"name\"", "docs/abi.md#manifest has every key"],
         ),
         module(
             "a manifest with a PCI id that is none",

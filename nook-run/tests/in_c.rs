@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{Place, built};
+use support::{Place, assert_is_said, built};
 
 fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("nook-run/ lies in the repository")
@@ -48,6 +48,16 @@ fn make(place: &Place, folder: &Path, args: &[&str]) -> String {
 fn it_passes_its_own_test() {
     let place = Place::new();
     assert!(make(&place, &folder(), &["test"]).ends_with("all is well\n"));
+}
+
+#[test]
+fn at_the_levels_that_have_no_drivers_in_c_it_says_which_have() {
+    for isolation in ["native", "wrapped", "process", "mpk"] {
+        let driver = built("edu-c.wasm");
+        let args = [driver.to_str().expect("a test's paths are text"), "--qemu", "edu", "--isolation", isolation];
+        let says = ["one in C has none, and runs at sfi and sfi+txn", "docs/security.md"];
+        assert_is_said(isolation, &Place::new().nook_run(args).end(), 1, &says);
+    }
 }
 
 #[test]

@@ -75,6 +75,8 @@ pub(crate) struct BundleContext<'a> {
     pub(crate) rolled_back: bool,
     /// Why it was not, if it could not be.
     pub(crate) no_rollback: Option<&'a NoRollbackReport>,
+    /// It is the fault that came last, of which the log says only how often it came.
+    pub(crate) repeated: bool,
 }
 
 /// Leaves bundles.
@@ -136,11 +138,16 @@ impl Bundles {
         let name = nook.host().manifest().name.clone();
         let total_bytes = nook.host().layout().total_pages() * 65536;
         let before = self.writer.take();
+        let repeated = about.repeated;
         let write = move || {
             // One at a time, or they would remove old ones together.
             before.map(JoinHandle::join);
             match write(&config, &name, &report, &crash_state, total_bytes) {
-                Ok(path) => tracing::info!("crash bundle: {}", path.display()),
+                Ok(path) if repeated => tracing::debug!("crash bundle: {}", path.display()),
+                Ok(path) => {
+                    let path = path.display();
+                    tracing::info!("crash bundle: {path} (explained by `nook-run postmortem {path}`)");
+                }
                 Err(error) => tracing::warn!("no crash bundle in {}: {error}", config.folder.display()),
             }
         };
@@ -175,7 +182,7 @@ fn report<C: Class>(
 ) -> Value {
     let host = nook.host();
     let manifest = host.manifest();
-    let BundleContext { error, policy, so_far, now_ns, rolled_back, no_rollback } = *about;
+    let BundleContext { error, policy, so_far, now_ns, rolled_back, no_rollback, repeated: _ } = *about;
     json!({
         "format": BUNDLE_FORMAT,
         "time": utc(SystemTime::now()).0,
@@ -228,7 +235,7 @@ fn memory(layout: &Layout, crash_state: &CrashState) -> Value {
 
 /// Writes the lines of `calls.jsonl`.
 fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
-    for step in &crash_state.steps {
+    for (at, step) in crash_state.steps.iter().enumerate() {
         let TracedCall { call, args: values, result, told_ns } = *step;
         let (kind, name, args) = match call {
             Call::Entry(entry) => ("entry", entry.info().name, entry.info().args),
@@ -241,6 +248,9 @@ fn calls(crash_state: &CrashState, out: &mut impl Write) -> io::Result<()> {
             Call::Entry(_) => line["at_ns"] = told_ns.into(),
             Call::Hostcall(_) => line["result"] = result.into(),
             Call::Refused(_) => line["refused"] = true.into(),
+        }
+        if let Some((_, text)) = crash_state.texts.iter().find(|(of, _)| *of == at) {
+            line["logged"] = text.as_str().into();
         }
         writeln!(out, "{line}")?;
     }

@@ -296,7 +296,15 @@ impl<C: Class> Supervisor<C> {
         let no_rollback = no_rollback.as_ref();
         let Some(snapshot) = snapshots.choose(policy, at_ns, |snapshot| nook.fits(snapshot)) else { return false };
         if let Some(bundles) = bundles {
-            let about = BundleContext { error, policy, so_far, now_ns: at_ns, rolled_back: false, no_rollback };
+            let about = BundleContext {
+                error,
+                policy,
+                so_far,
+                now_ns: at_ns,
+                rolled_back: false,
+                no_rollback,
+                repeated: false,
+            };
             bundles.leave(nook, crash_state.take(), &about);
         }
         let age_ms = at_ns.saturating_sub(snapshot.at_ns()) / 1_000_000;
@@ -325,18 +333,21 @@ impl<C: Class> Supervisor<C> {
         let after_ns = self.since(case.at_ns);
         self.restart_times.note(after_ns);
         self.note_outcome(case, RecoveryOutcome::Restarted { after_ns });
-        self.repeats.end();
-        tracing::info!("the driver was restarted");
+        match self.repeats.more() {
+            0 => tracing::info!("the driver was restarted"),
+            more => tracing::info!("the driver was restarted: the same fault as before, {} in a row", more + 1),
+        }
         self.snapshots.after_start(&mut self.nook, &self.policy)?;
         Ok(Turn::Worked)
     }
 
     fn leave_bundle(&mut self, crash_state: Option<CrashState>, error: &NookError, rolled_back: bool, now_ns: u64) {
         let so_far = self.so_far();
-        let Supervisor { nook, policy, bundles, no_rollback, .. } = self;
+        let Supervisor { nook, policy, bundles, no_rollback, repeats, .. } = self;
         let no_rollback = no_rollback.as_ref();
         let Some(bundles) = bundles else { return };
-        let about = BundleContext { error, policy, so_far, now_ns, rolled_back, no_rollback };
+        let repeated = !rolled_back && repeats.more() > 0;
+        let about = BundleContext { error, policy, so_far, now_ns, rolled_back, no_rollback, repeated };
         bundles.leave(nook, crash_state, &about);
     }
 
@@ -450,7 +461,7 @@ impl<C: Class> Supervisor<C> {
         error: NookError,
         crash_state: Option<CrashState>,
     ) -> Result<Turn, Quarantine> {
-        self.repeats.tell(format!("{error}{}", said_of(self.no_rollback.as_ref())));
+        self.repeats.tell(format!("{error}{}", said_of(self.no_rollback.as_ref())), case.at_ns);
         // At once, not when a wait is over: a driver that is not believed any more would reach memory through its
         // device meanwhile. If that fails, the restart tries again and fails too.
         if let Err(error) = self.nook.end() {

@@ -105,6 +105,10 @@ impl CheckedBars<'_> {
                     device.refused = Some((bar, offset));
                     return Err(Fault::BadArgument { call, argument: "value", value, rule });
                 }
+                if !device.device.device().may_use_memory() && device.policy.starts_transfer(bar, offset, width, value)
+                {
+                    device.report_transfer_without_dma(bar, offset);
+                }
             }
         }
         self.0.write(bar as u8, offset, width, value)

@@ -1,6 +1,8 @@
 //! What a driver did last, to investigate its end: a short ring of calls each way, which costs a few stores
 //! per call, and what was on its call stack and in its memory when it died.
 
+use std::collections::VecDeque;
+
 use nook_abi::{Entry, Fault, Hostcall};
 use nook_bus::LastValue;
 
@@ -8,6 +10,8 @@ use crate::{Host, NookError, Space};
 
 /// Calls that are kept.
 const STEPS: usize = 256;
+/// Of the last of them that log something, how many are kept with what they say.
+const TEXTS: usize = 16;
 /// The grain of a memory image.
 pub(crate) const PAGE_BYTES: u64 = 4096;
 
@@ -104,6 +108,8 @@ pub enum MemoryDump {
 pub struct CrashState {
     /// Its last calls, oldest first. Only what passes the sandbox's border is seen.
     pub steps: Vec<TracedCall>,
+    /// What the last of them that logged something said: which of `steps`, and the line as the log had it.
+    pub texts: Vec<(usize, String)>,
     /// Its call stack, innermost first, if its own code was running.
     pub callers: Vec<Caller>,
     /// Its memory, by address; pages that are not there were zero.
@@ -132,6 +138,8 @@ pub(crate) struct CallTrace {
     /// What watches besides.
     pub(crate) sink: Option<Box<dyn CallSink>>,
     memory: Vec<Page>,
+    /// What was logged last, each with how many steps there were before it.
+    texts: VecDeque<(usize, String)>,
 }
 
 impl Default for CallTrace {
@@ -148,6 +156,7 @@ impl Default for CallTrace {
             told_ns: 0,
             sink: None,
             memory: Vec::new(),
+            texts: VecDeque::new(),
         }
     }
 }
@@ -190,6 +199,14 @@ impl CallTrace {
         self.push(TracedCall { call, args, result, told_ns: self.told_ns });
     }
 
+    /// Notes what the hostcall says that is about to be noted.
+    pub(crate) fn logged(&mut self, text: String) {
+        if self.texts.len() == TEXTS {
+            self.texts.pop_front();
+        }
+        self.texts.push_back((self.count, text));
+    }
+
     #[inline]
     fn push(&mut self, step: TracedCall) {
         self.steps[self.count % STEPS] = step;
@@ -206,6 +223,7 @@ impl CallTrace {
     pub(crate) fn forget_since(&mut self, count: usize) {
         self.oldest = self.oldest.max(self.count.saturating_sub(STEPS));
         self.count = self.count.min(count + 1);
+        self.texts.retain(|(at, _)| *at < self.count);
     }
 
     /// Begins a new instance: what the last one had is dropped.
@@ -227,8 +245,10 @@ impl CallTrace {
     /// Takes all of it; the stack and the memory are gone from here afterwards.
     pub(crate) fn take(&mut self) -> CrashState {
         let oldest = self.oldest.max(self.count.saturating_sub(STEPS));
+        let texts = self.texts.iter().filter_map(|(at, text)| Some((at.checked_sub(oldest)?, text.clone())));
         CrashState {
             steps: (oldest..self.count).map(|at| self.steps[at % STEPS]).collect(),
+            texts: texts.collect(),
             callers: std::mem::take(&mut self.callers),
             memory: std::mem::take(&mut self.memory),
             registers: Vec::new(),
@@ -340,6 +360,28 @@ mod tests {
         // There are places for 256, of which 61 were taken for a while.
         assert_eq!((polls.first(), polls.last(), polls.len()), (Some(&105), Some(&300), 196));
         assert_eq!((steps.len(), steps[195].call), (197, Call::Entry(Entry::Stats)));
+    }
+
+    #[test]
+    fn what_was_logged_stays_with_its_call_and_goes_with_it() {
+        let mut trace = CallTrace::default();
+        let log = |trace: &mut CallTrace, text: String| {
+            trace.logged(text);
+            trace.hostcall(Hostcall::Log, padded([1]), &Ok(()));
+        };
+        trace.entry(Entry::Poll, padded([0]));
+        (0..=TEXTS).for_each(|n| log(&mut trace, n.to_string()));
+        let state = trace.take();
+        let kept: Vec<_> = state.texts.iter().map(|(at, text)| (*at, text.as_str())).collect();
+        assert_eq!((kept.len(), kept[0], kept[TEXTS - 1]), (TEXTS, (2, "1"), (TEXTS + 1, "16")));
+        let noted = trace.count();
+        trace.entry(Entry::Stats, padded([]));
+        log(&mut trace, "undone".into());
+        trace.forget_since(noted);
+        assert!(trace.take().texts.iter().all(|(_, text)| text != "undone"));
+        // Steps push out older ones, and their texts with them.
+        (0..STEPS as u64).for_each(|n| trace.entry(Entry::Poll, padded([n])));
+        assert!(trace.take().texts.is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nook_abi::{Fault, Status};
 use nook_bus::{
     BarMemory, Clock, DeviceError, DmaWindow, IovaRange, IrqKind, PciDevice, RegisterAddr, Service, Shadowed,
-    Transactional, WINDOW_ALIGN,
+    Transactional, WINDOW_ALIGN, register_name,
 };
 use nook_regs::RegisterMap;
 
@@ -56,6 +56,9 @@ pub(crate) struct DeviceState {
     reported_no_irq: bool,
     /// It was said of this instance that there is no room for a DMA region.
     reported_no_room: bool,
+    /// It was said that a transfer is started while the device may not use memory: once, as the code of the next
+    /// instance is the same.
+    reported_no_dma: bool,
 }
 
 impl DeviceState {
@@ -88,6 +91,7 @@ impl DeviceState {
             errors: 0,
             reported_no_irq: false,
             reported_no_room: false,
+            reported_no_dma: false,
         }
     }
 
@@ -175,6 +179,19 @@ impl DeviceState {
         }
     }
 
+    /// Says once that what a driver starts will come to nothing: its device reads zeros or all ones, and writes nothing,
+    /// without an error that anybody sees.
+    #[cold]
+    pub(crate) fn report_transfer_without_dma(&mut self, bar: u32, offset: u32) {
+        if !std::mem::replace(&mut self.reported_no_dma, true) {
+            let register = register_name(self.policy.map(), bar as u8, offset);
+            tracing::warn!(
+                "{register} starts a DMA transfer while DMA is off, so nothing is read from memory and nothing written to it: \
+                 call `dma_enable` in `open`, before the first transfer"
+            );
+        }
+    }
+
     pub(crate) fn irq_enable(&mut self, vector: u32, wanted: u32) -> Result<Result<(), Status>, Fault> {
         let have = match self.irq {
             Some((_, have)) => have,
@@ -247,6 +264,11 @@ impl DeviceState {
     #[inline]
     pub(crate) fn had_interrupts(&self) -> bool {
         self.had_interrupts
+    }
+
+    /// Returns whether any vector is on.
+    pub(crate) fn has_interrupts(&self) -> bool {
+        self.irq_enabled != 0
     }
 
     /// Returns how interrupts arrive, once they are on.

@@ -36,11 +36,11 @@ impl DriverLog {
         })
     }
 
-    /// Writes one line. Characters that a terminal might obey are replaced.
+    /// Writes one line, and returns it. Characters that a terminal might obey are replaced.
     ///
     /// # Errors
     /// [`Fault::LogFlood`] if the driver has sent too many in the second of `now_ns`.
-    pub fn message(&mut self, level: Level, text: &[u8], now_ns: u64) -> Result<(), Fault> {
+    pub fn message(&mut self, level: Level, text: &[u8], now_ns: u64) -> Result<String, Fault> {
         if self.messages.count(now_ns) > LIMIT_PER_S {
             return Err(Fault::LogFlood { limit_per_s: LIMIT_PER_S });
         }
@@ -52,7 +52,7 @@ impl DriverLog {
             Level::INFO => tracing::info!(target: "driver", driver, "{text}"),
             _ => tracing::debug!(target: "driver", driver, "{text}"),
         }
-        Ok(())
+        Ok(text)
     }
 }
 

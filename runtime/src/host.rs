@@ -442,7 +442,8 @@ impl Host {
         let said = self.last_device_error().filter(|_| about_device).map(str::to_owned);
         let module = self.blamed_filter().map(|name| format!("in `{name}`"));
         let detail = said.or_else(|| {
-            let parts = [self.register_of(fault), self.outside(fault), module];
+            let storm = matches!(fault, Fault::InterruptStorm { .. }).then(|| self.monitor.storm().to_owned());
+            let parts = [self.register_of(fault), self.outside(fault), storm, module];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             (!parts.is_empty()).then(|| parts.join("; "))
         });

@@ -23,6 +23,7 @@ pub(crate) const MAX_WINDOW_BYTES: u64 = 128 << 20;
 
 /// What most authors should read.
 const GUIDE: &str = "docs/writing-a-driver.md";
+const KEYS: &str = "docs/abi.md#manifest";
 /// What mends a driver that was made for another contract.
 const REBUILD: &str = "rebuild the driver with this host's SDK";
 
@@ -95,7 +96,7 @@ pub enum LoadError {
     #[error("more than one `{MANIFEST_SECTION}` section: keep one")]
     TwoManifests,
     /// A manifest with a mistake.
-    #[error("the manifest {0}; {GUIDE} has a correct one")]
+    #[error("the manifest {0}; {KEYS} has every key and what it may hold, and {GUIDE} a whole manifest")]
     BadManifest(String),
     /// Built for another host.
     #[error("{}", other_abi(*.0))]

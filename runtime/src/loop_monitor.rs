@@ -25,6 +25,8 @@ pub(crate) const MAX_VAIN_REST_NS: u64 = 1 << 20;
 pub(crate) struct LoopMonitor {
     /// Interrupts in consecutive turns, and what had come out of the driver when they began.
     irqs_in_row: u32,
+    /// How many of these the driver said were not its own.
+    not_mine_in_row: u32,
     moved: u64,
     /// When the host looks for itself next whether something came.
     next_quiet_ns: u64,
@@ -58,7 +60,7 @@ impl LoopMonitor {
     pub(crate) fn irqs(&mut self, vectors: u32, moved: u64) -> Result<(), Fault> {
         if vectors == 0 || moved != self.moved {
             self.moved = moved;
-            self.irqs_in_row = 0;
+            (self.irqs_in_row, self.not_mine_in_row) = (0, 0);
             return Ok(());
         }
         self.irqs_in_row += 1;
@@ -66,6 +68,21 @@ impl LoopMonitor {
             return Ok(());
         }
         Err(Fault::InterruptStorm { vector: vectors.trailing_zeros(), interrupts: self.irqs_in_row })
+    }
+
+    /// Notes that the driver said of an interrupt that it was not its own.
+    #[inline]
+    pub(crate) fn not_mine(&mut self) {
+        self.not_mine_in_row = self.not_mine_in_row.saturating_add(1);
+    }
+
+    /// Returns what a storm looks like from here: what the driver said of the interrupts, and what that means.
+    pub(crate) fn storm(&self) -> &'static str {
+        if self.not_mine_in_row >= self.irqs_in_row.saturating_sub(1) {
+            "`irq` said of each that it was not its own, and so left it raised: does it look at the right register?"
+        } else {
+            "`irq` said that it handled them, and the device raises them still: acknowledge the causes in the device"
+        }
     }
 
     /// Notes that the driver is polled now for another reason: the host need not poll by itself for a while.

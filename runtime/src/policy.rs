@@ -150,6 +150,14 @@ impl RegisterPolicy {
         Ok(())
     }
 
+    /// Returns whether a value that [`look`](Self::look) permitted starts a transfer between device and memory.
+    pub(crate) fn starts_transfer(&self, bar: u32, offset: u32, width: Width, value: u64) -> bool {
+        u8::try_from(bar).is_ok_and(|bar| {
+            let place = RegisterAddr { bar, offset, width };
+            self.transfers.iter().any(|watched| watched.starts(place, value))
+        })
+    }
+
     /// Resets what guards and transfers know of the device: it was reset, or what was written did not reach it.
     #[inline]
     pub fn forget(&mut self) {

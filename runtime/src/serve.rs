@@ -156,7 +156,9 @@ impl Core {
         let mut bytes = vec![0; len_bytes as usize];
         slice.copy_to(&mut bytes);
         let now_ns = host.clock().now_ns();
-        host.log.message(level, &bytes, now_ns)
+        let text = host.log.message(level, &bytes, now_ns)?;
+        host.call.trace.logged(text);
+        Ok(())
     }
 
     pub(crate) fn poll_schedule(host: &mut Host, queue: u32) -> Result<(), Fault> {

@@ -291,23 +291,58 @@ fn fault_not_completed() {
     nook.start().unwrap();
     nook.ask("add", vec![]).unwrap();
     let expected = MiscFault::NotCompleted { operations: 1, limit_ns: 20_000_000 };
-    assert_eq!(fault(answers(&mut nook).unwrap_err()), Fault::Class(ClassFault::Misc(expected)));
+    let error = answers(&mut nook).unwrap_err();
+    assert!(error.to_string().ends_with("(`add`: `irq_enable` was never called, so no interrupt can come)"), "{error}");
+    assert_eq!(fault(error), Fault::Class(ClassFault::Misc(expected)));
+}
+
+/// Returns what is said of a driver of QEMU's edu that has its interrupts on and these bodies, and never completes what
+/// it is asked for.
+fn said_of_edu(invoke: &str, irq: &str) -> String {
+    let open = "(drop (call $irq_enable (i32.const 0))) (i32.const 0)";
+    let budgets = Budgets { transmit_ns: 200_000_000, ..Budgets::default() };
+    let mut nook = edu(&[("open", open), ("invoke", invoke), ("irq", irq)], budgets);
+    nook.start().unwrap();
+    nook.ask("add", vec![]).unwrap();
+    answers(&mut nook).unwrap_err().to_string()
+}
+
+#[test]
+fn what_the_host_saw_of_the_interrupts_is_said_with_the_operation() {
+    const RAISE: &str = "(call $mmio_write32 (i32.const 0) (i32.const 0x60) (i32.const 1)) (i32.const 0)";
+    const ACKNOWLEDGE: &str = "(call $mmio_write32 (i32.const 0) (i32.const 0x64) (i32.const 1))";
+    let (handled, not_mine) = (format!("{ACKNOWLEDGE} (i32.const 1)"), format!("{ACKNOWLEDGE} (i32.const 0)"));
+    for (invoke, irq, says) in [
+        ("(i32.const 0)", "(i32.const 0)", "(`add`: no interrupt came since:"),
+        (RAISE, &*handled, "(`add`: 1 interrupt came since, and none of the calls completed it)"),
+        (RAISE, &*not_mine, "(`add`: 1 interrupt came since, and `irq` said of each that it was not its own)"),
+        // The line stays up.
+        (RAISE, "(i32.const 1)", "(`irq` said that it handled them, and the device raises them still: acknowledge"),
+        (RAISE, "(i32.const 0)", "(`irq` said of each that it was not its own, and so left it raised"),
+    ] {
+        let said = said_of_edu(invoke, irq);
+        assert!(said.contains(says), "{invoke} {irq}: {said}");
+    }
 }
 
 /// Returns what comes of a driver of QEMU's edu that does this once it may use DMA.
 fn of_edu(body: &str) -> Option<Fault> {
     // A driver without atomics may not turn DMA on.
     let open = format!("(atomic.fence) (drop (call $dma_enable)) {body} (i32.const 0)");
-    let module = driver_of(&[("open", &open)], "1234:11e8", "edu");
+    edu(&[("open", &open)], Budgets::default()).start().err().map(fault)
+}
+
+/// Returns a nook of QEMU's edu and a driver with these bodies.
+fn edu(bodies: &[(&str, &str)], budgets: Budgets) -> Nook<Misc> {
+    let module = driver_of(bodies, "1234:11e8", "edu");
     let maps = [&edu_regs::MAP];
     let mut builder = NookBuilder::of(&module, &maps);
     let window = builder.window().unwrap();
     let config = QemuConfig::new("edu".parse().unwrap(), QemuNet::User { restrict: true });
     let device = QemuDevice::start(config, window).unwrap();
-    let host = builder.host(Box::new(device)).unwrap();
+    let host = builder.budgets(budgets).host(Box::new(device)).unwrap();
     let launcher = WasmLauncher::new(module.into(), &ModuleCache::none(), Mmio::Emulated).unwrap();
-    let mut nook = Nook::misc(host, Box::new(launcher));
-    nook.start().err().map(fault)
+    Nook::misc(host, Box::new(launcher))
 }
 
 /// Each of these would have the device touch memory outside the window, or end QEMU's process, if it reached it.

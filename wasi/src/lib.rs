@@ -119,7 +119,7 @@ impl OutputStream for Lines {
             }
             let line = std::mem::take(&mut self.begun);
             // Its clocks are the machine's, too.
-            let told = self.log.message(self.level, &line, now_ns());
+            let told = self.log.message(self.level, &line, now_ns()).map(drop);
             told.map_err(|fault| StreamError::LastOperationFailed(Error::new(ErrorKind::QuotaExceeded, fault).into()))?;
         }
         Ok(())

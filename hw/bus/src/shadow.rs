@@ -225,6 +225,11 @@ impl Shadowed {
         Ok(any)
     }
 
+    /// Returns whether the device may read and write memory by itself (bus mastering).
+    pub fn may_use_memory(&self) -> bool {
+        self.bus_master
+    }
+
     /// Returns whether the map says of any register what must be set in it.
     pub fn has_needs(&self) -> bool {
         !self.needs.is_empty()

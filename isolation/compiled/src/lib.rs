@@ -24,7 +24,11 @@ const MOST_BYTES: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
     /// It cannot be read.
-    #[error("the compiled driver {}: {why}; `nook-run build`, or `cargo xtask drivers` in nook's tree, makes it beside the driver's wasm file", path.display())]
+    #[error(
+        "the compiled driver {}: {why}; of a driver in Rust, `nook-run build`, or `cargo xtask drivers` in nook's tree, \
+         makes it beside the wasm file; one in C has none, and runs at sfi and sfi+txn (docs/security.md has the levels)",
+        path.display()
+    )]
     Unreadable {
         /// Where it should be.
         path: PathBuf,

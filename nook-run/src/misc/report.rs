@@ -35,9 +35,11 @@ pub struct Tried {
     pub output: Option<String>,
     /// Why it gave nothing, the last time that it did not.
     pub failure: Option<String>,
-    /// How often it gave what it should, or anything if nothing is expected.
+    /// How often it gave what it should.
     pub right: u64,
-    /// How often it gave something else, or was refused.
+    /// How often it gave something with which nothing was compared: what it should give is not known.
+    pub not_compared: u64,
+    /// How often it gave something else, or was refused or given up.
     pub wrong: u64,
     /// How often it was lost with its driver.
     pub lost: u64,
@@ -61,9 +63,16 @@ impl Tried {
             output: None,
             failure: None,
             right: 0,
+            not_compared: 0,
             wrong: 0,
             lost: 0,
         }
+    }
+
+    /// Counts that it is not asked for again, after it was lost with its driver this often in a row.
+    pub fn given_up(&mut self, lost: u32) {
+        self.wrong += 1;
+        self.failure = Some(format!("was lost with its driver {lost} times in a row, and is not asked for again"));
     }
 
     /// Counts an answer.
@@ -71,8 +80,12 @@ impl Tried {
         match outcome {
             Ok(output) => {
                 let output = hex(&output);
-                let right = self.expected.as_ref().is_none_or(|expected| *expected == output);
-                *if right { &mut self.right } else { &mut self.wrong } += 1;
+                let count = match &self.expected {
+                    None => &mut self.not_compared,
+                    Some(expected) if *expected == output => &mut self.right,
+                    Some(_) => &mut self.wrong,
+                };
+                *count += 1;
                 self.output = Some(output);
             }
             Err(failure) => {
@@ -82,9 +95,9 @@ impl Tried {
         }
     }
 
-    /// Returns whether it gave what it should, each time that it gave something.
+    /// Returns whether it gave what it should, as far as that is known, each time that it gave something.
     pub fn went_well(&self) -> bool {
-        self.right > 0 && self.wrong == 0
+        self.right + self.not_compared > 0 && self.wrong == 0
     }
 }
 
@@ -92,14 +105,19 @@ impl MiscReport {
     /// Describes it in words.
     pub fn text(&self, run: &Report) -> String {
         let mut text = String::new();
-        for Tried { name, input, expected, output, failure, right, wrong, lost } in &self.operations {
+        for tried in &self.operations {
+            let Tried { name, input, expected, output, failure, right, not_compared, wrong, lost } = tried;
             let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
             let came = output.as_deref().or(failure.as_deref()).unwrap_or("was not done");
             let _ = write!(text, "{name} {} -> {}", dash(input), dash(came));
             if let Some(expected) = expected.as_ref().filter(|expected| output.as_ref() != Some(expected)) {
                 let _ = write!(text, ", and should be {}", dash(expected));
             }
-            let _ = write!(text, ": {right} right, {wrong} wrong");
+            if *not_compared > 0 {
+                let _ = write!(text, ": {not_compared} done, {wrong} wrong; with nothing to compare the output with");
+            } else {
+                let _ = write!(text, ": {right} right, {wrong} wrong");
+            }
             if *lost > 0 {
                 let _ = write!(text, ", {lost} lost with their driver");
             }
@@ -135,5 +153,15 @@ mod tests {
         assert_eq!(tried(&[Ok(vec![3]), Ok(vec![4])]), (1, 1, 0, false));
         assert_eq!(tried(&[Err(Failure::GivenUp), Ok(vec![3])]), (1, 1, 0, false));
         assert_eq!(tried(&[Err(Failure::Lost)]), (0, 0, 1, false));
+    }
+
+    #[test]
+    fn what_is_compared_with_nothing_is_not_right_and_went_well() {
+        let operation = OperationInfo { name: "add".into(), input: None, output: None };
+        let mut tried = Tried::of(&operation, &[1, 2]);
+        tried.answered(Ok(vec![7]));
+        assert_eq!((tried.right, tried.not_compared, tried.wrong, tried.went_well()), (0, 1, 0, true));
+        tried.given_up(3);
+        assert!(!tried.went_well());
     }
 }

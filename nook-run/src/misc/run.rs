@@ -16,6 +16,9 @@ use crate::signals::Signals;
 
 /// How long an example may take.
 const PATIENCE_NS: u64 = 30_000_000_000;
+/// How often in a row an operation may be lost with its driver. What is lost once or twice may have met a crash that was
+/// not its doing; a third time, a driver that never completes it would be asked again for ever.
+const MOST_LOST: u32 = 3;
 
 /// The examples, and the one that was asked for last.
 struct Examples {
@@ -23,6 +26,8 @@ struct Examples {
     at: usize,
     /// Its ticket, and when it is late.
     asked: Option<(u32, u64)>,
+    /// How often in a row it was lost.
+    lost: u32,
 }
 
 /// Runs one nook, from options to its report, and returns how it ended.
@@ -126,11 +131,11 @@ impl Examples {
         });
         let asked = asked.collect::<Result<Vec<_>>>()?;
         if !asked.is_empty() {
-            return Ok(Examples { all: asked, at: 0, asked: None });
+            return Ok(Examples { all: asked, at: 0, asked: None, lost: 0 });
         }
         let with_input = nook.operations().iter().filter_map(|operation| Some((operation, operation.input.clone()?)));
         let all = with_input.map(|(operation, input)| (Tried::of(operation, &input), input)).collect();
-        Ok(Examples { all, at: 0, asked: None })
+        Ok(Examples { all, at: 0, asked: None, lost: 0 })
     }
 
     /// Takes the answer to what was asked for, and asks for the next, from the first on again if `repeats`.
@@ -141,9 +146,14 @@ impl Examples {
                 continue;
             }
             // What was lost with its driver is asked for again.
-            let lost = matches!(outcome, Err(Failure::Lost));
-            self.all[self.at].0.answered(outcome);
-            self.at += usize::from(!lost);
+            self.lost = if outcome == Err(Failure::Lost) { self.lost + 1 } else { 0 };
+            let tried = &mut self.all[self.at].0;
+            tried.answered(outcome);
+            if self.lost == MOST_LOST {
+                tried.given_up(MOST_LOST);
+                self.lost = 0;
+            }
+            self.at += usize::from(self.lost == 0);
         }
         if let Some((_, late_ns)) = self.asked {
             let name = &self.all[self.at].0.name;

@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod numbers;
+mod overdue;
 mod port;
 mod serve;
 
@@ -40,6 +41,8 @@ struct Asked {
     input: Vec<u8>,
     /// How many drivers ended while they were being asked.
     ends: u32,
+    /// Interrupts of the driver when it was accepted, and how many of them it said were not its own.
+    irqs: (u64, u64),
 }
 
 /// What came of an operation.
@@ -232,10 +235,13 @@ impl Class for Misc {
     fn check_health(&mut self, driver: &mut dyn Driver, now_ns: u64) -> Result<Option<u64>, NookError> {
         let host = driver.host_mut();
         let limit_ns = host.call.budget.limits().transmit_ns;
-        let operations = self.open.iter().filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(limit_ns)).count();
+        let overdue = self.open.iter().filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(limit_ns));
+        let overdue: Vec<&Asked> = overdue.map(|(asked, _)| asked).collect();
+        let operations = overdue.len();
         // The first time, the driver is polled once more: it may have been the nook that stood still.
         if std::mem::replace(&mut self.suspect, operations > 0) && operations > 0 {
-            return Err(host.error(MiscFault::NotCompleted { operations: operations as u32, limit_ns }.into()));
+            let fault = MiscFault::NotCompleted { operations: operations as u32, limit_ns }.into();
+            return Err(NookError::Fault { fault, detail: Some(overdue::seen(host, &overdue)) });
         }
         if operations > 0 {
             host.call.due.poll();
@@ -282,7 +288,8 @@ impl Class for Misc {
         let Some(status) = refused else {
             // It is open, or completed already, which `collect` finds.
             let since_ns = self.now_ns;
-            self.open.extend(self.given.take().map(|asked| (asked, since_ns)));
+            let irqs = overdue::irqs(driver.host());
+            self.open.extend(self.given.take().map(|asked| (Asked { irqs, ..asked }, since_ns)));
             self.moves += 1;
             return Ok(());
         };
@@ -383,7 +390,7 @@ impl Nook<Misc> {
         let ticket = misc.next_ticket;
         misc.next_ticket = ticket.wrapping_add(1);
         misc.counters.asked += 1;
-        misc.waiting.push_back(Asked { ticket, operation: operation as u32, input, ends: 0 });
+        misc.waiting.push_back(Asked { ticket, operation: operation as u32, input, ends: 0, irqs: (0, 0) });
         Ok(ticket)
     }
 

@@ -98,6 +98,7 @@ impl<C: Class> Nook<C> {
             host.counters.irqs += 1;
             if answer & irq_result::HANDLED == 0 {
                 host.counters.irqs_not_mine += 1;
+                host.monitor.not_mine();
             }
             if answer & irq_result::POLL != 0 {
                 host.call.due.poll();

@@ -67,6 +67,11 @@ impl Watched {
         }
     }
 
+    /// Returns whether what is to be written starts a transfer, if it is permitted.
+    pub(super) fn starts(&self, place: RegisterAddr, value: u64) -> bool {
+        place == self.start && value & self.transfer.start != 0
+    }
+
     /// Looks at what is to be written, and takes note of it; or refuses it with a rule.
     pub(super) fn look(
         &mut self,
