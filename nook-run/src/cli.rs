@@ -266,6 +266,7 @@ fn nook(text: &str) -> Result<NookArg, String> {
 
 /// A run.
 #[derive(Clone, Debug, Args)]
+#[command(group(clap::ArgGroup::new("work").args(["exercise", "call"]).multiple(true)))]
 pub struct RunArgs {
     /// The driver's file, for instance target/drivers/e1000.wasm; with a filter beside it, both:
     /// e1000.wasm+filter.wasm.
@@ -375,9 +376,9 @@ pub struct RunArgs {
     pub crash_at: Option<(Entry, u64)>,
 
     /// Runs on virtual time: it advances by fixed amounts while code runs, and jumps ahead where the nook would
-    /// wait. The same command gives the same report each time, to the byte, and usually sooner. For exercises on the
-    /// embedded model; see docs/virtual-time.md.
-    #[arg(long, requires = "exercise", conflicts_with_all = ["qemu", "pci", "tap", "wasi", "nbd", "attach"])]
+    /// wait. The same command gives the same report each time, to the byte, and usually sooner. For exercises, and
+    /// calls of a misc driver, on the embedded model; see docs/virtual-time.md.
+    #[arg(long, requires = "work", conflicts_with_all = ["qemu", "pci", "tap", "wasi", "nbd", "attach"])]
     pub virtual_time: bool,
 
     /// Gives a driver that was built for WASI an empty world, for development; what it prints goes to the log.

@@ -126,8 +126,8 @@ fn napping(ids: &str, registers: &str, [open, invoke, work]: [&str; 3]) -> Vec<u
     let probe = r#"(global $page (mut i32) (i32.const 0))
         (data (i32.const 64) "nap") (data (i32.const 128) "it \1b[2J went wrong")
         (func (export "nook_probe") (param i32 i32) (result i32)
-            (global.set $page (local.get 0))
-            (memory.copy (i32.wrap_i64 (i64.load offset=48 (local.get 0))) (i32.const 64) (i32.const 3))
+            (global.set $page (local.get 1))
+            (memory.copy (i32.wrap_i64 (i64.load offset=48 (local.get 1))) (i32.const 64) (i32.const 3))
             (call $attach (i32.const 3)))"#;
     let entries = format!(
         r#"(func (export "nook_remove")) (func (export "nook_stop") (result i32) (i32.const 0))
@@ -149,7 +149,7 @@ fn nap(place: &Place, invoke: &str, work: &str) -> (Ended, Value) {
     place.file("policy.toml", "[bundles]\nfolder = \"bundles\"\nevery = \"0s\"\n");
     let args = ["driver.wasm", "--virtual-time", "--call", "nap", "--policy", "policy.toml", "--json", "report.json"];
     let ended = place.nook_run(args).end();
-    let report = std::fs::read(place.at("report.json")).expect("a report");
+    let report = std::fs::read(place.at("report.json")).unwrap_or_else(|_| panic!("no report: {}", ended.stderr));
     (ended, serde_json::from_slice(&report).expect("JSON"))
 }
 

@@ -67,7 +67,7 @@ fn each_class_has_a_beginning_in_rust() {
         "5 passed",
     ];
     follow(&[
-        (&["my-edu", "--class", "misc"], again, &["first - -> ed000001: 1 right", "2 passed"]),
+        (&["my-edu", "--class", "misc"], again, &["first - -> ed000001: 1 done", "2 passed"]),
         (&["my-line", "--class", "serial"], "", &["my-line 0.1.0 drives", "2 passed"]),
         (&["my-disk", "--class", "block"], "", &["nothing reaches the device", VERIFIED, "2 passed"]),
         (&["my-card", "--class", "net", "--qemu", "e1000e"], "", &["my-card 0.1.0 drives Intel 82574L", "2 passed"]),
@@ -81,7 +81,7 @@ fn each_class_has_a_beginning_in_c() {
     let disk = ["my-nvme", "--class", "block", "--lang", "c", "--qemu", "nvme,file=disk.img"];
     let well = "all is well";
     follow(&[
-        (&edu, "make clean && ls", &["first - -> ed000001: 1 right", well]),
+        (&edu, "make clean && ls", &["first - -> ed000001: 1 done", well]),
         (&["my-line", "--class", "serial", "--lang", "c"], "", &["my-line 0.1.0 drives", well]),
         (&["my-disk", "--class", "block", "--lang", "c"], "", &["nothing reaches the device", VERIFIED, well]),
         (&disk, "", &["my-nvme 0.1.0 drives", "read ", "0 errors, 0 wrong", well]),

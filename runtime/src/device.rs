@@ -179,8 +179,8 @@ impl DeviceState {
         }
     }
 
-    /// Says once that what a driver starts will come to nothing: its device reads zeros or all ones, and writes nothing,
-    /// without an error that anybody sees.
+    /// Says once that what a driver starts will come to nothing: its device reads and writes no memory, and nobody sees
+    /// an error.
     #[cold]
     pub(crate) fn report_transfer_without_dma(&mut self, bar: u32, offset: u32) {
         if !std::mem::replace(&mut self.reported_no_dma, true) {

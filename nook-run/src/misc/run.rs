@@ -16,8 +16,8 @@ use crate::signals::Signals;
 
 /// How long an example may take.
 const PATIENCE_NS: u64 = 30_000_000_000;
-/// How often in a row an operation may be lost with its driver. What is lost once or twice may have met a crash that was
-/// not its doing; a third time, a driver that never completes it would be asked again for ever.
+/// How often in a row an operation may be lost with its driver. What is lost once or twice may have met a crash that
+/// was not its doing; without a limit, a driver that never completes it would be asked again for ever.
 const MOST_LOST: u32 = 3;
 
 /// The examples, and the one that was asked for last.
