@@ -5,6 +5,8 @@ use crate::Policy;
 /// A search that has gone on for this time, with this many faults, is in vain. One that finds something has some five.
 const VAIN_NS: u64 = 1_000_000_000;
 const VAIN_FAULTS: u32 = 6;
+/// The time in which as many calls that do not come to an end are ended while calls are short.
+const SHORT_VAIN_NS: u64 = VAIN_NS / 4;
 
 /// The search that goes on, and how often one was ended because it was in vain.
 #[derive(Debug, Default)]
@@ -20,15 +22,16 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Notes a fault; `first` says that nothing was sought before, so that it may be over with a retry. Returns whether
+    /// Notes a fault; `first` says that nothing was sought before, so that it may be over with a retry, and `short` that
+    /// [calls are short](nook_runtime::Nook::shorten_calls). Returns whether
     /// the search is in vain, and the driver is to be restored or restarted. Not more often than that helps: things
     /// that end a driver may come all the time, and then it is better to give each of them up than to be in
     /// quarantine.
     ///
     /// A fault soon after a search was in vain needs no other: the snapshot that was restored is no better.
-    pub(crate) fn is_vain(&mut self, first: bool, policy: &Policy, at_ns: u64) -> bool {
+    pub(crate) fn is_vain(&mut self, first: bool, short: bool, policy: &Policy, at_ns: u64) -> bool {
         let soon = self.vain_ns.is_some_and(|vain_ns| at_ns < vain_ns + VAIN_NS);
-        if !soon && !self.goes_on_for_long(first, at_ns) {
+        if !soon && !self.goes_on_for_long(first, short, at_ns) {
             return false;
         }
         (self.since_ns, self.faults) = (at_ns, 0);
@@ -42,7 +45,7 @@ impl Search {
         vain
     }
 
-    fn goes_on_for_long(&mut self, first: bool, at_ns: u64) -> bool {
+    fn goes_on_for_long(&mut self, first: bool, short: bool, at_ns: u64) -> bool {
         if first {
             return false;
         }
@@ -51,7 +54,7 @@ impl Search {
         }
         self.last_ns = at_ns;
         self.faults += 1;
-        self.faults >= VAIN_FAULTS && at_ns >= self.since_ns + VAIN_NS
+        self.faults >= VAIN_FAULTS && at_ns >= self.since_ns + if short { SHORT_VAIN_NS } else { VAIN_NS }
     }
 
     /// Notes that a fresh instance runs: its faults may be others.
@@ -69,7 +72,7 @@ mod tests {
         let policy = Policy { snapshots: 1, window_ns: 60 * VAIN_NS, ..Policy::DEFAULT };
         let mut search = Search::default();
         // A hundred a second, of which some are the first again.
-        let mut vain = |fault: u64| search.is_vain(fault.is_multiple_of(7), &policy, fault * VAIN_NS / 100);
+        let mut vain = |fault: u64| search.is_vain(fault.is_multiple_of(7), false, &policy, fault * VAIN_NS / 100);
         let vains: Vec<_> = (100..7000).filter(|fault| vain(*fault)).collect();
         let seconds: Vec<_> = vains.iter().map(|fault| fault / 100).collect();
         assert_eq!(seconds, [2, 2, 60, 60], "two in a window");
@@ -80,7 +83,7 @@ mod tests {
         let policy = Policy { snapshots: 2, window_ns: 60 * VAIN_NS, ..Policy::DEFAULT };
         // A loop in each call, of a fifth of a second.
         let looping =
-            |search: &mut Search, fault: u64, first: bool| search.is_vain(first, &policy, fault * VAIN_NS / 5);
+            |search: &mut Search, fault: u64, first: bool| search.is_vain(first, false, &policy, fault * VAIN_NS / 5);
         let mut search = Search::default();
         let vains: Vec<_> = (10..20).filter(|fault| looping(&mut search, *fault, *fault == 10)).collect();
         assert_eq!(vains, [16, 17, 18], "both snapshots, and a restart");
@@ -94,14 +97,26 @@ mod tests {
     }
 
     #[test]
+    fn while_calls_are_short_a_search_is_in_vain_as_much_sooner() {
+        // A loop in each call: a fifth of a second the first time, then a quarter of that.
+        let since_ns = 10 * VAIN_NS + VAIN_NS / 5;
+        for (short, faults) in [(false, 21), (true, 6)] {
+            let mut search = Search::default();
+            let at = |fault: u64| since_ns + fault * VAIN_NS / 20;
+            let vain = |fault: &u64| search.is_vain(*fault == 0, short, &Policy::DEFAULT, at(*fault));
+            assert_eq!((0..100).find(vain), Some(faults), "short: {short}");
+        }
+    }
+
+    #[test]
     fn a_search_that_finds_something_and_faults_that_one_retry_mends_are_not_in_vain() {
         let mut search = Search::default();
         for found in 0..1000 {
             for fault in 0..VAIN_FAULTS {
                 let at_ns = found * 10 * VAIN_NS + u64::from(fault) * 1000;
-                assert!(!search.is_vain(fault == 0, &Policy::DEFAULT, at_ns));
+                assert!(!search.is_vain(fault == 0, true, &Policy::DEFAULT, at_ns));
             }
         }
-        assert!((0..100_000).all(|fault| !search.is_vain(true, &Policy::DEFAULT, fault * VAIN_NS / 1000)));
+        assert!((0..100_000).all(|fault| !search.is_vain(true, true, &Policy::DEFAULT, fault * VAIN_NS / 1000)));
     }
 }

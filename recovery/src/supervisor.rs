@@ -407,7 +407,7 @@ impl<C: Class> Supervisor<C> {
         let retries = self.policy.retries;
         let first = self.escalation.is_idle();
         let mut action = entry.map_or(Action::Restart, |entry| self.escalation.faulted(entry, retries));
-        if action != Action::Restart && self.search.is_vain(first, &self.policy, at_ns) {
+        if action != Action::Restart && self.search.is_vain(first, self.short_since_ns.is_some(), &self.policy, at_ns) {
             tracing::warn!("no single thing explains the faults: calls are not rolled back any more");
             action = Action::Restart;
         }
