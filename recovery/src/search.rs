@@ -22,7 +22,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Notes a fault; `first` says that nothing was sought before, so that it may be over with a retry, and `short` that
+    /// Notes a fault; `first` says that nothing was sought before, so that it may be over with a retry; `short` that
     /// [calls are short](nook_runtime::Nook::shorten_calls). Returns whether
     /// the search is in vain, and the driver is to be restored or restarted. Not more often than that helps: things
     /// that end a driver may come all the time, and then it is better to give each of them up than to be in
