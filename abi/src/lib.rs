@@ -61,6 +61,9 @@ pub const OLDEST_ABI: (u16, u16) = (1, 0);
 /// An address in the driver's own memory: 32 bits in a wasm driver, a pointer's bits in a native one.
 pub type Addr = usize;
 
+/// The most queues for which `poll` is called.
+pub const MOST_QUEUES: u32 = 8;
+
 /// Why [`Entry::Probe`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

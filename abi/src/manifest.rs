@@ -36,6 +36,9 @@ pub struct Manifest<S> {
     pub dma_mask_bits: u8,
     /// `irq_vectors`: how many it can use, 1 to 32. Default 1.
     pub irq_vectors: u8,
+    /// `queues`: for how many queues `poll` can be called, 1 to 8. Default 1. A driver with several uses as many as the
+    /// operator wants, one unless told otherwise, and has one interrupt vector while that is one.
+    pub queues: u8,
     /// `class`: what it drives, and what this class adds.
     pub keys: ClassKeys,
 }
@@ -102,7 +105,7 @@ pub(crate) type Find<'f, 'a> = &'f dyn Fn(&str) -> Option<&'a str>;
 
 /// The keys of every module, and those of modules that drive a device.
 const ALWAYS: [&str; 6] = ["abi", "name", "version", "license", "class", "heap_bytes"];
-const DEVICE: [&str; 5] = ["pci", "registers", "dma_bytes", "dma_mask_bits", "irq_vectors"];
+const DEVICE: [&str; 6] = ["pci", "registers", "dma_bytes", "dma_mask_bits", "irq_vectors", "queues"];
 
 /// Returns the lines of a manifest: key and value.
 fn pairs<'a>(text: &'a str) -> impl Iterator<Item = Result<(&'a str, &'a str), ManifestError<'a>>> {
@@ -170,6 +173,7 @@ impl<'a> Manifest<&'a str> {
                 false => 64,
             },
             irq_vectors: number("irq_vectors", find("irq_vectors"), Some(1), 1..=32, "1 to 32")? as u8,
+            queues: number("queues", find("queues"), Some(1), 1..=crate::MOST_QUEUES, "1 to 8")? as u8,
             keys: class.keys(&find)?,
         })
     }
@@ -211,6 +215,7 @@ impl<S: AsRef<str>> Manifest<S> {
             dma_bytes: self.dma_bytes,
             dma_mask_bits: self.dma_mask_bits,
             irq_vectors: self.irq_vectors,
+            queues: self.queues,
             keys: self.keys,
         }
     }

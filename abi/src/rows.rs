@@ -59,7 +59,8 @@ cancels it." }
             Time ANY (1, 0) WorkSchedule fn work_schedule() -> ();
             { "A message for people: `len_bytes` of UTF-8 at `text`, at most 512; `level` is 1 (error) to 4 (debug)." }
             Log ANY (1, 0) Log fn log(level: u32, text: Addr, len_bytes: u32) -> ();
-            { "Asks for a call of `poll`, as `irq` does with its result." }
+            { "Asks for a call of `poll` for this queue, as `irq` does with its result for queue 0. `queue` is less than the \
+manifest's `queues`, and than the number that the operator wants." }
             Time ANY (1, 0) PollSchedule fn poll_schedule(queue: u32) -> ();
         }
     };
@@ -83,7 +84,8 @@ a `ProbeReason`; `host_page` is the address of the `HostPage`." }
             { "Service ends: DMA and interrupts stop, and all that the driver was given is returned." }
             Process required plain (1, 0) Stop fn stop() -> i32;
             { "Moves what its class moves between the host's rings and the device, at most `budget` entries of each \
-ring. `flags` holds bits of the class. Returns a `poll_result`." }
+ring. `flags` holds bits of the class. `queue` is 0, or one that `poll_schedule` asked for; what was asked for is called \
+in turn. Returns a `poll_result`." }
             Atomic required transaction (1, 0) Poll fn poll(queue: u32, budget: u32, flags: u32) -> u32;
             { "An interrupt fired, perhaps another device's. Returns `irq_result` bits." }
             Interrupt required transaction (1, 0) Irq fn irq(vector: u32) -> u32;

@@ -278,7 +278,7 @@ pub struct RunArgs {
     /// and the logging options apply to all of them.
     #[arg(long, value_name = "MODULES OPTIONS", value_parser = nook, conflicts_with_all = [
         "driver", "filter_rule", "call", "serve", "pty", "line", "qemu", "qemu_part", "qemu_program", "pci", "tap", "wire", "seed", "calm", "pcap", "exercise", "disk", "namespace", "queues", "nbd", "attach", "nbd_name", "read_only", "destroy_data", "depth", "io_bytes", "isolation",
-        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "counters", "wasi", "process_wait", "registers", "state", "trace", "record",
+        "mmio", "policy", "virtual_time", "crash_every", "crash_at", "promiscuous", "rx_queues", "counters", "wasi", "process_wait", "registers", "state", "trace", "record",
     ])]
     pub nook: Vec<NookArg>,
 

@@ -103,6 +103,9 @@ fn describe(out: &mut String, module: &DriverModule, map: Option<&RegisterMap>) 
     writeln!(out, "class           {}, PCI {}", m.class(), ids.collect::<Vec<_>>().join(" "))?;
     writeln!(out, "registers       map `{}`", m.registers)?;
     writeln!(out, "interrupts      {} vector(s)", m.irq_vectors)?;
+    if m.queues > 1 {
+        writeln!(out, "queues          {}, if the operator wants more than one", m.queues)?;
+    }
     writeln!(out, "DMA             {} address bits, {} bytes for rings", m.dma_mask_bits, m.dma_bytes)?;
     if let Some(NetKeys { rx_buffers, tx_buffers, buffer_bytes, .. }) = NetKeys::of(m) {
         let before = pool_of(module.manifest()).headroom_bytes;

@@ -191,7 +191,8 @@ pub trait Bisect {
 /// If that is no answer, or the driver did something wrong.
 #[inline]
 pub(crate) fn poll(driver: &mut dyn Driver, budget: u32, flags: u32) -> Result<u32, NookError> {
-    match driver.poll(0, budget, flags) {
+    let queue = driver.host().call.due.queue();
+    match driver.poll(queue, budget, flags) {
         Ok(answer @ ..=poll_result::AGAIN) => Ok(answer),
         Ok(answer) => {
             let rule = "neither idle nor again";

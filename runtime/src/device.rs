@@ -36,6 +36,8 @@ pub(crate) struct DeviceState {
     /// How often the window was mapped: it alternates between places.
     maps: u64,
     pub(crate) regions: DmaRegions,
+    /// How many of its queues the driver is to use, at most.
+    pub(crate) queues: u32,
     irq: Option<(IrqKind, u32)>,
     irq_enabled: u32,
     /// Interrupts have been on for this instance, whether they still are or not.
@@ -80,6 +82,7 @@ impl DeviceState {
             iova: None,
             maps: 0,
             regions: DmaRegions::new(dma_bytes),
+            queues: 1,
             irq: None,
             irq_enabled: 0,
             had_interrupts: false,

@@ -312,7 +312,7 @@ impl Host {
             heap_len_bytes: self.layout.heap_bytes,
             mailbox_addr: space.host_page_addr() + size_of::<HostPage>() as u64,
             class: self.port.page(&self.manifest, &space, self.filter.is_some()),
-            irq_vectors: self.manifest.irq_vectors.into(),
+            irq_vectors: self.irq_vectors(),
             now_ns,
             ..HostPage::default()
         };

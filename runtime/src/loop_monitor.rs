@@ -1,7 +1,7 @@
 //! What goes wrong without any single wrong act, whatever a driver drives: interrupts that never end or never come,
 //! calls that nothing comes of. Each rule leaves a good driver on a busy machine alone, and says why.
 
-use nook_abi::Fault;
+use nook_abi::{Fault, MOST_QUEUES};
 
 /// Interrupts in consecutive turns, without anything moved, that are a storm. A turn takes microseconds, and after an
 /// interrupt that is dealt with the next turn has none, so that a good driver never comes near; what else is on a
@@ -28,14 +28,21 @@ pub(crate) struct LoopMonitor {
     /// How many of these the driver said were not its own.
     not_mine_in_row: u32,
     moved: u64,
-    /// When the host looks for itself next whether something came.
-    next_quiet_ns: u64,
-    unannounced: u32,
-    /// Interrupts when the host last looked for itself.
-    irqs_at_look: u64,
+    /// Of each queue.
+    queues: [QueueWatch; MOST_QUEUES as usize],
+    /// The queues that an interrupt has announced something of since the host last looked for itself: a bit each.
+    announced: u32,
     /// Turns in a row that the driver asked for in vain, and what had happened when they began.
     vain: u32,
     happened: u64,
+}
+
+/// What is watched about one queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct QueueWatch {
+    /// When the host looks for itself next whether something came.
+    next_quiet_ns: u64,
+    unannounced: u32,
 }
 
 impl LoopMonitor {
@@ -85,41 +92,58 @@ impl LoopMonitor {
         }
     }
 
-    /// Notes that the driver is polled now for another reason: the host need not poll by itself for a while.
+    /// Notes that the driver is polled now for another reason: the host need not poll this queue by itself for a
+    /// while.
     #[inline]
-    pub(crate) fn polled(&mut self, now_ns: u64, quiet_ns: u64) {
-        self.next_quiet_ns = now_ns + if self.unannounced > 0 { quiet_ns.min(LOOK_AGAIN_NS) } else { quiet_ns };
+    pub(crate) fn polled(&mut self, queue: u32, now_ns: u64, quiet_ns: u64) {
+        let watch = &mut self.queues[(queue % MOST_QUEUES) as usize];
+        watch.next_quiet_ns = now_ns + if watch.unannounced > 0 { quiet_ns.min(LOOK_AGAIN_NS) } else { quiet_ns };
     }
 
-    /// Makes the host look in this turn.
+    /// Makes the host look in this turn, or the next ones.
     pub(crate) fn look_now(&mut self) {
-        self.next_quiet_ns = 0;
+        self.queues.iter_mut().for_each(|watch| watch.next_quiet_ns = 0);
     }
 
-    /// Returns whether the host should look for itself.
+    /// Returns which of the `known` queues the host should look at for itself.
     #[inline]
-    pub(crate) fn is_quiet(&self, now_ns: u64) -> bool {
-        now_ns >= self.next_quiet_ns
+    pub(crate) fn quiet_queue(&self, known: u32, now_ns: u64) -> Option<u32> {
+        let due = |queue: &u32| known >> queue & 1 != 0 && now_ns >= self.queues[*queue as usize].next_quiet_ns;
+        (0..MOST_QUEUES).find(due)
     }
 
-    /// Returns when [`is_quiet`](Self::is_quiet) comes true.
-    pub(crate) fn quiet_due_ns(&self) -> u64 {
-        self.next_quiet_ns
+    /// Returns when the host should look at one of the `known` queues for itself.
+    #[inline]
+    pub(crate) fn quiet_due_ns(&self, known: u32) -> u64 {
+        let first = self.queues[0].next_quiet_ns;
+        if known <= 1 {
+            return first;
+        }
+        let others = (1..MOST_QUEUES).filter(|queue| known >> queue & 1 != 0);
+        others.map(|queue| self.queues[queue as usize].next_quiet_ns).fold(first, u64::min)
     }
 
-    /// Notes that the host polled by itself, and found that this many had come, with `irqs` interrupts until then.
-    pub(crate) fn looked(&mut self, arrived: u64, irqs: u64) -> Result<(), Fault> {
-        let announced = irqs != self.irqs_at_look;
-        self.irqs_at_look = irqs;
-        self.unannounced = match (arrived > 0, announced) {
+    /// Notes an interrupt, and for which queues the driver asked then. One that asked for none may have dealt with
+    /// what came in another way.
+    #[inline]
+    pub(crate) fn announced(&mut self, queues: u32) {
+        self.announced |= if queues == 0 { 1 } else { queues };
+    }
+
+    /// Notes that the host polled this queue by itself, and found that this many had come.
+    pub(crate) fn looked(&mut self, queue: u32, arrived: u64) -> Result<(), Fault> {
+        let watch = &mut self.queues[(queue % MOST_QUEUES) as usize];
+        let announced = self.announced >> queue & 1 != 0;
+        self.announced &= !(1 << queue);
+        watch.unannounced = match (arrived > 0, announced) {
             (false, _) => 0,
             (true, true) => 1,
-            (true, false) => self.unannounced + 1,
+            (true, false) => watch.unannounced + 1,
         };
-        if self.unannounced < UNANNOUNCED {
+        if watch.unannounced < UNANNOUNCED {
             return Ok(());
         }
-        Err(Fault::InterruptsMasked { polls: self.unannounced })
+        Err(Fault::InterruptsMasked { polls: watch.unannounced })
     }
 }
 
@@ -162,18 +186,38 @@ mod tests {
     #[test]
     fn what_comes_without_interrupts_is_a_fault_only_in_a_row() {
         let mut monitor = LoopMonitor::default();
-        let mut irqs = 0;
         for _ in 0..3 * UNANNOUNCED {
-            irqs += 1;
-            monitor.looked(1, irqs).unwrap();
+            monitor.announced(0);
+            monitor.looked(0, 1).unwrap();
         }
         for _ in 0..3 {
             for _ in 0..UNANNOUNCED - 2 {
-                monitor.looked(9, irqs).unwrap();
+                monitor.looked(0, 9).unwrap();
             }
-            monitor.looked(0, irqs).unwrap();
+            monitor.looked(0, 0).unwrap();
         }
-        let fault = (0..UNANNOUNCED).find_map(|_| monitor.looked(1, irqs).err());
+        let fault = (0..UNANNOUNCED).find_map(|_| monitor.looked(0, 1).err());
         assert_eq!(fault, Some(Fault::InterruptsMasked { polls: UNANNOUNCED }));
+    }
+
+    #[test]
+    fn the_interrupts_of_one_queue_announce_nothing_of_another() {
+        let mut monitor = LoopMonitor::default();
+        let mut both = || {
+            monitor.announced(0b001);
+            monitor.looked(0, 1).unwrap();
+            monitor.looked(2, 1).err()
+        };
+        let fault = (0..UNANNOUNCED).find_map(|_| both());
+        assert_eq!(fault, Some(Fault::InterruptsMasked { polls: UNANNOUNCED }));
+    }
+
+    #[test]
+    fn a_busy_queue_does_not_keep_the_host_from_looking_at_another() {
+        let mut monitor = LoopMonitor::default();
+        [0, 1].into_iter().for_each(|queue| monitor.polled(queue, 0, 100));
+        monitor.polled(0, 90, 100);
+        assert_eq!((monitor.quiet_due_ns(0b01), monitor.quiet_due_ns(0b11)), (190, 100));
+        assert_eq!((monitor.quiet_queue(0b01, 100), monitor.quiet_queue(0b11, 100)), (None, Some(1)));
     }
 }

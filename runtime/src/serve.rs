@@ -36,6 +36,15 @@ macro_rules! register_access {
     )* };
 }
 
+impl Host {
+    /// Returns how many interrupt vectors the device is asked for. A driver that could use several queues, and is to
+    /// use one, has one vector: its device is as one without others then.
+    pub(crate) fn irq_vectors(&self) -> u32 {
+        let uses_one = self.manifest.queues > 1 && self.device.queues == 1;
+        if uses_one { 1 } else { self.manifest.irq_vectors.into() }
+    }
+}
+
 /// Serves what every driver can ask for; see [`Services`](crate::Services).
 pub(crate) struct Core;
 
@@ -94,8 +103,8 @@ impl Core {
     }
 
     pub(crate) fn irq_enable(host: &mut Host, vector: u32) -> Result<i32, Fault> {
-        let wanted = u32::from(host.manifest.irq_vectors);
-        if vector >= wanted {
+        let wanted = host.irq_vectors();
+        if vector >= u32::from(host.manifest.irq_vectors) {
             let rule = "not below the manifest's irq_vectors";
             return Err(bad(Hostcall::IrqEnable, "vector", vector.into(), rule));
         }
@@ -162,10 +171,11 @@ impl Core {
     }
 
     pub(crate) fn poll_schedule(host: &mut Host, queue: u32) -> Result<(), Fault> {
-        if queue != 0 {
-            return Err(bad(Hostcall::PollSchedule, "queue", queue.into(), "there is one"));
+        if queue >= host.device.queues {
+            let rule = "not below the number of queues";
+            return Err(bad(Hostcall::PollSchedule, "queue", queue.into(), rule));
         }
-        host.call.due.poll_again();
+        host.call.due.poll_again(queue);
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! A committed state of a nook, and back to it: the host's share.
 
-use nook_abi::Entry;
 use nook_bus::DeviceError;
 
 use crate::device::DeviceImage;
@@ -48,7 +47,7 @@ impl Host {
     /// If the device does not answer.
     pub(crate) fn capture(&mut self) -> Result<Option<HostImage>, DeviceError> {
         let Some(device) = self.device.capture()? else { return Ok(None) };
-        Ok(Some(HostImage { device, due: self.call.due.with_due(Entry::Poll), start: self.counters.starts }))
+        Ok(Some(HostImage { device, due: self.call.due.with_polls(), start: self.counters.starts }))
     }
 
     /// Returns whether this is of the instance that runs.

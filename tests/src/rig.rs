@@ -229,6 +229,19 @@ impl Rig {
         launcher: Box<dyn Launcher>,
         between: impl FnOnce(Box<dyn PciDevice>) -> Box<dyn PciDevice>,
     ) -> Rig {
+        Rig::with_queues(1, device, launcher, between)
+    }
+
+    /// Returns the same with this many queues, if the driver has as many.
+    ///
+    /// # Panics
+    /// If a part cannot be made.
+    pub fn with_queues(
+        queues: u32,
+        device: &Device,
+        launcher: Box<dyn Launcher>,
+        between: impl FnOnce(Box<dyn PciDevice>) -> Box<dyn PciDevice>,
+    ) -> Rig {
         let module = e1000_module();
         let window = DmaWindow::new(module.layout().window_bytes).expect("memory for the window");
         let (device, far): (Box<dyn PciDevice>, Box<dyn Wire>) = match *device {
@@ -250,7 +263,8 @@ impl Rig {
             transmit_ns: PATIENCE_NS,
             ..Budgets::default()
         };
-        let host = host(between(device), window, &module, budgets);
+        let mut host = host(between(device), window, &module, budgets);
+        host.choose_queues(queues);
         Rig { nook: Nook::net(host, launcher, FrameQueues::default()), far }
     }
 

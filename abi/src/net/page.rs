@@ -20,6 +20,9 @@ pub struct NetPage {
     pub filters: u64,
     /// Mail to the host: filled by the `stats` entry.
     pub stats: NetStats,
+    /// How many queues the operator wants the driver to use, at most: `poll_schedule` takes those below. 0 and 1 are
+    /// one.
+    pub queues: u64,
 }
 
 /// Where the packet buffers are. Buffer `id` begins at `offset + id * stride_bytes` in the window; the frame begins
@@ -109,13 +112,13 @@ impl NetPage {
 
     /// Returns the words as they lie in the host page of a little-endian machine.
     pub fn to_words(self) -> [u64; CLASS_WORDS] {
-        let NetPage { rings, sides, pool, filters, stats } = self;
+        let NetPage { rings, sides, pool, filters, stats, queues } = self;
         let PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved } = pool;
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let pool = [pair(offset, count), pair(stride_bytes, headroom_bytes), pair(room_bytes, reserved)];
-        let (filters, stats) = ([filters], stats.to_words());
+        let (filters, stats, queues) = ([filters], stats.to_words(), [queues]);
         let mut words = [0; CLASS_WORDS];
-        let all = [&rings[..], &sides, &pool, &filters, &stats].into_iter().flatten();
+        let all = [&rings[..], &sides, &pool, &filters, &stats, &queues].into_iter().flatten();
         words.iter_mut().zip(all).for_each(|(word, value)| *word = *value);
         words
     }
@@ -133,7 +136,8 @@ impl NetPage {
         };
         let stats = core::array::from_fn(|at| words[Self::STATS_WORD + at]);
         let stats = NetStats::from_words(stats);
-        NetPage { rings: [r0, r1, r2, r3], sides: [s0, s1, s2, s3], pool, filters, stats }
+        let queues = words[offset_of!(NetPage, queues) / size_of::<u64>()];
+        NetPage { rings: [r0, r1, r2, r3], sides: [s0, s1, s2, s3], pool, filters, stats, queues }
     }
 }
 
@@ -159,6 +163,7 @@ mod tests {
         assert_eq!(room_bytes, half(offset_of!(NetPage, pool.room_bytes)));
         assert_eq!(page.stats.rx_missed, word(offset_of!(NetPage, stats.rx_missed)));
         assert_eq!(page.stats.tx_timeouts, word(offset_of!(NetPage, stats.tx_timeouts)));
-        assert_eq!(page.to_words()[..24], words[..24]);
+        assert_eq!(page.queues, word(offset_of!(NetPage, queues)));
+        assert_eq!(page.to_words()[..25], words[..25]);
     }
 }

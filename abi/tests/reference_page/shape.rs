@@ -81,7 +81,7 @@ pub fn structs() -> Vec<(&'static str, Struct)> {
         ),
         (NET_PAGE, layout!(PoolLayout { offset, count, stride_bytes, headroom_bytes, room_bytes, reserved })),
         (QUEUE, layout!(RingHeader { produced, consumed })),
-        (NET_PAGE, layout!(NetPage { rings, sides, pool, filters, stats })),
+        (NET_PAGE, layout!(NetPage { rings, sides, pool, filters, stats, queues })),
         (NET_QUEUE, layout!(QueueEntry { id, generation, flags, len_bytes, status, reserved })),
         (
             NET_SIDE,

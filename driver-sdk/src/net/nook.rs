@@ -12,6 +12,13 @@ impl<K: Kernel> Nook<K> {
         NetQueues::new(self.page())
     }
 
+    /// Returns how many queues the operator wants the driver to use, at most: at least 1, and no more than the `queues`
+    /// of its manifest. [`NetDriver::poll`](crate::NetDriver::poll) is called for queue 0, and for each below this
+    /// number once [`poll_schedule`](Self::poll_schedule) was called for it.
+    pub fn wanted_queues(&self) -> u32 {
+        (NetPage::from_words(&self.page().get().class).queues as u32).max(1)
+    }
+
     /// Makes the network interface, once, in `probe`. `max_mtu_bytes` does not count the Ethernet header.
     pub fn net_attach(&self, mac: MacAddress, max_mtu_bytes: u32) -> Result<(), Status> {
         let [a, b, c, d, e, f] = mac;

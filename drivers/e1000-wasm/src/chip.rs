@@ -20,6 +20,8 @@ pub(crate) struct Chip {
     pub(crate) reset_ns: u64,
     /// It sits on PCI Express and shares its PHY with firmware: see `express.rs`.
     pub(crate) express: bool,
+    /// It has a second receive queue: see `spread.rs`.
+    pub(crate) two_queues: bool,
     /// How EERD is laid out.
     pub(crate) eerd: ReadLayout,
     /// Bits of CTRL that are always set.
@@ -93,6 +95,7 @@ const PCI: Chip = Chip {
     name: "",
     reset_ns: 5_000_000,
     express: false,
+    two_queues: false,
     eerd: READ_8254X,
     ctrl: 0,
     longest_bytes: 16_128,
@@ -115,6 +118,7 @@ static CHIPS: [Chip; 3] = [
         name: "82574L",
         reset_ns: 25_000_000,
         express: true,
+        two_queues: true,
         eerd: READ_82574,
         ctrl: CTRL::LRST | CTRL::ADVD3WUC,
         longest_bytes: 9234,
@@ -137,8 +141,9 @@ static QEMU_PCI: [Wrong; 1] =
 static QEMU_EXPRESS: [Wrong; 1] =
     [Wrong { subsystem: (VENDOR, 0), offloads: offload::SEGMENT_V4 | offload::SEGMENT_V6, keeps_misses: false }];
 
-/// Legacy descriptors, one queue, and interrupts that nothing masks but the driver, no matter what used the chip
-/// before; the firmware is informed; and the reserved bits that public drivers set.
+/// Legacy descriptors, one queue (`spread.rs` has it otherwise afterwards), and interrupts that nothing masks but the
+/// driver, no matter what used the chip before; the firmware is informed; and the reserved bits that public drivers
+/// set.
 static EXPRESS_TUNING: [Tuning; 7] = [
     Tuning(RFCTL, u32::MAX, 0),
     Tuning(MRQC, u32::MAX, 0),

@@ -12,9 +12,10 @@ use crate::jumbo::{Taken, USUAL_MTU_BYTES};
 use crate::pace::Pace;
 use crate::rx_filter::{RxFilter, write_rctl};
 use crate::setup::Mode;
+use crate::spread::Spread;
 use crate::statistics::{self, Statistics};
 use crate::verbs::{LONGEST_BYTES, Ring};
-use crate::{eeprom, phy, setup};
+use crate::{eeprom, phy, queues, setup};
 
 /// Where PCI configuration space has the vendor and the device (PCI 3.0, section 6.2.1).
 const PCI_VENDOR: u32 = 0;
@@ -39,9 +40,9 @@ const STUCK_TICKS: u32 = 2;
 
 /// The driver of one chip.
 pub struct E1000<K: Kernel> {
-    nook: Nook<K>,
+    pub(crate) nook: Nook<K>,
     pub(crate) regs: Regs<K>,
-    chip: &'static Chip,
+    pub(crate) chip: &'static Chip,
     pub(crate) queues: NetQueues,
     pub(crate) rx: Ring<K>,
     pub(crate) tx: Ring<K>,
@@ -49,8 +50,11 @@ pub struct E1000<K: Kernel> {
     pub(crate) rx_taken: Taken,
     /// The last receive descriptor did not end its frame, which was given up.
     pub(crate) rx_gives_up: bool,
-    /// The chip runs.
-    open: bool,
+    /// Both receive queues, while there are two. Then `rx` is empty, and the chip runs while `open` is not.
+    pub(crate) spread: Option<Spread<K>>,
+    pub(crate) spread_open: bool,
+    /// The chip runs, with one receive queue.
+    pub(crate) open: bool,
     /// Its interrupts are masked.
     masked: bool,
     /// How far apart they are.
@@ -61,7 +65,7 @@ pub struct E1000<K: Kernel> {
     link: LinkState,
     /// The link came up, and what its partner offers of flow control is not known yet.
     asks_partner: bool,
-    statistics: Statistics,
+    pub(crate) statistics: Statistics,
     /// `tx.reaped()` when the driver last looked, and how often in a row it has not moved since.
     tx_reaped: u32,
     tx_stuck_ticks: u32,
@@ -95,6 +99,8 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             tx: Ring::new(nook)?,
             rx_taken: Taken::USUAL,
             rx_gives_up: false,
+            spread: None,
+            spread_open: false,
             open: false,
             masked: true,
             pace: Pace::default(),
@@ -106,7 +112,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             tx_reaped: 0,
             tx_stuck_ticks: 0,
         };
-        nook.net_attach(mac, chip.max_mtu_bytes())?;
+        nook.net_attach(mac, driver.max_mtu_bytes())?;
         nook.net_offloads(offloads);
         let [a, b, c, d, e, f] = mac;
         info!(nook, "{} at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", chip.name);
@@ -120,36 +126,41 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn open(&mut self) -> Result<(), Status> {
-        if self.open {
+        if self.runs() {
             return Err(Status::Busy);
         }
-        self.start()?;
-        self.rx_provide(u32::MAX);
+        self.choose_queues()?;
+        if let Err(status) = self.start() {
+            // What was enabled is not needed.
+            let _ = self.disable_irqs();
+            return Err(status);
+        }
+        self.first_buffers();
         if let Err(status) = self.nook.irq_enable(0) {
             self.silence(PacketStatus::Unused)?;
             return Err(status);
         }
-        self.mask(false);
+        self.listen();
         self.nook.timer_set(self.nook.now_ns() + TICK_NS);
         self.follow_link();
         // Frames may have come, and the queues may hold some that wait to be sent.
-        self.nook.poll_schedule(0);
+        self.schedule_polls();
         Ok(())
     }
 
     fn stop(&mut self) -> Result<(), Status> {
-        if !self.open {
+        if !self.runs() {
             return Ok(());
         }
-        self.statistics.collect(&self.regs);
+        self.collect();
         let silent = self.silence(PacketStatus::Unused);
         silent.and(self.close())
     }
 
     #[inline]
-    fn poll(&mut self, _queue: u32, budget: u32) -> Poll {
+    fn poll(&mut self, queue: u32, budget: u32) -> Poll {
         if !self.open {
-            return Poll::Idle;
+            return queues::poll(self, queue as usize, budget);
         }
         // Each of them runs, whatever the others say. Sent buffers first, so that there is room to send.
         let more = self.tx_return(budget) | self.rx_return(budget) | self.rx_provide(budget) | self.tx_provide(budget);
@@ -157,14 +168,14 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
         if more { Poll::Again } else { Poll::Idle }
     }
 
-    fn discard_rx(&mut self, _queue: u32) {
-        self.rx_discard();
+    fn discard_rx(&mut self, queue: u32) {
+        queues::discard(self, queue as usize);
     }
 
     #[inline]
-    fn irq(&mut self, _vector: u32) -> Irq {
+    fn irq(&mut self, vector: u32) -> Irq {
         if !self.open {
-            return Irq::NotMine;
+            return queues::irq(self, vector);
         }
         // Reading clears the causes, those that are masked too (section 13.4.17). So `poll` is asked for even if it
         // is running already: what it has not seen yet may have been reported only now.
@@ -183,7 +194,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn timer(&mut self) {
-        if !self.open {
+        if !self.runs() {
             return;
         }
         self.nook.timer_set(self.nook.now_ns() + TICK_NS);
@@ -202,7 +213,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn work(&mut self) {
-        if !self.open {
+        if !self.runs() {
             return;
         }
         if core::mem::take(&mut self.asks_partner) && !self.mode.loopback {
@@ -220,7 +231,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             // Descriptors wait for a link as long as it takes, and what is in them was meant for now.
             info!(self.nook, "{}: there is no link; {waiting} frames are given back", self.chip.name);
         }
-        self.statistics.collect(&self.regs);
+        self.collect();
         let silent = self.silence(PacketStatus::Failed);
         // The log has why it did not work.
         let _ = self.restart(silent);
@@ -235,7 +246,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn set_mtu(&mut self, mtu_bytes: u32) -> Result<(), Status> {
-        let most = self.chip.max_mtu_bytes();
+        let most = self.max_mtu_bytes();
         if !(MIN_MTU_BYTES..=most).contains(&mtu_bytes) {
             return Err(Status::Invalid);
         }
@@ -244,9 +255,9 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             return Ok(());
         }
         // What the chip has now is of the other kind, so it is given back before.
-        let open = self.open;
+        let open = self.runs();
         if open {
-            self.statistics.collect(&self.regs);
+            self.collect();
         }
         let silent = if open { self.silence(PacketStatus::Failed) } else { Ok(()) };
         self.mode.jumbo = jumbo;
@@ -269,7 +280,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             (Loopback::Mac, _) => {}
         }
         self.mode.loopback = on;
-        if self.open {
+        if self.runs() {
             setup::write_ctrl(&self.regs, self.chip, self.mode);
             write_rctl(&self.regs, setup::rctl(self.chip, &self.filter, self.mode));
             self.ask_partner();
@@ -279,7 +290,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
     }
 
     fn stats(&mut self) -> Option<NetStats> {
-        self.statistics.collect(&self.regs);
+        self.collect();
         Some(self.statistics.common())
     }
 
@@ -291,8 +302,12 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 impl<K: Kernel> E1000<K> {
     /// Brings the chip from reset to running, with empty rings and interrupts masked.
     fn start(&mut self) -> Result<(), Status> {
-        setup::start(&self.nook, &self.regs, self.chip, &self.filter, self.mode, &self.rx, &self.tx)?;
-        self.open = true;
+        setup::start(&self.regs, self.chip, &self.filter, self.mode, &self.rx, &self.tx);
+        if let Some(spread) = &mut self.spread {
+            spread.start(&self.regs);
+        }
+        setup::turn_on(&self.nook, &self.regs, self.chip, &self.filter, self.mode)?;
+        (self.open, self.spread_open) = (self.spread.is_none(), self.spread.is_some());
         self.masked = true;
         // The reset has taken the throttle off, and `setup::start` leaves it so.
         self.pace = Pace::default();
@@ -301,9 +316,13 @@ impl<K: Kernel> E1000<K> {
 
     /// Makes the chip silent, gives every packet back, and resets it.
     fn silence(&mut self, unsent: PacketStatus) -> Result<(), Status> {
-        self.open = false;
+        (self.open, self.spread_open) = (false, false);
         setup::silence(&self.nook, &self.regs)?;
         self.give_back(unsent);
+        if let Some(spread) = &mut self.spread {
+            spread.give_back(&mut self.queues);
+        }
+        self.statistics.rings_are_empty();
         setup::reset(&self.nook, &self.regs, self.chip)
     }
 
@@ -311,7 +330,7 @@ impl<K: Kernel> E1000<K> {
     fn restart(&mut self, silent: Result<(), Status>) -> Result<(), Status> {
         let started = silent.and_then(|()| self.start());
         match started {
-            Ok(()) => self.mask(false),
+            Ok(()) => self.listen(),
             Err(status) => {
                 error!(self.nook, "{}: cannot be started again: {status}", self.chip.name);
                 if let Err(status) = self.close() {
@@ -320,7 +339,7 @@ impl<K: Kernel> E1000<K> {
             }
         }
         // The host reclaims what was returned, and `poll` gives the chip new buffers.
-        self.nook.poll_schedule(0);
+        self.schedule_polls();
         started
     }
 
@@ -328,13 +347,13 @@ impl<K: Kernel> E1000<K> {
     fn close(&mut self) -> Result<(), Status> {
         self.nook.timer_set(0);
         self.report(LinkState::default());
-        self.nook.irq_disable(0)
+        self.disable_irqs()
     }
 
     /// Masks the chip's interrupts or lets them through. A cause that came while they were masked is still in ICR and
     /// interrupts then (section 13.4.20): what comes between a look at the rings and this is not missed.
     #[inline(always)]
-    fn mask(&mut self, masked: bool) {
+    pub(crate) fn mask(&mut self, masked: bool) {
         if masked != self.masked {
             self.change_mask(masked);
         }
@@ -348,7 +367,7 @@ impl<K: Kernel> E1000<K> {
     }
 
     fn set_filter(&mut self, filter: RxFilter) {
-        if self.open {
+        if self.runs() {
             filter.write(&self.regs, Some(&self.filter));
             write_rctl(&self.regs, setup::rctl(self.chip, &filter, self.mode));
         }
@@ -357,7 +376,7 @@ impl<K: Kernel> E1000<K> {
 
     /// Looks at the link. Returns STATUS.
     #[cold]
-    fn follow_link(&mut self) -> u32 {
+    pub(crate) fn follow_link(&mut self) -> u32 {
         let status = self.regs.read(STATUS);
         // In loopback frames pass, whatever is on the cable.
         let link = if self.mode.loopback { phy::LOOPED } else { phy::link(status) };

@@ -56,16 +56,9 @@ pub(crate) fn reset<K: Kernel>(nook: &Nook<K>, regs: &Regs<K>, chip: &Chip) -> R
     done
 }
 
-/// Brings the chip from reset to sending and receiving, with empty rings and interrupts masked (sections 14.3 to 14.5).
-pub(crate) fn start<K: Kernel>(
-    nook: &Nook<K>,
-    regs: &Regs<K>,
-    chip: &Chip,
-    filter: &RxFilter,
-    mode: Mode,
-    rx: &Ring<K>,
-    tx: &Ring<K>,
-) -> Result<(), Status> {
+/// Prepares the chip after a reset for sending and receiving, with empty rings and interrupts masked (sections 14.3 to
+/// 14.5). [`turn_on`] comes after it.
+pub(crate) fn start<K: Kernel>(regs: &Regs<K>, chip: &Chip, filter: &RxFilter, mode: Mode, rx: &Ring<K>, tx: &Ring<K>) {
     for &Tuning(register, clear, set) in chip.tuning {
         regs.modify(register, |value| value & !clear | set);
     }
@@ -91,6 +84,16 @@ pub(crate) fn start<K: Kernel>(
     regs.write(TXDCTL, chip.txdctl);
     regs.write(RXCSUM, offloads::CHECKS);
     regs.write(TIPG, chip.tipg);
+}
+
+/// Has a chip that is prepared send and receive.
+pub(crate) fn turn_on<K: Kernel>(
+    nook: &Nook<K>,
+    regs: &Regs<K>,
+    chip: &Chip,
+    filter: &RxFilter,
+    mode: Mode,
+) -> Result<(), Status> {
     nook.dma_enable()?;
     regs.write(TCTL, TCTL::EN | TCTL::PSP | TCTL::CT.put(ATTEMPTS) | TCTL::COLD.put(COLLISION_DISTANCE));
     write_rctl(regs, rctl(chip, filter, mode));

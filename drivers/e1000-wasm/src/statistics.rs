@@ -10,6 +10,8 @@ use e1000_regs::{
 };
 use nook_sdk::{Kernel, NetStats, Register, Regs};
 
+use crate::spread::QUEUES;
+
 /// Where a counter is.
 #[derive(Clone, Copy)]
 enum Place {
@@ -78,12 +80,16 @@ const TABLE: [(&str, Place); 52] = [
     ("tx_smbus", One(MGTPTC)),
 ];
 
-/// Their names, for the host.
-pub(crate) const NAMES: [&str; TABLE.len()] = {
-    let mut names = [""; TABLE.len()];
+/// Buffers with received frames, or parts of them, that came through each queue.
+const QUEUE_NAMES: [&str; QUEUES] = ["rx_queue_0_buffers", "rx_queue_1_buffers"];
+const COUNTERS: usize = TABLE.len() + QUEUES;
+
+/// The names of all, for the host.
+pub(crate) const NAMES: [&str; COUNTERS] = {
+    let mut names = [""; COUNTERS];
     let mut at = 0;
-    while at < names.len() {
-        names[at] = TABLE[at].0;
+    while at < COUNTERS {
+        names[at] = if at < TABLE.len() { TABLE[at].0 } else { QUEUE_NAMES[at - TABLE.len()] };
         at += 1;
     }
     names
@@ -94,8 +100,10 @@ const MISSES: [Register<u32>; 2] = [MPC, RNBC];
 
 /// What was counted.
 pub(crate) struct Statistics {
-    /// In the order of `TABLE`.
-    totals: [u64; TABLE.len()],
+    /// In the order of [`NAMES`].
+    totals: [u64; COUNTERS],
+    /// What each queue had reclaimed when that was added last.
+    reaped: [u32; QUEUES],
     /// What the counters of [`MISSES`] held when they were read last, if that does not clear them.
     kept: Option<[u32; MISSES.len()]>,
     /// Times that the transmitter was stuck.
@@ -118,9 +126,9 @@ impl Statistics {
     /// Begins at 0: what the chip has counted before is not ours. `keeps_misses`: reading does not clear [`MISSES`].
     pub(crate) fn begin<K: Kernel>(regs: &Regs<K>, keeps_misses: bool) -> Self {
         let kept = keeps_misses.then_some([0; MISSES.len()]);
-        let mut before = Statistics { totals: [0; TABLE.len()], kept, tx_timeouts: 0 };
+        let mut before = Statistics { totals: [0; COUNTERS], reaped: [0; QUEUES], kept, tx_timeouts: 0 };
         before.collect(regs);
-        Statistics { totals: [0; TABLE.len()], ..before }
+        Statistics { totals: [0; COUNTERS], ..before }
     }
 
     /// Adds what was counted since the last time.
@@ -142,6 +150,19 @@ impl Statistics {
             // A chip that is gone reads as all ones.
             *total = total.saturating_add(counted);
         }
+    }
+
+    /// Adds what each queue has reclaimed since the last time.
+    pub(crate) fn received(&mut self, reaped: [u32; QUEUES]) {
+        for (at, reaped) in reaped.into_iter().enumerate() {
+            let new = reaped.wrapping_sub(core::mem::replace(&mut self.reaped[at], reaped));
+            self.totals[TABLE.len() + at] += u64::from(new);
+        }
+    }
+
+    /// The rings are empty, and their counters begin at 0.
+    pub(crate) fn rings_are_empty(&mut self) {
+        self.reaped = [0; QUEUES];
     }
 
     /// Returns each total, in the order of [`NAMES`].

@@ -182,8 +182,9 @@ impl Shadowed {
     }
 
     /// Returns whether what the device moves is still what was last written there: since its starting positions were
-    /// written in its rings it has taken nothing out of them. `false` if that cannot be said: the map names nothing
-    /// that the device moves, or the driver never said where to begin.
+    /// written in its rings it has taken nothing out of them. What was never written is of a ring that is not used, if
+    /// it is 0. `false` if that cannot be said: the map names nothing that the device moves, or the driver never said
+    /// where to begin.
     ///
     /// # Errors
     /// If the device does not answer.
@@ -192,10 +193,11 @@ impl Shadowed {
         let mut any = false;
         for cell in self.cells.iter().filter(|cell| cell.restore == Restore::Held) {
             let RegisterAddr { bar, offset, width } = cell.place;
-            if cell.at == 0 || device.bar_read(bar, offset, width)? != cell.value {
+            let begins = if cell.at == 0 { 0 } else { cell.value };
+            if device.bar_read(bar, offset, width)? != begins {
                 return Ok(false);
             }
-            any = true;
+            any |= cell.at != 0;
         }
         Ok(any)
     }

@@ -244,7 +244,7 @@ impl Model {
 /// RST).
 const RESET_NS: u64 = 1_000;
 
-/// Every cause that there is.
+/// Every cause that there is. Those of queues are the 82574's.
 const CAUSES: u32 = {
     let mut causes = 0;
     let mut i = 0;
@@ -252,5 +252,5 @@ const CAUSES: u32 = {
         causes |= ((1u32 << ICR::FIELDS[i].bits) - 1) << ICR::FIELDS[i].shift;
         i += 1;
     }
-    causes
+    causes & !(ICR::RXQ0 | ICR::RXQ1 | ICR::TXQ0 | ICR::TXQ1 | ICR::OTHER)
 };

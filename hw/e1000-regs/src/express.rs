@@ -2,7 +2,8 @@
 //! revision 3.4 (317694), with the chip's name before them.
 //!
 //! The two generations have nearly all registers in common, so they share one map. An 82540 ignores what stands here;
-//! what the 82574 has beside it (the alias of CTRL at 4, the second queues) is named nowhere and so is nobody's.
+//! what the 82574 has beside it (the alias of CTRL at 4, the second transmit queue) is named nowhere and so is
+//! nobody's.
 
 nook_regs::registers! {
     /// The 82574's own.
@@ -13,7 +14,30 @@ nook_regs::registers! {
     /// Which interrupts a read of ICR masks, with CTRL_EXT.IAME.
     IAM: u32 at 0x0_00e0, Rw, "82574 10.2.4", restore(Written);
     /// Which vector each cause has with MSI-X.
-    IVAR: u32 at 0x0_00e4, Rw, "82574 10.2.4.9", restore(Written);
+    IVAR: u32 at 0x0_00e4, Rw, "82574 10.2.4.9", restore(Written) {
+        /// Vector of the first receive queue.
+        RXQ0 = 0..=2,
+        /// It has one.
+        RXQ0_VALID = 3,
+        /// Vector of the second receive queue.
+        RXQ1 = 4..=6,
+        /// It has one.
+        RXQ1_VALID = 7,
+        /// Vector of the first transmit queue.
+        TXQ0 = 8..=10,
+        /// It has one.
+        TXQ0_VALID = 11,
+        /// Vector of the second transmit queue.
+        TXQ1 = 12..=14,
+        /// It has one.
+        TXQ1_VALID = 15,
+        /// Vector of all other causes.
+        OTHER = 16..=18,
+        /// They have one.
+        OTHER_VALID = 19,
+        /// Each write-back of a transmit descriptor interrupts, whatever the descriptor says.
+        EVERY_TX = 31,
+    }
     /// Least time between two interrupts of each MSI-X vector.
     EITR: [u32; 5; 4] at 0x0_00e8, Rw, "82574 10.2.4", restore(Written) {
         /// In units of 256 ns; 0 is no limit.
@@ -44,6 +68,18 @@ nook_regs::registers! {
     FLSWCNT: u32 at 0x0_1038, Forbidden, "82574 10.2.2";
     /// The flash's opcodes. Forbidden.
     FLOP: u32 at 0x0_103c, Forbidden, "82574 10.2.2";
+    /// Second receive ring: address, low 32 bits.
+    RDBAL1: u32 at 0x0_2900, Rw, "82574 10.2.5", write(DmaBase), restore(Written);
+    /// Second receive ring: address, high 32 bits.
+    RDBAH1: u32 at 0x0_2904, Rw, "82574 10.2.5", write(DmaBaseHigh), restore(Written);
+    /// Second receive ring: length in bytes.
+    RDLEN1: u32 at 0x0_2908, Rw, "82574 10.2.5", fields(crate::RDLEN::FIELDS), restore(Written);
+    /// Second receive ring: the next descriptor that hardware uses.
+    RDH1: u32 at 0x0_2910, Rw, "82574 10.2.5", fields(crate::RDH::FIELDS), restore(Held);
+    /// Second receive ring: the first descriptor that hardware may not use.
+    RDT1: u32 at 0x0_2918, Rw, "82574 10.2.5", fields(crate::RDT::FIELDS), write(Doorbell), restore(Written);
+    /// Receive descriptor control, second queue.
+    RXDCTL1: u32 at 0x0_2928, Rw, "82574 10.2.5", fields(crate::RXDCTL::FIELDS), restore(Written);
     /// How transmit requests take turns, first queue.
     TARC0: u32 at 0x0_3840, Rw, "82574 10.2.6", restore(Written) {
         /// Reserved; Linux's and DPDK's drivers clear it.
@@ -80,7 +116,24 @@ nook_regs::registers! {
         EXSTEN = 15,
     }
     /// Several receive queues.
-    MRQC: u32 at 0x0_5818, Rw, "82574 10.2.5", restore(Written);
+    MRQC: u32 at 0x0_5818, Rw, "82574 10.2.5", restore(Written) {
+        /// 1: two queues, by the RSS hash.
+        ENABLE = 0..=1,
+        /// Hashes addresses and ports of TCP over IPv4.
+        TCP_IPV4 = 16,
+        /// Hashes addresses of IPv4.
+        IPV4 = 17,
+        /// Hashes addresses and ports of TCP over IPv6.
+        TCP_IPV6 = 18,
+        /// Hashes addresses of IPv6, as its extension headers have them.
+        IPV6_EX = 19,
+        /// Hashes addresses of IPv6.
+        IPV6 = 20,
+    }
+    /// To which queue each value of the RSS hash's lowest 7 bits goes, four to a register, a byte each.
+    RETA: [u32; 32; 4] at 0x0_5c00, Rw, "82574 10.2.5", restore(Written);
+    /// The key of the RSS hash, its first byte lowest in the first register.
+    RSSRK: [u32; 10; 4] at 0x0_5c80, Rw, "82574 10.2.5", restore(Written);
     /// PCI Express control.
     GCR: u32 at 0x0_5b00, Rw, "82574 10.2.3", restore(Written) {
         /// Reserved; Linux's and DPDK's drivers set it against an erratum of the link's power states.

@@ -134,6 +134,8 @@ nook_regs::registers! {
         IAME = 27,
         /// 82574: tells the management firmware that a driver has the chip (82574, section 10.2.2.5).
         DRV_LOAD = 28,
+        /// 82574: a message is pending no longer when its causes are gone (82574, section 10.2.2.5).
+        PBA_SUPPORT = 31,
     }
     /// Flash access. Forbidden: it writes non-volatile memory.
     FLA: u32 at 0x0_001c, Forbidden, "13.4.5";
@@ -193,6 +195,16 @@ nook_regs::registers! {
         TXD_LOW = 15,
         /// A small packet was received.
         SRPD = 16,
+        /// 82574: descriptors of a receive queue were written back (82574, section 10.2.4.1).
+        RXQ0 = 20,
+        /// The same of the second receive queue.
+        RXQ1 = 21,
+        /// 82574: descriptors of a transmit queue were written back.
+        TXQ0 = 22,
+        /// The same of the second transmit queue.
+        TXQ1 = 23,
+        /// 82574: there is a cause of another kind.
+        OTHER = 24,
     }
     /// Least time between two interrupts.
     ITR: u32 at 0x0_00c4, Rw, "13.4.18", restore(Written) {

@@ -16,6 +16,7 @@ pub mod eeprom;
 mod express;
 mod general;
 pub mod phy;
+mod rss;
 pub mod rx;
 mod statistics;
 mod transfer;
@@ -23,6 +24,7 @@ pub mod tx;
 
 pub use express::*;
 pub use general::*;
+pub use rss::*;
 pub use statistics::*;
 pub use transfer::*;
 

@@ -36,6 +36,23 @@ pub const fn written_length(length_bytes: u16, checksum: u16) -> u32 {
     length_bytes as u32 | (checksum as u32) << 16
 }
 
+/// Receive descriptors of the extended layout, which the 82574 has with RFCTL.EXSTEN (82574, section 7.1.5). The driver
+/// writes the same as of the others; hardware writes all four words, and [`DD`](status::DD) is in word 2.
+pub mod extended {
+    /// The word that holds status and errors.
+    pub const STATUS_WORD: usize = 2;
+    /// The word that holds length and VLAN tag.
+    pub const LENGTH_WORD: usize = 3;
+    /// The word that holds the RSS hash, with RXCSUM.PCSD.
+    pub const HASH_WORD: usize = 1;
+
+    /// Returns status and errors as word 3 of the other layout has them, from word 2: the status is in its lowest 8
+    /// bits, and the errors in its highest.
+    pub const fn legacy_status(word2: u32) -> u32 {
+        word2 & 0xff | word2 >> 24 << 8
+    }
+}
+
 /// Bits 0 to 7 of word 3 (section 3.2.3.1).
 pub mod status {
     /// Descriptor done: hardware has written it.

@@ -202,6 +202,8 @@ nook_regs::registers! {
         IPOFL = 8,
         /// Checks TCP and UDP checksums.
         TUOFL = 9,
+        /// 82574: extended descriptors have the RSS hash in place of the packet checksum (82574, section 10.2.5).
+        PCSD = 13,
     }
 }
 

@@ -47,6 +47,11 @@ pub struct Args {
     #[arg(long)]
     pub promiscuous: bool,
 
+    /// How many queues the driver receives through, at most: 1 or 2 with the e1000 driver and an 82574L, over which the
+    /// card spreads its flows. One is enough for one driver, which is one thread.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub rx_queues: u32,
+
     /// Prints at the end of the run what was counted: by the host, and by the driver and its device, by name.
     #[arg(long)]
     pub counters: bool,
@@ -55,13 +60,14 @@ pub struct Args {
 impl Args {
     /// Returns the first option of the network that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let Args { filter_rule, tap, wire, pcap, promiscuous, counters } = self;
+        let Args { filter_rule, tap, wire, pcap, promiscuous, rx_queues, counters } = self;
         let all = [
             (!filter_rule.is_empty(), "--filter-rule"),
             (tap.is_some(), "--tap"),
             (*wire != WireArg::Peer, "--wire"),
             (pcap.is_some(), "--pcap"),
             (*promiscuous, "--promiscuous"),
+            (*rx_queues != 1, "--rx-queues"),
             (*counters, "--counters"),
         ];
         all.into_iter().find_map(|(given, option)| given.then_some(option))

@@ -84,7 +84,8 @@ fn assemble(
     far_end: &Arc<FarEnd>,
 ) -> Result<Nook<Net<Captured<Backend>>>> {
     let device = DeviceOptions { far_end: far_end.clone(), ..DeviceOptions::from(args) };
-    let (host, launcher) = parts(args, modules, policy, signals, &device)?;
+    let (mut host, launcher) = parts(args, modules, policy, signals, &device)?;
+    host.choose_queues(args.net.rx_queues);
     let clock = host.clock().clone();
     let backend = match &args.net.tap {
         Some(name) => Backend::Tap(Tap::interface(name).context("--tap")?),

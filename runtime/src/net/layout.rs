@@ -44,10 +44,10 @@ pub(super) fn sides_addr(rings: [u64; 4]) -> u64 {
 }
 
 /// Returns what the host page has for the driver; `beside` says that there is a filter.
-pub(crate) fn page(_: &Port, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
+pub(crate) fn page(port: &Port, manifest: &OwnedManifest, space: &Space, beside: bool) -> [u64; CLASS_WORDS] {
     let pool = pool_of(manifest);
     let rings = space.ring_addrs();
     let mut sides = [0; 4];
     sides[Queue::TxProvide as usize] = sides_addr(rings);
-    NetPage { rings, sides, pool, filters: beside.into(), ..NetPage::default() }.to_words()
+    NetPage { rings, sides, pool, filters: beside.into(), queues: port.queues.into(), ..NetPage::default() }.to_words()
 }

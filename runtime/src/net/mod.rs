@@ -28,7 +28,7 @@ mod traffic_monitor;
 use std::os::fd::RawFd;
 
 use nook_abi::net::{EntryWords, LinkState, NetFault, NetKeys, NetStats, offload, poll_flags};
-use nook_abi::{ClassFault, Entry, Fault, QUEUE_CAPACITY, poll_result};
+use nook_abi::{ClassFault, Fault, QUEUE_CAPACITY, poll_result};
 use nook_bus::PciDevice;
 use nook_net_api::NetBackend;
 
@@ -320,17 +320,9 @@ impl<U: NetBackend> Class for Net<U> {
         };
         let NetCounters { rx_packets: received, rx_failed: failed, .. } = self.counters;
         self.last = LastPoll { budget, flags, answer: 0, received, failed };
-        match self.traffic.provide_rx().and_then(|()| driver.poll(0, budget, flags)) {
-            Ok(answer @ ..=poll_result::AGAIN) => {
-                self.last.answer = answer;
-                Ok(())
-            }
-            Ok(answer) => {
-                let rule = "neither idle nor again";
-                Err(driver.host().error(Fault::BadReturn { entry: Entry::Poll, value: answer.into(), rule }))
-            }
-            Err(fault) => Err(driver.host().error(fault)),
-        }
+        self.traffic.provide_rx().map_err(|fault| driver.host().error(fault))?;
+        self.last.answer = class::poll(driver, budget, flags)?;
+        Ok(())
     }
 
     #[inline]
@@ -442,6 +434,17 @@ impl<U: NetBackend> Class for Net<U> {
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
         self.counters.named()
+    }
+}
+
+impl Host {
+    /// Says how many queues the driver is to use, at most: before an instance is launched. One is what it uses at
+    /// first, and more than its manifest names are never used.
+    pub fn choose_queues(&mut self, queues: u32) {
+        self.device.queues = queues.clamp(1, self.manifest.queues.into());
+        if let class::Port::Net(port) = &mut self.port {
+            port.queues = self.device.queues;
+        }
     }
 }
 

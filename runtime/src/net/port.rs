@@ -24,6 +24,8 @@ pub(crate) struct Port {
     /// The driver has said which offloads its device has.
     pub(super) told_offloads: bool,
     pub(super) counters: NamedCounters,
+    /// How many queues the operator wants the driver to use, at most; of every instance.
+    pub(super) queues: u32,
     /// The link when the call began that may be rolled back.
     before: LinkState,
 }

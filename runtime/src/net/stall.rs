@@ -264,7 +264,7 @@ impl<U: NetBackend> Net<U> {
             if host.watches_interrupts() {
                 host.monitor.look_now();
             } else {
-                host.call.due.poll();
+                host.call.due.poll_all();
             }
         }
         Ok(())

@@ -67,8 +67,7 @@ impl<C: Class> Nook<C> {
         let (class, driver) = self.class_and_driver()?;
         class.before_snapshot(driver, now)?;
         // Had anything been left lying, the driver would find it now.
-        self.host_mut().call.due.poll();
-        self.poll(now)?;
+        self.poll_all(now, !self.awaits_ready)?;
         if self.idle_stamp() != Some(moves) {
             return Ok(SnapshotAttempt::Busy);
         }
@@ -96,8 +95,7 @@ impl<C: Class> Nook<C> {
         let mut look = SnapshotAttempt::Busy;
         for _ in 0..ROUNDS {
             let (moves, fingerprint) = (self.idle_stamp_now(), self.fingerprint()?);
-            self.host_mut().call.due.poll();
-            self.poll_giving(now, false)?;
+            self.poll_all(now, false)?;
             // It took what it needs, or returned what had come; what it has then is seen in the next round.
             if moves.is_some() && self.idle_stamp_now() == moves {
                 if self.device_has_not_moved()? {
@@ -106,7 +104,7 @@ impl<C: Class> Nook<C> {
                 break;
             }
         }
-        self.host_mut().call.due.poll();
+        self.host_mut().call.due.poll_all();
         Ok(look)
     }
 

@@ -85,6 +85,7 @@ impl<C: Class> Nook<C> {
         let pending = host.device.pending_irqs();
         host.monitor.irqs(pending, class.returned()).map_err(|fault| host.error(fault))?;
         while let Some(vector) = self.host_mut().device.take_irq() {
+            self.host_mut().call.due.begin_irq();
             let answer = match self.driver()?.irq(vector) {
                 Ok(answer) => answer,
                 Err(fault) => return Err(self.fault(fault)),
@@ -103,6 +104,7 @@ impl<C: Class> Nook<C> {
             if answer & irq_result::POLL != 0 {
                 host.call.due.poll();
             }
+            host.monitor.announced(host.call.due.asked_by_irq() | u32::from(answer & irq_result::POLL != 0));
             let unmasked = host.device.device.irq_unmask(vector).map_err(|error| host.device.failed(error));
             unmasked.map_err(|fault| self.fault(fault))?;
         }
@@ -139,6 +141,16 @@ impl<C: Class> Nook<C> {
         self.poll_giving(now, !self.awaits_ready)
     }
 
+    /// Calls `poll` once for every queue for which it ever was due, without giving the driver anything unless `gives`
+    /// is set.
+    pub(super) fn poll_all(&mut self, now: u64, gives: bool) -> Result<(), NookError> {
+        self.host_mut().call.due.poll_all();
+        for _ in 0..self.host().call.due.known().count_ones() {
+            self.poll_giving(now, gives)?;
+        }
+        Ok(())
+    }
+
     /// Calls `poll`, without giving the driver anything unless `gives` is set.
     pub(super) fn poll_giving(&mut self, now: u64, gives: bool) -> Result<bool, NookError> {
         let Some(looks) = self.decide(now, gives)? else { return Ok(false) };
@@ -159,12 +171,21 @@ impl<C: Class> Nook<C> {
         }
         let Nook { lifecycle, class, .. } = self;
         let host = lifecycle.host_mut();
-        let provided = if gives { class.provide(host, now)? } else { 0 };
-        let looks = !host.call.due.take_poll() && provided == 0;
-        if looks && !(class.is_ready(host) && host.watches_interrupts() && host.monitor.is_quiet(now)) {
-            return Ok(None);
+        if gives && class.provide(host, now)? > 0 {
+            host.call.due.poll();
         }
-        host.monitor.polled(now, host.call.budget.limits().quiet_ns);
+        let (due, looks) = match host.call.due.take_poll(class.is_single()) {
+            Some(queue) => (Some(queue), false),
+            None if class.is_ready(host) && host.watches_interrupts() => {
+                (host.monitor.quiet_queue(host.call.due.known(), now), true)
+            }
+            None => (None, true),
+        };
+        let Some(queue) = due else { return Ok(None) };
+        if looks {
+            host.call.due.look(queue);
+        }
+        host.monitor.polled(queue, now, host.call.budget.limits().quiet_ns);
         Ok(Some(looks))
     }
 
@@ -173,15 +194,14 @@ impl<C: Class> Nook<C> {
     fn account(&mut self, looks: bool) -> Result<bool, NookError> {
         let Nook { lifecycle, class, .. } = self;
         let host = lifecycle.host_mut();
-        let outcome = class.finish_call(host)?;
+        let (outcome, queue) = (class.finish_call(host)?, host.call.due.queue());
         if looks {
-            let irqs = host.counters.irqs;
-            host.monitor.looked(outcome.arrived, irqs).map_err(|fault| host.error(fault))?;
+            host.monitor.looked(queue, outcome.arrived).map_err(|fault| host.error(fault))?;
         }
         if outcome.again {
-            host.call.due.poll_again();
+            host.call.due.poll_again(queue);
         } else if outcome.more {
-            host.call.due.poll();
+            host.call.due.poll_more();
         }
         // What was looked for in vain was not worth its own turn.
         Ok(!looks || outcome.arrived > 0)
@@ -194,7 +214,7 @@ impl<C: Class> Nook<C> {
         let health_due = class.check_health(driver, now)?;
         let host = driver.host();
         let looks = class.is_ready(host) && host.watches_interrupts();
-        let quiet_due = looks.then(|| host.monitor.quiet_due_ns());
+        let quiet_due = looks.then(|| host.monitor.quiet_due_ns(host.call.due.known()));
         Ok([health_due, quiet_due].into_iter().flatten().min())
     }
 

@@ -107,8 +107,8 @@ pub const CASES: &[Case] = &[
     Case::of(
         "irq_enable_of_no_vector",
         Class::Argument,
-        bad(Hostcall::IrqEnable, "vector", 1, "not below the manifest's irq_vectors"),
-        &[("open", "(call $irq_enable (i32.const 1))")],
+        bad(Hostcall::IrqEnable, "vector", 2, "not below the manifest's irq_vectors"),
+        &[("open", "(call $irq_enable (i32.const 2))")],
     ),
     Case::of(
         "irq_disable_of_no_vector",
@@ -230,7 +230,7 @@ pub const CASES: &[Case] = &[
     Case::of(
         "poll_schedule_of_no_queue",
         Class::Argument,
-        bad(Hostcall::PollSchedule, "queue", 1, "there is one"),
+        bad(Hostcall::PollSchedule, "queue", 1, "not below the number of queues"),
         &[("irq", "(call $poll_schedule (i32.const 1)) (i32.const 0)")],
     ),
     Case::of(

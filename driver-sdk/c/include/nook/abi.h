@@ -547,13 +547,17 @@ struct nook_net_page {
     uint64_t filters;
     /* Mail to the host: filled by the `stats` entry. */
     struct nook_net_stats stats;
+    /* How many queues the operator wants the driver to use, at most: `poll_schedule` takes those below. 0 and 1 are
+       one. */
+    uint64_t queues;
 };
 _Static_assert(offsetof(struct nook_net_page, rings) == 0, "net_page.rings");
 _Static_assert(offsetof(struct nook_net_page, sides) == 32, "net_page.sides");
 _Static_assert(offsetof(struct nook_net_page, pool) == 64, "net_page.pool");
 _Static_assert(offsetof(struct nook_net_page, filters) == 88, "net_page.filters");
 _Static_assert(offsetof(struct nook_net_page, stats) == 96, "net_page.stats");
-_Static_assert(sizeof(struct nook_net_page) == 192, "net_page");
+_Static_assert(offsetof(struct nook_net_page, queues) == 192, "net_page.queues");
+_Static_assert(sizeof(struct nook_net_page) == 200, "net_page");
 
 /* Hostcalls. Those that return int32_t or int64_t return a negative status, or what they say. */
 
@@ -654,7 +658,8 @@ void nook_work_schedule(void);
 NOOK_HOSTCALL(log)
 void nook_log(uint32_t level, uintptr_t text, uint32_t len_bytes);
 
-/* Asks for a call of `poll`, as `irq` does with its result. */
+/* Asks for a call of `poll` for this queue, as `irq` does with its result for queue 0. `queue` is less than the
+   manifest's `queues`, and than the number that the operator wants. */
 NOOK_HOSTCALL(poll_schedule)
 void nook_poll_schedule(uint32_t queue);
 
@@ -752,7 +757,8 @@ NOOK_ENTRY(stop)
 int32_t nook_stop(void);
 
 /* Moves what its class moves between the host's rings and the device, at most `budget` entries of each ring. `flags`
-   holds bits of the class. Returns a `poll_result`. Required. */
+   holds bits of the class. `queue` is 0, or one that `poll_schedule` asked for; what was asked for is called in
+   turn. Returns a `poll_result`. Required. */
 NOOK_ENTRY(poll)
 uint32_t nook_poll(uint32_t queue, uint32_t budget, uint32_t flags);
 

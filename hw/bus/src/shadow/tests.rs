@@ -162,6 +162,29 @@ fn a_device_has_not_moved_as_long_as_it_is_where_the_driver_set_it_to_begin() {
     assert!(!blind.has_not_moved().unwrap(), "it moves somewhere else");
 }
 
+nook_regs::registers! {
+    /// A device with two rings, of which a driver may leave one alone.
+    static TWO = "two", bar 0, 0x100 bytes;
+    /// Where it is in the first.
+    FIRST: u32 at 0x44, Rw, "5", restore(Held);
+    /// Where it is in the second.
+    SECOND: u32 at 0x48, Rw, "5", restore(Held);
+}
+
+#[test]
+fn a_ring_that_is_not_used_does_not_count_for_whether_a_device_has_moved() {
+    let script = Scripted::default();
+    let mut device = Shadowed::new(Box::new(script.clone()), &TWO, Clock::default());
+    write(&mut device, 0x44, 4);
+    let mut at = |first, second| {
+        script.answers(0x44, first);
+        script.answers(0x48, second);
+        device.has_not_moved().unwrap()
+    };
+    assert!(at(4, 0));
+    assert!(!at(4, 1), "it was not left alone");
+}
+
 #[test]
 fn what_must_be_set_is_asked_for_while_it_counts_and_named() {
     let (mut device, script) = device();
