@@ -10,7 +10,7 @@ use nook_abi::Entry;
 use nook_bus::{BusAccess, Tracing};
 use nook_recovery::Policy;
 use nook_runtime::{CrashWhen, Launcher, ModuleCache, RollbackMethod, WasmLauncher, now_ns};
-use nook_tests::{Device, Isolation, Rig, Supervised, e1000_module, side_by_side};
+use nook_tests::{Device, Isolation, Rig, Supervised, e1000_module, frame, side_by_side};
 
 /// The card that has two.
 const CARD: Device = Device::Qemu("e1000e");
@@ -123,9 +123,14 @@ fn flows_are_spread_over_two_queues_with_a_vector_each_and_keep_their_order() {
         (0..4).for_each(|_| in_order(&pass(&mut this)));
         // What was looked for without an interrupt would be a fault at the fifth time.
         assert!(this.supervisor.recoveries().is_empty(), "{:?}", this.supervisor.recoveries());
+        // What was given back is given again.
         let nook = this.supervisor.nook_mut();
         nook.stop().unwrap();
-        assert_eq!(nook.packets_with_driver().unwrap(), 0);
+        nook.start().unwrap();
+        this.until("it receives again", |this| {
+            let _ = this.far.send(&frame(0, 60));
+            !this.supervisor.nook().backend().received.is_empty()
+        });
     });
 }
 

@@ -47,9 +47,8 @@ impl<K: Kernel> E1000<K> {
                 self.rx_provide(u32::MAX);
             }
             Some(spread) => {
-                // The rest is the second queue's.
                 for queue in 0..QUEUES {
-                    spread.provide(&self.regs, &mut self.queues, queue, nook_sdk::abi::QUEUE_CAPACITY / QUEUES as u32);
+                    spread.provide(&self.regs, &mut self.queues, queue, u32::MAX);
                 }
             }
         }

@@ -10,6 +10,7 @@ use e1000_regs::{
     CTRL_EXT, EIAC, EITR, ICR, IMC, IMS, IVAR, MRQC, RDBAH, RDBAH1, RDBAL, RDBAL1, RDH1, RDLEN, RDLEN1, RDT, RDT1,
     RETA, RFCTL, RSS_KEY, RSSRK, RXCSUM, RXDCTL1,
 };
+use nook_sdk::abi::QUEUE_CAPACITY;
 use nook_sdk::{
     DescriptorRing, DoneBit, Finished, Kernel, NetQueues, Nook, Packet, PacketStatus, QueueEntry, Register, Regs,
     Status,
@@ -21,8 +22,8 @@ use crate::verbs::{DD, HEADER_BYTES, LONGEST_BYTES, RING, halves, refuse};
 /// How many there are.
 pub(crate) const QUEUES: usize = 2;
 
-/// Buffers that a queue keeps at most: half of those that the host has. One queue would take them all.
-const SHARE: u32 = 256;
+/// Buffers that a queue keeps at most: one call gives back all that the chip has, and `rx_return` takes no more.
+const SHARE: u32 = QUEUE_CAPACITY / QUEUES as u32;
 /// A queue with fewer asks for more: no interrupt tells it that the host has some again.
 const FEW: u32 = SHARE / 2;
 

@@ -396,6 +396,11 @@ impl PciDevice for QemuDevice {
             self.irq = IrqState::Messages;
             return Ok((IrqKind::MsiX, enabled?));
         }
+        if let Some(mut messages) = self.messages.take() {
+            let off = self.exchange(|q| messages.turn_off(q));
+            self.messages = Some(messages);
+            off?;
+        }
         self.irq = IrqState::Open;
         self.exchange(Qtest::service)?;
         Ok((IrqKind::Intx, 1))

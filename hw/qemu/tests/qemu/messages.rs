@@ -82,6 +82,32 @@ fn a_message_fires_its_vector_and_no_other() {
     assert_eq!(rig.card.irq_enable(2).unwrap(), (IrqKind::MsiX, 2), "it can be had again");
 }
 
+/// MSI-X's message control (PCI 3.0, section 6.8.2.3) as the card has it: whether messages are on, and all masked.
+fn control(rig: &mut Rig) -> [bool; 2] {
+    let mut read = |offset: u32| rig.card.config_read(offset as u16, Width::B2).unwrap();
+    let mut at = read(0x34) & 0xff;
+    while read(at) & 0xff != 0x11 {
+        at = read(at) >> 8;
+        assert_ne!(at, 0, "it has no MSI-X");
+    }
+    let control = read(at + 2);
+    [control & 1 << 15 != 0, control & 1 << 14 != 0]
+}
+
+#[test]
+fn messages_that_are_given_up_are_masked_and_turned_off_when_the_line_is_wanted() {
+    let mut rig = Rig::new(model("vmxnet3"));
+    assert_eq!(control(&mut rig), [false, false]);
+    for _ in 0..2 {
+        assert_eq!(rig.card.irq_enable(2).unwrap(), (IrqKind::MsiX, 2));
+        assert_eq!(control(&mut rig), [true, false]);
+        rig.card.irq_disable().unwrap();
+        assert_eq!(control(&mut rig), [true, true]);
+    }
+    assert_eq!(rig.card.irq_enable(1).unwrap(), (IrqKind::Intx, 1));
+    assert_eq!(control(&mut rig), [false, false]);
+}
+
 #[test]
 fn who_wants_one_vector_gets_the_line() {
     let mut rig = Rig::new(model("vmxnet3"));
