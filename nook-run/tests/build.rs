@@ -13,7 +13,7 @@ use support::{Asked, Place, assert_is_said, repository};
 fn manifest(name: &str, library: &str, dependencies: &str) -> String {
     format!(
         "[package]\nname = \"{name}\"\nversion = \"0.3.0\"\nedition = \"2024\"\nlicense = \"Apache-2.0\"\n\n[lib]\n\
-         {library}\n\n[dependencies]\n{dependencies}\n[profile.dev]\nopt-level = 1\n"
+         {library}\n\n[dependencies]\n{dependencies}\n[profile.dev]\nopt-level = 2\n"
     )
 }
 

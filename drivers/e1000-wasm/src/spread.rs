@@ -17,7 +17,7 @@ use nook_sdk::{
 };
 
 use crate::offloads;
-use crate::verbs::{DD, HEADER_BYTES, LONGEST_BYTES, RING, halves, refuse};
+use crate::verbs::{DD, HEADER_BYTES, LONGEST_BYTES, halves, refuse};
 
 /// How many there are.
 pub(crate) const QUEUES: usize = 2;
@@ -44,6 +44,11 @@ const VECTORS: u32 = IVAR::RXQ0_VALID
 
 /// RETA: a byte is of queue 1 with bit 7; here each second one is.
 const EACH_SECOND: u32 = 0x8000_8000;
+
+/// Descriptors of a queue's ring: a power of two that has room for its buffers. The driver is one struct, which an
+/// unoptimised build copies over its stack of 128 KiB, more than once.
+const RING: usize = 256;
+const _: () = assert!((SHARE as usize) < RING);
 
 /// A receive ring with extended descriptors, which have DD elsewhere (section 7.1.5).
 type Ring<K> = DescriptorRing<K, Packet, RING, 16, DoneBit<{ extended::STATUS_WORD }, DD>>;
