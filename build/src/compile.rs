@@ -9,8 +9,8 @@ use std::process::Command;
 /// The compiler's flags for every module.
 /// - Without `atomics`, atomic loads and stores become plain ones, which the host's compiler may merge or drop, and
 ///   a descriptor that a device writes could not be polled.
-/// - A driver's stack is 128 KiB: one with two rings of 512 descriptors and two of 256 has 25 KiB, and `probe` moves it some
-///   times.
+/// - A driver's stack is 128 KiB: one with two rings of 512 descriptors and two of 256 has 25 KiB, and `probe` moves it
+///   some times.
 ///   It lies first in memory (rustc's default), so that an overflow traps.
 ///
 /// The guide shows the same flags for a plain `cargo build`; a test compares them.
