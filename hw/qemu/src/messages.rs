@@ -145,7 +145,7 @@ impl Messages {
         Ok(vectors)
     }
 
-    /// Masks all messages, and forgets those that were not fetched. They stay on: QEMU's e1000e (7.2 and 10.0) can end
+    /// Masks all messages, and forgets those that were not fetched. They stay on: QEMU's e1000e (7.2.22) can end
     /// with an assertion when messages are turned off.
     pub(crate) fn disable(&mut self, q: &mut Qtest) -> Result<()> {
         self.control(q, CONTROL_MASK, 0)?;
