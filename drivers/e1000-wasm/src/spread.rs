@@ -50,7 +50,7 @@ const EACH_SECOND: u32 = 0x8000_8000;
 const RING: usize = 256;
 const _: () = assert!((SHARE as usize) < RING);
 
-/// A receive ring with extended descriptors, which have DD elsewhere (section 7.1.5).
+/// A receive ring with extended descriptors, which have DD elsewhere (section 7.1.4).
 type Ring<K> = DescriptorRing<K, Packet, RING, 16, DoneBit<{ extended::STATUS_WORD }, DD>>;
 /// One of them that is done.
 type Done<'a> = Finished<'a, Packet, 16, RING>;

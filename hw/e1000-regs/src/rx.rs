@@ -36,7 +36,7 @@ pub const fn written_length(length_bytes: u16, checksum: u16) -> u32 {
     length_bytes as u32 | (checksum as u32) << 16
 }
 
-/// Receive descriptors of the extended layout, which the 82574 has with RFCTL.EXSTEN (82574, section 7.1.5). The driver
+/// Receive descriptors of the extended layout, which the 82574 has with RFCTL.EXSTEN (82574, section 7.1.4). The driver
 /// writes the same as of the others; hardware writes all four words, and [`DD`](status::DD) is in word 2.
 pub mod extended {
     /// The word that holds status and errors.
