@@ -1,12 +1,14 @@
 //! A search for the one thing that ends a driver, that goes on and on: what it finds and gives up was not it.
 
+use nook_runtime::SHORT_CALLS;
+
 use crate::Policy;
 
 /// A search that has gone on for this time, with this many faults, is in vain. One that finds something has some five.
 const VAIN_NS: u64 = 1_000_000_000;
 const VAIN_FAULTS: u32 = 6;
 /// The time in which as many calls that do not come to an end are ended while calls are short.
-const SHORT_VAIN_NS: u64 = VAIN_NS / 4;
+const SHORT_VAIN_NS: u64 = VAIN_NS / SHORT_CALLS;
 
 /// The search that goes on, and how often one was ended because it was in vain.
 #[derive(Debug, Default)]

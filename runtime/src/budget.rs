@@ -23,9 +23,9 @@ pub const TICK_NS: u64 = 2_000_000;
 /// call takes, also on a busy virtual machine: what was released cannot be recalled.
 const MAY_WAIT_NS: u64 = 20_000_000;
 
-/// What part of its CPU time a call may use while calls are [short](Budget::short): more than twenty times what a good
-/// driver needs.
-pub(crate) const SHORT: u64 = 4;
+/// What part of its CPU time a call may use while calls are [short](crate::Nook::shorten_calls): more than twenty times
+/// what a good driver needs.
+pub const SHORT_CALLS: u64 = 4;
 
 /// How often it is noted, at a call's first tick, how long the thread has waited for a processor: as much of what it
 /// waited before the call may be taken off the call's time.
@@ -97,7 +97,7 @@ pub(crate) enum Limit {
 /// The budget of the call that is running.
 pub(crate) struct Budget {
     limits: Budgets,
-    /// Calls may use only the [`SHORT`]th part of their CPU time.
+    /// Calls may use only the [`SHORT_CALLS`]th part of their CPU time.
     short: bool,
     entry: Entry,
     /// CPU and wall time at the first tick of this call.
@@ -290,7 +290,7 @@ impl Budget {
             Context::Atomic => [limits.atomic_cpu_ns, limits.short_wall_ns, limits.short_wall_ns],
             Context::Process => [limits.process_cpu_ns, limits.process_wall_ns, limits.process_total_ns],
         };
-        [if self.short { cpu_ns / SHORT } else { cpu_ns }, awake_ns, total_ns]
+        [if self.short { cpu_ns / SHORT_CALLS } else { cpu_ns }, awake_ns, total_ns]
     }
 
     fn within(&self, used: u64, total: u64) -> Result<(), Fault> {
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn short_calls_have_a_part_of_their_cpu_time_and_all_of_the_rest() {
-        let limit_ns = Budgets::default().interrupt_cpu_ns / SHORT;
+        let limit_ns = Budgets::default().interrupt_cpu_ns / SHORT_CALLS;
         let used = |short| {
             let mut budget = budget();
             budget.shorten(short);

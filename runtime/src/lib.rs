@@ -78,7 +78,7 @@ mod world;
 
 pub use bars::UncheckedBars;
 pub use block::{Block, BlockCounters, DiskChoice};
-pub use budget::{Budgets, TICK_NS};
+pub use budget::{Budgets, SHORT_CALLS, TICK_NS};
 pub use builder::NookBuilder;
 pub use cache::{Compiler, ModuleCache, check_private_directory};
 pub use call_trace::{Call, CallSink, Caller, CrashState, Life, MemoryDump, Page, TracedCall};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use nook_abi::{Context, Fault};
 
 use crate::Host;
-use crate::budget::{Budgets, Limit, NOTE_WAITED_NS, SHORT, TICK_NS};
+use crate::budget::{Budgets, Limit, NOTE_WAITED_NS, SHORT_CALLS, TICK_NS};
 use crate::clock::{ThreadId, thread_cpu_ns};
 
 /// In the cell beside the number: the call is in atomic context.
@@ -68,7 +68,7 @@ impl Watch {
 
     /// Returns the CPU time that a call may use, out of what its kind may ordinarily.
     fn cpu_limit_ns(&self, ordinary_ns: u64) -> u64 {
-        if self.short.load(Ordering::Acquire) { ordinary_ns / SHORT } else { ordinary_ns }
+        if self.short.load(Ordering::Acquire) { ordinary_ns / SHORT_CALLS } else { ordinary_ns }
     }
 
     /// Notes which thread makes the calls.

@@ -10,8 +10,8 @@ use nook_abi::{Entry, Fault, TrapKind};
 use nook_bus::{BusAccess, Clock, DmaWindow, Tracing};
 use nook_recovery::{BundleConfig, Policy, RecoveryOutcome, Supervisor};
 use nook_runtime::{
-    Budgets, Class, DriverModule, MemoryDump, Mmio, ModuleCache, Net, Nook, NookBuilder, RollbackMethod, Wasi,
-    WasmLauncher, now_ns,
+    Budgets, Class, DriverModule, MemoryDump, Mmio, ModuleCache, Net, Nook, NookBuilder, RollbackMethod, SHORT_CALLS,
+    Wasi, WasmLauncher, now_ns,
 };
 use nook_tests::{FrameQueues, cable, host, wat_driver};
 
@@ -139,7 +139,7 @@ fn while_the_reason_of_a_call_without_an_end_is_sought_calls_are_short_and_a_fre
     let told = supervisor.recoveries().iter().map(|recovery| {
         let took = |ns: u64| recovery.fault.contains(&format!(" {} us ", ns / 1000));
         let restarted = matches!(recovery.outcome, RecoveryOutcome::Restarted { .. });
-        assert!(took(all_ns) || took(all_ns / 4), "{}", recovery.fault);
+        assert!(took(all_ns) || took(all_ns / SHORT_CALLS), "{}", recovery.fault);
         (took(all_ns), restarted)
     });
     let told: Vec<_> = told.collect();

@@ -38,6 +38,14 @@ const TICK_NS: u64 = 1_000_000_000;
 /// long that frames no longer wait for it. At the first one an interrupt may have been lost, and `poll` is asked for.
 const STUCK_TICKS: u32 = 2;
 
+/// Whether the chip runs, and with how many receive queues.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    No,
+    OneQueue,
+    TwoQueues,
+}
+
 /// The driver of one chip.
 pub struct E1000<K: Kernel> {
     pub(crate) nook: Nook<K>,
@@ -50,11 +58,9 @@ pub struct E1000<K: Kernel> {
     pub(crate) rx_taken: Taken,
     /// The last receive descriptor did not end its frame, which was given up.
     pub(crate) rx_gives_up: bool,
-    /// Both receive queues, while there are two. Then `rx` is empty, and the chip runs while `open` is not.
+    /// Both receive queues, while there are two. Then `rx` is empty.
     pub(crate) spread: Option<Spread<K>>,
-    pub(crate) spread_open: bool,
-    /// The chip runs, with one receive queue.
-    pub(crate) open: bool,
+    pub(crate) runs: Runs,
     /// Its interrupts are masked.
     masked: bool,
     /// How far apart they are.
@@ -100,8 +106,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
             rx_taken: Taken::USUAL,
             rx_gives_up: false,
             spread: None,
-            spread_open: false,
-            open: false,
+            runs: Runs::No,
             masked: true,
             pace: Pace::default(),
             filter: RxFilter::new(mac),
@@ -159,7 +164,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 
     #[inline]
     fn poll(&mut self, queue: u32, budget: u32) -> Poll {
-        if !self.open {
+        if self.runs != Runs::OneQueue {
             return queues::poll(self, queue as usize, budget);
         }
         // Each of them runs, whatever the others say. Sent buffers first, so that there is room to send.
@@ -174,7 +179,7 @@ impl<K: Kernel> NetDriver<K> for E1000<K> {
 
     #[inline]
     fn irq(&mut self, vector: u32) -> Irq {
-        if !self.open {
+        if self.runs != Runs::OneQueue {
             return queues::irq(self, vector);
         }
         // Reading clears the causes, those that are masked too (section 13.4.17). So `poll` is asked for even if it
@@ -307,7 +312,7 @@ impl<K: Kernel> E1000<K> {
             spread.start(&self.regs);
         }
         setup::turn_on(&self.nook, &self.regs, self.chip, &self.filter, self.mode)?;
-        (self.open, self.spread_open) = (self.spread.is_none(), self.spread.is_some());
+        self.runs = if self.spread.is_some() { Runs::TwoQueues } else { Runs::OneQueue };
         self.masked = true;
         // The reset has taken the throttle off, and `setup::start` leaves it so.
         self.pace = Pace::default();
@@ -316,7 +321,7 @@ impl<K: Kernel> E1000<K> {
 
     /// Makes the chip silent, gives every packet back, and resets it.
     fn silence(&mut self, unsent: PacketStatus) -> Result<(), Status> {
-        (self.open, self.spread_open) = (false, false);
+        self.runs = Runs::No;
         setup::silence(&self.nook, &self.regs)?;
         self.give_back(unsent);
         if let Some(spread) = &mut self.spread {

@@ -3,7 +3,7 @@
 use e1000_regs::ICR;
 use nook_sdk::{Irq, Kernel, Poll, Status, info};
 
-use crate::driver::E1000;
+use crate::driver::{E1000, Runs};
 use crate::jumbo::USUAL_MTU_BYTES;
 use crate::spread::{QUEUES, Spread};
 
@@ -20,7 +20,7 @@ impl<K: Kernel> E1000<K> {
 
     /// Returns whether the chip runs.
     pub(crate) fn runs(&self) -> bool {
-        self.open || self.spread_open
+        self.runs != Runs::No
     }
 
     /// Makes the second queue, if one is wanted and there is a vector for it.
@@ -84,7 +84,7 @@ impl<K: Kernel> E1000<K> {
 /// `poll` of a chip with two queues, or of one that does not run.
 #[inline(never)]
 pub(crate) fn poll<K: Kernel>(driver: &mut E1000<K>, queue: usize, budget: u32) -> Poll {
-    let Some(spread) = driver.spread.as_mut().filter(|_| driver.spread_open && queue < QUEUES) else {
+    let Some(spread) = driver.spread.as_mut().filter(|_| driver.runs == Runs::TwoQueues && queue < QUEUES) else {
         return Poll::Idle;
     };
     let mut more = spread.give(&mut driver.queues, queue, budget);
@@ -101,7 +101,7 @@ pub(crate) fn poll<K: Kernel>(driver: &mut E1000<K>, queue: usize, budget: u32) 
 /// `irq` of a chip with two queues, or of one that does not run.
 #[inline(never)]
 pub(crate) fn irq<K: Kernel>(driver: &mut E1000<K>, vector: u32) -> Irq {
-    if !driver.spread_open {
+    if driver.runs != Runs::TwoQueues {
         return Irq::NotMine;
     }
     // Vector 1 has one cause, which went with its message. What else stands in ICR is cleared by reading it, queue 1's

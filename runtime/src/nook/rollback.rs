@@ -94,8 +94,8 @@ impl<C: Class> Nook<C> {
         Some(RolledBackCall { entry, memory })
     }
 
-    /// Makes each call end after a quarter of the CPU time that it may ordinarily use, or no longer: for calls that are
-    /// tried again after one that did not come to an end.
+    /// Makes each call end after the [`SHORT_CALLS`](crate::SHORT_CALLS)th part of the CPU time that it may ordinarily
+    /// use, or no longer: for calls that are tried again after one that did not come to an end.
     pub fn shorten_calls(&mut self, short: bool) {
         self.host_mut().shorten_calls(short);
     }
